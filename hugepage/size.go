@@ -1,0 +1,43 @@
+package hugepage
+
+import (
+	"fmt"
+	"os"
+)
+
+// String is the name that ParsePages takes.
+func (s Size) String() string {
+	switch {
+	case s == Ordinary:
+		return "ordinary"
+	case s > 0 && s%(1<<30) == 0:
+		return fmt.Sprintf("%dGiB", s>>30)
+	case s > 0 && s%(1<<20) == 0:
+		return fmt.Sprintf("%dMiB", s>>20)
+	default:
+		return fmt.Sprintf("%dB", int(s))
+	}
+}
+
+// ParsePages is the page size with the given name: "ordinary", "2MiB" or "1GiB".
+func ParsePages(name string) (Size, error) {
+	for _, s := range []Size{Ordinary, Size2M, Size1G} {
+		if s.String() == name {
+			return s, nil
+		}
+	}
+	return 0, fmt.Errorf("page size %q: want ordinary, 2MiB or 1GiB", name)
+}
+
+// Bytes is how many bytes one page holds, or an error when there is no such size.
+// Ordinary pages are what the machine has, which on arm64 may be 16 or 64 KiB.
+func (s Size) Bytes() (int, error) {
+	switch s {
+	case Ordinary:
+		return os.Getpagesize(), nil
+	case Size2M, Size1G:
+		return int(s), nil
+	default:
+		return 0, fmt.Errorf("page size %s: want ordinary, 2MiB or 1GiB", s)
+	}
+}
