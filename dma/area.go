@@ -1,0 +1,53 @@
+package dma
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/ixcap/ixcap/hugepage"
+)
+
+// Area is one block of memory that the device reads and writes, in one piece in
+// its address space too. It begins on a page.
+type Area struct {
+	m     Mapper
+	mem   *hugepage.Memory
+	bytes []byte
+	iova  IOVA
+}
+
+// NewArea allocates bytes of zeroed memory and maps it for m's device.
+func NewArea(m Mapper, bytes int, o hugepage.Options) (*Area, error) {
+	mem, err := hugepage.Alloc(bytes, o)
+	if err != nil {
+		return nil, err
+	}
+	iova, err := m.Map(mem, DeviceReadsWrites)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("map %s for the device: %w", mem.Name(), err), mem.Close())
+	}
+	return &Area{m: m, mem: mem, bytes: mem.Bytes()[:bytes:bytes], iova: iova}, nil
+}
+
+// Bytes is the memory as this process sees it, as long as was asked for. It must
+// not be used after Close.
+func (a *Area) Bytes() []byte { return a.bytes }
+
+// IOVA is where the device sees the first byte.
+func (a *Area) IOVA() IOVA { return a.iova }
+
+// Memory is what the area is made of. It stays the area's.
+func (a *Area) Memory() *hugepage.Memory { return a.mem }
+
+// Close takes the memory from the device, then frees it. Closing again does nothing.
+func (a *Area) Close() error {
+	if a.bytes == nil {
+		return nil
+	}
+	a.bytes = nil
+	var errs []error
+	if err := a.m.Unmap(a.iova); err != nil {
+		errs = append(errs, fmt.Errorf("unmap %s from the device: %w", a.mem.Name(), err))
+	}
+	return errors.Join(append(errs, a.mem.Close())...)
+}
