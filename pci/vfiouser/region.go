@@ -1,0 +1,340 @@
+package vfiouser
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/pci/internal/mmio"
+	"github.com/ixcap/ixcap/pci/vfiouser/proto"
+)
+
+// infoRoom is what a first DEVICE_GET_REGION_INFO or DEVICE_GET_REGION_IO_FDS
+// leaves for the reply; a server with more to say is asked again.
+const infoRoom = 16 << 10
+
+const allOnes = math.MaxUint32
+
+// region is a pci.Region: accesses by message, but for mapped areas and doorbells.
+type region struct {
+	d      *Device
+	index  uint32
+	size   int64
+	widest int // bytes of one access
+
+	areas []*area              // by offset
+	bells map[uint32]*doorbell // by offset; not changed once the device is open
+	files *files               // behind the doorbells
+}
+
+// area is a part of the region that is this process's memory.
+type area struct {
+	first, size uint64
+	open        opening
+	mem         *proto.Mapping
+}
+
+// findRegions asks for the BARs and the configuration space. What else the
+// server has (a ROM, regions of its own) is not asked for.
+func (d *Device) findRegions(count uint32) error {
+	for i := range uint32(len(d.bars)) {
+		r, err := d.findRegion(i)
+		if err != nil {
+			return err
+		}
+		if r != nil {
+			d.bars[i] = r
+			r.widest = 8
+			if err := r.findDoorbells(); err != nil {
+				return err
+			}
+		}
+	}
+	r, err := d.findRegion(proto.ConfigRegion)
+	if err != nil {
+		return err
+	}
+	if r == nil || r.size < 64 {
+		return errors.New("the server's device has no configuration space")
+	}
+	d.config = r
+	r.widest = 4
+	return nil
+}
+
+// findRegion gives nil for a region without size.
+func (d *Device) findRegion(index uint32) (*region, error) {
+	s := subject{command: proto.GetRegionInfo, what: "region", index: uint64(index)}
+	info, fds, err := d.regionInfo(s, infoRoom)
+	if err == nil && info.ArgSize > infoRoom {
+		closeAll(fds)
+		room := info.ArgSize
+		if info, fds, err = d.regionInfo(s, room); err == nil && info.ArgSize > room {
+			closeAll(fds)
+			err = s.wrap(fmt.Errorf("server still wants more room than the %d bytes it asked for", room))
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(fds)
+	if info.Size > math.MaxInt64 {
+		return nil, s.wrap(fmt.Errorf("%#x bytes", info.Size))
+	}
+	if info.Size == 0 {
+		return nil, nil
+	}
+	r := &region{d: d, index: index, size: int64(info.Size)}
+	if info.Flags&proto.RegionFlagMmap == 0 || len(fds) == 0 {
+		return r, nil
+	}
+	if err := r.mapAreas(info, fds[0]); err != nil {
+		return nil, s.wrap(errors.Join(err, r.close()))
+	}
+	return r, nil
+}
+
+func (d *Device) regionInfo(s subject, room uint32) (proto.RegionInfo, []int, error) {
+	if room > proto.MaxTransfer {
+		return proto.RegionInfo{}, nil, s.wrap(fmt.Errorf("server wants to send %d bytes of description", room))
+	}
+	m, err := d.call(s, nil, proto.RegionInfo{ArgSize: room, Index: uint32(s.index)}.Append(nil))
+	if err != nil {
+		return proto.RegionInfo{}, nil, err
+	}
+	defer d.recycle(m)
+	info, err := proto.ParseRegionInfo(m.Body)
+	if err == nil && info.Index != uint32(s.index) {
+		err = fmt.Errorf("server answers for region %d", info.Index)
+	}
+	if err != nil {
+		return proto.RegionInfo{}, nil, s.wrap(err)
+	}
+	return info, m.TakeFDs(), nil
+}
+
+// mapAreas maps the parts of the region that the server offers: those of the
+// sparse capability, or all of it. Configuration space is never mapped.
+func (r *region) mapAreas(info proto.RegionInfo, fd int) error {
+	if r.index == proto.ConfigRegion {
+		return nil
+	}
+	areas := info.Sparse
+	if len(areas) == 0 {
+		if info.Flags&proto.RegionFlagCaps != 0 {
+			return nil // capabilities, none of which allows a mapping
+		}
+		areas = []proto.Area{{Offset: 0, Size: info.Size}}
+	}
+	page := uint64(unix.Getpagesize())
+	end := uint64(0)
+	for _, a := range areas {
+		switch {
+		case a.Size == 0:
+			continue
+		case a.Offset%page != 0 || a.Offset < end:
+			return fmt.Errorf("mappable area %#x+%#x is not on a page of its own", a.Offset, a.Size)
+		case a.Offset > info.Size || a.Size > info.Size-a.Offset:
+			return fmt.Errorf("mappable area %#x+%#x is outside the region's %#x bytes", a.Offset, a.Size, info.Size)
+		case info.Offset%page != 0 || info.Offset > math.MaxInt64-a.Offset:
+			return fmt.Errorf("mappable area at %#x of the file", info.Offset)
+		}
+		mem, err := proto.Map(fd, info.Offset+a.Offset, a.Size, unix.PROT_READ|unix.PROT_WRITE)
+		if err != nil {
+			return fmt.Errorf("mappable area %#x+%#x: %w", a.Offset, a.Size, err)
+		}
+		r.areas = append(r.areas, &area{first: a.Offset, size: a.Size, mem: mem})
+		end = a.Offset + a.Size
+	}
+	return nil
+}
+
+// find gives the mapped area that holds a 32-bit register, nil when none does.
+func (r *region) find(off uint32) *area {
+	for _, a := range r.areas {
+		if uint64(off)-a.first < a.size && uint64(off)-a.first+4 <= a.size {
+			return a
+		}
+	}
+	return nil
+}
+
+// Size implements pci.Region.
+func (r *region) Size() int64 { return r.size }
+
+// Load32 implements pci.Region.
+func (r *region) Load32(off uint32) uint32 {
+	r.check(off)
+	if a := r.find(off); a != nil {
+		if !a.open.enter() {
+			return allOnes
+		}
+		v := mmio.Load32(register(a.mem.Bytes(), uint64(off)-a.first))
+		a.open.leave()
+		if r.d.gone.Load() {
+			return allOnes
+		}
+		return v
+	}
+	var b [4]byte
+	if err := r.read(uint64(off), b[:]); err != nil {
+		return allOnes
+	}
+	return binary.LittleEndian.Uint32(b[:])
+}
+
+// Store32 implements pci.Region. For a doorbell see the package's description.
+func (r *region) Store32(off uint32, v uint32) {
+	r.check(off)
+	if b := r.bells[off]; b != nil {
+		b.ring(v)
+		return
+	}
+	if a := r.find(off); a != nil {
+		if a.open.enter() {
+			mmio.Store32(register(a.mem.Bytes(), uint64(off)-a.first), v)
+			a.open.leave()
+		}
+		return
+	}
+	var b [4]byte
+	binary.LittleEndian.PutUint32(b[:], v)
+	// A store that fails vanishes, as on the bus. The lock in Send orders it
+	// behind the caller's earlier stores.
+	_ = r.write(uint64(off), b[:])
+}
+
+func (r *region) check(off uint32) {
+	if off%4 != 0 || int64(off)+4 > r.size {
+		panic(fmt.Sprintf("%s: region %d: register at %#x: want a multiple of 4 below %#x", r.d.name, r.index, off, r.size))
+	}
+}
+
+// ReadAt implements pci.Region. After an error the rest of p is all ones.
+// Lengths of 1, 2, 4 and 8 that are aligned are one access; others become
+// accesses of 4 bytes and what is left over at both ends. Mapped areas are read
+// by message as well.
+func (r *region) ReadAt(p []byte, off int64) (n int, err error) {
+	fits, err := r.bound(len(p), off)
+	for n < fits && err == nil {
+		w := r.width(len(p), off+int64(n), fits-n)
+		if e := r.read(uint64(off)+uint64(n), p[n:n+w]); e != nil {
+			err = e
+			break
+		}
+		n += w
+	}
+	if n < len(p) {
+		for i := range p[n:] {
+			p[n+i] = 0xff
+		}
+		if err == nil {
+			err = io.EOF
+		}
+	}
+	return n, err
+}
+
+// WriteAt implements pci.Region. It splits as ReadAt does.
+func (r *region) WriteAt(p []byte, off int64) (n int, err error) {
+	fits, err := r.bound(len(p), off)
+	for n < fits && err == nil {
+		w := r.width(len(p), off+int64(n), fits-n)
+		if e := r.write(uint64(off)+uint64(n), p[n:n+w]); e != nil {
+			err = e
+			break
+		}
+		n += w
+	}
+	if n < len(p) && err == nil {
+		err = fmt.Errorf("%s: region %d: write of %d bytes at %#x: the region has %#x: %w", r.d.name, r.index, len(p), off, r.size, io.ErrShortWrite)
+	}
+	return n, err
+}
+
+// bound gives how many of n bytes at off are in the region.
+func (r *region) bound(n int, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("%s: region %d: negative offset %d", r.d.name, r.index, off)
+	}
+	return int(min(int64(n), max(r.size-off, 0))), nil
+}
+
+// width is the length of the next access: as wide as alignment and what is left
+// allow. Eight bytes at once only when the caller asked for just that, because
+// registers of 32 bits are the rule.
+func (r *region) width(asked int, off int64, left int) int {
+	w := 4
+	if asked == 8 && r.widest == 8 {
+		w = 8
+	}
+	for w > left || off%int64(w) != 0 {
+		w /= 2
+	}
+	return w
+}
+
+// read is one access by message.
+func (r *region) read(off uint64, p []byte) error {
+	s := subject{command: proto.RegionRead, what: "region", index: uint64(r.index), off: off, n: len(p)}
+	a := proto.RegionAccess{Offset: off, Region: r.index, Count: uint32(len(p))}
+	m, err := r.d.call(s, nil, a.Append(make([]byte, 0, proto.RegionAccessSize)))
+	if err != nil {
+		return err
+	}
+	defer r.d.recycle(m)
+	got, data, err := proto.ParseRegionAccess(m.Body)
+	switch {
+	case err != nil:
+	case got != a:
+		err = fmt.Errorf("server answers for %d bytes of region %d at %#x", got.Count, got.Region, got.Offset)
+	default:
+		err = got.HasData(data)
+	}
+	if err != nil {
+		return s.wrap(err)
+	}
+	copy(p, data)
+	return nil
+}
+
+// write is one access by message. The server has carried it out when it returns.
+func (r *region) write(off uint64, p []byte) error {
+	s := subject{command: proto.RegionWrite, what: "region", index: uint64(r.index), off: off, n: len(p)}
+	a := proto.RegionAccess{Offset: off, Region: r.index, Count: uint32(len(p))}
+	m, err := r.d.call(s, nil, a.Append(make([]byte, 0, proto.RegionAccessSize)), p)
+	if err != nil {
+		return err
+	}
+	defer r.d.recycle(m)
+	got, _, err := proto.ParseRegionAccess(m.Body)
+	if err == nil && got != a {
+		err = fmt.Errorf("server answers for %d bytes of region %d at %#x", got.Count, got.Region, got.Offset)
+	}
+	if err != nil {
+		return s.wrap(err)
+	}
+	return nil
+}
+
+// close gives mapped memory and descriptors back. Accesses under way end first.
+func (r *region) close() (err error) {
+	for _, a := range r.areas {
+		a.open.close()
+		err = errors.Join(err, a.mem.Close())
+	}
+	for _, b := range r.bells {
+		b.open.close()
+	}
+	return errors.Join(err, r.files.close())
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+}
