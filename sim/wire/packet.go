@@ -1,0 +1,348 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	packetBatch  = 64       // frames read by one system call
+	packetBytes  = 68 << 10 // of a super-frame: 64 KiB and headers
+	packetSocket = 64 << 20 // bytes the kernel may hold for us
+	carrierEvery = 50 * time.Millisecond
+)
+
+// packet is a wire to a network interface: everything the interface receives
+// comes in, what the port sends goes out of it. All fields but those marked
+// belong to the device thread.
+type packet struct {
+	name string
+	hold bool
+	in   int // socket descriptors
+	out  int
+
+	batch    *batch
+	have     int   // messages in the batch
+	used     int   // ... of which were handed out
+	latest   int64 // stamp of the last frame handed out
+	super    superframe
+	segments []byte // what super-frames are cut into, for one Receive
+
+	up         atomic.Bool
+	gone       atomic.Bool
+	closed     atomic.Bool
+	stop       chan struct{}
+	watcher    sync.WaitGroup
+	io         sync.RWMutex // read: system call under way on in or out; write: they are being closed
+	statistics sync.Mutex   // guards dropped against a lost update: reading resets the kernel's
+	dropped    uint64       // by the kernel
+
+	unreadable atomic.Uint64
+	unsent     atomic.Uint64
+}
+
+// openPacket opens packet sockets on an interface of this network namespace.
+func openPacket(name string, hold bool) (_ *packet, err error) {
+	fail := func(err error) (*packet, error) {
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+			return nil, fmt.Errorf("packet=%s: %w: packet sockets need CAP_NET_RAW: run as root, or setcap cap_net_raw+ep PROGRAM", name, err)
+		}
+		return nil, fmt.Errorf("packet=%s: %w", name, err)
+	}
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fail(fmt.Errorf("open netlink: %w", err))
+	}
+	defer func() {
+		if err != nil {
+			handle.Close()
+		}
+	}()
+	link, err := handle.LinkByName(name)
+	if err != nil {
+		if errors.As(err, new(netlink.LinkNotFoundError)) {
+			err = fmt.Errorf("no such network interface; `ip link` lists them")
+		}
+		return fail(err)
+	}
+	attrs := link.Attrs()
+	if attrs.EncapType != "ether" && attrs.EncapType != "loopback" {
+		return fail(fmt.Errorf("interface carries %q frames, want Ethernet", attrs.EncapType))
+	}
+	p := &packet{name: name, hold: hold, batch: newBatch(), segments: make([]byte, 0, 2*packetBytes), stop: make(chan struct{})}
+	if p.in, err = packetReader(attrs.Index); err != nil {
+		return fail(err)
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(p.in)
+		}
+	}()
+	if p.out, err = packetWriter(attrs.Index); err != nil {
+		return fail(err)
+	}
+	p.up.Store(carrier(attrs))
+	p.watcher.Go(func() {
+		defer handle.Close()
+		p.watch(handle, attrs.Index)
+	})
+	return p, nil
+}
+
+// packetReader opens a socket that sees what the interface receives.
+func packetReader(index int) (fd int, err error) {
+	// Protocol 0 until it is bound: no frame of another interface gets in.
+	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open packet socket: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(fd)
+		}
+	}()
+	for _, o := range []struct {
+		name          string
+		level, option int
+	}{
+		{"PACKET_IGNORE_OUTGOING (Linux 4.20)", unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING},
+		{"PACKET_AUXDATA", unix.SOL_PACKET, unix.PACKET_AUXDATA},
+		{"PACKET_VNET_HDR", unix.SOL_PACKET, unix.PACKET_VNET_HDR},
+		{"SO_TIMESTAMPNS", unix.SOL_SOCKET, unix.SO_TIMESTAMPNS},
+	} {
+		if err = unix.SetsockoptInt(fd, o.level, o.option, 1); err != nil {
+			return -1, fmt.Errorf("set %s: %w", o.name, err)
+		}
+	}
+	// As large as we may: beyond rmem_max only with CAP_NET_ADMIN.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, packetSocket) != nil {
+		if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, packetSocket); err != nil {
+			return -1, fmt.Errorf("set SO_RCVBUF: %w", err)
+		}
+	}
+	promiscuous := unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_PROMISC}
+	if err = unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &promiscuous); err != nil {
+		return -1, fmt.Errorf("make the interface promiscuous: %w", err)
+	}
+	if err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: bigEndian16(unix.ETH_P_ALL), Ifindex: index}); err != nil {
+		return -1, fmt.Errorf("bind packet socket: %w", err)
+	}
+	return fd, nil
+}
+
+// packetWriter opens a socket that only sends. It is one of its own, since
+// PACKET_VNET_HDR would want a header before each frame.
+func packetWriter(index int) (int, error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open packet socket: %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("bind packet socket: %w", err)
+	}
+	return fd, nil
+}
+
+// carrier is the link's, as far as the interface has been brought up.
+func carrier(a *netlink.LinkAttrs) bool {
+	const want = unix.IFF_UP | unix.IFF_LOWER_UP
+	return a.RawFlags&want == want
+}
+
+// watch keeps the carrier up to date. It asks rather than listens: a
+// subscription that overflows is lost, and with it the carrier.
+func (p *packet) watch(handle *netlink.Handle, index int) {
+	tick := time.NewTicker(carrierEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.stop:
+			return
+		case <-tick.C:
+		}
+		link, err := handle.LinkByIndex(index)
+		switch {
+		case err == nil:
+			p.up.Store(carrier(link.Attrs()))
+		case errors.As(err, new(netlink.LinkNotFoundError)):
+			p.up.Store(false)
+			p.gone.Store(true)
+			return
+		}
+	}
+}
+
+// Receive implements Wire. It makes at most one system call, and none while
+// frames of the last one are left.
+func (p *packet) Receive(frames []Frame, room int) (int, error) {
+	p.io.RLock()
+	defer p.io.RUnlock()
+	if p.closed.Load() {
+		return 0, ErrClosed
+	}
+	p.segments = p.segments[:0]
+	if p.used == p.have && !p.super.more() {
+		if err := p.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := 0
+	for n < len(frames) {
+		if p.super.more() {
+			size := p.super.nextLen()
+			if len(p.segments)+size > cap(p.segments) || p.full(size, &room) {
+				return n, nil
+			}
+			start := len(p.segments)
+			p.segments = p.segments[:start+size]
+			p.super.next(p.segments[start:])
+			frames[n] = Frame{Data: p.segments[start : start+size : start+size], At: p.super.at}
+			n++
+			continue
+		}
+		if p.used == p.have {
+			break
+		}
+		m := p.batch.message(p.used)
+		if m.truncated || len(m.data) < 14 {
+			p.unreadable.Add(1)
+			p.used++
+			continue
+		}
+		m.at = p.inOrder(m.at)
+		if m.offload.gso != gsoNone {
+			p.used++
+			if !p.super.begin(&m) {
+				p.unreadable.Add(1)
+			}
+			continue
+		}
+		if p.full(len(m.data)+m.tagLen(), &room) {
+			break
+		}
+		p.used++
+		if m.offload.partial && !m.complete() {
+			p.unreadable.Add(1)
+			continue
+		}
+		frames[n] = Frame{Data: m.tagged(), At: m.at}
+		n++
+	}
+	return n, nil
+}
+
+// inOrder keeps stamps from going back: the kernel stamps before it queues, so
+// frames of two processors may be queued the other way round, and its first
+// stamps after a while without anybody asking for them are taken late. A frame
+// cannot have arrived before those ahead of it. A clock that was set is followed.
+func (p *packet) inOrder(at int64) int64 {
+	if back := p.latest - at; back <= 0 || back > int64(clockStep) {
+		p.latest = at
+	}
+	return p.latest
+}
+
+// full tells a holding wire to stop; otherwise the frame's bytes are taken off
+// room.
+func (p *packet) full(size int, room *int) bool {
+	if !p.hold {
+		return false
+	}
+	size = max(size, minFrame)
+	if size > *room {
+		return true
+	}
+	*room -= size
+	return false
+}
+
+// fill reads the next batch.
+func (p *packet) fill() error {
+	p.used, p.have = 0, 0
+	n, err := p.batch.read(p.in)
+	switch {
+	case err == nil:
+		p.have = n
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+	case errors.Is(err, unix.ENETDOWN): // brought down: the carrier says so
+	case errors.Is(err, unix.EINVAL):
+		// A super-frame of a kind that the kernel cannot describe to us, which
+		// it has thrown away.
+		p.unreadable.Add(1)
+	default:
+		return fmt.Errorf("receive on %s: %w", p.name, err)
+	}
+	if p.have == 0 && p.gone.Load() {
+		return fmt.Errorf("receive on %s: the interface is gone", p.name)
+	}
+	return nil
+}
+
+// Send implements Wire.
+func (p *packet) Send(data []byte) error {
+	p.io.RLock()
+	defer p.io.RUnlock()
+	if p.closed.Load() {
+		return ErrClosed
+	}
+	_, err := unix.Write(p.out, data)
+	switch {
+	case err == nil:
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.EINTR):
+		return ErrBusy
+	default:
+		// No carrier, or a frame that this interface is too small for: lost, as
+		// it would be on a cable.
+		p.unsent.Add(1)
+	}
+	return nil
+}
+
+// Dropped implements Live: frames the kernel could not queue for us, and those
+// it could not hand over as they were on the wire.
+func (p *packet) Dropped() uint64 {
+	p.statistics.Lock()
+	defer p.statistics.Unlock()
+	p.io.RLock()
+	defer p.io.RUnlock()
+	p.readDropped()
+	return p.dropped + p.unreadable.Load()
+}
+
+func (p *packet) readDropped() {
+	if p.closed.Load() {
+		return
+	}
+	if s, err := unix.GetsockoptTpacketStats(p.in, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+		p.dropped += uint64(s.Drops)
+	}
+}
+
+// Unsent is how many frames Send could not carry away.
+func (p *packet) Unsent() uint64 { return p.unsent.Load() }
+
+// Up implements Wire.
+func (p *packet) Up() bool { return p.up.Load() && !p.closed.Load() }
+
+// Close implements Wire.
+func (p *packet) Close() error {
+	p.statistics.Lock()
+	defer p.statistics.Unlock()
+	p.io.Lock()
+	defer p.io.Unlock()
+	if p.closed.Load() {
+		return nil
+	}
+	p.readDropped() // the last count outlives the socket
+	p.closed.Store(true)
+	close(p.stop)
+	p.watcher.Wait()
+	return errors.Join(unix.Close(p.in), unix.Close(p.out))
+}

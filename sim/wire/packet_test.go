@@ -1,0 +1,473 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// host is a network namespace of its own.
+type host struct {
+	t    *testing.T
+	ns   netns.NsHandle
+	vlan bool // the kernel has 802.1Q interfaces
+}
+
+func newHost(t *testing.T) *host {
+	h := &host{t: t}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread goes with the goroutine
+		var err error
+		h.ns, err = netns.New()
+		done <- err
+	}()
+	require.NoError(t, <-done)
+	t.Cleanup(func() { h.ns.Close() })
+	return h
+}
+
+// do runs f inside the namespace.
+func (h *host) do(f func() error) {
+	h.t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := netns.Set(h.ns); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	require.NoError(h.t, <-done)
+}
+
+// twoHosts are joined by a cable: veth "cable" in each, 192.0.2.1 and .2,
+// 2001:db8::1 and ::2, and VLAN 5 on top with 198.51.100.1 and .2.
+func twoHosts(t *testing.T) (a, b *host) {
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root: run the tests with sudo")
+	}
+	a, b = newHost(t), newHost(t)
+	a.do(func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = "cable"
+		v := &netlink.Veth{LinkAttrs: attrs, PeerName: "cable", PeerNamespace: netlink.NsFd(b.ns)}
+		return netlink.LinkAdd(v)
+	})
+	for i, h := range []*host{a, b} {
+		h.do(func() error {
+			set := func(name string, addresses ...string) error {
+				l, err := netlink.LinkByName(name)
+				if err != nil {
+					return err
+				}
+				for _, s := range addresses {
+					addr, err := netlink.ParseAddr(s)
+					if err != nil {
+						return err
+					}
+					addr.Flags = unix.IFA_F_NODAD
+					if err := netlink.AddrAdd(l, addr); err != nil {
+						return err
+					}
+				}
+				return netlink.LinkSetUp(l)
+			}
+			if err := set("lo"); err != nil {
+				return err
+			}
+			if err := set("cable", fmt.Sprintf("192.0.2.%d/24", i+1), fmt.Sprintf("2001:db8::%d/64", i+1)); err != nil {
+				return err
+			}
+			l, err := netlink.LinkByName("cable")
+			if err != nil {
+				return err
+			}
+			attrs := netlink.NewLinkAttrs()
+			attrs.Name, attrs.ParentIndex = "vlan5", l.Attrs().Index
+			err = netlink.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: 5})
+			if errors.Is(err, unix.EOPNOTSUPP) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			h.vlan = true
+			return set("vlan5", fmt.Sprintf("198.51.100.%d/24", i+1))
+		})
+	}
+	return a, b
+}
+
+func (h *host) wire(options ...Option) *packet {
+	h.t.Helper()
+	var w Wire
+	h.do(func() (err error) {
+		w, err = Parse(append([]Option{{"packet", "cable"}}, options...))
+		return err
+	})
+	h.t.Cleanup(func() { w.Close() })
+	require.Eventually(h.t, w.Up, 5*time.Second, time.Millisecond, "carrier")
+	return w.(*packet)
+}
+
+// gather copies what arrives while f runs and until enough says so.
+func gather(t *testing.T, w Wire, enough func(frames [][]byte) bool) (got [][]byte) {
+	t.Helper()
+	frames := make([]Frame, 16)
+	last := int64(0)
+	for start := time.Now(); !enough(got); {
+		require.Less(t, time.Since(start), 20*time.Second, "waiting for frames on the veth, have %d", len(got))
+		n, err := w.Receive(frames, plenty)
+		require.NoError(t, err)
+		for _, f := range frames[:n] {
+			got = append(got, append([]byte(nil), f.Data...))
+			require.GreaterOrEqual(t, f.At, last)
+			require.InDelta(t, time.Now().UnixNano(), f.At, 20e9)
+			last = f.At
+		}
+	}
+	return got
+}
+
+// checked decodes a frame and verifies every checksum in it.
+func checked(t *testing.T, frame []byte) gopacket.Packet {
+	t.Helper()
+	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.Default)
+	if ip := p.NetworkLayer(); ip != nil {
+		for _, l := range p.Layers() {
+			if l, ok := l.(interface {
+				SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
+			}); ok {
+				require.NoError(t, l.SetNetworkLayerForChecksum(ip))
+			}
+		}
+		err, wrong := p.VerifyChecksums()
+		require.NoError(t, err)
+		require.Empty(t, wrong, "%v", p)
+	}
+	return p
+}
+
+// TCP streams over a veth are super-frames with unfinished checksums; what
+// comes out of the wire must be what a cable would carry.
+func TestPacketWireShowsStreamsAsFrames(t *testing.T) {
+	for _, c := range []struct {
+		name, network, address string
+		tag                    bool
+	}{
+		{"IPv4", "tcp4", "192.0.2.2:5000", false},
+		{"IPv6", "tcp6", "[2001:db8::2]:5000", false},
+		{"VLAN", "tcp4", "198.51.100.2:5000", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, b := twoHosts(t)
+			if c.tag && !b.vlan {
+				t.Skip("this kernel has no 802.1Q interfaces: build it with CONFIG_VLAN_8021Q")
+			}
+			w := b.wire()
+			var l net.Listener
+			b.do(func() (err error) {
+				l, err = net.Listen(c.network, c.address)
+				return err
+			})
+			defer l.Close()
+			go func() {
+				if conn, err := l.Accept(); err == nil {
+					io.Copy(io.Discard, conn)
+					conn.Close()
+				}
+			}()
+			content := make([]byte, 3<<20)
+			for i := range content {
+				content[i] = byte(i * 7 >> 3)
+			}
+			sent := make(chan error, 1)
+			go a.do(func() error {
+				conn, err := net.Dial(c.network, c.address)
+				if err == nil {
+					_, err = conn.Write(content)
+					err = errors.Join(err, conn.Close())
+				}
+				sent <- err
+				return err
+			})
+
+			var stream []byte
+			var start uint32
+			seen, ended, segmented := 0, false, 0
+			gather(t, w, func(frames [][]byte) bool {
+				for ; seen < len(frames); seen++ {
+					frame := frames[seen]
+					p := checked(t, frame)
+					tcp, ok := p.Layer(layers.LayerTypeTCP).(*layers.TCP)
+					if !ok {
+						continue
+					}
+					require.LessOrEqual(t, len(frame), 1514+4)
+					vlan, tagged := p.Layer(layers.LayerTypeDot1Q).(*layers.Dot1Q)
+					require.Equal(t, c.tag, tagged)
+					if tagged {
+						require.EqualValues(t, 5, vlan.VLANIdentifier)
+					}
+					if tcp.SYN {
+						start = tcp.Seq + 1
+					}
+					if off := int(tcp.Seq - start); off == len(stream) { // else sent again
+						stream = append(stream, tcp.Payload...)
+					}
+					if len(tcp.Payload) > 0 && !tcp.PSH {
+						segmented++
+					}
+					ended = ended || tcp.FIN
+				}
+				return ended && len(stream) >= len(content)
+			})
+			require.NoError(t, <-sent)
+			require.True(t, bytes.Equal(content, stream), "the stream is whole")
+			require.Greater(t, segmented, 100, "segments before the last carry no PSH")
+			require.Zero(t, w.Dropped())
+		})
+	}
+}
+
+func TestPacketWireCompletesChecksumsAndKeepsTags(t *testing.T) {
+	a, b := twoHosts(t)
+	w := b.wire()
+	want := 2
+	if b.vlan {
+		want = 3
+	}
+	a.do(func() error {
+		for _, to := range []string{"192.0.2.2:9", "[2001:db8::2]:9", "198.51.100.2:9"}[:want] {
+			conn, err := net.ListenPacket("udp", ":0") // not connected: no refusals come back
+			if err != nil {
+				return err
+			}
+			target, err := net.ResolveUDPAddr("udp", to)
+			if err != nil {
+				return err
+			}
+			for _, n := range []int{1, 100, 1401, 4000} {
+				if _, err := conn.WriteTo(make([]byte, n), target); err != nil {
+					return err
+				}
+			}
+			conn.Close()
+		}
+		return nil
+	})
+	count := map[string]int{}
+	seen := 0
+	gather(t, w, func(frames [][]byte) bool {
+		for ; seen < len(frames); seen++ {
+			require.LessOrEqual(t, len(frames[seen]), 1518)
+			p := gopacket.NewPacket(frames[seen], layers.LayerTypeEthernet, gopacket.Default)
+			if udp, ok := p.Layer(layers.LayerTypeUDP).(*layers.UDP); ok && udp.DstPort == 9 {
+				if udp.Length < 1410 { // the others are fragments
+					checked(t, frames[seen])
+				}
+				key := p.NetworkLayer().NetworkFlow().Dst().String()
+				if p.Layer(layers.LayerTypeDot1Q) != nil {
+					key += " tagged"
+				}
+				if udp.Length < 1410 {
+					count[key]++
+				}
+			}
+		}
+		return len(count) == want && count["192.0.2.2"] == 3 && count["2001:db8::2"] == 3 && (want < 3 || count["198.51.100.2 tagged"] == 3)
+	})
+}
+
+func TestPacketWireSendsAndDoesNotHearItself(t *testing.T) {
+	a, b := twoHosts(t)
+	wa, wb := a.wire(), b.wire()
+	g, err := NewGenerator([]Option{{"size", "60-1514"}, {"vlan", "9"}})
+	require.NoError(t, err)
+	const frames = 300
+	for seq := range uint64(frames) {
+		f := g.Append(nil, seq)
+		if len(f) > 1514 {
+			f = f[:1514]
+		}
+		require.Eventually(t, func() bool { return !errors.Is(wa.Send(f), ErrBusy) }, time.Second, time.Millisecond)
+	}
+	next, seen := uint64(0), 0
+	gather(t, wb, func(got [][]byte) bool {
+		for ; seen < len(got); seen++ {
+			if seq, err := Sequence(got[seen]); err == nil {
+				require.Equal(t, next, seq)
+				require.Equal(t, g.Append(nil, seq), got[seen])
+				next++
+			}
+		}
+		return next == frames
+	})
+	buffer := make([]Frame, 64)
+	for range 20 {
+		n, err := wa.Receive(buffer, plenty)
+		require.NoError(t, err)
+		for _, f := range buffer[:n] {
+			_, err := Sequence(f.Data)
+			require.ErrorIs(t, err, errNotGenerated, "what a port sends does not come back to it")
+		}
+	}
+	require.NoError(t, wa.Send(make([]byte, 5000)), "too long for the cable: lost")
+	require.EqualValues(t, 1, wa.Unsent())
+}
+
+func TestPacketWireHoldLeavesFramesInTheSocket(t *testing.T) {
+	a, b := twoHosts(t)
+	wa, wb := a.wire(), b.wire(Option{"hold", ""})
+	g, err := NewGenerator(nil)
+	require.NoError(t, err)
+	for seq := range uint64(10) {
+		require.NoError(t, wa.Send(g.Append(nil, seq)))
+	}
+	frames := make([]Frame, 16)
+	next := uint64(0)
+	for start := time.Now(); next < 10; {
+		require.Less(t, time.Since(start), 10*time.Second)
+		n, err := wb.Receive(frames, 59)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		n, err = wb.Receive(frames, 150)
+		require.NoError(t, err)
+		require.LessOrEqual(t, n, 2)
+		for _, f := range frames[:n] {
+			if seq, err := Sequence(f.Data); err == nil {
+				require.Equal(t, next, seq)
+				next++
+			}
+		}
+	}
+}
+
+func TestPacketWireCountsWhatTheKernelDrops(t *testing.T) {
+	a, b := twoHosts(t)
+	wa, wb := a.wire(), b.wire()
+	require.NoError(t, unix.SetsockoptInt(wb.in, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8192))
+	g, err := NewGenerator(nil)
+	require.NoError(t, err)
+	const sent = 500
+	for seq := range uint64(sent) {
+		require.NoError(t, wa.Send(g.Append(nil, seq)))
+	}
+	require.Eventually(t, func() bool { return wb.Dropped() > 0 }, 5*time.Second, time.Millisecond)
+	received := uint64(0)
+	frames := make([]Frame, 64)
+	for {
+		n, err := wb.Receive(frames, plenty)
+		require.NoError(t, err)
+		if n == 0 {
+			break
+		}
+		for _, f := range frames[:n] {
+			if _, err := Sequence(f.Data); err == nil {
+				received++
+			}
+		}
+	}
+	require.GreaterOrEqual(t, received+wb.Dropped(), uint64(sent))
+	before := wb.Dropped()
+	require.Equal(t, before, wb.Dropped(), "reading does not reset")
+	require.NoError(t, wb.Close())
+	require.GreaterOrEqual(t, wb.Dropped(), before, "the count outlives the wire")
+}
+
+func TestPacketWireFollowsTheCarrier(t *testing.T) {
+	a, b := twoHosts(t)
+	w := b.wire()
+	link := func(f func(netlink.Link) error) func() error {
+		return func() error {
+			l, err := netlink.LinkByName("cable")
+			if err != nil {
+				return err
+			}
+			return f(l)
+		}
+	}
+	a.do(link(netlink.LinkSetDown))
+	require.Eventually(t, func() bool { return !w.Up() }, 5*time.Second, time.Millisecond)
+	require.NoError(t, w.Send(make([]byte, 60)), "lost, as on a cable")
+	a.do(link(netlink.LinkSetUp))
+	require.Eventually(t, w.Up, 5*time.Second, time.Millisecond)
+
+	b.do(link(netlink.LinkSetDown))
+	require.Eventually(t, func() bool { return !w.Up() }, 5*time.Second, time.Millisecond)
+	frames := make([]Frame, 64)
+	_, err := w.Receive(frames, plenty)
+	require.NoError(t, err, "a link that is down is no fault")
+	b.do(link(netlink.LinkSetUp))
+	require.Eventually(t, w.Up, 5*time.Second, time.Millisecond)
+
+	a.do(link(netlink.LinkDel))
+	require.Eventually(t, func() bool { return w.gone.Load() }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { _, err = w.Receive(frames, plenty); return err != nil }, 5*time.Second, time.Millisecond)
+	require.EqualError(t, err, "receive on cable: the interface is gone")
+	require.False(t, w.Up())
+	require.NoError(t, w.Close())
+	require.NoError(t, w.Close())
+	_, err = w.Receive(frames, plenty)
+	require.ErrorIs(t, err, ErrClosed)
+	require.ErrorIs(t, w.Send(make([]byte, 60)), ErrClosed)
+}
+
+func TestPacketWireSaysWhyItCannotOpen(t *testing.T) {
+	_, err := Parse([]Option{{"packet", "nonesuch0"}})
+	require.EqualError(t, err, "packet=nonesuch0: no such network interface; `ip link` lists them")
+	if os.Geteuid() == 0 {
+		h := newHost(t)
+		h.do(func() error {
+			// A thread without CAP_NET_RAW; it ends with this goroutine.
+			none := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+			var data [2]unix.CapUserData
+			if err := unix.Capset(&none, &data[0]); err != nil {
+				return err
+			}
+			_, err = Parse([]Option{{"packet", "lo"}})
+			return nil
+		})
+	} else {
+		_, err = Parse([]Option{{"packet", "lo"}})
+	}
+	require.ErrorContains(t, err, "packet=lo: open packet socket: operation not permitted: packet sockets need CAP_NET_RAW: run as root, or setcap cap_net_raw+ep PROGRAM")
+}
+
+func TestPacketReceiveDoesNotAllocate(t *testing.T) {
+	a, b := twoHosts(t)
+	wa, wb := a.wire(), b.wire()
+	g, err := NewGenerator(nil)
+	require.NoError(t, err)
+	f := g.Append(nil, 0)
+	frames := make([]Frame, 16)
+	require.Zero(t, testing.AllocsPerRun(200, func() {
+		_ = wa.Send(f)
+		if _, err := wb.Receive(frames, plenty); err != nil {
+			panic(err)
+		}
+	}))
+}
+
+func TestPacketStampsAreKeptInOrder(t *testing.T) {
+	p := &packet{}
+	var got []int64
+	for _, at := range []int64{5e9, 5e9 + 20, 5e9 + 10, 5e9 + 30, 3e9, 3e9 + 1} {
+		got = append(got, p.inOrder(at))
+	}
+	require.Equal(t, []int64{5e9, 5e9 + 20, 5e9 + 20, 5e9 + 30, 3e9, 3e9 + 1}, got)
+}

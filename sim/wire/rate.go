@@ -1,0 +1,204 @@
+package wire
+
+import (
+	"fmt"
+	"math/big"
+	"strings"
+	"time"
+)
+
+// A tick is 0.1 ns, the time of one bit at 10 Gb/s.
+const ticksPerSecond = 10_000_000_000
+
+const (
+	minFrame     = 60          // bytes, padded by the sender's MAC, without CRC
+	lineOverhead = 8 + 4 + 12  // preamble with start delimiter, CRC, gap
+	maxFrame     = 256 << 10   // bytes of the longest frame a wire takes, as tcpdump does
+	clockStep    = time.Second // a recorded stamp that goes back further is a clock that was set
+	maxSpan      = 365 * 24 * time.Hour
+)
+
+// wireTicks is how long the line is taken by a frame of n bytes.
+func wireTicks(n int) int64 { return int64(max(n, minFrame)+lineOverhead) * 8 }
+
+type rateKind uint8
+
+const (
+	rateLine rateKind = iota
+	rateRecorded
+	ratePackets
+	rateBits
+)
+
+// rate says how frames are spaced.
+type rate struct {
+	kind rateKind
+	per  int64 // packets a second in millionths, or bits a second
+}
+
+var lineRate = rate{kind: rateLine}
+
+const rateAllowed = "line, recorded, a packet rate such as 14.88Mpps (at most 14.880952Mpps) or a bit rate such as 5Gbps (at most 10Gbps)"
+
+// parseRate reads a rate exactly: 14.88Mpps is 14880000, not a float near it.
+func parseRate(o Option) (rate, error) {
+	switch o.Value {
+	case "line":
+		return lineRate, nil
+	case "recorded":
+		return rate{kind: rateRecorded}, nil
+	}
+	if s, ok := strings.CutSuffix(o.Value, "pps"); ok {
+		const highest = ticksPerSecond * 1_000_000 / ((minFrame + lineOverhead) * 8)
+		if n, ok := scaled(s, 1_000_000); ok && n <= highest {
+			return rate{ratePackets, n}, nil
+		}
+	} else if s, ok := strings.CutSuffix(o.Value, "bps"); ok {
+		if n, ok := scaled(s, 1); ok && n <= ticksPerSecond {
+			return rate{rateBits, n}, nil
+		}
+	}
+	return rate{}, bad(o, rateAllowed)
+}
+
+// scaled reads a decimal with an optional k, M or G and multiplies it by unit.
+// The result must be a whole number from 1.
+func scaled(s string, unit int64) (int64, bool) {
+	for suffix, factor := range map[string]int64{"k": 1e3, "M": 1e6, "G": 1e9} {
+		if digits, ok := strings.CutSuffix(s, suffix); ok {
+			s, unit = digits, unit*factor
+			break
+		}
+	}
+	if s == "" || len(s) > 24 || strings.Trim(s, "0123456789.") != "" || strings.Count(s, ".") > 1 || s == "." {
+		return 0, false
+	}
+	v, ok := new(big.Rat).SetString(s)
+	if !ok {
+		return 0, false
+	}
+	v.Mul(v, new(big.Rat).SetInt64(unit))
+	if !v.IsInt() || !v.Num().IsInt64() || v.Sign() <= 0 {
+		return 0, false
+	}
+	return v.Num().Int64(), true
+}
+
+// slot is one frame of a train, and its place in the schedule.
+type slot struct {
+	off  int64 // of its first byte in the arena
+	step int64 // ticks after the frame before it, as the rate wants it
+	frac int64 // ... and this many of the train's den-ths of a tick
+	len  int32 // bytes
+	wire int32 // ticks the line takes for it, the least distance from the frame before
+}
+
+// train is a round of frames with their spacing. It does not change, but for
+// the sequence numbers of generated frames.
+type train struct {
+	arena []byte
+	slots []slot
+	den   int64  // what slot.frac counts
+	mark  *marks // where sequence numbers go, nil for a file's frames
+}
+
+// frameFile is a file's frames, as a loader leaves them.
+type frameFile struct {
+	arena    []byte
+	slots    []slot  // off and len filled in
+	stamps   []int64 // ns, one per slot; nil when a frame has none
+	timeless int     // number of the first frame without a stamp, from 1; 0 if there is none
+}
+
+// newTrain spaces a file's frames. An error is about the rate.
+func newTrain(f *frameFile, r rate) (*train, error) {
+	t := &train{arena: f.arena, slots: f.slots}
+	if err := t.space(r, f); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// space fills in step, frac and wire of every slot. f is needed for recorded
+// spacing only.
+func (t *train) space(r rate, f *frameFile) error {
+	var busy int64 // ticks the line needs for a round
+	for i := range t.slots {
+		s := &t.slots[i]
+		s.wire = int32(wireTicks(int(s.len)))
+		busy += int64(s.wire)
+	}
+	t.den = 1
+	switch r.kind {
+	case rateLine:
+		for i := range t.slots {
+			t.slots[i].step = int64(t.slots[i].wire)
+		}
+	case rateBits:
+		t.den = r.per
+		for i := range t.slots {
+			s := &t.slots[i]
+			scaled := int64(s.wire) * ticksPerSecond
+			s.step, s.frac = scaled/r.per, scaled%r.per
+		}
+	case ratePackets:
+		return t.spaceEvenly(r.per, busy)
+	case rateRecorded:
+		return t.spaceRecorded(f)
+	}
+	return nil
+}
+
+// spaceEvenly gives every frame the same distance. A long frame may come later
+// than its time, the short ones after it catch up, but the round as a whole
+// must fit the line.
+func (t *train) spaceEvenly(perMillionSeconds, busy int64) error {
+	const ticks = ticksPerSecond * 1_000_000
+	t.den = perMillionSeconds
+	step, frac := ticks/perMillionSeconds, ticks%perMillionSeconds
+	n := int64(len(t.slots))
+	if mean := float64(busy) / float64(n); mean > float64(step+1) {
+		return fmt.Errorf("the line carries at most %.6gMpps of these frames (%.5g bytes on average with preamble, CRC and gap)",
+			ticksPerSecond/mean/1e6, mean/8)
+	}
+	for i := range t.slots {
+		t.slots[i].step, t.slots[i].frac = step, frac
+	}
+	return nil
+}
+
+// spaceRecorded keeps the file's spacing. A stamp a little before an earlier
+// one is a frame recorded out of order: it follows at once, and the time line
+// stays. One further back than clockStep means that the clock was set: the time
+// line goes on from there. A further round follows at the mean distance.
+func (t *train) spaceRecorded(f *frameFile) error {
+	if f == nil {
+		return fmt.Errorf("generated frames have no recorded spacing, want line, a packet rate or a bit rate")
+	}
+	if f.timeless != 0 {
+		return fmt.Errorf("frame %d of the file has no time stamp, want line, a packet rate or a bit rate", f.timeless)
+	}
+	var span int64 // ns
+	latest := f.stamps[0]
+	for i := 1; i < len(t.slots); i++ {
+		gap := f.stamps[i] - latest
+		switch {
+		case gap < -int64(clockStep):
+			gap = 0
+			latest = f.stamps[i]
+		case gap < 0:
+			gap = 0
+		default:
+			latest = f.stamps[i]
+		}
+		if span += gap; gap > int64(maxSpan) || span > int64(maxSpan) {
+			return fmt.Errorf("frame %d of the file comes more than %.0f days after the first", i+1, maxSpan.Hours()/24)
+		}
+		t.slots[i].step = gap * 10
+	}
+	t.slots[0].step = int64(t.slots[0].wire)
+	if n := int64(len(t.slots)); n > 1 {
+		t.slots[0].step = max(t.slots[0].step, span*10/(n-1))
+	}
+	return nil
+}
