@@ -1,0 +1,33 @@
+package ring
+
+// Frame is one received frame as its write-back descriptors describe it.
+//
+// Data and Rest point into memory the device writes: they are valid until the
+// queue that filled the Frame is told to release it. Len is the length in bytes
+// without the CRC and equals len(Data) plus the lengths in Rest.
+type Frame struct {
+	Data []byte   // first buffer of the frame; all of it when Rest is nil
+	Rest [][]byte // further buffers of a multi-descriptor frame, in order
+	Len  uint32   // bytes of the frame, without CRC
+	Hash uint32   // RSS hash, 0 when the device computed none
+	VLAN uint16   // 802.1Q tag (PCP, DEI, VID), valid with HasVLAN
+	Info Info     // what the device found out about the frame
+}
+
+// Info is what the device found out about a frame while receiving it.
+type Info uint16
+
+const (
+	HasHash    Info = 1 << iota // Hash is valid
+	HasVLAN                     // the frame carries (or carried) an 802.1Q tag, see VLAN
+	Stripped                    // the device removed the tag from the frame's bytes
+	IPv4                        // IPv4 header recognised
+	IPv6                        // IPv6 header recognised
+	TCP                         // TCP header recognised
+	UDP                         // UDP header recognised
+	IPChecked                   // IPv4 header checksum was verified
+	IPBad                       // ... and is wrong
+	L4Checked                   // TCP or UDP checksum was verified
+	L4Bad                       // ... and is wrong
+	FrameError                  // the MAC reported an error (CRC, length, oversize)
+)

@@ -1,0 +1,60 @@
+package ring
+
+import "fmt"
+
+// MaxSize is the largest ring the 82599 takes, in descriptors; every size is a
+// multiple of 8, for RDLEN and TDLEN count in 128 bytes (datasheet 8.2.3.8.3).
+const (
+	MinSize = 8
+	MaxSize = 4096
+)
+
+// CheckSize tells whether a ring of n descriptors can exist.
+func CheckSize(n int) error {
+	if n < MinSize || n > MaxSize || n%8 != 0 {
+		return fmt.Errorf("ring of %d descriptors: want a multiple of 8 from %d to %d", n, MinSize, MaxSize)
+	}
+	return nil
+}
+
+// The functions below take indices within 0 <= i < size, and any size from 1.
+
+// Next is the index after i.
+func Next(i, size uint32) uint32 {
+	if i++; i == size {
+		return 0
+	}
+	return i
+}
+
+// Prev is the index before i.
+func Prev(i, size uint32) uint32 {
+	if i == 0 {
+		return size - 1
+	}
+	return i - 1
+}
+
+// Add is the index n places after i, 0 <= n <= size.
+func Add(i, n, size uint32) uint32 {
+	if i += n; i >= size {
+		i -= size
+	}
+	return i
+}
+
+// Distance is how many steps lead from one index forward to another: 0 when
+// they are the same, never size.
+func Distance(from, to, size uint32) uint32 {
+	if to >= from {
+		return to - from
+	}
+	return size - from + to
+}
+
+// Free is how many descriptors a producer at tail may still fill while the
+// consumer is at head. One always stays empty, so that a full ring (Free 0)
+// and an empty one (head == tail) differ.
+func Free(head, tail, size uint32) uint32 {
+	return size - 1 - Distance(head, tail, size)
+}
