@@ -1,0 +1,80 @@
+package driver_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/driver/drivertest"
+	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/pci"
+)
+
+func TestConfigIsRefusedWithOneLineThatSaysWhy(t *testing.T) {
+	for want, c := range map[string]driver.Config{
+		"queues 99: the 82599 receives on 1 to 16":                 {Queues: 99},
+		"queues -1: the 82599 receives on 1 to 16":                 {Queues: -1},
+		"transmit queues 17: want 0 to 16":                         {TxQueues: 17},
+		"ring of 100 descriptors: want a multiple of 8":            {RingSize: 100},
+		"ring of 8192 descriptors":                                 {RingSize: 8192},
+		"transmit ring of 7 descriptors":                           {TxRingSize: 7},
+		"packet buffers of 1500 bytes: want a multiple of 1024":    {BufferSize: 1500},
+		"packet buffers of 32768 bytes":                            {BufferSize: 32 << 10},
+		"frames of up to 59 bytes":                                 {MaxFrame: 59},
+		"frames of up to 16000 bytes: want a limit from 60 to":     {MaxFrame: 16000},
+		"a ring of 8 descriptors cannot hold a frame of 15868":     {RingSize: 8},
+		"a transmit ring of 8 descriptors cannot hold a frame of ": {TxQueues: 1, TxRingSize: 8},
+		"speed 100 Mb/s: the port runs at 10000 or 1000":           {Speed: 100},
+		"return batch 2049: want 1 to half the ring of 4096":       {ReturnBatch: 2049},
+	} {
+		d := drivertest.NewDevice()
+		_, err := driver.Open(d, c)
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "\n")
+		require.ErrorContains(t, err, "open fake:82599: ")
+		require.Zero(t, d.Accesses(), "the device is not touched")
+	}
+}
+
+func TestOpenTakesEvery82599AndNothingElse(t *testing.T) {
+	for id, want := range map[pci.ID]string{
+		{Vendor: 0x8086, Device: 0x10ed}: "virtual function",
+		{Vendor: 0x8086, Device: 0x1528}: "device 8086:1528 is not an Intel 82599",
+		{Vendor: 0x1af4, Device: 0x10fb}: "device 1af4:10fb is not an Intel 82599",
+	} {
+		d := drivertest.NewDevice()
+		d.Identity = id
+		_, err := driver.Open(d, driver.Config{})
+		require.ErrorContains(t, err, want)
+		_, ok := driver.Supports(id)
+		require.False(t, ok)
+	}
+	for _, id := range []uint16{0x10f7, 0x10f8, 0x10f9, 0x10fb, 0x10fc, 0x1507, 0x1514, 0x1517, 0x151c, 0x1529, 0x152a, 0x154a, 0x154d, 0x154f, 0x1557, 0x1558} {
+		name, ok := driver.Supports(pci.ID{Vendor: 0x8086, Device: id})
+		require.True(t, ok, "%04x", id)
+		require.Contains(t, name, "82599")
+	}
+}
+
+func TestPagesFollowTheTransport(t *testing.T) {
+	d := drivertest.NewDevice()
+	p, err := driver.Open(d, driver.Config{RingSize: 64})
+	require.NoError(t, err)
+	require.Equal(t, hugepage.Ordinary, p.Config().Pages)
+	require.NoError(t, p.Close())
+
+	d = drivertest.NewDevice()
+	d.Kind = "vfio"
+	d.Mapper.Refuse = func(m *hugepage.Memory) error {
+		require.Equal(t, 2<<20, m.PageSize())
+		return nil
+	}
+	p, err = driver.Open(d, driver.Config{RingSize: 64})
+	if err != nil {
+		var missing *hugepage.MissingError
+		require.ErrorAs(t, err, &missing, "without huge pages the error says how to get them")
+		return
+	}
+	require.NoError(t, p.Close())
+}

@@ -1,0 +1,284 @@
+package drivertest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/ixcap/ixcap/dma"
+	"github.com/ixcap/ixcap/dma/dmatest"
+	"github.com/ixcap/ixcap/driver/internal/reg"
+	"github.com/ixcap/ixcap/pci"
+)
+
+// Device is a PCI function that answers like an 82599 being brought up: the
+// waits of the initialisation sequence end, the EEPROM has a valid checksum,
+// queues can be enabled. It carries no traffic. Its fields may be set before use.
+type Device struct {
+	// Identity; NewDevice gives an 82599ES.
+	Identity pci.ID
+	Kind     string // transport
+
+	// Mapper takes the DMA mappings; what it has Mapped at the end has leaked.
+	Mapper dmatest.Mapper
+
+	// BARErr fails BAR, ConfigErr every access to configuration space.
+	BARErr, ConfigErr error
+
+	// BARSize of BAR 0 in bytes, default 128 KiB.
+	BARSize int64
+
+	// Stuck holds registers at a value, whatever is stored and whatever the
+	// device would do by itself.
+	Stuck map[reg.Offset]uint32
+
+	// GoneAfter, when not 0, makes the device disappear from the bus after that
+	// many register accesses.
+	GoneAfter int
+
+	mu       sync.Mutex
+	regs     [128 << 10 / 4]uint32
+	eeprom   [0x100]uint16
+	config   [256]byte
+	accesses int
+	order    []string // names of registers in the order they were stored to
+	err      error
+	done     chan struct{}
+}
+
+// ErrGone is the error of a Device that has disappeared.
+var ErrGone = errors.New("drivertest: device has been removed")
+
+var _ pci.Device = (*Device)(nil)
+
+// NewDevice makes a device with working answers.
+func NewDevice() *Device {
+	d := &Device{
+		Identity: pci.ID{Vendor: 0x8086, Device: 0x10fb, Class: 0x020000, Revision: 1},
+		Kind:     "vfio-user",
+		BARSize:  128 << 10,
+		Stuck:    map[reg.Offset]uint32{},
+		done:     make(chan struct{}),
+	}
+	for i := range d.eeprom {
+		d.eeprom[i] = 0xffff
+	}
+	for i := range 0x40 {
+		d.eeprom[i] = uint16(i * 0x101)
+	}
+	for i := 3; i < 0x10; i++ {
+		d.eeprom[i] = 0xffff
+	}
+	d.eeprom[5] = 0x80 // one section of three words
+	copy(d.eeprom[0x80:], []uint16{3, 0x1111, 0x2222, 0x3333})
+	d.SealEEPROM()
+	d.reset()
+	return d
+}
+
+// SealEEPROM makes the EEPROM's checksum right.
+func (d *Device) SealEEPROM() {
+	var sum uint16
+	for _, w := range d.eeprom[:0x3f] {
+		sum += w
+	}
+	for _, w := range d.eeprom[0x81:0x84] {
+		sum += w
+	}
+	d.eeprom[0x3f] = 0xbaba - sum
+}
+
+// BreakEEPROM changes a word without mending the checksum.
+func (d *Device) BreakEEPROM() { d.eeprom[0x20]++ }
+
+// Accesses is the number of register accesses so far.
+func (d *Device) Accesses() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.accesses
+}
+
+// Stores are the names of the registers stored to, in order.
+func (d *Device) Stores() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]string(nil), d.order...)
+}
+
+// Value is a register's value, without side effects.
+func (d *Device) Value(at reg.Offset) uint32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.regs[at/4]
+}
+
+// Set sets a register, without side effects.
+func (d *Device) Set(at reg.Offset, v uint32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.regs[at/4] = v
+}
+
+// BusMaster tells whether the function may make requests.
+func (d *Device) BusMaster() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.config[4]&4 != 0
+}
+
+func (d *Device) reset() {
+	clear(d.regs[:])
+	d.regs[reg.EEC/4] = reg.EEC_ARD.Val(1) | reg.EEC_PRES.Val(1)
+	d.regs[reg.RDRXCTL/4] = reg.RDRXCTL_DMAIDONE.Val(1) | reg.RDRXCTL_RSCFRSTSIZE.Val(8)
+	d.regs[reg.SECRXSTAT/4] = reg.SECRXSTAT_SECRX_RDY.Val(1)
+	d.regs[reg.RAL(0)/4] = 0x33221102
+	d.regs[reg.RAH(0)/4] = 0x5544 | reg.RAH_AV.Val(1)
+	d.regs[reg.LINKS/4] = reg.LINKS_LINK_UP.Val(1) | reg.LINKS_LINK_SPEED.Val(3)
+	d.regs[reg.MAXFRS/4] = reg.MAXFRS_MFS.Val(1518)
+	for q := range 16 {
+		d.regs[reg.DCA_RXCTRL(q)/4] = reg.DCA_RXCTRL_RESERVED.Val(1)
+	}
+}
+
+// Remove takes the device from the bus.
+func (d *Device) Remove() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.remove(ErrGone)
+}
+
+func (d *Device) remove(err error) {
+	if d.err == nil {
+		d.err = err
+		close(d.done)
+	}
+}
+
+// touch counts an access and tells whether the device is still there.
+func (d *Device) touch() bool {
+	if d.accesses++; d.GoneAfter > 0 && d.accesses > d.GoneAfter {
+		d.remove(ErrGone)
+	}
+	return d.err == nil
+}
+
+func (d *Device) load(at reg.Offset) uint32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.touch() {
+		return ^uint32(0)
+	}
+	if v, ok := d.Stuck[at]; ok {
+		return v
+	}
+	v := d.regs[at/4]
+	if at == reg.SWSM {
+		d.regs[at/4] |= reg.SWSM_SMBI.Val(1) // the read that finds it 0 takes it
+	}
+	return v
+}
+
+func (d *Device) store(at reg.Offset, v uint32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.touch() {
+		return
+	}
+	d.order = append(d.order, names[at])
+	if _, ok := d.Stuck[at]; ok {
+		return
+	}
+	d.regs[at/4] = v
+	switch at {
+	case reg.CTRL:
+		if v&(reg.CTRL_RST.Mask()|reg.CTRL_LRST.Mask()) != 0 {
+			d.reset()
+		}
+	case reg.EERD:
+		word := reg.EERD_ADDR.Of(v)
+		d.regs[at/4] = reg.EERD_DONE.Val(1) | reg.EERD_DATA.Val(uint32(d.eeprom[word%uint32(len(d.eeprom))]))
+	}
+}
+
+var names = func() map[reg.Offset]string {
+	m := map[reg.Offset]string{}
+	for _, row := range reg.Table() {
+		for i := range row.N {
+			m[row.At(i)] = row.Name
+		}
+	}
+	return m
+}()
+
+// Name, Transport, ID, NUMANode, Config, BAR, DMA, Vectors, SetVectors,
+// MaskVector, Reset, Done, Err and Close make it a pci.Device.
+func (d *Device) Name() string      { return "fake:82599" }
+func (d *Device) Transport() string { return d.Kind }
+func (d *Device) ID() pci.ID        { return d.Identity }
+func (d *Device) NUMANode() int     { return -1 }
+func (d *Device) Config() pci.Region {
+	return configSpace{d}
+}
+func (d *Device) BAR(n int) (pci.Region, error) {
+	if d.BARErr != nil {
+		return nil, d.BARErr
+	}
+	if n != 0 {
+		return nil, fmt.Errorf("BAR %d: not there", n)
+	}
+	return bar0{d}, nil
+}
+func (d *Device) DMA() dma.Mapper                          { return &d.Mapper }
+func (d *Device) Vectors(pci.IRQKind) (int, error)         { return 0, nil }
+func (d *Device) SetVectors(pci.IRQKind, int, []int) error { return errors.ErrUnsupported }
+func (d *Device) MaskVector(pci.IRQKind, int, bool) error  { return errors.ErrUnsupported }
+func (d *Device) Reset() error                             { d.mu.Lock(); defer d.mu.Unlock(); d.reset(); return nil }
+func (d *Device) Done() <-chan struct{}                    { return d.done }
+func (d *Device) Err() error                               { d.mu.Lock(); defer d.mu.Unlock(); return d.err }
+func (d *Device) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.remove(errors.New("drivertest: device is closed"))
+	return nil
+}
+
+type bar0 struct{ d *Device }
+
+func (b bar0) Size() int64                       { return b.d.BARSize }
+func (b bar0) Load32(off uint32) uint32          { return b.d.load(reg.Offset(off)) }
+func (b bar0) Store32(off uint32, v uint32)      { b.d.store(reg.Offset(off), v) }
+func (b bar0) ReadAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
+func (b bar0) WriteAt([]byte, int64) (int, error) {
+	return 0, errors.ErrUnsupported
+}
+
+type configSpace struct{ d *Device }
+
+func (c configSpace) Size() int64          { return int64(len(c.d.config)) }
+func (c configSpace) Load32(uint32) uint32 { panic("drivertest: use ReadAt for configuration space") }
+func (c configSpace) Store32(uint32, uint32) {
+	panic("drivertest: use WriteAt for configuration space")
+}
+func (c configSpace) ReadAt(p []byte, off int64) (int, error) {
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	if c.d.ConfigErr != nil {
+		return 0, c.d.ConfigErr
+	}
+	if off < 0 || off+int64(len(p)) > int64(len(c.d.config)) {
+		return 0, io.EOF
+	}
+	return copy(p, c.d.config[off:]), nil
+}
+func (c configSpace) WriteAt(p []byte, off int64) (int, error) {
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	if c.d.ConfigErr != nil {
+		return 0, c.d.ConfigErr
+	}
+	if off < 0 || off+int64(len(p)) > int64(len(c.d.config)) {
+		return 0, io.ErrShortWrite
+	}
+	return copy(c.d.config[off:], p), nil
+}

@@ -1,0 +1,170 @@
+package drivertest
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/ixcap/ixcap/dma"
+	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/ring"
+)
+
+// Ring is a receive queue in memory whose frames come from the test instead of
+// a device. Filling and polling may not overlap.
+type Ring struct {
+	mem   *memory
+	descs []ring.RxDescriptor
+	bufs  []byte
+	opt   Options
+	tail  Register
+	head  uint32 // index of the next descriptor to fill
+	seq   uint32
+	queue *driver.RxQueue
+}
+
+// Options of a Ring; the zero value is a ring like the driver's own.
+type Options struct {
+	Size        int  // descriptors, default 4096
+	BufferSize  int  // bytes, default 2048
+	Stride      int  // bytes between buffers, default the driver's
+	MaxChain    int  // descriptors per frame, default 8
+	ReturnBatch int  // default 1
+	Stripped    bool // VLAN tags are stripped
+}
+
+// iova is where the imaginary device sees the packet buffers.
+const iova dma.IOVA = 0x10_0000_0000
+
+// NewRing makes a ring and its queue.
+func NewRing(o Options) (*Ring, error) {
+	if o.Size == 0 {
+		o.Size = ring.MaxSize
+	}
+	if o.BufferSize == 0 {
+		o.BufferSize = 2048
+	}
+	if o.Stride == 0 {
+		o.Stride = driver.Stride(o.BufferSize)
+	}
+	if o.MaxChain == 0 {
+		o.MaxChain = 8
+	}
+	if err := ring.CheckSize(o.Size); err != nil {
+		return nil, err
+	}
+	ringBytes := o.Size * ring.DescriptorSize
+	bufBytes := o.Size * o.Stride
+	mem, err := allocate(ringBytes + bufBytes)
+	if err != nil {
+		return nil, fmt.Errorf("allocate a test ring: %w", err)
+	}
+	r := &Ring{mem: mem, opt: o, bufs: mem.bytes[ringBytes : ringBytes+bufBytes]}
+	r.descs = ring.RxDescriptors(mem.bytes[:ringBytes])
+	r.queue, err = driver.NewRxQueue(driver.RxMemory{
+		Descriptors: mem.bytes[:ringBytes], Buffers: r.bufs, IOVA: iova,
+		BufferSize: o.BufferSize, Stride: o.Stride, Tail: &r.tail,
+		MaxChain: o.MaxChain, ReturnBatch: o.ReturnBatch, Stripped: o.Stripped,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w; %w", err, mem.close())
+	}
+	r.queue.Lend()
+	return r, nil
+}
+
+// Queue is the queue that reads the ring.
+func (r *Ring) Queue() *driver.RxQueue { return r.queue }
+
+// Close frees the memory; neither the queue nor its frames may be used again.
+func (r *Ring) Close() error { return r.mem.close() }
+
+// Owned is how many descriptors the device has and has not filled.
+func (r *Ring) Owned() int {
+	return int(ring.Distance(r.head, r.tail.Value(), uint32(r.opt.Size)))
+}
+
+// Tail is what the queue wrote to its tail register last, and how often.
+func (r *Ring) Tail() (value uint32, writes int) { return r.tail.Value(), r.tail.Writes() }
+
+// Fill writes up to n frames of size bytes (of several descriptors when a
+// buffer is too small) to the ring, as a device does, and returns how many
+// there was room for. Each is UDP over IPv4 with a valid header, an RSS hash,
+// and a number in its last 4 bytes that counts all frames of the ring.
+func (r *Ring) Fill(n, size int) int {
+	chain := max(1, (size+r.opt.BufferSize-1)/r.opt.BufferSize)
+	for done := range n {
+		if r.Owned() < chain {
+			return done
+		}
+		r.put(size)
+	}
+	return n
+}
+
+func (r *Ring) put(size int) {
+	typ := (ring.PktIPv4 | ring.PktUDP).WithHash(ring.RSSUDPv4, r.seq*0x9e3779b1)
+	flags := ring.RxDD | ring.RxIPCS | ring.RxL4I | ring.RxUDPCS
+	var number [4]byte
+	binary.BigEndian.PutUint32(number[:], r.seq)
+	r.seq++
+	for at := 0; ; {
+		length := min(size-at, r.opt.BufferSize)
+		b := r.Buffer(int(r.head))[:length]
+		if at == 0 {
+			copy(b, header)
+			if length >= 18 {
+				binary.BigEndian.PutUint16(b[16:], uint16(size-14))
+			}
+		}
+		for i, v := range number { // the part of it that lies in this buffer
+			if p := size - 4 + i - at; p >= 0 && p < length {
+				b[p] = v
+			}
+		}
+		at += length
+		s := flags.WithLength(length)
+		if at == size {
+			s |= ring.RxEOP
+		}
+		r.Complete(typ, s)
+		if at == size {
+			return
+		}
+	}
+}
+
+// header is Ethernet, IPv4 and UDP from 10.0.0.1 to 10.0.0.2.
+var header = []byte{
+	0x02, 0, 0, 0, 0, 2, 0x02, 0, 0, 0, 0, 1, 0x08, 0x00,
+	0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+	0x10, 0, 0x20, 0, 0, 26, 0x12, 0x34,
+}
+
+// Buffer is the packet buffer of descriptor i, wherever it is in its life.
+func (r *Ring) Buffer(i int) []byte {
+	at := i * r.opt.Stride
+	return r.bufs[at : at+r.opt.BufferSize : at+r.opt.BufferSize]
+}
+
+// Head is the index of the descriptor that Complete will write next.
+func (r *Ring) Head() int { return int(r.head) }
+
+// Complete writes the next descriptor back with any content, well formed or not.
+// It panics when the device owns none, or when the queue has armed it wrongly.
+func (r *Ring) Complete(t ring.RxType, s ring.RxStatus) {
+	if r.Owned() == 0 {
+		panic("drivertest: the queue has lent no descriptor")
+	}
+	d := &r.descs[r.head]
+	if want := uint64(iova) + uint64(r.head)*uint64(r.opt.Stride); d.Words[0] != want || d.Words[1] != 0 {
+		panic(fmt.Sprintf("drivertest: descriptor %d armed with %#x %#x, want %#x 0", r.head, d.Words[0], d.Words[1], want))
+	}
+	d.WriteBack(t, s)
+	r.head = ring.Next(r.head, uint32(r.opt.Size))
+}
+
+// FlushCaches throws the ring's descriptors and buffers out of the processor's
+// caches, as if a device had written them to memory.
+func (r *Ring) FlushCaches() {
+	flushLines(&r.mem.bytes[0], uintptr(len(r.mem.bytes)))
+}

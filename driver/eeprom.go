@@ -1,0 +1,159 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ixcap/ixcap/driver/internal/reg"
+)
+
+// The EEPROM's layout as far as its checksum goes.
+const (
+	eepromChecksum  = 0x3f   // word that makes the sum right
+	eepromSum       = 0xbaba // of words 0 to 0x3f and of what the pointers lead to
+	eepromFirstPtr  = 0x03   // words 3 to 0xe point to sections
+	eepromLastPtr   = 0x0e   // (0xf points to firmware, which has a checksum of its own)
+	eepromWords     = 1 << 14
+	semaphoreLimit  = time.Second
+	eepromReadLimit = 100 * time.Millisecond
+)
+
+// ErrNoEEPROM is in the error of a port without a valid EEPROM.
+var ErrNoEEPROM = errors.New("no EEPROM with a valid signature")
+
+// checkEEPROM sums up the EEPROM, which the device itself does not do: with a
+// damaged one it would run on nonsense.
+func (p *Port) checkEEPROM() (err error) {
+	if p.cfg.SkipEEPROMCheck {
+		return nil
+	}
+	if reg.EEC_PRES.Of(p.load(reg.EEC)) == 0 {
+		return ErrNoEEPROM
+	}
+	release, err := p.acquire(reg.SW_FW_SYNC_EEPROM)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	var words [eepromChecksum + 1]uint16
+	var sum uint16
+	for i := range words {
+		if words[i], err = p.readEEPROM(i); err != nil {
+			return err
+		}
+		sum += words[i]
+	}
+	for ptr := eepromFirstPtr; ptr <= eepromLastPtr; ptr++ {
+		section, err := p.sumSection(int(words[ptr]))
+		if err != nil {
+			return err
+		}
+		sum += section
+	}
+	if sum != eepromSum {
+		return fmt.Errorf("EEPROM sum is %#04x, want %#04x: the EEPROM is damaged (Config.SkipEEPROMCheck ignores it)", sum, eepromSum)
+	}
+	return nil
+}
+
+// sumSection adds up the section at word at: a length, then that many words.
+func (p *Port) sumSection(at int) (sum uint16, err error) {
+	if at == 0 || at == 0xffff {
+		return 0, nil // no such section
+	}
+	if at >= eepromWords {
+		return 0, fmt.Errorf("EEPROM points to word %#x, it has %#x", at, eepromWords)
+	}
+	n, err := p.readEEPROM(at)
+	if err != nil || n == 0 || n == 0xffff {
+		return 0, err
+	}
+	for i := range int(n) {
+		if at+1+i >= eepromWords {
+			return 0, fmt.Errorf("EEPROM section at %#x of %d words goes beyond its end", at, n)
+		}
+		word, err := p.readEEPROM(at + 1 + i)
+		if err != nil {
+			return 0, err
+		}
+		sum += word
+	}
+	return sum, nil
+}
+
+// readEEPROM reads one 16-bit word (8.2.3.2.2).
+func (p *Port) readEEPROM(word int) (uint16, error) {
+	p.store(reg.EERD, reg.EERD_ADDR.Val(uint32(word))|reg.EERD_START.Val(1))
+	if err := p.wait("EERD", reg.EERD, reg.EERD_DONE.Mask(), reg.EERD_DONE.Mask(), eepromReadLimit); err != nil {
+		return 0, fmt.Errorf("read EEPROM word %#x: %w", word, err)
+	}
+	return uint16(reg.EERD_DATA.Of(p.load(reg.EERD))), nil
+}
+
+// acquire takes a resource that the port's other function and the firmware use
+// too: its bit in SW_FW_SYNC, which may only be changed under both semaphores of
+// SWSM (10.5.4). The resource is held until release.
+func (p *Port) acquire(resource reg.Field) (release func() error, err error) {
+	claimed := resource.Mask() | resource.Mask()<<reg.SW_FW_SYNC_FW
+	deadline := time.Now().Add(semaphoreLimit)
+	for {
+		now := time.Now()
+		taken := false
+		var last uint32
+		err := p.withSemaphores(func() {
+			if last = p.load(reg.SW_FW_SYNC); last&claimed == 0 {
+				p.store(reg.SW_FW_SYNC, last|resource.Mask())
+				taken = true
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		if taken {
+			return func() error {
+				return p.withSemaphores(func() {
+					p.store(reg.SW_FW_SYNC, p.load(reg.SW_FW_SYNC)&^resource.Mask())
+				})
+			}, nil
+		}
+		if err := p.err(); err != nil {
+			return nil, fmt.Errorf("wait for SW_FW_SYNC: %w", err)
+		}
+		if now.After(deadline) {
+			return nil, &WaitError{Register: "SW_FW_SYNC", Mask: claimed, Want: 0, Last: last, After: semaphoreLimit}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// withSemaphores runs f while no other driver (SMBI) and no firmware (SWESMBI)
+// can change SW_FW_SYNC.
+func (p *Port) withSemaphores(f func()) error {
+	// Reading SMBI as 0 takes it.
+	if err := p.wait("SWSM.SMBI", reg.SWSM, reg.SWSM_SMBI.Mask(), 0, semaphoreLimit); err != nil {
+		return err
+	}
+	defer func() {
+		p.change(reg.SWSM, to(reg.SWSM_SMBI, 0), to(reg.SWSM_SWESMBI, 0))
+		p.flush()
+	}()
+	// SWESMBI reads back 1 once the firmware has let go of it.
+	deadline := time.Now().Add(semaphoreLimit)
+	for {
+		now := time.Now()
+		p.change(reg.SWSM, to(reg.SWSM_SWESMBI, 1))
+		v := p.load(reg.SWSM)
+		if err := p.err(); err != nil {
+			return fmt.Errorf("wait for SWSM.SWESMBI: %w", err)
+		}
+		if reg.SWSM_SWESMBI.Of(v) != 0 {
+			f()
+			return nil
+		}
+		if now.After(deadline) {
+			return &WaitError{Register: "SWSM.SWESMBI", Mask: reg.SWSM_SWESMBI.Mask(), Want: reg.SWSM_SWESMBI.Mask(), Last: v, After: semaphoreLimit}
+		}
+		time.Sleep(50 * time.Microsecond)
+	}
+}

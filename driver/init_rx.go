@@ -1,0 +1,188 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ixcap/ixcap/driver/internal/reg"
+)
+
+// rxPacketBuffer is the port's receive packet buffer in KiB (3.7.7.3.2).
+const rxPacketBuffer = 512
+
+// initReceive is step 7 (4.6.7), up to but not including the enabling of queues
+// and of reception, which is Start's.
+func (p *Port) initReceive() error {
+	p.change(reg.RXCTRL, to(reg.RXCTRL_RXEN, 0))
+	p.setFilters()
+	p.setPacketBuffer()
+	p.setReceiveMAC()
+	p.setOffloads()
+	p.setRSS()
+	for i := range p.cfg.Queues {
+		if err := p.newRx(i); err != nil {
+			return fmt.Errorf("receive queue %d: %w", i, err)
+		}
+		p.setReceiveQueue(i)
+	}
+	// 4.6.7, end: no "no snoop" requests, and a bit of DCA_RXCTRL that reads 1
+	// but must be written 0.
+	p.change(reg.CTRL_EXT, to(reg.CTRL_EXT_NS_DIS, 1))
+	for i := range p.cfg.Queues {
+		p.change(reg.DCA_RXCTRL(i), to(reg.DCA_RXCTRL_RESERVED, 0))
+	}
+	return nil
+}
+
+// setFilters accepts everything. Left out: the tables of addresses, multicast
+// hashes, VLANs and pools (MTA, PFUTA, VFTA, PFVLVF ...), which power up with
+// random content but are not consulted by a promiscuous port; and the queue
+// filters (ETQF, FTQF, SYNQF, flow director), which are off after reset.
+func (p *Port) setFilters() {
+	p.change(reg.FCTRL,
+		to(reg.FCTRL_UPE, 1), to(reg.FCTRL_MPE, 1), to(reg.FCTRL_BAM, 1), to(reg.FCTRL_SBP, 0))
+	p.change(reg.VLNCTRL, to(reg.VLNCTRL_VFE, 0), to(reg.VLNCTRL_VET, 0x8100))
+}
+
+// setPacketBuffer gives all of the packet buffer to traffic class 0, the only one.
+func (p *Port) setPacketBuffer() {
+	for i := range 8 {
+		var size uint32
+		if i == 0 {
+			size = rxPacketBuffer
+		}
+		p.store(reg.RXPBSIZE(i), reg.RXPBSIZE_SIZE.Val(size))
+	}
+}
+
+// setReceiveMAC: the CRC is stripped in both registers (they must agree), and
+// long frames come in.
+func (p *Port) setReceiveMAC() {
+	p.change(reg.HLREG0,
+		to(reg.HLREG0_RXCRCSTRP, 1),
+		to(reg.HLREG0_JUMBOEN, 1),
+		// A length field that disagrees with the frame is the sender's affair; a
+		// monitor wants to see it.
+		to(reg.HLREG0_RXLNGTHERREN, 0))
+	p.change(reg.MAXFRS, to(reg.MAXFRS_MFS, uint32(p.cfg.MaxFrame+crcSize)))
+	p.change(reg.RDRXCTL,
+		to(reg.RDRXCTL_CRCSTRIP, 1),
+		to(reg.RDRXCTL_RSCFRSTSIZE, 0), // these three: "must be" (8.2.3.8.8)
+		to(reg.RDRXCTL_RSCACKC, 1),
+		to(reg.RDRXCTL_FCOE_WRFIX, 1))
+}
+
+// setOffloads: hash instead of fragment checksum in the descriptor, which RSS
+// needs; no coalescing of TCP segments, which would invent frames.
+func (p *Port) setOffloads() {
+	p.change(reg.RXCSUM, to(reg.RXCSUM_PCSD, 1), to(reg.RXCSUM_IPPCSE, 0))
+	p.change(reg.RFCTL, to(reg.RFCTL_RSC_DIS, 1))
+	p.change(reg.RSCDBU, to(reg.RSCDBU_RSCACKDIS, 1))
+}
+
+// setRSS hashes frames over the queues. With one queue too: the
+// hash is of use to those above.
+func (p *Port) setRSS() {
+	key := p.cfg.RSSKey
+	for i := range 10 {
+		p.store(reg.RSSRK(i), uint32(key[4*i])|uint32(key[4*i+1])<<8|uint32(key[4*i+2])<<16|uint32(key[4*i+3])<<24)
+	}
+	for i := range 32 {
+		var v uint32
+		for j, f := range reg.RETA_ENTRY {
+			v |= f.Val(uint32(QueueOf(uint32(4*i+j), p.cfg.Queues)))
+		}
+		p.store(reg.RETA(i), v)
+	}
+	var v uint32
+	for _, f := range []reg.Field{
+		reg.MRQC_TCP_IPV4, reg.MRQC_UDP_IPV4, reg.MRQC_IPV4,
+		reg.MRQC_TCP_IPV6, reg.MRQC_UDP_IPV6, reg.MRQC_IPV6,
+	} {
+		v |= f.Val(1)
+	}
+	p.store(reg.MRQC, v|reg.MRQC_MRQE.Val(1))
+}
+
+// setReceiveQueue describes queue i to the device (4.6.7).
+func (p *Port) setReceiveQueue(i int) {
+	v := reg.SRRCTL_BSIZEPACKET.Val(uint32(p.cfg.BufferSize>>10)) |
+		reg.SRRCTL_BSIZEHEADER.Val(4) | // 256 bytes, the default; header split is off
+		reg.SRRCTL_DESCTYPE.Val(1)
+	if p.cfg.Queues > 1 {
+		// Without it a queue that has run out of descriptors holds its frames in
+		// the packet buffer, which all queues share, and one slow reader stops
+		// every other. With it the frames are dropped and counted for that queue
+		// (QPRDC). A single queue is better off with the buffer's 512 KiB.
+		v |= reg.SRRCTL_DROP_EN.Val(1)
+	}
+	p.store(reg.SRRCTL(i), v)
+	p.change(reg.RSCCTL(i), to(reg.RSCCTL_RSCEN, 0))
+	var vme uint32
+	if p.cfg.StripVLAN {
+		vme = 1
+	}
+	p.change(reg.RXDCTL(i), to(reg.RXDCTL_VME, vme), to(reg.RXDCTL_ENABLE, 0))
+	p.store(reg.RDH(i), 0)
+	p.store(reg.RDT(i), 0)
+}
+
+// enableReceive enables the queues, then reception, which must come last
+// (4.6.7). The first time the device gets the whole ring; later, after Stop, the
+// queues are still enabled and go on where they were.
+func (p *Port) enableReceive() error {
+	for i, q := range p.rx {
+		if reg.RXDCTL_ENABLE.Of(p.load(reg.RXDCTL(i))) != 0 {
+			continue
+		}
+		p.change(reg.RXDCTL(i), to(reg.RXDCTL_ENABLE, 1))
+		if err := p.wait(fmt.Sprintf("RXDCTL[%d]", i), reg.RXDCTL(i), reg.RXDCTL_ENABLE.Mask(), reg.RXDCTL_ENABLE.Mask(), 100*time.Millisecond); err != nil {
+			return err
+		}
+		q.Lend()
+	}
+	// Frames that arrive while RXEN is being set can hang the receive DMA; the
+	// security block is told to hold them back meanwhile (4.6.7).
+	p.change(reg.SECRXCTRL, to(reg.SECRXCTRL_RX_DIS, 1))
+	if err := p.wait("SECRXSTAT", reg.SECRXSTAT, reg.SECRXSTAT_SECRX_RDY.Mask(), reg.SECRXSTAT_SECRX_RDY.Mask(), 100*time.Millisecond); err != nil {
+		p.change(reg.SECRXCTRL, to(reg.SECRXCTRL_RX_DIS, 0))
+		return err
+	}
+	p.change(reg.RXCTRL, to(reg.RXCTRL_RXEN, 1))
+	p.change(reg.SECRXCTRL, to(reg.SECRXCTRL_RX_DIS, 0))
+	p.flush()
+	return nil
+}
+
+// disableReceive lets no frame in any more and gives those inside the port time
+// to reach memory. With room in the rings 512 KiB take half a millisecond; when
+// nothing moves they are full.
+func (p *Port) disableReceive() {
+	p.change(reg.RXCTRL, to(reg.RXCTRL_RXEN, 0))
+	p.flush()
+	var last uint64
+	for range 100 {
+		time.Sleep(time.Millisecond)
+		s, err := p.Stats()
+		if err != nil || s.Balanced() == nil || s.Received == last {
+			return
+		}
+		last = s.Received
+	}
+}
+
+// disableReceiveQueues follows 4.6.7.1: each queue is disabled, which
+// shows when its last descriptors are written back; the memory may be taken
+// away 100 us later.
+func (p *Port) disableReceiveQueues() error {
+	var errs []error
+	for i := range p.rx {
+		p.change(reg.RXDCTL(i), to(reg.RXDCTL_ENABLE, 0))
+	}
+	for i := range p.rx {
+		errs = append(errs, p.wait(fmt.Sprintf("RXDCTL[%d]", i), reg.RXDCTL(i), reg.RXDCTL_ENABLE.Mask(), 0, 100*time.Millisecond))
+	}
+	time.Sleep(100 * time.Microsecond)
+	return errors.Join(errs...)
+}

@@ -1,0 +1,73 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ixcap/ixcap/driver/internal/reg"
+)
+
+// txPacketBuffer is the port's transmit packet buffer in KiB (4.6.11.3.4).
+const txPacketBuffer = 160
+
+// initTransmit is step 8 (4.6.8). A port that does not send stays silent.
+func (p *Port) initTransmit() error {
+	p.change(reg.HLREG0, to(reg.HLREG0_TXCRCEN, 1), to(reg.HLREG0_TXPADEN, 1))
+	if p.cfg.TxQueues == 0 {
+		return nil
+	}
+	// No DCB, no virtual machines: one buffer, one traffic class (4.6.11.3.4).
+	// The arbiter must be off while MTQC changes.
+	p.change(reg.RTTDCS, to(reg.RTTDCS_ARBDIS, 1))
+	p.store(reg.MTQC, 0)
+	for i := range 8 {
+		var size, threshold uint32
+		if i == 0 {
+			size = txPacketBuffer
+			threshold = txPacketBuffer - uint32(p.cfg.MaxFrame+8+crcSize+1023)>>10
+		}
+		p.store(reg.TXPBSIZE(i), reg.TXPBSIZE_SIZE.Val(size))
+		p.store(reg.TXPBTHRESH(i), reg.TXPBTHRESH_THRESH.Val(threshold))
+	}
+	p.change(reg.DTXMXSZRQ, to(reg.DTXMXSZRQ_MAX_BYTES, 0xfff))
+	p.change(reg.RTTDCS, to(reg.RTTDCS_ARBDIS, 0))
+	for i := range p.cfg.TxQueues {
+		if err := p.newTx(i); err != nil {
+			return fmt.Errorf("transmit queue %d: %w", i, err)
+		}
+		// Write-backs must not overtake each other: Send reclaims in order.
+		p.change(reg.DCA_TXCTRL(i), to(reg.DCA_TXCTRL_DESC_WRO, 0))
+		p.store(reg.TDH(i), 0)
+		p.store(reg.TDT(i), 0)
+		// Fetch ahead when fewer than 36 descriptors are cached and at least 8
+		// wait; write back one by one, since only marked ones are (7.2.3.4.1).
+		p.change(reg.TXDCTL(i), to(reg.TXDCTL_PTHRESH, 36), to(reg.TXDCTL_HTHRESH, 8), to(reg.TXDCTL_WTHRESH, 0))
+	}
+	p.change(reg.DMATXCTL, to(reg.DMATXCTL_TE, 1))
+	for i := range p.cfg.TxQueues {
+		p.change(reg.TXDCTL(i), to(reg.TXDCTL_ENABLE, 1))
+		if err := p.wait(fmt.Sprintf("TXDCTL[%d]", i), reg.TXDCTL(i), reg.TXDCTL_ENABLE.Mask(), reg.TXDCTL_ENABLE.Mask(), 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// disableTransmit lets the queues run empty, then disables them (4.6.8.1). A
+// link that is down never empties them, so what is left after a while is given up.
+func (p *Port) disableTransmit() error {
+	var errs []error
+	for i := range p.tx {
+		deadline := time.Now().Add(20 * time.Millisecond)
+		for p.load(reg.TDH(i)) != p.load(reg.TDT(i)) && time.Now().Before(deadline) {
+			time.Sleep(100 * time.Microsecond)
+		}
+		p.change(reg.TXDCTL(i), to(reg.TXDCTL_ENABLE, 0))
+		errs = append(errs, p.wait(fmt.Sprintf("TXDCTL[%d]", i), reg.TXDCTL(i), reg.TXDCTL_ENABLE.Mask(), 0, 100*time.Millisecond))
+	}
+	if len(p.tx) > 0 {
+		p.change(reg.DMATXCTL, to(reg.DMATXCTL_TE, 0))
+	}
+	return errors.Join(errs...)
+}

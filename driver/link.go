@@ -1,0 +1,81 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ixcap/ixcap/driver/internal/reg"
+)
+
+// Link is the state of a port's link.
+type Link struct {
+	Up    bool
+	Speed int // Mb/s, 0 when down
+}
+
+func (l Link) String() string {
+	if !l.Up {
+		return "down"
+	}
+	return fmt.Sprintf("up at %d Mb/s", l.Speed)
+}
+
+// setupLink is step 5 (4.6.4). An SFP+ port is told its speed, without
+// autonegotiation, which optics do not have; other media keep the mode
+// that the EEPROM has chosen and begin it anew.
+//
+// Left out: identifying the module over I2C and loading its analog settings: the EEPROM's defaults serve direct-attach and short-range modules.
+// Waiting for the link is left to who needs it (WaitLink).
+func (p *Port) setupLink() (err error) {
+	release, err := p.acquire(reg.SW_FW_SYNC_MAC_CSR) // firmware sets up links too
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	autoc := p.load(reg.AUTOC)
+	if p.model.medium == sfi {
+		// The laser is on while SDP3 is low.
+		p.change(reg.ESDP, to(reg.ESDP_SDP3, 0))
+		autoc = reg.AUTOC_FLU.Set(autoc, 0)
+		if p.cfg.Speed == lowerSpeed {
+			autoc = reg.AUTOC_LMS.Set(autoc, reg.LMS_1G_NO_AN)
+			autoc = reg.AUTOC_1G_PMA_PMD.Set(autoc, 0)
+		} else {
+			autoc = reg.AUTOC_LMS.Set(autoc, reg.LMS_10G_SERIAL)
+			p.change(reg.AUTOC2, to(reg.AUTOC2_10G_PMA_PMD_SERIAL, reg.PMA_PMD_SERIAL_SFI))
+		}
+	}
+	p.store(reg.AUTOC, reg.AUTOC_RESTART_AN.Set(autoc, 1))
+	p.flush()
+	return nil
+}
+
+// Link is the state of the link now; down when the device is gone.
+func (p *Port) Link() Link {
+	if p.gone.Load() {
+		return Link{}
+	}
+	v := p.load(reg.LINKS)
+	if v == ^uint32(0) || reg.LINKS_LINK_UP.Of(v) == 0 {
+		return Link{}
+	}
+	return Link{Up: true, Speed: [4]int{0, 100, 1000, 10000}[reg.LINKS_LINK_SPEED.Of(v)]}
+}
+
+// WaitLink waits until the link is up, the context ends, or the device goes.
+func (p *Port) WaitLink(ctx context.Context) (Link, error) {
+	for {
+		if l := p.Link(); l.Up {
+			return l, nil
+		}
+		select {
+		case <-ctx.Done():
+			return Link{}, fmt.Errorf("wait for the link of %s: LINKS %#08x: %w", p.dev.Name(), p.load(reg.LINKS), ctx.Err())
+		case <-p.dev.Done():
+			return Link{}, fmt.Errorf("wait for the link of %s: %w", p.dev.Name(), p.dev.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,244 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ixcap/ixcap/dma"
+	"github.com/ixcap/ixcap/driver/internal/reg"
+	"github.com/ixcap/ixcap/pci"
+	"github.com/ixcap/ixcap/ring"
+)
+
+// Port is an 82599 port that this process drives. Its methods may be called
+// from any goroutine, but Close only once no queue is in use; each queue
+// belongs to one goroutine at a time.
+type Port struct {
+	dev   pci.Device
+	regs  pci.Region // BAR 0
+	cfg   Config
+	model model
+	mac   net.HardwareAddr
+
+	areas []*dma.Area // rings and buffers, in the order they were made
+	rx    []*RxQueue
+	tx    []*TxQueue
+
+	state   sync.Mutex // one of Start, Stop, Close at a time
+	started bool
+	reading bool // readStatistics runs
+	closed  bool
+
+	stats    statistics
+	readerWG sync.WaitGroup
+	quit     chan struct{} // closed by Close
+	gone     atomic.Bool   // registers must not be touched any more
+}
+
+// regsSize is how much of BAR 0 the 82599 has, in bytes (8.2.2).
+const regsSize = 128 << 10
+
+// Open brings an 82599 up, as far as everything but reception: Start lets frames
+// in. The device stays the caller's, who closes it after the Port; on an error
+// nothing is left behind.
+func Open(dev pci.Device, cfg Config) (_ *Port, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("open %s: %w", dev.Name(), err)
+		}
+	}()
+	m, err := modelOf(dev)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err = cfg.withDefaults(dev)
+	if err != nil {
+		return nil, err
+	}
+	regs, err := dev.BAR(0)
+	if err != nil {
+		return nil, fmt.Errorf("map registers: %w", err)
+	}
+	if regs.Size() < regsSize {
+		return nil, fmt.Errorf("BAR 0 has %d bytes: an 82599 has %d", regs.Size(), regsSize)
+	}
+	p := &Port{dev: dev, regs: regs, cfg: cfg, model: m, quit: make(chan struct{})}
+	if err = p.init(); err != nil {
+		// The first error is the one that matters; a device that cannot be halted
+		// either loses its memory by Unmap.
+		_ = p.halt()
+		if left := p.free(); left != nil {
+			err = fmt.Errorf("%w; free its memory: %w", err, left)
+		}
+		return nil, err
+	}
+	return p, nil
+}
+
+// Start enables reception. Nothing is received before.
+func (p *Port) Start() error {
+	p.state.Lock()
+	defer p.state.Unlock()
+	switch {
+	case p.closed:
+		return errors.New("start a closed port")
+	case p.started:
+		return nil
+	}
+	if err := p.enableReceive(); err != nil {
+		return fmt.Errorf("start %s: %w", p.dev.Name(), err)
+	}
+	p.started = true
+	if !p.reading {
+		p.reading = true
+		p.readerWG.Go(p.readStatistics)
+	}
+	return nil
+}
+
+// Stop ends reception. Frames that arrive from now on are not counted; those the
+// port has taken in are delivered as far as the rings have room. So whoever
+// polls on until Settled, and then until Poll gives nothing, gets every frame,
+// and statistics that balance. Start begins again.
+func (p *Port) Stop() error {
+	p.state.Lock()
+	defer p.state.Unlock()
+	if !p.started || p.closed {
+		return nil
+	}
+	p.started = false
+	p.disableReceive()
+	if err := p.err(); err != nil {
+		return fmt.Errorf("stop %s: %w", p.dev.Name(), err)
+	}
+	return nil
+}
+
+// Settled tells whether no frame is left inside the port, on its way to memory.
+func (p *Port) Settled() bool {
+	s, err := p.Stats()
+	return err != nil || s.Balanced() == nil
+}
+
+// Close stops the port and gives its memory back. No queue may be in use, and no
+// frame from one. Closing again does nothing.
+func (p *Port) Close() error {
+	p.state.Lock()
+	defer p.state.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	close(p.quit)
+	p.readerWG.Wait()
+	// A last look, for those who ask after Close.
+	_, _ = p.Stats()
+	err := p.halt()
+	if err = errors.Join(err, p.free()); err != nil {
+		return fmt.Errorf("close %s: %w", p.dev.Name(), err)
+	}
+	return nil
+}
+
+// free gives the memory back, newest first. The device no longer uses it.
+func (p *Port) free() error {
+	p.gone.Store(true)
+	var errs []error
+	for i := len(p.areas) - 1; i >= 0; i-- {
+		errs = append(errs, p.areas[i].Close())
+	}
+	p.areas = nil
+	return errors.Join(errs...)
+}
+
+// area allocates memory the device sees, kept until free.
+func (p *Port) area(name string, bytes int) (*dma.Area, error) {
+	a, err := dma.NewArea(p.dev.DMA(), bytes, p.cfg.memory(name))
+	if err != nil {
+		return nil, err
+	}
+	p.areas = append(p.areas, a)
+	return a, nil
+}
+
+// newRx makes receive queue i.
+func (p *Port) newRx(i int) error {
+	c := p.cfg
+	descs, err := p.area(fmt.Sprintf("rx%d-ring", i), c.RingSize*ring.DescriptorSize)
+	if err != nil {
+		return err
+	}
+	stride := Stride(c.BufferSize)
+	bufs, err := p.area(fmt.Sprintf("rx%d-buffers", i), c.RingSize*stride)
+	if err != nil {
+		return err
+	}
+	q, err := NewRxQueue(RxMemory{
+		Descriptors: descs.Bytes(), Buffers: bufs.Bytes(), IOVA: bufs.IOVA(),
+		BufferSize: c.BufferSize, Stride: stride,
+		Tail: p.regs, TailAt: uint32(reg.RDT(i)),
+		MaxChain: c.chain(), ReturnBatch: c.ReturnBatch, Stripped: c.StripVLAN,
+	})
+	if err != nil {
+		return err
+	}
+	p.rx = append(p.rx, q)
+	p.setRing(reg.RDBAL(i), reg.RDBAH(i), reg.RDLEN(i), descs)
+	return nil
+}
+
+// newTx makes transmit queue i.
+func (p *Port) newTx(i int) error {
+	c := p.cfg
+	descs, err := p.area(fmt.Sprintf("tx%d-ring", i), c.TxRingSize*ring.DescriptorSize)
+	if err != nil {
+		return err
+	}
+	bufs, err := p.area(fmt.Sprintf("tx%d-buffers", i), c.TxRingSize*txBufferSize)
+	if err != nil {
+		return err
+	}
+	q, err := NewTxQueue(TxMemory{
+		Descriptors: descs.Bytes(), Buffers: bufs.Bytes(), IOVA: bufs.IOVA(),
+		Tail: p.regs, TailAt: uint32(reg.TDT(i)), MaxFrame: c.MaxFrame + 8,
+	})
+	if err != nil {
+		return err
+	}
+	p.tx = append(p.tx, q)
+	p.setRing(reg.TDBAL(i), reg.TDBAH(i), reg.TDLEN(i), descs)
+	return nil
+}
+
+func (p *Port) setRing(low, high, length reg.Offset, a *dma.Area) {
+	p.store(low, uint32(a.IOVA()))
+	p.store(high, uint32(a.IOVA()>>32))
+	p.store(length, uint32(len(a.Bytes())))
+}
+
+// Name is the device's name as the user wrote it.
+func (p *Port) Name() string { return p.dev.Name() }
+
+// Model is the member of the 82599 family, for messages.
+func (p *Port) Model() string { return p.model.name }
+
+// MAC is the port's address, from RAL[0] and RAH[0], where the EEPROM puts it.
+func (p *Port) MAC() net.HardwareAddr { return append(net.HardwareAddr(nil), p.mac...) }
+
+// Config is the configuration in use, defaults filled in.
+func (p *Port) Config() Config { return p.cfg }
+
+// RxQueues is the number of receive queues.
+func (p *Port) RxQueues() int { return len(p.rx) }
+
+// RxQueue is receive queue i, counted from 0.
+func (p *Port) RxQueue(i int) *RxQueue { return p.rx[i] }
+
+// TxQueues is the number of transmit queues.
+func (p *Port) TxQueues() int { return len(p.tx) }
+
+// TxQueue is transmit queue i, counted from 0.
+func (p *Port) TxQueue(i int) *TxQueue { return p.tx[i] }

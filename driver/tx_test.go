@@ -1,0 +1,139 @@
+package driver_test
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/dma"
+	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/driver/drivertest"
+	"github.com/ixcap/ixcap/ring"
+)
+
+const txIOVA dma.IOVA = 0x20_0000_0000
+
+// sender is a device that sends what a transmit queue gives it.
+type sender struct {
+	t     *testing.T
+	descs []ring.TxDescriptor
+	bufs  []byte
+	tail  drivertest.Register
+	head  uint32
+	sent  [][]byte
+}
+
+func newSender(t *testing.T, size int) (*sender, *driver.TxQueue) {
+	mem := make([]byte, size*16)
+	s := &sender{t: t, bufs: make([]byte, size*2048)}
+	s.descs = ring.TxDescriptors(mem)
+	q, err := driver.NewTxQueue(driver.TxMemory{Descriptors: mem, Buffers: s.bufs, IOVA: txIOVA, Tail: &s.tail, MaxFrame: driver.MaxFrame})
+	require.NoError(t, err)
+	return s, q
+}
+
+// run sends up to n descriptors and writes back those that ask for it.
+func (s *sender) run(n int) {
+	var frame []byte
+	for ; n > 0 && s.head != s.tail.Value(); n-- {
+		d := &s.descs[s.head]
+		require.True(s.t, d.IsData())
+		addr, length, total, c := d.Data()
+		at := int(addr - uint64(txIOVA))
+		frame = append(frame, s.bufs[at:at+length]...)
+		require.NotZero(s.t, c&ring.TxIFCS)
+		if c&ring.TxEOP != 0 {
+			require.Len(s.t, frame, total)
+			s.sent = append(s.sent, frame)
+			frame = nil
+		} else {
+			require.Zero(s.t, c&ring.TxRS, "only the last descriptor of a frame reports")
+			n++ // whole frames only
+		}
+		if c&ring.TxRS != 0 {
+			d.WriteBack()
+		}
+		s.head = ring.Next(s.head, uint32(len(s.descs)))
+	}
+}
+
+func TestSendCarriesEveryByteInOrder(t *testing.T) {
+	s, q := newSender(t, 64)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var want [][]byte
+	for range 500 {
+		var frames [][]byte
+		for range rnd.IntN(40) {
+			f := make([]byte, 1+rnd.IntN([]int{60, 1514, 9014, 15868}[rnd.IntN(4)]))
+			for i := range f {
+				f[i] = byte(rnd.Uint32())
+			}
+			frames = append(frames, f)
+		}
+		n := q.Send(frames)
+		for _, f := range frames[:n] {
+			padded := append(bytes.Clone(f), make([]byte, max(0, 60-len(f)))...)
+			want = append(want, padded)
+			clear(f) // the caller's memory is the caller's again
+		}
+		s.run(rnd.IntN(200))
+	}
+	s.run(1000)
+	require.Zero(t, q.Pending())
+	require.Equal(t, len(want), len(s.sent))
+	for i := range want {
+		require.Equal(t, want[i], s.sent[i], "frame %d", i)
+	}
+	require.Zero(t, q.Refused())
+}
+
+func TestSendTakesWhatThereIsRoomFor(t *testing.T) {
+	s, q := newSender(t, 16)
+	frames := make([][]byte, 20)
+	for i := range frames {
+		frames[i] = make([]byte, 60)
+	}
+	require.Equal(t, 15, q.Send(frames), "one descriptor stays empty")
+	require.Zero(t, q.Send(frames))
+	require.Equal(t, 15, q.Pending())
+	require.Equal(t, 1, s.tail.Writes(), "one write of the tail for all")
+	s.run(15)
+	require.Equal(t, 5, q.Send(frames[:5]))
+	s.run(5)
+	require.Zero(t, q.Pending(), "a Send is reclaimed without another one")
+	long := make([]byte, driver.MaxFrame)
+	require.Equal(t, 1, q.Send([][]byte{long, long}), "8 of 15 descriptors, then 7 are not enough")
+	require.Equal(t, 7, q.Send(frames))
+}
+
+func TestSendDropsWhatCannotBeSent(t *testing.T) {
+	s, q := newSender(t, 16)
+	require.Equal(t, 3, q.Send([][]byte{nil, make([]byte, 60), make([]byte, 16000)}))
+	require.EqualValues(t, 2, q.Refused())
+	s.run(9)
+	require.Len(t, s.sent, 1)
+}
+
+func TestSendAllocatesNothing(t *testing.T) {
+	s, q := newSender(t, 64)
+	frames := [][]byte{make([]byte, 60), make([]byte, 1514), make([]byte, 9014)}
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		q.Send(frames)
+		// Write back without the checks, which allocate.
+		for s.head != s.tail.Value() {
+			s.descs[s.head].WriteBack()
+			s.head = ring.Next(s.head, 64)
+		}
+	}))
+}
+
+func TestNewTxQueueRefusesWhatCannotBe(t *testing.T) {
+	_, err := driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*9)})
+	require.ErrorContains(t, err, "multiple of 8")
+	_, err = driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*8)})
+	require.ErrorContains(t, err, "hold no 8 buffers")
+	_, err = driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*8), Buffers: make([]byte, 8*2048)})
+	require.ErrorContains(t, err, "no tail register")
+}
