@@ -20,7 +20,8 @@
 //
 // One of these names the wire:
 //
-//	pcap=FILE      replay a pcap (µs or ns, either byte order) or pcapng file
+//	pcap=FILE      replay a pcap (µs or ns, either byte order) or pcapng file,
+//	               of frames without CRC; of pcapng that is not checked
 //	gen            generate frames
 //	packet=IFACE   a network interface of this machine, live
 //
@@ -40,7 +41,8 @@
 //
 // pcap:
 //
-//	rate=recorded  with the spacing of the file
+//	rate=recorded  with the spacing of the file; where a pcapng file counts time in
+//	               powers of two, fractions of a second are inexact
 //	loop=N|forever rounds, 1 by default
 //	cut=pad|skip   frames the capture truncated: fill with zeros, or leave out;
 //	               without it such a file is refused

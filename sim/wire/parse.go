@@ -118,7 +118,7 @@ func parsePcap(options []Option) (Wire, error) {
 			return nil, err
 		}
 	}
-	f, err := loadPcap(file, cut, defaultLimits)
+	f, err := loadPcap(file, cut, maxArena)
 	if err != nil {
 		return nil, err
 	}

@@ -1,10 +1,16 @@
 package wire
 
 import (
-	"encoding/binary"
+	"bufio"
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
 )
 
 // cutPolicy says what becomes of frames of which the capture holds a part only.
@@ -16,250 +22,278 @@ const (
 	cutSkip                    // the frame is left out
 )
 
-// limits bound what a file can make the loader allocate.
-type limits struct {
-	file  int64 // bytes of the file
-	arena int64 // bytes of the file and of the zeros that cut=pad adds
-}
+// What a file can make the loader allocate, bytes.
+const (
+	maxArena = 16 << 30 // frames and the zeros that cut=pad adds
 
-var defaultLimits = limits{file: 16 << 30, arena: 16 << 30}
+	// The library keeps the names and interfaces of a pcapng file and takes up to 50
+	// bytes of memory for one of theirs. A packet's own options are small.
+	maxBeside  = 16 << 20
+	maxOptions = 4 << 10 // of a packet, not counted against maxBeside
+	maxEntries = 1 << 16 // interfaces, names
+)
 
-const linkEthernet = 1 // LINKTYPE_ETHERNET
-
-// loadPcap reads a pcap or pcapng file into memory, whole: the file itself is
-// the arena, and the frames are slices of it.
-//
-// The formats are read here and not by gopacket's reader, which does not know
-// where in the file it is, takes a file cut after a record's header for one that
-// ends there, and misreads stamps in powers of two. Tests compare the two.
-func loadPcap(name string, cut cutPolicy, lim limits) (*frameFile, error) {
-	data, err := readFile(name, lim.file)
+// loadPcap reads the frames of a pcap or pcapng file into memory.
+func loadPcap(name string, cut cutPolicy, most int64) (*frameFile, error) {
+	frames, err := loadFile(name, cut, most)
 	if err != nil {
 		return nil, fmt.Errorf("pcap=%s: %w", name, err)
 	}
-	f, err := parseFrames(data, cut, lim)
-	if err != nil {
-		return nil, fmt.Errorf("pcap=%s: %w", name, err)
-	}
-	return f, nil
+	return frames, nil
 }
 
-func readFile(name string, most int64) ([]byte, error) {
+func loadFile(name string, cut cutPolicy, most int64) (*frameFile, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if info.IsDir() {
-		return nil, fmt.Errorf("is a folder, want a pcap or pcapng file")
-	}
-	if info.Size() > most {
+	case info.IsDir():
+		return nil, errors.New("is a folder, want a pcap or pcapng file")
+	case info.Size() > most:
 		return nil, fmt.Errorf("file of %d bytes: a replayed file is held in memory, at most %d bytes", info.Size(), most)
 	}
-	if info.Mode().IsRegular() {
-		data := make([]byte, info.Size())
-		if _, err := io.ReadFull(f, data); err != nil {
-			return nil, fmt.Errorf("file shrank while it was read: %w", err)
-		}
-		return data, nil
-	}
-	data, err := io.ReadAll(io.LimitReader(f, most+1)) // a pipe
-	if err == nil && int64(len(data)) > most {
-		err = fmt.Errorf("more than %d bytes: a replayed file is held in memory", most)
-	}
-	return data, err
+	return readFrames(f, info.Size(), cut, most)
 }
 
-// parseFrames finds the frames in a file's bytes.
-func parseFrames(data []byte, cut cutPolicy, lim limits) (*frameFile, error) {
-	if len(data) == 0 {
-		return nil, fmt.Errorf("file is empty")
-	}
-	if len(data) < 4 {
-		return nil, fmt.Errorf("file of %d bytes is cut within its header, no frame is whole", len(data))
-	}
-	c := collector{data: data, cut: cut, lim: lim}
-	var err error
-	switch binary.LittleEndian.Uint32(data) {
-	case 0xa1b2c3d4:
-		err = c.classic(binary.LittleEndian, 1000)
-	case 0xd4c3b2a1:
-		err = c.classic(binary.BigEndian, 1000)
-	case 0xa1b23c4d:
-		err = c.classic(binary.LittleEndian, 1)
-	case 0x4d3cb2a1:
-		err = c.classic(binary.BigEndian, 1)
-	case ngSection:
-		err = c.pcapng()
-	default:
-		err = unknownMagic(data)
-	}
-	if err != nil {
+// readFrames reads a capture of size bytes, 0 when that is not known.
+func readFrames(r io.Reader, size int64, cut cutPolicy, most int64) (*frameFile, error) {
+	l := newLoader(r, cut, most)
+	if err := l.open(); err != nil {
 		return nil, err
 	}
-	return c.finish()
-}
-
-func unknownMagic(data []byte) error {
-	switch {
-	case data[0] == 0x1f && data[1] == 0x8b:
-		return fmt.Errorf("file is gzip-compressed: gunzip it first")
-	case binary.LittleEndian.Uint32(data) == 0xfd2fb528:
-		return fmt.Errorf("file is zstd-compressed: unzstd it first")
-	case binary.LittleEndian.Uint32(data) == 0xa1b2cd34 || binary.BigEndian.Uint32(data) == 0xa1b2cd34:
-		return fmt.Errorf("file is in the patched pcap format of old Linux systems: convert it with editcap")
+	l.arena = make([]byte, 0, size)
+	for {
+		err := l.next()
+		switch {
+		case err != nil && err != io.EOF:
+			return nil, err
+		case err == nil:
+		case len(l.slots) > 0:
+			return &l.frameFile, nil
+		case l.records > 0:
+			return nil, fmt.Errorf("every one of the %d frames is cut, cut=skip leaves none", l.records)
+		default:
+			return nil, errors.New("file holds no frames")
+		}
 	}
-	return fmt.Errorf("neither a pcap nor a pcapng file: it begins with % x", data[:4])
 }
 
-// collector gathers the frames of one file.
-type collector struct {
-	data []byte
+// loader gathers the frames that gopacket's reader finds in a file.
+type loader struct {
+	frameFile
 	cut  cutPolicy
-	lim  limits
+	most int64 // bytes in the arena
 
-	slots    []slot
-	captured []int32 // bytes in the file, per slot; nil until one is cut
-	stamps   []int64
-	zeros    int64 // bytes that cut=pad has to add
-	records  int   // packet records seen, also those left out
-	timeless int   // number of the first frame without stamp
-	firstCut int   // record number of the first cut frame left out
+	src     source
+	in      *bufio.Reader // of src; the library takes it as its own buffer
+	packets gopacket.ZeroCopyPacketDataSource
+	ng      *pcapgo.NgReader // = packets for pcapng, else nil
+	start   int64            // offset in the file of the record being read, or of blocks before it
+	records int              // read, also those left out
+	beside  int64            // how much of maxBeside is left
 }
 
-// cutShort is the error for a file that ends within a record or block.
-func (c *collector) cutShort(off int64, have int, what string, want int64) error {
-	return fmt.Errorf("file is cut: record %d at byte %d has %d of the %d bytes of its %s; %d whole frames before it (editcap IN OUT saves those)",
-		c.records+1, off, have, want, what, c.records)
+func newLoader(r io.Reader, cut cutPolicy, most int64) *loader {
+	l := &loader{cut: cut, most: most, src: source{r: r, limit: maxBeside}, beside: maxBeside}
+	l.in = bufio.NewReaderSize(&l.src, 64<<10)
+	return l
 }
 
-// damaged is the error for a record that cannot be right.
-func (c *collector) damaged(off int64, format string, args ...any) error {
-	return fmt.Errorf("file is damaged: record %d at byte %d: %s; %d whole frames before it",
-		c.records+1, off, fmt.Sprintf(format, args...), c.records)
+// source counts the bytes of a file and stops a reader that takes too many.
+type source struct {
+	r     io.Reader
+	taken int64
+	limit int64 // how far taken may go
+	err   error // what reading ended with; the library does not always hand it on
 }
 
-// checkLengths refuses lengths that no Ethernet frame has.
-func (c *collector) checkLengths(off int64, caplen, length uint32) error {
-	switch {
-	case caplen > maxFrame || length > maxFrame:
-		return c.damaged(off, "%d bytes captured of a frame of %d, at most %d can be", caplen, length, maxFrame)
-	case caplen > length:
-		return c.damaged(off, "%d bytes captured of a frame of %d", caplen, length)
-	case length < 14:
-		return c.damaged(off, "a frame of %d bytes is shorter than an Ethernet header", length)
+var errBeside = fmt.Errorf("a frame that does not end, or over %d MiB beside the frames", maxBeside>>20)
+
+func (s *source) Read(b []byte) (n int, err error) {
+	if s.taken >= s.limit {
+		err = errBeside
+	} else {
+		n, err = s.r.Read(b[:min(int64(len(b)), s.limit-s.taken)])
+		s.taken += int64(n)
+	}
+	if err != nil {
+		s.err = err
+	}
+	return n, err
+}
+
+// recovered makes an error of a panic: the library may meet something in a
+// damaged file that it is not prepared for.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("gopacket's reader fails: %v", p)
+	}
+}
+
+// open reads the file's header.
+func (l *loader) open() error {
+	head, err := l.in.Peek(24)
+	if len(head) == 0 && err == io.EOF {
+		return errors.New("file is empty")
+	}
+	if len(head) >= 4 {
+		if err := l.recognise(head); err != nil {
+			return err
+		}
+	}
+	switch err := l.openReader(head); {
+	case l.src.err == io.EOF:
+		return fmt.Errorf("file is cut at byte %d, within its header, no frame is whole", l.src.taken)
+	case err != nil:
+		return fmt.Errorf("file is damaged, or neither pcap 2.4 nor pcapng 1.0: %w", err)
+	}
+	if p, ok := l.packets.(*pcapgo.Reader); ok {
+		return ethernet(p.LinkType())
 	}
 	return nil
 }
 
-// frame adds a record's frame; its caplen bytes at off are in the file.
-func (c *collector) frame(record, off int64, caplen, length uint32, stamp int64) error {
-	c.records++
-	if caplen < length {
-		switch c.cut {
+const sectionHeader = "\x0a\x0d\x0d\x0a" // every pcapng file begins with it
+
+// recognise refuses what the library does not read, or reads as something else.
+func (l *loader) recognise(head []byte) error {
+	fcs := byte(0)
+	switch string(head[:4]) {
+	case sectionHeader:
+	case "\xd4\xc3\xb2\xa1", "\x4d\x3c\xb2\xa1": // little endian, µs and ns
+		fcs = head[len(head)-1]
+	case "\xa1\xb2\xc3\xd4", "\xa1\xb2\x3c\x4d": // big endian
+		fcs = head[len(head)-4]
+	case "\x34\xcd\xb2\xa1", "\xa1\xb2\xcd\x34":
+		return errors.New("file is in the patched pcap format of old Linux systems: convert it with editcap")
+	case "\x28\xb5\x2f\xfd":
+		return errors.New("file is zstd-compressed: unzstd it first")
+	default:
+		if head[0] == 0x1f && head[1] == 0x8b {
+			return errors.New("file is gzip-compressed: gunzip it first")
+		}
+		return fmt.Errorf("neither a pcap nor a pcapng file: it begins with % x", head[:4])
+	}
+	// The top byte of a pcap file's link type: the length of the FCS that frames
+	// end in, in 16-bit words, and whether that is known.
+	if n := fcs >> 4 * 2; len(head) == 24 && fcs&4 != 0 && n != 0 {
+		return fmt.Errorf("frames end in an FCS of %d bytes: take it off first, editcap -C -%d IN OUT", n, n)
+	}
+	return nil
+}
+
+func (l *loader) openReader(head []byte) (err error) {
+	defer recovered(&err)
+	if !bytes.HasPrefix(head, []byte(sectionHeader)) {
+		l.packets, err = pcapgo.NewReader(l.in)
+		return err
+	}
+	// Frames tell their link type then, and interfaces without frames do not matter.
+	l.ng, err = pcapgo.NewNgReader(l.in, pcapgo.NgReaderOptions{WantMixedLinkType: true})
+	l.packets = l.ng
+	return err
+}
+
+func ethernet(link layers.LinkType) error {
+	if link != layers.LinkTypeEthernet {
+		return fmt.Errorf("link type %d, want %d (Ethernet): a port carries Ethernet frames only", link, layers.LinkTypeEthernet)
+	}
+	return nil
+}
+
+// offset says how far into the file the library has come.
+func (l *loader) offset() int64 { return l.src.taken - int64(l.in.Buffered()) }
+
+// next adds the next frame. The error is io.EOF after the last.
+func (l *loader) next() error {
+	l.start = l.offset()
+	l.src.limit = l.start + maxFrame + maxOptions + l.beside
+	data, info, err := l.read()
+	// A file may also end between a record's header and its first byte.
+	if err == io.EOF && info.CaptureLength == 0 {
+		return io.EOF
+	}
+	if err == nil {
+		err = l.check(info)
+	}
+	if err != nil {
+		return l.broken(err)
+	}
+	if beside := l.offset() - l.start - int64(len(data)); beside > maxOptions {
+		l.beside -= beside
+	}
+	if l.ng != nil {
+		if err := ethernet(info.AncillaryData[0].(layers.LinkType)); err != nil {
+			return err
+		}
+	}
+	l.records++
+	return l.add(data, info)
+}
+
+func (l *loader) read() (data []byte, info gopacket.CaptureInfo, err error) {
+	defer recovered(&err)
+	return l.packets.ZeroCopyReadPacketData()
+}
+
+// broken is the error for a record that cannot be read.
+func (l *loader) broken(err error) error {
+	if l.src.err != nil {
+		err = l.src.err
+	}
+	if err == io.EOF {
+		return fmt.Errorf("file is cut at byte %d, within record %d at byte %d; %d whole frames before it (editcap IN OUT saves those)",
+			l.src.taken, l.records+1, l.start, l.records)
+	}
+	return fmt.Errorf("file is damaged: record %d at byte %d: %w; %d whole frames before it", l.records+1, l.start, err, l.records)
+}
+
+// check refuses what no frame can be.
+func (l *loader) check(info gopacket.CaptureInfo) error {
+	caplen, length, sec := info.CaptureLength, info.Length, info.Timestamp.Unix()
+	switch {
+	case max(caplen, length) > maxFrame:
+		return fmt.Errorf("%d bytes captured of a frame of %d, at most %d can be", caplen, length, maxFrame)
+	case caplen > length:
+		return fmt.Errorf("%d bytes captured of a frame of %d", caplen, length)
+	case length < 14:
+		return fmt.Errorf("a frame of %d bytes is shorter than an Ethernet header", length)
+	case !info.Timestamp.IsZero() && (sec < 0 || sec > 1<<33):
+		return errors.New("time stamp before 1970 or after 2242")
+	case l.ng != nil && max(l.ng.NInterfaces(), l.ng.NNames()) > maxEntries:
+		return fmt.Errorf("more than %d interfaces or names before it", maxEntries)
+	}
+	return nil
+}
+
+func (l *loader) add(data []byte, info gopacket.CaptureInfo) error {
+	if len(data) < info.Length {
+		switch l.cut {
 		case cutRefuse:
 			return fmt.Errorf("record %d at byte %d: the capture holds %d of the frame's %d bytes (snaplen): cut=pad fills such frames with zeros, cut=skip leaves them out",
-				c.records, record, caplen, length)
+				l.records, l.start, len(data), info.Length)
 		case cutSkip:
-			if c.firstCut == 0 {
-				c.firstCut = c.records
-			}
 			return nil
 		}
-		if c.captured == nil {
-			c.captured = make([]int32, len(c.slots), cap(c.slots))
-			for i := range c.slots {
-				c.captured[i] = c.slots[i].len
-			}
-		}
-		if c.zeros += int64(length); int64(len(c.data))+c.zeros > c.lim.arena {
-			return fmt.Errorf("record %d at byte %d: with the zeros of cut=pad the file takes more than %d bytes of memory", c.records, record, c.lim.arena)
-		}
 	}
-	c.slots = append(c.slots, slot{off: off, len: int32(length)})
-	c.stamps = append(c.stamps, stamp)
-	if c.captured != nil {
-		c.captured = append(c.captured, int32(caplen))
+	off := int64(len(l.arena))
+	if off+int64(info.Length) > l.most {
+		return fmt.Errorf("record %d at byte %d: frames up to it take more than %d bytes: a replayed file is held in memory", l.records, l.start, l.most)
 	}
+	l.arena = append(l.arena, data...)
+	l.arena = append(l.arena, make([]byte, info.Length-len(data))...)
+	l.slots = append(l.slots, slot{off: off, len: int32(info.Length)})
+	var stamp int64
+	if !info.Timestamp.IsZero() {
+		stamp = info.Timestamp.UnixNano()
+	} else if l.timeless == 0 {
+		l.timeless = len(l.slots)
+	}
+	l.stamps = append(l.stamps, stamp)
 	return nil
-}
-
-// finish pads what has to be padded and hands the frames over.
-func (c *collector) finish() (*frameFile, error) {
-	if len(c.slots) == 0 {
-		if c.firstCut != 0 {
-			return nil, fmt.Errorf("every one of the %d frames is cut, cut=skip leaves none", c.records)
-		}
-		return nil, fmt.Errorf("file holds no frames")
-	}
-	arena := c.data
-	if c.zeros > 0 {
-		arena = make([]byte, int64(len(c.data))+c.zeros)
-		free := int64(copy(arena, c.data))
-		for i := range c.slots {
-			s := &c.slots[i]
-			if n := int64(c.captured[i]); n < int64(s.len) {
-				copy(arena[free:], c.data[s.off:s.off+n])
-				s.off = free
-				free += int64(s.len)
-			}
-		}
-	}
-	return &frameFile{arena: arena, slots: c.slots, stamps: c.stamps, timeless: c.timeless}, nil
-}
-
-const (
-	classicHeader = 24
-	classicRecord = 16
-)
-
-// classic reads the libpcap format, version 2.4: a header of 24 bytes, then
-// records of seconds, fraction, captured length, length, bytes.
-func (c *collector) classic(order binary.ByteOrder, nsPerFraction int64) error {
-	if len(c.data) < classicHeader {
-		return fmt.Errorf("file is cut: it has %d of the %d bytes of its header, no frame is whole", len(c.data), classicHeader)
-	}
-	if major, minor := order.Uint16(c.data[4:]), order.Uint16(c.data[6:]); major != 2 || minor != 4 {
-		return fmt.Errorf("pcap version %d.%d, want 2.4: convert it with editcap", major, minor)
-	}
-	network := order.Uint32(c.data[20:])
-	if link := network & 0xffff; link != linkEthernet {
-		return wrongLink(link)
-	}
-	if network&(1<<26) != 0 && network>>28 != 0 { // length of the FCS in 16-bit words
-		return withFCS(int(network>>28) * 2)
-	}
-	size := int64(len(c.data))
-	for off := int64(classicHeader); off < size; {
-		if size-off < classicRecord {
-			return c.cutShort(off, int(size-off), "header", classicRecord)
-		}
-		h := c.data[off : off+classicRecord]
-		caplen, length := order.Uint32(h[8:]), order.Uint32(h[12:])
-		if err := c.checkLengths(off, caplen, length); err != nil {
-			return err
-		}
-		body := off + classicRecord
-		if size-body < int64(caplen) {
-			return c.cutShort(off, int(size-body), "frame", int64(caplen))
-		}
-		stamp := int64(order.Uint32(h))*1e9 + int64(order.Uint32(h[4:]))*nsPerFraction
-		if err := c.frame(off, body, caplen, length, stamp); err != nil {
-			return err
-		}
-		off = body + int64(caplen)
-	}
-	return nil
-}
-
-func wrongLink(link uint32) error {
-	return fmt.Errorf("link type %d, want %d (Ethernet): a port carries Ethernet frames only", link, linkEthernet)
-}
-
-func withFCS(n int) error {
-	return fmt.Errorf("its frames end in an FCS of %d bytes: take it off first, editcap -C -%d IN OUT", n, n)
 }

@@ -3,14 +3,14 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
-	"time"
+	"testing/iotest"
 
+	"github.com/gopacket/gopacket/layers"
 	"github.com/stretchr/testify/require"
 )
 
@@ -26,7 +26,7 @@ func classicFile(t testing.TB, n int, size ...int) []byte {
 	b = binary.LittleEndian.AppendUint16(b, 4)
 	b = append(b, make([]byte, 8)...)
 	b = binary.LittleEndian.AppendUint32(b, 262144)
-	b = binary.LittleEndian.AppendUint32(b, linkEthernet)
+	b = binary.LittleEndian.AppendUint32(b, uint32(layers.LinkTypeEthernet))
 	for i := range n {
 		b = appendRecord(b, binary.LittleEndian, uint32(100+i), 7, length, length, byte(i))
 	}
@@ -49,7 +49,11 @@ func appendRecord(b []byte, order appender, sec, fraction uint32, caplen, length
 	return b
 }
 
-func parse(data []byte) (*frameFile, error) { return parseFrames(data, cutRefuse, defaultLimits) }
+func parse(data []byte) (*frameFile, error) { return parseFrames(data, cutRefuse, maxArena) }
+
+func parseFrames(data []byte, cut cutPolicy, most int64) (*frameFile, error) {
+	return readFrames(bytes.NewReader(data), int64(len(data)), cut, most)
+}
 
 func (f *frameFile) frame(i int) []byte {
 	s := f.slots[i]
@@ -69,7 +73,7 @@ func TestClassicFilesOfAllByteOrdersAndUnits(t *testing.T) {
 		b = c.order.AppendUint16(b, 2)
 		b = c.order.AppendUint16(b, 4)
 		b = append(b, make([]byte, 12)...)
-		b = c.order.AppendUint32(b, linkEthernet)
+		b = c.order.AppendUint32(b, uint32(layers.LinkTypeEthernet))
 		b = appendRecord(b, c.order, 1_600_000_000, 999_999, 60, 60, 1)
 		b = appendRecord(b, c.order, 4_294_967_295, 5, 1514, 1514, 2)
 		f, err := parse(b)
@@ -81,6 +85,21 @@ func TestClassicFilesOfAllByteOrdersAndUnits(t *testing.T) {
 }
 
 func repeat(b byte, n int) []byte { return bytes.Repeat([]byte{b}, n) }
+
+// Block types and options of pcapng.
+const (
+	ngSection   = 0x0a0d0d0a
+	ngInterface = 1
+	ngPacket    = 2
+	ngSimple    = 3
+	ngNames     = 4
+	ngEnhanced  = 6
+
+	ngByteOrder = 0x1a2b3c4d
+
+	ngOptResol  = 9
+	ngOptOffset = 14
+)
 
 // ngFile builds pcapng files.
 type ngFile struct {
@@ -135,12 +154,12 @@ func TestPcapngOfBothByteOrdersAndAllStamps(t *testing.T) {
 		f.section().
 			iface(1, 0).
 			iface(1, 262144, f.option(2, []byte("eth0")), f.option(ngOptResol, []byte{9}), f.option(ngOptOffset, order.AppendUint64(nil, 100)), f.option(0, nil)).
-			iface(1, 0, f.option(ngOptResol, []byte{0x80 | 20})).
+			iface(1, 0, f.option(ngOptResol, []byte{3})).
 			iface(1, 0, f.option(ngOptResol, []byte{12})).
 			block(0x0bad, []byte("an unknown block")).
 			packet(0, 1_600_000_000_000_001, 60, repeat(1, 60)).
 			packet(1, 1_600_000_000_000_000_007, 61, repeat(2, 61)).
-			packet(2, 3<<20|1<<19, 62, repeat(3, 62)).
+			packet(2, 3500, 62, repeat(3, 62)).
 			packet(3, 5_000_000_001_999, 63, repeat(4, 63)).
 			block(ngPacket, order.AppendUint16(nil, 1), []byte{0, 0}, f.u32(0, 9, 64, 64), repeat(5, 64)).
 			section().
@@ -195,11 +214,13 @@ func TestCutFileIsRefusedWhereverItIsCut(t *testing.T) {
 		}
 	}
 	_, err := parse(classic[:len(classic)-1])
-	require.EqualError(t, err, "file is cut: record 3 at byte 176 has 59 of the 60 bytes of its frame; 2 whole frames before it (editcap IN OUT saves those)")
+	require.EqualError(t, err, "file is cut at byte 251, within record 3 at byte 176; 2 whole frames before it (editcap IN OUT saves those)")
 	_, err = parse(classic[:24+76+9])
-	require.EqualError(t, err, "file is cut: record 2 at byte 100 has 9 of the 16 bytes of its header; 1 whole frames before it (editcap IN OUT saves those)")
+	require.EqualError(t, err, "file is cut at byte 109, within record 2 at byte 100; 1 whole frames before it (editcap IN OUT saves those)")
 	_, err = parse(classic[:24+76+16])
-	require.ErrorContains(t, err, "record 2 at byte 100 has 0 of the 60 bytes of its frame")
+	require.ErrorContains(t, err, "file is cut at byte 116, within record 2 at byte 100", "between header and first byte")
+	_, err = parse(f.b[:len(f.b)-1])
+	require.ErrorContains(t, err, "file is cut at byte 231, within record 2 at byte 140; 1 whole frames before it")
 }
 
 func TestTruncatedFramesAreRefusedPaddedOrSkipped(t *testing.T) {
@@ -210,24 +231,24 @@ func TestTruncatedFramesAreRefusedPaddedOrSkipped(t *testing.T) {
 	_, err := parse(b)
 	require.ErrorContains(t, err, "record 2 at byte 100: the capture holds 20 of the frame's 1000 bytes (snaplen): cut=pad fills such frames with zeros, cut=skip leaves them out")
 
-	f, err := parseFrames(b, cutSkip, defaultLimits)
+	f, err := parseFrames(b, cutSkip, maxArena)
 	require.NoError(t, err)
 	require.Len(t, f.slots, 2)
 	require.Equal(t, repeat(9, 64), f.frame(1))
 	require.Len(t, f.stamps, 2)
 
-	f, err = parseFrames(b, cutPad, defaultLimits)
+	f, err = parseFrames(b, cutPad, maxArena)
 	require.NoError(t, err)
 	require.Len(t, f.slots, 4)
 	require.Equal(t, append(repeat(8, 20), make([]byte, 980)...), f.frame(1))
 	require.Equal(t, repeat(9, 64), f.frame(2))
 	require.Equal(t, make([]byte, 100), f.frame(3))
 
-	_, err = parseFrames(b, cutPad, limits{file: 1 << 20, arena: int64(len(b)) + 1099})
-	require.ErrorContains(t, err, "record 4 at byte 216: with the zeros of cut=pad the file takes more than 1331 bytes of memory")
+	_, err = parseFrames(b, cutPad, 60+1000+64+99)
+	require.ErrorContains(t, err, "record 4 at byte 216: frames up to it take more than 1223 bytes: a replayed file is held in memory")
 
 	only := appendRecord(classicFile(t, 0), binary.LittleEndian, 1, 1, 20, 60, 1)
-	_, err = parseFrames(only, cutSkip, defaultLimits)
+	_, err = parseFrames(only, cutSkip, maxArena)
 	require.ErrorContains(t, err, "every one of the 1 frames is cut")
 }
 
@@ -250,23 +271,21 @@ func TestUnsuitableFilesAreRefused(t *testing.T) {
 		"gzip":           {[]byte{0x1f, 0x8b, 8, 0, 0}, "gunzip it first"},
 		"zstd":           {[]byte{0x28, 0xb5, 0x2f, 0xfd}, "unzstd it first"},
 		"patched":        {[]byte{0x34, 0xcd, 0xb2, 0xa1}, "patched pcap format"},
-		"version":        {change(4, 2|3<<16), "pcap version 2.3, want 2.4"},
+		"gzipped pcap":   {append([]byte{0x1f, 0x8b}, make([]byte, 100)...), "gunzip it first"},
+		"version":        {change(4, 2|3<<16), "neither pcap 2.4 nor pcapng 1.0: Unknown minor version 3"},
 		"link":           {change(20, 113), "link type 113, want 1 (Ethernet)"},
 		"fcs":            {change(20, 1|1<<26|2<<28), "end in an FCS of 4 bytes"},
-		"caplen":         {change(24+8, 300_000), "record 1 at byte 24: 300000 bytes captured of a frame of 60, at most 262144"},
-		"hostile":        {change(24+12, 1<<31), "60 bytes captured of a frame of 2147483648"},
-		"caplen>len":     {change(24+12, 59), "60 bytes captured of a frame of 59"},
+		"caplen":         {change(24+8, 300_000), "file is damaged: record 1 at byte 24: capture length exceeds snap length: 300000 > 262144; 0 whole frames before it"},
+		"hostile":        {change(24+12, 1<<31), "record 1 at byte 24: 60 bytes captured of a frame of 2147483648, at most 262144 can be"},
+		"caplen>len":     {change(24+12, 59), "record 1 at byte 24: capture length exceeds original packet length: 60 > 59"},
 		"no header":      {appendRecord(classicFile(t, 0), binary.LittleEndian, 1, 1, 13, 13, 1), "a frame of 13 bytes is shorter than an Ethernet header"},
 		"ng link":        {ng(func(f *ngFile) { f.iface(101, 0).packet(0, 0, 60, repeat(1, 60)) }), "link type 101, want 1"},
-		"ng no iface":    {ng(func(f *ngFile) { f.packet(0, 0, 60, repeat(1, 60)) }), "frame of interface 0, the section describes 0"},
-		"ng fcs":         {ng(func(f *ngFile) { f.iface(1, 0, f.option(ngOptFCS, []byte{4})).packet(0, 0, 64, repeat(1, 64)) }), "FCS of 4 bytes"},
-		"ng option":      {ng(func(f *ngFile) { f.iface(1, 0, f.AppendUint16(f.AppendUint16(nil, 2), 50)) }), "option 2 of 50 bytes runs past its block"},
+		"ng no iface":    {ng(func(f *ngFile) { f.packet(0, 0, 60, repeat(1, 60)) }), "record 1 at byte 28: Interface id 0 not present in section"},
 		"ng future":      {ng(func(f *ngFile) { f.iface(1, 0).packet(0, 1<<63, 60, repeat(1, 60)) }), "time stamp before 1970 or after 2242"},
-		"ng short block": {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, make([]byte, 8)) }), "packet block of 20 bytes"},
-		"ng caplen":      {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, f.u32(0, 0, 0, 60, 60), make([]byte, 8)) }), "60 bytes captured in a block that has room for 8"},
-		"ng ends":        {ng(func(f *ngFile) { f.iface(1, 0); f.b[len(f.b)-4]++ }), "block of 20 bytes at its start and 21 at its end"},
-		"ng length":      {ng(func(f *ngFile) { f.b = append(f.b, f.u32(6, 13, 0, 0)...) }), "block of 13 bytes"},
-		"ng version":     {ng(func(f *ngFile) { f.b[12] = 2 }), "pcapng version 2.0, want 1.x"},
+		"ng short block": {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, make([]byte, 8)) }), "file is cut at byte 68, within record 1 at byte 28"},
+		"ng caplen":      {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, f.u32(0, 0, 0, 60, 60), make([]byte, 8)) }), "file is cut at byte 88, within record 1 at byte 28"},
+		"ng caplen>len":  {ng(func(f *ngFile) { f.iface(1, 0).packet(0, 0, 59, repeat(1, 60)) }), "60 bytes captured of a frame of 59"},
+		"ng version":     {ng(func(f *ngFile) { f.b[12] = 2 }), "neither pcap 2.4 nor pcapng 1.0: Unknown pcapng Version"},
 	} {
 		_, err := parse(c.data)
 		require.ErrorContains(t, err, c.want, name)
@@ -276,8 +295,43 @@ func TestUnsuitableFilesAreRefused(t *testing.T) {
 func TestFilesOverTheLimitAreNotRead(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "f.pcap")
 	require.NoError(t, os.WriteFile(name, classicFile(t, 2), 0o600))
-	_, err := loadPcap(name, cutRefuse, limits{file: 100, arena: 100})
+	_, err := loadPcap(name, cutRefuse, 100)
 	require.ErrorContains(t, err, "file of 176 bytes: a replayed file is held in memory, at most 100 bytes")
+}
+
+func TestInterfacesWithoutFramesMayBeOfAnyLinkType(t *testing.T) {
+	f := &ngFile{appender: binary.BigEndian}
+	f.section().iface(101, 0).iface(1, 0).packet(1, 1, 60, repeat(1, 60))
+	got, err := parse(f.b)
+	require.NoError(t, err)
+	require.Len(t, got.slots, 1)
+}
+
+func TestFoldersAndMissingFilesAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	_, err := loadPcap(dir, cutRefuse, maxArena)
+	require.EqualError(t, err, "pcap="+dir+": is a folder, want a pcap or pcapng file")
+	_, err = loadPcap(filepath.Join(dir, "none"), cutRefuse, maxArena)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, "pcap="+dir)
+}
+
+func TestPipesAreReadToTheEnd(t *testing.T) {
+	data := classicFile(t, 5000) // more than one buffer
+	f, err := readFrames(iotest.HalfReader(bytes.NewReader(data)), 0, cutRefuse, maxArena)
+	require.NoError(t, err)
+	require.Len(t, f.slots, 5000)
+	_, err = readFrames(bytes.NewReader(data), 0, cutRefuse, 100*60)
+	require.ErrorContains(t, err, "record 101 at byte 7624: frames up to it take more than 6000 bytes")
+}
+
+func TestReadErrorIsHandedOn(t *testing.T) {
+	broken := errors.New("disk on fire")
+	_, err := readFrames(iotest.ErrReader(broken), 0, cutRefuse, maxArena)
+	require.ErrorIs(t, err, broken)
+	_, err = readFrames(io.MultiReader(bytes.NewReader(classicFile(t, 3)), iotest.ErrReader(broken)), 0, cutRefuse, maxArena)
+	require.ErrorIs(t, err, broken)
+	require.ErrorContains(t, err, "record 4 at byte 252")
 }
 
 func TestReplayedFileComesOutAsItWas(t *testing.T) {
@@ -292,126 +346,4 @@ func TestReplayedFileComesOutAsItWas(t *testing.T) {
 	for i, f := range got {
 		require.Equal(t, repeat(byte(i%300), 77), f)
 	}
-}
-
-// captures are the one in testdata and those beside the checkout.
-func captures(t *testing.T) []string {
-	t.Helper()
-	files := []string{"../../testdata/hosts.pcap"}
-	more, err := filepath.Glob("../../../shared/pcaps/*.pcap")
-	require.NoError(t, err)
-	if len(more) == 0 {
-		t.Log("no captures in ../shared/pcaps, beside the checkout: only testdata/hosts.pcap is replayed; put pcap files there for more")
-	}
-	return append(files, more...)
-}
-
-func TestRealCapturesAreReplayedWhole(t *testing.T) {
-	for _, name := range captures(t) {
-		f, err := loadPcap(name, cutRefuse, defaultLimits)
-		require.NoError(t, err)
-		for _, rate := range []string{"line", "recorded", "100kpps", "1Gbps"} {
-			w, err := Parse([]Option{{"pcap", name}, {"rate", rate}, {"burst", "1s"}})
-			if span := slices.Max(f.stamps) - slices.Min(f.stamps); rate == "recorded" && span > int64(maxSpan) {
-				require.ErrorContains(t, err, "more than 365 days after the first", name) // pieced together
-				continue
-			}
-			require.NoError(t, err)
-			r := w.(*replay)
-			v := &virtual{}
-			r.clock = v
-			frames := make([]Frame, 512)
-			last, sent, ticks := int64(0), 0, int64(0)
-			for {
-				n, err := r.Receive(frames, plenty)
-				if err == io.EOF {
-					break
-				}
-				require.NoError(t, err)
-				for _, got := range frames[:n] {
-					want := f.frame(sent)
-					if !bytes.Equal(want, got.Data) {
-						require.Equal(t, want, got.Data, "%s frame %d", name, sent)
-					}
-					ticks += wireTicks(len(want))
-					at := got.At - virtualStart
-					if at < last || at < ticks/10 {
-						t.Fatalf("%s frame %d at %d ns, the line needs %d and the one before came at %d", name, sent, at, ticks/10, last)
-					}
-					last = at
-					sent++
-				}
-				v.now = r.next/10 + 1000
-			}
-			require.Equal(t, len(f.slots), sent)
-			switch rate {
-			case "line":
-				require.Equal(t, ticks/10, last)
-			case "recorded":
-				span := slices.Max(f.stamps) - f.stamps[0]
-				require.InDelta(t, span, last, 2e6, name)
-			}
-		}
-	}
-}
-
-func FuzzPcap(f *testing.F) {
-	f.Add(classicFile(f, 3), byte(0))
-	f.Add(appendRecord(classicFile(f, 1), binary.LittleEndian, 1, 1, 14, 2000, 1), byte(1))
-	f.Add(appendRecord(classicFile(f, 1), binary.LittleEndian, 1, 1, 14, 2000, 1), byte(2))
-	for _, order := range []appender{binary.LittleEndian, binary.BigEndian} {
-		n := &ngFile{appender: order}
-		n.section().iface(1, 40, n.option(ngOptResol, []byte{0x80 | 31}), n.option(ngOptOffset, make([]byte, 8))).
-			packet(0, 99, 70, repeat(1, 66)).block(ngSimple, n.u32(60), repeat(1, 40)).
-			block(ngPacket, n.u32(0, 0, 9, 64, 64), repeat(5, 64))
-		f.Add(n.b, byte(1))
-	}
-	f.Fuzz(func(t *testing.T, data []byte, cut byte) {
-		lim := limits{file: 1 << 20, arena: 1 << 20}
-		if len(data) > 1<<18 {
-			return
-		}
-		got, err := parseFrames(data, cutPolicy(cut%3), lim)
-		if err != nil {
-			if strings.ContainsAny(err.Error(), "\n") {
-				t.Fatalf("error of several lines: %q", err)
-			}
-			return
-		}
-		if len(got.slots) == 0 || len(got.stamps) != len(got.slots) || int64(len(got.arena)) > lim.arena {
-			t.Fatalf("%d frames, %d stamps, %d bytes", len(got.slots), len(got.stamps), len(got.arena))
-		}
-		for i, s := range got.slots {
-			if s.len < 14 || s.len > maxFrame || s.off < 0 || s.off+int64(s.len) > int64(len(got.arena)) || got.stamps[i] < 0 {
-				t.Fatalf("frame %d: %+v at %d", i, s, got.stamps[i])
-			}
-		}
-		// Whatever was loaded can be replayed in order.
-		for _, r := range []rate{lineRate, {rateRecorded, 0}, {rateBits, 3_333_333_333}, {ratePackets, 3_000_000}} {
-			tr, err := newTrain(got, r)
-			if err != nil {
-				continue
-			}
-			v := &virtual{}
-			w := newReplay(tr, play{total: int64(len(got.slots)) + 1, burst: time.Second}, v)
-			frames := make([]Frame, 16)
-			sent := 0
-			for last := int64(0); ; v.now = w.next/10 + 1 {
-				n, err := w.Receive(frames, plenty)
-				if err == io.EOF {
-					break
-				}
-				for _, fr := range frames[:n] {
-					if fr.At < last {
-						t.Fatalf("frame %d goes back in time", sent)
-					}
-					last = fr.At
-					sent++
-				}
-			}
-			if sent != len(got.slots)+1 {
-				t.Fatalf("sent %d of %d", sent, len(got.slots)+1)
-			}
-		}
-	})
 }

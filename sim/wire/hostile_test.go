@@ -1,0 +1,139 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"math"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/stretchr/testify/require"
+)
+
+type panicking struct{}
+
+func (panicking) ZeroCopyReadPacketData() ([]byte, gopacket.CaptureInfo, error) {
+	var none []byte
+	return none[len(none)+1:], gopacket.CaptureInfo{}, nil
+}
+
+func TestPanicInTheLibraryIsADamagedFile(t *testing.T) {
+	l := newLoader(bytes.NewReader(nil), cutRefuse, maxArena)
+	l.packets, l.records = panicking{}, 7
+	require.ErrorContains(t, l.next(), "file is damaged: record 8 at byte 0: gopacket's reader fails: runtime error: slice bounds out of range")
+}
+
+// zeros is a file without end.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
+func TestHostileFilesDoNotTakeMemoryNorTime(t *testing.T) {
+	ng := func(build func(f *ngFile)) []byte {
+		f := &ngFile{appender: binary.LittleEndian}
+		build(f.section().iface(1, 0).packet(0, 1, 60, repeat(1, 60)))
+		return f.b
+	}
+	huge := classicFile(t, 1)
+	binary.LittleEndian.PutUint32(huge[16:], math.MaxUint32) // snaplen
+	huge = appendRecord(huge, binary.LittleEndian, 1, 1, 0, math.MaxUint32, 0)
+	binary.LittleEndian.PutUint32(huge[24+76+8:], math.MaxUint32)
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"frame of 4 GiB":    {huge, "record 2 at byte 100: a frame that does not end, or over 16 MiB beside the frames"},
+		"ng frame of 4 GiB": {ng(func(f *ngFile) { f.b = append(f.b, f.u32(ngEnhanced, 0xfffffffc, 0, 0, 0, 0xffffffc0, 0xffffffc0)...) }), "record 2 at byte 140: a frame that does not end"},
+		"unknown block":     {ng(func(f *ngFile) { f.b = append(f.b, f.u32(0xbad, 0xfffffffc)...) }), "record 2 at byte 140: a frame that does not end"},
+		"block of no bytes": {ng(func(f *ngFile) { f.b = append(f.b, f.u32(0xbad, 0)...) }), "record 2 at byte 140: a frame that does not end"},
+		"names":             {ng(func(f *ngFile) { f.b = append(f.b, f.u32(ngNames, 0xfffffffc, 1|8<<16, 0)...) }), "record 2 at byte 140"},
+		"header":            {(&ngFile{appender: binary.LittleEndian}).u32(ngSection, 0xfffffffc, ngByteOrder, 1, 0, 0), "a frame that does not end"},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := readFrames(io.MultiReader(bytes.NewReader(c.data), zeros{}), 0, cutPad, maxArena)
+		runtime.ReadMemStats(&after)
+		require.ErrorContains(t, err, c.want, name)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16*maxBeside), name, "not the 4 GiB that the file claims")
+		_, err = parse(c.data)
+		require.ErrorContains(t, err, "file is cut at byte", name)
+	}
+}
+
+func TestInterfacesWithoutEndAreRefused(t *testing.T) {
+	f := &ngFile{appender: binary.LittleEndian}
+	f.section()
+	for range maxEntries + 1 {
+		f.iface(1, 0)
+	}
+	_, err := parse(f.packet(0, 1, 60, repeat(1, 60)).b)
+	require.ErrorContains(t, err, "file is damaged: record 1 at byte 28: more than 65536 interfaces or names before it")
+}
+
+func FuzzPcap(f *testing.F) {
+	f.Add(classicFile(f, 3), byte(0))
+	f.Add(appendRecord(classicFile(f, 1), binary.LittleEndian, 1, 1, 14, 2000, 1), byte(1))
+	f.Add(appendRecord(classicFile(f, 1), binary.LittleEndian, 1, 1, 14, 2000, 1), byte(2))
+	for _, order := range []appender{binary.LittleEndian, binary.BigEndian} {
+		n := &ngFile{appender: order}
+		n.section().iface(1, 40, n.option(ngOptResol, []byte{0x80 | 31}), n.option(ngOptOffset, make([]byte, 8))).
+			packet(0, 99, 70, repeat(1, 66)).block(ngSimple, n.u32(60), repeat(1, 40)).
+			block(ngPacket, n.u32(0, 0, 9, 64, 64), repeat(5, 64))
+		f.Add(n.b, byte(1))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, cut byte) {
+		const most = 1 << 20
+		if len(data) > 1<<18 {
+			return
+		}
+		got, err := parseFrames(data, cutPolicy(cut%3), most)
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\n") {
+				t.Fatalf("error of several lines: %q", err)
+			}
+			return
+		}
+		if len(got.slots) == 0 || len(got.stamps) != len(got.slots) || len(got.arena) > most {
+			t.Fatalf("%d frames, %d stamps, %d bytes", len(got.slots), len(got.stamps), len(got.arena))
+		}
+		for i, s := range got.slots {
+			if s.len < 14 || s.len > maxFrame || s.off < 0 || s.off+int64(s.len) > int64(len(got.arena)) || got.stamps[i] < 0 {
+				t.Fatalf("frame %d: %+v at %d", i, s, got.stamps[i])
+			}
+		}
+		// Whatever was loaded can be replayed in order.
+		for _, r := range []rate{lineRate, {rateRecorded, 0}, {rateBits, 3_333_333_333}, {ratePackets, 3_000_000}} {
+			tr, err := newTrain(got, r)
+			if err != nil {
+				continue
+			}
+			v := &virtual{}
+			w := newReplay(tr, play{total: int64(len(got.slots)) + 1, burst: time.Second}, v)
+			frames := make([]Frame, 16)
+			sent := 0
+			for last := int64(0); ; v.now = w.next/10 + 1 {
+				n, err := w.Receive(frames, plenty)
+				if err == io.EOF {
+					break
+				}
+				for _, fr := range frames[:n] {
+					if fr.At < last {
+						t.Fatalf("frame %d goes back in time", sent)
+					}
+					last = fr.At
+					sent++
+				}
+			}
+			if sent != len(got.slots)+1 {
+				t.Fatalf("sent %d of %d", sent, len(got.slots)+1)
+			}
+		}
+	})
+}
