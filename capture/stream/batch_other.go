@@ -1,0 +1,12 @@
+//go:build !amd64
+
+package stream
+
+import (
+	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/ring"
+)
+
+func plain(data []byte, index []Entry, frames []ring.Frame, at *place, line *clock.Line) int {
+	return plainGo(data, index, frames, at, line, clock.Ticks)
+}

@@ -1,0 +1,179 @@
+package stream
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/ring"
+)
+
+func newStamper(tb testing.TB) *clock.Stamper {
+	tb.Helper()
+	c := clock.New()
+	tb.Cleanup(c.Close)
+	st, err := c.Stamper(clock.PerPacket)
+	require.NoError(tb, err)
+	return st
+}
+
+// For every length the assembly stores what Go would, and not a byte more.
+func TestPlainStoresWhatGoStores(t *testing.T) {
+	const room = 4 * MaxFrame
+	r := rand.New(rand.NewPCG(1, 1))
+	source := make([]byte, MaxFrame+64)
+	for i := range source {
+		source[i] = byte(r.Uint32())
+	}
+	lengths := []int{9000, 15872, 65472, 65473, 65534, 65535}
+	for n := range 1600 {
+		lengths = append(lengths, n)
+	}
+	fast, slow := make([]byte, room), make([]byte, room)
+	fastIndex, slowIndex := make([]Entry, 16), make([]Entry, 16)
+	for _, n := range lengths {
+		clear(fast[:3*n+1000])
+		clear(slow[:3*n+1000])
+		clear(fastIndex)
+		clear(slowIndex)
+		var frames []ring.Frame
+		for i := range 3 {
+			frames = append(frames, ring.Frame{
+				Data: source[i*7 : i*7+n], Len: uint32(n), Hash: r.Uint32(), VLAN: uint16(r.Uint32()), Info: ring.Info(r.Uint32()),
+			})
+		}
+		from := place{pos: 100, seq: 14, endPos: room - 100, endSeq: 20, mask: 1<<62 - 1, wrap: 15, most: MaxFrame}
+		line := clock.Line{Sec: 77} // a rate of 0: every stamp is nanosecond Base
+		line.Base = 12345
+		fastAt, slowAt, fastLine, slowLine := from, from, line, line
+		took := plain(fast, fastIndex, frames, &fastAt, &fastLine)
+		if n < 32 && took == 0 {
+			continue // left to the long way
+		}
+		require.Equal(t, 3, took)
+		require.Equal(t, took, plainGo(slow, slowIndex, frames, &slowAt, &slowLine, clock.Ticks))
+		require.Equal(t, slowAt, fastAt)
+		require.Equal(t, slowLine, fastLine)
+		require.Equal(t, slowIndex, fastIndex)
+		require.True(t, bytes.Equal(slow, fast), "length %d", n)
+	}
+}
+
+func TestPlainStopsWhereItMust(t *testing.T) {
+	frame := func(n int) ring.Frame { return *numbered(1, n) }
+	odd := frame(60)
+	odd.Len = 61
+	chained := frame(60)
+	chained.Rest, chained.Len = [][]byte{make([]byte, 60)}, 120
+	ok := place{pos: 0, seq: 0, endPos: 1 << 16, endSeq: 100, mask: 1<<20 - 1, wrap: 127, most: MaxFrame}
+	limit := func(change func(*place)) place { p := ok; change(&p); return p }
+	now := clock.Line{Base: 5}
+	for name, c := range map[string]struct {
+		frames []ring.Frame
+		at     place
+		line   clock.Line
+		want   int
+	}{
+		"no frames":           {nil, ok, now, 0},
+		"all fit":             {[]ring.Frame{frame(60), frame(64), frame(65)}, ok, now, 3},
+		"exactly full":        {[]ring.Frame{frame(60), frame(60)}, limit(func(p *place) { p.endPos = 144 }), now, 2},
+		"a byte too few":      {[]ring.Frame{frame(60), frame(60)}, limit(func(p *place) { p.endPos = 143 }), now, 1},
+		"index full":          {[]ring.Frame{frame(60), frame(60)}, limit(func(p *place) { p.endSeq = 1 }), now, 1},
+		"to be cut":           {[]ring.Frame{frame(60), frame(61)}, limit(func(p *place) { p.most = 60 }), now, 1},
+		"length that is odd":  {[]ring.Frame{frame(60), odd}, ok, now, 1},
+		"several buffers":     {[]ring.Frame{frame(60), chained}, ok, now, 1},
+		"another second":      {[]ring.Frame{frame(60)}, ok, clock.Line{Base: 1e9}, 0},
+		"last ns of a second": {[]ring.Frame{frame(60)}, ok, clock.Line{Base: 1e9 - 1}, 1},
+		"before the last":     {[]ring.Frame{frame(60)}, ok, clock.Line{Base: 5, Last: 6}, 0},
+		"before the second":   {[]ring.Frame{frame(60)}, ok, clock.Line{Base: ^uint64(0)}, 0},
+	} {
+		data, index := make([]byte, 1<<17), make([]Entry, 128)
+		fast, slow, fastLine, slowLine := c.at, c.at, c.line, c.line
+		require.Equal(t, c.want, plain(data, index, c.frames, &fast, &fastLine), name)
+		require.Equal(t, c.want, plainGo(data, index, c.frames, &slow, &slowLine, clock.Ticks), name)
+		require.Equal(t, slow, fast, name)
+		require.Equal(t, slowLine, fastLine, name)
+	}
+}
+
+// Batches of anything come out as one by one, with stamps that never go back.
+func TestBatchesAreStoredLikeSingleFrames(t *testing.T) {
+	for _, caplen := range []int{0, 100} {
+		s := newStream(t, Config{Size: 2 * Block, Segment: Block, Entries: 1024})
+		l := listen(t, s, Options{})
+		p, st := s.Producer(), newStamper(t)
+		r := rand.New(rand.NewPCG(8, 9))
+		packets := make([]Packet, 100)
+		var want []ring.Frame // stored and not yet read
+		refused, read, last := uint64(0), 0, int64(0)
+		take := func() {
+			n, err := l.ReadBatch(soon(t), packets)
+			require.NoError(t, err)
+			for i, pkt := range packets[:n] {
+				w := want[i]
+				require.EqualValues(t, w.Len, pkt.Len)
+				require.True(t, intact(pkt.Data, w.Hash))
+				require.Equal(t, w.Hash, pkt.Hash)
+				keep := int(w.Len)
+				if caplen > 0 {
+					keep = min(keep, caplen)
+				}
+				require.Len(t, pkt.Data, keep)
+				require.GreaterOrEqual(t, pkt.UnixNano(), last)
+				last = pkt.UnixNano()
+			}
+			want = want[n:]
+			read += n
+		}
+		for range 500 {
+			frames := make([]ring.Frame, r.IntN(64))
+			for i := range frames {
+				f := numbered(r.Uint32(), randomSize(r))
+				switch r.IntN(30) {
+				case 0:
+					f.Len++ // refused
+				case 1:
+					cut := len(f.Data) / 2
+					f.Data, f.Rest = f.Data[:cut], [][]byte{f.Data[cut:]}
+				}
+				frames[i] = *f
+			}
+			st.Update()
+			for len(frames) > 0 {
+				n := p.AppendBatch(st, frames, caplen)
+				for _, f := range frames[:n] {
+					if total := len(f.Data) + sumLen(f.Rest); total != int(f.Len) {
+						if int(f.Len) > MaxFrame || len(f.Data) < min(int(f.Len), max(caplen, 1)) || caplen == 0 {
+							refused++
+							continue
+						}
+					}
+					want = append(want, f)
+				}
+				frames = frames[n:]
+				if len(frames) > 0 {
+					take()
+				}
+			}
+		}
+		p.Finish()
+		for len(want) > 0 {
+			take()
+		}
+		st2 := s.Stats()
+		require.EqualValues(t, read, st2.Frames)
+		require.Equal(t, refused, st2.Broken+st2.TooLong)
+		require.NotZero(t, refused)
+	}
+}
+
+func sumLen(parts [][]byte) int {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
+	}
+	return n
+}

@@ -1,0 +1,186 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/ixcap/ixcap/ring"
+)
+
+const (
+	// Block is the unit of the data memory's size, of segments and of storers: 1 MiB.
+	Block = 1 << 20
+
+	// RecordHeader is the length of a RAW record's header in bytes: seconds u32,
+	// nanoseconds u32, caplen u16, len u16, little-endian.
+	RecordHeader = 12
+
+	// MaxFrame is the longest frame in bytes that a RAW record can describe.
+	MaxFrame = 1<<16 - 1
+
+	// MaxRecord is the longest record.
+	MaxRecord = RecordHeader + MaxFrame
+
+	// DefaultSegment is the segment size that HPCAP's files have: 2 GiB.
+	DefaultSegment = 2 << 30
+
+	// MaxListeners is how many listeners a stream serves at once.
+	MaxListeners = 64
+
+	// Groups is how many fan-out groups an index entry has room for.
+	Groups = 8
+)
+
+// Truncated marks a frame of which fewer bytes were stored than it had.
+const Truncated ring.Info = 1 << 15
+
+const (
+	magic      = 0x3152545350414358 // "XCAPSTR1" in memory
+	version    = 1
+	pageBytes  = 4096
+	entryBytes = 32
+	cursorsAt  = pageBytes     // cursors follow the header's page
+	tableAt    = 2 * pageBytes // the segment table follows the cursors' page
+	startBytes = 16
+)
+
+// header is the first page of the control memory. It is written once, before
+// the memory is shared. Sizes and places are in bytes unless they say otherwise.
+type header struct {
+	Magic       uint64
+	Version     uint32
+	HeaderBytes uint32
+	DataBytes   uint64
+	Segment     uint64
+	Entries     uint64 // index entries, a power of two
+	IndexAt     uint64 // where in control the index begins
+	Starts      uint64 // entries of the segment table, a power of two
+	StartsAt    uint64 // where in control the segment table begins
+	Control     uint64 // length of control
+	EntryBytes  uint32
+	Slots       uint32
+	Queue       uint32
+	NameBytes   uint32
+	Name        [64]byte // interface
+}
+
+// cursors is the second page of the control memory, all written by the
+// producer's process. Two cache lines apart is one apart for hardware that
+// fetches lines in pairs.
+type cursors struct {
+	// reserve: how far the producer may write without another announcement.
+	// Entries and bytes at or beyond these, less one buffer, are intact.
+	ReserveOffset atomic.Uint64
+	ReserveSeq    atomic.Uint64
+	_             [112]byte
+
+	Head atomic.Uint64 // stream bytes that are published
+	_    [120]byte
+
+	IndexHead atomic.Uint64 // index entries that are published
+	_         [120]byte
+
+	Segments atomic.Uint64 // segments begun, the current one included
+	_        [120]byte
+
+	Finished atomic.Uint64 // 1 once no byte will follow Head
+	_        [120]byte
+
+	_ [384]byte // to 1024
+
+	// slots: the generation of the listener attached there, 0 for none. A
+	// listener whose generation is gone has been detached.
+	Slots [MaxListeners]atomic.Uint64
+
+	_ [pageBytes - 1024 - 8*MaxListeners]byte
+}
+
+// start is one entry of the segment table: where a segment begins.
+type start struct {
+	Offset atomic.Uint64 // of its first byte, a multiple of Block
+	Seq    atomic.Uint64 // of its first frame
+}
+
+// Entry is one frame in the index. Readers of another process see it as it is.
+type Entry struct {
+	Offset uint64 // of the frame's record in the stream
+	Hash   uint32 // RSS hash
+	VLAN   uint16
+	Info   uint16 // ring.Info, and Truncated
+	Caplen uint16 // bytes stored
+	Len    uint16 // bytes on the wire, without CRC
+	_      uint32
+	Member [Groups]uint8 // per fan-out group, the member it was assigned to
+}
+
+// cursor is a listener's page. The listener writes it, the producer reads
+// Offset and Seq and believes neither.
+type cursor struct {
+	Offset     atomic.Uint64 // bytes before it are given back
+	Seq        atomic.Uint64 // index entries before it are given back
+	Generation atomic.Uint64 // of the attachment, see cursors.Slots
+	_          [104]byte
+
+	// account: the listener's ledger, for whoever asks. Version is odd while
+	// it is being written.
+	Version        atomic.Uint64
+	StartSeq       atomic.Uint64 // where the listener began
+	StartOffset    atomic.Uint64
+	Position       atomic.Uint64 // next frame to be read
+	PositionOffset atomic.Uint64
+	Read           atomic.Uint64 // frames
+	ReadBytes      atomic.Uint64 // stream bytes, headers and padding included
+	Overtaken      atomic.Uint64
+	OvertakenBytes atomic.Uint64
+
+	_ [pageBytes - 128 - 72]byte
+}
+
+// plan is where things lie in the control memory of a stream.
+func plan(c Config) header {
+	starts := ceilPow2(uint64(c.Size/Block) + 2)
+	h := header{
+		Magic: magic, Version: version, HeaderBytes: pageBytes,
+		DataBytes: uint64(c.Size), Segment: uint64(c.Segment),
+		Entries: uint64(c.Entries), EntryBytes: entryBytes,
+		Starts: starts, StartsAt: tableAt,
+		Slots: MaxListeners, Queue: uint32(c.Queue),
+	}
+	h.IndexAt = (tableAt + starts*startBytes + pageBytes - 1) &^ (pageBytes - 1)
+	h.Control = h.IndexAt + h.Entries*entryBytes
+	h.NameBytes = uint32(copy(h.Name[:], c.Interface))
+	return h
+}
+
+// check says whether a mapped control memory can be walked safely.
+func (h *header) check(dataBytes, controlBytes uint64) error {
+	switch {
+	case h.Magic != magic:
+		return errors.New("not a stream's control memory")
+	case h.Version != version:
+		return fmt.Errorf("layout version %d, this program knows %d", h.Version, version)
+	case h.DataBytes != dataBytes || !isPow2(h.DataBytes) || h.DataBytes < Block:
+		return fmt.Errorf("data size %d, mapped %d", h.DataBytes, dataBytes)
+	case h.EntryBytes != entryBytes || h.Slots != MaxListeners || h.StartsAt != tableAt:
+		return errors.New("layout of another build")
+	case !isPow2(h.Entries) || !isPow2(h.Starts) ||
+		h.IndexAt%pageBytes != 0 || h.IndexAt < h.StartsAt || h.IndexAt > controlBytes ||
+		h.Starts > (h.IndexAt-h.StartsAt)/startBytes ||
+		h.Entries > (controlBytes-h.IndexAt)/entryBytes:
+		return errors.New("tables reach beyond the control memory")
+	case h.NameBytes > uint32(len(h.Name)):
+		return errors.New("interface name too long")
+	}
+	return nil
+}
+
+func isPow2(n uint64) bool { return n != 0 && n&(n-1) == 0 }
+
+func ceilPow2(n uint64) uint64 {
+	p := uint64(1)
+	for p < n {
+		p <<= 1
+	}
+	return p
+}

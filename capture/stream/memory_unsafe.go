@@ -1,0 +1,92 @@
+package stream
+
+import (
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// controlView is a control memory as typed tables. It is valid as long as the
+// mapping behind it; all three types hold only integers, so the garbage
+// collector has no interest in them, and their alignment (8) divides the page
+// alignment of the places they are put at.
+type controlView struct {
+	header  *header
+	cursors *cursors
+	starts  []start
+	index   []Entry
+}
+
+// viewControl lays the types over mem, which must be at least tableAt long and
+// page-aligned, with the tables where h says; h has passed check, or is what
+// the memory is about to be filled with.
+func viewControl(mem []byte, h *header) controlView {
+	base := unsafe.Pointer(unsafe.SliceData(mem))
+	return controlView{
+		header:  (*header)(base),
+		cursors: (*cursors)(unsafe.Add(base, cursorsAt)),
+		starts:  unsafe.Slice((*start)(unsafe.Add(base, h.StartsAt)), h.Starts),
+		index:   unsafe.Slice((*Entry)(unsafe.Add(base, h.IndexAt)), h.Entries),
+	}
+}
+
+// viewHeader is the header alone, to be checked before anything else is used.
+// mem is page-aligned and at least one page long.
+func viewHeader(mem []byte) *header { return (*header)(unsafe.Pointer(unsafe.SliceData(mem))) }
+
+// viewCursor is a listener's page; mem is page-aligned and one page long.
+func viewCursor(mem []byte) *cursor { return (*cursor)(unsafe.Pointer(unsafe.SliceData(mem))) }
+
+// mapping is memory mapped from a descriptor. Nothing may use it after unmap.
+type mapping struct {
+	base  unsafe.Pointer // what was reserved, which unmap gives back
+	total uintptr
+	mem   []byte // the part that is used
+}
+
+// mapShared maps length bytes of fd copies times in a row. page is the page
+// size of the memory behind fd, to which the addresses must be aligned.
+//
+//	reserved: ...[ fd 0..length ][ fd 0..length ]...
+func mapShared(fd, length, copies, page, prot int) (_ mapping, err error) {
+	total := uintptr(copies*length + page)
+	base, err := unix.MmapPtr(-1, 0, nil, total, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return mapping{}, fmt.Errorf("reserve %d bytes of addresses: %w", total, err)
+	}
+	m := mapping{base: base, total: total}
+	defer func() {
+		if err != nil {
+			m.unmap()
+		}
+	}()
+	// base lies outside the Go heap, so arithmetic on it hides nothing from
+	// the garbage collector; the sum stays inside the reservation.
+	off := (uintptr(page) - uintptr(base)%uintptr(page)) % uintptr(page)
+	first := unsafe.Add(base, off)
+	for i := range copies {
+		at := unsafe.Add(first, i*length)
+		flags := unix.MAP_SHARED | unix.MAP_FIXED | unix.MAP_POPULATE
+		if _, err = unix.MmapPtr(fd, 0, at, uintptr(length), prot, flags); err != nil {
+			return mapping{}, fmt.Errorf("map %d bytes: %w", length, err)
+		}
+	}
+	m.mem = unsafe.Slice((*byte)(first), copies*length)
+	return m, nil
+}
+
+// unmap gives the addresses back; twice is harmless.
+func (m *mapping) unmap() {
+	if m.base == nil {
+		return
+	}
+	// The reservation is ours and whole: munmap has no reason to refuse it.
+	_ = unix.MunmapPtr(m.base, m.total)
+	*m = mapping{}
+}
+
+// releaseStore stores v for whoever acquires p. atomic.Uint64 holds a uint64
+// and nothing else, with its alignment.
+func releaseStore(p *atomic.Uint64, v uint64) { storeRelease((*uint64)(unsafe.Pointer(p)), v) }

@@ -1,0 +1,154 @@
+package stream
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Whatever is left of a segment, padding fills it exactly with records whose
+// lengths fit 16 bits.
+func TestPaddingFitsForEveryLength(t *testing.T) {
+	for rest := uint64(RecordHeader); rest <= 3*MaxRecord; rest++ {
+		left := rest
+		for left > 0 {
+			size := padding(left)
+			if size < RecordHeader || size > MaxRecord || size > left || (left-size != 0 && left-size < RecordHeader) {
+				t.Fatalf("%d bytes: record of %d with %d to fill", rest, size, left)
+			}
+			left -= size
+		}
+	}
+}
+
+// The largest frames leave the largest padding; one that misses the end of the
+// segment by any number of bytes around the limits must not straddle it.
+func TestSegmentClosesExactlyAroundItsEnd(t *testing.T) {
+	for gap := -3; gap < 2*RecordHeader+3; gap++ {
+		for _, last := range []int{0, 60, MaxFrame - 11, MaxFrame} {
+			if gap+last < 0 {
+				continue // no earlier record ends there
+			}
+			s := newStream(t, Config{Size: 2 * Block, Segment: Block})
+			l := listen(t, s, Options{})
+			p := s.Producer()
+			// Fill up to where a last record of that size would end gap bytes before the end.
+			target := Block - gap - RecordHeader - last
+			n := uint32(0)
+			for at := 0; at < target; n++ {
+				size := min(target-at, 30000)
+				if rest := target - at - size; rest > 0 && rest < RecordHeader {
+					size -= RecordHeader
+				}
+				require.True(t, p.Append(1, n, numbered(n, size-RecordHeader), 0))
+				at += size
+			}
+			require.EqualValues(t, target, p.pos)
+			require.True(t, p.Append(1, n, numbered(n, last), 0))
+			fits := gap >= RecordHeader
+			require.Equal(t, fits, p.pos <= Block, "gap %d, last %d", gap, last)
+			require.True(t, p.Append(1, n+1, numbered(n+1, 100), 0))
+			p.Finish()
+			segments, _, err := readSegments(t, soon(t), l, 64<<10)
+			require.NoError(t, err)
+			var got []record
+			for i, b := range segments {
+				if i == 0 && len(segments) > 1 {
+					require.Len(t, b, Block)
+				}
+				got = append(got, parse(t, 0, b)...)
+			}
+			require.Len(t, got, int(n)+2)
+			for i, r := range got {
+				require.True(t, intact(r.data, uint32(i)))
+			}
+			require.NoError(t, l.Close())
+			require.NoError(t, s.Close())
+		}
+	}
+}
+
+func TestAlignedListenerBeginsASegment(t *testing.T) {
+	s := newStream(t, Config{Size: 4 * Block, Segment: 64 * Block})
+	p := s.Producer()
+	first := listen(t, s, Options{Aligned: true})
+	for n := range uint32(1000) {
+		require.True(t, p.Append(1, n, numbered(n, 60), 0))
+	}
+	p.Publish()
+	second := listen(t, s, Options{Aligned: true})
+	require.False(t, second.findStart(), "the segment is not closed before the producer does it")
+	p.Publish()
+	again := listen(t, s, Options{Aligned: true})
+	p.Publish()
+	for n := range uint32(500) {
+		require.True(t, p.Append(1, 1000+n, numbered(1000+n, 60), 0))
+	}
+	p.Finish()
+
+	segments, at, err := readSegments(t, soon(t), first, Block)
+	require.NoError(t, err)
+	require.Zero(t, at)
+	require.Len(t, segments, 2)
+	require.Len(t, segments[0], Block, "closed at the next block")
+	require.Len(t, parse(t, 0, segments[0]), 1000)
+	require.Len(t, parse(t, 0, segments[1]), 500)
+
+	for _, l := range []*Listener{second, again} {
+		segments, at, err = readSegments(t, soon(t), l, Block)
+		require.NoError(t, err)
+		require.EqualValues(t, Block, at)
+		require.Len(t, segments, 1)
+		require.Len(t, parse(t, 0, segments[0]), 500)
+		st := l.Stats()
+		require.NoError(t, st.Balanced())
+		require.EqualValues(t, 500, st.Stored)
+		require.EqualValues(t, 500, st.Read)
+	}
+	require.EqualValues(t, 2, s.Stats().Segments)
+}
+
+// An aligned start while the buffer is full of what another listener has not
+// read waits for that listener, and nothing is stored in between.
+func TestAlignedStartWaitsForTheSlowest(t *testing.T) {
+	s := newStream(t, Config{Size: Block, Segment: 64 * Block})
+	p := s.Producer()
+	slow := listen(t, s, Options{})
+	n := uint32(0)
+	for ; p.Append(1, n, numbered(n, 1514), 0); n++ {
+	}
+	l := listen(t, s, Options{Aligned: true})
+	for range 3 {
+		p.Publish()
+		require.False(t, p.Append(1, n, numbered(n, 60), 0))
+	}
+	packets := make([]Packet, 64)
+	stored := n
+	for got := uint32(0); got < stored; {
+		k, err := slow.ReadBatch(soon(t), packets)
+		require.NoError(t, err)
+		got += uint32(k)
+		if p.Append(1, n, numbered(n, 60), 0) {
+			n++
+		}
+	}
+	for range 10 { // padding of up to a whole buffer goes through it in parts
+		slow.release()
+		ahead, err := slow.available(soonEnds(t))
+		if err == nil && ahead > 0 {
+			break
+		}
+		if p.Append(1, n, numbered(n, 60), 0) {
+			n++
+		}
+		p.Publish()
+	}
+	p.Finish()
+	segments, at, err := readSegments(t, soon(t), l, 64<<10)
+	require.NoError(t, err)
+	require.Zero(t, at%Block)
+	require.NotZero(t, at)
+	require.Len(t, segments, 1)
+	require.Len(t, parse(t, 0, segments[0]), int(n-stored))
+	require.NotZero(t, n-stored)
+}
