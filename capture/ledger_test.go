@@ -1,0 +1,95 @@
+package capture_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture"
+)
+
+// balanced is a ledger in which every account is used.
+func balanced() capture.Ledger {
+	return capture.Ledger{
+		Port:    "sim:gen",
+		Seconds: 2,
+		Account: capture.Account{
+			Wire: 115, Received: 100,
+			Missed: []capture.Count{{Cause: "RXMPC", Frames: 7}, {Cause: "QPRDC0", Frames: 3}},
+			Bad:    []capture.Count{{Cause: "CRCERRS", Frames: 5}},
+			Queue:  []uint64{60, 40},
+		},
+		Queues: []capture.QueueAccount{
+			{Queue: 0, Polled: 60, Stored: 50, Bytes: 5000, Filtered: 4, Duplicates: 3,
+				Refused:   []capture.Count{{Cause: "too long", Frames: 3}},
+				Listeners: []capture.ListenerAccount{{Name: "a", Policy: "lossy", Stored: 50, Read: 30, Overtaken: 15, Unread: 5}}},
+			{Queue: 1, Polled: 40, Stored: 40, Bytes: 4000},
+		},
+		Storers: []capture.StorerAccount{{Name: "q0", Read: 100, Written: 90, Files: 2, Failed: []capture.ByteCount{{Cause: "ENOSPC", Bytes: 10}}}},
+	}
+}
+
+func TestLedgerOfACompleteAccountBalances(t *testing.T) {
+	l := balanced()
+	require.NoError(t, l.Balanced())
+	require.EqualValues(t, 90, l.Frames())
+	require.EqualValues(t, 9000, l.Bytes())
+	require.EqualValues(t, 13, l.Lost())
+}
+
+func TestLedgerNamesTheEquationThatFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(*capture.Ledger)
+		want  string
+	}{
+		"wire":     {func(l *capture.Ledger) { l.Account.Wire++ }, "wire: 116 is not 115 = received 100 + missed 10 + bad 5"},
+		"missed":   {func(l *capture.Ledger) { l.Account.Missed[0].Frames-- }, "wire: 115 is not 114"},
+		"queue":    {func(l *capture.Ledger) { l.Account.Queue[1] = 39 }, "queue 1 received: 39 is not 40 = polled"},
+		"polled":   {func(l *capture.Ledger) { l.Queues[0].Filtered = 0 }, "queue 0 polled: 60 is not 56 = stored 50 + filtered 0 + duplicates 3 + refused 3"},
+		"received": {func(l *capture.Ledger) { l.Queues = l.Queues[:1] }, "received: 100 is not 60 = polled from 1 queues"},
+		"listener": {func(l *capture.Ledger) { l.Queues[0].Listeners[0].Unread = 0 }, `queue 0 listener "a" stored since it attached: 50 is not 45 = read 30 + overtaken 15 + unread 0`},
+		"storer":   {func(l *capture.Ledger) { l.Storers[0].Failed = nil }, "storer q0 bytes read: 100 is not 90 = written 90 + failed 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := balanced()
+			c.spoil(&l)
+			err := l.Balanced()
+			require.ErrorIs(t, err, capture.ErrUnbalanced)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+func TestLedgerTextShowsEveryAccount(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, balanced().WriteText(&out))
+	for _, want := range []string{
+		"115  frames  on the wire of sim:gen", "7  frames      missed: RXMPC", "5  frames      bad: CRCERRS",
+		"60  frames  received by queue 0", "refused: too long", "overtaken", "unread",
+		"90   bytes    written to 2 files", "failed: ENOSPC", "Gb/s", "Mpps", "the ledger balances",
+	} {
+		require.Contains(t, out.String(), want)
+	}
+	l := balanced()
+	l.Account.Wire++
+	out.Reset()
+	require.NoError(t, l.WriteText(&out))
+	require.Contains(t, out.String(), "does not balance")
+}
+
+func TestLedgerJSONGivesTheLedgerBackWithItsVerdict(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, balanced().WriteJSON(&out))
+	var back capture.Ledger
+	require.NoError(t, json.Unmarshal(out.Bytes(), &back))
+	require.Equal(t, balanced(), back)
+	var verdict struct {
+		Lost     uint64
+		Balanced bool
+	}
+	require.NoError(t, json.Unmarshal(out.Bytes(), &verdict))
+	require.True(t, verdict.Balanced)
+	require.EqualValues(t, 13, verdict.Lost)
+}

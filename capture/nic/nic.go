@@ -1,0 +1,188 @@
+package nic
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/pci"
+)
+
+// Config is how to run the port: the driver's settings.
+type Config = driver.Config
+
+// Port is an 82599 port that a capture can drain. It also implements
+// capture.Stopper and capture.Placer.
+type Port struct {
+	*driver.Port
+	dev     pci.Device
+	sources []capture.Source
+
+	gone chan struct{} // closed once the device is known to be gone
+	quit chan struct{} // closed by Close
+	once sync.Once     // for quit
+
+	mu   sync.Mutex      // guards what follows
+	lost error           // why the device is gone
+	last capture.Account // read last while it was there
+}
+
+var _ interface {
+	capture.Port
+	capture.Stopper
+	capture.Placer
+} = (*Port)(nil)
+
+// Open opens the device of that name (see pci.Open) and brings its port up,
+// reception excepted. Close gives both back.
+func Open(name string, cfg Config) (capture.Port, error) {
+	dev, err := pci.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	p, err := New(dev, cfg)
+	if err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	return p, nil
+}
+
+// New brings the port of an opened device up. The device belongs to the Port
+// then, unless New fails.
+func New(dev pci.Device, cfg Config) (*Port, error) {
+	d, err := driver.Open(dev, cfg)
+	if err != nil {
+		return nil, err
+	}
+	p := &Port{Port: d, dev: dev, gone: make(chan struct{}), quit: make(chan struct{})}
+	go func() {
+		select {
+		case <-dev.Done():
+			_ = p.check()
+		case <-p.quit:
+		}
+	}()
+	for i := range d.RxQueues() {
+		p.sources = append(p.sources, d.RxQueue(i))
+	}
+	return p, nil
+}
+
+// Device is the device behind the port.
+func (p *Port) Device() pci.Device { return p.dev }
+
+// Sources implements capture.Port: the receive queues as they are.
+func (p *Port) Sources() []capture.Source { return p.sources }
+
+// check is nil while the device is there. A device that was pulled out answers
+// with ones, whatever is read; its vendor cannot be 0xffff.
+func (p *Port) check() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lost != nil {
+		return p.lost
+	}
+	switch err := p.dev.Err(); {
+	case err != nil:
+		p.lost = err
+	case p.dev.Config().Load32(0) == ^uint32(0):
+		p.lost = errors.New("the device is gone from the bus: it reads as all ones")
+	default:
+		return nil
+	}
+	close(p.gone)
+	return p.lost
+}
+
+// Account implements capture.Port. Frames that the driver had to drop between
+// the ring and its caller count as bad, not as received. Once the device is gone
+// it gives what was read last, and an error.
+func (p *Port) Account() (capture.Account, error) {
+	s, err := p.Stats()
+	gone := p.check() // after reading: what was read of a device that is there is true
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if gone == nil && err == nil {
+		p.last = account(s)
+	}
+	return p.last, cmp.Or(gone, err)
+}
+
+// account puts the driver's statistics into the ledger's words.
+func account(s driver.Stats) capture.Account {
+	a := capture.Account{Wire: s.Wire, Received: s.Received}
+	for _, c := range s.Missed {
+		a.Missed = append(a.Missed, capture.Count{Cause: c.Register, Frames: c.Frames})
+	}
+	for _, c := range s.Bad {
+		a.Bad = append(a.Bad, capture.Count{Cause: c.Register, Frames: c.Frames})
+	}
+	for i, q := range s.Queues {
+		received := q.Received
+		for _, d := range []struct {
+			cause  string
+			frames uint64
+		}{
+			{"more descriptors than the longest frame takes", q.Overlong},
+			{"impossible length in a descriptor", q.Malformed},
+		} {
+			if d.frames != 0 {
+				received -= d.frames
+				a.Received -= d.frames
+				a.Bad = append(a.Bad, capture.Count{Cause: fmt.Sprintf("%s (queue %d)", d.cause, i), Frames: d.frames})
+			}
+		}
+		a.Queue = append(a.Queue, received)
+	}
+	return a
+}
+
+// Stop implements capture.Stopper.
+func (p *Port) Stop() error {
+	if err := p.Port.Stop(); err != nil {
+		return cmp.Or(p.check(), err)
+	}
+	return nil
+}
+
+// Ended implements capture.Port, for devices whose wire can end.
+func (p *Port) Ended() <-chan struct{} {
+	if e, ok := p.dev.(pci.Ender); ok {
+		return e.Ended()
+	}
+	return nil
+}
+
+// Gone implements capture.Port. A device that vanishes without its transport
+// noticing is found to be gone when its Account is next asked for.
+func (p *Port) Gone() <-chan struct{} { return p.gone }
+
+// GoneErr implements capture.Port.
+func (p *Port) GoneErr() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lost
+}
+
+// Pages implements capture.Placer: streams lie in the same kind of memory as
+// the rings.
+func (p *Port) Pages() hugepage.Size { return p.Config().Pages }
+
+// Node implements capture.Placer.
+func (p *Port) Node() int { return *p.Config().Node }
+
+// Close stops the port and gives it and its device back. That a device which is
+// gone could not be stopped is no error.
+func (p *Port) Close() error {
+	p.once.Do(func() { close(p.quit) })
+	gone := p.check()
+	err := p.Port.Close()
+	if gone != nil {
+		err = nil
+	}
+	return errors.Join(err, p.dev.Close())
+}

@@ -1,0 +1,94 @@
+package nic_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/ring"
+	"github.com/ixcap/ixcap/sim"
+)
+
+// drain polls until the wire has ended and nothing is left.
+func drain(t *testing.T, p capture.Port) (frames uint64) {
+	t.Helper()
+	batch := make([]ring.Frame, 32)
+	ended := p.Ended()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+		over := false
+		select {
+		case <-ended:
+			over = true
+		default:
+		}
+		polled := 0
+		for _, s := range p.Sources() {
+			n := s.Poll(batch)
+			s.Release()
+			polled += n
+		}
+		frames += uint64(polled)
+		if over && polled == 0 {
+			return frames
+		}
+	}
+	require.Fail(t, "the wire did not end within 30 s")
+	return 0
+}
+
+func TestPortOfTheModelIsAPortOfACapture(t *testing.T) {
+	p, err := nic.Open("sim:gen,count=3000,flows=100,hold", nic.Config{Queues: 4})
+	require.NoError(t, err)
+	require.Equal(t, "sim:gen,count=3000,flows=100,hold", p.Name())
+	require.Len(t, p.Sources(), 4)
+	require.Equal(t, hugepage.Ordinary, p.(capture.Placer).Pages(), "a device over vfio-user needs no huge pages")
+	require.NoError(t, p.Start())
+	frames := drain(t, p)
+	require.EqualValues(t, 3000, frames)
+	a, err := p.Account()
+	require.NoError(t, err)
+	require.EqualValues(t, 3000, a.Wire)
+	require.EqualValues(t, 3000, a.Received)
+	require.Len(t, a.Queue, 4)
+	require.EqualValues(t, 3000, a.Queue[0]+a.Queue[1]+a.Queue[2]+a.Queue[3])
+	require.NoError(t, p.(capture.Stopper).Stop())
+	require.NoError(t, p.GoneErr())
+	require.NoError(t, p.Close())
+}
+
+func TestPortThatIsPulledOutKeepsItsLastAccount(t *testing.T) {
+	p, err := nic.Open("sim:gen,count=5000,hold,fault=remove:1000", nic.Config{})
+	require.NoError(t, err)
+	require.NoError(t, p.Start())
+	model := p.(*nic.Port).Device().(*sim.Device).NIC()
+	drain(t, p)
+	require.NotZero(t, model.Stats().Gone)
+	a, err := p.Account()
+	require.ErrorContains(t, err, "gone from the bus")
+	require.LessOrEqual(t, a.Wire, uint64(1000), "ones are no counts")
+	select {
+	case <-p.Gone():
+	default:
+		require.Fail(t, "the port is not known to be gone")
+	}
+	require.Equal(t, err, p.GoneErr())
+	require.NoError(t, p.Close(), "a device that is gone cannot be stopped, which is no error")
+}
+
+func TestOpenFailsInOneLineAndLeavesNothingBehind(t *testing.T) {
+	for name, want := range map[string]string{
+		"sim:gen,size=0":       "size",
+		"sim:pcap=nosuch.pcap": "no such file",
+		"no:such":              "no:such",
+	} {
+		_, err := nic.Open(name, nic.Config{})
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "\n")
+	}
+	_, err := nic.Open("sim:gen", nic.Config{Queues: 99})
+	require.ErrorContains(t, err, "1 to 16")
+}
