@@ -1,0 +1,170 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Every frame of real traffic, sent at line rate through model, driver, engine
+// and storer, comes out once, in order and byte for byte; and other people's
+// programs read the result.
+func TestEveryFrameArrivesOnceInOrderByteForByte(t *testing.T) {
+	for _, file := range captures(t) {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			sent := readPcap(t, file)
+			dir := filepath.Join(t.TempDir(), "capture")
+			r := succeed(t, "hpcapdd", "-device", "sim:pcap="+file+",rate=line,hold", "-dir", dir,
+				"-segment", "1MiB", "-buffer", "4MiB", "-json")
+			l := ledger(t, r)
+			require.EqualValues(t, len(sent), l.Account.Wire)
+			require.EqualValues(t, len(sent), l.Frames())
+			require.Zero(t, l.Lost())
+
+			got, files := readRaw(t, dir)
+			sameFrames(t, sent, got)
+			segments(t, files, 1<<20)
+
+			for _, format := range []string{"pcap", "pcapng"} {
+				out := filepath.Join(t.TempDir(), "out."+format)
+				succeed(t, "raw2pcap", append([]string{"-format", format, "-w", out}, files...)...)
+				converted := readPcap(t, out)
+				require.Equal(t, got, converted, "stamps, lengths and bytes survive the conversion")
+				dissect(t, out, len(sent))
+			}
+		})
+	}
+}
+
+// segments requires that all files but the last have the size of a segment.
+func segments(t *testing.T, files []string, size int64) {
+	t.Helper()
+	for i, name := range files {
+		st, err := os.Stat(name)
+		require.NoError(t, err)
+		if i < len(files)-1 {
+			require.Equal(t, size, st.Size(), name)
+		} else {
+			require.LessOrEqual(t, st.Size(), size, name)
+		}
+	}
+}
+
+// dissect has tshark read a file, which must not complain.
+func dissect(t *testing.T, file string, frames int) {
+	t.Helper()
+	tshark, err := exec.LookPath("tshark")
+	if err != nil {
+		t.Log("tshark is missing, so nobody else reads the result: apt install tshark")
+		return
+	}
+	c := exec.CommandContext(t.Context(), tshark, "-n", "-r", file, "-T", "fields", "-e", "frame.number")
+	var stdout, stderr bytes.Buffer
+	c.Stdout, c.Stderr = &stdout, &stderr
+	require.NoError(t, c.Run(), stderr.String())
+	for line := range strings.Lines(stderr.String()) {
+		require.Contains(t, line, "Running as user", "tshark complains")
+	}
+	require.Equal(t, frames, strings.Count(stdout.String(), "\n"))
+}
+
+func TestSeveralQueuesTogetherHoldEveryFrameOnce(t *testing.T) {
+	file := captures(t)[0]
+	sent := readPcap(t, file)
+	dir := t.TempDir()
+	r := succeed(t, "hpcapdd", "-device", "sim:pcap="+file+",hold", "-queues", "4", "-dir", dir, "-buffer", "4MiB", "-json")
+	l := ledger(t, r)
+	require.Len(t, l.Queues, 4)
+	require.EqualValues(t, len(sent), l.Frames())
+	got, files := readRaw(t, dir)
+	require.LessOrEqual(t, len(files), 4)
+	want, have := map[string]int{}, map[string]int{}
+	for _, p := range sent {
+		want[fmt.Sprintf("%x", padded(p.data))]++
+	}
+	for _, p := range got {
+		have[fmt.Sprintf("%x", p.data)]++
+	}
+	require.Equal(t, want, have)
+
+	// One queue of them: only its frames are stored, the others are still accounted for.
+	one := filepath.Join(t.TempDir(), "one")
+	r = succeed(t, "hpcapdd", "-device", "sim:pcap="+file+",hold", "-queues", "4", "-queue", "2", "-dir", one, "-buffer", "4MiB", "-json")
+	l = ledger(t, r)
+	require.EqualValues(t, len(sent), l.Account.Received)
+	got, _ = readRaw(t, one)
+	require.EqualValues(t, l.Queues[2].Stored, len(got))
+}
+
+func TestCaplenKeepsTheLengthOnTheWire(t *testing.T) {
+	file := captures(t)[0]
+	sent := readPcap(t, file)
+	dir := t.TempDir()
+	ledger(t, succeed(t, "hpcapdd", "-device", "sim:pcap="+file+",hold", "-caplen", "64", "-dir", dir, "-json"))
+	got, _ := readRaw(t, dir)
+	require.Len(t, got, len(sent))
+	for i, p := range got {
+		whole := padded(sent[i].data)
+		require.Equal(t, len(whole), p.len)
+		require.True(t, bytes.Equal(whole[:min(64, len(whole))], p.data), "frame %d", i)
+	}
+}
+
+func TestNullStoresNothing(t *testing.T) {
+	r := succeed(t, "hpcapdd", "-device", "sim:gen,size=60,count=1000,hold", "-dir", "null", "-json")
+	l := ledger(t, r)
+	require.EqualValues(t, 1000, l.Frames())
+	require.NoDirExists(t, "null")
+}
+
+func TestHPCAPsOwnForms(t *testing.T) {
+	dir := t.TempDir()
+	file := captures(t)[0]
+	r := succeed(t, "hpcapdd", "sim:pcap="+file+",hold", "0", dir)
+	require.Contains(t, r.stdout, "the ledger balances")
+	files := rawFiles(t, dir)
+	require.Len(t, files, 1)
+	pcap, back := filepath.Join(t.TempDir(), "x.pcap"), filepath.Join(t.TempDir(), "x.raw")
+	succeed(t, "raw2pcap", files[0], pcap)
+	sameFrames(t, readPcap(t, file), readPcap(t, pcap))
+
+	succeed(t, "pcap2raw", pcap, back)
+	before, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	after, err := os.ReadFile(back)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(before, after), "RAW to pcap and back changes nothing")
+}
+
+func TestConvertersWorkInPipesAndSegments(t *testing.T) {
+	dir := t.TempDir()
+	file := captures(t)[0]
+	out := filepath.Join(dir, "part.raw")
+	succeed(t, "pcap2raw", "-segment", "256KiB", "-w", out, file, file)
+	parts := rawFiles(t, dir)
+	require.Greater(t, len(parts), 1)
+	segments(t, parts, 256<<10)
+	sent := readPcap(t, file)
+	twice := append(append([]packet{}, sent...), sent...)
+	got, _ := readRaw(t, dir)
+	require.Equal(t, twice, got)
+
+	c := command(t, "raw2pcap", append([]string{"-w", "-"}, parts...)...)
+	stream, err := c.Output()
+	require.NoError(t, err)
+	c = command(t, "pcap2raw", "-w", "-", "-")
+	c.Stdin = bytes.NewReader(stream)
+	raw, err := c.Output()
+	require.NoError(t, err)
+	c = command(t, "raw2pcap", "-w", "-", "-")
+	c.Stdin = bytes.NewReader(raw)
+	again, err := c.Output()
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(stream, again))
+}

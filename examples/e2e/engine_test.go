@@ -1,0 +1,194 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/record"
+	"github.com/ixcap/ixcap/capture/store"
+	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/sim"
+)
+
+// open makes an engine over the model, and gives the model with it.
+func open(t *testing.T, device string, port nic.Config, cfg capture.Config) (*capture.Engine, *sim.NIC) {
+	t.Helper()
+	p, err := nic.Open(device, port)
+	require.NoError(t, err)
+	if cfg.Buffer == 0 {
+		cfg.Buffer = 4 << 20
+	}
+	e, err := capture.New(p, cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	return e, p.(*nic.Port).Device().(interface{ NIC() *sim.NIC }).NIC()
+}
+
+// wait waits for what f does, which must not take long.
+func wait(t *testing.T, what string, f func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	require.NoError(t, f(ctx), what)
+	require.NoError(t, ctx.Err(), "%s took longer than %v", what, deadline)
+}
+
+// audit requires that the ledger balances and agrees with the model's own count.
+func audit(t *testing.T, e *capture.Engine, model *sim.NIC) capture.Ledger {
+	t.Helper()
+	l, err := e.Ledger()
+	require.NoError(t, err)
+	require.NoError(t, l.Balanced())
+	truth := model.Stats()
+	require.NoError(t, truth.Balanced())
+	require.Equal(t, truth.Delivered, l.Account.Received, "%+v", truth)
+	require.Equal(t, truth.Missed, causes(l.Account.Missed)["RXMPC"], "%+v", truth)
+	return l
+}
+
+func causes(counts []capture.Count) map[string]uint64 {
+	m := map[string]uint64{}
+	for _, c := range counts {
+		m[c.Cause] += c.Frames
+	}
+	return m
+}
+
+func TestHeldListenerMovesTheLossToTheNICWhereItIsCounted(t *testing.T) {
+	const frames = 100_000
+	e, model := open(t, fmt.Sprintf("sim:gen,size=1514,count=%d", frames), nic.Config{RingSize: 512}, capture.Config{Segment: 1 << 20})
+	held, err := e.Stream(0).Listen("held", stream.Options{Policy: stream.Lossless})
+	require.NoError(t, err)
+	lossy, err := e.Stream(0).Listen("lossy", stream.Options{Policy: stream.Lossy})
+	require.NoError(t, err)
+	defer lossy.Close()
+	require.NoError(t, e.Start())
+	require.Eventually(t, func() bool { return model.Stats().Offered == frames }, deadline, time.Millisecond)
+
+	// All is sent, and nobody has read a thing. Now the reader wakes up, and gets
+	// everything that was received.
+	done := make(chan error, 1)
+	go func() {
+		_, err := store.Discard(context.Background(), held)
+		done <- err
+	}()
+	wait(t, "the wire's end", e.Wait)
+	require.NoError(t, e.Stop())
+	require.NoError(t, <-done)
+	l := audit(t, e, model)
+	require.EqualValues(t, frames, l.Account.Wire)
+	require.NotZero(t, causes(l.Account.Missed)["RXMPC"], "a reader that stopped overruns the port's packet buffer")
+	require.NotZero(t, l.Lost())
+	require.Equal(t, l.Account.Received, held.Stats().Read)
+	require.Zero(t, held.Stats().Overtaken)
+	require.NoError(t, held.Close())
+}
+
+func TestListenerThatNeverReadsIsAccountedForAtTheEnd(t *testing.T) {
+	e, model := open(t, "sim:gen,size=1514", nic.Config{RingSize: 512}, capture.Config{Held: 200 * time.Millisecond})
+	hung, err := e.Stream(0).Listen("hung", stream.Options{Policy: stream.Lossless})
+	require.NoError(t, err)
+	defer hung.Close()
+	require.NoError(t, e.Start())
+	require.Eventually(t, func() bool { return e.Stream(0).Stats().Fill > 4<<20-2*1526 && model.Stats().Missed > 1000 },
+		deadline, time.Millisecond)
+	err = e.Stop()
+	require.ErrorContains(t, err, "a lossless listener read nothing for 200ms")
+	l := audit(t, e, model)
+	require.NotZero(t, causes(l.Queues[0].Refused)["abandoned at the end"])
+	require.Equal(t, err, e.Stop(), "stopping again says the same")
+}
+
+func TestStoppingUnderFullLoadLosesNothingUnaccounted(t *testing.T) {
+	for _, queues := range []int{1, 4} {
+		t.Run(fmt.Sprintf("queues=%d", queues), func(t *testing.T) {
+			e, model := open(t, "sim:gen,size=60-1514,flows=64", nic.Config{Queues: queues}, capture.Config{Segment: 1 << 20})
+			ctx, cancel := context.WithTimeout(t.Context(), deadline)
+			defer cancel()
+			go func() { // once traffic flows, stop in the middle of it
+				for e.Rates().Frames < 20_000 && ctx.Err() == nil {
+					time.Sleep(time.Millisecond)
+				}
+				cancel()
+			}()
+			l, err := record.Run(ctx, e, record.Config{Dir: record.Null, Queue: record.AllQueues})
+			require.NoError(t, err)
+			require.NoError(t, l.Balanced())
+			audit(t, e, model)
+			require.GreaterOrEqual(t, l.Frames(), uint64(20_000))
+			for _, q := range l.Queues {
+				require.Len(t, q.Listeners, 1)
+				require.Equal(t, q.Stored, q.Listeners[0].Read, "the storer has read everything")
+			}
+		})
+	}
+}
+
+func TestDamagedFramesAreCountedAsBad(t *testing.T) {
+	e, model := open(t, "sim:gen,count=5000,hold,fault=crc:100", nic.Config{}, capture.Config{})
+	l, err := record.Run(t.Context(), e, record.Config{Dir: record.Null, Queue: record.AllQueues})
+	require.NoError(t, err)
+	require.NoError(t, l.Balanced())
+	audit(t, e, model)
+	require.EqualValues(t, 5000, l.Account.Wire)
+	require.EqualValues(t, 50, causes(l.Account.Bad)["CRCERRS"])
+	require.EqualValues(t, 4950, l.Frames())
+}
+
+func TestDeviceThatIsPulledOutEndsTheCapture(t *testing.T) {
+	p, err := nic.Open("sim:gen,count=100000,hold,fault=remove:20000", nic.Config{})
+	require.NoError(t, err)
+	e, err := capture.New(p, capture.Config{Buffer: 4 << 20})
+	require.NoError(t, err)
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	l, err := record.Run(ctx, e, record.Config{Dir: dir, Queue: record.AllQueues, Store: store.Config{Port: "gone"}})
+	require.ErrorContains(t, err, "gone from the bus")
+	require.NotContains(t, err.Error(), "\n", "said once")
+	require.NoError(t, ctx.Err(), "the capture did not notice")
+	got, _ := readRaw(t, dir)
+	require.NotEmpty(t, got)
+	require.EqualValues(t, l.Frames(), len(got), "what was received before is stored")
+	require.NoError(t, e.Close())
+}
+
+// In steady state nothing is allocated for a frame, in the whole chain: model,
+// driver, poller, stream, storer.
+func TestNothingIsAllocatedPerFrame(t *testing.T) {
+	for name, dir := range map[string]string{"consumed": record.Null, "stored": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			e, _ := open(t, "sim:gen,size=60,flows=16,rate=1Mpps", nic.Config{}, capture.Config{Buffer: 8 << 20})
+			done := make(chan error, 1)
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				_, err := record.Run(ctx, e, record.Config{Dir: dir, Queue: record.AllQueues})
+				done <- err
+			}()
+			frames := func() uint64 { return e.Rates().Frames }
+			require.Eventually(t, func() bool { return frames() > 50_000 }, deadline, time.Millisecond)
+			var before, after runtime.MemStats
+			var n uint64
+			for range 3 { // what the port's reader and the clock allocate now and then is no concern
+				f := frames()
+				runtime.ReadMemStats(&before)
+				time.Sleep(200 * time.Millisecond)
+				runtime.ReadMemStats(&after)
+				if n = frames() - f; n > 10_000 && after.Mallocs-before.Mallocs < n/1000 {
+					break
+				}
+			}
+			cancel()
+			require.NoError(t, <-done)
+			require.Greater(t, n, uint64(10_000))
+			require.Less(t, after.Mallocs-before.Mallocs, n/1000, "allocations while %d frames passed", n)
+		})
+	}
+}

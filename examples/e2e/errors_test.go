@@ -1,0 +1,154 @@
+package e2e
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture/rawfile"
+)
+
+func TestBadInputGivesOneClearLineAndKeepsEarlierCaptures(t *testing.T) {
+	hosts := captures(t)[0]
+	earlier := t.TempDir()
+	succeed(t, "hpcapdd", "-device", "sim:pcap="+hosts+",hold", "-dir", earlier, "-buffer", "4MiB")
+	before, _ := readRaw(t, earlier)
+
+	scratch := t.TempDir()
+	plain := filepath.Join(scratch, "plain")
+	require.NoError(t, os.WriteFile(plain, []byte("no folder, no capture"), 0o644))
+	whole, err := os.ReadFile(hosts)
+	require.NoError(t, err)
+	cut := filepath.Join(scratch, "cut.pcap")
+	require.NoError(t, os.WriteFile(cut, whole[:len(whole)-7], 0o644))
+
+	gen := "sim:gen,count=10,hold"
+	for name, c := range map[string]struct {
+		want string
+		args []string
+	}{
+		"no device":         {"-device", []string{"-dir", earlier}},
+		"no folder":         {"-dir", []string{"-device", gen}},
+		"unknown transport": {"sim: vfio-user:", []string{"-device", "smoke-signal:x", "-dir", earlier}},
+		"unknown wire":      {"pcap", []string{"-device", "sim:pidgeon=1", "-dir", earlier}},
+		"unknown key":       {"speed", []string{"-device", "sim:gen,speed=9", "-dir", earlier}},
+		"bad rate":          {"rate", []string{"-device", "sim:gen,rate=fast", "-dir", earlier}},
+		"no such file":      {"no such file", []string{"-device", "sim:pcap=" + scratch + "/none.pcap", "-dir", earlier}},
+		"not a capture":     {plain, []string{"-device", "sim:pcap=" + plain, "-dir", earlier}},
+		"cut capture":       {cut, []string{"-device", "sim:pcap=" + cut, "-dir", earlier}},
+		"no such socket":    {"none.sock", []string{"-device", "vfio-user:" + scratch + "/none.sock", "-dir", earlier}},
+		"folder is a file":  {"not a directory", []string{"-device", gen, "-dir", plain}},
+		"below a file":      {"not a directory", []string{"-device", gen, "-dir", filepath.Join(plain, "below")}},
+		"parent missing":    {"no such file", []string{"-device", gen, "-dir", filepath.Join(scratch, "a", "b")}},
+		"queue 99":          {"queue 99: there are 1", []string{"-device", gen, "-dir", earlier, "-queue", "99"}},
+		"queue of four":     {"queue 4: there are 4", []string{"-device", gen, "-dir", earlier, "-queue", "4", "-queues", "4"}},
+		"too many queues":   {"1 to 16", []string{"-device", gen, "-dir", earlier, "-queues", "99"}},
+		"small buffer":      {"at least 2MiB", []string{"-device", gen, "-dir", earlier, "-buffer", "64KiB"}},
+		"odd buffer":        {"power of two", []string{"-device", gen, "-dir", earlier, "-buffer", "3MiB"}},
+		"odd segment":       {"multiple of 1 MiB", []string{"-device", gen, "-dir", earlier, "-segment", "1500kB"}},
+		"no unit":           {"256MiB or 2GiB", []string{"-device", gen, "-dir", earlier, "-segment", "2G"}},
+		"caplen":            {"capture length", []string{"-device", gen, "-dir", earlier, "-caplen", "70000"}},
+		"pages":             {"2MiB, 1GiB or ordinary", []string{"-device", gen, "-dir", earlier, "-pages", "3MiB"}},
+		"core":              {"core", []string{"-device", gen, "-dir", earlier, "-cores", "1000"}},
+		"cores":             {"one for each", []string{"-device", gen, "-dir", earlier, "-cores", "0,1"}},
+		"HPCAP queue":       {"queue \"x\"", []string{gen, "x", earlier}},
+		"too many words":    {"unexpected", []string{"-device", gen, "-dir", earlier, "more"}},
+	} {
+		t.Run(name, func(t *testing.T) { fail(t, c.want, "hpcapdd", c.args...) })
+	}
+	after, _ := readRaw(t, earlier)
+	require.Equal(t, before, after, "failures leave an earlier capture as it was")
+}
+
+func TestReadOnlyFolderIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("a read-only mount cannot be made: %v; run the tests as root", err)
+	}
+	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
+	require.NoError(t, unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	fail(t, "read-only file system", "hpcapdd", "-device", "sim:gen,count=10,hold", "-dir", dir)
+}
+
+func TestFullDiskEndsTheCaptureAndKeepsWhatWasStored(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=5m"); err != nil {
+		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
+	}
+	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
+	r := fail(t, "no space left on device", "hpcapdd",
+		"-device", "sim:gen,size=1514,seed=7,rate=1Gbps", "-dir", dir, "-segment", "2MiB", "-buffer", "4MiB", "-json")
+	l := ledger(t, r)
+	require.Len(t, l.Storers, 1)
+	require.NotZero(t, l.Storers[0].Written)
+	require.NotEmpty(t, l.Storers[0].Failed)
+	got, files := readRaw(t, dir)
+	require.Len(t, files, 3)
+	require.Greater(t, len(got), 2500)
+	for _, p := range got {
+		require.Len(t, p.data, 1514)
+	}
+}
+
+func TestCutRawFileIsConvertedUpToItsLastWholeRecord(t *testing.T) {
+	dir := t.TempDir()
+	hosts := captures(t)[0]
+	succeed(t, "pcap2raw", hosts, filepath.Join(dir, "whole.raw"))
+	whole, err := os.ReadFile(filepath.Join(dir, "whole.raw"))
+	require.NoError(t, err)
+	all := readPcap(t, hosts)
+
+	for _, at := range []int{0, 5, 12, 13, len(whole) / 3, len(whole) / 2, len(whole) - 20} {
+		cut, out := filepath.Join(dir, "cut.raw"), filepath.Join(dir, "cut.pcap")
+		require.NoError(t, os.WriteFile(cut, whole[:at], 0o644))
+		r := rawfile.NewReader(bytes.NewReader(whole[:at]))
+		for range r.Records() {
+		}
+		if r.Offset() == int64(at) {
+			succeed(t, "raw2pcap", cut, out)
+		} else {
+			fail(t, "file is cut", "raw2pcap", cut, out)
+		}
+		require.Equal(t, all[:r.Count()], append([]packet{}, readPcap(t, out)...), "cut at %d", at)
+	}
+
+	// What follows a cut file is converted all the same.
+	cut, out := filepath.Join(dir, "cut.raw"), filepath.Join(dir, "both.pcap")
+	require.NoError(t, os.WriteFile(cut, whole[:len(whole)/2], 0o644))
+	fail(t, "file is cut", "raw2pcap", "-w", out, cut, filepath.Join(dir, "whole.raw"))
+	require.Greater(t, len(readPcap(t, out)), len(all))
+}
+
+func TestConvertersRefuseWhatMakesNoSense(t *testing.T) {
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text")
+	require.NoError(t, os.WriteFile(text, bytes.Repeat([]byte("not a capture at all. "), 9), 0o644))
+	out := filepath.Join(dir, "out")
+	fail(t, "neither pcap nor pcapng", "pcap2raw", text, out)
+	fail(t, "not a RAW record", "raw2pcap", text, out)
+	fail(t, "no such file", "raw2pcap", filepath.Join(dir, "none"), out)
+	fail(t, "no such file", "pcap2raw", filepath.Join(dir, "none"), out)
+	fail(t, "also an input", "raw2pcap", text, text)
+	fail(t, "pcap or pcapng", "raw2pcap", "-format", "doc", "-w", out, text)
+	fail(t, "no output", "raw2pcap", text)
+	fail(t, "no input", "pcap2raw", "-w", out)
+	fail(t, "at least", "pcap2raw", "-segment", "2KiB", text, out)
+	fail(t, "no space left", "pcap2raw", captures(t)[0], "/dev/full")
+	fail(t, "provided but not defined", "raw2pcap", "-nonsense")
+}
+
+func TestModelProgramRefusesWhatMakesNoSense(t *testing.T) {
+	dir := t.TempDir()
+	sock := filepath.Join(dir, "nic.sock")
+	fail(t, "no socket", "nicsim", "-wire", "gen")
+	fail(t, "no wire", "nicsim", "-socket", sock)
+	fail(t, "nonsense", "nicsim", "-socket", sock, "-wire", "nonsense")
+	fail(t, "no such file", "nicsim", "-socket", filepath.Join(dir, "no", "nic.sock"), "-wire", "gen,count=1")
+	plain := filepath.Join(dir, "plain")
+	require.NoError(t, os.WriteFile(plain, nil, 0o644))
+	fail(t, plain, "nicsim", "-socket", plain, "-wire", "gen,count=1")
+}

@@ -1,0 +1,220 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture/rawfile"
+	"github.com/ixcap/ixcap/sim"
+)
+
+// text collects what a running program prints.
+type text struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (w *text) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(p)
+}
+
+func (w *text) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
+}
+
+// program is a program under way.
+type program struct {
+	*exec.Cmd
+	t              *testing.T
+	stdout, stderr text
+}
+
+func launch(t *testing.T, c *exec.Cmd) *program {
+	t.Helper()
+	p := &program{Cmd: c, t: t}
+	c.Stdout, c.Stderr = &p.stdout, &p.stderr
+	require.NoError(t, c.Start())
+	t.Cleanup(func() {
+		if p.ProcessState == nil {
+			_ = c.Process.Kill()
+			_ = c.Wait()
+		}
+	})
+	return p
+}
+
+// says waits until the program has printed something.
+func (p *program) says(what string) {
+	p.t.Helper()
+	require.Eventually(p.t, func() bool { return strings.Contains(p.stderr.String(), what) }, deadline, 2*time.Millisecond,
+		"%s never said %q: %s", p.Path, what, &p.stderr)
+}
+
+// end sends a signal and waits for the end.
+func (p *program) end(sig os.Signal) result {
+	p.t.Helper()
+	require.NoError(p.t, p.Process.Signal(sig))
+	return p.wait()
+}
+
+func (p *program) wait() result {
+	_ = p.Wait()
+	return result{p.stdout.String(), p.stderr.String(), p.ProcessState.ExitCode()}
+}
+
+// written waits until so many bytes are in a folder.
+func written(t *testing.T, dir string, size int64) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var sum int64
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			if st, err := e.Info(); err == nil {
+				sum += st.Size()
+			}
+		}
+		return sum >= size
+	}, deadline, 2*time.Millisecond, "%s never held %d bytes", dir, size)
+}
+
+func TestModelAndCaptureInTwoProcesses(t *testing.T) {
+	file := captures(t)[0]
+	sent := readPcap(t, file)
+	sock := filepath.Join(t.TempDir(), "nic.sock")
+	model := launch(t, command(t, "nicsim", "-socket", sock, "-wire", "pcap="+file+",hold", "-json"))
+	model.says("serving on")
+	dir := t.TempDir()
+	dd := launch(t, command(t, "hpcapdd", "-device", "vfio-user:"+sock, "-dir", dir, "-buffer", "4MiB", "-json"))
+	model.says("the wire has ended")
+	r := dd.end(unix.SIGINT)
+	require.Zero(t, r.status, r.stderr)
+	l := ledger(t, r)
+	require.EqualValues(t, len(sent), l.Account.Wire)
+	got, _ := readRaw(t, dir)
+	sameFrames(t, sent, got)
+
+	// The next client finds the same NIC, at rest.
+	r = succeed(t, "hpcapdd", "-device", "vfio-user:"+sock, "-dir", "null", "-duration", "100ms", "-json")
+	require.Zero(t, ledger(t, r).Account.Wire)
+
+	r = model.end(unix.SIGTERM)
+	require.Zero(t, r.status, r.stderr)
+	var truth sim.Stats
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &truth))
+	require.EqualValues(t, len(sent), truth.Delivered)
+	require.NoFileExists(t, sock)
+}
+
+func TestKilledModelEndsTheCaptureAndKeepsWhatWasReceived(t *testing.T) {
+	sock := filepath.Join(t.TempDir(), "nic.sock")
+	model := launch(t, command(t, "nicsim", "-socket", sock, "-wire", "gen,size=1000,rate=1Gbps"))
+	model.says("serving on")
+	dir := t.TempDir()
+	dd := launch(t, command(t, "hpcapdd", "-device", "vfio-user:"+sock, "-dir", dir, "-buffer", "4MiB"))
+	written(t, dir, 3<<20)
+	model.end(unix.SIGKILL)
+	r := dd.wait()
+	oneLine(t, r, "hpcapdd", "")
+	got, _ := readRaw(t, dir)
+	require.Greater(t, len(got), 2000)
+
+	// A killed server leaves its socket's file behind; the next one takes its place.
+	again := launch(t, command(t, "nicsim", "-socket", sock, "-wire", "gen,count=1"))
+	again.says("serving on")
+	fail(t, "serves there already", "nicsim", "-socket", sock, "-wire", "gen,count=1")
+	require.Zero(t, again.end(unix.SIGINT).status)
+}
+
+func TestSignalsEndACaptureInOrder(t *testing.T) {
+	for _, sig := range []unix.Signal{unix.SIGINT, unix.SIGTERM} {
+		t.Run(sig.String(), func(t *testing.T) {
+			dir := t.TempDir()
+			dd := launch(t, command(t, "hpcapdd", "-device", "sim:gen,size=1000,rate=1Gbps", "-dir", dir,
+				"-segment", "2MiB", "-buffer", "4MiB", "-json", "-progress"))
+			written(t, dir, 5<<20)
+			r := dd.end(sig)
+			require.Zero(t, r.status, r.stderr)
+			l := ledger(t, r)
+			got, files := readRaw(t, dir)
+			require.EqualValues(t, l.Frames(), len(got), "all that was stored is on disk")
+			require.Len(t, l.Storers, 1)
+			require.Equal(t, l.Storers[0].Files, len(files))
+			segments(t, files, 2<<20)
+		})
+	}
+}
+
+func TestDurationEndsACapture(t *testing.T) {
+	dir := t.TempDir()
+	r := succeed(t, "hpcapdd", "-device", "sim:gen,size=1000,rate=500Mbps", "-dir", dir, "-buffer", "4MiB", "-duration", "1200ms", "-progress", "-json")
+	l := ledger(t, r)
+	require.InDelta(t, 1.2, l.Seconds, 5)
+	got, _ := readRaw(t, dir)
+	require.EqualValues(t, l.Frames(), len(got))
+	require.Contains(t, r.stderr, "Gb/s", "a line a second")
+	require.NotContains(t, r.stderr, "\r", "written over only on a terminal")
+}
+
+func TestKilledCaptureLeavesWhatWasWholeReadable(t *testing.T) {
+	dir := t.TempDir()
+	dd := launch(t, command(t, "hpcapdd", "-device", "sim:gen,size=1000,rate=1Gbps", "-dir", dir, "-segment", "2MiB", "-buffer", "4MiB"))
+	written(t, dir, 5<<20)
+	dd.end(unix.SIGKILL)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	records := uint64(0)
+	for i, e := range entries {
+		in, err := os.Open(filepath.Join(dir, e.Name()))
+		require.NoError(t, err)
+		defer in.Close()
+		r := rawfile.NewReader(in)
+		for {
+			rec, err := r.Next()
+			if err != nil {
+				if err != io.EOF {
+					require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+				}
+				break
+			}
+			require.EqualValues(t, 1000, rec.Len)
+			require.Len(t, rec.Data, 1000)
+		}
+		if i < len(entries)-1 {
+			require.Equal(t, ".raw", filepath.Ext(e.Name()))
+			require.True(t, r.Padded())
+		}
+		records += r.Count()
+	}
+	require.Greater(t, records, uint64(4000))
+	last := filepath.Join(dir, entries[len(entries)-1].Name())
+	require.True(t, strings.HasSuffix(last, ".raw.part"), last)
+	run(t, "raw2pcap", "-w", filepath.Join(t.TempDir(), "x.pcap"), last)
+}
+
+func TestDemoVerifiesWhatItSent(t *testing.T) {
+	file := captures(t)[0]
+	dir := filepath.Join(t.TempDir(), "capture")
+	for range 2 { // the second time beside the files of the first
+		r := succeed(t, "demo", "-wire", file, "-dir", dir, "-loop", "3")
+		require.Contains(t, r.stdout, "the ledger balances")
+		require.Contains(t, r.stdout, "verified: ")
+		require.Contains(t, r.stdout, "Gb/s")
+	}
+	require.Len(t, rawFiles(t, dir), 2)
+	fail(t, "no such file", "demo", "-wire", filepath.Join(dir, "none"), "-dir", dir)
+}

@@ -1,0 +1,225 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/rawfile"
+	"github.com/ixcap/ixcap/capture/rawfile/convert"
+)
+
+// bin is the folder of the built programs.
+var bin string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "ixcap-e2e-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		bin = dir
+		build := exec.Command("go", "build", "-o", dir, "../hpcapdd", "../raw2pcap", "../pcap2raw", "../nicsim", "../demo")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// deadline is for any one program; the machine may be slow and busy.
+const deadline = 60 * time.Second
+
+// result is what a program left behind.
+type result struct {
+	stdout, stderr string
+	status         int
+}
+
+// command prepares a program; it is killed when the test's time is up.
+func command(t *testing.T, name string, args ...string) *exec.Cmd {
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	t.Cleanup(cancel)
+	return exec.CommandContext(ctx, filepath.Join(bin, name), args...)
+}
+
+// finish waits for a started command.
+func finish(t *testing.T, c *exec.Cmd, stdout, stderr *bytes.Buffer) result {
+	t.Helper()
+	err := c.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	return result{stdout.String(), stderr.String(), c.ProcessState.ExitCode()}
+}
+
+// run runs a program to its end.
+func run(t *testing.T, name string, args ...string) result {
+	t.Helper()
+	c := command(t, name, args...)
+	var stdout, stderr bytes.Buffer
+	c.Stdout, c.Stderr = &stdout, &stderr
+	require.NoError(t, c.Start())
+	return finish(t, c, &stdout, &stderr)
+}
+
+// succeed runs a program that must not complain.
+func succeed(t *testing.T, name string, args ...string) result {
+	t.Helper()
+	r := run(t, name, args...)
+	require.Zero(t, r.status, "%s %q: %s", name, args, r.stderr)
+	return r
+}
+
+// fail runs a program that must end with one clear line and a non-zero status.
+func fail(t *testing.T, want, name string, args ...string) result {
+	t.Helper()
+	r := run(t, name, args...)
+	oneLine(t, r, name, want)
+	return r
+}
+
+func oneLine(t *testing.T, r result, name, want string) {
+	t.Helper()
+	require.NotZero(t, r.status, "stderr: %s", r.stderr)
+	require.NotEqual(t, -1, r.status, "killed: %s", r.stderr)
+	var lines string
+	for line := range strings.Lines(r.stderr) {
+		if !strings.Contains(line, "warning: ") { // a file system without O_DIRECT
+			lines += line
+		}
+	}
+	line, rest, found := strings.Cut(lines, "\n")
+	require.True(t, found && rest == "", "want one line, got %q", r.stderr)
+	require.True(t, strings.HasPrefix(line, name+": "), line)
+	require.Contains(t, line, want)
+}
+
+// ledger decodes what hpcapdd -json printed, and requires that it balances.
+func ledger(t *testing.T, r result) capture.Ledger {
+	t.Helper()
+	var l capture.Ledger
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &l), "stdout: %s\nstderr: %s", r.stdout, r.stderr)
+	require.NoError(t, l.Balanced())
+	return l
+}
+
+// packet is one frame, with its stamp.
+type packet struct {
+	at   time.Time
+	len  int
+	data []byte
+}
+
+// readPcap reads all packets of a pcap or pcapng file.
+func readPcap(t *testing.T, path string) []packet {
+	t.Helper()
+	in, err := os.Open(path)
+	require.NoError(t, err)
+	defer in.Close()
+	r, err := convert.NewReader(in)
+	require.NoError(t, err)
+	var all []packet
+	for {
+		rec, err := r.Next()
+		if err == io.EOF {
+			return all
+		}
+		require.NoError(t, err, path)
+		all = append(all, packet{rec.Time(), int(rec.Len), bytes.Clone(rec.Data)})
+	}
+}
+
+// readRaw reads all records of RAW files in the order of their names.
+func readRaw(t *testing.T, dir string) (all []packet, files []string) {
+	t.Helper()
+	files = rawFiles(t, dir)
+	for _, name := range files {
+		in, err := os.Open(name)
+		require.NoError(t, err)
+		r := rawfile.NewReader(in)
+		for rec, err := range r.Records() {
+			require.NoError(t, err, name)
+			all = append(all, packet{rec.Time(), int(rec.Len), bytes.Clone(rec.Data)})
+		}
+		require.NoError(t, in.Close())
+	}
+	return all, files
+}
+
+// rawFiles lists a folder, which must hold nothing but closed RAW files.
+func rawFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir) // sorted by name
+	require.NoError(t, err)
+	var files []string
+	for _, e := range entries {
+		require.Equal(t, ".raw", filepath.Ext(e.Name()), "left behind: %s", e.Name())
+		files = append(files, filepath.Join(dir, e.Name()))
+	}
+	return files
+}
+
+// sameFrames requires that got is sent, frame by frame: each once, in order,
+// byte for byte, those shorter than 60 bytes padded with zeros.
+func sameFrames(t *testing.T, sent, got []packet) {
+	t.Helper()
+	require.Len(t, got, len(sent))
+	for i, s := range sent {
+		want := padded(s.data)
+		if got[i].len != len(want) || !bytes.Equal(want, got[i].data) {
+			require.Failf(t, "frame differs", "frame %d: sent %d bytes, got %d of %d", i, len(want), len(got[i].data), got[i].len)
+		}
+		if i > 0 {
+			require.False(t, got[i].at.Before(got[i-1].at), "frame %d is stamped before the one in front of it", i)
+		}
+	}
+}
+
+// padded is a frame as a sender's MAC puts it on the wire: at least 60 bytes.
+func padded(frame []byte) []byte {
+	if len(frame) >= 60 {
+		return frame
+	}
+	return append(bytes.Clone(frame), make([]byte, 60-len(frame))...)
+}
+
+// captures are the pcap files that the tests send: the one that the repository
+// ships and, where they are, those of a folder beside the checkout.
+func captures(t *testing.T) []string {
+	t.Helper()
+	files := []string{filepath.Join("..", "..", "testdata", "hosts.pcap")}
+	more, err := filepath.Glob(filepath.Join("..", "..", "..", "shared", "pcaps", "*.pcap"))
+	require.NoError(t, err)
+	if len(more) == 0 {
+		t.Log("no further captures beside the checkout (../shared/pcaps): only testdata is sent")
+	}
+	return append(files, more...)
+}
+
+// tool is an installed program of somebody else's.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("%s is missing: apt install %s", name, name)
+	}
+	return path
+}
