@@ -1,0 +1,120 @@
+package sim
+
+import "encoding/binary"
+
+// Configuration space of an 82599 SFI port (datasheet 9.3 to 9.5), with the
+// capabilities where the device has them: drivers read some by fixed offset
+// (Linux: 0x72 MSI-X control, 0xAA device status, 0xB2 link status).
+//
+//	0x40 power management   0x100 advanced error reporting
+//	0x50 MSI                0x140 device serial number
+//	0x70 MSI-X
+//	0xA0 PCI Express        no VPD, no SR-IOV
+//
+// The BARs are in 32-bit mode (EEPROM word PCIe control): registers in BAR 0,
+// I/O in BAR 2, MSI-X in BAR 3.
+const (
+	configSize = 4096
+
+	capPM   = 0x40
+	capMSI  = 0x50
+	capMSIX = 0x70
+	capPCIE = 0xa0
+	extAER  = 0x100
+	extDSN  = 0x140
+)
+
+// configSpace holds the bytes and, for each, the bits that can be written and
+// those that writing 1 clears.
+type configSpace struct {
+	b      [configSize]byte
+	write1 [configSize]byte // RW1C bits
+	mask   [configSize]byte // RW bits
+	mac    [6]byte
+}
+
+func (c *configSpace) put16(off int, v, mask uint16) {
+	binary.LittleEndian.PutUint16(c.b[off:], v)
+	binary.LittleEndian.PutUint16(c.mask[off:], mask)
+}
+
+func (c *configSpace) put32(off int, v, mask uint32) {
+	binary.LittleEndian.PutUint32(c.b[off:], v)
+	binary.LittleEndian.PutUint32(c.mask[off:], mask)
+}
+
+func (c *configSpace) load16(off int) uint16 { return binary.LittleEndian.Uint16(c.b[off:]) }
+func (c *configSpace) load32(off int) uint32 { return binary.LittleEndian.Uint32(c.b[off:]) }
+
+func (c *configSpace) reset() {
+	mac := c.mac
+	*c = configSpace{mac: mac}
+	c.put16(0x00, 0x8086, 0)
+	c.put16(0x02, 0x10fb, 0) // 82599 SFI/SFP+
+	c.put16(0x04, 0, 0x0547) // I/O, memory, bus master, parity, SERR#, INTx disable
+	c.put16(0x06, 0x0010, 0) // capabilities
+	c.write1[0x07] = 0xf9
+	c.put32(0x08, 0x02000001, 0) // Ethernet controller, revision 1
+	c.put16(0x0c, 0x0000, 0x00ff)
+	c.put32(0x10, 0x0, 0xffffffff&^(bar0Size-1))
+	c.put32(0x18, 0x1, 0xffffffff&^(bar2Size-1))
+	c.put32(0x1c, 0x0, 0xffffffff&^(bar3Size-1))
+	c.put16(0x2c, 0x8086, 0)
+	c.put16(0x2e, 0x0003, 0) // Ethernet Server Adapter X520-2
+	c.b[0x34] = capPM
+	c.put16(0x3c, 0x0100, 0x00ff) // INTA#
+
+	c.put32(capPM, 3<<16|capMSI<<8|0x01, 0)
+	c.put16(capPM+4, 1<<3, 0x0103) // No_Soft_Reset; power state, PME enable
+
+	c.put32(capMSI, (1<<7|1<<8)<<16|capMSIX<<8|0x05, 0x0001<<16) // 64 bit, per-vector masking, one vector
+	c.put32(capMSI+4, 0, 0xfffffffc)
+	c.put32(capMSI+8, 0, 0xffffffff)
+	c.put16(capMSI+12, 0, 0xffff)
+	c.put32(capMSI+16, 0, 1)
+
+	c.put32(capMSIX, (vectors-1)<<16|capPCIE<<8|0x11, 0xc000<<16)
+	c.put32(capMSIX+4, 3, 0)        // table: BAR 3 at 0
+	c.put32(capMSIX+8, 0x2000|3, 0) // pending bits: BAR 3 at 0x2000
+
+	c.put32(capPCIE, 0x0002<<16|0x10, 0)
+	c.put32(capPCIE+4, 1<<28|1<<15|2, 0)        // function-level reset, 512-byte payload
+	c.put16(capPCIE+8, 0x2810, 0xffff)          // device control; bit 15 starts the reset
+	c.write1[capPCIE+10] = 0x0f                 // device status
+	c.put32(capPCIE+12, 8<<4|2, 0)              // link: x8, 5 GT/s
+	c.put16(capPCIE+16, 0, 0x01fb)              // link control
+	c.put16(capPCIE+18, 8<<4|2|1<<12, 0)        // link status: x8, 5 GT/s, slot clock
+	c.put32(capPCIE+0x24, 0x1f, 0)              // completion timeout ranges
+	c.put16(capPCIE+0x28, 0, 0x001f)            // device control 2
+	c.put16(capPCIE+0x30, 2, 0x000f)            // link control 2: 5 GT/s
+	c.put32(extAER, extDSN<<20|1<<16|0x0001, 0) //
+	c.put32(extAER+8, 0, 0x003ff030)            // uncorrectable mask
+	c.put32(extAER+12, 0x00062030, 0x003ff030)  // severity
+	c.put32(extAER+20, 0x00002000, 0x000031c1)  // correctable mask
+	for i := range 4 {
+		c.write1[extAER+4+i], c.write1[extAER+16+i] = 0xff, 0xff
+	}
+	m := c.mac
+	c.put32(extDSN, 1<<16|0x0003, 0)
+	copy(c.b[extDSN+4:], []byte{m[5], m[4], m[3], 0xff, 0xff, m[2], m[1], m[0]})
+}
+
+// write changes what can be changed and reports whether the write asks for a
+// function-level reset.
+func (c *configSpace) write(off int, p []byte) (reset bool) {
+	for i, v := range p {
+		o := off + i
+		c.b[o] = c.b[o]&^c.mask[o]&^(v&c.write1[o]) | v&c.mask[o]
+	}
+	const initiate = 1 << 15
+	if c.load16(capPCIE+8)&initiate != 0 {
+		binary.LittleEndian.PutUint16(c.b[capPCIE+8:], c.load16(capPCIE+8)&^initiate)
+		return true
+	}
+	return false
+}
+
+// busMaster: Command.BME is set and the function is not in a low-power state.
+func (c *configSpace) busMaster() bool {
+	return c.b[4]&(1<<2) != 0 && c.b[capPM+4]&3 == 0
+}

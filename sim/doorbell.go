@@ -1,0 +1,118 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/sim/server"
+)
+
+// doorbells holds the tail registers. They live in memory shared with the
+// client, one cache line each, so that the client can store to them directly;
+// a message that writes a tail stores to the same word.
+//
+//	line 0-127    RDT of queues 0-127
+//	line 128-255  TDT of queues 0-127
+//
+// One eventfd wakes the device thread for all of them; while the thread is
+// awake it reads the words anyway.
+type doorbells struct {
+	event  int
+	shadow int
+	page   []byte
+}
+
+const (
+	lineSize   = 64
+	shadowSize = 2 * queues * lineSize
+)
+
+func newDoorbells() (*doorbells, error) {
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("create eventfd: %w", err)
+	}
+	b := &doorbells{event: event, shadow: -1}
+	ok := false
+	defer func() {
+		if !ok {
+			b.Close()
+		}
+	}()
+	if b.shadow, err = unix.MemfdCreate("ixcap-doorbells", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING); err != nil {
+		return nil, fmt.Errorf("create doorbell memory: %w", err)
+	}
+	if err := unix.Ftruncate(b.shadow, shadowSize); err != nil {
+		return nil, fmt.Errorf("size doorbell memory: %w", err)
+	}
+	// A client that shrank the file would turn our loads into SIGBUS.
+	if _, err := unix.FcntlInt(uintptr(b.shadow), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
+		return nil, fmt.Errorf("seal doorbell memory: %w", err)
+	}
+	if b.page, err = unix.Mmap(b.shadow, 0, shadowSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return nil, fmt.Errorf("map doorbell memory: %w", err)
+	}
+	ok = true
+	return b, nil
+}
+
+func (b *doorbells) layout() []server.Doorbell {
+	var d []server.Doorbell
+	for q := range queues {
+		d = append(d,
+			server.Doorbell{Offset: uint64(rxReg(q, qTAIL)), EventFD: b.event, ShadowFD: b.shadow, Shadow: uint64(q * lineSize)},
+			server.Doorbell{Offset: uint64(txReg(q, qTAIL)), EventFD: b.event, ShadowFD: b.shadow, Shadow: uint64((queues + q) * lineSize)})
+	}
+	return d
+}
+
+// rx and tx load a tail. The load is atomic and acquires: it pairs with the
+// client's store of the tail, after its stores of the descriptors.
+func (b *doorbells) rx(q int) uint32       { return shadowWord(b.page, q*lineSize).Load() }
+func (b *doorbells) tx(q int) uint32       { return shadowWord(b.page, (queues+q)*lineSize).Load() }
+func (b *doorbells) setRx(q int, v uint32) { shadowWord(b.page, q*lineSize).Store(v) }
+func (b *doorbells) setTx(q int, v uint32) { shadowWord(b.page, (queues+q)*lineSize).Store(v) }
+
+func (b *doorbells) clear() {
+	for q := range queues {
+		b.setRx(q, 0)
+		b.setTx(q, 0)
+	}
+}
+
+// wake ends a wait. A full counter (the write would block) wakes as well.
+func (b *doorbells) wake() { _, _ = unix.Write(b.event, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+
+// wait sleeps until a doorbell rings or the time has passed.
+func (b *doorbells) wait(d time.Duration) {
+	fds := []unix.PollFd{{Fd: int32(b.event), Events: unix.POLLIN}}
+	// Naps are shorter than the kernel's usual slack of 50 us, which belongs to
+	// the thread. Refusal costs punctuality only.
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+	ts := unix.NsecToTimespec(int64(d))
+	if k, _ := unix.Ppoll(fds, &ts, nil); k > 0 {
+		var count [8]byte
+		_, _ = unix.Read(b.event, count[:])
+	}
+}
+
+// Close frees the memory and the descriptors.
+func (b *doorbells) Close() error {
+	var errs []error
+	if b.page != nil {
+		errs = append(errs, unix.Munmap(b.page))
+		b.page = nil
+	}
+	if b.shadow >= 0 {
+		errs = append(errs, unix.Close(b.shadow))
+		b.shadow = -1
+	}
+	if b.event >= 0 {
+		errs = append(errs, unix.Close(b.event))
+		b.event = -1
+	}
+	return errors.Join(errs...)
+}

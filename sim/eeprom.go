@@ -1,0 +1,202 @@
+package sim
+
+// EEPROM words, as the drivers read them (82599 datasheet 6.1; names as in
+// Linux ixgbe_type.h).
+const (
+	eeWords    = 4096 // EEC.SIZE 6: 2^(6+6) words
+	eeSize     = 6
+	eeChecksum = 0x3f
+	eeSum      = 0xbaba
+
+	eeMAC0      = 0x0b // pointer to the MAC section of port 0
+	eeFirmware  = 0x0f // pointer to the firmware section
+	eePBA       = 0x15 // part number, two words
+	eeAltSAN    = 0x27
+	eeSAN       = 0x28
+	eeVersion   = 0x29
+	eePhyInit   = 0x2b // pointer to the list of module init sequences
+	eeCaps      = 0x2c
+	eeETrack    = 0x2d
+	eeAltMAC    = 0x37
+	eeFCoE      = 0x33
+	eeAnySFP    = 1 << 0
+	eeNoXtalkWR = 1 << 7
+
+	atMAC0     = 0x100
+	atAddress  = 0x110
+	atFirmware = 0x120
+	atPatch    = 0x140
+	atPhyList  = 0x160
+	atPhyData  = 0x180
+)
+
+// makeEEPROM lays out an EEPROM that the stock drivers accept: valid checksum,
+// firmware new enough for SFI (Linux wants version > 5), no LESM firmware, no
+// management, any SFP+ module allowed, and an init sequence for each kind of
+// module a driver may find.
+func makeEEPROM(cfg Config) []uint16 {
+	e := make([]uint16, eeWords)
+	for i := range e {
+		e[i] = 0xffff
+	}
+	clear(e[:0x40])
+	for p := 0x03; p <= 0x0f; p++ {
+		e[p] = 0xffff // no section
+	}
+	e[0x00] = 0x5800 // EEPROM control word 1
+	e[0x11] = atAddress
+	for i := range 3 {
+		e[atAddress+i] = uint16(cfg.MAC[2*i]) | uint16(cfg.MAC[2*i+1])<<8
+	}
+	e[eePBA], e[eePBA+1] = 0xe669, 0x1700
+	e[eeAltSAN], e[eeSAN], e[eeAltMAC], e[eeFCoE] = 0xffff, 0xffff, 0xffff, 0xffff
+	e[eeVersion] = 0x0005
+	e[eeCaps] = eeAnySFP | eeNoXtalkWR
+	e[eeETrack], e[eeETrack+1] = 0x30d4, 0x8000
+
+	// Section of port 0: its length, then link mode, AUTOC2 and the rest.
+	e[eeMAC0] = atMAC0
+	copy(e[atMAC0:], []uint16{4, 0, autocReset & 0xffff, autoc2Reset >> 16, 0})
+
+	e[eeFirmware] = atFirmware
+	copy(e[atFirmware:], make([]uint16, 16))
+	e[atFirmware+2] = 0xffff // no LESM
+	e[atFirmware+4] = atPatch
+	copy(e[atPatch:], []uint16{0, 0, 0, 0, 0, 0, 0, 9})
+
+	// Modules 3-14 in Linux' numbering: direct attach, SR/LR, active direct
+	// attach, 1G copper, 1G SX, 1G LX, by core.
+	e[eePhyInit] = atPhyList
+	list := []uint16{0}
+	for id := uint16(3); id <= 14; id++ {
+		list = append(list, id, atPhyData)
+	}
+	copy(e[atPhyList:], append(list, 0xffff))
+	copy(e[atPhyData:], []uint16{2, 0x0001, 0x0002, 0xffff})
+
+	e[eeChecksum] = eeSum - sumEEPROM(e)
+	return e
+}
+
+// sumEEPROM adds up what the checksum covers: words 0 to 0x3E and the sections
+// that words 3 to 0xE point to, without their length words.
+func sumEEPROM(e []uint16) uint16 {
+	var sum uint16
+	for _, w := range e[:eeChecksum] {
+		sum += w
+	}
+	for _, p := range e[0x03:eeFirmware] {
+		if p == 0 || p == 0xffff || int(p) >= len(e) {
+			continue
+		}
+		length := int(e[p])
+		if length == 0 || length == 0xffff {
+			continue
+		}
+		for _, w := range e[int(p)+1 : min(int(p)+1+length, len(e))] {
+			sum += w
+		}
+	}
+	return sum
+}
+
+// loadAddress: after each reset the address filter's first entry is loaded from
+// the EEPROM.
+func (n *NIC) loadAddress() {
+	a := n.cfg.MAC
+	n.reg[rRAL/4] = uint32(a[0]) | uint32(a[1])<<8 | uint32(a[2])<<16 | uint32(a[3])<<24
+	n.reg[rRAL/4+1] = uint32(a[4]) | uint32(a[5])<<8 | 1<<31
+}
+
+const (
+	eecREQ     = 1 << 6
+	eecGNT     = 1 << 7
+	eecPresent = 1 << 8
+	eecARD     = 1 << 9
+	eecAddr16  = 1 << 10
+)
+
+// readEEC: an EEPROM is present, and its auto-read after reset takes a moment.
+// Access is granted as soon as it is requested; there is no other requester.
+func (n *NIC) readEEC(int) uint32 {
+	v := n.reg[rEEC/4]&0x7f | eecPresent | eecAddr16 | eeSize<<11
+	if v&eecREQ != 0 {
+		v |= eecGNT
+	}
+	if n.sinceReset() >= autoReadTime {
+		v |= eecARD
+	}
+	return v
+}
+
+func (n *NIC) writeEEC(_ int, v uint32) { n.reg[rEEC/4] = v & 0x7f }
+
+// writeEERD: START reads the addressed word; DONE and the data are there at the
+// next look.
+func (n *NIC) writeEERD(_ int, v uint32) {
+	const start, done = 1 << 0, 1 << 1
+	addr := v >> 2 & 0x3fff
+	var data uint16 = 0xffff
+	if int(addr) < len(n.eeprom) {
+		data = n.eeprom[addr]
+	}
+	if v&start != 0 {
+		v = uint32(data)<<16 | addr<<2 | done
+	}
+	n.reg[0x10014/4] = v
+}
+
+// writeEEWR stores a word; the checksum is the writer's affair, as on the device.
+func (n *NIC) writeEEWR(_ int, v uint32) {
+	const start, done = 1 << 0, 1 << 1
+	addr := v >> 2 & 0x3fff
+	if v&start != 0 {
+		if int(addr) < len(n.eeprom) {
+			n.eeprom[addr] = uint16(v >> 16)
+		}
+		v = v&^start | done
+	}
+	n.reg[0x10018/4] = v
+}
+
+// semaphores between drivers, and between drivers and firmware.
+type semaphores struct {
+	smbi    bool // SWSM.SMBI: set by reading it
+	swesmbi bool // SWSM.SWESMBI
+	sync    uint32
+}
+
+// readSWSM: reading SMBI takes it; who reads 0 owns it.
+func (n *NIC) readSWSM(int) uint32 {
+	var v uint32
+	if n.sem.smbi {
+		v |= 1
+	}
+	n.sem.smbi = true
+	if n.sem.swesmbi {
+		v |= 2
+	}
+	return v
+}
+
+// writeSWSM: SMBI can only be cleared by writing; SWESMBI sticks unless the
+// firmware holds its own semaphore, which it never does here.
+func (n *NIC) writeSWSM(_ int, v uint32) {
+	if v&1 == 0 {
+		n.sem.smbi = false
+	}
+	n.sem.swesmbi = v&2 != 0
+}
+
+func (n *NIC) readSYNC(int) uint32       { return n.sem.sync }
+func (n *NIC) writeSYNC(_ int, v uint32) { n.sem.sync = v }
+
+// writeMSCA: no PHY answers on the MDIO bus of an SFP+ board, so reads return
+// what the pull-up gives.
+func (n *NIC) writeMSCA(_ int, v uint32) {
+	const command, read = 1 << 30, 1 << 27
+	if v&command != 0 && v&read != 0 {
+		n.reg[0x04260/4] |= 0xffff0000
+	}
+	n.reg[0x0425c/4] = v &^ command
+}

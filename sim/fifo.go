@@ -1,0 +1,80 @@
+package sim
+
+// fifo is the packet buffer: frames that have arrived and wait for their
+// queue's descriptors, oldest first. There is one for the whole port, so a
+// queue without descriptors holds up all others behind it (datasheet 3.7.7.3.1;
+// SRRCTL.DROP_EN exists for that reason).
+//
+//	data  ....[frame][frame][frame]....    bytes, a frame never wraps
+//	slots ....[slot ][slot ][slot ]....    where it lies and what is known of it
+type fifo struct {
+	data  []byte
+	slots []slot
+
+	first, count int // slots
+	tail         int // where the next frame goes
+	used         int // bytes that count against RXPBSIZE
+	done         int // bytes of the first frame that have been written out
+}
+
+// slot is one frame in the buffer.
+type slot struct {
+	at, size int
+	charge   int // bytes on the wire without CRC
+	failed   bool
+	meta     meta
+}
+
+const (
+	fifoBytes  = 512 << 10
+	fifoMargin = 32 << 10 // so that a frame can always be laid out in one piece
+)
+
+func newFIFO() fifo {
+	// RXPBSIZE goes up to 512 KiB. Twice that, since the end may stay unused
+	// when a frame does not fit there.
+	return fifo{data: make([]byte, 2*fifoBytes+fifoMargin), slots: make([]slot, fifoBytes/60+1)}
+}
+
+func (b *fifo) frames() int { return b.count }
+
+func (b *fifo) clear() { b.first, b.count, b.tail, b.used, b.done = 0, 0, 0, 0, 0 }
+
+// put stores a frame if limit (RXPBSIZE in bytes) allows.
+func (b *fifo) put(f []byte, charge, limit int, m meta) bool {
+	if b.used+charge > limit || b.count == len(b.slots) {
+		return false
+	}
+	at := b.tail
+	if b.count == 0 {
+		at = 0
+	} else if oldest := b.slots[b.first].at; at > oldest {
+		if at+len(f) > len(b.data) {
+			if at = 0; len(f) > oldest {
+				return false
+			}
+		}
+	} else if at+len(f) > oldest {
+		return false
+	}
+	copy(b.data[at:], f)
+	s := &b.slots[(b.first+b.count)%len(b.slots)]
+	*s = slot{at: at, size: len(f), charge: charge, meta: m}
+	b.count++
+	b.tail = at + len(f)
+	b.used += charge
+	return true
+}
+
+// head is the oldest frame; the buffer must not be empty.
+func (b *fifo) head() (*slot, []byte) {
+	s := &b.slots[b.first]
+	return s, b.data[s.at : s.at+s.size]
+}
+
+func (b *fifo) pop() {
+	b.used -= b.slots[b.first].charge
+	b.first = (b.first + 1) % len(b.slots)
+	b.count--
+	b.done = 0
+}

@@ -1,0 +1,199 @@
+package sim
+
+import "math/bits"
+
+const (
+	eicrPCI   = 1 << 18
+	eicrLSC   = 1 << 20
+	eicrOther = 0x7fff0000 // causes that are not a queue's
+
+	gpieMSIX  = 1 << 4
+	gpieOCD   = 1 << 5
+	gpieEIAME = 1 << 30
+
+	ivarValid = 1 << 7
+)
+
+// interrupts holds causes and masks by vector. EICR's low 16 bits are the
+// vectors 0-15, EIMS_EX and its like show all 64; the other causes go to the
+// vector that IVAR_MISC names.
+type interrupts struct {
+	queue  uint64 // causes by vector
+	qmask  uint64 // enabled
+	other  uint32 // EICR 30:16
+	omask  uint32
+	sent   uint64 // signalled, and the cause not cleared since
+	osent  uint32 // the same for other causes
+	single bool   // the same for the one interrupt of INTx and MSI mode
+	next   [vectors]int64
+}
+
+// raiseQueue marks the interrupt cause of a vector, as IVAR maps a queue to it.
+func (n *NIC) raiseQueue(vector int8) {
+	if vector >= 0 {
+		n.intr.queue |= 1 << vector
+	}
+}
+
+func (n *NIC) raiseOther(cause uint32) { n.intr.other |= cause }
+
+// clearCauses is what reading EICR or writing ones to it does.
+func (n *NIC) clearCauses(v uint32) {
+	s := &n.intr
+	if n.reg[rGPIE/4]&gpieMSIX == 0 || n.reg[rGPIE/4]&gpieEIAME == 0 {
+		n.maskCauses(v & n.reg[rEIAM/4])
+	}
+	s.queue &^= uint64(v & 0xffff)
+	s.sent &^= uint64(v & 0xffff)
+	s.other &^= v & eicrOther
+	s.osent &^= v & eicrOther
+	s.single = false
+}
+
+func (n *NIC) maskCauses(v uint32) {
+	n.intr.qmask &^= uint64(v & 0xffff)
+	n.intr.omask &^= v & eicrOther
+}
+
+func (n *NIC) eicr() uint32 { return uint32(n.intr.queue)&0xffff | n.intr.other }
+
+// readEICR clears what it returns; with GPIE.OCD only the causes that are not a
+// queue's (datasheet 7.3.1.1).
+func (n *NIC) readEICR(int) uint32 {
+	v := n.eicr()
+	if n.reg[rGPIE/4]&gpieOCD != 0 {
+		n.clearCauses(v & eicrOther)
+	} else {
+		n.clearCauses(v)
+	}
+	return v
+}
+
+func (n *NIC) writeEICR(_ int, v uint32) { n.clearCauses(v) }
+
+// readEICS returns the causes without clearing them. Linux relies on it in its
+// handler of other causes.
+func (n *NIC) readEICS(int) uint32 { return n.eicr() }
+
+func (n *NIC) writeEICS(_ int, v uint32) {
+	n.intr.queue |= uint64(v & 0xffff)
+	n.intr.other |= v & eicrOther
+	n.maskCauses(v & n.reg[rEIAM/4])
+}
+
+func (n *NIC) readEIMS(int) uint32 { return uint32(n.intr.qmask)&0xffff | n.intr.omask }
+
+// writeEIMS: a cause that is pending when it is enabled is signalled again.
+func (n *NIC) writeEIMS(_ int, v uint32) {
+	s := &n.intr
+	s.sent &^= uint64(v&0xffff) &^ s.qmask
+	s.osent &^= v & eicrOther &^ s.omask
+	s.qmask |= uint64(v & 0xffff)
+	s.omask |= v & eicrOther
+	s.single = false
+}
+
+func (n *NIC) writeEIMC(_ int, v uint32) { n.maskCauses(v) }
+
+func (n *NIC) writeEICSEX(i int, v uint32) { n.intr.queue |= uint64(v) << (32 * i) }
+
+func (n *NIC) readEIMSEX(i int) uint32 { return uint32(n.intr.qmask >> (32 * i)) }
+
+func (n *NIC) writeEIMSEX(i int, v uint32) {
+	on := uint64(v) << (32 * i)
+	n.intr.sent &^= on &^ n.intr.qmask
+	n.intr.qmask |= on
+}
+
+func (n *NIC) writeEIMCEX(i int, v uint32) { n.intr.qmask &^= uint64(v) << (32 * i) }
+
+// interval is a vector's moderation in nanoseconds: EITR 11:3 in units of 2 us.
+func (n *NIC) interval(v int) int64 {
+	off := uint32(rEITR + 4*v)
+	if v >= 24 {
+		off = 0x12300 + 4*uint32(v-24)
+	}
+	return int64(n.reg[off/4]>>3&0x1ff) * 2000
+}
+
+// interrupt signals what is due and returns when the next throttled vector will
+// be, or 0. Only the device thread calls it.
+func (n *NIC) interrupt(now int64) (next int64) {
+	s := &n.intr
+	if s.queue == 0 && s.other == 0 || n.host == nil || n.removed {
+		return 0
+	}
+	if n.reg[rGPIE/4]&gpieMSIX == 0 {
+		return n.interruptSingle(now)
+	}
+	want := s.queue & s.qmask &^ s.sent
+	misc := n.reg[rIVARMISC/4] >> 8
+	if s.other&s.omask&^s.osent != 0 && misc&ivarValid != 0 {
+		want |= 1 << (misc & 0x3f)
+	}
+	for want != 0 {
+		v := bits.TrailingZeros64(want)
+		want &= want - 1
+		if now < s.next[v] {
+			if next == 0 || s.next[v] < next {
+				next = s.next[v]
+			}
+			continue
+		}
+		s.next[v] = now + n.interval(v)
+		s.sent |= 1 << v
+		if misc&ivarValid != 0 && int(misc&0x3f) == v {
+			s.osent |= s.other & s.omask
+		}
+		n.autoClear(v)
+		n.host.Raise(2, v)
+		n.stats.Interrupts++
+	}
+	return next
+}
+
+// autoClear: the message of a vector clears its cause where EIAC says so and
+// masks it where EIAM and GPIE.EIAME do (datasheet 7.3.1.2 to 7.3.1.4).
+func (n *NIC) autoClear(v int) {
+	s := &n.intr
+	bit := uint64(1) << v
+	if v > 15 || n.reg[rEIAC/4]&(1<<v) != 0 {
+		s.queue &^= bit
+		s.sent &^= bit
+	}
+	if n.reg[rGPIE/4]&gpieEIAME != 0 {
+		auto := uint64(n.reg[0xad0/4]) | uint64(n.reg[0xad4/4])<<32 | uint64(n.reg[rEIAM/4]&0xffff)
+		s.qmask &^= auto & bit
+	}
+}
+
+// interruptSingle serves INTx and MSI: one interrupt for all causes. Both are
+// raised; the client has connected the one it uses.
+func (n *NIC) interruptSingle(now int64) (next int64) {
+	s := &n.intr
+	if n.eicr()&n.readEIMS(0) == 0 || s.single {
+		return 0
+	}
+	if now < s.next[0] {
+		return s.next[0]
+	}
+	s.next[0] = now + n.interval(0)
+	s.single = true
+	n.host.Raise(1, 0)
+	n.host.Raise(0, 0)
+	n.stats.Interrupts++
+	return 0
+}
+
+// vectorOf is the vector that IVAR gives a queue's direction, -1 for none.
+func (n *NIC) vectorOf(queue int, transmit bool) int8 {
+	shift := uint(queue&1) * 16
+	if transmit {
+		shift += 8
+	}
+	entry := n.reg[rIVAR/4+queue/2] >> shift & 0xff
+	if entry&ivarValid == 0 {
+		return -1
+	}
+	return int8(entry & 0x3f)
+}

@@ -1,0 +1,121 @@
+package sim
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func (r *rig) raisedCount(irq, vector int) int { return r.h.raised[[2]int{irq, vector}] }
+
+func TestMSIXVectorOfAQueue(t *testing.T) {
+	r := newRig(t, Config{})
+	r.promiscuous()
+	r.write(rGPIE, gpieMSIX|1<<31)
+	r.write(rIVAR, 0x85) // receive queue 0 -> vector 5
+	x := r.rx(0, 64, 2048)
+	r.w.push(plain(60))
+	r.run()
+	require.Zero(t, r.raisedCount(2, 5), "not enabled")
+	require.EqualValues(t, 1<<5, r.read(0x808)&0xffff)
+
+	r.write(rEIMS, 1<<5)
+	r.run()
+	require.Equal(t, 1, r.raisedCount(2, 5), "pending causes are signalled when enabled")
+	r.w.push(plain(60))
+	r.run()
+	require.Equal(t, 1, r.raisedCount(2, 5), "the cause was not cleared")
+
+	r.write(rEIAC, 1<<5)
+	r.write(rEICR, 1<<5)
+	r.w.push(plain(60))
+	r.run()
+	r.w.push(plain(60))
+	r.run()
+	require.Equal(t, 3, r.raisedCount(2, 5), "cleared by the message itself")
+	require.Len(t, x.all(), 4)
+}
+
+func TestHighVectorsUseTheExtendedRegisters(t *testing.T) {
+	r := newRig(t, Config{})
+	r.promiscuous()
+	r.write(rGPIE, gpieMSIX|gpieEIAME)
+	r.write(rIVAR, 0x80|40)
+	r.write(0xaa4, 1<<8)
+	r.write(0xad4, 1<<8)
+	require.EqualValues(t, 1<<8, r.read(0xaa4))
+	r.rx(0, 64, 2048)
+	r.w.push(plain(60))
+	r.run()
+	require.Equal(t, 1, r.raisedCount(2, 40))
+	require.Zero(t, r.read(0xaa4), "masked by its message")
+}
+
+func TestModeration(t *testing.T) {
+	r := newRig(t, Config{})
+	r.promiscuous()
+	r.write(rGPIE, gpieMSIX)
+	r.write(rIVAR, 0x80)
+	r.write(rEIAC, 1)
+	r.write(rEIMS, 1)
+	r.write(rEITR, 500<<3) // 1 ms
+	r.rx(0, 64, 2048)
+	start := time.Now()
+	r.w.push(plain(60))
+	r.run()
+	require.Equal(t, 1, r.raisedCount(2, 0))
+	r.w.push(plain(60))
+	r.run()
+	if time.Since(start) < time.Millisecond {
+		require.Equal(t, 1, r.raisedCount(2, 0))
+	}
+	time.Sleep(2 * time.Millisecond)
+	r.run()
+	require.Equal(t, 2, r.raisedCount(2, 0))
+}
+
+func TestLinkChangeGoesToTheOtherVector(t *testing.T) {
+	r := newRig(t, Config{})
+	r.write(rGPIE, gpieMSIX)
+	r.write(rIVARMISC, 0x8300)
+	r.write(rEIMS, eicrLSC)
+	r.run()
+	require.Equal(t, 1, r.raisedCount(2, 3))
+	require.NotZero(t, r.read(0x808)&eicrLSC, "EICS shows causes and clears nothing")
+	r.write(rEICR, eicrLSC)
+	require.Zero(t, r.read(0x808)&eicrLSC)
+}
+
+func TestSingleInterrupt(t *testing.T) {
+	r := newRig(t, Config{})
+	r.promiscuous()
+	r.write(rIVAR, 0x80)
+	r.write(rEIAM, 1)
+	r.write(rEIMS, 1)
+	r.rx(0, 64, 2048)
+	r.w.push(plain(60))
+	r.run()
+	require.Equal(t, 1, r.raisedCount(0, 0))
+	require.Equal(t, 1, r.raisedCount(1, 0))
+	require.EqualValues(t, 1, r.read(rEICR)&0xffff)
+	require.Zero(t, r.read(rEICR)&0xffff, "read to clear")
+	require.Zero(t, r.read(rEIMS)&1, "EIAM masks on reading EICR")
+}
+
+func TestSoftwareInterrupt(t *testing.T) {
+	r := newRig(t, Config{})
+	r.write(rGPIE, gpieMSIX)
+	r.write(rEIMS, 1<<2)
+	r.write(0x808, 1<<2)
+	r.run()
+	require.Equal(t, 1, r.raisedCount(2, 2))
+}
+
+func TestOtherClearDisableLeavesQueueCauses(t *testing.T) {
+	r := newRig(t, Config{})
+	r.write(rGPIE, gpieMSIX|gpieOCD)
+	r.write(0x808, 1<<2|eicrLSC)
+	require.EqualValues(t, 1<<2|eicrLSC, r.read(rEICR))
+	require.EqualValues(t, 1<<2, r.read(rEICR))
+}

@@ -1,0 +1,391 @@
+package sim
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// meta is what the receive filters find out about a frame, in the form of its
+// advanced descriptor, without length, DD and EOP. Three words, so that the
+// compiler keeps it in registers.
+type meta struct {
+	lo    uint64 // RSS type, packet type; hash
+	hi    uint64 // extended status and errors; VLAN tag
+	queue uint32
+}
+
+func (m meta) status() uint32 { return uint32(m.hi) }
+
+// untagged leaves out the VLAN tag, which is reported where it was stripped.
+func (m meta) untagged() meta {
+	m.hi &= 1<<48 - 1
+	return m
+}
+
+// fields is meta taken apart.
+type fields struct {
+	queue   uint32
+	rssType uint8
+	ptype   uint16 // packet type, bits 16:4 of the descriptor
+	vlan    uint16
+	hash    uint32 // RSS hash, or fragment checksum and IP identification
+	status  uint32 // extended status and errors
+}
+
+func (f *fields) pack() meta {
+	return meta{
+		lo:    uint64(f.hash)<<32 | uint64(f.ptype)<<4 | uint64(f.rssType),
+		hi:    uint64(f.vlan)<<48 | uint64(f.status),
+		queue: f.queue,
+	}
+}
+
+// Packet types (datasheet table 7-22).
+const (
+	ptIP4    = 1 << 0
+	ptIP4Ext = 1 << 1
+	ptIP6    = 1 << 2
+	ptIP6Ext = 1 << 3
+	ptTCP    = 1 << 4
+	ptUDP    = 1 << 5
+	ptSCTP   = 1 << 6
+	ptESP    = 1 << 8
+	ptAH     = 1 << 9
+	ptETQF   = 1 << 11
+)
+
+// Extended status (bits 19:0) and errors (31:20).
+const (
+	stDD     = 1 << 0
+	stEOP    = 1 << 1
+	stVP     = 1 << 3
+	stUDPCS  = 1 << 4
+	stL4CS   = 1 << 5
+	stIPCS   = 1 << 6
+	stPIF    = 1 << 7
+	stVEXT   = 1 << 9
+	stUDPV   = 1 << 10
+	errTCPE  = 1 << 30
+	errIPE   = 1 << 31
+	ethVLAN  = 0x8100
+	ethIP4   = 0x0800
+	ethIP6   = 0x86dd
+	ethPause = 0x8808
+)
+
+// parse looks into a frame of at least 60 bytes. TCP and UDP over plain IPv4
+// take a short cut that comes to the same result.
+func (c *rxConfig) parse(f []byte) meta {
+	if c.plain {
+		if h := (*[minFrame]byte)(f); h[12] == 0x08 && h[13] == 0x00 && h[14] == 0x45 {
+			if m, ok := c.parsePlain(h, f); ok {
+				return m
+			}
+		}
+	}
+	var m fields
+	c.parseAny(f, &m)
+	return m.pack()
+}
+
+// parsePlain handles an untagged frame with an IPv4 header without options that
+// carries all of a TCP or UDP packet. Everything else is left to parseAny.
+func (c *rxConfig) parsePlain(h *[minFrame]byte, f []byte) (m meta, ok bool) {
+	total := int(binary.BigEndian.Uint16(h[16:]))
+	size := total - 20
+	proto := h[23]
+	if binary.BigEndian.Uint16(h[20:])&0x3fff != 0 || 14+total > len(f) || size < 8 {
+		return m, false
+	}
+	var want uint32
+	var kind, status uint64
+	switch proto {
+	case 17:
+		if h[40]|h[41] == 0 || int(binary.BigEndian.Uint16(h[38:])) != size {
+			return m, false
+		}
+		kind, status, want = (ptIP4|ptUDP)<<4|rssUDP4, stIPCS|stL4CS|stUDPCS, mrqcUDP4
+	case 6:
+		if size < 20 {
+			return m, false
+		}
+		kind, status, want = (ptIP4|ptTCP)<<4|rssTCP4, stIPCS|stL4CS, mrqcTCP4
+	default:
+		return m, false
+	}
+	addrs := binary.LittleEndian.Uint64(h[26:])
+	pair := addrs>>32 + addrs&0xffffffff
+	head := uint64(binary.LittleEndian.Uint32(h[14:])) + uint64(binary.LittleEndian.Uint32(h[18:])) +
+		uint64(binary.LittleEndian.Uint32(h[22:])) + pair
+	if fold(head) != 0xffff {
+		status |= errIPE
+	}
+	body := sum(f[34:14+total]) + pair + uint64(proto)<<8 + uint64(bits.ReverseBytes16(uint16(size)))
+	if fold(body) != 0xffff {
+		status |= errTCPE
+	}
+	var hash uint32
+	switch {
+	case c.rss&want != 0:
+		hash = c.key.hash12((*[12]byte)(h[26:]))
+	case c.rss&mrqcIP4 != 0:
+		kind = kind&^0xf | rssIP4
+		hash = c.key.hash(h[26:34])
+	default:
+		return meta{lo: kind &^ 0xf, hi: status}, true
+	}
+	return meta{lo: uint64(hash)<<32 | kind, hi: status, queue: uint32(c.reta[hash&0x7f])}, true
+}
+
+// parseAny is parse without the short cut.
+func (c *rxConfig) parseAny(f []byte, m *fields) {
+	etype := binary.BigEndian.Uint16(f[12:])
+	off := 14
+	if c.extended && etype == c.extTag && len(f) >= off+4 {
+		m.status |= stVEXT
+		etype = binary.BigEndian.Uint16(f[off+2:])
+		off += 4
+	}
+	if etype == c.tag && len(f) >= off+4 {
+		m.status |= stVP
+		m.vlan = binary.BigEndian.Uint16(f[off:])
+		etype = binary.BigEndian.Uint16(f[off+2:])
+		off += 4
+	}
+	if c.etypes && c.matchEtype(etype, m) {
+		return
+	}
+	switch etype {
+	case ethIP4:
+		c.parseIP4(f, off, m)
+	case ethIP6:
+		c.parseIP6(f, off, m)
+	}
+	if m.rssType != rssNone {
+		m.queue = uint32(c.reta[m.hash&0x7f])
+	}
+	if c.noHash {
+		m.rssType = rssNone
+		if m.status&stUDPV == 0 {
+			m.hash = 0
+		}
+	}
+}
+
+// matchEtype applies the L2 type filters (ETQF): the frame's packet type is
+// then the filter's index and it is not looked into any further.
+func (c *rxConfig) matchEtype(etype uint16, m *fields) bool {
+	for i, f := range c.etqf {
+		const enable, queueEnable = 1 << 31, 1 << 31
+		if f&enable == 0 || uint16(f) != etype {
+			continue
+		}
+		m.ptype = ptETQF | uint16(i)
+		if s := c.etqs[i]; s&queueEnable != 0 {
+			m.queue = s >> 16 & 0x7f
+		}
+		return true
+	}
+	return false
+}
+
+func (c *rxConfig) parseIP4(f []byte, off int, m *fields) {
+	if len(f) < off+20 || f[off]>>4 != 4 {
+		return
+	}
+	header := int(f[off]&0xf) * 4
+	if header < 20 || len(f) < off+header {
+		return
+	}
+	m.ptype = ptIP4
+	if header > 20 {
+		m.ptype |= ptIP4Ext
+	}
+	m.status |= stIPCS
+	if header == 20 && sum20(f[off:off+20]) != 0xffff || header > 20 && fold(sum(f[off:off+header])) != 0xffff {
+		m.status |= errIPE
+	}
+	addrs := (*[8]byte)(f[off+12:])
+	if c.rss&mrqcIP4 != 0 {
+		m.rssType = rssIP4
+	}
+	total := int(binary.BigEndian.Uint16(f[off+2:]))
+	fragment := binary.BigEndian.Uint16(f[off+6:])
+	if fragment&0x3fff != 0 || total < header || len(f) < off+total {
+		if m.rssType == rssIP4 {
+			m.hash = c.key.hash(addrs[:])
+		}
+		if fragment&0x3fff != 0 && c.fragments && f[off+9] == 17 && total > header && len(f) >= off+total {
+			// UDP fragment: the checksum of the payload and the identification
+			// stand where the hash would (RXCSUM.PCSD clear, IPPCSE set).
+			m.status |= stUDPV
+			m.hash = uint32(^fold(sum(f[off+header:off+total])))<<16 | uint32(binary.BigEndian.Uint16(f[off+4:]))
+		}
+		return
+	}
+	l4 := f[off+header : off+total]
+	proto := f[off+9]
+	if len(l4) < 8 || !c.layer4(l4, proto, sum8(addrs), m) {
+		if m.rssType == rssIP4 {
+			m.hash = c.key.hash(addrs[:])
+		}
+		return
+	}
+	switch {
+	case proto == 6 && c.rss&mrqcTCP4 != 0:
+		m.rssType = rssTCP4
+		m.hash = c.key.hashPorts(addrs, l4)
+	case proto == 17 && c.rss&mrqcUDP4 != 0:
+		m.rssType = rssUDP4
+		m.hash = c.key.hashPorts(addrs, l4)
+	case m.rssType == rssIP4:
+		m.hash = c.key.hash(addrs[:])
+	}
+}
+
+func (c *rxConfig) parseIP6(f []byte, off int, m *fields) {
+	if len(f) < off+40 || f[off]>>4 != 6 {
+		return
+	}
+	m.ptype = ptIP6
+	addrs := f[off+8 : off+40]
+	if c.rss&mrqcIP6 != 0 {
+		m.rssType = rssIP6
+		m.hash = c.key.hash(addrs)
+	}
+	payload := int(binary.BigEndian.Uint16(f[off+4:]))
+	if payload == 0 || len(f) < off+40+payload {
+		return
+	}
+	next, l4 := f[off+6], f[off+40:off+40+payload]
+	for next == 0 || next == 43 || next == 60 || next == 44 { // hop-by-hop, routing, destination, fragment
+		m.ptype |= ptIP6Ext
+		if next == 44 || len(l4) < 8 {
+			return
+		}
+		size := 8 + int(l4[1])*8
+		if len(l4) < size {
+			return
+		}
+		next, l4 = l4[0], l4[size:]
+	}
+	if len(l4) < 8 || !c.layer4(l4, next, sum(addrs), m) {
+		return
+	}
+	var in [36]byte
+	switch {
+	case next == 6 && c.rss&mrqcTCP6 != 0:
+		m.rssType = rssTCP6
+	case next == 17 && c.rss&mrqcUDP6 != 0:
+		m.rssType = rssUDP6
+	default:
+		return
+	}
+	copy(in[:], addrs)
+	copy(in[32:], l4[:4])
+	m.hash = c.key.hash(in[:])
+}
+
+// layer4 names the transport and checks its checksum; false when it is none
+// that the device knows or its header is incomplete. pseudo is the sum of the
+// addresses.
+func (c *rxConfig) layer4(l4 []byte, proto byte, pseudo uint64, m *fields) bool {
+	switch proto {
+	case 6:
+		if len(l4) < 20 {
+			return false
+		}
+		m.ptype |= ptTCP
+		m.status |= stL4CS
+	case 17:
+		m.ptype |= ptUDP
+		n := int(binary.BigEndian.Uint16(l4[4:]))
+		if l4[6]|l4[7] == 0 || n < 8 || n > len(l4) {
+			return true // not checksummed, or not checkable
+		}
+		l4 = l4[:n]
+		m.status |= stL4CS | stUDPCS
+	case 132:
+		m.ptype |= ptSCTP
+		if len(l4) >= 12 {
+			m.status |= stL4CS
+			if !sctpOK(l4) {
+				m.status |= errTCPE
+			}
+		}
+		return true
+	case 50:
+		m.ptype |= ptESP
+		return false
+	case 51:
+		m.ptype |= ptAH
+		return false
+	default:
+		return false
+	}
+	s := sum(l4) + pseudo + uint64(bits.ReverseBytes16(uint16(proto))) + uint64(bits.ReverseBytes16(uint16(len(l4))))
+	if len(l4) > 0xffff || fold(s) != 0xffff {
+		m.status |= errTCPE
+	}
+	return true
+}
+
+// sum is the one's complement sum of b as little-endian 16-bit words, not
+// folded, with carries taken around. The result's order of bytes is that of
+// memory, so that comparing with 0xffff needs no swap.
+func sum(b []byte) uint64 {
+	var s, c uint64
+	for len(b) >= 32 {
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b), 0)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[8:]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[16:]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[24:]), c)
+		s += c
+		b = b[32:]
+	}
+	for len(b) >= 8 {
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b), 0)
+		s += c
+		b = b[8:]
+	}
+	if len(b) >= 4 {
+		s, c = bits.Add64(s, uint64(binary.LittleEndian.Uint32(b)), 0)
+		s += c
+		b = b[4:]
+	}
+	var t uint64
+	if len(b) >= 2 {
+		t = uint64(binary.LittleEndian.Uint16(b))
+		b = b[2:]
+	}
+	if len(b) > 0 {
+		t += uint64(b[0])
+	}
+	s, c = bits.Add64(s, t, 0)
+	s += c
+	return s>>32 + s&0xffffffff // leaves room for the caller to add
+}
+
+// sum8 is sum for the two addresses of IPv4.
+func sum8(p *[8]byte) uint64 {
+	v := binary.LittleEndian.Uint64(p[:])
+	return v>>32 + v&0xffffffff
+}
+
+// sum20 is the folded sum of an IPv4 header without options.
+func sum20(b []byte) uint16 {
+	_ = b[19]
+	s := uint64(binary.LittleEndian.Uint32(b)) + uint64(binary.LittleEndian.Uint32(b[4:])) +
+		uint64(binary.LittleEndian.Uint32(b[8:])) + uint64(binary.LittleEndian.Uint32(b[12:])) +
+		uint64(binary.LittleEndian.Uint32(b[16:]))
+	return fold(s)
+}
+
+// fold brings a sum down to 16 bits.
+func fold(s uint64) uint16 {
+	s = s>>32 + s&0xffffffff
+	s = s>>16 + s&0xffff
+	s = s>>16 + s&0xffff
+	s = s>>16 + s&0xffff
+	return uint16(s)
+}

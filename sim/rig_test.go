@@ -1,0 +1,266 @@
+package sim
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/sim/wire"
+)
+
+// testWire hands out frames as fast as they are asked for.
+type testWire struct {
+	mu     sync.Mutex
+	frames [][]byte
+	ends   bool
+	down   bool
+	busy   bool
+	sent   [][]byte
+}
+
+func (w *testWire) push(frames ...[]byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.frames = append(w.frames, frames...)
+}
+
+func (w *testWire) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ends = true
+}
+
+func (w *testWire) Receive(frames []wire.Frame, _ int) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.frames) == 0 && w.ends {
+		return 0, io.EOF
+	}
+	k := min(len(frames), len(w.frames))
+	for i := range k {
+		frames[i] = wire.Frame{Data: w.frames[i], At: int64(i)}
+	}
+	w.frames = w.frames[k:]
+	return k, nil
+}
+
+func (w *testWire) Send(data []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.busy {
+		return wire.ErrBusy
+	}
+	w.sent = append(w.sent, append([]byte(nil), data...))
+	return nil
+}
+
+func (w *testWire) Up() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.down
+}
+
+func (w *testWire) Close() error { return nil }
+
+// testHost is a host with one piece of memory. slow makes it reachable by
+// message only.
+type testHost struct {
+	base   uint64
+	mem    []byte
+	slow   bool
+	mu     sync.Mutex
+	raised map[[2]int]int
+	stray  int
+}
+
+var errUnmapped = errors.New("not mapped")
+
+func (h *testHost) at(iova uint64, n int) []byte {
+	if iova < h.base || n < 0 || iova-h.base > uint64(len(h.mem)) || uint64(n) > uint64(len(h.mem))-(iova-h.base) {
+		return nil
+	}
+	return h.mem[iova-h.base:][:n]
+}
+
+func (h *testHost) Bytes(iova uint64, n int, _ bool) []byte {
+	if h.slow {
+		return nil
+	}
+	return h.at(iova, n)
+}
+
+func (h *testHost) ReadDMA(iova uint64, p []byte) error {
+	b := h.at(iova, len(p))
+	if b == nil {
+		return errUnmapped
+	}
+	copy(p, b)
+	return nil
+}
+
+func (h *testHost) WriteDMA(iova uint64, p []byte) error {
+	b := h.at(iova, len(p))
+	if b == nil {
+		h.stray++
+		return errUnmapped
+	}
+	copy(b, p)
+	return nil
+}
+
+func (h *testHost) Raise(irq, vector int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.raised[[2]int{irq, vector}]++
+}
+
+// rig is a NIC whose device thread is the test itself.
+type rig struct {
+	testing.TB
+	*NIC
+	w *testWire
+	h *testHost
+}
+
+const testBase = 0x40000000
+
+func newRig(t testing.TB, cfg Config) *rig {
+	t.Helper()
+	dec, err := newDecoder(registerTable())
+	require.NoError(t, err)
+	w := &testWire{}
+	r := &rig{TB: t, w: w, h: &testHost{base: testBase, mem: make([]byte, 8<<20), raised: map[[2]int]int{}}}
+	r.NIC = newNIC(cfg, w, dec)
+	r.bells, err = newDoorbells()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.bells.Close()) })
+	r.Attach(r.h)
+	r.link.carrier = true
+	r.link.resetAt = time.Now().Add(-time.Second)
+	r.link.ready = time.Now().Add(-time.Second)
+	r.link.restarted = time.Now().Add(-time.Second)
+	require.NoError(t, r.WriteRegion(regionConfig, 4, []byte{6, 0})) // memory, bus master
+	return r
+}
+
+func (r *rig) read(off uint32) uint32 {
+	r.Helper()
+	var p [4]byte
+	require.NoError(r, r.ReadRegion(regionRegisters, uint64(off), p[:]))
+	return binary.LittleEndian.Uint32(p[:])
+}
+
+func (r *rig) write(off, v uint32) {
+	r.Helper()
+	require.NoError(r, r.WriteRegion(regionRegisters, uint64(off), binary.LittleEndian.AppendUint32(nil, v)))
+}
+
+// run makes passes of the device thread until nothing is left to do.
+func (r *rig) run() {
+	r.Helper()
+	for range 10000 {
+		r.mu.Lock()
+		busy, _ := r.step(time.Now())
+		r.mu.Unlock()
+		if !busy {
+			require.NoError(r, r.Stats().Balanced())
+			return
+		}
+	}
+	r.Fatal("the device thread never comes to rest")
+}
+
+// rxRing is a receive ring as a driver would set it up: descriptors at ring,
+// buffers at buf.
+type rxRing struct {
+	r         *rig
+	q         int
+	n         int
+	ring, buf uint64
+	size      int
+	next      int
+}
+
+// rx sets queue q up with n descriptors of buffers of size bytes (whole KiB),
+// all but one given to the device, and enables reception.
+func (r *rig) rx(q, n, size int) *rxRing {
+	r.Helper()
+	x := &rxRing{r: r, q: q, n: n, size: size, ring: testBase + uint64(q)*0x10000, buf: testBase + 0x200000 + uint64(q)*0x40000}
+	r.write(rxReg(q, qBAL), uint32(x.ring))
+	r.write(rxReg(q, qBAH), uint32(x.ring>>32))
+	r.write(rxReg(q, qLEN), uint32(n*16))
+	r.write(rxReg(q, qSRR), uint32(size>>10)|1<<25)
+	r.write(rxReg(q, qDCTL), 1<<25)
+	require.NotZero(r, r.read(rxReg(q, qDCTL))&(1<<25))
+	for i := range n {
+		x.arm(i)
+	}
+	r.write(rxReg(q, qTAIL), uint32(n-1))
+	r.write(rRXCTRL, 1)
+	return x
+}
+
+func (x *rxRing) desc(i int) []byte { return x.r.h.at(x.ring+uint64(i)*16, 16) }
+
+func (x *rxRing) arm(i int) {
+	binary.LittleEndian.PutUint64(x.desc(i), x.buf+uint64(i*x.size))
+	binary.LittleEndian.PutUint64(x.desc(i)[8:], 0)
+}
+
+// got is a received frame with the descriptor words of its last descriptor.
+type got struct {
+	data   []byte
+	lo, hi uint64
+}
+
+func (g got) status() uint32 { return uint32(g.hi) }
+func (g got) vlan() uint16   { return uint16(g.hi >> 48) }
+func (g got) hash() uint32   { return uint32(g.lo >> 32) }
+
+// take returns the next frame, or false.
+func (x *rxRing) take() (g got, ok bool) {
+	for i := x.next; ; i = (i + 1) % x.n {
+		g.lo = binary.LittleEndian.Uint64(x.desc(i))
+		g.hi = binary.LittleEndian.Uint64(x.desc(i)[8:])
+		if g.hi&1 == 0 {
+			return g, false
+		}
+		g.data = append(g.data, x.r.h.at(x.buf+uint64(i*x.size), int(g.hi>>32&0xffff))...)
+		if g.hi&2 == 0 {
+			continue
+		}
+		for k := x.next; ; k = (k + 1) % x.n {
+			x.arm(k)
+			if k == i {
+				break
+			}
+		}
+		x.next = (i + 1) % x.n
+		return g, true
+	}
+}
+
+// giveBack moves the tail behind the descriptors that have been taken.
+func (x *rxRing) giveBack() { x.r.write(rxReg(x.q, qTAIL), uint32((x.next+x.n-1)%x.n)) }
+
+func (x *rxRing) all() (list []got) {
+	for {
+		g, ok := x.take()
+		if !ok {
+			return list
+		}
+		list = append(list, g)
+	}
+}
+
+// promiscuous accepts everything and strips CRCs.
+func (r *rig) promiscuous() {
+	r.write(rFCTRL, 1<<8|1<<9|1<<10)
+	r.write(rRDRXCTL, r.read(rRDRXCTL)|2)
+	r.write(rRXCSUM, 1<<13)
+}

@@ -1,0 +1,364 @@
+package sim
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io"
+	"math/bits"
+
+	"github.com/ixcap/ixcap/sim/wire"
+)
+
+const (
+	minFrame = 60 // without CRC; the sender's MAC pads
+	crcSize  = 4
+)
+
+// rxUnit is the receive side. A frame goes
+//
+//	wire -> MAC (length, CRC) -> L2 filters -> RSS, checksums -> queue -> host
+//
+// and takes the way over the packet buffer when its queue has no descriptors,
+// or when older frames are still in there.
+type rxUnit struct {
+	cfg       rxConfig
+	q         [queues]rxQueue
+	fifo      fifo
+	frames    [batch]wire.Frame
+	got, next int   // frames taken from the wire, and how many of them are done
+	master    bool  // the function may use the bus
+	direct    bool  // a frame is being written to the host without the buffer
+	active    []int // enabled queues
+	injecting bool  // a fault depends on the number of frames
+	started   bool  // reception has been enabled once
+	listening bool  // the wire is being read
+	eof       bool
+	pad       [minFrame]byte
+	scratch   []byte
+	count     rxCounts
+}
+
+// rxCounts are the port's counters of one batch.
+type rxCounts struct {
+	packets, octets uint64 // all
+	nofilter, nofilterOctets,
+	good, goodOctets,
+	broadcast, multicast,
+	dma, dmaOctets uint64
+	bins [6]uint64
+}
+
+func (rx *rxUnit) init() {
+	rx.fifo = newFIFO()
+	rx.scratch = make([]byte, 0, 64<<10)
+}
+
+// reset forgets all but what the wire has to do with.
+func (rx *rxUnit) reset() {
+	rx.fifo.clear()
+	for i := range rx.q {
+		rx.q[i] = rxQueue{vector: -1}
+	}
+}
+
+func (rx *rxUnit) forgetMemory() {
+	for i := range rx.q {
+		rx.q[i].ring.forget()
+	}
+}
+
+// halt stops all queues after host memory has vanished under the device. The
+// frame that was being written is lost; false when there was none.
+func (rx *rxUnit) halt() (lost bool) {
+	lost, rx.direct = rx.direct, false
+	for i := range rx.q {
+		rx.q[i].halted = true
+		rx.q[i].ring.forget()
+	}
+	return lost
+}
+
+// poll takes a batch from the wire.
+func (n *NIC) poll(room int) int {
+	if n.rx.eof {
+		return 0
+	}
+	k, err := n.wire.Receive(n.rx.frames[:], room)
+	if err != nil {
+		n.rx.eof = true
+		if !errors.Is(err, io.EOF) {
+			n.stats.WireError = err.Error()
+		}
+	}
+	return k
+}
+
+// receive moves frames: first those in the packet buffer, then new ones.
+func (n *NIC) receive() (busy bool) {
+	rx := &n.rx
+	rx.master = n.master()
+	n.refreshTails()
+	busy = n.drain()
+	rx.listening = n.link.up && !rx.eof && (rx.started || n.cfg.StartAtLinkUp)
+	if rx.listening && rx.next == rx.got {
+		rx.next, rx.got = 0, n.poll(rx.cfg.buffer-rx.fifo.used)
+	}
+	for rx.next < rx.got {
+		f := rx.frames[rx.next].Data
+		rx.next++
+		n.arrive(f)
+		busy = true
+	}
+	n.flushCounts()
+	if rx.eof && rx.next == rx.got && (rx.fifo.frames() == 0 || !rx.cfg.enabled) {
+		n.finish()
+	}
+	return busy
+}
+
+// offered counts a frame that the wire delivered.
+func (n *NIC) offered(size int) {
+	n.stats.Offered++
+	n.stats.OfferedBytes += uint64(max(size, minFrame))
+}
+
+// arrive takes one frame from the wire through the MAC and the filters.
+func (n *NIC) arrive(f []byte) {
+	rx := &n.rx
+	c := &rx.cfg
+	n.offered(len(f))
+	if rx.injecting && n.faulty() {
+		return
+	}
+	if !c.enabled {
+		n.stats.NotReceiving++
+		return
+	}
+	if len(f) < minFrame {
+		clear(rx.pad[copy(rx.pad[:], f):])
+		f = rx.pad[:]
+	}
+	size := len(f)
+	rx.count.packets++
+	rx.count.octets += uint64(size + crcSize)
+	if rx.injecting && n.badCRC() {
+		return
+	}
+	if size+crcSize > c.maxFrame && n.oversize(f) {
+		n.add(cROC, 1)
+		n.stats.Oversize++
+		return
+	}
+	if f[12] == 0x88 && f[13] == 0x08 && n.macControl(f) == control {
+		n.stats.Control++
+		return
+	}
+	rx.count.nofilter++
+	rx.count.nofilterOctets += uint64(size + crcSize)
+	ok, inexact := n.address(f)
+	if !ok {
+		n.stats.Filtered++
+		return
+	}
+	n.countGood(f, size)
+	m := c.parse(f)
+	if inexact {
+		m.hi |= stPIF
+	}
+	q := &rx.q[m.queue]
+	if c.strip && !q.stripTag && rx.fifo.count == 0 && rx.master && q.enabled && !q.halted &&
+		q.head != q.tail && size <= q.size {
+		rx.direct = true
+		if n.deliverOne(q, f, m.untagged()) {
+			rx.direct = false
+			return
+		}
+		rx.direct = false
+	}
+	n.admit(f, m)
+}
+
+// oversize: a VLAN tag does not count against MAXFRS, with extended VLAN two
+// do not (datasheet 8.2.3.22.13).
+func (n *NIC) oversize(f []byte) bool {
+	c := &n.rx.cfg
+	size := len(f) + crcSize
+	if c.extended {
+		size -= 8
+	} else if binary.BigEndian.Uint16(f[12:]) == c.tag {
+		size -= 4
+	}
+	return size > c.maxFrame
+}
+
+// countGood counts a frame that passed the L2 filters. GPRC and its like count
+// it here, before it is known whether the packet buffer has room: the silicon
+// counts missed frames as good ones, and Linux and DPDK subtract them (comments
+// in ixgbe_update_stats and ixgbe_read_stats_registers).
+func (n *NIC) countGood(f []byte, size int) {
+	k := &n.rx.count
+	octets := size
+	if !n.rx.cfg.strip {
+		octets += crcSize // DPDK: GORC leaves the CRC out when it is stripped
+	}
+	k.good++
+	k.goodOctets += uint64(octets)
+	k.bins[sizeBin(size+crcSize)]++
+	if f[0]&1 != 0 {
+		if binary.LittleEndian.Uint32(f) == 0xffffffff && f[4] == 0xff && f[5] == 0xff {
+			k.broadcast++
+		} else {
+			k.multicast++
+		}
+	}
+}
+
+// sizeBin is the counter for a length with CRC: 64, 65-127, 128-255, 256-511,
+// 512-1023, 1024 and more.
+func sizeBin(octets int) int {
+	if octets <= 64 {
+		return 0
+	}
+	return min(bits.Len(uint(octets))-6, 5)
+}
+
+// admit writes the frame to the host or, where that cannot be done at once,
+// puts it into the packet buffer.
+func (n *NIC) admit(f []byte, m meta) {
+	rx := &n.rx
+	q := &rx.q[m.queue]
+	size := len(f)
+	strip := q.stripTag && m.hi&stVP != 0
+	if strip || !rx.cfg.strip {
+		f = n.assemble(f, strip, m)
+	}
+	if !strip {
+		m = m.untagged()
+	}
+	if rx.fifo.count == 0 && rx.master && q.ready(len(f)) {
+		rx.direct = true
+		done, failed := n.deliver(q, f, m, 0)
+		rx.direct = false
+		if done == len(f) {
+			n.settle(q, len(f), failed)
+			return
+		}
+		// A descriptor could not be fetched or written: the rest waits.
+		if rx.fifo.put(f, size, rx.cfg.buffer, m) {
+			rx.fifo.done = done
+			rx.fifo.slots[rx.fifo.first].failed = failed
+			return
+		}
+	} else if rx.fifo.put(f, size, rx.cfg.buffer, m) {
+		if rx.fifo.count == 1 {
+			n.drain()
+		}
+		return
+	}
+	n.add(cRXMPC, 1)
+	n.stats.Missed++
+}
+
+// assemble makes the bytes that go to the host where they differ from those on
+// the wire: without the VLAN tag, with the CRC.
+func (n *NIC) assemble(f []byte, strip bool, m meta) []byte {
+	b := n.rx.scratch[:0]
+	crc := crc32.ChecksumIEEE(f)
+	if strip {
+		at := 12
+		if m.hi&stVEXT != 0 {
+			at += 4
+		}
+		b = append(append(b, f[:at]...), f[at+4:]...)
+	} else {
+		b = append(b, f...)
+	}
+	if !n.rx.cfg.strip {
+		b = binary.LittleEndian.AppendUint32(b, crc)
+	}
+	n.rx.scratch = b
+	return b
+}
+
+// drain writes frames from the packet buffer to the host until it is empty or
+// the oldest one's queue has no descriptors.
+func (n *NIC) drain() (busy bool) {
+	b := &n.rx.fifo
+	for b.count > 0 {
+		s, f := b.head()
+		q := &n.rx.q[s.meta.queue]
+		if !q.enabled {
+			n.ctr.v[q.drops]++
+			n.stats.QueueDisabled++
+			b.pop()
+			busy = true
+			continue
+		}
+		if b.done == 0 && q.drop && q.free() < q.need(len(f)) && q.need(len(f)) < int(q.ring.size) {
+			n.ctr.v[q.drops]++
+			n.stats.NoDescriptor++
+			b.pop()
+			busy = true
+			continue
+		}
+		if !n.rx.master || q.halted || q.free() == 0 {
+			return busy
+		}
+		done, failed := n.deliver(q, f, s.meta, b.done)
+		s.failed = s.failed || failed
+		busy = busy || done > b.done
+		if b.done = done; done < len(f) {
+			return busy
+		}
+		n.settle(q, len(f), s.failed)
+		b.pop()
+	}
+	return busy
+}
+
+// settle books a frame that has been written to the host.
+func (n *NIC) settle(q *rxQueue, size int, failed bool) {
+	if failed {
+		n.ctr.v[q.packets]++
+		n.ctr.v[q.bytes] += uint64(size)
+		n.raiseQueue(q.vector)
+		n.stats.Unwritten++
+		return
+	}
+	q.newPackets++
+	q.newBytes += uint64(size)
+}
+
+// flushCounts adds a batch's counts to the registers.
+func (n *NIC) flushCounts() {
+	k := &n.rx.count
+	for _, i := range n.rx.active {
+		q := &n.rx.q[i]
+		if q.newPackets == 0 {
+			continue
+		}
+		n.ctr.v[q.packets] += q.newPackets
+		n.ctr.v[q.bytes] += q.newBytes
+		k.dma += q.newPackets
+		k.dmaOctets += q.newBytes
+		n.raiseQueue(q.vector)
+		q.newPackets, q.newBytes = 0, 0
+	}
+	n.stats.Delivered += k.dma
+	n.stats.DeliveredBytes += k.dmaOctets
+	n.add(cTPR, k.packets)
+	n.add(cTOR, k.octets)
+	n.add(cRXNFGPC, k.nofilter)
+	n.add(cRXNFGBC, k.nofilterOctets)
+	n.add(cGPRC, k.good)
+	n.add(cGORC, k.goodOctets)
+	n.add(cBPRC, k.broadcast)
+	n.add(cMPRC, k.multicast)
+	n.add(cRXDGPC, k.dma)
+	n.add(cRXDGBC, k.dmaOctets)
+	for i, v := range k.bins {
+		n.add(cPRC64+4*uint32(i), v)
+	}
+	*k = rxCounts{}
+}

@@ -1,0 +1,142 @@
+package sim
+
+// rxConfig is what the receive path needs of the registers, digested once per
+// change.
+type rxConfig struct {
+	enabled bool // RXCTRL.RXEN
+
+	unicast, multicast, broadcast bool // FCTRL: accept all of a kind
+	addrs                         []uint64
+	hashed                        bool // MCSTCTRL.MFE
+	hashShift                     uint
+
+	vlanFilter bool
+	cfi, cfiOK bool
+	tag        uint16 // VLNCTRL.VET
+	extended   bool   // CTRL_EXT.EXTENDED_VLAN
+	extTag     uint16
+
+	maxFrame int // with CRC
+	strip    bool
+	pause    bool // MFLCN.RFCE
+	discard  bool // MFLCN.DPF
+	pass     bool // MFLCN.PMCF
+	badToo   bool // FCTRL.SBP
+	buffer   int  // RXPBSIZE[0] in bytes
+	loop     bool // HLREG0.LPBK
+
+	rss       uint32 // MRQC fields that are hashed, 0 without RSS
+	noHash    bool   // RXCSUM.PCSD clear: the descriptor holds no hash
+	fragments bool   // RXCSUM.IPPCSE
+	reta      [128]uint8
+	key       toeplitz
+	keyBytes  [40]byte
+	etypes    bool
+	plain     bool // nothing special: parse may take its short cut
+	etqf      [8]uint32
+	etqs      [8]uint32
+}
+
+// configure digests the registers. The device thread calls it before the next
+// frame after a register was written.
+func (n *NIC) configure() {
+	c := &n.rx.cfg
+	fctrl, mcst, vln := n.reg[rFCTRL/4], n.reg[rMCSTCTRL/4], n.reg[rVLNCTRL/4]
+	c.enabled = n.reg[rRXCTRL/4]&1 != 0
+	c.badToo = fctrl&(1<<1) != 0
+	c.multicast = fctrl&(1<<8) != 0
+	c.unicast = fctrl&(1<<9) != 0
+	c.broadcast = fctrl&(1<<10) != 0 || c.multicast
+	c.hashed = mcst&(1<<2) != 0
+	c.hashShift = [4]uint{4, 3, 2, 0}[mcst&3]
+	c.addrs = c.addrs[:0]
+	for i := range uint32(128) {
+		if high := n.reg[(rRAL+8*i)/4+1]; high>>31 != 0 {
+			c.addrs = append(c.addrs, uint64(n.reg[(rRAL+8*i)/4])|uint64(high&0xffff)<<32)
+		}
+	}
+	c.tag = uint16(vln)
+	c.cfi, c.cfiOK, c.vlanFilter = vln>>28&1 != 0, vln>>29&1 != 0, vln>>30&1 != 0
+	c.extended = n.reg[rCTRLEXT/4]&(1<<26) != 0
+	c.extTag = uint16(n.reg[rEXVET/4] >> 16)
+
+	hl, mfl := n.reg[rHLREG0/4], n.reg[rMFLCN/4]
+	c.maxFrame = 1518
+	if hl&(1<<2) != 0 {
+		c.maxFrame = int(n.reg[rMAXFRS/4] >> 16)
+	}
+	c.strip = hl&(1<<1) != 0
+	if c.strip != (n.reg[rRDRXCTL/4]&(1<<1) != 0) && c.enabled {
+		// 8.2.3.8.8: RDRXCTL.CRCStrip must be the same as HLREG0.RXCRCSTRP. The
+		// MAC is what takes the CRC off.
+		n.fault("RDRXCTL.CRCStrip differs from HLREG0.RXCRCSTRP")
+	}
+	c.loop = hl&(1<<15) != 0
+	c.pass, c.discard = mfl&1 != 0, mfl&2 != 0
+	c.pause = mfl&(1<<2|1<<3) != 0
+	c.buffer = min(int(n.reg[rRXPBSIZE/4]&0xffc00), fifoBytes)
+
+	n.configureRSS(c)
+	n.configureQueues()
+}
+
+func (n *NIC) configureRSS(c *rxConfig) {
+	mrqc := n.reg[rMRQC/4]
+	c.rss = 0
+	switch mrqc & 0xf {
+	case 0:
+	case 1:
+		c.rss = mrqc & 0xffff0000
+	default:
+		n.fault("MRQC.MRQE %d: the model has RSS without DCB and VMDq only; all frames go to queue 0", mrqc&0xf)
+	}
+	csum := n.reg[rRXCSUM/4]
+	c.noHash = csum&(1<<13) == 0
+	c.fragments = c.noHash && csum&(1<<12) != 0
+	var key [40]byte
+	for i := range key {
+		key[i] = byte(n.reg[rRSSRK/4+i/4] >> (8 * (i % 4)))
+	}
+	if c.rss != 0 && (key != c.keyBytes || c.key[0][0x80] == 0) {
+		c.keyBytes = key
+		c.key.newKey(&key)
+	}
+	for i := range c.reta {
+		c.reta[i] = uint8(n.reg[rRETA/4+i/4] >> (8 * (i % 4)) & 0xf)
+	}
+	c.etypes = false
+	for i := range c.etqf {
+		c.etqf[i], c.etqs[i] = n.reg[rETQF/4+i], n.reg[rETQS/4+i]
+		c.etypes = c.etypes || c.etqf[i]>>31 != 0
+	}
+	c.plain = !c.etypes && !c.extended && !c.noHash && c.tag != ethIP4
+}
+
+// configureQueues takes over what may change while a queue is enabled.
+func (n *NIC) configureQueues() {
+	n.rx.active = n.rx.active[:0]
+	for i := range n.rx.q {
+		q := &n.rx.q[i]
+		// Frames dropped at a disabled queue are counted as well.
+		stat := n.reg[rRQSMR/4+i/4] >> (8 * (i % 4)) & 0xf
+		q.packets, q.bytes, q.drops = cQPRC(stat)/4, cQBRC(stat)/4, cQPRDC(stat)/4
+		if !q.enabled {
+			continue
+		}
+		n.rx.active = append(n.rx.active, i)
+		srr := n.reg[rxReg(i, qSRR)/4]
+		q.size = int(srr&0x1f) << 10
+		q.drop = srr&(1<<28) != 0 || n.reg[rDROPEN/4]&1 != 0
+		kind := srr >> 25 & 7
+		q.legacy = kind == 0
+		if kind > 1 {
+			n.fault("SRRCTL[%d].DESCTYPE %d: the model has legacy and advanced one-buffer descriptors", i, kind)
+		}
+		if q.size == 0 || q.size > 16<<10 {
+			n.fault("SRRCTL[%d].BSIZEPACKET %d: 1 to 16 KiB", i, srr&0x1f)
+		}
+		q.stripTag = n.reg[rxReg(i, qDCTL)/4]&(1<<30) != 0
+		q.vector = n.vectorOf(i, false)
+	}
+	n.tx.configure(n)
+}

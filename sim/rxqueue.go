@@ -1,0 +1,250 @@
+package sim
+
+// rxQueue is a receive queue. The device owns descriptors head to tail-1; head
+// is what RDH shows.
+type rxQueue struct {
+	enabled  bool
+	halted   bool // a descriptor could not be reached; until the tail moves again
+	legacy   bool
+	drop     bool // SRRCTL.DROP_EN
+	stripTag bool // RXDCTL.VME
+	vector   int8
+	ring     ring
+	head     uint32
+	tail     uint32 // as the device has noticed it
+	seen     uint32 // the tail register when it was looked at last
+	changes  int    // of the tail, for lost doorbells
+	size     int    // bytes of a packet buffer
+	packets  uint32 // counter words
+	bytes    uint32
+	drops    uint32
+
+	newPackets, newBytes uint64 // of this batch
+}
+
+// prefetchWords is how far ahead of the head descriptors are asked for: 16 of
+// them, a line of four at a time.
+const prefetchWords = 32
+
+// free is how many descriptors the device owns.
+func (q *rxQueue) free() int {
+	if q.tail >= q.head {
+		return int(q.tail - q.head)
+	}
+	return int(q.ring.size - q.head + q.tail)
+}
+
+// ready tells whether the whole frame can be written out now.
+func (q *rxQueue) ready(size int) bool {
+	if !q.enabled || q.halted {
+		return false
+	}
+	if size <= q.size {
+		return q.head != q.tail
+	}
+	return q.free() >= q.need(size)
+}
+
+// need is how many descriptors a frame takes.
+func (q *rxQueue) need(size int) int {
+	if size <= q.size {
+		return 1
+	}
+	if q.size == 0 {
+		return 1 << 30
+	}
+	return (size + q.size - 1) / q.size
+}
+
+// refreshTails looks at the tail registers of all enabled queues.
+func (n *NIC) refreshTails() {
+	for _, i := range n.rx.active {
+		q := &n.rx.q[i]
+		if v := n.bells.rx(i); v != q.seen && q.enabled {
+			n.noticeRx(i, q, v)
+		}
+	}
+}
+
+func (n *NIC) noticeRx(i int, q *rxQueue, v uint32) {
+	q.seen = v
+	q.changes++
+	if every := n.cfg.Faults.LostDoorbell; every > 0 && q.changes%every == 0 {
+		return
+	}
+	if v >= q.ring.size {
+		n.fault("RDT[%d] = %d: the ring has %d descriptors", i, v, q.ring.size)
+		return
+	}
+	q.tail = v
+	q.halted = false
+}
+
+// deliverOne writes a frame that fits one buffer of a queue whose memory is
+// shared, which is the usual case; false leaves it to deliver, nothing done.
+func (n *NIC) deliverOne(q *rxQueue, f []byte, m meta) bool {
+	i := int(q.head) * 2
+	if i+1 >= len(q.ring.mem) || q.legacy {
+		return false
+	}
+	if ahead := i + prefetchWords; i%8 == 0 && ahead < len(q.ring.mem) {
+		prefetch(&q.ring.mem[ahead])
+	}
+	d := q.ring.mem[i : i+2 : i+2]
+	addr := d[0]
+	dst := n.mem.writable.slot(addr).at(addr, len(f))
+	if dst == nil {
+		return false
+	}
+	copy(dst, f)
+	lo, hi := m.advanced(len(f), true)
+	d[0] = lo
+	storeRelease(&d[1], hi) // DD last; see ring.writeBack
+	if q.head++; q.head == q.ring.size {
+		q.head = 0
+	}
+	q.newPackets++
+	q.newBytes += uint64(len(f))
+	return true
+}
+
+// deliver writes a frame's bytes from done on to the host, descriptor by
+// descriptor, and returns how far it came. failed says that some of it went to
+// an address that is not mapped: a bus write to nowhere vanishes, and the
+// device, which gets no answer to a write, finishes the descriptor all the
+// same.
+func (n *NIC) deliver(q *rxQueue, f []byte, m meta, done int) (int, bool) {
+	failed := false
+	q.ring.prepare(n)
+	if q.size == 0 {
+		q.halted = true
+		return done, false
+	}
+	for done < len(f) && q.head != q.tail {
+		addr, _, err := q.ring.fetch(n, q.head)
+		if err != nil {
+			n.abort(q, err)
+			return done, failed
+		}
+		chunk := min(q.size, len(f)-done)
+		if dst := n.writable(addr, chunk); dst != nil {
+			copy(dst, f[done:done+chunk])
+		} else if err := n.host.WriteDMA(addr, f[done:done+chunk]); err != nil {
+			n.fault("receive buffer at %#x: %v", addr, err)
+			failed = true
+		}
+		last := done+chunk == len(f)
+		if q.legacy {
+			err = q.ring.writeBackHigh(n, q.head, m.legacy(chunk, last))
+		} else {
+			lo, hi := m.advanced(chunk, last)
+			err = q.ring.writeBack(n, q.head, lo, hi)
+		}
+		if err != nil {
+			n.abort(q, err)
+			return done, failed
+		}
+		if q.head++; q.head == q.ring.size {
+			q.head = 0
+		}
+		done += chunk
+	}
+	return done, failed
+}
+
+// advanced is the write-back format of the advanced receive descriptor
+// (datasheet 7.1.6.2). All but DD and the length belongs to the frame's last
+// descriptor.
+func (m meta) advanced(size int, last bool) (lo, hi uint64) {
+	hi = uint64(size)<<32 | stDD
+	if last {
+		return m.lo, m.hi | hi | stEOP
+	}
+	return 0, hi
+}
+
+// legacy is the second word of the legacy descriptor (datasheet 7.1.5): the
+// first keeps the buffer's address.
+func (m meta) legacy(size int, last bool) uint64 {
+	v := uint64(size) | stDD<<32
+	if last {
+		v |= uint64(m.status()&0xff|stEOP)<<32 | uint64(m.status()>>24&0xc0)<<40 | m.hi>>48<<48
+		if m.status()&stUDPV != 0 {
+			v |= m.lo >> 48 << 16
+		}
+	}
+	return v
+}
+
+// abort stops a queue whose descriptors cannot be read: the read is answered
+// by an unsupported request, which the PCI status register records as a
+// received master abort.
+func (n *NIC) abort(q *rxQueue, err error) {
+	q.halted = true
+	n.pci.b[0x07] |= 1 << 5
+	n.fault("receive ring at %#x: %v", q.ring.base, err)
+}
+
+// RDH and RDT.
+
+func (n *NIC) readRDH(i int) uint32 { return n.rx.q[i].head }
+
+// writeRDH: drivers write it while the ring is empty only.
+func (n *NIC) writeRDH(i int, v uint32) {
+	q := &n.rx.q[i]
+	if v &= 0xffff; q.enabled && v >= max(q.ring.size, 1) {
+		n.fault("RDH[%d] = %d: the ring has %d descriptors", i, v, q.ring.size)
+		return
+	}
+	q.head = v
+}
+
+func (n *NIC) readRDT(i int) uint32 { return n.bells.rx(i) & 0xffff }
+
+func (n *NIC) writeRDT(i int, v uint32) { n.bells.setRx(i, v&0xffff) }
+
+const (
+	dctlEnable = 1 << 25
+	dctlFlush  = 1 << 26
+)
+
+// writeRXDCTL enables or disables a queue; ENABLE reads back what the queue is.
+// Base and length are taken over when it is enabled.
+func (n *NIC) writeRXDCTL(i int, v uint32) {
+	q := &n.rx.q[i]
+	w := rxReg(i, qDCTL) / 4
+	n.reg[w] = v &^ dctlFlush
+	n.dirty = true
+	if on := v&dctlEnable != 0; on != q.enabled {
+		q.enabled = on
+		q.halted = false
+		if on {
+			n.startRx(i, q)
+		} else {
+			q.ring.forget()
+		}
+	}
+}
+
+func (n *NIC) startRx(i int, q *rxQueue) {
+	q.ring = ring{
+		base: uint64(n.reg[rxReg(i, qBAL)/4]) | uint64(n.reg[rxReg(i, qBAH)/4])<<32,
+		size: n.reg[rxReg(i, qLEN)/4] / 16,
+	}
+	if q.ring.size == 0 {
+		n.fault("RXDCTL[%d].ENABLE with RDLEN 0", i)
+	}
+	if q.head >= q.ring.size {
+		q.head = 0
+	}
+	q.tail = q.head
+	q.seen = q.head
+	q.vector = -1
+}
+
+// writeRXCTRL: the wire is read from the first RXEN on.
+func (n *NIC) writeRXCTRL(_ int, v uint32) {
+	n.reg[rRXCTRL/4] = v
+	n.rx.started = n.rx.started || v&1 != 0
+	n.dirty = true
+}

@@ -1,0 +1,223 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/pci"
+	"github.com/ixcap/ixcap/pci/vfiouser"
+	"github.com/ixcap/ixcap/sim/server"
+	"github.com/ixcap/ixcap/sim/wire"
+)
+
+func init() { pci.Register("sim", openScheme) }
+
+func openScheme(rest string) (pci.Device, error) { return Open(rest) }
+
+// modelKeys are the options that describe the port; the others describe the
+// wire.
+var modelKeys = []string{"mac", "sfp", "start", "linkdelay", "fault"}
+
+// Device is a NIC started in this process and reached over the vfio-user
+// protocol, as one in another process would be.
+type Device struct {
+	*vfiouser.Device
+	nic    *NIC
+	server *server.Server
+	served chan error
+
+	once sync.Once
+	err  error
+}
+
+var _ pci.Ender = (*Device)(nil)
+
+// NIC is the model behind the device.
+func (d *Device) NIC() *NIC { return d.nic }
+
+// Ended implements pci.Ender.
+func (d *Device) Ended() <-chan struct{} { return d.nic.Ended() }
+
+// Close implements pci.Device; the model ends with the device.
+func (d *Device) Close() error {
+	d.once.Do(func() {
+		err := d.Device.Close()
+		d.server.Close()
+		<-d.served
+		d.err = errors.Join(err, d.nic.Close())
+	})
+	return d.err
+}
+
+// Open starts the model that the options of a "sim:" name describe and opens
+// it. Besides the wire's keys (see package wire):
+//
+//	mac=02:00:00:00:00:01   station address
+//	sfp=sr|lr|da|sx|none    module in the cage
+//	start=rx|link           read the wire from the first RXEN (default), or as
+//	                        soon as the link is up
+//	linkdelay=5ms           until the link is up
+//	fault=...               misbehaviours, separated by +:
+//	                        flap:1s, doorbell:N, remove:N, dma:N, crc:N
+func Open(options string) (*Device, error) {
+	all, err := wire.ParseOptions(options)
+	if err != nil {
+		return nil, fmt.Errorf("open sim: %w", err)
+	}
+	mine, rest := wire.Take(all, modelKeys...)
+	cfg, err := parseConfig(mine)
+	if err != nil {
+		return nil, fmt.Errorf("open sim: %w", err)
+	}
+	w, err := wire.Parse(rest)
+	if err != nil {
+		return nil, fmt.Errorf("open sim: %w", err)
+	}
+	n, err := New(cfg, w)
+	if err != nil {
+		_ = w.Close()
+		return nil, err
+	}
+	d, err := Connect(n, "sim:"+options)
+	if err != nil {
+		_ = n.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Connect serves a NIC to this process over a pair of sockets.
+func Connect(n *NIC, name string) (*Device, error) {
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	d := &Device{nic: n, server: server.New(n), served: make(chan error, 1)}
+	go func() { d.served <- d.server.ServeConn(theirs) }()
+	if d.Device, err = vfiouser.New(ours, name); err != nil {
+		d.server.Close()
+		<-d.served
+		return nil, err
+	}
+	return d, nil
+}
+
+func socketPair() (a, b *net.UnixConn, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("create socket pair: %w", err)
+	}
+	if a, err = unixConn(fds[0]); err != nil {
+		_ = unix.Close(fds[1])
+		return nil, nil, err
+	}
+	if b, err = unixConn(fds[1]); err != nil {
+		_ = a.Close()
+		return nil, nil, err
+	}
+	return a, b, nil
+}
+
+func unixConn(fd int) (*net.UnixConn, error) {
+	f := os.NewFile(uintptr(fd), "vfio-user")
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("use socket pair: %w", err)
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		_ = c.Close()
+		return nil, fmt.Errorf("use socket pair: got a %T", c)
+	}
+	return u, nil
+}
+
+// parseConfig reads the model's own options.
+func parseConfig(options []wire.Option) (Config, error) {
+	var cfg Config
+	for _, o := range options {
+		var err error
+		switch o.Key {
+		case "mac":
+			err = parseMAC(o.Value, &cfg.MAC)
+		case "sfp":
+			m, known := moduleNames[o.Value]
+			if cfg.Module = m; !known {
+				err = errors.New("want sr, lr, da, sx or none")
+			}
+		case "start":
+			cfg.StartAtLinkUp = o.Value == "link"
+			if o.Value != "link" && o.Value != "rx" {
+				err = errors.New("want rx or link")
+			}
+		case "linkdelay":
+			cfg.LinkDelay, err = parseDuration(o.Value)
+		case "fault":
+			err = parseFaults(o.Value, &cfg.Faults)
+		}
+		if err != nil {
+			return cfg, fmt.Errorf("option %s: %w", o, err)
+		}
+	}
+	return cfg, nil
+}
+
+func parseMAC(s string, mac *[6]byte) error {
+	a, err := net.ParseMAC(s)
+	if err != nil || len(a) != 6 {
+		return errors.New("want six bytes in hexadecimal, such as 02:00:00:00:00:01")
+	}
+	if a[0]&1 != 0 || [6]byte(a) == [6]byte{} {
+		return errors.New("a station address is neither multicast nor zero")
+	}
+	*mac = [6]byte(a)
+	return nil
+}
+
+func parseDuration(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%q: want a time such as 5ms", s)
+	}
+	return d, nil
+}
+
+func parseFaults(s string, f *Faults) error {
+	for fault := range strings.SplitSeq(s, "+") {
+		kind, value, _ := strings.Cut(fault, ":")
+		if kind == "flap" {
+			d, err := parseDuration(value)
+			if err != nil {
+				return err
+			}
+			f.LinkFlap = d
+			continue
+		}
+		k, err := strconv.ParseUint(value, 10, 32)
+		if err != nil || k == 0 {
+			return fmt.Errorf("%q: want flap:TIME, doorbell:N, remove:N, dma:N or crc:N with N from 1", fault)
+		}
+		switch kind {
+		case "doorbell":
+			f.LostDoorbell = int(k)
+		case "remove":
+			f.RemoveAfter = k
+		case "dma":
+			f.BadDMAAfter = k
+		case "crc":
+			f.BadCRC = k
+		default:
+			return fmt.Errorf("%q: unknown; want flap:TIME, doorbell:N, remove:N, dma:N or crc:N", fault)
+		}
+	}
+	return nil
+}

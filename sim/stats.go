@@ -1,0 +1,56 @@
+package sim
+
+import "fmt"
+
+// Stats is the truth about the port, for tests to hold the driver's counters
+// against: what the wire delivered and what became of it. Bytes are without CRC.
+type Stats struct {
+	Offered      uint64 // frames the wire delivered to the port
+	OfferedBytes uint64 // their bytes, after the sender's padding to 60
+
+	// Each offered frame has one fate.
+	Delivered     uint64 // written to the host, descriptor included
+	Unwritten     uint64 // descriptor written, but the buffer's address is not mapped
+	Missed        uint64 // no room in the packet buffer (RXMPC)
+	NoDescriptor  uint64 // no free descriptor and SRRCTL.DROP_EN (QPRDC)
+	QueueDisabled uint64 // its queue is disabled (QPRDC)
+	Filtered      uint64 // address or VLAN filter
+	Control       uint64 // MAC control frame, consumed by the MAC
+	BadCRC        uint64 // CRCERRS
+	Oversize      uint64 // ROC
+	NotReceiving  uint64 // RXCTRL.RXEN was clear
+	Flushed       uint64 // in the packet buffer when it was reset
+	Gone          uint64 // the function had been removed
+	Buffered      uint64 // still in the packet buffer
+
+	DeliveredBytes uint64
+
+	Sent      uint64 // frames given to the wire
+	SentBytes uint64
+	SendError uint64 // frames the wire refused
+
+	Interrupts uint64 // signalled to the host
+	WireError  string // what the wire failed with, if it did
+
+	Faults    uint64 // descriptors, rings and addresses that made no sense
+	LastFault string
+}
+
+// Balanced is nil when every offered frame has exactly one fate.
+func (s Stats) Balanced() error {
+	sum := s.Delivered + s.Unwritten + s.Missed + s.NoDescriptor + s.QueueDisabled + s.Filtered + s.Control +
+		s.BadCRC + s.Oversize + s.NotReceiving + s.Flushed + s.Gone + s.Buffered
+	if sum != s.Offered {
+		return fmt.Errorf("model's ledger: wire delivered %d frames, fates add up to %d: %+v", s.Offered, sum, s)
+	}
+	return nil
+}
+
+// Stats returns the truth so far.
+func (n *NIC) Stats() Stats {
+	n.lock()
+	defer n.mu.Unlock()
+	s := n.stats
+	s.Buffered = uint64(n.rx.fifo.frames())
+	return s
+}

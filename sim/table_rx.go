@@ -1,0 +1,143 @@
+package sim
+
+// Receive rows that exist twice over: queues 0-63 lie at 0x1000, queues 64-127
+// at 0xD000.
+func perRxQueue(name string, off uint32, m mode, reset uint32, section string, set func(register) register) []register {
+	low := many(name, 0x1000+off, 0x40, 64, m, reset, section)
+	high := many(name, 0xd000+off, 0x40, 64, m, reset, section).from(64)
+	if set != nil {
+		low, high = set(low), set(high)
+	}
+	return []register{low, high}
+}
+
+// receiveRegisters: receive DMA (8.2.3.8) and header split (8.2.3.7.4).
+func receiveRegisters() []register {
+	rows := []register{
+		one("RDRXCTL", rRDRXCTL, sc, 0x00100008, "8.2.3.8.8").onRead((*NIC).readRDRXCTL),
+		one("RXCTRL", rRXCTRL, sc, 0, "8.2.3.8.10").onWrite((*NIC).writeRXCTRL),
+		many("RXPBSIZE", rRXPBSIZE, 4, 8, rw, 0x200<<10, "8.2.3.8.9").bits(0x000ffc00),
+		one("PFQDE", 0x02f04, rw, 0, "8.2.3.8"),
+		one("RSCDBU", 0x03028, rw, 0, "8.2.3.8"),
+		one("DROPEN", 0x03d04, rw, 0, "8.2.3.8"),
+		many("RDDCC", 0x02f20, 4, 1, ro, 0, "8.2.3.8"),
+		one("SECRXCTRL", 0x08d00, rw, 1, "8.2.3.13.4"),
+		one("SECRXSTAT", 0x08d04, ro, 1, "8.2.3.13.5"),
+		one("RXDSTATCTRL", 0x02f40, rw, 0, "8.2.3.23.1"),
+		one("RTRPCS", 0x02430, rw, 0, "8.2.3.10.6"),
+		one("RTRUP2TC", 0x03020, rw, 0, "8.2.3.10.4"),
+		many("RTRPT4C", 0x02140, 4, 8, rw, 0, "8.2.3.10.9"),
+		many("RTRPT4S", 0x02160, 4, 8, ro, 0, "8.2.3.10"),
+		many("FCTTV", 0x03200, 4, 4, rw, 0, "8.2.3.3.2"),
+		many("FCRTL", 0x03220, 4, 8, rw, 0, "8.2.3.3.3"),
+		many("FCRTH", 0x03260, 4, 8, rw, 0, "8.2.3.3.4"),
+		one("FCRTV", 0x032a0, rw, 0, "8.2.3.3.5"),
+		one("FCCFG", 0x03d00, rw, 0, "8.2.3.3.7"),
+		one("PFCTOP", 0x03008, rw, 0x8808, "8.2.3.3.1"),
+		one("TFCS", 0x0ce00, ro, 0, "8.2.3.3.6"),
+
+		// SRRCTL and DCA_RXCTRL of queues 0-15 answer at a second address.
+		many("SRRCTL", 0x02100, 4, 16, rw, 0x402, "8.2.3.8.7").alias(),
+		many("DCA_RXCTRL", 0x02200, 4, 16, rw, 0, "8.2.3.11.1").alias(),
+	}
+	for _, r := range [][]register{
+		perRxQueue("RDBAL", qBAL, rw, 0, "8.2.3.8.1", func(r register) register { return r.bits(0xffffff80) }),
+		perRxQueue("RDBAH", qBAH, rw, 0, "8.2.3.8.2", nil),
+		perRxQueue("RDLEN", qLEN, rw, 0, "8.2.3.8.3", func(r register) register { return r.bits(0x000fff80) }),
+		perRxQueue("DCA_RXCTRL", qDCA, rw, 0, "8.2.3.11.1", nil),
+		perRxQueue("RDH", qHEAD, sc, 0, "8.2.3.8.4", func(r register) register {
+			return r.onRead((*NIC).readRDH).onWrite((*NIC).writeRDH)
+		}),
+		perRxQueue("SRRCTL", qSRR, rw, 0x402, "8.2.3.8.7", nil),
+		perRxQueue("RDT", qTAIL, sc, 0, "8.2.3.8.5", func(r register) register {
+			return r.onRead((*NIC).readRDT).onWrite((*NIC).writeRDT)
+		}),
+		perRxQueue("RXDCTL", qDCTL, sc, 0, "8.2.3.8.6", func(r register) register { return r.onWrite((*NIC).writeRXDCTL) }),
+		perRxQueue("RSCCTL", 0x2c, rw, 0, "8.2.3.8.13", nil),
+	} {
+		rows = append(rows, r...)
+	}
+	return rows
+}
+
+// filterRegisters: what a frame must be to be received, and by which queue
+// (8.2.3.7).
+func filterRegisters() []register {
+	return []register{
+		one("RXCSUM", rRXCSUM, rw, 0, "8.2.3.7.5"),
+		one("RFCTL", 0x05008, rw, 0, "8.2.3.7.6"),
+		one("EXVET", rEXVET, rw, 0x81000000, "8.2.3.7"),
+		one("FCTRL", rFCTRL, rw, 0, "8.2.3.7.1"),
+		one("VLNCTRL", rVLNCTRL, rw, 0x8100, "8.2.3.7.2"),
+		one("MCSTCTRL", rMCSTCTRL, rw, 0, "8.2.3.7.3"),
+		many("ETQF", rETQF, 4, 8, rw, 0, "8.2.3.7.13"),
+		many("ETQS", rETQS, 4, 8, rw, 0, "8.2.3.7.14"),
+		many("MTA", rMTA, 4, 128, rw, 0, "8.2.3.7.7"),
+		many("VFTA", rVFTA, 4, 128, rw, 0, "8.2.3.7.11"),
+
+		// The address registers live at 0xA200; the first 16 also where the
+		// 82598 had them.
+		many("RAL", rRAL, 8, 128, rw, 0, "8.2.3.7.8"),
+		many("RAH", rRAL+4, 8, 128, rw, 0, "8.2.3.7.9").bits(0x8000ffff),
+		many("RAL", 0x05400, 8, 16, rw, 0, "8.2.3.7.8").alias(),
+		many("RAH", 0x05404, 8, 16, rw, 0, "8.2.3.7.9").alias(),
+		many("MPSAR", 0x0a600, 4, 256, rw, 0, "8.2.3.7.10"),
+		many("PSRTYPE", 0x0ea00, 4, 64, rw, 0, "8.2.3.7.4"),
+		many("PSRTYPE", 0x05480, 4, 16, rw, 0, "8.2.3.7.4").alias(),
+
+		one("MRQC", rMRQC, rw, 0, "8.2.3.7.12"),
+		one("MRQC", 0x05818, rw, 0, "8.2.3.7.12").alias(),
+		one("RQTC", 0x0ec70, rw, 0x77777777, "8.2.3.7"),
+		many("RSSRK", rRSSRK, 4, 10, rw, 0, "8.2.3.7.15"),
+		many("RSSRK", 0x05c80, 4, 10, rw, 0, "8.2.3.7.15").alias(),
+		many("RETA", rRETA, 4, 32, rw, 0, "8.2.3.7.16").bits(0x0f0f0f0f),
+		many("RETA", 0x05c00, 4, 32, rw, 0, "8.2.3.7.16").bits(0x0f0f0f0f).alias(),
+
+		// Filters whose registers exist and hold what is written, and that the
+		// model does not apply: a frame goes on to the next selector.
+		many("SAQF", 0x0e000, 4, 128, rw, 0, "8.2.3.7.17"),
+		many("DAQF", 0x0e200, 4, 128, rw, 0, "8.2.3.7.18"),
+		many("SDPQF", 0x0e400, 4, 128, rw, 0, "8.2.3.7.19"),
+		many("FTQF", 0x0e600, 4, 128, rw, 0, "8.2.3.7.20"),
+		one("SYNQF", 0x0ec30, rw, 0, "8.2.3.7.21"),
+		many("L34TIMIR", 0x0e800, 4, 128, rw, 0, "8.2.3.5.14"),
+		one("LLITHRESH", 0x0ec90, rw, 0, "8.2.3.5"),
+		one("IMIRVP", 0x0ec60, rw, 0, "8.2.3.5"),
+		one("PFVTCTL", 0x051b0, rw, 0, "8.2.3.27.1"),
+		many("PFVFRE", 0x051e0, 4, 2, rw, 0, "8.2.3.27"),
+		many("PFVFTE", 0x08110, 4, 2, rw, 0, "8.2.3.27"),
+		many("PFVML2FLT", 0x0f000, 4, 64, rw, 0, "8.2.3.27.14"),
+		many("PFVLVF", 0x0f100, 4, 64, rw, 0, "8.2.3.27.15"),
+		many("PFVLVFB", 0x0f200, 4, 128, rw, 0, "8.2.3.27.16"),
+		many("PFUTA", 0x0f400, 4, 128, rw, 0, "8.2.3.27.17"),
+		many("PFMRCTL", 0x0f600, 4, 4, rw, 0, "8.2.3.27"),
+		many("PFMRVLAN", 0x0f610, 4, 8, rw, 0, "8.2.3.27"),
+		many("PFMRVM", 0x0f630, 4, 8, rw, 0, "8.2.3.27"),
+
+		// Flow Director: Linux initialises it by default and waits for
+		// INIT_DONE; commands complete and match nothing.
+		one("FDIRCTRL", 0x0ee00, sc, 0, "8.2.3.21.1").onWrite((*NIC).writeFDIRCTRL),
+		many("FDIRSIPv6", 0x0ee0c, 4, 3, rw, 0, "8.2.3.21.2"),
+		one("FDIRIPSA", 0x0ee18, rw, 0, "8.2.3.21.3"),
+		one("FDIRIPDA", 0x0ee1c, rw, 0, "8.2.3.21.4"),
+		one("FDIRPORT", 0x0ee20, rw, 0, "8.2.3.21.5"),
+		one("FDIRVLAN", 0x0ee24, rw, 0, "8.2.3.21.6"),
+		one("FDIRHASH", 0x0ee28, rw, 0, "8.2.3.21.7"),
+		one("FDIRCMD", 0x0ee2c, sc, 0, "8.2.3.21.8").onWrite((*NIC).writeFDIRCMD),
+		one("FDIRFREE", 0x0ee38, rw, 0, "8.2.3.21.9"),
+		one("FDIRDIP4M", 0x0ee3c, rw, 0, "8.2.3.21.10"),
+		one("FDIRSIP4M", 0x0ee40, rw, 0, "8.2.3.21.11"),
+		one("FDIRTCPM", 0x0ee44, rw, 0, "8.2.3.21.12"),
+		one("FDIRUDPM", 0x0ee48, rw, 0, "8.2.3.21.13"),
+		one("FDIRLEN", 0x0ee4c, rc, 0, "8.2.3.21.14"),
+		one("FDIRUSTAT", 0x0ee50, rc, 0, "8.2.3.21.15"),
+		one("FDIRFSTAT", 0x0ee54, rc, 0, "8.2.3.21.16"),
+		one("FDIRMATCH", 0x0ee58, rc, 0, "8.2.3.21.17"),
+		one("FDIRMISS", 0x0ee5c, rc, 0, "8.2.3.21.18"),
+		one("FDIRHKEY", 0x0ee68, rw, 0, "8.2.3.21.19"),
+		one("FDIRSKEY", 0x0ee6c, rw, 0, "8.2.3.21.20"),
+		one("FDIRM", 0x0ee70, rw, 0, "8.2.3.21.21"),
+		one("FDIRIP6M", 0x0ee74, rw, 0, "8.2.3.21.22"),
+		one("FDIRSCTPM", 0x0ee78, rw, 0, "8.2.3.21.23"),
+	}
+}

@@ -1,0 +1,115 @@
+package sim
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/ixcap/ixcap/sim/server"
+)
+
+// The device thread. Each pass holds n.mu for at most one batch of frames in
+// each direction, then lets register accesses in.
+const (
+	batch = 256 // frames taken from the wire at once
+
+	linkPeriod = time.Millisecond
+	spinTime   = 2 * time.Millisecond // without work before the first nap
+	shortNap   = 20 * time.Microsecond
+	yieldEvery = 64                   // busy passes between two offers of the processor to others
+	longNap    = 5 * time.Millisecond // while nothing can arrive
+)
+
+func (n *NIC) run() {
+	defer close(n.done)
+	// The goroutine is not locked to a thread: yielding would then be a switch
+	// between two threads, which on a busy machine takes milliseconds.
+	var idle time.Time // since when, zero while busy
+	for pass := 0; !n.closing.Load(); pass++ {
+		kicks := n.kicks.Load()
+		n.mu.Lock()
+		now := time.Now()
+		busy, next := n.step(now)
+		listening := n.rx.listening
+		n.mu.Unlock()
+		n.yield()
+		if busy {
+			idle = time.Time{}
+			if pass%yieldEvery == 0 {
+				runtime.Gosched()
+			}
+			continue
+		}
+		if idle.IsZero() {
+			idle = now
+		}
+		nap := shortNap
+		if !listening {
+			nap = longNap
+		} else if now.Sub(idle) < spinTime {
+			runtime.Gosched()
+			continue
+		}
+		if next > 0 {
+			nap = min(nap, time.Duration(next-now.UnixNano()))
+		}
+		n.asleep.Store(true)
+		if n.kicks.Load() == kicks && nap > 0 {
+			n.bells.wait(nap)
+		}
+		n.asleep.Store(false)
+	}
+}
+
+// step is one pass: link, tails, transmit, receive, interrupts. It reports
+// whether there was anything to do, and when a throttled interrupt is due.
+func (n *NIC) step(now time.Time) (busy bool, next int64) {
+	if n.removed {
+		return n.removedStep(), 0
+	}
+	if now.Sub(n.link.changed) >= linkPeriod || !n.link.up {
+		n.link.changed = now
+		n.checkLink(now)
+	}
+	if n.dirty {
+		n.dirty = false
+		n.configure()
+	}
+	err := server.Guard(func() error {
+		busy = n.transmit()
+		busy = n.receive() || busy
+		return nil
+	})
+	if err != nil {
+		n.fault("host memory went away while the device used it: %v", err)
+		n.mem.forget()
+		if n.rx.halt() {
+			n.stats.Unwritten++
+		}
+		n.tx.halt()
+		n.flushCounts()
+		busy = true // the rest of the batch is still to be done
+	}
+	if n.master() {
+		next = n.interrupt(now.UnixNano())
+	}
+	return busy, next
+}
+
+// removedStep drains the wire of a function that has been pulled out.
+func (n *NIC) removedStep() bool {
+	rx := &n.rx
+	if rx.next == rx.got {
+		rx.next, rx.got = 0, n.poll(fifoBytes)
+	}
+	busy := rx.next < rx.got
+	for ; rx.next < rx.got; rx.next++ {
+		n.offered(len(rx.frames[rx.next].Data))
+		n.stats.Gone++
+	}
+	n.stats.Gone += uint64(rx.fifo.frames())
+	rx.fifo.clear()
+	if rx.eof {
+		n.finish()
+	}
+	return busy
+}

@@ -1,0 +1,346 @@
+package sim
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+
+	"github.com/ixcap/ixcap/sim/wire"
+)
+
+// txUnit is the transmit side. Descriptors up to one with EOP are gathered into
+// a packet, which becomes one frame, or several with TCP segmentation; the
+// frames wait in out until the wire takes them.
+type txUnit struct {
+	q      [queues]txQueue
+	out    [][]byte // frames not yet on the wire, oldest first
+	spare  [][]byte // buffers to use again
+	tag    uint16   // VLNCTRL.VET
+	pad    bool     // HLREG0.TXPADEN
+	enable bool     // DMATXCTL.TE
+}
+
+// txQueue is a transmit queue. The device owns descriptors head to tail-1.
+type txQueue struct {
+	enabled bool
+	halted  bool
+	vector  int8
+	ring    ring
+	head    uint32
+	tail    uint32
+	seen    uint32
+	changes int
+	context [2]txContext
+	packet  []byte
+	first   uint64 // second word of the packet's first data descriptor
+	begun   bool
+	failed  bool
+	headWB  uint64 // address for head write-back, 0 without
+	packets uint32
+	bytes   uint32
+}
+
+const (
+	txBurst   = 64      // packets a queue sends per pass
+	txOutMax  = 1024    // frames that wait for the wire before queues stop
+	txPackMax = 1 << 18 // PAYLEN has 18 bits
+)
+
+// Command bits in the second word of a transmit descriptor.
+const (
+	tdEOP  = 1 << 24
+	tdIFCS = 1 << 25
+	tdIC   = 1 << 26 // legacy
+	tdRS   = 1 << 27
+	tdDEXT = 1 << 29
+	tdVLE  = 1 << 30
+	tdTSE  = 1 << 31
+	tdDD   = 1 << 32
+	tdIXSM = 1 << 40
+	tdTXSM = 1 << 41
+)
+
+func (tx *txUnit) reset() {
+	for i := range tx.q {
+		tx.q[i] = txQueue{vector: -1}
+	}
+	tx.out = nil
+}
+
+func (tx *txUnit) forgetMemory() {
+	for i := range tx.q {
+		tx.q[i].ring.forget()
+	}
+}
+
+func (tx *txUnit) halt() {
+	for i := range tx.q {
+		tx.q[i].halted = true
+		tx.q[i].ring.forget()
+	}
+}
+
+func (tx *txUnit) configure(n *NIC) {
+	tx.tag = uint16(n.reg[rVLNCTRL/4])
+	tx.pad = n.reg[rHLREG0/4]&(1<<10) != 0
+	tx.enable = n.reg[rDMATXCTL/4]&1 != 0
+	for i := range tx.q {
+		q := &tx.q[i]
+		if !q.enabled {
+			continue
+		}
+		stat := n.reg[rTQSM/4+i/4] >> (8 * (i % 4)) & 0xf
+		q.packets, q.bytes = cQPTC(stat)/4, cQBTC(stat)/4
+		q.vector = n.vectorOf(i, true)
+		low := n.reg[txReg(i, qWBAL)/4]
+		q.headWB = 0
+		if low&1 != 0 {
+			q.headWB = uint64(low&^3) | uint64(n.reg[txReg(i, qWBAH)/4])<<32
+		}
+	}
+}
+
+// transmit moves frames from the rings to the wire. Without a link they stay
+// where they are.
+func (n *NIC) transmit() (busy bool) {
+	tx := &n.tx
+	if !n.link.up && !n.rx.cfg.loop {
+		return false
+	}
+	busy = n.flushOut()
+	if !tx.enable || !n.master() {
+		return busy
+	}
+	for i := range tx.q {
+		q := &tx.q[i]
+		if !q.enabled {
+			continue
+		}
+		if v := n.bells.tx(i); v != q.seen {
+			n.noticeTx(i, q, v)
+		}
+		for k := 0; k < txBurst && q.head != q.tail && !q.halted && len(tx.out) < txOutMax; k++ {
+			n.transmitOne(i, q)
+			busy = true
+		}
+	}
+	return n.flushOut() || busy
+}
+
+func (n *NIC) noticeTx(i int, q *txQueue, v uint32) {
+	q.seen = v
+	q.changes++
+	if every := n.cfg.Faults.LostDoorbell; every > 0 && q.changes%every == 0 {
+		return
+	}
+	if v >= q.ring.size {
+		n.fault("TDT[%d] = %d: the ring has %d descriptors", i, v, q.ring.size)
+		return
+	}
+	q.tail, q.halted = v, false
+}
+
+// transmitOne handles one descriptor.
+func (n *NIC) transmitOne(i int, q *txQueue) {
+	q.ring.prepare(n)
+	lo, hi, err := q.ring.fetch(n, q.head)
+	if err != nil {
+		q.halted = true
+		n.pci.b[0x07] |= 1 << 5
+		n.fault("transmit ring at %#x: %v", q.ring.base, err)
+		return
+	}
+	switch kind := hi >> 20 & 0xf; {
+	case hi&tdDEXT != 0 && kind == 2:
+		q.context[hi>>36&1] = parseContext(lo, hi)
+	case hi&tdDEXT != 0 && kind != 3:
+		n.fault("transmit descriptor of type %d in queue %d", kind, i)
+	default:
+		n.gather(q, lo, hi)
+	}
+	at := q.head
+	if q.head++; q.head == q.ring.size {
+		q.head = 0
+	}
+	if hi&tdRS != 0 {
+		n.report(q, at)
+	}
+}
+
+// report tells the host that descriptors are done: by DD in the descriptor, or
+// by the head's value in host memory (datasheet 7.2.3.5).
+func (n *NIC) report(q *txQueue, at uint32) {
+	var err error
+	if q.headWB != 0 {
+		err = n.dmaWrite(q.headWB, binary.LittleEndian.AppendUint32(nil, q.head))
+	} else {
+		err = q.ring.writeBackHigh(n, at, tdDD)
+	}
+	if err != nil {
+		n.fault("transmit write-back: %v", err)
+	}
+	n.raiseQueue(q.vector)
+}
+
+// gather adds a data descriptor's bytes to the packet and sends it at EOP.
+func (n *NIC) gather(q *txQueue, lo, hi uint64) {
+	if !q.begun {
+		q.begun, q.failed, q.first, q.packet = true, false, hi, q.packet[:0]
+	}
+	size := int(hi & 0xffff)
+	if len(q.packet)+size > txPackMax {
+		n.fault("transmit packet of more than %d bytes", txPackMax)
+		q.failed = true
+	} else if size > 0 {
+		at := len(q.packet)
+		q.packet = append(q.packet, make([]byte, size)...)
+		if err := n.dmaRead(lo, q.packet[at:]); err != nil {
+			n.fault("transmit buffer at %#x: %v", lo, err)
+			q.failed = true
+		}
+	}
+	if hi&tdEOP == 0 {
+		return
+	}
+	q.begun = false
+	if q.failed || len(q.packet) < 14 {
+		return // the packet cannot be sent; its descriptors are done
+	}
+	n.offload(q)
+}
+
+// emit queues one finished frame for the wire.
+func (n *NIC) emit(q *txQueue, f []byte, ifcs bool) {
+	tx := &n.tx
+	if !ifcs {
+		// The host supplies the CRC; a wrong one makes a frame that no receiver
+		// takes.
+		if len(f) < 14+crcSize {
+			return
+		}
+		body := f[:len(f)-crcSize]
+		if crc32.ChecksumIEEE(body) != binary.LittleEndian.Uint32(f[len(body):]) {
+			n.fault("transmit: frame without IFCS has a wrong CRC")
+			return
+		}
+		f = body
+	}
+	var b []byte
+	if k := len(tx.spare); k > 0 {
+		b, tx.spare = tx.spare[k-1][:0], tx.spare[:k-1]
+	}
+	b = append(b, f...)
+	for tx.pad && len(b) < minFrame {
+		b = append(b, 0)
+	}
+	tx.out = append(tx.out, b)
+	n.countSent(q, b)
+}
+
+func (n *NIC) countSent(q *txQueue, f []byte) {
+	octets := uint64(len(f) + crcSize)
+	n.add(cGPTC, 1)
+	n.add(cTPT, 1)
+	n.add(cGOTC, octets)
+	n.add(cTXDGPC, 1)
+	n.add(cTXDGBC, octets)
+	n.add(cPTC64+4*uint32(sizeBin(int(octets))), 1)
+	if f[0]&1 != 0 {
+		if string(f[:6]) == "\xff\xff\xff\xff\xff\xff" {
+			n.add(cBPTC, 1)
+		} else {
+			n.add(cMPTC, 1)
+		}
+	}
+	n.ctr.v[q.packets]++
+	n.ctr.v[q.bytes] += uint64(len(f)) // DPDK: QBTC leaves the CRC out, GOTC does not
+}
+
+// flushOut gives frames to the wire until it is busy. With HLREG0.LPBK the port
+// receives them itself.
+func (n *NIC) flushOut() (busy bool) {
+	tx := &n.tx
+	sent := 0
+	for _, f := range tx.out {
+		if n.rx.cfg.loop {
+			n.arrive(f)
+		} else if err := n.wire.Send(f); errors.Is(err, wire.ErrBusy) {
+			break
+		} else if err != nil {
+			n.stats.SendError++
+		} else {
+			n.stats.Sent++
+			n.stats.SentBytes += uint64(len(f))
+		}
+		tx.spare = append(tx.spare, f)
+		sent++
+	}
+	tx.out = tx.out[:copy(tx.out, tx.out[sent:])]
+	return sent > 0
+}
+
+// TDH, TDT, TXDCTL and DMATXCTL.
+
+func (n *NIC) readTDH(i int) uint32 { return n.tx.q[i].head }
+
+func (n *NIC) writeTDH(i int, v uint32) {
+	q := &n.tx.q[i]
+	if v &= 0xffff; q.enabled && v >= max(q.ring.size, 1) {
+		n.fault("TDH[%d] = %d: the ring has %d descriptors", i, v, q.ring.size)
+		return
+	}
+	q.head = v
+}
+
+func (n *NIC) readTDT(i int) uint32     { return n.bells.tx(i) & 0xffff }
+func (n *NIC) writeTDT(i int, v uint32) { n.bells.setTx(i, v&0xffff) }
+
+// writeTXDCTL: a queue can only be enabled while DMATXCTL.TE is set (datasheet
+// 4.6.8; Linux says so in ixgbe_configure_tx); ENABLE reads back whether it is.
+func (n *NIC) writeTXDCTL(i int, v uint32) {
+	if v&dctlEnable != 0 && n.reg[rDMATXCTL/4]&1 == 0 {
+		n.fault("TXDCTL[%d].ENABLE while DMATXCTL.TE is clear", i)
+		v &^= dctlEnable
+	}
+	n.reg[txReg(i, qDCTL)/4] = v &^ dctlFlush
+	n.dirty = true
+	n.enableTx(i)
+}
+
+// writeGCREXT: Buffers_Clear_Func empties the transmit data path (82599
+// specification update, clarification 9).
+func (n *NIC) writeGCREXT(_ int, v uint32) {
+	if v&(1<<30) != 0 {
+		n.tx.out = nil
+	}
+	n.reg[rGCREXT/4] = v
+}
+
+func (n *NIC) writeDMATXCTL(_ int, v uint32) {
+	n.reg[rDMATXCTL/4] = v
+	n.dirty = true
+}
+
+func (n *NIC) enableTx(i int) {
+	q := &n.tx.q[i]
+	on := n.reg[txReg(i, qDCTL)/4]&dctlEnable != 0
+	if on == q.enabled {
+		return
+	}
+	q.enabled, q.halted, q.begun = on, false, false
+	if !on {
+		q.ring.forget()
+		return
+	}
+	q.ring = ring{
+		base: uint64(n.reg[txReg(i, qBAL)/4]) | uint64(n.reg[txReg(i, qBAH)/4])<<32,
+		size: n.reg[txReg(i, qLEN)/4] / 16,
+	}
+	if q.ring.size == 0 {
+		n.fault("TXDCTL[%d].ENABLE with TDLEN 0", i)
+	}
+	if q.head >= q.ring.size {
+		q.head = 0
+	}
+	q.tail, q.seen, q.vector = q.head, q.head, -1
+}
