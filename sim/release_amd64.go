@@ -9,7 +9,11 @@ package sim
 //go:noescape
 func storeRelease(p *uint64, v uint64)
 
-// prefetch asks for the cache line at p, which is the other core's.
+// prefetch asks for the cache line at p, to be written. The processors with an
+// 82599's kind of slot all have PREFETCHW; older ones take it for a NOP.
 //
 //go:noescape
 func prefetch(p *uint64)
+
+//go:noescape
+func prefetchByte(p *byte)

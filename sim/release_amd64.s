@@ -11,6 +11,12 @@ TEXT ·storeRelease(SB), NOSPLIT, $0-16
 
 // func prefetch(p *uint64)
 TEXT ·prefetch(SB), NOSPLIT, $0-8
-	MOVQ       p+0(FP), AX
-	PREFETCHT0 (AX)
+	MOVQ      p+0(FP), AX
+	PREFETCHW (AX)
+	RET
+
+// func prefetchByte(p *byte)
+TEXT ·prefetchByte(SB), NOSPLIT, $0-8
+	MOVQ      p+0(FP), AX
+	PREFETCHW (AX)
 	RET

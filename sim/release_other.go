@@ -8,3 +8,5 @@ import "sync/atomic"
 func storeRelease(p *uint64, v uint64) { atomic.StoreUint64(p, v) }
 
 func prefetch(*uint64) {}
+
+func prefetchByte(*byte) {}
