@@ -81,7 +81,7 @@ func words(size, off uint64, p []byte, load func(uint32) uint32) error {
 }
 
 // WriteRegion implements server.Device. Registers take whole words: the 82599
-// does not take partial writes (datasheet 8.1.1).
+// does not take partial writes.
 func (n *NIC) WriteRegion(region int, off uint64, p []byte) error {
 	err := n.writeRegion(region, off, p)
 	n.kick()
@@ -129,7 +129,7 @@ func (n *NIC) writeRegion(region int, off uint64, p []byte) error {
 }
 
 // The I/O BAR reaches the registers through an address and a data window
-// (datasheet 8.1.1.2).
+// (IOADDR and IODATA).
 func (n *NIC) readIO(off uint32) uint32 {
 	switch off {
 	case 0:

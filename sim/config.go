@@ -2,7 +2,7 @@ package sim
 
 import "encoding/binary"
 
-// Configuration space of an 82599 SFI port (datasheet 9.3 to 9.5), with the
+// Configuration space of an 82599 SFI port (datasheet chapter 9), with the
 // capabilities where the device has them: drivers read some by fixed offset
 // (Linux: 0x72 MSI-X control, 0xAA device status, 0xB2 link status).
 //

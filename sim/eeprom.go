@@ -1,6 +1,6 @@
 package sim
 
-// EEPROM words, as the drivers read them (82599 datasheet 6.1; names as in
+// EEPROM words, as the drivers read them (82599 datasheet, chapter 6; names as in
 // Linux ixgbe_type.h).
 const (
 	eeWords    = 4096 // EEC.SIZE 6: 2^(6+6) words

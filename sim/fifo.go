@@ -2,8 +2,8 @@ package sim
 
 // fifo is the packet buffer: frames that have arrived and wait for their
 // queue's descriptors, oldest first. There is one for the whole port, so a
-// queue without descriptors holds up all others behind it (datasheet 3.7.7.3.1;
-// SRRCTL.DROP_EN exists for that reason).
+// queue without descriptors holds up all others behind it (which is what
+// SRRCTL.DROP_EN is for).
 //
 //	data  ....[frame][frame][frame]....    bytes, a frame never wraps
 //	slots ....[slot ][slot ][slot ]....    where it lies and what is known of it

@@ -62,7 +62,7 @@ func (n *NIC) vlan(f []byte) bool {
 
 // macControl decides on MAC control frames (EtherType 0x8808): pause frames act
 // on the MAC where flow control is on, others are for the host only with
-// MFLCN.PMCF (datasheet 3.7.7.2).
+// MFLCN.PMCF.
 func (n *NIC) macControl(f []byte) fate {
 	c := &n.rx.cfg
 	pause := binary.BigEndian.Uint16(f[14:]) == 1

@@ -58,7 +58,7 @@ func (n *NIC) maskCauses(v uint32) {
 func (n *NIC) eicr() uint32 { return uint32(n.intr.queue)&0xffff | n.intr.other }
 
 // readEICR clears what it returns; with GPIE.OCD only the causes that are not a
-// queue's (datasheet 7.3.1.1).
+// queue's (datasheet 7.3).
 func (n *NIC) readEICR(int) uint32 {
 	v := n.eicr()
 	if n.reg[rGPIE/4]&gpieOCD != 0 {
@@ -153,7 +153,7 @@ func (n *NIC) interrupt(now int64) (next int64) {
 }
 
 // autoClear: the message of a vector clears its cause where EIAC says so and
-// masks it where EIAM and GPIE.EIAME do (datasheet 7.3.1.2 to 7.3.1.4).
+// masks it where EIAM and GPIE.EIAME do (datasheet 7.3).
 func (n *NIC) autoClear(v int) {
 	s := &n.intr
 	bit := uint64(1) << v

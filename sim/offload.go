@@ -2,7 +2,7 @@ package sim
 
 import "encoding/binary"
 
-// txContext is a context descriptor (datasheet 7.2.3.2.3): what the offloads of
+// txContext is a context descriptor (datasheet 7.2): what the offloads of
 // the data descriptors after it need to know.
 type txContext struct {
 	vlan        uint16
@@ -47,7 +47,7 @@ func (n *NIC) offload(q *txQueue) {
 }
 
 // legacyOffload: one checksum from CSS to the end, stored at CSO, and the VLAN
-// tag from the descriptor (datasheet 7.2.3.2.2).
+// tag from the descriptor (datasheet 7.2).
 func (n *NIC) legacyOffload(q *txQueue, p []byte, d uint64) {
 	if d&tdIC != 0 {
 		at, from := int(d>>16&0xff), int(d>>40&0xff)
@@ -71,7 +71,7 @@ func (n *NIC) withTag(p []byte, d uint64, tag uint16) []byte {
 }
 
 // finishChecksums fills in what POPTS asks for. The host has put the sum of the
-// pseudo header into the transport's checksum field (datasheet 7.2.5).
+// pseudo header into the transport's checksum field (datasheet 7.2).
 func finishChecksums(p []byte, d uint64, c txContext) {
 	if l4 := c.mac + c.ip; d&tdTXSM != 0 && l4 < len(p) {
 		t := p[l4:]
@@ -100,7 +100,7 @@ func checksumAt(transport int) int {
 
 // segment cuts a TCP (or UDP) packet into frames of at most MSS bytes of
 // payload. Headers are those of the packet, with length, identification,
-// sequence number, flags and checksums made right for each (datasheet 7.2.4).
+// sequence number, flags and checksums made right for each (datasheet 7.2).
 func (n *NIC) segment(q *txQueue, p []byte, d uint64, c txContext) {
 	head := c.mac + c.ip + c.l4
 	if c.mss == 0 || c.mac < 14 || c.ip < 20 || c.l4 < 8 || (c.transport == 1 && c.l4 < 20) || head >= len(p) ||

@@ -40,7 +40,7 @@ func (f *fields) pack() meta {
 	}
 }
 
-// Packet types (datasheet table 7-22).
+// Packet types.
 const (
 	ptIP4    = 1 << 0
 	ptIP4Ext = 1 << 1

@@ -24,8 +24,8 @@ func (m mode) String() string {
 }
 
 // register is one row of the register table: one register, or an array of
-// them. Names, offsets and sections are those of the 82599 datasheet (rev 3.4,
-// section 8.2.3).
+// them. Names are those of the 82599 datasheet (rev 3.4, section 8.2.3), and
+// section is the part of it that has the register, where known.
 type register struct {
 	name    string
 	off     uint32 // of the first instance in BAR 0

@@ -8,12 +8,3 @@ package sim
 //
 //go:noescape
 func storeRelease(p *uint64, v uint64)
-
-// prefetch asks for the cache line at p, to be written. The processors with an
-// 82599's kind of slot all have PREFETCHW; older ones take it for a NOP.
-//
-//go:noescape
-func prefetch(p *uint64)
-
-//go:noescape
-func prefetchByte(p *byte)

@@ -8,15 +8,3 @@ TEXT ·storeRelease(SB), NOSPLIT, $0-16
 	MOVQ v+8(FP), BX
 	MOVQ BX, (AX)
 	RET
-
-// func prefetch(p *uint64)
-TEXT ·prefetch(SB), NOSPLIT, $0-8
-	MOVQ      p+0(FP), AX
-	PREFETCHW (AX)
-	RET
-
-// func prefetchByte(p *byte)
-TEXT ·prefetchByte(SB), NOSPLIT, $0-8
-	MOVQ      p+0(FP), AX
-	PREFETCHW (AX)
-	RET

@@ -6,7 +6,3 @@ import "sync/atomic"
 
 // storeRelease stores v with release order.
 func storeRelease(p *uint64, v uint64) { atomic.StoreUint64(p, v) }
-
-func prefetch(*uint64) {}
-
-func prefetchByte(*byte) {}

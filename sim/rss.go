@@ -3,7 +3,7 @@ package sim
 import "encoding/binary"
 
 // toeplitz is the RSS hash as tables: by position of an input byte, the XOR of
-// the key windows that the byte's set bits select (datasheet 7.1.2.8.1).
+// the key windows that the byte's set bits select (datasheet 7.1.2.8).
 // 36 bytes are the longest input: two IPv6 addresses and two ports.
 type toeplitz [36][256]uint32
 
@@ -55,7 +55,7 @@ func (t *toeplitz) hashPorts(addrs *[8]byte, l4 []byte) uint32 {
 	return t.hash12(&in)
 }
 
-// MRQC: what is hashed (datasheet 8.2.3.7.12).
+// MRQC: what is hashed.
 const (
 	mrqcTCP4 = 1 << 16
 	mrqcIP4  = 1 << 17

@@ -83,7 +83,6 @@ func (n *NIC) deliverOne(q *rxQueue, f []byte, m meta) bool {
 	if i+1 >= len(q.ring.mem) || q.legacy {
 		return false
 	}
-	n.fetchAhead(q, i)
 	d := q.ring.mem[i : i+2 : i+2]
 	addr := d[0]
 	dst := n.mem.writable.slot(addr).at(addr, len(f))
@@ -100,23 +99,6 @@ func (n *NIC) deliverOne(q *rxQueue, f []byte, m meta) bool {
 	q.newPackets++
 	q.newBytes += uint64(len(f))
 	return true
-}
-
-// fetchAhead brings what the next frames need into this core's cache before it
-// is needed: the driver's core had both last. Descriptors are asked for 16
-// ahead, a line of four at a time, and the first line of their buffers 8 ahead.
-// i is the word of the head's descriptor.
-func (n *NIC) fetchAhead(q *rxQueue, i int) {
-	mem := q.ring.mem
-	if i%8 == 0 && i+32 < len(mem) {
-		prefetch(&mem[i+32])
-	}
-	if i+16 < len(mem) {
-		addr := mem[i+16]
-		if b := n.mem.writable.slot(addr).at(addr, 64); b != nil {
-			prefetchByte(&b[0])
-		}
-	}
 }
 
 // deliver writes a frame's bytes from done on to the host, descriptor by
@@ -164,7 +146,7 @@ func (n *NIC) deliver(q *rxQueue, f []byte, m meta, done int) (int, bool) {
 }
 
 // advanced is the write-back format of the advanced receive descriptor
-// (datasheet 7.1.6.2). All but DD and the length belongs to the frame's last
+// (datasheet 7.1). All but DD and the length belongs to the frame's last
 // descriptor.
 func (m meta) advanced(size int, last bool) (lo, hi uint64) {
 	hi = uint64(size)<<32 | stDD
@@ -174,7 +156,7 @@ func (m meta) advanced(size int, last bool) (lo, hi uint64) {
 	return 0, hi
 }
 
-// legacy is the second word of the legacy descriptor (datasheet 7.1.5): the
+// legacy is the second word of the legacy descriptor (datasheet 7.1): the
 // first keeps the buffer's address.
 func (m meta) legacy(size int, last bool) uint64 {
 	v := uint64(size) | stDD<<32

@@ -168,7 +168,7 @@ func (n *NIC) transmitOne(i int, q *txQueue) {
 }
 
 // report tells the host that descriptors are done: by DD in the descriptor, or
-// by the head's value in host memory (datasheet 7.2.3.5).
+// by the head's value in host memory (datasheet 7.2).
 func (n *NIC) report(q *txQueue, at uint32) {
 	var err error
 	if q.headWB != 0 {
