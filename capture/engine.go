@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -23,7 +24,7 @@ type Config struct {
 	Pages   hugepage.Size // of the streams' memory; default what suits the port
 	Node    *int          // NUMA node of that memory; default the port's
 	Cores   []int         // core of each queue's poller, or AnyCore; default AnyCore
-	Batch   int           // frames polled at once; default 32
+	Batch   int           // frames polled at once; default 64
 	Idle    Idle          // what pollers do while nothing arrives
 
 	// Held is how long a lossless listener that reads nothing may keep Stop from
@@ -121,6 +122,9 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 			err = errors.Join(err, e.free())
 		}
 	}()
+	if cfg.Idle == IdleAuto {
+		cfg.Idle = idleFor(len(sources), runtime.NumCPU(), runtime.GOMAXPROCS(0))
+	}
 	for q, src := range sources {
 		s, err := stream.New(stream.Config{
 			Interface: shortName(port.Name()), Queue: q, Size: cfg.Buffer, Entries: cfg.Entries,

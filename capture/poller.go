@@ -18,17 +18,18 @@ const AnyCore = -1
 
 // pollerConfig are a poller's settings.
 type pollerConfig struct {
-	Core   int // core that the thread is pinned to, or AnyCore
-	Batch  int // frames per poll at most, default 64
-	Caplen int // bytes kept of a frame, 0 for all
-	Idle   Idle
+	Core   int  // core that the thread is pinned to, or AnyCore
+	Batch  int  // frames per poll at most, default 64
+	Caplen int  // bytes kept of a frame, 0 for all
+	Idle   Idle // IdleBusy or IdleYield
 }
 
 // Idle says what a poller does while nothing arrives.
 type Idle uint8
 
 const (
-	// IdleAuto is IdleBusy where there are cores enough, else IdleYield.
+	// IdleAuto is IdleBusy where each poller can have a core and a processor of
+	// the Go scheduler to itself with one of both left over, else IdleYield.
 	IdleAuto Idle = iota
 	// IdleBusy polls without a break.
 	IdleBusy
@@ -37,9 +38,21 @@ const (
 	IdleYield
 )
 
+// idleFor is what IdleAuto stands for. A locked thread that yields hands its Go
+// processor to another thread and waits to get one back, which costs more than a
+// batch of frames: so a poller had better never yield. But a poller that never
+// yields takes its processor away from all others: with no more of them than
+// pollers and one that does not block (a reader, the model's device thread)
+// nothing else would run.
+func idleFor(pollers, cores, processors int) Idle {
+	if pollers < cores && pollers+2 < processors {
+		return IdleBusy
+	}
+	return IdleYield
+}
+
 const (
 	defaultBatch = 64
-	fewCores     = 4    // below, IdleAuto yields
 	yieldAfter   = 16   // empty polls
 	napAfter     = 4096 // empty polls
 	idleNap      = 20 * time.Microsecond
@@ -95,12 +108,6 @@ const (
 func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConfig) *poller {
 	if cfg.Batch <= 0 {
 		cfg.Batch = defaultBatch
-	}
-	if cfg.Idle == IdleAuto {
-		cfg.Idle = IdleBusy
-		if runtime.GOMAXPROCS(0) < fewCores {
-			cfg.Idle = IdleYield
-		}
 	}
 	return &poller{
 		source: src, producer: p, stamper: st, config: cfg,

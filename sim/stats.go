@@ -1,6 +1,11 @@
 package sim
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+
+	"github.com/ixcap/ixcap/sim/wire"
+)
 
 // Stats is the truth about the port, for tests to hold the driver's counters
 // against: what the wire delivered and what became of it. Bytes are without CRC.
@@ -53,4 +58,14 @@ func (n *NIC) Stats() Stats {
 	s := n.stats
 	s.Buffered = uint64(n.rx.fifo.frames())
 	return s
+}
+
+// Late is by how much the wire has shifted its schedule because the device
+// thread did not come in time: the sender was slower than it was told to be. It
+// is 0 for a wire without a schedule, and may be called from any goroutine.
+func (n *NIC) Late() time.Duration {
+	if w, ok := n.wire.(wire.Paced); ok {
+		return w.Late()
+	}
+	return 0
 }

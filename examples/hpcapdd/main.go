@@ -54,6 +54,7 @@ func run(args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	cli.Processors(o.queues)
 	port, err := nic.Open(o.device, nic.Config{Queues: o.queues, Pages: o.pages.Size})
 	if err != nil {
 		return err
@@ -88,6 +89,7 @@ func run(args []string) (err error) {
 	if err == nil {
 		err = ledger.Balanced()
 	}
+	cli.WarnLate(os.Stderr, port, time.Duration(ledger.Seconds*float64(time.Second)))
 	return errors.Join(err, print(os.Stdout, ledger, o.asJSON))
 }
 

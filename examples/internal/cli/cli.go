@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +44,16 @@ func Main(name string, run func(args []string) error) {
 		os.Exit(Usage)
 	}
 	os.Exit(Failed)
+}
+
+// Processors makes room in the Go scheduler for threads that never pause: the
+// pollers of a capture and the model's device thread. Each takes one of the
+// scheduler's processors, and what is left must be enough for everything else.
+// The kernel shares the cores between them. GOMAXPROCS in the environment wins.
+func Processors(pollers int) {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.NumCPU() + pollers + 1)
+	}
 }
 
 // Interrupted returns a context that the first SIGINT or SIGTERM cancels, for a
