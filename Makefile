@@ -6,7 +6,7 @@
 
 GO          ?= go
 FUZZTIME    ?= 5m
-BENCHTIME   ?= 20000000x
+BENCHTIME   ?= 8192000x
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export GOFLAGS := -buildvcs=false
@@ -37,10 +37,10 @@ lint: tools
 	$(GO) run $(STATICCHECK) ./...
 	CGO_ENABLED=0 $(GO) build ./...
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) build ./...
-	shellcheck .ci/run .ci/tools .ci/fuzz testdata/make.sh
+	shellcheck .ci/run .ci/tools .ci/fuzz .ci/bench testdata/make.sh
 
 bench:
-	$(GO) test -run '^$$' -bench 'Limit|Poll|Capture|Read' -benchtime $(BENCHTIME) -count 1 ./driver ./capture
+	@.ci/bench $(BENCHTIME)
 
 fuzz:
 	.ci/fuzz $(FUZZTIME)
