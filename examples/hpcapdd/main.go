@@ -132,7 +132,7 @@ func parse(args []string) (o options, err error) {
 	case o.dir == "":
 		return o, cli.Usagef("no folder: name one with -dir, or null to store nothing")
 	case o.queue != record.AllQueues && (o.queue < 0 || o.queue >= o.queues):
-		return o, cli.Usagef("queue %d: there are %d, numbered from 0; -queues sets how many", o.queue, o.queues)
+		return o, cli.Usagef("queue %d: the port runs with %d, numbered from 0; -queues sets how many", o.queue, o.queues)
 	case o.buffer < record.MinBuffer:
 		return o, cli.Usagef("buffer of %v: storing needs at least %v", o.buffer, cli.Size(record.MinBuffer))
 	}
