@@ -89,7 +89,9 @@ func run(args []string) (err error) {
 	if err == nil {
 		err = ledger.Balanced()
 	}
-	cli.WarnLate(os.Stderr, port, time.Duration(ledger.Seconds*float64(time.Second)))
+	if err == nil {
+		cli.WarnLate(os.Stderr, port, time.Duration(ledger.Seconds*float64(time.Second)))
+	}
 	return errors.Join(err, print(os.Stdout, ledger, o.asJSON))
 }
 
