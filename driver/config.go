@@ -108,6 +108,9 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 		return c, fmt.Errorf("return batch %d: want 1 to half the ring of %d", c.ReturnBatch, c.RingSize)
 	}
 	orDefault(&c.ReturnBatch, max(1, c.RingSize/32))
+	if most := c.RingSize - c.chain(); c.ReturnBatch > most {
+		return c, fmt.Errorf("return batch %d: the device must keep the %d descriptors of a frame of %d bytes: want at most %d", c.ReturnBatch, c.chain(), c.MaxFrame, most)
+	}
 	if c.Pages == 0 {
 		c.Pages = hugepage.Size2M
 		if dev.Transport() == "vfio-user" {

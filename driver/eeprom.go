@@ -93,16 +93,18 @@ func (p *Port) readEEPROM(word int) (uint16, error) {
 
 // acquire takes a resource that the port's other function and the firmware use
 // too: its bit in SW_FW_SYNC, which may only be changed under both semaphores of
-// SWSM (10.5.4). The resource is held until release.
+// SWSM (10.5.4). The resource is held until release. Software that has had it for
+// all of semaphoreLimit is taken for dead and loses it, as with DPDK
+// (ixgbe_swfw_lock_reset): a reset does not free it, for the ports share it.
 func (p *Port) acquire(resource reg.Field) (release func() error, err error) {
 	claimed := resource.Mask() | resource.Mask()<<reg.SW_FW_SYNC_FW
-	deadline := time.Now().Add(semaphoreLimit)
+	var since time.Time // when it was first seen to be held
 	for {
-		now := time.Now()
-		taken := false
+		late, taken := !since.IsZero() && time.Since(since) >= semaphoreLimit, false
 		var last uint32
 		err := p.withSemaphores(func() {
-			if last = p.load(reg.SW_FW_SYNC); last&claimed == 0 {
+			last = p.load(reg.SW_FW_SYNC)
+			if by := last & claimed; by == 0 || late && by == resource.Mask() {
 				p.store(reg.SW_FW_SYNC, last|resource.Mask())
 				taken = true
 			}
@@ -120,7 +122,10 @@ func (p *Port) acquire(resource reg.Field) (release func() error, err error) {
 		if err := p.err(); err != nil {
 			return nil, fmt.Errorf("wait for SW_FW_SYNC: %w", err)
 		}
-		if now.After(deadline) {
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if late {
 			return nil, &WaitError{Register: "SW_FW_SYNC", Mask: claimed, Want: 0, Last: last, After: semaphoreLimit}
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -131,7 +136,17 @@ func (p *Port) acquire(resource reg.Field) (release func() error, err error) {
 // can change SW_FW_SYNC.
 func (p *Port) withSemaphores(f func()) error {
 	// Reading SMBI as 0 takes it.
-	if err := p.wait("SWSM.SMBI", reg.SWSM, reg.SWSM_SMBI.Mask(), 0, semaphoreLimit); err != nil {
+	err := p.wait("SWSM.SMBI", reg.SWSM, reg.SWSM_SMBI.Mask(), 0, semaphoreLimit)
+	var held *WaitError
+	if errors.As(err, &held) {
+		// Nobody alive keeps it that long: it is taken away, as Linux does
+		// (ixgbe_get_eeprom_semaphore), and must then be free.
+		p.change(reg.SWSM, to(reg.SWSM_SMBI, 0), to(reg.SWSM_SWESMBI, 0))
+		if reg.SWSM_SMBI.Of(p.load(reg.SWSM)) == 0 {
+			err = nil
+		}
+	}
+	if err != nil {
 		return err
 	}
 	defer func() {

@@ -132,15 +132,13 @@ func (p *Port) setReceiveQueue(i int) {
 // (4.6.7). The first time the device gets the whole ring; later, after Stop, the
 // queues are still enabled and go on where they were.
 func (p *Port) enableReceive() error {
-	for i, q := range p.rx {
-		if reg.RXDCTL_ENABLE.Of(p.load(reg.RXDCTL(i))) != 0 {
-			continue
-		}
+	for ; p.lent < len(p.rx); p.lent++ {
+		i := p.lent
 		p.change(reg.RXDCTL(i), to(reg.RXDCTL_ENABLE, 1))
 		if err := p.wait(fmt.Sprintf("RXDCTL[%d]", i), reg.RXDCTL(i), reg.RXDCTL_ENABLE.Mask(), reg.RXDCTL_ENABLE.Mask(), 100*time.Millisecond); err != nil {
 			return err
 		}
-		q.Lend()
+		p.rx[i].Lend()
 	}
 	// Frames that arrive while RXEN is being set can hang the receive DMA; the
 	// security block is told to hold them back meanwhile (4.6.7).

@@ -64,7 +64,8 @@ func (p *Port) Link() Link {
 	return Link{Up: true, Speed: [4]int{0, 100, 1000, 10000}[reg.LINKS_LINK_SPEED.Of(v)]}
 }
 
-// WaitLink waits until the link is up, the context ends, or the device goes.
+// WaitLink waits until the link is up, the context ends, the port is closed, or
+// the device goes.
 func (p *Port) WaitLink(ctx context.Context) (Link, error) {
 	for {
 		if l := p.Link(); l.Up {
@@ -73,6 +74,8 @@ func (p *Port) WaitLink(ctx context.Context) (Link, error) {
 		select {
 		case <-ctx.Done():
 			return Link{}, fmt.Errorf("wait for the link of %s: LINKS %#08x: %w", p.dev.Name(), p.load(reg.LINKS), ctx.Err())
+		case <-p.quit:
+			return Link{}, fmt.Errorf("wait for the link of %s: the port is closed", p.dev.Name())
 		case <-p.dev.Done():
 			return Link{}, fmt.Errorf("wait for the link of %s: %w", p.dev.Name(), p.dev.Err())
 		case <-time.After(10 * time.Millisecond):

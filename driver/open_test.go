@@ -1,11 +1,13 @@
 package driver_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -227,6 +229,44 @@ func TestStartFailsWhenAQueueOrTheReceiverDoesNotCome(t *testing.T) {
 		require.NoError(t, p.Close())
 		require.Zero(t, d.Mapper.Mapped())
 	}
+}
+
+func TestStartAgainLendsTheRingOfAQueueThatCameLate(t *testing.T) {
+	d := drivertest.NewDevice()
+	d.Stuck[reg.RXDCTL(1)] = 0
+	p, err := driver.Open(d, driver.Config{Queues: 2, RingSize: 64})
+	require.NoError(t, err)
+	require.Error(t, p.Start())
+	delete(d.Stuck, reg.RXDCTL(1))
+	d.Set(reg.RXDCTL(1), reg.RXDCTL_ENABLE.Val(1))
+	require.NoError(t, p.Start())
+	require.Equal(t, uint32(63), d.Value(reg.RDT(0)))
+	require.Equal(t, uint32(63), d.Value(reg.RDT(1)))
+	require.NoError(t, p.Close())
+}
+
+func TestWaitLinkEndsWhenThePortIsClosed(t *testing.T) {
+	d := drivertest.NewDevice()
+	d.Stuck[reg.LINKS] = 0
+	p, err := driver.Open(d, driver.Config{RingSize: 64})
+	require.NoError(t, err)
+	require.NoError(t, p.Close())
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err = p.WaitLink(ctx)
+	require.ErrorContains(t, err, "wait for the link of fake:82599: the port is closed")
+}
+
+func TestCountersAreReadOnAPortThatOnlySends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := drivertest.NewDevice()
+		p, err := driver.Open(d, driver.Config{TxQueues: 1, RingSize: 64})
+		require.NoError(t, err)
+		before := d.Accesses()
+		time.Sleep(time.Minute) // 36 bits of bytes overflow after 55 s
+		require.Greater(t, d.Accesses(), before)
+		require.NoError(t, p.Close())
+	})
 }
 
 func TestRemovedDeviceIsReportedNotCounted(t *testing.T) {

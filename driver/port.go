@@ -29,7 +29,7 @@ type Port struct {
 
 	state   sync.Mutex // one of Start, Stop, Close at a time
 	started bool
-	reading bool // readStatistics runs
+	lent    int // receive queues that have been enabled and have their ring
 	closed  bool
 
 	stats    statistics
@@ -75,6 +75,8 @@ func Open(dev pci.Device, cfg Config) (_ *Port, err error) {
 		}
 		return nil, err
 	}
+	// From now on: a port that is never started may send.
+	p.readerWG.Go(p.readStatistics)
 	return p, nil
 }
 
@@ -92,10 +94,6 @@ func (p *Port) Start() error {
 		return fmt.Errorf("start %s: %w", p.dev.Name(), err)
 	}
 	p.started = true
-	if !p.reading {
-		p.reading = true
-		p.readerWG.Go(p.readStatistics)
-	}
 	return nil
 }
 

@@ -86,17 +86,20 @@ func NewRxQueue(m RxMemory) (*RxQueue, error) {
 	case m.Tail == nil:
 		return nil, errors.New("receive queue: no tail register")
 	}
+	maxChain := min(max(m.MaxChain, 1), size-1)
 	q := &RxQueue{
-		descs:    ring.RxDescriptors(m.Descriptors)[:size:size],
-		bufs:     ring.NewBuffers(m.Buffers, size, m.BufferSize, stride),
-		iova:     uint64(m.IOVA),
-		stride:   uint64(stride),
-		size:     uint32(size),
-		limit:    uint32(m.BufferSize),
-		batch:    uint32(min(max(m.ReturnBatch, 1), size/2)),
+		descs:  ring.RxDescriptors(m.Descriptors)[:size:size],
+		bufs:   ring.NewBuffers(m.Buffers, size, m.BufferSize, stride),
+		iova:   uint64(m.IOVA),
+		stride: uint64(stride),
+		size:   uint32(size),
+		limit:  uint32(m.BufferSize),
+		// With all of a batch but one held back, and the one that stays behind,
+		// the longest frame must still find room, or it would never end.
+		batch:    uint32(min(max(m.ReturnBatch, 1), size/2, size-maxChain)),
 		tail:     m.Tail,
 		tailAt:   m.TailAt,
-		maxChain: uint32(min(max(m.MaxChain, 1), size-1)),
+		maxChain: uint32(maxChain),
 	}
 	if q.maxChain > 1 {
 		q.rest = make([][]byte, size+int(q.maxChain))

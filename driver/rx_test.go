@@ -163,6 +163,17 @@ func TestChainThatIsTooLongIsCountedAndSkipped(t *testing.T) {
 	require.Equal(t, 31, r.Owned(), "nothing is lost to the device")
 }
 
+func TestReturnBatchLeavesRoomForTheLongestFrame(t *testing.T) {
+	r, q := newRing(t, drivertest.Options{Size: 8, MaxChain: 6, ReturnBatch: 4})
+	frames := make([]ring.Frame, 1)
+	for range 20 {
+		require.Equal(t, 1, r.Fill(1, 60))
+		require.Equal(t, 1, q.Poll(frames))
+		q.Release()
+		require.GreaterOrEqual(t, r.Owned(), 6, "less would never end a frame of 6 descriptors")
+	}
+}
+
 func TestImpossibleDescriptorsAreCountedAndDropped(t *testing.T) {
 	for _, c := range []struct {
 		name   string

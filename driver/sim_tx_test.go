@@ -88,3 +88,16 @@ func make5() (f [][]byte) {
 	}
 	return f
 }
+
+func TestSemaphoresOfADriverThatDiedAreTakenOver(t *testing.T) {
+	t.Parallel()
+	dev, err := sim.Open("gen,count=1")
+	require.NoError(t, err)
+	const swsm, swFwSync = 0x10140, 0x10160
+	dev.NIC().ReadRegister(swsm) // takes SMBI
+	dev.NIC().WriteRegister(swFwSync, 1)
+	r := bringUp(t, dev, driver.Config{RingSize: 64})
+	require.Zero(t, dev.NIC().ReadRegister(swFwSync))
+	require.Zero(t, dev.NIC().ReadRegister(swsm)&1, "given back")
+	require.NoError(t, r.port.Close())
+}

@@ -272,7 +272,9 @@ func (n *NIC) flushOut() (busy bool) {
 			n.stats.Sent++
 			n.stats.SentBytes += uint64(len(f))
 		}
-		tx.spare = append(tx.spare, f)
+		if len(tx.spare) < txOutMax { // segmentation may have made any number
+			tx.spare = append(tx.spare, f)
+		}
 		sent++
 	}
 	tx.out = tx.out[:copy(tx.out, tx.out[sent:])]

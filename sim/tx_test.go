@@ -200,3 +200,15 @@ func TestBuffersClearDropsWhatTheWireDidNotTake(t *testing.T) {
 	r.run()
 	require.Empty(t, r.w.sent)
 }
+
+func TestSegmentationLeavesNoHeapOfBuffersBehind(t *testing.T) {
+	r := newRig(t, Config{})
+	x := r.tx()
+	f := make([]byte, 54+3*txOutMax)
+	copy(f[12:], []byte{8, 0, 0x45})
+	x.put(14<<9|20, 2<<20|tdDEXT|1<<10|1<<11|20<<40|1<<48) // MSS 1
+	x.data(f, advanced|tdTSE|uint64(len(f)-54)<<46)
+	x.send()
+	require.Len(t, r.w.sent, 3*txOutMax)
+	require.LessOrEqual(t, len(r.NIC.tx.spare), txOutMax)
+}
