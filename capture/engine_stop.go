@@ -60,7 +60,7 @@ func (e *Engine) join() error {
 		e.running.Wait()
 		close(all)
 	}()
-	tick := time.NewTicker(e.cfg.Held / 50)
+	tick := time.NewTicker(max(e.cfg.Held/50, time.Millisecond))
 	defer tick.Stop()
 	var err error
 	moved, at := uint64(0), time.Now()

@@ -189,6 +189,15 @@ func TestEngineThatNeverStartedEndsItsStreams(t *testing.T) {
 	require.NoError(t, ledger.Balanced())
 }
 
+func TestCaptureWithNoPatienceStops(t *testing.T) {
+	e := engine(t, newPort(1), capture.Config{Held: time.Nanosecond})
+	require.NoError(t, e.Start())
+	require.NotPanics(t, func() { _ = e.Stop() }) // an error only if the poller was not fast enough
+	ledger, err := e.Ledger()
+	require.NoError(t, err)
+	require.NoError(t, ledger.Balanced())
+}
+
 func TestHeldListenerDelaysStopOnlyForAWhile(t *testing.T) {
 	p := newPort(1)
 	e := engine(t, p, capture.Config{Held: 50 * time.Millisecond})

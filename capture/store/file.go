@@ -91,10 +91,15 @@ func (f *file) writeAt(b []byte, off int64) (written int, err error) {
 	return written, nil
 }
 
-// finish cuts the file to size bytes, or extends it with zeros, and gives it
-// its final name.
-func (f *file) finish(size int64) error {
-	err := unix.Ftruncate(f.fd, size)
+// finish cuts the file, of which written bytes are written, to size bytes, or
+// extends it with zeros, and gives it its final name.
+func (f *file) finish(written, size int64) error {
+	// What is reserved behind the file's end is given back by cutting, not by
+	// extending.
+	err := unix.Ftruncate(f.fd, min(size, written))
+	if err == nil && size > written {
+		err = unix.Ftruncate(f.fd, size)
+	}
 	if err == nil && f.direct {
 		err = unix.Fdatasync(f.fd) // the blocks are on disk already, the file's length may not be
 	}

@@ -229,7 +229,7 @@ func (s *Storer) launch(src Source, b []byte) error {
 	}
 	f := s.file
 	s.file = nil
-	s.failure = f.finish(s.read) // all of it is written: the segment's end
+	s.failure = f.finish(s.read, s.read) // all of it is written: the segment's end
 	return nil
 }
 
@@ -295,7 +295,7 @@ func (s *Storer) end() error {
 	}
 	f := s.file
 	s.file = nil
-	return f.finish(s.written + rawfile.HeaderLen)
+	return f.finish(s.written, s.written+rawfile.HeaderLen)
 }
 
 // giveUp keeps what is whole of a file that is not written on.

@@ -254,6 +254,19 @@ func TestFileSystemWithoutDirectIOIsWrittenThroughTheCache(t *testing.T) {
 	require.Len(t, names, 3)
 }
 
+func TestClosedFileKeepsNoRoomBehindItsEnd(t *testing.T) {
+	dir := t.TempDir()
+	r := start(t, dir, store.Config{})
+	r.send(t, 40, 1012) // ten whole sectors: the padding record is added behind what was written
+	require.NoError(t, r.finish(t))
+	names, _ := files(t, dir, 1012)
+	require.Len(t, names, 1)
+	var st unix.Stat_t
+	require.NoError(t, unix.Stat(filepath.Join(dir, filepath.Base(names[0])), &st))
+	require.EqualValues(t, 40*1024+12, st.Size)
+	require.LessOrEqual(t, st.Blocks*512, int64(64<<10), "bytes taken on disk")
+}
+
 func TestFileOfAnotherCaptureIsNeverReplaced(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, store.FileName("test", 0, time.Unix(1, 0), 0)+".raw")

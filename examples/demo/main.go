@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
@@ -56,7 +57,8 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	files := after[len(before):] // names sort by time
+	// Not simply the last ones: a file of another name may sort behind them.
+	files := slices.DeleteFunc(after, func(f string) bool { return slices.Contains(before, f) })
 	took, err := compare(files, frames, *loop)
 	if err != nil {
 		return err

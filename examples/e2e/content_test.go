@@ -16,7 +16,7 @@ import (
 // and storer, comes out once, in order and byte for byte; and other people's
 // programs read the result.
 func TestEveryFrameArrivesOnceInOrderByteForByte(t *testing.T) {
-	for _, file := range captures(t) {
+	for _, file := range append(captures(t), jumbos(t)) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			sent := readPcap(t, file)
 			dir := filepath.Join(t.TempDir(), "capture")

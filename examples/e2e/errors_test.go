@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -56,6 +57,8 @@ func TestBadInputGivesOneClearLineAndKeepsEarlierCaptures(t *testing.T) {
 		"core":              {"core", []string{"-device", gen, "-dir", earlier, "-cores", "1000"}},
 		"cores":             {"one for each", []string{"-device", gen, "-dir", earlier, "-cores", "0,1"}},
 		"HPCAP queue":       {"queue \"x\"", []string{gen, "x", earlier}},
+		"no queues":         {"at least 1", []string{"-device", gen, "-dir", earlier, "-queues", "0"}},
+		"time gone by":      {"duration -1s", []string{"-device", gen, "-dir", earlier, "-duration", "-1s"}},
 		"too many words":    {"unexpected", []string{"-device", gen, "-dir", earlier, "more"}},
 	} {
 		t.Run(name, func(t *testing.T) { fail(t, c.want, "hpcapdd", c.args...) })
@@ -138,6 +141,10 @@ func TestConvertersRefuseWhatMakesNoSense(t *testing.T) {
 	fail(t, "no input", "pcap2raw", "-w", out)
 	fail(t, "at least", "pcap2raw", "-segment", "2KiB", text, out)
 	fail(t, "no space left", "pcap2raw", captures(t)[0], "/dev/full")
+	raw := filepath.Join(dir, "hosts.raw")
+	succeed(t, "pcap2raw", captures(t)[0], raw)
+	full := fail(t, "no space left", "raw2pcap", "-w", "/dev/full", raw, raw)
+	require.Equal(t, 1, strings.Count(full.stderr, "no space left"), "a full output is told once, not for every input")
 	fail(t, "provided but not defined", "raw2pcap", "-nonsense")
 }
 

@@ -214,7 +214,9 @@ func TestDemoVerifiesWhatItSent(t *testing.T) {
 		require.Contains(t, r.stdout, "the ledger balances")
 		require.Contains(t, r.stdout, "verified: ")
 		require.Contains(t, r.stdout, "Gb/s")
+		// A file that is not of this capture, and sorts behind its files.
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "zz.raw"), []byte("no record"), 0o644))
 	}
-	require.Len(t, rawFiles(t, dir), 2)
+	require.Len(t, rawFiles(t, dir), 3)
 	fail(t, "no such file", "demo", "-wire", filepath.Join(dir, "none"), "-dir", dir)
 }

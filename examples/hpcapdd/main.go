@@ -133,6 +133,10 @@ func parse(args []string) (o options, err error) {
 		return o, cli.Usagef("no port: name it with -device")
 	case o.dir == "":
 		return o, cli.Usagef("no folder: name one with -dir, or null to store nothing")
+	case o.queues < 1:
+		return o, cli.Usagef("%d queues: want at least 1", o.queues)
+	case o.duration < 0:
+		return o, cli.Usagef("duration %v: want a time to come, or 0 to go on", o.duration)
 	case o.queue != record.AllQueues && (o.queue < 0 || o.queue >= o.queues):
 		return o, cli.Usagef("queue %d: the port runs with %d, numbered from 0; -queues sets how many", o.queue, o.queues)
 	case o.buffer < record.MinBuffer:

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 
 	"github.com/ixcap/ixcap/capture/rawfile"
 	"github.com/ixcap/ixcap/capture/rawfile/convert"
@@ -55,23 +54,31 @@ func run(args []string) (err error) {
 	}
 	var bad []error
 	for _, name := range inputs {
-		var read *rawfile.Error
 		err := copyFile(w, name)
-		if bad = append(bad, err); err != nil && !errors.As(err, &read) && !errors.As(err, new(*fs.PathError)) {
+		bad = append(bad, err)
+		if err != nil && !errors.As(err, new(inputError)) {
 			return errors.Join(bad...) // the output's fault; a bad input does not keep the next from being converted
 		}
 	}
 	return errors.Join(append(bad, w.Flush())...)
 }
 
+// inputError is an error of an input, and not of the output.
+type inputError struct{ error }
+
+func (e inputError) Unwrap() error { return e.error }
+
 func copyFile(w *convert.Writer, name string) error {
 	in, err := cli.Open(name)
 	if err != nil {
-		return err
+		return inputError{err}
 	}
 	defer in.Close()
-	if _, err := w.Copy(in); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	if _, err = w.Copy(in); err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
 	}
-	return nil
+	if errors.As(err, new(*rawfile.Error)) {
+		return inputError{err}
+	}
+	return err
 }
