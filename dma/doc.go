@@ -10,12 +10,11 @@
 //	Area       |ring of descriptors ......................|
 //	Pool       |buffer 0 |buffer 1 |buffer 2 | ... |buffer n-1|
 //	           Base      +Stride   +2*Stride
-//	           ^page                         ^page
 //
 // An Area is one block, for descriptor rings. A Pool is buffers of one size in
-// fixed places: buffer i is at Base()+i*Stride(), no buffer crosses from one
-// page to the next, and nothing is handed out or taken back, because a receive
-// ring uses descriptor i with buffer i for its whole life.
+// fixed places: buffer i is at Base()+i*Stride(), and nothing is handed out or
+// taken back, because a receive ring uses descriptor i with buffer i for its
+// whole life.
 //
 // An Allocator finds free addresses for a Mapper: in the ranges the IOMMU
 // allows, outside those it reserves. Package dmatest has a Mapper in memory.

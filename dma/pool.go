@@ -3,13 +3,19 @@ package dma
 import (
 	"fmt"
 	"math"
-	"math/bits"
 
 	"github.com/ixcap/ixcap/hugepage"
 )
 
-// cacheLine keeps two buffers from sharing a line, in bytes.
+// cacheLine is the unit in which buffers are placed, in bytes.
 const cacheLine = 64
+
+// Stride is the distance in a Pool between buffers of so many bytes: whole cache
+// lines, and one more than they fill. At a power of two the first lines of all
+// buffers would share a few sets of every cache and defeat the processor's own
+// prefetcher, which for short frames costs more than anything else in a receive
+// path (docs/PERF.md).
+func Stride(bufferSize int) int { return (bufferSize+cacheLine-1)&^(cacheLine-1) + cacheLine }
 
 // Pool is packet buffers of one size in fixed places. Its methods but Close may
 // be used by several goroutines.
@@ -19,11 +25,12 @@ type Pool struct {
 	base    IOVA
 	buffers int
 	size    int // of a buffer
-	stride  int // from one buffer to the next, a power of two that divides the page
+	stride  int // from one buffer to the next
 }
 
 // NewPool allocates that many zeroed buffers of bufferSize bytes and maps them
-// for m's device. A buffer must fit a page.
+// for m's device, at consecutive addresses: a buffer may lie over the boundary of
+// two pages.
 func NewPool(m Mapper, buffers, bufferSize int, o hugepage.Options) (*Pool, error) {
 	if buffers <= 0 || bufferSize <= 0 {
 		return nil, fmt.Errorf("buffer pool %s: %d buffers of %d bytes: want at least one of each", o.Name, buffers, bufferSize)
@@ -31,17 +38,9 @@ func NewPool(m Mapper, buffers, bufferSize int, o hugepage.Options) (*Pool, erro
 	if bufferSize > math.MaxInt/4 {
 		return nil, fmt.Errorf("buffer pool %s: buffers of %d bytes are too large", o.Name, bufferSize)
 	}
-	stride := max(cacheLine, 1<<bits.Len(uint(bufferSize-1)))
+	stride := Stride(bufferSize)
 	if buffers > math.MaxInt/2/stride {
 		return nil, fmt.Errorf("buffer pool %s: %d buffers of %d bytes are too many", o.Name, buffers, bufferSize)
-	}
-	page, err := o.Pages.Bytes()
-	if err != nil {
-		return nil, fmt.Errorf("buffer pool %s: %w", o.Name, err)
-	}
-	// The stride is a power of two, like the page: one divides the other.
-	if stride > page {
-		return nil, fmt.Errorf("buffer pool %s: a buffer of %d bytes does not fit a page (%d bytes); use huge pages or smaller buffers", o.Name, bufferSize, page)
 	}
 	area, err := NewArea(m, buffers*stride, o)
 	if err != nil {
@@ -62,6 +61,9 @@ func (p *Pool) IOVA(i int) IOVA {
 // Bytes is buffer i, BufferSize bytes. It panics when there is no buffer i. The
 // slice must not be used after Close.
 func (p *Pool) Bytes(i int) []byte {
+	if uint(i) >= uint(p.buffers) {
+		panic("dma: no such buffer")
+	}
 	at := i * p.stride
 	return p.bytes[at : at+p.size : at+p.size]
 }
@@ -78,8 +80,9 @@ func (p *Pool) Len() int { return p.buffers }
 // BufferSize is the size of a buffer in bytes.
 func (p *Pool) BufferSize() int { return p.size }
 
-// Memory is what the pool is made of, buffer 0 first. It stays the pool's.
-func (p *Pool) Memory() *hugepage.Memory { return p.area.Memory() }
+// All is the pool's memory, buffer 0 first and buffer i at byte i*Stride(); nil
+// after Close.
+func (p *Pool) All() []byte { return p.bytes }
 
 // Close takes the buffers from the device, then frees them. Closing again does nothing.
 func (p *Pool) Close() error {

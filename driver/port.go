@@ -3,6 +3,7 @@ package driver
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,7 @@ type Port struct {
 	model model
 	mac   net.HardwareAddr
 
-	areas []*dma.Area // rings and buffers, in the order they were made
+	areas []io.Closer // rings and buffers, in the order they were made
 	rx    []*RxQueue
 	tx    []*TxQueue
 
@@ -169,14 +170,14 @@ func (p *Port) newRx(i int) error {
 	if err != nil {
 		return err
 	}
-	stride := Stride(c.BufferSize)
-	bufs, err := p.area(fmt.Sprintf("rx%d-buffers", i), c.RingSize*stride)
+	bufs, err := dma.NewPool(p.dev.DMA(), c.RingSize, c.BufferSize, c.memory(fmt.Sprintf("rx%d-buffers", i)))
 	if err != nil {
 		return err
 	}
+	p.areas = append(p.areas, bufs)
 	q, err := NewRxQueue(RxMemory{
-		Descriptors: descs.Bytes(), Buffers: bufs.Bytes(), IOVA: bufs.IOVA(),
-		BufferSize: c.BufferSize, Stride: stride,
+		Descriptors: descs.Bytes(), Buffers: bufs.All(), IOVA: bufs.Base(),
+		BufferSize: c.BufferSize, Stride: bufs.Stride(),
 		Tail: p.regs, TailAt: uint32(reg.RDT(i)),
 		MaxChain: c.chain(), ReturnBatch: c.ReturnBatch, Stripped: c.StripVLAN,
 	})

@@ -92,11 +92,10 @@ func (d *Dir) New(cfg Config) (*Storer, error) {
 	if cfg.Flush == 0 {
 		cfg.Flush = defaultFlush
 	}
-	bounce, err := unix.Mmap(-1, 0, Block, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		return nil, fmt.Errorf("allocate a block: %w", err)
+	if cfg.Depth < 0 {
+		return nil, fmt.Errorf("%d blocks in flight: choose at least 1", cfg.Depth)
 	}
-	s := &Storer{dir: d, cfg: cfg, jobs: make(chan job, cfg.Depth), slots: make([]slot, cfg.Depth), bounce: bounce}
+	s := &Storer{dir: d, cfg: cfg, jobs: make(chan job, cfg.Depth), slots: make([]slot, cfg.Depth)}
 	for i := range s.slots {
 		s.slots[i].done = make(chan struct{}, 1)
 	}
@@ -107,7 +106,11 @@ func (d *Dir) New(cfg Config) (*Storer, error) {
 // other end is an error: ctx is done, src fails, or a write does. The file is then
 // closed after its last whole record, and the caller must close src, which would
 // hold the stream back.
-func (s *Storer) Run(ctx context.Context, src Source) error {
+func (s *Storer) Run(ctx context.Context, src Source) (err error) {
+	s.bounce, err = unix.Mmap(-1, 0, Block, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return fmt.Errorf("allocate a block: %w", err)
+	}
 	var workers sync.WaitGroup
 	for range s.cfg.Depth {
 		workers.Go(s.work)
@@ -117,7 +120,7 @@ func (s *Storer) Run(ctx context.Context, src Source) error {
 		workers.Wait()
 		_ = unix.Munmap(s.bounce)
 	}()
-	err := s.store(ctx, src)
+	err = s.store(ctx, src)
 	for s.flying > 0 {
 		if e := s.land(src); err == io.EOF && e != nil {
 			err = e
@@ -208,6 +211,7 @@ func (s *Storer) launch(src Source, b []byte) error {
 		// On a full disk blocks must not take each other's room: a file is of use
 		// up to its first gap.
 		if err := s.land(src); err != nil {
+			s.fail(len(b), err)
 			return err
 		}
 	}

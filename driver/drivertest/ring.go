@@ -44,7 +44,7 @@ func NewRing(o Options) (*Ring, error) {
 		o.BufferSize = 2048
 	}
 	if o.Stride == 0 {
-		o.Stride = driver.Stride(o.BufferSize)
+		o.Stride = dma.Stride(o.BufferSize)
 	}
 	if o.MaxChain == 0 {
 		o.MaxChain = 8

@@ -135,6 +135,14 @@ func TestConvertersRefuseWhatMakesNoSense(t *testing.T) {
 	fail(t, "not a RAW record", "raw2pcap", text, out)
 	fail(t, "no such file", "raw2pcap", filepath.Join(dir, "none"), out)
 	fail(t, "no such file", "pcap2raw", filepath.Join(dir, "none"), out)
+	for _, program := range []string{"raw2pcap", "pcap2raw"} {
+		kept := filepath.Join(dir, program)
+		require.NoError(t, os.WriteFile(kept, []byte("earlier work"), 0o644))
+		fail(t, "no such file", program, filepath.Join(dir, "none"), kept)
+		left, err := os.ReadFile(kept)
+		require.NoError(t, err)
+		require.Equal(t, "earlier work", string(left), "an input that is not there empties nothing")
+	}
 	fail(t, "also an input", "raw2pcap", text, text)
 	fail(t, "pcap or pcapng", "raw2pcap", "-format", "doc", "-w", out, text)
 	fail(t, "no output", "raw2pcap", text)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/rawfile"
 	"github.com/ixcap/ixcap/sim"
 )
@@ -125,11 +126,14 @@ func TestKilledModelEndsTheCaptureAndKeepsWhatWasReceived(t *testing.T) {
 	model := launch(t, command(t, "nicsim", "-socket", sock, "-wire", "gen,size=1000,rate=1Gbps"))
 	model.says("serving on")
 	dir := t.TempDir()
-	dd := launch(t, command(t, "hpcapdd", "-device", "vfio-user:"+sock, "-dir", dir, "-buffer", "4MiB"))
+	dd := launch(t, command(t, "hpcapdd", "-device", "vfio-user:"+sock, "-dir", dir, "-buffer", "4MiB", "-json"))
 	written(t, dir, 3<<20)
 	model.end(unix.SIGKILL)
 	r := dd.wait()
 	oneLine(t, r, "hpcapdd", "")
+	var l capture.Ledger
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &l))
+	balancedWithin(t, l)
 	got, _ := readRaw(t, dir)
 	require.Greater(t, len(got), 2000)
 
