@@ -20,7 +20,13 @@ func TestEveryFrameArrivesOnceInOrderByteForByte(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			sent := readPcap(t, file)
 			dir := filepath.Join(t.TempDir(), "capture")
-			r := succeed(t, "hpcapdd", "-device", "sim:pcap="+file+",rate=line,hold", "-dir", dir,
+			device := "sim:pcap=" + file + ",rate=line"
+			if descriptors(sent) > 4095 {
+				// More than a ring takes: on a machine that leaves the poller no core
+				// in time a sender that does not wait would be right to overrun it.
+				device += ",hold"
+			}
+			r := succeed(t, "hpcapdd", "-device", device, "-dir", dir,
 				"-segment", "1MiB", "-buffer", "4MiB", "-json")
 			l := ledger(t, r)
 			require.EqualValues(t, len(sent), l.Account.Wire)
@@ -40,6 +46,14 @@ func TestEveryFrameArrivesOnceInOrderByteForByte(t *testing.T) {
 			}
 		})
 	}
+}
+
+// descriptors is how many receive descriptors of 2 KiB buffers the frames take.
+func descriptors(frames []packet) (n int) {
+	for _, f := range frames {
+		n += (max(f.len, 60) + 2047) / 2048
+	}
+	return n
 }
 
 // segments requires that all files but the last have the size of a segment.
