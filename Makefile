@@ -18,9 +18,9 @@ all: lint test
 demo:
 	CGO_ENABLED=0 $(GO) run ./examples/demo -wire testdata/hosts.pcap -dir ./capture
 
-# What the end-to-end tests run beside Go: name in PATH, Debian package.
+# What the tests run beside Go: name in PATH or file, Debian package.
 TOOLS = tshark:tshark tcpdump:tcpdump tcpreplay:tcpreplay curl:curl ping:iputils-ping \
-        ip:iproute2 shellcheck:shellcheck gcc:gcc
+        ip:iproute2 shellcheck:shellcheck gcc:gcc /usr/include/stdlib.h:libc6-dev
 
 tools:
 	@.ci/tools $(TOOLS)

@@ -23,7 +23,7 @@ type Config struct {
 	CapLen  int           // bytes kept of a frame; 0: all
 	Pages   hugepage.Size // of the streams' memory; default what suits the port
 	Node    *int          // NUMA node of that memory; default the port's
-	Cores   []int         // core of each queue's poller, or AnyCore; default AnyCore
+	Cores   []int         // core of each queue's poller, or AnyCore; default the node's last cores, where there are enough
 	Batch   int           // frames polled at once; default 64
 	Idle    Idle          // what pollers do while nothing arrives
 
@@ -122,6 +122,9 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 			err = errors.Join(err, e.free())
 		}
 	}()
+	if len(cfg.Cores) == 0 {
+		cfg.Cores = pollerCores(len(sources), allowedCores(), nodeCores(node))
+	}
 	if cfg.Idle == IdleAuto {
 		cfg.Idle = idleFor(len(sources), runtime.NumCPU(), runtime.GOMAXPROCS(0))
 	}
@@ -138,12 +141,8 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 		if err != nil {
 			return nil, err
 		}
-		core := AnyCore
-		if len(cfg.Cores) != 0 {
-			core = cfg.Cores[q]
-		}
 		e.pollers = append(e.pollers, newPoller(src, s.Producer(), st,
-			pollerConfig{Core: core, Batch: cfg.Batch, Caplen: cfg.CapLen, Idle: cfg.Idle}))
+			pollerConfig{Core: cfg.Cores[q], Batch: cfg.Batch, Caplen: cfg.CapLen, Idle: cfg.Idle}))
 	}
 	return e, nil
 }

@@ -114,7 +114,7 @@ func parse(args []string) (o options, err error) {
 	flags.IntVar(&o.caplen, "caplen", 0, "keep at most `N` bytes of a frame; 0 keeps all")
 	flags.DurationVar(&o.duration, "duration", 0, "end after this `time`, such as 90s; 0 goes on")
 	flags.Var(&o.pages, "pages", "`kind` of memory pages: 2MiB, 1GiB or ordinary; by default what suits the port")
-	flags.Var(&o.cores, "cores", "`list` of cores for the queues' polling threads, such as 2,3")
+	flags.Var(&o.cores, "cores", "`list` of cores for the queues' polling threads, such as 2,3; by default the last ones of the port's node, where there are enough")
 	flags.BoolVar(&o.asJSON, "json", false, "print the ledger as JSON")
 	flags.BoolVar(&o.progress, "progress", false, "print a line a second even if standard error is no terminal")
 	if err := cli.Parse(flags, args, usage); err != nil {
