@@ -72,20 +72,16 @@ func segments(t *testing.T, files []string, size int64) {
 
 // dissect has tshark read a file, which must not complain.
 func dissect(t *testing.T, file string, frames int) {
-	t.Helper()
-	tshark, err := exec.LookPath("tshark")
-	if err != nil {
-		t.Log("tshark is missing, so nobody else reads the result: apt install tshark")
-		return
-	}
-	c := exec.CommandContext(t.Context(), tshark, "-n", "-r", file, "-T", "fields", "-e", "frame.number")
-	var stdout, stderr bytes.Buffer
-	c.Stdout, c.Stderr = &stdout, &stderr
-	require.NoError(t, c.Run(), stderr.String())
-	for line := range strings.Lines(stderr.String()) {
-		require.Contains(t, line, "Running as user", "tshark complains")
-	}
-	require.Equal(t, frames, strings.Count(stdout.String(), "\n"))
+	t.Run("tshark"+filepath.Ext(file), func(t *testing.T) {
+		c := exec.CommandContext(t.Context(), tool(t, "tshark"), "-n", "-r", file, "-T", "fields", "-e", "frame.number")
+		var stdout, stderr bytes.Buffer
+		c.Stdout, c.Stderr = &stdout, &stderr
+		require.NoError(t, c.Run(), stderr.String())
+		for line := range strings.Lines(stderr.String()) {
+			require.Contains(t, line, "Running as user", "tshark complains")
+		}
+		require.Equal(t, frames, strings.Count(stdout.String(), "\n"))
+	})
 }
 
 func TestSeveralQueuesTogetherHoldEveryFrameOnce(t *testing.T) {

@@ -11,8 +11,6 @@ const (
 	RS               // reading has another effect: it takes a semaphore
 )
 
-func (a Access) String() string { return [...]string{"RW", "RO", "WO", "RC", "RS"}[a] }
-
 // Readable tells whether reading leaves the device as it was.
 func (a Access) Readable() bool { return a == RW || a == RO }
 
