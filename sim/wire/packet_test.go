@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -195,11 +196,23 @@ func TestPacketWireShowsStreamsAsFrames(t *testing.T) {
 			for i := range content {
 				content[i] = byte(i * 7 >> 3)
 			}
+			// The sender keeps within reach of the wire's reader, which decodes every
+			// frame: at full speed the stream overflows the interface's ring, and TCP
+			// does not send again what its receiver got.
+			var read atomic.Int64
 			sent := make(chan error, 1)
 			go a.do(func() error {
 				conn, err := net.Dial(c.network, c.address)
 				if err == nil {
-					_, err = conn.Write(content)
+					for at := 0; err == nil && at < len(content); {
+						if int64(at)-read.Load() >= 256<<10 && t.Context().Err() == nil {
+							time.Sleep(time.Millisecond)
+							continue
+						}
+						var n int
+						n, err = conn.Write(content[at:min(at+64<<10, len(content))])
+						at += n
+					}
 					err = errors.Join(err, conn.Close())
 				}
 				sent <- err
@@ -228,6 +241,7 @@ func TestPacketWireShowsStreamsAsFrames(t *testing.T) {
 					}
 					if off := int(tcp.Seq - start); off == len(stream) { // else sent again
 						stream = append(stream, tcp.Payload...)
+						read.Store(int64(len(stream)))
 					}
 					if len(tcp.Payload) > 0 && !tcp.PSH {
 						segmented++
