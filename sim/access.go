@@ -13,7 +13,7 @@ import (
 const (
 	regionRegisters = 0
 	regionIO        = 2
-	regionMSIX      = 3
+	regionMSIX      = 4
 	regionConfig    = 7
 	regionCount     = 9
 )
@@ -27,7 +27,7 @@ func (n *NIC) Layout() server.Layout {
 		Vectors: []int{1, 1, vectors, 0, 0},
 	}
 	for region, size := range map[int]uint64{
-		regionRegisters: bar0Size, regionIO: bar2Size, regionMSIX: bar3Size, regionConfig: configSize,
+		regionRegisters: bar0Size, regionIO: bar2Size, regionMSIX: bar4Size, regionConfig: configSize,
 	} {
 		l.Regions[region] = server.Region{Size: size, Readable: true, Writable: true}
 	}
@@ -53,7 +53,7 @@ func (n *NIC) ReadRegion(region int, off uint64, p []byte) error {
 	case regionMSIX:
 		return copyOut(p, n.msix[:], off)
 	case regionConfig:
-		return copyOut(p, n.pci.b[:], off)
+		return n.readConfig(off, p)
 	}
 	return fmt.Errorf("read region %d: the function has no such region: %w", region, unix.EINVAL)
 }
@@ -109,7 +109,7 @@ func (n *NIC) writeRegion(region int, off uint64, p []byte) error {
 		}
 		return nil
 	case regionMSIX:
-		if off > bar3Size || uint64(len(p)) > bar3Size-off {
+		if off > bar4Size || uint64(len(p)) > bar4Size-off {
 			return fmt.Errorf("write %d bytes at %#x: outside the region: %w", len(p), off, unix.EINVAL)
 		}
 		if off < vectors*16 { // pending bits are read-only
@@ -120,9 +120,7 @@ func (n *NIC) writeRegion(region int, off uint64, p []byte) error {
 		if off > configSize || uint64(len(p)) > configSize-off {
 			return fmt.Errorf("write %d bytes at %#x: outside the region: %w", len(p), off, unix.EINVAL)
 		}
-		if n.pci.write(int(off), p) {
-			n.powerOn()
-		}
+		n.writeConfig(int(off), p)
 		return nil
 	}
 	return fmt.Errorf("write region %d: the function has no such region: %w", region, unix.EINVAL)

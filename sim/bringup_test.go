@@ -265,8 +265,8 @@ func TestConfigurationSpace(t *testing.T) {
 	require.Equal(t, []uint32{0x01, 0x05, 0x11, 0x10}, caps)
 	require.EqualValues(t, 63, get(0x72, 2)&0x7ff, "MSI-X vectors, where drivers look")
 	require.EqualValues(t, 0x82, get(0xb2, 2)&0x3ff, "x8, 5 GT/s")
-	require.EqualValues(t, 3, get(0x74, 4)&7, "table in BAR 3")
-	for off, size := range map[uint64]uint32{0x10: bar0Size, 0x1c: bar3Size} {
+	require.EqualValues(t, 4, get(0x74, 4)&7, "table in BAR 4")
+	for off, size := range map[uint64]uint32{0x10: bar0Size, 0x20: bar4Size} {
 		put(off, 0xffffffff)
 		require.Equal(t, size, ^(get(off, 4)&^0xf)+1)
 	}
@@ -279,4 +279,30 @@ func TestConfigurationSpace(t *testing.T) {
 	require.Zero(t, r.read(rFCTRL))
 	require.Zero(t, get(4, 2)&4)
 	require.Zero(t, get(0xa8, 4)&(1<<15))
+}
+
+func TestSecurityBlockStopsBothWaysAndSaysSo(t *testing.T) {
+	r := newRig(t, Config{})
+	r.promiscuous()
+	x := r.rx(0, 8, 2048)
+	tx := r.tx()
+	r.run()
+	require.Zero(t, r.read(0x8d04)&1, "not ready while frames pass")
+	require.Zero(t, r.read(0x8804)&1)
+	r.write(rSECRXCTRL, r.read(rSECRXCTRL)|2)
+	r.write(rSECTXCTRL, r.read(rSECTXCTRL)|2)
+	require.NotZero(t, r.read(0x8d04)&1)
+	require.NotZero(t, r.read(0x8804)&1)
+	r.w.push(plain(60))
+	tx.data(plain(80), tdEOP|tdIFCS|tdRS)
+	tx.send()
+	require.EqualValues(t, 1, r.Stats().NotReceiving)
+	require.Empty(t, x.all())
+	require.Empty(t, r.w.sent)
+	r.write(rSECRXCTRL, 1)
+	r.write(rSECTXCTRL, 1)
+	r.w.push(plain(61))
+	r.run()
+	require.Len(t, x.all(), 1)
+	require.Len(t, r.w.sent, 1)
 }

@@ -11,8 +11,8 @@ import "encoding/binary"
 //	0x70 MSI-X
 //	0xA0 PCI Express        no VPD, no SR-IOV
 //
-// The BARs are in 32-bit mode (EEPROM word PCIe control): registers in BAR 0,
-// I/O in BAR 2, MSI-X in BAR 3.
+// The memory BARs are 64 bits wide and prefetchable, as lspci shows them on
+// X520 boards: registers in BAR 0, I/O in BAR 2, MSI-X in BAR 4.
 const (
 	configSize = 4096
 
@@ -56,9 +56,12 @@ func (c *configSpace) reset() {
 	c.write1[0x07] = 0xf9
 	c.put32(0x08, 0x02000001, 0) // Ethernet controller, revision 1
 	c.put16(0x0c, 0x0000, 0x00ff)
-	c.put32(0x10, 0x0, 0xffffffff&^(bar0Size-1))
+	const memory64 = 1<<3 | 2<<1 // prefetchable, 64 bits
+	c.put32(0x10, memory64, 0xffffffff&^(bar0Size-1))
+	c.put32(0x14, 0, 0xffffffff)
 	c.put32(0x18, 0x1, 0xffffffff&^(bar2Size-1))
-	c.put32(0x1c, 0x0, 0xffffffff&^(bar3Size-1))
+	c.put32(0x20, memory64, 0xffffffff&^(bar4Size-1))
+	c.put32(0x24, 0, 0xffffffff)
 	c.put16(0x2c, 0x8086, 0)
 	c.put16(0x2e, 0x0003, 0) // Ethernet Server Adapter X520-2
 	c.b[0x34] = capPM
@@ -74,8 +77,8 @@ func (c *configSpace) reset() {
 	c.put32(capMSI+16, 0, 1)
 
 	c.put32(capMSIX, (vectors-1)<<16|capPCIE<<8|0x11, 0xc000<<16)
-	c.put32(capMSIX+4, 3, 0)        // table: BAR 3 at 0
-	c.put32(capMSIX+8, 0x2000|3, 0) // pending bits: BAR 3 at 0x2000
+	c.put32(capMSIX+4, 4, 0)        // table: BAR 4 at 0
+	c.put32(capMSIX+8, 0x2000|4, 0) // pending bits: BAR 4 at 0x2000
 
 	c.put32(capPCIE, 0x0002<<16|0x10, 0)
 	c.put32(capPCIE+4, 1<<28|1<<15|2, 0)        // function-level reset, 512-byte payload

@@ -22,7 +22,8 @@
 // 256 and lets register accesses in between. Tail registers are shared memory
 // (doorbells) that it reads at the start of each pass; it sleeps for 20 us when
 // there was nothing to do for 2 ms and until a doorbell rings, at most 5 ms,
-// when nothing can arrive.
+// when nothing can arrive. On a wire without a schedule it sleeps sooner, and the
+// longer the longer nothing has come, up to 1 ms; without a client it rests.
 //
 // # What is modelled
 //
@@ -37,11 +38,20 @@
 //
 // These have registers that hold what is written, and no effect: DCB, VMDq and
 // SR-IOV, Flow Director, 5-tuple and SYN filters, FCoE, RSC, LinkSec and IPsec,
-// time stamps, wake-up, management, sending of pause frames. Header split is
+// time stamps (their clock runs), wake-up, management, sending of pause frames. Header split is
 // counted as a fault and treated as one buffer. The EEPROM is read and written
 // through EERD and EEWR; bit-banging it through EEC reads nothing.
 //
+// # Misbehaviour
+//
+// The option fault (see Open) breaks the port: link flaps, lost doorbells, stray
+// DMA, bad CRCs, removal; and four broken chips that no driver must get by with,
+// for tests of tests: eeprom-checksum, no-writeback (DD is never written), rxdctl
+// (ENABLE never reads back) and no-msix (vectors never fire).
+//
 // # Facts worth knowing
+//
+// docs/82599.md has them all, with the tests that show them.
 //
 //   - GPRC, GORC and PRC count frames that the packet buffer then had no room
 //     for. Linux and DPDK call it an erratum and subtract RXMPC.

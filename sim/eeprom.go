@@ -75,6 +75,9 @@ func makeEEPROM(cfg Config) []uint16 {
 	copy(e[atPhyData:], []uint16{2, 0x0001, 0x0002, 0xffff})
 
 	e[eeChecksum] = eeSum - sumEEPROM(e)
+	if cfg.Faults.BadChecksum {
+		e[eeChecksum] ^= 0x5555
+	}
 	return e
 }
 

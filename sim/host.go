@@ -119,7 +119,7 @@ type ring struct {
 
 // prepare finds the ring's memory once per change of the DMA map.
 func (r *ring) prepare(n *NIC) {
-	if r.mem != nil || r.slow {
+	if r.mem != nil || r.slow || n.cfg.Faults.NoWriteBack {
 		return
 	}
 	if b := n.host.Bytes(r.base, int(r.size)*16, true); b != nil {
@@ -148,6 +148,9 @@ func (r *ring) fetch(n *NIC, i uint32) (lo, hi uint64, err error) {
 // driver's acquiring load of DD. Everything written for the frame before is
 // visible to who sees DD.
 func (r *ring) writeBack(n *NIC, i uint32, lo, hi uint64) error {
+	if n.cfg.Faults.NoWriteBack {
+		return nil
+	}
 	if r.mem != nil {
 		r.mem[2*i] = lo
 		storeRelease(&r.mem[2*i+1], hi)
@@ -164,6 +167,9 @@ func (r *ring) writeBack(n *NIC, i uint32, lo, hi uint64) error {
 // writeBackHigh stores the high word only, as transmit and legacy descriptors
 // are written back.
 func (r *ring) writeBackHigh(n *NIC, i uint32, hi uint64) error {
+	if n.cfg.Faults.NoWriteBack {
+		return nil
+	}
 	if r.mem != nil {
 		storeRelease(&r.mem[2*i+1], hi)
 		return nil

@@ -146,8 +146,10 @@ func (n *NIC) interrupt(now int64) (next int64) {
 			s.osent |= s.other & s.omask
 		}
 		n.autoClear(v)
-		n.host.Raise(2, v)
-		n.stats.Interrupts++
+		if !n.cfg.Faults.NoMSIX {
+			n.host.Raise(2, v)
+			n.stats.Interrupts++
+		}
 	}
 	return next
 }
@@ -180,9 +182,46 @@ func (n *NIC) interruptSingle(now int64) (next int64) {
 	s.next[0] = now + n.interval(0)
 	s.single = true
 	n.host.Raise(1, 0)
-	n.host.Raise(0, 0)
+	if n.pci.load16(0x04)&commandNoINTx == 0 {
+		n.host.Raise(0, 0)
+	}
 	n.stats.Interrupts++
 	return 0
+}
+
+const (
+	commandNoINTx = 1 << 10
+	statusINTx    = 1 << 3
+)
+
+// intxPending is Interrupt Status in the PCI status register: a cause waits that
+// INTx is to signal, whether or not the command register lets it. A kernel that
+// shares the line asks here whose interrupt it is (Linux, pci_check_and_mask_intx
+// for vfio-pci).
+func (n *NIC) intxPending() bool {
+	const msiEnable, msixEnable = 1 << 0, 1 << 15
+	return n.eicr()&n.readEIMS(0) != 0 && n.reg[rGPIE/4]&gpieMSIX == 0 &&
+		n.pci.load16(capMSI+2)&msiEnable == 0 && n.pci.load16(capMSIX+2)&msixEnable == 0
+}
+
+// readConfig is the configuration space with what is not stored in it.
+func (n *NIC) readConfig(off uint64, p []byte) error {
+	n.pci.b[0x06] &^= statusINTx
+	if n.intxPending() {
+		n.pci.b[0x06] |= statusINTx
+	}
+	return copyOut(p, n.pci.b[:], off)
+}
+
+// writeConfig: a line that is let go while a cause waits is asserted at once.
+func (n *NIC) writeConfig(off int, p []byte) {
+	held := n.pci.load16(0x04) & commandNoINTx
+	if n.pci.write(off, p) {
+		n.powerOn()
+	}
+	if held != 0 && n.pci.load16(0x04)&commandNoINTx == 0 {
+		n.intr.single = false
+	}
 }
 
 // vectorOf is the vector that IVAR gives a queue's direction, -1 for none.

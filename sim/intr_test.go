@@ -119,3 +119,37 @@ func TestOtherClearDisableLeavesQueueCauses(t *testing.T) {
 	require.EqualValues(t, 1<<2|eicrLSC, r.read(rEICR))
 	require.EqualValues(t, 1<<2, r.read(rEICR))
 }
+
+// Linux' vfio-pci takes an INTx for its device's by the PCI status register, and
+// holds the line by the command register until user space has dealt with it.
+func TestINTxShowsInTheStatusRegisterAndObeysTheCommandRegister(t *testing.T) {
+	r := newRig(t, Config{})
+	status := func() bool {
+		p := make([]byte, 2)
+		require.NoError(t, r.ReadRegion(regionConfig, 6, p))
+		return p[0]&8 != 0
+	}
+	command := func(high byte) { require.NoError(t, r.WriteRegion(regionConfig, 4, []byte{6, high})) }
+	r.write(0x808, 1) // EICS
+	r.run()
+	require.False(t, status(), "not enabled")
+	r.write(rEIMS, 1)
+	r.run()
+	require.True(t, status())
+	require.Equal(t, 1, r.raisedCount(0, 0))
+	command(4)
+	require.True(t, status(), "whether or not the line is held")
+	r.read(rEICR)
+	require.False(t, status())
+
+	r.write(rEIMS, 1)
+	r.write(0x808, 1)
+	r.run()
+	require.True(t, status())
+	require.Equal(t, 1, r.raisedCount(0, 0), "held")
+	command(0)
+	r.run()
+	require.Equal(t, 2, r.raisedCount(0, 0), "let go")
+	require.NoError(t, r.WriteRegion(regionConfig, capMSIX+2, []byte{0, 0x80}))
+	require.False(t, status(), "MSI-X is enabled")
+}

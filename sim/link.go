@@ -53,6 +53,9 @@ func (l *link) restart(now time.Time, delay time.Duration) {
 // about every millisecond, with n.mu held.
 func (n *NIC) checkLink(now time.Time) {
 	l := &n.link
+	if n.lit != nil {
+		n.lit.Light(n.cfg.Module != NoModule && !dark(n.reg[rESDP/4]))
+	}
 	if carrier := n.wire.Up(); carrier != l.carrier {
 		l.carrier = carrier
 		if ready := now.Add(l.delay); carrier && ready.After(l.ready) {
@@ -81,11 +84,7 @@ func (n *NIC) linkAllowed() bool {
 	if n.cfg.Module == NoModule || n.reg[rAUTOC2/4]&autoc2Disable != 0 {
 		return false
 	}
-	esdp := n.reg[rESDP/4]
-	if esdp&esdpLaser != 0 && esdp&(esdpLaser<<8) != 0 {
-		return false
-	}
-	return n.linkSpeed() != 0
+	return !dark(n.reg[rESDP/4]) && n.linkSpeed() != 0
 }
 
 // linkSpeed is LINKS.SPEED for the link mode in AUTOC and the module; 0 when
@@ -171,9 +170,11 @@ func (n *NIC) readESDP(int) uint32 {
 	return v
 }
 
+// dark: ESDP turns the module's transmitter off, by SDP3 as an output.
+func dark(esdp uint32) bool { return esdp&esdpLaser != 0 && esdp&(esdpLaser<<8) != 0 }
+
 // writeESDP: turning the laser off and on again starts the link anew.
 func (n *NIC) writeESDP(_ int, v uint32) {
-	dark := func(v uint32) bool { return v&esdpLaser != 0 && v&(esdpLaser<<8) != 0 }
 	old := n.reg[rESDP/4]
 	n.reg[rESDP/4] = v
 	if dark(old) && !dark(v) {

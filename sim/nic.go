@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -16,7 +17,7 @@ import (
 const (
 	bar0Size = 512 << 10 // registers
 	bar2Size = 32        // I/O: IOADDR and IODATA
-	bar3Size = 16 << 10  // MSI-X table and pending bits
+	bar4Size = 16 << 10  // MSI-X table and pending bits
 
 	queues  = 128
 	vectors = 64
@@ -43,6 +44,11 @@ type Config struct {
 
 	// Faults makes the NIC misbehave.
 	Faults Faults
+
+	// Report, when set, is told at once what Stats.Faults counts: rings,
+	// descriptors and addresses that made no sense, the 1st, 2nd, 4th, 8th ...
+	// of them. It must return soon, and not call the NIC.
+	Report func(what string)
 }
 
 // Faults are misbehaviours, each off when zero.
@@ -52,12 +58,19 @@ type Faults struct {
 	RemoveAfter  uint64        // after n frames the function is gone from the bus
 	BadDMAAfter  uint64        // after every n frames one write goes to an address nobody mapped
 	BadCRC       uint64        // every n-th frame arrives with a wrong CRC
+
+	// Four broken chips, for tests of tests: what a driver must not get by with.
+	BadChecksum bool // the EEPROM's checksum is wrong
+	NoWriteBack bool // descriptors are carried out and never written back
+	NoEnable    bool // RXDCTL.ENABLE never reads back set
+	NoMSIX      bool // MSI-X vectors never fire
 }
 
 // NIC is one port of a software 82599. It implements server.Device.
 type NIC struct {
 	cfg  Config
 	wire wire.Wire
+	lit  wire.Lit // the wire, where its other end sees the transmitter; or nil
 	dec  *decoder
 
 	mu      sync.Mutex   // guards everything below; the device thread holds it for a batch
@@ -66,7 +79,7 @@ type NIC struct {
 	reg     []uint32 // BAR 0 by word
 	ctr     counters
 	pci     configSpace
-	msix    [bar3Size]byte
+	msix    [bar4Size]byte
 	ioaddr  uint32
 	removed bool
 	dirty   bool // registers that the packet path has digested were written
@@ -79,6 +92,7 @@ type NIC struct {
 	i2c    i2cBus
 	sem    semaphores
 	link   link
+	clock  sysTime
 	intr   interrupts
 
 	rx rxUnit
@@ -130,6 +144,7 @@ func newNIC(cfg Config, w wire.Wire, dec *decoder) *NIC {
 		done:  make(chan struct{}),
 		ended: make(chan struct{}),
 	}
+	n.lit, _ = w.(wire.Lit)
 	n.eeprom = makeEEPROM(cfg)
 	n.i2c.module = cfg.Module.identity()
 	n.pci.mac = cfg.MAC
@@ -150,6 +165,9 @@ func (n *NIC) Close() error {
 	n.finish()
 	return errors.Join(n.wire.Close(), n.bells.Close())
 }
+
+// MAC is the station address in the EEPROM.
+func (n *NIC) MAC() net.HardwareAddr { return net.HardwareAddr(n.cfg.MAC[:]) }
 
 // Ended is closed when the wire has carried its last frame and none is left in
 // the packet buffer: each has been written to memory or counted as lost.
@@ -189,7 +207,9 @@ func (n *NIC) Attach(h server.Host) {
 	n.kick()
 }
 
-// Detach implements server.Device.
+// Detach implements server.Device. The machine that the function was in is gone:
+// the next one finds it as it is after power-on, or the rings of the last
+// driver would be used on the next one's memory.
 func (n *NIC) Detach() {
 	n.lock()
 	defer n.mu.Unlock()
@@ -197,6 +217,10 @@ func (n *NIC) Detach() {
 	n.rx.forgetMemory()
 	n.tx.forgetMemory()
 	n.host = nil
+	if !n.removed {
+		n.powerOn()
+		n.rx.started = false // the wire waits for the next driver
+	}
 }
 
 // Quiesce implements server.Device: f runs while the device thread makes no
@@ -223,5 +247,8 @@ func (n *NIC) fault(format string, args ...any) {
 	n.stats.Faults++
 	if n.stats.LastFault == "" || n.stats.Faults&(n.stats.Faults-1) == 0 {
 		n.stats.LastFault = fmt.Sprintf(format, args...)
+		if n.cfg.Report != nil {
+			n.cfg.Report(n.stats.LastFault)
+		}
 	}
 }

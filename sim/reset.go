@@ -40,6 +40,7 @@ func (n *NIC) reset(software bool) {
 	n.resetRegisters(software)
 	n.ctr.clear()
 	n.intr = interrupts{}
+	n.clock = sysTime{}
 	n.stats.Flushed += uint64(n.rx.fifo.frames())
 	n.rx.reset()
 	n.tx.reset()
@@ -128,3 +129,19 @@ func (n *NIC) writeFDIRCTRL(_ int, v uint32) {
 }
 
 func (n *NIC) writeFDIRCMD(_ int, v uint32) { n.reg[0x0ee2c/4] = v &^ 3 }
+
+// secDisable is RX_DIS of SECRXCTRL and TX_DIS of SECTXCTRL: the security block,
+// which all frames go through, is to stop. It is ready to be set up once the path
+// has run empty (SECRXSTAT.SECRX_RDY, SECTXSTAT.SECTX_RDY), and says so only while
+// it is stopped: Linux stops it around changes of the receive unit and waits for
+// the bit (ixgbe_disable_rx_buff_generic).
+const secDisable = 1 << 1
+
+func (n *NIC) readSECRXSTAT(int) uint32 { return n.reg[rSECRXCTRL/4] & secDisable >> 1 }
+
+func (n *NIC) readSECTXSTAT(int) uint32 {
+	if len(n.tx.out) > 0 {
+		return 0
+	}
+	return n.reg[rSECTXCTRL/4] & secDisable >> 1
+}

@@ -4,6 +4,7 @@ package sim
 // change.
 type rxConfig struct {
 	enabled bool // RXCTRL.RXEN
+	open    bool // enabled, and the security block lets frames through
 
 	unicast, multicast, broadcast bool // FCTRL: accept all of a kind
 	addrs                         []uint64
@@ -43,6 +44,8 @@ func (n *NIC) configure() {
 	c := &n.rx.cfg
 	fctrl, mcst, vln := n.reg[rFCTRL/4], n.reg[rMCSTCTRL/4], n.reg[rVLNCTRL/4]
 	c.enabled = n.reg[rRXCTRL/4]&1 != 0
+	c.open = c.enabled && n.reg[rSECRXCTRL/4]&secDisable == 0
+	n.rx.started = n.rx.started || c.open // the wire is read from now on
 	c.badToo = fctrl&(1<<1) != 0
 	c.multicast = fctrl&(1<<8) != 0
 	c.unicast = fctrl&(1<<9) != 0

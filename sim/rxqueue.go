@@ -3,6 +3,7 @@ package sim
 // rxQueue is a receive queue. The device owns descriptors head to tail-1; head
 // is what RDH shows.
 type rxQueue struct {
+	index    int
 	enabled  bool
 	halted   bool // a descriptor could not be reached; until the tail moves again
 	legacy   bool
@@ -123,7 +124,7 @@ func (n *NIC) deliver(q *rxQueue, f []byte, m meta, done int) (int, bool) {
 		if dst := n.writable(addr, chunk); dst != nil {
 			copy(dst, f[done:done+chunk])
 		} else if err := n.host.WriteDMA(addr, f[done:done+chunk]); err != nil {
-			n.fault("receive buffer at %#x: %v", addr, err)
+			n.fault("receive queue %d, buffer at %#x: %v", q.index, addr, err)
 			failed = true
 		}
 		last := done+chunk == len(f)
@@ -175,7 +176,7 @@ func (m meta) legacy(size int, last bool) uint64 {
 func (n *NIC) abort(q *rxQueue, err error) {
 	q.halted = true
 	n.pci.b[0x07] |= 1 << 5
-	n.fault("receive ring at %#x: %v", q.ring.base, err)
+	n.fault("receive queue %d, ring at %#x: %v", q.index, q.ring.base, err)
 }
 
 // RDH and RDT.
@@ -207,6 +208,9 @@ func (n *NIC) writeRXDCTL(i int, v uint32) {
 	q := &n.rx.q[i]
 	w := rxReg(i, qDCTL) / 4
 	n.reg[w] = v &^ dctlFlush
+	if n.cfg.Faults.NoEnable {
+		n.reg[w] &^= dctlEnable
+	}
 	n.dirty = true
 	if on := v&dctlEnable != 0; on != q.enabled {
 		q.enabled = on
@@ -220,6 +224,7 @@ func (n *NIC) writeRXDCTL(i int, v uint32) {
 }
 
 func (n *NIC) startRx(i int, q *rxQueue) {
+	q.index = i
 	q.ring = ring{
 		base: uint64(n.reg[rxReg(i, qBAL)/4]) | uint64(n.reg[rxReg(i, qBAH)/4])<<32,
 		size: n.reg[rxReg(i, qLEN)/4] / 16,
@@ -233,11 +238,4 @@ func (n *NIC) startRx(i int, q *rxQueue) {
 	q.tail = q.head
 	q.seen = q.head
 	q.vector = -1
-}
-
-// writeRXCTRL: the wire is read from the first RXEN on.
-func (n *NIC) writeRXCTRL(_ int, v uint32) {
-	n.reg[rRXCTRL/4] = v
-	n.rx.started = n.rx.started || v&1 != 0
-	n.dirty = true
 }

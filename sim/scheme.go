@@ -66,14 +66,14 @@ func (d *Device) Close() error {
 //	                        soon as the link is up
 //	linkdelay=5ms           until the link is up
 //	fault=...               misbehaviours, separated by +:
-//	                        flap:1s, doorbell:N, remove:N, dma:N, crc:N
+//	                        flap:1s, doorbell:N, remove:N, dma:N, crc:N,
+//	                        eeprom-checksum, no-writeback, rxdctl, no-msix
 func Open(options string) (*Device, error) {
 	all, err := wire.ParseOptions(options)
 	if err != nil {
 		return nil, fmt.Errorf("open sim: %w", err)
 	}
-	mine, rest := wire.Take(all, modelKeys...)
-	cfg, err := parseConfig(mine)
+	cfg, rest, err := ParseConfig(all)
 	if err != nil {
 		return nil, fmt.Errorf("open sim: %w", err)
 	}
@@ -141,8 +141,15 @@ func unixConn(fd int) (*net.UnixConn, error) {
 	return u, nil
 }
 
-// parseConfig reads the model's own options.
-func parseConfig(options []wire.Option) (Config, error) {
+// ParseConfig reads the options that describe the port, see Open, and returns
+// the others, which describe the wire.
+func ParseConfig(options []wire.Option) (cfg Config, rest []wire.Option, err error) {
+	mine, rest := wire.Take(options, modelKeys...)
+	cfg, err = parsePort(mine)
+	return cfg, rest, err
+}
+
+func parsePort(options []wire.Option) (Config, error) {
 	var cfg Config
 	for _, o := range options {
 		var err error
@@ -191,8 +198,21 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
+const faultNames = "flap:TIME, doorbell:N, remove:N, dma:N, crc:N, eeprom-checksum, no-writeback, rxdctl or no-msix"
+
+// named is the fault that has no number, nil where the name is another's.
+func (f *Faults) named(name string) *bool {
+	return map[string]*bool{
+		"eeprom-checksum": &f.BadChecksum, "no-writeback": &f.NoWriteBack, "rxdctl": &f.NoEnable, "no-msix": &f.NoMSIX,
+	}[name]
+}
+
 func parseFaults(s string, f *Faults) error {
 	for fault := range strings.SplitSeq(s, "+") {
+		if broken := f.named(fault); broken != nil {
+			*broken = true
+			continue
+		}
 		kind, value, _ := strings.Cut(fault, ":")
 		if kind == "flap" {
 			d, err := parseDuration(value)
@@ -204,7 +224,7 @@ func parseFaults(s string, f *Faults) error {
 		}
 		k, err := strconv.ParseUint(value, 10, 32)
 		if err != nil || k == 0 {
-			return fmt.Errorf("%q: want flap:TIME, doorbell:N, remove:N, dma:N or crc:N with N from 1", fault)
+			return fmt.Errorf("%q: want %s, N from 1", fault, faultNames)
 		}
 		switch kind {
 		case "doorbell":
@@ -216,7 +236,7 @@ func parseFaults(s string, f *Faults) error {
 		case "crc":
 			f.BadCRC = k
 		default:
-			return fmt.Errorf("%q: unknown; want flap:TIME, doorbell:N, remove:N, dma:N or crc:N", fault)
+			return fmt.Errorf("%q: unknown; want %s", fault, faultNames)
 		}
 	}
 	return nil

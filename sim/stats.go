@@ -23,7 +23,7 @@ type Stats struct {
 	Control       uint64 // MAC control frame, consumed by the MAC
 	BadCRC        uint64 // CRCERRS
 	Oversize      uint64 // ROC
-	NotReceiving  uint64 // RXCTRL.RXEN was clear
+	NotReceiving  uint64 // RXCTRL.RXEN was clear, SECRXCTRL.RX_DIS set, or the port in loopback
 	Flushed       uint64 // in the packet buffer when it was reset
 	Gone          uint64 // the function had been removed
 	Buffered      uint64 // still in the packet buffer

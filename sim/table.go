@@ -44,9 +44,12 @@ const (
 	rRQSMR    = 0x02300
 	rTQSM     = 0x08600
 	rEEC      = 0x10010
-	rGCREXT   = 0x11050
-	rPICAUSE  = 0x110b0
-	rPIENA    = 0x110b8
+
+	rSECRXCTRL = 0x08d00
+	rSECTXCTRL = 0x08800
+	rGCREXT    = 0x11050
+	rPICAUSE   = 0x110b0
+	rPIENA     = 0x110b8
 )
 
 // Offsets of a receive queue's registers from its block of 0x40 bytes, at
@@ -89,7 +92,9 @@ func controlRegisters() []register {
 		one("CTRL", 0x00004, sc, 0, "8.2.3.1").alias(),
 		one("STATUS", rSTATUS, ro, 0, "8.2.3.1").onRead((*NIC).readSTATUS),
 		one("CTRL_EXT", rCTRLEXT, rw, 0, "8.2.3.1"),
-		one("ESDP", rESDP, sc, 0, "8.2.3.1").onRead((*NIC).readESDP).onWrite((*NIC).writeESDP),
+		// The EEPROM makes SDP3 an output: Linux turns the laser off by its data
+		// bit alone.
+		one("ESDP", rESDP, sc, esdpLaser<<8, "8.2.3.1").onRead((*NIC).readESDP).onWrite((*NIC).writeESDP),
 		one("I2CCTL", 0x00028, sc, 0xf, "8.2.3.1").onRead((*NIC).readI2CCTL).onWrite((*NIC).writeI2CCTL),
 		one("LEDCTL", 0x00200, rw, 0, "8.2.3.1").kept(),
 		one("FRTIMER", 0x00048, ro, 0, "").onRead((*NIC).readFRTIMER),
@@ -123,7 +128,9 @@ func nvmRegisters() []register {
 		one("FLA", 0x1001c, rw, 0, "8.2.3.2"),
 		one("GRC", 0x10200, rw, 0, "8.2.3.2"),
 		one("SWSM", 0x10140, sc, 0, "8.2.3.4").onRead((*NIC).readSWSM).onWrite((*NIC).writeSWSM),
-		one("FWSM", 0x10148, ro, 0, "8.2.3.4"),
+		// Firmware is loaded, in no management mode. Linux warns where the
+		// valid bit is not set (ixgbe_check_fw_error).
+		one("FWSM", 0x10148, ro, 1<<15, "8.2.3.4"),
 		one("SW_FW_SYNC", 0x10160, sc, 0, "8.2.3.4").onRead((*NIC).readSYNC).onWrite((*NIC).writeSYNC),
 		one("HICR", 0x15f00, ro, 0, "8.2.3.4"),
 		one("FWSTS", 0x15f0c, ro, 0, "8.2.3.4"),

@@ -15,14 +15,14 @@ func perRxQueue(name string, off uint32, m mode, reset uint32, section string, s
 func receiveRegisters() []register {
 	rows := []register{
 		one("RDRXCTL", rRDRXCTL, sc, 0x00100008, "8.2.3.8").onRead((*NIC).readRDRXCTL),
-		one("RXCTRL", rRXCTRL, sc, 0, "8.2.3.8").onWrite((*NIC).writeRXCTRL),
+		one("RXCTRL", rRXCTRL, rw, 0, "8.2.3.8"),
 		many("RXPBSIZE", rRXPBSIZE, 4, 8, rw, 0x200<<10, "8.2.3.8").bits(0x000ffc00),
 		one("PFQDE", 0x02f04, rw, 0, "8.2.3.8"),
 		one("RSCDBU", 0x03028, rw, 0, "8.2.3.8"),
 		one("DROPEN", 0x03d04, rw, 0, "8.2.3.8"),
 		many("RDDCC", 0x02f20, 4, 1, ro, 0, "8.2.3.8"),
-		one("SECRXCTRL", 0x08d00, rw, 1, ""),
-		one("SECRXSTAT", 0x08d04, ro, 1, ""),
+		one("SECRXCTRL", rSECRXCTRL, rw, 1, "8.2.3.13"),
+		one("SECRXSTAT", 0x08d04, ro, 0, "8.2.3.13").onRead((*NIC).readSECRXSTAT),
 		one("RXDSTATCTRL", 0x02f40, rw, 0, "8.2.3.23"),
 		one("RTRPCS", 0x02430, rw, 0, "8.2.3.10"),
 		one("RTRUP2TC", 0x03020, rw, 0, "8.2.3.10"),

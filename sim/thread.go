@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/sim/server"
+	"github.com/ixcap/ixcap/sim/wire"
 )
 
 // The device thread. Each pass holds n.mu for at most one batch of frames in
@@ -15,8 +16,16 @@ const (
 	linkPeriod = time.Millisecond
 	spinTime   = 2 * time.Millisecond // without work before the first nap
 	shortNap   = 20 * time.Microsecond
-	yieldEvery = 64                   // busy passes between two offers of the processor to others
-	longNap    = 5 * time.Millisecond // while nothing can arrive
+
+	// A wire without a schedule has no frame that is due at a known time. Its
+	// port leaves the processor to the frames' other end, and sleeps the longer
+	// the longer nothing has come.
+	spinLive = 100 * time.Microsecond
+	napLive  = time.Millisecond
+
+	yieldEvery = 64                     // busy passes between two offers of the processor to others
+	longNap    = 5 * time.Millisecond   // while nothing can arrive
+	lonelyNap  = 100 * time.Millisecond // without a client, who wakes the thread when it comes
 )
 
 func (n *NIC) run() {
@@ -24,12 +33,17 @@ func (n *NIC) run() {
 	// The goroutine is not locked to a thread: yielding would then be a switch
 	// between two threads, which on a busy machine takes milliseconds.
 	var idle time.Time // since when, zero while busy
+	_, paced := n.wire.(wire.Paced)
+	spin := spinLive
+	if paced {
+		spin = spinTime
+	}
 	for pass := 0; !n.closing.Load(); pass++ {
 		kicks := n.kicks.Load()
 		n.mu.Lock()
 		now := time.Now()
 		busy, next := n.step(now)
-		listening := n.rx.listening
+		listening, lonely := n.rx.listening, n.host == nil
 		n.mu.Unlock()
 		n.yield()
 		if busy {
@@ -44,10 +58,14 @@ func (n *NIC) run() {
 		}
 		nap := shortNap
 		if !listening {
-			nap = longNap
-		} else if now.Sub(idle) < spinTime {
+			if nap = longNap; lonely {
+				nap = lonelyNap
+			}
+		} else if quiet := now.Sub(idle); quiet < spin {
 			runtime.Gosched()
 			continue
+		} else if !paced {
+			nap = min(max(quiet/16, shortNap), napLive)
 		}
 		if next > 0 {
 			nap = min(nap, time.Duration(next-now.UnixNano()))

@@ -17,11 +17,12 @@ type txUnit struct {
 	spare  [][]byte // buffers to use again
 	tag    uint16   // VLNCTRL.VET
 	pad    bool     // HLREG0.TXPADEN
-	enable bool     // DMATXCTL.TE
+	enable bool     // DMATXCTL.TE, and the security block lets frames through
 }
 
 // txQueue is a transmit queue. The device owns descriptors head to tail-1.
 type txQueue struct {
+	index   int
 	enabled bool
 	halted  bool
 	vector  int8
@@ -83,7 +84,7 @@ func (tx *txUnit) halt() {
 func (tx *txUnit) configure(n *NIC) {
 	tx.tag = uint16(n.reg[rVLNCTRL/4])
 	tx.pad = n.reg[rHLREG0/4]&(1<<10) != 0
-	tx.enable = n.reg[rDMATXCTL/4]&1 != 0
+	tx.enable = n.reg[rDMATXCTL/4]&1 != 0 && n.reg[rSECTXCTRL/4]&secDisable == 0
 	for i := range tx.q {
 		q := &tx.q[i]
 		if !q.enabled {
@@ -147,7 +148,7 @@ func (n *NIC) transmitOne(i int, q *txQueue) {
 	if err != nil {
 		q.halted = true
 		n.pci.b[0x07] |= 1 << 5
-		n.fault("transmit ring at %#x: %v", q.ring.base, err)
+		n.fault("transmit queue %d, ring at %#x: %v", i, q.ring.base, err)
 		return
 	}
 	switch kind := hi >> 20 & 0xf; {
@@ -171,13 +172,13 @@ func (n *NIC) transmitOne(i int, q *txQueue) {
 // by the head's value in host memory (datasheet 7.2).
 func (n *NIC) report(q *txQueue, at uint32) {
 	var err error
-	if q.headWB != 0 {
+	if q.headWB != 0 && !n.cfg.Faults.NoWriteBack {
 		err = n.dmaWrite(q.headWB, binary.LittleEndian.AppendUint32(nil, q.head))
 	} else {
 		err = q.ring.writeBackHigh(n, at, tdDD)
 	}
 	if err != nil {
-		n.fault("transmit write-back: %v", err)
+		n.fault("transmit queue %d, write-back: %v", q.index, err)
 	}
 	n.raiseQueue(q.vector)
 }
@@ -195,7 +196,7 @@ func (n *NIC) gather(q *txQueue, lo, hi uint64) {
 		at := len(q.packet)
 		q.packet = append(q.packet, make([]byte, size)...)
 		if err := n.dmaRead(lo, q.packet[at:]); err != nil {
-			n.fault("transmit buffer at %#x: %v", lo, err)
+			n.fault("transmit queue %d, buffer at %#x: %v", q.index, lo, err)
 			q.failed = true
 		}
 	}
@@ -334,6 +335,7 @@ func (n *NIC) enableTx(i int) {
 		q.ring.forget()
 		return
 	}
+	q.index = i
 	q.ring = ring{
 		base: uint64(n.reg[txReg(i, qBAL)/4]) | uint64(n.reg[txReg(i, qBAH)/4])<<32,
 		size: n.reg[txReg(i, qLEN)/4] / 16,

@@ -1,120 +1,105 @@
-// Nicsim serves the software 82599 on a UNIX socket, to one client after the
-// other: hpcapdd -device vfio-user:SOCKET, a QEMU guest, or anything else that
-// speaks vfio-user. When it ends it prints what became of the wire's frames.
+// Nicsim serves the ports of software 82599s, each on a UNIX socket of its own
+// and to one client after the other: hpcapdd -device vfio-user:SOCKET, a QEMU
+// guest, or anything else that speaks vfio-user. When it ends, and whenever it
+// gets SIGUSR1, it prints what became of the wires' frames.
 //
 //	nicsim -socket /run/nic.sock -wire 'pcap=FILE,rate=line'
+//	nicsim -socket A -wire packet=eth1 -socket B -wire gen,size=60
+//	nicsim -socket A -socket B -wire pair
+//
+// QEMU must share the guest's memory with nicsim (a memory-backend-memfd with
+// share=on): a register access of a vCPU holds the lock that DMA by message
+// would need.
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/examples/internal/cli"
-	"github.com/ixcap/ixcap/sim"
-	"github.com/ixcap/ixcap/sim/server"
-	"github.com/ixcap/ixcap/sim/wire"
 )
 
-const usage = `usage: nicsim -socket PATH -wire WIRE [-once] [-json]
+const usage = `usage: nicsim -socket PATH -wire WIRE [-socket PATH -wire WIRE]... [-once] [-json]
+       nicsim -socket PATH -socket PATH -wire pair [-once] [-json]
 
 WIRE is what the port is plugged into: pcap=FILE,rate=line  gen,size=60
-packet=IFACE  and more; see the documentation of package sim/wire.
+packet=IFACE  and more; see the documentation of package sim/wire. "pair" plugs
+two ports into each other. The k-th wire belongs to the k-th socket. With it go
+the port's own options: mac=02:00:00:00:00:01  sfp=sr|lr|da|sx|none  fault=NAME
+and more; see sim.Open. SIGUSR1 prints the counters so far.
 `
 
 func main() { cli.Main("nicsim", run) }
 
+// list is a flag that may be given several times.
+type list []string
+
+func (l *list) String() string     { return fmt.Sprint(*l) }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
 func run(args []string) (err error) {
 	flags := flag.NewFlagSet("nicsim", flag.ContinueOnError)
-	socket := flags.String("socket", "", "`path` of the socket to serve on")
-	plug := flags.String("wire", "", "what the port is plugged into: `key=value,...`")
-	once := flags.Bool("once", false, "end when the first client has gone")
-	asJSON := flags.Bool("json", false, "print the counters as JSON")
+	var sockets, wires list
+	flags.Var(&sockets, "socket", "`path` of the socket to serve a port on")
+	flags.Var(&wires, "wire", "what the port is plugged into: `key=value,...`")
+	once := flags.Bool("once", false, "end when each port's first client has gone")
+	asJSON := flags.Bool("json", false, "print the counters as JSON, an object for each port")
 	if err := cli.Parse(flags, args, usage); err != nil {
 		return err
 	}
-	switch {
-	case flags.NArg() > 0:
+	if flags.NArg() > 0 {
 		return cli.Usagef("unexpected argument %q", flags.Arg(0))
-	case *socket == "":
-		return cli.Usagef("no socket: name its path with -socket")
-	case *plug == "":
-		return cli.Usagef("no wire: say what the port is plugged into with -wire")
 	}
-	nic, err := plugIn(*plug)
+	plugs, err := assign(sockets, wires)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, nic.Close()) }()
-
-	l, err := cli.Listen(*socket)
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-
-	s := server.New(nic)
-	s.Report = func(err error) { fmt.Fprintln(os.Stderr, "nicsim:", err) }
-	served := make(chan error, 1)
-	go func() {
-		if !*once {
-			served <- s.Serve(l)
-			return
+	ports, err := open(plugs)
+	defer func() {
+		for _, p := range ports {
+			err = errors.Join(err, p.nic.Close())
 		}
-		c, err := l.AcceptUnix()
-		if err == nil {
-			err = s.ServeConn(c)
-		}
-		served <- err
 	}()
-	fmt.Fprintf(os.Stderr, "nicsim: serving on %s\n", *socket)
+	if err != nil {
+		return err
+	}
+	for _, p := range ports {
+		if err := p.listen(); err != nil {
+			return err
+		}
+		defer p.listener.Close()
+	}
 
-	ctx := cli.Interrupted("nicsim")
-	ended := nic.Ended()
-	for over := false; !over; {
+	ctx, cancel := context.WithCancel(cli.Interrupted("nicsim"))
+	defer cancel()
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, unix.SIGUSR1)
+	results := make(chan error, len(ports))
+	for _, p := range ports {
+		p.say("serving on %s", p.socket)
+		go func() { results <- p.serve(ctx, *once) }()
+	}
+	for left := len(ports); left > 0; {
 		select {
-		case <-ended:
-			fmt.Fprintln(os.Stderr, "nicsim: the wire has ended")
-			ended = nil
-		case <-ctx.Done():
-			err = s.Close()
-			over = true
-		case err = <-served:
-			over = true
+		case <-asked:
+			err = errors.Join(err, print(ports, *asJSON))
+		case e := <-results:
+			left--
+			if e != nil {
+				err = errors.Join(err, e)
+				cancel() // one that cannot serve ends all
+			}
 		}
 	}
-	truth := nic.Stats()
-	return errors.Join(err, print(truth, *asJSON), truth.Balanced())
-}
-
-// plugIn makes a NIC with the wire that options describe.
-func plugIn(options string) (*sim.NIC, error) {
-	parsed, err := wire.ParseOptions(options)
-	if err != nil {
-		return nil, err
+	err = errors.Join(err, print(ports, *asJSON))
+	for _, p := range ports {
+		err = errors.Join(err, p.nic.Stats().Balanced())
 	}
-	w, err := wire.Parse(parsed)
-	if err != nil {
-		return nil, err
-	}
-	nic, err := sim.New(sim.Config{}, w)
-	if err != nil {
-		return nil, errors.Join(err, w.Close())
-	}
-	return nic, nil
-}
-
-func print(s sim.Stats, asJSON bool) error {
-	if asJSON {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(s)
-	}
-	_, err := fmt.Printf("%d frames on the wire, %d bytes\n  %d delivered\n  %d missed (no room in the packet buffer)\n"+
-		"  %d dropped (no descriptor or queue disabled)\n  %d bad or filtered\n  %d otherwise\n%d frames sent\n",
-		s.Offered, s.OfferedBytes, s.Delivered, s.Missed, s.NoDescriptor+s.QueueDisabled,
-		s.BadCRC+s.Oversize+s.Filtered+s.Control, s.NotReceiving+s.Flushed+s.Gone+s.Buffered+s.Unwritten, s.Sent)
 	return err
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
@@ -318,18 +316,10 @@ func (s *session) dmaMap(m *proto.Message) error {
 		read: request.Flags&proto.DMAFlagRead != 0, write: request.Flags&proto.DMAFlagWrite != 0,
 	}
 	if shared {
-		prot := unix.PROT_NONE
-		if span.read {
-			prot |= unix.PROT_READ
-		}
-		if span.write {
-			prot |= unix.PROT_READ | unix.PROT_WRITE
-		}
-		span.mapping, err = proto.Map(m.FD(0), request.Offset, request.Size, prot)
+		span.mem, span.view, err = s.host.files.share(m.FD(0), request.Offset, request.Size, span.write)
 		if err != nil {
 			return fmt.Errorf("dma map at %#x: %w", request.Address, err)
 		}
-		span.mem = span.mapping.Bytes()
 	}
 	s.dev.Quiesce(func() { table.add(span) })
 	return nil
@@ -343,14 +333,14 @@ func (s *session) dmaUnmap(b []byte) (reply, error) {
 		return reply{}, err
 	}
 	table := &s.host.dma
-	i, j := 0, len(table.spans)
+	from, n := place{}, table.count
 	if request.Flags&proto.UnmapFlagAll == 0 {
-		if i, j, err = table.within(request.Address, request.Size); err != nil {
+		if from, n, err = table.within(request.Address, request.Size); err != nil {
 			return reply{}, err
 		}
 	}
-	if i < j {
-		s.dev.Quiesce(func() { table.remove(i, j) })
+	if n > 0 {
+		s.dev.Quiesce(func() { table.remove(from, n) })
 	}
 	request.ArgSize = proto.UnmapDMASize
 	return body(request.Append(s.buf[:0])), nil

@@ -34,7 +34,10 @@ type Host interface {
 	Bytes(iova uint64, n int, write bool) []byte
 
 	// ReadDMA and WriteDMA copy from and to the client's memory, by message
-	// where it is not shared. An address that was never mapped is an error.
+	// where it is not shared. An address that is not mapped is an error, at once.
+	// The client hears of it all the same: the server sends it the access
+	// afterwards, without waiting, so that an IOMMU of the client's can report
+	// the fault; what it answers changes nothing.
 	ReadDMA(iova uint64, p []byte) error
 	WriteDMA(iova uint64, p []byte) error
 

@@ -237,3 +237,94 @@ func TestClientThatReadsNothingIsLetGo(t *testing.T) {
 	}
 	require.Zero(t, c.fake.Attached.Load())
 }
+
+// An access that misses is an error at once, and the client is told of it,
+// whether or not it answers.
+func TestStrayAccessIsToldToTheClientAndNobodyWaits(t *testing.T) {
+	servertest.NoLeak(t)
+	c := negotiated(t)
+	c.ask(nil, proto.DMAMap, dmaMap(0x1000, 0x1000, 0, readWrite), memfd(t, 4096))
+	for what, test := range map[string]struct {
+		src, dst uint64
+		command  proto.Command
+		at       uint64
+		size     uint64
+	}{
+		"read":  {0x7000, 0x1000, proto.DMARead, 0x7000, 16},
+		"write": {0x1000, 0x9000, proto.DMAWrite, 0x9000, 16},
+	} {
+		c.start(servertest.CopyByMessage, test.src, test.dst, 16)
+		require.EqualValues(t, servertest.Failed, c.status(), what)
+		require.ErrorIs(t, <-c.fake.Errors, syscall.EFAULT)
+		m := c.request()
+		require.Equal(t, test.command, m.Command, what)
+		a, data, err := proto.ParseDMAAccess(m.Body)
+		require.NoError(t, err)
+		require.Equal(t, proto.DMAAccess{Address: test.at, Count: test.size}, a)
+		require.Len(t, data, map[proto.Command]int{proto.DMARead: 0, proto.DMAWrite: 16}[test.command])
+		require.NoError(t, c.conn.Send(proto.Header{ID: m.ID, Command: m.Command, Flags: proto.TypeReply | proto.ErrorFlag, Errno: uint32(syscall.EFAULT)}, nil))
+		c.alive()
+	}
+	for range 100 { // more than wait to be told; the first is not answered
+		c.start(servertest.CopyByMessage, 0x7000, 0x1000, 16)
+		require.EqualValues(t, servertest.Failed, c.status())
+		<-c.fake.Errors
+	}
+	require.Equal(t, proto.DMARead, c.request().Command)
+	time.Sleep(1100 * time.Millisecond) // the server's timeout
+	c.start(servertest.CopyByMessage, 0x7000, 0x1000, 16)
+	require.EqualValues(t, servertest.Failed, c.status())
+	c.alive()
+	require.Empty(t, c.dma, "a client that does not answer is left in peace")
+}
+
+// What a guest whose IOMMU translates does for every page that it sends: map,
+// unmap, with some thousand receive buffers mapped besides.
+func BenchmarkMapUnmapPage(b *testing.B) {
+	c := negotiated(b)
+	fd := memfd(b, 1<<30)
+	const buffers = 8192
+	for i := range uint64(buffers) {
+		c.ask(nil, proto.DMAMap, dmaMap(1<<32+i*8192, 4096, i*4096, readWrite), fd)
+	}
+	for i := 0; b.Loop(); i++ {
+		at := 1<<33 + uint64(i%4096)*12288
+		c.ask(nil, proto.DMAMap, dmaMap(at, 4096, uint64(i%buffers)*4096, readWrite), fd)
+		c.ask(nil, proto.DMAUnmap, dmaUnmap(at, 4096, 0))
+	}
+}
+
+// A guest's memory is one file, whatever its IOMMU maps of it.
+func TestRangesOfAFileShareOneMapping(t *testing.T) {
+	servertest.NoLeak(t)
+	c := negotiated(t)
+	fd, other := memfd(t, 64<<20), memfd(t, 1<<20)
+	_, before := servertest.Resources(t)
+	for i := range uint64(3000) {
+		c.ask(nil, proto.DMAMap, dmaMap(i<<13, 4096, i<<12, readWrite), fd)
+	}
+	c.ask(nil, proto.DMAMap, dmaMap(1<<40, 4096, 0, proto.DMAFlagRead), other)
+	_, now := servertest.Resources(t)
+	require.Equal(t, before+2, now)
+
+	// Each range is still its own part of the file.
+	_, err := unix.Pwrite(fd, []byte("page 7"), 7<<12)
+	require.NoError(t, err)
+	c.start(servertest.Copy, 7<<13, 9<<13, 6)
+	require.EqualValues(t, servertest.Done, c.status())
+	got := make([]byte, 6)
+	_, err = unix.Pread(fd, got, 9<<12)
+	require.NoError(t, err)
+	require.Equal(t, "page 7", string(got))
+	for what, r := range map[string][2]uint64{"beyond a page": {8 << 13, 4097}, "between two": {8<<13 + 4096, 1}} {
+		c.start(servertest.Copy, r[0], 9<<13, int(r[1]))
+		require.EqualValues(t, servertest.Failed, c.status(), what)
+		<-c.fake.Errors
+	}
+	c.ask(nil, proto.DMAUnmap, dmaUnmap(0, 3000<<13, 0))
+	_, now = servertest.Resources(t)
+	require.Equal(t, before+1, now)
+	c.start(servertest.Copy, 1<<40, 9<<13, 6)
+	require.EqualValues(t, servertest.Failed, c.status(), "taken back")
+	<-c.fake.Errors
+}

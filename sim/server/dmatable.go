@@ -14,22 +14,33 @@ import (
 // needed for other things too.
 const maxMapped = 16 << 40
 
+// chunkMax is the most spans in a chunk of the table.
+const chunkMax = 256
+
 // span is one DMA range of the client.
 type span struct {
-	first, size uint64         // IOVA range; never wraps
-	read, write bool           // what the device may do
-	mem         []byte         // shared memory, nil when the range is by message
-	mapping     *proto.Mapping // behind mem
+	first, size uint64    // IOVA range; never wraps
+	read, write bool      // what the device may do
+	mem         []byte    // shared memory, nil when the range is by message
+	view        *fileView // behind mem
 }
 
 func (s *span) has(iova uint64) bool { return iova-s.first < s.size }
+
+func (s *span) last() uint64 { return s.first + (s.size - 1) }
 
 func (s *span) allows(write bool) bool { return write && s.write || !write && s.read }
 
 // dmaTable is a client's ranges, by address. The worker changes it inside
 // Device.Quiesce; between changes the device thread alone looks things up.
+//
+// A guest whose IOMMU translates maps each packet buffer by itself, so there
+// may be tens of thousands. They lie in chunks, so that adding one moves few:
+//
+//	chunks  [ span span span ] [ span span ] [ span span span span ]   ascending
 type dmaTable struct {
-	spans  []span
+	chunks [][]span // none is empty
+	count  int
 	mapped uint64
 
 	// recent are two spans that were hit lately: a queue goes back and forth
@@ -37,6 +48,9 @@ type dmaTable struct {
 	recent [2]*span
 	next   int
 }
+
+// place is where a span is, or would be.
+type place struct{ chunk, i int }
 
 // find gives the span that holds iova, nil when there is none. The pointer may
 // be used until the table changes.
@@ -51,33 +65,50 @@ func (t *dmaTable) find(iova uint64) *span {
 }
 
 func (t *dmaTable) look(iova uint64) *span {
-	i := t.search(iova)
-	if i == len(t.spans) || !t.spans[i].has(iova) {
+	s := t.at(t.search(iova))
+	if s == nil || !s.has(iova) {
 		return nil
 	}
-	s := &t.spans[i]
 	t.recent[t.next], t.next = s, 1-t.next
 	return s
 }
 
-// search gives the index of the first span that ends at or behind iova.
-func (t *dmaTable) search(iova uint64) int {
-	i, _ := slices.BinarySearchFunc(t.spans, iova, func(s span, iova uint64) int {
-		return cmp.Compare(s.first+(s.size-1), iova)
+// search gives the place of the first span that ends at or behind iova.
+func (t *dmaTable) search(iova uint64) place {
+	c, _ := slices.BinarySearchFunc(t.chunks, iova, func(chunk []span, iova uint64) int {
+		return cmp.Compare(chunk[len(chunk)-1].last(), iova)
 	})
-	return i
+	if c == len(t.chunks) {
+		return place{chunk: c}
+	}
+	i, _ := slices.BinarySearchFunc(t.chunks[c], iova, func(s span, iova uint64) int { return cmp.Compare(s.last(), iova) })
+	return place{c, i}
+}
+
+// at is the span at a place, nil behind the last one.
+func (t *dmaTable) at(p place) *span {
+	if p.chunk == len(t.chunks) {
+		return nil
+	}
+	return &t.chunks[p.chunk][p.i]
+}
+
+func (t *dmaTable) after(p place) place {
+	if p.i++; p.i == len(t.chunks[p.chunk]) {
+		return place{chunk: p.chunk + 1}
+	}
+	return p
 }
 
 // check tells whether a range can be added.
 func (t *dmaTable) check(first, size uint64, shared bool) error {
-	if len(t.spans) >= proto.MaxMaps {
-		return fmt.Errorf("dma map: %d ranges are mapped already: %w", len(t.spans), syscall.ENOSPC)
+	if t.count >= proto.MaxMaps {
+		return fmt.Errorf("dma map: %d ranges are mapped already: %w", t.count, syscall.ENOSPC)
 	}
 	if shared && size > maxMapped-min(t.mapped, maxMapped) {
 		return fmt.Errorf("dma map: %#x bytes more than the %#x mapped: %w", size, t.mapped, syscall.ENOSPC)
 	}
-	if i := t.search(first); i < len(t.spans) && t.spans[i].first <= first+(size-1) {
-		s := &t.spans[i]
+	if s := t.at(t.search(first)); s != nil && s.first <= first+(size-1) {
 		return fmt.Errorf("dma map: %#x+%#x overlaps %#x+%#x: %w", first, size, s.first, s.size, syscall.EEXIST)
 	}
 	return nil
@@ -85,32 +116,61 @@ func (t *dmaTable) check(first, size uint64, shared bool) error {
 
 // add inserts a range that check allowed.
 func (t *dmaTable) add(s span) {
-	t.spans = slices.Insert(t.spans, t.search(s.first), s)
+	t.count++
 	t.mapped += uint64(len(s.mem))
 	t.recent = [2]*span{}
+	p := t.search(s.first)
+	if p.chunk == len(t.chunks) {
+		if p.chunk == 0 {
+			t.chunks = append(t.chunks, []span{s})
+			return
+		}
+		p = place{p.chunk - 1, len(t.chunks[p.chunk-1])}
+	}
+	chunk := slices.Insert(t.chunks[p.chunk], p.i, s)
+	t.chunks[p.chunk] = chunk
+	if len(chunk) > chunkMax {
+		half := len(chunk) / 2
+		t.chunks = slices.Insert(t.chunks, p.chunk+1, slices.Clone(chunk[half:]))
+		clear(chunk[half:])
+		t.chunks[p.chunk] = chunk[:half]
+	}
 }
 
-// within gives the spans from i up to j that lie in a range; a range that cuts
-// through a span is an error.
-func (t *dmaTable) within(first, size uint64) (i, j int, err error) {
+// within gives the place of the first of the n spans that lie in a range; a
+// range that cuts through a span is an error.
+func (t *dmaTable) within(first, size uint64) (from place, n int, err error) {
 	last := first + (size - 1)
-	i = t.search(first)
-	for j = i; j < len(t.spans) && t.spans[j].first <= last; j++ {
-		if s := &t.spans[j]; s.first < first || s.first+(s.size-1) > last {
-			return 0, 0, fmt.Errorf("dma unmap: %#x+%#x cuts through %#x+%#x: %w", first, size, s.first, s.size, syscall.EINVAL)
+	from = t.search(first)
+	for p := from; ; p = t.after(p) {
+		s := t.at(p)
+		if s == nil || s.first > last {
+			return from, n, nil
 		}
+		if s.first < first || s.last() > last {
+			return from, 0, fmt.Errorf("dma unmap: %#x+%#x cuts through %#x+%#x: %w", first, size, s.first, s.size, syscall.EINVAL)
+		}
+		n++
 	}
-	return i, j, nil
 }
 
-// remove takes spans i up to j out and unmaps them.
-func (t *dmaTable) remove(i, j int) {
-	for k := i; k < j; k++ {
-		t.mapped -= uint64(len(t.spans[k].mem))
-		if m := t.spans[k].mapping; m != nil {
-			_ = m.Close() // fails only for a range that is not mapped
-		}
-	}
-	t.spans = slices.Delete(t.spans, i, j)
+// remove takes n spans out, from a place on, and gives their memory back.
+func (t *dmaTable) remove(from place, n int) {
 	t.recent = [2]*span{}
+	t.count -= n
+	for n > 0 {
+		chunk := t.chunks[from.chunk]
+		k := min(n, len(chunk)-from.i)
+		for _, s := range chunk[from.i : from.i+k] {
+			t.mapped -= uint64(len(s.mem))
+			s.view.release()
+		}
+		if chunk = slices.Delete(chunk, from.i, from.i+k); len(chunk) == 0 {
+			t.chunks = slices.Delete(t.chunks, from.chunk, from.chunk+1)
+		} else {
+			t.chunks[from.chunk] = chunk
+			from.chunk++
+		}
+		from.i, n = 0, n-k
+	}
 }

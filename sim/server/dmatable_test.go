@@ -14,7 +14,10 @@ func TestTableAgreesWithASimpleModel(t *testing.T) {
 	for _, base := range []uint64{0, ^uint64(0) - (pages*page - 1)} {
 		rnd := rand.New(rand.NewPCG(1, base))
 		var table dmaTable
-		var owner [pages]uint64 // first page + 1 of the span
+		var owner [pages]uint64       // first page + 1 of the span
+		for i := range uint64(3000) { // others, so that there are several chunks
+			table.add(span{first: 1<<40 + i*2*page, size: page})
+		}
 		for range 20000 {
 			first := rnd.Uint64N(pages)
 			n := min(1+rnd.Uint64N(8), pages-first)
@@ -36,10 +39,10 @@ func TestTableAgreesWithASimpleModel(t *testing.T) {
 			case 1:
 				cuts := first > 0 && owner[first] != 0 && owner[first] == owner[first-1] ||
 					first+n < pages && owner[first+n] != 0 && owner[first+n] == owner[first+n-1]
-				i, j, err := table.within(iova, size)
+				from, k, err := table.within(iova, size)
 				require.Equal(t, cuts, err != nil)
 				if !cuts {
-					table.remove(i, j)
+					table.remove(from, k)
 					clear(owner[first : first+n])
 				}
 			default:

@@ -11,6 +11,7 @@
 //	  | <----------------------------------------- reply ----- |
 //	  |
 //	  | <-- DMA_READ, DMA_WRITE ---- Host.ReadDMA (device thread waits)
+//	  | <-- the same, of an address that is not mapped (nobody waits)
 //	  | reply ---------------> straight to the waiting device thread
 //	  |
 //	  | shared memory <------------- Host.Bytes (no message)
@@ -39,5 +40,7 @@
 // that says nothing before it has negotiated a version.
 //
 // When a client goes, its memory is unmapped and its interrupts are closed; the
-// device keeps its state, as the specification wants. The next client resets it.
+// device hears of it by Detach. What it keeps for the next client is its own
+// affair: one with rings in memory had better reset itself, since the next
+// client's memory is another.
 package server

@@ -19,8 +19,10 @@ type host struct {
 	timeout time.Duration
 	limit   int // bytes in one DMA message
 
-	dma  dmaTable
-	irqs irqTable
+	dma   dmaTable
+	files fileTable
+	irqs  irqTable
+	stray chan stray // accesses that missed, for tell; nil when nobody tells
 
 	mu      sync.Mutex
 	nextID  uint16
@@ -31,7 +33,7 @@ type host struct {
 func newHost(conn *proto.Conn, q *queue, counts []int, limit int, timeout time.Duration) *host {
 	return &host{
 		conn: conn, queue: q, timeout: timeout, limit: limit,
-		irqs: newIRQTable(counts), pending: map[uint16]chan *proto.Message{},
+		irqs: newIRQTable(counts), stray: make(chan stray, strayMax), pending: map[uint16]chan *proto.Message{},
 	}
 }
 
@@ -62,9 +64,11 @@ func (h *host) copy(iova uint64, p []byte, write bool) error {
 	for len(p) > 0 {
 		s := h.dma.find(iova)
 		if s == nil {
+			h.miss(iova, p, write)
 			return fmt.Errorf("dma at %#x: not mapped: %w", iova, syscall.EFAULT)
 		}
 		if !s.allows(write) {
+			h.miss(iova, p, write)
 			return fmt.Errorf("dma at %#x: mapping does not allow it: %w", iova, syscall.EACCES)
 		}
 		off := iova - s.first
@@ -207,6 +211,6 @@ func (h *host) abort() {
 // release gives the client's memory and interrupts back. The device has been
 // detached.
 func (h *host) release() {
-	h.dma.remove(0, len(h.dma.spans))
+	h.dma.remove(place{}, h.dma.count)
 	h.irqs.close()
 }

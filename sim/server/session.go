@@ -33,7 +33,17 @@ func (s *session) serve(timeout time.Duration) error {
 	defer s.queue.drop()
 
 	s.dev.Attach(s.host)
-	defer s.dev.Detach()
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		s.host.tell()
+	}()
+	// The device has been detached when the channel is closed.
+	defer func() {
+		s.dev.Detach()
+		close(s.host.stray)
+		<-told
+	}()
 
 	done := make(chan error, 1)
 	go func() {

@@ -13,8 +13,9 @@ const (
 
 // NewPair returns the two ends of a cable: what one port sends, the other
 // receives, at once. Each direction holds 4096 frames or 4 MiB; then Send
-// returns ErrBusy until the other port has taken some. Both ends are up while
-// neither is closed; frames sent to an end that has been closed are lost.
+// returns ErrBusy until the other port has taken some. An end is up while neither
+// is closed and the other one's transmitter is on; frames sent to an end that has
+// been closed are lost.
 func NewPair() (a, b Wire) { return newPair(false, realClock) }
 
 // NewLinePair is NewPair with a line of 10 Gb/s between the ends: a frame
@@ -52,6 +53,7 @@ type end struct {
 	out    *queue
 	in     *queue
 	closed atomic.Bool
+	dark   atomic.Bool // this end's port has turned its transmitter off
 
 	lineFree int64 // ticks: when the last frame sent has passed; sender's thread only
 }
@@ -167,7 +169,10 @@ func (e *end) Send(data []byte) error {
 }
 
 // Up implements Wire.
-func (e *end) Up() bool { return !e.closed.Load() && !e.peer.closed.Load() }
+func (e *end) Up() bool { return !e.closed.Load() && !e.peer.closed.Load() && !e.peer.dark.Load() }
+
+// Light implements Lit.
+func (e *end) Light(on bool) { e.dark.Store(!on) }
 
 // Close implements Wire.
 func (e *end) Close() error {

@@ -167,3 +167,16 @@ func BenchmarkPair(b *testing.B) {
 		}
 	}
 }
+
+func TestPairSeesTheOtherEndsLight(t *testing.T) {
+	a, b, _ := virtualPair(false)
+	require.True(t, a.Up())
+	require.True(t, b.Up())
+	a.Light(false)
+	require.True(t, a.Up(), "b's transmitter is on")
+	require.False(t, b.Up())
+	a.Light(true)
+	require.True(t, b.Up())
+	require.NoError(t, b.Close())
+	require.False(t, a.Up())
+}

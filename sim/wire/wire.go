@@ -32,3 +32,12 @@ type Wire interface {
 	// Close ends the wire and frees what it holds.
 	Close() error
 }
+
+// Lit is a wire whose other end can see whether this port's transmitter is on,
+// as the two ends of a fibre do. Without a word from the port it is.
+type Lit interface {
+	Wire
+
+	// Light says whether it is. The device thread calls it.
+	Light(on bool)
+}

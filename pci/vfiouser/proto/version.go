@@ -21,9 +21,9 @@ const (
 	// ServerFDs is what a server announces: QEMU's client refuses a server that
 	// claims more than 16.
 	ServerFDs = 16
-	// MaxMaps is how many DMA ranges a server here accepts at once. Each costs
-	// a kernel mapping, of which a process has 65530 by default.
-	MaxMaps = 4096
+	// MaxMaps is how many DMA ranges a server here accepts at once. Guests whose
+	// IOMMU translates map every packet buffer by itself.
+	MaxMaps = 65535
 	// PageSizes are those of DMA maps, or'ed together: every power of two from
 	// 4 KiB to 1 GiB.
 	PageSizes = 2<<30 - 4<<10

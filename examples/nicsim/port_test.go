@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/pci"
+	_ "github.com/ixcap/ixcap/pci/vfiouser"
+)
+
+func TestEachSocketTakesAWire(t *testing.T) {
+	plugs, err := assign(list{"a", "b", "c"}, list{"gen,size=60", "mac=02:00:00:00:00:08,pair"})
+	require.NoError(t, err)
+	require.Len(t, plugs, 3)
+	require.Nil(t, plugs[0].end)
+	require.Equal(t, "gen", plugs[0].options[0].String())
+	require.NotNil(t, plugs[1].end)
+	require.NotNil(t, plugs[2].end)
+	require.Equal(t, "mac=02:00:00:00:00:08", plugs[1].options[0].String())
+	require.Equal(t, "mac=02:00:00:00:00:09", plugs[2].options[0].String())
+
+	for _, bad := range []struct {
+		sockets, wires list
+		says           string
+	}{
+		{nil, list{"gen"}, "no socket"},
+		{list{"a"}, nil, "no wire"},
+		{list{"a"}, list{"pair"}, "too few"},
+		{list{"a"}, list{"gen", "gen"}, "too few"},
+		{list{"a", "b"}, list{"gen"}, "2 sockets and wires for 1"},
+		{list{"a", "b"}, list{`pair,mac="`}, "double quote"},
+	} {
+		_, err := assign(bad.sockets, bad.wires)
+		require.ErrorContains(t, err, bad.says)
+	}
+}
+
+func TestPairTakesOptionsOfThePortsOnly(t *testing.T) {
+	for _, bad := range []struct {
+		sockets list
+		wire    string
+		says    string
+	}{
+		{list{"a", "b"}, "pair,size=60", "pair takes only"},
+		{list{"a", "b"}, "pair,fault=no", "want flap"},
+		{list{"a"}, "gen,fault=no", "want flap"},
+		{list{"a"}, "nonsense", "unknown key"},
+	} {
+		plugs, err := assign(bad.sockets, list{bad.wire})
+		require.NoError(t, err)
+		_, err = open(plugs)
+		require.ErrorContains(t, err, bad.says)
+	}
+}
+
+// Two ports of one process are two devices, and the cable between them works:
+// each sees the other's light.
+func TestPortsAreServedSideBySide(t *testing.T) {
+	dir := t.TempDir()
+	sockets := list{filepath.Join(dir, "a"), filepath.Join(dir, "b")}
+	plugs, err := assign(sockets, list{"pair,mac=02:00:00:00:00:08"})
+	require.NoError(t, err)
+	ports, err := open(plugs)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 2)
+	for _, p := range ports {
+		require.NoError(t, p.listen())
+		go func() { served <- p.serve(ctx, false) }()
+	}
+	var bars []pci.Region
+	for i, s := range sockets {
+		dev, err := pci.Open("vfio-user:" + s)
+		require.NoError(t, err)
+		defer dev.Close()
+		bar, err := dev.BAR(0)
+		require.NoError(t, err)
+		require.EqualValues(t, 0x08+i, bar.Load32(0xa204)>>8&0xff, "RAH")
+		bars = append(bars, bar)
+	}
+	const links, esdp = 0x42a4, 0x20
+	up := func(i int) func() bool { return func() bool { return bars[i].Load32(links)&(1<<30) != 0 } }
+	require.Eventually(t, up(0), 5*time.Second, time.Millisecond)
+	require.Eventually(t, up(1), 5*time.Second, time.Millisecond)
+	bars[0].Store32(esdp, 1<<3|1<<11) // laser off
+	require.Eventually(t, func() bool { return !up(1)() }, 5*time.Second, time.Millisecond)
+	bars[0].Store32(esdp, 1<<11)
+	require.Eventually(t, up(1), 5*time.Second, time.Millisecond)
+
+	cancel()
+	for _, p := range ports {
+		require.NoError(t, <-served)
+		require.NoError(t, p.nic.Stats().Balanced())
+		require.NoError(t, p.nic.Close())
+	}
+}

@@ -1,0 +1,43 @@
+package sim
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Linux sets TIMINCA so that SYSTIM grows by 2^21 per nanosecond at 10 Gb/s
+// (ixgbe_ptp_start_cyclecounter).
+func TestSystemTimeRunsAtTheRateOfTIMINCA(t *testing.T) {
+	r := newRig(t, Config{})
+	now := func() uint64 {
+		low := r.read(rSYSTIML)
+		return uint64(r.read(rSYSTIML+4))<<32 | uint64(low)
+	}
+	require.Zero(t, now(), "it stands still until TIMINCA is set")
+	r.write(rSYSTIML, 0xfffffff0)
+	r.write(rSYSTIML+4, 6)
+	before := time.Now()
+	r.write(rTIMINCA, 1<<24|0xcccccc)
+	first := now()
+	require.GreaterOrEqual(t, first, uint64(6)<<32|0xfffffff0)
+	time.Sleep(20 * time.Millisecond)
+	second := now()
+	most := uint64(time.Since(before)) << 21
+	require.GreaterOrEqual(t, second-first, uint64(19*time.Millisecond)<<21)
+	require.LessOrEqual(t, second-first, most)
+
+	r.write(rTIMINCA, 0)
+	stopped := now()
+	time.Sleep(time.Millisecond)
+	require.Equal(t, stopped, now())
+
+	// The high half belongs to the low one that was read before it.
+	r.write(rSYSTIML, 0xffffffff)
+	r.write(rSYSTIML+4, 1)
+	require.EqualValues(t, 0xffffffff, r.read(rSYSTIML))
+	r.write(rTIMINCA, 1<<24|0xffffff)
+	time.Sleep(time.Millisecond)
+	require.EqualValues(t, 1, r.read(rSYSTIML+4))
+}
