@@ -4,6 +4,8 @@ package pci
 //
 //	0000:03:00.0               a function by its address (kernel VFIO)
 //	eth2                       a function by its interface name (kernel VFIO)
+//	vfio-group:ADDR            the same, by group and container (ADDR: address or interface name)
+//	vfio-iommufd:ADDR          the same, by its own device node and iommufd
 //	vfio-user:/run/nic.sock    a vfio-user server
 //	sim:pcap=FILE,rate=line    the software 82599, when package sim is imported
 //
@@ -37,9 +39,9 @@ func Register(scheme string, open Opener) {
 }
 
 // Open opens the device with the given name.
-func Open(name string) (Device, error) { return open(name, Sysfs, findLink) }
+func Open(name string) (Device, error) { return open(name, resolver{Sysfs, BindRecords, findLink}) }
 
-func open(name, root string, find linkFinder) (Device, error) {
+func open(name string, r resolver) (Device, error) {
 	scheme, rest, found := strings.Cut(name, ":")
 	schemesMu.RLock()
 	opener := schemes[scheme]
@@ -48,7 +50,7 @@ func open(name, root string, find linkFinder) (Device, error) {
 		return opener(rest)
 	}
 	if _, err := ParseAddress(name); err == nil || !found && name != "" {
-		return openFunction(root, name, find) // an interface's name has no colon
+		return openFunction(r, name) // an interface's name has no colon
 	} else if addressLike(name) {
 		return nil, fmt.Errorf("open device: %w", err)
 	}

@@ -2,33 +2,88 @@ package pci
 
 import (
 	"errors"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
+// withKernel registers a transport for the kernel's functions, for one test.
+func withKernel(t *testing.T, open KernelOpener) {
+	RegisterKernel(open)
+	t.Cleanup(func() { kernelOpener = nil })
+}
+
 func TestOpenExplainsWhyAFunctionCannotBeOpened(t *testing.T) {
-	root := machine(t).root
-	const instead = ": the kernel VFIO transport is not part of this version; open a model (sim:...) or a server (vfio-user:PATH) instead"
+	r := resolver{machine(t).root, t.TempDir(), links}
+	const instead = ": this program has no transport for the kernel's functions: import pci/vfio, or name a model (sim:...) or a server (vfio-user:PATH)"
 	for name, want := range map[string]string{
 		"0000:03:00.0": "open device 0000:03:00.0: 0000:03:00.0 Ethernet controller [8086:10fb], interface eth2, held by the kernel driver ixgbe, in IOMMU group 12 with 0000:03:00.1" + instead,
 		"eth2":         "open device eth2: 0000:03:00.0 Ethernet controller [8086:10fb], interface eth2, held by the kernel driver ixgbe, in IOMMU group 12 with 0000:03:00.1" + instead,
 		"0000:03:00.1": "open device 0000:03:00.1: 0000:03:00.1 Ethernet controller [8086:10fb], held by no driver, in IOMMU group 12 with 0000:03:00.0" + instead,
 		"0000:09:00.0": "open device 0000:09:00.0: look up 0000:09:00.0: no such PCI function",
-		"eth9":         `open device: interface "eth9": no such interface`,
-		"veth0":        `open device: interface "veth0": is virtual (veth), no PCI function is behind it`,
+		"eth9":         `open device eth9: interface "eth9": no such interface`,
+		"veth0":        `open device veth0: interface "veth0": is virtual (veth), no PCI function is behind it`,
 		"03:00.0":      `open device: PCI address "03:00.0": the domain is missing (most likely 0000:03:00.0); want domain:bus:device.function in hexadecimal, such as 0000:03:00.0`,
 		"0000:03:00.9": `open device: PCI address "0000:03:00.9": a device has functions 0 to 7; want domain:bus:device.function in hexadecimal, such as 0000:03:00.0`,
 	} {
-		_, err := open(name, root, links)
+		_, err := open(name, r)
 		require.EqualError(t, err, want)
 	}
-	_, err := open("eth2", root, links)
+	_, err := open("eth2", r)
 	require.ErrorIs(t, err, errors.ErrUnsupported)
-	_, err = open("eth9", root, links)
+	_, err = open("eth9", r)
 	require.ErrorIs(t, err, ErrNoInterface)
-	_, err = open("0000:09:00.0", root, links)
+	_, err = open("0000:09:00.0", r)
 	require.ErrorIs(t, err, ErrNoFunction)
+}
+
+func TestTheKernelsTransportGetsTheFunction(t *testing.T) {
+	s := machine(t)
+	r := resolver{s.root, t.TempDir(), links}
+	refusal := errors.New("refused")
+	var got []string
+	withKernel(t, func(name string, f Function) (Device, error) {
+		got = append(got, name+" "+f.Address.String())
+		return nil, refusal
+	})
+	for _, name := range []string{"0000:03:00.0", "eth2", "enp3s0f0"} {
+		_, err := open(name, r)
+		require.ErrorIs(t, err, refusal)
+	}
+	require.Equal(t, []string{"0000:03:00.0 0000:03:00.0", "eth2 0000:03:00.0", "enp3s0f0 0000:03:00.0"}, got)
+	require.Panics(t, func() { RegisterKernel(nil) })
+}
+
+// vfio-bind takes the interface away with the kernel's driver.
+func TestAnInterfaceThatWasBoundIsStillKnown(t *testing.T) {
+	s := machine(t)
+	r := resolver{s.root, filepath.Join(s.root, "run"), links}
+	s.write("run/0000:03:00.1", "driver=ixgbe\ninterface=eth3\n")
+	s.write("run/0000:09:00.0", "driver=ixgbe\ninterface=eth7\n") // has left the machine
+	s.write("run/0000:00:05.0", "driver=virtio-pci\ninterface=ens6\n")
+	s.write("run/lock", "interface=eth8\n")
+	for name, want := range map[string]string{
+		"eth3": "no such interface", // its function has no driver: not bound any more
+		"eth7": "no such interface",
+		"ens6": "no such interface", // given back
+		"eth8": "no such interface",
+		"":     "no such interface",
+	} {
+		_, err := r.resolve(name)
+		require.ErrorIs(t, err, ErrNoInterface, name)
+		require.ErrorContains(t, err, want)
+	}
+	s.driver("devices/pci0000:00/0000:03:00.1", "vfio-pci")
+	f, err := r.resolve("eth3")
+	require.NoError(t, err)
+	require.Equal(t, Address{Bus: 3, Function: 1}, f.Address)
+	require.Equal(t, "vfio-pci", f.Driver)
+	f, err = r.resolve("eth2")
+	require.NoError(t, err, "an interface that is there comes first")
+	require.Equal(t, Address{Bus: 3}, f.Address)
+	_, err = r.resolve("03:00.0")
+	require.ErrorContains(t, err, "the domain is missing")
 }
 
 func TestOpenHandsARegisteredSchemeWhatFollowsIt(t *testing.T) {

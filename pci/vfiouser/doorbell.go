@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,13 +34,22 @@ func (o *opening) enter() bool {
 
 func (o *opening) leave() { o.users.Add(-1) }
 
-// close waits without a deadline: what runs inside is a load, a store, or a
-// write to an eventfd that does not block.
-func (o *opening) close() {
+// close waits until nobody is inside, for limit at most. What runs inside is a
+// load, a store, or a write to an eventfd; the last can block if the server has
+// made it so and filled it, in which case free makes room. False: somebody still
+// is inside, so the memory must stay.
+func (o *opening) close(limit time.Duration, free func()) bool {
 	o.closed.Store(true)
-	for o.users.Load() != 0 {
+	for begin := time.Now(); o.users.Load() != 0; {
 		runtime.Gosched()
+		if spent := time.Since(begin); spent > limit {
+			return false
+		} else if spent > time.Millisecond {
+			free()
+			time.Sleep(time.Millisecond)
+		}
 	}
+	return true
 }
 
 // doorbell is a register that is written through shadow memory and an eventfd.

@@ -320,21 +320,3 @@ func (r *region) write(off uint64, p []byte) error {
 	}
 	return nil
 }
-
-// close gives mapped memory and descriptors back. Accesses under way end first.
-func (r *region) close() (err error) {
-	for _, a := range r.areas {
-		a.open.close()
-		err = errors.Join(err, a.mem.Close())
-	}
-	for _, b := range r.bells {
-		b.open.close()
-	}
-	return errors.Join(err, r.files.close())
-}
-
-func closeAll(fds []int) {
-	for _, fd := range fds {
-		_ = unix.Close(fd)
-	}
-}

@@ -1,0 +1,83 @@
+package vfio
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/ixcap/ixcap/dma"
+	"github.com/ixcap/ixcap/hugepage"
+)
+
+// mapper is a device's dma.Mapper: its part of the group's space.
+type mapper struct {
+	d *Device
+
+	mu   sync.Mutex
+	maps map[dma.IOVA]uint64 // size by address
+	gone bool                // release has begun: everything is unmapped, or will be
+}
+
+// Map implements dma.Mapper.
+func (m *mapper) Map(mem *hugepage.Memory, access dma.Access) (dma.IOVA, error) {
+	if access == 0 || access&^dma.DeviceReadsWrites != 0 {
+		return 0, fmt.Errorf("map %s: access %#x: want reads, writes or both", mem.Name(), uint8(access))
+	}
+	bytes := mem.Bytes()
+	if bytes == nil {
+		return 0, fmt.Errorf("map %s: memory is closed", mem.Name())
+	}
+	if err := m.d.Err(); err != nil {
+		return 0, fmt.Errorf("map %s: %w", mem.Name(), err)
+	}
+	iova, err := m.d.space.mapMemory(bytes, uint64(mem.PageSize()), access)
+	if err != nil {
+		m.d.failOnTimeout(err)
+		return 0, err
+	}
+	m.mu.Lock()
+	gone := m.gone
+	if !gone {
+		m.maps[iova] = uint64(len(bytes))
+	}
+	m.mu.Unlock()
+	if gone { // meanwhile
+		return 0, errors.Join(fmt.Errorf("map %s: %w", mem.Name(), m.d.Err()), m.d.space.unmapMemory(iova, uint64(len(bytes))))
+	}
+	return iova, nil
+}
+
+// Unmap implements dma.Mapper. When the device is gone its mappings went with it,
+// and there is nothing left to do.
+func (m *mapper) Unmap(iova dma.IOVA) error {
+	m.mu.Lock()
+	size, ok := m.maps[iova]
+	delete(m.maps, iova)
+	gone := m.gone
+	m.mu.Unlock()
+	switch {
+	case gone:
+		// Close frees the memory next, so what release has begun must be done.
+		<-m.d.released
+		return nil
+	case !ok:
+		return fmt.Errorf("unmap IOVA %#x: nothing is mapped there", uint64(iova))
+	}
+	if err := m.d.space.unmapMemory(iova, size); err != nil {
+		m.d.failOnTimeout(err)
+		return err
+	}
+	return nil
+}
+
+// close unmaps what is left. Mappings that cannot be taken back end with the space.
+func (m *mapper) close() (err error) {
+	m.mu.Lock()
+	maps := m.maps
+	m.maps, m.gone = nil, true
+	m.mu.Unlock()
+	for iova, size := range maps {
+		err = errors.Join(err, m.d.space.unmapMemory(iova, size))
+	}
+	return err
+}

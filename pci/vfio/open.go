@@ -1,0 +1,145 @@
+package vfio
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/pci"
+)
+
+func init() {
+	pci.RegisterKernel(func(name string, f pci.Function) (pci.Device, error) { return machine.open(name, formAuto, f) })
+	pci.Register("vfio-group", opener(formGroup))
+	pci.Register("vfio-iommufd", opener(formIOMMUFD))
+}
+
+// form is how the kernel hands a function over.
+type form int
+
+const (
+	formAuto form = iota
+	formGroup
+	formIOMMUFD
+)
+
+func (f form) String() string { return [...]string{"vfio", "vfio-group", "vfio-iommufd"}[f] }
+
+// opener opens what follows the scheme that names a form.
+func opener(form form) pci.Opener {
+	return func(rest string) (pci.Device, error) {
+		name := form.String() + ":" + rest
+		f, err := pci.Resolve(rest)
+		if err != nil {
+			return nil, fmt.Errorf("open device %s: %w", name, err)
+		}
+		return machine.open(name, form, f)
+	}
+}
+
+// host is the machine as this package sees it.
+type host struct {
+	k         kernel
+	sys, dev  string // where sysfs and the device nodes are
+	proc      string
+	limits    limits
+	memlock   func() (limit, locked uint64)
+	reachable func(node string) bool // may this process open it?
+
+	mu     sync.Mutex
+	spaces map[spaceKey]*space // those in use: a group has one opener, so they are shared
+}
+
+var machine = &host{
+	k: linux{}, sys: pci.Sysfs, dev: "/dev", proc: "/proc", limits: defaultLimits,
+	memlock: readMemlock, reachable: reachable, spaces: map[spaceKey]*space{},
+}
+
+func reachable(node string) bool {
+	return unix.Faccessat(unix.AT_FDCWD, node, unix.R_OK|unix.W_OK, unix.AT_EACCESS) == nil
+}
+
+// open opens a function; the name is for messages.
+func (h *host) open(name string, form form, f pci.Function) (pci.Device, error) {
+	d, err := h.openDevice(name, form, f)
+	if err != nil {
+		return nil, fmt.Errorf("open device %s: %s: %w", name, f, err)
+	}
+	return d, nil
+}
+
+// choose takes the form this process can use: the newer one where the function's
+// node and /dev/iommu are there for it, unless the group is open already.
+func (h *host) choose(f pci.Function) form {
+	h.mu.Lock()
+	for _, form := range []form{formGroup, formIOMMUFD} {
+		if h.spaces[spaceKey{form, f.Group}] != nil {
+			h.mu.Unlock()
+			return form
+		}
+	}
+	h.mu.Unlock()
+	node := h.deviceNode(f)
+	newer := node != "" && h.reachable(node) && h.reachable(h.iommuNode())
+	if newer {
+		return formIOMMUFD
+	}
+	return formGroup
+}
+
+func (h *host) openDevice(name string, form form, f pci.Function) (_ *Device, err error) {
+	if err := h.ready(f); err != nil {
+		return nil, err
+	}
+	if form == formAuto {
+		form = h.choose(f)
+	}
+	space, file, err := h.attach(form, f)
+	if err != nil {
+		return nil, err
+	}
+	d := &Device{
+		h: h, name: name, function: f, form: form, space: space, file: file,
+		done: make(chan struct{}), released: make(chan struct{}),
+	}
+	d.dma = mapper{d: d, maps: map[iova]uint64{}}
+	if err := d.prepare(); err != nil {
+		d.fail(err)
+		<-d.released
+		return nil, errors.Join(err, d.releaseErr)
+	}
+	return d, nil
+}
+
+// prepare asks for all that does not change, and makes the function answer.
+func (d *Device) prepare() error {
+	b := words(deviceInfoSize, 0, 0, 0)
+	if _, err := d.file.ioctl(d.h.limits.quick, deviceGetInfo, b); err != nil {
+		return err
+	}
+	info := parseDeviceInfo(b)
+	if info.flags&deviceFlagPCI == 0 {
+		return fmt.Errorf("%v: no PCI function", deviceGetInfo)
+	}
+	if info.regions <= configRegion {
+		return fmt.Errorf("%v: %d regions: no configuration space", deviceGetInfo, info.regions)
+	}
+	d.canReset = info.flags&deviceFlagReset != 0
+	if err := d.findVectors(info.irqs); err != nil {
+		return err
+	}
+	if err := d.findConfig(); err != nil {
+		return err
+	}
+	// Before the first access to a BAR: memory that is switched off answers
+	// with SIGBUS. Bus master costs nothing yet, for nothing is mapped.
+	if err := d.command(commandMemory|commandMaster, 0); err != nil {
+		return err
+	}
+	if err := d.findBARs(); err != nil {
+		return err
+	}
+	return d.watch()
+}

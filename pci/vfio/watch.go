@@ -1,0 +1,111 @@
+package vfio
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/pci"
+)
+
+// watch connects the interrupts by which the kernel says that the device is
+// broken, or that it wants it back.
+func (d *Device) watch() error {
+	for kind, reason := range map[pci.IRQKind]error{pci.ErrorIRQ: ErrUncorrectable, pci.Request: ErrRequested} {
+		if d.kinds[kind].count == 0 {
+			continue // an older kernel, or no PCI Express
+		}
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		if err != nil {
+			return fmt.Errorf("eventfd: %w", err)
+		}
+		f := os.NewFile(uintptr(fd), "eventfd")
+		d.irq.mu.Lock()
+		d.irq.watched = append(d.irq.watched, f)
+		d.irq.mu.Unlock()
+		if err := d.setIRQs(kind, 0, 1, irqDataEventFD|irqActionTrigger, []int{fd}); err != nil {
+			return err
+		}
+		go func() {
+			var b [8]byte
+			if n, err := f.Read(b[:]); err != nil || n != len(b) || binary.NativeEndian.Uint64(b[:]) == 0 {
+				return // closed by release
+			}
+			d.irq.forward(kind)
+			d.fail(reason)
+		}()
+	}
+	return nil
+}
+
+// forward passes a watched interrupt on to whom SetVectors connected.
+func (q *interrupts) forward(kind pci.IRQKind) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if fd, ok := q.listeners[kind]; ok {
+		signal(fd)
+	}
+}
+
+// listen connects the caller's eventfd to a watched interrupt; -1 disconnects. It
+// is a duplicate that is kept, for the number is the caller's.
+func (q *interrupts) listen(kind pci.IRQKind, fd int) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return errFileClosed
+	}
+	own := -1
+	if fd >= 0 {
+		var err error
+		if own, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			return fmt.Errorf("duplicate eventfd: %w", err)
+		}
+	}
+	if old, ok := q.listeners[kind]; ok {
+		_ = unix.Close(old)
+		delete(q.listeners, kind)
+	}
+	if own >= 0 {
+		if q.listeners == nil {
+			q.listeners = map[pci.IRQKind]int{}
+		}
+		q.listeners[kind] = own
+	}
+	return nil
+}
+
+// close gives the eventfds back; the kernel's own references end with the device.
+func (q *interrupts) close() (err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	for _, f := range q.watched {
+		err = errors.Join(err, f.Close()) // ends the goroutine that reads it
+	}
+	for _, fd := range q.listeners {
+		err = errors.Join(err, unix.Close(fd))
+	}
+	for _, v := range q.held {
+		err = errors.Join(err, unix.Close(v))
+	}
+	q.watched, q.listeners, q.held = nil, nil, nil
+	return err
+}
+
+// signal adds 1 to an eventfd. A full counter is signalled already.
+func signal(fd int) {
+	var b [8]byte
+	binary.NativeEndian.PutUint64(b[:], 1)
+	_, _ = unix.Write(fd, b[:])
+}
+
+// pending takes what an eventfd holds.
+func pending(fd int) bool {
+	var b [8]byte
+	n, err := unix.Read(fd, b[:])
+	return err == nil && n == len(b)
+}
