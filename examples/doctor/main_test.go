@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/examples/internal/cli"
+	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/hugepage/hugepagetest"
+	"github.com/ixcap/ixcap/pci"
+	_ "github.com/ixcap/ixcap/sim"
+)
+
+func TestCommandLines(t *testing.T) {
+	for _, c := range []struct {
+		args   []string
+		device string
+		json   bool
+	}{
+		{nil, "", false},
+		{[]string{"eth2"}, "eth2", false},
+		{[]string{"-json"}, "", true},
+		{[]string{"-json", "0000:03:00.0"}, "0000:03:00.0", true},
+		{[]string{"0000:03:00.0", "-json"}, "0000:03:00.0", true},
+	} {
+		device, json, err := parse(c.args)
+		require.NoError(t, err)
+		require.Equal(t, c.device, device)
+		require.Equal(t, c.json, json)
+	}
+	for _, args := range [][]string{{"eth2", "eth3"}, {"-x"}, {"eth2", "-x"}, {"sim:gen"}, {"vfio-user:/run/nic.sock"}} {
+		_, _, err := parse(args)
+		require.True(t, errors.As(err, new(cli.UsageError)), "%v: %v", args, err)
+	}
+}
+
+func TestTheCommandFitsTheReport(t *testing.T) {
+	r := pci.Report{Device: "0000:03:00.0"}
+	require.Equal(t, "hpcapdd -device 0000:03:00.0 -dir DIR", command(r))
+	r.Pages1G, r.Cores = true, []int{14, 15}
+	require.Equal(t, "hpcapdd -device 0000:03:00.0 -pages 1GiB -buffer 1GiB -cores 15 -dir DIR", command(r))
+}
+
+func TestFailedChecksAreNamed(t *testing.T) {
+	r := pci.Report{Checks: []pci.Check{{Name: "a", State: pci.Failed}, {Name: "b", State: pci.Warning}}}
+	require.Equal(t, "a failed", failed(r))
+	r.Checks = append(r.Checks, pci.Check{Name: "c", State: pci.Failed}, pci.Check{Name: "d", State: pci.Failed})
+	require.Equal(t, "a, c and d failed; mend them from the top", failed(r))
+}
+
+// The numbers of needs are what a capture with hpcapdd's settings really takes.
+func TestACaptureTakesThePagesThatTheDoctorWants(t *testing.T) {
+	n := needs()
+	hugepagetest.Reserve(t, hugepage.Size2M, hugepage.AnyNode, n.Pages2M)
+	port, err := nic.Open("sim:gen,size=60,count=1", nic.Config{Queues: 1, Pages: hugepage.Size2M})
+	require.NoError(t, err)
+	require.Equal(t, n.Lock2M, int64(own(t))<<21, "what the port reaches")
+	engine, err := capture.New(port, capture.Config{Buffer: buffer, Pages: hugepage.Size2M})
+	require.NoError(t, err)
+	require.Equal(t, n.Pages2M, own(t))
+	require.NoError(t, engine.Close())
+}
+
+// own is how many huge pages of 2 MiB this process's memfds hold. Other processes
+// take some as well, so the pool does not tell.
+func own(t *testing.T) (pages int) {
+	links, err := filepath.Glob("/proc/self/fd/*")
+	require.NoError(t, err)
+	seen := map[uint64]bool{} // the model has descriptors of its own for the same memory
+	for _, link := range links {
+		var st unix.Stat_t
+		if unix.Stat(link, &st) != nil || int64(st.Blksize) != int64(hugepage.Size2M) || seen[st.Ino] {
+			continue
+		}
+		seen[st.Ino] = true
+		pages += int(st.Size) / int(hugepage.Size2M)
+	}
+	return pages
+}
+
+// Whatever this machine is, the doctor has something to say about it.
+func TestThisMachineIsExamined(t *testing.T) {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer null.Close()
+	out := os.Stdout
+	os.Stdout = null
+	defer func() { os.Stdout = out }()
+	if err := run(nil); err != nil {
+		require.ErrorContains(t, err, "not ready: ")
+	}
+	require.ErrorContains(t, run([]string{"no-such-if"}), "no such interface")
+}

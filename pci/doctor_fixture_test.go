@@ -1,0 +1,133 @@
+package pci
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	port0 = "sys/devices/pci0000:00/0000:03:00.0"
+	pool2 = "sys/devices/system/node/node1/hugepages/hugepages-2048kB"
+	pool1 = "sys/devices/system/node/node1/hugepages/hugepages-1048576kB"
+)
+
+// patient is a machine to be examined, of which the test may change every file.
+type patient struct {
+	tree
+	used   map[string][]string // by interface
+	denied map[string]error    // by node
+}
+
+// healthy is the fixture's machine, made so that its first port can capture.
+func healthy(t *testing.T) *patient {
+	p := &patient{tree{t, t.TempDir()}, map[string][]string{}, map[string]error{}}
+	require.NoError(t, os.Rename(machine(t).root, filepath.Join(p.root, "sys")))
+	p.remove(port0 + "/driver")
+	p.remove(port0 + "/net")
+	p.remove("sys/class/net/eth2")
+	p.link(port0+"/driver", "sys/bus/pci/drivers/vfio-pci")
+	p.link("sys/class/iommu/dmar0", "sys/devices/virtual/iommu/dmar0")
+	for file, text := range map[string]string{
+		port0 + "/current_link_speed":                                     "5.0 GT/s PCIe\n",
+		port0 + "/current_link_width":                                     "8\n",
+		"run/ixcap/vfio-bind/0000:03:00.0":                                "driver=ixgbe\ninterface=eth2\n",
+		"dev/vfio/12":                                                     "",
+		"dev/vfio/vfio":                                                   "",
+		"proc/sys/kernel/osrelease":                                       "6.1.0-56-amd64\n",
+		"proc/cmdline":                                                    "quiet intel_iommu=on\n",
+		"proc/cpuinfo":                                                    "vendor_id\t: GenuineIntel\nflags\t\t: fpu tsc constant_tsc nonstop_tsc\n",
+		"proc/self/status":                                                "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000000000\n",
+		"proc/self/limits":                                                "Max locked memory         12582912   8388608    bytes\n",
+		"sys/devices/system/node/node1/cpulist":                           "8-15\n",
+		"sys/devices/system/node/online":                                  "0-1\n",
+		"sys/devices/system/cpu/online":                                   "0-15\n",
+		"sys/devices/system/cpu/isolated":                                 "7,14-15\n",
+		"sys/devices/system/cpu/nohz_full":                                "14-15\n",
+		"sys/devices/system/cpu/cpu9/cpufreq/scaling_governor":            "performance\n",
+		"sys/devices/system/cpu/cpu1/cpufreq/scaling_governor":            "powersave\n", // of another node
+		"sys/devices/system/clocksource/clocksource0/current_clocksource": "tsc\n",
+		"lib/modules/6.1.0-56-amd64/modules.dep":                          "kernel/drivers/vfio/pci/vfio-pci.ko: ...\n",
+		"sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages":           "200\n",
+		"sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages":        "0\n",
+	} {
+		p.write(file, text)
+	}
+	p.pages(pool2, 200, 151)
+	p.pages(pool1, 0, 0)
+	return p
+}
+
+func (p *patient) pages(pool string, total, free int) {
+	p.write(pool+"/nr_hugepages", fmt.Sprintln(total))
+	p.write(pool+"/free_hugepages", fmt.Sprintln(free))
+	p.write(pool+"/surplus_hugepages", "0\n")
+}
+
+func (p *patient) remove(name string) {
+	p.t.Helper()
+	require.NoError(p.t, os.RemoveAll(filepath.Join(p.root, name)))
+}
+
+// noIOMMU leaves the machine without groups.
+func (p *patient) noIOMMU() {
+	p.remove("sys/kernel/iommu_groups")
+	links, err := filepath.Glob(filepath.Join(p.root, "sys/devices/pci0000:00/*/iommu_group"))
+	require.NoError(p.t, err)
+	for _, link := range links {
+		require.NoError(p.t, os.Remove(link))
+	}
+}
+
+// kernelHasIt gives the port back to ixgbe.
+func (p *patient) kernelHasIt() {
+	p.remove(port0 + "/driver")
+	p.remove("run")
+	p.link(port0+"/driver", "sys/bus/pci/drivers/ixgbe")
+	p.link(port0+"/net/eth2/device", port0)
+	p.write(port0+"/net/eth2/carrier", "1\n")
+	p.write(port0+"/net/eth2/speed", "10000\n")
+	p.write(port0+"/net/eth2/flags", "0x1003\n")
+	p.link("sys/class/net/eth2", port0+"/net/eth2")
+}
+
+func (p *patient) examiner() examiner {
+	return examiner{
+		root: p.root,
+		find: func(name string) (link, error) {
+			if !(examiner{root: p.root}).exists("sys/class/net", name) {
+				return link{}, ErrNoInterface
+			}
+			return links(name)
+		},
+		carries: func(name string) ([]string, error) { return p.used[name], nil },
+		try: func(path string) error {
+			name, _ := strings.CutPrefix(path, p.root)
+			if err := p.denied[name]; err != nil {
+				return &os.PathError{Op: "open", Path: path, Err: err}
+			}
+			return tryOpen(path)
+		},
+	}
+}
+
+func family(id ID) (string, bool) { return "82599ES SFP+", id.Vendor == 0x8086 && id.Device == 0x10fb }
+
+var captureNeeds = Needs{Pages2M: 151, Pages1G: 3, Small2M: 65, Lock2M: 12 << 20, Lock1G: 2 << 30, Cores: 1}
+
+func (p *patient) report() Report {
+	p.t.Helper()
+	r, err := p.examiner().examine(Subject{Family: family, Needs: captureNeeds})
+	require.NoError(p.t, err)
+	return r
+}
+
+func (p *patient) text() string {
+	var b strings.Builder
+	require.NoError(p.t, p.report().WriteText(&b))
+	return b.String()
+}
