@@ -125,7 +125,13 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 	if len(cfg.Cores) == 0 {
 		cfg.Cores = pollerCores(len(sources), allowedCores(), nodeCores(node))
 	}
-	if cfg.Idle == IdleAuto {
+	asleep, sleepErr := sleepers(port, sources)
+	switch {
+	case cfg.Idle == IdleSleep && sleepErr != nil:
+		return nil, sleepErr
+	case cfg.Idle == IdleAuto && sleepErr == nil:
+		cfg.Idle = IdleSleep
+	case cfg.Idle == IdleAuto:
 		cfg.Idle = idleFor(len(sources), runtime.NumCPU(), runtime.GOMAXPROCS(0))
 	}
 	for q, src := range sources {
@@ -141,8 +147,11 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 		if err != nil {
 			return nil, err
 		}
-		e.pollers = append(e.pollers, newPoller(src, s.Producer(), st,
-			pollerConfig{Core: cfg.Cores[q], Batch: cfg.Batch, Caplen: cfg.CapLen, Idle: cfg.Idle}))
+		pc := pollerConfig{Core: cfg.Cores[q], Batch: cfg.Batch, Caplen: cfg.CapLen, Idle: cfg.Idle}
+		if cfg.Idle == IdleSleep {
+			pc.Sleeper = asleep[q]
+		}
+		e.pollers = append(e.pollers, newPoller(src, s.Producer(), st, pc))
 	}
 	return e, nil
 }

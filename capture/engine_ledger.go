@@ -39,7 +39,7 @@ func (e *Engine) Ledger() (Ledger, error) {
 func queueAccount(queue int, p PollerCounters, s stream.Stats, abandoned uint64) QueueAccount {
 	a := QueueAccount{
 		Queue: queue, Polled: p.Frames + abandoned, Stored: s.Frames, Bytes: p.Bytes,
-		Longest: p.Longest, StreamBytes: s.Bytes,
+		Longest: p.Longest, StreamBytes: s.Bytes, Polls: p.Polls, Sleeps: p.Sleeps, Slept: p.Slept,
 	}
 	for _, g := range p.Gaps {
 		if g.Count != 0 {

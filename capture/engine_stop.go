@@ -29,16 +29,28 @@ func (e *Engine) Stop() error {
 		}
 		return nil
 	}
+	unstoppable := false
 	if s, ok := e.port.(Stopper); ok {
 		if err := s.Stop(); err != nil {
 			errs = append(errs, fmt.Errorf("stop capture on %s: %w", e.port.Name(), err))
+			select {
+			case <-e.port.Gone():
+			default:
+				unstoppable = true // frames may come on and on, and no poll give nothing
+			}
 		}
-		e.settle()
+		if !unstoppable {
+			e.settle()
+		}
 	}
 	for _, p := range e.pollers {
-		p.drain()
+		if unstoppable {
+			p.stop()
+		} else {
+			p.drain()
+		}
 	}
-	errs = append(errs, e.join())
+	errs = append(errs, e.join(unstoppable))
 	close(e.watcher)
 	e.watched.Wait()
 	e.mu.Lock()
@@ -53,8 +65,9 @@ func (e *Engine) Stop() error {
 }
 
 // join waits for the pollers, for as long as those that are held back get
-// anywhere, and takes what they leave in the rings out of them.
-func (e *Engine) join() error {
+// anywhere, and takes what they leave in the rings out of them; left says that
+// they were told to.
+func (e *Engine) join(left bool) error {
 	all := make(chan struct{})
 	go func() {
 		e.running.Wait()
@@ -81,7 +94,7 @@ wait:
 		}
 	}
 	e.mu.Lock()
-	left := err != nil || e.failure != nil
+	left = left || err != nil || e.failure != nil
 	e.mu.Unlock()
 	if left {
 		e.abandon()
@@ -120,9 +133,11 @@ func (e *Engine) settle() {
 // abandon takes out of the rings what pollers that were stopped have left there.
 func (e *Engine) abandon() {
 	frames := make([]ring.Frame, defaultBatch)
-	for end := time.Now().Add(e.cfg.Held); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	// The device has still to move what is in its packet buffer; a port that
+	// cannot be stopped goes on and on.
+	for end := time.Now().Add(max(e.cfg.Held, defaultHeld)); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		for q, src := range e.sources {
-			for n := -1; n != 0; {
+			for n := -1; n != 0 && time.Now().Before(end); {
 				n = src.Poll(frames)
 				src.Release()
 				e.mu.Lock()

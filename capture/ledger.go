@@ -32,6 +32,10 @@ type QueueAccount struct {
 	StreamBytes uint64        `json:"stream_bytes"`   // put into the stream: stored bytes, headers and padding
 	Longest     time.Duration `json:"longest_gap"`    // between two polls, ns
 	Gaps        []Gap         `json:"gaps,omitempty"` // how often which time passed between two polls
+
+	Polls  uint64        `json:"polls"`
+	Sleeps uint64        `json:"sleeps,omitempty"` // times the poller slept until an interrupt
+	Slept  time.Duration `json:"slept,omitempty"`  // ns
 }
 
 // ListenerAccount says what became of the frames stored since a listener attached.

@@ -32,6 +32,9 @@ func (l Ledger) WriteText(w io.Writer) error {
 	counts(2, l.Account.Missed, "missed")
 	line(1, sum(l.Account.Bad), "frames", "bad")
 	counts(2, l.Account.Bad, "bad")
+	if n := l.Account.LinkDowns; n != 0 {
+		line(0, n, "times", "the link was lost")
+	}
 	for _, q := range l.Queues {
 		line(0, q.Polled, "frames", fmt.Sprintf("received by queue %d", q.Queue))
 		line(1, q.Stored, "frames", fmt.Sprintf("stored (%d bytes in the stream)", q.StreamBytes))

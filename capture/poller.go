@@ -21,24 +21,30 @@ type pollerConfig struct {
 	Core   int  // core that the thread is pinned to, or AnyCore
 	Batch  int  // frames per poll at most, default 64
 	Caplen int  // bytes kept of a frame, 0 for all
-	Idle   Idle // IdleBusy or IdleYield
+	Idle   Idle // all but IdleAuto
+
+	Sleeper Sleeper // the source, with IdleSleep
 }
 
 // Idle says what a poller does while nothing arrives.
 type Idle uint8
 
 const (
-	// IdleAuto is IdleBusy where each poller can have a core and a processor of
-	// the Go scheduler to itself with one of both left over, else IdleYield.
+	// IdleAuto is IdleSleep where the port's queues can wake a poller, else
+	// IdleBusy where each poller can have a core and a processor of the Go
+	// scheduler to itself with one of both left over, else IdleYield.
 	IdleAuto Idle = iota
 	// IdleBusy polls without a break.
 	IdleBusy
 	// IdleYield lets other goroutines and threads run after some empty polls,
 	// and sleeps for moments after many.
 	IdleYield
+	// IdleSleep sleeps until the queue interrupts, and polls as long as frames
+	// come. The port must have been opened for it.
+	IdleSleep
 )
 
-// idleFor is what IdleAuto stands for. A locked thread that yields hands its Go
+// idleFor is what IdleAuto stands for without interrupts. A locked thread that yields hands its Go
 // processor to another thread and waits to get one back, which costs more than a
 // batch of frames: so a poller had better never yield. But a poller that never
 // yields takes its processor away from all others: with no more of them than
@@ -72,6 +78,9 @@ type PollerCounters struct {
 	Held      uint64 `json:"held"`      // times that a lossless listener held the poller back
 	Abandoned uint64 `json:"abandoned"` // frames given up because it was stopped while held
 
+	Sleeps uint64        `json:"sleeps"` // times it slept until an interrupt
+	Slept  time.Duration `json:"slept"`
+
 	Gaps    []Gap         `json:"gaps"`    // times between polls
 	Longest time.Duration `json:"longest"` // the longest of them
 }
@@ -81,17 +90,19 @@ type poller struct {
 	source   Source
 	producer *stream.Producer
 	stamper  *clock.Stamper
+	sleeper  Sleeper // nil unless the poller sleeps
 	config   pollerConfig
 	frames   []ring.Frame
 
 	// What the loop counts, and since how many batches it has not shown it.
 	polls, empty, polled, bytes uint64
+	sleeps, slept               uint64 // slept: ns
 	dirty                       int
 	lastPoll                    uint64 // ticks
 	gaps                        gaps
 
 	_      [64]byte // what others read, on lines of its own
-	shared struct{ polls, empty, frames, bytes, held, abandoned atomic.Uint64 }
+	shared struct{ polls, empty, frames, bytes, held, abandoned, sleeps, slept atomic.Uint64 }
 
 	stopping atomic.Int32
 	done     chan struct{}
@@ -110,7 +121,7 @@ func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConf
 		cfg.Batch = defaultBatch
 	}
 	return &poller{
-		source: src, producer: p, stamper: st, config: cfg,
+		source: src, producer: p, stamper: st, config: cfg, sleeper: cfg.Sleeper,
 		frames: make([]ring.Frame, cfg.Batch), done: make(chan struct{}),
 	}
 }
@@ -149,10 +160,16 @@ func (p *poller) run() error {
 }
 
 // stop makes run return after the frames in hand, even if the stream is held.
-func (p *poller) stop() { p.stopping.Store(stopped) }
+func (p *poller) stop() {
+	p.stopping.Store(stopped)
+	p.rouse()
+}
 
 // drain makes run return once a poll gives nothing. After stop it does nothing.
-func (p *poller) drain() { p.stopping.CompareAndSwap(running, draining) }
+func (p *poller) drain() {
+	p.stopping.CompareAndSwap(running, draining)
+	p.rouse()
+}
 
 // once polls and stores one batch and returns its length; -1 when the poller was
 // stopped while the stream was held.
@@ -224,6 +241,10 @@ func (p *poller) idle(polls int) {
 	if p.dirty > 0 || polls%yieldAfter == 0 {
 		p.flush()
 	}
+	if p.sleeper != nil {
+		p.sleep()
+		return
+	}
 	if p.config.Idle == IdleBusy || polls < yieldAfter {
 		return
 	}
@@ -250,6 +271,8 @@ func (p *poller) flush() {
 	p.shared.empty.Store(p.empty)
 	p.shared.frames.Store(p.polled)
 	p.shared.bytes.Store(p.bytes)
+	p.shared.sleeps.Store(p.sleeps)
+	p.shared.slept.Store(p.slept)
 	p.gaps.flush()
 }
 
@@ -260,6 +283,7 @@ func (p *poller) counters() PollerCounters {
 		Polls: s.polls.Load(), Empty: s.empty.Load(),
 		Frames: s.frames.Load(), Bytes: s.bytes.Load(),
 		Held: s.held.Load(), Abandoned: s.abandoned.Load(),
+		Sleeps: s.sleeps.Load(), Slept: time.Duration(s.slept.Load()),
 	}
 	c.Gaps, c.Longest = p.gaps.read()
 	return c

@@ -49,6 +49,10 @@ type Account struct {
 	Missed   []Count  `json:"missed"`   // lost for want of room, by register
 	Bad      []Count  `json:"bad"`      // damaged on the wire, by register
 	Queue    []uint64 `json:"queue"`    // received, by queue
+
+	// LinkDowns is how often the link was lost. What was sent meanwhile reached
+	// no port and is in no account.
+	LinkDowns uint64 `json:"link_downs,omitempty"`
 }
 
 // Count is a number of frames and the register or cause that it stands for.

@@ -53,6 +53,7 @@ func (p *Port) err() error {
 // WaitError says which register did not get to where it should in time.
 type WaitError struct {
 	Register string
+	Offset   uint32 // of the register in BAR 0, in bytes
 	Mask     uint32 // bits waited for
 	Want     uint32 // their value
 	Last     uint32 // the register's last value
@@ -60,7 +61,7 @@ type WaitError struct {
 }
 
 func (e *WaitError) Error() string {
-	return fmt.Sprintf("%s & %#x is not %#x after %v: last value %#08x", e.Register, e.Mask, e.Want, e.After, e.Last)
+	return fmt.Sprintf("%s & %#x is not %#x after %v: last value %#08x (register at %#05x)", e.Register, e.Mask, e.Want, e.After, e.Last, e.Offset)
 }
 
 // wait polls a register until the bits of mask are want. A device that has gone
@@ -81,7 +82,7 @@ func (p *Port) wait(name string, o reg.Offset, mask, want uint32, limit time.Dur
 			return nil
 		}
 		if spent >= limit {
-			return &WaitError{Register: name, Mask: mask, Want: want, Last: v, After: limit}
+			return &WaitError{Register: name, Offset: uint32(o), Mask: mask, Want: want, Last: v, After: limit}
 		}
 		time.Sleep(pause)
 		pause = min(2*pause, time.Millisecond)
@@ -114,8 +115,13 @@ func (p *Port) Registers() Registers {
 		if row.Queues {
 			n = max(len(p.rx), len(p.tx))
 		}
-		if row.Name == "RAL" || row.Name == "RAH" {
-			n = 1 // the others are unused
+		switch row.Name { // the others are unused
+		case "RAL", "RAH":
+			n = 1
+		case "IVAR":
+			n = (len(p.rx) + 1) / 2
+		case "EITR":
+			n = len(p.rx) + 1
 		}
 		for i := range n {
 			name := row.Name

@@ -51,9 +51,19 @@ type Config struct {
 	// Otherwise frames stay as they were on the wire.
 	StripVLAN bool
 
-	// Speed of the link in Mb/s: 10000 or 1000; 0 = 10000. It applies to ports
-	// with an SFP+ cage; other media keep what the EEPROM says.
+	// Speed of the link in Mb/s: 10000 or 1000; 0 = what the module in the cage
+	// can, 10000 if it is not known. It applies to ports with an SFP+ cage; other
+	// media keep what the EEPROM says.
 	Speed int
+
+	// Interrupts says which of the device's interrupts are used; by default only
+	// those that are no queue's.
+	Interrupts Interrupts
+
+	// Notify, when set, is called with what the port has to tell besides frames,
+	// from a goroutine of the port's, one call at a time, until Close. It must not
+	// call Close, which waits for it.
+	Notify func(Event)
 
 	// ReturnBatch is how many descriptors Release collects before it writes the
 	// tail register, which over a socket costs a system call; 0 = one in 32 of
@@ -76,7 +86,6 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	orDefault(&c.BufferSize, 2048)
 	orDefault(&c.TxRingSize, 512)
 	orDefault(&c.MaxFrame, MaxFrame)
-	orDefault(&c.Speed, maxSpeed)
 	if c.Queues < 1 || c.Queues > MaxQueues {
 		return c, fmt.Errorf("queues %d: the 82599 receives on 1 to %d", c.Queues, MaxQueues)
 	}
@@ -101,8 +110,11 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	if c.TxQueues > 0 && c.txChain() >= c.TxRingSize {
 		return c, fmt.Errorf("a transmit ring of %d descriptors cannot hold a frame of %d bytes", c.TxRingSize, c.MaxFrame)
 	}
-	if c.Speed != maxSpeed && c.Speed != lowerSpeed {
+	if c.Speed != 0 && c.Speed != maxSpeed && c.Speed != lowerSpeed {
 		return c, fmt.Errorf("speed %d Mb/s: the port runs at %d or %d", c.Speed, maxSpeed, lowerSpeed)
+	}
+	if c.Interrupts > NoInterrupts {
+		return c, fmt.Errorf("interrupts %d: want LinkInterrupts, QueueInterrupts or NoInterrupts", c.Interrupts)
 	}
 	if c.ReturnBatch < 0 || c.ReturnBatch > c.RingSize/2 {
 		return c, fmt.Errorf("return batch %d: want 1 to half the ring of %d", c.ReturnBatch, c.RingSize)

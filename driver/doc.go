@@ -15,6 +15,15 @@
 //	                      |                               RxQueue.Poll (rx.go) -> []ring.Frame
 //	                      +---- tail register <---------- RxQueue.Release
 //
+// Whoever polls needs a core. With Config.Interrupts = QueueInterrupts a reader
+// sleeps instead while nothing arrives (rx_sleep.go), until its queue's MSI-X
+// vector fires; how often that may be follows the rate (moderation.go). What the
+// device has to tell besides frames, above all that the link came or went, is
+// noticed by a goroutine of the port's and passed to Config.Notify (events.go).
+//
+// Every wait for the device has a limit, and its error (WaitError) names the
+// register with its offset, the bits waited for and the last value.
+//
 // Section numbers are those of the "Intel 82599 10 GbE Controller Datasheet",
 // revision 3.4. Names of registers and fields are the datasheet's.
 //

@@ -126,7 +126,7 @@ func (p *Port) acquire(resource reg.Field) (release func() error, err error) {
 			since = time.Now()
 		}
 		if late {
-			return nil, &WaitError{Register: "SW_FW_SYNC", Mask: claimed, Want: 0, Last: last, After: semaphoreLimit}
+			return nil, &WaitError{Register: "SW_FW_SYNC", Offset: uint32(reg.SW_FW_SYNC), Mask: claimed, Want: 0, Last: last, After: semaphoreLimit}
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -167,7 +167,7 @@ func (p *Port) withSemaphores(f func()) error {
 			return nil
 		}
 		if now.After(deadline) {
-			return &WaitError{Register: "SWSM.SWESMBI", Mask: reg.SWSM_SWESMBI.Mask(), Want: reg.SWSM_SWESMBI.Mask(), Last: v, After: semaphoreLimit}
+			return &WaitError{Register: "SWSM.SWESMBI", Offset: uint32(reg.SWSM), Mask: reg.SWSM_SWESMBI.Mask(), Want: reg.SWSM_SWESMBI.Mask(), Last: v, After: semaphoreLimit}
 		}
 		time.Sleep(50 * time.Microsecond)
 	}

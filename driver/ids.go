@@ -21,26 +21,27 @@ const (
 type model struct {
 	name   string
 	medium medium
+	sensor bool // a temperature sensor raises SDP0 (Linux: TEMP_SENSOR_CAPABLE)
 }
 
 // models by PCI device id: all physical functions of the 82599.
 var models = map[uint16]model{
-	0x10f7: {"82599 KX4", backplane},
-	0x10f8: {"82599 combo backplane", backplane},
-	0x10f9: {"82599 CX4", copper},
-	0x10fb: {"82599ES SFP+", sfi},
-	0x10fc: {"82599 XAUI/BX4", backplane},
-	0x1507: {"82599 SFP+ (EM)", sfi},
-	0x1514: {"82599 KX4 mezzanine", backplane},
-	0x1517: {"82599 KR", backplane},
-	0x151c: {"82599 10GBASE-T", copper},
-	0x1529: {"82599 SFP+ (FCoE)", sfi},
-	0x152a: {"82599 backplane (FCoE)", backplane},
-	0x154a: {"82599 SFP+ (quad port)", sfi},
-	0x154d: {"82599 SFP+ (SF2)", sfi},
-	0x154f: {"82599 LS", sfi},
-	0x1557: {"82599EN SFP+", sfi},
-	0x1558: {"82599 QSFP+ (quad port)", sfi},
+	0x10f7: {name: "82599 KX4", medium: backplane},
+	0x10f8: {name: "82599 combo backplane", medium: backplane},
+	0x10f9: {name: "82599 CX4", medium: copper},
+	0x10fb: {name: "82599ES SFP+", medium: sfi},
+	0x10fc: {name: "82599 XAUI/BX4", medium: backplane},
+	0x1507: {name: "82599 SFP+ (EM)", medium: sfi},
+	0x1514: {name: "82599 KX4 mezzanine", medium: backplane},
+	0x1517: {name: "82599 KR", medium: backplane},
+	0x151c: {name: "82599 10GBASE-T", medium: copper, sensor: true},
+	0x1529: {name: "82599 SFP+ (FCoE)", medium: sfi},
+	0x152a: {name: "82599 backplane (FCoE)", medium: backplane},
+	0x154a: {name: "82599 SFP+ (quad port)", medium: sfi},
+	0x154d: {name: "82599 SFP+ (SF2)", medium: sfi},
+	0x154f: {name: "82599 LS", medium: sfi},
+	0x1557: {name: "82599EN SFP+", medium: sfi},
+	0x1558: {name: "82599 QSFP+ (quad port)", medium: sfi},
 }
 
 // Supports tells whether Open can drive such a device, and its name.

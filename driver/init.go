@@ -25,12 +25,12 @@ func (p *Port) init() error {
 		{"check EEPROM", p.checkEEPROM},                         //
 		{"wait for DMA initialisation", p.waitDMA},              // 4
 		{"read the MAC address", p.readMAC},                     //
+		{"find the module", p.findModule},                       //
 		{"set up link", p.setupLink},                            // 5, 4.6.4
 		{"clear statistics", p.clearStatistics},                 // 6, 4.6.5
 		{"initialise receive", p.initReceive},                   // 7, 4.6.7
 		{"initialise transmit", p.initTransmit},                 // 8, 4.6.8
-		// 9, enable interrupts (4.6.3.1): left out. Queues are polled, link state
-		// is read when asked for; all causes stay masked.
+		{"connect interrupts", p.connectInterrupts},             // 9, 4.6.3.1
 	}
 	for _, s := range steps {
 		if err := s.do(); err != nil {

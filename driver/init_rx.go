@@ -156,18 +156,21 @@ func (p *Port) enableReceive() error {
 // disableReceive lets no frame in any more and gives those inside the port time
 // to reach memory. With room in the rings 512 KiB take half a millisecond; when
 // nothing moves they are full.
-func (p *Port) disableReceive() {
+func (p *Port) disableReceive() error {
 	p.change(reg.RXCTRL, to(reg.RXCTRL_RXEN, 0))
-	p.flush()
+	if err := p.wait("RXCTRL", reg.RXCTRL, reg.RXCTRL_RXEN.Mask(), 0, 100*time.Millisecond); err != nil {
+		return err
+	}
 	var last uint64
 	for range 100 {
 		time.Sleep(time.Millisecond)
 		s, err := p.Stats()
 		if err != nil || s.Balanced() == nil || s.Received == last {
-			return
+			break
 		}
 		last = s.Received
 	}
+	return nil
 }
 
 // disableReceiveQueues follows 4.6.7.1: each queue is disabled, which

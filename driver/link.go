@@ -22,13 +22,24 @@ func (l Link) String() string {
 	return fmt.Sprintf("up at %d Mb/s", l.Speed)
 }
 
-// setupLink is step 5 (4.6.4). An SFP+ port is told its speed, without
-// autonegotiation, which optics do not have; other media keep the mode
-// that the EEPROM has chosen and begin it anew.
-//
-// Left out: identifying the module over I2C and loading its analog settings: the EEPROM's defaults serve direct-attach and short-range modules.
-// Waiting for the link is left to who needs it (WaitLink).
+// findModule comes before setupLink, to which it matters.
+func (p *Port) findModule() error {
+	if p.model.medium != sfi {
+		return nil
+	}
+	return p.identify(0)
+}
+
+// setupLink is step 5 (4.6.4). An SFP+ port gets the analog settings that the
+// EEPROM has for its module and is told its speed, without autonegotiation, which
+// optics do not have; other media keep the mode that the EEPROM has chosen and
+// begin it anew. Waiting for the link is left to who needs it (WaitLink).
 func (p *Port) setupLink() (err error) {
+	m, _ := p.Module()
+	settings, err := p.moduleSettingsOf(m)
+	if err != nil {
+		return err
+	}
 	release, err := p.acquire(reg.SW_FW_SYNC_MAC_CSR) // firmware sets up links too
 	if err != nil {
 		return err
@@ -36,10 +47,14 @@ func (p *Port) setupLink() (err error) {
 	defer func() { err = errors.Join(err, release()) }()
 	autoc := p.load(reg.AUTOC)
 	if p.model.medium == sfi {
+		for _, w := range settings {
+			p.store(reg.CORECTL, uint32(w))
+			p.flush()
+		}
 		// The laser is on while SDP3 is low.
 		p.change(reg.ESDP, to(reg.ESDP_SDP3, 0))
 		autoc = reg.AUTOC_FLU.Set(autoc, 0)
-		if p.cfg.Speed == lowerSpeed {
+		if p.speed(m) == lowerSpeed {
 			autoc = reg.AUTOC_LMS.Set(autoc, reg.LMS_1G_NO_AN)
 			autoc = reg.AUTOC_1G_PMA_PMD.Set(autoc, 0)
 		} else {
@@ -50,6 +65,17 @@ func (p *Port) setupLink() (err error) {
 	p.store(reg.AUTOC, reg.AUTOC_RESTART_AN.Set(autoc, 1))
 	p.flush()
 	return nil
+}
+
+// speed is what to run a module at, in Mb/s.
+func (p *Port) speed(m Module) int {
+	switch {
+	case p.cfg.Speed != 0:
+		return p.cfg.Speed
+	case m.only1G():
+		return lowerSpeed
+	}
+	return maxSpeed
 }
 
 // Link is the state of the link now; down when the device is gone.

@@ -98,37 +98,6 @@ func TestOneQueueKeepsFramesInThePacketBuffer(t *testing.T) {
 	require.NoError(t, p.Close())
 }
 
-func TestWaitsEndWithRegisterMaskAndLastValue(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		at   reg.Offset
-		v    uint32
-		want string
-	}{
-		{"EEPROM not read", reg.EEC, 1 << 8, "wait for EEPROM auto-read: EEC & 0x200 is not 0x200 after 1s: last value 0x00000100"},
-		{"DMA not ready", reg.RDRXCTL, 0, "wait for DMA initialisation: RDRXCTL & 0x8 is not 0x8"},
-		{"reset never ends", reg.CTRL, 1 << 26, "reset: CTRL & 0x4000008 is not 0x0 after 1s: last value 0x04000000"},
-		{"EEPROM read hangs", reg.EERD, 0, "read EEPROM word 0x0: EERD & 0x2"},
-		{"other driver holds SWSM", reg.SWSM, 1, "SWSM.SMBI & 0x1 is not 0x0"},
-		{"firmware holds SWSM", reg.SWSM, 0, "SWSM.SWESMBI & 0x2 is not 0x2"},
-		{"firmware holds the EEPROM", reg.SW_FW_SYNC, 1 << 5, "SW_FW_SYNC & 0x21 is not 0x0"},
-		{"transmit queue", reg.TXDCTL(0), 0, "initialise transmit: TXDCTL[0] & 0x2000000"},
-		{"no EEPROM", reg.EEC, 1 << 9, "no EEPROM with a valid signature"},
-		{"no address", reg.RAH(0), 0x1234, "read the MAC address: RAL[0]"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			d := drivertest.NewDevice()
-			d.Stuck[c.at] = c.v
-			_, err := driver.Open(d, driver.Config{RingSize: 64, TxQueues: 1})
-			require.ErrorContains(t, err, c.want)
-			require.NotContains(t, err.Error(), "\n")
-			require.Zero(t, d.Mapper.Mapped())
-			require.False(t, d.BusMaster())
-		})
-	}
-}
-
 func TestStuckRequestsMakeTheResetHappenTwice(t *testing.T) {
 	d := drivertest.NewDevice()
 	d.Stuck[reg.STATUS] = 1 << 19
@@ -215,19 +184,6 @@ func TestFailingAnyStepLeavesNothingBehind(t *testing.T) {
 		_, err = driver.Open(d, cfg)
 		require.ErrorIs(t, err, drivertest.ErrGone, "gone after %d of %d accesses", n, accesses)
 		check(d, err)
-	}
-}
-
-func TestStartFailsWhenAQueueOrTheReceiverDoesNotCome(t *testing.T) {
-	for name, at := range map[string]reg.Offset{"RXDCTL[1] & 0x2000000": reg.RXDCTL(1), "SECRXSTAT & 0x1": reg.SECRXSTAT} {
-		d := drivertest.NewDevice()
-		d.Stuck[at] = 0
-		p, err := driver.Open(d, driver.Config{Queues: 2, RingSize: 64})
-		require.NoError(t, err)
-		require.ErrorContains(t, p.Start(), "start fake:82599: "+name)
-		require.Zero(t, d.Value(reg.RXCTRL)&1)
-		require.NoError(t, p.Close())
-		require.Zero(t, d.Mapper.Mapped())
 	}
 }
 

@@ -33,10 +33,14 @@ type Port struct {
 	lent    int // receive queues that have been enabled and have their ring
 	closed  bool
 
-	stats    statistics
-	readerWG sync.WaitGroup
-	quit     chan struct{} // closed by Close
-	gone     atomic.Bool   // registers must not be touched any more
+	irq  *interrupts // nil: none are connected
+	cage cage        // what sits in it
+
+	stats      statistics
+	linkDowns  atomic.Uint64
+	background sync.WaitGroup
+	quit       chan struct{} // closed by Close
+	gone       atomic.Bool   // registers must not be touched any more
 }
 
 // regsSize is how much of BAR 0 the 82599 has, in bytes (8.2.2).
@@ -77,7 +81,8 @@ func Open(dev pci.Device, cfg Config) (_ *Port, err error) {
 		return nil, err
 	}
 	// From now on: a port that is never started may send.
-	p.readerWG.Go(p.readStatistics)
+	p.background.Go(p.readStatistics)
+	p.background.Go(p.watch)
 	return p, nil
 }
 
@@ -109,8 +114,11 @@ func (p *Port) Stop() error {
 		return nil
 	}
 	p.started = false
-	p.disableReceive()
-	if err := p.err(); err != nil {
+	err := p.disableReceive()
+	if gone := p.err(); gone != nil {
+		err = gone
+	}
+	if err != nil {
 		return fmt.Errorf("stop %s: %w", p.dev.Name(), err)
 	}
 	return nil
@@ -123,7 +131,7 @@ func (p *Port) Settled() bool {
 }
 
 // Close stops the port and gives its memory back. No queue may be in use, and no
-// frame from one. Closing again does nothing.
+// frame from one. It waits for a Config.Notify under way. Closing again does nothing.
 func (p *Port) Close() error {
 	p.state.Lock()
 	defer p.state.Unlock()
@@ -132,7 +140,10 @@ func (p *Port) Close() error {
 	}
 	p.closed = true
 	close(p.quit)
-	p.readerWG.Wait()
+	if p.irq != nil {
+		p.irq.wake.signal()
+	}
+	p.background.Wait()
 	// A last look, for those who ask after Close.
 	_, _ = p.Stats()
 	err := p.halt()
@@ -142,10 +153,11 @@ func (p *Port) Close() error {
 	return nil
 }
 
-// free gives the memory back, newest first. The device no longer uses it.
+// free disconnects the interrupts and gives the memory back, newest first. The
+// device no longer uses it.
 func (p *Port) free() error {
+	errs := []error{p.disconnectInterrupts()}
 	p.gone.Store(true)
-	var errs []error
 	for i := len(p.areas) - 1; i >= 0; i-- {
 		errs = append(errs, p.areas[i].Close())
 	}

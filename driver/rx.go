@@ -35,7 +35,7 @@ type RxMemory struct {
 //	to device | armed again,    | (DD says which)
 //	          | not yet lent    |
 //
-// It satisfies capture.Source.
+// It satisfies capture.Source and, on a port with QueueInterrupts, capture.Sleeper.
 type RxQueue struct {
 	// Read by every Poll.
 	descs  []ring.RxDescriptor // written by device and host in turn
@@ -59,6 +59,9 @@ type RxQueue struct {
 	// with maxChain more so that a chain over the ring's end stays in one piece.
 	rest     [][]byte
 	maxChain uint32
+
+	returned uint64   // descriptors ever lent again
+	sleeper  *sleeper // nil: the queue is polled only
 
 	overlong  atomic.Uint64 // frames dropped for taking more than maxChain descriptors
 	malformed atomic.Uint64 // frames with a descriptor whose length cannot be
@@ -192,9 +195,11 @@ func (q *RxQueue) plain(frames []ring.Frame) int {
 // tail is written one behind, for tail = head would mean that none is left, and
 // only once ReturnBatch descriptors have come together.
 func (q *RxQueue) Release() {
-	if ring.Distance(q.given, q.next, q.size) < q.batch {
+	n := ring.Distance(q.given, q.next, q.size)
+	if n < q.batch {
 		return
 	}
+	q.returned += uint64(n)
 	q.given = q.next
 	// Store32 orders the read formats written by Poll before the tail.
 	q.tail.Store32(q.tailAt, ring.Prev(q.next, q.size))

@@ -35,6 +35,8 @@ type Stats struct {
 	Sent      uint64 // frames sent (GPTC)
 	SentBytes uint64 // their bytes, with CRC (GOTC)
 	SentQueue []uint64
+
+	LinkDowns uint64 // times the link was lost, as far as it was noticed
 }
 
 // Count is a number of frames and the register that counted them.
@@ -175,7 +177,8 @@ func (p *Port) Stats() (Stats, error) {
 	}
 	t := &p.stats.total
 	s := Stats{
-		Wire: t.gprc, WireBytes: t.gorc,
+		LinkDowns: p.linkDowns.Load(),
+		Wire:      t.gprc, WireBytes: t.gorc,
 		Sent: t.gptc, SentBytes: t.gotc,
 		Missed: []Count{{"RXMPC", t.rxmpc}, {"QPRDC", 0}},
 	}

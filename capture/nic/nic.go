@@ -12,7 +12,8 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// Config is how to run the port: the driver's settings.
+// Config is how to run the port: the driver's settings. With Interrupts =
+// driver.QueueInterrupts a capture's pollers sleep while nothing arrives.
 type Config = driver.Config
 
 // Port is an 82599 port that a capture can drain. It also implements
@@ -114,7 +115,7 @@ func (p *Port) Account() (capture.Account, error) {
 
 // account puts the driver's statistics into the ledger's words.
 func account(s driver.Stats) capture.Account {
-	a := capture.Account{Wire: s.Wire, Received: s.Received}
+	a := capture.Account{Wire: s.Wire, Received: s.Received, LinkDowns: s.LinkDowns}
 	for _, c := range s.Missed {
 		a.Missed = append(a.Missed, capture.Count{Cause: c.Register, Frames: c.Frames})
 	}

@@ -33,6 +33,12 @@ type Device struct {
 	// device would do by itself.
 	Stuck map[reg.Offset]uint32
 
+	// MSIX is how many vectors there are; those in Silent never fire. VectorErr
+	// fails SetVectors.
+	MSIX      int
+	Silent    map[int]bool
+	VectorErr error
+
 	// GoneAfter, when not 0, makes the device disappear from the bus after that
 	// many register accesses.
 	GoneAfter int
@@ -41,6 +47,7 @@ type Device struct {
 	regs     [128 << 10 / 4]uint32
 	eeprom   [0x100]uint16
 	config   [256]byte
+	irq      interrupts
 	accesses int
 	order    []string // names of registers in the order they were stored to
 	err      error
@@ -59,6 +66,7 @@ func NewDevice() *Device {
 		Kind:     "vfio-user",
 		BARSize:  128 << 10,
 		Stuck:    map[reg.Offset]uint32{},
+		Silent:   map[int]bool{},
 		done:     make(chan struct{}),
 	}
 	for i := range d.eeprom {
@@ -70,7 +78,8 @@ func NewDevice() *Device {
 	for i := 3; i < 0x10; i++ {
 		d.eeprom[i] = 0xffff
 	}
-	d.eeprom[5] = 0x80 // one section of three words
+	d.eeprom[0x2b] = 0xffff // no settings for modules
+	d.eeprom[5] = 0x80      // one section of three words
 	copy(d.eeprom[0x80:], []uint16{3, 0x1111, 0x2222, 0x3333})
 	d.SealEEPROM()
 	d.reset()
@@ -173,8 +182,11 @@ func (d *Device) load(at reg.Offset) uint32 {
 		return v
 	}
 	v := d.regs[at/4]
-	if at == reg.SWSM {
+	switch at {
+	case reg.SWSM:
 		d.regs[at/4] |= reg.SWSM_SMBI.Val(1) // the read that finds it 0 takes it
+	case reg.EICR, reg.EICS:
+		return uint32(d.irq.causes)&0xffff | d.irq.others
 	}
 	return v
 }
@@ -190,11 +202,14 @@ func (d *Device) store(at reg.Offset, v uint32) {
 		return
 	}
 	d.regs[at/4] = v
+	d.interruptStore(at, v)
 	switch at {
 	case reg.CTRL:
 		if v&(reg.CTRL_RST.Mask()|reg.CTRL_LRST.Mask()) != 0 {
 			d.reset()
 		}
+	case reg.I2CCTL: // both lines are pulled up, and nobody else pulls them down
+		d.regs[at/4] |= v >> 1 & 5
 	case reg.EERD:
 		word := reg.EERD_ADDR.Of(v)
 		d.regs[at/4] = reg.EERD_DONE.Val(1) | reg.EERD_DATA.Val(uint32(d.eeprom[word%uint32(len(d.eeprom))]))
@@ -211,8 +226,8 @@ var names = func() map[reg.Offset]string {
 	return m
 }()
 
-// Name, Transport, ID, NUMANode, Config, BAR, DMA, Vectors, SetVectors,
-// MaskVector, Reset, Done, Err and Close make it a pci.Device.
+// Name, Transport, ID, NUMANode, Config, BAR, DMA, Reset, Done, Err and Close,
+// with the methods in interrupt.go, make it a pci.Device.
 func (d *Device) Name() string      { return "fake:82599" }
 func (d *Device) Transport() string { return d.Kind }
 func (d *Device) ID() pci.ID        { return d.Identity }
@@ -229,13 +244,10 @@ func (d *Device) BAR(n int) (pci.Region, error) {
 	}
 	return bar0{d}, nil
 }
-func (d *Device) DMA() dma.Mapper                          { return &d.Mapper }
-func (d *Device) Vectors(pci.IRQKind) (int, error)         { return 0, nil }
-func (d *Device) SetVectors(pci.IRQKind, int, []int) error { return errors.ErrUnsupported }
-func (d *Device) MaskVector(pci.IRQKind, int, bool) error  { return errors.ErrUnsupported }
-func (d *Device) Reset() error                             { d.mu.Lock(); defer d.mu.Unlock(); d.reset(); return nil }
-func (d *Device) Done() <-chan struct{}                    { return d.done }
-func (d *Device) Err() error                               { d.mu.Lock(); defer d.mu.Unlock(); return d.err }
+func (d *Device) DMA() dma.Mapper       { return &d.Mapper }
+func (d *Device) Reset() error          { d.mu.Lock(); defer d.mu.Unlock(); d.reset(); return nil }
+func (d *Device) Done() <-chan struct{} { return d.done }
+func (d *Device) Err() error            { d.mu.Lock(); defer d.mu.Unlock(); return d.err }
 func (d *Device) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

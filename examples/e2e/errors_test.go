@@ -34,7 +34,7 @@ func TestBadInputGivesOneClearLineAndKeepsEarlierCaptures(t *testing.T) {
 	}{
 		"no device":         {"-device", []string{"-dir", earlier}},
 		"no folder":         {"-dir", []string{"-device", gen}},
-		"unknown transport": {"sim: vfio-user:", []string{"-device", "smoke-signal:x", "-dir", earlier}},
+		"unknown transport": {"(sim: ", []string{"-device", "smoke-signal:x", "-dir", earlier}},
 		"unknown wire":      {"pcap", []string{"-device", "sim:pidgeon=1", "-dir", earlier}},
 		"unknown key":       {"speed", []string{"-device", "sim:gen,speed=9", "-dir", earlier}},
 		"bad rate":          {"rate", []string{"-device", "sim:gen,rate=fast", "-dir", earlier}},

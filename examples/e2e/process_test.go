@@ -165,9 +165,9 @@ func TestSignalsEndACaptureInOrder(t *testing.T) {
 
 func TestDurationEndsACapture(t *testing.T) {
 	dir := t.TempDir()
-	r := succeed(t, "hpcapdd", "-device", "sim:gen,size=1000,rate=500Mbps", "-dir", dir, "-buffer", "4MiB", "-duration", "1200ms", "-progress", "-json")
+	r := succeed(t, "hpcapdd", "-device", "sim:gen,size=1000,rate=500Mbps", "-dir", dir, "-buffer", "4MiB", "-duration", "3200ms", "-progress", "-json")
 	l := ledger(t, r)
-	require.InDelta(t, 1.2, l.Seconds, 5)
+	require.InDelta(t, 3.2, l.Seconds, 5)
 	got, _ := readRaw(t, dir)
 	require.EqualValues(t, l.Frames(), len(got))
 	require.Contains(t, r.stderr, "Gb/s", "a line a second")
@@ -198,7 +198,7 @@ func TestKilledCaptureLeavesWhatWasWholeReadable(t *testing.T) {
 			require.EqualValues(t, 1000, rec.Len)
 			require.Len(t, rec.Data, 1000)
 		}
-		if i < len(entries)-1 {
+		if i < len(entries)-1 || filepath.Ext(e.Name()) == ".raw" { // the kill may fall between two files
 			require.Equal(t, ".raw", filepath.Ext(e.Name()))
 			require.True(t, r.Padded())
 		}
@@ -206,7 +206,6 @@ func TestKilledCaptureLeavesWhatWasWholeReadable(t *testing.T) {
 	}
 	require.Greater(t, records, uint64(4000))
 	last := filepath.Join(dir, entries[len(entries)-1].Name())
-	require.True(t, strings.HasSuffix(last, ".raw.part"), last)
 	run(t, "raw2pcap", "-w", filepath.Join(t.TempDir(), "x.pcap"), last)
 }
 

@@ -1,7 +1,7 @@
 // Hpcapdd captures what a port receives to RAW files, until the wire ends, the
 // time is up, or SIGINT or SIGTERM; then it prints where every frame went.
 //
-//	hpcapdd -device URI [-queue N] -dir DIR|null [-segment 2GiB] [-buffer 256MiB] [-caplen N] [-duration D] [-json]
+//	hpcapdd -device URI [-queue N] -dir DIR|null [-segment 2GiB] [-buffer 256MiB] [-caplen N] [-duration D] [-sleep] [-json]
 //	hpcapdd IFACE QUEUE DIR|null
 //
 // A file is named after its first frame's time, port and queue, so that names
@@ -24,7 +24,9 @@ import (
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/record"
 	"github.com/ixcap/ixcap/capture/store"
+	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/examples/internal/cli"
+	_ "github.com/ixcap/ixcap/pci/vfio"
 	_ "github.com/ixcap/ixcap/pci/vfiouser"
 	_ "github.com/ixcap/ixcap/sim"
 )
@@ -45,6 +47,7 @@ type options struct {
 	cores                 cli.Cores
 	duration              time.Duration
 	asJSON, progress      bool
+	sleep                 bool
 }
 
 func main() { cli.Main("hpcapdd", run) }
@@ -55,7 +58,11 @@ func run(args []string) (err error) {
 		return err
 	}
 	cli.Processors(o.queues)
-	port, err := nic.Open(o.device, nic.Config{Queues: o.queues, Pages: o.pages.Size})
+	pc := nic.Config{Queues: o.queues, Pages: o.pages.Size, Notify: new(notices).tell}
+	if o.sleep {
+		pc.Interrupts = driver.QueueInterrupts
+	}
+	port, err := nic.Open(o.device, pc)
 	if err != nil {
 		return err
 	}
@@ -115,6 +122,7 @@ func parse(args []string) (o options, err error) {
 	flags.DurationVar(&o.duration, "duration", 0, "end after this `time`, such as 90s; 0 goes on")
 	flags.Var(&o.pages, "pages", "`kind` of memory pages: 2MiB, 1GiB or ordinary; by default what suits the port")
 	flags.Var(&o.cores, "cores", "`list` of cores for the queues' polling threads, such as 2,3; by default the last ones of the port's node, where there are enough")
+	flags.BoolVar(&o.sleep, "sleep", false, "sleep until the port interrupts while nothing arrives, instead of polling without a break: for machines without a core to spare")
 	flags.BoolVar(&o.asJSON, "json", false, "print the ledger as JSON")
 	flags.BoolVar(&o.progress, "progress", false, "print a line a second even if standard error is no terminal")
 	if err := cli.Parse(flags, args, usage); err != nil {

@@ -15,10 +15,46 @@ var (
 	CTRL_EXT_RO_DIS   = Bit(17) // no relaxed ordering on the bus
 	CTRL_EXT_DRV_LOAD = Bit(28) // tells the firmware that a driver is there
 
+	ESDP_SDP2     = Bit(2)  // on SFP+ boards: a module is in the cage
 	ESDP_SDP3     = Bit(3)  // on SFP+ boards: the transmit laser is off
 	ESDP_SDP3_DIR = Bit(11) // SDP3 is an output
 
 	GCR_EXT_BUFFERS_CLEAR = Bit(30) // flushes the device's data path
+)
+
+// Interrupts. EICR, EICS, EIMS and EIMC have the same bits; the lower 16 are vectors.
+var (
+	EICR_VECTORS  = Bits(15, 0)
+	EICR_LSC      = Bit(20) // the link has come or gone
+	EICR_GPI_SDP0 = Bit(24) // input SDP0 has changed
+	EICR_GPI_SDP1 = Bit(25)
+	EICR_GPI_SDP2 = Bit(26)
+	EICR_ECC      = Bit(28) // memory inside the device has lost data
+	EICR_OTHER    = Bit(31) // in EIMS: of the causes that are no queue's
+
+	GPIE_SDP0_GPIEN    = Bit(0) // SDP0 may interrupt
+	GPIE_SDP1_GPIEN    = Bit(1)
+	GPIE_SDP2_GPIEN    = Bit(2)
+	GPIE_MULTIPLE_MSIX = Bit(4)
+	GPIE_OCD           = Bit(5)  // reading EICR leaves queue causes alone
+	GPIE_EIAME         = Bit(30) // EIAM works for MSI-X, too
+	GPIE_PBA_SUPPORT   = Bit(31)
+
+	IVAR_RX             = [2]Field{Bits(5, 0), Bits(21, 16)} // of queue 2i and 2i+1
+	IVAR_RX_VALID       = [2]Field{Bit(7), Bit(23)}
+	IVAR_MISC_OTHER     = Bits(13, 8) // of the causes that are no queue's
+	IVAR_MISC_OTHER_VAL = Bit(15)
+
+	EITR_INTERVAL = Bits(11, 3) // least time between two messages, in 2.048 us at 1 and 10 Gb/s
+	EITR_CNT_WDIS = Bit(31)     // this store does not change the running counter
+)
+
+// The two-wire bus to the module: lines are high unless somebody pulls them low.
+var (
+	I2CCTL_CLK_IN   = Bit(0)
+	I2CCTL_CLK_OUT  = Bit(1)
+	I2CCTL_DATA_IN  = Bit(2)
+	I2CCTL_DATA_OUT = Bit(3)
 )
 
 // EEPROM and semaphores.
@@ -38,6 +74,8 @@ var (
 
 	// SW_FW_SYNC has a bit per resource for software and, 5 higher, one for firmware.
 	SW_FW_SYNC_EEPROM  = Bit(0)
+	SW_FW_SYNC_PHY0    = Bit(1) // the two-wire bus of port 0
+	SW_FW_SYNC_PHY1    = Bit(2)
 	SW_FW_SYNC_MAC_CSR = Bit(3)
 )
 

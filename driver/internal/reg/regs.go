@@ -11,6 +11,7 @@ const (
 	STATUS   Offset = 0x00008
 	CTRL_EXT Offset = 0x00018
 	ESDP     Offset = 0x00020
+	I2CCTL   Offset = 0x00028
 )
 
 // EEPROM and semaphores (8.2.3.2, 8.2.3.4).
@@ -25,13 +26,37 @@ const (
 
 // Interrupts (8.2.3.5).
 const (
-	EICR Offset = 0x00800
-	EIMS Offset = 0x00880
-	EIMC Offset = 0x00888
+	EICR      Offset = 0x00800
+	EICS      Offset = 0x00808 // reads as EICR, without clearing it
+	EIAC      Offset = 0x00810
+	EIMS      Offset = 0x00880
+	EIMC      Offset = 0x00888
+	GPIE      Offset = 0x00898
+	IVAR_MISC Offset = 0x00A00
 )
+
+// EITR is the moderation of vector i, 0-63: the first 24 lie apart from the others.
+func EITR(i int) Offset {
+	if i < 24 {
+		return array("EITR", 0x00820, 4, 24, i)
+	}
+	return array("EITR", 0x12300-24*4, 4, 64, i)
+}
+
+// IVAR gives queues 2i and 2i+1 their vectors, i = 0-63.
+func IVAR(i int) Offset { return array("IVAR", 0x00900, 4, 64, i) }
+
+// EICS_EX raises the interrupts of vectors 0-31 and 32-63, i = 0, 1.
+func EICS_EX(i int) Offset { return array("EICS_EX", 0x00A90, 4, 2, i) }
+
+// EIMS_EX lets vectors 0-31 and 32-63 through, i = 0, 1.
+func EIMS_EX(i int) Offset { return array("EIMS_EX", 0x00AA0, 4, 2, i) }
 
 // EIMC_EX masks vectors 0-31 and 32-63, i = 0, 1.
 func EIMC_EX(i int) Offset { return array("EIMC_EX", 0x00AB0, 4, 2, i) }
+
+// EIAM_EX says which vectors mask themselves when they fire, i = 0, 1.
+func EIAM_EX(i int) Offset { return array("EIAM_EX", 0x00AD0, 4, 2, i) }
 
 // Flow control (8.2.3.3).
 const (
@@ -151,6 +176,8 @@ const (
 	AUTOC  Offset = 0x042A0
 	LINKS  Offset = 0x042A4
 	AUTOC2 Offset = 0x042A8
+
+	CORECTL Offset = 0x14F00 // analog settings
 )
 
 // Statistics (8.2.3.23). All of them are cleared when read.

@@ -1,0 +1,159 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/driver/internal/reg"
+)
+
+// The two-wire bus to the cage, clocked by hand at less than 100 kHz
+// (I2C specification, standard mode; SFF-8431, 4.3).
+const (
+	i2cHigh    = 4 * time.Microsecond // least time that the clock is high, and that a start is held
+	i2cLow     = 5 * time.Microsecond // least time that it is low, and between stop and start
+	i2cStretch = time.Millisecond     // a module may hold the clock low for this long
+
+	i2cSerialID = 0xa0 // address of a module's serial ID (SFF-8472, 4.1)
+)
+
+// errNoModule: nobody answers on the bus.
+var errNoModule = errors.New("no module answers in the cage")
+
+// i2c is the bus of one port; whoever has it holds its semaphore. After an error
+// it does nothing more.
+type i2c struct {
+	p   *Port
+	out uint32 // lines as we drive them
+	err error
+}
+
+// drive sets a line and gives it time.
+func (b *i2c) drive(line reg.Field, level uint32, hold time.Duration) {
+	if b.err != nil {
+		return
+	}
+	b.out = line.Set(b.out, level)
+	b.p.store(reg.I2CCTL, b.out)
+	b.p.load(reg.I2CCTL) // the store has arrived when this is answered
+	spin(hold)
+}
+
+// spin passes a few microseconds; no sleep is that short. Should the clock not
+// run or not be there, it ends all the same.
+func spin(d time.Duration) {
+	now := func() int64 {
+		var ts unix.Timespec
+		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+		return ts.Nano()
+	}
+	end := now() + int64(d)
+	for tries := 0; now() < end && tries < 1e4; tries++ {
+	}
+}
+
+func (b *i2c) data(level uint32) { b.drive(reg.I2CCTL_DATA_OUT, level, time.Microsecond) }
+
+// pulse is one clock pulse; what it gives is the data line while the clock is high.
+func (b *i2c) pulse() (level uint32) {
+	b.raise()
+	if b.err == nil {
+		level = reg.I2CCTL_DATA_IN.Of(b.p.load(reg.I2CCTL))
+	}
+	b.drive(reg.I2CCTL_CLK_OUT, 0, i2cLow)
+	return level
+}
+
+// raise lets the clock go high, which the module may delay.
+func (b *i2c) raise() {
+	b.drive(reg.I2CCTL_CLK_OUT, 1, i2cHigh)
+	if b.err == nil {
+		b.err = b.p.wait("I2CCTL.CLK_IN", reg.I2CCTL, reg.I2CCTL_CLK_IN.Mask(), reg.I2CCTL_CLK_IN.Mask(), i2cStretch)
+	}
+}
+
+func (b *i2c) start() {
+	b.data(1)
+	b.raise()
+	b.data(0)
+	spin(i2cHigh)
+	b.drive(reg.I2CCTL_CLK_OUT, 0, i2cLow)
+}
+
+func (b *i2c) stop() {
+	b.data(0)
+	b.raise()
+	b.data(1)
+	spin(i2cLow)
+}
+
+// clear ends whatever a module is in the middle of: within nine pulses it has
+// sent its byte and gets no acknowledgement.
+func (b *i2c) clear() {
+	b.data(1)
+	for range 9 {
+		b.pulse()
+	}
+	b.start()
+	b.stop()
+}
+
+// write sends a byte; nobody acknowledging it is an error.
+func (b *i2c) write(v byte) {
+	for i := 7; i >= 0; i-- {
+		b.data(uint32(v >> i & 1))
+		b.pulse()
+	}
+	b.data(1)
+	if b.pulse() != 0 && b.err == nil {
+		b.err = errNoModule
+	}
+}
+
+// read takes a byte in, and acknowledges all but the last.
+func (b *i2c) read(last bool) (v byte) {
+	b.data(1)
+	for range 8 {
+		v = v<<1 | byte(b.pulse())
+	}
+	if !last {
+		b.data(0)
+	}
+	b.pulse()
+	b.data(1)
+	return v
+}
+
+// readModule reads the first n bytes of the module's serial ID.
+func (p *Port) readModule(n int) (id []byte, err error) {
+	resource := reg.SW_FW_SYNC_PHY0
+	if reg.STATUS_LAN_ID.Of(p.load(reg.STATUS)) != 0 {
+		resource = reg.SW_FW_SYNC_PHY1
+	}
+	release, err := p.acquire(resource)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	b := &i2c{p: p, out: reg.I2CCTL_CLK_OUT.Val(1) | reg.I2CCTL_DATA_OUT.Val(1)}
+	b.clear()
+	if b.err == nil && reg.I2CCTL_DATA_IN.Of(p.load(reg.I2CCTL)) == 0 {
+		return nil, fmt.Errorf("I2CCTL.DATA_IN stays low: %w", errNoModule)
+	}
+	b.start()
+	b.write(i2cSerialID)
+	b.write(0) // from its first byte on
+	b.start()
+	b.write(i2cSerialID | 1)
+	id = make([]byte, n)
+	for i := range id {
+		id[i] = b.read(i == n-1)
+	}
+	failed := b.err
+	b.err = nil
+	b.stop() // in any case
+	return id, failed
+}

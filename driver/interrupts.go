@@ -1,0 +1,253 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/driver/internal/reg"
+	"github.com/ixcap/ixcap/pci"
+)
+
+// Interrupts says which of the device's interrupts a port uses. They come as
+// MSI-X messages, which every transport turns into eventfds.
+type Interrupts uint8
+
+const (
+	// LinkInterrupts: only those that are no queue's, the link's for one. Where
+	// the device has no MSI-X the link is looked at once a second instead. Queues
+	// are polled. This is the default.
+	LinkInterrupts Interrupts = iota
+
+	// QueueInterrupts: those of the receive queues, too, so that RxQueue.Sleep can
+	// wait for frames without a core. A device without MSI-X is refused.
+	QueueInterrupts
+
+	// NoInterrupts: none. The link is looked at once a second.
+	NoInterrupts
+)
+
+// otherInterval is the least time between two messages about what is no queue's;
+// Linux and DPDK have half a millisecond, too.
+const otherInterval = 500 * time.Microsecond
+
+// testLimit bounds how long a vector may take to fire when it is told to.
+const testLimit = 100 * time.Millisecond
+
+// vectors is which MSI-X vector is whose.
+//
+//	queues 0, 1, 2, other          with fewer vectors        with one
+//	       |  |  |   |             0, 1, 2, other            0, 1, 2, other
+//	       0  1  2   3             0  1  0  2                0  0  0  0
+type vectors struct {
+	queue []int // by receive queue; empty: queues do not interrupt
+	other int   // of causes that are no queue's
+	used  int
+}
+
+// assign shares out what the device has: at least one vector.
+func assign(have, queues int) vectors {
+	v := vectors{used: min(have, queues+1)}
+	v.other = v.used - 1
+	for q := range queues {
+		v.queue = append(v.queue, q%max(v.used-1, 1))
+	}
+	return v
+}
+
+// alone tells whether a vector is one queue's and nobody else's.
+func (v *vectors) alone(vector int) bool {
+	n := 0
+	for _, q := range v.queue {
+		if q == vector {
+			n++
+		}
+	}
+	return n == 1 && vector != v.other
+}
+
+// interrupts is what a port has connected.
+type interrupts struct {
+	vectors
+	events []*eventFD // by vector
+	queues []*eventFD // by queue: its vector's own, or one that the watcher passes messages on to
+	wake   *eventFD   // wakes the watcher
+	masks  uint32     // EIMS of the causes that are no queue's
+	silent []bool     // by vector: it did not fire when told to
+}
+
+// connectInterrupts is step 9 (4.6.3.1): vectors are connected, causes are given
+// to them, and each is made to fire once, so that one that does not is known
+// before frames wait for it.
+func (p *Port) connectInterrupts() error {
+	mode := p.cfg.Interrupts
+	if mode == NoInterrupts {
+		return nil
+	}
+	have, err := p.dev.Vectors(pci.MSIX)
+	if err != nil {
+		return fmt.Errorf("count MSI-X vectors: %w", err)
+	}
+	if have < 1 {
+		if mode == QueueInterrupts {
+			return errors.New("the device offers no MSI-X vectors, so its queues cannot wake anybody: poll them (leave Config.Interrupts at LinkInterrupts)")
+		}
+		return nil
+	}
+	queues := 0
+	if mode == QueueInterrupts {
+		queues = len(p.rx)
+	}
+	irq := &interrupts{vectors: assign(have, queues)}
+	p.irq = irq // free gives back what there is of it
+	if err := irq.open(); err != nil {
+		return err
+	}
+	fds := make([]int, irq.used)
+	for i, e := range irq.events {
+		fds[i] = e.fd
+	}
+	if err := p.dev.SetVectors(pci.MSIX, 0, fds); err != nil {
+		return fmt.Errorf("connect %d MSI-X vectors (Config.Interrupts = NoInterrupts does without): %w", irq.used, err)
+	}
+	p.routeInterrupts()
+	for i, q := range p.rx[:queues] {
+		q.connect(p.regs, irq.queue[i], irq.queues[i], irq.wake.signal)
+	}
+	p.testVectors()
+	return nil
+}
+
+// open makes the eventfds.
+func (irq *interrupts) open() (err error) {
+	if irq.wake, err = newEventFD(); err != nil {
+		return err
+	}
+	for range irq.used {
+		e, err := newEventFD()
+		if err != nil {
+			return err
+		}
+		irq.events = append(irq.events, e)
+	}
+	for _, v := range irq.queue {
+		e := irq.events[v]
+		if !irq.alone(v) {
+			if e, err = newEventFD(); err != nil {
+				return err
+			}
+		}
+		irq.queues = append(irq.queues, e)
+	}
+	return nil
+}
+
+// routeInterrupts gives causes to vectors, as Linux does (ixgbe_configure_msix,
+// ixgbe_setup_gpie): a vector's message clears its cause (EIAC) and masks it
+// (EIAM_EX), so that nothing has to be written between a message and the next
+// arming. The causes that are no queue's are cleared by hand: two of them at
+// once are one message.
+func (p *Port) routeInterrupts() {
+	irq := p.irq
+	gpie := reg.GPIE_MULTIPLE_MSIX.Val(1) | reg.GPIE_PBA_SUPPORT.Val(1) | reg.GPIE_OCD.Val(1) | reg.GPIE_EIAME.Val(1)
+	causes := []reg.Field{reg.EICR_LSC, reg.EICR_ECC}
+	if p.model.medium == sfi {
+		// A module that is plugged in (SDP2) or whose laser drives the link (SDP1).
+		gpie |= reg.GPIE_SDP1_GPIEN.Val(1) | reg.GPIE_SDP2_GPIEN.Val(1)
+		causes = append(causes, reg.EICR_GPI_SDP1, reg.EICR_GPI_SDP2)
+	}
+	if p.model.sensor {
+		gpie |= reg.GPIE_SDP0_GPIEN.Val(1)
+		causes = append(causes, reg.EICR_GPI_SDP0)
+	}
+	for _, c := range causes {
+		irq.masks |= c.Mask()
+	}
+	p.store(reg.GPIE, gpie)
+	p.store(reg.EIAC, reg.EICR_VECTORS.Mask())
+	for i := range 2 {
+		p.store(reg.EIAM_EX(i), ^uint32(0))
+	}
+	for q, v := range irq.queue {
+		p.change(reg.IVAR(q/2), to(reg.IVAR_RX[q%2], uint32(v)), to(reg.IVAR_RX_VALID[q%2], 1))
+	}
+	if !slices.Contains(irq.queue, irq.other) {
+		// A link that flaps, or an input that floats, must not keep a core busy.
+		p.store(reg.EITR(irq.other), reg.EITR_INTERVAL.Val(uint32(otherInterval/itrUnit))|reg.EITR_CNT_WDIS.Val(1))
+	}
+	p.change(reg.IVAR_MISC, to(reg.IVAR_MISC_OTHER, uint32(irq.other)), to(reg.IVAR_MISC_OTHER_VAL, 1))
+}
+
+// testVectors makes every vector fire by EICS, as Linux's self-test does, and
+// notes those that do not.
+func (p *Port) testVectors() {
+	irq := p.irq
+	irq.silent = make([]bool, irq.used)
+	for v := range irq.used {
+		irq.silent[v] = true
+		if len(irq.queue) > 0 {
+			p.store(reg.EIMS_EX(v/32), 1<<(v%32))
+			p.store(reg.EICS_EX(v/32), 1<<(v%32))
+		}
+	}
+	p.store(reg.EIMS, reg.EICR_LSC.Mask()|reg.EICR_OTHER.Mask())
+	p.store(reg.EICS, reg.EICR_LSC.Mask())
+	p.flush()
+	deadline := time.Now().Add(testLimit)
+	var limit unix.Timespec
+	var buf [8]byte
+	for v, e := range irq.events {
+		fd := []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}
+		for irq.silent[v] && p.dev.Err() == nil {
+			left := time.Until(deadline)
+			if doze(fd, &limit, left) && e.take(&buf) {
+				irq.silent[v] = false
+			}
+			if left <= 0 {
+				break
+			}
+		}
+	}
+	p.store(reg.EIMC, ^uint32(0)>>1)
+	for i := range 2 {
+		p.store(reg.EIMC_EX(i), ^uint32(0))
+	}
+	p.store(reg.EICR, ^uint32(0)>>1)
+	p.flush()
+	// What fired late is no news.
+	for _, e := range irq.events {
+		e.take(&buf)
+	}
+	for q, v := range irq.queue {
+		if irq.silent[v] {
+			p.rx[q].sleeper.giveUp()
+		}
+	}
+}
+
+// disconnectInterrupts undoes connectInterrupts, as far as that came.
+func (p *Port) disconnectInterrupts() error {
+	irq := p.irq
+	if irq == nil {
+		return nil
+	}
+	p.irq = nil
+	var errs []error
+	if p.err() == nil {
+		_ = p.disableInterrupts()
+		if err := p.dev.SetVectors(pci.MSIX, 0, nil); err != nil && p.err() == nil {
+			errs = append(errs, fmt.Errorf("disconnect MSI-X vectors: %w", err))
+		}
+	}
+	all := append(append([]*eventFD{}, irq.events...), irq.queues...)
+	if irq.wake != nil {
+		all = append(all, irq.wake)
+	}
+	for _, e := range all {
+		errs = append(errs, e.close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,260 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ixcap/ixcap/driver/internal/reg"
+)
+
+// ModuleKind is what a module does, as far as setting up the link goes.
+type ModuleKind string
+
+const (
+	NoModule        ModuleKind = "no module"
+	UnknownModule   ModuleKind = "module of unknown kind"
+	Module10GSR     ModuleKind = "10GBASE-SR"
+	Module10GLR     ModuleKind = "10GBASE-LR"
+	ModulePassiveDA ModuleKind = "passive direct attach cable"
+	ModuleActiveDA  ModuleKind = "active direct attach cable"
+	Module1GT       ModuleKind = "1000BASE-T"
+	Module1GSX      ModuleKind = "1000BASE-SX"
+	Module1GLX      ModuleKind = "1000BASE-LX"
+)
+
+// Module is what sits in a port's SFP+ cage, by its serial ID (SFF-8472).
+type Module struct {
+	Kind   ModuleKind
+	Vendor string
+	OUI    [3]byte // of the vendor
+	Part   string
+	Dual   bool // 10 and 1 Gb/s
+}
+
+func (m Module) String() string {
+	s := string(m.Kind)
+	if about := strings.TrimSpace(m.Vendor + " " + m.Part); about != "" {
+		s += " (" + about + ")"
+	}
+	return s
+}
+
+// only1G tells whether the module has no 10 Gb/s.
+func (m Module) only1G() bool {
+	return m.Kind == Module1GT || m.Kind == Module1GSX || m.Kind == Module1GLX
+}
+
+// Bytes of the serial ID (SFF-8472, table 4-1).
+const (
+	idIdentifier = 0 // 3: SFP or SFP+
+	id10G        = 3
+	id1G         = 6
+	idCable      = 8
+	idVendor     = 20 // 16 characters
+	idOUI        = 37 // 3 bytes
+	idPart       = 40 // 16 characters
+	idCableSpec  = 60
+	idChecksum   = 63 // of bytes 0 to 62
+	idBytes      = 64
+)
+
+// parseModule reads a serial ID. The order of the kinds is that of Linux
+// (ixgbe_identify_sfp_module_generic).
+func parseModule(id []byte) (Module, error) {
+	var sum byte
+	for _, b := range id[:idChecksum] {
+		sum += b
+	}
+	m := Module{
+		Kind:   UnknownModule,
+		Vendor: printable(id[idVendor : idVendor+16]),
+		OUI:    [3]byte(id[idOUI : idOUI+3]),
+		Part:   printable(id[idPart : idPart+16]),
+	}
+	switch {
+	case sum != id[idChecksum]:
+		return m, fmt.Errorf("the module's serial ID has a checksum of %#02x instead of %#02x", id[idChecksum], sum)
+	case id[idIdentifier] != 3:
+		return m, fmt.Errorf("the module's identifier is %#02x: an SFP or SFP+ module has 0x03", id[idIdentifier])
+	}
+	bit := func(at int, n uint) bool { return id[at]>>n&1 != 0 }
+	sr, lr, sx, lx := bit(id10G, 4), bit(id10G, 5), bit(id1G, 0), bit(id1G, 1)
+	m.Dual = sr && sx || lr && lx
+	switch {
+	case bit(idCable, 2):
+		m.Kind = ModulePassiveDA
+	case bit(idCable, 3) && bit(idCableSpec, 2): // limiting; others are not for the 82599
+		m.Kind = ModuleActiveDA
+	case bit(idCable, 3):
+	case sr:
+		m.Kind = Module10GSR
+	case lr:
+		m.Kind = Module10GLR
+	case bit(id1G, 3):
+		m.Kind = Module1GT
+	case sx:
+		m.Kind = Module1GSX
+	case lx:
+		m.Kind = Module1GLX
+	}
+	return m, nil
+}
+
+// printable is the text of a field that is filled with blanks. It comes from a
+// module, so what is no plain character becomes a dot.
+func printable(b []byte) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '.'
+		}
+		return r
+	}, string(b)))
+}
+
+// cage is what is known of it.
+type cage struct {
+	mu     sync.Mutex
+	module Module
+	err    error // why it could not be identified
+}
+
+// Module is what was found in the cage when the port was opened, or when a
+// module was plugged in last. The error says why it could not be identified, or
+// that the port has no cage; it keeps nothing from working.
+func (p *Port) Module() (Module, error) {
+	if p.model.medium != sfi {
+		return Module{Kind: NoModule}, fmt.Errorf("%s: %s has no SFP+ cage", p.dev.Name(), p.model.name)
+	}
+	p.cage.mu.Lock()
+	defer p.cage.mu.Unlock()
+	return p.cage.module, p.cage.err
+}
+
+// moduleStart is how long a module may take to answer after power-up, ms
+// (SFF-8431, t_serial).
+const moduleStart = 300 * time.Millisecond
+
+// identify reads the module's serial ID. One that has just been plugged in is
+// given time. An error that keeps the link from being set up is returned; that
+// a module cannot be identified is not one.
+func (p *Port) identify(patience time.Duration) error {
+	var m Module
+	var err error
+	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		var id []byte
+		if id, err = p.readModule(idBytes); err == nil {
+			if m, err = parseModule(id); err == nil {
+				break
+			}
+		} else {
+			m = Module{Kind: UnknownModule}
+			if errors.Is(err, errNoModule) {
+				m.Kind = NoModule
+			}
+		}
+		if gone := p.err(); gone != nil {
+			return gone
+		}
+		if time.Since(begin) >= patience {
+			break
+		}
+	}
+	p.cage.mu.Lock()
+	defer p.cage.mu.Unlock()
+	p.cage.module, p.cage.err = m, err
+	return nil
+}
+
+// The list of analog settings by module in the EEPROM: pairs of a kind and a
+// pointer, then 0xffff; behind each pointer a length and words for CORECTL up to
+// 0xffff (82599 EEPROM map, word 0x2B; Linux ixgbe_get_sfp_init_sequence_offsets).
+const (
+	eepromModules  = 0x2b
+	eepromEnd      = 0xffff
+	moduleKinds    = 64  // more are no list
+	moduleSettings = 256 // more are no settings
+
+	settingsDA    = 3 // and 4 for the second port of a controller
+	settingsOptic = 5 // and 6; also for active cables and 1 Gb/s
+)
+
+// moduleSettingsOf gives what the EEPROM has for the module; nothing is no error.
+func (p *Port) moduleSettingsOf(m Module) (words []uint16, err error) {
+	if p.cfg.SkipEEPROMCheck || m.Kind == NoModule || m.Kind == UnknownModule {
+		return nil, nil
+	}
+	kind := uint16(settingsOptic)
+	if m.Kind == ModulePassiveDA {
+		kind = settingsDA
+	}
+	if reg.STATUS_LAN_ID.Of(p.load(reg.STATUS)) != 0 {
+		kind++
+	}
+	release, err := p.acquire(reg.SW_FW_SYNC_EEPROM)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	at, err := p.readEEPROM(eepromModules)
+	if err != nil || at == 0 || at == eepromEnd {
+		return nil, err
+	}
+	data := 0
+	for i := range moduleKinds {
+		entry, err := p.readEEPROM(int(at) + 1 + 2*i)
+		if err != nil || entry == eepromEnd {
+			return nil, err
+		}
+		if entry == kind {
+			ptr, err := p.readEEPROM(int(at) + 2 + 2*i)
+			if err != nil || ptr == 0 || ptr == eepromEnd {
+				return nil, err
+			}
+			data = int(ptr)
+			break
+		}
+	}
+	for i := range moduleSettings {
+		if data == 0 {
+			break
+		}
+		w, err := p.readEEPROM(data + 1 + i)
+		if err != nil {
+			return nil, err
+		}
+		if w == eepromEnd {
+			return words, nil
+		}
+		words = append(words, w)
+	}
+	return nil, nil // no end: no settings
+}
+
+// module tells about the module in the cage; anew after one was plugged in.
+func (w *watcher) module(plugged bool) {
+	p := w.p
+	if p.model.medium != sfi {
+		return
+	}
+	if plugged {
+		if p.identify(moduleStart) != nil || p.setupLink() != nil {
+			return // the device is going
+		}
+	}
+	m, err := p.Module()
+	if m.Kind == NoModule {
+		return // that there is no link will be told
+	}
+	if plugged {
+		w.tell(ModuleChanged, "module plugged in: "+m.String())
+	}
+	switch {
+	case err != nil:
+		w.tell(ModuleDoubtful, fmt.Sprintf("%v: %v; its link may not come up", m, err))
+	case m.Kind == UnknownModule:
+		w.tell(ModuleDoubtful, fmt.Sprintf("%v: not known to work with an 82599; its link may not come up", m))
+	}
+}

@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func TestSleepingCaptureGetsEveryFrameByteForByte(t *testing.T) {
+	file := captures(t)[0]
+	sent := readPcap(t, file)
+	sock := filepath.Join(t.TempDir(), "nic.sock")
+	model := launch(t, command(t, "nicsim", "-socket", sock, "-wire", "pcap="+file+",hold"))
+	model.says("serving on")
+	dir := t.TempDir()
+	dd := launch(t, command(t, "hpcapdd", "-device", "vfio-user:"+sock, "-dir", dir, "-buffer", "4MiB", "-sleep", "-json"))
+	model.says("the wire has ended")
+	r := dd.end(unix.SIGINT)
+	require.Zero(t, r.status, r.stderr)
+	require.NotContains(t, r.stderr, "never fired")
+	require.EqualValues(t, len(sent), ledger(t, r).Frames())
+	got, _ := readRaw(t, dir)
+	sameFrames(t, sent, got)
+}
+
+func TestSleepingCaptureOfManyQueuesLosesNothing(t *testing.T) {
+	r := succeed(t, "hpcapdd", "-device", "sim:gen,size=60-1514,flows=64,count=20000,rate=20kpps,hold",
+		"-dir", "null", "-queues", "4", "-sleep", "-json")
+	l := ledger(t, r)
+	require.EqualValues(t, 20000, l.Frames())
+	require.Zero(t, l.Lost())
+	sleeps := uint64(0)
+	for _, q := range l.Queues {
+		sleeps += q.Sleeps
+	}
+	require.NotZero(t, sleeps)
+}
+
+func TestIdleCaptureSleeps(t *testing.T) {
+	r := succeed(t, "hpcapdd", "-device", "sim:gen,rate=1pps", "-dir", "null", "-duration", "1s", "-sleep", "-json")
+	q := ledger(t, r).Queues[0]
+	require.NotZero(t, q.Sleeps)
+	require.Less(t, q.Polls, uint64(2000), "some 20 sleeps of 50 ms")
+}
+
+func TestCaptureSurvivesInterruptsThatNeverFire(t *testing.T) {
+	r := succeed(t, "hpcapdd", "-device", "sim:gen,size=60,count=20000,rate=50kpps,hold,fault=no-msix", "-dir", "null", "-sleep", "-json")
+	l := ledger(t, r)
+	require.EqualValues(t, 20000, l.Frames())
+	require.Zero(t, l.Lost())
+	require.Equal(t, 1, strings.Count(r.stderr, "MSI-X vector 0 (receive queue 0) never fired"), r.stderr)
+	require.Equal(t, 1, strings.Count(r.stderr, "MSI-X vector 1 (link changes) never fired"), r.stderr)
+}
+
+func TestLinkThatComesAndGoesIsToldAndCounted(t *testing.T) {
+	r := succeed(t, "hpcapdd", "-device", "sim:gen,size=60,count=1000,rate=1kpps,hold,fault=flap:150ms", "-dir", "null", "-json")
+	l := ledger(t, r)
+	require.EqualValues(t, 1000, l.Frames())
+	require.NotZero(t, l.Account.LinkDowns)
+	require.Contains(t, r.stderr, ": link down\n")
+	require.Contains(t, r.stderr, ": link up at 10000 Mb/s\n")
+	r = succeed(t, "hpcapdd", "-device", "sim:gen,size=60,count=500,rate=1kpps,hold,fault=flap:150ms", "-dir", "null")
+	require.Contains(t, r.stdout, "the link was lost")
+}
