@@ -2,6 +2,7 @@
 # make test    all tests; installs what they need (apt, as root)
 # make bench   nanoseconds per frame, beside the machine's own limits of the same run
 # make fuzz    every fuzz target for FUZZTIME each
+# make vmtest  Linux's drivers and ours in virtual machines (root); RUN=REGEXP chooses tests, FAULT=NAME breaks the model
 # make lint    gofmt, vet, staticcheck, shellcheck, the builds that must keep working
 
 GO          ?= go
@@ -11,7 +12,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export GOFLAGS := -buildvcs=false
 
-.PHONY: all demo test lint bench fuzz clean tools
+.PHONY: all demo test vmtest lint bench fuzz clean tools
 
 all: lint test
 
@@ -30,14 +31,25 @@ test: tools
 	CGO_ENABLED=0 $(GO) test -count=1 -timeout 15m ./...
 	$(GO) test -race -count=1 -timeout 15m ./...
 
+# A compiled test binary runs by itself, so that its lines show as cases end.
+RUN   ?= .
+FAULT ?=
+vmtest:
+	@vm=$$(.ci/vm) && bin=$$(mktemp -d) && trap 'rm -rf "$$bin"' EXIT && \
+	$(GO) test -c -tags vmtest -o "$$bin/vmtest" ./examples/vmtest && \
+	cd examples/vmtest && IXCAP_VM=$$vm "$$bin/vmtest" -test.timeout 20m -test.run '$(RUN)' -fault '$(FAULT)'
+
 lint: tools
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./...
+	$(GO) vet -tags vmtest ./examples/vmtest/...
 	$(GO) run $(STATICCHECK) ./...
+	$(GO) run $(STATICCHECK) -tags vmtest ./examples/vmtest/...
 	CGO_ENABLED=0 $(GO) build ./...
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) build ./...
-	shellcheck .ci/run .ci/tools .ci/fuzz .ci/bench testdata/make.sh
+	shellcheck .ci/run .ci/tools .ci/fuzz .ci/bench .ci/vm .ci/vmiommufd testdata/make.sh \
+		examples/vfio-bind examples/vmtest/testdata/init examples/vmtest/testdata/modprobe examples/vmtest/testdata/settle
 
 bench:
 	@.ci/bench $(BENCHTIME)

@@ -1,0 +1,96 @@
+//go:build vmtest
+
+package vmtest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// machine is what a test boots.
+type machine struct {
+	Kernel string // "6.1", "7.2": Debian's, with VFIO groups only; "iommufd": with iommufd and the VFIO cdev
+	NICs   []nic
+	Memory string // "1G" where empty
+
+	// Memlock is what users may lock, as ulimit -l takes it: KiB or "unlimited".
+	// The kernel's default where empty.
+	Memlock string
+
+	// AddressBits is the IOMMU's width: 39 or 48; QEMU's default where 0.
+	AddressBits int
+
+	// NoIOMMU tells the kernel not to use the IOMMU.
+	NoIOMMU bool
+
+	// Append goes to the end of the kernel's command line.
+	Append string
+}
+
+// firstSlot is the slot of rp0 on the root bus. The agent in the guest knows it too.
+const firstSlot = 0x10
+
+// qemuCommand is QEMU run by the cache's own loader, since it is linked with
+// libraries of another release than this machine's.
+func qemuCommand(ctx context.Context, args ...string) *exec.Cmd {
+	root := filepath.Join(vmDir, "qemu")
+	lib := filepath.Join(root, "usr/lib/x86_64-linux-gnu")
+	args = append([]string{"--library-path", lib, filepath.Join(root, "usr/bin/qemu-system-x86_64"),
+		"-L", filepath.Join(root, "usr/share/qemu"), "-L", filepath.Join(root, "usr/share/seabios")}, args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(root, "lib64/ld-linux-x86-64.so.2"), args...)
+	cmd.Env = append(os.Environ(), "QEMU_MODULE_DIR="+filepath.Join(lib, "qemu"))
+	return cmd
+}
+
+// command is the command line that boots the machine. sockets are the models'.
+func (m machine) command(ctx context.Context, initrd, dir, share string, ports []*port) (*exec.Cmd, error) {
+	kernel := filepath.Join(vmDir, "kernel", m.Kernel)
+	memory := m.Memory
+	if memory == "" {
+		memory = "1G"
+	}
+	iommu := "on"
+	if m.NoIOMMU {
+		iommu = "off"
+	}
+	options := "ixcap.guest console=ttyS0 panic=-1 loglevel=5 intel_iommu=" + iommu +
+		// An emulated processor on a busy machine stands still for seconds.
+		" no_timer_check nosoftlockup nowatchdog rcupdate.rcu_cpu_stall_suppress=1 " + m.Append
+	accelerator := *accel
+	if accelerator == "tcg" {
+		accelerator = "tcg,thread=multi"
+	}
+	unit := "intel-iommu,intremap=on,caching-mode=on"
+	if m.AddressBits > 0 {
+		unit += fmt.Sprintf(",aw-bits=%d", m.AddressBits)
+	}
+	args := []string{"-accel", accelerator, "-cpu", "max", "-smp", "2", "-m", memory,
+		"-machine", "q35,kernel-irqchip=split,memory-backend=mem",
+		"-object", "memory-backend-memfd,id=mem,size=" + memory + ",share=on",
+		"-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
+		"-nodefaults", "-net", "none", "-display", "none", "-monitor", "none", "-no-reboot",
+		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+		"-qmp", "unix:" + filepath.Join(dir, "qmp"),
+		"-device", "virtio-serial-pci", "-chardev", "socket,id=agent,path=" + filepath.Join(dir, "agent"),
+		"-device", "virtserialport,chardev=agent,name=ixcap",
+		"-virtfs", "local,path=" + share + ",mount_tag=share,security_model=none,multidevs=remap",
+		"-device", unit, "-kernel", filepath.Join(kernel, "vmlinuz"), "-initrd", initrd, "-append", options}
+	for i, p := range ports {
+		device, err := json.Marshal(map[string]any{"driver": "vfio-user-pci", "id": fmt.Sprintf("nic%d", i), "bus": fmt.Sprintf("rp%d", i),
+			"socket": map[string]string{"path": p.model.sockets[p.index], "type": "unix"}})
+		if err != nil {
+			return nil, err
+		}
+		// Without a power controller, and without ACPI's eject, the guest cannot
+		// switch a slot off after it has let a device go: QEMU 11.1 aborts when it
+		// then finalizes a vfio-user-pci device (vfio_user_msix_teardown). The
+		// guest's side is the same.
+		args = append(args, "-device", fmt.Sprintf("pcie-root-port,id=rp%d,chassis=%d,slot=%d,addr=%#x,power_controller_present=off", i, i+1, i+1, firstSlot+i),
+			"-device", string(device))
+	}
+	return qemuCommand(ctx, args...), nil
+}

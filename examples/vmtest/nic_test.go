@@ -1,0 +1,173 @@
+//go:build vmtest
+
+package vmtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ixcap/ixcap/sim"
+)
+
+// nic is a software 82599 in a machine.
+type nic struct {
+	// Wire is what its port is plugged into, as nicsim takes it. Two NICs in a
+	// row with the wire "pair" are plugged into each other.
+	Wire string
+}
+
+// model is a nicsim process: one NIC, or the two of a pair.
+type model struct {
+	child   *child
+	sockets []string
+	wires   []string
+	err     *transcript
+	out     *transcript
+}
+
+// port is a NIC of a running machine.
+type port struct {
+	model *model
+	index int // of the model's ports
+	slot  int
+	g     *guest
+}
+
+const (
+	modelDeadline = 20 * time.Second // to listen, to answer, to end
+	paired        = "pair"
+)
+
+// startModels starts a nicsim for each NIC or pair of them; sockets appear in dir.
+func startModels(t *testing.T, g *guest, nics []nic, dir string) {
+	t.Helper()
+	for i := 0; i < len(nics); i++ {
+		m := &model{err: &transcript{}, out: &transcript{}}
+		wire := nics[i].Wire
+		m.add(filepath.Join(dir, fmt.Sprintf("nic%d", i)), wire)
+		g.ports = append(g.ports, &port{model: m, slot: i, g: g})
+		if isPair(wire) {
+			if i+1 == len(nics) || !isPair(nics[i+1].Wire) {
+				t.Fatalf("NIC %d: the wire %q needs a second NIC with it", i, wire)
+			}
+			i++
+			m.sockets = append(m.sockets, filepath.Join(dir, fmt.Sprintf("nic%d", i)))
+			g.ports = append(g.ports, &port{model: m, index: 1, slot: i, g: g})
+		}
+		g.models = append(g.models, m)
+		if err := m.start(); err != nil {
+			t.Fatalf("NIC %d: %v\n%s", i, err, m.err)
+		}
+		go func() {
+			<-m.child.done
+			g.breaks(fmt.Errorf("nicsim has ended: %v\n%s", m.child.err, tail(m.err.String(), 30)))
+		}()
+	}
+}
+
+func isPair(wire string) bool {
+	for key := range strings.SplitSeq(wire, ",") {
+		if key == paired {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *model) add(socket, wire string) {
+	if *fault != "" {
+		wire = strings.TrimSuffix("fault="+*fault+","+wire, ",")
+	}
+	m.sockets = append(m.sockets, socket)
+	m.wires = append(m.wires, wire)
+}
+
+func (m *model) start() error {
+	args := []string{"-json"}
+	for i, s := range m.sockets {
+		args = append(args, "-socket", s)
+		if i < len(m.wires) {
+			args = append(args, "-wire", m.wires[i])
+		}
+	}
+	cmd := exec.Command(filepath.Join(programs, "nicsim"), args...)
+	cmd.Stdout, cmd.Stderr = m.out, m.err
+	var err error
+	if m.child, err = startChild("nicsim", cmd, -1); err != nil {
+		return err
+	}
+	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		if exists(m.sockets) {
+			return nil
+		}
+		select {
+		case <-m.child.done:
+			return fmt.Errorf("nicsim ended at once: %v", m.child.err)
+		default:
+		}
+		if time.Since(start) > modelDeadline {
+			return fmt.Errorf("nicsim does not listen after %v", modelDeadline)
+		}
+	}
+}
+
+func exists(files []string) bool {
+	for _, f := range files {
+		if _, err := os.Stat(f); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *model) stop() error { return m.child.stop(os.Interrupt, modelDeadline) }
+
+// counters is one port's line of nicsim -json.
+type counters struct {
+	Port   int
+	Socket string
+	MAC    string
+	sim.Stats
+}
+
+// stats asks the model for its counters, the truth about the wire.
+func (p *port) stats(t *testing.T) counters {
+	t.Helper()
+	before := len(p.model.out.String())
+	if err := p.model.child.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatalf("ask nicsim for its counters: %v", err)
+	}
+	deadline := time.Now().Add(modelDeadline)
+	for time.Now().Before(deadline) {
+		d := json.NewDecoder(strings.NewReader(p.model.out.String()[before:]))
+		for {
+			var c counters
+			if d.Decode(&c) != nil {
+				break
+			}
+			if c.Port == p.index {
+				return c
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("nicsim does not print its counters within %v\n%s", modelDeadline, p.log())
+	return counters{}
+}
+
+// log is what nicsim has said so far.
+func (p *port) log() string { return p.model.err.String() }
+
+// addr is the NIC's PCI address in the guest, such as 0000:01:00.0.
+func (p *port) addr(t *testing.T) string {
+	t.Helper()
+	out := p.g.run(t, fmt.Sprintf("cd /sys/devices/pci0000:00/0000:00:%02x.0 && echo 0000:*:00.0", firstSlot+p.slot))
+	return strings.TrimSpace(out)
+}

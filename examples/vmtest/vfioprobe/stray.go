@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/ixcap/ixcap/dma"
+	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/pci"
+	"github.com/ixcap/ixcap/ring"
+)
+
+// spied is a device that remembers what was mapped for it.
+type spied struct {
+	pci.Device
+	mapper *spy
+}
+
+func (s spied) DMA() dma.Mapper { return s.mapper }
+
+type spy struct {
+	dma.Mapper
+	mem map[string]*hugepage.Memory
+	at  map[string]dma.IOVA
+}
+
+func (s *spy) Map(mem *hugepage.Memory, access dma.Access) (dma.IOVA, error) {
+	at, err := s.Mapper.Map(mem, access)
+	if err == nil {
+		s.mem[mem.Name()], s.at[mem.Name()] = mem, at
+	}
+	return at, err
+}
+
+const (
+	strayFrame = 10 // the descriptor whose address is wrong
+	strayWant  = 40 // frames to look at
+	descriptor = 16 // bytes
+)
+
+// strayAddress lets the device receive, with one descriptor that names the
+// physical address of a page of this process, which is not mapped for the
+// device. Without an IOMMU the frame would be written there.
+func strayAddress(dev pci.Device) (err error) {
+	s := &spy{Mapper: dev.DMA(), mem: map[string]*hugepage.Memory{}, at: map[string]dma.IOVA{}}
+	port, err := driver.Open(spied{dev, s}, driver.Config{RingSize: 512, ReturnBatch: 1, MaxFrame: 1600})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, port.Close()) }()
+
+	canary, err := hugepage.Alloc(1, hugepage.Options{Pages: hugepage.Size2M, Node: hugepage.AnyNode, Name: "canary"})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, canary.Close()) }()
+	for i := range canary.Bytes() {
+		canary.Bytes()[i] = 0xa5
+	}
+	before := bytes.Clone(canary.Bytes())
+	wrong, err := physical(canary)
+	if err != nil {
+		return err
+	}
+	for name, mem := range s.mem {
+		if at := uint64(s.at[name]); at <= wrong && wrong < at+uint64(mem.Len()) {
+			return fmt.Errorf("the canary's physical address %#x is a device address of %s, by chance: run again", wrong, name)
+		}
+	}
+	descs, bufs := s.mem["rx0-ring"], s.mem["rx0-buffers"]
+	if descs == nil || bufs == nil {
+		return fmt.Errorf("the driver mapped no rx0-ring or rx0-buffers, but %v", s.at)
+	}
+	right := binary.LittleEndian.Uint64(descs.Bytes()[strayFrame*descriptor:])
+	binary.LittleEndian.PutUint64(descs.Bytes()[strayFrame*descriptor:], wrong)
+	fmt.Printf("descriptor %d: %#x, which is right, is now %#x, which is not mapped\n", strayFrame, right, wrong)
+
+	if err := port.Start(); err != nil {
+		return err
+	}
+	frames := make([]ring.Frame, 64)
+	got, empty := 0, []int{}
+	queue := port.RxQueue(0)
+	for deadline := time.Now().Add(time.Minute); got < strayWant; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d frames of %d after a minute", got, strayWant)
+		}
+		for _, f := range frames[:queue.Poll(frames)] {
+			if len(bytes.Trim(f.Data, "\x00")) == 0 {
+				empty = append(empty, got)
+			}
+			got++
+		}
+		queue.Release()
+	}
+	if err := port.Stop(); err != nil {
+		return err
+	}
+	if !bytes.Equal(before, canary.Bytes()) {
+		return errors.New("the page behind the wrong address was written")
+	}
+	fmt.Printf("received %d frames; nothing was written to the buffers of %v; the page at %#x is untouched\n", got, empty, wrong)
+	if len(empty) != 1 || empty[0] != strayFrame {
+		return fmt.Errorf("want an empty buffer %d and no other", strayFrame)
+	}
+	return nil
+}
+
+// physical is the address of memory's first page as the machine has it
+// (Documentation/admin-guide/mm/pagemap.rst); only root may know.
+func physical(mem *hugepage.Memory) (uint64, error) {
+	f, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	page := uint64(os.Getpagesize())
+	var b [8]byte
+	if _, err := f.ReadAt(b[:], int64(address(mem.Bytes())/page*8)); err != nil {
+		return 0, err
+	}
+	entry := binary.NativeEndian.Uint64(b[:])
+	frame := entry & (1<<55 - 1)
+	if entry>>63 == 0 || frame == 0 {
+		return 0, errors.New("/proc/self/pagemap shows no frame: root only")
+	}
+	return frame * page, nil
+}
