@@ -118,6 +118,13 @@ func (c *configSpace) write(off int, p []byte) (reset bool) {
 }
 
 // busMaster: Command.BME is set and the function is not in a low-power state.
-func (c *configSpace) busMaster() bool {
-	return c.b[4]&(1<<2) != 0 && c.b[capPM+4]&3 == 0
+func (c *configSpace) busMaster() bool { return c.b[4]&(1<<2) != 0 && c.awake() }
+
+// awake: power state D0.
+func (c *configSpace) awake() bool { return c.b[capPM+4]&3 == 0 }
+
+// sendsMessages: MSI or MSI-X is enabled, and takes the place of INTx.
+func (c *configSpace) sendsMessages() bool {
+	const msiEnable, msixEnable = 1 << 0, 1 << 15
+	return c.load16(capMSI+2)&msiEnable != 0 || c.load16(capMSIX+2)&msixEnable != 0
 }

@@ -60,8 +60,8 @@
 //   - A frame for a disabled queue is dropped and counted in QPRDC; one for a
 //     queue without descriptors blocks the packet buffer, unless SRRCTL.DROP_EN.
 //   - Writes to an address that is not mapped vanish, since a PCIe write has no
-//     answer: the descriptor says done. Reads of one (a descriptor ring) set
-//     Received Master Abort in the PCI status register and stop the queue until
+//     answer: the descriptor says done. Reads of one set Received Master Abort in
+//     the PCI status register; where it was a descriptor, the queue stops until
 //     its tail is written again.
 //   - All fields of a receive descriptor but DD and the length belong to the
 //     frame's last descriptor.

@@ -62,6 +62,20 @@ func TestARingThatCannotBeReadSetsReceivedMasterAbort(t *testing.T) {
 	require.EqualValues(t, 1, r.Stats().Buffered)
 }
 
+func TestATransmitBufferThatCannotBeReadSetsReceivedMasterAbort(t *testing.T) {
+	r := newRig(t, Config{})
+	x := r.tx()
+	x.put(0xdead00000000, advanced|100)
+	x.send()
+	p := make([]byte, 2)
+	require.NoError(t, r.ReadRegion(regionConfig, 6, p))
+	require.NotZero(t, p[1]&0x20)
+	require.Empty(t, r.w.sent)
+	x.data(plain(80), advanced)
+	x.send()
+	require.Len(t, r.w.sent, 1, "the queue goes on")
+}
+
 func TestBuffersThatPointNowhere(t *testing.T) {
 	r := newRig(t, Config{})
 	r.promiscuous()
@@ -132,6 +146,15 @@ func TestDetachAndQuiesceForgetTheHostsMemory(t *testing.T) {
 	require.EqualValues(t, 2, r.Stats().Delivered)
 	require.EqualValues(t, 2, r.Stats().Offered, "the wire waits for the next driver")
 	require.Equal(t, at, r.h.mem)
+}
+
+// A program that ends closes its port and its server in any order.
+func TestDetachAfterClose(t *testing.T) {
+	n, err := New(Config{}, &testWire{})
+	require.NoError(t, err)
+	n.Attach(&testHost{base: testBase, mem: make([]byte, 4096), raised: map[[2]int]int{}})
+	require.NoError(t, n.Close())
+	n.Detach()
 }
 
 func TestLostDoorbell(t *testing.T) {

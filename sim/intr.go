@@ -103,6 +103,7 @@ func (n *NIC) writeEIMSEX(i int, v uint32) {
 	on := uint64(v) << (32 * i)
 	n.intr.sent &^= on &^ n.intr.qmask
 	n.intr.qmask |= on
+	n.intr.single = false
 }
 
 func (n *NIC) writeEIMCEX(i int, v uint32) { n.intr.qmask &^= uint64(v) << (32 * i) }
@@ -126,6 +127,9 @@ func (n *NIC) interrupt(now int64) (next int64) {
 	if n.reg[rGPIE/4]&gpieMSIX == 0 {
 		return n.interruptSingle(now)
 	}
+	if !n.master() {
+		return 0
+	}
 	want := s.queue & s.qmask &^ s.sent
 	misc := n.reg[rIVARMISC/4] >> 8
 	if s.other&s.omask&^s.osent != 0 && misc&ivarValid != 0 {
@@ -141,7 +145,7 @@ func (n *NIC) interrupt(now int64) (next int64) {
 			continue
 		}
 		s.next[v] = now + n.interval(v)
-		s.sent |= 1 << v
+		s.sent |= 1 << v & s.queue // other causes may have fired it alone
 		if misc&ivarValid != 0 && int(misc&0x3f) == v {
 			s.osent |= s.other & s.omask
 		}
@@ -170,10 +174,16 @@ func (n *NIC) autoClear(v int) {
 }
 
 // interruptSingle serves INTx and MSI: one interrupt for all causes. Both are
-// raised; the client has connected the one it uses.
+// raised; the client has connected the one it uses. MSI is a memory write, which
+// wants the bus; INTx is a message of its own and does not (PCI Express, Bus
+// Master Enable).
 func (n *NIC) interruptSingle(now int64) (next int64) {
 	s := &n.intr
 	if n.eicr()&n.readEIMS(0) == 0 || s.single {
+		return 0
+	}
+	master, line := n.master(), n.pci.load16(0x04)&commandNoINTx == 0
+	if !master && (!line || n.pci.sendsMessages() || !n.pci.awake()) {
 		return 0
 	}
 	if now < s.next[0] {
@@ -181,8 +191,10 @@ func (n *NIC) interruptSingle(now int64) (next int64) {
 	}
 	s.next[0] = now + n.interval(0)
 	s.single = true
-	n.host.Raise(1, 0)
-	if n.pci.load16(0x04)&commandNoINTx == 0 {
+	if master {
+		n.host.Raise(1, 0)
+	}
+	if line {
 		n.host.Raise(0, 0)
 	}
 	n.stats.Interrupts++
@@ -199,9 +211,7 @@ const (
 // shares the line asks here whose interrupt it is (Linux, pci_check_and_mask_intx
 // for vfio-pci).
 func (n *NIC) intxPending() bool {
-	const msiEnable, msixEnable = 1 << 0, 1 << 15
-	return n.eicr()&n.readEIMS(0) != 0 && n.reg[rGPIE/4]&gpieMSIX == 0 &&
-		n.pci.load16(capMSI+2)&msiEnable == 0 && n.pci.load16(capMSIX+2)&msixEnable == 0
+	return n.eicr()&n.readEIMS(0) != 0 && n.reg[rGPIE/4]&gpieMSIX == 0 && !n.pci.sendsMessages()
 }
 
 // readConfig is the configuration space with what is not stored in it.

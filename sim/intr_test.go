@@ -153,3 +153,54 @@ func TestINTxShowsInTheStatusRegisterAndObeysTheCommandRegister(t *testing.T) {
 	require.NoError(t, r.WriteRegion(regionConfig, capMSIX+2, []byte{0, 0x80}))
 	require.False(t, status(), "MSI-X is enabled")
 }
+
+// A vector that the link's cause has fired owes nothing to the queue that IVAR
+// maps to it as well.
+func TestQueueThatSharesTheVectorOfOtherCauses(t *testing.T) {
+	r := newRig(t, Config{})
+	r.promiscuous()
+	r.write(rGPIE, gpieMSIX)
+	r.write(rIVARMISC, 0x8000)
+	r.write(rIVAR, 0x80)
+	r.write(rEIMS, 1|eicrLSC)
+	r.rx(0, 64, 2048)
+	r.run()
+	require.Equal(t, 1, r.raisedCount(2, 0), "link")
+	require.EqualValues(t, eicrLSC, r.read(rEICR))
+	r.w.push(plain(60))
+	r.run()
+	require.Equal(t, 2, r.raisedCount(2, 0), "queue")
+}
+
+func TestSingleInterruptIsSignalledAgainByEitherMaskRegister(t *testing.T) {
+	for what, regs := range map[string][2]uint32{"EIMC, EIMS": {0x888, rEIMS}, "EIMC_EX, EIMS_EX": {0xab0, 0xaa0}} {
+		r := newRig(t, Config{})
+		r.write(rEIMS, 1)
+		r.write(0x808, 1)
+		r.run()
+		require.Equal(t, 1, r.raisedCount(1, 0), what)
+		r.write(regs[0], 1)
+		r.write(regs[1], 1)
+		r.run()
+		require.Equal(t, 2, r.raisedCount(1, 0), what)
+	}
+}
+
+// INTx is a message of its own, not a memory write as MSI is: the bus master
+// bit does not hold it.
+func TestBusMasterHoldsMessagesAndNotINTx(t *testing.T) {
+	const msiOn = 1
+	for _, msi := range []byte{0, msiOn} {
+		r := newRig(t, Config{})
+		r.write(rEIMS, 1)
+		require.NoError(t, r.WriteRegion(regionConfig, capMSI+2, []byte{msi, 0}))
+		require.NoError(t, r.WriteRegion(regionConfig, 4, []byte{2, 0}))
+		r.write(0x808, 1)
+		r.run()
+		require.Equal(t, msi == 0, r.raisedCount(0, 0) == 1)
+		require.Zero(t, r.raisedCount(1, 0))
+		require.NoError(t, r.WriteRegion(regionConfig, 4, []byte{6, 0}))
+		r.run()
+		require.Equal(t, msi == msiOn, r.raisedCount(1, 0) == 1)
+	}
+}

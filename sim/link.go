@@ -107,6 +107,7 @@ func (n *NIC) linkSpeed() uint32 {
 
 // writeAUTOC: Restart_AN starts the link anew and clears itself.
 func (n *NIC) writeAUTOC(_ int, v uint32) {
+	n.settleTime() // the clock's cycle follows the speed
 	old := n.reg[rAUTOC/4]
 	n.reg[rAUTOC/4] = v &^ autocRestart
 	const mode = 7<<13 | 3<<7 | 1<<9

@@ -163,6 +163,8 @@ func (n *NIC) Close() error {
 	n.bells.wake()
 	<-n.done
 	n.finish()
+	n.lock() // a client may be leaving
+	defer n.mu.Unlock()
 	return errors.Join(n.wire.Close(), n.bells.Close())
 }
 
@@ -217,7 +219,7 @@ func (n *NIC) Detach() {
 	n.rx.forgetMemory()
 	n.tx.forgetMemory()
 	n.host = nil
-	if !n.removed {
+	if !n.removed && !n.closing.Load() {
 		n.powerOn()
 		n.rx.started = false // the wire waits for the next driver
 	}

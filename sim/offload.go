@@ -111,8 +111,11 @@ func (n *NIC) segment(q *txQueue, p []byte, d uint64, c txContext) {
 	payload := p[head:]
 	ip, l4 := c.mac, c.mac+c.ip
 	id := binary.BigEndian.Uint16(p[ip+4:])
-	seq := binary.BigEndian.Uint32(p[l4+4:])
-	flags := binary.BigEndian.Uint16(p[l4+12:])
+	var seq uint32
+	var flags uint16
+	if c.transport == 1 { // UDP's packet may end before where TCP has these
+		seq, flags = binary.BigEndian.Uint32(p[l4+4:]), binary.BigEndian.Uint16(p[l4+12:])
+	}
 	pseudo := pseudoSum(p[ip:], c)
 	frame := make([]byte, 0, head+c.mss+4)
 	for k, off := 0, 0; off < len(payload); k++ {

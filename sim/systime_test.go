@@ -41,3 +41,14 @@ func TestSystemTimeRunsAtTheRateOfTIMINCA(t *testing.T) {
 	time.Sleep(time.Millisecond)
 	require.EqualValues(t, 1, r.read(rSYSTIML+4))
 }
+
+// The clock's cycle follows the link's speed: what has passed at the old speed
+// counts at the old rate.
+func TestSystemTimeAcrossAChangeOfSpeed(t *testing.T) {
+	r := newRig(t, Config{Module: ModuleSX})
+	r.write(rAUTOC, lms10GSFI<<13|1<<7) // no link with this module: cycles as at 10 Gb/s
+	r.write(rTIMINCA, 1<<24|1)
+	time.Sleep(20 * time.Millisecond)
+	r.write(rAUTOC, lms1GNoAN<<13)
+	require.GreaterOrEqual(t, r.read(rSYSTIML), uint32(20*time.Millisecond*10/64))
+}

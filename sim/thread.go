@@ -107,10 +107,7 @@ func (n *NIC) step(now time.Time) (busy bool, next int64) {
 		n.flushCounts()
 		busy = true // the rest of the batch is still to be done
 	}
-	if n.master() {
-		next = n.interrupt(now.UnixNano())
-	}
-	return busy, next
+	return busy, n.interrupt(now.UnixNano())
 }
 
 // removedStep drains the wire of a function that has been pulled out.

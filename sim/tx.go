@@ -196,6 +196,7 @@ func (n *NIC) gather(q *txQueue, lo, hi uint64) {
 		at := len(q.packet)
 		q.packet = append(q.packet, make([]byte, size)...)
 		if err := n.dmaRead(lo, q.packet[at:]); err != nil {
+			n.pci.b[0x07] |= 1 << 5 // received master abort
 			n.fault("transmit queue %d, buffer at %#x: %v", q.index, lo, err)
 			q.failed = true
 		}

@@ -98,6 +98,19 @@ func TestTransmitChecksums(t *testing.T) {
 	}
 }
 
+// A UDP packet behind a short header may end where TCP has its flags.
+func TestSegmentationOfAShortUDPPacket(t *testing.T) {
+	r := newRig(t, Config{})
+	x := r.tx()
+	f := udp4("10.0.0.1", "10.0.0.2", 1, 2, 1)[:14+20+8+1]
+	x.put(14<<9|20, 2<<20|tdDEXT|1<<10|8<<40|1460<<48)
+	x.data(f, advanced|tdTSE|tdIXSM|tdTXSM|1<<46)
+	x.send()
+	require.Len(t, r.w.sent, 1)
+	require.Equal(t, f[:24], r.w.sent[0][:24])
+	require.Equal(t, f[42], r.w.sent[0][42])
+}
+
 func TestTransmitSegmentation(t *testing.T) {
 	r := newRig(t, Config{})
 	x := r.tx()

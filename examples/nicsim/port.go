@@ -40,6 +40,9 @@ func assign(sockets, wires []string) ([]plug, error) {
 			return nil, err
 		}
 		pair, options := wire.Take(options, "pair")
+		if len(pair) > 0 && pair[0].Value != "" {
+			return nil, cli.Usagef("wire option %q: pair takes no value", pair[0].String())
+		}
 		need := 1 + len(pair)
 		if next+need > len(plugs) {
 			return nil, cli.Usagef("%d sockets are too few: each wire takes one, pair two", len(sockets))

@@ -33,6 +33,7 @@ func TestEachSocketTakesAWire(t *testing.T) {
 		{list{"a"}, list{"gen", "gen"}, "too few"},
 		{list{"a", "b"}, list{"gen"}, "2 sockets and wires for 1"},
 		{list{"a", "b"}, list{`pair,mac="`}, "double quote"},
+		{list{"a", "b"}, list{"pair=line"}, "takes no value"},
 	} {
 		_, err := assign(bad.sockets, bad.wires)
 		require.ErrorContains(t, err, bad.says)
@@ -92,8 +93,10 @@ func TestPortsAreServedSideBySide(t *testing.T) {
 	require.Eventually(t, up(1), 5*time.Second, time.Millisecond)
 
 	cancel()
-	for _, p := range ports {
+	for range ports {
 		require.NoError(t, <-served)
+	}
+	for _, p := range ports {
 		require.NoError(t, p.nic.Stats().Balanced())
 		require.NoError(t, p.nic.Close())
 	}

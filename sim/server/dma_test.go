@@ -278,6 +278,18 @@ func TestStrayAccessIsToldToTheClientAndNobodyWaits(t *testing.T) {
 	require.Empty(t, c.dma, "a client that does not answer is left in peace")
 }
 
+// Nobody waits for the answer any more, and its descriptors must not stay.
+func TestLateAnswerToAStrayAccessLeavesNoDescriptors(t *testing.T) {
+	servertest.NoLeak(t)
+	c := negotiated(t)
+	c.start(servertest.CopyByMessage, 0x7000, 0x1000, 16)
+	require.EqualValues(t, servertest.Failed, c.status())
+	m := c.request()
+	time.Sleep(1100 * time.Millisecond) // the server's timeout
+	require.NoError(t, c.conn.Send(proto.Header{ID: m.ID, Command: m.Command, Flags: proto.TypeReply}, []int{eventfd(t), eventfd(t)}))
+	c.alive()
+}
+
 // What a guest whose IOMMU translates does for every page that it sends: map,
 // unmap, with some thousand receive buffers mapped besides.
 func BenchmarkMapUnmapPage(b *testing.B) {

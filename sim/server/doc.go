@@ -37,7 +37,9 @@
 // in whoever touches the memory: device threads run their accesses inside
 // Guard, which turns the fault into an error. A client that reads no replies,
 // or answers no DMA request, is let go after the server's timeout; so is one
-// that says nothing before it has negotiated a version.
+// that says nothing before it has negotiated a version. Ranges, mapped files and
+// bytes, and requests read ahead with their descriptors are bounded, since what
+// one client uses up is missing for the process's other ports.
 //
 // When a client goes, its memory is unmapped and its interrupts are closed; the
 // device hears of it by Detach. What it keeps for the next client is its own

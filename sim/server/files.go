@@ -15,8 +15,13 @@ import (
 // has 65530 mappings. What of it the device may reach is the dmaTable's affair.
 type fileTable struct {
 	views  map[fileKey][]*fileView
+	count  int    // views
 	mapped uint64 // bytes of views of whole files
 }
+
+// maxViews bounds a client's mappings: beyond the process' number Go's own memory
+// cannot grow, which ends the process.
+const maxViews = 4096
 
 // fileKey tells files apart while they are open or mapped.
 type fileKey struct{ dev, ino uint64 }
@@ -58,6 +63,9 @@ func (t *fileTable) share(fd int, offset, size uint64, write bool) ([]byte, *fil
 			return v.bytes(offset, size), v, nil
 		}
 	}
+	if t.count >= maxViews {
+		return nil, nil, fmt.Errorf("%d files are mapped already: %w", t.count, syscall.ENOSPC)
+	}
 	v, err := t.view(fd, key, length, canWrite, write)
 	if err != nil {
 		if v, err = t.part(fd, key, offset, size, write); err != nil {
@@ -68,6 +76,7 @@ func (t *fileTable) share(fd int, offset, size uint64, write bool) ([]byte, *fil
 		t.views = map[fileKey][]*fileView{}
 	}
 	t.views[key] = append(t.views[key], v)
+	t.count++
 	v.ranges++
 	return v.bytes(offset, size), v, nil
 }
@@ -128,6 +137,7 @@ func (v *fileView) release() {
 		return
 	}
 	t := v.table
+	t.count--
 	if v.whole {
 		t.mapped -= uint64(len(v.mapping.Bytes()))
 	}

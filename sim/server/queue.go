@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
@@ -15,7 +16,16 @@ const (
 	// queueHard bounds the bytes held while a reply of the client is awaited,
 	// which may come behind any number of its requests.
 	queueHard = 64 << 20
+
+	// What a message and a descriptor count besides their bytes: requests that
+	// are nearly empty cost time, when the client has gone still, and the
+	// descriptors of a process are those of all its ports.
+	messageCost    = 4 << 10
+	descriptorCost = 16 << 10
 )
+
+// cost is what a message counts against the bounds.
+func cost(m *proto.Message) int { return cap(m.Body) + messageCost + m.FDs()*descriptorCost }
 
 var errFlood = errors.New("client sends requests without end and does not answer")
 
@@ -27,11 +37,13 @@ type queue struct {
 	free   []*proto.Message
 	bytes  int
 	asking int  // DMA requests that wait for the client's reply
-	closed bool // no more puts; gets until empty
+	closed bool // no more puts; gets until empty, or the grace is over
+	grace  time.Duration
+	until  time.Time // the grace's end
 }
 
 func newQueue() *queue {
-	q := &queue{}
+	q := &queue{grace: DefaultTimeout}
 	q.moved.L = &q.mu
 	return q
 }
@@ -67,7 +79,7 @@ func (q *queue) put(m *proto.Message) error {
 	for (len(q.items) >= queueSoft || q.bytes >= queueBytes) && q.asking == 0 && !q.closed {
 		q.moved.Wait()
 	}
-	size := cap(m.Body) + proto.HeaderSize
+	size := cost(m)
 	if q.bytes+size > queueHard {
 		m.Release()
 		return errFlood
@@ -78,7 +90,8 @@ func (q *queue) put(m *proto.Message) error {
 	return nil
 }
 
-// get waits for the next request; nil once the queue is closed and empty.
+// get waits for the next request; nil once the queue is closed and empty, or has
+// been closed for longer than its grace.
 func (q *queue) get() *proto.Message {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -88,9 +101,12 @@ func (q *queue) get() *proto.Message {
 		}
 		q.moved.Wait()
 	}
+	if q.closed && time.Now().After(q.until) {
+		return nil
+	}
 	m := q.items[0]
 	q.items = append(q.items[:0], q.items[1:]...)
-	q.bytes -= cap(m.Body) + proto.HeaderSize
+	q.bytes -= cost(m)
 	q.moved.Broadcast()
 	return m
 }
@@ -107,7 +123,9 @@ func (q *queue) asks(delta int) {
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.closed = true
+	if !q.closed {
+		q.closed, q.until = true, time.Now().Add(q.grace)
+	}
 	q.moved.Broadcast()
 }
 

@@ -28,6 +28,7 @@ func (s *session) serve(timeout time.Duration) error {
 		return fmt.Errorf("negotiate: %w", err)
 	}
 	s.queue = newQueue()
+	s.queue.grace = timeout
 	s.host = newHost(s.conn, s.queue, s.layout.Vectors, s.client.MaxTransfer, timeout)
 	defer s.host.release()
 	defer s.queue.drop()
@@ -125,6 +126,7 @@ func (s *session) receive() error {
 				return err
 			}
 		case proto.TypeReply:
+			m.Release() // no reply has descriptors, and who waited may have left
 			// A reply nobody waits for may be late: not a reason to part.
 			if !s.host.deliver(m) {
 				s.queue.recycle(m)
