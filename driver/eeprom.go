@@ -82,8 +82,12 @@ func (p *Port) sumSection(at int) (sum uint16, err error) {
 	return sum, nil
 }
 
-// readEEPROM reads one 16-bit word (8.2.3.2.2).
+// readEEPROM reads one 16-bit word (8.2.3.2.2). Its number may come from the
+// EEPROM itself, where any pointer can be found.
 func (p *Port) readEEPROM(word int) (uint16, error) {
+	if word >= eepromWords {
+		return 0, fmt.Errorf("EEPROM points to word %#x, it has %#x (Config.SkipEEPROMCheck ignores it)", word, eepromWords)
+	}
 	p.store(reg.EERD, reg.EERD_ADDR.Val(uint32(word))|reg.EERD_START.Val(1))
 	if err := p.wait("EERD", reg.EERD, reg.EERD_DONE.Mask(), reg.EERD_DONE.Mask(), eepromReadLimit); err != nil {
 		return 0, fmt.Errorf("read EEPROM word %#x: %w", word, err)

@@ -108,7 +108,7 @@ func (w *watcher) byInterrupt() {
 	}
 	var limit unix.Timespec
 	w.causes() // arms
-	for {
+	for looked := time.Now(); ; {
 		woken := doze(fds, &limit, lookEvery)
 		select {
 		case <-p.quit:
@@ -117,8 +117,13 @@ func (w *watcher) byInterrupt() {
 			return
 		default:
 		}
-		if !woken { // nothing for a second, or a signal to the thread
+		// Nothing for a second, or a signal to the thread; or vectors of queues that
+		// leave no second without anything.
+		if !woken || time.Since(looked) >= lookEvery {
 			w.causes()
+			looked = time.Now()
+		}
+		if !woken {
 			continue
 		}
 		for i, f := range fds {

@@ -42,3 +42,6 @@ func Assign(have, queues int) (queue []int, other, used int) {
 
 // ParseModule is parseModule.
 var ParseModule = parseModule
+
+// ReadEEPROM is readEEPROM.
+func (p *Port) ReadEEPROM(word int) (uint16, error) { return p.readEEPROM(word) }

@@ -1,6 +1,9 @@
 package driver
 
-import "time"
+import (
+	"math/bits"
+	"time"
+)
 
 // Moderation: how often a queue may interrupt. Between two messages of a vector
 // the device waits for its interval (EITR), so that many frames share a wake-up.
@@ -41,7 +44,9 @@ type moderation struct {
 // observe is told how many descriptors have been taken by now.
 func (m *moderation) observe(now int64, taken uint64) {
 	if passed := now - m.from; passed >= int64(window) {
-		m.rate = (taken - m.first) * uint64(time.Second) / uint64(passed)
+		// In 128 bits: a queue that is never empty is not observed for hours.
+		high, low := bits.Mul64(taken-m.first, uint64(time.Second))
+		m.rate, _ = bits.Div64(high%uint64(passed), low, uint64(passed))
 		m.begin(now, taken)
 	}
 }

@@ -240,8 +240,14 @@ func (w *watcher) module(plugged bool) {
 		return
 	}
 	if plugged {
-		if p.identify(moduleStart) != nil || p.setupLink() != nil {
+		if p.identify(moduleStart) != nil {
 			return // the device is going
+		}
+		if err := p.setupLink(); err != nil {
+			if p.err() == nil {
+				w.tell(ModuleDoubtful, fmt.Sprintf("module plugged in, but its link could not be set up: %v", err))
+			}
+			return
 		}
 	}
 	m, err := p.Module()

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/driver/drivertest"
 )
 
 // serialID is a valid serial ID with some bytes set.
@@ -53,4 +54,16 @@ func TestSerialIDsAreTakenForWhatTheyAre(t *testing.T) {
 	require.ErrorContains(t, err, "checksum")
 	_, err = driver.ParseModule(serialID(map[int]byte{0: 0x0d}))
 	require.ErrorContains(t, err, "identifier is 0x0d")
+}
+
+// The list of modules' settings is not in the checksum: its pointers may be anything.
+func TestPointerOutOfTheEEPROMIsAnError(t *testing.T) {
+	p, err := driver.Open(drivertest.NewDevice(), driver.Config{RingSize: 64})
+	require.NoError(t, err)
+	v, err := p.ReadEEPROM(1)
+	require.NoError(t, err)
+	require.Equal(t, uint16(0x101), v)
+	_, err = p.ReadEEPROM(0x8001)
+	require.ErrorContains(t, err, "EEPROM points to word 0x8001, it has 0x4000")
+	require.NoError(t, p.Close())
 }

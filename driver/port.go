@@ -28,7 +28,8 @@ type Port struct {
 	rx    []*RxQueue
 	tx    []*TxQueue
 
-	state   sync.Mutex // one of Start, Stop, Close at a time
+	closing sync.Mutex // one Close at a time
+	state   sync.Mutex // one of Start, Stop, and Close's beginning, at a time
 	started bool
 	lent    int // receive queues that have been enabled and have their ring
 	closed  bool
@@ -133,12 +134,15 @@ func (p *Port) Settled() bool {
 // Close stops the port and gives its memory back. No queue may be in use, and no
 // frame from one. It waits for a Config.Notify under way. Closing again does nothing.
 func (p *Port) Close() error {
+	p.closing.Lock()
+	defer p.closing.Unlock()
 	p.state.Lock()
-	defer p.state.Unlock()
-	if p.closed {
+	again := p.closed
+	p.closed = true
+	p.state.Unlock() // a Config.Notify under way may call Start or Stop
+	if again {
 		return nil
 	}
-	p.closed = true
 	close(p.quit)
 	if p.irq != nil {
 		p.irq.wake.signal()

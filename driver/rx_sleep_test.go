@@ -212,6 +212,8 @@ func TestModerationFollowsTheRateAndNeverOutlastsTheRing(t *testing.T) {
 	require.EqualValues(t, 100_000, m.Measure(2000*us, 200))
 	require.EqualValues(t, 100_000, m.Measure(2500*us, 9999))
 	require.EqualValues(t, 1_000_000, m.Measure(3000*us, 1200))
+	hour := 3000*us + time.Hour
+	require.EqualValues(t, 14_000_000, m.Measure(hour, 1200+3600*14_000_000), "an hour without an empty poll")
 }
 
 func TestVectorsAreSharedWhenThereAreTooFew(t *testing.T) {

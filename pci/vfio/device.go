@@ -165,10 +165,19 @@ func (d *Device) release(reason error) {
 // back, when it returns.
 func (d *Device) Close() error {
 	d.fail(ErrClosed)
+	if err := d.givenBack(); err != nil {
+		return err
+	}
+	return d.releaseErr
+}
+
+// givenBack waits for release, which is under way.
+func (d *Device) givenBack() error {
+	limit := 6*d.h.limits.reset + d.h.limits.mapping // more than the deadlines within
 	select {
 	case <-d.released:
-		return d.releaseErr
-	case <-time.After(5 * d.h.limits.reset): // more than the deadlines within
-		return &TimeoutError{"give " + d.name + " back", 5 * d.h.limits.reset}
+		return nil
+	case <-time.After(limit):
+		return &TimeoutError{"give " + d.name + " back", limit}
 	}
 }

@@ -58,8 +58,7 @@ func (m *mapper) Unmap(iova dma.IOVA) error {
 	switch {
 	case gone:
 		// Close frees the memory next, so what release has begun must be done.
-		<-m.d.released
-		return nil
+		return m.d.givenBack()
 	case !ok:
 		return fmt.Errorf("unmap IOVA %#x: nothing is mapped there", uint64(iova))
 	}
@@ -70,14 +69,19 @@ func (m *mapper) Unmap(iova dma.IOVA) error {
 	return nil
 }
 
-// close unmaps what is left. Mappings that cannot be taken back end with the space.
+// close unmaps what is left. Mappings that cannot be taken back end with the
+// space; once the kernel is stuck the others are left to that, too, or each would
+// be waited for.
 func (m *mapper) close() (err error) {
 	m.mu.Lock()
 	maps := m.maps
 	m.maps, m.gone = nil, true
 	m.mu.Unlock()
+	var timeout *TimeoutError
 	for iova, size := range maps {
-		err = errors.Join(err, m.d.space.unmapMemory(iova, size))
+		if err = errors.Join(err, m.d.space.unmapMemory(iova, size)); errors.As(err, &timeout) {
+			break
+		}
 	}
 	return err
 }

@@ -128,6 +128,72 @@ func TestNoCallHangs(t *testing.T) {
 	}
 }
 
+// A kernel that is stuck unmapping is waited for once, not for each mapping.
+func TestCloseNamesTheUnmapThatHangs(t *testing.T) {
+	forms(t, func(t *testing.T, r *rig, form form) {
+		call := map[bool]string{true: "VFIO_IOMMU_UNMAP_DMA", false: "IOMMU_IOAS_UNMAP"}[form == formGroup]
+		d := r.dial(form)
+		var at []dma.IOVA
+		for range 20 {
+			a, err := d.DMA().Map(alloc(t, 4096), dma.DeviceWrites)
+			require.NoError(t, err)
+			at = append(at, a)
+		}
+		const limit = 100 * time.Millisecond
+		r.limits = limits{quick: limit, reset: limit, mapping: limit}
+		free := make(chan struct{})
+		r.k.mu.Lock()
+		r.k.stuck = map[string]chan struct{}{call: free}
+		r.k.mu.Unlock()
+		require.ErrorContains(t, d.Close(), call+": the kernel has not answered for 100ms")
+		require.NoError(t, d.DMA().Unmap(at[0]), "it went with the device")
+		close(free)
+		require.Eventually(t, func() bool {
+			r.k.mu.Lock()
+			defer r.k.mu.Unlock()
+			return len(r.k.files) == 0
+		}, 5*time.Second, time.Millisecond)
+	})
+}
+
+// Another function of the machine is being opened, which takes too long.
+func TestUnmapOfALostDeviceDoesNotWaitForEver(t *testing.T) {
+	r := newRig(t)
+	r.limits.reset, r.limits.mapping = 200*time.Millisecond, 200*time.Millisecond
+	d := r.dial(formGroup)
+	at, err := d.DMA().Map(alloc(t, 4096), dma.DeviceWrites)
+	require.NoError(t, err)
+	r.host.mu.Lock()
+	r.k.fire(pci.Request, 0)
+	<-d.Done()
+	require.Eventually(t, func() bool {
+		d.dma.mu.Lock()
+		defer d.dma.mu.Unlock()
+		return d.dma.gone
+	}, 5*time.Second, time.Millisecond)
+	unmapped := make(chan error, 1)
+	go func() { unmapped <- d.DMA().Unmap(at) }()
+	select {
+	case err := <-unmapped:
+		require.EqualError(t, err, "give eth2 back: the kernel has not answered for 1.4s")
+	case <-time.After(5 * time.Second):
+		r.host.mu.Unlock()
+		t.Fatal("Unmap hangs")
+	}
+	r.host.mu.Unlock()
+	<-d.released
+}
+
+// The first of the two interrupts that are watched may come before the second
+// is connected.
+func TestInterruptsAreNotWatchedOnceTheDeviceIsGivenBack(t *testing.T) {
+	r := newRig(t)
+	d := r.dial(formGroup)
+	require.NoError(t, d.irq.close())
+	require.ErrorIs(t, d.watch(), errFileClosed)
+	require.Empty(t, d.irq.watched)
+}
+
 // A node that opens too late is closed again.
 func TestOpenThatHangs(t *testing.T) {
 	r := newRig(t)

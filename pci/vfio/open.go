@@ -107,8 +107,7 @@ func (h *host) openDevice(name string, form form, f pci.Function) (_ *Device, er
 	d.dma = mapper{d: d, maps: map[iova]uint64{}}
 	if err := d.prepare(); err != nil {
 		d.fail(err)
-		<-d.released
-		return nil, errors.Join(err, d.releaseErr)
+		return nil, errors.Join(err, d.givenBack())
 	}
 	return d, nil
 }

@@ -23,9 +23,9 @@ func (d *Device) watch() error {
 			return fmt.Errorf("eventfd: %w", err)
 		}
 		f := os.NewFile(uintptr(fd), "eventfd")
-		d.irq.mu.Lock()
-		d.irq.watched = append(d.irq.watched, f)
-		d.irq.mu.Unlock()
+		if err := d.irq.keep(f); err != nil {
+			return errors.Join(err, f.Close())
+		}
 		if err := d.setIRQs(kind, 0, 1, irqDataEventFD|irqActionTrigger, []int{fd}); err != nil {
 			return err
 		}
@@ -38,6 +38,18 @@ func (d *Device) watch() error {
 			d.fail(reason)
 		}()
 	}
+	return nil
+}
+
+// keep leaves an eventfd to close. The first interrupt may take the device down
+// before the second is connected.
+func (q *interrupts) keep(f *os.File) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return errFileClosed
+	}
+	q.watched = append(q.watched, f)
 	return nil
 }
 
