@@ -73,6 +73,10 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 			p.noIOMMU()
 			p.write("sys/firmware/acpi/tables/IVRS", "")
 		}},
+		{"VFIO's mode without an IOMMU", "IOMMU", Failed, "the firmware does not offer it", "switch VT-d on", func(p *patient) {
+			p.noIOMMU()
+			p.write("sys/kernel/iommu_groups/0/name", "vfio-noiommu\n")
+		}},
 		{"IOMMU off in Intel's firmware", "IOMMU", Failed, "the firmware does not offer it", "switch VT-d on", (*patient).noIOMMU},
 		{"IOMMU off in another firmware", "IOMMU", Failed, "the firmware does not offer it", "AMD-Vi", func(p *patient) {
 			p.noIOMMU()

@@ -42,16 +42,21 @@ func (e examiner) kernel() Check {
 func (e examiner) iommu() Check {
 	c := Check{Name: "IOMMU", State: OK}
 	var units []string
-	for _, dir := range []string{"sys/class/iommu", "sys/kernel/iommu_groups"} {
-		entries, _ := os.ReadDir(e.path(dir))
-		if dir == "sys/class/iommu" {
-			for _, entry := range entries {
-				units = append(units, entry.Name())
-			}
-		} else if len(entries) > 0 {
-			c.Found = fmt.Sprintf("on (%s), %d groups", cmp.Or(strings.Join(short(units, 3), " "), "no units listed"), len(entries))
-			return c
+	entries, _ := os.ReadDir(e.path("sys/class/iommu"))
+	for _, entry := range entries {
+		units = append(units, entry.Name())
+	}
+	groups := 0
+	entries, _ = os.ReadDir(e.path("sys/kernel/iommu_groups"))
+	for _, entry := range entries {
+		// VFIO's mode without an IOMMU makes groups of its own.
+		if e.text("sys/kernel/iommu_groups", entry.Name(), "name") != "vfio-noiommu" {
+			groups++
 		}
+	}
+	if groups > 0 {
+		c.Found = fmt.Sprintf("on (%s), %d groups", cmp.Or(strings.Join(short(units, 3), " "), "no units listed"), groups)
+		return c
 	}
 	c.State = Failed
 	c.Why = "VFIO opens a device only behind an IOMMU: without one, a wrong address would overwrite any memory"
