@@ -35,9 +35,9 @@ test: tools
 RUN   ?= .
 FAULT ?=
 vmtest:
-	@vm=$$(.ci/vm) && bin=$$(mktemp -d) && trap 'rm -rf "$$bin"' EXIT && \
+	@vm=$$(.ci/vm) && bin=$$(mktemp -d) && trap 'rm -rf "$$bin"' EXIT && trap 'exit 1' INT TERM HUP && \
 	$(GO) test -c -tags vmtest -o "$$bin/vmtest" ./examples/vmtest && \
-	cd examples/vmtest && IXCAP_VM=$$vm "$$bin/vmtest" -test.timeout 20m -test.run '$(RUN)' -fault '$(FAULT)'
+	cd examples/vmtest && IXCAP_VM=$$vm "$$bin/vmtest" -test.timeout 30m -test.run '$(RUN)' -fault '$(FAULT)'
 
 lint: tools
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
@@ -49,7 +49,7 @@ lint: tools
 	CGO_ENABLED=0 $(GO) build ./...
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) build ./...
 	shellcheck .ci/run .ci/tools .ci/fuzz .ci/bench .ci/vm .ci/vmiommufd testdata/make.sh \
-		examples/vfio-bind examples/vmtest/testdata/init examples/vmtest/testdata/modprobe examples/vmtest/testdata/settle
+		examples/vfio-bind examples/vmtest/testdata/init examples/vmtest/testdata/modprobe
 
 bench:
 	@.ci/bench $(BENCHTIME)

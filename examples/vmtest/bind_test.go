@@ -68,8 +68,10 @@ cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages; stat -c '%n %a %U' /
 }
 
 func TestBind(t *testing.T) {
+	t.Parallel()
 	for kernel := range bases {
 		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
 			n := newPeer(t, 0, "192.0.2.1/24")
 			b := newBound(t, boot(t, machine{Kernel: kernel, NICs: []nic{{Wire: "packet=" + n.Wire}}}))
 			bindAndUnbind(t, b)

@@ -15,8 +15,10 @@ import (
 
 // TestBoot shows that the machine is what the other tests take it for.
 func TestBoot(t *testing.T) {
+	t.Parallel()
 	for _, kernel := range kernels {
 		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
 			n := newPeer(t, 0, "192.0.2.1/24")
 			g := boot(t, machine{Kernel: kernel, NICs: []nic{{Wire: "packet=" + n.Wire}, {Wire: "pair"}, {Wire: "pair"}}, AddressBits: 39})
 			if kernel != "iommufd" {
@@ -60,6 +62,7 @@ func takesDrivers(t *testing.T, g *guest, kernel string) {
 
 // TestHarness shows that what the tests rely on can fail, and does so at once.
 func TestHarness(t *testing.T) {
+	t.Parallel()
 	g := boot(t, machine{Kernel: "6.1", Memlock: "64"})
 	step(t, "output and status", func(t *testing.T) {
 		out, err := g.try("echo one; echo two >&2; exit 3")
@@ -109,6 +112,7 @@ func TestHarness(t *testing.T) {
 
 // TestPeer shows that a namespace and a wire are private to a test.
 func TestPeer(t *testing.T) {
+	t.Parallel()
 	step(t, "a namespace with an address", func(t *testing.T) {
 		n := newPeer(t, 9000, "192.0.2.1/24", "2001:db8::1/64")
 		out := n.run(t, "ip -brief address")

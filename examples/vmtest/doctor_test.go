@@ -42,8 +42,10 @@ func verdict(t *testing.T, out, check string) string {
 }
 
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	for kernel := range bases {
 		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
 			b := newBound(t, boot(t, machine{Kernel: kernel, NICs: []nic{{Wire: "gen,size=60,rate=1kpps"}}, Memlock: "12288"}))
 			step(t, "sees a port that the kernel still has", func(t *testing.T) {
 				out := b.examine(t, "held by ixgbe", false)
@@ -97,6 +99,7 @@ func TestDoctor(t *testing.T) {
 
 // The kernel's default limit is too small for a capture, and the doctor knows.
 func TestDoctorMemlock(t *testing.T) {
+	t.Parallel()
 	b := newBound(t, boot(t, machine{Kernel: "6.1", NICs: []nic{{Wire: "gen,size=60,rate=1kpps"}}, Memlock: "8192"}))
 	step(t, "sees a limit of locked memory", func(t *testing.T) {
 		b.run(t, "vfio-bind bind nic0 -u probe --hugepages 151")
@@ -110,6 +113,7 @@ func TestDoctorMemlock(t *testing.T) {
 }
 
 func TestDoctorWithoutIOMMU(t *testing.T) {
+	t.Parallel()
 	g := boot(t, machine{Kernel: "6.1", NICs: []nic{{Wire: "gen,size=60,rate=1kpps"}}, NoIOMMU: true})
 	g.run(t, "modprobe ixgbe")
 	b := bound{guest: g, addr: g.nic(0).addr(t)}

@@ -118,7 +118,6 @@ func writeOwn(w *cpio.Writer) error {
 		"usr/local/bin/vfio-bind": "../vfio-bind",
 		"init":                    "testdata/init",
 		"usr/local/sbin/modprobe": "testdata/modprobe",
-		"usr/local/sbin/settle":   "testdata/settle",
 	} {
 		if err := w.Copy(to, 0o755, from); err != nil {
 			return err

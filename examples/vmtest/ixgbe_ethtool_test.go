@@ -80,12 +80,20 @@ func (x *ixgbe) spread(n int) string {
 	return fmt.Sprintf("ethtool -X nic0 equal %d", n)
 }
 
+var lateLoopback = regexp.MustCompile(`(?s)Register test\s.*?\s0\n.*Interrupt test\s.*?\s0\n.*Loopback test\s.*?\s13\n`)
+
 // selftest runs the driver's own test of registers, EEPROM, interrupts, loopback
 // and link; frames of the peer that arrive meanwhile must not disturb it.
 func (x *ixgbe) selftest(t *testing.T) {
 	traffic := x.peer.background(t, guestAddress+":9")
 	defer traffic()
 	out, err := x.g.try("ethtool -t nic0 offline")
+	// The driver gives 64 frames 200 ms to come back, which a chip never needs
+	// and a busy machine may not leave the model: 13 is that some were missing.
+	for try := 0; err != nil && try < 2 && lateLoopback.MatchString(out); try++ {
+		t.Log("frames of the loopback test came late, once more")
+		out, err = x.g.try("ethtool -t nic0 offline")
+	}
 	require.NoError(t, err, out)
 	require.Contains(t, out, "The test result is PASS")
 	for _, part := range []string{"Register test", "Eeprom test", "Interrupt test", "Loopback test", "Link test"} {

@@ -14,6 +14,7 @@ import (
 // must be found out, and the message must say where. make vmtest FAULT=NAME
 // shows the same on the whole run.
 func TestIxgbeOnBrokenModels(t *testing.T) {
+	t.Parallel()
 	if *fault != "" {
 		t.Skip("every model is broken already: -fault " + *fault)
 	}
@@ -24,6 +25,7 @@ func TestIxgbeOnBrokenModels(t *testing.T) {
 		{"no-writeback", "descriptors are never written back"},
 	} {
 		t.Run(test.fault, func(t *testing.T) {
+			t.Parallel()
 			p := newPeer(t, 0, peerAddress+"/24")
 			g := boot(t, machine{Kernel: "6.1", NICs: []nic{{Wire: "fault=" + test.fault + ",packet=" + p.Wire}}})
 			step(t, "found out", func(t *testing.T) {
@@ -58,6 +60,7 @@ func works(g *guest) error {
 // TestIxgbeStrayDMA: a write of the chip to an address that nobody mapped ends
 // in the IOMMU, whose driver says so, and nothing else happens.
 func TestIxgbeStrayDMA(t *testing.T) {
+	t.Parallel()
 	p := newPeer(t, 0, peerAddress+"/24")
 	g := boot(t, machine{Kernel: "7.2", NICs: []nic{{Wire: "fault=dma:5,packet=" + p.Wire}}})
 	step(t, "the IOMMU reports it and traffic goes on", func(t *testing.T) {
@@ -75,6 +78,7 @@ func TestIxgbeStrayDMA(t *testing.T) {
 // TestIxgbeWithoutMSIX: the one interrupt of a machine without MSI is INTx, as
 // ethtool's interrupt test wants it.
 func TestIxgbeWithoutMSIX(t *testing.T) {
+	t.Parallel()
 	p := newPeer(t, 0, peerAddress+"/24")
 	g := boot(t, machine{Kernel: "6.1", NICs: []nic{{Wire: "packet=" + p.Wire}}, Append: "pci=nomsi"})
 	x := &ixgbe{g: g, peer: p}

@@ -18,8 +18,10 @@ type pair struct{ g *guest }
 
 // TestIxgbePair: two ports of the model, back to back.
 func TestIxgbePair(t *testing.T) {
+	t.Parallel()
 	for _, kernel := range []string{"6.1", "7.2"} {
 		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
 			x := &pair{boot(t, machine{Kernel: kernel, NICs: []nic{{Wire: "pair,mac=" + modelMAC}, {Wire: "pair"}}})}
 			if !step(t, "both ports have a link", x.links) || !step(t, "ping", x.pings) {
 				t.FailNow()

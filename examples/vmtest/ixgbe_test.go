@@ -27,8 +27,10 @@ type ixgbe struct {
 
 // TestIxgbe: Linux' own driver takes the software 82599 for a real one.
 func TestIxgbe(t *testing.T) {
+	t.Parallel()
 	for _, kernel := range []string{"6.1", "7.2"} {
 		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
 			// The peer takes jumbo frames all the time.
 			p := newPeer(t, 9000, peerAddress+"/24")
 			g := boot(t, machine{Kernel: kernel, NICs: []nic{{Wire: "mac=" + modelMAC + ",packet=" + p.Wire}}})

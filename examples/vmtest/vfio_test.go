@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 // TestVfioGroup: groups and a container, on the oldest kernel and on a new one.
 func TestVfioGroup(t *testing.T) {
+	t.Parallel()
 	for _, kernel := range []string{"6.1", "7.2"} {
 		t.Run(kernel, func(t *testing.T) { vfioCases(t, kernel, "vfio-group", kernel == "6.1") })
 	}
@@ -24,6 +26,7 @@ func TestVfioGroup(t *testing.T) {
 
 // TestVfioIommufd: the device's own node and iommufd.
 func TestVfioIommufd(t *testing.T) {
+	t.Parallel()
 	t.Run("7.2", func(t *testing.T) { vfioCases(t, "iommufd", "vfio-iommufd", true) })
 }
 
@@ -65,6 +68,7 @@ func captures(t *testing.T) []string {
 // vfioCases are all that is to show of a kernel and a form, or the part of it that
 // may differ from another kernel to this one.
 func vfioCases(t *testing.T, kernel, form string, all bool) {
+	t.Parallel()
 	files := captures(t)
 	if !all {
 		files = files[:1]
@@ -91,7 +95,12 @@ func vfioCases(t *testing.T, kernel, form string, all bool) {
 	step(t, "refusals say what to do", func(t *testing.T) { refusals(t, r) })
 	step(t, "interrupts, masks and reset", func(t *testing.T) {
 		r.bind(t, portLoop)
-		t.Log(g.run(t, "/share/vfioprobe interrupts "+r.name(t, portLoop)))
+		out := g.run(t, "/share/vfioprobe interrupts "+r.name(t, portLoop))
+		require.Equal(t, 3, strings.Count(out, "INTx: vector 0: fired: true\n"), out)
+	})
+	step(t, "descriptors are written back", func(t *testing.T) {
+		r.bind(t, portLoop)
+		t.Log(g.run(t, "/share/vfioprobe writeback "+r.name(t, portLoop)))
 	})
 	for i, f := range files {
 		step(t, "capture of "+filepath.Base(f)+" byte for byte", func(t *testing.T) { byteForByte(t, r, portOthers+i, f) })
@@ -146,13 +155,12 @@ type capture struct {
 	dir string // on this machine
 }
 
-var captureNumber int
+var captureNumber atomic.Int64
 
 // capture starts one, with further flags of hpcapdd.
 func (r rig) capture(t *testing.T, device string, flags ...string) capture {
 	t.Helper()
-	captureNumber++
-	dir := fmt.Sprintf("capture%d", captureNumber)
+	dir := fmt.Sprintf("capture%d", captureNumber.Add(1))
 	p := r.startAs(t, "probe", fmt.Sprintf("exec /share/hpcapdd -device %s -dir /share/%s -buffer 16MiB -segment 16MiB -progress %s",
 		device, dir, strings.Join(flags, " ")))
 	return capture{p, filepath.Join(r.share, dir)}

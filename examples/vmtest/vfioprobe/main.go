@@ -2,6 +2,7 @@
 // transport itself, and lets the device misbehave.
 //
 //	vfioprobe interrupts DEVICE     MSI-X vectors, masks, INTx and reset
+//	vfioprobe writeback DEVICE      what the device writes into descriptors
 //	vfioprobe stray DEVICE          a descriptor with an address that is not mapped
 //	vfioprobe send DEVICE COUNT     frames 0 to COUNT-1, numbered in their payload
 //	vfioprobe form DEVICE           how the kernel hands it over
@@ -35,6 +36,8 @@ func run(args []string) (err error) {
 		return nil
 	case "interrupts":
 		return interrupts(dev)
+	case "writeback":
+		return writeBack(dev)
 	case "stray":
 		return strayAddress(dev)
 	case "send":
