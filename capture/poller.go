@@ -143,11 +143,11 @@ func (p *poller) run() error {
 	defer p.flush()
 	p.lastPoll = clock.Ticks()
 	for idle := 0; ; {
+		// Asked before the poll: a poll that was empty before the end was
+		// announced says nothing about frames that came in between.
+		draining := p.stopping.Load() == draining
 		n := p.once()
-		if n < 0 {
-			return nil
-		}
-		if how := p.stopping.Load(); how == stopped || how == draining && n == 0 {
+		if n < 0 || draining && n == 0 || p.stopping.Load() == stopped {
 			return nil
 		}
 		if n > 0 {

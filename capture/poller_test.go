@@ -114,6 +114,31 @@ func TestPollerDrainsTheSourceInOrder(t *testing.T) {
 	require.InDelta(t, time.Now().UnixNano(), last, 60e9)
 }
 
+// late is a tap whose first poll finds nothing; before it returns, a frame arrives
+// and the end is announced.
+type late struct {
+	*tap
+	poller *poller
+	polls  int
+}
+
+func (s *late) Poll(frames []ring.Frame) int {
+	if s.polls++; s.polls == 1 {
+		s.limit.Store(1)
+		s.poller.drain()
+		return 0
+	}
+	return s.tap.Poll(frames)
+}
+
+func TestPollerTakesWhatCameWhileItFoundNothing(t *testing.T) {
+	src := &late{tap: newTap()}
+	s := newTestStream(t, stream.Config{Size: 1 << 20})
+	src.poller = newPoller(src, s.Producer(), newStamper(t), pollerConfig{Core: AnyCore})
+	within(t, "the poller to drain", runPoller(src.poller))
+	require.EqualValues(t, 1, src.poller.counters().Frames)
+}
+
 func TestPollerKeepsFramesWhileHeldAndStopsAllTheSame(t *testing.T) {
 	src := newTap()
 	s := newTestStream(t, stream.Config{Size: 1 << 20, Entries: 64})
