@@ -154,6 +154,24 @@ func TestINTxShowsInTheStatusRegisterAndObeysTheCommandRegister(t *testing.T) {
 	require.False(t, status(), "MSI-X is enabled")
 }
 
+// INTx is a level: who lets it through again while the cause waits hears of it.
+func TestINTxIsRaisedAgainWhileItsCauseWaits(t *testing.T) {
+	r := newRig(t, Config{})
+	r.write(rEIMS, 1)
+	r.write(0x808, 1) // EICS
+	r.run()
+	require.Equal(t, 1, r.raisedCount(0, 0))
+	r.run()
+	require.Equal(t, 1, r.raisedCount(0, 0), "asserted already")
+	r.Resample()
+	r.run()
+	require.Equal(t, 2, r.raisedCount(0, 0))
+	r.read(rEICR)
+	r.Resample()
+	r.run()
+	require.Equal(t, 2, r.raisedCount(0, 0), "no cause, no level")
+}
+
 // A vector that the link's cause has fired owes nothing to the queue that IVAR
 // maps to it as well.
 func TestQueueThatSharesTheVectorOfOtherCauses(t *testing.T) {

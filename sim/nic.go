@@ -236,6 +236,16 @@ func (n *NIC) Quiesce(f func()) {
 	f()
 }
 
+// Resample implements server.Device: INTx is a level. A client that ended an
+// interrupt before it was served (QEMU does at the next access to a register,
+// whatever that is for) hears of it again while the cause waits.
+func (n *NIC) Resample() {
+	n.lock()
+	n.intr.single = false
+	n.mu.Unlock()
+	n.kick()
+}
+
 // Reset implements server.Device: a function-level reset.
 func (n *NIC) Reset() {
 	n.lock()

@@ -310,7 +310,7 @@ func TestInterruptsReachTheirEventfds(t *testing.T) {
 }
 
 func TestINTxMasksItselfUntilUnmasked(t *testing.T) {
-	_, d, _ := pair(t, 0)
+	fake, d, _ := pair(t, 0)
 	r := bar0(t, d)
 	fd := eventfd(t)
 	require.NoError(t, d.SetVectors(pci.INTx, 0, []int{fd}))
@@ -318,8 +318,10 @@ func TestINTxMasksItselfUntilUnmasked(t *testing.T) {
 	require.EqualValues(t, 1, count(fd, soon))
 	r.Store32(servertest.Command, servertest.RaiseOnly)
 	require.Zero(t, count(fd, 30*time.Millisecond))
+	before := fake.Resamples.Load()
 	require.NoError(t, d.MaskVector(pci.INTx, 0, false))
 	require.EqualValues(t, 1, count(fd, soon))
+	require.Equal(t, before+1, fake.Resamples.Load(), "the device is asked for the line's level")
 }
 
 func TestResetReachesTheDevice(t *testing.T) {

@@ -211,6 +211,9 @@ func (s *session) setIRQs(m *proto.Message) error {
 		eventfds = append(eventfds, e)
 	}
 	s.dev.Quiesce(func() { s.host.irqs.apply(request, eventfds) })
+	if request.Index == irqINTx && request.Flags&proto.IRQActionMask == 0 {
+		s.dev.Resample()
+	}
 	return nil
 }
 

@@ -21,6 +21,10 @@ type Device interface {
 	// server changes the DMA map and the interrupt eventfds only within f.
 	Quiesce(f func())
 
+	// Resample is called when INTx has been connected or unmasked: a device whose
+	// line is still asserted raises it again, as the level of a line does by itself.
+	Resample()
+
 	// Reset is the function-level reset.
 	Reset()
 }

@@ -63,9 +63,10 @@ type Device struct {
 	events []*os.File
 	rings  chan Ring
 
-	Attached atomic.Int32 // calls of Attach less calls of Detach
-	Resets   atomic.Int32
-	Errors   chan error // of the engine
+	Attached  atomic.Int32 // calls of Attach less calls of Detach
+	Resamples atomic.Int64 // times INTx was let through again
+	Resets    atomic.Int32
+	Errors    chan error // of the engine
 }
 
 // Ring is a doorbell that the device has noticed.
@@ -272,6 +273,9 @@ func (d *Device) Quiesce(f func()) {
 	defer d.mu.Unlock()
 	f()
 }
+
+// Resample implements server.Device.
+func (d *Device) Resample() { d.Resamples.Add(1) }
 
 // Reset implements server.Device.
 func (d *Device) Reset() {
