@@ -206,6 +206,7 @@ func TestKilledCaptureLeavesWhatWasWholeReadable(t *testing.T) {
 	}
 	require.Greater(t, records, uint64(4000))
 	last := filepath.Join(dir, entries[len(entries)-1].Name())
+	require.Regexp(t, `\.raw(\.part)?$`, last)
 	run(t, "raw2pcap", "-w", filepath.Join(t.TempDir(), "x.pcap"), last)
 }
 
