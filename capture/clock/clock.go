@@ -11,11 +11,6 @@ const (
 	firstFit = 20 * time.Millisecond // until the second fit, then doubled
 	lastFit  = 500 * time.Millisecond
 	tries    = 16 // samples of which the quickest is kept
-
-	// maxLead: ns by which the kernel's clock can run away from the counter
-	// between two fits without anybody having set it: NTP slews by at most
-	// 500 ppm, so this is generous for lastFit.
-	maxLead = 500_000
 )
 
 // Clock turns counter readings into time. Its methods may be called from any
@@ -111,7 +106,7 @@ func (c *Clock) fit(next time.Duration) {
 	c.status.Residual, c.status.Uncertainty = r.residual, r.uncertainty
 	if r.stepped {
 		c.status.Steps++
-	} else if abs(r.residual) > abs(c.status.Worst) {
+	} else if !r.chasing && abs(r.residual) > abs(c.status.Worst) {
 		c.status.Worst = r.residual
 	}
 	// Stampers load the pointer once a batch: readers see a whole line.
@@ -144,10 +139,23 @@ type line struct {
 	ns     uint64 // at tick
 	rate   uint64
 	direct bool // no counter: ask the kernel each time
+
+	// A line that corrects an error turns when that is done. A stamper that looks
+	// late follows the first part for a little longer, which does no harm.
+	until uint64 // ticks; 0: never
+	then  *line
 }
 
 // at is the time in ns since 1970 at a reading of the counter.
-func (l *line) at(tick uint64) uint64 { return l.ns + scale(tick-l.tick, l.rate) }
+func (l *line) at(tick uint64) uint64 {
+	if l.turned(tick) {
+		l = l.then
+	}
+	return l.ns + scale(tick-l.tick, l.rate)
+}
+
+// turned says whether the line's second part holds at a reading of the counter.
+func (l *line) turned(tick uint64) bool { return l.then != nil && int64(tick-l.until) > 0 }
 
 // scale is ticks times rate in nanoseconds, exact to the last one for any count
 // of ticks that comes to less than 2^64 ns.

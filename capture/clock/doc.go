@@ -14,6 +14,11 @@
 // distinct even after somebody set the clock back. When it is behind by more
 // than can be made up until the next fit, it jumps forward.
 //
+// A Policy says which frames of a batch get their stamp from the clock, and how
+// those of the others are made (Stamper.Batch): UDTS and WDTS of the HPCAP thesis
+// (equations 4.3 and 4.4), and one of our own. docs/TIMESTAMPS.md has what they
+// are worth.
+//
 // The counter is used where it ticks at a constant rate (invariant TSC on
 // amd64, the generic timer on arm64); elsewhere every stamp asks the kernel.
 package clock

@@ -1,22 +1,5 @@
 package clock
 
-import (
-	"fmt"
-)
-
-// Policy says which frames of a batch get their stamp from the clock.
-type Policy uint8
-
-// PerPacket reads the clock for every frame, at the moment the poller sees it.
-const PerPacket Policy = 0
-
-func (p Policy) String() string {
-	if p == PerPacket {
-		return "packet"
-	}
-	return fmt.Sprintf("policy %d", uint8(p))
-}
-
 // Line is what a stamp is computed from, in terms of the current second. A hot
 // loop may take a copy (Stamper.Line), stamp from it until it says no, and put
 // it back (SetLast).
@@ -46,24 +29,42 @@ type Stamper struct {
 	direct bool // there is no counter, every stamp asks the kernel
 	from   *line
 	clock  *Clock
+	policy Policy
+
+	// The batch before.
+	polled uint64 // ticks; 0: there was none
+	lag    int64  // ns by which its last stamp lies before polled
+	load   load
 }
 
 // Stamper makes a stamper for one queue.
 func (c *Clock) Stamper(p Policy) (*Stamper, error) {
-	if p != PerPacket {
-		return nil, fmt.Errorf("stamp frames: unknown %v", p)
+	if err := p.check(); err != nil {
+		return nil, err
 	}
-	s := &Stamper{clock: c}
+	s := &Stamper{clock: c, policy: p}
 	s.Update()
 	return s, nil
 }
 
 // Policy is how frames are stamped.
-func (s *Stamper) Policy() Policy { return PerPacket }
+func (s *Stamper) Policy() Policy { return s.policy }
+
+// Ticks reads the counter that stamps are made from.
+func (s *Stamper) Ticks() uint64 {
+	if s.direct {
+		return s.clock.source.ticks()
+	}
+	return Ticks()
+}
 
 // Update takes over the line that the clock published last; once a batch.
 func (s *Stamper) Update() {
-	if l := s.clock.line.Load(); l != s.from {
+	l := s.clock.line.Load()
+	if l.then != nil && l.turned(s.clock.source.ticks()) {
+		l = l.then
+	}
+	if l != s.from {
 		s.follow(l)
 	}
 }
@@ -82,12 +83,7 @@ func (s *Stamper) Line() (_ Line, ok bool) { return s.line, !s.direct }
 func (s *Stamper) SetLast(l Line) { s.line.Last = l.Last }
 
 // Stamp is the time now.
-func (s *Stamper) Stamp() Stamp {
-	if s.direct {
-		return s.At(s.clock.source.ticks())
-	}
-	return s.At(Ticks())
-}
+func (s *Stamper) Stamp() Stamp { return s.At(s.Ticks()) }
 
 // At is the stamp of a reading of the counter, or the last stamp when that is
 // later. It divides nothing, but once a second.
@@ -116,6 +112,9 @@ func (s Stamp) Sec() uint32 { return uint32(s) }
 
 // Nsec is the stamp's nanoseconds, below 1e9.
 func (s Stamp) Nsec() uint32 { return uint32(s >> 32) }
+
+// UnixNano is the stamp in nanoseconds since 1970.
+func (s Stamp) UnixNano() uint64 { return uint64(s.Sec())*second + uint64(s.Nsec()) }
 
 // Nanoseconds is how long that many ticks of the counter are.
 func (s *Stamper) Nanoseconds(ticks uint64) uint64 { return scale(ticks, s.line.Rate) }
