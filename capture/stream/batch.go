@@ -58,6 +58,7 @@ type place struct {
 	endPos, endSeq uint64
 	mask, wrap     uint64
 	most           uint64 // length of the longest frame to be taken
+	truncated      uint64 // frames cut, which only stamped does
 }
 
 // run stores frames as long as they are plain, and returns how many.

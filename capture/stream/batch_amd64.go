@@ -13,3 +13,9 @@ import (
 //
 //go:noescape
 func plain(data []byte, index []Entry, frames []ring.Frame, at *place, line *clock.Line) int
+
+// stamped is stampedGo in assembly, as plain is plainGo. Frames of which less
+// than 32 bytes are kept it leaves alone.
+//
+//go:noescape
+func stamped(data []byte, index []Entry, frames []ring.Frame, stamps []clock.Stamp, keep []uint32, at *place) int

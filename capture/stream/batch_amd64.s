@@ -165,3 +165,144 @@ more:
 	MOVOU X2, 32(DX)
 	MOVOU X3, 48(DX)
 	JMP  copied
+
+#define TRUNCATED_INFO $0x80000000 // Truncated, where VLAN and Info are one word
+
+// func stamped(data []byte, index []Entry, frames []ring.Frame, stamps []clock.Stamp, keep []uint32, at *place) int
+//
+// As plain, but R9 is the number of bytes kept and R15 the frame's place in
+// stamps and keep.
+TEXT ·stamped(SB), NOSPLIT, $0-136
+	MOVQ data_base+0(FP), R8
+	MOVQ index_base+24(FP), R10
+	MOVQ frames_base+48(FP), SI
+	MOVQ frames_len+56(FP), CX
+	MOVQ at+120(FP), BX
+	MOVQ place_pos(BX), R12
+	MOVQ place_seq(BX), R13
+	XORL R15, R15
+	TESTQ CX, CX
+	JZ   done
+
+next:
+	// Does it lie in one buffer, how much is kept, and is there room?
+	MOVL frame_Len(SI), R9
+	CMPQ R9, frame_len(SI)
+	JNE  done
+	CMPQ R9, place_most(BX)
+	JA   done
+	MOVL R9, DX
+	SHLL $16, DX            // the header's lengths
+	MOVQ keep_base+96(FP), R11
+	TESTQ R11, R11
+	JZ   whole
+	MOVL (R11)(R15*4), R11
+	CMPL R11, R9
+	CMOVLCS R11, R9
+
+whole:
+	CMPQ R9, $32
+	JB   done
+	LEAQ 12(R12)(R9*1), R14
+	CMPQ R14, place_endPos(BX)
+	JA   done
+	CMPQ R13, place_endSeq(BX)
+	JAE  done
+	MOVQ stamps_base+72(FP), R11
+	MOVQ (R11)(R15*8), R11
+	TESTQ R11, R11
+	JZ   done
+
+	// Header.
+	MOVQ R12, DI
+	ANDQ place_mask(BX), DI
+	ADDQ R8, DI
+	MOVQ R11, (DI)
+	MOVL DX, AX
+	ORL  R9, AX
+	MOVL AX, 8(DI)
+
+	// Index entry.
+	MOVQ R13, DX
+	ANDQ place_wrap(BX), DX
+	SHLQ $5, DX
+	ADDQ R10, DX
+	MOVQ R12, Entry_Offset(DX)
+	MOVL frame_Hash(SI), R11
+	MOVL R11, Entry_Hash(DX)
+	MOVL AX, Entry_Caplen(DX)
+	MOVL frame_VLAN(SI), R11
+	CMPL R9, frame_Len(SI)
+	JNE  cut
+
+entered:
+	MOVL R11, Entry_VLAN(DX)
+
+	PREFETCHW_RECORD
+	PREFETCHW_ENTRY
+	CMPQ CX, $AHEAD
+	JLE  copy
+	MOVQ (frame_data+AHEAD*frame_bytes)(SI), R11
+	PREFETCHT0 (R11)
+
+copy:
+	MOVQ frame_data(SI), R11
+	ADDQ $12, DI
+	CMPQ R9, $64
+	JA   long
+	MOVOU (R11), X0
+	MOVOU 16(R11), X1
+	MOVOU -32(R11)(R9*1), X2
+	MOVOU -16(R11)(R9*1), X3
+	MOVOU X0, (DI)
+	MOVOU X1, 16(DI)
+	MOVOU X2, -32(DI)(R9*1)
+	MOVOU X3, -16(DI)(R9*1)
+
+copied:
+	MOVQ R14, R12
+	INCQ R13
+	INCQ R15
+	ADDQ $frame_bytes, SI
+	DECQ CX
+	JNZ  next
+
+done:
+	MOVQ R12, place_pos(BX)
+	MOVQ R13, place_seq(BX)
+	MOVQ R15, ret+128(FP)
+	RET
+
+cut:
+	ORL  TRUNCATED_INFO, R11
+	INCQ place_truncated(BX)
+	JMP  entered
+
+long:
+	LEAQ -64(R11)(R9*1), AX
+	LEAQ -64(DI)(R9*1), DX
+
+more:
+	MOVOU (R11), X0
+	MOVOU 16(R11), X1
+	MOVOU 32(R11), X2
+	MOVOU 48(R11), X3
+	PREFETCHW_RECORD
+	PREFETCHT0 512(R11)
+	MOVOU X0, (DI)
+	MOVOU X1, 16(DI)
+	MOVOU X2, 32(DI)
+	MOVOU X3, 48(DI)
+	ADDQ $64, R11
+	ADDQ $64, DI
+	CMPQ R11, AX
+	JB   more
+	MOVOU (AX), X0
+	MOVOU 16(AX), X1
+	MOVOU 32(AX), X2
+	MOVOU 48(AX), X3
+	MOVOU X0, (DX)
+	MOVOU X1, 16(DX)
+	MOVOU X2, 32(DX)
+	MOVOU X3, 48(DX)
+	JMP  copied

@@ -10,3 +10,7 @@ import (
 func plain(data []byte, index []Entry, frames []ring.Frame, at *place, line *clock.Line) int {
 	return plainGo(data, index, frames, at, line, clock.Ticks)
 }
+
+func stamped(data []byte, index []Entry, frames []ring.Frame, stamps []clock.Stamp, keep []uint32, at *place) int {
+	return stampedGo(data, index, frames, stamps, keep, at)
+}

@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"fmt"
-	"io"
 )
 
 // maxInflight is how many blocks a byte reader can hold before consuming one.
@@ -63,13 +62,11 @@ func (l *Listener) ReadBlock(ctx context.Context, max int) ([]byte, error) {
 	if uint64(max)+MaxRecord > size {
 		return nil, fmt.Errorf("read block of %d bytes: a buffer of %d bytes never holds one whole; choose a larger buffer", max, size)
 	}
-	if err := l.gone(ctx); err != nil {
+	if err := l.ready(ctx); err != nil {
 		return nil, err
 	}
-	if l.searching {
-		if err := l.awaitStart(ctx); err != nil {
-			return nil, err
-		}
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	want := (l.ahead.offset/uint64(max) + 1) * uint64(max)
 	// Held back by this very listener, the producer stops less than one record
@@ -78,27 +75,24 @@ func (l *Listener) ReadBlock(ctx context.Context, max int) ([]byte, error) {
 		return nil, ErrReadAhead
 	}
 	for w := (waiter{}); ; {
-		finished := l.cur.Finished.Load() != 0 // before Head, which is final then
-		head := l.cur.Head.Load()              // acquire: pairs with Producer.publish
+		over := l.over()          // before Head, which is final then
+		head := l.cur.Head.Load() // acquire: pairs with Producer.publish
 		end, last := want, false
 		if next, ok := l.segmentEnd(); ok && next <= end {
 			end, last = next, true
 		}
-		if finished && head < end {
+		if over != nil && head < end {
 			end, last = head, false
 		}
 		l.passEntries(min(head, end))
-		if l.policy == Lossy && l.overtaken(l.given) {
+		if l.lossy && l.overtaken(l.given) {
 			l.skip()
 			return nil, ErrOvertaken
 		}
 		if end > l.ahead.offset && head >= end {
 			return l.handOut(end, last), nil
 		}
-		if finished {
-			return nil, io.EOF
-		}
-		if err := l.wait(ctx, &w); err != nil {
+		if err := l.wait(ctx, &w, over); err != nil {
 			return nil, err
 		}
 	}
@@ -156,7 +150,7 @@ func (l *Listener) passEntries(before uint64) {
 	}
 	if seq != l.blocks.seq {
 		l.blocks.seq = seq
-		l.giveBack(l.given.offset, seq)
+		l.account.giveBack(l.given.offset, seq)
 	}
 }
 
@@ -168,10 +162,13 @@ func (l *Listener) Consume(n int) error {
 		return ErrClosed
 	}
 	defer l.leave()
+	if err := l.renew(); err != nil {
+		return err
+	}
 	if n < 0 || l.given.offset+uint64(n) > l.ahead.offset {
 		return fmt.Errorf("consume %d bytes: %d are handed out", n, l.Unconsumed())
 	}
-	if l.policy == Lossy && l.overtaken(l.given) {
+	if l.lossy && l.overtaken(l.given) {
 		l.skip()
 		return ErrOvertaken
 	}

@@ -24,6 +24,13 @@
 //   - cursor: 4 KiB for each listener, the only memory that it writes. The
 //     producer takes what it finds there for hostile.
 //
+// docs/STREAM.md has every byte of them. Stream.Share hands them to other processes
+// over a socket; Attach is the other end, and gives the same Listener as Listen:
+//
+//	Share ──► SOCK_SEQPACKET ──► Attach     request ► ◄ answer, data, control, cursor
+//	  │ one goroutine a connection            the connection is the attachment: its end,
+//	  └ end of the connection: detached       whatever caused it, lets the listener go
+//
 // # Who waits for whom
 //
 // A lossless listener holds the producer back: Append stores nothing and says
@@ -34,6 +41,11 @@
 // overwritten meanwhile, is thrown away and counted, and the listener goes on
 // further ahead. The announcement is made for many frames at once, so a lossy
 // listener is taken for overtaken slightly before it is.
+//
+// Which of the two a listener is can be changed while it reads: SetPolicy. What takes
+// time or a lock (waiting for its answer, detach-after, accounts that cannot be
+// true) is done by a housekeeper, which runs only while there is need; never by
+// the producer.
 //
 // # Segments
 //

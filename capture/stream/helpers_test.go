@@ -162,3 +162,9 @@ func soonEnds(tb testing.TB) context.Context {
 	tb.Cleanup(cancel)
 	return ctx
 }
+
+// How long a test waits for what is to happen, and how often it looks.
+const (
+	patience = 60 * time.Second
+	tick     = time.Millisecond
+)

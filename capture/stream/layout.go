@@ -37,7 +37,7 @@ const Truncated ring.Info = 1 << 15
 
 const (
 	magic      = 0x3152545350414358 // "XCAPSTR1" in memory
-	version    = 1
+	version    = 2
 	pageBytes  = 4096
 	entryBytes = 32
 	cursorsAt  = pageBytes     // cursors follow the header's page
@@ -93,7 +93,11 @@ type cursors struct {
 	// listener whose generation is gone has been detached.
 	Slots [MaxListeners]atomic.Uint64
 
-	_ [pageBytes - 1024 - 8*MaxListeners]byte
+	// Wanted: how the listener there is to read. Bit 0 is the policy, the other
+	// bits count its changes, so that one that was taken back is seen, too.
+	Wanted [MaxListeners]atomic.Uint64
+
+	_ [pageBytes - 1024 - 16*MaxListeners]byte
 }
 
 // start is one entry of the segment table: where a segment begins.
@@ -115,12 +119,14 @@ type Entry struct {
 }
 
 // cursor is a listener's page. The listener writes it, the producer reads
-// Offset and Seq and believes neither.
+// Offset and Seq and believes neither. Who shares the stream fills it in before
+// the listener gets it: it begins where the page says.
 type cursor struct {
 	Offset     atomic.Uint64 // bytes before it are given back
 	Seq        atomic.Uint64 // index entries before it are given back
 	Generation atomic.Uint64 // of the attachment, see cursors.Slots
-	_          [104]byte
+	Mode       atomic.Uint64 // the last of cursors.Wanted that the listener has seen and keeps to
+	_          [96]byte
 
 	// account: the listener's ledger, for whoever asks. Version is odd while
 	// it is being written.

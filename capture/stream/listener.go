@@ -3,12 +3,9 @@ package stream
 import (
 	"errors"
 	"fmt"
-	"math/bits"
+	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/ixcap/ixcap/hugepage"
+	"time"
 )
 
 // Policy says what happens when a listener is slower than the traffic.
@@ -47,19 +44,29 @@ type Options struct {
 	// early for it, which the producer does at its next Publish; until then the
 	// listener reads nothing.
 	Aligned bool
+
+	// DetachAfter lets a lossless listener go that has read nothing for so long
+	// while frames waited; 0: never.
+	DetachAfter time.Duration
 }
 
 var (
 	// ErrClosed is what reading a closed listener gives.
 	ErrClosed = errors.New("listener is closed")
 
-	// ErrDetached means that the producer has let this listener go, because
-	// its cursor page held an impossible value.
-	ErrDetached = errors.New("listener was detached: its cursor is impossible")
+	// ErrDetached means that this listener has been let go: on request, because
+	// it read nothing for too long, or because its cursor page held what cannot
+	// be. The error that wraps it says which.
+	ErrDetached = errors.New("listener was detached")
 
-	// ErrOvertaken tells a lossy reader of bytes that what it had been handed may
-	// have been overwritten. All of its blocks are void; it goes on further ahead,
-	// at the start of a record.
+	// ErrAbandoned means that the process that captured is gone without having
+	// finished the stream. What it had published has been read.
+	ErrAbandoned = errors.New("the capture ended without finishing the stream")
+
+	// ErrOvertaken tells a reader that what it had been handed may have been
+	// overwritten while in use, and is void: a lossy reader of bytes, or one that
+	// was lossless and did not read for a second after it was made lossy. It
+	// goes on further ahead, at the start of a record.
 	ErrOvertaken = errors.New("listener was overtaken")
 
 	// ErrReadAhead means that a block is asked for that cannot come before
@@ -68,235 +75,179 @@ var (
 )
 
 // Listener reads a stream at its own pace. Its reading methods belong to one
-// goroutine at a time; Stats and Close may be called from any.
+// goroutine at a time; Stats, Policy and Close may be called from any.
 //
-// It sees the stream through mappings of its own, made from the descriptors,
-// just as another process does.
+// It sees the stream through mappings of its own, made from the descriptors, in
+// the process that captures (Stream.Listen) as in any other (Attach).
 type Listener struct {
-	name   string
-	policy Policy
-	stream *Stream
-	slot   *slot
-	number int
-	page   *hugepage.Memory // the cursor page, producer's mapping
+	name        string
+	id          uint64 // of the attachment
+	number      int    // of its slot
+	pid, uid    int
+	since       time.Time
+	detachAfter time.Duration
+	tie         tie
 
 	dataMap, controlMap, cursorMap mapping
 
-	data    []byte // read-only, twice mapped
-	mask    uint64
-	starts  []start
-	index   []Entry
-	cur     *cursors
-	account *cursor // the listener's own mapping of its page
+	view            // of the listener's mappings
+	account *cursor // its own mapping of its page
 
 	refs   atomic.Int64 // 1 for being open, 1 for each call that reads
 	closed atomic.Bool
-	ended  ListenerStats // once refs is 0
+	mu     sync.Mutex    // for ended
+	ended  ListenerStats // once closed
 
-	generation uint64
-	searching  bool     // the aligned start is yet to be found
-	startAt    position // where the listener began
-	given      position // what lies before has been given back
-	ahead      position // what lies before has been handed out
-	visible    uint64   // IndexHead as last seen
-	blocks     inflight // handed out by ReadBlock and not yet consumed
-	scratch    []byte   // copies of frames, lossy only
-	batch      []Packet // of Packets
-	err        error    // that ended Packets
+	mode      atomic.Uint64 // the last of cursors.Wanted that it keeps to
+	lossy     bool          // how it reads now
+	searching bool          // the aligned start is yet to be found
+	startAt   position      // where the listener began
+	given     position      // what lies before has been given back
+	ahead     position      // what lies before has been handed out
+	visible   uint64        // IndexHead as last seen
+	blocks    inflight      // handed out by ReadBlock and not yet consumed
+	scratch   []byte        // copies of frames, lossy only
+	batch     []Packet      // of Packets
+	err       error         // that ended Packets
 
 	read, readBytes   uint64 // frames and bytes given back
 	missed, missBytes uint64 // overtaken
 }
 
-// position is a place in the stream: seq is the first frame at or after offset.
-type position struct{ offset, seq uint64 }
+// tie is what a listener has to its stream besides the shared memory.
+type tie interface {
+	// leave detaches in order. The account, so far as the listener itself knows
+	// it, becomes the final one that leave returns.
+	leave(ListenerStats) ListenerStats
+	// why is the reason for which the listener was detached, "" if not known.
+	why() string
+	// lost tells whether the process that captures is gone: nothing more will be
+	// published. Loaded before Head, as Finished is.
+	lost() bool
+}
 
-// Listen attaches a listener. It may be called at any time, before the first
-// frame or while the producer runs, which does not notice.
-func (s *Stream) Listen(name string, o Options) (_ *Listener, err error) {
-	if o.Policy > Lossy || o.Start > FromOldest {
-		return nil, fmt.Errorf("listen as %s: unknown policy or start (%d, %d)", name, o.Policy, o.Start)
+// Listen attaches a listener of this process. It may be called at any time,
+// before the first frame or while the producer runs, which does not notice.
+func (s *Stream) Listen(name string, o Options) (*Listener, error) {
+	pid, uid := ours()
+	sl, err := s.attach(request{name: name, options: o, pid: pid, uid: uid})
+	if err != nil {
+		return nil, fmt.Errorf("listen as %s: %w", name, err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, fmt.Errorf("listen as %s: stream is closed", name)
+	g, fds, err := s.lend(sl, o)
+	defer closeAll(fds)
+	var l *Listener
+	if err == nil {
+		l, err = open(g, &local{s, sl})
 	}
-	number := bits.TrailingZeros64(^s.active.Load())
-	if number >= MaxListeners {
-		return nil, fmt.Errorf("listen as %s: %d listeners are attached already; close one", name, MaxListeners)
-	}
-	l := &Listener{name: name, policy: o.Policy, stream: s, number: number, searching: o.Aligned}
-	l.refs.Store(1)
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("listen as %s: %w", name, err), l.unmap())
-		}
-	}()
-	if l.page, err = newCursor("ixcap-cursor-" + name); err != nil {
-		return nil, err
-	}
-	if err = l.open(s.data.Fd(), s.data.Len(), s.data.PageSize(), s.control.Fd(), s.control.Len(), s.control.PageSize(), l.page.Fd()); err != nil {
-		return nil, err
-	}
-	if o.Policy == Lossy {
-		l.scratch = make([]byte, 4*MaxRecord)
-	}
-	l.slot = &slot{name: name, policy: o.Policy, cursor: viewCursor(l.page.Bytes())}
-	s.admit(l, o.Start)
-	if l.searching && !l.findStart() {
-		s.align.Add(1)
+	if err != nil {
+		s.mu.Lock()
+		s.end(sl, whyClosed)
+		s.mu.Unlock()
+		return nil, fmt.Errorf("listen as %s: %w", name, err)
 	}
 	return l, nil
 }
 
-// open maps the three memories from their descriptors.
-func (l *Listener) open(data, dataLen, dataPage, control, controlLen, controlPage, page int) (err error) {
-	if l.controlMap, err = mapShared(control, controlLen, 1, controlPage, unix.PROT_READ); err != nil {
-		return fmt.Errorf("control memory: %w", err)
+// local ties a listener to a stream of its own process.
+type local struct {
+	stream *Stream
+	slot   *slot
+}
+
+func (t *local) leave(ListenerStats) ListenerStats {
+	t.stream.mu.Lock()
+	defer t.stream.mu.Unlock()
+	t.stream.end(t.slot, whyClosed)
+	return *t.slot.final
+}
+
+func (t *local) why() string {
+	t.stream.mu.Lock()
+	defer t.stream.mu.Unlock()
+	t.stream.reap()
+	if t.slot.final == nil {
+		return ""
 	}
-	h := viewHeader(l.controlMap.mem)
-	if err = h.check(uint64(dataLen), uint64(controlLen)); err != nil {
-		return fmt.Errorf("control memory: %w", err)
+	return t.slot.final.Gone
+}
+
+func (t *local) lost() bool { return false }
+
+// Name is the listener's name.
+func (l *Listener) Name() string { return l.name }
+
+// Policy is how the listener reads; whoever shares the stream may have changed
+// it (SetPolicy) since it attached.
+func (l *Listener) Policy() Policy { return Policy(l.mode.Load() & 1) }
+
+// publish tells the producer, and whoever reads the account, how far l is.
+func (l *Listener) publish() {
+	l.account.write(&account{
+		start: l.startAt, position: l.given,
+		read: l.read, readBytes: l.readBytes,
+		missed: l.missed, missBytes: l.missBytes,
+	}, l.blocks.seq)
+}
+
+// Stats is the listener's account. After Close it is what it was at the end.
+func (l *Listener) Stats() ListenerStats {
+	if !l.enter() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.ended
 	}
-	if l.dataMap, err = mapShared(data, dataLen, 2, dataPage, unix.PROT_READ); err != nil {
-		return fmt.Errorf("data memory: %w", err)
+	defer l.leave()
+	return l.stats()
+}
+
+func (l *Listener) stats() ListenerStats {
+	a, _ := l.account.snapshot() // only its own reader writes it, at times
+	head := l.published()
+	st := a.stats(head)
+	st.ID, st.Name, st.PID, st.UID, st.Since = l.id, l.name, l.pid, l.uid, l.since
+	st.Policy, st.DetachAfter = l.Policy(), l.detachAfter
+	st.Lag = l.age(a.position, head)
+	return st
+}
+
+// enter keeps the listener's mappings until leave; false when it is closed.
+func (l *Listener) enter() bool {
+	for {
+		n := l.refs.Load()
+		if n == 0 || l.closed.Load() {
+			return false
+		}
+		if l.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	if l.cursorMap, err = mapShared(page, pageBytes, 1, pageBytes, unix.PROT_READ|unix.PROT_WRITE); err != nil {
-		return fmt.Errorf("cursor page: %w", err)
+}
+
+func (l *Listener) leave() {
+	if l.refs.Add(-1) == 0 {
+		l.unmap()
 	}
-	view := viewControl(l.controlMap.mem, h)
-	l.data, l.mask = l.dataMap.mem, uint64(dataLen)-1
-	l.cur, l.starts, l.index = view.cursors, view.starts, view.index
-	l.account = viewCursor(l.cursorMap.mem)
+}
+
+// Close detaches the listener: the producer no longer waits for it. A read that
+// waits in another goroutine returns ErrClosed. Frames and blocks handed out
+// must not be used any more; only inside a loop over Packets the current one
+// remains valid. Closing again does nothing.
+func (l *Listener) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	l.ended = l.tie.leave(l.stats())
+	l.leave()
 	return nil
 }
 
-// admit gives l its place in the stream and its slot. The producer neither
-// waits nor helps: it announces (ReserveOffset) and then looks at the slots,
-// the listener takes its slot and then looks at the announcement. All four are
-// sequentially consistent, so at least one sees the other: either the producer
-// respects the listener's start from its next announcement on, or the listener
-// sees that its start is about to be overwritten and moves ahead.
-func (s *Stream) admit(l *Listener, from Start) {
-	s.generation++
-	l.generation = s.generation
-	l.account.Generation.Store(s.generation)
-	margin := uint64(0)
-	for {
-		at := l.newest()
-		if from == FromOldest {
-			at = l.oldest(margin)
-		}
-		l.startAt, l.given, l.ahead = at, at, at
-		l.visible = at.seq
-		l.blocks.seq = at.seq
-		l.slot.offset, l.slot.seq = at.offset, at.seq
-		l.publish()
-		s.view.cursors.Slots[l.number].Store(s.generation)
-		s.slots[l.number].Store(l.slot)
-		s.active.Or(1 << l.number)
-		if !l.overtaken(at) {
-			return
-		}
-		// Take the slot back and try again further ahead.
-		s.leave(l.number, l.slot)
-		if from == FromOldest {
-			margin += (l.mask + 1) / 8
-			if margin > l.mask {
-				from = FromNow
-			}
-		}
-	}
+// unmap gives the listener's memory back.
+func (l *Listener) unmap() {
+	l.dataMap.unmap()
+	l.controlMap.unmap()
+	l.cursorMap.unmap()
 }
-
-// leave empties a slot and waits until the producer has not got hold of it.
-// It reports whether the slot was still l's.
-func (s *Stream) leave(number int, sl *slot) bool {
-	mine := s.slots[number].CompareAndSwap(sl, nil)
-	if mine {
-		s.active.And(^uint64(1 << number))
-		if !s.closed {
-			s.view.cursors.Slots[number].Store(0)
-		}
-	}
-	// The producer looks at slots between two steps of scans: once it has been
-	// even or has moved, nobody holds what the slot held.
-	for n := s.scans.Load(); n%2 == 1 && s.scans.Load() == n; {
-		pause()
-	}
-	return mine
-}
-
-// evict lets a listener go from the producer's side, without a lock.
-func (s *Stream) evict(number int, sl *slot) {
-	if s.slots[number].CompareAndSwap(sl, nil) {
-		s.view.cursors.Slots[number].Store(0)
-		s.detached.Add(1)
-		s.active.And(^uint64(1 << number))
-	}
-}
-
-// newest is the end of what is published. Head first: all entries of frames
-// before it are visible then, and those beyond it are told by their offset.
-func (l *Listener) newest() position {
-	head := l.cur.Head.Load()
-	return position{head, l.search(l.cur.IndexHead.Load(), head)}
-}
-
-// search is the number of the first index entry at or after offset, known to be
-// among the last before limit; limit if there is none.
-func (l *Listener) search(limit, offset uint64) uint64 {
-	for limit > 0 && l.entry(limit-1).Offset >= offset && limit+uint64(len(l.index)) > l.cur.IndexHead.Load() {
-		limit--
-	}
-	return limit
-}
-
-// oldest is the first record still there and at least margin bytes away from
-// being overwritten.
-func (l *Listener) oldest(margin uint64) position {
-	now := l.newest()
-	size, entries := l.mask+1, uint64(len(l.index))
-	reserve, reserveSeq := l.cur.ReserveOffset.Load(), l.cur.ReserveSeq.Load()
-	lowest := uint64(0)
-	if reserve+margin > size {
-		lowest = reserve + margin - size
-	}
-	first := uint64(0)
-	if skip := margin * entries / size; reserveSeq+skip > entries {
-		first = reserveSeq + skip - entries
-	}
-	if first == 0 && lowest == 0 {
-		return position{}
-	}
-	at := now.seq
-	for lo, hi := min(first, at), at; lo < hi; {
-		mid := lo + (hi-lo)/2
-		if l.entry(mid).Offset >= lowest {
-			hi, at = mid, mid
-		} else {
-			lo = mid + 1
-		}
-	}
-	if at >= now.seq {
-		return now
-	}
-	return position{l.entry(at).Offset, at}
-}
-
-// entry is the index entry of a frame, valid if the frame is not overtaken afterwards.
-func (l *Listener) entry(seq uint64) *Entry { return &l.index[seq&uint64(len(l.index)-1)] }
-
-// overtaken tells whether what lies at a position may have been overwritten
-// before now. Called after reading: the fence keeps what was read before the
-// loads, which pair with the announcement in Producer.extend.
-func (l *Listener) overtaken(at position) bool {
-	fence()
-	return at.offset+l.mask+1 < l.cur.ReserveOffset.Load() || at.seq+uint64(len(l.index)) < l.cur.ReserveSeq.Load()
-}
-
-// Name is the listener's name; Policy its policy.
-func (l *Listener) Name() string { return l.name }
-
-func (l *Listener) Policy() Policy { return l.policy }

@@ -94,10 +94,8 @@ func (l *Listener) readBatch(ctx context.Context, packets []Packet) (int, error)
 	if len(packets) == 0 {
 		return 0, errors.New("read packets: no room for a packet")
 	}
-	if l.searching {
-		if err := l.awaitStart(ctx); err != nil {
-			return 0, err
-		}
+	if err := l.ready(ctx); err != nil {
+		return 0, err
 	}
 	l.release()
 	for {
@@ -106,7 +104,7 @@ func (l *Listener) readBatch(ctx context.Context, packets []Packet) (int, error)
 			return 0, err
 		}
 		n = min(n, len(packets))
-		if l.policy == Lossy {
+		if l.lossy {
 			if n = l.copyFrames(packets[:n]); n == 0 {
 				continue // overtaken meanwhile
 			}
@@ -130,33 +128,31 @@ func (l *Listener) release() {
 	l.publish()
 }
 
-// available waits until there are frames ahead and returns how many.
+// available waits until there are frames ahead and returns how many; not more
+// than the index has entries, whatever the memory says.
 func (l *Listener) available(ctx context.Context) (int, error) {
 	if err := l.gone(ctx); err != nil {
 		return 0, err
 	}
-	if l.visible > l.ahead.seq {
-		return int(l.visible - l.ahead.seq), nil
-	}
 	for w := (waiter{}); ; {
+		if l.visible > l.ahead.seq {
+			return int(min(l.visible-l.ahead.seq, uint64(len(l.index)))), nil
+		}
 		// In this order: when Finished is set, Head is final; all entries of
 		// frames before Head are counted by IndexHead. Acquires, they pair
 		// with the releases in Producer.publish and Finish.
-		finished := l.cur.Finished.Load() != 0
+		end := l.over()
 		head := l.cur.Head.Load()
 		l.visible = l.cur.IndexHead.Load()
 		if l.visible > l.ahead.seq {
-			return int(l.visible - l.ahead.seq), nil
+			continue
 		}
 		if head > l.ahead.offset {
 			// Padding only: the producer may be waiting for it.
 			l.ahead.offset = head
 			l.release()
 		}
-		if finished {
-			return 0, io.EOF
-		}
-		if err := l.wait(ctx, &w); err != nil {
+		if err := l.wait(ctx, &w, end); err != nil {
 			return 0, err
 		}
 	}

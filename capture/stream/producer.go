@@ -77,6 +77,11 @@ func (p *Producer) Append(sec, nsec uint32, f *ring.Frame, caplen int) bool {
 	if caplen > 0 {
 		keep = min(keep, uint64(caplen))
 	}
+	return p.append(sec, nsec, f, keep)
+}
+
+// append is Append of keep bytes of a frame, at most its length.
+func (p *Producer) append(sec, nsec uint32, f *ring.Frame, keep uint64) bool {
 	if f.Len > MaxFrame || uint64(len(f.Data)) < keep {
 		return p.appendParts(sec, nsec, f, keep)
 	}
@@ -181,21 +186,30 @@ func (p *Producer) extend(size, frames uint64) bool {
 		if p.pos != p.published {
 			p.publish()
 		}
-		p.reserve, p.reserveI = p.pos+max(p.step, size), p.seq+max(p.stepI, frames)
-		// Before any byte of what is announced is written, every lossy reader
-		// that could be harmed can see it: pairs with the load in overtaken.
-		// It also comes before the loads of scan: see Stream.admit.
-		p.cur.ReserveSeq.Store(p.reserveI)
-		p.cur.ReserveOffset.Store(p.reserve)
-		fence()
+		p.announce(p.pos+max(p.step, size), p.seq+max(p.stepI, frames))
 		p.scan()
-	} else if p.pos+size > p.slowest || p.seq+frames > p.slowestI {
-		p.scan()
+		if p.slowest < p.reserve || p.slowestI < p.reserveI {
+			// Held, so it will not come to that. Say so: a lossless listener that
+			// is made lossy must not think that it has been overtaken. What has
+			// been written stays announced.
+			p.announce(max(p.pos, min(p.reserve, p.slowest)), max(p.seq, min(p.reserveI, p.slowestI)))
+		}
 	}
 	limit := min(p.reserve, p.slowest)
 	p.endPos = min(limit, p.segEnd-RecordHeader)
 	p.endSeq = min(p.reserveI, p.slowestI)
 	return p.pos+size <= limit && p.seq+frames <= p.endSeq
+}
+
+// announce tells up to where everything may be overwritten from now on. Before
+// any byte of what is announced is written, every lossy reader that could be
+// harmed can see it: pairs with the loads in view.overtaken. It also comes before
+// the loads of scan: see Stream.admit and SetPolicy.
+func (p *Producer) announce(offset, seq uint64) {
+	p.reserve, p.reserveI = offset, seq
+	p.cur.ReserveSeq.Store(seq)
+	p.cur.ReserveOffset.Store(offset)
+	fence()
 }
 
 // scan finds the slowest lossless listener, and detaches any listener whose
@@ -218,7 +232,7 @@ func (p *Producer) scan() {
 			continue
 		}
 		sl.offset, sl.seq = o, q
-		if sl.policy == Lossless {
+		if sl.respect.Load() != 0 {
 			pos, seq = min(pos, o), min(seq, q)
 		}
 	}

@@ -3,7 +3,6 @@ package stream
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 	"sync"
 	"sync/atomic"
 
@@ -39,11 +38,18 @@ type Stream struct {
 	mu         sync.Mutex
 	generation uint64
 	closed     bool
+	attached   [MaxListeners]*slot // all of which the account is not settled
+	departed   []ListenerStats     // those that left last, oldest first
+	forgotten  ListenerStats       // sums of those that left before them
+	left       uint64              // all that left
+	shares     map[*Share]struct{} // to be closed with the stream
+	keeping    bool                // keepHouse runs
+	hurry      chan struct{}       // makes it look at once
 
 	final Stats // once closed
 
 	active   atomic.Uint64                      // bit i: slots[i] is taken
-	slots    [MaxListeners]atomic.Pointer[slot] // set by Listen, cleared by Close or by the producer
+	slots    [MaxListeners]atomic.Pointer[slot] // set by attach, cleared by end or by the producer
 	scans    atomic.Uint64                      // odd while the producer walks slots
 	align    atomic.Uint64                      // aligned starts asked for
 	detached atomic.Uint64                      // listeners thrown out for an impossible cursor
@@ -52,16 +58,6 @@ type Stream struct {
 	publishing atomic.Uint64 // odd while counters change that do not with every frame
 	padding    atomic.Uint64 // published bytes of padding
 	truncated  atomic.Uint64 // published frames that were cut
-}
-
-// slot is the producer's side of a listener.
-type slot struct {
-	name   string
-	policy Policy
-	cursor *cursor // producer's mapping of the listener's page
-
-	// What the producer saw last; it alone touches them once the slot is active.
-	offset, seq uint64
 }
 
 // New allocates a stream's memory, maps it and seals it: whoever gets its
@@ -80,7 +76,7 @@ func New(c Config) (_ *Stream, err error) {
 		return nil, fmt.Errorf("make stream: %w", err)
 	}
 
-	s := &Stream{config: c}
+	s := &Stream{config: c, shares: map[*Share]struct{}{}, hurry: make(chan struct{}, 1)}
 	name := fmt.Sprintf("ixcap-%s-%d", c.Interface, c.Queue)
 	s.data, err = hugepage.Alloc(c.Size, hugepage.Options{Pages: c.Pages, Node: c.Node, Name: name + "-data"})
 	if err != nil {
@@ -107,6 +103,10 @@ func New(c Config) (_ *Stream, err error) {
 	s.producer.init(s)
 	for _, m := range []*hugepage.Memory{s.data, s.control} {
 		if err = m.SealFutureWrite(); err != nil {
+			return nil, fmt.Errorf("make stream: %w", err)
+		}
+		// Nor may anybody add seals of their own.
+		if err = seal(m, unix.F_SEAL_SEAL); err != nil {
 			return nil, fmt.Errorf("make stream: %w", err)
 		}
 	}
@@ -144,109 +144,27 @@ func (s *Stream) Config() Config { return s.config }
 // stream: data and control. They stay open until Close and belong to the stream.
 func (s *Stream) Descriptors() (data, control int) { return s.data.Fd(), s.control.Fd() }
 
-// Close gives the memory back. The producer must have been used for the last
-// time; listeners keep their mappings and read what is left in peace.
+// Close gives the memory back, after closing what Share has opened. The producer
+// must have been used for the last time; listeners of this process keep their
+// mappings and read what is left in peace, and so do others if the stream is
+// finished.
 func (s *Stream) Close() error {
+	var errs []error
+	for _, sh := range s.sharing() {
+		errs = append(errs, sh.Close())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil
+		return errors.Join(errs...)
 	}
-	s.closed = true
 	s.final = s.stats()
-	var errs []error
+	s.closed = true
+	s.wakeHousekeeper()
 	for _, m := range []*hugepage.Memory{s.data, s.control} {
 		if m != nil {
 			errs = append(errs, m.Close())
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// Stats are a stream's counters. They only grow, but for Fill and Listeners.
-type Stats struct {
-	Frames uint64 // published
-	Bytes  uint64 // published, headers and padding included
-	// FrameBytes, Padding and Truncated are up to date when the producer has
-	// published: Bytes = FrameBytes + Padding + RecordHeader*Frames.
-	FrameBytes uint64 // of the stored frames, as stored
-	Padding    uint64 // padding records
-	Truncated  uint64 // frames stored in part
-	Segments   uint64 // begun
-	Fill       uint64 // bytes that the slowest lossless listener has not given back
-	Detached   uint64 // listeners thrown out because their cursor was impossible
-	TooLong    uint64 // frames refused: longer than a record can describe
-	Broken     uint64 // frames refused: parts that do not add up to their length
-	Late       uint64 // frames refused: after Finish
-	Listeners  []ListenerStats
-}
-
-// Stats reads the stream's counters and those of the listeners attached now.
-func (s *Stream) Stats() Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return s.final
-	}
-	return s.stats()
-}
-
-func (s *Stream) stats() Stats {
-	st := Stats{
-		Detached: s.detached.Load(),
-		TooLong:  s.refused[tooLong].Load(),
-		Broken:   s.refused[broken].Load(),
-		Late:     s.refused[late].Load(),
-	}
-	if s.control == nil || s.view.cursors == nil {
-		return st
-	}
-	c := s.view.cursors
-	slowest, any := uint64(0), false
-	for set := s.active.Load(); set != 0; set &= set - 1 {
-		sl := s.slots[bits.TrailingZeros64(set)].Load()
-		if sl == nil {
-			continue
-		}
-		ls := readAccount(sl.cursor, c.IndexHead.Load)
-		ls.Name, ls.Policy = sl.name, sl.policy
-		st.Listeners = append(st.Listeners, ls)
-		if at := sl.cursor.Offset.Load(); sl.policy == Lossless && (!any || at < slowest) {
-			slowest, any = at, true
-		}
-	}
-	// Read after the listeners' positions, so Fill cannot come out negative.
-	st.Segments = c.Segments.Load()
-	for {
-		n := s.publishing.Load()
-		st.Frames, st.Padding, st.Truncated = c.IndexHead.Load(), s.padding.Load(), s.truncated.Load()
-		st.Bytes = c.Head.Load()
-		// IndexHead changes just before Head: the last entry counted must lie
-		// before Head.
-		whole := st.Frames == 0 || s.view.index[(st.Frames-1)&uint64(len(s.view.index)-1)].Offset < st.Bytes
-		if whole && n%2 == 0 && s.publishing.Load() == n && c.IndexHead.Load() == st.Frames {
-			break
-		}
-		pause()
-	}
-	st.FrameBytes = st.Bytes - st.Padding - RecordHeader*st.Frames
-	if any && slowest <= st.Bytes {
-		st.Fill = st.Bytes - slowest
-	}
-	return st
-}
-
-// newCursor makes the page that a listener will write. The producer makes it,
-// not the listener, and forbids changing its size: a page that its owner could
-// truncate would kill the producer at its next look.
-func newCursor(name string) (*hugepage.Memory, error) {
-	m, err := hugepage.Alloc(pageBytes, hugepage.Options{Pages: hugepage.Ordinary, Node: hugepage.AnyNode, Name: name})
-	if err != nil {
-		return nil, err
-	}
-	seals := unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
-	if _, err := unix.FcntlInt(uintptr(m.Fd()), unix.F_ADD_SEALS, seals); err != nil {
-		return nil, errors.Join(fmt.Errorf("seal %s: %w", name, err), m.Close())
-	}
-	return m, nil
 }

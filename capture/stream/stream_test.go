@@ -75,7 +75,7 @@ func TestMemoriesCannotBeWrittenThroughTheirDescriptors(t *testing.T) {
 	l := listen(t, s, Options{})
 	require.Error(t, unix.Mprotect(l.controlMap.mem, unix.PROT_READ|unix.PROT_WRITE))
 	require.Error(t, unix.Mprotect(l.dataMap.mem, unix.PROT_READ|unix.PROT_WRITE))
-	require.Error(t, unix.Ftruncate(l.page.Fd(), 0), "a listener that could cut its page would kill the producer")
+	require.Error(t, unix.Ftruncate(s.attached[l.number].page.Fd(), 0), "a listener that could cut its page would kill the producer")
 }
 
 func TestPacketsComeOutAsTheyWentIn(t *testing.T) {

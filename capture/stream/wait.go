@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"runtime"
 	"time"
@@ -23,9 +24,45 @@ type waiter struct {
 	nap   time.Duration
 }
 
-// wait passes some time, or says why there is no point in it.
-func (l *Listener) wait(ctx context.Context, w *waiter) error {
+// ready is how every reading call begins: the listener is still attached, reads
+// as it is to, and has its place.
+func (l *Listener) ready(ctx context.Context) error {
+	if err := l.detached(); err != nil {
+		return err
+	}
+	if err := l.renew(); err != nil {
+		return err
+	}
+	if l.searching {
+		return l.awaitStart(ctx)
+	}
+	return nil
+}
+
+// over says why nothing more will be published, nil while it may: io.EOF when
+// the stream is finished, ErrAbandoned when the process that captured is gone.
+// Asked for before Head and Segments, which are final then.
+func (l *Listener) over() error {
+	lost := l.tie.lost()
+	if l.cur.Finished.Load() != 0 {
+		return io.EOF
+	}
+	if lost {
+		return ErrAbandoned
+	}
+	return nil
+}
+
+// wait passes some time, or says why there is no point in it; over is one
+// reason, if nothing better is known.
+func (l *Listener) wait(ctx context.Context, w *waiter, over error) error {
 	if err := l.gone(ctx); err != nil {
+		return err
+	}
+	if over != nil {
+		return over
+	}
+	if err := l.renew(); err != nil {
 		return err
 	}
 	if w.looks < spins {
@@ -43,27 +80,37 @@ func (l *Listener) gone(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	return l.detached()
+}
+
+// detached tells whether the listener is still open and attached. Once the
+// stream is finished nothing is overwritten any more, so one that had been let go
+// reads what is left all the same.
+func (l *Listener) detached() error {
 	if l.closed.Load() {
 		return ErrClosed
 	}
-	if l.cur.Slots[l.number].Load() != l.generation {
-		return ErrDetached
+	if l.cur.Slots[l.number].Load() == l.id {
+		return nil
 	}
-	return nil
+	if l.cur.Finished.Load() != 0 && !l.overtaken(l.given) {
+		return nil
+	}
+	if why := l.tie.why(); why != "" {
+		return fmt.Errorf("%w: %s", ErrDetached, why)
+	}
+	return ErrDetached
 }
 
 // awaitStart waits for the segment that an aligned listener begins with.
 func (l *Listener) awaitStart(ctx context.Context) error {
 	for w := (waiter{}); l.searching; {
 		// Before looking: all starts there will ever be are visible when it is set.
-		finished := l.cur.Finished.Load() != 0
+		over := l.over()
 		if l.findStart() {
 			return nil
 		}
-		if finished {
-			return io.EOF
-		}
-		if err := l.wait(ctx, &w); err != nil {
+		if err := l.wait(ctx, &w, over); err != nil {
 			return err
 		}
 	}
@@ -75,23 +122,7 @@ func (l *Listener) awaitStart(ctx context.Context) error {
 // to the end of what is published: what lies before the start is not for it, and
 // the producer may need the room to close the segment.
 func (l *Listener) findStart() bool {
-	now := l.newest()
-	head := now.offset
-	n := l.cur.Segments.Load() // acquire: the starts it counts are visible
-	first, found := position{}, false
-	for i := n; i > 0 && n-i+1 < uint64(len(l.starts)); i-- {
-		st := &l.starts[(i-1)&uint64(len(l.starts)-1)]
-		at := position{st.Offset.Load(), st.Seq.Load()}
-		if at.offset < l.given.offset {
-			break
-		}
-		if at.offset <= head {
-			first, found = at, true
-		}
-	}
-	if !found {
-		first = now
-	}
+	first, found := l.firstStart(l.given)
 	l.searching = !found
 	l.startAt, l.given, l.ahead = first, first, first
 	l.visible = first.seq
@@ -101,14 +132,19 @@ func (l *Listener) findStart() bool {
 }
 
 // skip moves a lossy listener out of the producer's way, half a buffer ahead,
-// and counts what it misses. All that was handed out has been given back.
-func (l *Listener) skip() {
+// and counts what it misses. All that was handed out has been given back. False:
+// the producer was faster, try again.
+func (l *Listener) skip() bool {
 	to := l.oldest((l.mask + 1) / 2)
-	for l.overtaken(to) {
+	for range 100 {
+		if !l.overtaken(to) {
+			break
+		}
 		pause()
 		to = l.oldest((l.mask + 1) / 2)
 	}
 	l.miss(to)
+	return !l.overtaken(to)
 }
 
 // miss counts everything from given up to a position as overtaken.

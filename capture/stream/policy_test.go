@@ -1,0 +1,327 @@
+package stream
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// fillUp stores frames until a lossless listener holds the producer.
+func fillUp(tb testing.TB, s *Stream, next *uint32) {
+	p := s.Producer()
+	for p.Append(1, *next, numbered(*next, 1000), 0) {
+		*next++
+		require.Less(tb, *next, uint32(1<<20))
+	}
+}
+
+func TestListenerMadeLossyWhileItWaitsIsOvertakenAtOnce(t *testing.T) {
+	s := newStream(t, Config{Size: Block})
+	p, ctx := s.Producer(), soon(t)
+	l := listen(t, s, Options{})
+	var reader sync.WaitGroup
+	var overtaken bool
+	reader.Go(func() {
+		packets := make([]Packet, 8)
+		for {
+			n, err := l.ReadBatch(ctx, packets)
+			if err != nil {
+				overtaken = errors.Is(err, ErrOvertaken)
+				return
+			}
+			for _, pkt := range packets[:n] {
+				if !intact(pkt.Data, pkt.Nsec) {
+					t.Error("torn")
+				}
+			}
+		}
+	})
+	require.NoError(t, s.SetPolicy(l.id, Lossy, 0))
+	require.Eventually(t, func() bool { return l.Policy() == Lossy }, patience, tick)
+	sl := s.attached[l.number]
+	require.Eventually(t, func() bool { return sl.respect.Load() == 0 }, patience, tick)
+	for n := range uint32(20000) {
+		require.True(t, p.Append(1, n, numbered(n, 1000), 0), "nobody holds")
+		if n%64 == 0 {
+			p.Publish()
+		}
+	}
+	p.Finish()
+	reader.Wait()
+	require.False(t, overtaken, "it held nothing when it was made lossy")
+	st := l.Stats()
+	require.NoError(t, st.Balanced())
+	require.EqualValues(t, 20000, st.Read+st.Overtaken)
+}
+
+func TestWhatWasHeldInPlaceCountsAsReadUnlessItWasOvertaken(t *testing.T) {
+	for name, c := range map[string]struct {
+		back      bool // to lossless once overtaken
+		overtaken bool
+	}{
+		"in time":                               {},
+		"too late":                              {overtaken: true},
+		"too late, and made lossless meanwhile": {overtaken: true, back: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStream(t, Config{Size: Block})
+			l, next := listen(t, s, Options{}), uint32(0)
+			fillUp(t, s, &next)
+			packets := make([]Packet, 10)
+			n, err := l.ReadBatch(soon(t), packets)
+			require.NoError(t, err)
+			require.Equal(t, 10, n)
+			require.NoError(t, s.SetPolicy(l.id, Lossy, 0))
+			if c.overtaken {
+				total := next + 5000
+				for next < total { // held for the grace, and never again
+					s.Producer().appendWait(t, 1, next, numbered(next, 1000))
+					next++
+				}
+				s.Producer().Publish()
+			}
+			if c.back {
+				require.NoError(t, s.SetPolicy(l.id, Lossless, 0))
+			}
+			want := uint64(10)
+			if c.overtaken {
+				_, err = l.ReadBatch(soon(t), packets)
+				require.ErrorIs(t, err, ErrOvertaken)
+				want = 0
+			}
+			n, err = l.ReadBatch(soon(t), packets)
+			require.NoError(t, err, "once")
+			require.NotZero(t, n)
+			for _, pkt := range packets[:n] {
+				require.True(t, intact(pkt.Data, pkt.Nsec))
+			}
+			st := l.Stats()
+			require.NoError(t, st.Balanced())
+			require.Equal(t, want, st.Read)
+			require.Equal(t, c.overtaken, st.Overtaken > 0)
+			require.Equal(t, !c.back, l.Policy() == Lossy)
+			require.Equal(t, st.Policy, s.Stats().Listeners[0].Policy)
+			if c.back {
+				fillUp(t, s, &next)
+				require.False(t, s.Producer().Append(1, next, numbered(next, 1000), 0), "it is respected again")
+			}
+		})
+	}
+}
+
+func TestBlocksInFlightAreVoidOnlyIfOvertaken(t *testing.T) {
+	s := newStream(t, Config{Size: 2 * Block})
+	l, next := listen(t, s, Options{}), uint32(0)
+	fillUp(t, s, &next)
+	for range 2 {
+		_, err := l.ReadBlock(soon(t), Block/2)
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.SetPolicy(l.id, Lossy, 0))
+	require.NoError(t, l.Consume(Block/2), "not overtaken")
+	require.Equal(t, Lossy, l.Policy())
+	for range 5000 {
+		s.Producer().appendWait(t, 1, next, numbered(next, 1000))
+		next++
+	}
+	require.ErrorIs(t, l.Consume(Block/2), ErrOvertaken)
+	require.Zero(t, l.Unconsumed())
+
+	_, err := l.ReadBlock(soon(t), Block/4)
+	require.NoError(t, err)
+	require.NoError(t, s.SetPolicy(l.id, Lossless, 0))
+	require.NoError(t, l.Consume(l.Unconsumed()-1))
+	require.Equal(t, Lossless, l.Policy())
+	fillUp(t, s, &next)
+	require.NoError(t, l.Consume(1), "what is in flight is respected")
+	require.NoError(t, l.Stats().Balanced())
+}
+
+// However often it changes: what a listener gets is whole, in order, and without
+// a gap that it is not told of; one that was lossless all along misses nothing.
+func TestPolicyMayChangeAtAnyTime(t *testing.T) {
+	frames := uint32(60000)
+	if raceEnabled {
+		frames = 15000
+	}
+	s := newStream(t, Config{Size: Block, Entries: 2048, Segment: 4 * Block})
+	sh, _ := share(t, s, Sharing{})
+	p, ctx := s.Producer(), soon(t)
+	type reader struct {
+		*Listener
+		read uint64
+	}
+	var readers []*reader
+	for i := range 2 {
+		readers = append(readers, &reader{Listener: listen(t, s, Options{Policy: Policy(i)})})
+		readers = append(readers, &reader{Listener: attachTo(t, sh, Options{Policy: Policy(i)})})
+	}
+	var all sync.WaitGroup
+	for i, l := range readers {
+		all.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(i), 7))
+			packets, next, last, torn := make([]Packet, 64), uint32(0), uint64(0), false
+			for {
+				n, err := l.ReadBatch(ctx, packets)
+				if errors.Is(err, io.EOF) {
+					return
+				}
+				if errors.Is(err, ErrOvertaken) {
+					l.read -= last
+					last, torn = 0, false
+					continue
+				}
+				if err != nil || torn {
+					t.Errorf("after frame %d: torn %v, %v", next, torn, err)
+					_ = l.Close()
+					return
+				}
+				for _, pkt := range packets[:n] {
+					if pkt.Nsec < next || !intact(pkt.Data, pkt.Nsec) {
+						torn = true // the next call has to say so
+					}
+					next = pkt.Nsec + 1
+				}
+				last = uint64(n)
+				l.read += last
+				if r.IntN(50) == 0 {
+					time.Sleep(time.Duration(r.IntN(1000)) * time.Microsecond)
+				}
+			}
+		})
+	}
+	steady := listen(t, s, Options{})
+	var last uint32
+	all.Go(func() { last = readAll(t, steady, 0) })
+	r := rand.New(rand.NewPCG(5, 6))
+	for n := range frames {
+		p.appendWait(t, 1, n, numbered(n, 60+r.IntN(400)))
+		if n%32 == 31 {
+			p.Publish()
+		}
+		if n%500 == 0 {
+			l := readers[r.IntN(len(readers))]
+			require.NoError(t, s.SetPolicy(l.id, Policy(r.IntN(2)), 0))
+			for _, st := range s.Stats().Listeners {
+				require.NoError(t, st.Balanced())
+			}
+		}
+	}
+	p.Finish()
+	all.Wait()
+	require.EqualValues(t, frames, last)
+	require.Zero(t, steady.Stats().Overtaken)
+	for _, l := range readers {
+		st := l.Stats()
+		require.NoError(t, st.Balanced())
+		require.Equal(t, l.read, st.Read)
+		require.EqualValues(t, frames, st.Read+st.Overtaken)
+	}
+	require.Zero(t, s.Stats().Detached)
+}
+
+func TestDetachAfterIsForThoseWhoDoNotReadThoughTheyCould(t *testing.T) {
+	const after = time.Minute
+	s := newStream(t, Config{Size: Block})
+	s.keeping = true // no housekeeper but this test, whose time is its own
+	hung := listen(t, s, Options{DetachAfter: after})
+	next := uint32(0)
+	start := time.Now()
+	look := func(after time.Duration) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.tidy(start.Add(after))
+	}
+	look(0)
+	look(10 * after)
+	require.Len(t, s.Stats().Listeners, 1, "no frame waited")
+
+	// A reader of bytes that has seen all frames waits for its block to fill.
+	bytes := listen(t, s, Options{DetachAfter: after})
+	require.True(t, s.Producer().Append(1, 0, numbered(0, 1000), 0))
+	s.Producer().Publish()
+	_, err := bytes.ReadBlock(soonEnds(t), Block/2)
+	require.Error(t, err)
+	_, err = hung.ReadBatch(soon(t), make([]Packet, 1))
+	require.NoError(t, err)
+	look(10 * after)
+	look(11*after - 1)
+	require.Len(t, s.Stats().Listeners, 2, "not yet")
+	look(11 * after)
+	st := s.Stats()
+	require.Len(t, st.Listeners, 1)
+	require.Len(t, st.Departed, 1)
+	require.Equal(t, hung.id, st.Departed[0].ID)
+	require.Equal(t, "read nothing for 1m0s", st.Departed[0].Gone)
+	require.EqualValues(t, 1, st.Departed[0].Unread)
+	_, err = hung.ReadBatch(soon(t), make([]Packet, 1))
+	require.ErrorIs(t, err, ErrDetached)
+	require.ErrorContains(t, err, "read nothing for 1m0s")
+
+	// One that holds so much that the producer stands does not wait.
+	next = 1
+	fillUp(t, s, &next)
+	for {
+		if _, err = bytes.ReadBlock(soon(t), Block/8); err != nil {
+			break
+		}
+	}
+	require.ErrorIs(t, err, ErrReadAhead)
+	look(12 * after)
+	look(13 * after)
+	require.Empty(t, s.Stats().Listeners)
+	require.True(t, s.Producer().Append(1, next, numbered(next, 1000), 0))
+
+	// The housekeeper does all this by itself.
+	s.mu.Lock()
+	s.keeping = false
+	s.mu.Unlock()
+	quick := listen(t, s, Options{DetachAfter: 10 * time.Millisecond})
+	s.Producer().Publish()
+	s.Producer().appendWait(t, 1, next, numbered(next, 1000))
+	s.Producer().Publish()
+	require.Eventually(t, func() bool { return s.Stats().Left == 3 }, patience, tick)
+	require.NoError(t, quick.Close())
+	require.Equal(t, "read nothing for 10ms", quick.Stats().Gone)
+}
+
+func TestRequestsThatCannotBeMetAreExplained(t *testing.T) {
+	s := newStream(t, Config{Size: Block})
+	l := listen(t, s, Options{})
+	require.ErrorContains(t, s.SetPolicy(l.id+1, Lossy, 0), "no listener 2 is attached")
+	require.ErrorContains(t, s.SetPolicy(l.id, 7, 0), "unknown policy 7")
+	require.ErrorContains(t, s.SetPolicy(l.id, Lossy, time.Second), "detach-after is for lossless listeners")
+	require.ErrorContains(t, s.SetPolicy(l.id, Lossless, -1), "choose 0 or more")
+	require.ErrorContains(t, s.Detach(99, ""), "no listener 99 is attached")
+	_, err := s.Listen("x", Options{Policy: Lossy, DetachAfter: 1})
+	require.ErrorContains(t, err, "detach-after is for lossless listeners")
+	_, err = s.Listen("bell\a", Options{})
+	require.ErrorContains(t, err, "printable")
+	require.NoError(t, s.SetPolicy(l.id, Lossless, time.Hour))
+	require.Equal(t, time.Hour, s.Stats().Listeners[0].DetachAfter)
+	require.NoError(t, s.Detach(l.id, "a test"))
+	_, err = l.ReadBatch(soon(t), make([]Packet, 1))
+	require.ErrorIs(t, err, ErrDetached)
+	require.ErrorContains(t, err, "detached on request: a test")
+	require.NoError(t, l.Close())
+	require.Equal(t, "detached on request: a test", l.Stats().Gone)
+	require.EqualValues(t, 1, s.Stats().Left)
+	require.Zero(t, s.Stats().Detached)
+}
+
+func TestOnlyTheLastDepartedAreKeptAndAllAreCounted(t *testing.T) {
+	s := newStream(t, Config{Size: Block})
+	for range keptDeparted + 10 {
+		require.NoError(t, listen(t, s, Options{}).Close())
+	}
+	st := s.Stats()
+	require.Len(t, st.Departed, keptDeparted)
+	require.EqualValues(t, keptDeparted+10, st.Left)
+	require.EqualValues(t, 11, st.Departed[0].ID)
+	require.EqualValues(t, keptDeparted+10, st.Departed[keptDeparted-1].ID)
+}

@@ -1,0 +1,632 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// share opens a socket for a stream and returns its path and what happened at it.
+func share(tb testing.TB, s *Stream, c Sharing) (*Share, *events) {
+	tb.Helper()
+	ev := &events{}
+	if c.Path == "" {
+		c.Path = filepath.Join(tb.TempDir(), "q.sock")
+	}
+	c.Tell = ev.add
+	sh, err := s.Share(c)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, sh.Close()) })
+	return sh, ev
+}
+
+type events struct {
+	mu  sync.Mutex
+	all []ShareEvent
+}
+
+func (e *events) add(ev ShareEvent) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.all = append(e.all, ev)
+}
+
+// of counts the events of a kind.
+func (e *events) of(k ShareKind) (of []ShareEvent) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, ev := range e.all {
+		if ev.Kind == k {
+			of = append(of, ev)
+		}
+	}
+	return of
+}
+
+func attachTo(tb testing.TB, sh *Share, o Options) *Listener {
+	tb.Helper()
+	l, err := Attach(sh.Path(), tb.Name(), o)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, l.Close()) })
+	return l
+}
+
+func TestAttachedListenersReadWhatThoseInTheProcessRead(t *testing.T) {
+	const frames = 20000
+	s := newStream(t, Config{Size: Block, Segment: Block})
+	sh, ev := share(t, s, Sharing{})
+	p := s.Producer()
+	ctx := soon(t)
+	inside := listen(t, s, Options{})
+	outside := attachTo(t, sh, Options{})
+	aligned := attachTo(t, sh, Options{Aligned: true})
+	var readers sync.WaitGroup
+	for _, l := range []*Listener{inside, outside} {
+		readers.Go(func() {
+			packets, next := make([]Packet, 50), uint32(0)
+			for {
+				n, err := l.ReadBatch(ctx, packets)
+				if errors.Is(err, io.EOF) && next == frames {
+					return
+				}
+				if err != nil {
+					t.Errorf("after %d frames: %v", next, err)
+					return
+				}
+				for _, pkt := range packets[:n] {
+					if pkt.Nsec != next || !intact(pkt.Data, next) {
+						t.Errorf("frame %d where %d was next", pkt.Nsec, next)
+						return
+					}
+					next++
+				}
+			}
+		})
+	}
+	var segments [][]byte
+	readers.Go(func() {
+		var err error
+		if segments, _, err = readSegments(t, ctx, aligned, 64<<10); err != nil {
+			t.Error(err)
+		}
+	})
+	for n := range uint32(frames) {
+		p.appendWait(t, 1, n, numbered(n, 60+int(n%1000)))
+		if n%32 == 31 {
+			p.Publish()
+		}
+	}
+	p.Finish()
+	readers.Wait()
+	next := uint32(0)
+	for _, segment := range segments {
+		for _, rec := range parse(t, 0, segment) {
+			require.Equal(t, next, rec.nsec)
+			require.True(t, intact(rec.data, next))
+			next++
+		}
+	}
+	require.EqualValues(t, frames, next)
+	require.Len(t, s.Stats().Listeners, 3)
+	for _, st := range s.Stats().Listeners {
+		require.NoError(t, st.Balanced())
+		require.EqualValues(t, frames, st.Read)
+		require.Zero(t, st.LagBytes)
+		require.Zero(t, st.Lag)
+	}
+	for _, l := range []*Listener{inside, outside, aligned} {
+		require.NoError(t, l.Close())
+		require.EqualValues(t, frames, l.Stats().Read)
+	}
+	require.Eventually(t, func() bool { return len(ev.of(Left)) == 2 }, patience, tick)
+	st := s.Stats()
+	require.Empty(t, st.Listeners)
+	require.Len(t, st.Departed, 3)
+	require.EqualValues(t, 3, st.Left)
+	for _, gone := range st.Departed {
+		require.Equal(t, "closed", gone.Gone)
+		require.EqualValues(t, frames, gone.Read)
+		require.NoError(t, gone.Balanced())
+	}
+	require.Len(t, ev.of(Attached), 2)
+}
+
+// dialRaw connects as somebody who knows the protocol, and may not keep to it.
+func dialRaw(tb testing.TB, sh *Share) *net.UnixConn {
+	tb.Helper()
+	c, err := net.Dial("unixpacket", sh.Path())
+	require.NoError(tb, err)
+	tb.Cleanup(func() { _ = c.Close() })
+	require.NoError(tb, c.SetDeadline(time.Now().Add(patience)))
+	return c.(*net.UnixConn)
+}
+
+func TestMalformedRequestsAreRefusedWithAReason(t *testing.T) {
+	s := newStream(t, Config{Size: Block})
+	sh, ev := share(t, s, Sharing{})
+	good := encodeRequest("reader", Options{})
+	with := func(at int, b ...byte) []byte {
+		m := append([]byte(nil), good...)
+		copy(m[at:], b)
+		return m
+	}
+	for name, c := range map[string]struct {
+		message []byte
+		fds     bool
+		want    string
+	}{
+		"one byte":            {message: []byte{1}, want: "not a request"},
+		"text":                {message: []byte("GET / HTTP/1.1\r\n\r\n"), want: "not a request"},
+		"another version":     {message: with(8, 77), want: "version 77, the capture 2; use programs of one release"},
+		"only a version":      {message: good[:12], want: "at least 32"},
+		"name cut":            {message: good[:len(good)-1], want: "with a name of 6"},
+		"name too long":       {message: with(24, 7), want: "with a name of 7"},
+		"very long name":      {message: encodeRequest(strings.Repeat("x", MaxName+1), Options{}), want: "choose at most 200"},
+		"longest message":     {message: make([]byte, 60000), want: "longer than"},
+		"unknown policy":      {message: with(12, 2), want: "unknown policy"},
+		"unknown start":       {message: with(13, 2), want: "unknown policy or start"},
+		"alignment of 2":      {message: with(14, 2), want: "no meaning yet"},
+		"spare bits":          {message: with(28, 1), want: "no meaning yet"},
+		"negative duration":   {message: with(16, 255, 255, 255, 255, 255, 255, 255, 255), want: "146 years"},
+		"lossy, detach after": {message: with(12, 1, 0, 0, 0, 1), want: "detach-after is for lossless"},
+		"a bell in the name":  {message: with(32, 7), want: "printable"},
+		"descriptors":         {message: good, fds: true, want: "none are wanted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := dialRaw(t, sh)
+			r, w, err := os.Pipe()
+			require.NoError(t, err)
+			defer r.Close()
+			var rights []byte
+			if c.fds {
+				rights = unix.UnixRights(int(w.Fd()), int(w.Fd()))
+			}
+			_, _, err = conn.WriteMsgUnix(c.message, rights, nil)
+			require.NoError(t, err)
+			a, fds, err := receiveAnswer(conn)
+			require.NoError(t, err)
+			require.Empty(t, fds)
+			require.EqualValues(t, refused, a.state)
+			require.Contains(t, a.text, c.want)
+			_, _, err = receiveAnswer(conn)
+			require.Error(t, err, "the connection is closed")
+			require.NoError(t, w.Close())
+			require.NoError(t, r.SetReadDeadline(time.Now().Add(patience)))
+			_, err = r.Read(make([]byte, 1))
+			require.ErrorIs(t, err, io.EOF, "nobody keeps what came with the message")
+		})
+	}
+	require.Eventually(t, func() bool { return len(ev.of(Refused)) == 16 }, patience, tick)
+	require.Zero(t, s.Stats().Left)
+	require.NoError(t, attachTo(t, sh, Options{}).Close(), "it serves on")
+}
+
+func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
+	s := newStream(t, Config{Size: Block})
+	sh, err := s.share(Sharing{Path: filepath.Join(t.TempDir(), "q.sock")}, 20*time.Millisecond)
+	require.NoError(t, err)
+	for range 3 * maxHalfOpen {
+		dialRaw(t, sh)
+	}
+	require.NoError(t, attachTo(t, sh, Options{}).Close())
+	dialRaw(t, sh)
+	require.NoError(t, sh.Close(), "which waits for nobody")
+	require.NoError(t, sh.Close(), "twice")
+}
+
+func TestListenerThatTalksNonsenseOrClosesWithoutAWordIsLetGo(t *testing.T) {
+	s := newStream(t, Config{Size: Block})
+	sh, _ := share(t, s, Sharing{})
+	for want, do := range map[string]func(*net.UnixConn) error{
+		"its process is gone":                   func(c *net.UnixConn) error { return c.Close() },
+		"closed":                                func(c *net.UnixConn) error { _, err := c.Write(bye()); return err },
+		"sent what is no message of a listener": func(c *net.UnixConn) error { _, err := c.Write(make([]byte, 5000)); return err },
+	} {
+		c := dialRaw(t, sh)
+		_, err := c.Write(encodeRequest("raw", Options{}))
+		require.NoError(t, err)
+		a, fds, err := receiveAnswer(c)
+		closeAll(fds)
+		require.NoError(t, err)
+		require.EqualValues(t, granted, a.state)
+		before := s.Stats().Left
+		require.NoError(t, do(c))
+		require.Eventually(t, func() bool { return s.Stats().Left == before+1 }, patience, tick)
+		st := s.Stats()
+		require.Equal(t, want, st.Departed[len(st.Departed)-1].Gone)
+	}
+}
+
+func TestDetachedListenerOfAnotherProcessIsToldWhy(t *testing.T) {
+	s := newStream(t, Config{Size: Block})
+	sh, ev := share(t, s, Sharing{})
+	l := attachTo(t, sh, Options{})
+	errs := make(chan error, 1)
+	go func() {
+		_, err := l.ReadBatch(context.Background(), make([]Packet, 1))
+		errs <- err
+	}()
+	require.NoError(t, s.Detach(l.id, "maintenance"))
+	err := <-errs
+	require.ErrorIs(t, err, ErrDetached)
+	require.ErrorContains(t, err, "detached on request: maintenance")
+	require.NoError(t, l.Close())
+	require.Eventually(t, func() bool { return len(ev.of(Left)) == 1 }, patience, tick)
+	require.Equal(t, "detached on request: maintenance", ev.of(Left)[0].Why)
+
+	other := attachTo(t, sh, Options{})
+	require.NoError(t, sh.Close())
+	_, err = other.ReadBatch(soon(t), make([]Packet, 1))
+	require.ErrorContains(t, err, "no longer shared")
+	_, err = Attach(sh.Path(), "late", Options{})
+	require.ErrorContains(t, err, "no capture shares a stream there")
+}
+
+func TestFinishedStreamIsReadToItsEndThoughSharingHasEnded(t *testing.T) {
+	s := newStream(t, Config{Size: Block})
+	sh, _ := share(t, s, Sharing{})
+	l := attachTo(t, sh, Options{})
+	p := s.Producer()
+	for n := range uint32(500) {
+		require.True(t, p.Append(1, n, numbered(n, 100), 0))
+	}
+	p.Finish()
+	require.NoError(t, s.Close())
+	require.EqualValues(t, 500, readAll(t, l, 0))
+	require.EqualValues(t, 500, s.Stats().Departed[0].Unread, "as far as the capture knows")
+}
+
+func TestSocketIsNobodyElses(t *testing.T) {
+	s := newStream(t, Config{Size: Block})
+	dir := t.TempDir()
+	path := filepath.Join(dir, "q.sock")
+	for _, mode := range []fs.FileMode{0, 0o600, 0o660, 0o666} {
+		sh, err := s.Share(Sharing{Path: path, Mode: mode})
+		require.NoError(t, err)
+		st, err := os.Stat(path)
+		require.NoError(t, err)
+		want := mode
+		if mode == 0 {
+			want = 0o600
+		}
+		require.Equal(t, want, st.Mode().Perm())
+		_, err = s.Share(Sharing{Path: path})
+		require.ErrorContains(t, err, "another program serves this socket")
+		require.NoError(t, sh.Close())
+		require.NoFileExists(t, path)
+	}
+	_, err := s.Share(Sharing{Path: filepath.Join(dir, strings.Repeat("x", 108))})
+	require.ErrorContains(t, err, "choose a file of at most 107")
+	_, err = s.Share(Sharing{Path: filepath.Join(dir, "none", "q.sock")})
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	_, err = s.Share(Sharing{Path: path, Mode: fs.ModeSetuid})
+	require.ErrorContains(t, err, "permission bits")
+	require.NoError(t, os.WriteFile(path, []byte("precious"), 0o600))
+	_, err = s.Share(Sharing{Path: path})
+	require.ErrorContains(t, err, "choose another path")
+	_, err = Attach(path, "x", Options{})
+	require.Error(t, err)
+	require.NoError(t, os.Remove(path))
+
+	// One that a killed program left: nobody listens.
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	require.NoError(t, unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
+	require.NoError(t, unix.Close(fd))
+	sh, err := s.Share(Sharing{Path: path})
+	require.NoError(t, err)
+	// Another program's, in its place: not ours to remove.
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	require.NoError(t, sh.Close())
+	require.FileExists(t, path)
+}
+
+// Of many that start at once over a dead one's socket, one serves it.
+func TestOneOfManyGetsAStaleSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "q.sock")
+	for range 10 {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		require.NoError(t, err)
+		require.NoError(t, unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
+		require.NoError(t, unix.Close(fd))
+		var starting sync.WaitGroup
+		var served atomic.Int32
+		s := newStream(t, Config{Size: Block})
+		for range 8 {
+			starting.Go(func() {
+				if _, err := s.Share(Sharing{Path: path}); err == nil {
+					served.Add(1)
+				}
+			})
+		}
+		starting.Wait()
+		require.EqualValues(t, 1, served.Load())
+		l, err := Attach(path, "reader", Options{})
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+		require.NoError(t, s.Close())
+	}
+}
+
+// resources counts this process's descriptors, and its mappings of memfds and of
+// reserved addresses.
+func resources(tb testing.TB) (fds, maps int) {
+	tb.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	require.NoError(tb, err)
+	text, err := os.ReadFile("/proc/self/maps")
+	require.NoError(tb, err)
+	return len(all), strings.Count(string(text), "\n")
+}
+
+func TestTenThousandAttachmentsLeaveNothingBehind(t *testing.T) {
+	times := 10000
+	if testing.Short() || raceEnabled {
+		times = 500
+	}
+	s := newStream(t, Config{Size: Block})
+	sh, ev := share(t, s, Sharing{})
+	steady := listen(t, s, Options{})
+	p, next := s.Producer(), uint32(0)
+	packets, ctx := make([]Packet, 64), t.Context()
+	step := func(i int) {
+		l, err := Attach(sh.Path(), "guest", Options{Policy: Policy(i % 2), Start: Start(i / 2 % 2)})
+		require.NoError(t, err)
+		require.True(t, p.Append(1, next, numbered(next, 100), 0))
+		p.Publish()
+		next++
+		n, err := l.ReadBatch(ctx, packets)
+		require.NoError(t, err)
+		require.True(t, intact(packets[n-1].Data, packets[n-1].Nsec))
+		require.NoError(t, l.Close())
+		n, err = steady.ReadBatch(ctx, packets)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		require.True(t, intact(packets[0].Data, next-1))
+	}
+	settled := func() bool { return len(s.Stats().Listeners) == 1 }
+	for i := range 20 {
+		step(i)
+	}
+	require.Eventually(t, settled, patience, tick)
+	fds, maps := resources(t)
+	for i := range times {
+		step(i)
+	}
+	require.Eventually(t, settled, patience, tick)
+	require.Eventually(t, func() bool { return len(ev.of(Left)) == times+20 }, patience, 10*tick)
+	// The runtime may open and map a few things of its own; not one per attachment.
+	require.Eventually(t, func() bool {
+		f, m := resources(t)
+		return f <= fds+5 && m <= maps+50
+	}, patience, 10*tick)
+	require.EqualValues(t, times+20, s.Stats().Left)
+	require.Zero(t, s.Stats().Detached)
+}
+
+// A capture that has run out of descriptors says so, and serves on when it can.
+func TestShareSurvivesRunningOutOfDescriptors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "q.sock")
+	c := spawn(t, "starve", path)
+	require.Equal(t, "ready", c.line(t))
+	l, err := Attach(path, "patient", Options{})
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	require.Contains(t, c.line(t), "accept")
+}
+
+// tie of a listener whose stream a test plays.
+func pair(tb testing.TB) (near, far *net.UnixConn) {
+	tb.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	require.NoError(tb, err)
+	var conns [2]*net.UnixConn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "pair")
+		c, err := net.FileConn(f)
+		require.NoError(tb, err)
+		require.NoError(tb, f.Close())
+		conns[i] = c.(*net.UnixConn)
+	}
+	return conns[0], conns[1]
+}
+
+// Whatever a process sends to ask, the stream answers or closes, and goes on.
+func FuzzAttachRequest(f *testing.F) {
+	f.Add(encodeRequest("reader", Options{}), uint8(0))
+	f.Add(encodeRequest("reader", Options{Policy: Lossy, Start: FromOldest, Aligned: true}), uint8(1))
+	f.Add(encodeRequest("reader", Options{DetachAfter: time.Hour}), uint8(2))
+	f.Add(bye(), uint8(3))
+	f.Add([]byte{}, uint8(0))
+	s := newStream(f, Config{Size: Block})
+	sh := &Share{stream: s, within: patience, half: make(chan struct{}, 1), ends: make(chan struct{}), peers: map[*peer]struct{}{}}
+	s.Producer().Append(1, 1, numbered(1, 100), 0)
+	s.Producer().Publish()
+	f.Fuzz(func(t *testing.T, message []byte, then uint8) {
+		near, far := pair(t)
+		defer near.Close()
+		sh.half <- struct{}{}
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			sh.serve(&peer{conn: far})
+		}()
+		if _, err := near.Write(message); err != nil {
+			require.ErrorIs(t, err, unix.EMSGSIZE)
+		}
+		if then%2 == 1 {
+			_, _ = near.Write(message) // may have been closed already
+		}
+		if then&2 != 0 {
+			require.NoError(t, near.CloseWrite())
+		}
+		if len(message) > 0 && then&2 == 0 {
+			a, fds, err := receiveAnswer(near)
+			closeAll(fds)
+			if err == nil {
+				require.Equal(t, a.state == granted, len(fds) == 3)
+			}
+		}
+		require.NoError(t, near.Close())
+		<-served
+		require.Empty(t, s.Stats().Listeners)
+		require.Empty(t, sh.half)
+	})
+}
+
+// Whatever answers a listener, with whatever descriptors: it gets an error or a
+// listener that reads nonsense, never a crash.
+func FuzzAttachAnswer(f *testing.F) {
+	s := newStream(f, Config{Size: Block})
+	for n := range uint32(1000) {
+		require.True(f, s.Producer().Append(1, n, numbered(n, 100), 0))
+	}
+	s.Producer().Publish()
+	l := listen(f, s, Options{})
+	g := s.grant(s.attached[l.number], Options{})
+	good := answer{state: granted, id: g.id, dataBytes: g.data.bytes, ctrlBytes: g.control.bytes, dataPage: pageBytes, controlPage: pageBytes}
+	f.Add(good.encode(), []byte{0, 1, 2}, []byte{}, uint16(0), []byte{})
+	f.Add(good.encode(), []byte{0, 1, 2}, []byte{255, 255, 255, 255, 255, 255, 255, 255}, uint16(cursorsAt+256), []byte{})
+	f.Add(good.encode(), []byte{0, 1, 2}, []byte{1, 0, 0, 0, 0, 0, 0, 128}, uint16(cursorsAt), []byte{3})
+	f.Add(good.encode(), []byte{0, 1, 2}, []byte{1}, uint16(cursorsAt+1024+512), []byte{0, 0, 0, 0, 0, 0, 0, 9})
+	f.Add(good.encode(), []byte{0, 1, 2}, []byte{200, 1}, uint16(40), []byte{})
+	f.Add(good.encode(), []byte{1, 0, 2}, []byte{}, uint16(0), []byte{})
+	f.Add(good.encode(), []byte{3, 1, 2}, []byte{}, uint16(0), []byte{})
+	f.Add(good.encode(), []byte{0, 4, 2}, []byte{}, uint16(0), []byte{})
+	f.Add(good.encode(), []byte{0, 1, 5}, []byte{}, uint16(0), []byte{})
+	f.Add(good.encode(), []byte{0, 1}, []byte{}, uint16(0), []byte{})
+	f.Add(good.encode(), []byte{0, 1, 2, 2, 2, 2, 2, 2, 2}, []byte{}, uint16(0), []byte{})
+	f.Add((&answer{state: refused, text: "no"}).encode(), []byte{}, []byte{}, uint16(0), []byte{})
+	f.Add((&answer{state: farewell, text: "bye"}).encode(), []byte{0}, []byte{}, uint16(0), []byte{})
+	control := append([]byte(nil), s.control.Bytes()...)
+	f.Fuzz(func(t *testing.T, message, kinds, patch []byte, at uint16, page []byte) {
+		near, far := pair(t)
+		defer far.Close()
+		var fds []int
+		defer func() { closeAll(fds) }()
+		for _, k := range kinds[:min(len(kinds), 10)] {
+			fds = append(fds, kindOf(t, s, k, control, patch, int(at), page))
+		}
+		var rights []byte
+		if len(fds) > 0 {
+			rights = unix.UnixRights(fds...)
+		}
+		if _, _, err := far.WriteMsgUnix(message, rights, nil); err != nil {
+			require.NoError(t, near.Close())
+			return
+		}
+		require.NoError(t, far.CloseWrite())
+		r := &remote{conn: near}
+		l, err := r.attach("reader", Options{})
+		if err != nil {
+			require.NoError(t, near.Close())
+			return
+		}
+		go r.watch()
+		packets := make([]Packet, 10)
+		for range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+			_, _ = l.ReadBatch(ctx, packets)
+			_, _ = l.ReadBlock(ctx, 1000)
+			_ = l.Consume(min(10, max(0, l.Unconsumed())))
+			for range l.Packets(ctx) {
+				break
+			}
+			cancel()
+		}
+		_ = l.Stats()
+		require.NoError(t, l.Close())
+	})
+}
+
+// The fuzzing above begins with an answer that is good but for what it patches.
+func TestAnswerWithTheRightDescriptorsIsAccepted(t *testing.T) {
+	s := newStream(t, Config{Size: Block})
+	l := listen(t, s, Options{})
+	g := s.grant(s.attached[l.number], Options{})
+	good := answer{state: granted, id: g.id, dataBytes: g.data.bytes, ctrlBytes: g.control.bytes, dataPage: pageBytes, controlPage: pageBytes}
+	for name, c := range map[string]struct {
+		kinds []byte
+		want  string
+	}{
+		"right":             {kinds: []byte{0, 1, 2}},
+		"one missing":       {kinds: []byte{0, 1}, want: "2 descriptors instead of 3"},
+		"one too many":      {kinds: []byte{0, 1, 2, 2}, want: "4 descriptors instead of 3"},
+		"control not fixed": {kinds: []byte{0, 4, 2}, want: "control memory: its seals"},
+		"data an eventfd":   {kinds: []byte{3, 1, 2}, want: "data memory: not a memfd"},
+		"swapped":           {kinds: []byte{1, 0, 2}, want: "control memory: it has"},
+		"cursor too small":  {kinds: []byte{0, 1, 5}, want: "cursor page: it has 100 bytes"},
+	} {
+		near, far := pair(t)
+		var fds []int
+		for _, k := range c.kinds {
+			fds = append(fds, kindOf(t, s, k, s.control.Bytes(), nil, 0, nil))
+		}
+		_, _, err := far.WriteMsgUnix(good.encode(), unix.UnixRights(fds...), nil)
+		require.NoError(t, err)
+		closeAll(fds)
+		r := &remote{conn: near}
+		l, err := r.attach("reader", Options{})
+		if c.want != "" {
+			require.ErrorContains(t, err, c.want, name)
+			require.NoError(t, near.Close())
+		} else {
+			require.NoError(t, err, name)
+			go r.watch()
+			require.NoError(t, l.Close())
+		}
+		require.NoError(t, far.Close())
+	}
+}
+
+// kindOf makes a descriptor: the three right ones, of which control and cursor
+// may hold nonsense, and wrong ones.
+func kindOf(t *testing.T, s *Stream, kind byte, control, patch []byte, at int, page []byte) int {
+	fill := func(length, seals int, contents ...[]byte) int {
+		fd, err := unix.MemfdCreate("fuzz", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+		require.NoError(t, err)
+		require.NoError(t, unix.Ftruncate(fd, int64(length)))
+		require.NoError(t, unix.Fallocate(fd, 0, 0, int64(length)))
+		for i, b := range contents {
+			_, err := unix.Pwrite(fd, b[:min(len(b), length-i*at)], int64(i*at))
+			require.NoError(t, err)
+		}
+		if seals != 0 {
+			_, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals)
+			require.NoError(t, err)
+		}
+		return fd
+	}
+	const size = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
+	switch kind % 6 {
+	case 0:
+		fd, err := unix.FcntlInt(uintptr(s.data.Fd()), unix.F_DUPFD_CLOEXEC, 0)
+		require.NoError(t, err)
+		return fd
+	case 1:
+		return fill(len(control), size|unix.F_SEAL_FUTURE_WRITE, control, patch)
+	case 2:
+		return fill(pageBytes, size, page)
+	case 3:
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+		require.NoError(t, err)
+		return fd
+	case 4:
+		return fill(len(control), 0, control) // could be cut
+	default:
+		return fill(100, size)
+	}
+}

@@ -1,0 +1,82 @@
+package stream
+
+// Stats are a stream's counters. They only grow, but for Fill and the listeners.
+type Stats struct {
+	Frames uint64 // published
+	Bytes  uint64 // published, headers and padding included
+	// FrameBytes, Padding and Truncated are up to date when the producer has
+	// published: Bytes = FrameBytes + Padding + RecordHeader*Frames.
+	FrameBytes uint64 // of the stored frames, as stored
+	Padding    uint64 // padding records
+	Truncated  uint64 // frames stored in part
+	Segments   uint64 // begun
+	Fill       uint64 // bytes that the slowest lossless listener has not given back
+	Detached   uint64 // listeners thrown out because their cursor was impossible
+	TooLong    uint64 // frames refused: longer than a record can describe
+	Broken     uint64 // frames refused: parts that do not add up to their length
+	Late       uint64 // frames refused: after Finish
+	Left       uint64 // listeners that were attached and are not any more
+
+	Listeners []ListenerStats // attached now
+	Departed  []ListenerStats // the last 64 that left, oldest first
+	Forgotten ListenerStats   // of those that left before them the sums of frames and bytes, and nothing else
+}
+
+// Stats reads the stream's counters and those of the listeners attached now.
+func (s *Stream) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return s.final
+	}
+	return s.stats()
+}
+
+func (s *Stream) stats() Stats {
+	st := Stats{
+		TooLong: s.refused[tooLong].Load(),
+		Broken:  s.refused[broken].Load(),
+		Late:    s.refused[late].Load(),
+	}
+	if s.control == nil || s.view.cursors == nil {
+		return st
+	}
+	c := s.view.cursors
+	s.reap()
+	slowest, any := uint64(0), false
+	for _, sl := range s.attached {
+		if sl == nil {
+			continue
+		}
+		ls, possible := s.listenerStats(sl)
+		if !possible {
+			s.end(sl, whyImpossible)
+			continue
+		}
+		st.Listeners = append(st.Listeners, ls)
+		if at := sl.last.position.offset; sl.respect.Load() != 0 && (!any || at < slowest) {
+			slowest, any = at, true
+		}
+	}
+	st.Detached, st.Left = s.detached.Load(), s.left
+	st.Departed, st.Forgotten = append(st.Departed, s.departed...), s.forgotten
+	// Read after the listeners' positions, so Fill cannot come out negative.
+	st.Segments = c.Segments.Load()
+	for {
+		n := s.publishing.Load()
+		st.Frames, st.Padding, st.Truncated = c.IndexHead.Load(), s.padding.Load(), s.truncated.Load()
+		st.Bytes = c.Head.Load()
+		// IndexHead changes just before Head: the last entry counted must lie
+		// before Head.
+		whole := st.Frames == 0 || s.view.index[(st.Frames-1)&uint64(len(s.view.index)-1)].Offset < st.Bytes
+		if whole && n%2 == 0 && s.publishing.Load() == n && c.IndexHead.Load() == st.Frames {
+			break
+		}
+		pause()
+	}
+	st.FrameBytes = st.Bytes - st.Padding - RecordHeader*st.Frames
+	if any && slowest <= st.Bytes {
+		st.Fill = st.Bytes - slowest
+	}
+	return st
+}

@@ -1,0 +1,138 @@
+package stream
+
+import (
+	"encoding/binary"
+	"time"
+)
+
+// view is a stream's memory as a reader sees it, read-only. The listeners' is
+// made from the descriptors, that of the stream itself from its own mappings.
+//
+// Whoever lays it over memory has checked the header: every index below is
+// masked or bounded, so that memory with nonsense in it gives nonsense and
+// nothing worse.
+type view struct {
+	data   []byte // twice mapped
+	mask   uint64 // size of the data memory less 1
+	starts []start
+	index  []Entry
+	cur    *cursors
+}
+
+// position is a place in the stream: seq is the first frame at or after offset.
+type position struct{ offset, seq uint64 }
+
+// entry is the index entry of a frame, valid if the frame is not overtaken afterwards.
+func (v *view) entry(seq uint64) *Entry { return &v.index[seq&uint64(len(v.index)-1)] }
+
+// overtaken tells whether what lies at a position may have been overwritten
+// before now. Called after reading: the fence keeps what was read before the
+// loads, which pair with the announcement in Producer.extend.
+func (v *view) overtaken(at position) bool {
+	fence()
+	return at.offset+v.mask+1 < v.cur.ReserveOffset.Load() || at.seq+uint64(len(v.index)) < v.cur.ReserveSeq.Load()
+}
+
+// newest is the end of what is published. Head first: all entries of frames
+// before it are visible then, and those beyond it are told by their offset.
+func (v *view) newest() position {
+	head := v.cur.Head.Load()
+	return position{head, v.search(v.cur.IndexHead.Load(), head)}
+}
+
+// published is how much can be read, and how much a listener may have read.
+func (v *view) published() position {
+	var at position
+	for range 1000 {
+		at.seq, at.offset = v.cur.IndexHead.Load(), v.cur.Head.Load()
+		// Entries are published just before the bytes: a listener may have read
+		// a frame that Head does not count yet.
+		if at.seq > 0 {
+			e := v.entry(at.seq - 1)
+			at.offset = max(at.offset, e.Offset+RecordHeader+uint64(e.Caplen))
+		}
+		if v.cur.IndexHead.Load() == at.seq {
+			break
+		}
+	}
+	return at
+}
+
+// search is the number of the first index entry at or after offset, known to be
+// among the last before limit; limit if there is none.
+func (v *view) search(limit, offset uint64) uint64 {
+	for range len(v.index) {
+		if limit == 0 || v.entry(limit-1).Offset < offset || limit+uint64(len(v.index)) <= v.cur.IndexHead.Load() {
+			break
+		}
+		limit--
+	}
+	return limit
+}
+
+// oldest is the first record still there and at least margin bytes away from
+// being overwritten.
+func (v *view) oldest(margin uint64) position {
+	now := v.newest()
+	size, entries := v.mask+1, uint64(len(v.index))
+	reserve, reserveSeq := v.cur.ReserveOffset.Load(), v.cur.ReserveSeq.Load()
+	lowest := uint64(0)
+	if reserve+margin > size {
+		lowest = reserve + margin - size
+	}
+	first := uint64(0)
+	if skip := margin * entries / size; reserveSeq+skip > entries {
+		first = reserveSeq + skip - entries
+	}
+	if first == 0 && lowest == 0 {
+		return position{}
+	}
+	at := now.seq
+	for lo, hi := min(first, at), at; lo < hi; {
+		mid := lo + (hi-lo)/2
+		if v.entry(mid).Offset >= lowest {
+			hi, at = mid, mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	if at >= now.seq {
+		return now
+	}
+	return position{v.entry(at).Offset, at}
+}
+
+// firstStart is the first segment start that is published and not before a
+// position; when there is none yet, the end of what is published, and false.
+func (v *view) firstStart(from position) (position, bool) {
+	now := v.newest()
+	n := v.cur.Segments.Load() // acquire: the starts it counts are visible
+	first, found := now, false
+	for i := n; i > 0 && n-i+1 < uint64(len(v.starts)); i-- {
+		st := &v.starts[(i-1)&uint64(len(v.starts)-1)]
+		at := position{st.Offset.Load(), st.Seq.Load()}
+		if at.offset < from.offset {
+			break
+		}
+		if at.offset <= now.offset {
+			first, found = at, true
+		}
+	}
+	return first, found
+}
+
+// age is how long ago the oldest frame at or after a position that is still there
+// was stamped; 0 when there is none before head.
+func (v *view) age(at, head position) time.Duration {
+	for tries := 0; tries < 100 && at.seq < head.seq; tries++ {
+		if v.overtaken(at) {
+			at = v.oldest(0)
+			continue
+		}
+		stamp := binary.LittleEndian.Uint64(v.data[v.entry(at.seq).Offset&v.mask:])
+		if !v.overtaken(at) {
+			return max(0, time.Since(time.Unix(int64(uint32(stamp)), int64(stamp>>32))))
+		}
+	}
+	return 0
+}

@@ -1,0 +1,149 @@
+//go:build ignore
+// creader listens to a shared stream as docs/STREAM.md has it, and checks that what it reads is in sequence.
+// Build: gcc -std=c11 -O2 -Wall -Wextra -Werror -o creader creader.c
+// Use:   ./creader [-lossy] [-oldest] [-pattern] [-json] [-name NAME] SOCKET
+// Rates go to stderr once a second, the sum to stdout. -pattern checks the numbers of the model's generated frames, too.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && sizeof(long) == 8, "64 bits, little-endian");
+struct request { uint64_t magic; uint32_t version; uint8_t policy, start, aligned, zero1; uint64_t detach; uint32_t namelen, zero2; char name[200]; };
+struct answer { uint64_t magic; uint32_t version, state; uint64_t id; uint32_t slot, searching; uint64_t bytes[2]; uint32_t page[2], textlen, spare; char text[1001]; };
+struct entry { uint64_t offset; uint32_t hash; uint16_t vlan, info, caplen, len; uint32_t spare; uint8_t member[8]; };
+static uint8_t *data, *control, *cursor;
+static struct entry *table; static uint64_t size, entries;  // the index; bytes of data, and entries of the index
+#define CONTROL(off) atomic_load((_Atomic uint64_t *)(control + 4096 + (off)))  // sequentially consistent: acquires, and more
+#define CURSOR(off, v) atomic_store_explicit((_Atomic uint64_t *)(cursor + (off)), v, memory_order_release)
+static struct state { uint64_t seq, off, stamp, number, errors, bytes; int linked; } at;  // where we are, and what lies before
+static uint64_t account[8];  // of the cursor page: start and position (frame, offset), frames and bytes read, overtaken
+static volatile sig_atomic_t stop; static void on_signal(int n) { stop = n; }
+static void die(const char *what) { fprintf(stderr, "creader: %s: %s\n", what, errno ? strerror(errno) : "refused"); exit(2); }
+static uint64_t u64(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8); return v; }
+static uint32_t u16(const uint8_t *p) { return p[0] | p[1] << 8; }
+static uint64_t be32(const uint8_t *p) { uint32_t v; memcpy(&v, p, 4); return __builtin_bswap32(v); }
+static int closed(int s) { return errno = 0, recv(s, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT) <= 0 && errno != EAGAIN && errno != EINTR; }
+static void *map(int fd, uint64_t bytes, int copies, uint64_t page, int prot) {
+	uint8_t *base = mmap(NULL, copies * bytes + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (base == MAP_FAILED) die("mmap"); else base += (page - (uintptr_t)base % page) % page;
+	for (int i = 0; i < copies; i++)
+		if (mmap(base + i * bytes, bytes, prot, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, 0) == MAP_FAILED) die("mmap");
+	close(fd);
+	return base;
+}
+
+static struct answer attach(int s, const char *path, const char *name, int policy, int start) {
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	struct request q = {.magic = 0x3154544150414358, .version = 2, .policy = policy, .start = start, .namelen = strnlen(name, sizeof q.name - 1)};
+	struct answer a = {0}; int fd[3];
+	_Alignas(struct cmsghdr) char rights[CMSG_SPACE(3 * sizeof(int))];
+	struct msghdr m = {.msg_iov = &(struct iovec){&a, sizeof a}, .msg_iovlen = 1, .msg_control = rights, .msg_controllen = sizeof rights};
+	if (snprintf(q.name, sizeof q.name, "%s", name), snprintf(to.sun_path, sizeof to.sun_path, "%s", path) >= (int)sizeof to.sun_path) errno = ENAMETOOLONG, die(path);
+	if (connect(s, (struct sockaddr *)&to, sizeof to) || send(s, &q, 32 + q.namelen, MSG_NOSIGNAL) < 0 || recvmsg(s, &m, MSG_CMSG_CLOEXEC) < 64) die(path);
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	errno = 0;
+	if (a.magic != 0x31534e4150414358 || a.state || a.version != 2 || !c || c->cmsg_len != CMSG_LEN(sizeof fd)) die(a.text[0] ? a.text : "answer");
+	memcpy(fd, CMSG_DATA(c), sizeof fd);
+	data = map(fd[0], size = a.bytes[0], 2, a.page[0], PROT_READ);
+	control = map(fd[1], a.bytes[1], 1, a.page[1], PROT_READ);
+	cursor = map(fd[2], 4096, 1, 4096, PROT_READ | PROT_WRITE);
+	entries = u64(control + 32), table = (struct entry *)(control + u64(control + 40));
+	memcpy(account, cursor + 136, sizeof account);
+	at.seq = account[2], at.off = account[3];
+	return a;
+}
+static int overtaken(uint64_t off, uint64_t seq) {
+	atomic_thread_fence(memory_order_acquire);  // what was copied before was copied before these loads
+	return off + size < CONTROL(0) || seq + entries < CONTROL(8);
+}
+// give_back tells the producer, and whoever looks at our account, how far we are.
+static void give_back(void) {
+	uint64_t v = u64(cursor + 128);
+	CURSOR(0, account[3] = at.off), CURSOR(8, account[2] = at.seq), CURSOR(128, v + 1);
+	atomic_thread_fence(memory_order_seq_cst);
+	for (int i = 0; i < 8; i++) CURSOR(136 + 8 * i, account[i]);
+	CURSOR(128, v + 2);
+}
+// skip goes to the last frame that is there, counts what it misses, and gives back.
+static void skip(void) {
+	uint64_t seq, off;
+	do seq = CONTROL(256) - 1, off = table[seq & (entries - 1)].offset; while (overtaken(off, seq));
+	account[6] += seq - at.seq, account[7] += off - at.off, at.seq = seq, at.off = off, at.linked = 0;
+	give_back();
+}
+
+// look checks the next frame; for a lossy listener it may be torn, and the caller finds that out afterwards.
+static struct state look(struct state s, int pattern) {
+	static uint8_t frame[12 + 65535 + 64];
+	struct entry e = table[s.seq & (entries - 1)];
+	for (const uint8_t *p; s.off != e.offset; s.off += 12 + u16(p + 8)) {  // only padding may lie between two frames
+		p = data + (s.off & (size - 1));
+		if (s.off > e.offset || e.offset - s.off > size || u64(p)) { s.errors++; break; }
+	}
+	memcpy(frame, data + (e.offset & (size - 1)), 12 + e.caplen);
+	uint64_t stamp = (u64(frame) & 0xffffffff) * 1000000000 + (u64(frame) >> 32), number;
+	s.errors += stamp < s.stamp || u16(frame + 8) != e.caplen || u16(frame + 10) != e.len;
+	const uint8_t *ip = frame + 12 + (frame[24] == 0x81 && frame[25] == 0 ? 18 : 14);  // of a generated frame
+	number = ip[9] == 6 ? be32(ip + 24) | be32(ip + 28) << 32 : be32(ip + 32) << 32 | be32(ip + 36);
+	s.errors += pattern && (e.caplen < 60 || (ip[9] != 6 && memcmp(ip + 28, "ixcp", 4)) || (s.linked && number != s.number + 1));
+	return (struct state){s.seq + 1, e.offset + 12 + e.caplen, stamp, number, s.errors, s.bytes + e.caplen, 1};
+}
+
+int main(int argc, char **argv) {
+	static int lossy, pattern, json, oldest, bad;
+	static const struct option flags[] = {{"lossy", 0, &lossy, 1}, {"oldest", 0, &oldest, 1}, {"pattern", 0, &pattern, 1}, {"json", 0, &json, 1}, {"name", 1, 0, 'n'}, {0}};
+	const char *name = "creader", *end = "stopped";
+	for (int c; (c = getopt_long_only(argc, argv, "", flags, NULL)) != -1; bad |= c == '?')
+		if (c == 'n') name = optarg;
+	if (bad || optind + 1 != argc) return fprintf(stderr, "usage: creader [-lossy] [-oldest] [-pattern] [-json] [-name NAME] SOCKET\n"), 2;
+	int s = (signal(SIGINT, on_signal), signal(SIGTERM, on_signal), socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+	struct answer a = attach(s, argv[optind], name, lossy, oldest);
+	uint64_t mode = lossy, wanted = 1536 + 8 * a.slot, frames = 0, bytes = 0, nap = 0;
+	for (time_t second = time(NULL); !stop;) {
+		if (CONTROL(1024 + 8 * a.slot) != a.id && !CONTROL(512)) { end = "detached"; break; }
+		if (CONTROL(wanted) != mode) {  // nothing is in hand here
+			mode = CONTROL(wanted), lossy = mode & 1;
+			while (!lossy && overtaken(at.off, at.seq)) skip();
+			CURSOR(24, mode);
+		}
+		// Before the heads: they are final if nothing more can come.
+		int finished = CONTROL(512), gone = nap && closed(s);
+		uint64_t head = CONTROL(128), last = CONTROL(256), n;
+		struct state next = at;
+		if (lossy && overtaken(at.off, at.seq)) { skip(); continue; }
+		for (n = 0; n < 256 && next.seq < last; n++) {
+			struct state one = look(next, pattern);
+			if (lossy && overtaken(next.off, next.seq)) break;  // it may be torn; those before are whole
+			next = one;
+		}
+		if (n == 0 && at.seq == last && head > at.off) next.off = head;  // padding only
+		if (next.off != at.off) {
+			// In place, made lossy, and overtaken before we noticed: void.
+			if (CONTROL(wanted) != mode && !lossy && overtaken(at.off, at.seq)) { skip(); continue; }
+			account[4] += n, account[5] += next.off - at.off;
+			at = next, nap = 0;
+			give_back();
+		} else if (at.seq == last) {
+			if (finished || gone) { end = finished ? "finished" : "abandoned"; break; }
+			nap = nap == 0 ? 5 : nap < 100 ? 2 * nap : 200;
+			nanosleep(&(struct timespec){.tv_nsec = 1000 * nap}, NULL);
+		}
+		if (time(NULL) == second) continue;
+		fprintf(stderr, "%lu frames/s, %.3f Gb/s, %lu overtaken, %lu errors\n", account[4] - frames, (at.bytes - bytes) * 8e-9, account[6], at.errors);
+		second = time(NULL), frames = account[4], bytes = at.bytes;
+	}
+	send(s, "XCAPBYE1", 8, MSG_NOSIGNAL);
+	printf(json ? "{\"frames\": %lu, \"bytes\": %lu, \"overtaken\": %lu, \"errors\": %lu, \"end\": \"%s\"}\n"
+		: "%lu frames, %lu bytes, %lu overtaken, %lu errors: %s\n", account[4], at.bytes, account[6], at.errors, end);
+	return at.errors || !strcmp(end, "detached") || !strcmp(end, "abandoned");
+}

@@ -1,0 +1,250 @@
+// Package creader has a listener in C, written from docs/STREAM.md; the build
+// constraint in it keeps the go command away. Its tests build it and have it read
+// a stream of this process.
+package creader
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/ring"
+	"github.com/ixcap/ixcap/sim/wire"
+)
+
+const patience = 60 * time.Second
+
+// build compiles the reader as its header says.
+func build(t *testing.T) string {
+	t.Helper()
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("gcc is missing; `make tools` installs it")
+	}
+	exe := filepath.Join(t.TempDir(), "creader")
+	out, err := exec.Command("gcc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", exe, "creader.c").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return exe
+}
+
+// result is what the reader says at its end.
+type result struct {
+	Frames, Bytes, Overtaken, Errors uint64
+	End                              string
+}
+
+// reader is a running creader.
+type reader struct {
+	t   *testing.T
+	cmd *exec.Cmd
+	out strings.Builder
+	err strings.Builder
+}
+
+func start(t *testing.T, exe string, args ...string) *reader {
+	t.Helper()
+	r := &reader{t: t, cmd: exec.Command(exe, args...)}
+	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.err
+	require.NoError(t, r.cmd.Start())
+	t.Cleanup(func() { _ = r.cmd.Process.Kill() })
+	return r
+}
+
+// end waits for it.
+func (r *reader) end() (got result, code int) {
+	r.t.Helper()
+	timer := time.AfterFunc(patience, func() { _ = r.cmd.Process.Kill() })
+	defer timer.Stop()
+	err := r.cmd.Wait()
+	if err != nil {
+		require.IsType(r.t, &exec.ExitError{}, err)
+	}
+	code = r.cmd.ProcessState.ExitCode()
+	if r.out.Len() > 0 {
+		require.NoError(r.t, json.Unmarshal([]byte(r.out.String()), &got), "%s%s", r.out.String(), r.err.String())
+	}
+	return got, code
+}
+
+type shared struct {
+	*stream.Stream
+	path string
+	next uint32
+	gen  *wire.Generator
+}
+
+// share makes a stream to which frames of the model's generator go.
+func share(t *testing.T, c stream.Config, options ...wire.Option) *shared {
+	t.Helper()
+	gen, err := wire.NewGenerator(append(options, wire.Option{Key: "size", Value: "imix"}, wire.Option{Key: "flows", Value: "100"}))
+	require.NoError(t, err)
+	c.Interface, c.Node = "test", hugepage.AnyNode
+	s, err := stream.New(c)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	path := filepath.Join(t.TempDir(), "q.sock")
+	_, err = s.Share(stream.Sharing{Path: path})
+	require.NoError(t, err)
+	return &shared{Stream: s, path: path, gen: gen}
+}
+
+func (s *shared) attached(t *testing.T, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool { return len(s.Stats().Listeners) == n }, patience, time.Millisecond)
+}
+
+// store stores generated frames, waiting for who holds the producer.
+func (s *shared) store(t *testing.T, frames int) {
+	t.Helper()
+	p, b := s.Producer(), []byte(nil)
+	for i := range frames {
+		b = s.gen.Append(b[:0], uint64(s.next))
+		f := ring.Frame{Data: b, Len: uint32(len(b))}
+		for since := time.Now(); !p.Append(1+s.next/1e6, s.next%1e6, &f, 0); time.Sleep(10 * time.Microsecond) {
+			require.Less(t, time.Since(since), patience, "held")
+		}
+		s.next++
+		if i%50 == 49 {
+			p.Publish()
+		}
+	}
+	p.Publish()
+}
+
+func TestReaderInCGetsEveryFrameInSequence(t *testing.T) {
+	exe := build(t)
+	for name, c := range map[string]struct {
+		config  stream.Config
+		options []wire.Option
+		policy  []string
+	}{
+		"udp, data is full first":   {config: stream.Config{Size: stream.Block, Segment: stream.Block}},
+		"tcp, index is full first":  {config: stream.Config{Size: stream.Block, Entries: 256}, options: []wire.Option{{Key: "proto", Value: "tcp"}}},
+		"tagged, never full, lossy": {config: stream.Config{Size: 32 * stream.Block}, options: []wire.Option{{Key: "vlan", Value: "7"}}, policy: []string{"-lossy"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := share(t, c.config, c.options...)
+			r := start(t, exe, append(c.policy, "-json", "-pattern", "-name", "the C reader", s.path)...)
+			s.attached(t, 1)
+			require.Equal(t, "the C reader", s.Stats().Listeners[0].Name)
+			require.Equal(t, r.cmd.Process.Pid, s.Stats().Listeners[0].PID)
+			s.store(t, 30000)
+			s.Producer().Finish()
+			got, code := r.end()
+			require.Zero(t, code, r.err.String())
+			st := s.Stats()
+			require.Equal(t, result{Frames: 30000, Bytes: st.FrameBytes, End: "finished"}, got)
+			require.Eventually(t, func() bool { return s.Stats().Left == 1 }, patience, time.Millisecond)
+			gone := s.Stats().Departed[0]
+			require.Equal(t, "closed", gone.Gone)
+			require.NoError(t, gone.Balanced())
+			require.EqualValues(t, 30000, gone.Read)
+			require.Equal(t, st.Bytes, gone.ReadBytes)
+			require.Zero(t, s.Stats().Detached)
+		})
+	}
+}
+
+func TestReaderInCCountsExactlyWhatItMissed(t *testing.T) {
+	exe := build(t)
+	for name, lossless := range map[string]bool{"lossy from the start": false, "made lossy while it hangs, and lossless again": true} {
+		t.Run(name, func(t *testing.T) {
+			s := share(t, stream.Config{Size: stream.Block, Segment: 2 * stream.Block})
+			args := []string{"-json", "-pattern", s.path}
+			if !lossless {
+				args = append([]string{"-lossy"}, args...)
+			}
+			r := start(t, exe, args...)
+			s.attached(t, 1)
+			s.store(t, 1000)
+			require.NoError(t, r.cmd.Process.Signal(syscall.SIGSTOP))
+			id := s.Stats().Listeners[0].ID
+			if lossless {
+				require.NoError(t, s.SetPolicy(id, stream.Lossy, 0))
+			}
+			s.store(t, 20000)
+			require.NoError(t, r.cmd.Process.Signal(syscall.SIGCONT))
+			if lossless {
+				require.NoError(t, s.SetPolicy(id, stream.Lossless, 0))
+			}
+			s.store(t, 20000)
+			s.Producer().Finish()
+			got, code := r.end()
+			require.Zero(t, code, r.err.String())
+			require.Equal(t, "finished", got.End)
+			require.NotZero(t, got.Overtaken)
+			require.EqualValues(t, 41000, got.Frames+got.Overtaken)
+			require.Zero(t, got.Errors)
+			require.Eventually(t, func() bool { return s.Stats().Left == 1 }, patience, time.Millisecond)
+			gone := s.Stats().Departed[0]
+			require.NoError(t, gone.Balanced())
+			require.Equal(t, got.Overtaken, gone.Overtaken)
+			require.Zero(t, s.Stats().Detached)
+		})
+	}
+}
+
+func TestReaderInCFindsWhatIsOutOfSequence(t *testing.T) {
+	s := share(t, stream.Config{Size: stream.Block})
+	r := start(t, build(t), "-json", "-pattern", s.path)
+	s.attached(t, 1)
+	s.store(t, 500)
+	s.next++ // a frame is left out
+	s.store(t, 500)
+	s.next -= 700 // stamps and numbers go back
+	s.store(t, 10)
+	s.Producer().Finish()
+	got, code := r.end()
+	require.Equal(t, 1, code)
+	require.EqualValues(t, 1010, got.Frames)
+	require.EqualValues(t, 1+2, got.Errors, "a number, then a number and a stamp")
+}
+
+func TestReaderInCSaysHowItEnded(t *testing.T) {
+	exe := build(t)
+	s := share(t, stream.Config{Size: stream.Block})
+	stopped := start(t, exe, "-json", s.path)
+	s.attached(t, 1)
+	s.store(t, 100)
+	require.Eventually(t, func() bool { return s.Stats().Listeners[0].Read == 100 }, patience, time.Millisecond)
+	require.NoError(t, stopped.cmd.Process.Signal(syscall.SIGTERM))
+	got, code := stopped.end()
+	require.Zero(t, code)
+	require.Equal(t, "stopped", got.End)
+	require.EqualValues(t, 100, got.Frames)
+	s.attached(t, 0)
+	require.Equal(t, "closed", s.Stats().Departed[0].Gone)
+
+	detached := start(t, exe, "-json", "-oldest", s.path)
+	s.attached(t, 1)
+	require.NoError(t, s.Detach(s.Stats().Listeners[0].ID, "test"))
+	got, code = detached.end()
+	require.Equal(t, 1, code)
+	require.Equal(t, "detached", got.End)
+
+	for want, args := range map[string][]string{
+		"usage:":             {"-loss"},
+		"No such file":       {filepath.Join(t.TempDir(), "none")},
+		"File name too long": {"/" + strings.Repeat("x", 200)},
+		"printable":          {"-name", "bell\a", s.path},
+	} {
+		r := start(t, exe, args...)
+		_, code := r.end()
+		require.Equal(t, 2, code)
+		require.Contains(t, r.err.String(), want)
+	}
+}
+
+func TestReaderInCIsShort(t *testing.T) {
+	text, err := os.ReadFile("creader.c")
+	require.NoError(t, err)
+	require.Less(t, strings.Count(string(text), "\n"), 150)
+}
