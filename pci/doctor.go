@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/ixcap/ixcap/pci/topology"
 )
 
 // State is what became of a check.
@@ -183,11 +185,16 @@ func (e examiner) examine(s Subject) (Report, error) {
 	add(pages)
 	r.Pages1G = gigantic
 	add(e.memlock(s.Needs, gigantic))
-	cores, free := e.cores(s.Needs, node)
+	machine, rt := topology.Read(e.root), topology.ReadRealTime(e.root)
+	cores, free := e.cores(s.Needs, machine, node)
 	add(cores)
 	r.Cores = free
+	add(e.pollers(s.Needs, machine, node))
+	isolated := len(free) >= s.Needs.Cores
+	add(e.realTime(rt, isolated))
+	add(e.throttling(rt, isolated))
 	add(e.tsc())
-	add(e.governor(node))
+	add(e.governor(machine, node))
 	return r, nil
 }
 

@@ -21,11 +21,12 @@ type patient struct {
 	tree
 	used   map[string][]string // by interface
 	denied map[string]error    // by node
+	known  []string            // checks that are expected not to be in order besides the one looked for
 }
 
 // healthy is the fixture's machine, made so that its first port can capture.
 func healthy(t *testing.T) *patient {
-	p := &patient{tree{t, t.TempDir()}, map[string][]string{}, map[string]error{}}
+	p := &patient{tree{t, t.TempDir()}, map[string][]string{}, map[string]error{}, nil}
 	require.NoError(t, os.Rename(machine(t).root, filepath.Join(p.root, "sys")))
 	p.remove(port0 + "/driver")
 	p.remove(port0 + "/net")
@@ -39,10 +40,12 @@ func healthy(t *testing.T) *patient {
 		"dev/vfio/12":                                                     "",
 		"dev/vfio/vfio":                                                   "",
 		"proc/sys/kernel/osrelease":                                       "6.1.0-56-amd64\n",
+		"proc/sys/kernel/sched_rt_runtime_us":                             "950000\n",
+		"proc/sys/kernel/sched_rt_period_us":                              "1000000\n",
 		"proc/cmdline":                                                    "quiet intel_iommu=on\n",
 		"proc/cpuinfo":                                                    "vendor_id\t: GenuineIntel\nflags\t\t: fpu tsc constant_tsc nonstop_tsc\n",
 		"proc/self/status":                                                "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000000000\n",
-		"proc/self/limits":                                                "Max locked memory         12582912   8388608    bytes\n",
+		"proc/self/limits":                                                "Max locked memory         12582912   8388608    bytes\nMax realtime priority     0          0\n",
 		"sys/devices/system/node/node1/cpulist":                           "8-15\n",
 		"sys/devices/system/node/online":                                  "0-1\n",
 		"sys/devices/system/cpu/online":                                   "0-15\n",
@@ -66,6 +69,14 @@ func (p *patient) pages(pool string, total, free int) {
 	p.write(pool+"/nr_hugepages", fmt.Sprintln(total))
 	p.write(pool+"/free_hugepages", fmt.Sprintln(free))
 	p.write(pool+"/surplus_hugepages", "0\n")
+}
+
+// notIsolated isolates other cores than the port's; the user may use SCHED_FIFO,
+// so that nothing else is wrong.
+func (p *patient) notIsolated(cores string) {
+	p.write("sys/devices/system/cpu/isolated", cores)
+	p.write("proc/self/limits", "Max locked memory unlimited unlimited bytes\nMax realtime priority 50 50\n")
+	p.write("proc/sys/kernel/sched_rt_runtime_us", "-1\n")
 }
 
 func (p *patient) remove(name string) {

@@ -86,18 +86,27 @@ func TestAnInterfaceThatWasBoundIsStillKnown(t *testing.T) {
 	require.ErrorContains(t, err, "the domain is missing")
 }
 
-func TestOpenHandsARegisteredSchemeWhatFollowsIt(t *testing.T) {
-	refusal := errors.New("refused")
-	var got []string
+// opened is what the scheme opentest was asked for; a scheme is for good, so
+// that it is registered once, however often tests run.
+var (
+	opened  []string
+	refusal = errors.New("refused")
+)
+
+func init() {
 	Register("opentest", func(rest string) (Device, error) {
-		got = append(got, rest)
+		opened = append(opened, rest)
 		return nil, refusal
 	})
+}
+
+func TestOpenHandsARegisteredSchemeWhatFollowsIt(t *testing.T) {
+	opened = nil
 	for _, name := range []string{"opentest:", "opentest:/run/nic.sock", "opentest:a=b:c"} {
 		_, err := Open(name)
 		require.ErrorIs(t, err, refusal)
 	}
-	require.Equal(t, []string{"", "/run/nic.sock", "a=b:c"}, got)
+	require.Equal(t, []string{"", "/run/nic.sock", "a=b:c"}, opened)
 	require.Panics(t, func() { Register("opentest", nil) })
 
 	for _, name := range []string{"", "other:/run/nic.sock", "opentst:x", ":"} {
