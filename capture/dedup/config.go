@@ -1,0 +1,97 @@
+package dedup
+
+import (
+	"fmt"
+	"math/bits"
+	"time"
+)
+
+// Index says what chooses a frame's slot.
+type Index uint8
+
+const (
+	// IndexContent hashes length and first bytes of the frame.
+	IndexContent Index = iota
+	// IndexRSS takes the hash that the device computed, as HPCAP does; frames
+	// without one share a slot.
+	IndexRSS
+)
+
+func (x Index) String() string {
+	switch x {
+	case IndexContent:
+		return "content"
+	case IndexRSS:
+		return "rss"
+	}
+	return fmt.Sprintf("index %d", uint8(x))
+}
+
+// ParseIndex is the index of that name.
+func ParseIndex(s string) (Index, error) {
+	for _, x := range []Index{IndexContent, IndexRSS} {
+		if s == x.String() {
+			return x, nil
+		}
+	}
+	return 0, fmt.Errorf("index %q: want content or rss", s)
+}
+
+// Config are a table's settings; the zero value is a good one.
+type Config struct {
+	Window  time.Duration // a duplicate is at most so much younger; 0: 200 ms
+	Records int           // of the whole table; 0: 32768
+	Pools   int           // records per slot; 0: 4. Records / Pools is a power of two
+	Bytes   int           // compared at the start of a frame; 0: 96
+	Index   Index
+}
+
+const (
+	defaultWindow  = 200 * time.Millisecond
+	defaultRecords = 32768
+	defaultPools   = 4
+	defaultBytes   = 96
+
+	maxRecords = 1 << 24
+	maxPools   = 1 << 10
+	maxBytes   = 2048
+	maxWindow  = time.Hour
+)
+
+// withDefaults fills in what is zero and checks the rest.
+func (c Config) withDefaults() (Config, error) {
+	if c.Window == 0 {
+		c.Window = defaultWindow
+	}
+	if c.Records == 0 {
+		c.Records = defaultRecords
+	}
+	if c.Pools == 0 {
+		c.Pools = min(defaultPools, max(c.Records, 1))
+	}
+	if c.Bytes == 0 {
+		c.Bytes = defaultBytes
+	}
+	switch {
+	case c.Window < 0 || c.Window > maxWindow:
+		return c, fmt.Errorf("dedup: window of %v: want more than 0 and at most %v", c.Window, maxWindow)
+	case c.Records < 1 || c.Records > maxRecords:
+		return c, fmt.Errorf("dedup: %d records: want 1 to %d", c.Records, maxRecords)
+	case c.Pools < 1 || c.Pools > min(c.Records, maxPools):
+		return c, fmt.Errorf("dedup: %d pools: want 1 to %d", c.Pools, min(c.Records, maxPools))
+	case c.Records%c.Pools != 0 || bits.OnesCount(uint(c.Records/c.Pools)) != 1:
+		return c, fmt.Errorf("dedup: %d records in %d pools: want a power of two for each pool, as %d records",
+			c.Records, c.Pools, c.Pools<<(bits.Len(uint(c.Records/c.Pools))-1))
+	case c.Bytes < 1 || c.Bytes > maxBytes:
+		return c, fmt.Errorf("dedup: %d bytes compared: want 1 to %d", c.Bytes, maxBytes)
+	case c.Index > IndexRSS:
+		return c, fmt.Errorf("dedup: unknown %v: want IndexContent or IndexRSS", c.Index)
+	}
+	return c, nil
+}
+
+// Check tells whether New would take the settings.
+func (c Config) Check() error {
+	_, err := c.withDefaults()
+	return err
+}

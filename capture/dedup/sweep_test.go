@@ -1,0 +1,71 @@
+package dedup
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const document = "../../docs/DEDUP.md"
+
+// TestSweepOfSizesAndPools is the thesis's Table 4.7 on a duplicated real capture:
+// HPCAP's table as it was, and ours. -v prints it; docs/DEDUP.md has to hold it.
+func TestSweepOfSizesAndPools(t *testing.T) {
+	kinds := []struct {
+		index Index
+		bytes int
+	}{{IndexRSS, 70}, {IndexContent, 96}}
+	cells := map[string]string{}
+	best := 0
+	for _, tr := range traffics {
+		p := play(t, mix, tr.name, tr.mirrored)
+		for _, kind := range kinds {
+			for records := 1024; records <= defaultRecords; records *= 2 {
+				for pools := 1; records/pools >= 1024; pools *= 2 {
+					s := judge(t, Config{Window: tr.window, Records: records, Pools: pools, Bytes: kind.bytes, Index: kind.index}, p)
+					cells[fmt.Sprint(records, pools)] += fmt.Sprintf(" %s | %s |", rate(s.found, s.duplicates), rate(s.wrong, s.others))
+					if kind.index == IndexContent && records == defaultRecords && pools == defaultPools {
+						require.Equal(t, []int{s.duplicates, 0}, []int{s.found, s.wrong}, "the default configuration on %s", tr.name)
+						best++
+					}
+				}
+			}
+		}
+	}
+	require.Equal(t, len(traffics), best)
+	var b strings.Builder
+	b.WriteString("| records | pools |")
+	for _, tr := range traffics {
+		for _, kind := range kinds {
+			fmt.Fprintf(&b, " %s %v %d: TPR | FPR |", tr.name, kind.index, kind.bytes)
+		}
+	}
+	b.WriteString("\n|" + strings.Repeat("---|", 2+2*len(traffics)*len(kinds)) + "\n")
+	for records := 1024; records <= defaultRecords; records *= 2 {
+		for pools := 1; records/pools >= 1024; pools *= 2 {
+			fmt.Fprintf(&b, "| %dK | %d |%s\n", records/1024, pools, cells[fmt.Sprint(records, pools)])
+		}
+	}
+	t.Logf("\n%s", &b)
+	doc, err := os.ReadFile(document)
+	require.NoError(t, err)
+	require.Contains(t, string(doc), b.String(), "%s holds another table than this test makes", document)
+}
+
+// rate is a share with three digits; 1.000 and 0 are exact.
+func rate(n, of int) string {
+	switch {
+	case n == of:
+		return "1.000"
+	case n == 0:
+		return "0"
+	case n*10000 >= of*9995:
+		return fmt.Sprintf("%.5f", float64(n)/float64(of))
+	case n*10000 < of*5:
+		return fmt.Sprintf("%.5f", float64(n)/float64(of))
+	}
+	return fmt.Sprintf("%.3f", float64(n)/float64(of))
+}
