@@ -34,8 +34,8 @@ func (w *loopWire) Up() bool          { return true }
 func (w *loopWire) Close() error      { return nil }
 
 // benchRig receives size-byte UDP frames of 64 flows into one queue of 4096.
-func benchRig(t testing.TB, size int, host *testHost) (*rig, *loopWire) {
-	r := newRig(t, Config{})
+func benchRig(t testing.TB, cfg Config, size int, host *testHost) (*rig, *loopWire) {
+	r := newRig(t, cfg)
 	host.mem = make([]byte, 16<<20)
 	r.h = host
 	r.Attach(host)
@@ -74,9 +74,16 @@ func rearm(r *rig, from, n int) {
 // BenchmarkReceive is the model's whole cost of a frame, parsing, RSS and
 // checksums included; ns/op is per frame.
 func BenchmarkReceive(b *testing.B) {
-	for _, size := range []int{60, 1514} {
-		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
-			r, w := benchRig(b, size, &testHost{base: testBase, raised: map[[2]int]int{}})
+	for _, c := range []struct {
+		size   int
+		record bool
+	}{{60, false}, {60, true}, {1514, false}, {1514, true}} {
+		b.Run(fmt.Sprintf("size=%d/record=%v", c.size, c.record), func(b *testing.B) {
+			cfg := Config{}
+			if c.record {
+				cfg.Record = b.N + 4096
+			}
+			r, w := benchRig(b, cfg, c.size, &testHost{base: testBase, raised: map[[2]int]int{}})
 			head := 0
 			step := func(n int) {
 				w.left = n
@@ -106,7 +113,7 @@ func BenchmarkReceive(b *testing.B) {
 }
 
 func TestReceivingAllocatesNothing(t *testing.T) {
-	r, w := benchRig(t, 60, &testHost{base: testBase, raised: map[[2]int]int{}})
+	r, w := benchRig(t, Config{}, 60, &testHost{base: testBase, raised: map[[2]int]int{}})
 	head := 0
 	allocs := testing.AllocsPerRun(100, func() {
 		rearm(r, head, 256)

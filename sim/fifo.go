@@ -23,6 +23,8 @@ type slot struct {
 	charge   int // bytes on the wire without CRC
 	failed   bool
 	meta     meta
+	sent     int64  // true arrival, ns since 1970
+	seq      uint64 // number on the wire
 }
 
 const (
@@ -71,6 +73,9 @@ func (b *fifo) head() (*slot, []byte) {
 	s := &b.slots[b.first]
 	return s, b.data[s.at : s.at+s.size]
 }
+
+// newest is the frame that was put last.
+func (b *fifo) newest() *slot { return &b.slots[(b.first+b.count-1)%len(b.slots)] }
 
 func (b *fifo) pop() {
 	b.used -= b.slots[b.first].charge

@@ -45,6 +45,15 @@ type Config struct {
 	// Faults makes the NIC misbehave.
 	Faults Faults
 
+	// Record is how many frames' true times are to be taken down, for Emissions.
+	// 0: none.
+	Record int
+
+	// Thread, when set, is called once on the device thread, which then keeps its
+	// OS thread to itself: the place to pin it or to raise its priority. Such a
+	// thread is on a core of its own: it does not offer the processor to others.
+	Thread func() error
+
 	// Report, when set, is told at once what Stats.Faults counts: rings,
 	// descriptors and addresses that made no sense, the 1st, 2nd, 4th, 8th ...
 	// of them. It must return soon, and not call the NIC.
@@ -98,6 +107,7 @@ type NIC struct {
 	rx rxUnit
 	tx txUnit
 
+	record  *record // nil: off
 	stats   Stats
 	rng     *rand.Rand
 	closing atomic.Bool
@@ -121,7 +131,11 @@ func New(cfg Config, w wire.Wire) (*NIC, error) {
 	if n.bells, err = newDoorbells(); err != nil {
 		return nil, fmt.Errorf("create NIC: %w", err)
 	}
-	go n.run()
+	started := make(chan error)
+	go n.run(started)
+	if err := <-started; err != nil {
+		return nil, errors.Join(fmt.Errorf("create NIC: device thread: %w", err), n.bells.Close())
+	}
 	return n, nil
 }
 
@@ -149,6 +163,9 @@ func newNIC(cfg Config, w wire.Wire, dec *decoder) *NIC {
 	n.i2c.module = cfg.Module.identity()
 	n.pci.mac = cfg.MAC
 	n.rx.init()
+	if cfg.Record > 0 {
+		n.record = newRecord(cfg.Record)
+	}
 	n.rx.injecting = cfg.Faults.RemoveAfter != 0 || cfg.Faults.BadDMAAfter != 0 || cfg.Faults.BadCRC != 0
 	n.powerOn()
 	return n

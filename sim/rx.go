@@ -30,6 +30,7 @@ type rxUnit struct {
 	master    bool  // the function may use the bus
 	direct    bool  // a frame is being written to the host without the buffer
 	active    []int // enabled queues
+	sent      int64 // true arrival of the frame in hand, ns
 	injecting bool  // a fault depends on the number of frames
 	started   bool  // reception has been enabled once
 	listening bool  // the wire is being read
@@ -104,8 +105,12 @@ func (n *NIC) receive() (busy bool) {
 	if rx.listening && rx.next == rx.got {
 		rx.next, rx.got = 0, n.poll(rx.cfg.buffer-rx.fifo.used)
 	}
+	if n.record != nil && rx.next < rx.got {
+		n.record.pass()
+	}
 	for rx.next < rx.got {
 		f := rx.frames[rx.next].Data
+		rx.sent = rx.frames[rx.next].At
 		rx.next++
 		busy = true
 		if rx.cfg.loop {
@@ -179,6 +184,9 @@ func (n *NIC) arrive(f []byte) {
 		rx.direct = true
 		if n.deliverOne(q, f, m.untagged()) {
 			rx.direct = false
+			if n.record != nil {
+				n.record.add(q.index, f, rx.sent, n.stats.Offered-1)
+			}
 			return
 		}
 		rx.direct = false
@@ -248,16 +256,16 @@ func (n *NIC) admit(f []byte, m meta) {
 		done, failed := n.deliver(q, f, m, 0)
 		rx.direct = false
 		if done == len(f) {
-			n.settle(q, len(f), failed)
+			n.settle(q, f, failed, rx.sent, n.stats.Offered-1)
 			return
 		}
 		// A descriptor could not be fetched or written: the rest waits.
-		if rx.fifo.put(f, size, rx.cfg.buffer, m) {
+		if n.keep(f, size, m) {
 			rx.fifo.done = done
 			rx.fifo.slots[rx.fifo.first].failed = failed
 			return
 		}
-	} else if rx.fifo.put(f, size, rx.cfg.buffer, m) {
+	} else if n.keep(f, size, m) {
 		if rx.fifo.count == 1 {
 			n.drain()
 		}
@@ -265,6 +273,17 @@ func (n *NIC) admit(f []byte, m meta) {
 	}
 	n.add(cRXMPC, 1)
 	n.stats.Missed++
+}
+
+// keep puts the frame in hand into the packet buffer, if that has room.
+func (n *NIC) keep(f []byte, size int, m meta) bool {
+	b := &n.rx.fifo
+	if !b.put(f, size, n.rx.cfg.buffer, m) {
+		return false
+	}
+	s := b.newest()
+	s.sent, s.seq = n.rx.sent, n.stats.Offered-1
+	return true
 }
 
 // assemble makes the bytes that go to the host where they differ from those on
@@ -318,23 +337,27 @@ func (n *NIC) drain() (busy bool) {
 		if b.done = done; done < len(f) {
 			return busy
 		}
-		n.settle(q, len(f), s.failed)
+		n.settle(q, f, s.failed, s.sent, s.seq)
 		b.pop()
 	}
 	return busy
 }
 
-// settle books a frame that has been written to the host.
-func (n *NIC) settle(q *rxQueue, size int, failed bool) {
+// settle books a frame that has been written to the host: frame seq of the wire,
+// sent at that time.
+func (n *NIC) settle(q *rxQueue, f []byte, failed bool, sent int64, seq uint64) {
+	if n.record != nil {
+		n.record.add(q.index, f, sent, seq)
+	}
 	if failed {
 		n.ctr.v[q.packets]++
-		n.ctr.v[q.bytes] += uint64(size)
+		n.ctr.v[q.bytes] += uint64(len(f))
 		n.raiseQueue(q.vector)
 		n.stats.Unwritten++
 		return
 	}
 	q.newPackets++
-	q.newBytes += uint64(size)
+	q.newBytes += uint64(len(f))
 }
 
 // flushCounts adds a batch's counts to the registers.

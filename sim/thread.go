@@ -28,10 +28,21 @@ const (
 	lonelyNap  = 100 * time.Millisecond // without a client, who wakes the thread when it comes
 )
 
-func (n *NIC) run() {
+func (n *NIC) run(started chan<- error) {
 	defer close(n.done)
-	// The goroutine is not locked to a thread: yielding would then be a switch
-	// between two threads, which on a busy machine takes milliseconds.
+	// The goroutine is not locked to a thread unless it is told to: yielding would
+	// then be a switch between two threads, which on a busy machine takes
+	// milliseconds. A locked one does not yield.
+	yield := runtime.Gosched
+	if n.cfg.Thread != nil {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		yield = func() {}
+		if err := n.cfg.Thread(); err != nil {
+			started <- err
+			return
+		}
+	}
+	started <- nil
 	var idle time.Time // since when, zero while busy
 	_, paced := n.wire.(wire.Paced)
 	spin := spinLive
@@ -49,7 +60,7 @@ func (n *NIC) run() {
 		if busy {
 			idle = time.Time{}
 			if pass%yieldEvery == 0 {
-				runtime.Gosched()
+				yield()
 			}
 			continue
 		}
@@ -62,7 +73,7 @@ func (n *NIC) run() {
 				nap = lonelyNap
 			}
 		} else if quiet := now.Sub(idle); quiet < spin {
-			runtime.Gosched()
+			yield()
 			continue
 		} else if !paced {
 			nap = min(max(quiet/16, shortNap), napLive)

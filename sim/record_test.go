@@ -1,0 +1,188 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/sim/wire"
+)
+
+// timedWire says of frame n that it arrived at 1000 n.
+type timedWire struct {
+	*testWire
+	seq int64
+}
+
+func (w *timedWire) Receive(frames []wire.Frame, room int) (int, error) {
+	n, err := w.testWire.Receive(frames, room)
+	for i := range n {
+		frames[i].At = 1000 * w.seq
+		w.seq++
+	}
+	return n, err
+}
+
+func recording(t *testing.T, frames int) *rig {
+	r := newRig(t, Config{Record: frames})
+	r.wire = &timedWire{testWire: r.w}
+	r.promiscuous()
+	return r
+}
+
+// require that each frame taken has its emission, in order.
+func requireEmissions(t *testing.T, r *rig, taken []got, seqs []int) {
+	t.Helper()
+	list, err := r.Emissions()
+	require.NoError(t, err)
+	require.Len(t, list, len(taken))
+	for i, e := range list {
+		require.EqualValues(t, seqs[i], e.Seq, "emission %d", i)
+		require.EqualValues(t, 1000*seqs[i], e.At)
+		require.Equal(t, Digest(taken[i].data), e.Digest)
+		require.EqualValues(t, len(taken[i].data), e.Len)
+	}
+}
+
+func TestEmissionsAreThoseOfTheFramesDelivered(t *testing.T) {
+	for _, slow := range []bool{false, true} {
+		t.Run(fmt.Sprintf("messages=%v", slow), func(t *testing.T) {
+			r := recording(t, 100)
+			r.h.slow = slow
+			x := r.rx(0, 64, 2048)
+			begin := time.Now()
+			r.w.push(plain(60), plain(20), plain(1514), plain(333))
+			r.run()
+			requireEmissions(t, r, x.all(), []int{0, 1, 2, 3})
+			list, err := r.Emissions()
+			require.NoError(t, err)
+			last := int64(0)
+			for _, e := range list {
+				// Generous: somebody may set the machine's clock.
+				require.WithinRange(t, time.Unix(0, e.Written), begin.Add(-time.Hour), time.Now().Add(time.Hour))
+				require.GreaterOrEqual(t, e.Written, last)
+				last = e.Written
+			}
+		})
+	}
+}
+
+func TestFramesFromThePacketBufferKeepTheirTimes(t *testing.T) {
+	r := recording(t, 100)
+	x := r.rx(0, 8, 2048)
+	for range 20 { // seven fit the ring
+		r.w.push(plain(100 + len(r.w.frames)))
+	}
+	r.run()
+	all := x.all()
+	require.Len(t, all, 7)
+	for len(all) < 20 {
+		x.giveBack()
+		r.run()
+		all = append(all, x.all()...)
+	}
+	seqs := make([]int, 20)
+	for i := range seqs {
+		seqs[i] = i
+	}
+	requireEmissions(t, r, all, seqs)
+}
+
+func TestFramesThatWereLostHaveNoEmission(t *testing.T) {
+	r := newRig(t, Config{Record: 100, Faults: Faults{BadCRC: 3}})
+	r.wire = &timedWire{testWire: r.w}
+	r.promiscuous()
+	x := r.rx(0, 64, 2048)
+	for i := range 9 {
+		r.w.push(plain(60 + i))
+	}
+	r.run()
+	require.EqualValues(t, 3, r.Stats().BadCRC)
+	requireEmissions(t, r, x.all(), []int{0, 1, 3, 4, 6, 7})
+}
+
+func TestEmissionsBeyondTheRoomAreAnError(t *testing.T) {
+	r := recording(t, 2)
+	r.rx(0, 8, 2048)
+	r.w.push(plain(60), plain(60), plain(60))
+	r.run()
+	_, err := r.Emissions()
+	require.EqualError(t, err, "1 frames more than the 2 that were to be taken down")
+
+	_, err = newRig(t, Config{}).Emissions()
+	require.ErrorContains(t, err, "set Config.Record")
+}
+
+func TestRecordTurnsTicksIntoTimeAlongItsAnchors(t *testing.T) {
+	r := newRecord(1)
+	r.anchors = append(r.anchors, anchor{1000, 5000}, anchor{2000, 6000}, anchor{4000, 7000})
+	for tick, want := range map[uint64]int64{1000: 5000, 1500: 5500, 2000: 6000, 3000: 6500, 4000: 7000, 900: 4900, 4200: 7100} {
+		require.Equal(t, want, r.wall(tick), "tick %d", tick)
+	}
+	r.anchors = r.anchors[:0]
+	for range 3 * anchorRoom {
+		r.anchor()
+	}
+	require.LessOrEqual(t, len(r.anchors), anchorRoom)
+	for i := 1; i < len(r.anchors); i++ {
+		require.Less(t, r.anchors[i-1].tick, r.anchors[i].tick)
+	}
+}
+
+func TestDigestTellsFramesApart(t *testing.T) {
+	seen := map[uint32]string{}
+	note := func(what string, f []byte) {
+		d := Digest(f)
+		require.Empty(t, seen[d], what)
+		seen[d] = what
+	}
+	for size := range 200 {
+		note(fmt.Sprintf("%d zeros", size), make([]byte, size))
+	}
+	base := plain(200)
+	note("plain", base)
+	for i := range 56 {
+		f := append([]byte(nil), base...)
+		f[i]++
+		note(fmt.Sprintf("byte %d", i), f)
+	}
+	for i := 192; i < 200; i++ {
+		f := append([]byte(nil), base...)
+		f[i]++
+		note(fmt.Sprintf("byte %d", i), f)
+	}
+	f := append([]byte(nil), base...)
+	copy(f, base[8:16])
+	copy(f[8:], base[:8])
+	note("words swapped", f)
+}
+
+func TestTakingDownAllocatesNothing(t *testing.T) {
+	r, w := benchRig(t, Config{Record: 200 * 256}, 60, &testHost{base: testBase, raised: map[[2]int]int{}})
+	head := 0
+	allocs := testing.AllocsPerRun(100, func() {
+		rearm(r, head, 256)
+		w.left = 256
+		r.step(time.Now())
+		head = (head + 256) & 4095
+	})
+	require.Zero(t, allocs)
+	list, err := r.Emissions()
+	require.NoError(t, err)
+	require.Len(t, list, 101*256)
+}
+
+func TestDeviceThreadDoesWhatItIsToldFirst(t *testing.T) {
+	bad := errors.New("no such core")
+	_, err := New(Config{Thread: func() error { return bad }}, &testWire{})
+	require.ErrorIs(t, err, bad)
+
+	told := 0
+	n, err := New(Config{Thread: func() error { told++; return nil }}, &testWire{})
+	require.NoError(t, err)
+	require.Equal(t, 1, told)
+	require.NoError(t, n.Close())
+}
