@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"testing"
@@ -9,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/dedup"
+	"github.com/ixcap/ixcap/capture/filter"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/driver/drivertest"
 	"github.com/ixcap/ixcap/hugepage"
@@ -32,6 +35,68 @@ func BenchmarkCapture(b *testing.B) {
 	})
 }
 
+// BenchmarkCaptureAs is the same with everything else that a capture can do to
+// frames, each by itself, beside plain: hot, because what is compared is the work.
+// Nothing matches in the lists of rules but where the name says so, and all frames
+// differ from each other but for those that are said to be copies.
+func BenchmarkCaptureAs(b *testing.B) {
+	type how struct {
+		name   string
+		policy clock.Policy
+		cfg    pollerConfig
+		copies int // of a hundred frames
+	}
+	rules := func(text string) *ruleSet {
+		r, err := filter.Parse(text)
+		require.NoError(b, err)
+		return newRuleSet(r)
+	}
+	table := func() *dedup.Table {
+		t, err := dedup.New(dedup.Config{})
+		require.NoError(b, err)
+		return t
+	}
+	var all []how
+	for _, p := range []clock.Policy{clock.PerPacket, clock.Batch, clock.Uniform, clock.Weighted, clock.Adaptive, clock.Sample(8)} {
+		all = append(all, how{name: "stamps=" + p.String(), policy: p})
+	}
+	eight := "(tcp and port 80) drop; (tcp and port 443) 96; (udp and port 53) headers; (net 192.168.0.0/16) 128; " +
+		"(vlan 12) drop; (icmp) drop; (ip6) 64; (host 1.2.3.4 and udp) drop"
+	all = append(all,
+		how{name: "copies=0", cfg: pollerConfig{Dedup: table()}},
+		how{name: "copies=30%", cfg: pollerConfig{Dedup: table()}, copies: 30},
+		how{name: "stamps=adaptive,copies=0", policy: clock.Adaptive, cfg: pollerConfig{Dedup: table()}},
+		how{name: "rules=1", cfg: pollerConfig{Rules: rules("(tcp and port 80) drop")}},
+		how{name: "rules=8", cfg: pollerConfig{Rules: rules(eight)}},
+		how{name: "stamps=adaptive,rules=8", policy: clock.Adaptive, cfg: pollerConfig{Rules: rules(eight)}},
+		how{name: "rules=cut64", cfg: pollerConfig{Rules: rules("(udp) 64")}},
+		how{name: "rules=drop", cfg: pollerConfig{Rules: rules("(udp) drop")}},
+		how{name: "caplen=64", cfg: pollerConfig{Caplen: 64}},
+	)
+	for _, size := range sizes {
+		for _, h := range all {
+			b.Run(fmt.Sprintf("size=%d/%s", size, h.name), func(b *testing.B) {
+				h.cfg.Core = AnyCore
+				r, p := benchPollerAs(b, h.policy, h.cfg)
+				seed := uint64(0)
+				drainMade(b, r, size, false, p.once, func(n int) {
+					for i := range n { // the last n that were filled
+						b := r.Buffer((r.Head() - n + i + 2*ringSize) % ringSize)
+						if i%100 >= h.copies {
+							seed++
+						}
+						binary.LittleEndian.PutUint64(b[44:], seed)
+						binary.LittleEndian.PutUint32(b[size-4:], 0)
+					}
+				})
+			})
+		}
+	}
+}
+
+// ringSize is how many descriptors the rings of benchmarks have.
+const ringSize = 4096
+
 // eachRing runs a benchmark for all sizes, hot and cold.
 func eachRing(b *testing.B, run func(b *testing.B, size int, cold bool)) {
 	for _, size := range sizes {
@@ -42,11 +107,17 @@ func eachRing(b *testing.B, run func(b *testing.B, size int, cold bool)) {
 
 // drain fills a ring and lets turn empty it, over and over, b.N frames in all.
 func drain(b *testing.B, r *drivertest.Ring, size int, cold bool, turn func() int) {
-	const full = 4095 // one descriptor always stays behind
+	drainMade(b, r, size, cold, turn, func(int) {})
+}
+
+// drainMade is drain of frames to which made has done something when the ring is full.
+func drainMade(b *testing.B, r *drivertest.Ring, size int, cold bool, turn func() int, made func(frames int)) {
+	const full = ringSize - 1 // one descriptor always stays behind
 	var times median
 	for left := b.N; left > 0; {
 		want := min(left, full)
 		require.Equal(b, want, r.Fill(want, size))
+		made(want)
 		if cold {
 			r.FlushCaches()
 		}
@@ -73,12 +144,16 @@ func (m *median) report(b *testing.B) {
 }
 
 func benchPoller(tb testing.TB) (*drivertest.Ring, *poller) {
+	return benchPollerAs(tb, clock.PerPacket, pollerConfig{Core: AnyCore})
+}
+
+func benchPollerAs(tb testing.TB, policy clock.Policy, cfg pollerConfig) (*drivertest.Ring, *poller) {
 	tb.Helper()
 	r, err := drivertest.NewRing(drivertest.Options{})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, r.Close()) })
 	s := newTestStream(tb, stream.Config{Size: 64 << 20})
-	return r, newPoller(r.Queue(), s.Producer(), newStamper(tb), pollerConfig{Core: AnyCore})
+	return r, newPoller(r.Queue(), s.Producer(), newStamperOf(tb, policy), cfg)
 }
 
 func newTestStream(tb testing.TB, c stream.Config) *stream.Stream {
@@ -91,10 +166,14 @@ func newTestStream(tb testing.TB, c stream.Config) *stream.Stream {
 }
 
 func newStamper(tb testing.TB) *clock.Stamper {
+	return newStamperOf(tb, clock.PerPacket)
+}
+
+func newStamperOf(tb testing.TB, p clock.Policy) *clock.Stamper {
 	tb.Helper()
 	c := clock.New()
 	tb.Cleanup(c.Close)
-	st, err := c.Stamper(clock.PerPacket)
+	st, err := c.Stamper(p)
 	require.NoError(tb, err)
 	return st
 }

@@ -1,44 +1,54 @@
 package capture
 
 import (
+	"errors"
 	"fmt"
-	"os"
+	"runtime"
+	"slices"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/pci/topology"
 )
+
+// AnyCore leaves a poller's thread where the kernel puts it.
+const AnyCore = topology.AnyCore
 
 // spareCores is how many cores must be left for everything else (listeners, the
 // model, the rest of the machine) before pollers are pinned unasked. With fewer
 // the kernel places threads better than a fixed choice does: see docs/PERF.md.
 const spareCores = 2
 
-// pollerCores are the cores of that many pollers: the last ones that this process
-// may use and, where that is known, that belong to the port's NUMA node, for the
-// first cores of a machine are where interrupts and other programs are. Without
-// cores to spare it is AnyCore for all.
-func pollerCores(pollers int, allowed, onNode []int) []int {
-	cores := make([]int, pollers)
-	for i := range cores {
-		cores[i] = AnyCore
-	}
-	candidates := allowed
-	if len(onNode) > 0 {
-		candidates = nil
-		for _, c := range allowed {
-			for _, n := range onNode {
-				if c == n {
-					candidates = append(candidates, c)
-				}
-			}
+// spareFIFO is the same for pollers of a real-time policy. The kernel cannot make
+// room for anything else on such a thread's core, so one that wanders over the
+// machine is worse than one that stays.
+const spareFIFO = 1
+
+// placement gives each poller a core: those asked for, or what the machine offers
+// out of the usable cores (topology.Machine.Choose).
+func placement(pollers, fifo int, asked []int, node int, m topology.Machine, usable []int) []topology.Choice {
+	if len(asked) > 0 {
+		choices := make([]topology.Choice, len(asked))
+		for i, c := range asked {
+			choices[i] = topology.Choice{Core: c, Why: "as asked for"}
 		}
+		return choices
 	}
-	if len(candidates) < pollers || len(allowed) < pollers+spareCores {
-		return cores
+	spare := spareCores
+	if fifo != 0 {
+		spare = spareFIFO
 	}
-	copy(cores, candidates[len(candidates)-pollers:])
-	return cores
+	return m.Choose(pollers, usable, node, spare)
+}
+
+// usableCores are the cores that a poller can be pinned to. Of the isolated ones,
+// which are in nobody's affinity, a control group may keep this process away.
+func usableCores(m topology.Machine) []int {
+	affinity := allowedCores()
+	return slices.DeleteFunc(slices.Clone(m.Allowed(affinity)), func(c int) bool {
+		return !slices.Contains(affinity, c) && !reachable(c)
+	})
 }
 
 // allowedCores are the cores that this process may run on, ascending; none when
@@ -56,40 +66,69 @@ func allowedCores() (cores []int) {
 	return cores
 }
 
-// nodeCores are the cores of a NUMA node, none when it is not known.
-func nodeCores(node int) []int {
-	if node < 0 {
-		return nil
+// pin keeps the calling thread on one core.
+func pin(core int) error {
+	var set unix.CPUSet
+	set.Set(core)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return fmt.Errorf("pin poller to core %d: %w", core, err)
 	}
-	list, err := os.ReadFile(fmt.Sprintf("/sys/devices/system/node/node%d/cpulist", node))
-	if err != nil {
-		return nil
-	}
-	cores, err := parseCores(strings.TrimSpace(string(list)))
-	if err != nil {
-		return nil
-	}
-	return cores
+	return nil
 }
 
-// parseCores reads the kernel's form of a list of cores, such as 0-3,8.
-func parseCores(list string) (cores []int, err error) {
-	for part := range strings.SplitSeq(list, ",") {
-		first, last, ranged := strings.Cut(part, "-")
-		if !ranged {
-			last = first
-		}
-		a, err := strconv.ParseUint(first, 10, 16)
-		if err != nil {
-			return nil, fmt.Errorf("list of cores %q: %w", list, err)
-		}
-		b, err := strconv.ParseUint(last, 10, 16)
-		if err != nil || b < a {
-			return nil, fmt.Errorf("list of cores %q: %q is no range", list, part)
-		}
-		for c := a; c <= b; c++ {
-			cores = append(cores, int(c))
+// reachable tells whether a thread of this process may be pinned to a core: a
+// control group may keep it from cores that the machine has. The thread that has
+// tried ends.
+func reachable(core int) bool {
+	done := make(chan bool)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		done <- pin(core) == nil
+	}()
+	return <-done
+}
+
+const maxFIFO = 99 // the highest priority of SCHED_FIFO
+
+// checkFIFO refuses what could take a machine away from everybody: a thread of a
+// real-time policy that polls without a break leaves nothing of its core to
+// others, whatever it does while nothing arrives, for under load something does.
+func checkFIFO(priority int, choices []topology.Choice, usable []int) error {
+	switch {
+	case priority == 0:
+		return nil
+	case priority < 0 || priority > maxFIFO:
+		return fmt.Errorf("SCHED_FIFO priority %d: choose 1 to %d, or 0 for the ordinary policy", priority, maxFIFO)
+	}
+	var taken []int
+	floating := 0
+	for _, c := range choices {
+		if c.Core == AnyCore {
+			floating++
+		} else if slices.Contains(taken, c.Core) {
+			return fmt.Errorf("SCHED_FIFO for two pollers on core %d: only one of them would ever run; give each a core of its own", c.Core)
+		} else {
+			taken = append(taken, c.Core)
 		}
 	}
-	return cores, nil
+	rest := slices.DeleteFunc(slices.Clone(usable), func(c int) bool { return slices.Contains(taken, c) })
+	if len(rest) <= floating {
+		return fmt.Errorf("SCHED_FIFO for %d pollers on the %d cores that this process may use: none would be left for listeners and everything else; use fewer queues, or no SCHED_FIFO", len(choices), len(usable))
+	}
+	return nil
+}
+
+// setFIFO gives the calling thread a real-time policy, which no thread that it
+// starts gets with it.
+func setFIFO(priority int) error {
+	err := unix.SchedSetAttr(0, &unix.SchedAttr{
+		Policy: unix.SCHED_FIFO, Priority: uint32(priority), Flags: unix.SCHED_FLAG_RESET_ON_FORK,
+	}, 0)
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("SCHED_FIFO priority %d for a poller: %w: allow it to the program (sudo setcap cap_sys_nice+ep PROGRAM) or to its user (ulimit -r %[1]d, in systemd LimitRTPRIO=%[1]d)", priority, err)
+	case err != nil:
+		return fmt.Errorf("SCHED_FIFO priority %d for a poller: %w", priority, err)
+	}
+	return nil
 }

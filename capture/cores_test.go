@@ -1,44 +1,97 @@
 package capture
 
 import (
+	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/pci/topology"
 )
 
-func TestPollersGetTheLastCoresOfTheNodeWhereThereAreEnough(t *testing.T) {
+// machineOf makes a machine out of the files of its sysfs.
+func machineOf(t *testing.T, files map[string]string) topology.Machine {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range files {
+		name = filepath.Join(root, "sys/devices/system", name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		require.NoError(t, os.WriteFile(name, []byte(text+"\n"), 0o644))
+	}
+	return topology.Read(root)
+}
+
+func TestPollersArePlacedWhereTheyAreAskedToOrWhereThereIsRoom(t *testing.T) {
+	four := []int{0, 1, 2, 3}
 	for _, c := range []struct {
-		name            string
-		pollers         int
-		allowed, onNode []int
-		want            []int
+		name          string
+		pollers, fifo int
+		asked, usable []int
+		want          []int
 	}{
-		{"two cores are too few", 1, []int{0, 1}, nil, []int{AnyCore}},
-		{"three are enough for one", 1, []int{0, 1, 2}, nil, []int{2}},
-		{"but not for two", 2, []int{0, 1, 2}, nil, []int{AnyCore, AnyCore}},
-		{"the last ones", 2, []int{0, 1, 2, 3, 4, 5}, nil, []int{4, 5}},
-		{"of the node", 2, []int{0, 1, 2, 3, 4, 5}, []int{0, 2, 4}, []int{2, 4}},
-		{"that are allowed", 1, []int{0, 1, 2, 3}, []int{2, 3, 4, 5}, []int{3}},
-		{"a node with too few", 2, []int{0, 1, 2, 3, 4}, []int{4}, []int{AnyCore, AnyCore}},
-		{"nothing known", 1, nil, nil, []int{AnyCore}},
+		{"asked for", 2, 0, []int{1, AnyCore}, four, []int{1, AnyCore}},
+		{"two cores are too few", 1, 0, nil, []int{0, 1}, []int{AnyCore}},
+		{"but not with SCHED_FIFO", 1, 50, nil, []int{0, 1}, []int{1}},
+		{"three are enough for one", 1, 0, nil, []int{0, 1, 2}, []int{2}},
+		{"four for two", 2, 0, nil, four, []int{2, 3}},
+		{"not for three", 3, 0, nil, four, []int{AnyCore, AnyCore, AnyCore}},
+		{"nothing known", 1, 0, nil, nil, []int{AnyCore}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			require.Equal(t, c.want, pollerCores(c.pollers, c.allowed, c.onNode))
+			m := machineOf(t, map[string]string{"cpu/online": "0-3"})
+			var got []int
+			for _, choice := range placement(c.pollers, c.fifo, c.asked, -1, m, c.usable) {
+				require.NotEmpty(t, choice.Why)
+				got = append(got, choice.Core)
+			}
+			require.Equal(t, c.want, got)
 		})
 	}
 }
 
-func TestListsOfCoresAreReadAsTheKernelWritesThem(t *testing.T) {
-	for list, want := range map[string][]int{"0": {0}, "0-3": {0, 1, 2, 3}, "0-1,8,10-11": {0, 1, 8, 10, 11}} {
-		got, err := parseCores(list)
-		require.NoError(t, err)
-		require.Equal(t, want, got)
+func TestSCHEDFIFOMustLeaveACoreForEverythingElse(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		priority int
+		cores    []int
+		usable   []int
+		want     string // "" for no error
+	}{
+		{"off", 0, []int{0, 1}, []int{0, 1}, ""},
+		{"one of two cores", 50, []int{1}, []int{0, 1}, ""},
+		{"both of two cores", 50, []int{0, 1}, []int{0, 1}, "none would be left"},
+		{"the only core", 1, []int{0}, []int{0}, "none would be left"},
+		{"an isolated core besides the only one", 50, []int{1}, []int{0}, ""},
+		{"not pinned, on the only core", 50, []int{AnyCore}, []int{0}, "none would be left"},
+		{"not pinned, on two", 50, []int{AnyCore}, []int{0, 1}, ""},
+		{"one pinned and one not, on two", 50, []int{AnyCore, 1}, []int{0, 1}, "none would be left"},
+		{"two on one core", 50, []int{1, 1}, []int{0, 1, 2, 3}, "two pollers on core 1"},
+		{"too high", 100, []int{1}, []int{0, 1}, "choose 1 to 99"},
+		{"negative", -1, []int{1}, []int{0, 1}, "choose 1 to 99"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var choices []topology.Choice
+			for _, core := range c.cores {
+				choices = append(choices, topology.Choice{Core: core})
+			}
+			err := checkFIFO(c.priority, choices, c.usable)
+			if c.want == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, c.want)
+			}
+		})
 	}
-	for _, list := range []string{"", "x", "3-1", "1,,2", "1-", "-1", "99999"} {
-		_, err := parseCores(list)
-		require.Error(t, err, "%q", list)
+}
+
+func TestACoreThatIsNotThereCannotBeReached(t *testing.T) {
+	require.False(t, reachable(1000))
+	for _, core := range allowedCores() {
+		require.True(t, reachable(core))
 	}
+	require.Len(t, allowedCores(), runtime.NumCPU(), "trying has not narrowed the process")
 }
 
 func TestThisProcessMayRunSomewhere(t *testing.T) {

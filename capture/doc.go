@@ -7,13 +7,15 @@
 //
 //	        Port                              Engine
 //	+--------------------+    +-----------------------------------+
-//	| queue 0 (a Source) |--->| poller: stamp, copy -> stream 0   |---> listeners
-//	| queue 1            |--->| poller: stamp, copy -> stream 1   |---> listeners
+//	| queue 0 (a Source) |--->| poller: choose, stamp, copy -> 0  |---> listeners
+//	| queue 1            |--->| poller: choose, stamp, copy -> 1  |---> listeners
 //	|  ...               |    |                                   |
 //	| Account            |--->| Ledger: wire = received + missed  |
 //	+--------------------+    +-----------------------------------+
 //
 // Nothing in here knows the network card; package nic makes a port of an 82599.
-// The streams are package stream's, the stamps package clock's, and package
-// store writes a stream to files as it is.
+// The streams are package stream's, which other processes can attach to, the
+// stamps package clock's, rules package filter's, the table of duplicates package
+// dedup's; package store writes a stream to files as it is, and package control
+// lets others look at an engine and change what may change while it runs.
 package capture

@@ -8,11 +8,15 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/dedup"
+	"github.com/ixcap/ixcap/capture/filter"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/pci/topology"
 )
 
 // Config says how a capture works. Zero values stand for the defaults.
@@ -23,14 +27,25 @@ type Config struct {
 	CapLen  int           // bytes kept of a frame; 0: all
 	Pages   hugepage.Size // of the streams' memory; default what suits the port
 	Node    *int          // NUMA node of that memory; default the port's
-	Cores   []int         // core of each queue's poller, or AnyCore; default the node's last cores, where there are enough
+	Cores   []int         // core of each queue's poller, or AnyCore; default by topology.Machine.Choose, where there are enough
+	FIFO    int           // SCHED_FIFO priority of the pollers, 1 to 99; 0: the ordinary policy
 	Batch   int           // frames polled at once; default 64
 	Idle    Idle          // what pollers do while nothing arrives
 
+	Stamps clock.Policy  // how frames are stamped; default packet by packet
+	Filter *filter.Rules // what is kept of which frames, by at most CapLen; nil: everything. SetFilter changes it
+	Dedup  *dedup.Config // leave out copies, each queue for itself; nil: keep them
+
 	// Held is how long a lossless listener that reads nothing may keep Stop from
-	// draining a queue; default 5 s. What it then still has not taken is accounted
-	// for as abandoned.
+	// draining a queue; default 5 s. One of another process is let go then, and Warn
+	// told. One of this process has the queue's rest abandoned, and accounted for so.
 	Held time.Duration
+
+	// Warn is told, in one line each, when a poller was kept from polling for so
+	// long that it could have cost frames, and what keeps it from polling as it
+	// should. It is called by New, while the capture runs, and by Stop, by one
+	// goroutine at a time and never by a poller; nil: nobody is told.
+	Warn func(string)
 }
 
 const (
@@ -65,10 +80,14 @@ type Engine struct {
 	pollers []*poller
 	sources []Source
 
+	beats   atomic.Uint64 // see watchdog
 	watcher chan struct{} // closed to end the background reader
 	watched sync.WaitGroup
 	running sync.WaitGroup
 	failed  chan struct{} // closed when a poller could not start
+
+	choices []topology.Choice // by queue
+	warner  warner            // used by watch, then by Stop
 
 	mu        sync.Mutex // guards what follows
 	state     state
@@ -109,6 +128,8 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 		return nil, fmt.Errorf("capture on %s: the port has no receive queue", port.Name())
 	case cfg.CapLen < 0 || cfg.CapLen > stream.MaxFrame:
 		return nil, fmt.Errorf("capture length %d: choose 1 to %d bytes, or 0 for whole frames", cfg.CapLen, stream.MaxFrame)
+	case cfg.Batch < 0 || cfg.Batch > maxBatch:
+		return nil, fmt.Errorf("batch of %d frames: choose 1 to %d, or 0 for %d", cfg.Batch, maxBatch, defaultBatch)
 	case len(cfg.Cores) != 0 && len(cfg.Cores) != len(sources):
 		return nil, fmt.Errorf("%d cores for %d queues: name one for each", len(cfg.Cores), len(sources))
 	}
@@ -122,9 +143,13 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 			err = errors.Join(err, e.free())
 		}
 	}()
-	if len(cfg.Cores) == 0 {
-		cfg.Cores = pollerCores(len(sources), allowedCores(), nodeCores(node))
+	machine := topology.Read("/")
+	usable := usableCores(machine)
+	e.choices = placement(len(sources), cfg.FIFO, cfg.Cores, node, machine, usable)
+	if err := checkFIFO(cfg.FIFO, e.choices, usable); err != nil {
+		return nil, err
 	}
+	e.warner.tell = cfg.Warn
 	asleep, sleepErr := sleepers(port, sources)
 	switch {
 	case cfg.Idle == IdleSleep && sleepErr != nil:
@@ -143,16 +168,30 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 			return nil, err
 		}
 		e.streams = append(e.streams, s)
-		st, err := e.clock.Stamper(clock.PerPacket)
+		st, err := e.clock.Stamper(cfg.Stamps)
 		if err != nil {
 			return nil, err
 		}
-		pc := pollerConfig{Core: cfg.Cores[q], Batch: cfg.Batch, Caplen: cfg.CapLen, Idle: cfg.Idle}
+		var table *dedup.Table
+		if cfg.Dedup != nil {
+			if table, err = dedup.New(*cfg.Dedup); err != nil {
+				return nil, err
+			}
+		}
+		pc := pollerConfig{Core: e.choices[q].Core, FIFO: cfg.FIFO, Batch: cfg.Batch, Caplen: cfg.CapLen, Idle: cfg.Idle}
+		pc.Dedup, pc.Rules = table, newRuleSet(cfg.Filter)
+		if b, ok := port.(Buffered); ok {
+			pc.Buffer = b.PacketBuffer()
+		}
+		if cfg.FIFO != 0 {
+			pc.Beat = &e.beats
+		}
 		if cfg.Idle == IdleSleep {
 			pc.Sleeper = asleep[q]
 		}
 		e.pollers = append(e.pollers, newPoller(src, s.Producer(), st, pc))
 	}
+	scheduling(e.cfg.Warn, e.cfg.FIFO, e.choices, topology.ReadRealTime("/"))
 	return e, nil
 }
 
@@ -197,6 +236,9 @@ func (e *Engine) Start() error {
 		})
 	}
 	e.watched.Go(e.watch)
+	if e.cfg.FIFO != 0 {
+		e.watched.Go(e.beat)
+	}
 	return nil
 }
 
@@ -219,7 +261,9 @@ func (e *Engine) watch() {
 		case <-e.watcher:
 			return
 		case <-tick.C:
-			e.read()
+			a, _ := e.read() // Ledger tells when this fails
+			e.warner.stalled(e.pollers, e.streams, sum(a.Missed), time.Now(), false)
+			givenUp(e.cfg.Warn, e.pollers)
 		}
 	}
 }

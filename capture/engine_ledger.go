@@ -13,7 +13,7 @@ import (
 func (e *Engine) Ledger() (Ledger, error) {
 	e.mu.Lock()
 	account, err := e.account, e.accountOK
-	l := Ledger{Port: e.port.Name()}
+	l := Ledger{Port: e.port.Name(), Clock: ClockAccount{Policy: e.cfg.Stamps, Status: e.clock.Status()}}
 	over := !e.ended.IsZero()
 	if !e.began.IsZero() {
 		l.Seconds = time.Since(e.began).Seconds()
@@ -31,7 +31,17 @@ func (e *Engine) Ledger() (Ledger, error) {
 		err = fmt.Errorf("account of %s: %w", e.port.Name(), err)
 	}
 	for q, s := range e.streams {
-		l.Queues = append(l.Queues, queueAccount(q, e.pollers[q].counters(), s.Stats(), abandoned[q]))
+		a := queueAccount(q, e.pollers[q].counters(), s.Stats(), abandoned[q])
+		a.Core, a.FIFO = e.choices[q].Core, e.cfg.FIFO
+		if a.FIFOGivenUp = e.pollers[q].dog.bit.Load(); a.FIFOGivenUp {
+			a.FIFO = 0
+		}
+		a.Rules = e.pollers[q].ruleCounts()
+		if len(a.Rules) != 0 && abandoned[q] != 0 {
+			a.Rules = append(a.Rules, RuleCount{Rule: NoRules, Frames: abandoned[q]})
+		}
+		a.Worst, a.Risky = e.pollers[q].stalls.book.read()
+		l.Queues = append(l.Queues, a)
 	}
 	return l, err
 }
@@ -39,6 +49,7 @@ func (e *Engine) Ledger() (Ledger, error) {
 func queueAccount(queue int, p PollerCounters, s stream.Stats, abandoned uint64) QueueAccount {
 	a := QueueAccount{
 		Queue: queue, Polled: p.Frames + abandoned, Stored: s.Frames, Bytes: p.Bytes,
+		Filtered: p.Filtered, Duplicates: p.Duplicates, Cut: s.Truncated,
 		Longest: p.Longest, StreamBytes: s.Bytes, Polls: p.Polls, Sleeps: p.Sleeps, Slept: p.Slept,
 	}
 	for _, g := range p.Gaps {
@@ -55,19 +66,20 @@ func queueAccount(queue int, p PollerCounters, s stream.Stats, abandoned uint64)
 	refused("parts do not add up", s.Broken)
 	refused("after the end", s.Late)
 	refused("abandoned at the end", p.Abandoned+abandoned)
-	for _, l := range s.Listeners {
-		a.Listeners = append(a.Listeners, ListenerAccountOf(l))
+	for _, some := range [][]stream.ListenerStats{s.Listeners, s.Departed} {
+		for _, l := range some {
+			a.Listeners = append(a.Listeners, ListenerAccount{
+				ID: l.ID, Name: l.Name, PID: l.PID, UID: l.UID, Policy: l.Policy.String(), Gone: l.Gone,
+				Stored: l.Stored, Read: l.Read, Overtaken: l.Overtaken, Unread: l.Unread,
+			})
+		}
+	}
+	f := s.Forgotten
+	a.Forgotten = LeftAccount{
+		Listeners: s.Left - uint64(len(s.Departed)),
+		Stored:    f.Stored, Read: f.Read, Overtaken: f.Overtaken, Unread: f.Unread,
 	}
 	return a
-}
-
-// ListenerAccountOf is a listener's account in the ledger's words. A closed
-// listener is no longer in its stream's: whoever closed it may add it.
-func ListenerAccountOf(l stream.ListenerStats) ListenerAccount {
-	return ListenerAccount{
-		Name: l.Name, Policy: l.Policy.String(),
-		Stored: l.Stored, Read: l.Read, Overtaken: l.Overtaken, Unread: l.Unread,
-	}
 }
 
 // Rates is what a capture does at a moment. Counters only grow; two readings and

@@ -59,14 +59,16 @@ func (e *Engine) Stop() error {
 		errs = append(errs, fmt.Errorf("capture on %s: %w", e.port.Name(), e.failure))
 	}
 	e.mu.Unlock()
-	_, _ = e.read() // Ledger tells when this failed
+	a, _ := e.read() // Ledger tells when this failed
+	e.warner.stalled(e.pollers, e.streams, sum(a.Missed), time.Now(), true)
 	e.stopErr = errors.Join(errs...)
 	return e.stopErr
 }
 
 // join waits for the pollers, for as long as those that are held back get
-// anywhere, and takes what they leave in the rings out of them; left says that
-// they were told to.
+// anywhere, and lets go listeners of other processes that keep them from it. What
+// pollers then leave in the rings it takes out of them; left says that they were
+// told to.
 func (e *Engine) join(left bool) error {
 	all := make(chan struct{})
 	go func() {
@@ -76,7 +78,7 @@ func (e *Engine) join(left bool) error {
 	tick := time.NewTicker(max(e.cfg.Held/50, time.Millisecond))
 	defer tick.Stop()
 	var err error
-	moved, at := uint64(0), time.Now()
+	var stand standstill
 wait:
 	for {
 		select {
@@ -84,13 +86,12 @@ wait:
 			break wait
 		case <-tick.C:
 		}
-		if n := e.progress(); n != moved {
-			moved, at = n, time.Now()
-		} else if err == nil && time.Since(at) > e.cfg.Held {
-			err = fmt.Errorf("stop capture on %s: a lossless listener read nothing for %v; frames were abandoned", e.port.Name(), e.cfg.Held)
-			for _, p := range e.pollers {
-				p.stop()
-			}
+		if stand.look(e, time.Now()) <= e.cfg.Held || err != nil || stand.release(e) {
+			continue
+		}
+		err = fmt.Errorf("stop capture on %s: a lossless listener read nothing for %v; frames were abandoned", e.port.Name(), e.cfg.Held)
+		for _, p := range e.pollers {
+			p.stop()
 		}
 	}
 	e.mu.Lock()

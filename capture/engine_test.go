@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/dedup"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/ring"
 )
@@ -20,6 +21,7 @@ type fakeSource struct {
 	mu     sync.Mutex
 	frames int
 	taken  int
+	frame  func(n int) []byte // the n-th; nil: payload
 }
 
 var payload = make([]byte, 60)
@@ -29,7 +31,11 @@ func (s *fakeSource) Poll(frames []ring.Frame) int {
 	defer s.mu.Unlock()
 	n := min(len(frames), s.frames)
 	for i := range n {
-		frames[i] = ring.Frame{Data: payload, Len: 60}
+		b := payload
+		if s.frame != nil {
+			b = s.frame(s.taken + i)
+		}
+		frames[i] = ring.Frame{Data: b, Len: uint32(len(b))}
 	}
 	s.frames -= n
 	s.taken += n
@@ -226,6 +232,10 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 		"one for each":      {2, capture.Config{Cores: []int{0}}},
 		"power of two":      {1, capture.Config{Buffer: 3 << 20}},
 		"multiple of 1 MiB": {1, capture.Config{Segment: 1000}},
+		"batch of -1":       {1, capture.Config{Batch: -1}},
+		"batch of 5000":     {1, capture.Config{Batch: 5000}},
+		"unknown policy 9":  {1, capture.Config{Stamps: 9}},
+		"window of -1s":     {2, capture.Config{Dedup: &dedup.Config{Window: -time.Second}}},
 	} {
 		p := newPort(c.queues)
 		_, err := capture.New(p, c.cfg)

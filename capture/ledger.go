@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/ixcap/ixcap/capture/clock"
 )
 
 // Ledger is the account of a capture: what became of every frame that reached
@@ -14,8 +16,15 @@ type Ledger struct {
 	Port    string          `json:"port"`
 	Seconds float64         `json:"seconds"` // from Start until the port stopped
 	Account Account         `json:"account"`
+	Clock   ClockAccount    `json:"clock"`
 	Queues  []QueueAccount  `json:"queues"`
 	Storers []StorerAccount `json:"storers,omitempty"`
+}
+
+// ClockAccount says how frames were stamped, and how good the clock is.
+type ClockAccount struct {
+	Policy clock.Policy `json:"policy"`
+	clock.Status
 }
 
 // QueueAccount says what became of the frames that one queue received.
@@ -24,14 +33,26 @@ type QueueAccount struct {
 	Polled     uint64            `json:"polled"`               // frames taken from the queue
 	Stored     uint64            `json:"stored"`               // frames stored in the stream
 	Bytes      uint64            `json:"bytes"`                // of the frames polled, on the wire without CRC
+	Cut        uint64            `json:"cut,omitempty"`        // of those stored, not whole
 	Filtered   uint64            `json:"filtered,omitempty"`   // left out on request
 	Duplicates uint64            `json:"duplicates,omitempty"` // left out as copies
 	Refused    []Count           `json:"refused,omitempty"`    // could not be stored, by cause
-	Listeners  []ListenerAccount `json:"listeners,omitempty"`
+	Rules      []RuleCount       `json:"rules,omitempty"`      // what those in force met, and what came before
+	Listeners  []ListenerAccount `json:"listeners,omitempty"`  // attached, then those that left last
+	Forgotten  LeftAccount       `json:"forgotten,omitzero"`   // listeners that left before those
 
 	StreamBytes uint64        `json:"stream_bytes"`   // put into the stream: stored bytes, headers and padding
 	Longest     time.Duration `json:"longest_gap"`    // between two polls, ns
 	Gaps        []Gap         `json:"gaps,omitempty"` // how often which time passed between two polls
+
+	Core int `json:"core"`           // that the poller was pinned to, or AnyCore
+	FIFO int `json:"fifo,omitempty"` // its SCHED_FIFO priority
+
+	// FIFOGivenUp: it had SCHED_FIFO until nothing else of the program ran any more.
+	FIFOGivenUp bool `json:"fifo_given_up,omitempty"`
+
+	Risky uint64  `json:"risky"`           // times that it did not poll for so long that it could have cost frames
+	Worst []Stall `json:"worst,omitempty"` // the longest times that it did not poll, those that were risky first
 
 	Polls  uint64        `json:"polls"`
 	Sleeps uint64        `json:"sleeps,omitempty"` // times the poller slept until an interrupt
@@ -40,12 +61,25 @@ type QueueAccount struct {
 
 // ListenerAccount says what became of the frames stored since a listener attached.
 type ListenerAccount struct {
+	ID        uint64 `json:"id"` // unique in its queue
 	Name      string `json:"name"`
+	PID       int    `json:"pid"`
+	UID       int    `json:"uid"`
 	Policy    string `json:"policy"`
-	Stored    uint64 `json:"stored"`    // since it attached
-	Read      uint64 `json:"read"`      // frames delivered to it
-	Overtaken uint64 `json:"overtaken"` // frames it was too slow for
-	Unread    uint64 `json:"unread"`    // frames still to be read
+	Gone      string `json:"gone,omitempty"` // why it is not attached any more; empty: it is
+	Stored    uint64 `json:"stored"`         // since it attached
+	Read      uint64 `json:"read"`           // frames delivered to it
+	Overtaken uint64 `json:"overtaken"`      // frames it was too slow for
+	Unread    uint64 `json:"unread"`         // frames still to be read
+}
+
+// LeftAccount is the sum of the accounts of listeners that left.
+type LeftAccount struct {
+	Listeners uint64 `json:"listeners"`
+	Stored    uint64 `json:"stored"`
+	Read      uint64 `json:"read"`
+	Overtaken uint64 `json:"overtaken"`
+	Unread    uint64 `json:"unread"`
 }
 
 // StorerAccount says what became of the bytes that a storer read from a stream.
@@ -114,6 +148,13 @@ func (l Ledger) Balanced() error {
 		polled += q.Polled
 		equal(fmt.Sprintf("queue %d polled", q.Queue), q.Polled, q.Stored+q.Filtered+q.Duplicates+sum(q.Refused),
 			"stored %d + filtered %d + duplicates %d + refused %d", q.Stored, q.Filtered, q.Duplicates, sum(q.Refused))
+		if len(q.Rules) != 0 {
+			var ruled uint64
+			for _, r := range q.Rules {
+				ruled += r.Frames
+			}
+			equal(fmt.Sprintf("queue %d polled", q.Queue), q.Polled, ruled, "met by %d rules", len(q.Rules))
+		}
 		if q.Queue < len(a.Queue) {
 			equal(fmt.Sprintf("queue %d received", q.Queue), a.Queue[q.Queue], q.Polled, "polled")
 		}
@@ -121,6 +162,9 @@ func (l Ledger) Balanced() error {
 			equal(fmt.Sprintf("queue %d listener %q stored since it attached", q.Queue, r.Name), r.Stored,
 				r.Read+r.Overtaken+r.Unread, "read %d + overtaken %d + unread %d", r.Read, r.Overtaken, r.Unread)
 		}
+		f := q.Forgotten
+		equal(fmt.Sprintf("queue %d %d more listeners stored since they attached", q.Queue, f.Listeners), f.Stored,
+			f.Read+f.Overtaken+f.Unread, "read %d + overtaken %d + unread %d", f.Read, f.Overtaken, f.Unread)
 	}
 	equal("received", a.Received, polled, "polled from %d queues", len(l.Queues))
 	for _, s := range l.Storers {

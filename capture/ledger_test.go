@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/clock"
 )
 
 // balanced is a ledger in which every account is used.
@@ -21,8 +22,10 @@ func balanced() capture.Ledger {
 			Bad:    []capture.Count{{Cause: "CRCERRS", Frames: 5}},
 			Queue:  []uint64{60, 40},
 		},
+		Clock: capture.ClockAccount{Policy: clock.Adaptive, Status: clock.Status{Source: "tsc", Hertz: 2.5e9, Residual: -35, Worst: 210, Fits: 9, Steps: 1}},
 		Queues: []capture.QueueAccount{
-			{Queue: 0, Polled: 60, Stored: 50, Bytes: 5000, Filtered: 4, Duplicates: 3,
+			{Queue: 0, Polled: 60, Stored: 50, Bytes: 5000, Cut: 12, Filtered: 4, Duplicates: 3,
+				Rules:     []capture.RuleCount{{Rule: capture.EarlierRules, Frames: 20, Bytes: 2000}, {Rule: "(udp) drop", Frames: 4, Bytes: 400}, {Rule: "all", Frames: 36, Bytes: 2600}},
 				Refused:   []capture.Count{{Cause: "too long", Frames: 3}},
 				Listeners: []capture.ListenerAccount{{Name: "a", Policy: "lossy", Stored: 50, Read: 30, Overtaken: 15, Unread: 5}}},
 			{Queue: 1, Polled: 40, Stored: 40, Bytes: 4000},
@@ -49,6 +52,7 @@ func TestLedgerNamesTheEquationThatFails(t *testing.T) {
 		"queue":    {func(l *capture.Ledger) { l.Account.Queue[1] = 39 }, "queue 1 received: 39 is not 40 = polled"},
 		"polled":   {func(l *capture.Ledger) { l.Queues[0].Filtered = 0 }, "queue 0 polled: 60 is not 56 = stored 50 + filtered 0 + duplicates 3 + refused 3"},
 		"received": {func(l *capture.Ledger) { l.Queues = l.Queues[:1] }, "received: 100 is not 60 = polled from 1 queues"},
+		"rules":    {func(l *capture.Ledger) { l.Queues[0].Rules[1].Frames-- }, "queue 0 polled: 60 is not 59 = met by 3 rules"},
 		"listener": {func(l *capture.Ledger) { l.Queues[0].Listeners[0].Unread = 0 }, `queue 0 listener "a" stored since it attached: 50 is not 45 = read 30 + overtaken 15 + unread 0`},
 		"storer":   {func(l *capture.Ledger) { l.Storers[0].Failed = nil }, "storer q0 bytes read: 100 is not 90 = written 90 + failed 0"},
 	} {
@@ -69,6 +73,8 @@ func TestLedgerTextShowsEveryAccount(t *testing.T) {
 		"115  frames  on the wire of sim:gen", "7  frames      missed: RXMPC", "5  frames      bad: CRCERRS",
 		"60  frames  received by queue 0", "refused: too long", "overtaken", "unread",
 		"90   bytes    written to 2 files", "failed: ENOSPC", "Gb/s", "Mpps", "the ledger balances",
+		"12  frames      cut", "4  frames    met rule: (udp) drop", "20  frames    met rule: before these rules",
+		"-35      ns  stamps (adaptive) off CLOCK_REALTIME at the last of 9 fits, at worst 210; it was set once (clock: tsc)",
 	} {
 		require.Contains(t, out.String(), want)
 	}

@@ -38,14 +38,25 @@ func (l Ledger) WriteText(w io.Writer) error {
 	for _, q := range l.Queues {
 		line(0, q.Polled, "frames", fmt.Sprintf("received by queue %d", q.Queue))
 		line(1, q.Stored, "frames", fmt.Sprintf("stored (%d bytes in the stream)", q.StreamBytes))
+		some(2, q.Cut, "cut")
 		some(1, q.Filtered, "filtered")
 		some(1, q.Duplicates, "duplicates")
 		counts(1, q.Refused, "refused")
+		for _, r := range q.Rules {
+			line(1, r.Frames, "frames", "met rule: "+r.Rule)
+		}
+		q.stalls(line)
 		for _, r := range q.Listeners {
-			line(1, r.Stored, "frames", fmt.Sprintf("stored for listener %s (%s)", r.Name, r.Policy))
+			line(1, r.Stored, "frames", "stored for listener "+r.who())
 			line(2, r.Read, "frames", "read")
 			some(2, r.Overtaken, "overtaken")
 			some(2, r.Unread, "unread")
+		}
+		if f := q.Forgotten; f.Listeners != 0 {
+			line(1, f.Stored, "frames", fmt.Sprintf("stored for %d more listeners, which left earlier", f.Listeners))
+			line(2, f.Read, "frames", "read")
+			some(2, f.Overtaken, "overtaken")
+			some(2, f.Unread, "unread")
 		}
 	}
 	for _, s := range l.Storers {
@@ -58,6 +69,17 @@ func (l Ledger) WriteText(w io.Writer) error {
 	if l.Seconds > 0 {
 		fmt.Fprintf(t, "%.3f\tGb/s\t  captured\n", float64(l.Bytes())*8/l.Seconds/1e9)
 		fmt.Fprintf(t, "%.3f\tMpps\t  captured in %.3f s\n", float64(l.Frames())/l.Seconds/1e6, l.Seconds)
+	}
+	if c := l.Clock; c.Source != "" {
+		fmt.Fprintf(t, "%d\tns\t  stamps (%v) off CLOCK_REALTIME at the last of %d fits, at worst %d", c.Residual, c.Policy, c.Fits, c.Worst)
+		switch c.Steps {
+		case 0:
+		case 1:
+			fmt.Fprint(t, "; it was set once")
+		default:
+			fmt.Fprintf(t, "; it was set %d times", c.Steps)
+		}
+		fmt.Fprintf(t, " (clock: %s)\n", c.Source)
 	}
 	balance := "the ledger balances"
 	if err := l.Balanced(); err != nil {
@@ -88,4 +110,13 @@ func (l Ledger) WriteJSON(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(out)
+}
+
+// who is a listener, and why it has left if it has.
+func (a ListenerAccount) who() string {
+	who := fmt.Sprintf("%s (%s, pid %d)", a.Name, a.Policy, a.PID)
+	if a.Gone != "" {
+		who += ", gone: " + a.Gone
+	}
+	return who
 }

@@ -1,29 +1,32 @@
 package capture
 
 import (
-	"fmt"
 	"runtime"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/dedup"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/ring"
 )
 
-// AnyCore leaves a poller's thread where the kernel puts it.
-const AnyCore = -1
-
 // pollerConfig are a poller's settings.
 type pollerConfig struct {
 	Core   int  // core that the thread is pinned to, or AnyCore
+	FIFO   int  // its SCHED_FIFO priority, 0 for the ordinary policy
 	Batch  int  // frames per poll at most, default 64
 	Caplen int  // bytes kept of a frame, 0 for all
 	Idle   Idle // all but IdleAuto
 
 	Sleeper Sleeper // the source, with IdleSleep
+
+	Dedup *dedup.Table // nil: duplicates are kept
+	Rules *ruleSet     // nil: as of no rules
+
+	Buffer int // bytes that the port holds for the queue when its ring is full
+
+	Beat *atomic.Uint64 // with FIFO: stands still when nobody else runs; nil: not watched
 }
 
 // Idle says what a poller does while nothing arrives.
@@ -59,6 +62,7 @@ func idleFor(pollers, cores, processors int) Idle {
 
 const (
 	defaultBatch = 64
+	maxBatch     = 4096 // the largest ring
 	yieldAfter   = 16   // empty polls
 	napAfter     = 4096 // empty polls
 	idleNap      = 20 * time.Microsecond
@@ -69,7 +73,7 @@ const (
 
 // PollerCounters are what a poller has done. They only grow.
 //
-//	Frames = stored in the stream + refused by it (stream.Stats) + Abandoned
+//	Frames = stored in the stream + refused by it (stream.Stats) + Filtered + Duplicates + Abandoned
 type PollerCounters struct {
 	Polls     uint64 `json:"polls"`
 	Empty     uint64 `json:"empty"`     // polls that gave nothing
@@ -77,6 +81,9 @@ type PollerCounters struct {
 	Bytes     uint64 `json:"bytes"`     // of those, on the wire without CRC
 	Held      uint64 `json:"held"`      // times that a lossless listener held the poller back
 	Abandoned uint64 `json:"abandoned"` // frames given up because it was stopped while held
+
+	Filtered   uint64 `json:"filtered"`   // frames that rules dropped
+	Duplicates uint64 `json:"duplicates"` // frames left out as copies
 
 	Sleeps uint64        `json:"sleeps"` // times it slept until an interrupt
 	Slept  time.Duration `json:"slept"`
@@ -94,15 +101,27 @@ type poller struct {
 	config   pollerConfig
 	frames   []ring.Frame
 
+	// plain: a stamp each and a copy is all that frames need, and AppendBatch does
+	// both; otherwise they take the path.
+	plain   bool
+	path    pipeline
+	adopted *ruleSet // the last one taken from wanted
+	emptied uint64   // start of the last poll that returned less than it could, ticks; 0: not known
+
+	wanted  atomic.Pointer[ruleSet] // by whoever sets rules
+	inForce atomic.Pointer[ruleSet] // adopted, for others
+
 	// What the loop counts, and since how many batches it has not shown it.
 	polls, empty, polled, bytes uint64
 	sleeps, slept               uint64 // slept: ns
 	dirty                       int
 	lastPoll                    uint64 // ticks
 	gaps                        gaps
+	stalls                      stalls // gaps that were long enough to ask why
+	dog                         watchdog
 
 	_      [64]byte // what others read, on lines of its own
-	shared struct{ polls, empty, frames, bytes, held, abandoned, sleeps, slept atomic.Uint64 }
+	shared struct{ polls, empty, frames, bytes, held, abandoned, sleeps, slept, filtered, duplicates atomic.Uint64 }
 
 	stopping atomic.Int32
 	done     chan struct{}
@@ -120,10 +139,27 @@ func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConf
 	if cfg.Batch <= 0 {
 		cfg.Batch = defaultBatch
 	}
-	return &poller{
+	poller := &poller{
 		source: src, producer: p, stamper: st, config: cfg, sleeper: cfg.Sleeper,
 		frames: make([]ring.Frame, cfg.Batch), done: make(chan struct{}),
 	}
+	if r, ok := src.(Ring); ok {
+		poller.stalls.descriptors = uint64(r.Size())
+	}
+	poller.stalls.buffer = uint64(cfg.Buffer)
+	poller.dog.beat, poller.dog.after = cfg.Beat, starvedAfter
+	poller.path.init(cfg.Batch, cfg.Caplen, cfg.Dedup)
+	poller.choose()
+	if cfg.Rules == nil {
+		cfg.Rules = newRuleSet(nil)
+	}
+	poller.wanted.Store(cfg.Rules)
+	return poller
+}
+
+// choose chooses the way that frames take.
+func (p *poller) choose() {
+	p.plain = p.stamper.Policy() == clock.PerPacket && p.path.table == nil && p.path.rules == nil
 }
 
 // run polls until stop or drain is called, then ends the stream. It keeps the
@@ -133,15 +169,17 @@ func (p *poller) run() error {
 	defer close(p.done)
 	defer p.producer.Finish()
 	runtime.LockOSThread()
-	// Unlocked only if the thread's affinity is as it was: otherwise the thread
-	// ends with the goroutine.
-	if p.config.Core == AnyCore {
+	// Unlocked only if the thread's affinity and policy are as they were:
+	// otherwise the thread ends with the goroutine.
+	if p.config.Core == AnyCore && p.config.FIFO == 0 {
 		defer runtime.UnlockOSThread()
-	} else if err := pin(p.config.Core); err != nil {
+	}
+	if err := p.schedule(); err != nil {
 		return err
 	}
+	defer p.unschedule()
 	defer p.flush()
-	p.lastPoll = clock.Ticks()
+	p.lastPoll = p.stamper.Ticks()
 	for idle := 0; ; {
 		// Asked before the poll: a poll that was empty before the end was
 		// announced says nothing about frames that came in between.
@@ -174,13 +212,27 @@ func (p *poller) drain() {
 // once polls and stores one batch and returns its length; -1 when the poller was
 // stopped while the stream was held.
 func (p *poller) once() int {
-	now := clock.Ticks()
-	p.gaps.count(p.stamper.Nanoseconds(now - p.lastPoll))
+	now := p.stamper.Ticks()
+	gap := p.stamper.Nanoseconds(now - p.lastPoll)
+	p.gaps.count(gap)
+	if gap >= stallAfter {
+		p.stalled(gap, now)
+	}
 	p.lastPoll = now
 	p.polls++
+	// Acquire: pairs with the store of whoever made the set.
+	if s := p.wanted.Load(); s != p.adopted {
+		p.adopt(s)
+	}
 	n := p.source.Poll(p.frames)
 	if n > 0 && !p.store(p.frames[:n]) {
 		return -1
+	}
+	if n < len(p.frames) {
+		p.emptied = now
+	}
+	if p.stalls.open {
+		p.found(n)
 	}
 	return n
 }
@@ -189,6 +241,9 @@ func (p *poller) once() int {
 // source. A frame that the stream does not take yet is kept, and its stamp with
 // it, until the stream does. False: stopped meanwhile.
 func (p *poller) store(frames []ring.Frame) bool {
+	if !p.plain {
+		return p.storeBatch(frames)
+	}
 	prefetchFrames(frames[:min(ahead, len(frames))])
 	p.stamper.Update()
 	before, others := p.producer.Offered(), uint64(0)
@@ -197,7 +252,8 @@ func (p *poller) store(frames []ring.Frame) bool {
 		if len(left) == 0 {
 			break
 		}
-		if !p.held(&left[0]) {
+		f, at := &left[0], p.stamper.Stamp()
+		if !p.held(func() bool { return p.producer.Append(at.Sec(), at.Nsec(), f, p.config.Caplen) }) {
 			p.shared.abandoned.Add(uint64(len(left)))
 			for i := range left {
 				others += uint64(left[i].Len)
@@ -215,12 +271,13 @@ func (p *poller) store(frames []ring.Frame) bool {
 	return true
 }
 
-// held stamps a frame and tries until the stream takes it. False: stopped meanwhile.
-func (p *poller) held(f *ring.Frame) bool {
-	at := p.stamper.Stamp()
+// held tries to store a frame until the stream takes it. False: stopped meanwhile.
+func (p *poller) held(store func() bool) bool {
 	p.shared.held.Add(1)
+	began := p.stamper.Ticks()
+	defer func() { p.stalls.spent(p.lastPoll, p.stamper.Ticks()-began, 0) }()
 	for tries := 1; ; tries++ {
-		if p.producer.Append(at.Sec(), at.Nsec(), f, p.config.Caplen) {
+		if store() {
 			return true
 		}
 		if p.stopping.Load() == stopped {
@@ -248,11 +305,13 @@ func (p *poller) idle(polls int) {
 	if p.config.Idle == IdleBusy || polls < yieldAfter {
 		return
 	}
+	began := p.stamper.Ticks()
 	if polls < napAfter {
 		runtime.Gosched()
 	} else {
 		time.Sleep(idleNap)
 	}
+	p.stalls.spent(p.lastPoll, 0, p.stamper.Ticks()-began)
 }
 
 // count adds a batch. Other goroutines see it after at most flushEvery more, or
@@ -273,7 +332,13 @@ func (p *poller) flush() {
 	p.shared.bytes.Store(p.bytes)
 	p.shared.sleeps.Store(p.sleeps)
 	p.shared.slept.Store(p.slept)
+	p.shared.filtered.Store(p.path.filtered)
+	p.shared.duplicates.Store(p.path.duplicates)
+	if p.path.rules != nil {
+		p.path.rules.flush()
+	}
 	p.gaps.flush()
+	p.look()
 }
 
 // counters may be called from any goroutine.
@@ -283,18 +348,9 @@ func (p *poller) counters() PollerCounters {
 		Polls: s.polls.Load(), Empty: s.empty.Load(),
 		Frames: s.frames.Load(), Bytes: s.bytes.Load(),
 		Held: s.held.Load(), Abandoned: s.abandoned.Load(),
+		Filtered: s.filtered.Load(), Duplicates: s.duplicates.Load(),
 		Sleeps: s.sleeps.Load(), Slept: time.Duration(s.slept.Load()),
 	}
 	c.Gaps, c.Longest = p.gaps.read()
 	return c
-}
-
-// pin keeps the calling thread on one core.
-func pin(core int) error {
-	var set unix.CPUSet
-	set.Set(core)
-	if err := unix.SchedSetaffinity(0, &set); err != nil {
-		return fmt.Errorf("pin poller to core %d: %w", core, err)
-	}
-	return nil
 }

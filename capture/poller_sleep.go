@@ -3,8 +3,6 @@ package capture
 import (
 	"fmt"
 	"time"
-
-	"github.com/ixcap/ixcap/capture/clock"
 )
 
 // Sleeper is a Source that can wait for frames without a core. driver.RxQueue is one.
@@ -44,15 +42,17 @@ func sleepers(port Port, sources []Source) ([]Sleeper, error) {
 
 // sleep passes the time until something arrives, if the source thinks it worth it.
 func (p *poller) sleep() {
-	began := clock.Ticks()
+	began := p.stamper.Ticks()
 	if !p.sleeper.Sleep(sleepLimit) {
 		return
 	}
-	now := clock.Ticks()
+	now := p.stamper.Ticks()
 	p.sleeps++
 	p.slept += p.stamper.Nanoseconds(now - began)
 	// Nothing had to be held meanwhile: it is no gap between polls.
 	p.lastPoll = now
+	// The queue was empty until shortly before now, not only when it was polled.
+	p.emptied = 0
 	p.flush()
 }
 

@@ -17,7 +17,7 @@ import (
 type Config = driver.Config
 
 // Port is an 82599 port that a capture can drain. It also implements
-// capture.Stopper and capture.Placer.
+// capture.Stopper, capture.Placer and capture.Buffered.
 type Port struct {
 	*driver.Port
 	dev     pci.Device
@@ -36,6 +36,7 @@ var _ interface {
 	capture.Port
 	capture.Stopper
 	capture.Placer
+	capture.Buffered
 } = (*Port)(nil)
 
 // Open opens the device of that name (see pci.Open) and brings its port up,
@@ -175,6 +176,19 @@ func (p *Port) Pages() hugepage.Size { return p.Config().Pages }
 
 // Node implements capture.Placer.
 func (p *Port) Node() int { return *p.Config().Node }
+
+// packetBuffer is what the 82599 holds of received frames, in bytes (datasheet
+// 1.3, 512 KiB).
+const packetBuffer = 512 << 10
+
+// PacketBuffer implements capture.Buffered. With several queues frames for a full
+// ring are dropped, lest they hold up those for the others (SRRCTL.DROP_EN).
+func (p *Port) PacketBuffer() int {
+	if len(p.sources) > 1 {
+		return 0
+	}
+	return packetBuffer
+}
 
 // Close stops the port and gives it and its device back. That a device which is
 // gone could not be stopped is no error.

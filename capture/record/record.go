@@ -15,6 +15,9 @@ import (
 // Null is the folder that stands for none: frames are captured and dropped.
 const Null = "null"
 
+// Listener is the name of the listeners that Run attaches.
+const Listener = "storer"
+
 // AllQueues records every queue, each to its own files.
 const AllQueues = -1
 
@@ -31,6 +34,11 @@ type Config struct {
 	// Progress is called every second while the capture runs, when set, with the
 	// counters then and a second before.
 	Progress func(before, now capture.Rates)
+
+	// Linger is how long the end waits for listeners of others that have frames
+	// left to read and read none; those that go on reading are waited for. 0: not at
+	// all. The ledger is made after that.
+	Linger time.Duration
 
 	// Warn is called with what the user should know though the capture goes on.
 	Warn func(string)
@@ -82,6 +90,7 @@ func Run(ctx context.Context, e *capture.Engine, cfg Config) (l capture.Ledger, 
 		err = stopped // after another failure it would say the same again
 	}
 	storing.Wait()
+	linger(e, cfg.Linger)
 
 	l, lerr := e.Ledger()
 	if err == nil {
@@ -120,7 +129,7 @@ func attach(e *capture.Engine, cfg Config) (all []*recorder, err error) {
 				return all, err
 			}
 		}
-		r.listener, err = e.Stream(q).Listen("storer", stream.Options{Policy: stream.Lossless, Start: stream.FromOldest, Aligned: true})
+		r.listener, err = e.Stream(q).Listen(Listener, stream.Options{Policy: stream.Lossless, Start: stream.FromOldest, Aligned: true})
 		if err != nil {
 			return all, err
 		}
@@ -145,10 +154,6 @@ func (r *recorder) run() {
 
 // enter adds a recorder's accounts to the ledger.
 func (r *recorder) enter(l *capture.Ledger, dir string) {
-	q := &l.Queues[r.queue]
-	if r.err != nil { // closed, and therefore gone from its stream's account
-		q.Listeners = append(q.Listeners, capture.ListenerAccountOf(r.listener.Stats()))
-	}
 	a := capture.StorerAccount{Name: fmt.Sprintf("%s q%d", dir, r.queue), Queue: r.queue, Read: r.read, Written: r.read}
 	if r.storer != nil {
 		st := r.storer.Stats()
@@ -179,6 +184,30 @@ func failure(all []*recorder, dir string) error {
 		return fmt.Errorf("queue %d: %w (what was stored before is kept)", first.queue, first.err)
 	}
 	return fmt.Errorf("queue %d, and %d others: %w (what was stored before is kept)", first.queue, n-1, first.err)
+}
+
+// linger waits until listeners have read what is left, or until for so long none of
+// them has read anything.
+func linger(e *capture.Engine, patience time.Duration) {
+	read, at := uint64(0), time.Now()
+	for nap := time.Millisecond; patience > 0; nap = min(2*nap, 20*time.Millisecond) {
+		left, now := false, uint64(0)
+		for q := range e.Queues() {
+			s := e.Stream(q).Stats()
+			now += s.Left // somebody who leaves is progress, too
+			for _, l := range s.Listeners {
+				left = left || l.Unread != 0
+				now += l.Read + l.Overtaken
+			}
+		}
+		if now != read {
+			read, at = now, time.Now()
+		}
+		if !left || time.Since(at) >= patience {
+			return
+		}
+		time.Sleep(nap)
+	}
 }
 
 // tick reports the progress once a second until done.

@@ -79,6 +79,7 @@ func run(args []string) error {
 // captureTo records what the device receives until its wire ends.
 func captureTo(dir, device string) (l capture.Ledger, err error) {
 	cli.Processors(1)
+	cli.Collector()
 	port, err := nic.Open(device, nic.Config{})
 	if err != nil {
 		return l, err

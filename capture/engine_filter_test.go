@@ -1,0 +1,172 @@
+package capture_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/dedup"
+	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/stream"
+)
+
+// numberedUDP is frame n of a flow to a UDP port: n is in its payload.
+func numberedUDP(n uint64, port uint16) []byte {
+	b := make([]byte, 80)
+	copy(b, []byte{
+		0x02, 0, 0, 0, 0, 2, 0x02, 0, 0, 0, 0, 1, 0x08, 0x00,
+		0x45, 0, 0, 66, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+		0x10, 0, 0, 0, 0, 46, 0x12, 0x34,
+	})
+	binary.BigEndian.PutUint16(b[36:], port)
+	binary.LittleEndian.PutUint64(b[42:], n)
+	return b
+}
+
+func rules(t *testing.T, text string) *filter.Rules {
+	t.Helper()
+	r, err := filter.Parse(text)
+	require.NoError(t, err)
+	return r
+}
+
+// Rules change a thousand times while frames come: those that no rule drops all
+// arrive, in order, and every other one is there or is counted.
+func TestFilterChangesWhileCapturingWithoutLosingAFrame(t *testing.T) {
+	const changes, queues = 1000, 2
+	p := newPort(queues)
+	for _, s := range p.sources {
+		s.frame = func(n int) []byte { return numberedUDP(uint64(n), []uint16{53, 80, 443}[n%3]) }
+	}
+	e := engine(t, p, capture.Config{Stamps: clock.Adaptive, Filter: rules(t, "(port 53) drop")})
+	require.Equal(t, "(port 53) drop; all", e.Filter(1).String())
+	var readers sync.WaitGroup
+	var kept, got [queues]uint64 // frames to port 80, which no rule drops; and all
+	for q := range queues {
+		l, err := e.Stream(q).Listen("reader", stream.Options{Policy: stream.Lossless})
+		require.NoError(t, err)
+		readers.Go(func() {
+			before, next := int64(0), uint64(0)
+			for pkt := range l.Packets(context.Background()) {
+				n := binary.LittleEndian.Uint64(pkt.Data[42:])
+				if n < next || pkt.UnixNano() < before {
+					t.Errorf("queue %d: frame %d at %d after frame %d at %d", q, n, pkt.UnixNano(), next, before)
+					return
+				}
+				if n%3 == 1 {
+					kept[q]++
+				}
+				got[q]++
+				next, before = n+1, pkt.UnixNano()
+			}
+			if err := l.Err(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	require.NoError(t, e.Start())
+	r := rand.New(rand.NewPCG(1, 2))
+	lists := []*filter.Rules{
+		nil, rules(t, "(port 53) drop"), rules(t, "(port 443) drop; (port 80) 60; all"), rules(t, "(port 80) 64; drop"),
+		rules(t, "(tcp) drop; (icmp) drop; (udp and port 80) all; (net 10.0.0.0/8) drop"),
+	}
+	total := 0
+	for i := range changes {
+		queue := r.IntN(queues+1) - 1
+		require.NoError(t, e.SetFilter(queue, lists[r.IntN(len(lists))]))
+		if i%10 == 0 {
+			n := r.IntN(300)
+			for _, s := range p.sources {
+				s.put(n)
+			}
+			total += n
+		}
+		if i%100 == 0 { // the pollers see some of the changes, however busy the machine
+			before := total
+			require.Eventually(t, func() bool {
+				l, err := e.Ledger()
+				return err == nil && l.Queues[0].Polled+l.Queues[1].Polled >= uint64(queues*before)
+			}, 30*time.Second, time.Millisecond)
+		}
+	}
+	require.NoError(t, e.SetFilter(capture.AllQueues, lists[3]))
+	require.NoError(t, e.Stop())
+	readers.Wait()
+	l, err := e.Ledger()
+	require.NoError(t, err)
+	require.NoError(t, l.Balanced())
+	require.Zero(t, l.Lost())
+	for q := range queues {
+		a := l.Queues[q]
+		require.EqualValues(t, total, a.Polled)
+		require.Equal(t, got[q], a.Stored)
+		require.EqualValues(t, total, a.Stored+a.Filtered)
+		require.NotZero(t, a.Filtered)
+		require.NotZero(t, a.Cut)
+		require.EqualValues(t, (total+1)/3, kept[q])
+		require.Equal(t, lists[3], e.Filter(q))
+	}
+	require.Equal(t, clock.Adaptive, l.Clock.Policy)
+	require.NotEmpty(t, l.Clock.Source)
+	require.ErrorContains(t, e.SetFilter(0, nil), "the capture is over")
+}
+
+func TestSetFilterNamesTheQueuesThereAre(t *testing.T) {
+	e := engine(t, newPort(2), capture.Config{})
+	for _, q := range []int{-2, 2} {
+		require.ErrorContains(t, e.SetFilter(q, nil), fmt.Sprintf("set filter of queue %d: the capture has queues 0 to 1", q))
+	}
+	require.Nil(t, e.Filter(0))
+	require.NoError(t, e.SetFilter(1, rules(t, "64")))
+	require.Nil(t, e.Filter(0))
+	require.Equal(t, "64", e.Filter(1).String())
+}
+
+func TestCopiesAreLeftOutAndCounted(t *testing.T) {
+	for _, policy := range []clock.Policy{clock.PerPacket, clock.Weighted, clock.Sample(8)} {
+		p := newPort(1)
+		// Of each ten frames two are those of eight and nine before.
+		p.sources[0].frame = func(n int) []byte {
+			if n%10 >= 8 {
+				n -= 8
+			}
+			return numberedUDP(uint64(n), 80)
+		}
+		e := engine(t, p, capture.Config{Stamps: policy, Dedup: &dedup.Config{Window: time.Hour, Records: 1 << 16, Pools: 16}})
+		l, err := e.Stream(0).Listen("reader", stream.Options{Policy: stream.Lossless})
+		require.NoError(t, err)
+		var reader sync.WaitGroup
+		next := 0
+		reader.Go(func() {
+			for pkt := range l.Packets(context.Background()) {
+				if next%10 == 8 {
+					next += 2
+				}
+				if n := int(binary.LittleEndian.Uint64(pkt.Data[42:])); n != next {
+					t.Errorf("frame %d, want %d", n, next)
+					return
+				}
+				next++
+			}
+		})
+		require.NoError(t, e.Start())
+		p.sources[0].put(20_000)
+		require.NoError(t, e.Stop())
+		reader.Wait()
+		ledger, err := e.Ledger()
+		require.NoError(t, err)
+		require.NoError(t, ledger.Balanced())
+		require.EqualValues(t, 4000, ledger.Queues[0].Duplicates)
+		require.EqualValues(t, 16_000, ledger.Frames())
+		require.Equal(t, 19_998, next)
+		require.Zero(t, ledger.Lost())
+	}
+}

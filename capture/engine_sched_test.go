@@ -1,0 +1,94 @@
+package capture_test
+
+import (
+	"errors"
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/stream"
+)
+
+// ringPort is a fake port whose ring is known to be small.
+type ringPort struct{ *fakePort }
+
+type ringSource struct{ *fakeSource }
+
+func (ringSource) Size() int { return 64 }
+
+func (p ringPort) Sources() (all []capture.Source) {
+	for _, s := range p.sources {
+		all = append(all, ringSource{s})
+	}
+	return all
+}
+
+func TestAListenerThatHeldTheCaptureIsNamed(t *testing.T) {
+	var said []string // by one goroutine at a time, and read when all have ended
+	p := ringPort{newPort(1)}
+	e, err := capture.New(p, capture.Config{Buffer: 1 << 20, Warn: func(text string) { said = append(said, text) }})
+	require.NoError(t, err)
+	l, err := e.Stream(0).Listen("tardy", stream.Options{Policy: stream.Lossless})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, l.Close())
+		require.NoError(t, e.Close())
+	})
+	require.NoError(t, e.Start())
+	p.sources[0].put(100_000) // 7 MB into a buffer of 1 MiB
+	require.Eventually(t, func() bool { return e.Rates().Frames > 4000 }, 30*time.Second, time.Millisecond, "the index is full")
+	time.Sleep(200 * time.Millisecond) // at least so long is the poller held
+	packets := make([]stream.Packet, 256)
+	done := make(chan error)
+	go func() {
+		for {
+			if _, err := l.ReadBatch(t.Context(), packets); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	require.NoError(t, e.Stop())
+	err = <-done
+	require.True(t, errors.Is(err, io.EOF), "%v", err)
+	ledger, err := e.Ledger()
+	require.NoError(t, err)
+	require.NoError(t, ledger.Balanced())
+	require.EqualValues(t, 100_000, ledger.Frames())
+	q := ledger.Queues[0]
+	require.NotZero(t, q.Risky)
+	require.LessOrEqual(t, len(q.Worst), 8)
+	held := false
+	for _, w := range q.Worst {
+		held = held || w.Risky && w.Cause == capture.CauseHeld && w.Listener == "tardy" && w.Held >= 100*time.Millisecond
+	}
+	require.True(t, held, "%+v", q.Worst)
+	require.Contains(t, strings.Join(said, "\n"), "held by a lossless listener (tardy)")
+	var text strings.Builder
+	require.NoError(t, ledger.WriteText(&text))
+	require.Contains(t, text.String(), "not polled for longer than the port holds what arrives")
+}
+
+func TestNewRefusesSCHEDFIFOThatCouldLockTheMachineUp(t *testing.T) {
+	cores := make([]int, runtime.NumCPU())
+	for i := range cores {
+		cores[i] = i
+	}
+	for want, c := range map[string]struct {
+		queues int
+		cfg    capture.Config
+	}{
+		"none would be left": {len(cores), capture.Config{FIFO: 50, Cores: cores}},
+		"choose 1 to 99":     {1, capture.Config{FIFO: 100}},
+	} {
+		p := newPort(c.queues)
+		_, err := capture.New(p, c.cfg)
+		require.ErrorContains(t, err, want)
+		require.Zero(t, p.closed)
+	}
+}

@@ -1,0 +1,53 @@
+package capture_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/stream"
+)
+
+func TestLedgerSaysWhoLeftAndWhyAndForgetsNobodysFrames(t *testing.T) {
+	p := newPort(1)
+	e := engine(t, p, capture.Config{})
+	require.NoError(t, e.Start())
+	const guests = 70
+	for range guests {
+		l, err := e.Stream(0).Listen("guest", stream.Options{})
+		require.NoError(t, err)
+		p.sources[0].put(10)
+		packets := make([]stream.Packet, 10)
+		for read := 0; read < 10; {
+			n, err := l.ReadBatch(t.Context(), packets)
+			require.NoError(t, err)
+			read += n
+		}
+		require.NoError(t, l.Close()) // the last batch was not given back by another read
+	}
+	stays, err := e.Stream(0).Listen("stays", stream.Options{Policy: stream.Lossy})
+	require.NoError(t, err)
+	defer stays.Close()
+	require.NoError(t, e.Stop())
+	l, err := e.Ledger()
+	require.NoError(t, err)
+	require.NoError(t, l.Balanced())
+	q := l.Queues[0]
+	require.Len(t, q.Listeners, 1+64, "one is attached, the last 64 that left are remembered")
+	require.Equal(t, "stays", q.Listeners[0].Name)
+	require.Empty(t, q.Listeners[0].Gone)
+	require.Equal(t, "closed", q.Listeners[1].Gone)
+	require.EqualValues(t, guests-64, q.Forgotten.Listeners)
+	require.NotZero(t, q.Forgotten.Stored)
+
+	var text strings.Builder
+	require.NoError(t, l.WriteText(&text))
+	require.Regexp(t, `stored for listener guest \(lossless, pid \d+\), gone: closed\n`, text.String())
+	require.Regexp(t, `stored for listener stays \(lossy, pid \d+\)\n`, text.String())
+	require.Contains(t, text.String(), "stored for 6 more listeners, which left earlier")
+
+	l.Queues[0].Forgotten.Unread++
+	require.ErrorIs(t, l.Balanced(), capture.ErrUnbalanced)
+}
