@@ -42,6 +42,7 @@ func (w *text) String() string {
 type program struct {
 	*exec.Cmd
 	t              *testing.T
+	stdin          io.WriteCloser // where it is asked for
 	stdout, stderr text
 }
 
@@ -64,6 +65,12 @@ func (p *program) says(what string) {
 	p.t.Helper()
 	require.Eventually(p.t, func() bool { return strings.Contains(p.stderr.String(), what) }, deadline, 2*time.Millisecond,
 		"%s never said %q: %s", p.Path, what, &p.stderr)
+}
+
+// signal sends a signal.
+func (p *program) signal(sig os.Signal) {
+	p.t.Helper()
+	require.NoError(p.t, p.Process.Signal(sig))
 }
 
 // end sends a signal and waits for the end.

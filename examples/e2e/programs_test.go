@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		bin = dir
-		build := exec.Command("go", "build", "-o", dir, "../hpcapdd", "../raw2pcap", "../pcap2raw", "../nicsim", "../demo")
+		build := exec.Command("go", "build", "-o", dir, "../hpcapdd", "../hpcapctl", "../raw2pcap", "../pcap2raw", "../nicsim", "../demo")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)

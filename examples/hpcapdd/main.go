@@ -1,23 +1,25 @@
 // Hpcapdd captures what a port receives to RAW files, until the wire ends, the
 // time is up, or SIGINT or SIGTERM; then it prints where every frame went.
 //
-//	hpcapdd -device URI [-queue N] -dir DIR|null [-segment 2GiB] [-buffer 256MiB] [-caplen N] [-duration D] [-sleep] [-json]
-//	hpcapdd IFACE QUEUE DIR|null
+//	hpcapdd -device URI [-queue N] -dir DIR|null [-share DIR] [-filter RULES] [-duration D] [-json] [flags]
+//	hpcapdd [flags] IFACE QUEUE DIR|null
 //
 // A file is named after its first frame's time, port and queue, so that names
 // sort as the files were captured, and ends in .raw.part while it is written.
 // Each has exactly the size of a segment but the last of each queue, which ends
 // after its last frame with a padding record of length 0.
+//
+// With -share other programs read the frames meanwhile (stream.Attach, or
+// examples/creader), and hpcapctl shows and changes the capture. At the end they
+// get what is left, as long as they go on reading.
 package main
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
@@ -31,25 +33,6 @@ import (
 	_ "github.com/ixcap/ixcap/sim"
 )
 
-const usage = `usage: hpcapdd -device URI [-queue N] -dir DIR|null [flags]
-       hpcapdd IFACE QUEUE DIR|null
-
-URI names the port: 0000:03:00.0 or eth2 (kernel VFIO), vfio-user:/run/nic.sock,
-or the software 82599: sim:pcap=FILE,rate=line  sim:gen,size=60  sim:packet=IFACE
-`
-
-// options are what the command line says.
-type options struct {
-	device, dir           string
-	queue, queues, caplen int
-	segment, buffer       cli.Size
-	pages                 cli.Pages
-	cores                 cli.Cores
-	duration              time.Duration
-	asJSON, progress      bool
-	sleep                 bool
-}
-
 func main() { cli.Main("hpcapdd", run) }
 
 func run(args []string) (err error) {
@@ -58,6 +41,8 @@ func run(args []string) (err error) {
 		return err
 	}
 	cli.Processors(o.queues)
+	cli.Collector()
+	warn := func(text string) { fmt.Fprintln(os.Stderr, "hpcapdd: warning:", text) }
 	pc := nic.Config{Queues: o.queues, Pages: o.pages.Size, Notify: new(notices).tell}
 	if o.sleep {
 		pc.Interrupts = driver.QueueInterrupts
@@ -67,7 +52,8 @@ func run(args []string) (err error) {
 		return err
 	}
 	engine, err := capture.New(port, capture.Config{
-		Buffer: int(o.buffer), Segment: int64(o.segment), CapLen: o.caplen, Pages: o.pages.Size, Cores: o.cores,
+		Buffer: int(o.buffer), Segment: int64(o.segment), CapLen: o.caplen, Pages: o.pages.Size, Cores: o.cores, FIFO: o.fifo,
+		Stamps: o.stamps, Filter: o.filter.Rules, Dedup: o.dedup.Config, Warn: warn,
 	})
 	if err != nil {
 		return errors.Join(err, port.Close())
@@ -80,9 +66,16 @@ func run(args []string) (err error) {
 		ctx, cancel = context.WithTimeout(ctx, o.duration)
 		defer cancel()
 	}
+	if o.share != "" {
+		s, err := share(engine, o)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.close()) }()
+	}
 	c := record.Config{
 		Dir: o.dir, Queue: o.queue, Segment: int64(o.segment), Store: store.Config{Port: port.Name()},
-		Warn: func(text string) { fmt.Fprintln(os.Stderr, "hpcapdd: warning:", text) },
+		Linger: o.linger, Warn: warn,
 	}
 	bar := cli.Bar{W: os.Stderr, Terminal: cli.IsTerminal(os.Stderr)}
 	if bar.Terminal || o.progress {
@@ -107,48 +100,4 @@ func print(w io.Writer, l capture.Ledger, asJSON bool) error {
 		return l.WriteJSON(w)
 	}
 	return l.WriteText(w)
-}
-
-func parse(args []string) (o options, err error) {
-	o.segment, o.buffer = 2<<30, 256<<20
-	flags := flag.NewFlagSet("hpcapdd", flag.ContinueOnError)
-	flags.StringVar(&o.device, "device", "", "`URI` of the port")
-	flags.IntVar(&o.queue, "queue", record.AllQueues, "store only queue `N`; all by default, each to its own files")
-	flags.IntVar(&o.queues, "queues", 1, "`number` of receive queues that the port spreads frames over")
-	flags.StringVar(&o.dir, "dir", "", "`folder` for the files, or null to store nothing")
-	flags.Var(&o.segment, "segment", "`size` of a file")
-	flags.Var(&o.buffer, "buffer", "`size` of each queue's buffer, a power of two")
-	flags.IntVar(&o.caplen, "caplen", 0, "keep at most `N` bytes of a frame; 0 keeps all")
-	flags.DurationVar(&o.duration, "duration", 0, "end after this `time`, such as 90s; 0 goes on")
-	flags.Var(&o.pages, "pages", "`kind` of memory pages: 2MiB, 1GiB or ordinary; by default what suits the port")
-	flags.Var(&o.cores, "cores", "`list` of cores for the queues' polling threads, such as 2,3; by default the last ones of the port's node, where there are enough")
-	flags.BoolVar(&o.sleep, "sleep", false, "sleep until the port interrupts while nothing arrives, instead of polling without a break: for machines without a core to spare")
-	flags.BoolVar(&o.asJSON, "json", false, "print the ledger as JSON")
-	flags.BoolVar(&o.progress, "progress", false, "print a line a second even if standard error is no terminal")
-	if err := cli.Parse(flags, args, usage); err != nil {
-		return o, err
-	}
-	if o.device == "" && flags.NArg() == 3 { // HPCAP's form
-		o.device, o.dir = flags.Arg(0), flags.Arg(2)
-		if o.queue, err = strconv.Atoi(flags.Arg(1)); err != nil || o.queue < 0 {
-			return o, cli.Usagef("queue %q: want a number from 0", flags.Arg(1))
-		}
-	} else if flags.NArg() > 0 {
-		return o, cli.Usagef("unexpected argument %q", flags.Arg(0))
-	}
-	switch {
-	case o.device == "":
-		return o, cli.Usagef("no port: name it with -device")
-	case o.dir == "":
-		return o, cli.Usagef("no folder: name one with -dir, or null to store nothing")
-	case o.queues < 1:
-		return o, cli.Usagef("%d queues: want at least 1", o.queues)
-	case o.duration < 0:
-		return o, cli.Usagef("duration %v: want a time to come, or 0 to go on", o.duration)
-	case o.queue != record.AllQueues && (o.queue < 0 || o.queue >= o.queues):
-		return o, cli.Usagef("queue %d: the port runs with %d, numbered from 0; -queues sets how many", o.queue, o.queues)
-	case o.buffer < record.MinBuffer:
-		return o, cli.Usagef("buffer of %v: storing needs at least %v", o.buffer, cli.Size(record.MinBuffer))
-	}
-	return o, nil
 }

@@ -1,0 +1,166 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture"
+)
+
+// maxAnswer is the most bytes that a client takes: an answer of 16 queues with
+// as many listeners and rules as there can be has a few MiB.
+const maxAnswer = 64 << 20
+
+// Client asks a capture that is served at a socket. Its methods may be called
+// from any goroutine.
+type Client struct {
+	path string
+	http http.Client
+}
+
+// NewClient makes a client of the socket at path. It connects when it is asked
+// for something.
+func NewClient(path string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+	return &Client{path: path, http: http.Client{
+		Transport: &http.Transport{DialContext: dial, MaxIdleConns: 1, IdleConnTimeout: idleTime / 2},
+		Timeout:   2 * requestTime,
+	}}
+}
+
+// Close closes the connection that is kept between requests.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Refused is what a capture answers to a request that it does not fulfil.
+type Refused struct {
+	Code int // HTTP status
+	Text string
+}
+
+func (r *Refused) Error() string { return r.Text }
+
+// Status asks how the capture is.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
+}
+
+// Listeners asks who listens.
+func (c *Client) Listeners(ctx context.Context) (l Listeners, err error) {
+	return l, c.do(ctx, http.MethodGet, "/v1/listeners", nil, &l)
+}
+
+// Detach lets a listener go, QUEUE:ID or its name, and returns it as it left.
+func (c *Client) Detach(ctx context.Context, listener string) (l Listener, err error) {
+	path, err := listenerPath(listener)
+	if err != nil {
+		return l, err
+	}
+	return l, c.do(ctx, http.MethodDelete, path, nil, &l)
+}
+
+// SetPolicy changes the policy of a listener, QUEUE:ID or its name; see ParsePolicy.
+func (c *Client) SetPolicy(ctx context.Context, listener, policy string) (l Listener, err error) {
+	path, err := listenerPath(listener)
+	if err != nil {
+		return l, err
+	}
+	return l, c.do(ctx, http.MethodPut, path+"/policy", policyRequest{policy}, &l)
+}
+
+// Filter asks for the rules of each queue.
+func (c *Client) Filter(ctx context.Context) (f Filters, err error) {
+	return f, c.do(ctx, http.MethodGet, "/v1/filter", nil, &f)
+}
+
+// SetFilter changes the rules of a queue, or of all with capture.AllQueues. No
+// rules keep every frame whole.
+func (c *Client) SetFilter(ctx context.Context, queue int, rules string) (f Filters, err error) {
+	path := "/v1/filter"
+	if queue != capture.AllQueues {
+		path += "?queue=" + strconv.Itoa(queue)
+	}
+	return f, c.do(ctx, http.MethodPut, path, filterRequest{&rules}, &f)
+}
+
+// Ledger asks what became of every frame so far.
+func (c *Client) Ledger(ctx context.Context) (l capture.Ledger, err error) {
+	return l, c.do(ctx, http.MethodGet, "/v1/ledger", nil, &l)
+}
+
+// listenerPath is where a listener is. Words that are parts of paths are no names.
+func listenerPath(listener string) (string, error) {
+	switch listener {
+	case "", ".", "..":
+		return "", fmt.Errorf("listener %q: name it by its name or as QUEUE:ID", listener)
+	}
+	return "/v1/listeners/" + url.PathEscape(listener), nil
+}
+
+// do asks for something and decodes the answer.
+func (c *Client) do(ctx context.Context, method, path string, send, into any) error {
+	var body io.Reader
+	if send != nil {
+		b, err := json.Marshal(send)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://ixcap"+path, body)
+	if err != nil {
+		return err
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return c.unreachable(err)
+	case len(text) > maxAnswer:
+		return fmt.Errorf("%s: an answer of more than %d bytes", c.path, maxAnswer)
+	case answer.StatusCode != http.StatusOK:
+		var f failure
+		if json.Unmarshal(text, &f) != nil || f.Error == "" {
+			return fmt.Errorf("%s: %s, which is not how a capture answers: another program serves there", c.path, answer.Status)
+		}
+		return &Refused{answer.StatusCode, f.Error}
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("%s: the answer is none of a capture's: %w", c.path, err)
+	}
+	return nil
+}
+
+// unreachable says what the failure to reach a capture means.
+func (c *Client) unreachable(err error) error {
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOTSOCK):
+		return fmt.Errorf("no capture is served at %s: is one running there, such as hpcapdd -share?", c.path)
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%s: you may not control this capture; its socket's mode says who may", c.path)
+	}
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		err = u.Err
+		if u.Timeout() {
+			return fmt.Errorf("%s: no answer within %v", c.path, 2*requestTime/time.Second*time.Second)
+		}
+	}
+	return fmt.Errorf("%s: %s", c.path, strings.TrimSuffix(err.Error(), "\n"))
+}

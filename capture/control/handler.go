@@ -1,0 +1,141 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/ixcap/ixcap/capture"
+)
+
+const maxBody = 1 << 20 // bytes of a request
+
+// handler answers requests about a capture.
+type handler struct {
+	engine *capture.Engine
+	config Config
+	mux    *http.ServeMux
+	rates  *rates
+	done   chan struct{} // closed by close
+}
+
+// newHandler answers requests about e until it is closed.
+func newHandler(e *capture.Engine, cfg Config) *handler {
+	h := &handler{engine: e, config: cfg, mux: http.NewServeMux(), done: make(chan struct{})}
+	h.rates = newRates(e, h.done)
+	for _, r := range []struct {
+		pattern string
+		serve   func(*http.Request) (any, error)
+	}{
+		{"GET /v1/status", h.status},
+		{"GET /v1/listeners", h.listeners},
+		{"GET /v1/listeners/{listener}", h.listener},
+		{"DELETE /v1/listeners/{listener}", h.detach},
+		{"PUT /v1/listeners/{listener}/policy", h.setPolicy},
+		{"GET /v1/filter", h.filters},
+		{"PUT /v1/filter", h.setFilter},
+		{"GET /v1/ledger", h.ledger},
+	} {
+		h.mux.HandleFunc(r.pattern, func(w http.ResponseWriter, q *http.Request) {
+			q.Body = http.MaxBytesReader(w, q.Body, maxBody)
+			answer, err := r.serve(q)
+			reply(w, answer, err)
+		})
+	}
+	return h
+}
+
+// close ends what runs in the background, and waits for it.
+func (h *handler) close() {
+	close(h.done)
+	h.rates.wait()
+}
+
+// ServeHTTP implements http.Handler.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	direct := r.URL.EscapedPath()
+	if _, pattern := h.mux.Handler(r); pattern != "" && path.Clean(direct) == direct {
+		h.mux.ServeHTTP(w, r)
+		return
+	}
+	// The mux says in plain text what is wrong: a path that is not there, a method
+	// that it does not have, or a path that can be written in another way.
+	plain := &discard{header: w.Header()}
+	h.mux.ServeHTTP(plain, r)
+	switch plain.status {
+	case http.StatusMethodNotAllowed:
+		reply(w, nil, refuse(plain.status, "%s cannot be asked for with %s: use %s", r.URL.Path, r.Method, w.Header().Get("Allow")))
+	default:
+		w.Header().Del("Location")
+		reply(w, nil, refuse(http.StatusNotFound, "there is no %s: /v1/status, /v1/listeners, /v1/filter and /v1/ledger are there", r.URL.Path))
+	}
+}
+
+// discard is a response of which only status and headers matter.
+type discard struct {
+	header http.Header
+	status int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d *discard) WriteHeader(status int)      { d.status = status }
+
+// refusal is an error with its HTTP status.
+type refusal struct {
+	status int
+	err    error
+}
+
+func (r refusal) Error() string { return r.err.Error() }
+func (r refusal) Unwrap() error { return r.err }
+
+func refuse(status int, format string, args ...any) error {
+	return refusal{status, fmt.Errorf(format, args...)}
+}
+
+// answer of a request that could not be served
+type failure struct {
+	Error string `json:"error"`
+}
+
+// reply writes an answer, or why there is none.
+func reply(w http.ResponseWriter, answer any, err error) {
+	status := http.StatusOK
+	if err != nil {
+		status = http.StatusInternalServerError
+		if r := (refusal{}); errors.As(err, &r) {
+			status = r.status
+		}
+		answer = failure{strings.ReplaceAll(err.Error(), "\n", "; ")}
+	}
+	body, err := json.MarshalIndent(answer, "", "  ")
+	if err != nil { // an answer of ours that has no JSON
+		status, body = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written as JSON"}`)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // a client that is gone needs no answer
+}
+
+// decode reads a request's body: one JSON object with known fields.
+func decode(r *http.Request, into any, example string) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	err := d.Decode(into)
+	if err == nil && d.More() {
+		err = errors.New("more than one value")
+	}
+	if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) {
+		return refuse(http.StatusRequestEntityTooLarge, "a request of more than %d bytes: send less", tooLong.Limit)
+	}
+	if err != nil {
+		return refuse(http.StatusBadRequest, "send JSON such as %s: %w", example, err)
+	}
+	return nil
+}

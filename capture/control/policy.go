@@ -1,0 +1,49 @@
+package control
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ixcap/ixcap/capture/stream"
+)
+
+// ParsePolicy reads a listener's policy: lossless, lossy, or
+// lossless,detach-after=TIME.
+func ParsePolicy(text string) (p stream.Policy, detachAfter time.Duration, err error) {
+	word, option, more := strings.Cut(text, ",")
+	value, after := strings.CutPrefix(option, "detach-after=")
+	switch {
+	case word == stream.Lossless.String():
+		p = stream.Lossless
+	case word == stream.Lossy.String():
+		p = stream.Lossy
+	default:
+		return p, 0, policyError(text)
+	}
+	if !more {
+		return p, 0, nil
+	}
+	if !after {
+		return p, 0, policyError(text)
+	}
+	if p == stream.Lossy {
+		return p, 0, fmt.Errorf("policy %q: nobody waits for a lossy listener, so detach-after is for lossless ones", text)
+	}
+	if detachAfter, err = time.ParseDuration(value); err != nil || detachAfter <= 0 {
+		return p, 0, fmt.Errorf("policy %q: want a time above 0 with its unit, such as detach-after=2s", text)
+	}
+	return p, detachAfter, nil
+}
+
+func policyError(text string) error {
+	return fmt.Errorf("policy %q: choose lossless, lossy, or lossless,detach-after=TIME", text)
+}
+
+// PolicyText is a policy as ParsePolicy reads it.
+func PolicyText(policy string, detachAfter time.Duration) string {
+	if detachAfter > 0 {
+		return fmt.Sprintf("%s,detach-after=%v", policy, detachAfter)
+	}
+	return policy
+}

@@ -1,0 +1,69 @@
+package control
+
+import (
+	"sync"
+	"time"
+
+	"github.com/ixcap/ixcap/capture"
+)
+
+const (
+	sampleEvery = 250 * time.Millisecond
+	rateOver    = time.Second
+)
+
+// rates keeps the readings of the last second, so that a rate can be told at any
+// moment, to any number of clients.
+type rates struct {
+	engine *capture.Engine
+	over   sync.WaitGroup
+	mu     sync.Mutex
+	kept   []capture.Rates // oldest first; the first is about a second old
+}
+
+func newRates(e *capture.Engine, done <-chan struct{}) *rates {
+	r := &rates{engine: e, kept: []capture.Rates{e.Rates()}}
+	r.over.Go(func() {
+		tick := time.NewTicker(sampleEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				r.keep(e.Rates())
+			}
+		}
+	})
+	return r
+}
+
+func (r *rates) wait() { r.over.Wait() }
+
+// keep adds a reading and forgets those that are not needed any more.
+func (r *rates) keep(now capture.Rates) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept = append(r.kept, now)
+	for len(r.kept) > 2 && now.At.Sub(r.kept[1].At) >= rateOver {
+		r.kept = append(r.kept[:0], r.kept[1:]...)
+	}
+}
+
+// now is the rate of the last second.
+func (r *rates) now() Rate {
+	now := r.engine.Rates()
+	r.mu.Lock()
+	before := r.kept[0]
+	for _, k := range r.kept {
+		if now.At.Sub(k.At) >= rateOver {
+			before = k
+		}
+	}
+	r.mu.Unlock()
+	since := now.Since(before)
+	return Rate{
+		Over: now.At.Sub(before.At), BitsPerSecond: since.Gbps * 1e9,
+		FramesPerSecond: since.Mpps * 1e6, LostPerSecond: since.LostPerSecond,
+	}
+}

@@ -1,0 +1,143 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// listen makes the socket with its mode from the beginning.
+func listen(path string, mode fs.FileMode) (*limited, error) {
+	if mode == 0 {
+		mode = defaultMode
+	}
+	if len(path) > maxPath {
+		return nil, fmt.Errorf("socket %s: a path of %d bytes, and UNIX sockets have room for %d: choose a shorter one", path, len(path), maxPath)
+	}
+	switch c, err := net.Dial("unix", path); {
+	case err == nil, errors.Is(err, unix.EAGAIN): // or too many are waiting to be served
+		if c != nil {
+			_ = c.Close() // opened only to see whether somebody answers
+		}
+		return nil, fmt.Errorf("socket %s: somebody serves there already; choose another folder", path)
+	case errors.Is(err, unix.ECONNREFUSED):
+		if st, err := os.Lstat(path); err == nil && st.Mode().Type() == fs.ModeSocket {
+			if err := os.Remove(path); err != nil {
+				return nil, err
+			}
+		}
+	}
+	// The kernel gives the file the mode of the socket, less the umask: nobody gets
+	// in before the mode is right.
+	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var refused error
+		err := c.Control(func(fd uintptr) { refused = unix.Fchmod(int(fd), uint32(mode.Perm())) })
+		return errors.Join(err, refused)
+	}}
+	s, err := private.Listen(context.Background(), "unix", path)
+	if err != nil {
+		if e := (*net.OpError)(nil); errors.As(err, &e) {
+			err = e.Err
+		}
+		return nil, fmt.Errorf("socket %s: %w", path, err)
+	}
+	l := &limited{UnixListener: s.(*net.UnixListener), path: path, free: make(chan struct{}, maxClients), done: make(chan struct{})}
+	l.SetUnlinkOnClose(false)
+	l.file, err = os.Lstat(path)
+	if err == nil {
+		err = os.Chmod(path, mode.Perm()) // what the umask took away
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// limited accepts no more connections than there is room for, and removes its
+// socket when it is closed.
+type limited struct {
+	*net.UnixListener
+	path string
+	file fs.FileInfo
+	free chan struct{} // a token each connection
+	once sync.Once
+	done chan struct{}
+}
+
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.free <- struct{}{}:
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+	c, err := l.UnixListener.AcceptUnix()
+	if err != nil {
+		<-l.free
+		return nil, err
+	}
+	return &counted{UnixConn: c, free: l.free}, nil
+}
+
+// Close closes the socket, and removes it unless somebody else has put another
+// one there.
+func (l *limited) Close() error {
+	err := net.ErrClosed
+	l.once.Do(func() {
+		close(l.done)
+		if now, e := os.Lstat(l.path); e == nil && os.SameFile(now, l.file) {
+			err = os.Remove(l.path)
+		} else {
+			err = nil
+		}
+		if e := l.UnixListener.Close(); err == nil {
+			err = e
+		}
+	})
+	return err
+}
+
+// counted is a connection that makes room when it is closed.
+type counted struct {
+	*net.UnixConn
+	once sync.Once
+	free <-chan struct{}
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() { <-c.free })
+	return c.UnixConn.Close()
+}
+
+type peerKey struct{}
+
+// withPeer notes who is at the other end, as the kernel knows it.
+func withPeer(ctx context.Context, c net.Conn) context.Context {
+	u, ok := c.(*counted)
+	if !ok {
+		return ctx
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return ctx
+	}
+	var cred *unix.Ucred
+	if raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }) != nil || err != nil {
+		return ctx
+	}
+	return context.WithValue(ctx, peerKey{}, cred)
+}
+
+// asker says who asks, for the record.
+func asker(ctx context.Context) string {
+	if c, ok := ctx.Value(peerKey{}).(*unix.Ucred); ok {
+		return fmt.Sprintf("%s (pid %d)", userName(int(c.Uid)), c.Pid)
+	}
+	return "somebody"
+}

@@ -1,0 +1,246 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/sim/wire"
+)
+
+// beGuest makes this test's binary a listener of another process's stream: a
+// guest as JSON.
+const beGuest = "IXCAP_E2E_GUEST"
+
+// guest is what a listener is to do, in this process or in one of its own.
+type guest struct {
+	Socket  string         // to attach at; of guests in other processes
+	Name    string         //
+	Options stream.Options //
+	Bytes   bool           // read blocks instead of packets
+	PauseAt uint64         // after so many frames wait for a line on standard input; 0: never
+	Raw     string         // not a listener at all: what to do with the descriptors, see vandal
+}
+
+// report is what a guest has seen at the end.
+type report struct {
+	Frames  uint64               `json:"frames"`
+	Digest  string               `json:"digest"` // of all records: stamp, lengths and bytes
+	Account stream.ListenerStats `json:"account"`
+}
+
+func init() {
+	text := os.Getenv(beGuest)
+	if text == "" {
+		return
+	}
+	err := func() error {
+		var g guest
+		if err := json.Unmarshal([]byte(text), &g); err != nil {
+			return err
+		}
+		if g.Raw != "" {
+			return vandal(g)
+		}
+		l, err := stream.Attach(g.Socket, g.Name, g.Options)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(os.Stderr, "attached")
+		r, err := g.read(l)
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+		r.Account = l.Stats()
+		return json.NewEncoder(os.Stdout).Encode(r)
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// read reads to the stream's end. Frames of the generator must come in order,
+// and from a lossless listener's start on all of them.
+func (g guest) read(l *stream.Listener) (r report, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*deadline)
+	defer cancel()
+	d := digest{sum: sha256.New()}
+	pause := func() {
+		if g.PauseAt != 0 && d.frames >= g.PauseAt {
+			fmt.Fprintln(os.Stderr, "paused")
+			_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // its end will do
+			g.PauseAt = 0
+		}
+	}
+	if g.Bytes {
+		err = d.blocks(ctx, l, pause)
+	} else {
+		err = d.packets(ctx, l, pause)
+	}
+	if err != nil {
+		return r, fmt.Errorf("%s after %d frames: %w", g.Name, d.frames, err)
+	}
+	return report{Frames: d.frames, Digest: hex.EncodeToString(d.sum.Sum(nil))}, nil
+}
+
+// digest is what is known of the records seen so far.
+type digest struct {
+	sum    hash.Hash
+	frames uint64
+	next   uint64 // lowest number that the next frame may have
+	rest   []byte // of blocks: the beginning of a record
+}
+
+// add adds a record.
+func (d *digest) add(header [stream.RecordHeader]byte, data []byte) error {
+	d.frames++
+	_, _ = d.sum.Write(header[:])
+	_, _ = d.sum.Write(data)
+	seq, err := wire.Sequence(data)
+	if err != nil {
+		return err
+	}
+	if seq < d.next {
+		return fmt.Errorf("frame %d of the wire after frame %d", seq, d.next-1)
+	}
+	d.next = seq + 1
+	return nil
+}
+
+func header(sec, nsec uint32, caplen, length int) (h [stream.RecordHeader]byte) {
+	binary.LittleEndian.PutUint32(h[0:], sec)
+	binary.LittleEndian.PutUint32(h[4:], nsec)
+	binary.LittleEndian.PutUint16(h[8:], uint16(caplen))
+	binary.LittleEndian.PutUint16(h[10:], uint16(length))
+	return h
+}
+
+func (d *digest) packets(ctx context.Context, l *stream.Listener, pause func()) error {
+	packets := make([]stream.Packet, 128)
+	for {
+		n, err := l.ReadBatch(ctx, packets)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for i := range packets[:n] {
+			p := &packets[i]
+			if err := d.add(header(p.Sec, p.Nsec, len(p.Data), int(p.Len)), p.Data); err != nil {
+				return err
+			}
+		}
+		pause()
+	}
+}
+
+// blocks reads the stream as a storer does, and takes the records out of it.
+func (d *digest) blocks(ctx context.Context, l *stream.Listener, pause func()) error {
+	for {
+		b, err := l.ReadBlock(ctx, 256<<10)
+		if err == io.EOF {
+			if len(d.rest) != 0 {
+				return fmt.Errorf("%d bytes of a record at the end", len(d.rest))
+			}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := d.records(b); err != nil {
+			return err
+		}
+		if err := l.Consume(len(b)); err != nil {
+			return err
+		}
+		pause()
+	}
+}
+
+func (d *digest) records(b []byte) error {
+	b = append(d.rest, b...)
+	for len(b) >= stream.RecordHeader {
+		h := [stream.RecordHeader]byte(b)
+		size := stream.RecordHeader + int(binary.LittleEndian.Uint16(h[8:]))
+		if len(b) < size {
+			break
+		}
+		if binary.LittleEndian.Uint64(h[:]) != 0 { // no padding
+			if err := d.add(h, b[stream.RecordHeader:size]); err != nil {
+				return err
+			}
+		}
+		b = b[size:]
+	}
+	d.rest = append([]byte(nil), b...)
+	return nil
+}
+
+// digestOf is what a lossless guest must have seen: the records of RAW files.
+func digestOf(t *testing.T, dir string) report {
+	t.Helper()
+	packets, _ := readRaw(t, dir)
+	d := digest{sum: sha256.New()}
+	for _, p := range packets {
+		require.NoError(t, d.add(header(uint32(p.at.Unix()), uint32(p.at.Nanosecond()), len(p.data), p.len), p.data))
+	}
+	return report{Frames: d.frames, Digest: hex.EncodeToString(d.sum.Sum(nil))}
+}
+
+// invite starts a guest in a process of its own, and waits until it is attached.
+func invite(t *testing.T, g guest) *program {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	text, err := json.Marshal(g)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*deadline)
+	t.Cleanup(cancel)
+	c := exec.CommandContext(ctx, self)
+	c.Env = append(os.Environ(), beGuest+"="+string(text))
+	var in io.WriteCloser
+	if g.PauseAt != 0 || g.Raw != "" {
+		in, err = c.StdinPipe()
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = in.Close() })
+	}
+	p := launch(t, c)
+	p.stdin = in
+	p.says("attached")
+	return p
+}
+
+// told is what a guest of another process reports when it has ended.
+func told(t *testing.T, p *program) (r report) {
+	t.Helper()
+	end := p.wait()
+	require.Zero(t, end.status, end.stderr)
+	require.NoError(t, json.Unmarshal([]byte(end.stdout), &r), end.stdout)
+	return r
+}
+
+// eventually waits for something on a busy machine.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	require.Eventually(t, is, deadline, 2*time.Millisecond, what)
+}

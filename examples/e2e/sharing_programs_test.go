@@ -1,0 +1,286 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture/control"
+	"github.com/ixcap/ixcap/capture/stream"
+)
+
+// dd starts hpcapdd -share on a slow wire that never ends, and returns what
+// hpcapctl asks it with.
+func dd(t *testing.T, args ...string) (p *program, dir string, ctl func(args ...string) []string) {
+	t.Helper()
+	dir = filepath.Join(folder(t), "share")
+	p = launch(t, command(t, "hpcapdd", append([]string{
+		"-device", "sim:gen,size=60-1514,flows=16,rate=200pps,hold", "-dir", "null", "-buffer", "32MiB", "-share", dir, "-json"}, args...)...))
+	eventually(t, "hpcapdd never shares", func() bool {
+		r := run(t, "hpcapctl", "-socket", filepath.Join(dir, "control.sock"), "-json", "status")
+		var s control.Status
+		return r.status == 0 && json.Unmarshal([]byte(r.stdout), &s) == nil && s.State == control.Running
+	})
+	return p, dir, func(args ...string) []string {
+		return append([]string{"-socket", filepath.Join(dir, "control.sock")}, args...)
+	}
+}
+
+// folder is one whose path leaves room for a socket's name.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ixcap-e2e-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+// asJSON runs hpcapctl -json and decodes what it prints.
+func asJSON[T any](t *testing.T, args ...string) (v T) {
+	t.Helper()
+	r := succeed(t, "hpcapctl", append(args, "-json")...)
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &v), r.stdout)
+	return v
+}
+
+func TestHpcapctlShowsAndChangesARunningCapture(t *testing.T) {
+	p, dir, ctl := dd(t)
+	socket := filepath.Join(dir, "queue0.sock")
+	alone := invite(t, guest{Socket: socket, Name: "alone"})
+	twin := invite(t, guest{Socket: socket, Name: "twin"})
+	invite(t, guest{Socket: socket, Name: "twin", Options: stream.Options{Policy: stream.Lossy}})
+	p.says("hpcapdd: queue 0: listener alone (pid " + fmt.Sprint(alone.Process.Pid))
+
+	s := asJSON[control.Status](t, ctl("status")...)
+	require.Equal(t, p.Process.Pid, s.PID)
+	require.Contains(t, s.Port, "sim:gen")
+	require.Equal(t, 4, s.Queues[0].Attached)
+	r := succeed(t, "hpcapctl", ctl("status")...)
+	for _, word := range []string{"running for", "Mpps", "CLOCK_REALTIME", "BUFFER FULL", "32 MiB", "4, 0 left"} {
+		require.Contains(t, r.stdout, word)
+	}
+
+	l := asJSON[control.Listeners](t, ctl("listeners")...)
+	require.Len(t, l.Attached, 4)
+	pids := map[int]bool{}
+	for _, a := range l.Attached {
+		pids[a.PID] = true
+		require.Equal(t, os.Getuid(), a.UID)
+	}
+	require.True(t, pids[alone.Process.Pid] && pids[twin.Process.Pid] && pids[p.Process.Pid])
+	r = succeed(t, "hpcapctl", ctl("listeners")...)
+	require.Regexp(t, `(?m)^0:2 +alone +\d+ +\S+ +lossless +`, r.stdout)
+	require.NotContains(t, r.stdout, "WHY", "nobody has left yet")
+
+	// Policies.
+	fail(t, `2 listeners are named "twin": choose one of 0:3 (twin, pid`, "hpcapctl", ctl("policy", "twin", "lossy")...)
+	r = succeed(t, "hpcapctl", ctl("policy", "0:3", "lossless,detach-after=1h")...)
+	require.Contains(t, r.stdout, "0:3 (twin, pid ")
+	require.Contains(t, r.stdout, "policy is lossless,detach-after=1h0m0s")
+	require.Equal(t, "lossy", asJSON[control.Listener](t, ctl("policy", "alone", "lossy")...).Policy)
+	fail(t, "must stay as it is", "hpcapctl", ctl("policy", "storer", "lossy")...)
+	fail(t, "must stay as it is", "hpcapctl", ctl("detach", "storer")...)
+	fail(t, "choose lossless, lossy", "hpcapctl", ctl("policy", "alone", "sloppy")...)
+
+	// Detaching: the program at the other end is told why.
+	gone := asJSON[control.Listener](t, ctl("detach", "0:3")...)
+	require.Contains(t, gone.Gone, "detached on request: by ")
+	end := twin.wait()
+	require.NotZero(t, end.status)
+	require.Contains(t, end.stderr, "detached on request: by ")
+	p.says("left: detached on request")
+	fail(t, "no listener 0:3 is attached", "hpcapctl", ctl("detach", "0:3")...)
+
+	// A program that is killed is let go, and remembered.
+	alone.signal(unix.SIGKILL)
+	eventually(t, "the dead are not let go", func() bool {
+		l = asJSON[control.Listeners](t, ctl("listeners")...)
+		return l.Left == 2
+	})
+	require.Equal(t, "its process is gone", l.Gone[1].Gone)
+	require.Contains(t, succeed(t, "hpcapctl", ctl("listeners")...).stdout, "its process is gone")
+
+	// Filters.
+	require.Contains(t, succeed(t, "hpcapctl", ctl("filter")...).stdout, "queue 0: every frame is kept whole")
+	before := asJSON[control.Status](t, ctl("status")...).Queues[0].Filtered
+	require.Zero(t, before)
+	succeed(t, "hpcapctl", ctl("filter", "drop")...)
+	eventually(t, "nothing is filtered", func() bool { return asJSON[control.Status](t, ctl("status")...).Queues[0].Filtered > 0 })
+	rules := filepath.Join(folder(t), "rules")
+	require.NoError(t, os.WriteFile(rules, []byte("# headers only\n(udp) headers\n(tcp) 96\n"), 0o644))
+	f := asJSON[control.Filters](t, ctl("filter", "-queue", "0", "@"+rules)...)
+	require.Contains(t, f.Queues[0].Rules, "(tcp) 96")
+	fail(t, "line 1, column 2", "hpcapctl", ctl("filter", "(colour green) drop")...)
+	fail(t, `queue "1": the port has 1`, "hpcapctl", ctl("filter", "-queue", "1", "drop")...)
+	require.Contains(t, succeed(t, "hpcapctl", ctl("filter")...).stdout, "(tcp) 96", "what was refused changed nothing")
+	succeed(t, "hpcapctl", ctl("filter", "none")...)
+
+	// Watching is for as long as somebody does.
+	w := launch(t, command(t, "hpcapctl", ctl("-watch", "10ms", "listeners", "-json")...))
+	eventually(t, "it is not told again and again", func() bool { return strings.Count(w.stdout.String(), "\n") > 2 })
+	require.Zero(t, w.end(unix.SIGINT).status)
+	for line := range strings.Lines(w.stdout.String()) {
+		require.True(t, json.Valid([]byte(line)), "one object a line: %s", line)
+	}
+	require.Contains(t, succeed(t, "hpcapctl", ctl("ledger")...).stdout, "stored for listener alone (lossy, pid ")
+	require.Contains(t, succeed(t, "hpcapctl", ctl("ledger", "-json")...).stdout, `"balanced": `)
+
+	end = p.end(unix.SIGINT)
+	require.Zero(t, end.status, end.stderr)
+	q := ledger(t, end).Queues[0]
+	require.NotZero(t, q.Filtered)
+	require.Len(t, q.Listeners, 4)
+	require.NoDirExists(t, dir, "sockets and folder go with the program")
+	fail(t, "no capture is served at "+dir, "hpcapctl", ctl("status")...)
+}
+
+func TestAttachedProgramsGetWhatIsLeftAtTheEnd(t *testing.T) {
+	sent := 20_000
+	sock := filepath.Join(folder(t), "nic.sock")
+	model := launch(t, command(t, "nicsim", "-socket", sock, "-wire", fmt.Sprintf("gen,size=60-300,flows=16,count=%d,hold", sent)))
+	model.says("serving on")
+	dir, files := filepath.Join(folder(t), "share"), t.TempDir()
+	p := launch(t, command(t, "hpcapdd", "-device", "vfio-user:"+sock, "-dir", files, "-buffer", "16MiB",
+		"-share", dir, "-share-mode", "0660", "-linger", "60s", "-json"))
+	model.says("the wire has ended")
+	st, err := os.Stat(filepath.Join(dir, "queue0.sock"))
+	require.NoError(t, err)
+	require.EqualValues(t, 0o660, st.Mode().Perm())
+	st, err = os.Stat(filepath.Join(dir, "control.sock"))
+	require.NoError(t, err)
+	require.EqualValues(t, 0o600, st.Mode().Perm(), "who may read may not control")
+
+	// Both have nearly everything still to read when the capture ends: one goes on
+	// at once, the other after it has been stopped for a while.
+	oldest := stream.Options{Start: stream.FromOldest}
+	reader := invite(t, guest{Socket: filepath.Join(dir, "queue0.sock"), Name: "reader", Options: oldest, PauseAt: 1})
+	stopped := invite(t, guest{Socket: filepath.Join(dir, "queue0.sock"), Name: "stopped", Options: oldest, PauseAt: 1})
+	reader.says("paused")
+	stopped.says("paused")
+	p.signal(unix.SIGINT)
+	require.NoError(t, reader.stdin.Close())
+	a := told(t, reader)
+	require.NoError(t, stopped.stdin.Close())
+	b := told(t, stopped)
+	end := p.wait()
+	require.Zero(t, end.status, end.stderr)
+	l := ledger(t, end)
+	truth := digestOf(t, files)
+	require.EqualValues(t, sent, truth.Frames)
+	sawAll(t, truth, a)
+	sawAll(t, truth, b)
+	for _, listener := range l.Queues[0].Listeners {
+		require.EqualValues(t, sent, listener.Read, listener.Name)
+	}
+}
+
+func TestListenerThatReadsNothingHoldsUpTheEndOnlyForAWhile(t *testing.T) {
+	p, dir, ctl := dd(t, "-linger", "100ms")
+	invite(t, guest{Socket: filepath.Join(dir, "queue0.sock"), Name: "lazy", PauseAt: 1}).says("paused")
+	asleep := invite(t, guest{Socket: filepath.Join(dir, "queue0.sock"), Name: "asleep", Options: stream.Options{Policy: stream.Lossy}})
+	asleep.signal(unix.SIGSTOP)
+	eventually(t, "both have something left to read", func() bool {
+		l := asJSON[control.Listeners](t, ctl("listeners")...)
+		return len(l.Attached) == 3 && l.Attached[1].Unread > 0 && l.Attached[2].Unread > 0
+	})
+	end := p.end(unix.SIGTERM)
+	require.Zero(t, end.status, end.stderr)
+	ledger(t, end)
+	require.Contains(t, end.stderr, "left: the stream is no longer shared")
+	require.NoDirExists(t, dir)
+}
+
+func TestFlagsComeBeforeHPCAPsOwnForm(t *testing.T) {
+	dir := t.TempDir()
+	r := succeed(t, "hpcapdd", "-sleep", "-json", "-dedup", "-stamps", "weighted", "-buffer", "4MiB", "sim:gen,size=60,count=500,hold", "0", dir)
+	l := ledger(t, r)
+	require.EqualValues(t, 500, l.Account.Wire)
+	require.Equal(t, "weighted", l.Clock.Policy.String())
+	require.Len(t, rawFiles(t, dir), 1)
+}
+
+func TestFilterOnTheCommandLineCutsAndDrops(t *testing.T) {
+	dir := t.TempDir()
+	r := succeed(t, "hpcapdd", "-json", "-filter", "(tcp) drop; 80", "-device", "sim:gen,size=200,flows=16,count=5000,hold", "-dir", dir)
+	l := ledger(t, r)
+	require.EqualValues(t, 5000, l.Account.Wire)
+	got, _ := readRaw(t, dir)
+	require.EqualValues(t, l.Frames(), len(got))
+	require.Equal(t, l.Queues[0].Filtered+l.Frames(), uint64(5000))
+	for _, p := range got {
+		require.Len(t, p.data, 80)
+		require.Equal(t, 200, p.len)
+	}
+}
+
+func TestSharingRefusesWhatMakesNoSense(t *testing.T) {
+	scratch := folder(t)
+	plain := filepath.Join(scratch, "plain")
+	require.NoError(t, os.WriteFile(plain, nil, 0o600))
+	for name, c := range map[string]struct {
+		want string
+		args []string
+	}{
+		"share below a file":   {"not a directory", []string{"-share", filepath.Join(plain, "x")}},
+		"share is a file":      {"not a directory", []string{"-share", plain}},
+		"share far away":       {"no such file", []string{"-share", filepath.Join(scratch, "a", "b")}},
+		"share with long path": {"at most 107", []string{"-share", filepath.Join(scratch, strings.Repeat("x", 100))}},
+		"mode":                 {"such as 0660", []string{"-share", scratch, "-share-mode", "rw"}},
+		"mode alone":           {"goes with -share", []string{"-share-mode", "0660"}},
+		"linger":               {"linger for -1s", []string{"-linger", "-1s"}},
+		"stamps":               {"choose packet, batch, uniform", []string{"-stamps", "lunar"}},
+		"dedup setting":        {"choose window=TIME", []string{"-dedup=windows=1s"}},
+		"dedup value":          {"window", []string{"-dedup=window=fast"}},
+		"dedup records":        {"records", []string{"-dedup=records=3,pools=1"}},
+		"filter":               {"line 1, column", []string{"-filter", "(port x) drop"}},
+		"filter file":          {"no such file", []string{"-filter", "@" + filepath.Join(scratch, "none")}},
+		"fifo":                 {"99", []string{"-fifo", "100"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fail(t, c.want, "hpcapdd", append([]string{"-device", "sim:gen,count=10,hold", "-dir", "null", "-buffer", "4MiB"}, c.args...)...)
+		})
+	}
+	entries, err := os.ReadDir(scratch)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "nothing is left behind")
+}
+
+func TestSecondCaptureDoesNotTakeTheSocketsOfTheFirst(t *testing.T) {
+	p, dir, ctl := dd(t)
+	fail(t, "another program serves this socket", "hpcapdd", "-device", "sim:gen,count=10,hold", "-dir", "null", "-buffer", "4MiB", "-share", dir)
+	require.Equal(t, p.Process.Pid, asJSON[control.Status](t, ctl("status")...).PID)
+	p.end(unix.SIGKILL)
+	require.FileExists(t, filepath.Join(dir, "control.sock"))
+	fail(t, "no capture is served at", "hpcapctl", ctl("status")...)
+	// What a killed one leaves behind is replaced.
+	r := succeed(t, "hpcapdd", "-device", "sim:gen,count=10,hold", "-dir", "null", "-buffer", "4MiB", "-share", dir, "-json")
+	require.EqualValues(t, 10, ledger(t, r).Frames())
+}
+
+func TestHpcapctlRefusesWhatMakesNoSense(t *testing.T) {
+	for want, args := range map[string][]string{
+		"nothing to do":                  {},
+		`"dance": say status`:            {"dance"},
+		"detach whom":                    {"detach"},
+		"policy wants a listener":        {"policy", "x"},
+		`unexpected argument "more"`:     {"status", "more"},
+		"-watch goes with":               {"detach", "x", "-watch", "1s"},
+		"want a time above 0":            {"status", "-watch", "-1s"},
+		"-queue goes with":               {"status", "-queue", "1"},
+		"no capture is served at /none/": {"-socket", "/none/control.sock", "status"},
+		"provided but not defined":       {"status", "-nonsense"},
+		"no such file":                   {"filter", "@/none"},
+	} {
+		fail(t, want, "hpcapctl", args...)
+	}
+	c := command(t, "hpcapctl", "status")
+	c.Env = append(os.Environ(), "IXCAP_CONTROL=/none/elsewhere.sock")
+	p := launch(t, c)
+	oneLine(t, p.wait(), "hpcapctl", "no capture is served at /none/elsewhere.sock: is one running there, such as hpcapdd -share?")
+}

@@ -1,0 +1,127 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a vandal does once it has been let in.
+const (
+	vandalWrites  = "writes"  // tries everything that would change data and control
+	vandalGarbage = "garbage" // fills its cursor with nonsense
+)
+
+// vandal attaches by hand, with the bytes of docs/STREAM.md, and does harm with
+// what it gets.
+func vandal(g guest) error {
+	fds, err := attachRaw(g.Socket, g.Name)
+	if err != nil {
+		return err
+	}
+	data, control, cursor := fds[0], fds[1], fds[2]
+	fmt.Fprintln(os.Stderr, "attached")
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // its end will do
+	if g.Raw == vandalWrites {
+		for name, fd := range map[string]int{"data": data, "control": control} {
+			if err := scribble(fd); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+		fmt.Fprintln(os.Stderr, "nothing could be written")
+		return nil
+	}
+	page, err := unix.Mmap(cursor, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	random := rand.New(rand.NewPCG(1, uint64(os.Getpid())))
+	fmt.Fprintln(os.Stderr, "writing garbage")
+	for { // until the test has seen enough
+		for i := 0; i < len(page); i += 8 {
+			binary.LittleEndian.PutUint64(page[i:], random.Uint64()>>random.IntN(64))
+		}
+	}
+}
+
+// attachRaw asks for a lossless listener and returns the descriptors of data,
+// control and cursor. The connection stays open as long as the process.
+func attachRaw(path, name string) ([]int, error) {
+	c, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Connect(c, &unix.SockaddrUnix{Name: path}); err != nil {
+		return nil, err
+	}
+	ask := append([]byte("XCAPATT1"), make([]byte, 24)...)
+	binary.LittleEndian.PutUint32(ask[8:], 2) // version
+	binary.LittleEndian.PutUint32(ask[24:], uint32(len(name)))
+	if err := unix.Send(c, append(ask, name...), 0); err != nil {
+		return nil, err
+	}
+	answer, oob := make([]byte, 2048), make([]byte, unix.CmsgSpace(3*4))
+	n, m, _, _, err := unix.Recvmsg(c, answer, oob, unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	if n < 16 || string(answer[:8]) != "XCAPANS1" || binary.LittleEndian.Uint32(answer[12:]) != 0 {
+		return nil, fmt.Errorf("refused: %q", answer[:n])
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:m])
+	if err != nil {
+		return nil, err
+	}
+	if len(messages) != 1 {
+		return nil, errors.New("granted without descriptors")
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err == nil && len(fds) != 3 {
+		err = fmt.Errorf("%d descriptors", len(fds))
+	}
+	return fds, err
+}
+
+// scribble is an error if memory that must not be changed can be.
+func scribble(fd int) error {
+	const length = 4096
+	forbidden := func(what string, err error) error {
+		if err == unix.EPERM || err == unix.EACCES {
+			return nil
+		}
+		return fmt.Errorf("%s: %v instead of EPERM or EACCES", what, err)
+	}
+	again := func() error {
+		f, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(f)
+		_, err = unix.Mmap(f, 0, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		return err
+	}
+	widen := func() error {
+		m, err := unix.Mmap(fd, 0, length, unix.PROT_READ, unix.MAP_SHARED)
+		if err != nil {
+			return fmt.Errorf("it cannot even be read: %w", err)
+		}
+		defer func() { _ = unix.Munmap(m) }()
+		return unix.Mprotect(m, unix.PROT_READ|unix.PROT_WRITE)
+	}
+	_, mapped := unix.Mmap(fd, 0, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	_, written := unix.Pwrite(fd, make([]byte, 16), 0)
+	_, sealed := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_WRITE)
+	return errors.Join(
+		forbidden("writable mapping", mapped),
+		forbidden("writable mapping of the memory opened again", again()),
+		forbidden("mprotect", widen()),
+		forbidden("pwrite", written),
+		forbidden("ftruncate to nothing", unix.Ftruncate(fd, 0)),
+		forbidden("more seals", sealed),
+	)
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/control"
+)
+
+type (
+	status    struct{ control.Status }
+	listeners struct{ control.Listeners }
+	filters   struct{ control.Filters }
+	ledger    struct{ capture.Ledger }
+	listener  struct {
+		control.Listener
+		did string
+	}
+)
+
+// table writes rows of cells, aligned. The first row is the heading.
+func table(w io.Writer, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		fmt.Fprintln(t, strings.Join(r, "\t"))
+	}
+	return t.Flush()
+}
+
+func (s status) text(w io.Writer) error {
+	state := s.State
+	switch {
+	case !s.Ended.IsZero():
+		state = fmt.Sprintf("ended %s ago, after %s", span(time.Since(s.Ended)), span(s.Ended.Sub(s.Since)))
+	case !s.Since.IsZero():
+		state = "running for " + span(time.Since(s.Since))
+	}
+	var missed, bad uint64
+	for _, c := range s.Account.Missed {
+		missed += c.Frames
+	}
+	for _, c := range s.Account.Bad {
+		bad += c.Frames
+	}
+	c := s.Clock
+	rows := [][]string{
+		{"port", s.Port},
+		{"state", fmt.Sprintf("%s, pid %d", state, s.PID)},
+		{"rate", fmt.Sprintf("%.3f Gb/s, %.3f Mpps, over %s", s.Rate.BitsPerSecond/1e9, s.Rate.FramesPerSecond/1e6, span(s.Rate.Over))},
+		{"lost", fmt.Sprintf("%d frames, %.0f/s", s.Lost, s.Rate.LostPerSecond)},
+		{"wire", fmt.Sprintf("%d frames: %d received, %d missed, %d bad", s.Account.Wire, s.Account.Received, missed, bad)},
+		{"clock", fmt.Sprintf("%s at %.3f GHz, %s from CLOCK_REALTIME, at worst %s; stamps: %s",
+			c.Source, c.Hertz/1e9, span(time.Duration(c.Residual)), span(time.Duration(c.Worst)), c.Policy)},
+	}
+	if s.Error != "" {
+		rows = append(rows, []string{"error", s.Error})
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	rows = [][]string{{"QUEUE", "CORE", "BUFFER FULL", "STORED", "FILTERED", "DUPLICATES", "REFUSED", "LONGEST GAP", "LISTENERS"}}
+	for _, q := range s.Queues {
+		core := "any"
+		if q.Core >= 0 {
+			core = fmt.Sprint(q.Core)
+		}
+		rows = append(rows, []string{
+			fmt.Sprint(q.Queue), core, fmt.Sprintf("%s of %s", size(q.FillBytes), size(q.BufferBytes)),
+			fmt.Sprint(q.Stored), fmt.Sprint(q.Filtered), fmt.Sprint(q.Duplicates), fmt.Sprint(q.Refused),
+			span(q.LongestGap), fmt.Sprintf("%d, %d left", q.Attached, q.Left),
+		})
+	}
+	return table(w, rows)
+}
+
+func (l listeners) text(w io.Writer) error {
+	rows := [][]string{{"LISTENER", "NAME", "PID", "USER", "POLICY", "SINCE", "LAG", "READ", "MISSED"}}
+	for _, a := range l.Attached {
+		rows = append(rows, append(who(a),
+			span(time.Since(a.Since)),
+			fmt.Sprintf("%s, %d frames, %s", size(a.LagBytes), a.Unread, span(a.Lag)),
+			fmt.Sprint(a.Read), missed(a)))
+	}
+	if err := table(w, rows); err != nil || len(l.Gone) == 0 {
+		return err
+	}
+	fmt.Fprintln(w)
+	rows = [][]string{{"LEFT", "NAME", "PID", "USER", "POLICY", "READ", "MISSED", "UNREAD", "WHY"}}
+	for _, g := range l.Gone {
+		rows = append(rows, append(who(g), fmt.Sprint(g.Read), missed(g), fmt.Sprint(g.Unread), g.Gone))
+	}
+	if more := l.Left - uint64(len(l.Gone)); more > 0 {
+		rows = append(rows, []string{fmt.Sprintf("and %d before them", more)})
+	}
+	return table(w, rows)
+}
+
+// who are the cells that say who a listener is.
+func who(l control.Listener) []string {
+	return []string{l.Key(), l.Name, fmt.Sprint(l.PID), l.User, control.PolicyText(l.Policy, l.DetachAfter)}
+}
+
+func missed(l control.Listener) string {
+	if l.Overtaken == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%d frames, %s", l.Overtaken, size(l.OvertakenBytes))
+}
+
+func (l listener) text(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%s (%s, pid %d, %s): %s; read %d of %d frames, missed %d\n",
+		l.Key(), l.Name, l.PID, l.User, l.did, l.Read, l.Stored, l.Overtaken)
+	return err
+}
+
+func (f filters) text(w io.Writer) error {
+	for _, q := range f.Queues {
+		if q.Rules == "" {
+			fmt.Fprintf(w, "queue %d: every frame is kept whole; %d were left out before\n", q.Queue, q.Filtered)
+			continue
+		}
+		fmt.Fprintf(w, "queue %d: %d frames left out\n", q.Queue, q.Filtered)
+		if len(q.Hits) == 0 { // set a moment ago
+			fmt.Fprintf(w, "  from the next batch on: %s\n", q.Rules)
+			continue
+		}
+		rows := [][]string{{"  FRAMES", "BYTES", "RULE"}}
+		for _, h := range q.Hits {
+			rows = append(rows, []string{fmt.Sprintf("  %d", h.Frames), size(h.Bytes), h.Rule})
+		}
+		if err := table(w, rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l ledger) text(w io.Writer) error { return l.WriteText(w) }
+
+// MarshalJSON gives what hpcapdd -json prints.
+func (l ledger) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	err := l.WriteJSON(&b)
+	return b.Bytes(), err
+}
