@@ -1,0 +1,252 @@
+// Timestamps measures how good the stamps of a capture are, on the software 82599,
+// which knows when each frame truly arrived: every policy on the three traffics of
+// the HPCAP thesis (Tables 4.1 and 4.2), beside the thesis's figures.
+//
+//	timestamps [-trace FILE] [-passes 5] [-markdown] [-json FILE] [-svg FILE]
+//
+// docs/TIMESTAMPS.md says what is measured and how to read it.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/examples/internal/cli"
+)
+
+const usage = `usage: timestamps [-trace FILE] [-passes N] [-duration TIME] [-policies LIST] [-traffic LIST] [-shared=false]
+                  [-fifo PRIORITY] [-markdown] [-json FILE] [-svg FILE]
+
+The poller gets the last core that this process may use, model and all else the
+others: start it on a machine with nothing else to do.
+`
+
+func main() { cli.Main("timestamps", run) }
+
+// options are the command line's.
+type options struct {
+	trace, fallback string
+	passes, fifo    int
+	duration, limit time.Duration
+	policies        string
+	only            string
+	shared          bool
+	markdown        bool
+	json, svg       string
+	retries         int
+}
+
+func run(args []string) error {
+	var o options
+	flags := flag.NewFlagSet("timestamps", flag.ContinueOnError)
+	flags.StringVar(&o.trace, "trace", "../shared/pcaps/real-mix.pcap", "pcap `file` of the second and third traffic")
+	flags.StringVar(&o.fallback, "fallback", "testdata/hosts.pcap", "pcap `file` to take when there is no such trace")
+	flags.IntVar(&o.passes, "passes", 5, "runs of each kind, in turn; figures are their medians")
+	flags.DurationVar(&o.duration, "duration", time.Second, "`time` of a run, about; a quarter of it for the trace at wire speed")
+	flags.DurationVar(&o.limit, "limit", time.Minute, "longest `time` of a run")
+	flags.StringVar(&o.policies, "policies", "packet,batch,uniform,weighted,adaptive,sample=2,sample=4,sample=8", "`list` of policies")
+	flags.StringVar(&o.only, "traffic", "1514,wire,original", "`list` of traffics")
+	flags.BoolVar(&o.shared, "shared", true, "measure with a busy loop on the poller's core, too")
+	flags.IntVar(&o.fifo, "fifo", 0, "`priority` (SCHED_FIFO) of the model's thread, and of the poller where it has its core to itself; 0: none")
+	flags.IntVar(&o.retries, "retries", 3, "repeat a run on a core of its own that lost frames so often")
+	flags.BoolVar(&o.markdown, "markdown", false, "print the tables as Markdown")
+	flags.StringVar(&o.json, "json", "", "write every run and the summary to this `file`")
+	flags.StringVar(&o.svg, "svg", "", "write a plot of the distributions to this `file`")
+	if err := cli.Parse(flags, args, usage); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 || o.passes < 1 || o.duration < time.Millisecond || o.retries < 0 {
+		return cli.Usagef("want flags only, at least one pass, and runs of at least 1ms")
+	}
+	if o.fifo != 0 && (o.fifo < lowestFIFO || o.fifo > highestFIFO) {
+		return cli.Usagef("-fifo %d: choose %d to %d (two below it are used, too), or 0 for none", o.fifo, lowestFIFO, highestFIFO)
+	}
+	return o.run(cli.Interrupted("timestamps"), os.Stdout)
+}
+
+func (o *options) run(ctx context.Context, out io.Writer) error {
+	policies, err := parsePolicies(o.policies)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "timestamps")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if _, err := os.Stat(o.trace); errors.Is(err, os.ErrNotExist) && o.fallback != "" {
+		tell("no file %s: the trace is %s instead", o.trace, o.fallback)
+		o.trace = o.fallback
+	}
+	list, said, err := traffics(o.trace, dir, o.duration)
+	if err != nil {
+		return err
+	}
+	if list, err = choose(list, o.only); err != nil {
+		return err
+	}
+	runs, repeated, err := o.measure(ctx, list, policies)
+	if err != nil {
+		return err
+	}
+	cells := summarise(runs)
+	fmt.Fprintf(out, "%s; %d passes; trace %s\n", machineName(), o.passes, said)
+	fmt.Fprintf(out, "runs repeated because frames were lost: %d of %d; steps of the machine's clock: %d\n\n", repeated, len(runs)+repeated, steps(runs))
+	for _, t := range tables(cells, list, policies) {
+		if err := t.write(out, o.markdown); err != nil {
+			return err
+		}
+	}
+	verdicts := judgeAdaptive(cells, list)
+	for _, v := range verdicts {
+		word := "missed "
+		if v.OK {
+			word = "reached"
+		}
+		fmt.Fprintf(out, "%s  %s\n", word, v.Text)
+	}
+	return errors.Join(
+		o.save(o.json, func(w io.Writer) error { return report(w, said, list, policies, runs, cells, verdicts) }),
+		o.save(o.svg, func(w io.Writer) error { return plot(w, cells, list, policies) }))
+}
+
+// measure makes all runs: in every pass each traffic with each policy, so that
+// what changes on the machine with time changes for all.
+func (o *options) measure(ctx context.Context, list []traffic, policies []clock.Policy) (runs []*result, repeated int, err error) {
+	cli.Processors(2) // the poller and the busy loop
+	where, err := findPlaces()
+	if err != nil {
+		return nil, 0, err
+	}
+	// No collection while a run lasts, for it stops the poller.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	for pass := range o.passes {
+		for _, t := range list {
+			for _, shared := range []bool{false, true}[:1+b2i(o.shared)] {
+				for _, p := range policies {
+					s := setup{places: where, limit: o.limit, fifo: o.fifo}
+					for try := 0; ; try++ {
+						runtime.GC()
+						r, err := s.measure(ctx, t, p, shared)
+						if err != nil {
+							return nil, 0, err
+						}
+						r.Pass = pass
+						tell("pass %d, %s, %v%s: std %s ns, 99 %% within %s; absolute median %s; write-back std %s; %d lost", pass+1, t.Name, p,
+							map[bool]string{true: ", core shared"}[shared], ns(r.Inter.Std), ns(r.Inter.P99), ns(r.Absolute.Median), ns(r.Noise.Inter.Std), r.Lost)
+						if r.Lost == 0 || shared || try == o.retries {
+							runs = append(runs, r)
+							break
+						}
+						repeated++
+					}
+				}
+			}
+		}
+	}
+	return runs, repeated, nil
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func tell(format string, args ...any) { fmt.Fprintf(os.Stderr, "timestamps: "+format+"\n", args...) }
+
+func steps(runs []*result) (n uint64) {
+	for _, r := range runs {
+		n += r.Steps
+	}
+	return n
+}
+
+func parsePolicies(list string) (policies []clock.Policy, err error) {
+	for word := range strings.SplitSeq(list, ",") {
+		p, err := clock.ParsePolicy(word)
+		if err != nil {
+			return nil, cli.UsageError{Err: err}
+		}
+		policies = append(policies, p)
+	}
+	return policies, nil
+}
+
+// choose keeps the traffics named in a list.
+func choose(all []traffic, list string) (chosen []traffic, err error) {
+	for word := range strings.SplitSeq(list, ",") {
+		found := false
+		for _, t := range all {
+			if t.Name == word {
+				chosen, found = append(chosen, t), true
+			}
+		}
+		if !found {
+			return nil, cli.Usagef("traffic %q: choose from 1514, wire and original", word)
+		}
+	}
+	return chosen, nil
+}
+
+// save writes a file, if it has a name.
+func (o *options) save(name string, write func(w io.Writer) error) (err error) {
+	if name == "" {
+		return nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return write(f)
+}
+
+// report writes everything as JSON.
+func report(w io.Writer, said string, list []traffic, policies []clock.Policy, runs []*result, cells map[key]*cell, verdicts []verdict) error {
+	var ordered []*cell
+	for _, t := range list {
+		for _, shared := range []bool{false, true} {
+			for _, p := range policies {
+				if c := cells[key{t.Name, p, shared}]; c != nil {
+					ordered = append(ordered, c)
+				}
+			}
+		}
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", " ")
+	return e.Encode(struct {
+		Machine  string    `json:"machine"`
+		Trace    string    `json:"trace"`
+		Traffics []traffic `json:"traffics"`
+		Summary  []*cell   `json:"summary"`
+		Verdicts []verdict `json:"verdicts"`
+		Runs     []*result `json:"runs"`
+	}{machineName(), said, list, ordered, verdicts, runs})
+}
+
+// machineName is the processor's name and the number of cores.
+func machineName() string {
+	name := runtime.GOARCH
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
+				name = strings.TrimSpace(v)
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("%s, %d cores", name, runtime.NumCPU())
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/pcapgo"
+
+	"github.com/ixcap/ixcap/sim/wire"
+)
+
+// traffic is one of the three that the thesis measured.
+type traffic struct {
+	Name   string `json:"name"`
+	Title  string `json:"title"`
+	Wire   string `json:"wire"`   // options of the model's wire
+	Frames int    `json:"frames"` // of a run
+	Bytes  int64  `json:"bytes"`
+}
+
+const (
+	lineBits     = 10e9
+	overhead     = 8 + 4 + 12 // preamble, CRC, gap
+	thesisBits   = 564e6      // bit/s of the thesis's trace at its original speed
+	longFrame    = 1514
+	wirePart     = 4 // a trace at wire speed takes this part of the time of the others: it has more frames
+	millionsMost = 40_000_000
+)
+
+func lineTime(frames, bytes int64) time.Duration {
+	return time.Duration(float64(bytes+overhead*frames) * 8 / lineBits * 1e9)
+}
+
+// traffics are the three: frames of 1514 bytes at line rate, a trace at line rate,
+// and the trace with its own gaps, each for about so long. dir is for the trace as it is sent.
+func traffics(trace, dir string, long time.Duration) ([]traffic, string, error) {
+	t, err := readTrace(trace)
+	if err != nil {
+		return nil, "", err
+	}
+	paced := filepath.Join(dir, "paced.pcap")
+	said, err := t.write(paced, thesisBits)
+	if err != nil {
+		return nil, "", err
+	}
+	count := max(2, int(long/lineTime(1, longFrame)))
+	fast := t.rounds(lineTime(int64(len(t.frames)), t.bytes), long/wirePart)
+	slow := t.rounds(t.took, long)
+	list := []traffic{
+		{
+			Name: "1514", Title: "1514-byte frames at line rate",
+			Wire:   fmt.Sprintf("gen,size=%d,rate=line,count=%d", longFrame, count),
+			Frames: count, Bytes: int64(count) * longFrame,
+		}, {
+			Name: "wire", Title: "trace at wire speed",
+			Wire:   fmt.Sprintf("pcap=%s,rate=line,loop=%d", wire.Quote(paced), fast),
+			Frames: fast * len(t.frames), Bytes: int64(fast) * t.bytes,
+		}, {
+			Name: "original", Title: "trace with its own gaps",
+			Wire:   fmt.Sprintf("pcap=%s,rate=recorded,loop=%d", wire.Quote(paced), slow),
+			Frames: slow * len(t.frames), Bytes: int64(slow) * t.bytes,
+		},
+	}
+	for _, l := range list {
+		if l.Frames > millionsMost {
+			return nil, "", fmt.Errorf("%s: %d frames in a run are more than the %d that memory is kept for; choose a shorter -duration", l.Title, l.Frames, millionsMost)
+		}
+	}
+	return list, said, nil
+}
+
+// trace is a capture file in memory.
+type trace struct {
+	name   string
+	frames [][]byte
+	at     []time.Duration // since the first, never going back
+	bytes  int64           // without CRC
+	took   time.Duration   // as it was written last
+}
+
+func readTrace(name string) (*trace, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r, err := pcapgo.NewReader(f)
+	if err != nil {
+		return nil, fmt.Errorf("trace %s: %w (want a pcap file; editcap -F nsecpcap converts others)", name, err)
+	}
+	t := &trace{name: name}
+	var first time.Time
+	for {
+		data, info, err := r.ReadPacketData()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("trace %s: frame %d: %w", name, len(t.frames)+1, err)
+		}
+		// What the capture cut off was on the wire all the same.
+		data = append(data, make([]byte, max(0, info.Length-len(data)))...)
+		if first.IsZero() {
+			first = info.Timestamp
+		}
+		at := info.Timestamp.Sub(first)
+		if n := len(t.at); n > 0 {
+			at = max(at, t.at[n-1])
+		}
+		t.frames, t.at, t.bytes = append(t.frames, data), append(t.at, at), t.bytes+int64(len(data))
+	}
+	if len(t.frames) < 2 || t.at[len(t.at)-1] == 0 {
+		return nil, fmt.Errorf("trace %s: want at least two frames that did not come at once", name)
+	}
+	return t, nil
+}
+
+// write writes the trace with its gaps stretched or shrunk in proportion, so that
+// its mean rate becomes so many bits a second, and says what it did. A trace that
+// is as fast or faster keeps its gaps.
+func (t *trace) write(name string, bits float64) (said string, err error) {
+	n := len(t.at)
+	own := t.at[n-1]
+	ownBits := float64(t.bytes) * 8 / own.Seconds()
+	factor := 1.0
+	said = fmt.Sprintf("%s: %d frames, %d bytes, %.3g Mb/s of its own", filepath.Base(t.name), n, t.bytes, ownBits/1e6)
+	if ownBits < bits {
+		factor = ownBits / bits
+		said += fmt.Sprintf("; all gaps divided by %.4g, which makes the thesis's %.0f Mb/s", 1/factor, bits/1e6)
+	}
+	t.took = time.Duration(float64(own) * factor)
+	f, err := os.Create(name)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	w := pcapgo.NewWriterNanos(f)
+	if err := w.WriteFileHeader(1<<18, 1); err != nil {
+		return "", err
+	}
+	for i, data := range t.frames {
+		info := gopacket.CaptureInfo{
+			Timestamp:     time.Unix(1_700_000_000, 0).Add(time.Duration(float64(t.at[i]) * factor)),
+			CaptureLength: len(data), Length: len(data),
+		}
+		if err := w.WritePacket(info, data); err != nil {
+			return "", err
+		}
+	}
+	return said, nil
+}
+
+// rounds is how often the trace is to be sent, each time taking so long.
+func (t *trace) rounds(each, long time.Duration) int {
+	return max(1, int((long+each/2)/max(each, 1)))
+}
