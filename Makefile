@@ -1,18 +1,21 @@
 # make demo    replay the shipped capture through the software 82599 and verify the files
 # make test    all tests; installs what they need (apt, as root)
 # make bench   nanoseconds per frame, beside the machine's own limits of the same run
+# make timestamps  how far stamps are from the truth, per policy, beside the thesis's tables (takes minutes)
+# make stress  listeners come, go, hang and die at full speed for DURATION; every frame accounted for
 # make fuzz    every fuzz target for FUZZTIME each
 # make vmtest  Linux's drivers and ours in virtual machines (root); RUN=REGEXP chooses tests, FAULT=NAME breaks the model
 # make lint    gofmt, vet, staticcheck, shellcheck, the builds that must keep working
 
 GO          ?= go
 FUZZTIME    ?= 5m
+DURATION    ?= 10m
 BENCHTIME   ?= 8192000x
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export GOFLAGS := -buildvcs=false
 
-.PHONY: all demo test vmtest lint bench fuzz clean tools
+.PHONY: all demo test vmtest lint bench timestamps stress fuzz clean tools
 
 all: lint test
 
@@ -20,7 +23,7 @@ demo:
 	CGO_ENABLED=0 $(GO) run ./examples/demo -wire testdata/hosts.pcap -dir ./capture
 
 # What the tests run beside Go: name in PATH or file, Debian package.
-TOOLS = tshark:tshark tcpdump:tcpdump tcpreplay:tcpreplay curl:curl ping:iputils-ping \
+TOOLS = tshark:tshark editcap:wireshark-common tcpdump:tcpdump tcpreplay:tcpreplay curl:curl ping:iputils-ping \
         ip:iproute2 shellcheck:shellcheck gcc:gcc /usr/include/stdlib.h:libc6-dev
 
 tools:
@@ -53,6 +56,12 @@ lint: tools
 
 bench:
 	@.ci/bench $(BENCHTIME)
+
+timestamps:
+	$(GO) run ./examples/timestamps
+
+stress:
+	CGO_ENABLED=0 $(GO) run ./examples/stress -duration $(DURATION)
 
 fuzz:
 	.ci/fuzz $(FUZZTIME)
