@@ -41,15 +41,15 @@ func TestOpenExplainsWhyAFunctionCannotBeOpened(t *testing.T) {
 func TestTheKernelsTransportGetsTheFunction(t *testing.T) {
 	s := machine(t)
 	r := resolver{s.root, t.TempDir(), links}
-	refusal := errors.New("refused")
+	refused := errors.New("refused")
 	var got []string
 	withKernel(t, func(name string, f Function) (Device, error) {
 		got = append(got, name+" "+f.Address.String())
-		return nil, refusal
+		return nil, refused
 	})
 	for _, name := range []string{"0000:03:00.0", "eth2", "enp3s0f0"} {
 		_, err := open(name, r)
-		require.ErrorIs(t, err, refusal)
+		require.ErrorIs(t, err, refused)
 	}
 	require.Equal(t, []string{"0000:03:00.0 0000:03:00.0", "eth2 0000:03:00.0", "enp3s0f0 0000:03:00.0"}, got)
 	require.Panics(t, func() { RegisterKernel(nil) })
@@ -89,14 +89,14 @@ func TestAnInterfaceThatWasBoundIsStillKnown(t *testing.T) {
 // opened is what the scheme opentest was asked for; a scheme is for good, so
 // that it is registered once, however often tests run.
 var (
-	opened  []string
-	refusal = errors.New("refused")
+	opened     []string
+	errRefusal = errors.New("refused")
 )
 
 func init() {
 	Register("opentest", func(rest string) (Device, error) {
 		opened = append(opened, rest)
-		return nil, refusal
+		return nil, errRefusal
 	})
 }
 
@@ -104,7 +104,7 @@ func TestOpenHandsARegisteredSchemeWhatFollowsIt(t *testing.T) {
 	opened = nil
 	for _, name := range []string{"opentest:", "opentest:/run/nic.sock", "opentest:a=b:c"} {
 		_, err := Open(name)
-		require.ErrorIs(t, err, refusal)
+		require.ErrorIs(t, err, errRefusal)
 	}
 	require.Equal(t, []string{"", "/run/nic.sock", "a=b:c"}, opened)
 	require.Panics(t, func() { Register("opentest", nil) })

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -126,6 +125,3 @@ func parse(args []string) (o options, err error) {
 func socket(dir string, queue int) string {
 	return filepath.Join(dir, fmt.Sprintf("queue%d.sock", queue))
 }
-
-// tell writes v as one line of JSON.
-func tell(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
