@@ -22,9 +22,9 @@ type held struct {
 	id    uint64
 }
 
-// look returns for how long nothing has moved.
-func (s *standstill) look(e *Engine, now time.Time) time.Duration {
-	if n := e.progress(); n != s.moved || s.since.IsZero() {
+// look returns for how long nothing has moved, the pollers nor what else is counted.
+func (s *standstill) look(e *Engine, others uint64, now time.Time) time.Duration {
+	if n := e.progress() + others; n != s.moved || s.since.IsZero() {
 		s.moved, s.since, s.read = n, now, map[held]uint64{}
 		e.guests(func(who held, l *stream.ListenerStats) { s.read[who] = l.Read })
 	}

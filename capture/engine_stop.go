@@ -86,7 +86,7 @@ wait:
 			break wait
 		case <-tick.C:
 		}
-		if stand.look(e, time.Now()) <= e.cfg.Held || err != nil || stand.release(e) {
+		if stand.look(e, 0, time.Now()) <= e.cfg.Held || err != nil || stand.release(e) {
 			continue
 		}
 		err = fmt.Errorf("stop capture on %s: a lossless listener read nothing for %v; frames were abandoned", e.port.Name(), e.cfg.Held)
@@ -105,27 +105,22 @@ wait:
 
 // settle waits until the frames that a stopped port has taken are in the rings,
 // so that an empty poll means an empty queue. While a listener holds a poller
-// back they cannot get there.
+// back they cannot get there; one of another process is let go for that.
 func (e *Engine) settle() {
 	const glimpse, enough = time.Millisecond, 50 * time.Millisecond
-	for moved, at := uint64(0), time.Now(); ; time.Sleep(glimpse) {
+	for stand := (standstill{}); ; time.Sleep(glimpse) {
 		a, err := e.read()
 		if err != nil || a.Wire == a.Received+sum(a.Missed)+sum(a.Bad) {
 			return
-		}
-		if n := a.Received + e.progress(); n != moved {
-			moved, at = n, time.Now()
-		}
-		patience := enough
-		if e.polled() < a.Received {
-			patience = e.cfg.Held
 		}
 		select {
 		case <-e.failed:
 			return
 		default:
 		}
-		if time.Since(at) > patience {
+		idle := stand.look(e, a.Received, time.Now())
+		switch held := e.polled() < a.Received; {
+		case held && idle > e.cfg.Held && !stand.release(e), !held && idle > enough:
 			return // join, or the ledger, will tell
 		}
 	}
