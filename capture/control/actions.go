@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"strconv"
@@ -45,7 +46,13 @@ func queueOf(a capture.QueueAccount, e *capture.Engine, queue int) Queue {
 		Polled: a.Polled, Stored: a.Stored, Filtered: a.Filtered, Duplicates: a.Duplicates,
 		BufferBytes: uint64(st.Config().Size), FillBytes: now.Fill,
 		LongestGap: a.Longest, RiskyGaps: a.Risky,
-		Attached: len(now.Listeners), Left: now.Left, Filter: rulesText(e.Filter(queue)),
+		Left: now.Left, Filter: rulesText(e.Filter(queue)), Sockets: []Socket{}, Listeners: []Listener{},
+	}
+	for _, sh := range st.Shares() {
+		q.Sockets = append(q.Sockets, Socket{Path: sh.Path(), Mode: fmt.Sprintf("%04o", sh.Mode())})
+	}
+	for _, l := range now.Listeners {
+		q.Listeners = append(q.Listeners, listenerOf(queue, l))
 	}
 	for _, r := range a.Refused {
 		q.Refused += r.Frames

@@ -72,9 +72,16 @@ type Queue struct {
 	FillBytes   uint64        `json:"fill_bytes"`     // what the slowest lossless listener has still to give back
 	LongestGap  time.Duration `json:"longest_gap_ns"` // between two polls
 	RiskyGaps   uint64        `json:"risky_gaps"`     // gaps that could have cost frames
-	Attached    int           `json:"attached"`       // listeners
 	Left        uint64        `json:"left"`           // listeners that were attached and are not any more
 	Filter      string        `json:"filter"`         // rules; empty: every frame is kept whole
+	Sockets     []Socket      `json:"sockets"`        // at which it is shared
+	Listeners   []Listener    `json:"listeners"`      // attached now
+}
+
+// Socket is where other processes attach to a queue.
+type Socket struct {
+	Path string `json:"path"`
+	Mode string `json:"mode"` // in octal digits: who may attach
 }
 
 // Listeners are those of all queues.

@@ -95,7 +95,7 @@ func TestStatusTellsWhatTheCaptureIs(t *testing.T) {
 	require.Equal(t, "packet", s.Clock.Policy)
 	require.NotEmpty(t, s.Clock.Source)
 	require.Len(t, s.Queues, 2)
-	require.Equal(t, 1, s.Queues[1].Attached)
+	require.Len(t, s.Queues[1].Listeners, 1)
 	require.EqualValues(t, 1<<20, s.Queues[1].BufferBytes)
 
 	require.NoError(t, e.Start())
@@ -113,7 +113,7 @@ func TestStatusTellsWhatTheCaptureIs(t *testing.T) {
 	s = get()
 	require.Equal(t, Ended, s.State)
 	require.False(t, s.Ended.Before(s.Since))
-	require.Zero(t, s.Queues[1].Attached)
+	require.Empty(t, s.Queues[1].Listeners)
 	require.EqualValues(t, 1, s.Queues[1].Left)
 
 	w := ask(h, http.MethodGet, "/v1/ledger", "")

@@ -131,8 +131,8 @@ func (s *Stream) share(c Sharing, within time.Duration) (*Share, error) {
 	return sh, nil
 }
 
-// sharing are the sockets that are open.
-func (s *Stream) sharing() (all []*Share) {
+// Shares are the sockets that are open.
+func (s *Stream) Shares() (all []*Share) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for sh := range s.shares {
@@ -141,8 +141,11 @@ func (s *Stream) sharing() (all []*Share) {
 	return all
 }
 
-// Path is where the socket is.
+// Path is where the socket is; Mode is its mode, by which the kernel decides who
+// may attach.
 func (sh *Share) Path() string { return sh.socket.path }
+
+func (sh *Share) Mode() fs.FileMode { return sh.socket.mode }
 
 // Close lets go everybody who attached over the socket, and removes it. Those
 // read what is left if the stream is finished. It must not be called by Tell.

@@ -17,6 +17,7 @@ import (
 // socket is a listening socket and the file that stands for it.
 type socket struct {
 	path     string
+	mode     fs.FileMode
 	listener *net.UnixListener
 	file     unix.Stat_t
 }
@@ -59,7 +60,7 @@ func bind(path string, mode fs.FileMode) (_ *socket, err error) {
 	if err = unix.Bind(fd, addr); err != nil {
 		return nil, fmt.Errorf("bind: %w", err)
 	}
-	s := &socket{path: path}
+	s := &socket{path: path, mode: mode}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.remove())

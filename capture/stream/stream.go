@@ -150,7 +150,7 @@ func (s *Stream) Descriptors() (data, control int) { return s.data.Fd(), s.contr
 // finished.
 func (s *Stream) Close() error {
 	var errs []error
-	for _, sh := range s.sharing() {
+	for _, sh := range s.Shares() {
 		errs = append(errs, sh.Close())
 	}
 	s.mu.Lock()

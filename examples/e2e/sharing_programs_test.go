@@ -60,9 +60,10 @@ func TestHpcapctlShowsAndChangesARunningCapture(t *testing.T) {
 	s := asJSON[control.Status](t, ctl("status")...)
 	require.Equal(t, p.Process.Pid, s.PID)
 	require.Contains(t, s.Port, "sim:gen")
-	require.Equal(t, 4, s.Queues[0].Attached)
+	require.Len(t, s.Queues[0].Listeners, 4)
+	require.Equal(t, []control.Socket{{Path: socket, Mode: "0600"}}, s.Queues[0].Sockets)
 	r := succeed(t, "hpcapctl", ctl("status")...)
-	for _, word := range []string{"running for", "Mpps", "CLOCK_REALTIME", "BUFFER FULL", "32 MiB", "4, 0 left"} {
+	for _, word := range []string{"running for", "Mpps", "CLOCK_REALTIME", "BUFFER FULL", "32 MiB", "4, 0 left", socket + " (mode 0600)", fmt.Sprint(alone.Process.Pid)} {
 		require.Contains(t, r.stdout, word)
 	}
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -64,19 +65,29 @@ func (s status) text(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(w)
-	rows = [][]string{{"QUEUE", "CORE", "BUFFER FULL", "STORED", "FILTERED", "DUPLICATES", "REFUSED", "LONGEST GAP", "LISTENERS"}}
+	rows = [][]string{{"QUEUE", "CORE", "BUFFER FULL", "STORED", "FILTERED", "DUPLICATES", "REFUSED", "LONGEST GAP", "LISTENERS", "SHARED AT"}}
+	var attached []control.Listener
 	for _, q := range s.Queues {
 		core := "any"
 		if q.Core >= 0 {
 			core = fmt.Sprint(q.Core)
 		}
+		var sockets []string
+		for _, s := range q.Sockets {
+			sockets = append(sockets, fmt.Sprintf("%s (mode %s)", s.Path, s.Mode))
+		}
+		attached = append(attached, q.Listeners...)
 		rows = append(rows, []string{
 			fmt.Sprint(q.Queue), core, fmt.Sprintf("%s of %s", size(q.FillBytes), size(q.BufferBytes)),
 			fmt.Sprint(q.Stored), fmt.Sprint(q.Filtered), fmt.Sprint(q.Duplicates), fmt.Sprint(q.Refused),
-			span(q.LongestGap), fmt.Sprintf("%d, %d left", q.Attached, q.Left),
+			span(q.LongestGap), fmt.Sprintf("%d, %d left", len(q.Listeners), q.Left), cmp.Or(strings.Join(sockets, ", "), "nowhere"),
 		})
 	}
-	return table(w, rows)
+	if err := table(w, rows); err != nil || len(attached) == 0 {
+		return err
+	}
+	fmt.Fprintln(w)
+	return listeners{control.Listeners{Attached: attached}}.text(w)
 }
 
 func (l listeners) text(w io.Writer) error {
