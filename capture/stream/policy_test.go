@@ -225,6 +225,32 @@ func TestPolicyMayChangeAtAnyTime(t *testing.T) {
 	require.Zero(t, s.Stats().Detached)
 }
 
+// A listener that is made lossless holds the producer from where it is, even if it
+// was overtaken long ago, until it has moved ahead. What the producer was about to
+// write then may be padding, which takes no entry of the index.
+func TestPaddingGoesOnOnceAListenerMadeLosslessHasMovedAhead(t *testing.T) {
+	s := newStream(t, Config{Size: 8 * Block, Entries: 1024})
+	p, next := s.Producer(), uint32(0)
+	l := listen(t, s, Options{Policy: Lossy})
+	for next < 3000 {
+		require.True(t, p.Append(1, next, numbered(next, 500), 0))
+		next++
+	}
+	p.Publish()
+	require.NoError(t, s.SetPolicy(l.id, Lossless, 0))
+	s.align.Add(1)
+	p.Publish() // closes the segment: half a MiB of padding, more than was announced
+	require.NotZero(t, p.padTo, "nobody held the padding")
+	require.False(t, p.Append(1, next, numbered(next, 500), 0))
+
+	_, err := l.ReadBatch(soon(t), make([]Packet, 8))
+	require.NoError(t, err)
+	require.Equal(t, Lossless, l.Policy())
+	require.NotZero(t, l.Stats().Overtaken)
+	require.True(t, p.Append(1, next, numbered(next, 500), 0), "the producer does not notice")
+	require.NoError(t, l.Close())
+}
+
 func TestDetachAfterIsForThoseWhoDoNotReadThoughTheyCould(t *testing.T) {
 	const after = time.Minute
 	s := newStream(t, Config{Size: Block})

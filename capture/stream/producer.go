@@ -45,7 +45,7 @@ type Producer struct {
 	segEnd  uint64 // where the current one ends at the latest
 	segPos  uint64 // where it began
 	padTo   uint64 // padding is being written up to here; 0: none
-	aligned uint64 // aligned starts served
+	aligned uint64 // of those asked for (Stream.align), how many were served
 
 	stream *Stream
 	cur    *cursors
@@ -179,7 +179,7 @@ func (p *Producer) room(size uint64) bool {
 // extend announces and looks around until size more bytes and frames more
 // entries may be written; false when a lossless listener is in the way.
 func (p *Producer) extend(size, frames uint64) bool {
-	if p.pos+size > p.reserve || p.seq+frames > p.reserveI {
+	if p.pos+size > min(p.reserve, p.slowest) || p.seq+frames > min(p.reserveI, p.slowestI) {
 		// Never let what is published fall far behind what is announced, however
 		// seldom Publish is called: a listener that begins with the last
 		// published frame must not find it on the point of being overwritten.
