@@ -211,15 +211,19 @@ func (h *house) verify() error {
 	}
 	compared := 0
 	for _, p := range h.reported {
-		if p.Out {
-			continue // its own account may go on after it was let go
-		}
-		if p.Read != p.Account.Read {
+		if !p.Out && p.Read != p.Account.Read {
 			errs = append(errs, fmt.Errorf("%s of queue %d saw %d frames, its account says %d", p.name, p.queue, p.Read, p.Account.Read))
 		}
 		s, ok := h.left[p.leaver]
 		if !ok {
 			continue // more left at once than a stream remembers
+		}
+		switch {
+		case s.Gone == "impossible cursor":
+			errs = append(errs, fmt.Errorf("%s of queue %d was let go for an impossible cursor", p.name, p.queue))
+			continue
+		case s.Gone != "closed":
+			continue // let go: its own account may have gone on
 		}
 		compared++
 		if s.Read != p.Account.Read || s.Overtaken != p.Account.Overtaken {
