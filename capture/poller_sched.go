@@ -86,8 +86,12 @@ func (s *stalls) spent(lastPoll, held, paused uint64) {
 // stalled opens a stall: ns have passed from p.lastPoll to now.
 func (p *poller) stalled(ns, now uint64) {
 	s := &p.stalls
-	p.settle(now)
 	u := s.thread.read()
+	if s.open && ns < uint64(s.now.Length)/8 {
+		s.usage = u // while what a much longer one left is still being taken: part of it
+		return
+	}
+	p.settle(now)
 	s.open, s.opened, s.rate = true, now, 0
 	if before := p.stamper.Nanoseconds(p.lastPoll - s.at); before >= rateOver && p.lastPoll > s.at {
 		s.rate = perSecond(p.polled-s.frames, before)
