@@ -114,6 +114,14 @@ const (
 func New(port Port, cfg Config) (_ *Engine, err error) {
 	cfg.Buffer = cmp.Or(cfg.Buffer, defaultBuffer)
 	cfg.Held = cmp.Or(cfg.Held, defaultHeld)
+	if warn := cfg.Warn; warn != nil { // Stop warns while the capture is still watched
+		var one sync.Mutex
+		cfg.Warn = func(text string) {
+			one.Lock()
+			defer one.Unlock()
+			warn(text)
+		}
+	}
 	node := hugepage.AnyNode
 	if p, ok := port.(Placer); ok {
 		cfg.Pages = cmp.Or(cfg.Pages, p.Pages())

@@ -107,7 +107,7 @@ wait:
 // so that an empty poll means an empty queue. While a listener holds a poller
 // back they cannot get there; one of another process is let go for that.
 func (e *Engine) settle() {
-	const glimpse, enough = time.Millisecond, 50 * time.Millisecond
+	const glimpse, enough = time.Millisecond, 500 * time.Millisecond // a device in software may want for a core
 	for stand := (standstill{}); ; time.Sleep(glimpse) {
 		a, err := e.read()
 		if err != nil || a.Wire == a.Received+sum(a.Missed)+sum(a.Bad) {
