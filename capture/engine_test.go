@@ -150,7 +150,7 @@ func TestWaitEndsWithItsContextAndCanBeRepeated(t *testing.T) {
 	defer cancel()
 	require.NoError(t, e.Wait(ctx))
 	p.sources[0].put(5)
-	require.Eventually(t, func() bool { return e.Rates().Frames == 5 }, 10*time.Second, time.Millisecond, "the capture goes on")
+	require.Eventually(t, func() bool { return e.Rates().Frames == 5 }, 30*time.Second, time.Millisecond, "the capture goes on")
 	require.NoError(t, e.Stop())
 	require.NoError(t, e.Wait(t.Context()), "over")
 }

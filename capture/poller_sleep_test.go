@@ -72,21 +72,26 @@ func TestPollerSleepsWhileNothingComesAndIsWokenToStop(t *testing.T) {
 }
 
 func TestSleepIsNoGapBetweenPolls(t *testing.T) {
+	const nap = 100 * time.Millisecond
 	s := newTestStream(t, stream.Config{Size: 1 << 20})
-	src := newDozer()
-	p := newPoller(src, s.Producer(), newStamper(t), pollerConfig{Core: AnyCore, Idle: IdleSleep, Sleeper: src})
-	p.lastPoll = clock.Ticks()
-	p.once()
-	go func() {
-		time.Sleep(300 * time.Millisecond)
-		src.Wake()
-	}()
-	p.idle(1)
-	p.once()
-	p.flush()
-	c := p.counters()
-	require.GreaterOrEqual(t, c.Slept, 200*time.Millisecond)
-	require.Less(t, c.Longest, 200*time.Millisecond)
+	eventually(t, "a sleep without a gap", func() bool { // a busy machine makes gaps, too
+		src := newDozer()
+		p := newPoller(src, s.Producer(), newStamper(t), pollerConfig{Core: AnyCore, Idle: IdleSleep, Sleeper: src})
+		p.lastPoll = clock.Ticks()
+		p.once()
+		go func() {
+			for src.sleeps.Load() == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(nap)
+			src.Wake()
+		}()
+		p.idle(1)
+		p.once()
+		p.flush()
+		c := p.counters()
+		return c.Slept >= nap/2 && c.Longest < nap/2
+	})
 }
 
 func TestSleepingPollerDoesNotAllocate(t *testing.T) {

@@ -37,7 +37,7 @@ func TestBusyQueuesDoNotHideTheLink(t *testing.T) {
 	d.Set(reg.LINKS, 0)
 	bar, err := d.BAR(0)
 	require.NoError(t, err)
-	for end := time.Now().Add(10 * time.Second); len(notes.texts(driver.LinkChanged)) < 2; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); len(notes.texts(driver.LinkChanged)) < 2; time.Sleep(10 * time.Millisecond) {
 		require.True(t, time.Now().Before(end), "nobody has looked at the link")
 		bar.Store32(uint32(reg.EIMS_EX(0)), 1)
 		d.Raise(0)
@@ -67,12 +67,12 @@ func TestNotifyThatStopsThePortDoesNotHoldCloseUp(t *testing.T) {
 	<-told
 	closed := make(chan error, 1)
 	go func() { closed <- p.Close() }()
-	require.Eventually(t, func() bool { return p.Start() != nil }, 10*time.Second, time.Millisecond, "Close has begun")
+	require.Eventually(t, func() bool { return p.Start() != nil }, 30*time.Second, time.Millisecond, "Close has begun")
 	close(stop)
 	select {
 	case err := <-closed:
 		require.NoError(t, err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("Close hangs")
 	}
 }

@@ -42,7 +42,7 @@ func (d *diary) texts(kind driver.EventKind) (all []string) {
 
 func (d *diary) wait(t *testing.T, kind driver.EventKind, n int) []string {
 	t.Helper()
-	require.Eventually(t, func() bool { return len(d.texts(kind)) >= n }, 20*time.Second, time.Millisecond, "%d events of kind %d", n, kind)
+	require.Eventually(t, func() bool { return len(d.texts(kind)) >= n }, 30*time.Second, time.Millisecond, "%d events of kind %d", n, kind)
 	return d.texts(kind)
 }
 
@@ -155,7 +155,7 @@ func TestSilentVectorsAreToldByNumber(t *testing.T) {
 	require.Contains(t, notes.wait(t, driver.VectorSilent, 2)[1], "MSI-X vector 2 (link changes) never fired")
 	begin := time.Now()
 	require.True(t, p.RxQueue(1).Sleep(time.Minute), "a nap")
-	require.Less(t, time.Since(begin), 10*time.Second)
+	require.Less(t, time.Since(begin), 30*time.Second)
 	require.NoError(t, p.Close())
 }
 

@@ -131,7 +131,7 @@ func TestSleepIsBoundedAndFindsFramesWithoutInterrupts(t *testing.T) {
 	arms := s.regs.arms
 	begin := time.Now()
 	require.True(t, s.q.Sleep(far), "a nap from now on")
-	require.Less(t, time.Since(begin), 10*time.Second)
+	require.Less(t, time.Since(begin), 30*time.Second)
 	require.Equal(t, arms, s.regs.arms, "and nothing is armed")
 	s.q.Wake()
 	require.True(t, s.q.Sleep(far))
@@ -142,7 +142,7 @@ func TestLoadIsPolledNotSleptThrough(t *testing.T) {
 	s := newSleepRig(t, 64) // full within 4 us at line rate
 	frames := make([]ring.Frame, 64)
 	polled := false
-	for end := time.Now().Add(10 * time.Second); !polled && time.Now().Before(end); {
+	for end := time.Now().Add(60 * time.Second); !polled && time.Now().Before(end); {
 		// As much as fits, again and again: more than a ring a millisecond.
 		for range 1000 {
 			s.Fill(60, 60)
@@ -154,7 +154,7 @@ func TestLoadIsPolledNotSleptThrough(t *testing.T) {
 		}
 	}
 	require.True(t, polled, "Sleep declines under load")
-	require.Eventually(t, func() bool { return s.q.Sleep(time.Microsecond) }, 10*time.Second, time.Microsecond, "not for long after it")
+	require.Eventually(t, func() bool { return s.q.Sleep(time.Microsecond) }, 30*time.Second, time.Microsecond, "not for long after it")
 }
 
 func TestSleepAndWakeDoNotAllocate(t *testing.T) {

@@ -98,7 +98,7 @@ func TestModelSignalsLinkChangesByEventFD(t *testing.T) {
 	require.Zero(t, signals())
 	for _, down := range []bool{false, true, false} {
 		w.down.Store(down)
-		require.Eventually(t, func() bool { return signals() > 0 }, 5*time.Second, time.Millisecond, "down: %v", down)
+		require.Eventually(t, func() bool { return signals() > 0 }, 30*time.Second, time.Millisecond, "down: %v", down)
 		bar.Load32(0x00800)               // EICR: read to clear
 		bar.Store32(eims, 1<<20|1<<other) // auto-masked
 	}

@@ -64,7 +64,7 @@ type frame struct {
 func (r *rig) drain(each func(q int, f *ring.Frame)) (n int) {
 	r.t.Helper()
 	frames := make([]ring.Frame, 64)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for idle := 0; idle < 3; {
 		got := 0
 		for i := range r.port.RxQueues() {

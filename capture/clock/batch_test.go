@@ -101,7 +101,11 @@ func TestBatchStampsNeverGoBack(t *testing.T) {
 			l := *s.from
 			tick, emptied, last := uint64(origin), uint64(0), uint64(0)
 			back := uint64(0) // by how much the clock has been set back since stamps were last beyond it
-			for i := range 20_000 {
+			batches := 20_000
+			if raceEnabled {
+				batches = 5_000
+			}
+			for i := range batches {
 				frames := ofLengths()
 				for range 1 + r.IntN(64) {
 					frames = append(frames, ring.Frame{Len: r.Uint32N(1 << r.IntN(15))})

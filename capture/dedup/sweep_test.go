@@ -14,6 +14,9 @@ const document = "../../docs/DEDUP.md"
 // TestSweepOfSizesAndPools is the thesis's Table 4.7 on a duplicated real capture:
 // HPCAP's table as it was, and ours. -v prints it; docs/DEDUP.md has to hold it.
 func TestSweepOfSizesAndPools(t *testing.T) {
+	if raceEnabled {
+		t.Skip("one goroutine: nothing for the race detector")
+	}
 	kinds := []struct {
 		index Index
 		bytes int

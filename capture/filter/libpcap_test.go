@@ -141,6 +141,9 @@ func TestMatchesAreLibpcaps(t *testing.T) {
 				frames := sample(readCapture(t, file), 3000)
 				rnd := rand.New(rand.NewPCG(uint64(len(frames)), 7))
 				n := n
+				if raceEnabled { // one goroutine: nothing for the race detector
+					n /= 2
+				}
 				if mutated {
 					frames, n = mutants(frames, rnd), 2*n
 				}

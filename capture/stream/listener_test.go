@@ -85,7 +85,7 @@ func TestWaitingReaderGivesUpWithItsContext(t *testing.T) {
 			time.AfterFunc(5*time.Millisecond, cancel)
 			start := time.Now()
 			require.ErrorIs(t, read(ctx, l), context.Canceled, name)
-			require.Less(t, time.Since(start), 10*time.Second)
+			require.Less(t, time.Since(start), 60*time.Second)
 
 			time.AfterFunc(5*time.Millisecond, func() { _ = l.Close() })
 			require.ErrorIs(t, read(t.Context(), l), ErrClosed, name)

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -271,8 +272,15 @@ func TestDetachAfterIsForThoseWhoDoNotReadThoughTheyCould(t *testing.T) {
 	bytes := listen(t, s, Options{DetachAfter: after})
 	require.True(t, s.Producer().Append(1, 0, numbered(0, 1000), 0))
 	s.Producer().Publish()
-	_, err := bytes.ReadBlock(soonEnds(t), Block/2)
-	require.Error(t, err)
+	ctx, cancel := context.WithCancel(soon(t))
+	go func() {
+		defer cancel()
+		for seen := &s.attached[bytes.number].cursor.Seq; seen.Load() == 0 && ctx.Err() == nil; {
+			time.Sleep(tick)
+		}
+	}()
+	_, err := bytes.ReadBlock(ctx, Block/2)
+	require.ErrorIs(t, err, context.Canceled)
 	_, err = hung.ReadBatch(soon(t), make([]Packet, 1))
 	require.NoError(t, err)
 	look(10 * after)

@@ -20,7 +20,7 @@ import (
 // Whatever is done to frames on their way from the model into the streams: those
 // that are left are the ones that were sent, in order, and the others are counted.
 func TestEveryFrameOfTheModelIsStoredOrCountedWhateverThePolicy(t *testing.T) {
-	const frames = 30_000
+	const frames = 10_000
 	rules, err := filter.Parse("(src net 198.18.0.0/27) drop; (ip) 64")
 	require.NoError(t, err)
 	for _, policy := range []clock.Policy{clock.PerPacket, clock.Batch, clock.Uniform, clock.Weighted, clock.Adaptive, clock.Sample(8)} {

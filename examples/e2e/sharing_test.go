@@ -350,13 +350,13 @@ func TestListenerInTroubleHarmsNobody(t *testing.T) {
 // hangs: it is let go, and nothing is abandoned.
 func TestHungListenerOfAnotherProcessDoesNotCostTheEndOfACapture(t *testing.T) {
 	var warned []string
-	s := shareBy(t, sharedFrames, capture.Config{Held: 200 * time.Millisecond, Warn: func(w string) { warned = append(warned, w) }})
+	s := shareBy(t, sharedFrames, capture.Config{Held: time.Second, Warn: func(w string) { warned = append(warned, w) }})
 	hung := invite(t, guest{Socket: s.socket, Name: "hung", PauseAt: 1})
 	own, other := s.host(guest{Name: "own"}), s.invite(guest{Name: "other"})
 	ctx, end := context.WithTimeout(t.Context(), 2*deadline)
 	defer end()
 	go func() {
-		for p := s.engine.Stream(0); ctx.Err() == nil && p.Stats().Fill < 3<<20; { // of 4 MiB: it is full or nearly so
+		for p := s.engine.Stream(0); ctx.Err() == nil && p.Stats().Fill < 4<<20-2048; { // of 4 MiB: the next frame or the one after does not fit
 			time.Sleep(time.Millisecond)
 		}
 		end()
@@ -370,7 +370,7 @@ func TestHungListenerOfAnotherProcessDoesNotCostTheEndOfACapture(t *testing.T) {
 	require.Equal(t, l.Frames(), truth.Frames)
 	sawAll(t, truth, own())
 	sawAll(t, truth, other())
-	require.Equal(t, "detached on request: read nothing for 200ms while the capture ended", s.left("hung").Gone)
+	require.Equal(t, "detached on request: read nothing for 1s while the capture ended", s.left("hung").Gone)
 	require.Contains(t, strings.Join(warned, "\n"), "listener hung (pid")
 	hung.signal(unix.SIGKILL)
 }

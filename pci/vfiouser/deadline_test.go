@@ -46,7 +46,7 @@ func TestWriterHeldUpByTheServerIsFreedByClose(t *testing.T) {
 		defer close(rung)
 		b.ring(7)
 	}()
-	require.Eventually(t, func() bool { return b.open.users.Load() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return b.open.users.Load() == 1 }, 30*time.Second, time.Millisecond)
 	require.True(t, b.open.close(time.Minute, event.Drain))
 	<-rung
 }

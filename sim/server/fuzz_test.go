@@ -101,7 +101,7 @@ func FuzzServerMessages(f *testing.F) {
 		near.CloseWrite()
 		select {
 		case <-end:
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatal("the server does not let go")
 		}
 		if fake.Attached.Load() != 0 {

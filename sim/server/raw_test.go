@@ -43,7 +43,7 @@ func connect(t testing.TB) *raw {
 	near, far := servertest.Pair(t)
 	c := &raw{t: t, uc: near, conn: proto.NewConn(near, soon), fake: fake, srv: srv, end: make(chan error, 1)}
 	go func() { c.end <- srv.ServeConn(far) }()
-	require.NoError(t, near.SetReadDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, near.SetReadDeadline(time.Now().Add(30*time.Second)))
 	return c
 }
 

@@ -121,7 +121,7 @@ func (h *host) wire(options ...Option) *packet {
 		return err
 	})
 	h.t.Cleanup(func() { w.Close() })
-	require.Eventually(h.t, w.Up, 5*time.Second, time.Millisecond, "carrier")
+	require.Eventually(h.t, w.Up, 30*time.Second, time.Millisecond, "carrier")
 	return w.(*packet)
 }
 
@@ -131,7 +131,7 @@ func gather(t *testing.T, w Wire, enough func(frames [][]byte) bool) (got [][]by
 	frames := make([]Frame, 16)
 	last := int64(0)
 	for start := time.Now(); !enough(got); {
-		require.Less(t, time.Since(start), 20*time.Second, "waiting for frames on the veth, have %d", len(got))
+		require.Less(t, time.Since(start), 60*time.Second, "waiting for frames on the veth, have %d", len(got))
 		n, err := w.Receive(frames, plenty)
 		require.NoError(t, err)
 		for _, f := range frames[:n] {
@@ -318,7 +318,7 @@ func TestPacketWireSendsAndDoesNotHearItself(t *testing.T) {
 		if len(f) > 1514 {
 			f = f[:1514]
 		}
-		require.Eventually(t, func() bool { return !errors.Is(wa.Send(f), ErrBusy) }, time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return !errors.Is(wa.Send(f), ErrBusy) }, 30*time.Second, time.Millisecond)
 	}
 	next, seen := uint64(0), 0
 	gather(t, wb, func(got [][]byte) bool {
@@ -355,7 +355,7 @@ func TestPacketWireHoldLeavesFramesInTheSocket(t *testing.T) {
 	frames := make([]Frame, 16)
 	next := uint64(0)
 	for start := time.Now(); next < 10; {
-		require.Less(t, time.Since(start), 10*time.Second)
+		require.Less(t, time.Since(start), 60*time.Second)
 		n, err := wb.Receive(frames, 59)
 		require.NoError(t, err)
 		require.Zero(t, n)
@@ -381,7 +381,7 @@ func TestPacketWireCountsWhatTheKernelDrops(t *testing.T) {
 	for seq := range uint64(sent) {
 		require.NoError(t, wa.Send(g.Append(nil, seq)))
 	}
-	require.Eventually(t, func() bool { return wb.Dropped() > 0 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return wb.Dropped() > 0 }, 30*time.Second, time.Millisecond)
 	received := uint64(0)
 	frames := make([]Frame, 64)
 	for {
@@ -416,22 +416,22 @@ func TestPacketWireFollowsTheCarrier(t *testing.T) {
 		}
 	}
 	a.do(link(netlink.LinkSetDown))
-	require.Eventually(t, func() bool { return !w.Up() }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !w.Up() }, 30*time.Second, time.Millisecond)
 	require.NoError(t, w.Send(make([]byte, 60)), "lost, as on a cable")
 	a.do(link(netlink.LinkSetUp))
-	require.Eventually(t, w.Up, 5*time.Second, time.Millisecond)
+	require.Eventually(t, w.Up, 30*time.Second, time.Millisecond)
 
 	b.do(link(netlink.LinkSetDown))
-	require.Eventually(t, func() bool { return !w.Up() }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !w.Up() }, 30*time.Second, time.Millisecond)
 	frames := make([]Frame, 64)
 	_, err := w.Receive(frames, plenty)
 	require.NoError(t, err, "a link that is down is no fault")
 	b.do(link(netlink.LinkSetUp))
-	require.Eventually(t, w.Up, 5*time.Second, time.Millisecond)
+	require.Eventually(t, w.Up, 30*time.Second, time.Millisecond)
 
 	a.do(link(netlink.LinkDel))
-	require.Eventually(t, func() bool { return w.gone.Load() }, 5*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { _, err = w.Receive(frames, plenty); return err != nil }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return w.gone.Load() }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { _, err = w.Receive(frames, plenty); return err != nil }, 30*time.Second, time.Millisecond)
 	require.EqualError(t, err, "receive on cable: the interface is gone")
 	require.False(t, w.Up())
 	require.NoError(t, w.Close())

@@ -300,7 +300,7 @@ func TestRealTimePacingKeepsTheRate(t *testing.T) {
 	var first, last int64
 	var lateBefore time.Duration
 	for seq := uint64(0); ; {
-		require.Less(t, time.Since(before), 20*time.Second, "50 ms of frames did not end, at frame %d", seq)
+		require.Less(t, time.Since(before), 60*time.Second, "50 ms of frames did not end, at frame %d", seq)
 		n, err := w.Receive(frames, plenty)
 		if err == io.EOF {
 			break
