@@ -1,7 +1,8 @@
 # make demo    replay the shipped capture through the software 82599 and verify the files
 # make test    all tests; installs what they need (apt, as root)
 # make bench   nanoseconds per frame, beside the machine's own limits of the same run
-# make timestamps  how far stamps are from the truth, per policy, beside the thesis's tables (takes minutes)
+# make timestamps  how far stamps are from the truth, per policy, beside the thesis's tables (takes minutes);
+#                  TIMESTAMPS="-fifo 10 -svg FILE" for other flags of examples/timestamps
 # make stress  listeners come, go, hang and die at full speed for DURATION; every frame accounted for
 # make fuzz    every fuzz target for FUZZTIME each
 # make vmtest  Linux's drivers and ours in virtual machines (root); RUN=REGEXP chooses tests, FAULT=NAME breaks the model
@@ -58,7 +59,7 @@ bench:
 	@.ci/bench $(BENCHTIME)
 
 timestamps:
-	$(GO) run ./examples/timestamps
+	$(GO) run ./examples/timestamps $(TIMESTAMPS)
 
 stress:
 	CGO_ENABLED=0 $(GO) run ./examples/stress -duration $(DURATION)
