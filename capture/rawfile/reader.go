@@ -56,7 +56,7 @@ func (r *Reader) Next() (Record, error) {
 		return Record{}, r.fail(r.short())
 	}
 	h := DecodeHeader(r.buf[r.at:])
-	if err := h.check(); err != nil {
+	if err := h.Check(); err != nil {
 		return Record{}, r.fail(err)
 	}
 	if h.IsPadding() {

@@ -64,8 +64,8 @@ func (h Header) Put(b []byte) {
 // ErrFormat is wrapped by errors about bytes that no writer of RAW files makes.
 var ErrFormat = errors.New("not a RAW record")
 
-// check says what is wrong with a header that no writer makes.
-func (h Header) check() error {
+// Check says what is wrong with a header that no writer makes.
+func (h Header) Check() error {
 	switch {
 	case h.IsPadding() && h.Caplen != h.Len:
 		return fmt.Errorf("%w: padding with caplen %d but len %d", ErrFormat, h.Caplen, h.Len)

@@ -56,7 +56,7 @@ func (w *Writer) Write(r Record) error {
 	if h.IsPadding() {
 		return ErrNoTime
 	}
-	if err := h.check(); err != nil {
+	if err := h.Check(); err != nil {
 		return fmt.Errorf("write record: %w", err)
 	}
 	if !w.Fits(len(r.Data)) {

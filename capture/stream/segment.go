@@ -42,8 +42,14 @@ func padding(rest uint64) uint64 {
 	return size
 }
 
+// Rotate has the producer close the current segment at its next Publish, with
+// padding up to the next multiple of 1 MiB, so that storers begin a new file. A
+// segment without a frame goes on: it is the new one. It may be called from any
+// goroutine, and returns at once.
+func (s *Stream) Rotate() { s.align.Add(1) }
+
 // closeEarly ends the current segment at the next block boundary, unless it has
-// not even begun, for listeners that asked for an aligned start.
+// not even begun, for listeners that asked for an aligned start and for Rotate.
 func (p *Producer) closeEarly(asked uint64) {
 	if p.finished {
 		return

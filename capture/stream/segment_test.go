@@ -154,3 +154,107 @@ func TestAlignedStartWaitsForTheSlowest(t *testing.T) {
 	require.Len(t, parse(t, 0, segments[0]), int(n-stored))
 	require.NotZero(t, n-stored)
 }
+
+func TestRotateClosesASegmentThatHasFrames(t *testing.T) {
+	s := newStream(t, Config{Size: 4 * Block, Segment: 64 * Block})
+	p := s.Producer()
+	l := listen(t, s, Options{Aligned: true})
+	sent := uint32(0)
+	appendSome := func(n int) {
+		for range n {
+			require.True(t, p.Append(1, sent, numbered(sent, 60), 0))
+			sent++
+		}
+	}
+	s.Rotate()
+	p.Publish()
+	require.EqualValues(t, 1, s.Stats().Segments, "an empty segment goes on")
+	appendSome(10)
+	p.Publish()
+	require.EqualValues(t, 1, s.Stats().Segments, "once is for one segment")
+	s.Rotate()
+	s.Rotate()
+	p.Publish()
+	require.EqualValues(t, 2, s.Stats().Segments, "asked twice before the producer looked is once")
+	appendSome(20)
+	p.Publish()
+	s.Rotate()
+	p.Publish()
+	appendSome(5)
+	s.Rotate()
+	p.Finish()
+	p.Publish()
+
+	segments, at, err := readSegments(t, soon(t), l, Block)
+	require.NoError(t, err)
+	require.Zero(t, at)
+	require.Len(t, segments, 3, "a stream that is finished begins none")
+	next := uint32(0)
+	for i, frames := range []int{10, 20, 5} {
+		if i < 2 {
+			require.Len(t, segments[i], Block, "padded to the next block")
+		}
+		records := parse(t, 0, segments[i])
+		require.Len(t, records, frames)
+		for _, r := range records {
+			require.True(t, intact(r.data, next))
+			next++
+		}
+	}
+	st := s.Stats()
+	require.EqualValues(t, st.Bytes, st.FrameBytes+st.Padding+RecordHeader*st.Frames)
+	require.NoError(t, l.Stats().Balanced())
+}
+
+// Rotations from other goroutines, at any moment, split the stream between
+// records and lose none.
+func TestRotateAtAnyMomentKeepsEveryFrame(t *testing.T) {
+	s := newStream(t, Config{Size: 2 * Block, Segment: 2 * Block})
+	p := s.Producer()
+	l := listen(t, s, Options{Aligned: true})
+	done := make(chan struct{})
+	var all [][]byte
+	go func() {
+		defer close(done)
+		segments, _, err := readSegments(t, soon(t), l, 64<<10)
+		if err != nil {
+			t.Error(err)
+		}
+		all = segments
+	}()
+	stop := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				s.Rotate()
+				pause()
+			}
+		}
+	}()
+	const frames = 1500
+	for n := range uint32(frames) {
+		p.appendWait(t, 1, n, numbered(n, 60+int(n)%1400))
+		if n%16 == 0 {
+			p.Publish()
+		}
+	}
+	close(stop)
+	p.Finish()
+	<-done
+	next := uint32(0)
+	for i, b := range all {
+		if i < len(all)-1 {
+			require.Zero(t, len(b)%Block)
+		}
+		for _, r := range parse(t, 0, b) {
+			require.EqualValues(t, next, r.nsec)
+			require.True(t, intact(r.data, next))
+			next++
+		}
+	}
+	require.EqualValues(t, frames, next)
+	require.Greater(t, len(all), 1, "none was rotated")
+}

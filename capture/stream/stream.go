@@ -51,7 +51,7 @@ type Stream struct {
 	active   atomic.Uint64                      // bit i: slots[i] is taken
 	slots    [MaxListeners]atomic.Pointer[slot] // set by attach, cleared by end or by the producer
 	scans    atomic.Uint64                      // odd while the producer walks slots
-	align    atomic.Uint64                      // aligned starts asked for
+	align    atomic.Uint64                      // segments to be begun that were asked for
 	detached atomic.Uint64                      // listeners thrown out for an impossible cursor
 	refused  [refusals]atomic.Uint64            // frames that Append would not store
 
