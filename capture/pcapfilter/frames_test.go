@@ -1,0 +1,203 @@
+package pcapfilter
+
+import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// testFrame is a frame as a file holds it.
+type testFrame struct {
+	data []byte
+	wire int
+}
+
+// readPcap returns the Ethernet frames of a pcap file; other link types have none.
+func readPcap(t testing.TB, file string) []testFrame {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var order binary.ByteOrder = binary.LittleEndian
+	switch binary.LittleEndian.Uint32(b) {
+	case 0xa1b2c3d4, 0xa1b23c4d:
+	default:
+		order = binary.BigEndian
+	}
+	if order.Uint32(b[20:])&0xffff != 1 {
+		return nil
+	}
+	var out []testFrame
+	for b = b[24:]; len(b) >= 16; {
+		n := int(order.Uint32(b[8:]))
+		require.GreaterOrEqual(t, len(b), 16+n, file)
+		out = append(out, testFrame{b[16 : 16+n : 16+n], int(order.Uint32(b[12:]))})
+		b = b[16+n:]
+	}
+	return out
+}
+
+const (
+	hostsPcap  = "../../testdata/hosts.pcap"
+	moreFrames = "../../../shared/pcaps/*.pcap"
+)
+
+// captures are the files there are: testdata's, and those beside the checkout.
+func captures(t testing.TB) []string {
+	t.Helper()
+	more, err := filepath.Glob(moreFrames)
+	require.NoError(t, err)
+	if len(more) == 0 {
+		t.Log("no captures in ../shared/pcaps, beside the checkout: only testdata/hosts.pcap is filtered; put pcap files there for more")
+	}
+	return append([]string{hostsPcap}, more...)
+}
+
+// packet builds frames: each call puts bytes behind what is there.
+type packet []byte
+
+func (p packet) u8(v ...byte) packet { return append(p, v...) }
+func (p packet) u16(v ...uint16) packet {
+	for _, x := range v {
+		p = binary.BigEndian.AppendUint16(p, x)
+	}
+	return p
+}
+func (p packet) u32(v ...uint32) packet {
+	for _, x := range v {
+		p = binary.BigEndian.AppendUint32(p, x)
+	}
+	return p
+}
+
+func ethernet(kind uint16) packet {
+	return packet{}.u8(0x00, 0x1b, 0x21, 0x3c, 0x9d, 0xf8, 0x02, 0x00, 0x5e, 0x10, 0x00, 0x01).u16(kind)
+}
+
+func (p packet) vlan(id, next uint16) packet { return p.u16(id|0x2000, next) }
+
+func (p packet) label(n uint32, last uint32) packet { return p.u32(n<<12 | last<<8 | 64) }
+
+// ip4 appends a header of words*4 bytes, options 0.
+func (p packet) ip4(words byte, proto byte, fragment uint16, src, dst uint32) packet {
+	p = p.u8(0x40|words, 0).u16(60, 7, fragment).u8(64, proto).u16(0).u32(src, dst)
+	for ; words > 5; words-- {
+		p = p.u32(0)
+	}
+	return p
+}
+
+func (p packet) ip6(next byte, src, dst byte) packet {
+	p = p.u32(0x60000000).u16(40).u8(next, 64)
+	return p.u32(0x20010db8, 0, 0, uint32(src)).u32(0x20010db8, 0, 0, uint32(dst))
+}
+
+func (p packet) tcp(src, dst uint16, flags byte) packet {
+	return p.u16(src, dst).u32(1, 2).u8(0x50, flags).u16(1024, 0, 0).u32(0x47455420, 0x2f206162)
+}
+
+func (p packet) udp(src, dst uint16) packet {
+	return p.u16(src, dst, 16, 0).u32(0xdeadbeef, 0x01020304)
+}
+
+func (p packet) arp(op uint16, src, dst uint32) packet {
+	return p.u16(1, typeIPv4).u8(6, 4).u16(op).u8(2, 0, 0x5e, 0x10, 0, 1).u32(src).u8(0, 0, 0, 0, 0, 0).u32(dst)
+}
+
+const (
+	host1 = 0xc0000201 // 192.0.2.1
+	host2 = 0xc6336402 // 198.51.100.2
+	host3 = 0x0a010203 // 10.1.2.3
+)
+
+// oddFrames are frames that captures lack.
+func oddFrames() []packet {
+	e := ethernet
+	return []packet{
+		e(typeIPv4).ip4(5, protoTCP, 0, host1, host2).tcp(40000, 80, 0x02),
+		e(typeIPv4).ip4(5, protoTCP, 0, host2, host1).tcp(443, 40001, 0x12),
+		e(typeIPv4).ip4(8, protoTCP, 0, host3, host1).tcp(22, 50000, 0x18),
+		e(typeIPv4).ip4(15, protoUDP, 0, host1, host3).udp(53, 53),
+		e(typeIPv4).ip4(5, protoUDP, 0x2000, host1, host2).udp(5060, 5060), // first fragment
+		e(typeIPv4).ip4(5, protoUDP, 0x00b9, host1, host2).udp(53, 80),     // later one
+		e(typeIPv4).ip4(5, protoUDP, 0x4000, host3, 0xffffffff).udp(68, 67),
+		e(typeIPv4).ip4(5, protoSCTP, 0, host3, host2).udp(80, 3868),
+		e(typeIPv4).ip4(5, protoICMP, 0, host1, host2).u8(8, 0).u16(0, 1, 1).u32(1, 2),
+		e(typeIPv4).ip4(5, protoICMP, 0, host2, host1).u8(3, 4).u16(0, 0, 1500).ip4(5, protoTCP, 0, host1, host2),
+		e(typeIPv4).ip4(5, protoIGMP, 0, host1, 0xe00000fb).u8(0x16, 0).u16(0).u32(0xe00000fb),
+		e(typeIPv4).ip4(0, protoTCP, 0, host1, host2).tcp(80, 443, 0x10), // a header of no bytes
+		e(typeIPv4).ip4(3, protoUDP, 0, host1, host2).udp(53, 53),
+		e(typeIPv4).ip4(5, 47, 0, host1, host2).u16(0, typeIPv4).ip4(5, protoTCP, 0, host3, host2).tcp(80, 80, 2),
+		e(typeIPv4).ip4(5, protoPIM, 0, host1, 0xe000000d).u32(0x20000000),
+		e(typeIPv4).ip4(5, protoVRRP, 0, host1, 0xe0000012).u32(0x21010101),
+		e(typeIPv4).ip4(5, protoESP, 0, host1, host2).u32(1, 2, 3),
+		e(typeIPv4).ip4(5, protoAH, 0, host1, host2).u32(0x06040000, 2, 3, 4),
+		e(typeIPv6).ip6(protoTCP, 1, 2).tcp(80, 40000, 0x11),
+		e(typeIPv6).ip6(protoUDP, 2, 1).udp(53, 1024),
+		e(typeIPv6).ip6(protoICMPv6, 1, 2).u8(128, 0).u16(0, 1, 1).u32(5),
+		e(typeIPv6).ip6(protoFrag, 1, 2).u8(protoUDP, 0).u16(1).u32(77).udp(53, 53),
+		e(typeIPv6).ip6(protoFrag, 1, 2).u8(protoTCP, 0).u16(0x0081).u32(77).u32(1, 2, 3, 4),
+		e(typeIPv6).ip6(0, 1, 2).u8(protoTCP, 0, 5, 2, 0, 0, 0, 0).tcp(80, 80, 2), // hop-by-hop
+		e(typeIPv6).ip6(43, 1, 2).u8(protoUDP, 0, 0, 0).u32(0).udp(53, 53),        // routing
+		e(typeIPv6).ip6(60, 1, 2).u8(protoFrag, 0, 1, 4).u32(0).u8(protoUDP, 0).u16(0).u32(9).udp(53, 53),
+		e(typeIPv6).ip6(protoSCTP, 1, 9).udp(80, 90),
+		append(packet{0x33, 0x33, 0, 0, 0, 1}, e(typeIPv6).ip6(protoUDP, 1, 2)[6:]...).udp(5353, 5353),
+		e(typeARP).arp(1, host1, host2),
+		append(packet{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, e(typeARP).arp(1, host3, host1)[6:]...),
+		e(typeRARP).arp(3, 0, host1),
+		e(typeVLAN).vlan(5, typeIPv4).ip4(5, protoTCP, 0, host1, host2).tcp(40000, 80, 0x02),
+		e(typeVLAN).vlan(12, typeIPv6).ip6(protoUDP, 1, 2).udp(53, 53),
+		e(typeVLAN).vlan(5, typeARP).arp(2, host1, host3),
+		e(typeQinQ).vlan(100, typeVLAN).vlan(5, typeIPv4).ip4(5, protoUDP, 0, host3, host2).udp(1234, 53),
+		e(typeQinQOld).vlan(100, typeVLAN).vlan(200, typeVLAN).vlan(300, typeIPv4).ip4(6, protoTCP, 0, host3, host2).tcp(8080, 22, 4),
+		e(typeVLAN).vlan(0, typeMPLS).label(16, 1).ip4(5, protoTCP, 0, host1, host2).tcp(80, 1, 2),
+		e(typeMPLS).label(1024, 1).ip4(5, protoUDP, 0, host1, host2).udp(53, 53),
+		e(typeMPLS).label(100000, 0).label(1024, 1).ip4(5, protoTCP, 0, host3, host2).tcp(443, 80, 2),
+		e(typeMPLS).label(100000, 0).label(1024, 0).label(17, 1).ip6(protoTCP, 1, 2).tcp(443, 80, 2),
+		e(typeMPLS).label(5, 1).u8(0x50, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
+		e(0x8848).label(5, 1).ip4(5, protoUDP, 0, host1, host2).udp(53, 53),
+		e(typePPPoED).u8(0x11, 9).u16(0, 8).u32(1, 2),
+		e(typePPPoES).u8(0x11, 0).u16(7, 44, 0x0021).ip4(5, protoTCP, 0, host1, host2).tcp(80, 40000, 2),
+		e(typePPPoES).u8(0x11, 0).u16(9, 44, 0x0057).ip6(protoUDP, 1, 2).udp(53, 40000),
+		e(typePPPoES).u8(0x11, 0).u16(9, 44, 0xc021).u32(0x09010008, 1),
+		e(typePPPoES).u8(0x11, 0).u16(7, 44, 0x0281).label(6, 1).ip4(5, protoTCP, 0, host1, host2).tcp(80, 40000, 2),
+		e(typeVLAN).vlan(5, typePPPoES).u8(0x11, 0).u16(7, 44, 0x0021).ip4(5, protoTCP, 0, host1, host2).tcp(80, 40000, 2),
+		e(38).u8(sapSTP, sapSTP, 3).u32(0, 0x00800000, 1, 2, 3, 4, 5, 6),
+		e(60).u8(sapSNAP, sapSNAP, 3, 8, 0, 7).u16(typeATalk).u32(1, 2, 3),
+		e(60).u8(sapSNAP, sapSNAP, 3, 0, 0, 0).u16(typeAARP).u32(1, 2, 3),
+		e(60).u8(sapSNAP, sapSNAP, 3, 0, 0, 0).u16(typeIPX).u32(1, 2, 3),
+		e(60).u8(sapSNAP, sapSNAP, 3, 0, 0, 0).u16(typeIPv4).ip4(5, protoTCP, 0, host1, host2).tcp(80, 80, 2),
+		e(60).u8(sapISO, sapISO, 3, osiISIS, 27, 1, 0, 15, 1, 0).u32(1, 2, 3),
+		e(60).u8(sapISO, sapISO, 3, osiISIS, 27, 1, 0, 20, 1, 0).u32(1, 2, 3),
+		e(60).u8(sapISO, sapISO, 3, osiISIS, 27, 1, 0, 26, 1, 0).u32(1, 2, 3),
+		e(60).u8(sapISO, sapISO, 3, osiESIS).u32(1, 2, 3),
+		e(60).u8(sapISO, sapISO, 3, osiCLNP).u32(1, 2, 3),
+		e(60).u8(sapIPX, sapIPX, 3).u32(1, 2, 3),
+		e(60).u8(0xff, 0xff).u32(1, 2, 3),
+		e(60).u8(sapNetBEUI, sapNetBEUI, 3).u32(1, 2, 3),
+		e(60).u8(sapIP, sapIP, 3).ip4(5, protoTCP, 0, host1, host2).tcp(80, 80, 2),
+		e(60).u8(0x10, 0x10, 0x01).u32(1, 2),                    // RR
+		e(60).u8(0x10, 0x10, 0x05).u32(1, 2),                    // RNR
+		e(60).u8(0x10, 0x10, 0x02).u32(1, 2),                    // I
+		e(60).u8(0x10, 0x10, 0x7f).u32(1, 2),                    // SABME with poll
+		e(1500).u32(0, 0), e(1501).u32(0, 0), e(typeIPX).u32(1), // lengths and types
+		e(typeATalk).u32(1), e(typeAARP).u32(1), e(typeDECnet).u32(1), e(typeLAT).u32(1), e(typeSCA).u32(1),
+		e(typeMOPDL).u32(1), e(typeMOPRC).u32(1), e(0x9000).u32(1),
+		append(e(typeIPv4).ip4(5, protoTCP, 0, host1, host2).tcp(80, 80, 0x10), make([]byte, 8960)...), // jumbo
+	}
+}
+
+// cuts returns each odd frame whole and cut behind each of its first 100 bytes,
+// with its length on the wire as it was.
+func cuts() []testFrame {
+	var out []testFrame
+	for _, p := range oddFrames() {
+		for n := 0; n < min(len(p), 100); n++ {
+			out = append(out, testFrame{p[:n:n], len(p)})
+		}
+		out = append(out, testFrame{p, len(p)})
+	}
+	return out
+}

@@ -1,0 +1,191 @@
+package pcapfilter
+
+// source is where a step has its number from.
+type source uint8
+
+const (
+	held source = iota // the one before
+	byte1
+	half      // 2 bytes, big-endian
+	word      // 4 bytes
+	ipByte1   // at off behind the IPv4 header that begins at base
+	ipHalf    // likewise
+	ipWord    // likewise
+	frameLen  // bytes on the wire
+	evaluated // calc[base:off]
+)
+
+// step is a test: whether lo <= number&mask <= lo+span, and the step to go on
+// with. 32 bytes, two to a cache line.
+type step struct {
+	src     source
+	off     uint32
+	base    uint32
+	mask    uint32
+	lo      uint32
+	span    uint32
+	yes, no int32
+}
+
+// Ends of a path of steps.
+const (
+	accepted = -1
+	rejected = -2
+)
+
+// calc is an instruction of a stack machine: it takes its operands from the stack
+// and leaves its result there.
+type calc struct {
+	op   calcOp
+	size uint8
+	k    uint32 // offset, number
+}
+
+type calcOp uint8
+
+const (
+	push       calcOp = calcOp(shr) + 1 + iota
+	loadAt            // size bytes at k
+	loadPlus          // size bytes at k + operand
+	pushHeader        // 4 times the low nibble of the byte at k
+	pushLen
+	isEqual // 1 or 0
+	isGreater
+	isAtLeast
+)
+
+// Match tells whether a frame matches. data is what was kept of the frame, from
+// the destination address on, wireLen its length on the wire, which less, greater
+// and len ask for. It allocates nothing.
+func (f *Filter) Match(data []byte, wireLen int) bool {
+	var a uint32
+	steps := f.code
+	at := f.start
+	for at >= 0 {
+		s := &steps[at]
+		off := uint64(s.off)
+		switch s.src {
+		case held:
+		case byte1:
+			if off >= uint64(len(data)) {
+				return false
+			}
+			a = uint32(data[off])
+		case half:
+			if off+2 > uint64(len(data)) {
+				return false
+			}
+			a = uint32(data[off])<<8 | uint32(data[off+1])
+		case word:
+			if off+4 > uint64(len(data)) {
+				return false
+			}
+			b := data[off : off+4]
+			a = uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+		case ipByte1, ipHalf, ipWord:
+			base := uint64(s.base)
+			if base >= uint64(len(data)) {
+				return false
+			}
+			off += uint64(data[base]&0xf) << 2
+			switch s.src {
+			case ipHalf:
+				if off+2 > uint64(len(data)) {
+					return false
+				}
+				a = uint32(data[off])<<8 | uint32(data[off+1])
+			case ipByte1:
+				if off >= uint64(len(data)) {
+					return false
+				}
+				a = uint32(data[off])
+			default:
+				if off+4 > uint64(len(data)) {
+					return false
+				}
+				b := data[off : off+4]
+				a = uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+			}
+		case frameLen:
+			a = uint32(wireLen)
+		default:
+			var ok bool
+			if a, ok = f.evaluate(f.calcs[s.base:s.off], data, uint32(wireLen)); !ok {
+				return false
+			}
+		}
+		if a&s.mask-s.lo <= s.span {
+			at = s.yes
+		} else {
+			at = s.no
+		}
+	}
+	return at == accepted
+}
+
+// evaluate runs a computation; false if a load or a division fails.
+func (f *Filter) evaluate(code []calc, data []byte, wireLen uint32) (uint32, bool) {
+	// The results that a computation has at a time, on both sides of a comparison,
+	// are counted as it is parsed; one more is what no expression writes: a header's
+	// length, the factor of a negation.
+	var stack [maxRegisters + 1]uint32
+	top := -1
+	for i := range code {
+		c := &code[i]
+		switch c.op {
+		case push:
+			top++
+			stack[top] = c.k
+		case pushLen:
+			top++
+			stack[top] = wireLen
+		case pushHeader:
+			if uint64(c.k) >= uint64(len(data)) {
+				return 0, false
+			}
+			top++
+			stack[top] = uint32(data[c.k]&0xf) << 2
+		case loadAt, loadPlus:
+			off := uint64(c.k)
+			if c.op == loadPlus {
+				off += uint64(stack[top])
+			} else {
+				top++
+			}
+			if off+uint64(c.size) > uint64(len(data)) {
+				return 0, false
+			}
+			n := uint32(0)
+			for _, b := range data[off : off+uint64(c.size)] {
+				n = n<<8 | uint32(b)
+			}
+			stack[top] = n
+		default:
+			y := stack[top]
+			top--
+			x := stack[top]
+			switch c.op {
+			case isEqual:
+				stack[top] = truth(x == y)
+			case isGreater:
+				stack[top] = truth(x > y)
+			case isAtLeast:
+				stack[top] = truth(x >= y)
+			default:
+				op := valueOp(c.op)
+				if y == 0 && (op == div || op == mod) {
+					return 0, false
+				}
+				stack[top] = arithmetic(op, x, y)
+			}
+		}
+	}
+	return stack[0], true
+}
+
+func truth(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
+}

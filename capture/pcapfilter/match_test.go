@@ -1,0 +1,200 @@
+package pcapfilter
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/bpf"
+)
+
+// machine is golang.org/x/net/bpf's interpreter with a filter's program.
+func machine(t testing.TB, program []instruction) *bpf.VM {
+	t.Helper()
+	raw := make([]bpf.RawInstruction, len(program))
+	for i, in := range program {
+		raw[i] = bpf.RawInstruction{Op: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+	}
+	ins, all := bpf.Disassemble(raw)
+	require.True(t, all)
+	vm, err := bpf.NewVM(ins)
+	require.NoError(t, err)
+	return vm
+}
+
+// forms are a filter in all its forms: as parsed, the steps, and BPF programs with
+// and without the optimizer.
+type forms struct {
+	*Filter
+	parsed           *cond // nil matches all
+	optimized, plain []instruction
+	vm               *bpf.VM // of optimized
+}
+
+// compile returns the forms of an expression that compiles.
+func compile(t testing.TB, expr string) (f forms, err error) {
+	t.Helper()
+	if f.Filter, err = Compile(expr); err != nil {
+		return forms{}, err
+	}
+	f.parsed, err = parse(expr)
+	require.NoError(t, err)
+	f.optimized, f.plain = program(optimize(lower(f.parsed))), program(lower(f.parsed))
+	f.vm = machine(t, f.optimized)
+	return f, nil
+}
+
+// same checks that a frame fares alike in all forms.
+func (f forms) same(t testing.TB, frame testFrame) {
+	t.Helper()
+	got := f.Match(frame.data, frame.wire)
+	holds, told := f.parsed.outcome(frame)
+	require.Equal(t, holds && told, got, "%q: as parsed\n% x", f.Filter, frame.data)
+	require.Equal(t, run(f.optimized, frame.data, frame.wire), got, "%q: as a program\n% x", f.Filter, frame.data)
+	require.Equal(t, run(f.plain, frame.data, frame.wire), got, "%q: not optimized\n% x", f.Filter, frame.data)
+	if frame.wire == len(frame.data) {
+		n, err := f.vm.Run(frame.data)
+		require.NoError(t, err)
+		require.Equal(t, n > 0, got, "%q: in x/net/bpf\n% x", f.Filter, frame.data)
+	}
+}
+
+func TestAllFormsOfAFilterAgree(t *testing.T) {
+	frames := sample(t, 40*stride)
+	for i, e := range thinned(expressions()) {
+		f, err := compile(t, e)
+		if err != nil {
+			continue
+		}
+		for j := i % 13; j < len(frames); j += 13 {
+			f.same(t, testFrame{frames[j].data, len(frames[j].data)})
+		}
+	}
+}
+
+func TestEmptyExpressionMatchesAllFrames(t *testing.T) {
+	for _, e := range []string{"", "  \n\t "} {
+		f, err := compile(t, e)
+		require.NoError(t, err)
+		require.True(t, f.Match(nil, 0))
+		require.True(t, f.Match(make([]byte, 60), 60))
+		require.Equal(t, "", f.String())
+		require.Equal(t, "anything", f.Needs().String())
+		f.same(t, testFrame{})
+	}
+}
+
+func TestErrorsSayWhereAndWhatToWrite(t *testing.T) {
+	for expr, want := range map[string]string{
+		"host example.com":                       "column 6: host example.com: names of hosts are not looked up: write the address",
+		"tcp and gateway foo":                    "column 9: gateway needs host names",
+		"tcp and 192.0.2.1":                      "column 9: a value alone, and nothing before it tells what it is: write host, net, port or proto before it",
+		"192.0.2.1":                              "column 1: an address alone: write host 192.0.2.1",
+		"tcp 80":                                 `column 5: "80" where "and", "or" or the end is expected: a value has host, net, port or proto before it`,
+		"ip proto tcp":                           `as a name, write \tcp`,
+		"net 10/8":                               "as in net 10.0/8",
+		"net 10.0.0.1/8":                         "write 10.0.0.0",
+		"host 2001:db8::1/64":                    "write 2001:db8::/64",
+		"udp port ssh":                           "port ssh is of another protocol: write its number",
+		"port nosuch":                            "port nosuch is not known: write its number",
+		"ip[0:3] = 1":                            "a number has 1, 2 or 4",
+		"tcp[13] & 2":                            "column 12: the end where a comparison",
+		"ip and arp":                             matchesNone,
+		"vlan 4096":                              "up to 4095",
+		"wlan type mgt":                          "802.11",
+		"inbound":                                "live capture",
+		"protochain 6":                           "headers of IPv6 are not walked",
+		"tcp port 80 and €":                      "column 17",
+		strings.Repeat("(", 5000):                "1000 levels",
+		strings.Repeat("!", 5000):                "1000 levels",
+		"len=" + strings.Repeat("-", 5000) + "1": "1000 operators",
+		strings.Repeat(" ", MaxExpression+1):     "1048577 bytes",
+	} {
+		_, err := Compile(expr)
+		require.ErrorContains(t, err, want, "%.40s", expr)
+	}
+}
+
+func TestLongExpressionsCompileAndMatch(t *testing.T) {
+	var hosts, nots, sums, values []string
+	count := 1000 / thin
+	for i := range count {
+		hosts = append(hosts, fmt.Sprintf("10.%d.%d.7", i/250, i%250))
+		nots = append(nots, fmt.Sprintf("not port %d", 10000+i))
+		sums = append(sums, "ip[8]")
+		values = append(values, fmt.Sprintf("ether[%d] = 77", 14+i))
+	}
+	last := ethernet(typeIPv4).ip4(5, protoTCP, 0, uint32(10<<24|(count-1)/250<<16|(count-1)%250<<8|7), host1).tcp(10000, 80, 2)
+	for expr, want := range map[string]bool{
+		"host " + strings.Join(hosts, " or "):                      true,
+		strings.Join(nots, " and "):                                false,
+		strings.Join(nots[1:], " and "):                            true,
+		strings.Join(sums, " + ") + fmt.Sprintf(" = %d", 64*count): true, // its TTL is 64
+		strings.Join(values, " or "):                               false,
+		"tcp and not (" + strings.Join(values, " or ") + ")":       false, // looks beyond the frame
+	} {
+		f, err := compile(t, expr)
+		require.NoError(t, err, "%.40s", expr)
+		require.Equal(t, want, f.Match(last, len(last)), "%.40s", expr)
+		f.same(t, testFrame{last, len(last)})
+		require.True(t, !want || f.Needs().May(look(last).term), "%.40s", expr)
+	}
+}
+
+func TestMatchAllocatesNothing(t *testing.T) {
+	frames := sample(t, 1000)
+	for i, e := range thinned(corner) {
+		f, err := Compile(e)
+		if err != nil {
+			continue
+		}
+		require.Zero(t, testing.AllocsPerRun(10, func() {
+			for j := i % 17; j < len(frames); j += 17 {
+				f.Match(frames[j].data, frames[j].wire)
+			}
+		}), e)
+	}
+}
+
+func FuzzCompile(f *testing.F) {
+	for _, list := range [][]string{corner, refused, stricter} {
+		for _, e := range list {
+			f.Add(e)
+		}
+	}
+	frames := thinned(cuts())
+	f.Fuzz(func(t *testing.T, expr string) {
+		a, err := Compile(expr)
+		if err != nil {
+			var what *Error
+			require.ErrorAs(t, err, &what)
+			require.True(t, what.Byte >= 0 && what.Byte <= len(expr))
+			return
+		}
+		b, err := Compile(a.String())
+		require.NoError(t, err)
+		for i := len(expr) % 61; i < len(frames); i += 61 {
+			require.Equal(t, a.Match(frames[i].data, frames[i].wire), b.Match(frames[i].data, frames[i].wire))
+		}
+	})
+}
+
+func FuzzMatch(f *testing.F) {
+	odd := oddFrames()
+	for i, e := range corner {
+		p := odd[i%len(odd)]
+		f.Add(e, []byte(p[:min(len(p), 200)]), uint16(len(p)))
+	}
+	f.Fuzz(func(t *testing.T, expr string, data []byte, wire uint16) {
+		filter, err := compile(t, expr)
+		if err != nil {
+			return
+		}
+		filter.same(t, testFrame{data, int(wire)})
+		filter.same(t, testFrame{data, len(data)})
+		if filter.Match(data, int(wire)) {
+			require.True(t, filter.Needs().May(look(data).term), "%q needs %s", expr, filter.Needs())
+		}
+	})
+}

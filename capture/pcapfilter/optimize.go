@@ -1,0 +1,394 @@
+package pcapfilter
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+const (
+	// maxValues is how many different values a filter can look at to be optimized,
+	// maxExcluded how many numbers that a value is known not to be are remembered.
+	maxValues   = 1024
+	maxExcluded = 8
+)
+
+// optimize returns a graph with the same outcome for every frame, also for frames
+// that are cut, in which no path repeats a test whose outcome it knows. Each node
+// is made anew for every different knowledge it is reached with, as long as the
+// graph grows no more than a few times.
+//
+// A test is left out only if its loads have been made before on the same path: a
+// load that can fail is part of the meaning.
+func optimize(root *node) *node {
+	o := &optimizer{
+		ids:   map[identity]int{},
+		known: map[*value]int{},
+		atoms: map[*node]set{},
+		nodes: map[*node]int{},
+		memo:  map[string]*node{},
+		made:  map[made]*node{},
+	}
+	o.number(root)
+	if o.values > maxValues {
+		return root
+	}
+	o.budget = 1000 + 8*len(o.nodes)
+	return o.special(root, knowledge{})
+}
+
+// identity of a value: two with the same are equal in every frame.
+type identity struct {
+	op   valueOp
+	size uint8
+	off  uint32
+	k    uint32
+	x, y int
+}
+
+// made is a node of the new graph, which has none of them twice.
+type made struct {
+	left, right int
+	cmp         comparison
+	yes, no     *node
+	reload      bool
+}
+
+type optimizer struct {
+	ids    map[identity]int // of values, from 1
+	known  map[*value]int   // the same
+	values int              // how many there are
+	atoms  map[*node]set    // the values that a node or a later one looks at
+	nodes  map[*node]int    // the old graph's, numbered
+	memo   map[string]*node
+	made   map[made]*node
+	budget int
+	buf    []byte
+}
+
+// set of value ids.
+type set []uint64
+
+func (s set) has(id int) bool { return id/64 < len(s) && s[id/64]>>(id%64)&1 != 0 }
+
+// with returns the set with one more; s stays as it is.
+func (s set) with(id int) set {
+	if s.has(id) {
+		return s
+	}
+	out := make(set, max(len(s), id/64+1))
+	copy(out, s)
+	out[id/64] |= 1 << (id % 64)
+	return out
+}
+
+func (s set) union(t set) set {
+	if len(s) < len(t) {
+		s, t = t, s
+	}
+	out := slices.Clone(s)
+	for i, w := range t {
+		out[i] |= w
+	}
+	return out
+}
+
+// id numbers a value; nil is 0.
+func (o *optimizer) id(v *value) int {
+	if v == nil {
+		return 0
+	}
+	if n, ok := o.known[v]; ok {
+		return n
+	}
+	key := identity{v.op, v.size, v.off, v.k, o.id(v.x), o.id(v.y)}
+	n, ok := o.ids[key]
+	if !ok {
+		o.values++
+		n = o.values
+		o.ids[key] = n
+	}
+	o.known[v] = n
+	return n
+}
+
+// number gives nodes and values their numbers, and finds out what is looked at.
+// The values of konst do not count: they are part of a test, not of a frame.
+func (o *optimizer) number(n *node) set {
+	if n.final() || o.values > maxValues {
+		return nil
+	}
+	if s, ok := o.atoms[n]; ok {
+		return s
+	}
+	s := o.number(n.yes).union(o.number(n.no))
+	s = o.add(o.add(s, n.left), n.right)
+	o.atoms[n] = s
+	o.nodes[n] = len(o.nodes)
+	return s
+}
+
+func (o *optimizer) add(s set, v *value) set {
+	if v == nil || v.op == konst || o.values > maxValues {
+		return s
+	}
+	return o.add(o.add(s.with(o.id(v)), v.x), v.y)
+}
+
+// knowledge is what a path has found out about a frame. It is immutable.
+type knowledge struct {
+	facts []fact // by id
+	end   uint64 // so many bytes are there
+	done  set    // values that have been computed, and so can be again
+	last  int    // the value that has been loaded last, or 0
+}
+
+// fact is what is known of a value: lo <= value <= hi, and none of not.
+type fact struct {
+	id     int
+	lo, hi uint32
+	not    []uint32
+}
+
+// about is the fact on a value; what its making allows if there is none.
+func (k knowledge) about(id int, v *value) fact {
+	i, ok := slices.BinarySearchFunc(k.facts, id, func(f fact, id int) int { return f.id - id })
+	if ok {
+		return k.facts[i]
+	}
+	f := fact{id: id, hi: 0xffffffff}
+	switch {
+	case v.op == konst:
+		f.lo, f.hi = v.k, v.k
+	case v.op == load:
+		f.hi = 0xffffffff >> (32 - 8*v.size)
+	case v.op == headerLen:
+		f.hi = 60
+	case v.op == and && v.y.op == konst:
+		f.hi = v.y.k
+	}
+	return f
+}
+
+// learn returns the knowledge with the outcome of left cmp k.
+func (k knowledge) learn(id int, left *value, cmp comparison, c uint32, yes bool) knowledge {
+	f := k.about(id, left)
+	switch {
+	case cmp == equal && yes:
+		f.lo, f.hi, f.not = c, c, nil
+	case cmp == equal:
+		not := f.not
+		if len(not) == maxExcluded {
+			not = not[1:]
+		}
+		f.not = append(slices.Clone(not), c)
+	case cmp == greater && yes:
+		f.lo = max(f.lo, c+1) // c is not the greatest number, or this is not reached
+	case cmp == greater:
+		f.hi = min(f.hi, c)
+	case yes:
+		f.lo = max(f.lo, c)
+	default:
+		f.hi = min(f.hi, c-1) // c is not 0, likewise
+	}
+	i, ok := slices.BinarySearchFunc(k.facts, id, func(f fact, id int) int { return f.id - id })
+	facts := slices.Clone(k.facts)
+	if ok {
+		facts[i] = f
+	} else {
+		facts = slices.Insert(facts, i, f)
+	}
+	k.facts = facts
+	return k
+}
+
+// eval is a value, if it is known.
+func (o *optimizer) eval(v *value, k knowledge) (uint32, bool) {
+	if v.op == konst {
+		return v.k, true
+	}
+	if f := k.about(o.id(v), v); f.lo == f.hi {
+		return f.lo, true
+	}
+	if v.op < add {
+		return 0, false
+	}
+	x, ok := o.eval(v.x, k)
+	y, ok2 := o.eval(v.y, k)
+	if !ok || !ok2 || y == 0 && (v.op == div || v.op == mod) {
+		return 0, false
+	}
+	return arithmetic(v.op, x, y), true
+}
+
+// decide is the outcome of a test, if it is known.
+func (o *optimizer) decide(n *node, k knowledge) (yes, known bool) {
+	right, ok := o.eval(n.right, k)
+	if !ok {
+		return false, false
+	}
+	if left, ok := o.eval(n.left, k); ok {
+		return n.cmp.holds(left, right), true
+	}
+	f := k.about(o.id(n.left), n.left)
+	switch n.cmp {
+	case equal:
+		return false, right < f.lo || right > f.hi || slices.Contains(f.not, right)
+	case greater:
+		return f.lo > right, f.lo > right || f.hi <= right
+	default:
+		return f.lo >= right, f.lo >= right || f.hi < right
+	}
+}
+
+// safe tells whether a value cannot fail.
+func (o *optimizer) safe(v *value, k knowledge) bool {
+	switch v.op {
+	case konst, wireLen:
+		return true
+	case load:
+		if v.x == nil && uint64(v.off)+uint64(v.size) <= k.end {
+			return true
+		}
+		return k.done.has(o.id(v))
+	case headerLen:
+		return uint64(v.off) < k.end || k.done.has(o.id(v))
+	case div, mod:
+		if y, ok := o.eval(v.y, k); (!ok || y == 0) && !k.done.has(o.id(v)) {
+			return false
+		}
+	}
+	return o.safe(v.x, k) && o.safe(v.y, k)
+}
+
+// computed returns the knowledge that a value has been computed.
+func (o *optimizer) computed(v *value, k knowledge) knowledge {
+	if v == nil || v.op == konst {
+		return k
+	}
+	k = o.computed(v.y, o.computed(v.x, k))
+	switch {
+	case v.op == load && v.x == nil:
+		k.end = max(k.end, uint64(v.off)+uint64(v.size))
+	case v.op == headerLen:
+		k.end = max(k.end, uint64(v.off)+1)
+	case v.op == load || v.op == div || v.op == mod:
+		k.done = k.done.with(o.id(v))
+	}
+	return k
+}
+
+// special is the new graph from a node on, for frames of which k is known.
+func (o *optimizer) special(n *node, k knowledge) *node {
+	for !n.final() {
+		yes, known := o.decide(n, k)
+		if !known || !o.safe(n.left, k) || !o.safe(n.right, k) {
+			break
+		}
+		if yes {
+			n = n.yes
+		} else {
+			n = n.no
+		}
+	}
+	if n.final() {
+		return n
+	}
+	key := o.key(n, &k)
+	if out, ok := o.memo[key]; ok {
+		return out
+	}
+	if o.budget == 0 {
+		return n
+	}
+	o.budget--
+	out := o.build(n, k)
+	o.memo[key] = out
+	return out
+}
+
+// build makes a node anew.
+func (o *optimizer) build(n *node, k knowledge) *node {
+	base := o.id(loaded(n))
+	after := o.computed(n.right, o.computed(n.left, k))
+	after.last = base
+	if n.right.op != konst {
+		after.last = 0
+	}
+	branch := func(yes bool) *node {
+		k := after
+		if n.right.op == konst {
+			k = k.learn(o.id(n.left), n.left, n.cmp, n.right.k, yes)
+		}
+		if yes {
+			return o.special(n.yes, k)
+		}
+		return o.special(n.no, k)
+	}
+	m := made{left: o.id(n.left), right: o.id(n.right), cmp: n.cmp, reload: base != k.last}
+	if yes, known := o.decide(n, k); known { // and not safe, or it would not be here
+		m.yes = branch(yes)
+		m.no = m.yes
+	} else {
+		m.yes, m.no = branch(true), branch(false)
+		if m.yes == m.no && o.safe(n.left, k) && o.safe(n.right, k) {
+			return m.yes
+		}
+	}
+	if m.yes == reject && m.no == reject { // a test that fails rejects, too
+		return reject
+	}
+	out, ok := o.made[m]
+	if !ok {
+		out = &node{left: n.left, right: n.right, cmp: n.cmp, yes: m.yes, no: m.no, reload: m.reload}
+		o.made[m] = out
+	}
+	return out
+}
+
+// loaded is what a test has in hand once it is made: its left side without the
+// mask.
+func loaded(n *node) *value {
+	if n.left.op == and && n.left.y.op == konst && n.left.x.op == load {
+		return n.left.x
+	}
+	return n.left
+}
+
+// key reduces knowledge to what matters from n on, and names it.
+func (o *optimizer) key(n *node, k *knowledge) string {
+	atoms := o.atoms[n]
+	k.facts = slices.DeleteFunc(slices.Clone(k.facts), func(f fact) bool { return !atoms.has(f.id) })
+	done := slices.Clone(k.done)
+	for i := range done {
+		if i < len(atoms) {
+			done[i] &= atoms[i]
+		} else {
+			done[i] = 0
+		}
+	}
+	for len(done) > 0 && done[len(done)-1] == 0 {
+		done = done[:len(done)-1]
+	}
+	k.done = done
+	if k.last != o.id(loaded(n)) {
+		k.last = 0
+	}
+	b := binary.AppendUvarint(o.buf[:0], uint64(o.nodes[n]))
+	b = binary.AppendUvarint(b, k.end)
+	b = binary.AppendUvarint(b, uint64(k.last))
+	b = binary.AppendUvarint(b, uint64(len(k.facts)))
+	for _, f := range k.facts {
+		b = binary.AppendUvarint(b, uint64(f.id))
+		b = binary.LittleEndian.AppendUint32(b, f.lo)
+		b = binary.LittleEndian.AppendUint32(b, f.hi)
+		b = append(b, byte(len(f.not)))
+		for _, x := range f.not {
+			b = binary.LittleEndian.AppendUint32(b, x)
+		}
+	}
+	for _, w := range done {
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	o.buf = b
+	return string(b)
+}

@@ -1,0 +1,398 @@
+package pcapfilter
+
+import "fmt"
+
+// maxDepth is how deep parentheses and negations can nest.
+const maxDepth = 1000
+
+// qualifiers say what an address or a number stands for: ip src host, tcp port.
+// The zero value is "nothing said", with undefined set it is "cannot be said
+// here": a bare value after a condition that has no qualifiers to take over.
+type qualifiers struct {
+	proto     string // keyword of a protocol or ""
+	dir       string // "", src, dst, or, and
+	kind      string // "", host, net, port, portrange, proto
+	undefined bool
+}
+
+// form is what a piece of an expression has turned out to be.
+type form uint8
+
+const (
+	condition  form = iota // a primitive or an expression in parentheses
+	identifier             // a bare value that took over qualifiers
+	plain                  // a number, perhaps in parentheses, that may become either
+	computed               // arithmetic that awaits its comparison
+)
+
+// piece is a parsed piece of an expression. q is what a bare value behind "and"
+// or "or" takes over.
+type piece struct {
+	form   form
+	parens bool // identifier: in parentheses
+	q      qualifiers
+	cond   *cond
+	number uint32
+	arith  *arith
+	at     int
+}
+
+// parser of an expression. The grammar is libpcap's, which is LALR(1) with
+// conflicts; where a rule here looks odd, that grammar decides so:
+//
+//	expr  = term { ("and"|"or") ( term | id ) }      both bind alike, left to right
+//	term  = [ "not" ] ( head id | "(" expr ")" | proto | relation | other )
+//	head  = [proto] dir [type] | [proto] type         of which id is the value
+//	id    = value | "not" id | "(" value { ("and"|"or") id } ")"
+//
+// An error is a panic with an *Error, which parse returns.
+type parser struct {
+	tokens []token
+	next   int
+	depth  int
+	gen    generator
+}
+
+// parse returns the condition, nil for the empty expression.
+func parse(text string) (root *cond, err error) {
+	tokens, err := scan(text)
+	if err != nil {
+		return nil, err
+	}
+	p := &parser{tokens: tokens, gen: newGenerator()}
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case *Error:
+			root, err = nil, r
+		default:
+			panic(r)
+		}
+	}()
+	if p.peek().kind == atEnd {
+		return nil, nil
+	}
+	out := p.expr(p.element(qualifiers{undefined: true}, false))
+	switch t := p.peek(); t.kind {
+	case atEnd:
+		return out.cond, nil
+	case number, name, ipv4, ipv6, mac:
+		fail(t.at, "%s where \"and\", \"or\" or the end is expected: a value has host, net, port or proto before it", t)
+	default:
+		if t.text == "/" {
+			fail(t.at, "a length where none is possible: behind an address of 2 to 4 bytes or of IPv6, as in net 10.0/8")
+		}
+		p.unexpected(t, "\"and\", \"or\" or the end")
+	}
+	return nil, nil
+}
+
+func (p *parser) peek() token { return p.tokens[p.next] }
+
+// ahead is the token n places behind the next one.
+func (p *parser) ahead(n int) token { return p.tokens[min(p.next+n, len(p.tokens)-1)] }
+
+func (p *parser) take() token {
+	t := p.tokens[p.next]
+	if t.kind != atEnd {
+		p.next++
+	}
+	p.gen.at = t.at
+	return t
+}
+
+func (p *parser) isSign(text string) bool {
+	t := p.peek()
+	return t.kind == sign && t.text == text
+}
+
+func (p *parser) isKeyword(text string) bool {
+	t := p.peek()
+	return t.kind == keyword && t.text == text
+}
+
+// accept takes the next token if it is the sign.
+func (p *parser) accept(text string) bool {
+	if !p.isSign(text) {
+		return false
+	}
+	p.take()
+	return true
+}
+
+func (p *parser) expect(text string) {
+	if !p.accept(text) {
+		p.unexpected(p.peek(), fmt.Sprintf("%q", text))
+	}
+}
+
+func (p *parser) unexpected(t token, want string) {
+	fail(t.at, "%s where %s is expected", t, want)
+}
+
+// fail ends parsing.
+func fail(at int, format string, args ...any) {
+	panic(&Error{at, fmt.Sprintf(format, args...)})
+}
+
+// enter counts a level of nesting, to be left by leave.
+func (p *parser) enter() {
+	if p.depth++; p.depth > maxDepth {
+		fail(p.peek().at, "more than %d levels of parentheses and negations", maxDepth)
+	}
+}
+
+func (p *parser) leave() { p.depth-- }
+
+// expr goes on behind the first element of an expression.
+func (p *parser) expr(left piece) piece {
+	for {
+		op := p.peek()
+		if !p.isSign("and") && !p.isSign("or") {
+			left.form = condition
+			return left
+		}
+		p.take()
+		right := p.element(left.q, true)
+		left = piece{q: right.q, cond: join(op.text, left.cond, right.cond)}
+	}
+}
+
+func join(op string, x, y *cond) *cond {
+	if op == "and" {
+		return all(x, y)
+	}
+	return anyOf(x, y)
+}
+
+// element parses one operand of "and" and "or": a condition, or, where bare is
+// allowed, a value that takes over q.
+func (p *parser) element(q qualifiers, bare bool) piece {
+	return p.settle(p.open(q, bare), q, bare)
+}
+
+// settle makes a condition or an identifier of a number or of arithmetic: by the
+// comparison that follows, or by the qualifiers of q.
+func (p *parser) settle(e piece, q qualifiers, bare bool) piece {
+	if e.form != plain && e.form != computed {
+		return e
+	}
+	if t := p.peek(); t.kind == sign {
+		switch t.text {
+		case "=", ">", ">=", "!=", "<", "<=":
+			p.take()
+			left := p.asArith(e)
+			right := p.asArith(p.arithmetic(nil))
+			c := p.gen.relation(left, t.text, right)
+			return piece{form: condition, q: qualifiers{undefined: true}, cond: c}
+		}
+	}
+	if e.form == plain && bare {
+		return piece{form: identifier, q: q, cond: p.gen.numberID(e.number, q, e.at)}
+	}
+	if e.form == plain && p.isSign("/") {
+		fail(e.at, "a network as a number has no length: write its first two bytes, as in net 10.0/8")
+	}
+	if e.form == plain {
+		fail(e.at, "a number alone: say what it is, as in port %d, or compare it", e.number)
+	}
+	p.unexpected(p.peek(), "a comparison (=, !=, <, <=, >, >=)")
+	return e
+}
+
+// open parses like element, but leaves numbers and arithmetic as they are.
+func (p *parser) open(q qualifiers, bare bool) piece {
+	p.enter()
+	defer p.leave()
+	t := p.peek()
+	switch t.kind {
+	case sign:
+		switch t.text {
+		case "!":
+			p.take()
+			e := p.element(q, bare)
+			e.cond, e.parens = not(e.cond), false
+			return e
+		case "(":
+			e := p.parens(q, bare)
+			if e.form == plain || e.form == computed {
+				return p.arithmetic(&e)
+			}
+			return e
+		case "-":
+			return p.arithmetic(nil)
+		}
+	case number:
+		return p.arithmetic(nil)
+	case keyword:
+		if t.text == "len" || isProto(t.text) && p.ahead(1).kind == sign && p.ahead(1).text == "[" {
+			return p.arithmetic(nil)
+		}
+		return p.primitive()
+	case name, ipv4, ipv6, mac, malformed:
+		if bare {
+			return piece{form: identifier, q: q, cond: p.value(q)}
+		}
+		if t.kind == name {
+			fail(t.at, "%s where a condition is expected, such as host, net, port or tcp", t)
+		}
+		fail(t.at, "an address alone: write host %s", t.text)
+	}
+	p.unexpected(t, "a condition, such as host, net, port or tcp")
+	return piece{}
+}
+
+// parens parses "(" to ")".
+func (p *parser) parens(q qualifiers, bare bool) piece {
+	start := p.take()
+	e := p.open(q, bare)
+	if e.form == plain || e.form == computed {
+		if p.accept(")") {
+			e.at = start.at
+			return e
+		}
+		e = p.settle(e, q, bare)
+	}
+	if e.form == identifier {
+		if e.parens {
+			p.unexpected(p.peek(), "a list of values without parentheses around its first ones")
+		}
+		return p.list(q, e)
+	}
+	e = p.expr(e)
+	p.expect(")")
+	return piece{form: condition, q: q, cond: e.cond}
+}
+
+// list goes on behind the first value of "(" value and value ... ")".
+func (p *parser) list(q qualifiers, first piece) piece {
+	c := first.cond
+	for p.isSign("and") || p.isSign("or") {
+		op := p.take().text
+		c = join(op, c, p.id(q))
+	}
+	p.expect(")")
+	return piece{form: identifier, parens: true, q: q, cond: c}
+}
+
+// id parses the value of a primitive, or several in parentheses.
+func (p *parser) id(q qualifiers) *cond {
+	p.enter()
+	defer p.leave()
+	t := p.peek()
+	switch {
+	case t.kind == number:
+		p.take()
+		return p.gen.numberID(t.value, q, t.at)
+	case p.accept("!"):
+		return not(p.id(q))
+	case p.isSign("("):
+		if n, ok := p.parensNumber(); ok {
+			return p.gen.numberID(n, q, t.at)
+		}
+		p.take()
+		first := piece{form: identifier, q: q}
+		if n, ok := p.parensNumber(); ok {
+			first.cond = p.gen.numberID(n, q, t.at)
+		} else if p.isSign("(") {
+			p.unexpected(p.peek(), "a value: parentheses open a list once")
+		} else {
+			first.cond = p.id(q)
+		}
+		return p.list(q, first).cond
+	default:
+		return p.value(q)
+	}
+}
+
+// parensNumber takes a number in any parentheses of its own, if there is one.
+func (p *parser) parensNumber() (uint32, bool) {
+	open := 0
+	for p.ahead(open).kind == sign && p.ahead(open).text == "(" {
+		open++
+	}
+	n := p.ahead(open)
+	if n.kind != number {
+		return 0, false
+	}
+	for i := 1; i <= open; i++ {
+		if t := p.ahead(open + i); t.kind != sign || t.text != ")" {
+			return 0, false
+		}
+	}
+	p.next += 2*open + 1
+	p.gen.at = n.at
+	return n.value, true
+}
+
+// optionalNumber is the number behind vlan and its like.
+func (p *parser) optionalNumber() (uint32, bool) {
+	t := p.peek()
+	if t.kind != number && !p.isSign("(") {
+		return 0, false
+	}
+	n, ok := p.parensNumber()
+	if !ok {
+		p.unexpected(t, "a number, or \"and\" or \"or\"")
+	}
+	return n, true
+}
+
+// needNumber is the number behind less and its like.
+func (p *parser) needNumber(word string) uint32 {
+	t := p.peek()
+	if t.kind != number {
+		p.unexpected(t, "the number of "+word)
+	}
+	return p.take().value
+}
+
+// value parses an address or a name; numbers have been dealt with.
+func (p *parser) value(q qualifiers) *cond {
+	t := p.peek()
+	switch t.kind {
+	case name:
+		p.take()
+		return p.gen.nameID(t.text, q)
+	case ipv4:
+		p.take()
+		if p.accept("/") {
+			n := p.peek()
+			if n.kind != number {
+				p.unexpected(n, "a length of 0 to 32 bits")
+			}
+			p.take()
+			return p.gen.net4(t.text, "", n.value, q, t.at)
+		}
+		if p.isKeyword("mask") {
+			p.take()
+			m := p.peek()
+			if m.kind != ipv4 {
+				p.unexpected(m, "a mask, such as 255.255.0.0")
+			}
+			p.take()
+			return p.gen.net4(t.text, m.text, 0, q, t.at)
+		}
+		return p.gen.host4(t.text, q, t.at)
+	case ipv6:
+		p.take()
+		length := uint32(128)
+		if p.accept("/") {
+			n := p.peek()
+			if n.kind != number {
+				p.unexpected(n, "a length of 0 to 128 bits")
+			}
+			length = p.take().value
+		}
+		return p.gen.net6(t.text, length, q, t.at)
+	case mac:
+		p.take()
+		return p.gen.macID(t.text, q, t.at)
+	case malformed:
+		fail(t.at, "%s is no address", t)
+	case keyword:
+		fail(t.at, "%s is a word of the language where an address, a number or a name is expected: as a name, write \\%s", t, t.text)
+	}
+	p.unexpected(t, "an address, a number or a name")
+	return nil
+}

@@ -1,0 +1,136 @@
+package pcapfilter
+
+import "strings"
+
+// protos are the keywords that name a protocol.
+var protos = map[string]bool{
+	"link": true, "ip": true, "arp": true, "rarp": true, "sctp": true, "tcp": true, "udp": true,
+	"icmp": true, "igmp": true, "igrp": true, "pim": true, "vrrp": true, "carp": true, "ip6": true,
+	"icmp6": true, "ah": true, "esp": true, "atalk": true, "aarp": true, "decnet": true, "lat": true,
+	"sca": true, "moprc": true, "mopdl": true, "iso": true, "esis": true, "isis": true, "clnp": true,
+	"l1": true, "l2": true, "iih": true, "lsp": true, "snp": true, "csnp": true, "psnp": true,
+	"stp": true, "ipx": true, "netbeui": true, "radio": true,
+}
+
+func isProto(word string) bool { return protos[word] }
+
+// primitive parses a condition that begins with a keyword.
+func (p *parser) primitive() piece {
+	t := p.peek()
+	refuseForeign(t)
+	plain := func(c *cond) piece {
+		return piece{form: condition, q: qualifiers{undefined: true}, cond: c}
+	}
+	var q qualifiers
+	if isProto(t.text) {
+		p.take()
+		q.proto = t.text
+		refuseForeign(p.peek())
+		if next := p.peek(); next.kind != keyword || !qualifies(next.text) {
+			return plain(p.gen.proto(t.text))
+		}
+	}
+	t = p.take()
+	switch t.text {
+	case "src", "dst":
+		q.dir = t.text
+		// "src or dst" is one word, as no value stands between.
+		for _, op := range []string{"or", "and"} {
+			other := p.ahead(1)
+			if p.isSign(op) && other.kind == keyword && other.text == opposite(t.text) {
+				p.take()
+				p.take()
+				q.dir = op
+			}
+		}
+		if next := p.peek(); next.kind == keyword && isType(next.text) {
+			q.kind = p.take().text
+		}
+	case "host", "net", "port", "portrange", "proto":
+		q.kind = t.text
+	case "protochain":
+		fail(t.at, "protochain is not supported: headers of IPv6 are not walked; write ip6[6] = N, or proto N")
+	case "gateway":
+		fail(t.at, "gateway needs host names, which are not looked up: write ether host MAC and not host ADDRESS")
+	case "broadcast":
+		return plain(p.gen.broadcast(q.proto))
+	case "multicast":
+		return plain(p.gen.multicast(q.proto))
+	default:
+		if q.proto != "" {
+			p.unexpected(t, "host, net, port, portrange, proto, src, dst, broadcast or multicast")
+		}
+		return plain(p.other(t))
+	}
+	return piece{form: condition, q: q, cond: p.id(q)}
+}
+
+func isType(word string) bool {
+	return word == "host" || word == "net" || word == "port" || word == "portrange"
+}
+
+// qualifies tells whether a keyword goes on behind a protocol's name.
+func qualifies(word string) bool {
+	switch word {
+	case "src", "dst", "proto", "protochain", "gateway", "broadcast", "multicast":
+		return true
+	}
+	return isType(word)
+}
+
+// refuseForeign refuses words that no Ethernet frame in a file can be asked with.
+func refuseForeign(t token) {
+	if what, ok := foreign[t.text]; ok && t.kind == keyword {
+		fail(t.at, "%s is of %s: a file of Ethernet frames has no such thing", t, what)
+	}
+}
+
+func opposite(dir string) string {
+	if dir == "src" {
+		return "dst"
+	}
+	return "src"
+}
+
+// other parses what begins with a keyword of its own, which t is.
+func (p *parser) other(t token) *cond {
+	switch t.text {
+	case "less":
+		return not(compare(&value{op: wireLen}, greater, constant(p.needNumber(t.text))))
+	case "greater":
+		return compare(&value{op: wireLen}, atLeast, constant(p.needNumber(t.text)))
+	case "byte":
+		off := p.needNumber(t.text)
+		op := p.take()
+		if op.kind == sign {
+			switch op.text {
+			case "=", "<", ">":
+				return p.gen.byteTest(off, op.text, p.needNumber(t.text))
+			case "&", "|":
+				fail(op.at, "byte N %s M is not supported, as libpcap does not read the byte: write ether[N] %s M != 0", op.text, op.text)
+			}
+		}
+		p.unexpected(op, "one of = < >")
+	case "vlan":
+		n, given := p.optionalNumber()
+		return p.gen.vlan(n, given)
+	case "mpls":
+		n, given := p.optionalNumber()
+		return p.gen.mpls(n, given)
+	case "pppoed":
+		return p.gen.linkType(typePPPoED)
+	case "pppoes":
+		n, given := p.optionalNumber()
+		return p.gen.pppoes(n, given)
+	case "geneve":
+		fail(t.at, "geneve is not supported: write udp dst port 6081")
+	case "llc":
+		if n := p.peek(); n.kind == name || n.kind == keyword && n.text == "rnr" {
+			p.take()
+			return p.gen.llc(strings.ToLower(n.text))
+		}
+		return p.gen.llc("")
+	}
+	p.unexpected(t, "a condition, such as host, net, port or tcp")
+	return nil
+}

@@ -1,0 +1,106 @@
+package pcapfilter
+
+// ports is that a port is in a range, of proto or of any that has ports. Behind
+// IPv6's extension headers none is looked for, nor in later fragments of IPv4.
+func (g *generator) ports(first, last uint32, proto int, dir string) *cond {
+	kinds := []uint32{protoSCTP, protoTCP, protoUDP}
+	if proto != anyProto {
+		kinds = []uint32{uint32(proto)}
+	}
+	v4 := all(g.linkType(typeIPv4), perProto(kinds, func(k uint32) *cond {
+		header := &value{op: headerLen, off: g.network(0)}
+		return all(
+			field(g.network(9), 1, k), g.firstFragment(),
+			direct(dir,
+				func() *cond { return inRange(atIndex(g.network(0), header, 2), first, last) },
+				func() *cond { return inRange(atIndex(g.network(2), header, 2), first, last) }))
+	}))
+	v6 := all(g.linkType(typeIPv6), perProto(kinds, func(k uint32) *cond {
+		return all(
+			field(g.network(6), 1, k),
+			direct(dir,
+				func() *cond { return inRange(at(g.network(40), 2), first, last) },
+				func() *cond { return inRange(at(g.network(42), 2), first, last) }))
+	}))
+	return g.tell(Term{Kind: Port, Lo: uint16(first), Hi: uint16(last)}, false, anyOf(v6, v4))
+}
+
+// perProto asks for one protocol after the other.
+func perProto(kinds []uint32, f func(proto uint32) *cond) *cond {
+	var c []*cond
+	for _, k := range kinds {
+		c = append(c, f(k))
+	}
+	return anyOf(c...)
+}
+
+// inRange is that a number lies in a range.
+func inRange(v *value, first, last uint32) *cond {
+	if first == last {
+		return compare(v, equal, constant(first))
+	}
+	return all(compare(v, atLeast, constant(first)), not(compare(v, greater, constant(last))))
+}
+
+// firstFragment is that IPv4's offset of the fragment is 0.
+func (g *generator) firstFragment() *cond { return not(bits(g.network(6), 2, 0x1fff)) }
+
+// vlan is a tag, with that number if given, and moves what follows behind it.
+func (g *generator) vlan(id uint32, given bool) *cond {
+	switch {
+	case g.labels > 0:
+		fail(g.at, "vlan behind mpls: a tag in a pseudowire is not looked for; put vlan before mpls")
+	case g.ppp:
+		fail(g.at, "vlan behind pppoes: PPP has no tags; put vlan before pppoes")
+	case given && id > 0xfff:
+		fail(g.at, "vlan %d: tags have 12 bits, up to 4095", id)
+	}
+	c := anyOf(g.linkType(typeVLAN), g.linkType(typeQinQ), g.linkType(typeQinQOld))
+	if given {
+		c = all(c, masked(g.network(0), 2, id, 0x0fff))
+	}
+	g.typeField += 4
+	g.payload += 4
+	return g.shift(vlanShift, c)
+}
+
+// mpls is a label, with that number if given, and moves what follows behind it.
+func (g *generator) mpls(label uint32, given bool) *cond {
+	if given && label > 0xfffff {
+		fail(g.at, "mpls %d: labels have 20 bits, up to 1048575", label)
+	}
+	var c *cond
+	switch {
+	case g.labels > 0: // the label before is not the last one
+		c = masked(g.network(^uint32(1)), 1, 0, 1)
+	case g.ppp:
+		c = g.linkType(0x0281)
+	default:
+		c = g.linkType(typeMPLS)
+	}
+	if given {
+		c = all(c, masked(g.network(0), 4, label<<12, 0xfffff000))
+	}
+	g.skip += 4
+	g.osi += 4
+	g.labels++
+	return g.shift(mplsShift, c)
+}
+
+// pppoes is a PPPoE session, with that number if given; what follows looks into
+// PPP.
+func (g *generator) pppoes(session uint32, given bool) *cond {
+	if given && session > 0xffff {
+		fail(g.at, "pppoes %d: sessions have 16 bits, up to 65535", session)
+	}
+	c := g.linkType(typePPPoES)
+	if given {
+		c = all(c, masked(g.network(0), 4, session, 0xffff))
+	}
+	g.linkHeader = g.network(6)
+	g.typeField = g.linkHeader
+	g.payload = g.linkHeader + 2
+	g.skip, g.osi = 0, 0
+	g.ppp = true
+	return g.shift(pppoeShift, c)
+}
