@@ -1,0 +1,143 @@
+package index
+
+import "encoding/binary"
+
+// Types of the next header that the walk through a frame knows.
+const (
+	typeIPv4    = 0x0800
+	typeARP     = 0x0806
+	typeRARP    = 0x8035
+	typeIPv6    = 0x86dd
+	typeVLAN    = 0x8100
+	typeQinQ    = 0x88a8
+	typeQinQOld = 0x9100
+	typeMPLS    = 0x8847
+	typeMPLSUp  = 0x8848
+	typePPPoE   = 0x8864
+
+	pppIPv4 = 0x0021
+	pppIPv6 = 0x0057
+
+	protoTCP  = 6
+	protoUDP  = 17
+	protoSCTP = 132
+
+	protoFragment = 44 // the header of IPv6's fragments
+)
+
+// frame adds the addresses, ports and protocols of a frame, of which d is what was kept.
+//
+// What it looks at is what pcapfilter.Term says a frame has: addresses, ports and
+// protocols of IP and ARP headers behind any number of VLAN tags, behind MPLS
+// labels and in PPPoE sessions. The type field is believed, not the header. What
+// lies beyond the bytes kept no filter matches.
+func (c *collector) frame(d []byte) {
+	if len(d) < 14 {
+		return
+	}
+	kind, d := binary.BigEndian.Uint16(d[12:]), d[14:]
+	for kind == typeVLAN || kind == typeQinQ || kind == typeQinQOld {
+		if len(d) < 4 {
+			return
+		}
+		kind, d = binary.BigEndian.Uint16(d[2:]), d[4:]
+	}
+	switch kind {
+	case typeIPv4:
+		c.ipv4(d)
+	case typeIPv6:
+		c.ipv6(d)
+	case typeARP, typeRARP:
+		if len(d) >= 18 {
+			c.addr4(d[14:])
+		}
+		if len(d) >= 28 {
+			c.addr4(d[24:])
+		}
+	case typeMPLS, typeMPLSUp:
+		c.mpls(d)
+	case typePPPoE:
+		if len(d) < 8 {
+			return
+		}
+		switch binary.BigEndian.Uint16(d[6:]) {
+		case pppIPv4:
+			c.ipv4(d[8:])
+		case pppIPv6:
+			c.ipv6(d[8:])
+		}
+	}
+}
+
+// mpls adds what lies behind a stack of labels: IP, by its version.
+func (c *collector) mpls(d []byte) {
+	for {
+		if len(d) < 5 {
+			return
+		}
+		bottom := d[2]&1 != 0
+		if d = d[4:]; bottom {
+			break
+		}
+	}
+	switch d[0] >> 4 {
+	case 4:
+		c.ipv4(d)
+	case 6:
+		c.ipv6(d)
+	}
+}
+
+func (c *collector) ipv4(d []byte) {
+	if len(d) < 10 {
+		return
+	}
+	c.proto(d[9])
+	switch {
+	case len(d) >= 20:
+		// Most frames are of flows that had another one lately.
+		pair := little.Uint64(d[12:])
+		if lately := &c.pairs[pair*0x9e3779b97f4a7c15>>(64-pairBits)]; pair == 0 || *lately != pair {
+			*lately = pair
+			c.addr4(d[12:])
+			c.addr4(d[16:])
+		}
+	case len(d) >= 16:
+		c.addr4(d[12:])
+	}
+	if binary.BigEndian.Uint16(d[6:])&0x1fff == 0 { // the others' first bytes are no ports
+		c.transport(d[9], d, 4*int(d[0]&0xf))
+	}
+}
+
+func (c *collector) ipv6(d []byte) {
+	if len(d) < 7 {
+		return
+	}
+	c.proto(d[6])
+	if d[6] == protoFragment && len(d) > 40 {
+		c.proto(d[40])
+	}
+	if len(d) < 12 {
+		return
+	}
+	c.addr6(d[8:min(len(d), 24)])
+	if len(d) < 28 {
+		return
+	}
+	c.addr6(d[24:min(len(d), 40)])
+	c.transport(d[6], d, 40)
+}
+
+// transport adds the ports at d[at:].
+func (c *collector) transport(proto byte, d []byte, at int) {
+	if proto != protoTCP && proto != protoUDP && proto != protoSCTP {
+		return
+	}
+	if len(d) >= at+2 {
+		c.port(binary.BigEndian.Uint16(d[at:]))
+	}
+	if len(d) >= at+4 {
+		c.port(binary.BigEndian.Uint16(d[at+2:]))
+	}
+}
