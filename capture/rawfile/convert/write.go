@@ -1,72 +1,40 @@
 package convert
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
-
+	"github.com/ixcap/ixcap/capture/pcapfile"
 	"github.com/ixcap/ixcap/capture/rawfile"
 )
 
 // Format is a file format for packets.
-type Format string
+type Format = pcapfile.Format
 
 const (
-	Pcap   Format = "pcap"   // libpcap's, with nanoseconds
-	Pcapng Format = "pcapng" // with nanoseconds
+	Pcap   = pcapfile.Pcap
+	Pcapng = pcapfile.Pcapng
 )
 
 // Writer writes records to a pcap or pcapng file.
-type Writer struct {
-	out     *bufio.Writer
-	ng      *pcapgo.NgWriter // nil for pcap
-	packets interface {
-		WritePacket(gopacket.CaptureInfo, []byte) error
-	}
-}
+type Writer struct{ out *pcapfile.Writer }
 
-// NewWriter writes the header of a file of the given format to w.
+// NewWriter writes the header of a file of the given format to w, as Flush does.
 func NewWriter(w io.Writer, format Format) (*Writer, error) {
-	out := bufio.NewWriterSize(w, rawfile.Block)
-	switch format {
-	case Pcap:
-		p := pcapgo.NewWriterNanos(out)
-		if err := p.WriteFileHeader(rawfile.MaxData, layers.LinkTypeEthernet); err != nil {
-			return nil, fmt.Errorf("write pcap header: %w", err)
-		}
-		return &Writer{out: out, packets: p}, nil
-	case Pcapng:
-		// A snap length of 0 means no limit; one is known, so say it.
-		link := pcapgo.NgInterface{Name: "ixcap", LinkType: layers.LinkTypeEthernet, SnapLength: rawfile.MaxData}
-		section := pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: "ixcap"}}
-		p, err := pcapgo.NewNgWriterInterface(out, link, section)
-		if err != nil {
-			return nil, fmt.Errorf("write pcapng header: %w", err)
-		}
-		return &Writer{out: out, ng: p, packets: p}, nil
+	out, err := pcapfile.NewWriter(w, pcapfile.Encoder{Format: format, Interface: pcapfile.Interface{Name: pcapfile.Application}}, 0)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("format %q: must be %s or %s", format, Pcap, Pcapng)
+	return &Writer{out}, nil
 }
 
 // Write appends one record.
 func (w *Writer) Write(r rawfile.Record) error {
-	info := gopacket.CaptureInfo{Timestamp: r.Time(), CaptureLength: len(r.Data), Length: int(r.Len)}
-	return w.packets.WritePacket(info, r.Data)
+	return w.out.Write(&pcapfile.Packet{Nano: int64(r.Sec)*1e9 + int64(r.Nsec), Len: uint32(r.Len), Data: r.Data})
 }
 
 // Flush writes out what is buffered. It must be called after the last Write.
-func (w *Writer) Flush() error {
-	if w.ng != nil {
-		if err := w.ng.Flush(); err != nil {
-			return err
-		}
-	}
-	return w.out.Flush()
-}
+func (w *Writer) Flush() error { return w.out.Flush() }
 
 // Copy writes all records of the RAW file src, and says how many there were.
 // An error of src is an *rawfile.Error; what was whole has been written then.
