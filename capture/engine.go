@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ type Config struct {
 	Pages   hugepage.Size // of the streams' memory; default what suits the port
 	Node    *int          // NUMA node of that memory; default the port's
 	Cores   []int         // core of each queue's poller, or AnyCore; default by topology.Machine.Choose, where there are enough
+	Taken   []int         // cores that are not to be chosen: pollers of other engines have them
 	FIFO    int           // SCHED_FIFO priority of the pollers, 1 to 99; 0: the ordinary policy
 	Batch   int           // frames polled at once; default 64
 	Idle    Idle          // what pollers do while nothing arrives
@@ -152,7 +154,7 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 		}
 	}()
 	machine := topology.Read("/")
-	usable := usableCores(machine)
+	usable := slices.DeleteFunc(usableCores(machine), func(c int) bool { return slices.Contains(cfg.Taken, c) })
 	e.choices = placement(len(sources), cfg.FIFO, cfg.Cores, node, machine, usable)
 	if err := checkFIFO(cfg.FIFO, e.choices, usable); err != nil {
 		return nil, err
@@ -211,6 +213,15 @@ func shortName(name string) string {
 		name = name[len(name)-room:]
 	}
 	return strings.ToValidUTF8(name, "")
+}
+
+// Cores are those that the pollers are pinned to, or AnyCore, by queue.
+func (e *Engine) Cores() []int {
+	cores := make([]int, len(e.choices))
+	for q, c := range e.choices {
+		cores[q] = c.Core
+	}
+	return cores
 }
 
 // Queues is the number of receive queues, each with its stream.

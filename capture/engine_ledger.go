@@ -87,7 +87,8 @@ func queueAccount(queue int, p PollerCounters, s stream.Stats, abandoned uint64)
 type Rates struct {
 	At     time.Time
 	Frames uint64  // stored
-	Bytes  uint64  // polled, on the wire without CRC
+	Polled uint64  // frames taken from the queues
+	Bytes  uint64  // of those, on the wire without CRC
 	Lost   uint64  // frames missed by the port, as of its last reading, at most a second old
 	Fill   float64 // of the fullest stream's buffer, 0 to 1
 }
@@ -102,7 +103,9 @@ func (e *Engine) Rates() Rates {
 	for i, s := range e.streams {
 		st := s.Stats()
 		r.Frames += st.Frames
-		r.Bytes += e.pollers[i].counters().Bytes
+		c := e.pollers[i].counters()
+		r.Polled += c.Frames
+		r.Bytes += c.Bytes
 		r.Fill = max(r.Fill, float64(st.Fill)/float64(e.cfg.Buffer))
 	}
 	return r

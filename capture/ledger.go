@@ -84,12 +84,14 @@ type LeftAccount struct {
 
 // StorerAccount says what became of the bytes that a storer read from a stream.
 type StorerAccount struct {
-	Name    string      `json:"name"`
-	Queue   int         `json:"queue"`
-	Read    uint64      `json:"read"`    // bytes
-	Written uint64      `json:"written"` // bytes
-	Failed  []ByteCount `json:"failed,omitempty"`
-	Files   int         `json:"files"`
+	Name     string      `json:"name"`
+	Queue    int         `json:"queue"`
+	Read     uint64      `json:"read"`               // bytes
+	Written  uint64      `json:"written"`            // bytes
+	Filtered uint64      `json:"filtered,omitempty"` // bytes of frames that the storer left out on request
+	Cut      uint64      `json:"cut,omitempty"`      // bytes of frames' ends that it left out on request
+	Failed   []ByteCount `json:"failed,omitempty"`
+	Files    int         `json:"files"`
 }
 
 // ByteCount is a number of bytes and what it stands for.
@@ -172,8 +174,12 @@ func (l Ledger) Balanced() error {
 		for _, f := range s.Failed {
 			failed += f.Bytes
 		}
-		equal(fmt.Sprintf("storer %s bytes read", s.Name), s.Read, s.Written+failed,
-			"written %d + failed %d", s.Written, failed)
+		what, left := fmt.Sprintf("storer %s bytes read", s.Name), s.Filtered+s.Cut
+		if left == 0 {
+			equal(what, s.Read, s.Written+failed, "written %d + failed %d", s.Written, failed)
+		} else {
+			equal(what, s.Read, s.Written+failed+left, "written %d + failed %d + filtered %d + cut %d", s.Written, failed, s.Filtered, s.Cut)
+		}
 	}
 	return errors.Join(wrong...)
 }

@@ -62,6 +62,12 @@ func (l Ledger) WriteText(w io.Writer) error {
 	for _, s := range l.Storers {
 		line(0, s.Read, "bytes", fmt.Sprintf("read by storer %s", s.Name))
 		line(1, s.Written, "bytes", fmt.Sprintf("written to %d files", s.Files))
+		if s.Filtered != 0 {
+			line(1, s.Filtered, "bytes", "filtered")
+		}
+		if s.Cut != 0 {
+			line(1, s.Cut, "bytes", "cut")
+		}
 		for _, f := range s.Failed {
 			line(1, f.Bytes, "bytes", "failed: "+f.Cause)
 		}

@@ -1,0 +1,33 @@
+package filter_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/filter"
+)
+
+func TestAtMostCutsWhatKeepsMoreAndLeavesTheRulesAsTheyWere(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                  "96",
+		"drop":                              "drop",
+		"(udp) all; (tcp) 64; (arp) drop":   "(udp) 96; (tcp) 64; (arp) drop; 96",
+		"(udp and port 53) 1000; (tcp) 128": "(udp and port 53) 96; (tcp) 96; 96",
+		"(udp) 96; 10":                      "(udp) 96; 10",
+	} {
+		rules, err := filter.Parse(text)
+		require.NoError(t, err)
+		before := rules.String()
+		less, possible := rules.AtMost(96)
+		require.True(t, possible, text)
+		require.Equal(t, want, less.String(), text)
+		require.Equal(t, before, rules.String())
+	}
+	for _, text := range []string{"headers", "(udp) headers; 10"} {
+		rules, err := filter.Parse(text)
+		require.NoError(t, err)
+		_, possible := rules.AtMost(96)
+		require.False(t, possible, text)
+	}
+}
