@@ -9,10 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dir is a folder that files are stored in.
+// Dir is a folder that files are stored in. Several Storers may have one.
 type Dir struct {
 	path   string
 	direct bool
+
+	// below is the device of what the folder's file system is mounted on, if it
+	// is mounted on anything.
+	below   uint64
+	mounted bool
+
+	open func(folder int, name string, direct bool) (handle, error) // another one in tests
 }
 
 // OpenDir makes sure that files can be written in a folder, which it creates if
@@ -26,7 +33,9 @@ func OpenDir(path string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store in %s: %w", path, err)
 	}
-	return &Dir{path: path, direct: direct}, nil
+	d := &Dir{path: path, direct: direct, open: openFile}
+	d.below, d.mounted = mountedOn(path)
+	return d, nil
 }
 
 // Path is the folder's path; Direct tells whether its file system takes
@@ -50,4 +59,57 @@ func takesDirect(dir string) (bool, error) {
 		return false, nil
 	}
 	return true, unix.Close(fd)
+}
+
+// mountedOn finds the device of the file system that the one of path is mounted
+// on; false if that is the root's.
+func mountedOn(path string) (dev uint64, mounted bool) {
+	real, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		real, err = filepath.Abs(real)
+	}
+	var own, st unix.Stat_t
+	if err != nil || unix.Stat(real, &own) != nil {
+		return 0, false
+	}
+	for real != "/" {
+		real = filepath.Dir(real)
+		if unix.Stat(real, &st) != nil {
+			return 0, false
+		}
+		if st.Dev != own.Dev {
+			return uint64(st.Dev), true
+		}
+	}
+	return 0, false
+}
+
+// folder opens the folder, and makes it again if somebody removed it. A disk that
+// was unmounted is left alone: files would fill the one below.
+func (d *Dir) folder() (fd int, err error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
+	var st unix.Stat_t
+	fd, err = unix.Open(d.path, flags, 0)
+	if err == unix.ENOENT {
+		if unix.Stat(filepath.Dir(d.path), &st) == nil && d.gone(&st) {
+			return -1, d.unmounted()
+		}
+		if err = unix.Mkdir(d.path, 0o755); err == nil || err == unix.EEXIST {
+			fd, err = unix.Open(d.path, flags, 0)
+		}
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", d.path, err)
+	}
+	if unix.Fstat(fd, &st) == nil && d.gone(&st) {
+		unix.Close(fd)
+		return -1, d.unmounted()
+	}
+	return fd, nil
+}
+
+func (d *Dir) gone(st *unix.Stat_t) bool { return d.mounted && uint64(st.Dev) == d.below }
+
+func (d *Dir) unmounted() error {
+	return fmt.Errorf("store in %s: what was mounted there is not any more: %w", d.path, unix.ENODEV)
 }

@@ -4,18 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/ixcap/ixcap/capture/rawfile"
 )
 
 const (
-	// Block is the unit of writing in bytes.
-	Block = rawfile.Block
-
 	// sector is the alignment in bytes of what O_DIRECT writes: a multiple of
 	// the logical block of every disk in use.
 	sector = 4096
@@ -26,148 +22,132 @@ const (
 	ahead = 64 << 20
 )
 
-// file is one RAW file being written. Its methods are called by one goroutine,
-// apart from writeAt.
+// file is one RAW file being written. Three kinds of goroutines have part in it:
+// the Storer's own, those that write blocks (write), and its keeper.
 type file struct {
-	path     string // final name
-	f        *os.File
-	fd       int
-	direct   bool
+	lane   *lane
+	name   string // without folder and suffix
+	folder int    // the folder, open: it may be renamed while the file is written
+	h      handle
+
+	// The Storer's goroutine.
 	reserved int64 // bytes of disk space reserved; -1: could not be
 	scarce   bool  // the disk has no room for what was to be reserved
+	begun    time.Time
+	read     int64 // bytes read from the stream
+	flying   int   // blocks on their way to the disk
+	pending  int   // blocks on their way to the index
+	over     bool  // all of it has been written
+	failure  error // the first write that failed
+	closed   bool  // its keeper has been told how it ends
+
+	stored atomic.Int64 // bytes written, from the file's start
+	failed atomic.Bool  // what is still on its way need not be written
+	end    chan ending  // to its keeper
+	side   *sidecar     // nil: none
+	locked bool         // its keeper's, once that runs
 }
 
-// create opens a new file under its temporary name.
-func (d *Dir) create(name string) (*file, error) {
-	path := filepath.Join(d.path, name)
-	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	if d.direct {
-		flags |= unix.O_DIRECT
-	}
-	f, err := os.OpenFile(path+partial, flags, 0o644)
+// ending says how a file ends.
+type ending struct {
+	size  int64 // bytes of the file if all is well, else those written
+	cause error // why it ends early; nil: in order
+}
+
+// create begins a new file under its temporary name. The name of a file that is
+// there is never taken.
+func (l *lane) create(name string) (*file, error) {
+	folder, err := l.dir.folder()
 	if err != nil {
 		return nil, err
 	}
-	return &file{path: path + suffix, f: f, fd: int(f.Fd()), direct: d.direct}, nil
+	f := &file{lane: l, name: name, folder: folder, end: make(chan ending, 1)}
+	f.h, err = l.dir.open(folder, name+partial, l.dir.direct)
+	if err != nil {
+		unix.Close(folder)
+		return nil, f.error("create", err)
+	}
+	f.locked = f.h.Lock() == nil // it is already, or its keeper tries again
+	if exists(folder, name+suffix) || exists(folder, name+sidecarSuffix) {
+		f.remove()
+		return nil, f.error("create", unix.EEXIST)
+	}
+	return f, nil
 }
 
-// temporary is the file's name while it is being written.
-func (f *file) temporary() string { return f.path[:len(f.path)-len(suffix)] + partial }
+func exists(folder int, name string) bool {
+	var st unix.Stat_t
+	return unix.Fstatat(folder, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+}
+
+// remove takes back a file that nothing was written to.
+func (f *file) remove() {
+	_ = unix.Unlinkat(f.folder, f.name+partial, 0)
+	f.close()
+}
+
+func (f *file) close() error {
+	unix.Close(f.folder)
+	return f.h.Close()
+}
+
+// error is one about the file.
+func (f *file) error(verb string, err error) error {
+	return fmt.Errorf("%s %s: %w", verb, filepath.Join(f.lane.dir.path, f.name+partial), err)
+}
 
 // reserve sees to it that disk space is reserved up to byte end. Where it cannot
 // be, the file is written without; a full disk shows when a write fails.
-func (f *file) reserve(end, segment int64) {
+func (f *file) reserve(end, segment int64, grow bool) {
 	if f.reserved < 0 || end <= f.reserved {
 		return
 	}
 	to := max(min(f.reserved+ahead, segment), end)
-	if err := unix.Fallocate(f.fd, unix.FALLOC_FL_KEEP_SIZE, f.reserved, to-f.reserved); err != nil {
+	if err := f.h.Reserve(f.reserved, to-f.reserved, grow); err != nil {
 		f.reserved, f.scarce = -1, err != unix.EOPNOTSUPP
 		return
 	}
 	f.reserved = to
 }
 
-// writeAt writes b at byte off, and says how much of it could be written.
-func (f *file) writeAt(b []byte, off int64) (written int, err error) {
+// errDeleted is what has become of a file that somebody removed while it was
+// being written.
+var errDeleted = fmt.Errorf("somebody deleted it: %w", unix.ENOENT)
+
+// write writes b at byte off, and says how much of it could be written.
+func (f *file) write(b []byte, off int64) (written int, err error) {
 	for written < len(b) {
-		n, err := unix.Pwrite(f.fd, b[written:], off+int64(written))
-		if err == unix.EINTR {
-			continue
-		}
-		if err == nil && n == 0 {
-			err = io.ErrShortWrite
-		}
-		if err != nil {
-			return written, fmt.Errorf("write %s: %w", f.temporary(), err)
-		}
+		n, err := f.h.WriteAt(b[written:], off+int64(written))
 		written += n
-		if f.direct && written < len(b) && written%sector != 0 {
+		switch {
+		case err == nil && n == 0:
+			err = io.ErrShortWrite
+		case err == nil && f.lane.dir.direct && written < len(b) && written%sector != 0:
 			// The disk filled up within a sector; the rest cannot be tried with
 			// O_DIRECT, which takes whole sectors only.
-			return written, fmt.Errorf("write %s: %w", f.temporary(), unix.ENOSPC)
+			err = unix.ENOSPC
 		}
+		if err != nil {
+			return written, f.error("write", err)
+		}
+	}
+	// The kernel goes on writing to a file that has no name any more.
+	if n, err := f.h.Links(); err == nil && n == 0 {
+		return written, f.error("write", errDeleted)
 	}
 	return written, nil
 }
 
-// finish cuts the file, of which written bytes are written, to size bytes, or
-// extends it with zeros, and gives it its final name.
-func (f *file) finish(written, size int64) error {
-	// What is reserved behind the file's end is given back by cutting, not by
-	// extending.
-	err := unix.Ftruncate(f.fd, min(size, written))
-	if err == nil && size > written {
-		err = unix.Ftruncate(f.fd, size)
-	}
-	if err == nil && f.direct {
-		err = unix.Fdatasync(f.fd) // the blocks are on disk already, the file's length may not be
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("close %s: %w", f.temporary(), err), f.f.Close())
-	}
-	if err := f.f.Close(); err != nil {
-		return err
-	}
-	return f.rename()
-}
-
 // rename gives the file its final name, never that of another file.
 func (f *file) rename() error {
-	err := unix.Renameat2(unix.AT_FDCWD, f.temporary(), unix.AT_FDCWD, f.path, unix.RENAME_NOREPLACE)
+	from, to := f.name+partial, f.name+suffix
+	err := unix.Renameat2(f.folder, from, f.folder, to, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // file system or kernel without the flag
-		if _, there := os.Lstat(f.path); there == nil {
+		if exists(f.folder, to) {
 			err = unix.EEXIST
 		} else {
-			err = unix.Rename(f.temporary(), f.path)
+			err = unix.Renameat(f.folder, from, f.folder, to)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("rename %s to %s: %w", f.temporary(), filepath.Base(f.path), err)
-	}
-	return nil
-}
-
-// salvage closes a file that could not be written further than size bytes: it is
-// cut after its last whole record, if it has any, closed and given its final name.
-func (f *file) salvage(size int64) (kept int64, err error) {
-	defer f.f.Close()
-	if err := unix.Ftruncate(f.fd, size); err != nil {
-		return 0, fmt.Errorf("cut %s: %w", f.temporary(), err)
-	}
-	whole, err := wholeRecords(f.temporary())
-	if err != nil {
-		return 0, err
-	}
-	if whole == 0 {
-		return 0, os.Remove(f.temporary())
-	}
-	// Shorter first: what is added afterwards reads as zeros, a padding record.
-	err = unix.Ftruncate(f.fd, whole)
-	if err == nil {
-		err = unix.Ftruncate(f.fd, whole+rawfile.HeaderLen)
-	}
-	if err != nil {
-		return whole, fmt.Errorf("cut %s: %w", f.temporary(), err)
-	}
-	return whole, f.rename()
-}
-
-// wholeRecords is the length in bytes of the whole records that a file begins with.
-func wholeRecords(path string) (int64, error) {
-	in, err := os.Open(path)
-	if err != nil {
-		return 0, err
-	}
-	defer in.Close()
-	r := rawfile.NewReader(in)
-	for {
-		_, err := r.Next()
-		switch {
-		case err == io.EOF, errors.Is(err, io.ErrUnexpectedEOF):
-			return r.Offset(), nil
-		case err != nil:
-			return 0, fmt.Errorf("read %s again: %w", path, err)
-		}
-	}
+	return err
 }

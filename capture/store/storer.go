@@ -1,12 +1,12 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,27 +15,7 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-// Source is what is stored: a stream.Listener that began at the start of a
-// segment. The contracts are its.
-type Source interface {
-	ReadBlock(ctx context.Context, max int) ([]byte, error)
-	SegmentEnd() bool
-	Consume(n int) error
-}
-
-// Config says how a Storer works. Zero values stand for the defaults.
-type Config struct {
-	Port    string        // name of the port, for file names
-	Queue   int           // its queue
-	Segment int64         // bytes of a full file; default rawfile.DefaultSegment
-	Depth   int           // blocks written at once; default 4
-	Flush   time.Duration // what waits longer than this is written before its block is full; default 1 s
-}
-
 const (
-	defaultDepth = 4
-	defaultFlush = time.Second
-
 	// glance is how long to wait for the next block while others are being
 	// written, before looking whether they can be given back.
 	glance = 2 * time.Millisecond
@@ -46,132 +26,165 @@ const (
 
 // Storer writes one stream to files. Run it once.
 type Storer struct {
-	dir  *Dir
-	cfg  Config
-	stat counters
+	cfg   Config
+	lanes []*lane
+	stat  counters
+	held  atomic.Int64 // bytes read and not given back
 
-	jobs    chan job
-	slots   []slot
-	oldest  int // slot of the oldest block in flight
-	flying  int // blocks in flight
-	wait    patience
-	bounce  []byte // one page-aligned block, for the stream's last bytes
-	file    *file
-	read    int64 // bytes of the file that were read from the stream
-	written int64 // of these, from the file's start, what is known to be written
-	files   int
-	stamp   time.Time // of the first record of the current file
-	failure error     // the first write that failed
+	firstLoss error // guarded by stat.mu
+
+	flight
+	wait   patience
+	bounce []byte // one page-aligned block, for the stream's last bytes
+
+	file     *file         // nil: none is open for what comes next
+	dropping error         // why what comes is not stored; nil: it is
+	fresh    bool          // what comes next begins a segment
+	asked    bool          // for the next segment
+	begun    int           // files
+	turn     int           // lane that is next
+	stamp    time.Time     // of the first record of the newest file
+	broken   error         // the first file that could not be closed, though nothing is lost
+	skip     skipping      // of sidecars
+	retry    time.Duration // the least time between two files begun in a folder that fails
+
+	digest  func(x *sidecar, p []byte) error // indexes a piece; another one in tests
+	keepers sync.WaitGroup
+	later   *later
+	mu      sync.Mutex // guards reports
+	reports []report   // from keepers
 }
 
-// slot is one block in flight.
-type slot struct {
-	n    int // bytes
-	done chan struct{}
-
-	// Set by the worker before done.
-	written int
-	err     error
-}
-
-type job struct {
-	file *file
-	b    []byte
-	off  int64
-	slot *slot
-}
-
-// New makes a Storer of files in dir.
-func (d *Dir) New(cfg Config) (*Storer, error) {
-	if cfg.Segment == 0 {
-		cfg.Segment = rawfile.DefaultSegment
+// New makes a Storer of files in dirs, one or more.
+func New(cfg Config, dirs ...*Dir) (*Storer, error) {
+	if err := cfg.Check(); err != nil {
+		return nil, err
 	}
-	if cfg.Depth == 0 {
-		cfg.Depth = defaultDepth
+	if len(dirs) == 0 {
+		return nil, errors.New("no folder to store in")
 	}
-	if cfg.Flush == 0 {
-		cfg.Flush = defaultFlush
-	}
-	if cfg.Depth < 0 {
-		return nil, fmt.Errorf("%d blocks in flight: choose at least 1", cfg.Depth)
-	}
-	s := &Storer{dir: d, cfg: cfg, jobs: make(chan job, cfg.Depth), slots: make([]slot, cfg.Depth)}
-	for i := range s.slots {
-		s.slots[i].done = make(chan struct{}, 1)
+	s := &Storer{cfg: cfg.withDefaults(), fresh: true, later: newLater(), retry: time.Second, digest: (*sidecar).digest}
+	s.flight.init()
+	for _, d := range dirs {
+		s.lanes = append(s.lanes, &lane{dir: d, jobs: make(chan *block, maxFlying)})
 	}
 	return s, nil
 }
 
 // Run stores what src gives until the stream ends, and closes the last file. Any
-// other end is an error: ctx is done, src fails, or a write does. The file is then
-// closed after its last whole record, and the caller must close src, which would
-// hold the stream back.
+// other end of src is an error, as is ctx being done; the file is then closed after
+// its last whole record, and the caller must close src, which would hold the stream
+// back. Where a write fails Run goes on, and its error, in the end, says how much
+// was not stored.
 func (s *Storer) Run(ctx context.Context, src Source) (err error) {
-	s.bounce, err = unix.Mmap(-1, 0, Block, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	s.bounce, err = unix.Mmap(-1, 0, s.cfg.Block, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		return fmt.Errorf("allocate a block: %w", err)
 	}
-	var workers sync.WaitGroup
-	for range s.cfg.Depth {
-		workers.Go(s.work)
-	}
-	defer func() {
-		close(s.jobs)
-		workers.Wait()
-		_ = unix.Munmap(s.bounce)
-	}()
+	defer unix.Munmap(s.bounce)
+	stop := s.start()
 	err = s.store(ctx, src)
-	for s.flying > 0 {
-		if e := s.land(src); err == io.EOF && e != nil {
+	for err == io.EOF && s.oldest != s.next {
+		if e := s.advance(src, true); e != nil {
 			err = e
 		}
 	}
-	if s.failure != nil {
-		return errors.Join(s.failure, s.giveUp())
-	}
+	ended := err
 	if err == io.EOF {
-		return s.end()
+		ended = nil
+		if f := s.file; f != nil {
+			s.file = nil
+			s.close(f, ending{size: f.read + rawfile.HeaderLen}) // twelve zeros: a padding record
+		}
+	} else {
+		s.giveUp()
 	}
-	return errors.Join(err, s.giveUp())
+	stop()
+	switch v := s.verdict(); {
+	case ended == nil:
+		return v
+	case v == nil:
+		return ended
+	default:
+		return fmt.Errorf("%w; %w", ended, v)
+	}
 }
 
-// store moves blocks until there are no more, or one fails.
-func (s *Storer) store(ctx context.Context, src Source) error {
-	for s.failure == nil {
-		patience := s.cfg.Flush
-		if s.flying > 0 {
-			patience = glance
+// start starts everybody, and returns what waits for their ends.
+func (s *Storer) start() (stop func()) {
+	var workers sync.WaitGroup
+	for _, l := range s.lanes {
+		n := s.cfg.Depth
+		if !l.dir.direct {
+			n = 1 // in order, so that a program that is killed leaves no gap
 		}
-		b, err := src.ReadBlock(s.wait.until(ctx, patience), Block)
+		for range n {
+			workers.Go(l.work)
+		}
+	}
+	workers.Go(s.index)
+	go s.catchUp()
+	return func() {
+		for _, l := range s.lanes {
+			close(l.jobs)
+		}
+		close(s.indexing)
+		workers.Wait()
+		s.keepers.Wait()
+		close(s.later.stop)
+		<-s.later.done
+		s.hear()
+	}
+}
+
+// store moves blocks until there are no more.
+func (s *Storer) store(ctx context.Context, src Source) error {
+	for {
+		s.hear()
+		if err := s.advance(src, false); err != nil {
+			return err
+		}
+		s.ask()
+		idle := s.oldest == s.next
+		patience := glance
+		if idle {
+			patience = s.patience()
+		}
+		if s.full() {
+			if err := s.advance(src, true); err != nil {
+				return err
+			}
+			continue
+		}
+		b, err := src.ReadBlock(s.wait.until(ctx, patience), s.cfg.Block)
 		switch {
 		case err == nil:
 			err = s.launch(src, b)
-		case errors.Is(err, stream.ErrReadAhead) && s.flying > 0:
-			err = s.land(src)
-		case errors.Is(err, errPatience) && s.flying > 0:
-			err = s.landed(src)
-		case errors.Is(err, errPatience):
+		case errors.Is(err, stream.ErrReadAhead) && !idle:
+			err = s.advance(src, true)
+		case errors.Is(err, errPatience) && idle && s.dropping == nil:
 			err = s.flush(ctx, src)
+		case errors.Is(err, errPatience):
+			err = nil
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // flush writes the whole sectors of a block that is slow to fill, so that little
 // is lost should the program be killed. The block's rest follows from there: what
 // is read up to its end begins at a sector.
 func (s *Storer) flush(ctx context.Context, src Source) error {
-	for size := Block / 4; size >= sector && s.failure == nil; {
+	for size := s.cfg.Block / 4; size >= sector && !s.full(); {
 		b, err := src.ReadBlock(s.wait.until(ctx, glimpse), size)
 		switch {
 		case errors.Is(err, errPatience):
 			size /= 4
 			continue
-		case errors.Is(err, stream.ErrReadAhead) && s.flying > 0:
-			err = s.land(src)
+		case errors.Is(err, stream.ErrReadAhead) && s.oldest != s.next:
+			err = s.advance(src, true)
 		case err == nil:
 			err = s.launch(src, b)
 		}
@@ -182,141 +195,150 @@ func (s *Storer) flush(ctx context.Context, src Source) error {
 	return nil
 }
 
-// launch passes one block to the workers.
+// launch sends one block on its way.
 func (s *Storer) launch(src Source, b []byte) error {
-	if s.flying == len(s.slots) {
-		if err := s.land(src); err != nil {
-			return err
-		}
-	}
 	s.stat.read.Add(uint64(len(b)))
 	last := src.SegmentEnd()
-	if s.file == nil {
-		if err := s.open(b); err != nil {
-			s.failure = err
-			s.fail(len(b), err)
-			return src.Consume(len(b))
-		}
-	}
-	out := b
-	if s.dir.direct && len(b)%sector != 0 {
-		// The stream's last bytes: O_DIRECT takes whole sectors. The zeros behind
-		// them are cut off again, or read as padding.
-		whole := (len(b) + sector - 1) &^ (sector - 1)
-		clear(s.bounce[copy(s.bounce, b):whole])
-		out = s.bounce[:whole]
-	}
-	s.file.reserve(s.read+int64(len(out)), s.cfg.Segment)
-	for s.file.scarce && s.flying > 0 && s.failure == nil {
-		// On a full disk blocks must not take each other's room: a file is of use
-		// up to its first gap.
-		if err := s.land(src); err != nil {
-			s.fail(len(b), err)
-			return err
-		}
-	}
-	slot := &s.slots[(s.oldest+s.flying)%len(s.slots)]
-	slot.n = len(b)
-	s.jobs <- job{file: s.file, b: out, off: s.read, slot: slot}
-	s.flying++
-	s.read += int64(len(b))
-	if !last {
-		return nil
-	}
-	for s.flying > 0 {
-		if err := s.land(src); err != nil {
-			return err
-		}
-	}
-	if s.failure != nil {
-		return nil
+	if s.fresh {
+		s.fresh, s.asked = false, false
+		s.open(b)
 	}
 	f := s.file
-	s.file = nil
-	s.failure = f.finish(s.read, s.read) // all of it is written: the segment's end
+	if f != nil {
+		f.reserve(f.read+int64(len(b)), s.cfg.Segment, s.cfg.Grow)
+		for f.scarce && f.flying > 0 && f.failure == nil {
+			// On a full disk blocks must not take each other's room: a file is of
+			// use up to its first gap.
+			if err := s.advance(src, true); err != nil {
+				s.fail(len(b), err)
+				return err
+			}
+		}
+		f = s.file // it may have failed meanwhile
+	}
+	s.put(f, b, last, s.dropping)
+	if last {
+		s.file, s.fresh = nil, true
+	}
 	return nil
 }
 
-// open begins the next file, named after the record that b begins with.
-func (s *Storer) open(b []byte) (err error) {
+// open begins the next file, named after the record that b begins with, in the
+// folder that has the least to write of those that can be written.
+func (s *Storer) open(b []byte) {
 	if h := rawfile.DecodeHeader(b); !h.IsPadding() {
 		s.stamp = rawfile.Record{Sec: h.Sec, Nsec: h.Nsec}.Time()
 	}
-	s.file, err = s.dir.create(FileName(s.cfg.Port, s.cfg.Queue, s.stamp, s.files))
-	if err != nil {
-		return err
+	now := time.Now()
+	tried := make([]bool, len(s.lanes))
+	for range s.lanes {
+		best := -1
+		for i := range s.lanes {
+			n := (s.turn + i) % len(s.lanes)
+			if !tried[n] && s.lanes[n].ready(now) && (best < 0 || s.lanes[n].waiting.Load() < s.lanes[best].waiting.Load()) {
+				best = n
+			}
+		}
+		if best < 0 {
+			break
+		}
+		tried[best] = true
+		l := s.lanes[best]
+		f, err := s.create(l, now)
+		if err != nil {
+			s.trouble(l, err)
+			continue
+		}
+		s.file, s.dropping, s.turn = f, nil, (best+1)%len(s.lanes)
+		s.stat.failing.Store(false)
+		return
 	}
-	s.files++
-	s.stat.files.Add(1)
-	s.read, s.written = 0, 0
-	return nil
+	s.drop(s.excuse())
 }
 
-// work writes blocks.
-func (s *Storer) work() {
-	for j := range s.jobs {
-		j.slot.written, j.slot.err = j.file.writeAt(j.b, j.off)
-		j.slot.done <- struct{}{}
-	}
-}
-
-// landed gives back the blocks that are written, without waiting.
-func (s *Storer) landed(src Source) error {
-	for s.flying > 0 && len(s.slots[s.oldest].done) > 0 {
-		if err := s.land(src); err != nil {
-			return err
+// create begins a file in a folder.
+func (s *Storer) create(l *lane, now time.Time) (f *file, err error) {
+	l.tried = now
+	const tries = 100
+	for range tries {
+		f, err = l.create(FileName(s.cfg.Port, s.cfg.Queue, s.stamp, s.begun))
+		s.begun++
+		if !errors.Is(err, unix.EEXIST) {
+			break
 		}
 	}
-	return nil
+	if err != nil {
+		return nil, err
+	}
+	if l.failing.Load() != nil {
+		// No file for each block that somebody frees on a full disk.
+		room := min(ahead, s.cfg.Segment)
+		if err := f.h.Reserve(0, room, s.cfg.Grow); err == nil {
+			f.reserved = room
+		} else if err != unix.EOPNOTSUPP {
+			f.remove()
+			return nil, f.error("reserve room for", err)
+		}
+	}
+	if !s.cfg.NoIndex && s.skip.index() {
+		f.side = newSidecar()
+	}
+	f.begun = now
+	l.files.Add(1)
+	s.keepers.Add(1)
+	go s.keep(f)
+	return f, nil
 }
 
-// land waits for the oldest block and gives it back to the stream.
-func (s *Storer) land(src Source) error {
-	slot := &s.slots[s.oldest]
-	<-slot.done
-	s.oldest = (s.oldest + 1) % len(s.slots)
-	s.flying--
-	kept := 0
-	if s.failure == nil {
-		// What lies behind a block that failed is not counted as written, even if
-		// it was: the file ends there.
-		kept = min(slot.written, slot.n)
-		s.failure = slot.err
+// settle closes a file that has ended, once none of its blocks is on its way.
+func (s *Storer) settle(f *file) {
+	if f.flying > 0 || f.pending > 0 {
+		return
 	}
-	s.written += int64(kept)
-	s.stat.written.Add(uint64(kept))
-	if s.failure != nil {
-		s.fail(slot.n-kept, s.failure)
+	switch {
+	case f.failure != nil:
+		s.close(f, ending{cause: f.failure})
+	case f.over:
+		s.close(f, ending{size: f.read})
 	}
-	return src.Consume(slot.n)
 }
 
-// end closes the last file after its last record, with a padding record of
-// length 0: twelve zeros.
-func (s *Storer) end() error {
-	if s.file == nil {
-		return nil
+// close tells a file's keeper how it ends.
+func (s *Storer) close(f *file, e ending) {
+	if f.closed {
+		return
 	}
+	f.closed = true
+	if f.side != nil {
+		s.skip.ended(f.side.off.Load())
+	}
+	f.end <- e
+}
+
+// giveUp keeps what is whole of a file that is not written on. What is on its way
+// is waited for; the source is not asked any more.
+func (s *Storer) giveUp() {
 	f := s.file
 	s.file = nil
-	return f.finish(s.written, s.written+rawfile.HeaderLen)
-}
-
-// giveUp keeps what is whole of a file that is not written on.
-func (s *Storer) giveUp() error {
-	if s.file == nil {
-		return nil
+	for s.oldest != s.next {
+		s.pass(true, func(int) error { return nil })
 	}
-	f := s.file
-	s.file = nil
-	kept, err := f.salvage(s.written)
-	s.stat.written.Add(-uint64(s.written - kept))
-	s.fail(int(s.written-kept), cmp.Or(s.failure, errCut))
-	if kept == 0 {
-		s.stat.files.Add(-1)
+	if f != nil {
+		s.close(f, ending{cause: errCut})
 	}
-	return err
 }
 
 // errCut stands for bytes of a record whose rest was not stored.
 var errCut = errors.New("record cut")
+
+// verdict is the error about what was not stored.
+func (s *Storer) verdict() error {
+	n, first := s.lost()
+	switch {
+	case n > 0 && first != errCut:
+		return fmt.Errorf("%d bytes were not stored: %w", n, first)
+	case s.broken != nil:
+		return s.broken
+	}
+	return nil
+}

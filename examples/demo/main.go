@@ -89,7 +89,7 @@ func captureTo(dir, device string) (l capture.Ledger, err error) {
 		return l, errors.Join(err, port.Close())
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	c := record.Config{Dir: dir, Queue: record.AllQueues}
+	c := record.Config{Dirs: []string{dir}, Queue: record.AllQueues}
 	c.Store.Port = "demo"
 	return record.Run(cli.Interrupted("demo"), engine, c)
 }

@@ -77,20 +77,24 @@ func TestReadOnlyFolderIsRefused(t *testing.T) {
 	fail(t, "read-only file system", "hpcapdd", "-device", "sim:gen,count=10,hold", "-dir", dir)
 }
 
-func TestFullDiskEndsTheCaptureAndKeepsWhatWasStored(t *testing.T) {
+func TestFullDiskDoesNotEndTheCaptureAndKeepsWhatWasStored(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=5m"); err != nil {
 		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
 	}
 	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
 	r := fail(t, "no space left on device", "hpcapdd",
-		"-device", "sim:gen,size=1514,seed=7,rate=1Gbps", "-dir", dir, "-segment", "2MiB", "-buffer", "4MiB", "-json")
+		"-device", "sim:gen,size=1514,seed=7,count=10000,hold", "-dir", dir, "-segment", "2MiB", "-buffer", "4MiB", "-json")
+	require.Contains(t, r.stderr, "the capture goes on, and what is not stored is counted")
+	require.Contains(t, r.stderr, "bytes were not stored")
 	l := ledger(t, r)
+	require.NoError(t, l.Balanced())
+	require.EqualValues(t, 10000, l.Frames())
 	require.Len(t, l.Storers, 1)
 	require.NotZero(t, l.Storers[0].Written)
 	require.NotEmpty(t, l.Storers[0].Failed)
 	got, files := readRaw(t, dir)
-	require.Len(t, files, 3)
+	require.NotEmpty(t, files)
 	require.Greater(t, len(got), 2500)
 	for _, p := range got {
 		require.Len(t, p.data, 1514)

@@ -74,7 +74,7 @@ func run(args []string) (err error) {
 		defer func() { err = errors.Join(err, s.close()) }()
 	}
 	c := record.Config{
-		Dir: o.dir, Queue: o.queue, Segment: int64(o.segment), Store: store.Config{Port: port.Name()},
+		Dirs: []string{o.dir}, Queue: o.queue, Segment: int64(o.segment), Store: store.Config{Port: port.Name()},
 		Linger: o.linger, Warn: warn,
 	}
 	bar := cli.Bar{W: os.Stderr, Terminal: cli.IsTerminal(os.Stderr)}
