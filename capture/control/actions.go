@@ -15,10 +15,10 @@ import (
 // keepAll is the text of rules that keep every frame whole.
 const keepAll = "all"
 
-func (h *handler) status(*http.Request) (any, error) {
-	e := h.engine
+func (p *controlled) status(*http.Request) (any, error) {
+	e := p.engine
 	l, err := e.Ledger()
-	s := Status{Port: l.Port, PID: os.Getpid(), Rate: h.rates.now(), Lost: l.Lost(), Account: l.Account}
+	s := Status{Name: p.Name, Port: l.Port, PID: os.Getpid(), Rate: p.rates.now(), Lost: l.Lost(), Account: l.Account}
 	s.Clock = clockOf(l.Clock)
 	switch s.Since, s.Ended = e.Times(); {
 	case s.Since.IsZero():
@@ -60,13 +60,13 @@ func queueOf(a capture.QueueAccount, e *capture.Engine, queue int) Queue {
 	return q
 }
 
-func (h *handler) listeners(*http.Request) (any, error) { return h.all(), nil }
+func (p *controlled) listeners(*http.Request) (any, error) { return p.all(), nil }
 
 // all are the listeners of all queues.
-func (h *handler) all() Listeners {
+func (p *controlled) all() Listeners {
 	all := Listeners{Attached: []Listener{}, Gone: []Listener{}}
-	for q := range h.engine.Queues() {
-		s := h.engine.Stream(q).Stats()
+	for q := range p.engine.Queues() {
+		s := p.engine.Stream(q).Stats()
 		for _, l := range s.Listeners {
 			all.Attached = append(all.Attached, listenerOf(q, l))
 		}
@@ -78,31 +78,31 @@ func (h *handler) all() Listeners {
 	return all
 }
 
-func (h *handler) listener(r *http.Request) (any, error) {
-	return find(r.PathValue("listener"), h.all().Attached)
+func (p *controlled) listener(r *http.Request) (any, error) {
+	return find(r.PathValue("listener"), p.all().Attached)
 }
 
 // changeable is the listener that a request names, if it may be changed.
-func (h *handler) changeable(r *http.Request) (Listener, error) {
-	l, err := find(r.PathValue("listener"), h.all().Attached)
-	if err != nil || h.config.Fixed == nil {
+func (p *controlled) changeable(r *http.Request) (Listener, error) {
+	l, err := find(r.PathValue("listener"), p.all().Attached)
+	if err != nil || p.config.Fixed == nil {
 		return l, err
 	}
-	if why := h.config.Fixed(l); why != "" {
+	if why := p.config.Fixed(l); why != "" {
 		return l, refuse(http.StatusConflict, "listener %s (%s) must stay as it is: %s", l.Key(), l.Name, why)
 	}
 	return l, nil
 }
 
-func (h *handler) detach(r *http.Request) (any, error) {
-	l, err := h.changeable(r)
+func (p *controlled) detach(r *http.Request) (any, error) {
+	l, err := p.changeable(r)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.engine.Stream(l.Queue).Detach(l.ID, "by "+asker(r.Context())); err != nil {
+	if err := p.engine.Stream(l.Queue).Detach(l.ID, "by "+asker(r.Context())); err != nil {
 		return nil, refuse(http.StatusNotFound, "listener %s (%s): %w; it may have left just now", l.Key(), l.Name, err)
 	}
-	gone, err := h.again(l)
+	gone, err := p.again(l)
 	if err != nil {
 		return l, nil // so many have left since that it is not remembered
 	}
@@ -110,8 +110,8 @@ func (h *handler) detach(r *http.Request) (any, error) {
 }
 
 // again is a listener as it is now, or as it was when it left.
-func (h *handler) again(l Listener) (Listener, error) {
-	all := h.all()
+func (p *controlled) again(l Listener) (Listener, error) {
+	all := p.all()
 	for _, now := range append(all.Attached, all.Gone...) {
 		if now.Queue == l.Queue && now.ID == l.ID {
 			return now, nil
@@ -120,45 +120,45 @@ func (h *handler) again(l Listener) (Listener, error) {
 	return l, refuse(http.StatusNotFound, "listener %s (%s) has left", l.Key(), l.Name)
 }
 
-func (h *handler) setPolicy(r *http.Request) (any, error) {
+func (p *controlled) setPolicy(r *http.Request) (any, error) {
 	var want policyRequest
 	if err := decode(r, &want, `{"policy":"lossy"}`); err != nil {
 		return nil, err
 	}
-	p, after, err := ParsePolicy(want.Policy)
+	policy, after, err := ParsePolicy(want.Policy)
 	if err != nil {
 		return nil, refusal{http.StatusBadRequest, err}
 	}
-	l, err := h.changeable(r)
+	l, err := p.changeable(r)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.engine.Stream(l.Queue).SetPolicy(l.ID, p, after); err != nil {
+	if err := p.engine.Stream(l.Queue).SetPolicy(l.ID, policy, after); err != nil {
 		return nil, refuse(http.StatusNotFound, "listener %s (%s): %w; it may have left just now", l.Key(), l.Name, err)
 	}
-	return h.again(l)
+	return p.again(l)
 }
 
-func (h *handler) filters(*http.Request) (any, error) { return h.filter() }
+func (p *controlled) filters(*http.Request) (any, error) { return p.filter() }
 
 // filter is what each queue's rules are and have met.
-func (h *handler) filter() (Filters, error) {
+func (p *controlled) filter() (Filters, error) {
 	f := Filters{Queues: []Filter{}}
-	l, err := h.engine.Ledger()
+	l, err := p.engine.Ledger()
 	for i, a := range l.Queues {
-		q := Filter{Queue: a.Queue, Rules: rulesText(h.engine.Filter(i)), Filtered: a.Filtered, Hits: []capture.RuleCount{}}
+		q := Filter{Queue: a.Queue, Rules: rulesText(p.engine.Filter(i)), Filtered: a.Filtered, Hits: []capture.RuleCount{}}
 		f.Queues = append(f.Queues, q)
 		f.Queues[i].Hits = append(f.Queues[i].Hits, a.Rules...)
 	}
 	return f, err
 }
 
-func (h *handler) setFilter(r *http.Request) (any, error) {
+func (p *controlled) setFilter(r *http.Request) (any, error) {
 	queue := capture.AllQueues
 	if text := r.URL.Query().Get("queue"); text != "" {
 		n, err := strconv.ParseUint(text, 10, 16)
-		if err != nil || int(n) >= h.engine.Queues() {
-			return nil, refuse(http.StatusBadRequest, "queue %q: the port has %d, numbered from 0", text, h.engine.Queues())
+		if err != nil || int(n) >= p.engine.Queues() {
+			return nil, refuse(http.StatusBadRequest, "queue %q: the port has %d, numbered from 0", text, p.engine.Queues())
 		}
 		queue = int(n)
 	}
@@ -176,14 +176,14 @@ func (h *handler) setFilter(r *http.Request) (any, error) {
 	if rules.String() == keepAll {
 		rules = nil // the poller need not ask
 	}
-	if err := h.engine.SetFilter(queue, rules); err != nil {
+	if err := p.engine.SetFilter(queue, rules); err != nil {
 		return nil, refusal{http.StatusConflict, err}
 	}
-	return h.filter()
+	return p.filter()
 }
 
-func (h *handler) ledger(*http.Request) (any, error) {
-	l, err := h.engine.Ledger()
+func (p *controlled) ledger(*http.Request) (any, error) {
+	l, err := p.engine.Ledger()
 	if err != nil {
 		return nil, refuse(http.StatusServiceUnavailable, "%w", err)
 	}

@@ -18,6 +18,7 @@ const (
 
 // Status is a capture at a moment.
 type Status struct {
+	Name    string          `json:"name,omitempty"` // of the port among several
 	Port    string          `json:"port"`
 	State   string          `json:"state"`
 	PID     int             `json:"pid"`             // of the process that captures

@@ -27,6 +27,7 @@ const maxAnswer = 64 << 20
 // from any goroutine.
 type Client struct {
 	path string
+	port string
 	http http.Client
 }
 
@@ -40,6 +41,13 @@ func NewClient(path string) *Client {
 		Transport: &http.Transport{DialContext: dial, MaxIdleConns: 1, IdleConnTimeout: idleTime / 2},
 		Timeout:   2 * requestTime,
 	}}
+}
+
+// Port is a client of one of several ports.
+func (c *Client) Port(name string) *Client {
+	one := *c
+	one.port = name
+	return &one
 }
 
 // Close closes the connection that is kept between requests.
@@ -96,6 +104,16 @@ func (c *Client) SetFilter(ctx context.Context, queue int, rules string) (f Filt
 	return f, c.do(ctx, http.MethodPut, path, filterRequest{&rules}, &f)
 }
 
+// Ports asks what is captured there.
+func (c *Client) Ports(ctx context.Context) (p Ports, err error) {
+	return p, c.do(ctx, http.MethodGet, "/v1/ports", nil, &p)
+}
+
+// Rotate has new files begun, and returns of which ports.
+func (c *Client) Rotate(ctx context.Context) (p Ports, err error) {
+	return p, c.do(ctx, http.MethodPost, "/v1/rotate", nil, &p)
+}
+
 // Ledger asks what became of every frame so far.
 func (c *Client) Ledger(ctx context.Context) (l capture.Ledger, err error) {
 	return l, c.do(ctx, http.MethodGet, "/v1/ledger", nil, &l)
@@ -119,6 +137,13 @@ func (c *Client) do(ctx context.Context, method, path string, send, into any) er
 			return err
 		}
 		body = bytes.NewReader(b)
+	}
+	if c.port != "" {
+		separator := "?"
+		if strings.Contains(path, separator) {
+			separator = "&"
+		}
+		path += separator + "port=" + url.QueryEscape(c.port)
 	}
 	r, err := http.NewRequestWithContext(ctx, method, "http://ixcap"+path, body)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package control shows and changes a capture while it runs: HTTP with JSON
 // over a UNIX socket, whose file mode says who may.
 //
-//	Serve(engine, path, Config) ◄── UNIX socket ──► Client, or curl --unix-socket PATH http://ixcap/v1/status
+//	ServePorts(ports, path, Config) ◄── UNIX socket ──► Client, or curl --unix-socket PATH http://ixcap/v1/status
 //
 //	GET    /v1/status                       Status: port, rates, clock, each queue
 //	GET    /v1/listeners                    Listeners: attached now, and the last that left
@@ -11,6 +11,11 @@
 //	GET    /v1/filter                       Filters: the rules of each queue, and what each did
 //	PUT    /v1/filter[?queue=N]             {"rules":"..."} of queue N or of all; no rules: keep everything; Filters
 //	GET    /v1/ledger                       capture.Ledger with its verdict, as hpcapdd -json prints it
+//	GET    /v1/ports                        Ports: what is captured here
+//	POST   /v1/rotate                       new files begin; Ports: those of which
+//
+// Where several ports are captured ?port=NAME says which one is meant; without it
+// rotate means all of them.
 //
 // A {listener} is QUEUE:ID, or its name where only one listener attached has
 // it; a name that is not made of plain letters is escaped as in any URL. A

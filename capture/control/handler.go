@@ -13,45 +13,68 @@ import (
 
 const maxBody = 1 << 20 // bytes of a request
 
-// handler answers requests about a capture.
+// handler answers requests about captures.
 type handler struct {
-	engine *capture.Engine
-	config Config
-	mux    *http.ServeMux
-	rates  *rates
-	done   chan struct{} // closed by close
+	ports []*controlled
+	mux   *http.ServeMux
+	done  chan struct{} // closed by close
 }
 
-// newHandler answers requests about e until it is closed.
-func newHandler(e *capture.Engine, cfg Config) *handler {
-	h := &handler{engine: e, config: cfg, mux: http.NewServeMux(), done: make(chan struct{})}
-	h.rates = newRates(e, h.done)
+// controlled is one capture.
+type controlled struct {
+	Port
+	engine *capture.Engine
+	config Config
+	rates  *rates
+}
+
+// newHandler answers requests about ports until it is closed.
+func newHandler(ports []Port, cfg Config) *handler {
+	h := &handler{mux: http.NewServeMux(), done: make(chan struct{})}
+	for _, p := range ports {
+		h.ports = append(h.ports, &controlled{Port: p, engine: p.Engine, config: cfg, rates: newRates(p.Engine, h.done)})
+	}
 	for _, r := range []struct {
 		pattern string
-		serve   func(*http.Request) (any, error)
+		serve   func(*controlled, *http.Request) (any, error)
 	}{
-		{"GET /v1/status", h.status},
-		{"GET /v1/listeners", h.listeners},
-		{"GET /v1/listeners/{listener}", h.listener},
-		{"DELETE /v1/listeners/{listener}", h.detach},
-		{"PUT /v1/listeners/{listener}/policy", h.setPolicy},
-		{"GET /v1/filter", h.filters},
-		{"PUT /v1/filter", h.setFilter},
-		{"GET /v1/ledger", h.ledger},
+		{"GET /v1/status", (*controlled).status},
+		{"GET /v1/listeners", (*controlled).listeners},
+		{"GET /v1/listeners/{listener}", (*controlled).listener},
+		{"DELETE /v1/listeners/{listener}", (*controlled).detach},
+		{"PUT /v1/listeners/{listener}/policy", (*controlled).setPolicy},
+		{"GET /v1/filter", (*controlled).filters},
+		{"PUT /v1/filter", (*controlled).setFilter},
+		{"GET /v1/ledger", (*controlled).ledger},
 	} {
-		h.mux.HandleFunc(r.pattern, func(w http.ResponseWriter, q *http.Request) {
-			q.Body = http.MaxBytesReader(w, q.Body, maxBody)
-			answer, err := r.serve(q)
-			reply(w, answer, err)
+		h.handle(r.pattern, func(q *http.Request) (any, error) {
+			p, err := h.one(q)
+			if err != nil {
+				return nil, err
+			}
+			return r.serve(p, q)
 		})
 	}
+	h.handle("GET /v1/ports", h.list)
+	h.handle("POST /v1/rotate", h.rotate)
 	return h
+}
+
+// handle has serve answer what is asked for by pattern.
+func (h *handler) handle(pattern string, serve func(*http.Request) (any, error)) {
+	h.mux.HandleFunc(pattern, func(w http.ResponseWriter, q *http.Request) {
+		q.Body = http.MaxBytesReader(w, q.Body, maxBody)
+		answer, err := serve(q)
+		reply(w, answer, err)
+	})
 }
 
 // close ends what runs in the background, and waits for it.
 func (h *handler) close() {
 	close(h.done)
-	h.rates.wait()
+	for _, p := range h.ports {
+		p.rates.wait()
+	}
 }
 
 // ServeHTTP implements http.Handler.
@@ -70,7 +93,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, refuse(plain.status, "%s cannot be asked for with %s: use %s", r.URL.Path, r.Method, w.Header().Get("Allow")))
 	default:
 		w.Header().Del("Location")
-		reply(w, nil, refuse(http.StatusNotFound, "there is no %s: /v1/status, /v1/listeners, /v1/filter and /v1/ledger are there", r.URL.Path))
+		reply(w, nil, refuse(http.StatusNotFound, "there is no %s: /v1/status, /v1/listeners, /v1/filter, /v1/ledger, /v1/ports and /v1/rotate are there", r.URL.Path))
 	}
 }
 

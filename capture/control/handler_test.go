@@ -72,8 +72,8 @@ func TestWhatCannotBeServedIsSaidInOneSentence(t *testing.T) {
 			require.NotContains(t, f.Error, "\n")
 		})
 	}
-	require.Len(t, h.all().Attached, 4, "nobody was harmed")
-	for _, l := range h.all().Attached {
+	require.Len(t, h.ports[0].all().Attached, 4, "nobody was harmed")
+	for _, l := range h.ports[0].all().Attached {
 		require.Equal(t, "lossless", l.Policy)
 	}
 }
@@ -132,8 +132,8 @@ func TestListenersTellLagAndWhoLeft(t *testing.T) {
 	require.NoError(t, e.Start())
 	p.queues[0].put(500)
 	h := handle(t, e, Config{})
-	require.Eventually(t, func() bool { return h.all().Attached[0].Unread == 500 }, deadline, time.Millisecond)
-	a := h.all()
+	require.Eventually(t, func() bool { return h.ports[0].all().Attached[0].Unread == 500 }, deadline, time.Millisecond)
+	a := h.ports[0].all()
 	require.Len(t, a.Attached, 1)
 	require.Len(t, a.Gone, 1)
 	require.EqualValues(t, 1, a.Left)
@@ -155,7 +155,7 @@ func TestListenersTellLagAndWhoLeft(t *testing.T) {
 		read += n
 	}
 	require.NoError(t, held.Close())
-	a = h.all()
+	a = h.ports[0].all()
 	require.Empty(t, a.Attached)
 	require.NoError(t, e.Stop())
 }

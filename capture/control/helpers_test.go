@@ -101,7 +101,7 @@ func listen1(t testing.TB, e *capture.Engine, queue int, name string, o stream.O
 
 // handle makes a handler without a socket.
 func handle(t testing.TB, e *capture.Engine, cfg Config) *handler {
-	h := newHandler(e, cfg)
+	h := newHandler([]Port{{Engine: e}}, cfg)
 	t.Cleanup(h.close)
 	return h
 }

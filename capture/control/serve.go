@@ -43,15 +43,20 @@ type Server struct {
 	err     error
 }
 
-// Serve controls e over a UNIX socket at path. A socket that nobody serves any
-// more is replaced; one that somebody does is refused. The server is to be closed
-// before the engine.
+// Serve is ServePorts of one port.
 func Serve(e *capture.Engine, path string, cfg Config) (*Server, error) {
+	return ServePorts([]Port{{Engine: e}}, path, cfg)
+}
+
+// ServePorts controls captures over a UNIX socket at path. A socket that nobody
+// serves any more is replaced; one that somebody does is refused. The server is to
+// be closed before the engines.
+func ServePorts(ports []Port, path string, cfg Config) (*Server, error) {
 	l, err := listen(path, cfg.Mode)
 	if err != nil {
 		return nil, fmt.Errorf("serve control: %w", err)
 	}
-	h := newHandler(e, cfg)
+	h := newHandler(ports, cfg)
 	s := &Server{
 		handler: h,
 		served:  make(chan error, 1),
