@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/index"
 	"github.com/ixcap/ixcap/capture/rawfile"
 	"github.com/ixcap/ixcap/capture/rawfile/convert"
 )
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		bin = dir
-		build := exec.Command("go", "build", "-o", dir, "../hpcapdd", "../hpcapctl", "../raw2pcap", "../pcap2raw", "../nicsim", "../demo")
+		build := exec.Command("go", "build", "-o", dir, "../hpcapdd", "../hpcapctl", "../raw2pcap", "../raw2tstamp", "../pcap2raw", "../nicsim", "../demo")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)
@@ -164,13 +165,18 @@ func readRaw(t *testing.T, dir string) (all []packet, files []string) {
 	return all, files
 }
 
-// rawFiles lists a folder, which must hold nothing but closed RAW files.
+// rawFiles lists a folder, which must hold nothing but closed RAW files and their
+// sidecars.
 func rawFiles(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir) // sorted by name
 	require.NoError(t, err)
 	var files []string
 	for _, e := range entries {
+		if filepath.Ext(e.Name()) == index.Suffix {
+			require.FileExists(t, filepath.Join(dir, strings.TrimSuffix(e.Name(), index.Suffix)+".raw"), "a sidecar without its file")
+			continue
+		}
 		require.Equal(t, ".raw", filepath.Ext(e.Name()), "left behind: %s", e.Name())
 		files = append(files, filepath.Join(dir, e.Name()))
 	}

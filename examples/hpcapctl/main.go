@@ -1,10 +1,11 @@
 // Hpcapctl shows and changes a capture that runs elsewhere, such as hpcapdd
 // -share, over its control socket.
 //
-//	hpcapctl [-socket PATH] status|listeners|ledger
+//	hpcapctl [-socket PATH] [-port NAME] status|listeners|ledger|ports
 //	hpcapctl [-socket PATH] detach LISTENER
 //	hpcapctl [-socket PATH] policy LISTENER lossless|lossy|lossless,detach-after=TIME
 //	hpcapctl [-socket PATH] filter [RULES|@FILE|none]
+//	hpcapctl [-socket PATH] rotate
 //
 // It prints tables, or JSON with -json: the types of package control.
 package main
@@ -34,9 +35,11 @@ func run(args []string) error {
 	}
 	c := control.NewClient(o.socket)
 	defer c.Close()
-	do := commands[o.words[0]]
+	if o.port != "" {
+		c = c.Port(o.port)
+	}
 	if o.watch == 0 {
-		a, err := do.ask(context.Background(), c, o)
+		a, err := ask(context.Background(), c, o)
 		if err != nil {
 			return err
 		}
@@ -45,7 +48,7 @@ func run(args []string) error {
 	ctx := cli.Interrupted("hpcapctl")
 	terminal := cli.IsTerminal(os.Stdout) && !o.asJSON
 	for tick := time.NewTicker(o.watch); ; {
-		a, err := do.ask(ctx, c, o)
+		a, err := ask(ctx, c, o)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -68,6 +71,30 @@ func run(args []string) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// ask asks for what is wanted: of the port that is meant, or of each in turn.
+func ask(ctx context.Context, c *control.Client, o options) (answer, error) {
+	do := commands[o.words[0]]
+	if !do.each || o.port != "" || len(o.words) > 1 {
+		return do.ask(ctx, c, o)
+	}
+	there, err := c.Ports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(there.Ports) == 1 {
+		return do.ask(ctx, c, o)
+	}
+	var all several
+	for _, p := range there.Ports {
+		a, err := do.ask(ctx, c.Port(p.Name), o)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, named{p.Name, a})
+	}
+	return all, nil
 }
 
 // show prints an answer. JSON is one object: a line of it when watching.

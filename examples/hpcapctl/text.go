@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -159,4 +160,55 @@ func (l ledger) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	err := l.WriteJSON(&b)
 	return b.Bytes(), err
+}
+
+// ports are what is captured, or what was done to it.
+type ports struct {
+	control.Ports
+	did string
+}
+
+func (p ports) text(w io.Writer) error {
+	for _, one := range p.Ports.Ports {
+		name := one.Name
+		if name == "" {
+			name = one.Device
+		} else if p.did == "" {
+			name += "  " + one.Device
+		}
+		if _, err := fmt.Fprintln(w, name+p.did); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// several are the answers of several ports.
+type several []named
+
+type named struct {
+	port string
+	answer
+}
+
+func (s several) text(w io.Writer) error {
+	for i, a := range s {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "%s:\n", a.port)
+		if err := a.answer.text(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// MarshalJSON gives an object with an answer for each port.
+func (s several) MarshalJSON() ([]byte, error) {
+	all := map[string]answer{}
+	for _, a := range s {
+		all[a.port] = a.answer
+	}
+	return json.Marshal(all)
 }

@@ -1,13 +1,14 @@
-// Hpcapdd captures what a port receives to RAW files, until the wire ends, the
-// time is up, or SIGINT or SIGTERM; then it prints where every frame went.
+// Hpcapdd captures what ports receive to files, until the wire ends, the time is
+// up, or SIGINT or SIGTERM; then it prints where every frame went.
 //
 //	hpcapdd -device URI [-queue N] -dir DIR|null [-share DIR] [-filter RULES] [-duration D] [-json] [flags]
 //	hpcapdd [flags] IFACE QUEUE DIR|null
+//	hpcapdd [-check] -config ixcap.toml
 //
 // A file is named after its first frame's time, port and queue, so that names
-// sort as the files were captured, and ends in .raw.part while it is written.
-// Each has exactly the size of a segment but the last of each queue, which ends
-// after its last frame with a padding record of length 0.
+// sort as the files were captured, and ends in .part while it is written. RAW files
+// have exactly the size of a segment but where a new one was begun early: at a
+// full period (-rotate), at SIGHUP or hpcapctl rotate, and at the end.
 //
 // With -share other programs read the frames meanwhile (stream.Attach, or
 // examples/creader), and hpcapctl shows and changes the capture. At the end they
@@ -15,18 +16,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/nic"
-	"github.com/ixcap/ixcap/capture/record"
-	"github.com/ixcap/ixcap/capture/store"
-	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/capture/settings"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	_ "github.com/ixcap/ixcap/pci/vfio"
 	_ "github.com/ixcap/ixcap/pci/vfiouser"
@@ -36,68 +35,85 @@ import (
 func main() { cli.Main("hpcapdd", run) }
 
 func run(args []string) (err error) {
-	o, err := parse(args)
+	o, s, err := parse(args)
 	if err != nil {
 		return err
 	}
-	cli.Processors(o.queues)
+	if o.check {
+		return check(os.Stdout, o, s)
+	}
+	pollers := 0
+	for _, p := range s.Ports {
+		if p.Mode != settings.Kernel {
+			pollers += p.Queues
+		}
+	}
+	cli.Processors(pollers)
 	cli.Collector()
-	warn := func(text string) { fmt.Fprintln(os.Stderr, "hpcapdd: warning:", text) }
-	pc := nic.Config{Queues: o.queues, Pages: o.pages.Size, Notify: new(notices).tell}
-	if o.sleep {
-		pc.Interrupts = driver.QueueInterrupts
-	}
-	port, err := nic.Open(o.device, pc)
+	signals := hangup()
+	c, err := open(o, s)
+	defer func() { err = errors.Join(err, c.close()) }()
 	if err != nil {
 		return err
 	}
-	engine, err := capture.New(port, capture.Config{
-		Buffer: int(o.buffer), Segment: int64(o.segment), CapLen: o.caplen, Pages: o.pages.Size, Cores: o.cores, FIFO: o.fifo,
-		Stamps: o.stamps, Filter: o.filter.Rules, Dedup: o.dedup.Config, Warn: warn,
-	})
-	if err != nil {
-		return errors.Join(err, port.Close())
-	}
-	defer func() { err = errors.Join(err, engine.Close()) }()
-
-	ctx := cli.Interrupted("hpcapdd")
+	interrupted := cli.Interrupted("hpcapdd")
+	ctx := interrupted
 	if o.duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.duration)
 		defer cancel()
 	}
-	if o.share != "" {
-		s, err := share(engine, o)
-		if err != nil {
-			return err
+	if err := c.run(ctx, interrupted, signals); err != nil {
+		return err
+	}
+	for _, p := range c.ports {
+		if p.err == nil {
+			p.err = p.ledger.Balanced()
 		}
-		defer func() { err = errors.Join(err, s.close()) }()
+		if p.err == nil {
+			cli.WarnLate(os.Stderr, p.device, time.Duration(p.ledger.Seconds*float64(time.Second)))
+		}
+		err = errors.Join(err, p.named(p.err))
 	}
-	c := record.Config{
-		Dirs: []string{o.dir}, Queue: o.queue, Segment: int64(o.segment), Store: store.Config{Port: port.Name()},
-		Linger: o.linger, Warn: warn,
-	}
-	bar := cli.Bar{W: os.Stderr, Terminal: cli.IsTerminal(os.Stderr)}
-	if bar.Terminal || o.progress {
-		c.Progress = func(before, now capture.Rates) { bar.Print(now.Since(before)) }
-	}
-	ledger, err := record.Run(ctx, engine, c)
-	bar.End()
-	if len(ledger.Queues) == 0 {
-		return err // nothing was captured
-	}
-	if err == nil {
-		err = ledger.Balanced()
-	}
-	if err == nil {
-		cli.WarnLate(os.Stderr, port, time.Duration(ledger.Seconds*float64(time.Second)))
-	}
-	return errors.Join(err, print(os.Stdout, ledger, o.asJSON))
+	return errors.Join(err, print(os.Stdout, c.ports, o.asJSON))
 }
 
-func print(w io.Writer, l capture.Ledger, asJSON bool) error {
-	if asJSON {
-		return l.WriteJSON(w)
+// print prints the ledgers of ports that have captured anything: one by itself, or
+// each with its name.
+func print(w io.Writer, ports []*port, asJSON bool) error {
+	all := map[string]ledger{}
+	for _, p := range ports {
+		switch {
+		case len(p.ledger.Queues) == 0:
+		case p.Name == "" && asJSON:
+			return p.ledger.WriteJSON(w)
+		case asJSON:
+			all[p.Name] = ledger{p.ledger}
+		default:
+			if p.Name != "" {
+				if _, err := io.WriteString(w, p.Name+":\n"); err != nil {
+					return err
+				}
+			}
+			if err := p.ledger.WriteText(w); err != nil {
+				return err
+			}
+		}
 	}
-	return l.WriteText(w)
+	if !asJSON || len(all) == 0 {
+		return nil
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(all)
+}
+
+// ledger is a ledger with its verdict as JSON.
+type ledger struct{ capture.Ledger }
+
+// MarshalJSON implements json.Marshaler.
+func (l ledger) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	err := l.WriteJSON(&b)
+	return b.Bytes(), err
 }

@@ -7,8 +7,16 @@ import (
 	"github.com/ixcap/ixcap/driver"
 )
 
-// notices prints what the port has to tell, with the time, on standard error.
-type notices struct{ down bool }
+// say prints one line on standard error.
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "hpcapdd: "+format+"\n", args...)
+}
+
+// notices prints what a port has to tell, with the time.
+type notices struct {
+	port string // "name: ", or nothing
+	down bool
+}
 
 // tell is called by one goroutine at a time.
 func (n *notices) tell(e driver.Event) {
@@ -18,5 +26,5 @@ func (n *notices) tell(e driver.Event) {
 		}
 		n.down = !e.Link.Up
 	}
-	fmt.Fprintf(os.Stderr, "hpcapdd: warning: %s: %s\n", e.Time.Format("2006-01-02 15:04:05.000000"), e.Text)
+	say("warning: %s: %s%s", e.Time.Format("2006-01-02 15:04:05.000000"), n.port, e.Text)
 }

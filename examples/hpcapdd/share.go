@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
-	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/control"
 	"github.com/ixcap/ixcap/capture/record"
+	"github.com/ixcap/ixcap/capture/settings"
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
@@ -25,8 +24,8 @@ type sharing struct {
 // share opens the sockets in a folder, which it makes if only the last part of
 // the path is missing. Nobody is told to keep out by the folder: each socket has
 // its mode.
-func share(e *capture.Engine, o options) (_ *sharing, err error) {
-	s := &sharing{dir: o.share}
+func share(ports []*port, cfg settings.Share) (_ *sharing, err error) {
+	s := &sharing{dir: cfg.Dir}
 	switch err := os.Mkdir(s.dir, 0o755); {
 	case err == nil:
 		s.made = true
@@ -38,17 +37,25 @@ func share(e *capture.Engine, o options) (_ *sharing, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	for q := range e.Queues() {
-		sh, err := e.Stream(q).Share(stream.Sharing{
-			Path: filepath.Join(s.dir, fmt.Sprintf("queue%d.sock", q)), Mode: fs.FileMode(o.shareMode),
-			Tell: func(event stream.ShareEvent) { fmt.Fprintf(os.Stderr, "hpcapdd: queue %d: %v\n", q, event) },
-		})
-		if err != nil {
-			return s, err
+	var controlled []control.Port
+	for _, p := range ports {
+		for q := range p.engine.Queues() {
+			sh, err := p.engine.Stream(q).Share(stream.Sharing{
+				Path: cfg.Queue(&p.Port, q), Mode: fs.FileMode(cfg.Mode),
+				Tell: func(event stream.ShareEvent) { say("%squeue %d: %v", p.prefix(), q, event) },
+			})
+			if err != nil {
+				return s, err
+			}
+			s.shares = append(s.shares, sh)
 		}
-		s.shares = append(s.shares, sh)
+		c := control.Port{Name: p.Name, Engine: p.engine}
+		if p.Stores() {
+			c.Rotate = p.recorder.Rotate
+		}
+		controlled = append(controlled, c)
 	}
-	s.control, err = control.Serve(e, filepath.Join(s.dir, "control.sock"), control.Config{Fixed: fixed})
+	s.control, err = control.ServePorts(controlled, cfg.Control(), control.Config{Fixed: fixed})
 	return s, err
 }
 
