@@ -1,0 +1,98 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/index"
+	"github.com/ixcap/ixcap/capture/rawfile"
+	"github.com/ixcap/ixcap/capture/retain"
+	"github.com/ixcap/ixcap/capture/store"
+)
+
+// setClock makes the files of a run what they would have been had the clock been
+// so much ahead: their names, their stamps, their times of change.
+func setClock(t *testing.T, dir string, ahead time.Duration) {
+	t.Helper()
+	for _, path := range inDir(t, dir) {
+		f, ok := index.ParseName(path)
+		require.True(t, ok)
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for at := 0; at < len(b); {
+			h := rawfile.DecodeHeader(b[at:])
+			if h.IsPadding() {
+				break
+			}
+			h.Sec = uint32(int64(h.Sec) + int64(ahead/time.Second))
+			h.Put(b[at:])
+			at += rawfile.HeaderLen + int(h.Caplen)
+		}
+		name := filepath.Join(dir, store.FileName(f.Port, f.Queue, f.First.Add(ahead), f.Seq)+strings.TrimPrefix(path, stem(path)))
+		require.NoError(t, os.WriteFile(name, b, 0o644))
+		changed := f.First.Add(ahead + time.Second)
+		require.NoError(t, os.Chtimes(name, changed, changed))
+		require.NoError(t, os.Remove(path))
+		if err := os.Remove(f.Sidecar()); err != nil {
+			require.ErrorIs(t, err, os.ErrNotExist)
+		}
+	}
+}
+
+// The capture's clock follows the machine's, which a test cannot set. What a step
+// of it leaves are files whose stamps do not follow those of the run before: ahead
+// of them, or behind, or over the same time. All are found and put in order, and
+// retention takes those first that were captured first.
+func TestFilesFromBeforeAStepOfTheClockAreFoundAndKeptInTurn(t *testing.T) {
+	const frames = 6000
+	for name, ahead := range map[string]time.Duration{
+		"a year ahead": 365 * 24 * time.Hour, "two hours behind": -2 * time.Hour, "in 1970": -time.Since(time.Unix(90_000, 0)).Truncate(time.Second),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			args := []string{"-device", "sim:gen,size=1000,seed=1,hold,count=6000", "-dir", dir, "-segment", "2MiB", "-buffer", "4MiB", "-json"}
+			require.EqualValues(t, frames, ledger(t, succeed(t, "hpcapdd", args...)).Frames())
+			setClock(t, dir, ahead)
+			first := inDir(t, dir)
+			left := first[len(first)-1] // and the run was killed
+			require.NoError(t, os.Truncate(left, 1012*50+20))
+			require.NoError(t, os.Rename(left, left+".part"))
+			lost := frames - 2*((2<<20)/1012) - 50 // of three files
+			require.Len(t, first, 3)
+			require.Equal(t, frames-lost, search(t, inDir(t, dir)))
+
+			require.EqualValues(t, frames, ledger(t, succeed(t, "hpcapdd", args...)).Frames())
+			recovered(t, dir)
+			require.Equal(t, 2*frames-lost, search(t, inDir(t, dir)))
+			sound(t, dir)
+			all := inDir(t, dir)
+			require.Len(t, all, 6)
+
+			old := map[string]bool{}
+			for _, path := range first {
+				old[stem(path)] = true
+			}
+			size := int64(0) // of the files, and their indices, of the second run
+			entries, err := os.ReadDir(dir)
+			require.NoError(t, err)
+			for _, e := range entries {
+				if info, err := e.Info(); err == nil && !old[strings.TrimSuffix(stem(filepath.Join(dir, e.Name())), index.Suffix)] {
+					size += info.Size()
+				}
+			}
+			k, err := retain.New(retain.Config{Dirs: []string{dir}, Policy: retain.Policy{Size: size}})
+			require.NoError(t, err)
+			k.Keep(t.Context())
+			for _, path := range inDir(t, dir) {
+				require.False(t, old[stem(path)], "%s was captured before those that were deleted", path)
+			}
+			require.Len(t, inDir(t, dir), 3)
+			require.Equal(t, frames, search(t, inDir(t, dir)))
+		})
+	}
+}

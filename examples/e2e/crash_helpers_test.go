@@ -1,0 +1,210 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/index"
+	"github.com/ixcap/ixcap/capture/rawfile"
+	"github.com/ixcap/ixcap/capture/retain"
+	"github.com/ixcap/ixcap/capture/store"
+	"github.com/ixcap/ixcap/sim/wire"
+)
+
+// crashes is at how many random moments a capture is killed: IXCAP_CRASHES, or
+// a few.
+func crashes(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("IXCAP_CRASHES")
+	switch {
+	case text != "":
+		n, err := strconv.Atoi(text)
+		require.NoError(t, err, "IXCAP_CRASHES")
+		return n
+	case testing.Short():
+		return 3
+	}
+	return 12
+}
+
+// sender knows what frame n of a generated wire is.
+type sender struct {
+	*wire.Generator
+	device string
+}
+
+// generated is a wire that never ends and waits while it is not listened to, so
+// that a capture on it misses nothing.
+func generated(t *testing.T, rate string) sender {
+	t.Helper()
+	o := []wire.Option{{Key: "gen"}, {Key: "size", Value: "60-1514"}, {Key: "flows", Value: "8"}, {Key: "seed", Value: "5"}, {Key: "rate", Value: rate}}
+	g, err := wire.NewGenerator(o)
+	require.NoError(t, err)
+	return sender{g, "sim:gen,size=60-1514,flows=8,seed=5,rate=" + rate + ",hold"}
+}
+
+// stored is what the files of one run and one queue hold.
+type stored struct {
+	frames int
+	bytes  int64    // of the stream: without the padding that a storer adds at a file's end
+	gaps   []string // files behind which frames are missing; "": before the first
+	next   uint64
+}
+
+// closed reads closed files of one queue, in the order in which they were
+// captured, and requires that each holds frames as they were sent, without a gap.
+func (s sender) closed(t *testing.T, files []string) (sum stored) {
+	t.Helper()
+	var want []byte
+	for i, name := range files {
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		r := rawfile.NewReader(bytes.NewReader(b))
+		first := true
+		var last time.Time
+		for rec, err := range r.Records() {
+			require.NoError(t, err, name)
+			want = s.Append(want[:0], sum.next)
+			for from := sum.next; first && !bytes.Equal(want, rec.Data); want = s.Append(want[:0], sum.next) {
+				sum.next++
+				require.Less(t, sum.next-from, uint64(5_000_000), "%s begins with a frame that was not sent after those before it", name)
+				if sum.next == from+1 {
+					before := ""
+					if i > 0 {
+						before = files[i-1]
+					}
+					sum.gaps = append(sum.gaps, before)
+				}
+			}
+			if !bytes.Equal(want, rec.Data) {
+				require.Failf(t, "frame differs", "%s: frame %d, which is the file's %d.", name, sum.next, r.Count())
+			}
+			require.False(t, rec.Time().Before(last), name)
+			last = rec.Time()
+			first = false
+			sum.next++
+			sum.frames++
+		}
+		require.NotZero(t, r.Count(), "%s holds no frame", name)
+		size := int64(len(b))
+		if size%store.Block != 0 && r.Padded() {
+			size -= rawfile.HeaderLen
+		}
+		sum.bytes += size
+	}
+	return sum
+}
+
+// readable requires that files can be read as a dead run left them: closed ones to
+// their end, the others, which may have gaps, by a search.
+func readable(t *testing.T, files []string) (frames int) {
+	t.Helper()
+	for _, name := range files {
+		if !strings.HasSuffix(name, ".raw") {
+			continue
+		}
+		f, err := os.Open(name)
+		require.NoError(t, err)
+		r := rawfile.NewReader(f)
+		for _, err := range r.Records() {
+			require.NoError(t, err, name)
+		}
+		require.True(t, r.Padded(), name)
+		require.NoError(t, f.Close())
+	}
+	return search(t, files)
+}
+
+// search counts the frames that a search finds in files.
+func search(t *testing.T, files []string) (frames int) {
+	t.Helper()
+	if len(files) == 0 {
+		return 0
+	}
+	s, err := index.Find(index.Query{Queue: index.AllQueues}, files...)
+	require.NoError(t, err)
+	defer s.Close()
+	for {
+		if _, err := s.Next(); err != nil {
+			require.ErrorIs(t, err, io.EOF)
+			require.NoError(t, s.Faults())
+			return frames
+		}
+		frames++
+	}
+}
+
+// inDir lists the RAW files of folders, closed or not, in the order in which they
+// were captured. A folder that is not there holds none.
+func inDir(t *testing.T, dirs ...string) (files []string) {
+	t.Helper()
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if !errors.Is(err, os.ErrNotExist) {
+			require.NoError(t, err)
+		}
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), ".raw") || strings.HasSuffix(e.Name(), ".raw.part") {
+				files = append(files, filepath.Join(dir, e.Name()))
+			}
+		}
+	}
+	slices.SortFunc(files, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
+	return files
+}
+
+// stem is a file's name in whatever state it is.
+func stem(path string) string { return strings.TrimSuffix(strings.TrimSuffix(path, ".part"), ".raw") }
+
+// sound requires that a folder holds closed files with their indices and nothing
+// else, all without fault. Indices may be missing: they can be left out.
+func sound(t *testing.T, dir string) {
+	t.Helper()
+	files, err := index.List(dir)
+	require.NoError(t, err)
+	n := 0
+	for _, f := range files {
+		r, err := index.Verify(f)
+		require.NoError(t, err)
+		require.Empty(t, r.Problems, f.Path)
+		require.False(t, f.Part, f.Path)
+		if r.Index == index.IndexWhole {
+			n++
+		} else {
+			require.Equal(t, index.IndexMissing, r.Index, f.Path)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, len(files)+n, "something was left behind: %v", entries)
+}
+
+// recovered puts a folder in order, as the next start of a capture does.
+func recovered(t *testing.T, dir string) {
+	t.Helper()
+	for _, r := range retain.Recover(t.Context(), dir) {
+		require.NoError(t, r.Err, r.Path)
+	}
+}
+
+// failed is what a ledger's storers could not store, by cause.
+func failed(l capture.Ledger) map[string]uint64 {
+	m := map[string]uint64{}
+	for _, s := range l.Storers {
+		for _, f := range s.Failed {
+			m[f.Cause] += f.Bytes
+		}
+	}
+	return m
+}
