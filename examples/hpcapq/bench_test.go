@@ -1,0 +1,287 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture/index"
+	"github.com/ixcap/ixcap/capture/pcapfilter"
+	"github.com/ixcap/ixcap/capture/rawfile"
+	"github.com/ixcap/ixcap/capture/rawfile/convert"
+	"github.com/ixcap/ixcap/capture/store"
+	"github.com/ixcap/ixcap/examples/internal/cli"
+)
+
+// storedSize and storedDir say how much traffic BenchmarkWindow stores, and where; a
+// file's size more is needed beside it.
+//
+//	IXCAP_STORED=20GiB go test -run '^$' -bench Window -benchtime 1x -timeout 1h ./examples/hpcapq
+const (
+	storedSize  = "IXCAP_STORED"
+	storedDir   = "IXCAP_STORED_DIR"
+	storedUsual = 2 << 30
+)
+
+const (
+	clients = 100_000
+	servers = 2_000
+	active  = 400               // flows at a time
+	rate    = 1e9 / 8           // bytes per second
+	window  = time.Minute       // asked for, of the 172 s that 20 GiB are; as much in proportion of less
+	segment = int64(1024) << 20 // bytes of a file
+)
+
+// generator makes the traffic of a link: flows between clients, some of which are
+// far busier than others, and servers, most of them short, a few long.
+type generator struct {
+	r     *rand.Rand
+	zipf  *rand.Zipf
+	flows [active]genFlow
+	frame [1514]byte
+	at    float64 // ns since day
+
+	from, to float64      // the window
+	packets  [clients]int // in it
+}
+
+type genFlow struct {
+	client, server int
+	sport, dport   uint16
+	left           int
+}
+
+func newGenerator() *generator {
+	g := &generator{r: rand.New(rand.NewPCG(5, 20))}
+	g.zipf = rand.NewZipf(g.r, 1.1, 50, clients-1)
+	g.frame[12], g.frame[14], g.frame[23] = 8, 0x45, 6
+	return g
+}
+
+func clientAddr(n int) [4]byte { return [4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)} }
+
+// next is the next packet; its data is valid until the following call.
+func (g *generator) next() rawfile.Record {
+	f := &g.flows[g.r.IntN(active)]
+	if f.left == 0 {
+		*f = genFlow{int(g.zipf.Uint64()), g.r.IntN(servers), uint16(1024 + g.r.IntN(64000)), []uint16{53, 80, 443, 443, 443, 8080}[g.r.IntN(6)], 0}
+		f.left = int(min(5/(1-g.r.Float64()), 20_000)) // Pareto, from 5 packets on
+	}
+	f.left--
+	if g.at >= g.from && g.at < g.to {
+		g.packets[f.client]++
+	}
+	c, s := clientAddr(f.client), [4]byte{198, 18, byte(f.server >> 8), byte(f.server)}
+	sport, dport, size := f.sport, f.dport, 66
+	if g.r.IntN(2) == 0 { // the answer
+		c, s, sport, dport, size = s, c, dport, sport, 1514
+	} else if g.r.IntN(5) == 0 {
+		size = 576
+	}
+	b := g.frame[:size]
+	copy(b[26:], c[:])
+	copy(b[30:], s[:])
+	binary.BigEndian.PutUint16(b[34:], sport)
+	binary.BigEndian.PutUint16(b[36:], dport)
+	g.at += float64(size+24) / rate * 1e9
+	at := day.Add(time.Duration(g.at))
+	return rawfile.Record{Sec: uint32(at.Unix()), Nsec: uint32(at.Nanosecond()), Len: uint16(size), Data: b}
+}
+
+// fill stores traffic of a size as a storer does, sidecars included.
+func (g *generator) fill(b *testing.B, dir string, size int64) {
+	next := g.next()
+	for seq := 0; size > 0; seq++ {
+		name := filepath.Join(dir, store.FileName("eth2", 0, next.Time(), seq))
+		raw, err := os.Create(name + ".raw")
+		require.NoError(b, err)
+		side, err := os.Create(name + index.Suffix)
+		require.NoError(b, err)
+		x := index.NewBuilder()
+		out := bufio.NewWriterSize(io.MultiWriter(raw, x), rawfile.Block)
+		w, err := rawfile.NewWriter(out, min(segment, max(size, rawfile.MinSegment)))
+		require.NoError(b, err)
+		for w.Fits(len(next.Data)) {
+			if err := w.Write(next); err != nil {
+				b.Fatal(err)
+			}
+			next = g.next()
+			if _, err := side.Write(x.Take()); err != nil {
+				b.Fatal(err)
+			}
+		}
+		require.NoError(b, w.Fill())
+		require.NoError(b, out.Flush())
+		_, err = side.Write(x.Take())
+		require.NoError(b, err)
+		_, err = side.Write(x.Finish(w.Size()))
+		require.NoError(b, err)
+		require.NoError(b, errors.Join(raw.Sync(), side.Sync()))
+		require.NoError(b, errors.Join(raw.Close(), side.Close()))
+		size -= w.Size()
+	}
+}
+
+// chill has the files of a folder read from the disk again.
+func chill(b *testing.B, dir string) {
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(b, err)
+	for _, name := range names {
+		f, err := os.Open(name)
+		require.NoError(b, err)
+		require.NoError(b, unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
+		require.NoError(b, f.Close())
+	}
+}
+
+// BenchmarkWindow asks stored traffic for one client in one minute: hpcapq by its
+// index, and for one of the clients tcpdump over the same packets as pcap files,
+// which are made outside the time measured. Both are programs writing into a pipe,
+// and nothing is in the page cache. For "first" the clock stops at the first
+// packet of the answer, for tcpdump too, who has no words for the window.
+func BenchmarkWindow(b *testing.B) {
+	size := cli.Size(storedUsual)
+	if text := os.Getenv(storedSize); text != "" {
+		require.NoError(b, size.Set(text))
+	}
+	dir, err := os.MkdirTemp(os.Getenv(storedDir), "hpcapq-bench-")
+	require.NoError(b, err)
+	defer os.RemoveAll(dir)
+	length := time.Duration(float64(size) / rate * 1e9)
+	span := min(window, length*3/8)
+	from := day.Add((length - span) / 2)
+	g := newGenerator()
+	g.from = float64(from.Sub(day))
+	g.to = g.from + float64(span)
+	g.fill(b, dir, int64(size))
+
+	byPackets := make([]int, 0, clients)
+	for c, n := range g.packets {
+		if n > 0 {
+			byPackets = append(byPackets, c)
+		}
+	}
+	slices.SortFunc(byPackets, func(x, y int) int { return cmp.Compare(g.packets[x], g.packets[y]) })
+	for _, who := range []struct {
+		name  string
+		at    int  // per mille of the clients in the window have fewer packets there
+		beats bool // tcpdump is asked, too
+	}{{"median", 500, false}, {"percentile90", 900, true}, {"percentile99", 990, false}, {"busiest", 1000, false}} {
+		client := byPackets[min(len(byPackets)*who.at/1000, len(byPackets)-1)]
+		filter := "host " + netip.AddrFrom4(clientAddr(client)).String()
+		b.Run(who.name, func(b *testing.B) {
+			var first, all time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				chill(b, dir)
+				b.StartTimer()
+				first, all, _ = timed(b, from, program(b, "-dir", dir, "-from", from.Format(time.RFC3339Nano), "-to", "+"+span.String(), "-filter", filter, "-w", "-"))
+			}
+			b.ReportMetric(first.Seconds()*1e3, "ms-to-first")
+			b.ReportMetric(all.Seconds()*1e3, "ms-to-last")
+			b.StopTimer()
+			s, packets := looked(b, index.Query{Queue: index.AllQueues, Filter: compile(b, filter), From: from, To: from.Add(span)}, dir)
+			b.ReportMetric(float64(packets), "packets")
+			b.ReportMetric(100*float64(s.Read+s.IndexRead)/float64(s.Bytes), "%read")
+			if who.beats {
+				first, all := dump(b, dir, filter, from)
+				b.ReportMetric(first.Seconds()*1e3, "tcpdump-ms-to-first")
+				b.ReportMetric(all.Seconds()*1e3, "tcpdump-ms-to-last")
+			}
+		})
+	}
+}
+
+func compile(b *testing.B, expr string) *pcapfilter.Filter {
+	f, err := pcapfilter.Compile(expr)
+	require.NoError(b, err)
+	return f
+}
+
+// looked runs a query in this process, for what it had to read.
+func looked(b *testing.B, q index.Query, dir string) (index.Stats, int) {
+	s, err := index.Find(q, dir)
+	require.NoError(b, err)
+	defer s.Close()
+	for n := 0; ; n++ {
+		if _, err := s.Next(); err == io.EOF {
+			require.NoError(b, s.Faults())
+			return s.Stats(), n
+		}
+		require.NoError(b, err)
+	}
+}
+
+// timed runs a program that writes pcap: how long until the first packet that is
+// not before from, and until the last one; and how many there were.
+func timed(b *testing.B, from time.Time, c *exec.Cmd) (first, all time.Duration, packets int) {
+	began := time.Now()
+	out, err := c.StdoutPipe()
+	require.NoError(b, err)
+	require.NoError(b, c.Start())
+	r, err := convert.NewReader(out)
+	require.NoError(b, err)
+	for {
+		rec, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		require.NoError(b, err)
+		if packets++; first == 0 && !rec.Time().Before(from) {
+			first = time.Since(began)
+		}
+	}
+	require.NoError(b, c.Wait())
+	return first, time.Since(began), packets
+}
+
+// dump runs tcpdump over each RAW file of a folder as pcap: how long until the
+// first packet of the answer, and for all.
+func dump(b *testing.B, dir, filter string, from time.Time) (first, all time.Duration) {
+	path, err := exec.LookPath("tcpdump")
+	if err != nil {
+		b.Skip("needs tcpdump: make tools")
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "*.raw"))
+	require.NoError(b, err)
+	for _, name := range names {
+		pcap := filepath.Join(dir, "x.pcap")
+		toPcap(b, name, pcap)
+		chill(b, dir)
+		f, a, _ := timed(b, from, exec.CommandContext(b.Context(), path, "-U", "-n", "-r", pcap, "-w", "-", "--nano", filter))
+		if first == 0 && f > 0 {
+			first = all + f
+		}
+		all += a
+		require.NoError(b, os.Remove(pcap))
+	}
+	return first, all
+}
+
+func toPcap(b *testing.B, name, pcap string) {
+	in, err := os.Open(name)
+	require.NoError(b, err)
+	defer in.Close()
+	out, err := os.Create(pcap)
+	require.NoError(b, err)
+	w, err := convert.NewWriter(out, convert.Pcap)
+	require.NoError(b, err)
+	_, err = w.Copy(in)
+	require.NoError(b, err, fmt.Sprint(name))
+	require.NoError(b, w.Flush())
+	require.NoError(b, errors.Join(out.Sync(), out.Close()))
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/record"
+	"github.com/ixcap/ixcap/capture/store"
+	"github.com/ixcap/ixcap/capture/stream"
+	_ "github.com/ixcap/ixcap/sim"
+)
+
+// While a capture runs, an answer is the beginning of the one that the files give
+// in the end, byte for byte, whatever of it was in memory.
+func TestAnswersFromARunningCaptureAreBeginningsOfTheLast(t *testing.T) {
+	const queues = 2
+	dir, shared := t.TempDir(), t.TempDir()
+	port, err := nic.Open("sim:gen,count=20000,size=1000,rate=10kpps,flows=64,hold", nic.Config{Queues: queues})
+	require.NoError(t, err)
+	engine, err := capture.New(port, capture.Config{Buffer: 4 << 20, Segment: 2 << 20})
+	require.NoError(t, err)
+	for q := range queues {
+		_, err := engine.Stream(q).Share(stream.Sharing{Path: filepath.Join(shared, fmt.Sprintf("queue%d.sock", q)), Mode: 0o600})
+		require.NoError(t, err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		l, err := record.Run(t.Context(), engine, record.Config{
+			Dirs: []string{dir}, Queue: record.AllQueues, Segment: 2 << 20, Store: store.Config{Port: "sim:gen"},
+		})
+		if err == nil {
+			err = l.Balanced()
+		}
+		done <- err
+	}()
+	ask := func(i, queue int, args ...string) []byte {
+		out := filepath.Join(t.TempDir(), fmt.Sprintf("%d.pcap", i))
+		args = append([]string{"-dir", dir, "-queue", fmt.Sprint(queue), "-filter", "udp or tcp", "-w", out}, args...)
+		require.NoError(t, run(args))
+		b, err := os.ReadFile(out)
+		require.NoError(t, err)
+		return b
+	}
+	var answers [queues][][]byte
+	for running := true; running; {
+		for q := range queues {
+			answers[q] = append(answers[q], ask(len(answers[q]), q, "-share", shared))
+		}
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+			running = false
+		default:
+		}
+	}
+	require.NoError(t, engine.Close())
+	for q, all := range answers {
+		last, grew := ask(-1, q), 0
+		for i, a := range all {
+			require.True(t, bytes.HasPrefix(last, a), "queue %d, answer %d: %d of %d bytes", q, i, len(a), len(last))
+			if i > 0 && len(a) > len(all[i-1]) {
+				grew++
+			}
+			require.True(t, i == 0 || len(a) >= len(all[i-1]), "an answer holds what an earlier one held")
+		}
+		require.Greater(t, len(last), 1<<20)
+		require.NotZero(t, grew)
+		t.Logf("queue %d: %d answers, of 0 to %d bytes", q, len(all), len(last))
+	}
+}
