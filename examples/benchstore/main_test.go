@@ -1,0 +1,39 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestEveryMeasureIsTakenAndLeavesNothingBehind(t *testing.T) {
+	dir := t.TempDir()
+	var out bytes.Buffer
+	require.NoError(t, run(&out, []string{"-dir", dir, "-bytes", "16MiB", "-segment", "8MiB", "-buffer", "8MiB", "-rounds", "2", "-json"}))
+	var rows []row
+	require.NoError(t, json.Unmarshal(out.Bytes(), &rows))
+	var names []string
+	for _, r := range rows {
+		names = append(names, r.Name)
+		require.Positive(t, r.GBps, r.Name)
+		require.Positive(t, r.CPU, r.Name)
+		require.LessOrEqual(t, r.Least, r.Most)
+	}
+	require.Equal(t, []string{"raw", "stream 1514", "null 1514", "stream 60", "null 60", "model 1514", "model 60"}, names)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+	out.Reset()
+	require.NoError(t, print(&out, options{rounds: 2}, rows))
+	require.Contains(t, out.String(), "of the target")
+}
+
+func TestLineRateIsThatOf10GbE(t *testing.T) {
+	require.InDelta(t, 14.880952e6*72/1e9, lineRate(60), 1e-6)
+	require.InDelta(t, 812743*1526/1e9, lineRate(1514), 1e-5)
+	require.Equal(t, 2.5, median([]float64{4, 1, 3, 2}))
+	require.Equal(t, 2.0, median([]float64{4, 1, 2}))
+}
