@@ -92,3 +92,21 @@ func TestNewRefusesSCHEDFIFOThatCouldLockTheMachineUp(t *testing.T) {
 		require.Zero(t, p.closed)
 	}
 }
+
+func TestCoresOfOtherEnginesAreNotChosen(t *testing.T) {
+	cores := make([]int, runtime.NumCPU())
+	for i := range cores {
+		cores[i] = i
+	}
+	e, err := capture.New(newPort(1), capture.Config{Buffer: 1 << 20, Taken: cores})
+	require.NoError(t, err)
+	require.Equal(t, []int{capture.AnyCore}, e.Cores())
+	require.NoError(t, e.Close())
+	_, err = capture.New(newPort(1), capture.Config{Buffer: 1 << 20, Taken: cores, FIFO: 50})
+	require.ErrorContains(t, err, "none would be left")
+
+	e, err = capture.New(newPort(1), capture.Config{Buffer: 1 << 20, Taken: cores[1:], Cores: cores[:1]})
+	require.NoError(t, err)
+	require.Equal(t, []int{0}, e.Cores(), "what is asked for is given")
+	require.NoError(t, e.Close())
+}
