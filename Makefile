@@ -3,6 +3,9 @@
 # make bench   nanoseconds per frame, beside the machine's own limits of the same run
 # make timestamps  how far stamps are from the truth, per policy, beside the thesis's tables (takes minutes);
 #                  TIMESTAMPS="-fifo 10 -svg FILE" for other flags of examples/timestamps
+# make bench-store  storing beside what the disk itself can do, in DIR
+# make bench-query  a minute of one host out of SIZE of stored traffic, beside tcpdump -r, in DIR
+# make crash   200 kills at random moments, disks that fill up and fail; nothing is lost that the ledger does not show
 # make stress  listeners come, go, hang and die at full speed for DURATION; every frame accounted for
 # make fuzz    every fuzz target for FUZZTIME each
 # make vmtest  Linux's drivers and ours in virtual machines (root); RUN=REGEXP chooses tests, FAULT=NAME breaks the model
@@ -11,12 +14,14 @@
 GO          ?= go
 FUZZTIME    ?= 5m
 DURATION    ?= 10m
+DIR         ?= .
+SIZE        ?= 2GiB
 BENCHTIME   ?= 8192000x
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export GOFLAGS := -buildvcs=false
 
-.PHONY: all demo test vmtest lint bench timestamps stress fuzz clean tools
+.PHONY: all demo test vmtest lint bench bench-store bench-query crash timestamps stress fuzz clean tools
 
 all: lint test
 
@@ -25,7 +30,9 @@ demo:
 
 # What the tests run beside Go: name in PATH or file, Debian package.
 TOOLS = tshark:tshark editcap:wireshark-common tcpdump:tcpdump tcpreplay:tcpreplay curl:curl ping:iputils-ping \
-        ip:iproute2 shellcheck:shellcheck gcc:gcc /usr/include/stdlib.h:libc6-dev
+        ip:iproute2 shellcheck:shellcheck gcc:gcc /usr/include/stdlib.h:libc6-dev \
+        zstd:zstd promtool:prometheus systemd-analyze:systemd \
+        /usr/sbin/mkfs.ext4:e2fsprogs
 
 tools:
 	@.ci/tools $(TOOLS)
@@ -57,6 +64,15 @@ lint: tools
 
 bench:
 	@.ci/bench $(BENCHTIME)
+
+bench-store:
+	CGO_ENABLED=0 $(GO) run ./examples/benchstore -dir $(DIR)
+
+bench-query: tools
+	IXCAP_STORED=$(SIZE) IXCAP_STORED_DIR=$(DIR) $(GO) test -run '^$$' -bench Window -benchtime 1x -timeout 2h ./examples/hpcapq
+
+crash: tools
+	IXCAP_CRASHES=200 $(GO) test -count=1 -timeout 40m -v -run 'Killed|Recovered|CaptureGoesOn|Outlives|UnderRetention|StepOfTheClock' ./examples/e2e ./capture/retain
 
 timestamps:
 	$(GO) run ./examples/timestamps $(TIMESTAMPS)
