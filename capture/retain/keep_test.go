@@ -281,6 +281,27 @@ func TestAFileInTheNameOfAnotherIsLeftAlone(t *testing.T) {
 	require.FileExists(t, path)
 }
 
+func TestKeeperWaitsWhileAnotherIsAtWorkInTheFolder(t *testing.T) {
+	dir := t.TempDir()
+	old := put(t, dir, stem(100, 0, 0)+".raw", 10)
+	k, _ := keeper(t, Policy{Size: 1}, dir)
+	other := hold(t, dir, unix.LOCK_EX)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		k.Keep(context.Background())
+	}()
+	require.Never(t, func() bool { _, err := os.Stat(old); return err != nil }, 100*time.Millisecond, 5*time.Millisecond)
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	second, _ := keeper(t, Policy{Size: 1}, dir)
+	second.Keep(ctx) // who is stopped waits no longer, and deletes nothing
+	require.FileExists(t, old)
+	require.NoError(t, other.Close())
+	<-done
+	require.NoFileExists(t, old)
+}
+
 func TestSeveralKeepersDeleteNoMoreThanOne(t *testing.T) {
 	dir := t.TempDir()
 	for round := range 10 {
