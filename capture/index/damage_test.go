@@ -2,6 +2,7 @@ package index
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -163,6 +164,32 @@ func TestRecordThatReachesIntoAHoleIsNotWhole(t *testing.T) {
 			require.NoError(t, err, "what lies behind the hole is kept")
 		})
 	}
+}
+
+func TestFileWhoseFirstBlockWasNeverWrittenIsSetAside(t *testing.T) {
+	dir := t.TempDir()
+	raw := rawOf(t, traffic(73, 400, 8, day, time.Microsecond))
+	path := put(t, dir, nameOf("eth2", 0, day, 0)+".raw.part", nil)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt(raw, 1<<20)
+	require.NoError(t, errors.Join(err, f.Sync(), f.Close()))
+	part := only(t, path)
+	put(t, dir, filepath.Base(part.Sidecar()), []byte("of what was written"))
+
+	_, said, err := Repair(part, true)
+	require.NoError(t, err)
+	require.FileExists(t, path, "a dry run")
+	_, done, err := Repair(part, false)
+	require.NoError(t, err)
+	require.Equal(t, said, done)
+	require.Contains(t, done[0], "it does not begin with a record")
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "no file without a record, no index")
+	kept, err := os.ReadFile(path + cutSuffix)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(raw, kept[1<<20:]))
 }
 
 // FuzzRepair: any bytes, with any bytes as their index, are verified and repaired

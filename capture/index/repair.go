@@ -92,8 +92,11 @@ func (x *repair) run() error {
 	if info, err := raw.Stat(); err != nil || info.Size() != r.Size {
 		return errors.Join(err, errors.New("it changes while it is looked at: left as it is"))
 	}
-	if part && r.Frames == 0 && (!r.end.dirty || r.end.kind == "cut" && r.end.bytes <= keep) {
-		return x.drop()
+	if part && r.Frames == 0 {
+		if !r.end.dirty || r.end.kind == "cut" && r.end.bytes <= keep {
+			return x.drop()
+		}
+		return x.setAside()
 	}
 	if part {
 		if _, err := os.Lstat(finalName(r.Path)); err == nil {
@@ -131,6 +134,24 @@ func (x *repair) drop() error {
 	}
 	x.gone = true
 	return os.Remove(x.r.Path)
+}
+
+// setAside keeps a file that does not begin with a record, which one of ours does:
+// its first block had not been written when its writer was killed.
+func (x *repair) setAside() error {
+	aside := x.r.Path + cutSuffix
+	x.say("kept as %s: it does not begin with a record", filepath.Base(aside))
+	if x.dry {
+		return nil
+	}
+	if err := os.Remove(x.r.File.Sidecar()); err != nil && !missing(err) {
+		return err
+	}
+	x.gone = true
+	if err := renameNew(x.r.Path, aside); err != nil {
+		return err
+	}
+	return syncDir(aside)
 }
 
 // cut ends the file after its last whole record with a padding record.
