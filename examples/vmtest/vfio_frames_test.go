@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capture/index"
 	"github.com/ixcap/ixcap/capture/rawfile"
 	"github.com/ixcap/ixcap/capture/rawfile/convert"
 )
@@ -40,13 +41,16 @@ func readPcap(t *testing.T, path string) (all []packet) {
 	}
 }
 
-// readRaw reads the RAW files of a folder, which must hold nothing else: what is
-// being written still has another name.
+// readRaw reads the RAW files of a folder, which must hold nothing else but their
+// indices: what is being written still has another name.
 func readRaw(t *testing.T, dir string) (all []packet) {
 	t.Helper()
 	entries, err := os.ReadDir(dir) // sorted by name
 	require.NoError(t, err)
 	for _, e := range entries {
+		if filepath.Ext(e.Name()) == index.Suffix {
+			continue
+		}
 		require.True(t, strings.HasSuffix(e.Name(), ".raw"), e.Name())
 		in, err := os.Open(filepath.Join(dir, e.Name()))
 		require.NoError(t, err)
