@@ -1,0 +1,215 @@
+package stream
+
+import (
+	"context"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// tie of a listener whose stream a test plays.
+func pair(tb testing.TB) (near, far *net.UnixConn) {
+	tb.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	require.NoError(tb, err)
+	var conns [2]*net.UnixConn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "pair")
+		c, err := net.FileConn(f)
+		require.NoError(tb, err)
+		require.NoError(tb, f.Close())
+		conns[i] = c.(*net.UnixConn)
+	}
+	return conns[0], conns[1]
+}
+
+// Whatever a process sends to ask, the stream answers or closes, and goes on.
+func FuzzAttachRequest(f *testing.F) {
+	f.Add(encodeRequest("reader", Options{}), uint8(0))
+	f.Add(encodeRequest("reader", Options{Policy: Lossy, Start: FromOldest, Aligned: true}), uint8(1))
+	f.Add(encodeRequest("reader", Options{DetachAfter: time.Hour}), uint8(2))
+	f.Add(bye(), uint8(3))
+	f.Add([]byte{}, uint8(0))
+	s := newStream(f, Config{Size: Block})
+	sh := &Share{stream: s, within: patience, half: make(chan struct{}, 1), ends: make(chan struct{}), peers: map[*peer]struct{}{}}
+	s.Producer().Append(1, 1, numbered(1, 100), 0)
+	s.Producer().Publish()
+	f.Fuzz(func(t *testing.T, message []byte, then uint8) {
+		near, far := pair(t)
+		defer near.Close()
+		sh.half <- struct{}{}
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			sh.serve(&peer{conn: far})
+		}()
+		if _, err := near.Write(message); err != nil {
+			require.ErrorIs(t, err, unix.EMSGSIZE)
+		}
+		if then%2 == 1 {
+			_, _ = near.Write(message) // may have been closed already
+		}
+		if then&2 != 0 {
+			require.NoError(t, near.CloseWrite())
+		}
+		if len(message) > 0 && then&2 == 0 {
+			a, fds, err := receiveAnswer(near)
+			closeAll(fds)
+			if err == nil {
+				require.Equal(t, a.state == granted, len(fds) == 3)
+			}
+		}
+		require.NoError(t, near.Close())
+		<-served
+		require.Empty(t, s.Stats().Listeners)
+		require.Empty(t, sh.half)
+	})
+}
+
+// Whatever answers a listener, with whatever descriptors: it gets an error or a
+// listener that reads nonsense, never a crash.
+func FuzzAttachAnswer(f *testing.F) {
+	s := newStream(f, Config{Size: Block})
+	for n := range uint32(1000) {
+		require.True(f, s.Producer().Append(1, n, numbered(n, 100), 0))
+	}
+	s.Producer().Publish()
+	l := listen(f, s, Options{})
+	g := s.grant(s.attached[l.number], Options{})
+	good := answer{state: granted, id: g.id, dataBytes: g.data.bytes, ctrlBytes: g.control.bytes, dataPage: pageBytes, controlPage: pageBytes}
+	f.Add(good.encode(), []byte{0, 1, 2}, []byte{}, uint16(0), []byte{})
+	f.Add(good.encode(), []byte{0, 1, 2}, []byte{255, 255, 255, 255, 255, 255, 255, 255}, uint16(cursorsAt+256), []byte{})
+	f.Add(good.encode(), []byte{0, 1, 2}, []byte{1, 0, 0, 0, 0, 0, 0, 128}, uint16(cursorsAt), []byte{3})
+	f.Add(good.encode(), []byte{0, 1, 2}, []byte{1}, uint16(cursorsAt+1024+512), []byte{0, 0, 0, 0, 0, 0, 0, 9})
+	f.Add(good.encode(), []byte{0, 1, 2}, []byte{200, 1}, uint16(40), []byte{})
+	f.Add(good.encode(), []byte{1, 0, 2}, []byte{}, uint16(0), []byte{})
+	f.Add(good.encode(), []byte{3, 1, 2}, []byte{}, uint16(0), []byte{})
+	f.Add(good.encode(), []byte{0, 4, 2}, []byte{}, uint16(0), []byte{})
+	f.Add(good.encode(), []byte{0, 1, 5}, []byte{}, uint16(0), []byte{})
+	f.Add(good.encode(), []byte{0, 1}, []byte{}, uint16(0), []byte{})
+	f.Add(good.encode(), []byte{0, 1, 2, 2, 2, 2, 2, 2, 2}, []byte{}, uint16(0), []byte{})
+	f.Add((&answer{state: refused, text: "no"}).encode(), []byte{}, []byte{}, uint16(0), []byte{})
+	f.Add((&answer{state: farewell, text: "bye"}).encode(), []byte{0}, []byte{}, uint16(0), []byte{})
+	control := append([]byte(nil), s.control.Bytes()...)
+	f.Fuzz(func(t *testing.T, message, kinds, patch []byte, at uint16, page []byte) {
+		near, far := pair(t)
+		defer far.Close()
+		var fds []int
+		defer func() { closeAll(fds) }()
+		for _, k := range kinds[:min(len(kinds), 10)] {
+			fds = append(fds, kindOf(t, s, k, control, patch, int(at), page))
+		}
+		var rights []byte
+		if len(fds) > 0 {
+			rights = unix.UnixRights(fds...)
+		}
+		if _, _, err := far.WriteMsgUnix(message, rights, nil); err != nil {
+			require.NoError(t, near.Close())
+			return
+		}
+		require.NoError(t, far.CloseWrite())
+		r := &remote{conn: near}
+		l, err := r.attach("reader", Options{})
+		if err != nil {
+			require.NoError(t, near.Close())
+			return
+		}
+		go r.watch()
+		packets := make([]Packet, 10)
+		for range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+			_, _ = l.ReadBatch(ctx, packets)
+			_, _ = l.ReadBlock(ctx, 1000)
+			_ = l.Consume(min(10, max(0, l.Unconsumed())))
+			for range l.Packets(ctx) {
+				break
+			}
+			cancel()
+		}
+		_ = l.Stats()
+		require.NoError(t, l.Close())
+	})
+}
+
+// The fuzzing above begins with an answer that is good but for what it patches.
+func TestAnswerWithTheRightDescriptorsIsAccepted(t *testing.T) {
+	s := newStream(t, Config{Size: Block})
+	l := listen(t, s, Options{})
+	g := s.grant(s.attached[l.number], Options{})
+	good := answer{state: granted, id: g.id, dataBytes: g.data.bytes, ctrlBytes: g.control.bytes, dataPage: pageBytes, controlPage: pageBytes}
+	for name, c := range map[string]struct {
+		kinds []byte
+		want  string
+	}{
+		"right":             {kinds: []byte{0, 1, 2}},
+		"one missing":       {kinds: []byte{0, 1}, want: "2 descriptors instead of 3"},
+		"one too many":      {kinds: []byte{0, 1, 2, 2}, want: "4 descriptors instead of 3"},
+		"control not fixed": {kinds: []byte{0, 4, 2}, want: "control memory: its seals"},
+		"data an eventfd":   {kinds: []byte{3, 1, 2}, want: "data memory: not a memfd"},
+		"swapped":           {kinds: []byte{1, 0, 2}, want: "control memory: it has"},
+		"cursor too small":  {kinds: []byte{0, 1, 5}, want: "cursor page: it has 100 bytes"},
+	} {
+		near, far := pair(t)
+		var fds []int
+		for _, k := range c.kinds {
+			fds = append(fds, kindOf(t, s, k, s.control.Bytes(), nil, 0, nil))
+		}
+		_, _, err := far.WriteMsgUnix(good.encode(), unix.UnixRights(fds...), nil)
+		require.NoError(t, err)
+		closeAll(fds)
+		r := &remote{conn: near}
+		l, err := r.attach("reader", Options{})
+		if c.want != "" {
+			require.ErrorContains(t, err, c.want, name)
+			require.NoError(t, near.Close())
+		} else {
+			require.NoError(t, err, name)
+			go r.watch()
+			require.NoError(t, l.Close())
+		}
+		require.NoError(t, far.Close())
+	}
+}
+
+// kindOf makes a descriptor: the three right ones, of which control and cursor
+// may hold nonsense, and wrong ones.
+func kindOf(t *testing.T, s *Stream, kind byte, control, patch []byte, at int, page []byte) int {
+	fill := func(length, seals int, contents ...[]byte) int {
+		fd, err := unix.MemfdCreate("fuzz", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+		require.NoError(t, err)
+		require.NoError(t, unix.Ftruncate(fd, int64(length)))
+		require.NoError(t, unix.Fallocate(fd, 0, 0, int64(length)))
+		for i, b := range contents {
+			_, err := unix.Pwrite(fd, b[:min(len(b), length-i*at)], int64(i*at))
+			require.NoError(t, err)
+		}
+		if seals != 0 {
+			_, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals)
+			require.NoError(t, err)
+		}
+		return fd
+	}
+	const size = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
+	switch kind % 6 {
+	case 0:
+		fd, err := unix.FcntlInt(uintptr(s.data.Fd()), unix.F_DUPFD_CLOEXEC, 0)
+		require.NoError(t, err)
+		return fd
+	case 1:
+		return fill(len(control), size|unix.F_SEAL_FUTURE_WRITE, control, patch)
+	case 2:
+		return fill(pageBytes, size, page)
+	case 3:
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+		require.NoError(t, err)
+		return fd
+	case 4:
+		return fill(len(control), 0, control) // could be cut
+	default:
+		return fill(100, size)
+	}
+}
