@@ -148,7 +148,7 @@ func (x *repair) setAside() error {
 		return err
 	}
 	x.gone = true
-	if err := renameNew(x.r.Path, aside); err != nil {
+	if err := renameAt(x.r.Path, aside); err != nil {
 		return err
 	}
 	return syncDir(aside)
@@ -221,26 +221,11 @@ func (x *repair) finish() error {
 	if x.dry {
 		return nil
 	}
-	if err := renameNew(f.Path, final); err != nil {
+	if err := renameAt(f.Path, final); err != nil {
 		return err
 	}
 	f.Path, f.Part, x.r.Path = final, false, final
 	return syncDir(final)
-}
-
-func renameNew(from, to string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // file system or kernel without the flag
-		if _, there := os.Lstat(to); there == nil {
-			err = unix.EEXIST
-		} else {
-			err = unix.Rename(from, to)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("rename to %s: %w", filepath.Base(to), err)
-	}
-	return nil
 }
 
 // index makes a new sidecar, of the file as it is now.

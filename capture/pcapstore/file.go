@@ -1,13 +1,13 @@
 package pcapstore
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/index"
 	"github.com/ixcap/ixcap/capture/pcapfile"
 )
 
@@ -114,16 +114,7 @@ func (f *file) put(b []byte) error {
 }
 
 // rename gives the file its final name, never that of another file.
-func (f *file) rename() error {
-	err := unix.Renameat2(f.folder, f.name+partial, f.folder, f.name, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // file system or kernel without the flag
-		if exists(f.folder, f.name) {
-			return unix.EEXIST
-		}
-		err = unix.Renameat(f.folder, f.name+partial, f.folder, f.name)
-	}
-	return err
-}
+func (f *file) rename() error { return index.Rename(f.folder, f.name+partial, f.name) }
 
 func exists(folder int, name string) bool {
 	var st unix.Stat_t

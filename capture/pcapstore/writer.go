@@ -272,7 +272,12 @@ func (w *writer) finish(f *file) {
 		return
 	}
 	if w.s.cfg.Sync != store.SyncNever {
-		_ = unix.Fsync(f.folder) // some file systems cannot
+		if err := unix.Fsync(f.folder); err != nil && err != unix.EINVAL { // a file system that cannot
+			if err = f.error("sync the folder of", err); w.broken == nil {
+				w.broken = err
+			}
+			w.trouble(f.lane, err)
+		}
 	}
 	f.close() // after the name is final: the lock goes with it
 	if w.s.cfg.Closed != nil {

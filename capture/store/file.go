@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -9,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture/index"
 )
 
 const (
@@ -139,15 +140,4 @@ func (f *file) write(b []byte, off int64) (written int, err error) {
 }
 
 // rename gives the file its final name, never that of another file.
-func (f *file) rename() error {
-	from, to := f.name+partial, f.name+suffix
-	err := unix.Renameat2(f.folder, from, f.folder, to, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // file system or kernel without the flag
-		if exists(f.folder, to) {
-			err = unix.EEXIST
-		} else {
-			err = unix.Renameat(f.folder, from, f.folder, to)
-		}
-	}
-	return err
-}
+func (f *file) rename() error { return index.Rename(f.folder, f.name+partial, f.name+suffix) }
