@@ -72,7 +72,7 @@ bench-query: tools
 	IXCAP_STORED=$(SIZE) IXCAP_STORED_DIR=$(DIR) $(GO) test -run '^$$' -bench Window -benchtime 1x -timeout 2h ./examples/hpcapq
 
 crash: tools
-	IXCAP_CRASHES=200 $(GO) test -count=1 -timeout 40m -v -run 'Killed|Recovered|CaptureGoesOn|Outlives|UnderRetention|StepOfTheClock' ./examples/e2e ./capture/retain
+	IXCAP_CRASHES=200 $(GO) test -count=1 -timeout 40m -v -run 'Killed|Recovered|CaptureGoesOn|Outlives|UnderRetention|StepOfTheClock' ./examples/e2e ./capture/archive/retain
 
 timestamps:
 	$(GO) run ./examples/timestamps $(TIMESTAMPS)

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/pci/topology"
+	"github.com/ixcap/ixcap/capture/sched/topology"
 )
 
 // AnyCore leaves a poller's thread where the kernel puts it.

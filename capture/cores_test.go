@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ixcap/ixcap/pci/topology"
+	"github.com/ixcap/ixcap/capture/sched/topology"
 )
 
 // machineOf makes a machine out of the files of its sysfs.

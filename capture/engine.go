@@ -15,9 +15,9 @@ import (
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/dedup"
 	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/sched/topology"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
-	"github.com/ixcap/ixcap/pci/topology"
 )
 
 // Config says how a capture works. Zero values stand for the defaults.

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/sched/topology"
 	"github.com/ixcap/ixcap/capture/stream"
-	"github.com/ixcap/ixcap/pci/topology"
 	"github.com/ixcap/ixcap/ring"
 )
 

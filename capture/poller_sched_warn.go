@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ixcap/ixcap/capture/sched/topology"
 	"github.com/ixcap/ixcap/capture/stream"
-	"github.com/ixcap/ixcap/pci/topology"
 )
 
 // Ring is a Source that tells how many descriptors it has: so many frames it

@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/ixcap/ixcap/pci/topology"
+	"github.com/ixcap/ixcap/capture/sched/topology"
 )
 
 // State is what became of a check.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ixcap/ixcap/pci/topology"
+	"github.com/ixcap/ixcap/capture/sched/topology"
 )
 
 // spare is how many cores must be left for the rest of the machine before one is

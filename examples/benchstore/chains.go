@@ -7,11 +7,11 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/recorder"
+	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/nic"
-	"github.com/ixcap/ixcap/capture/rawfile"
-	"github.com/ixcap/ixcap/capture/record"
-	"github.com/ixcap/ixcap/capture/store"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/ring"
@@ -113,8 +113,8 @@ func whole(o options, dir string, size int) (r result, err error) {
 		return r, errors.Join(err, port.Close())
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	recorder, err := record.New(engine, record.Config{
-		Dirs: []string{dir}, Queue: record.AllQueues, Segment: int64(o.segment),
+	recorder, err := recorder.New(engine, recorder.Config{
+		Dirs: []string{dir}, Queue: recorder.AllQueues, Segment: int64(o.segment),
 		Store: store.Config{Port: "bench", Block: int(o.block), Depth: o.depth, NoIndex: o.noIndex, Grow: o.grow},
 	})
 	if err != nil {

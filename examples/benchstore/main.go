@@ -21,7 +21,7 @@ import (
 	"os"
 	"text/tabwriter"
 
-	"github.com/ixcap/ixcap/capture/store"
+	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	_ "github.com/ixcap/ixcap/sim"
 )

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
 // row is the median of a measure's rounds.

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/ixcap/ixcap/capture/rawfile/convert"
+	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 )
 
 // frames are the frames of a file as they are on the wire.

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/nic"
-	"github.com/ixcap/ixcap/capture/record"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	_ "github.com/ixcap/ixcap/sim"
 	"github.com/ixcap/ixcap/sim/wire"
@@ -89,9 +89,9 @@ func captureTo(dir, device string) (l capture.Ledger, err error) {
 		return l, errors.Join(err, port.Close())
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	c := record.Config{Dirs: []string{dir}, Queue: record.AllQueues}
+	c := recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues}
 	c.Store.Port = "demo"
-	return record.Run(cli.Interrupted("demo"), engine, c)
+	return recorder.Run(cli.Interrupted("demo"), engine, c)
 }
 
 // compare requires that the files hold the frames, loop times over, and says how

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/control"
+	"github.com/ixcap/ixcap/capture/daemon/control"
 )
 
 // setup writes a file of settings.

@@ -9,10 +9,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ixcap/ixcap/capture/index"
-	"github.com/ixcap/ixcap/capture/rawfile"
-	"github.com/ixcap/ixcap/capture/retain"
-	"github.com/ixcap/ixcap/capture/store"
+	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/retain"
+	"github.com/ixcap/ixcap/capture/archive/store"
 )
 
 // setClock makes the files of a run what they would have been had the clock been

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/index"
+	"github.com/ixcap/ixcap/capture/archive/index"
 )
 
 // troubled is a capture that a disk gives trouble.

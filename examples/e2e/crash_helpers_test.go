@@ -15,10 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/index"
-	"github.com/ixcap/ixcap/capture/rawfile"
-	"github.com/ixcap/ixcap/capture/retain"
-	"github.com/ixcap/ixcap/capture/store"
+	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/retain"
+	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/sim/wire"
 )
 

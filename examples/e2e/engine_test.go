@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/recorder"
+	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/nic"
-	"github.com/ixcap/ixcap/capture/record"
-	"github.com/ixcap/ixcap/capture/store"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/sim"
 )
@@ -119,7 +119,7 @@ func TestStoppingUnderFullLoadLosesNothingUnaccounted(t *testing.T) {
 				}
 				cancel()
 			}()
-			l, err := record.Run(ctx, e, record.Config{Dirs: []string{record.Null}, Queue: record.AllQueues})
+			l, err := recorder.Run(ctx, e, recorder.Config{Dirs: []string{recorder.Null}, Queue: recorder.AllQueues})
 			require.NoError(t, err)
 			require.NoError(t, l.Balanced())
 			audit(t, e, model)
@@ -134,7 +134,7 @@ func TestStoppingUnderFullLoadLosesNothingUnaccounted(t *testing.T) {
 
 func TestDamagedFramesAreCountedAsBad(t *testing.T) {
 	e, model := open(t, "sim:gen,count=5000,hold,fault=crc:100", nic.Config{}, capture.Config{})
-	l, err := record.Run(t.Context(), e, record.Config{Dirs: []string{record.Null}, Queue: record.AllQueues})
+	l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Queue: recorder.AllQueues})
 	require.NoError(t, err)
 	require.NoError(t, l.Balanced())
 	audit(t, e, model)
@@ -151,7 +151,7 @@ func TestDeviceThatIsPulledOutEndsTheCapture(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	l, err := record.Run(ctx, e, record.Config{Dirs: []string{dir}, Queue: record.AllQueues, Store: store.Config{Port: "gone"}})
+	l, err := recorder.Run(ctx, e, recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues, Store: store.Config{Port: "gone"}})
 	require.ErrorContains(t, err, "gone from the bus")
 	require.NotContains(t, err.Error(), "\n", "said once")
 	require.NoError(t, ctx.Err(), "the capture did not notice")
@@ -178,13 +178,13 @@ func balancedWithin(t *testing.T, l capture.Ledger) {
 // In steady state nothing is allocated for a frame, in the whole chain: model,
 // driver, poller, stream, storer.
 func TestNothingIsAllocatedPerFrame(t *testing.T) {
-	for name, dir := range map[string]string{"consumed": record.Null, "stored": t.TempDir()} {
+	for name, dir := range map[string]string{"consumed": recorder.Null, "stored": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
 			e, _ := open(t, "sim:gen,size=60,flows=16,rate=1Mpps", nic.Config{}, capture.Config{Buffer: 8 << 20})
 			done := make(chan error, 1)
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() {
-				l, err := record.Run(ctx, e, record.Config{Dirs: []string{dir}, Queue: record.AllQueues})
+				l, err := recorder.Run(ctx, e, recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues})
 				done <- errors.Join(err, l.Balanced())
 			}()
 			frames := func() uint64 { return e.Rates().Frames }

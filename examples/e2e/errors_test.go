@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
 func TestBadInputGivesOneClearLineAndKeepsEarlierCaptures(t *testing.T) {

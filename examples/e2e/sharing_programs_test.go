@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/control"
+	"github.com/ixcap/ixcap/capture/daemon/control"
 	"github.com/ixcap/ixcap/capture/stream"
 )
 

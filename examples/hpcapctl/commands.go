@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/control"
+	"github.com/ixcap/ixcap/capture/daemon/control"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 

@@ -19,7 +19,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ixcap/ixcap/capture/control"
+	"github.com/ixcap/ixcap/capture/daemon/control"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/control"
+	"github.com/ixcap/ixcap/capture/daemon/control"
 )
 
 type (

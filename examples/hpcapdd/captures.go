@@ -9,11 +9,11 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/datafile"
-	"github.com/ixcap/ixcap/capture/metrics"
-	"github.com/ixcap/ixcap/capture/retain"
-	"github.com/ixcap/ixcap/capture/settings"
-	"github.com/ixcap/ixcap/capture/store"
+	"github.com/ixcap/ixcap/capture/archive/retain"
+	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/capture/daemon/hpcapmon"
+	"github.com/ixcap/ixcap/capture/daemon/metrics"
+	"github.com/ixcap/ixcap/capture/daemon/settings"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
@@ -176,11 +176,11 @@ func (c *captures) data(ctx context.Context) error {
 	if c.started.Data.Dir == "" {
 		return nil
 	}
-	cfg := datafile.Config{Dir: c.started.Data.Dir, Warn: func(text string) { say("warning: %s", text) }}
+	cfg := hpcapmon.Config{Dir: c.started.Data.Dir, Warn: func(text string) { say("warning: %s", text) }}
 	for _, p := range c.ports {
-		cfg.Ports = append(cfg.Ports, datafile.Port{Name: store.Label(p.file()), Read: p.engine.Rates})
+		cfg.Ports = append(cfg.Ports, hpcapmon.Port{Name: store.Label(p.file()), Read: p.engine.Rates})
 	}
-	w, err := datafile.New(cfg)
+	w, err := hpcapmon.New(cfg)
 	if err != nil {
 		return err
 	}

@@ -5,10 +5,10 @@ import (
 	"flag"
 	"time"
 
+	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/clock"
-	"github.com/ixcap/ixcap/capture/settings"
-	"github.com/ixcap/ixcap/capture/settings/value"
-	"github.com/ixcap/ixcap/capture/store"
+	"github.com/ixcap/ixcap/capture/daemon/settings"
+	"github.com/ixcap/ixcap/capture/daemon/settings/value"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 

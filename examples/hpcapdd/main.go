@@ -25,7 +25,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/settings"
+	"github.com/ixcap/ixcap/capture/daemon/settings"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	_ "github.com/ixcap/ixcap/pci/vfio"
 	_ "github.com/ixcap/ixcap/pci/vfiouser"

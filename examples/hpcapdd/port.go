@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/pcapfile"
+	"github.com/ixcap/ixcap/capture/archive/pcapstore"
+	"github.com/ixcap/ixcap/capture/archive/recorder"
+	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/capture/daemon/settings"
 	"github.com/ixcap/ixcap/capture/nic"
-	"github.com/ixcap/ixcap/capture/pcapfile"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
-	"github.com/ixcap/ixcap/capture/pcapstore"
-	"github.com/ixcap/ixcap/capture/record"
-	"github.com/ixcap/ixcap/capture/settings"
-	"github.com/ixcap/ixcap/capture/store"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/driver"
 )
@@ -23,7 +23,7 @@ type port struct {
 	settings.Port
 	device   capture.Port
 	engine   *capture.Engine
-	recorder *record.Recorder
+	recorder *recorder.Recorder
 
 	ledger capture.Ledger // once it has ended
 	err    error
@@ -64,7 +64,7 @@ func (p *port) open(taken []int, linger time.Duration, closed func(path string))
 	}
 	p.engine = engine
 	st := &p.Storage
-	c := record.Config{
+	c := recorder.Config{
 		Dirs: st.Dirs, Queue: int(st.Queue), Segment: int64(st.Segment), Every: st.Rotate.Span(), Linger: linger, Warn: p.warn,
 		Store: store.Config{
 			Port: p.file(), Block: int(st.Block), Depth: st.InFlight, Flush: st.Flush.Span(), Sync: st.Fsync, NoIndex: !st.Index, Closed: closed,
@@ -75,7 +75,7 @@ func (p *port) open(taken []int, linger time.Duration, closed func(path string))
 			return err
 		}
 	}
-	p.recorder, err = record.New(p.engine, c)
+	p.recorder, err = recorder.New(p.engine, c)
 	return err
 }
 
@@ -83,7 +83,7 @@ func (p *port) open(taken []int, linger time.Duration, closed func(path string))
 func (p *port) file() string { return cmp.Or(p.Name, p.device.Name()) }
 
 // packets makes storers that write packet by packet (HPCAP's hpcapdd_p).
-func (p *port) packets(closed func(path string)) (func(queue int, s *stream.Stream) (record.Storer, error), error) {
+func (p *port) packets(closed func(path string)) (func(queue int, s *stream.Stream) (recorder.Storer, error), error) {
 	st := &p.Storage
 	match, err := pcapfilter.Compile(st.StoreFilter)
 	if err != nil {
@@ -109,7 +109,7 @@ func (p *port) packets(closed func(path string)) (func(queue int, s *stream.Stre
 		},
 		Closed: closed, Warn: p.warn,
 	}
-	return func(queue int, _ *stream.Stream) (record.Storer, error) {
+	return func(queue int, _ *stream.Stream) (recorder.Storer, error) {
 		one := c
 		one.Queue = queue
 		return pcapstore.New(one, dirs...)

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/settings"
+	"github.com/ixcap/ixcap/capture/daemon/settings"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 

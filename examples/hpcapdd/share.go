@@ -6,9 +6,9 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/ixcap/ixcap/capture/control"
-	"github.com/ixcap/ixcap/capture/record"
-	"github.com/ixcap/ixcap/capture/settings"
+	"github.com/ixcap/ixcap/capture/archive/recorder"
+	"github.com/ixcap/ixcap/capture/daemon/control"
+	"github.com/ixcap/ixcap/capture/daemon/settings"
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
@@ -62,7 +62,7 @@ func share(ports []*port, cfg settings.Share) (_ *sharing, err error) {
 // fixed says why a listener must stay as it is: what is being stored must
 // neither have holes nor end early.
 func fixed(l control.Listener) string {
-	if l.Name == record.Listener && l.PID == os.Getpid() {
+	if l.Name == recorder.Listener && l.PID == os.Getpid() {
 		return "it stores the capture; to end that, end hpcapdd"
 	}
 	return ""

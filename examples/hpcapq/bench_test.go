@@ -19,11 +19,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/index"
+	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
+	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
-	"github.com/ixcap/ixcap/capture/rawfile"
-	"github.com/ixcap/ixcap/capture/rawfile/convert"
-	"github.com/ixcap/ixcap/capture/store"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 

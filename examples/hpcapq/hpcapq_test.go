@@ -17,9 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/rawfile"
-	"github.com/ixcap/ixcap/capture/rawfile/convert"
-	"github.com/ixcap/ixcap/capture/store"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
+	"github.com/ixcap/ixcap/capture/archive/store"
 )
 
 // asProgram makes this test's binary the program itself.

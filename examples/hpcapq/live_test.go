@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/recorder"
+	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/nic"
-	"github.com/ixcap/ixcap/capture/record"
-	"github.com/ixcap/ixcap/capture/store"
 	"github.com/ixcap/ixcap/capture/stream"
 	_ "github.com/ixcap/ixcap/sim"
 )
@@ -32,8 +32,8 @@ func TestAnswersFromARunningCaptureAreBeginningsOfTheLast(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		l, err := record.Run(t.Context(), engine, record.Config{
-			Dirs: []string{dir}, Queue: record.AllQueues, Segment: 2 << 20, Store: store.Config{Port: "sim:gen"},
+		l, err := recorder.Run(t.Context(), engine, recorder.Config{
+			Dirs: []string{dir}, Queue: recorder.AllQueues, Segment: 2 << 20, Store: store.Config{Port: "sim:gen"},
 		})
 		if err == nil {
 			err = l.Balanced()

@@ -22,9 +22,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/index"
+	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
-	"github.com/ixcap/ixcap/capture/rawfile/convert"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ixcap/ixcap/capture/index"
+	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 

@@ -12,8 +12,8 @@ import (
 	"flag"
 	"fmt"
 
-	"github.com/ixcap/ixcap/capture/rawfile"
-	"github.com/ixcap/ixcap/capture/rawfile/convert"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 

@@ -17,7 +17,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ixcap/ixcap/capture/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 

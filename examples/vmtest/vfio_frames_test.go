@@ -13,9 +13,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ixcap/ixcap/capture/index"
-	"github.com/ixcap/ixcap/capture/rawfile"
-	"github.com/ixcap/ixcap/capture/rawfile/convert"
+	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 )
 
 // packet is a frame in a file.

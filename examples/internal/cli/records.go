@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/ixcap/ixcap/capture/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
 // Records walks the records of several RAW files, one file after the other. A

@@ -1,6 +1,6 @@
 package cli
 
-import "github.com/ixcap/ixcap/capture/settings/value"
+import "github.com/ixcap/ixcap/capture/daemon/settings/value"
 
 // Size is a number of bytes, as a flag: "256MiB", "2GiB", "1.5GB", "4096".
 type Size = value.Size

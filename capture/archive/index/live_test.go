@@ -1,0 +1,298 @@
+package index
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/ring"
+)
+
+func init() { liveWait = 10 * time.Minute }
+
+// liveQueue is a queue of a running capture, and somebody who stores it: as slowly
+// as he likes, block after block or not in their order.
+type liveQueue struct {
+	t         *testing.T
+	dir       string
+	queue     int
+	stream    *stream.Stream
+	listener  *stream.Listener
+	socket    string
+	allowed   atomic.Int64 // frames that may be produced
+	published atomic.Int64 // frames
+	ended     chan struct{}
+	r         *rand.Rand
+
+	raw  *os.File
+	side *os.File // nil: no sidecar
+	b    *Builder
+	seq  int
+}
+
+func newLiveQueue(t *testing.T, dir string, queue int, seed uint64) *liveQueue {
+	s, err := stream.New(stream.Config{Interface: "eth2", Queue: queue, Size: 2 << 20, Segment: 2 << 20, Node: hugepage.AnyNode})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	q := &liveQueue{t: t, dir: dir, queue: queue, stream: s, ended: make(chan struct{}), r: rand.New(rand.NewPCG(seed, 9))}
+	q.socket = filepath.Join(t.TempDir(), fmt.Sprintf("queue%d.sock", queue))
+	_, err = s.Share(stream.Sharing{Path: q.socket, Mode: 0o600})
+	require.NoError(t, err)
+	q.listener, err = s.Listen("storer", stream.Options{Start: stream.FromOldest, Aligned: true})
+	require.NoError(t, err)
+	return q
+}
+
+// numbered is frame n of a queue: it names itself.
+func (q *liveQueue) numbered(n int) []byte {
+	b := bytes.Repeat([]byte{byte(n)}, 60+n*7919%1400)
+	binary.BigEndian.PutUint32(b, uint32(q.queue))
+	binary.BigEndian.PutUint32(b[4:], uint32(n))
+	return b
+}
+
+// produce publishes frames, many of which have the same stamp.
+func (q *liveQueue) produce(n int) {
+	p := q.stream.Producer()
+	defer p.Finish()
+	for i := range n {
+		for q.allowed.Load() <= int64(i) {
+			p.Publish()
+			q.published.Store(int64(i))
+			if q.t.Context().Err() != nil {
+				return
+			}
+			time.Sleep(50 * time.Microsecond)
+		}
+		f := ring.Frame{Data: q.numbered(i)}
+		f.Len = uint32(len(f.Data))
+		for !p.Append(uint32(day.Unix()), uint32(i/10), &f, 0) {
+			if q.t.Context().Err() != nil {
+				return
+			}
+			time.Sleep(20 * time.Microsecond)
+		}
+		if i%37 == 0 {
+			p.Publish()
+			q.published.Store(int64(i + 1))
+		}
+	}
+	p.Publish()
+	q.published.Store(int64(n))
+}
+
+// store stores the stream until it ends.
+func (q *liveQueue) store() {
+	defer close(q.ended)
+	defer q.listener.Close()
+	type block struct {
+		b  []byte
+		at int64
+	}
+	var flying []block
+	at := int64(0)
+	land := func() {
+		for _, i := range q.r.Perm(len(flying)) {
+			_, err := q.raw.WriteAt(flying[i].b, flying[i].at)
+			q.must(err)
+			if q.r.IntN(3) == 0 {
+				time.Sleep(time.Duration(q.r.IntN(500)) * time.Microsecond)
+			}
+		}
+		for _, x := range flying {
+			if _, err := q.b.Write(x.b); err != nil {
+				q.must(err)
+			}
+			if q.side != nil {
+				_, err := q.side.Write(q.b.Take())
+				q.must(err)
+			}
+			q.must(q.listener.Consume(len(x.b)))
+		}
+		flying = flying[:0]
+	}
+	for {
+		b, err := q.listener.ReadBlock(context.Background(), 64<<10)
+		if errors.Is(err, stream.ErrReadAhead) {
+			land()
+			continue
+		}
+		if err == io.EOF {
+			break
+		}
+		q.must(err)
+		if q.raw == nil {
+			h := rawfile.DecodeHeader(b)
+			q.open(rawfile.Record{Sec: h.Sec, Nsec: h.Nsec}.Time())
+			at = 0
+		}
+		flying = append(flying, block{b, at})
+		at += int64(len(b))
+		if last := q.listener.SegmentEnd(); last || len(flying) == 4 {
+			land()
+			if last {
+				q.close(at)
+			}
+		}
+	}
+	land()
+	if q.raw != nil {
+		q.must(q.raw.Truncate(at + rawfile.HeaderLen))
+		q.close(at + rawfile.HeaderLen)
+	}
+}
+
+func (q *liveQueue) must(err error) {
+	if err != nil && q.t.Context().Err() != nil {
+		runtime.Goexit() // the test has failed
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+func (q *liveQueue) open(first time.Time) {
+	var err error
+	name := filepath.Join(q.dir, nameOf("eth2", q.queue, first, q.seq))
+	q.raw, err = os.OpenFile(name+".raw.part", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	q.must(err)
+	q.must(LockExclusive(q.raw))
+	q.b = NewBuilder()
+	if q.r.IntN(4) > 0 {
+		q.side, err = os.Create(name + Suffix)
+		q.must(err)
+	}
+	q.seq++
+	time.Sleep(time.Duration(q.r.IntN(2000)) * time.Microsecond)
+}
+
+func (q *liveQueue) close(length int64) {
+	if q.side != nil {
+		_, err := q.side.Write(q.b.Finish(length))
+		q.must(err)
+		q.must(q.side.Close())
+		q.side = nil
+	}
+	name := q.raw.Name()
+	q.must(os.Rename(name, name[:len(name)-len(".part")]))
+	q.must(q.raw.Close())
+	q.raw = nil
+}
+
+// At any moment of a capture the answer is what has been captured so far: every
+// frame once, in order, be it in a file or in memory.
+func TestAnswersFromARunningCaptureHaveNoSeam(t *testing.T) {
+	const frames, queues = 10_000, 2
+	dir := t.TempDir()
+	var all []*liveQueue
+	var sockets []string
+	for i := range queues {
+		q := newLiveQueue(t, dir, i, uint64(50+i))
+		go q.produce(frames)
+		go q.store()
+		all = append(all, q)
+		sockets = append(sockets, q.socket)
+	}
+	filter := compile(t, "ether[7] & 1 = 1") // odd numbers
+	r := rand.New(rand.NewPCG(55, 9))
+	asked, live := 0, uint64(0)
+	for done := false; !done; asked++ {
+		done = true
+		var before [queues]int64
+		for i, q := range all {
+			before[i] = q.published.Load()
+			q.allowed.Add([]int64{100, 700, 700, 4000}[r.IntN(4)]) // produced and stored while we ask
+			select {
+			case <-q.ended:
+			default:
+				done = false
+			}
+		}
+		files, err := List(dir)
+		require.NoError(t, err)
+		for _, f := range files {
+			r, err := Verify(f)
+			require.NoError(t, err)
+			require.Empty(t, r.Problems, "%+v", r)
+		}
+		query := Query{Live: sockets}
+		step := 1
+		if asked%3 == 1 {
+			query.Filter, step = filter, 2
+		}
+		got, s, _, faults := ask(t, query, dir)
+		require.NoError(t, faults)
+		live += s.Live
+		var next [queues]int
+		for i := range next {
+			next[i] = step - 1
+		}
+		last := time.Time{}
+		for _, r := range got {
+			q, n := binary.BigEndian.Uint32(r.Data), int(binary.BigEndian.Uint32(r.Data[4:]))
+			require.Equal(t, next[q], n, "answer %d, queue %d", asked, q)
+			require.True(t, bytes.Equal(all[q].numbered(n), r.Data))
+			require.False(t, r.Time().Before(last))
+			last = r.Time()
+			next[q] += step
+		}
+		for i := range next {
+			require.Greater(t, int64(next[i]+step), before[i], "answer %d, queue %d: what was published before is part of it", asked, i)
+		}
+	}
+	require.NotZero(t, live)
+	t.Logf("%d answers, %d of their packets from memory", asked, live)
+	files, err := List(dir)
+	require.NoError(t, err)
+	n := uint64(0)
+	for _, f := range files {
+		r, err := Verify(f)
+		require.NoError(t, err)
+		require.Empty(t, r.Problems)
+		n += r.Frames
+	}
+	require.EqualValues(t, queues*frames, n)
+}
+
+func TestLiveDataOfOtherPortsAndQueuesIsLeftOut(t *testing.T) {
+	dir := t.TempDir()
+	q := newLiveQueue(t, dir, 1, 60)
+	q.allowed.Store(100)
+	go q.produce(100) // never a full block: nothing is on disk before the end
+	require.Eventually(t, func() bool { return q.published.Load() == 100 }, 30*time.Second, time.Millisecond)
+	query := Query{Live: []string{q.socket}, Queue: 1}
+	got, s, notices, _ := ask(t, query, dir)
+	require.Len(t, got, 100)
+	require.EqualValues(t, 100, s.Live)
+	require.Empty(t, notices)
+	got, _, _, _ = ask(t, Query{Live: []string{q.socket}, Queue: 2}, dir)
+	require.Empty(t, got)
+	got, _, notices, _ = ask(t, Query{Live: []string{q.socket}, Port: "eth2"}, dir)
+	require.Empty(t, got)
+	require.Contains(t, fmt.Sprint(notices), "which port")
+	go q.store()
+	<-q.ended
+	for port, n := range map[string]int{"eth2": 100, "eth3": 0} {
+		got, s, notices, _ = ask(t, Query{Live: []string{q.socket}, Port: port}, dir)
+		require.Len(t, got, n)
+		require.Zero(t, s.Live)
+		require.Empty(t, notices)
+	}
+	_, err := Find(Query{Live: []string{filepath.Join(dir, "nosuch.sock")}}, dir)
+	require.ErrorContains(t, err, "no capture shares a stream there")
+}

@@ -1,0 +1,211 @@
+package index
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
+)
+
+const (
+	rawSuffix  = ".raw"
+	partSuffix = ".raw.part"
+)
+
+// SidecarName is the sidecar's name of a RAW file, be it closed or not.
+func SidecarName(raw string) string {
+	if base, ok := strings.CutSuffix(raw, partSuffix); ok {
+		return base + Suffix
+	}
+	return strings.TrimSuffix(raw, rawSuffix) + Suffix
+}
+
+// Sidecar is what a sidecar's bytes say.
+type Sidecar struct {
+	Entries []Entry // in the order of the file, without gaps
+	Trailer Trailer // if Whole
+	Whole   bool    // it has been written to its end
+}
+
+// Parse reads a sidecar, whose bytes it goes on using. With an error, which wraps
+// ErrIndex, it gives what precedes the damage. A sidecar that ends between two
+// entries is one of a file that was not closed, and no error.
+func Parse(b []byte) (*Sidecar, error) {
+	s := &Sidecar{}
+	if err := checkHeader(b); err != nil {
+		return s, err
+	}
+	t, whole := Trailer{}, false
+	if len(b) >= headerLen+trailerLen {
+		if t, whole = decodeTrailer(b[len(b)-trailerLen:], int64(len(b))); whole {
+			b = b[:len(b)-trailerLen]
+		}
+	}
+	for at := headerLen; at < len(b); {
+		e, n, err := decodeEntry(b[at:])
+		if err == nil && !s.follows(&e) {
+			err = fmt.Errorf("%w: an entry does not follow the one before it", ErrIndex)
+		}
+		if err != nil {
+			return s, fmt.Errorf("%w, at byte %d of %d", err, at, len(b))
+		}
+		s.Entries = append(s.Entries, e)
+		at += n
+	}
+	if !whole {
+		return s, nil
+	}
+	if got := s.summary(); got != t.entries() {
+		return s, fmt.Errorf("%w: its end does not agree with its entries", ErrIndex)
+	}
+	s.Trailer, s.Whole = t, true
+	return s, nil
+}
+
+// follows tells whether e can be the next entry: records lie back to back.
+func (s *Sidecar) follows(e *Entry) bool {
+	end := s.End()
+	return e.First == end && (end == 0 || e.First/Block > s.Entries[len(s.Entries)-1].First/Block)
+}
+
+// End is where the records that the entries describe end, in bytes of the file.
+func (s *Sidecar) End() int64 {
+	if len(s.Entries) == 0 {
+		return 0
+	}
+	return s.Entries[len(s.Entries)-1].End
+}
+
+// summary is the part of a trailer that the entries tell.
+func (s *Sidecar) summary() (t Trailer) {
+	for i, e := range s.Entries {
+		if i == 0 {
+			t.Earliest, t.Latest = e.Earliest, e.Latest
+		}
+		t.Earliest, t.Latest = min(t.Earliest, e.Earliest), max(t.Latest, e.Latest)
+		t.Backwards = t.Backwards || e.Backwards
+		t.Frames += uint64(e.Frames)
+		t.Sum = mix(t.Sum ^ e.Sum)
+		t.Entries++
+	}
+	t.Records = s.End()
+	return t
+}
+
+// entries is t without what the entries do not tell.
+func (t Trailer) entries() Trailer {
+	t.Length = 0
+	return t
+}
+
+// Load reads the sidecar of a RAW file of size bytes, and says how many bytes it
+// read. A missing one is fs.ErrNotExist; otherwise see Parse.
+func Load(name string, size int64) (*Sidecar, int64, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return &Sidecar{}, 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return &Sidecar{}, 0, err
+	}
+	if most := headerLen + (size/Block+1)*maxEntry + trailerLen; info.Size() > most {
+		return &Sidecar{}, 0, fmt.Errorf("%w: %d bytes are more than one of a file of %d can have", ErrIndex, info.Size(), size)
+	}
+	b := make([]byte, info.Size())
+	n, err := f.ReadAt(b, 0)
+	if err != nil && err != io.EOF {
+		return &Sidecar{}, int64(n), err
+	}
+	s, err := Parse(b[:n])
+	return s, int64(n), err
+}
+
+// ErrStale is wrapped by the error about a sidecar that belongs to another file,
+// or to an earlier state of this one.
+var ErrStale = errors.New("index of another file or of an earlier state of this one")
+
+// samples is how many records a sidecar's claims are compared with.
+const samples = 3
+
+// Fits says why the sidecar does not belong to a RAW file of size bytes: its
+// length, or the header of its first, middle or last block's first record. One that
+// is not whole, as of a file that is not closed (part), may describe less than the
+// file, and is cut to the blocks that are there. The bytes read of the file are
+// added to *read.
+func (s *Sidecar) Fits(raw io.ReaderAt, part bool, size int64, read *int64) error {
+	if s.Whole && s.Trailer.Length != size {
+		if !part {
+			return fmt.Errorf("%w: it is about %d bytes, the file has %d", ErrStale, s.Trailer.Length, size)
+		}
+		s.Whole = false // the file is being closed
+	}
+	s.cut(size)
+	n := len(s.Entries)
+	if n == 0 {
+		return nil
+	}
+	var head [rawfile.HeaderLen]byte
+	for i := range min(n, samples) {
+		e := &s.Entries[i*(n-1)/max(min(n, samples)-1, 1)]
+		got, err := raw.ReadAt(head[:], e.First)
+		*read += int64(got)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if got < len(head) || head != e.Head {
+			return fmt.Errorf("%w: another record is at byte %d", ErrStale, e.First)
+		}
+	}
+	return nil
+}
+
+// cut leaves out the blocks that do not end within the first size bytes of the file.
+func (s *Sidecar) cut(size int64) {
+	for len(s.Entries) > 0 && s.End() > size {
+		s.Entries = s.Entries[:len(s.Entries)-1]
+		s.Whole = false
+	}
+}
+
+// peek reads from a sidecar no more than it takes to know the times of a whole
+// one: its first entry and its trailer. ok is false if it is not whole.
+func peek(name string, read *int64) (first Entry, t Trailer, ok bool, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return first, t, false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return first, t, false, err
+	}
+	if info.Size() < headerLen+trailerLen {
+		return first, t, false, nil
+	}
+	end := make([]byte, trailerLen)
+	n, err := f.ReadAt(end, info.Size()-trailerLen)
+	*read += int64(n)
+	if err != nil {
+		return first, t, false, nil // it has become shorter
+	}
+	if t, ok = decodeTrailer(end, info.Size()); !ok || t.Entries == 0 {
+		return first, t, ok, nil
+	}
+	start := make([]byte, min(headerLen+maxEntry, info.Size()))
+	n, err = f.ReadAt(start, 0)
+	*read += int64(n)
+	if err != nil && err != io.EOF || checkHeader(start[:n]) != nil {
+		return first, t, false, nil
+	}
+	first, _, err = decodeEntry(start[headerLen:n])
+	return first, t, err == nil, nil
+}
+
+// missing tells whether err is about a file that is not there.
+func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

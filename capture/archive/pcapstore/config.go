@@ -1,0 +1,129 @@
+package pcapstore
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture/archive/pcapfile"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/capture/pcapfilter"
+)
+
+// Config says what is stored and how. Zero values stand for the defaults.
+type Config struct {
+	Port  string // name of the port, for file names and the interface's name
+	Queue int    // its queue
+
+	Format pcapfile.Format // default pcapng
+	Level  int             // of zstd, 1 (fast) to 22 (small); 0: not compressed
+	Size   int64           // bytes of a file on disk at most, unless a single packet is longer; default 2 GiB
+
+	// Every ends files at midnight UTC and multiples of it since then, by the
+	// stamps of packets; when none come, by the clock. 0: never; else 1 s to 24 h.
+	Every time.Duration
+
+	CapLen  int                // keep at most so many bytes of a packet; 0: all
+	Filter  *pcapfilter.Filter // store only packets that match; nil: all
+	Sync    store.Sync         // when the disk is told to keep what it has
+	Flush   time.Duration      // what waits longer than this is written; default 1 s
+	Workers int                // frames compressed at once; default 2
+
+	Description string // of the interface; default "queue N"
+	Speed       uint64 // bits a second; 0: not known
+
+	// Counters are those of the port, for the statistics at a file's end and for
+	// what is said about losses. Several goroutines may call it at once. nil:
+	// they are not known.
+	Counters func() Counters
+
+	// Closed is told the path of each file that got its final name, and Warn, in
+	// one line, what the user should know though storing goes on; nil: nobody is.
+	Closed func(path string)
+	Warn   func(string)
+}
+
+// Counters are a port's frames since its start. They only grow.
+type Counters struct {
+	Received uint64 // reached the port
+	Dropped  uint64 // of these, those the port lost
+}
+
+const (
+	// MinSize is the smallest size that files can be kept to, in bytes.
+	MinSize = 256 << 10
+
+	defaultFlush   = time.Second
+	defaultWorkers = 2
+	day            = 24 * time.Hour
+)
+
+// Check says what is wrong with the settings.
+func (c Config) Check() error {
+	if c.Format != "" {
+		if err := c.Format.Check(); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.Level < 0 || c.Level > pcapfile.MaxLevel:
+		return fmt.Errorf("zstd level %d: choose 1 (fast) to %d (small), or 0 for none", c.Level, pcapfile.MaxLevel)
+	case c.Size != 0 && c.Size < MinSize:
+		return fmt.Errorf("files of %d bytes: choose at least %d", c.Size, MinSize)
+	case c.CapLen < 0 || c.CapLen > rawfile.MaxData:
+		return fmt.Errorf("%d bytes of a packet: choose 1 to %d, or 0 for all", c.CapLen, rawfile.MaxData)
+	case c.Flush < 0:
+		return fmt.Errorf("flush after %v: choose a time to come", c.Flush)
+	case c.Workers < 0:
+		return fmt.Errorf("%d frames compressed at once: choose at least 1", c.Workers)
+	}
+	return checkEvery(c.Every)
+}
+
+func checkEvery(every time.Duration) error {
+	if every != 0 && (every < time.Second || every > day) {
+		return fmt.Errorf("new files every %v: choose 1s to 24h, or 0 for only when they are full", every)
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	c.Format = cmp.Or(c.Format, pcapfile.Pcapng)
+	c.Size = cmp.Or(c.Size, rawfile.DefaultSegment)
+	c.Flush = cmp.Or(c.Flush, defaultFlush)
+	c.Workers = cmp.Or(c.Workers, defaultWorkers)
+	c.Description = cmp.Or(c.Description, fmt.Sprintf("queue %d", c.Queue))
+	return c
+}
+
+// suffix is what the names of files end with.
+func (c Config) suffix() string {
+	if c.Level != 0 {
+		return "." + string(c.Format) + pcapfile.Compressed
+	}
+	return "." + string(c.Format)
+}
+
+// encoder is how packets are encoded.
+func (c Config) encoder() pcapfile.Encoder {
+	e := pcapfile.Encoder{Format: c.Format, Interface: pcapfile.Interface{
+		Name: c.Port, Description: c.Description, Speed: c.Speed, Snaplen: uint32(c.CapLen), OS: system(),
+	}}
+	if c.Filter != nil {
+		e.Filter = c.Filter.String()
+	}
+	return e
+}
+
+// system is the operating system's name and version.
+func system() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return strings.TrimSpace(unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]))
+}

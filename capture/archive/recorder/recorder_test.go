@@ -1,0 +1,225 @@
+package recorder_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/recorder"
+	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/stream"
+	_ "github.com/ixcap/ixcap/sim"
+)
+
+func engine(t *testing.T, device string, queues int) *capture.Engine {
+	t.Helper()
+	p, err := nic.Open(device, nic.Config{Queues: queues})
+	require.NoError(t, err)
+	e, err := capture.New(p, capture.Config{Buffer: 4 << 20})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	return e
+}
+
+func TestRunStoresTheQueuesAskedFor(t *testing.T) {
+	for name, c := range map[string]struct{ queue, storers int }{
+		"all": {recorder.AllQueues, 2},
+		"one": {1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			e := engine(t, "sim:gen,count=4000,flows=64,hold", 2)
+			l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{dir}, Queue: c.queue, Store: store.Config{Port: "x"}})
+			require.NoError(t, err)
+			require.NoError(t, l.Balanced())
+			require.EqualValues(t, 4000, l.Account.Wire)
+			require.Len(t, l.Storers, c.storers)
+			files, err := filepath.Glob(filepath.Join(dir, "*.raw"))
+			require.NoError(t, err)
+			require.Len(t, files, c.storers)
+			for _, s := range l.Storers {
+				require.NotZero(t, s.Written)
+				require.Equal(t, s.Read, s.Written)
+			}
+		})
+	}
+}
+
+func TestRunRefusesWhatItCannotRecord(t *testing.T) {
+	e := engine(t, "sim:gen,count=10,hold", 2)
+	_, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Queue: 2})
+	require.ErrorContains(t, err, "queue 2: the port has 2, numbered from 0")
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o644))
+	_, err = recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{file}, Queue: recorder.AllQueues})
+	require.ErrorContains(t, err, "not a directory")
+	dir := t.TempDir()
+	_, err = recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{dir, recorder.Null}})
+	require.ErrorContains(t, err, "cannot be one of 2")
+	_, err = recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{dir}, Store: store.Config{Block: 4 << 20}})
+	require.ErrorContains(t, err, "choose a larger buffer")
+	_, err = recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{dir}, Every: time.Millisecond})
+	require.ErrorContains(t, err, "choose 1s to 24h")
+
+	l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Queue: recorder.AllQueues})
+	require.NoError(t, err, "the engine is as it was")
+	require.EqualValues(t, 10, l.Frames())
+}
+
+func TestProgressIsReportedWhileTheCaptureRuns(t *testing.T) {
+	e := engine(t, "sim:gen,rate=10kpps", 1)
+	done := make(chan capture.Rate, 10)
+	go func() {
+		<-done
+		_ = e.Stop()
+	}()
+	l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Progress: func(before, now capture.Rates) {
+		require.True(t, now.At.After(before.At))
+		done <- now.Since(before)
+	}})
+	require.NoError(t, err)
+	require.NotZero(t, l.Frames())
+	require.Greater(t, l.Seconds, 0.5)
+	require.Less(t, l.Seconds, (60 * time.Second).Seconds())
+}
+
+// Rotations by the clock and on request begin new files in every queue, and cost
+// no frame.
+func TestRotationBeginsNewFilesInEveryQueue(t *testing.T) {
+	for name, c := range map[string]struct {
+		every time.Duration
+		ask   bool
+	}{
+		"by the clock": {every: time.Second},
+		"on request":   {ask: true},
+		"set later":    {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			e := engine(t, "sim:gen,rate=20kpps,flows=64,hold", 2)
+			r, err := recorder.New(e, recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues, Every: c.every, Store: store.Config{Port: "x"}})
+			require.NoError(t, err)
+			ctx, end := context.WithCancel(t.Context())
+			var l capture.Ledger
+			done := make(chan error, 1)
+			go func() {
+				var err error
+				l, err = r.Run(ctx)
+				done <- err
+			}()
+			if name == "set later" {
+				require.NoError(t, r.SetEvery(time.Second))
+			}
+			closed := func(queue string) int {
+				files, err := filepath.Glob(filepath.Join(dir, "*-q"+queue+"-*.raw"))
+				require.NoError(t, err)
+				return len(files)
+			}
+			require.Eventually(t, func() bool {
+				if c.ask {
+					r.Rotate()
+				}
+				return closed("00") >= 2 && closed("01") >= 2
+			}, time.Minute, 10*time.Millisecond)
+			for i, st := range r.Stats() {
+				require.Equal(t, i, st.Queue)
+				require.NotZero(t, st.Store.Written)
+				require.NotZero(t, st.Store.Latency.Count)
+				require.Equal(t, recorder.Listener, st.Listener.Name)
+			}
+			end()
+			require.NoError(t, <-done)
+			require.NoError(t, l.Balanced())
+			frames := uint64(0)
+			files, err := filepath.Glob(filepath.Join(dir, "*.raw"))
+			require.NoError(t, err)
+			for _, path := range files {
+				in, err := os.Open(path)
+				require.NoError(t, err)
+				reader := rawfile.NewReader(in)
+				for _, err := range reader.Records() {
+					require.NoError(t, err)
+				}
+				require.NoError(t, in.Close())
+				require.True(t, reader.Padded())
+				require.NotZero(t, reader.Count(), "every file starts with a record")
+				frames += reader.Count()
+			}
+			require.Equal(t, l.Frames(), frames)
+		})
+	}
+}
+
+// A disk that fails ends neither the capture nor the other queues' files, and the
+// ledger says what it cost.
+func TestFullDiskDoesNotEndTheCapture(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=5m"); err != nil {
+		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
+	}
+	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
+	e := engine(t, "sim:gen,size=1514,count=20000,hold,flows=64", 1) // with several a full ring drops
+	var told []string
+	l, err := recorder.Run(t.Context(), e, recorder.Config{
+		Dirs: []string{dir}, Queue: recorder.AllQueues, Store: store.Config{Port: "x"},
+		Warn: func(text string) { told = append(told, text) },
+	})
+	require.ErrorIs(t, err, unix.ENOSPC)
+	require.ErrorContains(t, err, "bytes were not stored")
+	require.NotContains(t, err.Error(), "\n", "one line")
+	require.NoError(t, l.Balanced())
+	require.EqualValues(t, 20000, l.Frames(), "the capture went on")
+	require.NotEmpty(t, told)
+	require.Contains(t, told[0], "no space left on device; the capture goes on")
+	failed := uint64(0)
+	for _, s := range l.Storers {
+		require.Equal(t, dir+" q"+strconv.Itoa(s.Queue), s.Name)
+		for _, f := range s.Failed {
+			require.Equal(t, "ENOSPC", f.Cause)
+			failed += f.Bytes
+		}
+	}
+	require.Greater(t, failed, uint64(20<<20))
+}
+
+// Somebody else's storer takes the place of RAW files.
+func TestAnotherStorerTakesTheFrames(t *testing.T) {
+	e := engine(t, "sim:gen,count=1000,hold,flows=64", 2)
+	counters := map[int]*counter{}
+	l, err := recorder.Run(t.Context(), e, recorder.Config{
+		Dirs: []string{"somewhere"}, Queue: recorder.AllQueues,
+		Storer: func(queue int, s *stream.Stream) (recorder.Storer, error) {
+			counters[queue] = &counter{}
+			return counters[queue], nil
+		},
+	})
+	require.NoError(t, err)
+	require.NoError(t, l.Balanced())
+	require.Len(t, counters, 2)
+	require.EqualValues(t, 1000, counters[0].frames+counters[1].frames)
+	require.NoDirExists(t, "somewhere")
+	for q, s := range l.Storers {
+		require.Equal(t, counters[q].frames, s.Written)
+	}
+}
+
+// counter counts frames.
+type counter struct{ frames uint64 }
+
+func (c *counter) Run(ctx context.Context, l *stream.Listener) error {
+	for range l.Packets(ctx) {
+		c.frames++
+	}
+	return l.Err()
+}
+
+func (c *counter) Stats() store.Stats { return store.Stats{Read: c.frames, Written: c.frames} }

@@ -1,0 +1,112 @@
+package retain
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/store"
+)
+
+const deadline = 60 * time.Second
+
+// stem is the name, without its ending, of a queue's n-th file, stamped a number
+// of seconds ago.
+func stem(seconds, queue, n int) string {
+	return store.FileName("eth2", queue, time.Now().Add(-time.Duration(seconds)*time.Second), n)
+}
+
+// put writes a file of some bytes, as old as its name.
+func put(t *testing.T, dir, name string, size int) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte{7}, size), 0o644))
+	if n, ours := parseName(name); ours {
+		require.NoError(t, os.Chtimes(path, time.Time{}, n.stamp))
+	}
+	return path
+}
+
+// names are those of a folder's files.
+func names(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return all
+}
+
+// events collects what a Keeper tells.
+type events struct {
+	mu  sync.Mutex
+	all []Event
+}
+
+func (e *events) add(event Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.all = append(e.all, event)
+}
+
+func (e *events) take() []Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := e.all
+	e.all = nil
+	return all
+}
+
+// keeper makes one that looks when it is told to.
+func keeper(t *testing.T, p Policy, dirs ...string) (*Keeper, *events) {
+	t.Helper()
+	var e events
+	k, err := New(Config{Dirs: dirs, Policy: p, Every: time.Hour, Told: e.add})
+	require.NoError(t, err)
+	return k, &e
+}
+
+// hold opens a file and locks it.
+func hold(t *testing.T, path string, how int) *os.File {
+	t.Helper()
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	require.NoError(t, unix.Flock(int(f.Fd()), how))
+	return f
+}
+
+// mount makes a small file system in memory.
+func mount(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
+	}
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	return dir
+}
+
+// raw is a RAW file of n records that is closed, and where each of them ends.
+func raw(t testing.TB, n int) (b []byte, ends []int) {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := rawfile.NewWriter(&out, 0)
+	require.NoError(t, err)
+	for i := range n {
+		at := time.Now().Add(time.Duration(i-n) * time.Millisecond)
+		data := bytes.Repeat([]byte{byte(i)}, i*37%101)
+		require.NoError(t, w.Write(rawfile.Record{Sec: uint32(at.Unix()), Nsec: uint32(at.Nanosecond()), Len: uint16(len(data)), Data: data}))
+		ends = append(ends, out.Len())
+	}
+	require.NoError(t, w.End())
+	return out.Bytes(), ends
+}

@@ -1,0 +1,336 @@
+package store_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture/archive/store"
+)
+
+// sick is a disk that can be told to fail.
+type sick struct {
+	write, reserve, sync, truncate atomic.Int32 // errno, 0: none
+	delay                          atomic.Int64 // of a write, ns
+	short                          atomic.Bool  // writes that fail write half of it first
+	healthy                        atomic.Int32 // writes that work before
+	reserves                       atomic.Int32 // calls
+}
+
+type sickFile struct {
+	store.Handle
+	disk *sick
+}
+
+func (d *sick) wrap(h store.Handle) store.Handle { return sickFile{h, d} }
+
+func errno(e *atomic.Int32) error {
+	if n := e.Load(); n != 0 {
+		return unix.Errno(n)
+	}
+	return nil
+}
+
+func (f sickFile) WriteAt(b []byte, off int64) (int, error) {
+	time.Sleep(time.Duration(f.disk.delay.Load()))
+	if err := errno(&f.disk.write); err != nil && f.disk.healthy.Add(-1) < 0 {
+		if f.disk.short.Load() {
+			n, _ := f.Handle.WriteAt(b[:len(b)/2&^4095], off)
+			return n, err
+		}
+		return 0, err
+	}
+	return f.Handle.WriteAt(b, off)
+}
+
+func (f sickFile) Reserve(off, n int64, grow bool) error {
+	f.disk.reserves.Add(1)
+	if err := errno(&f.disk.reserve); err != nil {
+		return err
+	}
+	return f.Handle.Reserve(off, n, grow)
+}
+
+func (f sickFile) Sync() error {
+	if err := errno(&f.disk.sync); err != nil {
+		return err
+	}
+	return f.Handle.Sync()
+}
+
+func (f sickFile) Truncate(size int64) error {
+	if err := errno(&f.disk.truncate); err != nil {
+		return err
+	}
+	return f.Handle.Truncate(size)
+}
+
+// openSick opens a folder on a disk that can be told to fail.
+func openSick(t *testing.T) (*store.Dir, *sick) {
+	t.Helper()
+	d, err := store.OpenDir(t.TempDir())
+	require.NoError(t, err)
+	disk := &sick{}
+	d.Wrap(disk.wrap)
+	return d, disk
+}
+
+// inOrder are the frames of all files of folders: each file's follow each other
+// without a gap, and no frame is there twice.
+func inOrder(t *testing.T, size int, dirs ...string) map[int]bool {
+	t.Helper()
+	all := map[int]bool{}
+	for _, dir := range dirs {
+		for _, f := range specFiles(t, dir) {
+			numbers := f.frames(t, size)
+			for i, n := range numbers {
+				if n != numbers[0]+i || all[n] {
+					require.Fail(t, "a gap, or a frame again", "%s: frame %d after %d", f.path, n, numbers[0]+i-1)
+				}
+				all[n] = true
+			}
+		}
+	}
+	return all
+}
+
+// requireFrames requires that frames from up to before to are there.
+func requireFrames(t *testing.T, stored map[int]bool, from, to int) {
+	t.Helper()
+	for n := from; n < to; n++ {
+		if !stored[n] {
+			require.Fail(t, "a frame is missing", "frame %d of %d", n, to)
+		}
+	}
+}
+
+func TestWriteErrorEndsItsFileAndStoringGoesOnWhenItIsOver(t *testing.T) {
+	for name, c := range map[string]struct {
+		errno   unix.Errno
+		name    string
+		short   bool
+		healthy int32
+		depth   int
+	}{
+		"at once":            {unix.EIO, "EIO", false, 0, 4},
+		"after three blocks": {unix.EIO, "EIO", false, 3, 1},
+		"among four blocks":  {unix.EIO, "EIO", false, 3, 4},
+		"within a block":     {unix.ENOSPC, "ENOSPC", true, 1, 1},
+		"for want of quota":  {unix.EDQUOT, "EDQUOT", true, 0, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, disk := openSick(t)
+			disk.short.Store(c.short)
+			disk.healthy.Store(c.healthy)
+			disk.write.Store(int32(c.errno))
+			r := startIn(t, store.Config{Depth: c.depth}, d)
+			r.send(t, 8000, 1500) // not held back by a disk that takes nothing
+			require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, deadline, time.Millisecond)
+			require.Contains(t, r.warnings()[0], d.Path())
+			require.Contains(t, r.warnings()[0], "the capture goes on, and what is not stored is counted")
+			require.Contains(t, r.warnings()[0], c.errno.Error())
+			r.until(t, "nothing is stored", func() bool { return r.storer.Stats().Failing })
+			require.Contains(t, r.storer.Stats().Dirs[0].Failing, c.errno.Error())
+
+			disk.write.Store(0)
+			files := len(r.closedFiles())
+			r.until(t, "storing goes on", func() bool { return len(r.closedFiles()) > files+1 && len(r.warnings())%2 == 0 })
+			told := r.warnings()
+			require.LessOrEqual(t, len(told), 4, "told once, and when it is over; a write may have been on its way: %v", told)
+			require.Contains(t, told[1], "storing goes on after")
+			from := r.sent
+			r.send(t, 4000, 1500)
+			err := r.finish(t)
+			require.ErrorIs(t, err, c.errno)
+			require.ErrorContains(t, err, "bytes were not stored")
+			require.NotContains(t, err.Error(), "\n", "one line")
+			require.Equal(t, told, r.warnings())
+
+			st := r.balanced(t, d.Path())
+			require.Positive(t, st.Failed[c.name])
+			require.Len(t, st.Failed, 1)
+			require.False(t, st.Failing)
+			require.Empty(t, st.Dirs[0].Failing)
+			stored := inOrder(t, 1500, d.Path())
+			requireFrames(t, stored, from, r.sent)
+			if c.depth == 1 { // else blocks overtake each other
+				requireFrames(t, stored, 0, int(c.healthy)*690) // what was written before is kept
+			}
+		})
+	}
+}
+
+func TestDiskThatStaysFullIsNotLitteredWithFiles(t *testing.T) {
+	d, disk := openSick(t)
+	disk.write.Store(int32(unix.ENOSPC))
+	disk.reserve.Store(int32(unix.ENOSPC))
+	disk.healthy.Store(1)
+	r := startIn(t, store.Config{}, d)
+	r.send(t, 2000, 1500)
+	require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, deadline, time.Millisecond)
+	disk.healthy.Store(1 << 20) // somebody frees a block now and then, but never room for a file
+	tries := disk.reserves.Load()
+	r.until(t, "it is tried again", func() bool { return disk.reserves.Load() > tries+5 })
+	require.ErrorIs(t, r.finish(t), unix.ENOSPC)
+	require.Len(t, entries(t, d.Path(), ".raw"), 1)
+	require.Len(t, r.warnings(), 1)
+	r.balanced(t, d.Path())
+}
+
+func TestFullFileSystemIsWrittenToAgainWhenThereIsRoom(t *testing.T) {
+	dir := t.TempDir()
+	mount(t, "tmpfs", dir, "size=5m")
+	r := start(t, dir, store.Config{NoIndex: true})
+	r.send(t, 7000, 1500) // 10 MB; not held back by a disk that is full
+	require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, deadline, time.Millisecond)
+	require.Contains(t, r.warnings()[0], "no space left on device")
+	full := inRoot(t, dir)
+	require.Greater(t, full, int64(4<<20), "what was stored is kept")
+	require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT, "size=64m"))
+	r.until(t, "storing goes on", func() bool { return len(r.warnings()) > 1 })
+	from := r.sent
+	r.send(t, 3000, 1500)
+	require.ErrorIs(t, r.finish(t), unix.ENOSPC)
+	stored := inOrder(t, 1500, dir)
+	requireFrames(t, stored, from, r.sent)
+	require.True(t, stored[0])
+	require.Positive(t, r.balanced(t, dir).Failed["ENOSPC"])
+}
+
+// inRoot is how many bytes the files of a folder have.
+func inRoot(t *testing.T, dir string) (n int64) {
+	t.Helper()
+	for _, path := range entries(t, dir, "") {
+		if info, err := os.Stat(path); err == nil { // it may be renamed meanwhile
+			n += info.Size()
+		}
+	}
+	return n
+}
+
+func mount(t *testing.T, kind, dir, options string) {
+	t.Helper()
+	if err := unix.Mount(kind, dir, kind, 0, options); err != nil {
+		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+}
+
+func TestFolderThatIsRemovedIsMadeAgain(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made")
+	r := start(t, dir, store.Config{Flush: 10 * time.Millisecond})
+	r.send(t, 1000, 1500)
+	require.Eventually(t, func() bool { return r.storer.Stats().Written > 1<<20 }, deadline, time.Millisecond)
+	for os.RemoveAll(dir) != nil { // the storer may make files meanwhile
+	}
+	r.until(t, "the loss shows", func() bool { return len(r.warnings()) > 0 })
+	require.Contains(t, r.warnings()[0], "somebody deleted it")
+	r.until(t, "storing goes on", func() bool { return len(r.warnings()) > 1 })
+	from := r.sent
+	r.send(t, 3000, 1500)
+	require.ErrorIs(t, r.finish(t), unix.ENOENT)
+	st := r.balanced(t, dir)
+	require.Greater(t, st.Failed["ENOENT"], uint64(1<<20), "what was written and then deleted is lost")
+	require.Greater(t, st.Wrote, st.Written)
+	stored := inOrder(t, 1500, dir)
+	requireFrames(t, stored, from, r.sent)
+}
+
+func TestFolderThatIsMovedTakesItsFileAlong(t *testing.T) {
+	parent := t.TempDir()
+	dir, moved := filepath.Join(parent, "dir"), filepath.Join(parent, "moved")
+	r := start(t, dir, store.Config{})
+	r.send(t, 1000, 1500)
+	require.Eventually(t, func() bool { return r.storer.Stats().Written > 1<<20 }, deadline, time.Millisecond)
+	require.NoError(t, os.Rename(dir, moved))
+	r.send(t, 3000, 1500)
+	require.NoError(t, r.finish(t), "nothing was lost")
+	r.balanced(t, moved, dir)
+	require.NotEmpty(t, entries(t, dir, ".raw"), "later files are where they belong")
+	require.Len(t, inOrder(t, 1500, moved, dir), r.sent)
+}
+
+// A disk that drops out must not have the one below filled in its place.
+func TestUnmountedFolderIsNotWrittenBelow(t *testing.T) {
+	point := t.TempDir()
+	mount(t, "tmpfs", point, "size=64m")
+	dir := filepath.Join(point, "dir")
+	r := start(t, dir, store.Config{})
+	r.send(t, 100, 1500)
+	r.stream.Rotate()
+	r.send(t, 0, 0)
+	require.Eventually(t, func() bool { return len(r.closedFiles()) == 1 }, deadline, time.Millisecond)
+	require.NoError(t, unix.Unmount(point, 0), "nothing is open there")
+	r.until(t, "the loss shows", func() bool { return len(r.warnings()) > 0 && r.storer.Stats().Failed["ENODEV"] > 0 })
+	require.Contains(t, r.warnings()[0], "what was mounted there is not any more")
+	require.Empty(t, entries(t, point, ""))
+	mount(t, "tmpfs", point, "size=64m")
+	r.until(t, "storing goes on", func() bool { return len(r.warnings()) > 1 })
+	require.ErrorIs(t, r.finish(t), unix.ENODEV)
+	require.NotEmpty(t, inOrder(t, 1500, dir))
+}
+
+func TestBytesThatADiskDoesNotConfirmCountAsLost(t *testing.T) {
+	for name, c := range map[string]store.Sync{"at close": store.SyncAtClose, "meanwhile": store.Sync(time.Millisecond)} {
+		t.Run(name, func(t *testing.T) {
+			d, disk := openSick(t)
+			r := startIn(t, store.Config{Sync: c}, d)
+			disk.sync.Store(int32(unix.EIO))
+			r.until(t, "the loss shows", func() bool { return len(r.warnings()) > 0 })
+			require.Contains(t, r.warnings()[0], "sync "+d.Path())
+			disk.sync.Store(0)
+			r.until(t, "storing goes on", func() bool { return len(r.warnings()) > 1 })
+			from := r.sent
+			r.send(t, 3000, 1500)
+			require.ErrorIs(t, r.finish(t), unix.EIO)
+			st := r.storer.Stats()
+			require.Equal(t, st.Read, st.Written+st.Failed["EIO"])
+			stored := map[int]bool{}
+			for _, path := range entries(t, d.Path(), ".raw", ".part") { // what could not be closed is left for repair
+				b, err := os.ReadFile(path)
+				require.NoError(t, err)
+				for _, n := range wholeFrames(t, b, 1500) {
+					stored[n] = true
+				}
+			}
+			requireFrames(t, stored, from, r.sent)
+		})
+	}
+}
+
+func TestSyncPolicyNoneNeverSyncs(t *testing.T) {
+	d, disk := openSick(t)
+	disk.sync.Store(int32(unix.EIO))
+	r := startIn(t, store.Config{Sync: store.SyncNever}, d)
+	r.send(t, 3000, 1500)
+	require.NoError(t, r.finish(t))
+	r.balanced(t, d.Path())
+}
+
+// What cannot even be cut stays under its temporary name, for repair; the ledger
+// counts of it what is before the first gap.
+func TestFileOnADeadDiskIsLeftAsItIs(t *testing.T) {
+	d, disk := openSick(t)
+	r := startIn(t, store.Config{}, d)
+	r.send(t, 1000, 1500)
+	require.Eventually(t, func() bool { return r.storer.Stats().Written == 1<<20 }, deadline, time.Millisecond)
+	disk.write.Store(int32(unix.EIO))
+	disk.truncate.Store(int32(unix.EIO))
+	r.send(t, 3000, 1500)
+	require.ErrorIs(t, r.finish(t), unix.EIO)
+	parts := entries(t, d.Path(), ".raw.part")
+	require.NotEmpty(t, parts)
+	b, err := os.ReadFile(parts[0])
+	require.NoError(t, err)
+	require.Len(t, wholeFrames(t, b, 1500), (1<<20)/1512)
+	st := r.storer.Stats()
+	require.EqualValues(t, 1<<20, st.Written)
+	require.Equal(t, st.Read, st.Written+st.Failed["EIO"])
+	require.True(t, strings.HasPrefix(st.Dirs[0].Failing, "write "), st.Dirs[0].Failing)
+}
