@@ -59,17 +59,6 @@ const (
 	accountEvery = time.Second
 )
 
-// Stopper is a Port that can stop reception and be asked for its Account
-// afterwards. Of other ports the frames that arrive while a capture ends are not
-// accounted for.
-type Stopper interface{ Stop() error }
-
-// Placer is a Port that knows which memory suits it.
-type Placer interface {
-	Pages() hugepage.Size
-	Node() int // NUMA node, or hugepage.AnyNode
-}
-
 // Engine captures what a port receives: for each queue one poller, on a thread
 // of its own, and one stream. Its methods may be called from any goroutine.
 //
@@ -190,8 +179,8 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 		}
 		pc := pollerConfig{Core: e.choices[q].Core, FIFO: cfg.FIFO, Batch: cfg.Batch, Caplen: cfg.CapLen, Idle: cfg.Idle}
 		pc.Dedup, pc.Rules = table, newRuleSet(cfg.Filter)
-		if b, ok := port.(Buffered); ok {
-			pc.Buffer = b.PacketBuffer()
+		if l, ok := port.(Limited); ok {
+			pc.Limits = l.Limits()
 		}
 		if cfg.FIFO != 0 {
 			pc.Beat = &e.beats

@@ -24,7 +24,7 @@ type pollerConfig struct {
 	Dedup *dedup.Table // nil: duplicates are kept
 	Rules *ruleSet     // nil: as of no rules
 
-	Buffer int // bytes that the port holds for the queue when its ring is full
+	Limits Limits // of the port
 
 	Beat *atomic.Uint64 // with FIFO: stands still when nobody else runs; nil: not watched
 }
@@ -146,7 +146,7 @@ func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConf
 	if r, ok := src.(Ring); ok {
 		poller.stalls.descriptors = uint64(r.Size())
 	}
-	poller.stalls.buffer = uint64(cfg.Buffer)
+	poller.stalls.limits = cfg.Limits
 	poller.dog.beat, poller.dog.after = cfg.Beat, starvedAfter
 	poller.path.init(cfg.Batch, cfg.Caplen, cfg.Dedup)
 	poller.choose()

@@ -58,7 +58,7 @@ type stalls struct {
 	fifo   bool
 
 	descriptors uint64 // of the ring; 0: not known
-	buffer      uint64 // bytes of the port's packet buffer behind it
+	limits      Limits // of the port
 
 	// As the thread was at some moment within the refresh before now.
 	usage         usage
@@ -153,7 +153,7 @@ func (p *poller) settle(now uint64) {
 	}
 	s.open = false
 	s.now.Rate = s.rate
-	s.now.judge(p.polled-s.frames, p.bytes-s.bytes, p.stamper.Nanoseconds(now-s.at), s.descriptors, s.buffer)
+	s.now.judge(p.polled-s.frames, p.bytes-s.bytes, p.stamper.Nanoseconds(now-s.at), s.descriptors, &s.limits)
 	if s.now.Frames > 0 || s.now.Cause != CausePaused { // else nothing had to be held
 		s.book.put(&s.now)
 	}
@@ -165,25 +165,32 @@ func (p *poller) settle(now uint64) {
 // is not among them, so the rate with the stall may be too low; before it there
 // may have been none. Frames that had waited are polled faster than they came, so
 // neither is believed beyond what the line carries. A frame takes one descriptor,
-// and of the packet buffer its length with CRC in steps of 16 bytes.
-func (s *Stall) judge(frames, bytes, ns, descriptors, buffer uint64) {
+// and room in the packet buffer as Limits say.
+func (s *Stall) judge(frames, bytes, ns, descriptors uint64, l *Limits) {
 	if frames != 0 && ns != 0 {
 		s.Size = bytes / frames
 		s.Rate = max(s.Rate, perSecond(frames, ns))
 	}
 	const crc, gap = 4, 20 // gap: preamble and pause between frames, in bytes
-	const nsPerByte = 0.8  // of 10 Gbit/s
-	each := nsPerByte * float64(max(s.Size, 60)+crc+gap)
-	s.Rate = min(s.Rate, uint64(1e9/each))
+	each := 0.0            // ns of a frame on the wire
+	if l.LineRate != 0 {
+		each = 8e9 / float64(l.LineRate) * float64(max(s.Size, 60)+crc+gap)
+		s.Rate = min(s.Rate, uint64(1e9/each))
+	}
 	if frames == 0 || descriptors == 0 || s.Rate == 0 {
 		return
 	}
-	room := descriptors + buffer/((s.Size+crc+15)&^15)
+	room := descriptors + uint64(l.PacketBuffer)/roundUp(s.Size+crc, uint64(l.BufferStep))
 	s.Holds = time.Duration(float64(room) / float64(s.Rate) * 1e9)
 	// The mean rate does not know of a burst that came within the stall. That
 	// shows by what was found, if the line could have brought it so fast.
 	line := time.Duration(float64(room) * each)
 	s.Risky = s.Length > s.Holds || s.Frames >= room && s.Length > line
+}
+
+func roundUp(n, step uint64) uint64 {
+	step = max(step, 1)
+	return (n + step - 1) / step * step
 }
 
 func perSecond(frames, ns uint64) uint64 { return uint64(float64(frames) / float64(ns) * 1e9) }

@@ -23,13 +23,14 @@ const ms = time.Millisecond
 func TestAStallIsRiskyWhenItIsLongerThanThePortHoldsWhatArrives(t *testing.T) {
 	const kib512 = 512 << 10
 	for _, c := range []struct {
-		name                string
-		length              time.Duration
-		found               uint64
-		frames, bytes, ns   uint64
-		descriptors, buffer uint64
-		holds               time.Duration
-		risky               bool
+		name              string
+		length            time.Duration
+		found             uint64
+		frames, bytes, ns uint64
+		descriptors       uint64
+		buffer            int
+		holds             time.Duration
+		risky             bool
 	}{
 		{"line rate of 60 B", 1 * ms, 0, 148_800, 148_800 * 60, 10e6, 4096, kib512, 825_806, true},
 		{"line rate of 60 B, shorter", 800 * time.Microsecond, 0, 148_800, 148_800 * 60, 10e6, 4096, kib512, 825_806, false},
@@ -43,7 +44,7 @@ func TestAStallIsRiskyWhenItIsLongerThanThePortHoldsWhatArrives(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := Stall{Length: c.length, Frames: c.found}
-			s.judge(c.frames, c.bytes, c.ns, c.descriptors, c.buffer)
+			s.judge(c.frames, c.bytes, c.ns, c.descriptors, &Limits{LineRate: 10e9, PacketBuffer: c.buffer, BufferStep: 16})
 			require.InEpsilon(t, c.holds+1, s.Holds+1, 1e-3)
 			require.Equal(t, c.risky, s.Risky)
 		})
@@ -52,7 +53,7 @@ func TestAStallIsRiskyWhenItIsLongerThanThePortHoldsWhatArrives(t *testing.T) {
 
 func TestARateBeforeTheStallIsBelievedIfItWasHigher(t *testing.T) {
 	s := Stall{Length: 50 * ms, Rate: 14_880_000}
-	s.judge(12_000, 720_000, 60e6, 4096, 512<<10) // what ring and buffer held is all there was left
+	s.judge(12_000, 720_000, 60e6, 4096, &Limits{LineRate: 10e9, PacketBuffer: 512 << 10, BufferStep: 16}) // what ring and buffer held is all there was left
 	require.InEpsilon(t, 825_806, s.Holds, 1e-3)
 }
 

@@ -10,19 +10,6 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-// Ring is a Source that tells how many descriptors it has: so many frames it
-// holds while nobody polls. driver.RxQueue is one.
-type Ring interface {
-	Source
-	Size() int
-}
-
-// Buffered is a Port with a packet buffer in front of its rings. PacketBuffer is
-// how many bytes of it a queue can count on while its ring is full.
-type Buffered interface {
-	PacketBuffer() int
-}
-
 // sayAgain is how often a cause of stalls is told of that goes on.
 const sayAgain = time.Minute
 

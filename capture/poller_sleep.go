@@ -5,23 +5,6 @@ import (
 	"time"
 )
 
-// Sleeper is a Source that can wait for frames without a core. driver.RxQueue is one.
-type Sleeper interface {
-	Source
-
-	// CanSleep tells whether Sleep can be used.
-	CanSleep() bool
-
-	// Sleep is called when Poll gave nothing. It sleeps until there may be
-	// something, Wake is called, or limit has passed, and tells whether it slept:
-	// a Source under load may find that polling is better. It blocks the calling
-	// thread and does not allocate.
-	Sleep(limit time.Duration) bool
-
-	// Wake ends the Sleep under way, or the next one, at once. Any goroutine may call it.
-	Wake()
-}
-
 // sleepLimit bounds each sleep. It is not what a frame waits for, which wakes the
 // poller by itself, but what it would wait for if that went wrong, and a listener
 // that has asked for an aligned start.
@@ -33,7 +16,7 @@ func sleepers(port Port, sources []Source) ([]Sleeper, error) {
 	for i, src := range sources {
 		s, ok := src.(Sleeper)
 		if !ok || !s.CanSleep() {
-			return nil, fmt.Errorf("capture on %s: queue %d cannot wake a poller that sleeps: open the port with the interrupts of its queues (nic.Config.Interrupts = driver.QueueInterrupts)", port.Name(), i)
+			return nil, fmt.Errorf("capture on %s: queue %d has no interrupt to wake a poller that sleeps. Open the port with queue interrupts, or do not use IdleSleep", port.Name(), i)
 		}
 		all[i] = s
 	}

@@ -124,7 +124,7 @@ func (p *dozePort) Account() (Account, error) { return Account{}, nil }
 
 func TestEngineSleepsWhereThePortCanWakeIt(t *testing.T) {
 	_, err := New(&dozePort{src: newTap()}, Config{Buffer: 1 << 20, Idle: IdleSleep})
-	require.ErrorContains(t, err, "capture on dozy: queue 0 cannot wake a poller that sleeps: open the port with the interrupts of its queues")
+	require.ErrorContains(t, err, "capture on dozy: queue 0 has no interrupt to wake a poller that sleeps. Open the port with queue interrupts")
 	for idle, want := range map[Idle]Idle{IdleAuto: IdleSleep, IdleSleep: IdleSleep, IdleBusy: IdleBusy, IdleYield: IdleYield} {
 		e, err := New(&dozePort{src: newDozer()}, Config{Buffer: 1 << 20, Idle: idle})
 		require.NoError(t, err)

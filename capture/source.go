@@ -1,61 +1,134 @@
 package capture
 
-import "github.com/ixcap/ixcap/ring"
+import (
+	"time"
 
-// Source is one receive queue that a poller drains. driver.RxQueue is one; so
-// may be an AF_XDP ring or a file. A Source is used by one goroutine at a time.
+	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/ring"
+)
+
+// This file holds every interface that a port or a receive queue satisfies: Port
+// and Source, which are required, and optional ones for what only some ports and
+// queues can do.
+//
+//	Port     Stopper, Placer, Limited
+//	Source   Ring, Sleeper
+
+// Source is one receive queue that a poller drains, for example a driver.RxQueue,
+// an AF_XDP ring or a file. One goroutine at a time calls its methods.
 type Source interface {
-	// Poll fills frames with what has been received, at most len(frames), and
-	// returns how many. It never blocks and never allocates. The frames' memory
+	// Poll fills frames with received frames, at most len(frames), and returns
+	// their number. It neither blocks nor allocates. The memory of the frames
 	// belongs to the caller until Release.
 	Poll(frames []ring.Frame) int
 
-	// Release gives the memory of all frames of earlier Polls back to the source.
+	// Release returns the memory of all frames of earlier Polls to the source.
 	Release()
 }
 
-// Port is a network port: its queues, and the account of what reached it.
+// Ring is a Source with a descriptor ring of fixed size.
+type Ring interface {
+	Source
+
+	// Size is the number of descriptors. A frame occupies at least one of them
+	// until it is polled.
+	Size() int
+}
+
+// Sleeper is a Source that can block the poller's thread until a frame arrives.
+type Sleeper interface {
+	Source
+
+	// CanSleep reports whether Sleep can be used, for example whether the queue
+	// has an interrupt. It does not change after the port was opened.
+	CanSleep() bool
+
+	// Sleep is called when Poll returned no frame. It blocks the calling thread
+	// until a frame may have arrived, Wake is called, or limit has passed, and
+	// reports whether it blocked: a queue under load may return at once, because
+	// polling is cheaper than an interrupt. It does not allocate.
+	Sleep(limit time.Duration) bool
+
+	// Wake ends the current Sleep, or the next one, at once. Any goroutine may
+	// call it.
+	Wake()
+}
+
+// Port is a network port: its receive queues and its frame counters.
 type Port interface {
-	// Name is the port's name, for messages and file headers.
+	// Name is the name of the port in messages and file headers.
 	Name() string
 
-	// Sources are the port's receive queues, by queue number.
+	// Sources returns the receive queues in the order of their numbers. They are
+	// the same in every call.
 	Sources() []Source
 
-	// Start lets frames in. Nothing is received before.
+	// Start enables reception. The port receives nothing before.
 	Start() error
 
-	// Account is the port's side of the ledger since Start. It may be called
-	// from any goroutine, at any time until Close.
+	// Account returns the port's counters since Start. Any goroutine may call it,
+	// at any time until Close.
 	Account() (Account, error)
 
-	// Ended is closed when no frame will ever come again because the wire has
-	// ended; nil for a wire that does not end.
+	// Ended is closed when the wire has ended and no frame will follow. It is nil
+	// for a wire that does not end.
 	Ended() <-chan struct{}
 
-	// Gone is closed when the port's device is gone; GoneErr then says why.
+	// Gone is closed when the device is no longer there; GoneErr then returns the
+	// reason, and nil before.
 	Gone() <-chan struct{}
 	GoneErr() error
 
-	// Close stops reception and gives the device back.
+	// Close stops reception and releases the device.
 	Close() error
 }
 
-// Account is a port's side of the ledger: what became of every frame that
-// reached it. Wire = Received + sum(Missed) + sum(Bad).
+// Stopper is a Port that can stop reception and still be asked for its Account.
+// Without it, the ledger does not include frames that arrive while the capture
+// stops.
+type Stopper interface {
+	// Stop disables reception. Frames that the port has accepted stay in the
+	// queues until they are polled.
+	Stop() error
+}
+
+// Placer is a Port that prefers certain memory for the streams.
+type Placer interface {
+	Pages() hugepage.Size
+	Node() int // NUMA node, or hugepage.AnyNode
+}
+
+// Limited is a Port with known hardware limits. The scheduling diagnosis computes
+// from them for how long the port buffers arriving frames while a queue is not
+// polled.
+type Limited interface{ Limits() Limits }
+
+// Limits are the hardware limits of a port. Zero values mean unknown or none.
+type Limits struct {
+	// LineRate is the highest bit rate of the wire, in bits per second.
+	LineRate uint64
+
+	// PacketBuffer is the size in bytes of the memory that stores received frames
+	// while a descriptor ring is full, as far as one queue can use it. A frame
+	// occupies its length with CRC, rounded up to a multiple of BufferStep bytes.
+	PacketBuffer int
+	BufferStep   int
+}
+
+// Account holds a port's frame counters: Wire = Received + sum(Missed) + sum(Bad).
 type Account struct {
 	Wire     uint64   `json:"wire"`     // frames that reached the port
-	Received uint64   `json:"received"` // frames handed to the host
-	Missed   []Count  `json:"missed"`   // lost for want of room, by register
+	Received uint64   `json:"received"` // frames delivered to the host
+	Missed   []Count  `json:"missed"`   // lost for lack of buffers, by register
 	Bad      []Count  `json:"bad"`      // damaged on the wire, by register
 	Queue    []uint64 `json:"queue"`    // received, by queue
 
-	// LinkDowns is how often the link was lost. What was sent meanwhile reached
-	// no port and is in no account.
+	// LinkDowns is how often the link was lost. Frames sent while the link is down
+	// reach no port and are in no counter.
 	LinkDowns uint64 `json:"link_downs,omitempty"`
 }
 
-// Count is a number of frames and the register or cause that it stands for.
+// Count is a number of frames and their register or cause.
 type Count struct {
 	Cause  string `json:"cause"`
 	Frames uint64 `json:"frames"`

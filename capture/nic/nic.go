@@ -17,7 +17,7 @@ import (
 type Config = driver.Config
 
 // Port is an 82599 port that a capture can drain. It also implements
-// capture.Stopper, capture.Placer and capture.Buffered.
+// capture.Stopper, capture.Placer and capture.Limited.
 type Port struct {
 	*driver.Port
 	dev     pci.Device
@@ -36,7 +36,7 @@ var _ interface {
 	capture.Port
 	capture.Stopper
 	capture.Placer
-	capture.Buffered
+	capture.Limited
 } = (*Port)(nil)
 
 // Open opens the device of that name (see pci.Open) and brings its port up,
@@ -177,17 +177,23 @@ func (p *Port) Pages() hugepage.Size { return p.Config().Pages }
 // Node implements capture.Placer.
 func (p *Port) Node() int { return *p.Config().Node }
 
-// packetBuffer is what the 82599 holds of received frames, in bytes (datasheet
-// 1.3, 512 KiB).
-const packetBuffer = 512 << 10
+// Limits of the 82599 (datasheet 1.3): the line rate in bits per second, the
+// packet buffer for received frames in bytes, and its granularity in bytes.
+const (
+	lineRate     = 10e9
+	packetBuffer = 512 << 10
+	bufferStep   = 16
+)
 
-// PacketBuffer implements capture.Buffered. With several queues frames for a full
-// ring are dropped, lest they hold up those for the others (SRRCTL.DROP_EN).
-func (p *Port) PacketBuffer() int {
+// Limits implements capture.Limited. With several queues the 82599 drops frames
+// for a full ring, so that they do not block the other queues (SRRCTL.DROP_EN); a
+// queue then has no part of the packet buffer.
+func (p *Port) Limits() capture.Limits {
+	l := capture.Limits{LineRate: lineRate, PacketBuffer: packetBuffer, BufferStep: bufferStep}
 	if len(p.sources) > 1 {
-		return 0
+		l.PacketBuffer = 0
 	}
-	return packetBuffer
+	return l
 }
 
 // Close stops the port and gives it and its device back. That a device which is
