@@ -60,15 +60,15 @@ type Config struct {
 	// those that are no queue's.
 	Interrupts Interrupts
 
-	// Notify, when set, is called with what the port has to tell besides frames,
+	// OnEvent, when set, is called with what the port has to tell besides frames,
 	// from a goroutine of the port's, one call at a time, until Close. It must not
 	// call Close, which waits for it.
-	Notify func(Event)
+	OnEvent func(Event)
 
-	// ReturnBatch is how many descriptors Release collects before it writes the
+	// RefillBatch is how many descriptors Release collects before it writes the
 	// tail register, which over a socket costs a system call; 0 = one in 32 of
 	// the ring, 1 = every Release writes.
-	ReturnBatch int
+	RefillBatch int
 
 	// SkipEEPROMCheck brings up a port whose EEPROM checksum is wrong.
 	SkipEEPROMCheck bool
@@ -116,12 +116,12 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	if c.Interrupts > NoInterrupts {
 		return c, fmt.Errorf("interrupts %d: want LinkInterrupts, QueueInterrupts or NoInterrupts", c.Interrupts)
 	}
-	if c.ReturnBatch < 0 || c.ReturnBatch > c.RingSize/2 {
-		return c, fmt.Errorf("return batch %d: want 1 to half the ring of %d", c.ReturnBatch, c.RingSize)
+	if c.RefillBatch < 0 || c.RefillBatch > c.RingSize/2 {
+		return c, fmt.Errorf("refill batch %d: want 1 to half the ring of %d", c.RefillBatch, c.RingSize)
 	}
-	orDefault(&c.ReturnBatch, max(1, c.RingSize/32))
-	if most := c.RingSize - c.chain(); c.ReturnBatch > most {
-		return c, fmt.Errorf("return batch %d: the device must keep the %d descriptors of a frame of %d bytes: want at most %d", c.ReturnBatch, c.chain(), c.MaxFrame, most)
+	orDefault(&c.RefillBatch, max(1, c.RingSize/32))
+	if most := c.RingSize - c.chain(); c.RefillBatch > most {
+		return c, fmt.Errorf("refill batch %d: the device must keep the %d descriptors of a frame of %d bytes: want at most %d", c.RefillBatch, c.chain(), c.MaxFrame, most)
 	}
 	if c.Pages == 0 {
 		c.Pages = hugepage.Size2M

@@ -26,8 +26,8 @@ func TestConfigIsRefusedWithOneLineThatSaysWhy(t *testing.T) {
 		"a ring of 8 descriptors cannot hold a frame of 15868":     {RingSize: 8},
 		"a transmit ring of 8 descriptors cannot hold a frame of ": {TxQueues: 1, TxRingSize: 8},
 		"speed 100 Mb/s: the port runs at 10000 or 1000":           {Speed: 100},
-		"return batch 2049: want 1 to half the ring of 4096":       {ReturnBatch: 2049},
-		"return batch 8: the device must keep the 14 descriptors":  {RingSize: 16, BufferSize: 1024, MaxFrame: 14000, ReturnBatch: 8},
+		"refill batch 2049: want 1 to half the ring of 4096":       {RefillBatch: 2049},
+		"refill batch 8: the device must keep the 14 descriptors":  {RingSize: 16, BufferSize: 1024, MaxFrame: 14000, RefillBatch: 8},
 	} {
 		d := drivertest.NewDevice()
 		_, err := driver.Open(d, c)

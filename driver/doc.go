@@ -19,7 +19,7 @@
 // sleeps instead while nothing arrives (rx_sleep.go), until its queue's MSI-X
 // vector fires; how often that may be follows the rate (moderation.go). What the
 // device has to tell besides frames, above all that the link came or went, is
-// noticed by a goroutine of the port's and passed to Config.Notify (events.go).
+// noticed by a goroutine of the port's and passed to Config.OnEvent (events.go).
 //
 // Every wait for the device has a limit, and its error (WaitError) names the
 // register with its offset, the bits waited for and the last value.

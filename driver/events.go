@@ -46,7 +46,7 @@ const (
 )
 
 // watcher follows what is no frame: its own goroutine, and the only one that
-// calls Config.Notify.
+// calls Config.OnEvent.
 type watcher struct {
 	p     *Port
 	began time.Time
@@ -73,7 +73,7 @@ func (p *Port) watch() {
 }
 
 func (w *watcher) tell(kind EventKind, text string) {
-	if f := w.p.cfg.Notify; f != nil {
+	if f := w.p.cfg.OnEvent; f != nil {
 		f(Event{Time: time.Now(), Kind: kind, Link: w.p.Link(), Text: text})
 	}
 }

@@ -31,7 +31,7 @@ func TestBusyQueuesDoNotHideTheLink(t *testing.T) {
 	d.MSIX = 2
 	d.Silent[1] = true
 	notes := &diary{}
-	p, err := driver.Open(d, driver.Config{Queues: 2, RingSize: 64, Interrupts: driver.QueueInterrupts, Notify: notes.note})
+	p, err := driver.Open(d, driver.Config{Queues: 2, RingSize: 64, Interrupts: driver.QueueInterrupts, OnEvent: notes.note})
 	require.NoError(t, err)
 	notes.wait(t, driver.LinkChanged, 1)
 	d.Set(reg.LINKS, 0)
@@ -53,7 +53,7 @@ func TestNotifyThatStopsThePortDoesNotHoldCloseUp(t *testing.T) {
 	var p *driver.Port
 	opened, told, stop := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	p, err := driver.Open(d, driver.Config{RingSize: 64, Notify: func(driver.Event) {
+	p, err := driver.Open(d, driver.Config{RingSize: 64, OnEvent: func(driver.Event) {
 		once.Do(func() {
 			<-opened
 			close(told)
@@ -81,7 +81,7 @@ func TestModuleWhoseLinkCannotBeSetUpIsTold(t *testing.T) {
 	d := drivertest.NewDevice()
 	d.MSIX = 64
 	notes := &diary{}
-	p, err := driver.Open(d, driver.Config{RingSize: 64, Notify: notes.note})
+	p, err := driver.Open(d, driver.Config{RingSize: 64, OnEvent: notes.note})
 	require.NoError(t, err)
 	notes.wait(t, driver.LinkChanged, 1)
 	d.Set(reg.SW_FW_SYNC, reg.SW_FW_SYNC_MAC_CSR.Mask()<<reg.SW_FW_SYNC_FW) // the firmware keeps it

@@ -8,8 +8,10 @@ import (
 	"github.com/ixcap/ixcap/driver/internal/reg"
 )
 
-// rxPacketBuffer is the port's receive packet buffer in KiB (3.7.7.3.2).
-const rxPacketBuffer = 512
+const (
+	rxPacketBuffer   = 512 // KiB of the port's receive packet buffer (3.7.7.3.2)
+	packetBufferStep = 16  // bytes: a frame in it takes a multiple of them
+)
 
 // initReceive is step 7 (4.6.7), up to but not including the enabling of queues
 // and of reception, which is Start's.

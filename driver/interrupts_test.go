@@ -83,7 +83,7 @@ func TestSharedVectorWakesAllItsQueues(t *testing.T) {
 	d := drivertest.NewDevice()
 	d.MSIX = 1
 	notes := &diary{}
-	p, err := driver.Open(d, driver.Config{Queues: 2, RingSize: 64, Interrupts: driver.QueueInterrupts, Notify: notes.note})
+	p, err := driver.Open(d, driver.Config{Queues: 2, RingSize: 64, Interrupts: driver.QueueInterrupts, OnEvent: notes.note})
 	require.NoError(t, err)
 	done := make(chan bool, 2)
 	for i := range 2 {
@@ -113,7 +113,7 @@ func TestDeviceWithoutMSIXIsPolledOrRefused(t *testing.T) {
 	for _, how := range []driver.Interrupts{driver.LinkInterrupts, driver.NoInterrupts} {
 		d := drivertest.NewDevice()
 		notes := &diary{}
-		p, err := driver.Open(d, driver.Config{RingSize: 64, Interrupts: how, Notify: notes.note})
+		p, err := driver.Open(d, driver.Config{RingSize: 64, Interrupts: how, OnEvent: notes.note})
 		require.NoError(t, err)
 		require.False(t, p.RxQueue(0).CanSleep())
 		notes.wait(t, driver.LinkChanged, 1)
@@ -149,7 +149,7 @@ func TestSilentVectorsAreToldByNumber(t *testing.T) {
 	d.MSIX = 64
 	d.Silent[1], d.Silent[2] = true, true
 	notes := &diary{}
-	p, err := driver.Open(d, driver.Config{Queues: 2, RingSize: 64, Interrupts: driver.QueueInterrupts, Notify: notes.note})
+	p, err := driver.Open(d, driver.Config{Queues: 2, RingSize: 64, Interrupts: driver.QueueInterrupts, OnEvent: notes.note})
 	require.NoError(t, err)
 	require.Contains(t, notes.wait(t, driver.VectorSilent, 2)[0], "MSI-X vector 1 (receive queue 1) never fired")
 	require.Contains(t, notes.wait(t, driver.VectorSilent, 2)[1], "MSI-X vector 2 (link changes) never fired")
@@ -164,7 +164,7 @@ func TestWhatThe82599TellsBesidesFramesIsPassedOn(t *testing.T) {
 	d.MSIX = 64
 	d.Identity.Device = 0x151c // has a temperature sensor
 	notes := &diary{}
-	p, err := driver.Open(d, driver.Config{RingSize: 64, Notify: notes.note})
+	p, err := driver.Open(d, driver.Config{RingSize: 64, OnEvent: notes.note})
 	require.NoError(t, err)
 	notes.wait(t, driver.LinkChanged, 1)
 	for range 2 {
@@ -180,7 +180,7 @@ func TestWhatThe82599TellsBesidesFramesIsPassedOn(t *testing.T) {
 
 func TestModelLinkFlapsAreTold(t *testing.T) {
 	notes := &diary{}
-	r := open(t, "gen,size=60,count=100,rate=1kpps,fault=flap:50ms", driver.Config{RingSize: 64, Notify: notes.note})
+	r := open(t, "gen,size=60,count=100,rate=1kpps,fault=flap:50ms", driver.Config{RingSize: 64, OnEvent: notes.note})
 	require.NoError(t, r.port.Start())
 	all := notes.wait(t, driver.LinkChanged, 5)
 	for i, text := range all {
@@ -195,7 +195,7 @@ func TestModelLinkFlapsAreTold(t *testing.T) {
 // A module that is plugged in raises SDP2, which EICS can, too.
 func TestModelModuleThatIsPluggedInIsToldAndSetUp(t *testing.T) {
 	notes := &diary{}
-	r := open(t, "gen,count=1,hold,sfp=lr", driver.Config{RingSize: 64, Notify: notes.note})
+	r := open(t, "gen,count=1,hold,sfp=lr", driver.Config{RingSize: 64, OnEvent: notes.note})
 	notes.wait(t, driver.LinkChanged, 1)
 	bar, err := r.dev.BAR(0)
 	require.NoError(t, err)
@@ -230,7 +230,7 @@ func TestModelFramesWakeASleepingQueue(t *testing.T) {
 		t.Run(fmt.Sprintf("%d queues", queues), func(t *testing.T) {
 			notes := &diary{}
 			r := open(t, "gen,size=60,flows=100,count=4000,rate=20kpps,hold",
-				driver.Config{Queues: queues, RingSize: 512, Interrupts: driver.QueueInterrupts, Notify: notes.note})
+				driver.Config{Queues: queues, RingSize: 512, Interrupts: driver.QueueInterrupts, OnEvent: notes.note})
 			require.NoError(t, r.port.Start())
 			if queues == 1 {
 				n := 0
@@ -283,7 +283,7 @@ func TestModelModuleIsIdentified(t *testing.T) {
 	} {
 		t.Run(sfp, func(t *testing.T) {
 			notes := &diary{}
-			r := open(t, "gen,count=1,hold,sfp="+sfp, driver.Config{RingSize: 64, Notify: notes.note})
+			r := open(t, "gen,count=1,hold,sfp="+sfp, driver.Config{RingSize: 64, OnEvent: notes.note})
 			m, err := r.port.Module()
 			require.Equal(t, want, m.Kind)
 			if sfp == "none" {

@@ -106,7 +106,7 @@ func (p *Port) Start() error {
 
 // Stop ends reception. Frames that arrive from now on are not counted; those the
 // port has taken in are delivered as far as the rings have room. So whoever
-// polls on until Settled, and then until Poll gives nothing, gets every frame,
+// polls on until Drained, and then until Poll gives nothing, gets every frame,
 // and statistics that balance. Start begins again.
 func (p *Port) Stop() error {
 	p.state.Lock()
@@ -125,21 +125,21 @@ func (p *Port) Stop() error {
 	return nil
 }
 
-// Settled tells whether no frame is left inside the port, on its way to memory.
-func (p *Port) Settled() bool {
+// Drained tells whether no frame is left inside the port, on its way to memory.
+func (p *Port) Drained() bool {
 	s, err := p.Stats()
 	return err != nil || s.Balanced() == nil
 }
 
 // Close stops the port and gives its memory back. No queue may be in use, and no
-// frame from one. It waits for a Config.Notify under way. Closing again does nothing.
+// frame from one. It waits for a Config.OnEvent under way. Closing again does nothing.
 func (p *Port) Close() error {
 	p.closing.Lock()
 	defer p.closing.Unlock()
 	p.state.Lock()
 	again := p.closed
 	p.closed = true
-	p.state.Unlock() // a Config.Notify under way may call Start or Stop
+	p.state.Unlock() // a Config.OnEvent under way may call Start or Stop
 	if again {
 		return nil
 	}
@@ -195,7 +195,7 @@ func (p *Port) newRx(i int) error {
 		Descriptors: descs.Bytes(), Buffers: bufs.All(), IOVA: bufs.Base(),
 		BufferSize: c.BufferSize, Stride: bufs.Stride(),
 		Tail: p.regs, TailAt: uint32(reg.RDT(i)),
-		MaxChain: c.chain(), ReturnBatch: c.ReturnBatch, Stripped: c.StripVLAN,
+		MaxChain: c.chain(), RefillBatch: c.RefillBatch, Stripped: c.StripVLAN,
 	})
 	if err != nil {
 		return err

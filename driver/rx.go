@@ -22,7 +22,7 @@ type RxMemory struct {
 	TailAt uint32     // at this offset
 
 	MaxChain    int  // descriptors that one frame may take; 0 = 1
-	ReturnBatch int  // descriptors collected before the tail is written; 0 = 1
+	RefillBatch int  // descriptors collected before the tail is written; 0 = 1
 	Stripped    bool // the device strips VLAN tags on this queue
 }
 
@@ -99,7 +99,7 @@ func NewRxQueue(m RxMemory) (*RxQueue, error) {
 		limit:  uint32(m.BufferSize),
 		// With all of a batch but one held back, and the one that stays behind,
 		// the longest frame must still find room, or it would never end.
-		batch:    uint32(min(max(m.ReturnBatch, 1), size/2, size-maxChain)),
+		batch:    uint32(min(max(m.RefillBatch, 1), size/2, size-maxChain)),
 		tail:     m.Tail,
 		tailAt:   m.TailAt,
 		maxChain: uint32(maxChain),
@@ -193,7 +193,7 @@ func (q *RxQueue) plain(frames []ring.Frame) int {
 
 // Release lends the descriptors of all polled frames to the device again. The
 // tail is written one behind, for tail = head would mean that none is left, and
-// only once ReturnBatch descriptors have come together.
+// only once RefillBatch descriptors have come together.
 func (q *RxQueue) Release() {
 	n := ring.Distance(q.given, q.next, q.size)
 	if n < q.batch {

@@ -80,7 +80,7 @@ func (q *RxQueue) CanSleep() bool { return q.sleeper != nil }
 //
 // A vector that does not fire although frames arrive, which a broken device or
 // transport may do, is noticed: from then on Sleep takes naps that are short
-// enough for the ring, and the port reports it (Config.Notify).
+// enough for the ring, and the port reports it (Config.OnEvent).
 func (q *RxQueue) Sleep(limit time.Duration) bool {
 	s := q.sleeper
 	if s == nil {

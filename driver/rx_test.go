@@ -45,7 +45,7 @@ func TestPollGivesFramesInOrderForEver(t *testing.T) {
 		{"one byte more", 16, 2049, 4, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, q := newRing(t, drivertest.Options{Size: c.ring, ReturnBatch: c.returnBatch})
+			r, q := newRing(t, drivertest.Options{Size: c.ring, RefillBatch: c.returnBatch})
 			frames := make([]ring.Frame, c.batch)
 			var next, sent uint32
 			for round := range 300 {
@@ -114,7 +114,7 @@ func TestPolledFramesAreNotLentBeforeRelease(t *testing.T) {
 }
 
 func TestReleaseCollectsDescriptorsBeforeItWritesTheTail(t *testing.T) {
-	r, q := newRing(t, drivertest.Options{Size: 64, ReturnBatch: 8})
+	r, q := newRing(t, drivertest.Options{Size: 64, RefillBatch: 8})
 	_, before := r.Tail()
 	frames := make([]ring.Frame, 3)
 	for i := 1; i <= 6; i++ {
@@ -164,7 +164,7 @@ func TestChainThatIsTooLongIsCountedAndSkipped(t *testing.T) {
 }
 
 func TestReturnBatchLeavesRoomForTheLongestFrame(t *testing.T) {
-	r, q := newRing(t, drivertest.Options{Size: 8, MaxChain: 6, ReturnBatch: 4})
+	r, q := newRing(t, drivertest.Options{Size: 8, MaxChain: 6, RefillBatch: 4})
 	frames := make([]ring.Frame, 1)
 	for range 20 {
 		require.Equal(t, 1, r.Fill(1, 60))

@@ -85,7 +85,7 @@ func (r *rig) drain(each func(q int, f *ring.Frame)) (n int) {
 		select {
 		case <-r.nic.Ended():
 			// The device may have written a frame since the last Poll.
-			if r.port.Settled() {
+			if r.port.Drained() {
 				idle++
 			}
 		default:

@@ -29,7 +29,7 @@ func TestModelFramesArriveByteForByte(t *testing.T) {
 		{"jumbo through a small ring", "gen,size=9014,count=1000", driver.Config{RingSize: 16}},
 		{"small buffers", "gen,size=60-9014,count=1000", driver.Config{BufferSize: 1024, RingSize: 64}},
 		{"large buffers", "gen,size=60-15868,count=700", driver.Config{BufferSize: 16384, RingSize: 32}},
-		{"smallest ring", "gen,size=60-1514,count=5000", driver.Config{RingSize: 8, MaxFrame: 1514, ReturnBatch: 1}},
+		{"smallest ring", "gen,size=60-1514,count=5000", driver.Config{RingSize: 8, MaxFrame: 1514, RefillBatch: 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			all, err := wire.ParseOptions(c.options)
@@ -232,7 +232,7 @@ func TestModelStopDeliversWhatThePortHasTakenIn(t *testing.T) {
 		poll()
 	}
 	require.NoError(t, r.port.Stop())
-	for !r.port.Settled() { // nothing is left in the port ...
+	for !r.port.Drained() { // nothing is left in the port ...
 		poll()
 	}
 	for poll() > 0 { // ... and then nothing in the ring

@@ -2,17 +2,18 @@ package ring
 
 import "fmt"
 
-// MaxSize is the largest ring the 82599 takes, in descriptors; every size is a
-// multiple of 8, for RDLEN and TDLEN count in 128 bytes (datasheet 8.2.3.8.3).
+// Sizes of a ring in descriptors. Every size is a multiple of Step, because RDLEN
+// and TDLEN count in units of 128 bytes (datasheet 8.2.3.8.3).
 const (
 	MinSize = 8
 	MaxSize = 4096
+	Step    = 8
 )
 
-// CheckSize tells whether a ring of n descriptors can exist.
+// CheckSize returns an error if the 82599 does not support rings of n descriptors.
 func CheckSize(n int) error {
-	if n < MinSize || n > MaxSize || n%8 != 0 {
-		return fmt.Errorf("ring of %d descriptors: want a multiple of 8 from %d to %d", n, MinSize, MaxSize)
+	if n < MinSize || n > MaxSize || n%Step != 0 {
+		return fmt.Errorf("ring of %d descriptors: want a multiple of %d from %d to %d", n, Step, MinSize, MaxSize)
 	}
 	return nil
 }

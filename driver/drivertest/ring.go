@@ -28,7 +28,7 @@ type Options struct {
 	BufferSize  int  // bytes, default 2048
 	Stride      int  // bytes between buffers, default the driver's
 	MaxChain    int  // descriptors per frame, default 8
-	ReturnBatch int  // default 1
+	RefillBatch int  // default 1
 	Stripped    bool // VLAN tags are stripped
 }
 
@@ -63,7 +63,7 @@ func NewRing(o Options) (*Ring, error) {
 	r.queue, err = driver.NewRxQueue(driver.RxMemory{
 		Descriptors: mem.bytes[:ringBytes], Buffers: r.bufs, IOVA: iova,
 		BufferSize: o.BufferSize, Stride: o.Stride, Tail: &r.tail,
-		MaxChain: o.MaxChain, ReturnBatch: o.ReturnBatch, Stripped: o.Stripped,
+		MaxChain: o.MaxChain, RefillBatch: o.RefillBatch, Stripped: o.Stripped,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w; %w", err, mem.close())

@@ -48,7 +48,7 @@ func (p *port) open(taken []int, linger time.Duration, closed func(path string))
 		}
 	}()
 	n := &notices{port: p.prefix()}
-	pc := nic.Config{Queues: p.Queues, Pages: p.Pages.Size, Speed: p.Speed, Notify: n.tell}
+	pc := nic.Config{Queues: p.Queues, Pages: p.Pages.Size, Speed: p.Speed, OnEvent: n.tell}
 	if p.Sleep {
 		pc.Interrupts = driver.QueueInterrupts
 	}

@@ -48,7 +48,7 @@ const (
 // device. Without an IOMMU the frame would be written there.
 func strayAddress(dev pci.Device) (err error) {
 	s := &spy{Mapper: dev.DMA(), mem: map[string]*hugepage.Memory{}, at: map[string]dma.IOVA{}}
-	port, err := driver.Open(spied{dev, s}, driver.Config{RingSize: 512, ReturnBatch: 1, MaxFrame: 1600})
+	port, err := driver.Open(spied{dev, s}, driver.Config{RingSize: 512, RefillBatch: 1, MaxFrame: 1600})
 	if err != nil {
 		return err
 	}
