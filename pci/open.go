@@ -12,7 +12,6 @@ package pci
 // Transports register the schemes, as database drivers do with database/sql.
 
 import (
-	"cmp"
 	"fmt"
 	"sort"
 	"strings"
@@ -54,8 +53,7 @@ func open(name string, r resolver) (Device, error) {
 	} else if addressLike(name) {
 		return nil, fmt.Errorf("open device: %w", err)
 	}
-	return nil, fmt.Errorf("open device %q: want a PCI address (0000:03:00.0), an interface name, or a scheme of this program (%s)",
-		name, cmp.Or(strings.Join(known(), " "), "none: import a transport, such as pci/vfiouser"))
+	return nil, fmt.Errorf("open device %q: %w", name, errNoScheme())
 }
 
 // addressLike tells that a name can only be meant as an address.

@@ -18,7 +18,10 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-func init() { pci.Register("sim", openScheme) }
+func init() {
+	pci.Register("sim", openScheme)
+	pci.RegisterCheck("sim", check)
+}
 
 func openScheme(rest string) (pci.Device, error) { return Open(rest) }
 
@@ -69,15 +72,7 @@ func (d *Device) Close() error {
 //	                        flap:1s, doorbell:N, remove:N, dma:N, crc:N,
 //	                        eeprom-checksum, no-writeback, rxdctl, no-msix
 func Open(options string) (*Device, error) {
-	all, err := wire.ParseOptions(options)
-	if err != nil {
-		return nil, fmt.Errorf("open sim: %w", err)
-	}
-	cfg, rest, err := ParseConfig(all)
-	if err != nil {
-		return nil, fmt.Errorf("open sim: %w", err)
-	}
-	w, err := wire.Parse(rest)
+	cfg, w, err := parse(options)
 	if err != nil {
 		return nil, fmt.Errorf("open sim: %w", err)
 	}
@@ -92,6 +87,29 @@ func Open(options string) (*Device, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// parse returns the model's configuration and the wire that options describe.
+func parse(options string) (cfg Config, w wire.Wire, err error) {
+	all, err := wire.ParseOptions(options)
+	if err != nil {
+		return cfg, nil, err
+	}
+	cfg, rest, err := ParseConfig(all)
+	if err != nil {
+		return cfg, nil, err
+	}
+	w, err = wire.Parse(rest)
+	return cfg, w, err
+}
+
+// check returns what is wrong with options, without starting a model.
+func check(options string) error {
+	_, w, err := parse(options)
+	if err != nil {
+		return err
+	}
+	return w.Close()
 }
 
 // Connect serves a NIC to this process over a pair of sockets.

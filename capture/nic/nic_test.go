@@ -92,3 +92,14 @@ func TestOpenFailsInOneLineAndLeavesNothingBehind(t *testing.T) {
 	_, err := nic.Open("sim:gen", nic.Config{Queues: 99})
 	require.ErrorContains(t, err, "1 to 16")
 }
+
+func TestNewEngineClosesThePortWhereTheEngineCannotBeMade(t *testing.T) {
+	_, _, err := nic.NewEngine("sim:gen,hold", nic.Config{}, capture.Config{Buffer: 3})
+	require.ErrorContains(t, err, "buffer")
+	_, _, err = nic.NewEngine("smoke-signal:x", nic.Config{}, capture.Config{})
+	require.ErrorContains(t, err, "open device")
+	e, p, err := nic.NewEngine("sim:gen,count=10,size=60", nic.Config{}, capture.Config{Buffer: 4 << 20})
+	require.NoError(t, err)
+	require.Equal(t, "sim:gen,count=10,size=60", p.Name())
+	require.NoError(t, e.Close())
+}

@@ -104,13 +104,10 @@ func generated(size int) ([]ring.Frame, error) {
 // whole stores what the model receives, which waits for the driver when it must.
 func whole(o options, dir string, size int) (r result, err error) {
 	count := uint64(o.bytes) / uint64(size+rawfile.HeaderLen)
-	port, err := nic.Open(fmt.Sprintf("sim:gen,flows=1024,size=%d,count=%d,hold", size, count), nic.Config{})
+	device := fmt.Sprintf("sim:gen,flows=1024,size=%d,count=%d,hold", size, count)
+	engine, _, err := nic.NewEngine(device, nic.Config{}, capture.Config{Buffer: int(o.buffer), Segment: int64(o.segment)})
 	if err != nil {
 		return r, err
-	}
-	engine, err := capture.New(port, capture.Config{Buffer: int(o.buffer), Segment: int64(o.segment)})
-	if err != nil {
-		return r, errors.Join(err, port.Close())
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
 	recorder, err := recorder.New(engine, recorder.Config{

@@ -80,13 +80,9 @@ func run(args []string) error {
 func captureTo(dir, device string) (l capture.Ledger, err error) {
 	cli.Processors(1)
 	cli.Collector()
-	port, err := nic.Open(device, nic.Config{})
+	engine, _, err := nic.NewEngine(device, nic.Config{}, capture.Config{Buffer: 64 << 20})
 	if err != nil {
 		return l, err
-	}
-	engine, err := capture.New(port, capture.Config{Buffer: 64 << 20})
-	if err != nil {
-		return l, errors.Join(err, port.Close())
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
 	c := recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues}

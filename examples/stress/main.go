@@ -72,13 +72,9 @@ func stress(o options, progress io.Writer) (l capture.Ledger, done troubles, err
 		return l, done, err
 	}
 	defer os.RemoveAll(dir)
-	port, err := nic.Open("sim:gen,rate=line,flows=64,size="+o.size, nic.Config{Queues: o.queues})
+	engine, _, err := nic.NewEngine("sim:gen,rate=line,flows=64,size="+o.size, nic.Config{Queues: o.queues}, capture.Config{Buffer: int(o.buffer)})
 	if err != nil {
 		return l, done, err
-	}
-	engine, err := capture.New(port, capture.Config{Buffer: int(o.buffer)})
-	if err != nil {
-		return l, done, errors.Join(err, port.Close())
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
 

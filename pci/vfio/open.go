@@ -14,6 +14,12 @@ func init() {
 	pci.RegisterKernel(func(name string, f pci.Function) (pci.Device, error) { return machine.open(name, formAuto, f) })
 	pci.Register("vfio-group", opener(formGroup))
 	pci.Register("vfio-iommufd", opener(formIOMMUFD))
+	for _, scheme := range []string{"vfio-group", "vfio-iommufd"} {
+		pci.RegisterCheck(scheme, func(rest string) error {
+			_, err := pci.Resolve(rest)
+			return err
+		})
+	}
 }
 
 // form is how the kernel hands a function over.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -20,6 +21,16 @@ func init() {
 		}
 		return d, nil
 	})
+	pci.RegisterCheck("vfio-user", checkSocket)
+}
+
+// checkSocket returns why no server can be reached at path, without connecting.
+func checkSocket(path string) error {
+	st, err := os.Stat(path)
+	if err == nil && st.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("%s: %w", path, syscall.ENOTSOCK)
+	}
+	return err
 }
 
 // DefaultTimeout bounds every wait for the server.

@@ -1,0 +1,21 @@
+package nic
+
+import (
+	"errors"
+
+	"github.com/ixcap/ixcap/capture"
+)
+
+// NewEngine opens the device of a name (see Open) and returns an engine that
+// captures from it. Closing the engine closes the port.
+func NewEngine(name string, port Config, cfg capture.Config) (*capture.Engine, capture.Port, error) {
+	p, err := Open(name, port)
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := capture.New(p, cfg)
+	if err != nil {
+		return nil, nil, errors.Join(err, p.Close())
+	}
+	return e, p, nil
+}
