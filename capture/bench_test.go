@@ -11,7 +11,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/dedup"
-	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/driver/drivertest"
 	"github.com/ixcap/ixcap/hugepage"
@@ -46,8 +46,8 @@ func BenchmarkCaptureAs(b *testing.B) {
 		cfg    pollerConfig
 		copies int // of a hundred frames
 	}
-	rules := func(text string) *ruleSet {
-		r, err := filter.Parse(text)
+	ruleSetOf := func(text string) *ruleSet {
+		r, err := rules.Parse(text)
 		require.NoError(b, err)
 		return newRuleSet(r)
 	}
@@ -66,11 +66,11 @@ func BenchmarkCaptureAs(b *testing.B) {
 		how{name: "copies=0", cfg: pollerConfig{Dedup: table()}},
 		how{name: "copies=30%", cfg: pollerConfig{Dedup: table()}, copies: 30},
 		how{name: "stamps=adaptive,copies=0", policy: clock.Adaptive, cfg: pollerConfig{Dedup: table()}},
-		how{name: "rules=1", cfg: pollerConfig{Rules: rules("(tcp and port 80) drop")}},
-		how{name: "rules=8", cfg: pollerConfig{Rules: rules(eight)}},
-		how{name: "stamps=adaptive,rules=8", policy: clock.Adaptive, cfg: pollerConfig{Rules: rules(eight)}},
-		how{name: "rules=cut64", cfg: pollerConfig{Rules: rules("(udp) 64")}},
-		how{name: "rules=drop", cfg: pollerConfig{Rules: rules("(udp) drop")}},
+		how{name: "rules=1", cfg: pollerConfig{Rules: ruleSetOf("(tcp and port 80) drop")}},
+		how{name: "rules=8", cfg: pollerConfig{Rules: ruleSetOf(eight)}},
+		how{name: "stamps=adaptive,rules=8", policy: clock.Adaptive, cfg: pollerConfig{Rules: ruleSetOf(eight)}},
+		how{name: "rules=cut64", cfg: pollerConfig{Rules: ruleSetOf("(udp) 64")}},
+		how{name: "rules=drop", cfg: pollerConfig{Rules: ruleSetOf("(udp) drop")}},
 		how{name: "caplen=64", cfg: pollerConfig{Caplen: 64}},
 	)
 	for _, size := range sizes {

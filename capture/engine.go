@@ -14,7 +14,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/dedup"
-	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/sched/topology"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
@@ -35,7 +35,7 @@ type Config struct {
 	Idle    Idle          // what pollers do while nothing arrives
 
 	Stamps clock.Policy  // how frames are stamped; default packet by packet
-	Filter *filter.Rules // what is kept of which frames, by at most CapLen; nil: everything. SetFilter changes it
+	Filter *rules.Rules  // what is kept of which frames, by at most CapLen; nil: everything. SetFilter changes it
 	Dedup  *dedup.Config // leave out copies, each queue for itself; nil: keep them
 
 	// Held is how long a lossless listener that reads nothing may keep Stop from

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/rules"
 )
 
 // AllQueues stands for every queue of an engine.
@@ -14,7 +14,7 @@ const AllQueues = -1
 // rules keep everything. It may be called while capturing, and takes effect at the
 // next batch of each queue: every frame is judged by the rules from before or by
 // these, and none is lost.
-func (e *Engine) SetFilter(queue int, r *filter.Rules) error {
+func (e *Engine) SetFilter(queue int, r *rules.Rules) error {
 	first, last := queue, queue
 	switch {
 	case queue == AllQueues:
@@ -35,4 +35,4 @@ func (e *Engine) SetFilter(queue int, r *filter.Rules) error {
 }
 
 // Filter is the rules of a queue as they were set last, nil for none.
-func (e *Engine) Filter(queue int) *filter.Rules { return e.pollers[queue].wanted.Load().rules }
+func (e *Engine) Filter(queue int) *rules.Rules { return e.pollers[queue].wanted.Load().rules }

@@ -14,7 +14,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/dedup"
-	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
@@ -31,9 +31,9 @@ func numberedUDP(n uint64, port uint16) []byte {
 	return b
 }
 
-func rules(t *testing.T, text string) *filter.Rules {
+func parseRules(t *testing.T, text string) *rules.Rules {
 	t.Helper()
-	r, err := filter.Parse(text)
+	r, err := rules.Parse(text)
 	require.NoError(t, err)
 	return r
 }
@@ -46,7 +46,7 @@ func TestFilterChangesWhileCapturingWithoutLosingAFrame(t *testing.T) {
 	for _, s := range p.sources {
 		s.frame = func(n int) []byte { return numberedUDP(uint64(n), []uint16{53, 80, 443}[n%3]) }
 	}
-	e := engine(t, p, capture.Config{Stamps: clock.Adaptive, Filter: rules(t, "(port 53) drop")})
+	e := engine(t, p, capture.Config{Stamps: clock.Adaptive, Filter: parseRules(t, "(port 53) drop")})
 	require.Equal(t, "(port 53) drop; all", e.Filter(1).String())
 	var readers sync.WaitGroup
 	var kept, got [queues]uint64 // frames to port 80, which no rule drops; and all
@@ -74,9 +74,9 @@ func TestFilterChangesWhileCapturingWithoutLosingAFrame(t *testing.T) {
 	}
 	require.NoError(t, e.Start())
 	r := rand.New(rand.NewPCG(1, 2))
-	lists := []*filter.Rules{
-		nil, rules(t, "(port 53) drop"), rules(t, "(port 443) drop; (port 80) 60; all"), rules(t, "(port 80) 64; drop"),
-		rules(t, "(tcp) drop; (icmp) drop; (udp and port 80) all; (net 10.0.0.0/8) drop"),
+	lists := []*rules.Rules{
+		nil, parseRules(t, "(port 53) drop"), parseRules(t, "(port 443) drop; (port 80) 60; all"), parseRules(t, "(port 80) 64; drop"),
+		parseRules(t, "(tcp) drop; (icmp) drop; (udp and port 80) all; (net 10.0.0.0/8) drop"),
 	}
 	total := 0
 	for i := range changes {
@@ -125,7 +125,7 @@ func TestSetFilterNamesTheQueuesThereAre(t *testing.T) {
 		require.ErrorContains(t, e.SetFilter(q, nil), fmt.Sprintf("set filter of queue %d: the capture has queues 0 to 1", q))
 	}
 	require.Nil(t, e.Filter(0))
-	require.NoError(t, e.SetFilter(1, rules(t, "64")))
+	require.NoError(t, e.SetFilter(1, parseRules(t, "64")))
 	require.Nil(t, e.Filter(0))
 	require.Equal(t, "64", e.Filter(1).String())
 }

@@ -3,7 +3,7 @@ package capture
 import (
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/dedup"
-	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -103,7 +103,7 @@ func (p *poller) storeGroup(frames []ring.Frame, keep []uint32, w clock.Window) 
 	if p.path.rules != nil {
 		n = 0
 		for i := range frames {
-			if keep[i] == filter.Drop {
+			if keep[i] == rules.Drop {
 				continue
 			}
 			if n != i {
@@ -154,7 +154,7 @@ func (p *poller) append(frames []ring.Frame, stamps []clock.Stamp, keep []uint32
 func (p *poller) abandon(frames []ring.Frame, keep []uint32) {
 	var dropped uint64
 	for _, n := range keep {
-		if n == filter.Drop {
+		if n == rules.Drop {
 			dropped++
 		}
 	}

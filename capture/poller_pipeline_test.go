@@ -12,7 +12,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/dedup"
-	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/ring"
 )
@@ -60,9 +60,9 @@ func udpFrame(size int, port uint16, mark uint64) []byte {
 	return b
 }
 
-func parse(tb testing.TB, text string) *filter.Rules {
+func parse(tb testing.TB, text string) *rules.Rules {
 	tb.Helper()
-	r, err := filter.Parse(text)
+	r, err := rules.Parse(text)
 	require.NoError(tb, err)
 	return r
 }
@@ -72,17 +72,17 @@ func whole(t *testing.T, p *poller, s *stream.Stream) {
 	t.Helper()
 	c, st := p.counters(), s.Stats()
 	require.Equal(t, c.Frames, st.Frames+c.Filtered+c.Duplicates+c.Abandoned+st.Broken+st.TooLong+st.Late, "%+v %+v", c, st)
-	rules := p.ruleCounts()
-	if len(rules) == 0 {
+	counts := p.ruleCounts()
+	if len(counts) == 0 {
 		return
 	}
 	var frames, bytes uint64
-	for _, r := range rules {
+	for _, r := range counts {
 		frames += r.Frames
 		bytes += r.Bytes
 	}
-	require.Equal(t, c.Frames, frames, "%+v", rules)
-	require.Equal(t, c.Bytes, bytes, "%+v", rules)
+	require.Equal(t, c.Frames, frames, "%+v", counts)
+	require.Equal(t, c.Bytes, bytes, "%+v", counts)
 }
 
 // Every policy, with and without the rest of the pipeline: what comes out is what

@@ -3,14 +3,14 @@ package capture
 import (
 	"sync/atomic"
 
-	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/rules"
 )
 
 // ruleSet is a list of rules on its way through one poller. Whoever makes it
 // allocates all that the poller needs for it.
 type ruleSet struct {
-	rules *filter.Rules
-	hits  []filter.Hits // the poller's
+	rules *rules.Rules
+	hits  []rules.Hits // the poller's
 
 	// What was polled before these rules were in force.
 	earlierFrames, earlierBytes uint64
@@ -21,10 +21,10 @@ type ruleSet struct {
 type sharedHits struct{ frames, bytes atomic.Uint64 }
 
 // newRuleSet prepares rules for a poller, nil for no rules.
-func newRuleSet(r *filter.Rules) *ruleSet {
+func newRuleSet(r *rules.Rules) *ruleSet {
 	s := &ruleSet{rules: r}
 	if r != nil {
-		s.hits = make([]filter.Hits, r.Len()+1)
+		s.hits = make([]rules.Hits, r.Len()+1)
 	}
 	s.shared = make([]sharedHits, len(s.hits))
 	return s

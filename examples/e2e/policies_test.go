@@ -11,8 +11,8 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/dedup"
-	"github.com/ixcap/ixcap/capture/filter"
 	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/sim/wire"
 )
@@ -21,11 +21,11 @@ import (
 // that are left are the ones that were sent, in order, and the others are counted.
 func TestEveryFrameOfTheModelIsStoredOrCountedWhateverThePolicy(t *testing.T) {
 	const frames = 10_000
-	rules, err := filter.Parse("(src net 198.18.0.0/27) drop; (ip) 64")
+	r, err := rules.Parse("(src net 198.18.0.0/27) drop; (ip) 64")
 	require.NoError(t, err)
 	for _, policy := range []clock.Policy{clock.PerPacket, clock.Batch, clock.Uniform, clock.Weighted, clock.Adaptive, clock.Sample(8)} {
 		for name, cfg := range map[string]capture.Config{
-			"stamps": {}, "filter": {Filter: rules}, "dedup": {Dedup: &dedup.Config{}, CapLen: 96},
+			"stamps": {}, "filter": {Filter: r}, "dedup": {Dedup: &dedup.Config{}, CapLen: 96},
 		} {
 			t.Run(policy.String()+"/"+name, func(t *testing.T) {
 				cfg.Stamps, cfg.Segment = policy, 1<<20

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
@@ -123,8 +123,8 @@ func (h *house) attached(queue int, id uint64) bool {
 	return slices.ContainsFunc(h.engine.Stream(queue).Stats().Listeners, func(s stream.ListenerStats) bool { return s.ID == id })
 }
 
-// rules are what the filter changes between.
-var rules = []string{
+// ruleLists are what the filter changes between.
+var ruleLists = []string{
 	"all",
 	"(udp) 96; all",
 	"(tcp) drop; all",
@@ -134,7 +134,7 @@ var rules = []string{
 
 func (h *house) changeFilter() error {
 	h.done["filters"]++
-	r, err := filter.Parse(rules[h.chance.IntN(len(rules))])
+	r, err := rules.Parse(ruleLists[h.chance.IntN(len(ruleLists))])
 	if err != nil {
 		return err
 	}

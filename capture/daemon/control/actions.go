@@ -9,7 +9,7 @@ import (
 	"strconv"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/rules"
 )
 
 // keepAll is the text of rules that keep every frame whole.
@@ -169,14 +169,14 @@ func (p *controlled) setFilter(r *http.Request) (any, error) {
 	if want.Rules == nil {
 		return nil, refuse(http.StatusBadRequest, `no rules: send them as {"rules":"..."}; empty ones keep every frame whole`)
 	}
-	rules, err := filter.Parse(*want.Rules)
+	parsed, err := rules.Parse(*want.Rules)
 	if err != nil {
 		return nil, refusal{http.StatusBadRequest, err}
 	}
-	if rules.String() == keepAll {
-		rules = nil // the poller need not ask
+	if parsed.String() == keepAll {
+		parsed = nil // the poller need not ask
 	}
-	if err := p.engine.SetFilter(queue, rules); err != nil {
+	if err := p.engine.SetFilter(queue, parsed); err != nil {
 		return nil, refusal{http.StatusConflict, err}
 	}
 	return p.filter()

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
@@ -157,7 +157,7 @@ type filterRequest struct {
 }
 
 // rulesText is the text of rules that may be none.
-func rulesText(r *filter.Rules) string {
+func rulesText(r *rules.Rules) string {
 	if r == nil {
 		return ""
 	}

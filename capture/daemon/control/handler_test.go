@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
@@ -28,7 +28,7 @@ func TestWhatCannotBeServedIsSaidInOneSentence(t *testing.T) {
 		}
 		return ""
 	}})
-	_, grammar := filter.Parse("(port x) drop")
+	_, grammar := rules.Parse("(port x) drop")
 	require.Error(t, grammar)
 	for _, c := range []struct {
 		method, path, body string

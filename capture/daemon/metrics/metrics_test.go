@@ -20,8 +20,8 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/daemon/metrics"
 	"github.com/ixcap/ixcap/capture/dedup"
-	"github.com/ixcap/ixcap/capture/filter"
 	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
 	_ "github.com/ixcap/ixcap/sim"
 )
@@ -40,11 +40,11 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	rules, err := filter.Parse("(proto 250) drop; (udp) all; (proto 250) drop; 64")
+	parsed, err := rules.Parse("(proto 250) drop; (udp) all; (proto 250) drop; 64")
 	require.NoError(t, err)
 	port, err := nic.Open(fmt.Sprintf("sim:gen,count=%d,size=60-300,flows=16,hold", sent), nic.Config{Queues: 2})
 	require.NoError(t, err)
-	e, err := capture.New(port, capture.Config{Buffer: 8 << 20, Filter: rules, Dedup: &dedup.Config{}})
+	e, err := capture.New(port, capture.Config{Buffer: 8 << 20, Filter: parsed, Dedup: &dedup.Config{}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
 	left, err := e.Stream(0).Listen("gone", stream.Options{Policy: stream.Lossy})

@@ -5,7 +5,7 @@ import (
 	"reflect"
 	"strings"
 
-	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/rules"
 )
 
 // Change is a setting that differs.
@@ -120,18 +120,18 @@ func (s *Settings) Take(started, next *Settings) {
 
 // Rules are the rules for a capture that was started with a capture length: they
 // keep no more than the port's own, which must not be greater. nil: everything.
-func (p *Port) Rules(started int) (*filter.Rules, error) {
+func (p *Port) Rules(started int) (*rules.Rules, error) {
 	switch {
 	case p.CapLen == started:
 		return p.Filter.Rules, nil
 	case started != 0 && (p.CapLen == 0 || p.CapLen > started):
 		return nil, fmt.Errorf("capture length %d: the capture was started with %d, and a longer one needs a restart", p.CapLen, started)
 	}
-	rules := p.Filter.Rules
-	if rules == nil {
-		rules, _ = filter.Parse("") // keeps everything
+	r := p.Filter.Rules
+	if r == nil {
+		r, _ = rules.Parse("") // keeps everything
 	}
-	less, ok := rules.AtMost(p.CapLen)
+	less, ok := r.AtMost(p.CapLen)
 	if !ok {
 		return nil, fmt.Errorf("capture length %d: beside a rule that keeps headers it needs a restart", p.CapLen)
 	}

@@ -186,7 +186,7 @@ func TestBadValuesSayWhatToDo(t *testing.T) {
 		port("fifo = 100"):                                   `SCHED_FIFO priority 100: choose 1 to 99`,
 		port("sleep = \"no\""):                               `sleep: "no": want true or false`,
 		port("stamps = \"never\""):                           `timestamp policy "never": choose packet, batch`,
-		port("filter = \"(colour) drop\""):                   `f:3: filter: line 1, column 2`,
+		port("filter = \"(colour) drop\""):                   `f:3: filter: rules: line 1, column 2`,
 		port("filter = \"@nowhere\""):                        `nowhere: no such file`,
 		port("dedup = \"pools=3\""):                          `f:3: dedup: 32768 records in 3 pools`,
 		port("dedup = \"colour=3\""):                         `choose window=TIME, records=N`,

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture/dedup"
-	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/rules"
 )
 
 // maxText is the most bytes that a file of text may have.
@@ -38,7 +38,7 @@ func Text(arg string) (string, error) {
 
 // Rules are what is kept of which frames, in the words of package filter, or
 // @FILE; nil keeps everything.
-type Rules struct{ *filter.Rules }
+type Rules struct{ *rules.Rules }
 
 func (r *Rules) String() string {
 	if r == nil || r.Rules == nil {
@@ -53,11 +53,11 @@ func (r *Rules) Set(arg string) error {
 	if err != nil {
 		return err
 	}
-	rules, err := filter.Parse(text)
+	parsed, err := rules.Parse(text)
 	if err != nil {
 		return err
 	}
-	if r.Rules = rules; rules.String() == keepAll {
+	if r.Rules = parsed; parsed.String() == keepAll {
 		r.Rules = nil // the poller need not ask
 	}
 	return nil

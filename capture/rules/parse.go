@@ -1,4 +1,4 @@
-package filter
+package rules
 
 import (
 	"encoding/binary"
@@ -21,7 +21,7 @@ const (
 // the place and what to write instead.
 func Parse(text string) (*Rules, error) {
 	if len(text) > maxText {
-		return nil, errors.New("filter: more than 1 MiB of rules")
+		return nil, errors.New("rules: more than 1 MiB of rules")
 	}
 	tokens, err := scan(text)
 	if err != nil {

@@ -1,4 +1,4 @@
-package filter
+package rules
 
 import (
 	"fmt"
@@ -55,5 +55,5 @@ func errorAt(text string, at int, format string, args ...any) error {
 	before := text[:at]
 	line := strings.Count(before, "\n") + 1
 	column := at - (strings.LastIndexByte(before, '\n') + 1) + 1
-	return fmt.Errorf("filter: line %d, column %d: %s", line, column, fmt.Sprintf(format, args...))
+	return fmt.Errorf("rules: line %d, column %d: %s", line, column, fmt.Sprintf(format, args...))
 }

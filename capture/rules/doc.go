@@ -1,4 +1,4 @@
-// Package filter decides at the poller, before the copy, how much of each frame is
+// Package rules decides at the poller, before the copy, how much of each frame is
 // kept: all, its headers, so many bytes, or nothing.
 //
 // In go frames as the device describes them and an ordered list of rules, out come
@@ -45,4 +45,4 @@
 //
 // Headers are looked for in the first 256 bytes of a frame, in however many buffers
 // they lie. Rules are immutable; any number of goroutines may use them.
-package filter
+package rules

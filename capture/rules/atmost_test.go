@@ -1,11 +1,11 @@
-package filter_test
+package rules_test
 
 import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ixcap/ixcap/capture/filter"
+	"github.com/ixcap/ixcap/capture/rules"
 )
 
 func TestAtMostCutsWhatKeepsMoreAndLeavesTheRulesAsTheyWere(t *testing.T) {
@@ -16,18 +16,18 @@ func TestAtMostCutsWhatKeepsMoreAndLeavesTheRulesAsTheyWere(t *testing.T) {
 		"(udp and port 53) 1000; (tcp) 128": "(udp and port 53) 96; (tcp) 96; 96",
 		"(udp) 96; 10":                      "(udp) 96; 10",
 	} {
-		rules, err := filter.Parse(text)
+		parsed, err := rules.Parse(text)
 		require.NoError(t, err)
-		before := rules.String()
-		less, possible := rules.AtMost(96)
+		before := parsed.String()
+		less, possible := parsed.AtMost(96)
 		require.True(t, possible, text)
 		require.Equal(t, want, less.String(), text)
-		require.Equal(t, before, rules.String())
+		require.Equal(t, before, parsed.String())
 	}
 	for _, text := range []string{"headers", "(udp) headers; 10"} {
-		rules, err := filter.Parse(text)
+		parsed, err := rules.Parse(text)
 		require.NoError(t, err)
-		_, possible := rules.AtMost(96)
+		_, possible := parsed.AtMost(96)
 		require.False(t, possible, text)
 	}
 }

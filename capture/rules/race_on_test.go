@@ -1,6 +1,6 @@
 //go:build race
 
-package filter
+package rules
 
 // raceEnabled tells whether the race detector makes everything slower.
 const raceEnabled = true
