@@ -22,6 +22,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	_ "github.com/ixcap/ixcap/sim"
 )
@@ -32,9 +33,9 @@ const usage = `usage: benchstore [-dir DIR] [-bytes SIZE] [-rounds N] [-block SI
 // options are what the command line says.
 type options struct {
 	dir            string
-	bytes, block   cli.Size // bytes of one measurement
-	buffer         cli.Size
-	segment        cli.Size
+	bytes, block   units.Size // bytes of one measurement
+	buffer         units.Size
+	segment        units.Size
 	rounds, depth  int
 	noIndex, model bool
 	grow           bool

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/daemon/control"
+	"github.com/ixcap/ixcap/capture/daemon/settings"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
@@ -103,7 +104,7 @@ var commands = map[string]command{
 			f, err := c.Filter(ctx)
 			return filters{f}, err
 		}
-		rules, err := cli.Text(o.words[1])
+		rules, err := settings.Text(o.words[1])
 		if err != nil {
 			return nil, err
 		}

@@ -45,7 +45,7 @@ func folders(s *settings.Settings) (all []string) {
 // policy is what retention keeps to.
 func policy(s *settings.Settings) retain.Policy {
 	r := s.Retention
-	return retain.Policy{Size: int64(r.Size), Age: r.Age.Span(), Free: int64(r.Free)}
+	return retain.Policy{Size: int64(r.Size), Age: r.Age.Duration(), Free: int64(r.Free)}
 }
 
 // open opens everything; close gives it back, also after an error.
@@ -75,7 +75,7 @@ func open(o options, s *settings.Settings) (c *captures, err error) {
 		}
 		p := &port{Port: s.Ports[i]}
 		others := slices.DeleteFunc(slices.Clone(taken), func(core int) bool { return slices.Contains(p.Cores, core) })
-		if err := p.open(others, s.Share.Linger.Span(), closed); err != nil {
+		if err := p.open(others, s.Share.Linger.Duration(), closed); err != nil {
 			return c, err
 		}
 		c.closers = append(c.closers, p.close)

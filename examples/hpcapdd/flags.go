@@ -8,7 +8,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
-	"github.com/ixcap/ixcap/capture/daemon/settings/value"
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
@@ -84,7 +84,7 @@ func parse(args []string) (o options, s *settings.Settings, err error) {
 	flags.Var(&s.Retention.Free, "keep-free", "delete the oldest files when a disk has less than this `size` free")
 	flags.StringVar(&s.Share.Dir, "share", "", "share the frames with other programs over sockets in this `folder`")
 	flags.Var(&s.Share.Mode, "share-mode", "`mode` of the queues' sockets: who may attach; only you may control the capture")
-	linger := flags.Duration("linger", s.Share.Linger.Span(), "`time` for which the end waits for listeners that have frames left and read none; those that go on reading get all")
+	linger := flags.Duration("linger", s.Share.Linger.Duration(), "`time` for which the end waits for listeners that have frames left and read none; those that go on reading get all")
 	flags.StringVar(&s.Metrics.Listen, "metrics", "", "serve metrics for Prometheus at this `HOST:PORT`, path /metrics")
 	flags.StringVar(&s.Data.Dir, "data", "", "write HPCAP's data files, a line a second, to this `folder`")
 	if err := cli.Parse(flags, args, usage); err != nil {
@@ -99,7 +99,7 @@ func parse(args []string) (o options, s *settings.Settings, err error) {
 	if *linger < 0 {
 		return o, nil, cli.Usagef("linger for %v: want a time, or 0 not to wait", *linger)
 	}
-	s.Share.Linger = value.Time(*linger)
+	s.Share.Linger = units.Duration(*linger)
 	st.Index = !noIndex
 	if p.Device == "" && flags.NArg() == 3 { // HPCAP's form
 		p.Device, st.Dirs = flags.Arg(0), settings.Dirs{flags.Arg(2)}

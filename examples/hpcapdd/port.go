@@ -65,9 +65,9 @@ func (p *port) open(taken []int, linger time.Duration, closed func(path string))
 	p.engine = engine
 	st := &p.Storage
 	c := recorder.Config{
-		Dirs: st.Dirs, Queue: int(st.Queue), Segment: int64(st.Segment), Every: st.Rotate.Span(), Linger: linger, Warn: p.warn,
+		Dirs: st.Dirs, Queue: int(st.Queue), Segment: int64(st.Segment), Every: st.Rotate.Duration(), Linger: linger, Warn: p.warn,
 		Store: store.Config{
-			Port: p.file(), Block: int(st.Block), Depth: st.InFlight, Flush: st.Flush.Span(), Sync: st.Fsync, NoIndex: !st.Index, Closed: closed,
+			Port: p.file(), Block: int(st.Block), Depth: st.InFlight, Flush: st.Flush.Duration(), Sync: st.Fsync, NoIndex: !st.Index, Closed: closed,
 		},
 	}
 	if p.Stores() && st.Format != settings.Raw {
@@ -101,8 +101,8 @@ func (p *port) packets(closed func(path string)) (func(queue int, s *stream.Stre
 		dirs = append(dirs, d)
 	}
 	c := pcapstore.Config{
-		Port: p.file(), Format: pcapfile.Format(st.Format), Level: st.Zstd, Size: int64(st.Segment), Every: st.Rotate.Span(),
-		Filter: match, Sync: st.Fsync, Flush: st.Flush.Span(), Speed: uint64(p.Speed) * 1e6,
+		Port: p.file(), Format: pcapfile.Format(st.Format), Level: st.Zstd, Size: int64(st.Segment), Every: st.Rotate.Duration(),
+		Filter: match, Sync: st.Fsync, Flush: st.Flush.Duration(), Speed: uint64(p.Speed) * 1e6,
 		Counters: func() pcapstore.Counters {
 			r := p.engine.Rates()
 			return pcapstore.Counters{Received: r.Polled + r.Lost, Dropped: r.Lost}

@@ -97,7 +97,7 @@ func (c *captures) take(next *settings.Settings) (err error) {
 			}
 			err = errors.Join(err, p.named(bad))
 		}
-		err = errors.Join(err, p.named(p.recorder.SetEvery(n.Storage.Rotate.Span())))
+		err = errors.Join(err, p.named(p.recorder.SetEvery(n.Storage.Rotate.Duration())))
 	}
 	if c.keeper != nil {
 		err = errors.Join(err, c.keeper.Set(policy(next)))

@@ -24,7 +24,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
-	"github.com/ixcap/ixcap/examples/internal/cli"
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // storedSize and storedDir say how much traffic BenchmarkWindow stores, and where; a
@@ -154,7 +154,7 @@ func chill(b *testing.B, dir string) {
 // and nothing is in the page cache. For "first" the clock stops at the first
 // packet of the answer, for tcpdump too, who has no words for the window.
 func BenchmarkWindow(b *testing.B) {
-	size := cli.Size(storedUsual)
+	size := units.Size(storedUsual)
 	if text := os.Getenv(storedSize); text != "" {
 		require.NoError(b, size.Set(text))
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
@@ -30,7 +31,7 @@ func main() { cli.Main("pcap2raw", run) }
 
 func run(args []string) error {
 	flags := flag.NewFlagSet("pcap2raw", flag.ContinueOnError)
-	var segment cli.Size
+	var segment units.Size
 	flags.Var(&segment, "segment", "`size` of each file, such as 2GiB; 0: one file of any size")
 	out := flags.String("w", "", "`file` to write, - for standard output")
 	if err := cli.Parse(flags, args, usage); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	_ "github.com/ixcap/ixcap/sim"
 )
@@ -26,7 +27,7 @@ type options struct {
 	duration          time.Duration
 	size              string
 	queues, listeners int
-	buffer            cli.Size
+	buffer            units.Size
 	seed              uint64
 }
 

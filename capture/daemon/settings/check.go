@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ixcap/ixcap/capture/daemon/settings/value"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/pci"
 )
@@ -119,7 +119,7 @@ func (p *Port) check(all *problems) {
 		bad("buffer", "buffer of %v: storing needs at least %v", p.Buffer, least)
 	case p.Buffer&(p.Buffer-1) != 0:
 		bad("buffer", "buffer of %v: choose a power of two, such as 256MiB or 1GiB", p.Buffer)
-	case p.Pages.Size != 0 && p.Buffer%value.Size(p.Pages.Size) != 0:
+	case p.Pages.Size != 0 && p.Buffer%units.Size(p.Pages.Size) != 0:
 		bad("buffer", "buffer of %v is no multiple of its %v pages: choose a larger buffer or smaller pages", p.Buffer, &p.Pages)
 	}
 	if p.FIFO < 0 || p.FIFO > maxFIFO {
@@ -162,17 +162,17 @@ func (s *Storage) check(queues int, bad func(own, format string, args ...any)) {
 	if s.Segment < mib || s.Segment%mib != 0 {
 		bad("segment", "segment of %v: choose a multiple of 1 MiB", s.Segment)
 	}
-	if !slices.Contains([]value.Size{1 * mib, 2 * mib, 4 * mib}, s.Block) {
+	if !slices.Contains([]units.Size{1 * mib, 2 * mib, 4 * mib}, s.Block) {
 		bad("block", "block of %v: choose 1MiB, 2MiB or 4MiB", s.Block)
 	}
 	if s.InFlight < 1 || s.InFlight > maxInFlight {
 		bad("in_flight", "%d blocks in flight: choose 1 to %d", s.InFlight, maxInFlight)
 	}
-	if s.Flush.Span() < minFlush || s.Flush.Span() > maxFlush {
-		bad("flush", "flush after %v: choose %v to %v", s.Flush, minFlush, value.Time(maxFlush))
+	if s.Flush.Duration() < minFlush || s.Flush.Duration() > maxFlush {
+		bad("flush", "flush after %v: choose %v to %v", s.Flush, minFlush, units.Duration(maxFlush))
 	}
-	if s.Rotate != 0 && (s.Rotate.Span() < minRotate || s.Rotate.Span() > maxRotate) {
-		bad("rotate", "rotate every %v: choose %v to %v, or 0 to begin files by size only", s.Rotate, minRotate, value.Time(maxRotate))
+	if s.Rotate != 0 && (s.Rotate.Duration() < minRotate || s.Rotate.Duration() > maxRotate) {
+		bad("rotate", "rotate every %v: choose %v to %v, or 0 to begin files by size only", s.Rotate, minRotate, units.Duration(maxRotate))
 	}
 }
 
@@ -195,7 +195,7 @@ func (s *Settings) checkRetention(p *problems) {
 	if !stores {
 		p.add("retention", "retention: nothing is stored that could be deleted; name folders, or leave retention out")
 	}
-	if r.Age != 0 && r.Age.Span() < time.Second {
+	if r.Age != 0 && r.Age.Duration() < time.Second {
 		p.add("retention.age", "retention for %v: choose at least 1s", r.Age)
 	}
 }

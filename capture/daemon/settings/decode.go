@@ -10,8 +10,6 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
-
-	"github.com/ixcap/ixcap/capture/daemon/settings/value"
 )
 
 // decoder reads TOML into structs by their tags. Unlike the library it goes on
@@ -106,7 +104,7 @@ func (d *decoder) set(field reflect.Value, v any) error {
 		if err != nil {
 			return err
 		}
-		if _, rules := into.(*value.Rules); rules {
+		if _, rules := into.(*Rules); rules {
 			text = beside(d.dir, text)
 		}
 		return into.UnmarshalText([]byte(text))

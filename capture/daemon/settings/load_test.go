@@ -37,9 +37,9 @@ func TestExampleIsRightAndShowsEveryKey(t *testing.T) {
 	require.Equal(t, "(udp and port 53) all; (vlan 12) drop; all", p.Filter.Rules.String())
 	require.EqualValues(t, []string{"/data0", "/data1"}, p.Storage.Dirs)
 	require.EqualValues(t, 2<<30, p.Storage.Segment, "a port's own [storage] replaces only what it names")
-	require.Equal(t, time.Hour, p.Storage.Rotate.Span())
+	require.Equal(t, time.Hour, p.Storage.Rotate.Duration())
 	require.Equal(t, settings.Kernel, s.Ports[1].Mode)
-	require.Equal(t, 14*24*time.Hour, s.Retention.Age.Span())
+	require.Equal(t, 14*24*time.Hour, s.Retention.Age.Duration())
 	require.EqualValues(t, 0o660, s.Share.Mode)
 
 	text, err := os.ReadFile(example)
@@ -73,7 +73,7 @@ func TestDefaultsStandWhereAFileSaysNothing(t *testing.T) {
 	want.Name, want.Device, want.Storage.Dirs = "a", "sim:gen", settings.Dirs{"null"}
 	require.Equal(t, []settings.Port{want}, s.Ports)
 	require.False(t, want.Stores())
-	require.Equal(t, 5*time.Second, s.Share.Linger.Span())
+	require.Equal(t, 5*time.Second, s.Share.Linger.Duration())
 	require.Empty(t, s.Metrics.Listen)
 	require.False(t, s.Retention.Any())
 }
@@ -205,14 +205,14 @@ func TestBadValuesSayWhatToDo(t *testing.T) {
 		port("storage.flush = \"1h\""):                                                 `flush after 1h: choose 1ms to 1m`,
 		port("storage.fsync = \"maybe\""):                                              `fsync: sync "maybe": choose close, none or a time such as 10s`,
 		port("storage.rotate = \"10ms\""):                                              `rotate every 10ms: choose 1s to 1d`,
-		port("storage.rotate = \"hourly\""):                                            `time "hourly": want a number with its unit`,
+		port("storage.rotate = \"hourly\""):                                            `duration "hourly": must be seconds or a number with its unit`,
 		good + "[port.b]\ndevice = \"sim:gen\"\nstorage.dirs=\"null\"":                 `device sim:gen: port a has it already`,
 		good + "cores=[1]\n[port.b]\ndevice = \"x\"\ncores=[1]\nstorage.dirs=\"null\"": `core 1: port a polls on it already`,
 		"[port.a]\ndevice = \"0000:03:00.0\"\nmode = \"kernel\"":                       `every port is left to the kernel`,
 		shared("[retention]\nsize = \"1TiB\""):                                         `nothing is stored that could be deleted`,
 		port("[retention]\nsize = \"1GiB\""):                                           `one file of a alone may have 2GiB`,
 		port("[retention]\nage = \"1ms\""):                                             `retention for 1ms: choose at least 1s`,
-		port("[retention]\nage = \"-1s\""):                                             `time "-1s": want a number with its unit`,
+		port("[retention]\nage = \"-1s\""):                                             `duration "-1s": must be seconds or a number with its unit`,
 		shared("[share]\nmode = \"rw\""):                                               `mode "rw": want a mode in octal digits`,
 		shared("[share]\ndir = \"/" + strings.Repeat("x", 100) + "\""):                 `and at most 107 fit: choose a shorter folder`,
 		shared("[metrics]\nlisten = \"localhost\""):                                    `address "localhost": want HOST:PORT`,

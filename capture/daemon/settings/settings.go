@@ -5,7 +5,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/clock"
-	"github.com/ixcap/ixcap/capture/daemon/settings/value"
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // Settings are what a capture program is told to do. A field's tag is its key in
@@ -26,16 +26,16 @@ type Port struct {
 	Device  string       `toml:"device"` // as pci.Open takes it
 	Mode    Mode         `toml:"mode"`
 	Queues  int          `toml:"queues"`            // receive queues that frames are spread over
-	Cores   value.Cores  `toml:"cores"`             // of the queues' polling threads; none: chosen
+	Cores   Cores        `toml:"cores"`             // of the queues' polling threads; none: chosen
 	Speed   int          `toml:"speed"`             // Mb/s: 1000, 10000; 0: what the module can
 	CapLen  int          `toml:"caplen" live:"yes"` // bytes kept of a frame; 0: all
-	Buffer  value.Size   `toml:"buffer"`            // of each queue, a power of two
-	Pages   value.Pages  `toml:"pages"`
+	Buffer  units.Size   `toml:"buffer"`            // of each queue, a power of two
+	Pages   Pages        `toml:"pages"`
 	FIFO    int          `toml:"fifo"`  // SCHED_FIFO priority; 0: off
 	Sleep   bool         `toml:"sleep"` // until an interrupt, while nothing arrives
 	Stamps  clock.Policy `toml:"stamps"`
-	Filter  value.Rules  `toml:"filter" live:"yes"`
-	Dedup   value.Copies `toml:"dedup"`
+	Filter  Rules        `toml:"filter" live:"yes"`
+	Dedup   Dedup        `toml:"dedup"`
 	Storage Storage      `toml:"storage"`
 }
 
@@ -60,25 +60,25 @@ const AllQueues = -1
 
 // Storage is where files go and what they are like.
 type Storage struct {
-	Dirs        Dirs       `toml:"dirs"`         // folders, in turn; or Null
-	Queue       Queue      `toml:"queue"`        // the only one stored, or AllQueues
-	Format      Format     `toml:"format"`       //
-	Zstd        int        `toml:"zstd"`         // level 1 to 22 of compression; 0: none; not with raw
-	StoreFilter string     `toml:"store_filter"` // pcap-filter expression; "": everything; not with raw
-	Segment     value.Size `toml:"segment"`      // of a file
-	Block       value.Size `toml:"block"`        // written at once
-	InFlight    int        `toml:"in_flight"`    // blocks written at once to each folder
-	Flush       value.Time `toml:"flush"`        // what waits longer is written
-	Fsync       store.Sync `toml:"fsync"`
-	Index       bool       `toml:"index"`             // write a sidecar beside each file
-	Rotate      value.Time `toml:"rotate" live:"yes"` // a new file at multiples of it since midnight UTC; 0: never
+	Dirs        Dirs           `toml:"dirs"`         // folders, in turn; or Null
+	Queue       Queue          `toml:"queue"`        // the only one stored, or AllQueues
+	Format      Format         `toml:"format"`       //
+	Zstd        int            `toml:"zstd"`         // level 1 to 22 of compression; 0: none; not with raw
+	StoreFilter string         `toml:"store_filter"` // pcap-filter expression; "": everything; not with raw
+	Segment     units.Size     `toml:"segment"`      // of a file
+	Block       units.Size     `toml:"block"`        // written at once
+	InFlight    int            `toml:"in_flight"`    // blocks written at once to each folder
+	Flush       units.Duration `toml:"flush"`        // what waits longer is written
+	Fsync       store.Sync     `toml:"fsync"`
+	Index       bool           `toml:"index"`             // write a sidecar beside each file
+	Rotate      units.Duration `toml:"rotate" live:"yes"` // a new file at multiples of it since midnight UTC; 0: never
 }
 
 // Retention is what is kept of the files in all folders; zeros set no limit.
 type Retention struct {
-	Size value.Size `toml:"size" live:"yes"` // of all files
-	Age  value.Time `toml:"age" live:"yes"`  // of their frames
-	Free value.Size `toml:"free" live:"yes"` // left on each file system
+	Size units.Size     `toml:"size" live:"yes"` // of all files
+	Age  units.Duration `toml:"age" live:"yes"`  // of their frames
+	Free units.Size     `toml:"free" live:"yes"` // left on each file system
 }
 
 // Any tells whether there is a limit.
@@ -86,9 +86,9 @@ func (r Retention) Any() bool { return r != Retention{} }
 
 // Share is what other programs can reach.
 type Share struct {
-	Dir    string     `toml:"dir"` // folder of the sockets; "": none
-	Mode   value.Mode `toml:"mode"`
-	Linger value.Time `toml:"linger"` // for which the end waits for listeners that read nothing
+	Dir    string         `toml:"dir"` // folder of the sockets; "": none
+	Mode   FileMode       `toml:"mode"`
+	Linger units.Duration `toml:"linger"` // for which the end waits for listeners that read nothing
 }
 
 // Metrics are served to Prometheus.
@@ -106,7 +106,7 @@ func Defaults() Port {
 	return Port{
 		Queues: 1, Buffer: 256 << 20,
 		Storage: Storage{
-			Queue: AllQueues, Segment: 2 << 30, Block: 1 << 20, InFlight: 4, Flush: value.Time(time.Second), Index: true,
+			Queue: AllQueues, Segment: 2 << 30, Block: 1 << 20, InFlight: 4, Flush: units.Duration(time.Second), Index: true,
 		},
 	}
 }
@@ -114,4 +114,4 @@ func Defaults() Port {
 // New are settings without a port.
 func New() *Settings { return &Settings{Share: defaultShare} }
 
-var defaultShare = Share{Mode: 0o600, Linger: value.Time(5 * time.Second)}
+var defaultShare = Share{Mode: 0o600, Linger: units.Duration(5 * time.Second)}

@@ -50,27 +50,6 @@ func TestFirstSignalEndsInOrderAndTheSecondAtOnce(t *testing.T) {
 	require.Equal(t, 128+int(unix.SIGINT), exit.ExitCode())
 }
 
-func TestSizesAreWordsWithUnits(t *testing.T) {
-	for text, want := range map[string]int64{
-		"2GiB": 2 << 30, "256MiB": 256 << 20, "64KiB": 64 << 10, "1TiB": 1 << 40,
-		"1.5MiB": 3 << 19, "2GB": 2e9, "1500kB": 15e5, "7MB": 7e6, "4096": 4096, "12B": 12, "0": 0, "3 MiB": 3 << 20,
-	} {
-		s, err := cli.ParseSize(text)
-		require.NoError(t, err, text)
-		require.EqualValues(t, want, s, text)
-	}
-	for _, text := range []string{"", "MiB", "2G", "2X", "-1MiB", "1.3B", "9999999TiB", "NaN", "1e400", "Inf", "2 Gi B"} {
-		_, err := cli.ParseSize(text)
-		require.ErrorContains(t, err, "256MiB or 2GiB", text)
-	}
-	for size, want := range map[cli.Size]string{2 << 30: "2GiB", 3 << 19: "1536KiB", 5: "5B", 0: "0B", 1 << 40: "1TiB"} {
-		require.Equal(t, want, size.String())
-		back, err := cli.ParseSize(want)
-		require.NoError(t, err)
-		require.Equal(t, size, back)
-	}
-}
-
 func TestEachErrorIsOneLine(t *testing.T) {
 	a, b, c := errors.New("a"), errors.New("b"), errors.New("c\nd")
 	require.Equal(t, []string{"a", "b", "c; d"}, cli.Lines(errors.Join(a, errors.Join(b, c))))

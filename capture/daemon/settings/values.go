@@ -1,4 +1,4 @@
-package value
+package settings
 
 import (
 	"fmt"
@@ -67,20 +67,20 @@ func (c *Cores) Set(text string) error {
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (c *Cores) UnmarshalText(text []byte) error { return c.Set(string(text)) }
 
-// Mode is who may use a file or socket, in octal digits: "0660".
-type Mode fs.FileMode
+// FileMode is who may use a file or socket, in octal digits: "0660".
+type FileMode fs.FileMode
 
-func (m *Mode) String() string { return fmt.Sprintf("%04o", uint32(*m)) }
+func (m *FileMode) String() string { return fmt.Sprintf("%04o", uint32(*m)) }
 
 // Set implements flag.Value.
-func (m *Mode) Set(text string) error {
+func (m *FileMode) Set(text string) error {
 	n, err := strconv.ParseUint(text, 8, 32)
 	if err != nil || n == 0 || n > 0o777 {
 		return fmt.Errorf("mode %q: want a mode in octal digits, such as 0660", text)
 	}
-	*m = Mode(n)
+	*m = FileMode(n)
 	return nil
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (m *Mode) UnmarshalText(text []byte) error { return m.Set(string(text)) }
+func (m *FileMode) UnmarshalText(text []byte) error { return m.Set(string(text)) }

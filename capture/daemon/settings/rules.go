@@ -1,4 +1,4 @@
-package value
+package settings
 
 import (
 	"fmt"
@@ -66,14 +66,14 @@ func (r *Rules) Set(arg string) error {
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (r *Rules) UnmarshalText(text []byte) error { return r.Set(string(text)) }
 
-// Copies are the settings of duplicate removal: true, false, or
+// Dedup are the settings of duplicate removal: true, false, or
 // window=200ms,records=32768,pools=4,bytes=96; nil leaves duplicates in.
-type Copies struct{ *dedup.Config }
+type Dedup struct{ *dedup.Config }
 
 // IsBoolFlag lets the value be left out.
-func (c *Copies) IsBoolFlag() bool { return true }
+func (c *Dedup) IsBoolFlag() bool { return true }
 
-func (c *Copies) String() string {
+func (c *Dedup) String() string {
 	if c == nil || c.Config == nil {
 		return ""
 	}
@@ -81,7 +81,7 @@ func (c *Copies) String() string {
 }
 
 // Set implements flag.Value.
-func (c *Copies) Set(text string) (err error) {
+func (c *Dedup) Set(text string) (err error) {
 	var d dedup.Config
 	switch text {
 	case "true":
@@ -119,4 +119,4 @@ func (c *Copies) Set(text string) (err error) {
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (c *Copies) UnmarshalText(text []byte) error { return c.Set(string(text)) }
+func (c *Dedup) UnmarshalText(text []byte) error { return c.Set(string(text)) }

@@ -1,0 +1,42 @@
+package settings_test
+
+import (
+	"encoding"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/daemon/settings"
+)
+
+func TestWhatIsRefusedLeavesTheValueAsItWas(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "rules")
+	require.NoError(t, os.WriteFile(file, []byte("(udp) all\n96 # the rest"), 0o600))
+	for _, c := range []struct {
+		v    flag.Value
+		good map[string]string
+		bad  map[string]string
+	}{
+		{new(settings.Pages), map[string]string{"2MiB": "2MiB", "1GiB": "1GiB", "ordinary": "ordinary"}, map[string]string{"4KiB": "want 2MiB, 1GiB or ordinary"}},
+		{new(settings.Cores), map[string]string{"2, 3": "2,3", "0": "0"}, map[string]string{"1,-2": "want numbers from 0", "": "want numbers from 0"}},
+		{new(settings.FileMode), map[string]string{"660": "0660"}, map[string]string{"0": "octal", "0888": "octal", "1777": "octal"}},
+		{new(settings.Rules), map[string]string{"@" + file: "(udp) all; 96", "drop": "drop", "all": "", "": ""}, map[string]string{"96 96": "separated by", "@" + file + "x": "no such file"}},
+		{
+			new(settings.Dedup), map[string]string{"true": "window=0s,records=0,pools=0,bytes=0,index=content", "false": "", "window=1s,index=rss": "window=1s,records=0,pools=0,bytes=0,index=rss"},
+			map[string]string{"window": "window", "colour=3": "choose window=TIME", "bytes=-1": "bytes compared", "window=200ms,records=x": `setting "records=x"`},
+		},
+	} {
+		for text, want := range c.good {
+			require.NoError(t, c.v.Set(text), text)
+			require.Equal(t, want, c.v.String())
+			require.NoError(t, c.v.(encoding.TextUnmarshaler).UnmarshalText([]byte(text)))
+			for bad, why := range c.bad {
+				require.ErrorContains(t, c.v.Set(bad), why, bad)
+				require.Equal(t, want, c.v.String(), "after %q", bad)
+			}
+		}
+	}
+}
