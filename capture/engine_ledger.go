@@ -63,21 +63,21 @@ func queueAccount(queue int, p PollerCounters, s stream.Stats, abandoned uint64)
 		}
 	}
 	refused("longer than a RAW record", s.TooLong)
-	refused("parts do not add up", s.Broken)
+	refused("parts do not add up", s.Inconsistent)
 	refused("after the end", s.Late)
 	refused("abandoned at the end", p.Abandoned+abandoned)
-	for _, some := range [][]stream.ListenerStats{s.Listeners, s.Departed} {
+	for _, some := range [][]stream.ListenerStats{s.Listeners, s.RecentDetached} {
 		for _, l := range some {
 			a.Listeners = append(a.Listeners, ListenerAccount{
-				ID: l.ID, Name: l.Name, PID: l.PID, UID: l.UID, Policy: l.Policy.String(), Gone: l.Gone,
-				Stored: l.Stored, Read: l.Read, Overtaken: l.Overtaken, Unread: l.Unread,
+				ID: l.ID, Name: l.Name, PID: l.PID, UID: l.UID, Policy: l.Policy.String(), DetachReason: l.DetachReason,
+				Stored: l.Stored, Read: l.Read, Overrun: l.Overrun, Unread: l.Unread,
 			})
 		}
 	}
-	f := s.Forgotten
-	a.Forgotten = LeftAccount{
-		Listeners: s.Left - uint64(len(s.Departed)),
-		Stored:    f.Stored, Read: f.Read, Overtaken: f.Overtaken, Unread: f.Unread,
+	f := s.OlderDetached
+	a.OlderDetached = DetachedAccount{
+		Listeners: s.DetachedTotal - uint64(len(s.RecentDetached)),
+		Stored:    f.Stored, Read: f.Read, Overrun: f.Overrun, Unread: f.Unread,
 	}
 	return a
 }

@@ -29,17 +29,17 @@ type ClockAccount struct {
 
 // QueueAccount says what became of the frames that one queue received.
 type QueueAccount struct {
-	Queue      int               `json:"queue"`
-	Polled     uint64            `json:"polled"`               // frames taken from the queue
-	Stored     uint64            `json:"stored"`               // frames stored in the stream
-	Bytes      uint64            `json:"bytes"`                // of the frames polled, on the wire without CRC
-	Cut        uint64            `json:"cut,omitempty"`        // of those stored, not whole
-	Filtered   uint64            `json:"filtered,omitempty"`   // left out on request
-	Duplicates uint64            `json:"duplicates,omitempty"` // left out as copies
-	Refused    []Count           `json:"refused,omitempty"`    // could not be stored, by cause
-	Rules      []RuleCount       `json:"rules,omitempty"`      // what those in force met, and what came before
-	Listeners  []ListenerAccount `json:"listeners,omitempty"`  // attached, then those that left last
-	Forgotten  LeftAccount       `json:"forgotten,omitzero"`   // listeners that left before those
+	Queue         int               `json:"queue"`
+	Polled        uint64            `json:"polled"`                  // frames taken from the queue
+	Stored        uint64            `json:"stored"`                  // frames stored in the stream
+	Bytes         uint64            `json:"bytes"`                   // of the frames polled, on the wire without CRC
+	Cut           uint64            `json:"cut,omitempty"`           // of those stored, not whole
+	Filtered      uint64            `json:"filtered,omitempty"`      // left out on request
+	Duplicates    uint64            `json:"duplicates,omitempty"`    // left out as copies
+	Refused       []Count           `json:"refused,omitempty"`       // could not be stored, by cause
+	Rules         []RuleCount       `json:"rules,omitempty"`         // what those in force met, and what came before
+	Listeners     []ListenerAccount `json:"listeners,omitempty"`     // attached, then those that left last
+	OlderDetached DetachedAccount   `json:"older_detached,omitzero"` // listeners that left before those
 
 	StreamBytes uint64        `json:"stream_bytes"`   // put into the stream: stored bytes, headers and padding
 	Longest     time.Duration `json:"longest_gap"`    // between two polls, ns
@@ -61,24 +61,24 @@ type QueueAccount struct {
 
 // ListenerAccount says what became of the frames stored since a listener attached.
 type ListenerAccount struct {
-	ID        uint64 `json:"id"` // unique in its queue
-	Name      string `json:"name"`
-	PID       int    `json:"pid"`
-	UID       int    `json:"uid"`
-	Policy    string `json:"policy"`
-	Gone      string `json:"gone,omitempty"` // why it is not attached any more; empty: it is
-	Stored    uint64 `json:"stored"`         // since it attached
-	Read      uint64 `json:"read"`           // frames delivered to it
-	Overtaken uint64 `json:"overtaken"`      // frames it was too slow for
-	Unread    uint64 `json:"unread"`         // frames still to be read
+	ID           uint64 `json:"id"` // unique in its queue
+	Name         string `json:"name"`
+	PID          int    `json:"pid"`
+	UID          int    `json:"uid"`
+	Policy       string `json:"policy"`
+	DetachReason string `json:"detach_reason,omitempty"` // why it is not attached any more; empty: it is
+	Stored       uint64 `json:"stored"`                  // since it attached
+	Read         uint64 `json:"read"`                    // frames delivered to it
+	Overrun      uint64 `json:"overrun"`                 // frames it was too slow for
+	Unread       uint64 `json:"unread"`                  // frames still to be read
 }
 
-// LeftAccount is the sum of the accounts of listeners that left.
-type LeftAccount struct {
+// DetachedAccount is the sum of the accounts of listeners that left.
+type DetachedAccount struct {
 	Listeners uint64 `json:"listeners"`
 	Stored    uint64 `json:"stored"`
 	Read      uint64 `json:"read"`
-	Overtaken uint64 `json:"overtaken"`
+	Overrun   uint64 `json:"overrun"`
 	Unread    uint64 `json:"unread"`
 }
 
@@ -162,11 +162,11 @@ func (l Ledger) Balanced() error {
 		}
 		for _, r := range q.Listeners {
 			equal(fmt.Sprintf("queue %d listener %q stored since it attached", q.Queue, r.Name), r.Stored,
-				r.Read+r.Overtaken+r.Unread, "read %d + overtaken %d + unread %d", r.Read, r.Overtaken, r.Unread)
+				r.Read+r.Overrun+r.Unread, "read %d + overrun %d + unread %d", r.Read, r.Overrun, r.Unread)
 		}
-		f := q.Forgotten
+		f := q.OlderDetached
 		equal(fmt.Sprintf("queue %d %d more listeners stored since they attached", q.Queue, f.Listeners), f.Stored,
-			f.Read+f.Overtaken+f.Unread, "read %d + overtaken %d + unread %d", f.Read, f.Overtaken, f.Unread)
+			f.Read+f.Overrun+f.Unread, "read %d + overrun %d + unread %d", f.Read, f.Overrun, f.Unread)
 	}
 	equal("received", a.Received, polled, "polled from %d queues", len(l.Queues))
 	for _, s := range l.Storers {

@@ -37,10 +37,10 @@ func TestLedgerSaysWhoLeftAndWhyAndForgetsNobodysFrames(t *testing.T) {
 	q := l.Queues[0]
 	require.Len(t, q.Listeners, 1+64, "one is attached, the last 64 that left are remembered")
 	require.Equal(t, "stays", q.Listeners[0].Name)
-	require.Empty(t, q.Listeners[0].Gone)
-	require.Equal(t, "closed", q.Listeners[1].Gone)
-	require.EqualValues(t, guests-64, q.Forgotten.Listeners)
-	require.NotZero(t, q.Forgotten.Stored)
+	require.Empty(t, q.Listeners[0].DetachReason)
+	require.Equal(t, "closed", q.Listeners[1].DetachReason)
+	require.EqualValues(t, guests-64, q.OlderDetached.Listeners)
+	require.NotZero(t, q.OlderDetached.Stored)
 
 	var text strings.Builder
 	require.NoError(t, l.WriteText(&text))
@@ -48,6 +48,6 @@ func TestLedgerSaysWhoLeftAndWhyAndForgetsNobodysFrames(t *testing.T) {
 	require.Regexp(t, `stored for listener stays \(lossy, pid \d+\)\n`, text.String())
 	require.Contains(t, text.String(), "stored for 6 more listeners, which left earlier")
 
-	l.Queues[0].Forgotten.Unread++
+	l.Queues[0].OlderDetached.Unread++
 	require.ErrorIs(t, l.Balanced(), capture.ErrUnbalanced)
 }

@@ -27,7 +27,7 @@ func balanced() capture.Ledger {
 			{Queue: 0, Polled: 60, Stored: 50, Bytes: 5000, Cut: 12, Filtered: 4, Duplicates: 3,
 				Rules:     []capture.RuleCount{{Rule: capture.EarlierRules, Frames: 20, Bytes: 2000}, {Rule: "(udp) drop", Frames: 4, Bytes: 400}, {Rule: "all", Frames: 36, Bytes: 2600}},
 				Refused:   []capture.Count{{Cause: "too long", Frames: 3}},
-				Listeners: []capture.ListenerAccount{{Name: "a", Policy: "lossy", Stored: 50, Read: 30, Overtaken: 15, Unread: 5}}},
+				Listeners: []capture.ListenerAccount{{Name: "a", Policy: "lossy", Stored: 50, Read: 30, Overrun: 15, Unread: 5}}},
 			{Queue: 1, Polled: 40, Stored: 40, Bytes: 4000},
 		},
 		Storers: []capture.StorerAccount{{Name: "q0", Read: 100, Written: 90, Files: 2, Failed: []capture.ByteCount{{Cause: "ENOSPC", Bytes: 10}}}},
@@ -53,7 +53,7 @@ func TestLedgerNamesTheEquationThatFails(t *testing.T) {
 		"polled":   {func(l *capture.Ledger) { l.Queues[0].Filtered = 0 }, "queue 0 polled: 60 is not 56 = stored 50 + filtered 0 + duplicates 3 + refused 3"},
 		"received": {func(l *capture.Ledger) { l.Queues = l.Queues[:1] }, "received: 100 is not 60 = polled from 1 queues"},
 		"rules":    {func(l *capture.Ledger) { l.Queues[0].Rules[1].Frames-- }, "queue 0 polled: 60 is not 59 = met by 3 rules"},
-		"listener": {func(l *capture.Ledger) { l.Queues[0].Listeners[0].Unread = 0 }, `queue 0 listener "a" stored since it attached: 50 is not 45 = read 30 + overtaken 15 + unread 0`},
+		"listener": {func(l *capture.Ledger) { l.Queues[0].Listeners[0].Unread = 0 }, `queue 0 listener "a" stored since it attached: 50 is not 45 = read 30 + overrun 15 + unread 0`},
 		"storer":   {func(l *capture.Ledger) { l.Storers[0].Failed = nil }, "storer q0 bytes read: 100 is not 90 = written 90 + failed 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestLedgerTextShowsEveryAccount(t *testing.T) {
 	require.NoError(t, balanced().WriteText(&out))
 	for _, want := range []string{
 		"115  frames  on the wire of sim:gen", "7  frames      missed: RXMPC", "5  frames      bad: CRCERRS",
-		"60  frames  received by queue 0", "refused: too long", "overtaken", "unread",
+		"60  frames  received by queue 0", "refused: too long", "overrun", "unread",
 		"90   bytes    written to 2 files", "failed: ENOSPC", "Gb/s", "Mpps", "the ledger balances",
 		"12  frames      cut", "4  frames    met rule: (udp) drop", "20  frames    met rule: before these rules",
 		"-35      ns  stamps (adaptive) off CLOCK_REALTIME at the last of 9 fits, at worst 210; it was set once (clock: tsc)",

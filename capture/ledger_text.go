@@ -49,13 +49,13 @@ func (l Ledger) WriteText(w io.Writer) error {
 		for _, r := range q.Listeners {
 			line(1, r.Stored, "frames", "stored for listener "+r.who())
 			line(2, r.Read, "frames", "read")
-			some(2, r.Overtaken, "overtaken")
+			some(2, r.Overrun, "overrun")
 			some(2, r.Unread, "unread")
 		}
-		if f := q.Forgotten; f.Listeners != 0 {
+		if f := q.OlderDetached; f.Listeners != 0 {
 			line(1, f.Stored, "frames", fmt.Sprintf("stored for %d more listeners, which left earlier", f.Listeners))
 			line(2, f.Read, "frames", "read")
-			some(2, f.Overtaken, "overtaken")
+			some(2, f.Overrun, "overrun")
 			some(2, f.Unread, "unread")
 		}
 	}
@@ -121,8 +121,8 @@ func (l Ledger) WriteJSON(w io.Writer) error {
 // who is a listener, and why it has left if it has.
 func (a ListenerAccount) who() string {
 	who := fmt.Sprintf("%s (%s, pid %d)", a.Name, a.Policy, a.PID)
-	if a.Gone != "" {
-		who += ", gone: " + a.Gone
+	if a.DetachReason != "" {
+		who += ", detached: " + a.DetachReason
 	}
 	return who
 }

@@ -246,7 +246,7 @@ func (p *poller) store(frames []ring.Frame) bool {
 	}
 	prefetchFrames(frames[:min(ahead, len(frames))])
 	p.stamper.Update()
-	before, others := p.producer.Offered(), uint64(0)
+	before, others := p.producer.WireBytes(), uint64(0)
 	for left := frames; len(left) > 0; {
 		left = left[p.producer.AppendBatch(p.stamper, left, p.config.Caplen):]
 		if len(left) == 0 {
@@ -259,7 +259,7 @@ func (p *poller) store(frames []ring.Frame) bool {
 				others += uint64(left[i].Len)
 			}
 			p.source.Release()
-			p.count(len(frames), p.producer.Offered()-before+others)
+			p.count(len(frames), p.producer.WireBytes()-before+others)
 			return false
 		}
 		others += uint64(left[0].Len)
@@ -267,7 +267,7 @@ func (p *poller) store(frames []ring.Frame) bool {
 	}
 	p.producer.Publish()
 	p.source.Release()
-	p.count(len(frames), p.producer.Offered()-before+others)
+	p.count(len(frames), p.producer.WireBytes()-before+others)
 	return true
 }
 

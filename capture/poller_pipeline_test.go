@@ -71,7 +71,7 @@ func parse(tb testing.TB, text string) *rules.Rules {
 func whole(t *testing.T, p *poller, s *stream.Stream) {
 	t.Helper()
 	c, st := p.counters(), s.Stats()
-	require.Equal(t, c.Frames, st.Frames+c.Filtered+c.Duplicates+c.Abandoned+st.Broken+st.TooLong+st.Late, "%+v %+v", c, st)
+	require.Equal(t, c.Frames, st.Frames+c.Filtered+c.Duplicates+c.Abandoned+st.Inconsistent+st.TooLong+st.Late, "%+v %+v", c, st)
 	counts := p.ruleCounts()
 	if len(counts) == 0 {
 		return

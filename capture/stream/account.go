@@ -8,7 +8,7 @@ import (
 // ListenerStats are a listener's side of the ledger. Frames and bytes count as
 // read once they are given back: by the next call that reads, or by Consume.
 //
-//	Stored = Read + Overtaken + Unread, in frames and in bytes
+//	Stored = Read + Overrun + Unread, in frames and in bytes
 //
 // The stream believes a listener only as far as its account is possible. One
 // whose account cannot be true is detached, and the last that could is its final
@@ -21,35 +21,35 @@ type ListenerStats struct {
 	Policy      Policy        // asked for last, see Stream.SetPolicy
 	DetachAfter time.Duration // 0: never
 
-	Stored    uint64 // frames published since the listener's start
-	Read      uint64 // frames read
-	Overtaken uint64 // frames lost because the producer overtook the listener
-	Unread    uint64 // frames published and not read yet
+	Stored  uint64 // frames published since the listener's start
+	Read    uint64 // frames read
+	Overrun uint64 // frames lost because the producer overtook the listener
+	Unread  uint64 // frames published and not read yet
 
-	ReadBytes      uint64 // bytes of the stream, headers and padding included
-	OvertakenBytes uint64
+	ReadBytes    uint64 // bytes of the stream, headers and padding included
+	OverrunBytes uint64
 
 	LagBytes uint64        // published and not given back
 	Lag      time.Duration // age of the oldest frame not given back and still there
 
-	Gone string // why it is not attached any more; "" while it is
+	DetachReason string // why it is not attached any more; "" while it is
 }
 
 // add adds the frames and bytes of another listener.
 func (s *ListenerStats) add(o *ListenerStats) {
 	s.Stored += o.Stored
 	s.Read += o.Read
-	s.Overtaken += o.Overtaken
+	s.Overrun += o.Overrun
 	s.Unread += o.Unread
 	s.ReadBytes += o.ReadBytes
-	s.OvertakenBytes += o.OvertakenBytes
+	s.OverrunBytes += o.OverrunBytes
 }
 
 // Balanced is nil when every frame since the listener's start is accounted for.
 func (s ListenerStats) Balanced() error {
-	if s.Stored != s.Read+s.Overtaken+s.Unread {
+	if s.Stored != s.Read+s.Overrun+s.Unread {
 		return fmt.Errorf("listener %s: %d frames stored, but %d read + %d overtaken + %d unread",
-			s.Name, s.Stored, s.Read, s.Overtaken, s.Unread)
+			s.Name, s.Stored, s.Read, s.Overrun, s.Unread)
 	}
 	return nil
 }
@@ -77,8 +77,8 @@ func (c *cursor) write(a *account, seq uint64) {
 	releaseStore(&c.PositionOffset, a.position.offset)
 	releaseStore(&c.Read, a.read)
 	releaseStore(&c.ReadBytes, a.readBytes)
-	releaseStore(&c.Overtaken, a.missed)
-	releaseStore(&c.OvertakenBytes, a.missBytes)
+	releaseStore(&c.Overrun, a.missed)
+	releaseStore(&c.OverrunBytes, a.missBytes)
 	releaseStore(&c.Version, n+2)
 }
 
@@ -98,7 +98,7 @@ func (c *cursor) snapshot() (a account, whole bool) {
 			start:    position{c.StartOffset.Load(), c.StartSeq.Load()},
 			position: position{c.PositionOffset.Load(), c.Position.Load()},
 			read:     c.Read.Load(), readBytes: c.ReadBytes.Load(),
-			missed: c.Overtaken.Load(), missBytes: c.OvertakenBytes.Load(),
+			missed: c.Overrun.Load(), missBytes: c.OverrunBytes.Load(),
 		}
 		fence()
 		if n%2 == 0 && c.Version.Load() == n {
@@ -129,7 +129,7 @@ func (a *account) stats(head position) ListenerStats {
 	return ListenerStats{
 		Stored: head.seq - a.start.seq, Unread: head.seq - a.position.seq,
 		Read: a.read, ReadBytes: a.readBytes,
-		Overtaken: a.missed, OvertakenBytes: a.missBytes,
+		Overrun: a.missed, OverrunBytes: a.missBytes,
 		LagBytes: head.offset - a.position.offset,
 	}
 }

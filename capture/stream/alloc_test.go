@@ -38,7 +38,7 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := bytes.Consume(bytes.Unconsumed()); err != nil {
+		if err := bytes.Consume(bytes.InFlight()); err != nil {
 			t.Fatal(err)
 		}
 	}

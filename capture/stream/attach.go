@@ -17,7 +17,7 @@ import (
 const attachWithin = 10 * time.Second
 
 // Attach listens to a stream of another process, or of this one, that is shared
-// at a socket (Stream.Share). The connection stays open as long as the listener;
+// at a socket (Stream.Serve). The connection stays open as long as the listener;
 // when the process ends, however it ends, the stream lets the listener go.
 //
 // Reading gives ErrAbandoned once the capture's process is gone and what it had
@@ -124,9 +124,9 @@ func (t *remote) watch() {
 }
 
 func (t *remote) leave(st ListenerStats) ListenerStats {
-	st.Gone = whyClosed
+	st.DetachReason = whyClosed
 	if why := t.reason.Load(); why != nil {
-		st.Gone = *why
+		st.DetachReason = *why
 	}
 	// The peer may be gone: then nobody needs to be told.
 	_ = sendNow(t.conn, bye(), nil)

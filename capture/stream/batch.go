@@ -33,14 +33,14 @@ func (p *Producer) AppendBatch(st *clock.Stamper, frames []ring.Frame, caplen in
 		if !p.Append(at.Sec(), at.Nsec(), f, caplen) {
 			return i
 		}
-		p.offered += uint64(f.Len)
+		p.wireBytes += uint64(f.Len)
 	}
 	return len(frames)
 }
 
-// Offered is the length on the wire of all frames that AppendBatch stored or
+// WireBytes is the length on the wire of all frames that AppendBatch stored or
 // refused, in bytes.
-func (p *Producer) Offered() uint64 { return p.offered }
+func (p *Producer) WireBytes() uint64 { return p.wireBytes }
 
 // ready tells whether Append of a frame would not be held back, so that a frame
 // that is gets no stamp. A frame to be refused is ready.
@@ -72,7 +72,7 @@ func (p *Producer) run(st *clock.Stamper, frames []ring.Frame, most uint64) int 
 		mask: p.mask, wrap: uint64(len(p.index) - 1), most: most,
 	}
 	n := plain(p.data, p.index, frames, &at, &line)
-	p.offered += at.pos - p.pos - RecordHeader*uint64(n)
+	p.wireBytes += at.pos - p.pos - RecordHeader*uint64(n)
 	p.pos, p.seq = at.pos, at.seq
 	st.SetLast(line)
 	return n

@@ -9,7 +9,7 @@ import (
 
 // AppendStamped stores frames under the stamps given, at most keep[i] bytes of
 // each (keep nil: all), as Append does, until a lossless listener holds the
-// producer back. It returns how many were stored or refused. Offered does not
+// producer back. It returns how many were stored or refused. WireBytes does not
 // count them.
 //
 // Runs of frames in one buffer each, of which at least 32 bytes are kept, are

@@ -196,7 +196,7 @@ func TestStampedBatchesAreStoredLikeSingleFrames(t *testing.T) {
 	}
 	st := s.Stats()
 	require.EqualValues(t, read, st.Frames)
-	require.Equal(t, refused, st.Broken)
+	require.Equal(t, refused, st.Inconsistent)
 	require.NotZero(t, refused)
 	require.Equal(t, cut, st.Truncated)
 }

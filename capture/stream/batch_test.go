@@ -165,7 +165,7 @@ func TestBatchesAreStoredLikeSingleFrames(t *testing.T) {
 		}
 		st2 := s.Stats()
 		require.EqualValues(t, read, st2.Frames)
-		require.Equal(t, refused, st2.Broken+st2.TooLong)
+		require.Equal(t, refused, st2.Inconsistent+st2.TooLong)
 		require.NotZero(t, refused)
 	}
 }

@@ -48,7 +48,7 @@ func (b *inflight) pop() {
 //
 // The bytes stay where they are until Consume: several blocks may be in flight.
 // ErrReadAhead means that the next one cannot come before one of them has been
-// consumed. To a lossy reader ErrOvertaken says that blocks were lost.
+// consumed. To a lossy reader ErrOverrun says that blocks were lost.
 // It does not allocate but for its first call.
 func (l *Listener) ReadBlock(ctx context.Context, max int) ([]byte, error) {
 	if !l.enter() {
@@ -87,7 +87,7 @@ func (l *Listener) ReadBlock(ctx context.Context, max int) ([]byte, error) {
 		l.passEntries(min(head, end))
 		if l.lossy && l.overtaken(l.given) {
 			l.skip()
-			return nil, ErrOvertaken
+			return nil, ErrOverrun
 		}
 		if end > l.ahead.offset && head >= end {
 			return l.handOut(end, last), nil
@@ -105,8 +105,8 @@ func (l *Listener) SegmentEnd() bool { return l.blocks.last }
 // Offset is where in the stream the next block begins, in bytes.
 func (l *Listener) Offset() uint64 { return l.ahead.offset }
 
-// Unconsumed is how many bytes ReadBlock has handed out that are not consumed yet.
-func (l *Listener) Unconsumed() int { return int(l.ahead.offset - l.given.offset) }
+// InFlight is how many bytes ReadBlock has handed out that are not consumed yet.
+func (l *Listener) InFlight() int { return int(l.ahead.offset - l.given.offset) }
 
 func (l *Listener) handOut(end uint64, last bool) []byte {
 	at, n := l.ahead.offset&l.mask, end-l.ahead.offset
@@ -155,7 +155,7 @@ func (l *Listener) passEntries(before uint64) {
 }
 
 // Consume gives the oldest n bytes that ReadBlock handed out back to the
-// producer. ErrOvertaken means, for a lossy listener, that they may have been
+// producer. ErrOverrun means, for a lossy listener, that they may have been
 // overwritten while they were in use: all blocks handed out are void then.
 func (l *Listener) Consume(n int) error {
 	if !l.enter() {
@@ -166,11 +166,11 @@ func (l *Listener) Consume(n int) error {
 		return err
 	}
 	if n < 0 || l.given.offset+uint64(n) > l.ahead.offset {
-		return fmt.Errorf("consume %d bytes: %d are handed out", n, l.Unconsumed())
+		return fmt.Errorf("consume %d bytes: %d are handed out", n, l.InFlight())
 	}
 	if l.lossy && l.overtaken(l.given) {
 		l.skip()
-		return ErrOvertaken
+		return ErrOverrun
 	}
 	l.readBytes += uint64(n)
 	l.given.offset += uint64(n)

@@ -48,7 +48,7 @@ type childResult struct {
 	Frames    uint64 // read
 	Unordered uint64 // not after the one before, or not intact
 	Gaps      uint64 // frames missing between two that were read
-	Overtaken int    // times that reading said so
+	Overrun   int    // times that reading said so
 	End       string // what ended reading
 	Stats     ListenerStats
 }
@@ -70,8 +70,8 @@ func childRead(path string, args []string) error {
 	packets, next, first := make([]Packet, 64), uint32(0), true
 	for {
 		n, err := l.ReadBatch(context.Background(), packets)
-		if errors.Is(err, ErrOvertaken) {
-			r.Overtaken++
+		if errors.Is(err, ErrOverrun) {
+			r.Overrun++
 			continue
 		}
 		if err != nil {
@@ -189,7 +189,7 @@ func childServe(path string, _ []string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.Share(Sharing{Path: path}); err != nil {
+	if _, err := s.Serve(ServerConfig{Path: path}); err != nil {
 		return err
 	}
 	fmt.Println("ready")
@@ -215,9 +215,9 @@ func childStarve(path string, _ []string) error {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 100, Max: 100}); err != nil {
 		return err
 	}
-	trouble := make(chan ShareEvent, 100)
-	_, err = s.Share(Sharing{Path: path, Tell: func(e ShareEvent) {
-		if e.Kind == Trouble {
+	trouble := make(chan Event, 100)
+	_, err = s.Serve(ServerConfig{Path: path, OnEvent: func(e Event) {
+		if e.Kind == EventError {
 			trouble <- e
 		}
 	}})
@@ -238,7 +238,7 @@ func childStarve(path string, _ []string) error {
 	fmt.Println("ready")
 	e := <-trouble
 	closeAll(hoard)
-	for s.Stats().Left == 0 {
+	for s.Stats().DetachedTotal == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	fmt.Println(e)

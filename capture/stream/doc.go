@@ -24,7 +24,7 @@
 //   - cursor: 4 KiB for each listener, the only memory that it writes. The
 //     producer takes what it finds there for hostile.
 //
-// docs/STREAM.md has every byte of them. Stream.Share hands them to other processes
+// docs/STREAM.md has every byte of them. Stream.Serve hands them to other processes
 // over a socket; Attach is the other end, and gives the same Listener as Listen:
 //
 //	Share ──► SOCK_SEQPACKET ──► Attach     request ► ◄ answer, data, control, cursor

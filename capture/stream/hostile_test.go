@@ -32,7 +32,7 @@ func TestListenerWithAnImpossibleCursorIsLetGo(t *testing.T) {
 			n := uint32(20)
 			for ; p.Append(1, n, numbered(n, 1514), 0); n++ {
 			}
-			require.EqualValues(t, 1, s.Stats().Detached)
+			require.EqualValues(t, 1, s.Stats().CorruptCursors)
 			require.Len(t, s.Stats().Listeners, 1)
 			_, err := bad.ReadBatch(soon(t), packets)
 			require.ErrorIs(t, err, ErrDetached)
@@ -56,11 +56,11 @@ func TestListenerWithAnImpossibleAccountIsLetGo(t *testing.T) {
 	for name, spoil := range map[string]func(c *cursor){
 		"more read than given back":   func(c *cursor) { c.Read.Add(1) },
 		"less read":                   func(c *cursor) { c.Read.Add(^uint64(0)) },
-		"overtaken out of nothing":    func(c *cursor) { c.Overtaken.Add(3) },
-		"read shifted to overtaken":   func(c *cursor) { c.Read.Add(^uint64(4)); c.Overtaken.Add(5) },
-		"sums that wrap":              func(c *cursor) { c.Read.Add(1 << 63); c.Overtaken.Add(1 << 63) },
+		"overtaken out of nothing":    func(c *cursor) { c.Overrun.Add(3) },
+		"read shifted to overtaken":   func(c *cursor) { c.Read.Add(^uint64(4)); c.Overrun.Add(5) },
+		"sums that wrap":              func(c *cursor) { c.Read.Add(1 << 63); c.Overrun.Add(1 << 63) },
 		"more bytes":                  func(c *cursor) { c.ReadBytes.Add(1) },
-		"overtaken bytes":             func(c *cursor) { c.OvertakenBytes.Add(7) },
+		"overtaken bytes":             func(c *cursor) { c.OverrunBytes.Add(7) },
 		"begun earlier":               func(c *cursor) { c.StartSeq.Add(^uint64(0)); c.Read.Add(1) },
 		"begun later":                 func(c *cursor) { c.StartSeq.Add(1); c.Read.Add(^uint64(0)) },
 		"begun beyond its position":   func(c *cursor) { c.StartSeq.Store(1 << 40) },
@@ -84,11 +84,11 @@ func TestListenerWithAnImpossibleAccountIsLetGo(t *testing.T) {
 			spoil(l.account)
 			st := s.Stats()
 			require.Empty(t, st.Listeners)
-			require.EqualValues(t, 1, st.Detached)
-			require.Equal(t, whyImpossible, st.Departed[0].Gone)
-			require.EqualValues(t, 20, st.Departed[0].Read)
-			require.EqualValues(t, 80, st.Departed[0].Unread)
-			require.NoError(t, st.Departed[0].Balanced())
+			require.EqualValues(t, 1, st.CorruptCursors)
+			require.Equal(t, whyImpossible, st.RecentDetached[0].DetachReason)
+			require.EqualValues(t, 20, st.RecentDetached[0].Read)
+			require.EqualValues(t, 80, st.RecentDetached[0].Unread)
+			require.NoError(t, st.RecentDetached[0].Balanced())
 			_, err := l.ReadBatch(soon(t), make([]Packet, 1))
 			require.ErrorContains(t, err, whyImpossible)
 		})
@@ -137,7 +137,7 @@ func FuzzCursor(f *testing.F) {
 		next := uint32(0)
 		check := func() {
 			st := s.Stats()
-			for _, l := range append(st.Listeners, st.Departed...) {
+			for _, l := range append(st.Listeners, st.RecentDetached...) {
 				require.NoError(t, l.Balanced())
 				require.LessOrEqual(t, l.Stored, st.Frames)
 				require.LessOrEqual(t, l.LagBytes, st.Bytes)
@@ -184,7 +184,7 @@ func FuzzCursor(f *testing.F) {
 		store(900)
 		write(o2, s2)
 		store(1000)
-		require.LessOrEqual(t, s.Stats().Detached, uint64(1))
+		require.LessOrEqual(t, s.Stats().CorruptCursors, uint64(1))
 		require.NoError(t, honest.Stats().Balanced())
 		require.NoError(t, honest.Close())
 		require.NoError(t, hostile.Close())

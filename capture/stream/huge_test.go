@@ -13,7 +13,7 @@ import (
 func TestAttachedListenerMapsHugePages(t *testing.T) {
 	hugepagetest.Reserve(t, hugepage.Size2M, hugepage.AnyNode, 8)
 	s := newStream(t, Config{Size: 4 * Block, Pages: hugepage.Size2M})
-	sh, _ := share(t, s, Sharing{})
+	sh, _ := share(t, s, ServerConfig{})
 	l := attachTo(t, sh, Options{})
 	for n := range uint32(5000) {
 		if !s.Producer().Append(1, n, numbered(n, 1000), 0) {

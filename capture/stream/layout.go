@@ -137,8 +137,8 @@ type cursor struct {
 	PositionOffset atomic.Uint64
 	Read           atomic.Uint64 // frames
 	ReadBytes      atomic.Uint64 // stream bytes, headers and padding included
-	Overtaken      atomic.Uint64
-	OvertakenBytes atomic.Uint64
+	Overrun        atomic.Uint64
+	OverrunBytes   atomic.Uint64
 
 	_ [pageBytes - 128 - 72]byte
 }

@@ -63,11 +63,11 @@ var (
 	// finished the stream. What it had published has been read.
 	ErrAbandoned = errors.New("the capture ended without finishing the stream")
 
-	// ErrOvertaken tells a reader that what it had been handed may have been
+	// ErrOverrun tells a reader that what it had been handed may have been
 	// overwritten while in use, and is void: a lossy reader of bytes, or one that
 	// was lossless and did not read for a second after it was made lossy. It
 	// goes on further ahead, at the start of a record.
-	ErrOvertaken = errors.New("listener was overtaken")
+	ErrOverrun = errors.New("listener was overtaken")
 
 	// ErrReadAhead means that a block is asked for that cannot come before
 	// earlier ones are consumed.
@@ -169,7 +169,7 @@ func (t *local) why() string {
 	if t.slot.final == nil {
 		return ""
 	}
-	return t.slot.final.Gone
+	return t.slot.final.DetachReason
 }
 
 func (t *local) lost() bool { return false }

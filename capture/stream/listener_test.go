@@ -32,7 +32,7 @@ func TestBlocksStayUntilConsumed(t *testing.T) {
 	}
 	require.Len(t, blocks, 3, "the fourth cannot be full before one is consumed")
 	require.Equal(t, []bool{false, true, false}, ends)
-	require.Equal(t, 3*Block, l.Unconsumed())
+	require.Equal(t, 3*Block, l.InFlight())
 	require.False(t, p.Append(1, n, numbered(n, 1514), 0))
 
 	copies := append([]byte(nil), blocks[1]...)
@@ -231,7 +231,7 @@ func TestLossyListenerCountsExactlyWhatItMissed(t *testing.T) {
 						}
 					}
 					st := l.Stats()
-					if st.Read != read || st.Read+st.Overtaken != frames || st.Unread != 0 {
+					if st.Read != read || st.Read+st.Overrun != frames || st.Unread != 0 {
 						t.Errorf("read %d of %d: %+v", read, frames, st)
 					}
 				})
@@ -257,8 +257,8 @@ func TestLossyListenerCountsExactlyWhatItMissed(t *testing.T) {
 			for _, l := range listeners {
 				st := l.Stats()
 				require.NoError(t, st.Balanced())
-				require.Equal(t, s.Stats().Bytes, st.ReadBytes+st.OvertakenBytes)
-				missed += st.Overtaken
+				require.Equal(t, s.Stats().Bytes, st.ReadBytes+st.OverrunBytes)
+				missed += st.Overrun
 			}
 			require.NotZero(t, missed, "the test is to be faster than its readers")
 		})
@@ -284,22 +284,22 @@ func TestLossyReaderOfBytesIsToldItsBlocksAreVoid(t *testing.T) {
 	_, err = l.ReadBlock(soon(t), 64<<10)
 	require.NoError(t, err)
 	store(2000)
-	require.ErrorIs(t, l.Consume(64<<10), ErrOvertaken)
-	require.Zero(t, l.Unconsumed())
+	require.ErrorIs(t, l.Consume(64<<10), ErrOverrun)
+	require.Zero(t, l.InFlight())
 	b, err = l.ReadBlock(soon(t), 64<<10)
 	require.NoError(t, err)
 	require.NotZero(t, b[0], "begins with a record")
 	store(2000)
 	_, err = l.ReadBlock(soon(t), 64<<10)
-	require.ErrorIs(t, err, ErrOvertaken)
+	require.ErrorIs(t, err, ErrOverrun)
 	p.Finish()
 	_, _, err = readSegments(t, soon(t), l, 64<<10)
 	require.NoError(t, err)
 	st := l.Stats()
 	require.NoError(t, st.Balanced())
 	require.Zero(t, st.Unread)
-	require.EqualValues(t, n, st.Read+st.Overtaken)
-	require.Equal(t, s.Stats().Bytes, st.ReadBytes+st.OvertakenBytes)
+	require.EqualValues(t, n, st.Read+st.Overrun)
+	require.Equal(t, s.Stats().Bytes, st.ReadBytes+st.OverrunBytes)
 }
 
 // Listeners of all kinds come and go while the producer runs; what each gets is
@@ -371,6 +371,6 @@ func TestListenersComeAndGoAtAnyTime(t *testing.T) {
 	p.Finish()
 	stop.Store(true)
 	readers.Wait()
-	require.Zero(t, s.Stats().Detached)
+	require.Zero(t, s.Stats().CorruptCursors)
 	require.Empty(t, s.Stats().Listeners)
 }

@@ -45,7 +45,7 @@ func (s *Stream) lend(sl *slot, o Options) (g grant, fds []int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if sl.final != nil {
-		return g, nil, fmt.Errorf("%w: %s", ErrDetached, sl.final.Gone)
+		return g, nil, fmt.Errorf("%w: %s", ErrDetached, sl.final.DetachReason)
 	}
 	if s.closed {
 		return g, nil, errors.New("stream is closed")

@@ -20,7 +20,7 @@ var errDetachLossy = errors.New("detach-after is for lossless listeners; a lossy
 // reading call, from which on it copies and checks. The producer goes on
 // respecting it until it has answered, or for a second. One that did not answer
 // in time and was overtaken finds that out at its next call: what it held counts
-// as overtaken, and the call returns ErrOvertaken.
+// as overtaken, and the call returns ErrOverrun.
 //
 // A lossy listener that is to become lossless is respected at once, and told
 // after that. Having been told, it looks at the announcement (ReserveOffset). The
@@ -172,7 +172,7 @@ func (s *Stream) idle(sl *slot, now time.Time) time.Duration {
 }
 
 // renew looks whether the listener is to read in another way from now on, and
-// answers. ErrOvertaken: what it had in hand is void.
+// answers. ErrOverrun: what it had in hand is void.
 func (l *Listener) renew() error {
 	// Pairs with SetPolicy: what was stored before the word is seen, and the
 	// announcements made before it, too.
@@ -186,7 +186,7 @@ func (l *Listener) renew() error {
 	var err error
 	if l.overtaken(l.given) && l.given != l.ahead {
 		// In place, and overtaken after the grace; or the blocks of a lossy listener.
-		err = ErrOvertaken
+		err = ErrOverrun
 		l.skip()
 	}
 	l.beLossy()

@@ -32,7 +32,7 @@ func TestListenerMadeLossyWhileItWaitsIsOvertakenAtOnce(t *testing.T) {
 		for {
 			n, err := l.ReadBatch(ctx, packets)
 			if err != nil {
-				overtaken = errors.Is(err, ErrOvertaken)
+				overtaken = errors.Is(err, ErrOverrun)
 				return
 			}
 			for _, pkt := range packets[:n] {
@@ -57,7 +57,7 @@ func TestListenerMadeLossyWhileItWaitsIsOvertakenAtOnce(t *testing.T) {
 	require.False(t, overtaken, "it held nothing when it was made lossy")
 	st := l.Stats()
 	require.NoError(t, st.Balanced())
-	require.EqualValues(t, 20000, st.Read+st.Overtaken)
+	require.EqualValues(t, 20000, st.Read+st.Overrun)
 }
 
 func TestWhatWasHeldInPlaceCountsAsReadUnlessItWasOvertaken(t *testing.T) {
@@ -92,7 +92,7 @@ func TestWhatWasHeldInPlaceCountsAsReadUnlessItWasOvertaken(t *testing.T) {
 			want := uint64(10)
 			if c.overtaken {
 				_, err = l.ReadBatch(soon(t), packets)
-				require.ErrorIs(t, err, ErrOvertaken)
+				require.ErrorIs(t, err, ErrOverrun)
 				want = 0
 			}
 			n, err = l.ReadBatch(soon(t), packets)
@@ -104,7 +104,7 @@ func TestWhatWasHeldInPlaceCountsAsReadUnlessItWasOvertaken(t *testing.T) {
 			st := l.Stats()
 			require.NoError(t, st.Balanced())
 			require.Equal(t, want, st.Read)
-			require.Equal(t, c.overtaken, st.Overtaken > 0)
+			require.Equal(t, c.overtaken, st.Overrun > 0)
 			require.Equal(t, !c.back, l.Policy() == Lossy)
 			require.Equal(t, st.Policy, s.Stats().Listeners[0].Policy)
 			if c.back {
@@ -130,13 +130,13 @@ func TestBlocksInFlightAreVoidOnlyIfOvertaken(t *testing.T) {
 		s.Producer().appendWait(t, 1, next, numbered(next, 1000))
 		next++
 	}
-	require.ErrorIs(t, l.Consume(Block/2), ErrOvertaken)
-	require.Zero(t, l.Unconsumed())
+	require.ErrorIs(t, l.Consume(Block/2), ErrOverrun)
+	require.Zero(t, l.InFlight())
 
 	_, err := l.ReadBlock(soon(t), Block/4)
 	require.NoError(t, err)
 	require.NoError(t, s.SetPolicy(l.id, Lossless, 0))
-	require.NoError(t, l.Consume(l.Unconsumed()-1))
+	require.NoError(t, l.Consume(l.InFlight()-1))
 	require.Equal(t, Lossless, l.Policy())
 	fillUp(t, s, &next)
 	require.NoError(t, l.Consume(1), "what is in flight is respected")
@@ -151,7 +151,7 @@ func TestPolicyMayChangeAtAnyTime(t *testing.T) {
 		frames = 15000
 	}
 	s := newStream(t, Config{Size: Block, Entries: 2048, Segment: 4 * Block})
-	sh, _ := share(t, s, Sharing{})
+	sh, _ := share(t, s, ServerConfig{})
 	p, ctx := s.Producer(), soon(t)
 	type reader struct {
 		*Listener
@@ -172,7 +172,7 @@ func TestPolicyMayChangeAtAnyTime(t *testing.T) {
 				if errors.Is(err, io.EOF) {
 					return
 				}
-				if errors.Is(err, ErrOvertaken) {
+				if errors.Is(err, ErrOverrun) {
 					l.read -= last
 					last, torn = 0, false
 					continue
@@ -216,14 +216,14 @@ func TestPolicyMayChangeAtAnyTime(t *testing.T) {
 	p.Finish()
 	all.Wait()
 	require.EqualValues(t, frames, last)
-	require.Zero(t, steady.Stats().Overtaken)
+	require.Zero(t, steady.Stats().Overrun)
 	for _, l := range readers {
 		st := l.Stats()
 		require.NoError(t, st.Balanced())
 		require.Equal(t, l.read, st.Read)
-		require.EqualValues(t, frames, st.Read+st.Overtaken)
+		require.EqualValues(t, frames, st.Read+st.Overrun)
 	}
-	require.Zero(t, s.Stats().Detached)
+	require.Zero(t, s.Stats().CorruptCursors)
 }
 
 // A listener that is made lossless holds the producer from where it is, even if it
@@ -247,7 +247,7 @@ func TestPaddingGoesOnOnceAListenerMadeLosslessHasMovedAhead(t *testing.T) {
 	_, err := l.ReadBatch(soon(t), make([]Packet, 8))
 	require.NoError(t, err)
 	require.Equal(t, Lossless, l.Policy())
-	require.NotZero(t, l.Stats().Overtaken)
+	require.NotZero(t, l.Stats().Overrun)
 	require.True(t, p.Append(1, next, numbered(next, 500), 0), "the producer does not notice")
 	require.NoError(t, l.Close())
 }
@@ -289,10 +289,10 @@ func TestDetachAfterIsForThoseWhoDoNotReadThoughTheyCould(t *testing.T) {
 	look(11 * after)
 	st := s.Stats()
 	require.Len(t, st.Listeners, 1)
-	require.Len(t, st.Departed, 1)
-	require.Equal(t, hung.id, st.Departed[0].ID)
-	require.Equal(t, "read nothing for 1m0s", st.Departed[0].Gone)
-	require.EqualValues(t, 1, st.Departed[0].Unread)
+	require.Len(t, st.RecentDetached, 1)
+	require.Equal(t, hung.id, st.RecentDetached[0].ID)
+	require.Equal(t, "read nothing for 1m0s", st.RecentDetached[0].DetachReason)
+	require.EqualValues(t, 1, st.RecentDetached[0].Unread)
 	_, err = hung.ReadBatch(soon(t), make([]Packet, 1))
 	require.ErrorIs(t, err, ErrDetached)
 	require.ErrorContains(t, err, "read nothing for 1m0s")
@@ -319,9 +319,9 @@ func TestDetachAfterIsForThoseWhoDoNotReadThoughTheyCould(t *testing.T) {
 	s.Producer().Publish()
 	s.Producer().appendWait(t, 1, next, numbered(next, 1000))
 	s.Producer().Publish()
-	require.Eventually(t, func() bool { return s.Stats().Left == 3 }, patience, tick)
+	require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 3 }, patience, tick)
 	require.NoError(t, quick.Close())
-	require.Equal(t, "read nothing for 10ms", quick.Stats().Gone)
+	require.Equal(t, "read nothing for 10ms", quick.Stats().DetachReason)
 }
 
 func TestRequestsThatCannotBeMetAreExplained(t *testing.T) {
@@ -341,11 +341,11 @@ func TestRequestsThatCannotBeMetAreExplained(t *testing.T) {
 	require.NoError(t, s.Detach(l.id, "a test"))
 	_, err = l.ReadBatch(soon(t), make([]Packet, 1))
 	require.ErrorIs(t, err, ErrDetached)
-	require.ErrorContains(t, err, "detached on request: a test")
+	require.ErrorContains(t, err, "on request: a test")
 	require.NoError(t, l.Close())
-	require.Equal(t, "detached on request: a test", l.Stats().Gone)
-	require.EqualValues(t, 1, s.Stats().Left)
-	require.Zero(t, s.Stats().Detached)
+	require.Equal(t, "on request: a test", l.Stats().DetachReason)
+	require.EqualValues(t, 1, s.Stats().DetachedTotal)
+	require.Zero(t, s.Stats().CorruptCursors)
 }
 
 func TestOnlyTheLastDepartedAreKeptAndAllAreCounted(t *testing.T) {
@@ -354,8 +354,8 @@ func TestOnlyTheLastDepartedAreKeptAndAllAreCounted(t *testing.T) {
 		require.NoError(t, listen(t, s, Options{}).Close())
 	}
 	st := s.Stats()
-	require.Len(t, st.Departed, keptDeparted)
-	require.EqualValues(t, keptDeparted+10, st.Left)
-	require.EqualValues(t, 11, st.Departed[0].ID)
-	require.EqualValues(t, keptDeparted+10, st.Departed[keptDeparted-1].ID)
+	require.Len(t, st.RecentDetached, keptDeparted)
+	require.EqualValues(t, keptDeparted+10, st.DetachedTotal)
+	require.EqualValues(t, 11, st.RecentDetached[0].ID)
+	require.EqualValues(t, keptDeparted+10, st.RecentDetached[keptDeparted-1].ID)
 }

@@ -16,7 +16,7 @@ import (
 type feed struct {
 	tb     testing.TB
 	stream *Stream
-	share  *Share
+	share  *Server
 	events *events
 	honest *child
 	inside *Listener
@@ -27,7 +27,7 @@ type feed struct {
 
 func newFeed(tb testing.TB) *feed {
 	f := &feed{tb: tb, stream: newStream(tb, Config{Size: Block, Segment: 2 * Block})}
-	f.share, f.events = share(tb, f.stream, Sharing{})
+	f.share, f.events = share(tb, f.stream, ServerConfig{})
 	f.inside = listen(tb, f.stream, Options{})
 	f.honest = spawn(tb, "read", f.share.Path(), "lossless")
 	require.Eventually(tb, func() bool { return len(f.stream.Stats().Listeners) == 2 }, patience, tick)
@@ -70,7 +70,7 @@ func (f *feed) end() Stats {
 	require.NoError(f.tb, r.Stats.Balanced())
 	st := f.stream.Stats()
 	require.EqualValues(f.tb, f.next, st.Frames)
-	for _, l := range append(st.Listeners, st.Departed...) {
+	for _, l := range append(st.Listeners, st.RecentDetached...) {
 		require.NoError(f.tb, l.Balanced())
 	}
 	return st
@@ -78,7 +78,7 @@ func (f *feed) end() Stats {
 
 // gone is the account of the listener of a process that has left.
 func (f *feed) gone(pid int) (ListenerStats, bool) {
-	for _, l := range f.stream.Stats().Departed {
+	for _, l := range f.stream.Stats().RecentDetached {
 		if l.PID == pid {
 			return l, true
 		}
@@ -103,9 +103,9 @@ func TestProcessThatMisbehavesIsLetGoAndCostsNobodyAFrame(t *testing.T) {
 		why    string
 	}{
 		{"stopped, with detach-after", []string{"read", "lossless", "300ms"}, syscall.SIGSTOP, "read nothing for 300ms"},
-		{"killed, lossless", []string{"read", "lossless"}, syscall.SIGKILL, "its process is gone"},
-		{"killed, lossy", []string{"read", "lossy"}, syscall.SIGKILL, "its process is gone"},
-		{"writes garbage into its cursor", []string{"garbage"}, 0, "impossible cursor"},
+		{"killed, lossless", []string{"read", "lossless"}, syscall.SIGKILL, "process exited"},
+		{"killed, lossy", []string{"read", "lossy"}, syscall.SIGKILL, "process exited"},
+		{"writes garbage into its cursor", []string{"garbage"}, 0, "corrupt cursor"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFeed(t)
@@ -116,12 +116,12 @@ func TestProcessThatMisbehavesIsLetGoAndCostsNobodyAFrame(t *testing.T) {
 			}
 			f.until("it is let go", func() bool { _, gone := f.gone(bad.cmd.Process.Pid); return gone })
 			l, _ := f.gone(bad.cmd.Process.Pid)
-			require.Equal(t, c.why, l.Gone)
+			require.Equal(t, c.why, l.DetachReason)
 			require.Equal(t, "child", l.Name)
 			require.LessOrEqual(t, l.Read, uint64(f.next))
 			st := f.end()
-			require.Equal(t, c.why == "impossible cursor", st.Detached == 1)
-			require.Eventually(t, func() bool { return len(f.events.of(Left)) == 2 }, patience, tick)
+			require.Equal(t, c.why == "corrupt cursor", st.CorruptCursors == 1)
+			require.Eventually(t, func() bool { return len(f.events.of(EventDetached)) == 2 }, patience, tick)
 		})
 	}
 }
@@ -146,8 +146,8 @@ func TestStoppedLossyProcessKnowsExactlyWhatItMissed(t *testing.T) {
 	require.NoError(t, r.Stats.Balanced())
 	require.Equal(t, r.Frames, r.Stats.Read)
 	require.Zero(t, r.Stats.Unread)
-	require.Equal(t, r.Stats.Stored, r.Frames+r.Stats.Overtaken)
-	require.LessOrEqual(t, r.Gaps, r.Stats.Overtaken, "the first and the last may be missing, too")
+	require.Equal(t, r.Stats.Stored, r.Frames+r.Stats.Overrun)
+	require.LessOrEqual(t, r.Gaps, r.Stats.Overrun, "the first and the last may be missing, too")
 }
 
 // What an operator does about a hung listener that holds back the capture.
@@ -173,11 +173,11 @@ func TestStoppedLosslessProcessMadeLossyNoLongerHoldsTheProducer(t *testing.T) {
 	require.NoError(t, hung.cmd.Process.Signal(syscall.SIGCONT))
 	f.end()
 	r := hung.result(t)
-	require.LessOrEqual(t, r.Overtaken, 1, "it is told once")
+	require.LessOrEqual(t, r.Overrun, 1, "it is told once")
 	require.NoError(t, r.Stats.Balanced())
-	require.NotZero(t, r.Stats.Overtaken)
+	require.NotZero(t, r.Stats.Overrun)
 	require.Zero(t, r.Stats.Unread)
-	require.EqualValues(t, r.Stats.Stored, r.Stats.Read+r.Stats.Overtaken)
+	require.EqualValues(t, r.Stats.Stored, r.Stats.Read+r.Stats.Overrun)
 }
 
 func TestProcessCannotWriteWhatItIsGiven(t *testing.T) {
@@ -237,14 +237,14 @@ func TestListenerOfAKilledCaptureReadsWhatIsLeftAndIsTold(t *testing.T) {
 	_, err = Attach(path, "late", Options{})
 	require.ErrorContains(t, err, "is gone")
 	s := newStream(t, Config{})
-	sh, err := s.Share(Sharing{Path: path})
+	sh, err := s.Serve(ServerConfig{Path: path})
 	require.NoError(t, err)
 	require.NoError(t, sh.Close())
 }
 
 func TestSixtyFifthProcessIsRefused(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
-	sh, ev := share(t, s, Sharing{})
+	sh, ev := share(t, s, ServerConfig{})
 	var all []*Listener
 	for i := range MaxListeners {
 		l, err := Attach(sh.Path(), fmt.Sprintf("reader %d", i), Options{})
@@ -253,8 +253,8 @@ func TestSixtyFifthProcessIsRefused(t *testing.T) {
 	}
 	_, err := Attach(sh.Path(), "one more", Options{})
 	require.ErrorContains(t, err, "refused: 64 listeners are attached already; close or detach one")
-	require.Eventually(t, func() bool { return len(ev.of(Refused)) == 1 }, patience, tick)
-	require.Equal(t, "one more", ev.of(Refused)[0].Listener.Name)
+	require.Eventually(t, func() bool { return len(ev.of(EventRefused)) == 1 }, patience, tick)
+	require.Equal(t, "one more", ev.of(EventRefused)[0].Listener.Name)
 	require.NoError(t, all[17].Close())
 	require.Eventually(t, func() bool { return len(s.Stats().Listeners) == MaxListeners-1 }, patience, tick)
 	all[17] = attachTo(t, sh, Options{})

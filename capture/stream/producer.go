@@ -32,7 +32,7 @@ type Producer struct {
 	finished     bool
 	truncated    uint64
 	padding      uint64
-	offered      uint64
+	wireBytes    uint64
 
 	reserve  uint64 // announced, see cursors
 	reserveI uint64

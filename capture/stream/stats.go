@@ -6,20 +6,20 @@ type Stats struct {
 	Bytes  uint64 // published, headers and padding included
 	// FrameBytes, Padding and Truncated are up to date when the producer has
 	// published: Bytes = FrameBytes + Padding + RecordHeader*Frames.
-	FrameBytes uint64 // of the stored frames, as stored
-	Padding    uint64 // padding records
-	Truncated  uint64 // frames stored in part
-	Segments   uint64 // begun
-	Fill       uint64 // bytes that the slowest lossless listener has not given back
-	Detached   uint64 // listeners thrown out because their cursor was impossible
-	TooLong    uint64 // frames refused: longer than a record can describe
-	Broken     uint64 // frames refused: parts that do not add up to their length
-	Late       uint64 // frames refused: after Finish
-	Left       uint64 // listeners that were attached and are not any more
+	FrameBytes     uint64 // of the stored frames, as stored
+	Padding        uint64 // padding records
+	Truncated      uint64 // frames stored in part
+	Segments       uint64 // begun
+	Fill           uint64 // bytes that the slowest lossless listener has not given back
+	CorruptCursors uint64 // listeners thrown out because their cursor was impossible
+	TooLong        uint64 // frames refused: longer than a record can describe
+	Inconsistent   uint64 // frames refused: parts that do not add up to their length
+	Late           uint64 // frames refused: after Finish
+	DetachedTotal  uint64 // listeners that were attached and are not any more
 
-	Listeners []ListenerStats // attached now
-	Departed  []ListenerStats // the last 64 that left, oldest first
-	Forgotten ListenerStats   // of those that left before them the sums of frames and bytes, and nothing else
+	Listeners      []ListenerStats // attached now
+	RecentDetached []ListenerStats // the last 64 that left, oldest first
+	OlderDetached  ListenerStats   // of those that left before them the sums of frames and bytes, and nothing else
 }
 
 // Stats reads the stream's counters and those of the listeners attached now.
@@ -34,9 +34,9 @@ func (s *Stream) Stats() Stats {
 
 func (s *Stream) stats() Stats {
 	st := Stats{
-		TooLong: s.refused[tooLong].Load(),
-		Broken:  s.refused[broken].Load(),
-		Late:    s.refused[late].Load(),
+		TooLong:      s.refused[tooLong].Load(),
+		Inconsistent: s.refused[broken].Load(),
+		Late:         s.refused[late].Load(),
 	}
 	if s.control == nil || s.view.cursors == nil {
 		return st
@@ -58,8 +58,8 @@ func (s *Stream) stats() Stats {
 			slowest, any = at, true
 		}
 	}
-	st.Detached, st.Left = s.detached.Load(), s.left
-	st.Departed, st.Forgotten = append(st.Departed, s.departed...), s.forgotten
+	st.CorruptCursors, st.DetachedTotal = s.detached.Load(), s.left
+	st.RecentDetached, st.OlderDetached = append(st.RecentDetached, s.departed...), s.forgotten
 	// Read after the listeners' positions, so Fill cannot come out negative.
 	st.Segments = c.Segments.Load()
 	for {

@@ -38,13 +38,13 @@ type Stream struct {
 	mu         sync.Mutex
 	generation uint64
 	closed     bool
-	attached   [MaxListeners]*slot // all of which the account is not settled
-	departed   []ListenerStats     // those that left last, oldest first
-	forgotten  ListenerStats       // sums of those that left before them
-	left       uint64              // all that left
-	shares     map[*Share]struct{} // to be closed with the stream
-	keeping    bool                // keepHouse runs
-	hurry      chan struct{}       // makes it look at once
+	attached   [MaxListeners]*slot  // all of which the account is not settled
+	departed   []ListenerStats      // those that left last, oldest first
+	forgotten  ListenerStats        // sums of those that left before them
+	left       uint64               // all that left
+	shares     map[*Server]struct{} // to be closed with the stream
+	keeping    bool                 // keepHouse runs
+	hurry      chan struct{}        // makes it look at once
 
 	final Stats // once closed
 
@@ -76,7 +76,7 @@ func New(c Config) (_ *Stream, err error) {
 		return nil, fmt.Errorf("make stream: %w", err)
 	}
 
-	s := &Stream{config: c, shares: map[*Share]struct{}{}, hurry: make(chan struct{}, 1)}
+	s := &Stream{config: c, shares: map[*Server]struct{}{}, hurry: make(chan struct{}, 1)}
 	name := fmt.Sprintf("ixcap-%s-%d", c.Interface, c.Queue)
 	s.data, err = hugepage.Alloc(c.Size, hugepage.Options{Pages: c.Pages, Node: c.Node, Name: name + "-data"})
 	if err != nil {
@@ -150,7 +150,7 @@ func (s *Stream) Descriptors() (data, control int) { return s.data.Fd(), s.contr
 // finished.
 func (s *Stream) Close() error {
 	var errs []error
-	for _, sh := range s.Shares() {
+	for _, sh := range s.Servers() {
 		errs = append(errs, sh.Close())
 	}
 	s.mu.Lock()

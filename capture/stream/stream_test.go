@@ -141,7 +141,7 @@ func TestFramesThatNoRecordCanHoldAreCountedNotStored(t *testing.T) {
 	st := s.Stats()
 	require.EqualValues(t, 1, st.Frames)
 	require.EqualValues(t, 2, st.TooLong)
-	require.EqualValues(t, 2, st.Broken)
+	require.EqualValues(t, 2, st.Inconsistent)
 	require.EqualValues(t, 1, st.Late)
 }
 

@@ -143,7 +143,7 @@ int main(int argc, char **argv) {
 		second = time(NULL), frames = account[4], bytes = at.bytes;
 	}
 	send(s, "XCAPBYE1", 8, MSG_NOSIGNAL);
-	printf(json ? "{\"frames\": %lu, \"bytes\": %lu, \"overtaken\": %lu, \"errors\": %lu, \"end\": \"%s\"}\n"
+	printf(json ? "{\"frames\": %lu, \"bytes\": %lu, \"overrun\": %lu, \"errors\": %lu, \"end\": \"%s\"}\n"
 		: "%lu frames, %lu bytes, %lu overtaken, %lu errors: %s\n", account[4], at.bytes, account[6], at.errors, end);
 	return at.errors || !strcmp(end, "detached") || !strcmp(end, "abandoned");
 }

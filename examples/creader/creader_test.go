@@ -37,8 +37,8 @@ func build(t *testing.T) string {
 
 // result is what the reader says at its end.
 type result struct {
-	Frames, Bytes, Overtaken, Errors uint64
-	End                              string
+	Frames, Bytes, Overrun, Errors uint64
+	End                            string
 }
 
 // reader is a running creader.
@@ -91,7 +91,7 @@ func share(t *testing.T, c stream.Config, options ...wire.Option) *shared {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	path := filepath.Join(t.TempDir(), "q.sock")
-	_, err = s.Share(stream.Sharing{Path: path})
+	_, err = s.Serve(stream.ServerConfig{Path: path})
 	require.NoError(t, err)
 	return &shared{Stream: s, path: path, gen: gen}
 }
@@ -142,13 +142,13 @@ func TestReaderInCGetsEveryFrameInSequence(t *testing.T) {
 			require.Zero(t, code, r.err.String())
 			st := s.Stats()
 			require.Equal(t, result{Frames: 30000, Bytes: st.FrameBytes, End: "finished"}, got)
-			require.Eventually(t, func() bool { return s.Stats().Left == 1 }, patience, time.Millisecond)
-			gone := s.Stats().Departed[0]
-			require.Equal(t, "closed", gone.Gone)
+			require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 1 }, patience, time.Millisecond)
+			gone := s.Stats().RecentDetached[0]
+			require.Equal(t, "closed", gone.DetachReason)
 			require.NoError(t, gone.Balanced())
 			require.EqualValues(t, 30000, gone.Read)
 			require.Equal(t, st.Bytes, gone.ReadBytes)
-			require.Zero(t, s.Stats().Detached)
+			require.Zero(t, s.Stats().CorruptCursors)
 		})
 	}
 }
@@ -180,14 +180,14 @@ func TestReaderInCCountsExactlyWhatItMissed(t *testing.T) {
 			got, code := r.end()
 			require.Zero(t, code, r.err.String())
 			require.Equal(t, "finished", got.End)
-			require.NotZero(t, got.Overtaken)
-			require.EqualValues(t, 41000, got.Frames+got.Overtaken)
+			require.NotZero(t, got.Overrun)
+			require.EqualValues(t, 41000, got.Frames+got.Overrun)
 			require.Zero(t, got.Errors)
-			require.Eventually(t, func() bool { return s.Stats().Left == 1 }, patience, time.Millisecond)
-			gone := s.Stats().Departed[0]
+			require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 1 }, patience, time.Millisecond)
+			gone := s.Stats().RecentDetached[0]
 			require.NoError(t, gone.Balanced())
-			require.Equal(t, got.Overtaken, gone.Overtaken)
-			require.Zero(t, s.Stats().Detached)
+			require.Equal(t, got.Overrun, gone.Overrun)
+			require.Zero(t, s.Stats().CorruptCursors)
 		})
 	}
 }
@@ -221,7 +221,7 @@ func TestReaderInCSaysHowItEnded(t *testing.T) {
 	require.Equal(t, "stopped", got.End)
 	require.EqualValues(t, 100, got.Frames)
 	s.attached(t, 0)
-	require.Equal(t, "closed", s.Stats().Departed[0].Gone)
+	require.Equal(t, "closed", s.Stats().RecentDetached[0].DetachReason)
 
 	detached := start(t, exe, "-json", "-oldest", s.path)
 	s.attached(t, 1)

@@ -88,7 +88,7 @@ func TestHeldListenerMovesTheLossToTheNICWhereItIsCounted(t *testing.T) {
 	require.NotZero(t, causes(l.Account.Missed)["RXMPC"], "a reader that stopped overruns the port's packet buffer")
 	require.NotZero(t, l.Lost())
 	require.Equal(t, l.Account.Received, held.Stats().Read)
-	require.Zero(t, held.Stats().Overtaken)
+	require.Zero(t, held.Stats().Overrun)
 	require.NoError(t, held.Close())
 }
 

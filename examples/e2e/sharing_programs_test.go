@@ -91,21 +91,21 @@ func TestHpcapctlShowsAndChangesARunningCapture(t *testing.T) {
 
 	// Detaching: the program at the other end is told why.
 	gone := asJSON[control.Listener](t, ctl("detach", "0:3")...)
-	require.Contains(t, gone.Gone, "detached on request: by ")
+	require.Contains(t, gone.DetachReason, "on request: by ")
 	end := twin.wait()
 	require.NotZero(t, end.status)
-	require.Contains(t, end.stderr, "detached on request: by ")
-	p.says("left: detached on request")
+	require.Contains(t, end.stderr, "on request: by ")
+	p.says("detached: on request")
 	fail(t, "no listener 0:3 is attached", "hpcapctl", ctl("detach", "0:3")...)
 
 	// A program that is killed is let go, and remembered.
 	alone.signal(unix.SIGKILL)
 	eventually(t, "the dead are not let go", func() bool {
 		l = asJSON[control.Listeners](t, ctl("listeners")...)
-		return l.Left == 2
+		return l.DetachedTotal == 2
 	})
-	require.Equal(t, "its process is gone", l.Gone[1].Gone)
-	require.Contains(t, succeed(t, "hpcapctl", ctl("listeners")...).stdout, "its process is gone")
+	require.Equal(t, "process exited", l.Detached[1].DetachReason)
+	require.Contains(t, succeed(t, "hpcapctl", ctl("listeners")...).stdout, "process exited")
 
 	// Filters.
 	require.Contains(t, succeed(t, "hpcapctl", ctl("filter")...).stdout, "queue 0: every frame is kept whole")
@@ -193,7 +193,7 @@ func TestListenerThatReadsNothingHoldsUpTheEndOnlyForAWhile(t *testing.T) {
 	end := p.end(unix.SIGTERM)
 	require.Zero(t, end.status, end.stderr)
 	ledger(t, end)
-	require.Contains(t, end.stderr, "left: the stream is no longer shared")
+	require.Contains(t, end.stderr, "detached: server closed")
 	require.NoDirExists(t, dir)
 }
 

@@ -49,7 +49,7 @@ func shareBy(t *testing.T, frames int, cfg capture.Config) *shared {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(folder)) })
 	s.socket = filepath.Join(folder, "queue0.sock")
-	sh, err := s.engine.Stream(0).Share(stream.Sharing{Path: s.socket, Tell: func(e stream.ShareEvent) { t.Log(e) }})
+	sh, err := s.engine.Stream(0).Serve(stream.ServerConfig{Path: s.socket, OnEvent: func(e stream.Event) { t.Log(e) }})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, sh.Close()) })
 	return s
@@ -76,7 +76,7 @@ func (s *shared) capture(frames int) (capture.Ledger, report) {
 // listener is what the stream says of a listener of that name, attached or gone.
 func (s *shared) listener(name string) (stream.ListenerStats, bool) {
 	st := s.engine.Stream(0).Stats()
-	for _, l := range append(st.Listeners, st.Departed...) {
+	for _, l := range append(st.Listeners, st.RecentDetached...) {
 		if l.Name == name {
 			return l, true
 		}
@@ -88,7 +88,7 @@ func (s *shared) listener(name string) (stream.ListenerStats, bool) {
 func (s *shared) left(name string) stream.ListenerStats {
 	s.t.Helper()
 	var l stream.ListenerStats
-	eventually(s.t, name+" is never let go", func() bool { l, _ = s.listener(name); return l.Gone != "" })
+	eventually(s.t, name+" is never let go", func() bool { l, _ = s.listener(name); return l.DetachReason != "" })
 	require.NoError(s.t, l.Balanced())
 	return l
 }
@@ -128,18 +128,18 @@ func sawAll(t *testing.T, truth, r report) {
 	require.Equal(t, truth.Frames, r.Frames)
 	require.Equal(t, truth.Digest, r.Digest)
 	require.Equal(t, truth.Frames, r.Account.Read)
-	require.Zero(t, r.Account.Overtaken)
+	require.Zero(t, r.Account.Overrun)
 	require.Zero(t, r.Account.Unread)
 }
 
 // sawTheRest requires that a lossy guest has seen exactly what it did not miss.
 func sawTheRest(t *testing.T, truth, r report) {
 	t.Helper()
-	require.Equal(t, truth.Frames-r.Account.Overtaken, r.Frames)
+	require.Equal(t, truth.Frames-r.Account.Overrun, r.Frames)
 	require.Equal(t, r.Frames, r.Account.Read)
 	require.Zero(t, r.Account.Unread)
 	require.NoError(t, r.Account.Balanced())
-	if r.Account.Overtaken == 0 {
+	if r.Account.Overrun == 0 {
 		require.Equal(t, truth.Digest, r.Digest)
 	}
 }
@@ -171,14 +171,14 @@ func (s *shared) inviteC(exe, name string) func() {
 		r := p.wait()
 		require.Zero(s.t, r.status, r.stderr)
 		var said struct {
-			Frames, Bytes, Overtaken, Errors uint64
-			End                              string
+			Frames, Bytes, Overrun, Errors uint64
+			End                            string
 		}
 		require.NoError(s.t, json.Unmarshal([]byte(r.stdout), &said), r.stdout)
 		st := s.engine.Stream(0).Stats()
 		require.Equal(s.t, st.Frames, said.Frames)
 		require.Equal(s.t, st.FrameBytes, said.Bytes)
-		require.Zero(s.t, said.Overtaken)
+		require.Zero(s.t, said.Overrun)
 		require.Zero(s.t, said.Errors)
 		require.Equal(s.t, "finished", said.End)
 	}
@@ -245,8 +245,8 @@ func TestLossyListenerOfAnotherProcessIsToldExactlyWhatItMissed(t *testing.T) {
 	sawAll(t, truth, witness())
 	r := told(t, p)
 	sawTheRest(t, truth, r)
-	require.NotZero(t, r.Account.Overtaken, "24 MB went through a buffer of 4 MiB meanwhile")
-	require.NotZero(t, r.Account.OvertakenBytes)
+	require.NotZero(t, r.Account.Overrun, "24 MB went through a buffer of 4 MiB meanwhile")
+	require.NotZero(t, r.Account.OverrunBytes)
 }
 
 // Whatever a listener does or suffers, the others and the producer lose nothing.
@@ -270,7 +270,7 @@ func TestListenerInTroubleHarmsNobody(t *testing.T) {
 		"killed while it holds the capture": {
 			guest:  guest{PauseAt: 1},
 			during: func(_ *shared, p *program) { p.says("paused"); p.signal(unix.SIGKILL) },
-			gone:   "its process is gone",
+			gone:   "process exited",
 		},
 		"killed while it is stopped": {
 			guest:   guest{},
@@ -279,7 +279,7 @@ func TestListenerInTroubleHarmsNobody(t *testing.T) {
 				eventually(p.t, "frames never came", func() bool { l, _ := s.listener("culprit"); return l.Unread > 1000 })
 				p.signal(unix.SIGKILL)
 			},
-			gone: "its process is gone",
+			gone: "process exited",
 		},
 		"detached while it holds the capture": {
 			guest: guest{PauseAt: 1},
@@ -288,7 +288,7 @@ func TestListenerInTroubleHarmsNobody(t *testing.T) {
 				l, _ := s.listener("culprit")
 				require.NoError(p.t, s.engine.Stream(0).Detach(l.ID, "by the test"))
 			},
-			gone: "detached on request: by the test",
+			gone: "on request: by the test",
 		},
 		"made lossy while it holds the capture": {
 			guest: guest{PauseAt: 1},
@@ -301,7 +301,7 @@ func TestListenerInTroubleHarmsNobody(t *testing.T) {
 		"garbage in its cursor": {
 			guest:   guest{Raw: vandalGarbage},
 			trouble: func(_ *shared, p *program) { _ = p.stdin.Close(); p.says("writing garbage") },
-			gone:    "impossible cursor",
+			gone:    "corrupt cursor",
 		},
 		"writes to what is not its own": {
 			guest: guest{Raw: vandalWrites},
@@ -309,7 +309,7 @@ func TestListenerInTroubleHarmsNobody(t *testing.T) {
 				_ = p.stdin.Close()
 				p.says("nothing could be written")
 			},
-			gone: "its process is gone",
+			gone: "process exited",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -335,7 +335,7 @@ func TestListenerInTroubleHarmsNobody(t *testing.T) {
 			sawAll(t, truth, own())
 			sawAll(t, truth, other())
 			if c.gone != "" {
-				require.Equal(t, c.gone, s.left("culprit").Gone)
+				require.Equal(t, c.gone, s.left("culprit").DetachReason)
 			}
 			found := false
 			for _, a := range l.Queues[0].Listeners {
@@ -370,7 +370,7 @@ func TestHungListenerOfAnotherProcessDoesNotCostTheEndOfACapture(t *testing.T) {
 	require.Equal(t, l.Frames(), truth.Frames)
 	sawAll(t, truth, own())
 	sawAll(t, truth, other())
-	require.Equal(t, "detached on request: read nothing for 1s while the capture ended", s.left("hung").Gone)
+	require.Equal(t, "on request: read nothing for 1s while the capture ended", s.left("hung").DetachReason)
 	require.Contains(t, strings.Join(warned, "\n"), "listener hung (pid")
 	hung.signal(unix.SIGKILL)
 }
@@ -399,15 +399,15 @@ func TestListenersThatComeAndGoAreAllAccountedFor(t *testing.T) {
 	l, truth := s.capture(3 * sharedFrames)
 	sawAll(t, truth, witness())
 	visits.Wait()
-	eventually(t, "a guest never left", func() bool { return s.engine.Stream(0).Stats().Left == guests+2 })
+	eventually(t, "a guest never left", func() bool { return s.engine.Stream(0).Stats().DetachedTotal == guests+2 })
 	require.NoError(t, l.Balanced())
 	l, err := s.engine.Ledger()
 	require.NoError(t, err)
 	require.NoError(t, l.Balanced())
 	q := l.Queues[0]
 	require.Len(t, q.Listeners, 64)
-	require.EqualValues(t, guests+2-64, q.Forgotten.Listeners)
-	require.NotZero(t, q.Forgotten.Stored)
+	require.EqualValues(t, guests+2-64, q.OlderDetached.Listeners)
+	require.NotZero(t, q.OlderDetached.Stored)
 }
 
 // assertNoError is for goroutines that must not end the test by themselves.

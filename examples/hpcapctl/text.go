@@ -81,7 +81,7 @@ func (s status) text(w io.Writer) error {
 		rows = append(rows, []string{
 			fmt.Sprint(q.Queue), core, fmt.Sprintf("%s of %s", size(q.FillBytes), size(q.BufferBytes)),
 			fmt.Sprint(q.Stored), fmt.Sprint(q.Filtered), fmt.Sprint(q.Duplicates), fmt.Sprint(q.Refused),
-			span(q.LongestGap), fmt.Sprintf("%d, %d left", len(q.Listeners), q.Left), cmp.Or(strings.Join(sockets, ", "), "nowhere"),
+			span(q.LongestGap), fmt.Sprintf("%d, %d left", len(q.Listeners), q.DetachedTotal), cmp.Or(strings.Join(sockets, ", "), "nowhere"),
 		})
 	}
 	if err := table(w, rows); err != nil || len(attached) == 0 {
@@ -99,15 +99,15 @@ func (l listeners) text(w io.Writer) error {
 			fmt.Sprintf("%s, %d frames, %s", size(a.LagBytes), a.Unread, span(a.Lag)),
 			fmt.Sprint(a.Read), missed(a)))
 	}
-	if err := table(w, rows); err != nil || len(l.Gone) == 0 {
+	if err := table(w, rows); err != nil || len(l.Detached) == 0 {
 		return err
 	}
 	fmt.Fprintln(w)
 	rows = [][]string{{"LEFT", "NAME", "PID", "USER", "POLICY", "READ", "MISSED", "UNREAD", "WHY"}}
-	for _, g := range l.Gone {
-		rows = append(rows, append(who(g), fmt.Sprint(g.Read), missed(g), fmt.Sprint(g.Unread), g.Gone))
+	for _, g := range l.Detached {
+		rows = append(rows, append(who(g), fmt.Sprint(g.Read), missed(g), fmt.Sprint(g.Unread), g.DetachReason))
 	}
-	if more := l.Left - uint64(len(l.Gone)); more > 0 {
+	if more := l.DetachedTotal - uint64(len(l.Detached)); more > 0 {
 		rows = append(rows, []string{fmt.Sprintf("and %d before them", more)})
 	}
 	return table(w, rows)
@@ -119,15 +119,15 @@ func who(l control.Listener) []string {
 }
 
 func missed(l control.Listener) string {
-	if l.Overtaken == 0 {
+	if l.Overrun == 0 {
 		return "0"
 	}
-	return fmt.Sprintf("%d frames, %s", l.Overtaken, size(l.OvertakenBytes))
+	return fmt.Sprintf("%d frames, %s", l.Overrun, size(l.OverrunBytes))
 }
 
 func (l listener) text(w io.Writer) error {
 	_, err := fmt.Fprintf(w, "%s (%s, pid %d, %s): %s; read %d of %d frames, missed %d\n",
-		l.Key(), l.Name, l.PID, l.User, l.did, l.Read, l.Stored, l.Overtaken)
+		l.Key(), l.Name, l.PID, l.User, l.did, l.Read, l.Stored, l.Overrun)
 	return err
 }
 

@@ -18,7 +18,7 @@ type sharing struct {
 	dir     string
 	made    bool // the folder is ours
 	control *control.Server
-	shares  []*stream.Share
+	shares  []*stream.Server
 }
 
 // share opens the sockets in a folder, which it makes if only the last part of
@@ -40,9 +40,9 @@ func share(ports []*port, cfg settings.Share) (_ *sharing, err error) {
 	var controlled []control.Port
 	for _, p := range ports {
 		for q := range p.engine.Queues() {
-			sh, err := p.engine.Stream(q).Share(stream.Sharing{
+			sh, err := p.engine.Stream(q).Serve(stream.ServerConfig{
 				Path: cfg.Queue(&p.Port, q), Mode: fs.FileMode(cfg.Mode),
-				Tell: func(event stream.ShareEvent) { say("%squeue %d: %v", p.prefix(), q, event) },
+				OnEvent: func(event stream.Event) { say("%squeue %d: %v", p.prefix(), q, event) },
 			})
 			if err != nil {
 				return s, err

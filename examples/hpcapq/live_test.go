@@ -27,7 +27,7 @@ func TestAnswersFromARunningCaptureAreBeginningsOfTheLast(t *testing.T) {
 	engine, err := capture.New(port, capture.Config{Buffer: 4 << 20, Segment: 2 << 20})
 	require.NoError(t, err)
 	for q := range queues {
-		_, err := engine.Stream(q).Share(stream.Sharing{Path: filepath.Join(shared, fmt.Sprintf("queue%d.sock", q)), Mode: 0o600})
+		_, err := engine.Stream(q).Serve(stream.ServerConfig{Path: filepath.Join(shared, fmt.Sprintf("queue%d.sock", q)), Mode: 0o600})
 		require.NoError(t, err)
 	}
 	done := make(chan error, 1)

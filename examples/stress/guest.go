@@ -26,10 +26,10 @@ type report struct {
 }
 
 // account is what a listener says of itself.
-type account struct{ Stored, Read, Overtaken, Unread uint64 }
+type account struct{ Stored, Read, Overrun, Unread uint64 }
 
 func accountOf(s stream.ListenerStats) account {
-	return account{s.Stored, s.Read, s.Overtaken, s.Unread}
+	return account{s.Stored, s.Read, s.Overrun, s.Unread}
 }
 
 // guest attaches as often as it is told and reads until a line comes in on

@@ -25,7 +25,7 @@ type house struct {
 	chance *rand.Rand
 	self   string // this program
 
-	shares    []*stream.Share
+	shares    []*stream.Server
 	witnesses []*witness
 	guests    []*visitor // there now
 	number    int        // of the next guest
@@ -81,7 +81,7 @@ func (h *house) open() (err error) {
 			defer close(w.over)
 			w.err = w.run(context.Background(), w.listener)
 		}()
-		share, err := s.Share(stream.Sharing{Path: socket(h.dir, q)})
+		share, err := s.Serve(stream.ServerConfig{Path: socket(h.dir, q)})
 		if err != nil {
 			return err
 		}
@@ -128,7 +128,7 @@ func (h *house) run(ctx context.Context, progress io.Writer) error {
 // note keeps what the streams say of those that left.
 func (h *house) note() {
 	for q := range h.engine.Queues() {
-		for _, s := range h.engine.Stream(q).Stats().Departed {
+		for _, s := range h.engine.Stream(q).Stats().RecentDetached {
 			h.mu.Lock()
 			who := leaver{q, s.Name}
 			if h.left[who].ID < s.ID {
@@ -219,16 +219,16 @@ func (h *house) verify() error {
 			continue // more left at once than a stream remembers
 		}
 		switch {
-		case s.Gone == "impossible cursor":
-			errs = append(errs, fmt.Errorf("%s of queue %d was let go for an impossible cursor", p.name, p.queue))
+		case s.DetachReason == "corrupt cursor":
+			errs = append(errs, fmt.Errorf("%s of queue %d was detached for a corrupt cursor", p.name, p.queue))
 			continue
-		case s.Gone != "closed":
+		case s.DetachReason != "closed":
 			continue // let go: its own account may have gone on
 		}
 		compared++
-		if s.Read != p.Account.Read || s.Overtaken != p.Account.Overtaken {
+		if s.Read != p.Account.Read || s.Overrun != p.Account.Overrun {
 			errs = append(errs, fmt.Errorf("%s of queue %d read %d and missed %d frames, the stream says %d and %d (%s)",
-				p.name, p.queue, p.Account.Read, p.Account.Overtaken, s.Read, s.Overtaken, s.Gone))
+				p.name, p.queue, p.Account.Read, p.Account.Overrun, s.Read, s.Overrun, s.DetachReason))
 		}
 	}
 	for who, s := range h.left {

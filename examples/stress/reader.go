@@ -32,7 +32,7 @@ func (r *reader) run(ctx context.Context, l *stream.Listener) error {
 	before := *r
 	for {
 		n, err := l.ReadBatch(ctx, packets)
-		if errors.Is(err, stream.ErrOvertaken) {
+		if errors.Is(err, stream.ErrOverrun) {
 			void := r.Void + 1
 			*r, wrong = before, nil
 			r.Void = void

@@ -144,7 +144,7 @@ func (t *taker) run() error {
 		if err != nil {
 			return err
 		}
-		missed := l.Stats().Overtaken
+		missed := l.Stats().Overrun
 		if t.placed && missed > t.missed {
 			return errOvertaken
 		}
@@ -154,7 +154,7 @@ func (t *taker) run() error {
 			return err
 		}
 		st := l.Stats()
-		passed = st.Read + st.Overtaken + uint64(left)
+		passed = st.Read + st.Overrun + uint64(left)
 	}
 	return nil
 }
@@ -296,8 +296,8 @@ func (t *taker) toSeam(file int, c *cursor, at int64) (moved bool, err error) {
 		if t.seam <= t.listener.Offset() {
 			return false, nil
 		}
-		err = t.listener.Forward(t.seam)
-		if !errors.Is(err, stream.ErrOvertaken) {
+		err = t.listener.SkipTo(t.seam)
+		if !errors.Is(err, stream.ErrOverrun) {
 			return true, err
 		}
 	}

@@ -51,7 +51,7 @@ func newLiveQueue(t *testing.T, dir string, queue int, seed uint64) *liveQueue {
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	q := &liveQueue{t: t, dir: dir, queue: queue, stream: s, ended: make(chan struct{}), r: rand.New(rand.NewPCG(seed, 9))}
 	q.socket = filepath.Join(t.TempDir(), fmt.Sprintf("queue%d.sock", queue))
-	_, err = s.Share(stream.Sharing{Path: q.socket, Mode: 0o600})
+	_, err = s.Serve(stream.ServerConfig{Path: q.socket, Mode: 0o600})
 	require.NoError(t, err)
 	q.listener, err = s.Listen("storer", stream.Options{Start: stream.FromOldest, Aligned: true})
 	require.NoError(t, err)

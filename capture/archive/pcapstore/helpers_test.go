@@ -196,7 +196,7 @@ func (r *rig) balanced(tb testing.TB) pcapstore.Packets {
 	l := r.listener.Stats()
 	require.NoError(tb, l.Balanced())
 	require.Equal(tb, l.Read, p.Read.Packets)
-	require.Equal(tb, l.Overtaken, p.Overtaken)
+	require.Equal(tb, l.Overrun, p.Overrun)
 	st := r.storer.Stats()
 	var lost uint64
 	for _, n := range st.Failed {

@@ -47,7 +47,7 @@ func (s said) String() string {
 // begin starts from the counters as they are.
 func (w *watch) begin(src source, counters func() Counters) {
 	w.counters = counters
-	w.overtaken = src.Stats().Overtaken
+	w.overtaken = src.Stats().Overrun
 	if counters != nil {
 		w.dropped, w.read = counters().Dropped, time.Now()
 	}
@@ -56,7 +56,7 @@ func (w *watch) begin(src source, counters func() Counters) {
 // look returns what was lost since the last look, before the batch just read.
 func (w *watch) look(src source, now time.Time) (lost said) {
 	// The listener counts what it missed before it hands out the packets behind.
-	if n := src.Stats().Overtaken; n > w.overtaken {
+	if n := src.Stats().Overrun; n > w.overtaken {
 		lost.overtaken, w.overtaken = n-w.overtaken, n
 	}
 	if w.counters != nil && now.Sub(w.read) >= every {

@@ -28,7 +28,7 @@ type Packets struct {
 	Failed   map[string]Count // by the name of the errno, "ENOSPC"
 	Cut      uint64           // bytes left out by Config.CapLen
 
-	Overtaken uint64 // packets that the listener was too slow for, and never read
+	Overrun uint64 // packets that the listener was too slow for, and never read
 }
 
 // Balanced is nil when every packet and byte is accounted for.
@@ -98,7 +98,7 @@ func (c *counters) took(t tally) {
 	c.p.Read.add(t.read.Packets, t.read.Bytes)
 	c.p.Filtered.add(t.filtered.Packets, t.filtered.Bytes)
 	c.p.Cut += t.cut
-	c.p.Overtaken += t.overtaken
+	c.p.Overrun += t.overtaken
 }
 
 // wrote counts packets that are in a file.

@@ -160,7 +160,7 @@ func (s *Storer) read(ctx context.Context, src source) error {
 	for {
 		n, err := src.ReadBatch(s.wait.Until(ctx, s.patience()), s.batch[:])
 		switch {
-		case errors.Is(err, stream.ErrOvertaken):
+		case errors.Is(err, stream.ErrOverrun):
 			s.undo() // it was overwritten while it was copied
 			continue
 		case errors.Is(err, stream.ErrDetached), errors.Is(err, stream.ErrClosed):

@@ -279,7 +279,7 @@ type void struct {
 	missed  uint64
 }
 
-func (v *void) Stats() stream.ListenerStats { return stream.ListenerStats{Overtaken: v.missed} }
+func (v *void) Stats() stream.ListenerStats { return stream.ListenerStats{Overrun: v.missed} }
 
 func (v *void) ReadBatch(ctx context.Context, p []stream.Packet) (int, error) {
 	if len(v.batches) == 0 {
@@ -308,7 +308,7 @@ func TestBatchThatWasOvertakenWhileItWasCopiedIsNotStored(t *testing.T) {
 				st := newStorer(t, pcapstore.Config{Size: pcapstore.MinSize, Every: every}, dir)
 				src := &void{
 					batches: [][]stream.Packet{batch(0, 64, size), batch(64, 64, size), batch(64, 64, size), batch(128, 64, size)},
-					errs:    []error{nil, nil, stream.ErrOvertaken, nil},
+					errs:    []error{nil, nil, stream.ErrOverrun, nil},
 				}
 				require.NoError(t, st.RunSource(t.Context(), src))
 				all := packets(t, dir)
@@ -325,7 +325,7 @@ func TestBatchThatWasOvertakenWhileItWasCopiedIsNotStored(t *testing.T) {
 				got := st.Packets()
 				require.NoError(t, got.Balanced())
 				require.EqualValues(t, 128, got.Read.Packets)
-				require.EqualValues(t, 64, got.Overtaken)
+				require.EqualValues(t, 64, got.Overrun)
 			})
 		}
 	}

@@ -265,7 +265,7 @@ func TestLossesAreSaidWithThePacketBehind(t *testing.T) {
 	close(d.gate)
 	wait(t, "what is left is read", func() bool {
 		p := st.Packets()
-		return p.Read.Packets+p.Overtaken == 20_000
+		return p.Read.Packets+p.Overrun == 20_000
 	})
 	dropped.Store(17)
 	wait(t, "the port's loss is said", func() bool {
@@ -275,7 +275,7 @@ func TestLossesAreSaidWithThePacketBehind(t *testing.T) {
 	})
 	require.NoError(t, r.finish(t))
 	p := r.balanced(t)
-	require.NotZero(t, p.Overtaken)
+	require.NotZero(t, p.Overrun)
 	all := packets(t, dir)
 	isSubset(t, all, 1000)
 	require.Len(t, all, int(p.Written.Packets))
@@ -291,7 +291,7 @@ func TestLossesAreSaidWithThePacketBehind(t *testing.T) {
 		last = number(p)
 	}
 	require.EqualValues(t, 17, port)
-	require.Equal(t, p.Overtaken+17, lost)
+	require.Equal(t, p.Overrun+17, lost)
 
 	// And once more, at the file's end.
 	var got pcapgo.NgInterfaceStatistics

@@ -369,10 +369,10 @@ func linger(e *capture.Engine, patience time.Duration) {
 		left, now := false, uint64(0)
 		for q := range e.Queues() {
 			s := e.Stream(q).Stats()
-			now += s.Left // somebody who leaves is progress, too
+			now += s.DetachedTotal // a detached listener is progress, too
 			for _, l := range s.Listeners {
 				left = left || l.Unread != 0
-				now += l.Read + l.Overtaken
+				now += l.Read + l.Overrun
 			}
 		}
 		if now != read {

@@ -46,9 +46,9 @@ func queueOf(a capture.QueueAccount, e *capture.Engine, queue int) Queue {
 		Polled: a.Polled, Stored: a.Stored, Filtered: a.Filtered, Duplicates: a.Duplicates,
 		BufferBytes: uint64(st.Config().Size), FillBytes: now.Fill,
 		LongestGap: a.Longest, RiskyGaps: a.Risky,
-		Left: now.Left, Filter: rulesText(e.Filter(queue)), Sockets: []Socket{}, Listeners: []Listener{},
+		DetachedTotal: now.DetachedTotal, Filter: rulesText(e.Filter(queue)), Sockets: []Socket{}, Listeners: []Listener{},
 	}
-	for _, sh := range st.Shares() {
+	for _, sh := range st.Servers() {
 		q.Sockets = append(q.Sockets, Socket{Path: sh.Path(), Mode: fmt.Sprintf("%04o", sh.Mode())})
 	}
 	for _, l := range now.Listeners {
@@ -64,16 +64,16 @@ func (p *controlled) listeners(*http.Request) (any, error) { return p.all(), nil
 
 // all are the listeners of all queues.
 func (p *controlled) all() Listeners {
-	all := Listeners{Attached: []Listener{}, Gone: []Listener{}}
+	all := Listeners{Attached: []Listener{}, Detached: []Listener{}}
 	for q := range p.engine.Queues() {
 		s := p.engine.Stream(q).Stats()
 		for _, l := range s.Listeners {
 			all.Attached = append(all.Attached, listenerOf(q, l))
 		}
-		for _, l := range s.Departed {
-			all.Gone = append(all.Gone, listenerOf(q, l))
+		for _, l := range s.RecentDetached {
+			all.Detached = append(all.Detached, listenerOf(q, l))
 		}
-		all.Left += s.Left
+		all.DetachedTotal += s.DetachedTotal
 	}
 	return all
 }
@@ -112,7 +112,7 @@ func (p *controlled) detach(r *http.Request) (any, error) {
 // again is a listener as it is now, or as it was when it left.
 func (p *controlled) again(l Listener) (Listener, error) {
 	all := p.all()
-	for _, now := range append(all.Attached, all.Gone...) {
+	for _, now := range append(all.Attached, all.Detached...) {
 		if now.Queue == l.Queue && now.ID == l.ID {
 			return now, nil
 		}

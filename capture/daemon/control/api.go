@@ -61,22 +61,22 @@ type Rate struct {
 // Queue is one receive queue and its stream. Frames are counted since the
 // capture began.
 type Queue struct {
-	Queue       int           `json:"queue"`
-	Core        int           `json:"core"`           // that the poller is pinned to; -1: none
-	FIFO        int           `json:"fifo,omitempty"` // SCHED_FIFO priority of the poller; 0: off
-	Polled      uint64        `json:"polled"`         // frames; polled = stored + filtered + duplicates + refused, once it has ended
-	Stored      uint64        `json:"stored"`
-	Filtered    uint64        `json:"filtered"`
-	Duplicates  uint64        `json:"duplicates"`
-	Refused     uint64        `json:"refused"`
-	BufferBytes uint64        `json:"buffer_bytes"`
-	FillBytes   uint64        `json:"fill_bytes"`     // what the slowest lossless listener has still to give back
-	LongestGap  time.Duration `json:"longest_gap_ns"` // between two polls
-	RiskyGaps   uint64        `json:"risky_gaps"`     // gaps that could have cost frames
-	Left        uint64        `json:"left"`           // listeners that were attached and are not any more
-	Filter      string        `json:"filter"`         // rules; empty: every frame is kept whole
-	Sockets     []Socket      `json:"sockets"`        // at which it is shared
-	Listeners   []Listener    `json:"listeners"`      // attached now
+	Queue         int           `json:"queue"`
+	Core          int           `json:"core"`           // that the poller is pinned to; -1: none
+	FIFO          int           `json:"fifo,omitempty"` // SCHED_FIFO priority of the poller; 0: off
+	Polled        uint64        `json:"polled"`         // frames; polled = stored + filtered + duplicates + refused, once it has ended
+	Stored        uint64        `json:"stored"`
+	Filtered      uint64        `json:"filtered"`
+	Duplicates    uint64        `json:"duplicates"`
+	Refused       uint64        `json:"refused"`
+	BufferBytes   uint64        `json:"buffer_bytes"`
+	FillBytes     uint64        `json:"fill_bytes"`     // what the slowest lossless listener has still to give back
+	LongestGap    time.Duration `json:"longest_gap_ns"` // between two polls
+	RiskyGaps     uint64        `json:"risky_gaps"`     // gaps that could have cost frames
+	DetachedTotal uint64        `json:"detached_total"` // listeners that were attached and are detached
+	Filter        string        `json:"filter"`         // rules; empty: every frame is kept whole
+	Sockets       []Socket      `json:"sockets"`        // at which it is shared
+	Listeners     []Listener    `json:"listeners"`      // attached now
 }
 
 // Socket is where other processes attach to a queue.
@@ -87,14 +87,14 @@ type Socket struct {
 
 // Listeners are those of all queues.
 type Listeners struct {
-	Attached []Listener `json:"attached"`
-	Gone     []Listener `json:"gone"` // the last that left, oldest first for each queue
-	Left     uint64     `json:"left"` // how many left altogether
+	Attached      []Listener `json:"attached"`
+	Detached      []Listener `json:"detached"` // the last detached, oldest first for each queue
+	DetachedTotal uint64     `json:"detached_total"`
 }
 
 // Listener is one listener.
 //
-//	Stored = Read + Overtaken + Unread
+//	Stored = Read + Overrun + Unread
 type Listener struct {
 	Queue       int           `json:"queue"`
 	ID          uint64        `json:"id"` // unique in its queue
@@ -106,16 +106,16 @@ type Listener struct {
 	DetachAfter time.Duration `json:"detach_after_ns"` // 0: never
 	Since       time.Time     `json:"since"`
 
-	Stored         uint64 `json:"stored"`    // frames since it attached
-	Read           uint64 `json:"read"`      // frames
-	Overtaken      uint64 `json:"overtaken"` // frames missed
-	Unread         uint64 `json:"unread"`    // frames of lag
-	ReadBytes      uint64 `json:"read_bytes"`
-	OvertakenBytes uint64 `json:"overtaken_bytes"`
+	Stored       uint64 `json:"stored"`  // frames since it attached
+	Read         uint64 `json:"read"`    // frames
+	Overrun      uint64 `json:"overrun"` // frames missed
+	Unread       uint64 `json:"unread"`  // frames of lag
+	ReadBytes    uint64 `json:"read_bytes"`
+	OverrunBytes uint64 `json:"overrun_bytes"`
 
-	LagBytes uint64        `json:"lag_bytes"`
-	Lag      time.Duration `json:"lag_ns"` // age of the oldest frame not given back
-	Gone     string        `json:"gone,omitempty"`
+	LagBytes     uint64        `json:"lag_bytes"`
+	Lag          time.Duration `json:"lag_ns"` // age of the oldest frame not given back
+	DetachReason string        `json:"detach_reason,omitempty"`
 }
 
 // Key is the word that names the listener among all: QUEUE:ID.
@@ -126,9 +126,9 @@ func listenerOf(queue int, s stream.ListenerStats) Listener {
 	return Listener{
 		Queue: queue, ID: s.ID, Name: s.Name, PID: s.PID, UID: s.UID, User: userName(s.UID),
 		Policy: s.Policy.String(), DetachAfter: s.DetachAfter, Since: s.Since,
-		Stored: s.Stored, Read: s.Read, Overtaken: s.Overtaken, Unread: s.Unread,
-		ReadBytes: s.ReadBytes, OvertakenBytes: s.OvertakenBytes,
-		LagBytes: s.LagBytes, Lag: s.Lag, Gone: s.Gone,
+		Stored: s.Stored, Read: s.Read, Overrun: s.Overrun, Unread: s.Unread,
+		ReadBytes: s.ReadBytes, OverrunBytes: s.OverrunBytes,
+		LagBytes: s.LagBytes, Lag: s.Lag, DetachReason: s.DetachReason,
 	}
 }
 

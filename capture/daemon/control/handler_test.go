@@ -114,14 +114,14 @@ func TestStatusTellsWhatTheCaptureIs(t *testing.T) {
 	require.Equal(t, Ended, s.State)
 	require.False(t, s.Ended.Before(s.Since))
 	require.Empty(t, s.Queues[1].Listeners)
-	require.EqualValues(t, 1, s.Queues[1].Left)
+	require.EqualValues(t, 1, s.Queues[1].DetachedTotal)
 
 	w := ask(h, http.MethodGet, "/v1/ledger", "")
 	var ledger capture.Ledger
 	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &ledger))
 	require.NoError(t, ledger.Balanced())
 	require.Contains(t, w.Body.String(), `"balanced": true`)
-	require.Equal(t, "closed", ledger.Queues[1].Listeners[0].Gone)
+	require.Equal(t, "closed", ledger.Queues[1].Listeners[0].DetachReason)
 }
 
 func TestListenersTellLagAndWhoLeft(t *testing.T) {
@@ -135,8 +135,8 @@ func TestListenersTellLagAndWhoLeft(t *testing.T) {
 	require.Eventually(t, func() bool { return h.ports[0].all().Attached[0].Unread == 500 }, deadline, time.Millisecond)
 	a := h.ports[0].all()
 	require.Len(t, a.Attached, 1)
-	require.Len(t, a.Gone, 1)
-	require.EqualValues(t, 1, a.Left)
+	require.Len(t, a.Detached, 1)
+	require.EqualValues(t, 1, a.DetachedTotal)
 	l := a.Attached[0]
 	require.Equal(t, "held", l.Name)
 	require.Equal(t, "lossless", l.Policy)
@@ -145,8 +145,8 @@ func TestListenersTellLagAndWhoLeft(t *testing.T) {
 	require.EqualValues(t, 500*(60+stream.RecordHeader), l.LagBytes)
 	require.NotZero(t, l.Lag)
 	require.EqualValues(t, 500, l.Stored)
-	require.Equal(t, "closed", a.Gone[0].Gone)
-	require.Equal(t, 1, a.Gone[0].Queue)
+	require.Equal(t, "closed", a.Detached[0].DetachReason)
+	require.Equal(t, 1, a.Detached[0].Queue)
 
 	packets := make([]stream.Packet, 500)
 	for read := 0; read < 500; {

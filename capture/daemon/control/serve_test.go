@@ -44,13 +44,13 @@ func TestClientDoesWhatTheHandlerOffers(t *testing.T) {
 
 	l, err = c.Detach(ctx, "odd / näme")
 	require.NoError(t, err)
-	require.Contains(t, l.Gone, fmt.Sprintf("(pid %d)", os.Getpid()), "the kernel says who asked")
+	require.Contains(t, l.DetachReason, fmt.Sprintf("(pid %d)", os.Getpid()), "the kernel says who asked")
 	_, err = odd.ReadBatch(ctx, make([]stream.Packet, 1))
 	require.ErrorIs(t, err, stream.ErrDetached)
 	all, err := c.Listeners(ctx)
 	require.NoError(t, err)
 	require.Len(t, all.Attached, 1)
-	require.Equal(t, "odd / näme", all.Gone[0].Name)
+	require.Equal(t, "odd / näme", all.Detached[0].Name)
 
 	_, err = c.Detach(ctx, "odd / näme")
 	var refused *Refused

@@ -127,17 +127,17 @@ func (s sample) queue(a *capture.QueueAccount, of *stream.Stream) {
 	s.add(pollerFIFO, float64(a.FIFO))
 	s.add(fifoGivenUp, truth(a.FIFOGivenUp))
 
-	gone := st.Forgotten
-	for _, l := range st.Departed {
+	gone := st.OlderDetached
+	for _, l := range st.RecentDetached {
 		gone.Stored += l.Stored
 		gone.Read += l.Read
-		gone.Overtaken += l.Overtaken
+		gone.Overrun += l.Overrun
 		gone.Unread += l.Unread
 	}
-	s.add(leftNow, float64(st.Left))
+	s.add(leftNow, float64(st.DetachedTotal))
 	s.add(leftStored, float64(gone.Stored))
 	s.add(leftRead, float64(gone.Read))
-	s.add(leftOvertook, float64(gone.Overtaken))
+	s.add(leftOvertook, float64(gone.Overrun))
 	s.add(leftUnread, float64(gone.Unread))
 	for i := range st.Listeners {
 		l := &st.Listeners[i]
@@ -150,8 +150,8 @@ func (s sample) listener(l *stream.ListenerStats) {
 	s.add(listenerStored, float64(l.Stored))
 	s.add(listenerRead, float64(l.Read))
 	s.add(listenerBytes, float64(l.ReadBytes))
-	s.add(overtaken, float64(l.Overtaken))
-	s.add(overtakenBytes, float64(l.OvertakenBytes))
+	s.add(overtaken, float64(l.Overrun))
+	s.add(overtakenBytes, float64(l.OverrunBytes))
 	s.add(unread, float64(l.Unread))
 	s.add(lagBytes, float64(l.LagBytes))
 	s.add(lagSeconds, l.Lag.Seconds())

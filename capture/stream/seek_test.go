@@ -43,7 +43,7 @@ func TestPacketsTellTheirPlace(t *testing.T) {
 	require.NoError(t, l.Close())
 	_, ok := l.SegmentStart(0)
 	require.False(t, ok, "closed")
-	require.ErrorIs(t, l.Forward(0), ErrClosed)
+	require.ErrorIs(t, l.SkipTo(0), ErrClosed)
 }
 
 func TestForwardGoesToTheFirstRecordThere(t *testing.T) {
@@ -66,18 +66,18 @@ func TestForwardGoesToTheFirstRecordThere(t *testing.T) {
 			return packets[0].Nsec - 1
 		}
 		require.EqualValues(t, 0, next())
-		require.NoError(t, l.Forward(10*1012))
+		require.NoError(t, l.SkipTo(10*1012))
 		require.EqualValues(t, 10, next())
-		require.NoError(t, l.Forward(20*1012+1), "in the middle of a record")
+		require.NoError(t, l.SkipTo(20*1012+1), "in the middle of a record")
 		require.EqualValues(t, 21, next())
-		require.NoError(t, l.Forward(5), "never back")
+		require.NoError(t, l.SkipTo(5), "never back")
 		require.EqualValues(t, 22, next())
-		require.NoError(t, l.Forward(Block-1), "padding")
+		require.NoError(t, l.SkipTo(Block-1), "padding")
 		inFirst := uint32(Block-RecordHeader) / 1012
 		require.Equal(t, inFirst, next())
 		end := uint64(Block + (1500-inFirst)*1012)
-		require.ErrorContains(t, l.Forward(end+1), "are published")
-		require.NoError(t, l.Forward(end))
+		require.ErrorContains(t, l.SkipTo(end+1), "are published")
+		require.NoError(t, l.SkipTo(end))
 		st := l.Stats()
 		require.NoError(t, st.Balanced())
 		require.EqualValues(t, 1500, st.Read)
@@ -101,10 +101,10 @@ func TestForwardToWhatIsOverwrittenTellsSo(t *testing.T) {
 		require.True(t, p.Append(1, uint32(1+i), &ring.Frame{Data: make([]byte, 1000), Len: 1000}, 0))
 	}
 	p.Publish()
-	require.ErrorIs(t, l.Forward(Block/2), ErrOvertaken)
+	require.ErrorIs(t, l.SkipTo(Block/2), ErrOverrun)
 	require.Zero(t, l.Stats().Read)
 	newest := s.Stats().Bytes - 1012
-	require.NoError(t, l.Forward(newest))
+	require.NoError(t, l.SkipTo(newest))
 	var packets [1]Packet
 	_, err = l.ReadBatch(t.Context(), packets[:])
 	require.NoError(t, err)

@@ -12,50 +12,50 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sharing says how a stream is shared with other processes.
-type Sharing struct {
+// ServerConfig says how a stream is shared with other processes.
+type ServerConfig struct {
 	Path string      // of the socket
 	Mode fs.FileMode // of the socket: who may attach; 0: 0600
 
-	// Tell is called when a listener has attached or left, or was refused. One
+	// OnEvent is called when a listener has attached or left, or was refused. One
 	// goroutine calls it at a time; it holds up nothing but attachments and
 	// detachments over the same socket. May be nil.
-	Tell func(ShareEvent)
+	OnEvent func(Event)
 }
 
-// ShareKind is what happened at a socket.
-type ShareKind uint8
+// EventKind is what happened at a socket.
+type EventKind uint8
 
 const (
-	Attached ShareKind = iota
-	Left
-	Refused
-	Trouble // the socket itself: Why says what; it goes on
+	EventAttached EventKind = iota
+	EventDetached
+	EventRefused
+	EventError // the socket itself: Reason says what; it goes on
 )
 
-func (k ShareKind) String() string {
-	return [...]string{"attached", "left", "refused", "trouble"}[min(k, Trouble)]
+func (k EventKind) String() string {
+	return [...]string{"attached", "detached", "refused", "error"}[min(k, EventError)]
 }
 
-// ShareEvent is one thing that happened at a socket.
-type ShareEvent struct {
-	Kind     ShareKind
+// Event is one thing that happened at a socket.
+type Event struct {
+	Kind     EventKind
 	Listener ListenerStats // of one refused only name, PID and UID
-	Why      string        // of all but Attached
+	Reason   string        // of all but Attached
 }
 
-func (e ShareEvent) String() string {
+func (e Event) String() string {
 	l := &e.Listener
 	who := fmt.Sprintf("listener %s (pid %d, uid %d)", l.Name, l.PID, l.UID)
 	switch e.Kind {
-	case Attached:
+	case EventAttached:
 		return fmt.Sprintf("%s attached, %s", who, l.Policy)
-	case Left:
-		return fmt.Sprintf("%s left: %s; read %d of %d frames, overtaken %d", who, e.Why, l.Read, l.Stored, l.Overtaken)
-	case Refused:
-		return fmt.Sprintf("%s refused: %s", who, e.Why)
+	case EventDetached:
+		return fmt.Sprintf("%s detached: %s; read %d of %d frames, overrun %d", who, e.Reason, l.Read, l.Stored, l.Overrun)
+	case EventRefused:
+		return fmt.Sprintf("%s refused: %s", who, e.Reason)
 	}
-	return "socket: " + e.Why
+	return "socket: " + e.Reason
 }
 
 const (
@@ -67,11 +67,11 @@ const (
 	firstRetry, lastRetry = 10 * time.Millisecond, time.Second
 )
 
-// Share is a stream's socket. Every attachment over it has a goroutine that
+// Server is a stream's socket. Every attachment over it has a goroutine that
 // waits for the connection's end; the producer has no part in any of it.
-type Share struct {
+type Server struct {
 	stream *Stream
-	tell   func(ShareEvent)
+	tell   func(Event)
 	within time.Duration // askWithin but in tests
 	socket *socket
 	half   chan struct{} // a token each connection that has not asked yet
@@ -102,11 +102,11 @@ func (p *peer) dismiss(why string) {
 	_ = p.conn.Close()
 }
 
-// Share serves attachments of other processes at a UNIX socket (SOCK_SEQPACKET)
+// Serve serves attachments of other processes at a UNIX socket (SOCK_SEQPACKET)
 // until Close. A socket that a killed program left is replaced.
-func (s *Stream) Share(c Sharing) (*Share, error) { return s.share(c, askWithin) }
+func (s *Stream) Serve(c ServerConfig) (*Server, error) { return s.share(c, askWithin) }
 
-func (s *Stream) share(c Sharing, within time.Duration) (*Share, error) {
+func (s *Stream) share(c ServerConfig, within time.Duration) (*Server, error) {
 	if c.Mode == 0 {
 		c.Mode = 0o600
 	}
@@ -114,8 +114,8 @@ func (s *Stream) share(c Sharing, within time.Duration) (*Share, error) {
 	if err != nil {
 		return nil, fmt.Errorf("share stream at %s: %w", c.Path, err)
 	}
-	sh := &Share{
-		stream: s, tell: c.Tell, within: within, socket: socket,
+	sh := &Server{
+		stream: s, tell: c.OnEvent, within: within, socket: socket,
 		half: make(chan struct{}, maxHalfOpen), ends: make(chan struct{}), peers: map[*peer]struct{}{},
 	}
 	s.mu.Lock()
@@ -131,8 +131,8 @@ func (s *Stream) share(c Sharing, within time.Duration) (*Share, error) {
 	return sh, nil
 }
 
-// Shares are the sockets that are open.
-func (s *Stream) Shares() (all []*Share) {
+// Servers are the sockets that are open.
+func (s *Stream) Servers() (all []*Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for sh := range s.shares {
@@ -143,13 +143,13 @@ func (s *Stream) Shares() (all []*Share) {
 
 // Path is where the socket is; Mode is its mode, by which the kernel decides who
 // may attach.
-func (sh *Share) Path() string { return sh.socket.path }
+func (sh *Server) Path() string { return sh.socket.path }
 
-func (sh *Share) Mode() fs.FileMode { return sh.socket.mode }
+func (sh *Server) Mode() fs.FileMode { return sh.socket.mode }
 
 // Close lets go everybody who attached over the socket, and removes it. Those
-// read what is left if the stream is finished. It must not be called by Tell.
-func (sh *Share) Close() error {
+// read what is left if the stream is finished. It must not be called by OnEvent.
+func (sh *Server) Close() error {
 	sh.closed.Do(func() {
 		close(sh.ends)
 		sh.err = sh.socket.close()
@@ -163,7 +163,7 @@ func (sh *Share) Close() error {
 		for _, sl := range s.attached {
 			if sl != nil && sl.peer != nil {
 				if _, ours := peers[sl.peer]; ours {
-					s.end(sl, "the stream is no longer shared")
+					s.end(sl, "server closed")
 				}
 			}
 		}
@@ -176,7 +176,7 @@ func (sh *Share) Close() error {
 	return sh.err
 }
 
-func (sh *Share) report(e ShareEvent) {
+func (sh *Server) report(e Event) {
 	if sh.tell == nil {
 		return
 	}
@@ -186,7 +186,7 @@ func (sh *Share) report(e ShareEvent) {
 }
 
 // accept takes connections until the socket is closed.
-func (sh *Share) accept() {
+func (sh *Server) accept() {
 	retry := firstRetry
 	for {
 		select {
@@ -202,7 +202,7 @@ func (sh *Share) accept() {
 			}
 			// No descriptors, no memory: others may give some back.
 			if retry == firstRetry {
-				sh.report(ShareEvent{Kind: Trouble, Why: fmt.Sprintf("accept: %v; trying on", err)})
+				sh.report(Event{Kind: EventError, Reason: fmt.Sprintf("accept: %v; trying on", err)})
 			}
 			select {
 			case <-time.After(retry):
@@ -218,7 +218,7 @@ func (sh *Share) accept() {
 }
 
 // serve is one connection, from the request to its end.
-func (sh *Share) serve(p *peer) {
+func (sh *Server) serve(p *peer) {
 	defer p.conn.Close()
 	half := sync.OnceFunc(func() { <-sh.half })
 	defer half()
@@ -246,18 +246,18 @@ func (sh *Share) serve(p *peer) {
 		ID: sl.id, Name: sl.name, PID: sl.pid, UID: sl.uid, Since: sl.since,
 		Policy: o.Policy, DetachAfter: o.DetachAfter,
 	}
-	sh.report(ShareEvent{Kind: Attached, Listener: st})
+	sh.report(Event{Kind: EventAttached, Listener: st})
 
 	why := p.wait()
 	sh.stream.mu.Lock()
 	sh.stream.end(sl, why)
 	st = *sl.final
 	sh.stream.mu.Unlock()
-	sh.report(ShareEvent{Kind: Left, Listener: st, Why: st.Gone})
+	sh.report(Event{Kind: EventDetached, Listener: st, Reason: st.DetachReason})
 }
 
 // admit reads a request and grants or refuses it.
-func (sh *Share) admit(p *peer) (*slot, Options, error) {
+func (sh *Server) admit(p *peer) (*slot, Options, error) {
 	name, o, err := p.ask(sh.within)
 	var sl *slot
 	if err == nil {
@@ -276,13 +276,13 @@ func (sh *Share) admit(p *peer) (*slot, Options, error) {
 		return nil, o, err // Close
 	}
 	_ = sendNow(p.conn, (&answer{state: refused, text: err.Error()}).encode(), nil)
-	sh.report(ShareEvent{Kind: Refused, Why: err.Error(), Listener: ListenerStats{Name: printable(name), PID: p.pid, UID: p.uid}})
+	sh.report(Event{Kind: EventRefused, Reason: err.Error(), Listener: ListenerStats{Name: printable(name), PID: p.pid, UID: p.uid}})
 	return nil, o, err
 }
 
 // grant sends a slot and its memories. The descriptors are taken under the
 // stream's lock: else they could be closed, and be somebody else's, meanwhile.
-func (sh *Share) grant(p *peer, sl *slot, o Options) error {
+func (sh *Server) grant(p *peer, sl *slot, o Options) error {
 	s := sh.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -333,7 +333,7 @@ func (p *peer) wait() string {
 	case flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) == 0 && isBye(b[:n]):
 		return whyClosed
 	}
-	return "sent what is no message of a listener"
+	return "unexpected message"
 }
 
 // credentials are those of the process that connected (SO_PEERCRED).

@@ -200,8 +200,8 @@ func (s *Stream) evict(number int, sl *slot) {
 
 const (
 	whyClosed     = "closed"
-	whyDied       = "its process is gone"
-	whyImpossible = "impossible cursor"
+	whyDied       = "process exited"
+	whyImpossible = "corrupt cursor"
 )
 
 // reap ends what the producer has evicted. Under mu, as all below.
@@ -227,7 +227,7 @@ func (s *Stream) end(sl *slot, why string) {
 		s.detached.Add(1)
 		why = whyImpossible
 	}
-	st.Gone = why
+	st.DetachReason = why
 	sl.final = &st
 	s.attached[sl.number] = nil
 	s.left++
@@ -267,7 +267,7 @@ func (s *Stream) Detach(id uint64, why string) error {
 	if err != nil {
 		return fmt.Errorf("detach: %w", err)
 	}
-	reason := "detached on request"
+	reason := "on request"
 	if why != "" {
 		reason += ": " + why
 	}

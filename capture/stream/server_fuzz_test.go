@@ -35,7 +35,7 @@ func FuzzAttachRequest(f *testing.F) {
 	f.Add(bye(), uint8(3))
 	f.Add([]byte{}, uint8(0))
 	s := newStream(f, Config{Size: Block})
-	sh := &Share{stream: s, within: patience, half: make(chan struct{}, 1), ends: make(chan struct{}), peers: map[*peer]struct{}{}}
+	sh := &Server{stream: s, within: patience, half: make(chan struct{}, 1), ends: make(chan struct{}), peers: map[*peer]struct{}{}}
 	s.Producer().Append(1, 1, numbered(1, 100), 0)
 	s.Producer().Publish()
 	f.Fuzz(func(t *testing.T, message []byte, then uint8) {
@@ -124,7 +124,7 @@ func FuzzAttachAnswer(f *testing.F) {
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 			_, _ = l.ReadBatch(ctx, packets)
 			_, _ = l.ReadBlock(ctx, 1000)
-			_ = l.Consume(min(10, max(0, l.Unconsumed())))
+			_ = l.Consume(min(10, max(0, l.InFlight())))
 			for range l.Packets(ctx) {
 				break
 			}

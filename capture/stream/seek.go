@@ -34,12 +34,12 @@ func (l *Listener) SegmentStart(offset uint64) (uint64, bool) {
 // Offset is where in the stream the packet's record begins, in bytes.
 func (p *Packet) Offset() uint64 { return p.end - RecordHeader - uint64(len(p.Data)) }
 
-// Forward gives back, unread, the frames before a stream offset, which is not
+// SkipTo gives back, unread, the frames before a stream offset, which is not
 // beyond what is published: reading goes on with the first record at or after it.
-// Whoever does not need them is in nobody's way. ErrOvertaken tells a lossy reader
+// Whoever does not need them is in nobody's way. ErrOverrun tells a lossy reader
 // that they include some that it needs: what lies at the offset is overwritten. The
 // listener is where it was then.
-func (l *Listener) Forward(offset uint64) error {
+func (l *Listener) SkipTo(offset uint64) error {
 	if !l.enter() {
 		return ErrClosed
 	}
@@ -68,7 +68,7 @@ func (l *Listener) Forward(offset uint64) error {
 		}
 	}
 	if l.lossy && l.overtaken(position{offset, to.seq}) {
-		return ErrOvertaken
+		return ErrOverrun
 	}
 	l.ahead = to
 	l.release()

@@ -19,14 +19,14 @@ import (
 )
 
 // share opens a socket for a stream and returns its path and what happened at it.
-func share(tb testing.TB, s *Stream, c Sharing) (*Share, *events) {
+func share(tb testing.TB, s *Stream, c ServerConfig) (*Server, *events) {
 	tb.Helper()
 	ev := &events{}
 	if c.Path == "" {
 		c.Path = filepath.Join(tb.TempDir(), "q.sock")
 	}
-	c.Tell = ev.add
-	sh, err := s.Share(c)
+	c.OnEvent = ev.add
+	sh, err := s.Serve(c)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, sh.Close()) })
 	return sh, ev
@@ -34,17 +34,17 @@ func share(tb testing.TB, s *Stream, c Sharing) (*Share, *events) {
 
 type events struct {
 	mu  sync.Mutex
-	all []ShareEvent
+	all []Event
 }
 
-func (e *events) add(ev ShareEvent) {
+func (e *events) add(ev Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.all = append(e.all, ev)
 }
 
 // of counts the events of a kind.
-func (e *events) of(k ShareKind) (of []ShareEvent) {
+func (e *events) of(k EventKind) (of []Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, ev := range e.all {
@@ -55,7 +55,7 @@ func (e *events) of(k ShareKind) (of []ShareEvent) {
 	return of
 }
 
-func attachTo(tb testing.TB, sh *Share, o Options) *Listener {
+func attachTo(tb testing.TB, sh *Server, o Options) *Listener {
 	tb.Helper()
 	l, err := Attach(sh.Path(), tb.Name(), o)
 	require.NoError(tb, err)
@@ -66,7 +66,7 @@ func attachTo(tb testing.TB, sh *Share, o Options) *Listener {
 func TestAttachedListenersReadWhatThoseInTheProcessRead(t *testing.T) {
 	const frames = 20000
 	s := newStream(t, Config{Size: Block, Segment: Block})
-	sh, ev := share(t, s, Sharing{})
+	sh, ev := share(t, s, ServerConfig{})
 	p := s.Producer()
 	ctx := soon(t)
 	inside := listen(t, s, Options{})
@@ -130,21 +130,21 @@ func TestAttachedListenersReadWhatThoseInTheProcessRead(t *testing.T) {
 		require.NoError(t, l.Close())
 		require.EqualValues(t, frames, l.Stats().Read)
 	}
-	require.Eventually(t, func() bool { return len(ev.of(Left)) == 2 }, patience, tick)
+	require.Eventually(t, func() bool { return len(ev.of(EventDetached)) == 2 }, patience, tick)
 	st := s.Stats()
 	require.Empty(t, st.Listeners)
-	require.Len(t, st.Departed, 3)
-	require.EqualValues(t, 3, st.Left)
-	for _, gone := range st.Departed {
-		require.Equal(t, "closed", gone.Gone)
+	require.Len(t, st.RecentDetached, 3)
+	require.EqualValues(t, 3, st.DetachedTotal)
+	for _, gone := range st.RecentDetached {
+		require.Equal(t, "closed", gone.DetachReason)
 		require.EqualValues(t, frames, gone.Read)
 		require.NoError(t, gone.Balanced())
 	}
-	require.Len(t, ev.of(Attached), 2)
+	require.Len(t, ev.of(EventAttached), 2)
 }
 
 // dialRaw connects as somebody who knows the protocol, and may not keep to it.
-func dialRaw(tb testing.TB, sh *Share) *net.UnixConn {
+func dialRaw(tb testing.TB, sh *Server) *net.UnixConn {
 	tb.Helper()
 	c, err := net.Dial("unixpacket", sh.Path())
 	require.NoError(tb, err)
@@ -155,7 +155,7 @@ func dialRaw(tb testing.TB, sh *Share) *net.UnixConn {
 
 func TestMalformedRequestsAreRefusedWithAReason(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
-	sh, ev := share(t, s, Sharing{})
+	sh, ev := share(t, s, ServerConfig{})
 	good := encodeRequest("reader", Options{})
 	with := func(at int, b ...byte) []byte {
 		m := append([]byte(nil), good...)
@@ -208,14 +208,14 @@ func TestMalformedRequestsAreRefusedWithAReason(t *testing.T) {
 			require.ErrorIs(t, err, io.EOF, "nobody keeps what came with the message")
 		})
 	}
-	require.Eventually(t, func() bool { return len(ev.of(Refused)) == 16 }, patience, tick)
-	require.Zero(t, s.Stats().Left)
+	require.Eventually(t, func() bool { return len(ev.of(EventRefused)) == 16 }, patience, tick)
+	require.Zero(t, s.Stats().DetachedTotal)
 	require.NoError(t, attachTo(t, sh, Options{}).Close(), "it serves on")
 }
 
 func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
-	sh, err := s.share(Sharing{Path: filepath.Join(t.TempDir(), "q.sock")}, 20*time.Millisecond)
+	sh, err := s.share(ServerConfig{Path: filepath.Join(t.TempDir(), "q.sock")}, 20*time.Millisecond)
 	require.NoError(t, err)
 	for range 3 * maxHalfOpen {
 		dialRaw(t, sh)
@@ -228,11 +228,11 @@ func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
 
 func TestListenerThatTalksNonsenseOrClosesWithoutAWordIsLetGo(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
-	sh, _ := share(t, s, Sharing{})
+	sh, _ := share(t, s, ServerConfig{})
 	for want, do := range map[string]func(*net.UnixConn) error{
-		"its process is gone":                   func(c *net.UnixConn) error { return c.Close() },
-		"closed":                                func(c *net.UnixConn) error { _, err := c.Write(bye()); return err },
-		"sent what is no message of a listener": func(c *net.UnixConn) error { _, err := c.Write(make([]byte, 5000)); return err },
+		"process exited":     func(c *net.UnixConn) error { return c.Close() },
+		"closed":             func(c *net.UnixConn) error { _, err := c.Write(bye()); return err },
+		"unexpected message": func(c *net.UnixConn) error { _, err := c.Write(make([]byte, 5000)); return err },
 	} {
 		c := dialRaw(t, sh)
 		_, err := c.Write(encodeRequest("raw", Options{}))
@@ -241,17 +241,17 @@ func TestListenerThatTalksNonsenseOrClosesWithoutAWordIsLetGo(t *testing.T) {
 		closeAll(fds)
 		require.NoError(t, err)
 		require.EqualValues(t, granted, a.state)
-		before := s.Stats().Left
+		before := s.Stats().DetachedTotal
 		require.NoError(t, do(c))
-		require.Eventually(t, func() bool { return s.Stats().Left == before+1 }, patience, tick)
+		require.Eventually(t, func() bool { return s.Stats().DetachedTotal == before+1 }, patience, tick)
 		st := s.Stats()
-		require.Equal(t, want, st.Departed[len(st.Departed)-1].Gone)
+		require.Equal(t, want, st.RecentDetached[len(st.RecentDetached)-1].DetachReason)
 	}
 }
 
 func TestDetachedListenerOfAnotherProcessIsToldWhy(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
-	sh, ev := share(t, s, Sharing{})
+	sh, ev := share(t, s, ServerConfig{})
 	l := attachTo(t, sh, Options{})
 	errs := make(chan error, 1)
 	go func() {
@@ -261,22 +261,22 @@ func TestDetachedListenerOfAnotherProcessIsToldWhy(t *testing.T) {
 	require.NoError(t, s.Detach(l.id, "maintenance"))
 	err := <-errs
 	require.ErrorIs(t, err, ErrDetached)
-	require.ErrorContains(t, err, "detached on request: maintenance")
+	require.ErrorContains(t, err, "on request: maintenance")
 	require.NoError(t, l.Close())
-	require.Eventually(t, func() bool { return len(ev.of(Left)) == 1 }, patience, tick)
-	require.Equal(t, "detached on request: maintenance", ev.of(Left)[0].Why)
+	require.Eventually(t, func() bool { return len(ev.of(EventDetached)) == 1 }, patience, tick)
+	require.Equal(t, "on request: maintenance", ev.of(EventDetached)[0].Reason)
 
 	other := attachTo(t, sh, Options{})
 	require.NoError(t, sh.Close())
 	_, err = other.ReadBatch(soon(t), make([]Packet, 1))
-	require.ErrorContains(t, err, "no longer shared")
+	require.ErrorContains(t, err, "server closed")
 	_, err = Attach(sh.Path(), "late", Options{})
 	require.ErrorContains(t, err, "no capture shares a stream there")
 }
 
 func TestFinishedStreamIsReadToItsEndThoughSharingHasEnded(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
-	sh, _ := share(t, s, Sharing{})
+	sh, _ := share(t, s, ServerConfig{})
 	l := attachTo(t, sh, Options{})
 	p := s.Producer()
 	for n := range uint32(500) {
@@ -285,7 +285,7 @@ func TestFinishedStreamIsReadToItsEndThoughSharingHasEnded(t *testing.T) {
 	p.Finish()
 	require.NoError(t, s.Close())
 	require.EqualValues(t, 500, readAll(t, l, 0))
-	require.EqualValues(t, 500, s.Stats().Departed[0].Unread, "as far as the capture knows")
+	require.EqualValues(t, 500, s.Stats().RecentDetached[0].Unread, "as far as the capture knows")
 }
 
 func TestSocketIsNobodyElses(t *testing.T) {
@@ -293,7 +293,7 @@ func TestSocketIsNobodyElses(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "q.sock")
 	for _, mode := range []fs.FileMode{0, 0o600, 0o660, 0o666} {
-		sh, err := s.Share(Sharing{Path: path, Mode: mode})
+		sh, err := s.Serve(ServerConfig{Path: path, Mode: mode})
 		require.NoError(t, err)
 		st, err := os.Stat(path)
 		require.NoError(t, err)
@@ -302,19 +302,19 @@ func TestSocketIsNobodyElses(t *testing.T) {
 			want = 0o600
 		}
 		require.Equal(t, want, st.Mode().Perm())
-		_, err = s.Share(Sharing{Path: path})
+		_, err = s.Serve(ServerConfig{Path: path})
 		require.ErrorContains(t, err, "another program serves this socket")
 		require.NoError(t, sh.Close())
 		require.NoFileExists(t, path)
 	}
-	_, err := s.Share(Sharing{Path: filepath.Join(dir, strings.Repeat("x", 108))})
+	_, err := s.Serve(ServerConfig{Path: filepath.Join(dir, strings.Repeat("x", 108))})
 	require.ErrorContains(t, err, "choose a file of at most 107")
-	_, err = s.Share(Sharing{Path: filepath.Join(dir, "none", "q.sock")})
+	_, err = s.Serve(ServerConfig{Path: filepath.Join(dir, "none", "q.sock")})
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	_, err = s.Share(Sharing{Path: path, Mode: fs.ModeSetuid})
+	_, err = s.Serve(ServerConfig{Path: path, Mode: fs.ModeSetuid})
 	require.ErrorContains(t, err, "permission bits")
 	require.NoError(t, os.WriteFile(path, []byte("precious"), 0o600))
-	_, err = s.Share(Sharing{Path: path})
+	_, err = s.Serve(ServerConfig{Path: path})
 	require.ErrorContains(t, err, "choose another path")
 	_, err = Attach(path, "x", Options{})
 	require.Error(t, err)
@@ -325,7 +325,7 @@ func TestSocketIsNobodyElses(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
 	require.NoError(t, unix.Close(fd))
-	sh, err := s.Share(Sharing{Path: path})
+	sh, err := s.Serve(ServerConfig{Path: path})
 	require.NoError(t, err)
 	// Another program's, in its place: not ours to remove.
 	require.NoError(t, os.Remove(path))
@@ -347,7 +347,7 @@ func TestOneOfManyGetsAStaleSocket(t *testing.T) {
 		s := newStream(t, Config{Size: Block})
 		for range 8 {
 			starting.Go(func() {
-				if _, err := s.Share(Sharing{Path: path}); err == nil {
+				if _, err := s.Serve(ServerConfig{Path: path}); err == nil {
 					served.Add(1)
 				}
 			})
@@ -378,7 +378,7 @@ func TestTenThousandAttachmentsLeaveNothingBehind(t *testing.T) {
 		times = 500
 	}
 	s := newStream(t, Config{Size: 2 * Block}) // room for all frames: a guest that is not yet let go never holds the producer
-	sh, ev := share(t, s, Sharing{})
+	sh, ev := share(t, s, ServerConfig{})
 	steady := listen(t, s, Options{})
 	p, next := s.Producer(), uint32(0)
 	packets, ctx := make([]Packet, 64), t.Context()
@@ -407,14 +407,14 @@ func TestTenThousandAttachmentsLeaveNothingBehind(t *testing.T) {
 		step(i)
 	}
 	require.Eventually(t, settled, patience, tick)
-	require.Eventually(t, func() bool { return len(ev.of(Left)) == times+20 }, patience, 10*tick)
+	require.Eventually(t, func() bool { return len(ev.of(EventDetached)) == times+20 }, patience, 10*tick)
 	// The runtime may open and map a few things of its own; not one per attachment.
 	require.Eventually(t, func() bool {
 		f, m := resources(t)
 		return f <= fds+5 && m <= maps+50
 	}, patience, 10*tick)
-	require.EqualValues(t, times+20, s.Stats().Left)
-	require.Zero(t, s.Stats().Detached)
+	require.EqualValues(t, times+20, s.Stats().DetachedTotal)
+	require.Zero(t, s.Stats().CorruptCursors)
 }
 
 // A capture that has run out of descriptors says so, and serves on when it can.
