@@ -9,10 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/retain"
-	"github.com/ixcap/ixcap/capture/archive/store"
 )
 
 // setClock makes the files of a run what they would have been had the clock been
@@ -20,7 +19,7 @@ import (
 func setClock(t *testing.T, dir string, ahead time.Duration) {
 	t.Helper()
 	for _, path := range inDir(t, dir) {
-		f, ok := index.ParseName(path)
+		f, ok := archive.ParseName(path)
 		require.True(t, ok)
 		b, err := os.ReadFile(path)
 		require.NoError(t, err)
@@ -33,7 +32,7 @@ func setClock(t *testing.T, dir string, ahead time.Duration) {
 			h.Put(b[at:])
 			at += rawfile.HeaderLen + int(h.Caplen)
 		}
-		name := filepath.Join(dir, store.FileName(f.Port, f.Queue, f.First.Add(ahead), f.Seq)+strings.TrimPrefix(path, stem(path)))
+		name := filepath.Join(dir, archive.FileName(f.Port, f.Queue, f.First.Add(ahead), f.Seq)+strings.TrimPrefix(path, stem(path)))
 		require.NoError(t, os.WriteFile(name, b, 0o644))
 		changed := f.First.Add(ahead + time.Second)
 		require.NoError(t, os.Chtimes(name, changed, changed))
@@ -81,7 +80,7 @@ func TestFilesFromBeforeAStepOfTheClockAreFoundAndKeptInTurn(t *testing.T) {
 			entries, err := os.ReadDir(dir)
 			require.NoError(t, err)
 			for _, e := range entries {
-				if info, err := e.Info(); err == nil && !old[strings.TrimSuffix(stem(filepath.Join(dir, e.Name())), index.Suffix)] {
+				if info, err := e.Info(); err == nil && !old[strings.TrimSuffix(stem(filepath.Join(dir, e.Name())), archive.Index)] {
 					size += info.Size()
 				}
 			}

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive"
 )
 
 // troubled is a capture that a disk gives trouble.
@@ -110,7 +110,7 @@ func TestCaptureUnderRetentionKeepsTheNewestFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "files")
 	c := capturing(t, dir, "-keep-size", "16MiB")
 	seq := func(path string) int {
-		f, ok := index.ParseName(path)
+		f, ok := archive.ParseName(path)
 		require.True(t, ok)
 		return f.Seq
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/retain"
@@ -171,7 +172,7 @@ func stem(path string) string { return strings.TrimSuffix(strings.TrimSuffix(pat
 // nothing else, all without fault. Indices may be missing: they can be left out.
 func sound(t *testing.T, dir string) {
 	t.Helper()
-	files, err := index.List(dir)
+	files, err := archive.List(dir)
 	require.NoError(t, err)
 	n := 0
 	for _, f := range files {

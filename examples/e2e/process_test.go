@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/sim"
 )
@@ -190,7 +190,7 @@ func TestKilledCaptureLeavesWhatWasWholeReadable(t *testing.T) {
 	dd.end(unix.SIGKILL)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return filepath.Ext(e.Name()) == index.Suffix })
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return filepath.Ext(e.Name()) == archive.Index })
 	records := uint64(0)
 	for i, e := range entries {
 		in, err := os.Open(filepath.Join(dir, e.Name()))

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 )
@@ -173,8 +173,8 @@ func rawFiles(t *testing.T, dir string) []string {
 	require.NoError(t, err)
 	var files []string
 	for _, e := range entries {
-		if filepath.Ext(e.Name()) == index.Suffix {
-			require.FileExists(t, filepath.Join(dir, strings.TrimSuffix(e.Name(), index.Suffix)+".raw"), "a sidecar without its file")
+		if filepath.Ext(e.Name()) == archive.Index {
+			require.FileExists(t, filepath.Join(dir, strings.TrimSuffix(e.Name(), archive.Index)+".raw"), "a sidecar without its file")
 			continue
 		}
 		require.Equal(t, ".raw", filepath.Ext(e.Name()), "left behind: %s", e.Name())

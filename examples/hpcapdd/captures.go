@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/retain"
-	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/daemon/hpcapmon"
 	"github.com/ixcap/ixcap/capture/daemon/metrics"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
@@ -178,7 +178,7 @@ func (c *captures) data(ctx context.Context) error {
 	}
 	cfg := hpcapmon.Config{Dir: c.started.Data.Dir, Warn: func(text string) { say("warning: %s", text) }}
 	for _, p := range c.ports {
-		cfg.Ports = append(cfg.Ports, hpcapmon.Port{Name: store.Label(p.file()), Read: p.engine.Rates})
+		cfg.Ports = append(cfg.Ports, hpcapmon.Port{Name: archive.Label(p.file()), Read: p.engine.Rates})
 	}
 	w, err := hpcapmon.New(cfg)
 	if err != nil {

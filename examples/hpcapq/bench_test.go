@@ -19,10 +19,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
-	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/capture/units"
 )
@@ -106,10 +106,10 @@ func (g *generator) next() rawfile.Record {
 func (g *generator) fill(b *testing.B, dir string, size int64) {
 	next := g.next()
 	for seq := 0; size > 0; seq++ {
-		name := filepath.Join(dir, store.FileName("eth2", 0, next.Time(), seq))
+		name := filepath.Join(dir, archive.FileName("eth2", 0, next.Time(), seq))
 		raw, err := os.Create(name + ".raw")
 		require.NoError(b, err)
-		side, err := os.Create(name + index.Suffix)
+		side, err := os.Create(name + archive.Index)
 		require.NoError(b, err)
 		x := index.NewBuilder()
 		out := bufio.NewWriterSize(io.MultiWriter(raw, x), rawfile.Block)

@@ -17,9 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
-	"github.com/ixcap/ixcap/capture/archive/store"
 )
 
 // asProgram makes this test's binary the program itself.
@@ -80,7 +80,7 @@ func spread(t testing.TB, capture string, frames int) string {
 			return
 		}
 		require.NoError(t, f.w.End())
-		name := store.FileName([]string{"eth2", "eth2", "eth3"}[q], []int{0, 1, 0}[q], f.at, f.seq)
+		name := archive.FileName([]string{"eth2", "eth2", "eth3"}[q], []int{0, 1, 0}[q], f.at, f.seq)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name+".raw"), f.out.Bytes(), 0o644))
 		*f = file{seq: f.seq + 1}
 	}

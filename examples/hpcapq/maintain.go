@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
@@ -47,7 +48,7 @@ func maintain(what string, args []string, w io.Writer) error {
 	if err := yield(idle); err != nil {
 		fmt.Fprintln(os.Stderr, "hpcapq: warning:", err)
 	}
-	files, err := index.List(flags.Args()...)
+	files, err := archive.List(flags.Args()...)
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ type maintainer struct {
 	wrong    bool
 }
 
-func (m *maintainer) file(f index.File) error {
+func (m *maintainer) file(f archive.File) error {
 	var r result
 	var err error
 	switch m.what {

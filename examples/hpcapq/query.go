@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 	"github.com/ixcap/ixcap/examples/internal/cli"
@@ -103,12 +104,12 @@ func query(ctx context.Context, o options) (err error) {
 // what times there are.
 func nothing(o options) string {
 	const text = "no packet matches"
-	files, err := index.List(o.dirs...)
-	files = slices.DeleteFunc(files, func(f index.File) bool { return f.First.IsZero() })
+	files, err := archive.List(o.dirs...)
+	files = slices.DeleteFunc(files, func(f archive.File) bool { return f.First.IsZero() })
 	if err != nil || len(files) == 0 || o.query.From.IsZero() && o.query.To.IsZero() {
 		return text
 	}
-	slices.SortFunc(files, func(a, b index.File) int { return a.First.Compare(b.First) })
+	slices.SortFunc(files, func(a, b archive.File) int { return a.First.Compare(b.First) })
 	return fmt.Sprintf("%s; the first file begins at %s, the last at %s", text, when(files[0].First), when(files[len(files)-1].First))
 }
 

@@ -18,15 +18,15 @@ import (
 // kernels are the names of all.
 var kernels = []string{"6.1", "7.2", "iommufd"}
 
-// archive is the initramfs of one kernel: user land, modules, the project's
+// bootImage is the initramfs of one kernel: user land, modules, the project's
 // programs. It is the same for all machines of a run.
-type archive struct {
+type bootImage struct {
 	once sync.Once
 	path string
 	err  error
 }
 
-var bases = map[string]*archive{"6.1": {}, "7.2": {}, "iommufd": {}}
+var bases = map[string]*bootImage{"6.1": {}, "7.2": {}, "iommufd": {}}
 
 func initramfs(kernel string) (string, error) {
 	b := bases[kernel]

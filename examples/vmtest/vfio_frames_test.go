@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 )
@@ -48,7 +48,7 @@ func readRaw(t *testing.T, dir string) (all []packet) {
 	entries, err := os.ReadDir(dir) // sorted by name
 	require.NoError(t, err)
 	for _, e := range entries {
-		if filepath.Ext(e.Name()) == index.Suffix {
+		if filepath.Ext(e.Name()) == archive.Index {
 			continue
 		}
 		require.True(t, strings.HasSuffix(e.Name(), ".raw"), e.Name())

@@ -8,24 +8,25 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
 // Report is what a file turned out to be. Times are of its records' stamps.
 type Report struct {
-	File      File      `json:"-"`
-	Path      string    `json:"file"`
-	Size      int64     `json:"bytes"`
-	Records   int64     `json:"recordBytes"` // up to the end of the last whole record
-	Frames    uint64    `json:"frames"`
-	Earliest  time.Time `json:"earliest,omitzero"`
-	Latest    time.Time `json:"latest,omitzero"`
-	Writing   bool      `json:"writing,omitempty"` // somebody writes it
-	Index     string    `json:"index"`             // whole, partial, missing, damaged or stale
-	IndexSize int64     `json:"indexBytes"`
-	Missing   int       `json:"missingSegments,omitempty"` // between the queue's file before it and this one
-	Gap       float64   `json:"gapSeconds,omitempty"`      // since the latest stamp of that file, if both are of one run
-	Problems  []string  `json:"problems,omitempty"`
+	File      archive.File `json:"-"`
+	Path      string       `json:"file"`
+	Size      int64        `json:"bytes"`
+	Records   int64        `json:"recordBytes"` // up to the end of the last whole record
+	Frames    uint64       `json:"frames"`
+	Earliest  time.Time    `json:"earliest,omitzero"`
+	Latest    time.Time    `json:"latest,omitzero"`
+	Writing   bool         `json:"writing,omitempty"` // somebody writes it
+	Index     string       `json:"index"`             // whole, partial, missing, damaged or stale
+	IndexSize int64        `json:"indexBytes"`
+	Missing   int          `json:"missingSegments,omitempty"` // between the queue's file before it and this one
+	Gap       float64      `json:"gapSeconds,omitempty"`      // since the latest stamp of that file, if both are of one run
+	Problems  []string     `json:"problems,omitempty"`
 
 	aboutIndex []string // those of Problems that a new index ends
 	lasting    []string // those that nothing ends
@@ -59,7 +60,7 @@ func (r *Report) problem(format string, args ...any) {
 
 // Inspect tells about a file what its index does, and reads the file itself only
 // where it has no index of its own.
-func Inspect(f File) (Report, error) {
+func Inspect(f archive.File) (Report, error) {
 	r := Report{File: f, Path: f.Path}
 	raw, err := open(&r)
 	if err != nil {
@@ -82,7 +83,7 @@ func Inspect(f File) (Report, error) {
 // Verify reads a whole file: structure, order of time, and the index against the
 // data. What is wrong is in the report's Problems; the error is about a file that
 // cannot be read.
-func Verify(f File) (Report, error) {
+func Verify(f archive.File) (Report, error) {
 	r, _, err := verify(f)
 	return r, err
 }
@@ -97,7 +98,7 @@ type made struct {
 func (m made) sidecar() []byte { return m.trailer.encode(m.entries, int64(len(m.entries))) }
 
 // verify is Verify, and tells what the index must be.
-func verify(f File) (r Report, m made, err error) {
+func verify(f archive.File) (r Report, m made, err error) {
 	r = Report{File: f, Path: f.Path}
 	raw, err := open(&r)
 	if err != nil {
@@ -177,8 +178,8 @@ func (s riceSet) same(t riceSet) bool { return s.n == t.n && s.k == t.k && bytes
 // open opens a report's file, and finds out whether somebody writes it.
 func open(r *Report) (*os.File, error) {
 	f, err := os.Open(r.Path)
-	if final, part := strings.CutSuffix(r.Path, partSuffix); part && missing(err) {
-		r.Path = final + rawSuffix // it has been closed since it was listed
+	if final, part := strings.CutSuffix(r.Path, archive.RawPart); part && missing(err) {
+		r.Path = final + archive.Raw // it has been closed since it was listed
 		r.File.Path, r.File.Part = r.Path, false
 		f, err = os.Open(r.Path)
 	}
@@ -194,8 +195,8 @@ func open(r *Report) (*os.File, error) {
 	if !r.File.Part {
 		return f, nil
 	}
-	exact(f)
-	r.Writing, r.stored = written(f, r.Size), stored(f, r.Size)
+	archive.NoReadahead(f)
+	r.Writing, r.stored = archive.BeingWritten(f, r.Size), archive.Stored(f, r.Size)
 	if _, err := os.Stat(r.Path); missing(err) && !r.Writing {
 		f.Close()
 		return open(r) // it was being written a moment ago
@@ -375,7 +376,7 @@ func (r *Report) judge(b *Builder, bad error) {
 	}
 }
 
-// After compares a file with the one before it in List's order: segments of the
+// After compares a file with the one before it in archive.List's order: segments of the
 // same queue that are missing between them, and files that overlap in time.
 func (r *Report) After(p *Report) {
 	if r.File.Seq < 1 || p.File.Seq < 0 || p.File.Port != r.File.Port || p.File.Queue != r.File.Queue {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
@@ -25,7 +26,7 @@ const pieceLen = rawfile.Block + rawfile.HeaderLen + rawfile.MaxData
 // stamp), done.
 type cursor struct {
 	search *Search
-	file   File
+	file   archive.File
 	order  int   // settles equal keys
 	size   int64 // of the file
 	limit  int64 // bytes of it that count: the search has the rest from memory; -1: all do
@@ -53,14 +54,14 @@ func (c *cursor) hold() (err error) {
 		return nil
 	}
 	c.f, err = os.Open(c.file.Path)
-	if final, ok := strings.CutSuffix(c.file.Path, partSuffix); ok && missing(err) {
-		c.file.Path = final + rawSuffix
+	if final, ok := strings.CutSuffix(c.file.Path, archive.RawPart); ok && missing(err) {
+		c.file.Path = final + archive.Raw
 		c.f, err = os.Open(c.file.Path)
 	}
 	if err != nil {
 		return err
 	}
-	exact(c.f) // what is read ahead would be read in vain
+	archive.NoReadahead(c.f) // what is read ahead would be read in vain
 	c.grow()
 	return nil
 }
@@ -72,7 +73,7 @@ func (c *cursor) grow() {
 		c.size = info.Size()
 	}
 	if !c.locked && c.size > 0 {
-		c.locked = LockShared(c.f) == nil
+		c.locked = archive.LockShared(c.f) == nil
 	}
 }
 
@@ -108,7 +109,7 @@ func (c *cursor) open() bool {
 	c.grow()
 	side := c.sidecar()
 	if c.file.Part {
-		c.size = stored(c.f, c.size)
+		c.size = archive.Stored(c.f, c.size)
 	}
 	if c.limit >= 0 {
 		c.size = min(c.size, c.limit)
@@ -175,7 +176,7 @@ func (c *cursor) bound() {
 // match.
 func (c *cursor) load() {
 	if c.f != nil && !c.locked {
-		c.locked = LockShared(c.f) == nil // its writer may be done with it
+		c.locked = archive.LockShared(c.f) == nil // its writer may be done with it
 	}
 	switch {
 	case len(c.piece) > 0:

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
@@ -41,7 +42,7 @@ func headers(records []rawfile.Record, n int) (at []int) {
 
 // repaired requires that Repair does what it said it would do, leaves a file whose
 // index is whole, and has nothing more to do. It gives the file.
-func repaired(t *testing.T, f File, text string) (r Report, raw []byte) {
+func repaired(t *testing.T, f archive.File, text string) (r Report, raw []byte) {
 	t.Helper()
 	_, planned, err := Repair(f, true)
 	require.NoError(t, err, text)
@@ -71,7 +72,7 @@ func TestFileCutAtEveryByteOfItsLastTwoRecordsIsRepaired(t *testing.T) {
 			dir := memoryDir(t)
 			text := fmt.Sprintf("%s cut at %d of %d", suffix, cut, len(raw))
 			path := put(t, dir, nameOf("eth2", 0, day, 0)+suffix, raw[:cut])
-			put(t, dir, nameOf("eth2", 0, day, 0)+Suffix, side)
+			put(t, dir, nameOf("eth2", 0, day, 0)+archive.Index, side)
 			whole := len(records) - 2
 			for whole < len(records) && cut >= at[whole-len(records)+3] {
 				whole++
@@ -103,7 +104,7 @@ func TestFileChangedInItsLastTwoRecordsIsToldAndRepaired(t *testing.T) {
 			bad := bytes.Clone(raw)
 			bad[i] ^= flip
 			path := put(t, dir, nameOf("eth2", 0, day, 0)+".raw", bad)
-			put(t, dir, nameOf("eth2", 0, day, 0)+Suffix, side)
+			put(t, dir, nameOf("eth2", 0, day, 0)+archive.Index, side)
 			before := at[0]
 			if i >= at[1] {
 				before = at[1]
@@ -160,7 +161,7 @@ func TestRecordThatReachesIntoAHoleIsNotWhole(t *testing.T) {
 			require.EqualValues(t, whole, r.Frames)
 			require.True(t, bytes.Equal(raw[:end], fixed[:end]))
 			require.Len(t, fixed, end+rawfile.HeaderLen)
-			_, err = os.Stat(path + cutSuffix)
+			_, err = os.Stat(path + archive.Cut)
 			require.NoError(t, err, "what lies behind the hole is kept")
 		})
 	}
@@ -187,7 +188,7 @@ func TestFileWhoseFirstBlockWasNeverWrittenIsSetAside(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 1, "no file without a record, no index")
-	kept, err := os.ReadFile(path + cutSuffix)
+	kept, err := os.ReadFile(path + archive.Cut)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(raw, kept[1<<20:]))
 }

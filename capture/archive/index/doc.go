@@ -25,6 +25,6 @@
 // it rules out holds no such frame; of the blocks it lets through about one in
 // 500 is read in vain.
 //
-// Who reads, writes or deletes a file tells the others by flock: LockShared,
-// LockExclusive.
+// Who reads, writes or deletes a file tells the others by flock: archive.LockShared,
+// archive.LockExclusive.
 package index

@@ -9,9 +9,6 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
-// Suffix is what a sidecar's name has in place of its RAW file's ".raw".
-const Suffix = ".idx"
-
 // Block is how many bytes of a RAW file one entry describes, in bytes. A packet
 // costs a block's reading: a quarter of the MiB that storers write at once makes
 // the index twice as large, and what is read for a host that says little four

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/stream"
 )
@@ -56,7 +57,7 @@ var errOvertaken = errors.New("the capture overwrites its memory faster than it 
 
 // snapshot lists the files, and takes from each stream what they do not have.
 // limits are the bytes that count of the files that may grow.
-func (s *Search) snapshot(paths []string) (files []File, live []memory, limits map[string]int64, err error) {
+func (s *Search) snapshot(paths []string) (files []archive.File, live []memory, limits map[string]int64, err error) {
 	for until := time.Now().Add(liveWait); ; time.Sleep(5 * time.Millisecond) {
 		last := time.Now().After(until)
 		files, live, limits, err = s.attempt(paths, last)
@@ -70,7 +71,7 @@ func (s *Search) snapshot(paths []string) (files []File, live []memory, limits m
 	return files, live, limits, nil
 }
 
-func (s *Search) attempt(paths []string, last bool) (files []File, live []memory, limits map[string]int64, err error) {
+func (s *Search) attempt(paths []string, last bool) (files []archive.File, live []memory, limits map[string]int64, err error) {
 	var listeners []*stream.Listener
 	defer func() {
 		for _, l := range listeners {
@@ -84,7 +85,7 @@ func (s *Search) attempt(paths []string, last bool) (files []File, live []memory
 		}
 		listeners = append(listeners, l)
 	}
-	if files, err = List(paths...); err != nil {
+	if files, err = archive.List(paths...); err != nil {
 		return nil, nil, nil, err
 	}
 	limits = map[string]int64{}
@@ -114,7 +115,7 @@ type taker struct {
 	search   *Search
 	listener *stream.Listener
 	queue    int
-	files    []File
+	files    []archive.File
 	limits   map[string]int64 // by path
 
 	begun  bool
@@ -307,7 +308,7 @@ func (t *taker) toSeam(file int, c *cursor, at int64) (moved bool, err error) {
 // has tells whether a file has a record at a place, or is too short to tell.
 func (c *cursor) has(record []byte, at int64) (there, short bool, err error) {
 	if c.file.Part {
-		c.size = stored(c.f, c.size)
+		c.size = archive.Stored(c.f, c.size)
 	}
 	if c.size < at+int64(len(record)) {
 		return false, true, nil
@@ -332,7 +333,7 @@ func (c *cursor) wholeFrom(at int64) (int64, error) {
 	for {
 		c.grow()
 		if c.file.Part {
-			c.size = stored(c.f, c.size)
+			c.size = archive.Stored(c.f, c.size)
 		}
 		b, err := c.read(at, pieceLen)
 		if err != nil {

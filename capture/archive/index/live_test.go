@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
@@ -171,10 +172,10 @@ func (q *liveQueue) open(first time.Time) {
 	name := filepath.Join(q.dir, nameOf("eth2", q.queue, first, q.seq))
 	q.raw, err = os.OpenFile(name+".raw.part", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	q.must(err)
-	q.must(LockExclusive(q.raw))
+	q.must(archive.LockExclusive(q.raw))
 	q.b = NewBuilder()
 	if q.r.IntN(4) > 0 {
-		q.side, err = os.Create(name + Suffix)
+		q.side, err = os.Create(name + archive.Index)
 		q.must(err)
 	}
 	q.seq++
@@ -223,7 +224,7 @@ func TestAnswersFromARunningCaptureHaveNoSeam(t *testing.T) {
 				done = false
 			}
 		}
-		files, err := List(dir)
+		files, err := archive.List(dir)
 		require.NoError(t, err)
 		for _, f := range files {
 			r, err := Verify(f)
@@ -257,7 +258,7 @@ func TestAnswersFromARunningCaptureHaveNoSeam(t *testing.T) {
 	}
 	require.NotZero(t, live)
 	t.Logf("%d answers, %d of their packets from memory", asked, live)
-	files, err := List(dir)
+	files, err := archive.List(dir)
 	require.NoError(t, err)
 	n := uint64(0)
 	for _, f := range files {

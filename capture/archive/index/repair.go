@@ -6,19 +6,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
 // keep is how many bytes may be cut off a file without being kept beside it: less
 // than one record.
 const keep = rawfile.HeaderLen + rawfile.MaxData
-
-// cutSuffix is added to a RAW file's name for what was cut off it.
-const cutSuffix = ".cut"
 
 // Repair puts right what can be: the end of a file is cut after its last whole
 // record and closed with a padding record, a file that its writer left unfinished
@@ -28,7 +25,7 @@ const cutSuffix = ".cut"
 // Of what is cut off nothing is lost but zeros and a record that is not whole:
 // more than that is kept in a file of its own. Every step leaves a file that can be
 // read, whatever happens to the program.
-func Repair(f File, dry bool) (r Report, done []string, err error) {
+func Repair(f archive.File, dry bool) (r Report, done []string, err error) {
 	r, m, err := verify(f)
 	if err != nil || r.Writing {
 		return r, nil, err
@@ -86,7 +83,7 @@ func (x *repair) run() error {
 		return err
 	}
 	defer raw.Close()
-	if err := LockExclusive(raw); err != nil {
+	if err := archive.LockExclusive(raw); err != nil {
 		return err
 	}
 	if info, err := raw.Stat(); err != nil || info.Size() != r.Size {
@@ -99,8 +96,8 @@ func (x *repair) run() error {
 		return x.setAside()
 	}
 	if part {
-		if _, err := os.Lstat(finalName(r.Path)); err == nil {
-			return fmt.Errorf("rename to %s: %w", filepath.Base(finalName(r.Path)), unix.EEXIST)
+		if _, err := os.Lstat(archive.FinalName(r.Path)); err == nil {
+			return fmt.Errorf("rename to %s: %w", filepath.Base(archive.FinalName(r.Path)), unix.EEXIST)
 		}
 	}
 	if end {
@@ -120,9 +117,6 @@ func (x *repair) run() error {
 	return unindexed
 }
 
-// finalName is that of a file that is closed.
-func finalName(part string) string { return strings.TrimSuffix(part, partSuffix) + rawSuffix }
-
 // drop deletes what a writer left that never wrote a whole record.
 func (x *repair) drop() error {
 	x.say("deleted: it holds no whole record")
@@ -139,7 +133,7 @@ func (x *repair) drop() error {
 // setAside keeps a file that does not begin with a record, which one of ours does:
 // its first block had not been written when its writer was killed.
 func (x *repair) setAside() error {
-	aside := x.r.Path + cutSuffix
+	aside := x.r.Path + archive.Cut
 	x.say("kept as %s: it does not begin with a record", filepath.Base(aside))
 	if x.dry {
 		return nil
@@ -148,7 +142,7 @@ func (x *repair) setAside() error {
 		return err
 	}
 	x.gone = true
-	if err := renameAt(x.r.Path, aside); err != nil {
+	if err := archive.RenamePath(x.r.Path, aside); err != nil {
 		return err
 	}
 	return syncDir(aside)
@@ -159,9 +153,9 @@ func (x *repair) cut(raw *os.File) error {
 	r := x.r
 	at := r.Records
 	if n := r.end.bytes; r.end.dirty && n > keep {
-		x.say("cut at byte %d: the %d bytes from there on are kept in %s", at, r.Size-at, filepath.Base(r.Path)+cutSuffix)
+		x.say("cut at byte %d: the %d bytes from there on are kept in %s", at, r.Size-at, filepath.Base(r.Path)+archive.Cut)
 		if !x.dry {
-			if err := save(raw, at, r.Path+cutSuffix); err != nil {
+			if err := save(raw, at, r.Path+archive.Cut); err != nil {
 				return err
 			}
 		}
@@ -216,12 +210,12 @@ func save(raw *os.File, at int64, name string) error {
 // finish gives a file its final name, never that of another file.
 func (x *repair) finish() error {
 	f := &x.r.File
-	final := finalName(f.Path)
+	final := archive.FinalName(f.Path)
 	x.say("renamed to %s", filepath.Base(final))
 	if x.dry {
 		return nil
 	}
-	if err := renameAt(f.Path, final); err != nil {
+	if err := archive.RenamePath(f.Path, final); err != nil {
 		return err
 	}
 	f.Path, f.Part, x.r.Path = final, false, final
@@ -240,7 +234,7 @@ func (x *repair) index() error {
 // Build makes the sidecar of a closed RAW file, in place of the one there is, and
 // tells what it says of the file. An *rawfile.Error tells that the file is damaged;
 // the sidecar goes up to there.
-func Build(f File) (Trailer, error) {
+func Build(f archive.File) (Trailer, error) {
 	raw, err := hold(f.Path)
 	if err != nil {
 		return Trailer{}, err
@@ -267,7 +261,7 @@ func hold(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = LockShared(f); err == nil {
+	if err = archive.LockShared(f); err == nil {
 		_, err = os.Stat(path) // it may have been deleted before it was locked
 	}
 	if err != nil {
@@ -297,19 +291,19 @@ func writeSidecar(name string, b []byte) error {
 }
 
 // temporary opens an empty file that is to become name. One that somebody left
-// behind is taken over; one that somebody writes is ErrBusy.
+// behind is taken over; one that somebody writes is archive.ErrBusy.
 func temporary(name string) (*os.File, error) {
-	path := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".new")
+	path := archive.TempIndex(name)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	err = LockExclusive(f)
+	err = archive.LockExclusive(f)
 	if err == nil {
 		mine, e1 := f.Stat()
 		there, e2 := os.Stat(path)
 		if e1 != nil || e2 != nil || !os.SameFile(mine, there) {
-			err = fmt.Errorf("%s: %w", path, ErrBusy) // it has got its name meanwhile
+			err = fmt.Errorf("%s: %w", path, archive.ErrBusy) // it has got its name meanwhile
 		}
 	}
 	if err == nil {

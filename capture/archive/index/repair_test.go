@@ -13,11 +13,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
-func only(t *testing.T, path string) File {
-	files, err := List(path)
+func only(t *testing.T, path string) archive.File {
+	files, err := archive.List(path)
 	require.NoError(t, err)
 	require.Len(t, files, 1)
 	return files[0]
@@ -25,7 +26,7 @@ func only(t *testing.T, path string) File {
 
 // isRight requires that a file is one that nothing is wrong with, and that HPCAP's
 // readers find n records in.
-func isRight(t *testing.T, f File, n int) {
+func isRight(t *testing.T, f archive.File, n int) {
 	t.Helper()
 	r, err := Verify(f)
 	require.NoError(t, err)
@@ -111,7 +112,7 @@ func TestRepairMendsWhatCrashesLeave(t *testing.T) {
 			got, err := os.ReadFile(f.Path)
 			require.NoError(t, err)
 			require.True(t, bytes.HasPrefix(got, c.file[:r.Records]))
-			kept, err := os.ReadFile(filepath.Join(dir, base+suffix+cutSuffix))
+			kept, err := os.ReadFile(filepath.Join(dir, base+suffix+archive.Cut))
 			if c.kept == 0 {
 				require.ErrorIs(t, err, fs.ErrNotExist)
 			} else {
@@ -229,7 +230,7 @@ func TestVerifyTellsStampsThatGoBackwards(t *testing.T) {
 
 func TestSegmentsThatAreMissingAreTold(t *testing.T) {
 	at := func(port string, queue, seq int, from time.Duration) Report {
-		return Report{File: File{Port: port, Queue: queue, Seq: seq}, Frames: 1, Earliest: day.Add(from), Latest: day.Add(from + time.Second)}
+		return Report{File: archive.File{Port: port, Queue: queue, Seq: seq}, Frames: 1, Earliest: day.Add(from), Latest: day.Add(from + time.Second)}
 	}
 	reports := []Report{
 		at("a", 0, 4, 0), at("a", 0, 5, 3*time.Second), at("a", 0, 8, 5*time.Second), at("a", 0, 0, 9*time.Second),
@@ -255,7 +256,7 @@ func TestRepairLeavesFilesThatSomebodyWrites(t *testing.T) {
 	lease, err := os.Open(f.Path)
 	require.NoError(t, err)
 	defer lease.Close()
-	if written(lease, int64(len(raw)-30)) { // a file system with leases tells a writer that has no lock
+	if archive.BeingWritten(lease, int64(len(raw)-30)) { // a file system with leases tells a writer that has no lock
 		r, done, err := Repair(f, false)
 		require.NoError(t, err)
 		require.True(t, r.Writing)
@@ -263,13 +264,13 @@ func TestRepairLeavesFilesThatSomebodyWrites(t *testing.T) {
 		require.Empty(t, done)
 	}
 	require.NoError(t, writer.Close())
-	require.False(t, written(lease, int64(len(raw)-30)))
+	require.False(t, archive.BeingWritten(lease, int64(len(raw)-30)))
 
 	holder, err := os.Open(f.Path)
 	require.NoError(t, err)
-	require.NoError(t, LockExclusive(holder))
-	require.True(t, written(lease, int64(len(raw)-30)))
-	require.ErrorIs(t, LockExclusive(lease), ErrBusy)
+	require.NoError(t, archive.LockExclusive(holder))
+	require.True(t, archive.BeingWritten(lease, int64(len(raw)-30)))
+	require.ErrorIs(t, archive.LockExclusive(lease), archive.ErrBusy)
 	_, done, err := Repair(f, false)
 	require.NoError(t, err)
 	require.Empty(t, done)
@@ -277,9 +278,9 @@ func TestRepairLeavesFilesThatSomebodyWrites(t *testing.T) {
 
 	reader, err := os.Open(f.Path)
 	require.NoError(t, err)
-	require.NoError(t, LockShared(reader))
+	require.NoError(t, archive.LockShared(reader))
 	_, _, err = Repair(f, false)
-	require.ErrorIs(t, err, ErrBusy)
+	require.ErrorIs(t, err, archive.ErrBusy)
 	require.NoError(t, reader.Close())
 	r, _, err := Repair(f, false)
 	require.NoError(t, err)
@@ -291,7 +292,7 @@ func TestRepairNeverReplacesAnotherFile(t *testing.T) {
 	raw := rawOf(t, traffic(36, 100, 5, day, time.Microsecond))
 	part := put(t, dir, "x.raw.part", raw)
 	precious := put(t, dir, "x.raw", []byte("precious"))
-	f, ok := ParseName(part)
+	f, ok := archive.ParseName(part)
 	require.True(t, ok)
 	_, _, err := Repair(f, false)
 	require.ErrorIs(t, err, fs.ErrExist)

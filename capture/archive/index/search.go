@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 )
@@ -92,7 +93,7 @@ func Find(q Query, paths ...string) (*Search, error) {
 	if s.from > s.to {
 		return nil, fmt.Errorf("a time span that ends %v before it begins", time.Duration(s.from-s.to))
 	}
-	files, err := List(paths...)
+	files, err := archive.List(paths...)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +140,7 @@ func nanos(t time.Time) int64 {
 
 // plan decides whether a file has to be opened at all, and from when on it may
 // have something. later are the files behind it in the list.
-func (s *Search) plan(c *cursor, later []File) {
+func (s *Search) plan(c *cursor, later []archive.File) {
 	s.stats.Files++
 	if s.outside(&c.file, later) {
 		if info, err := os.Stat(c.file.Path); err == nil {
@@ -167,7 +168,7 @@ func (s *Search) plan(c *cursor, later []File) {
 // outside tells by their names alone whether a file has nothing of the span: it
 // begins after it, or the same run's next file begins before it. Stamps of one
 // queue never go backwards.
-func (s *Search) outside(f *File, later []File) bool {
+func (s *Search) outside(f *archive.File, later []archive.File) bool {
 	if f.First.IsZero() {
 		return false
 	}

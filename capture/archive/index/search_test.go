@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 )
@@ -72,7 +73,7 @@ func folder(t testing.TB, dir string) (files []capFile) {
 
 // build makes all indices of a folder.
 func build(t testing.TB, dir string) {
-	files, err := List(dir)
+	files, err := archive.List(dir)
 	require.NoError(t, err)
 	for _, f := range files {
 		_, err := Build(f)
@@ -251,9 +252,9 @@ func TestFilesBeingWrittenAreReadAsFarAsTheyGo(t *testing.T) {
 		for _, indexed := range []bool{true, false} {
 			text := fmt.Sprintf("%s, index %v", what, indexed)
 			if indexed {
-				put(t, dir, name+Suffix, side)
+				put(t, dir, name+archive.Index, side)
 			} else {
-				require.NoError(t, os.Remove(SidecarName(path)))
+				require.NoError(t, os.Remove(archive.SidecarName(path)))
 			}
 			got, s, _, faults := ask(t, q, dir)
 			same(t, want, got, text)
@@ -277,7 +278,7 @@ func TestFilesThatAreClosedOrDeletedMeanwhile(t *testing.T) {
 		for _, c := range s.pending {
 			f, err := os.Open(c.file.Path)
 			require.NoError(t, err)
-			require.ErrorIs(t, LockExclusive(f), ErrBusy, "nobody deletes it")
+			require.ErrorIs(t, archive.LockExclusive(f), archive.ErrBusy, "nobody deletes it")
 			require.NoError(t, f.Close())
 			if !held {
 				c.release() // as if there were more of them than may be held
@@ -302,7 +303,7 @@ func TestFilesThatAreClosedOrDeletedMeanwhile(t *testing.T) {
 		}
 		free, err := os.Open(strings.TrimSuffix(path, ".part"))
 		require.NoError(t, err)
-		require.NoError(t, LockExclusive(free))
+		require.NoError(t, archive.LockExclusive(free))
 		require.NoError(t, free.Close())
 	}
 }
@@ -318,7 +319,7 @@ func TestDamagedSidecarsAreNoticedAndNeverBelieved(t *testing.T) {
 	want := brute([]capFile{f}, q)
 	require.NotEmpty(t, want)
 	try := func(side []byte, text string) {
-		put(t, dir, f.name+Suffix, side)
+		put(t, dir, f.name+archive.Index, side)
 		got, _, notices, faults := ask(t, q, dir)
 		same(t, want, got, text)
 		require.NoError(t, faults, text)
@@ -351,7 +352,7 @@ func TestIndexThatDoesNotFitInTheMiddleIsAFault(t *testing.T) {
 	records := traffic(15, 8000, 20, day, time.Microsecond)
 	raw := rawOf(t, records)
 	name := nameOf("eth2", 0, day, 0)
-	put(t, dir, name+Suffix, sidecarOf(t, raw, Block))
+	put(t, dir, name+archive.Index, sidecarOf(t, raw, Block))
 	side, err := Parse(sidecarOf(t, raw, Block))
 	require.NoError(t, err)
 	e := side.Entries[1]

@@ -6,23 +6,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
-
-const (
-	rawSuffix  = ".raw"
-	partSuffix = ".raw.part"
-)
-
-// SidecarName is the sidecar's name of a RAW file, be it closed or not.
-func SidecarName(raw string) string {
-	if base, ok := strings.CutSuffix(raw, partSuffix); ok {
-		return base + Suffix
-	}
-	return strings.TrimSuffix(raw, rawSuffix) + Suffix
-}
 
 // Sidecar is what a sidecar's bytes say.
 type Sidecar struct {

@@ -27,9 +27,6 @@ const Application = "ixcap"
 // MaxPacket is the longest packet in bytes that is written: RAW's limit.
 const MaxPacket = 1<<16 - 1
 
-// Compressed is what the names of compressed files end with.
-const Compressed = ".zst"
-
 // Packet is one captured frame.
 type Packet struct {
 	Nano int64  // stamp: ns since 1970, UTC

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/store"
@@ -103,7 +104,7 @@ func (c Config) withDefaults() Config {
 // suffix is what the names of files end with.
 func (c Config) suffix() string {
 	if c.Level != 0 {
-		return "." + string(c.Format) + pcapfile.Compressed
+		return "." + string(c.Format) + archive.Zstd
 	}
 	return "." + string(c.Format)
 }

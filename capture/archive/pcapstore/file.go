@@ -7,12 +7,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 )
-
-// partial is what the names of files end with that are being written.
-const partial = ".part"
 
 // handle is an open file as the system has it. Errors are errnos.
 type handle interface {
@@ -55,7 +52,7 @@ func (f fd) Close() error              { return unix.Close(int(f)) }
 // file is one being written. It is the writer's.
 type file struct {
 	lane   *lane
-	name   string // without folder and partial
+	name   string // without folder and .part
 	folder int    // the folder, open: it may be renamed while the file is written
 	h      handle
 	size   int64 // bytes written that are whole packets
@@ -68,7 +65,7 @@ type file struct {
 func (f *file) path() string { return filepath.Join(f.lane.dir.Path(), f.name) }
 
 func (f *file) error(verb string, err error) error {
-	return fmt.Errorf("%s %s%s: %w", verb, f.path(), partial, err)
+	return fmt.Errorf("%s %s%s: %w", verb, f.path(), archive.Part, err)
 }
 
 var errDeleted = fmt.Errorf("somebody deleted it: %w", unix.ENOENT)
@@ -101,7 +98,7 @@ func (f *file) write(b []byte) (written int, err error) {
 // one that has no name any more.
 func (f *file) deleted() bool {
 	var st unix.Stat_t
-	return unix.Fstatat(f.folder, f.name+partial, &st, unix.AT_SYMLINK_NOFOLLOW) == unix.ENOENT
+	return unix.Fstatat(f.folder, f.name+archive.Part, &st, unix.AT_SYMLINK_NOFOLLOW) == unix.ENOENT
 }
 
 // put appends what belongs to no packet.
@@ -114,16 +111,11 @@ func (f *file) put(b []byte) error {
 }
 
 // rename gives the file its final name, never that of another file.
-func (f *file) rename() error { return index.Rename(f.folder, f.name+partial, f.name) }
-
-func exists(folder int, name string) bool {
-	var st unix.Stat_t
-	return unix.Fstatat(folder, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
-}
+func (f *file) rename() error { return archive.Rename(f.folder, f.name+archive.Part, f.name) }
 
 // remove takes the file back.
 func (f *file) remove() {
-	_ = unix.Unlinkat(f.folder, f.name+partial, 0)
+	_ = unix.Unlinkat(f.folder, f.name+archive.Part, 0)
 	f.close()
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/store"
 )
@@ -175,12 +176,12 @@ func (w *writer) begin(l *lane, first int64) (_ *file, err error) {
 	f := &file{lane: l, folder: folder, begun: time.Now()}
 	err = unix.EEXIST
 	for range 100 { // names that are taken are passed over
-		f.name = store.FileName(w.s.cfg.Port, w.s.cfg.Queue, time.Unix(0, first).UTC(), w.begun) + w.s.cfg.suffix()
+		f.name = archive.FileName(w.s.cfg.Port, w.s.cfg.Queue, time.Unix(0, first).UTC(), w.begun) + w.s.cfg.suffix()
 		w.begun++
-		if exists(folder, f.name) {
+		if archive.Exists(folder, f.name) {
 			continue
 		}
-		if f.h, err = w.s.open(folder, f.name+partial); err != unix.EEXIST {
+		if f.h, err = w.s.open(folder, f.name+archive.Part); err != unix.EEXIST {
 			break
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
-	"github.com/ixcap/ixcap/capture/archive/store"
 )
 
 const deadline = 60 * time.Second
@@ -20,7 +20,7 @@ const deadline = 60 * time.Second
 // stem is the name, without its ending, of a queue's n-th file, stamped a number
 // of seconds ago.
 func stem(seconds, queue, n int) string {
-	return store.FileName("eth2", queue, time.Now().Add(-time.Duration(seconds)*time.Second), n)
+	return archive.FileName("eth2", queue, time.Now().Add(-time.Duration(seconds)*time.Second), n)
 }
 
 // put writes a file of some bytes, as old as its name.
@@ -28,8 +28,8 @@ func put(t *testing.T, dir, name string, size int) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
 	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte{7}, size), 0o644))
-	if n, ours := parseName(name); ours {
-		require.NoError(t, os.Chtimes(path, time.Time{}, n.stamp))
+	if n, ours := archive.ParseStored(name); ours {
+		require.NoError(t, os.Chtimes(path, time.Time{}, n.First))
 	}
 	return path
 }

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive"
 )
 
 // Config says what a Keeper looks after.
@@ -35,7 +35,7 @@ type Event struct {
 	Path   string // file, or the folder that could not be read
 	Bytes  int64
 	Reason Reason // "" for a folder
-	Err    error  // nil: it is deleted. index.ErrBusy: it is spared. Others: it could not be deleted
+	Err    error  // nil: it is deleted. archive.ErrBusy: it is spared. Others: it could not be deleted
 }
 
 // String is the event in one line.
@@ -43,7 +43,7 @@ func (e Event) String() string {
 	switch {
 	case e.Err == nil:
 		return fmt.Sprintf("deleted %s, %d bytes, for %s", e.Path, e.Bytes, e.Reason)
-	case errors.Is(e.Err, index.ErrBusy):
+	case errors.Is(e.Err, archive.ErrBusy):
 		return fmt.Sprintf("%s spared, which should go for %s: somebody else is reading or writing it", e.Path, e.Reason)
 	}
 	return fmt.Sprintf("retention: %v", e.Err)
@@ -100,10 +100,10 @@ func (k *Keeper) Set(p Policy) error {
 
 // Closed tells that a file got its final name: Run looks soon. It never waits.
 func (k *Keeper) Closed(path string) {
-	if n, ours := parseName(filepath.Base(path)); ours {
+	if n, ours := archive.ParseStored(filepath.Base(path)); ours {
 		k.mu.Lock()
-		if n.stamp.After(k.newest) {
-			k.newest = n.stamp
+		if n.First.After(k.newest) {
+			k.newest = n.First
 		}
 		k.mu.Unlock()
 	}

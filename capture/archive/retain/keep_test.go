@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive"
 )
 
 func TestKeepDeletesTheOldestOfAllPortsQueuesAndFolders(t *testing.T) {
@@ -213,7 +213,7 @@ func TestKeepSparesWhatIsReadOrWrittenAndTakesTheNext(t *testing.T) {
 	for _, e := range all {
 		require.Equal(t, e.Err == nil, e.Path == a)
 		if e.Err != nil {
-			require.ErrorIs(t, e.Err, index.ErrBusy)
+			require.ErrorIs(t, e.Err, archive.ErrBusy)
 			require.Contains(t, e.String(), "spared")
 		}
 	}
@@ -410,24 +410,4 @@ func TestFreeSpaceThatNoDeletingCanBringDeletesNothing(t *testing.T) {
 	all := told.take()
 	require.Len(t, all, 1)
 	require.ErrorContains(t, all[0].Err, "choose less")
-}
-
-func FuzzParseName(f *testing.F) {
-	for _, name := range []string{stem(1, 0, 0) + ".raw", stem(1, 0, 0) + ".pcapng.zst.part", ".raw", "x.raw", "", ".part", ".zst.part"} {
-		f.Add(name)
-	}
-	f.Fuzz(func(t *testing.T, base string) {
-		n, ours := parseName(base)
-		if !ours {
-			return
-		}
-		require.True(t, strings.HasPrefix(base, n.stem) && strings.HasPrefix(base, n.whole))
-		require.Equal(t, n.part, base == n.whole+partial)
-		for _, other := range n.companions() {
-			require.NotEqual(t, base, other)
-			_, file := parseName(other)
-			require.False(t, file, "%s would be a file of its own", other)
-		}
-		halfMade(base)
-	})
 }

@@ -4,91 +4,28 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive"
 )
 
-// Endings of file names. A stored file is NAME.raw, NAME.pcap or NAME.pcapng, the
-// latter two perhaps with .zst, and each with .part while it is written. What a
-// repair cut off has .cut behind that.
-const (
-	partial    = ".part"
-	compressed = ".zst"
-	cut        = ".cut"
-)
-
-var kinds = []string{".raw", ".pcap", ".pcapng"}
-
-// name is a file's name taken apart.
-type name struct {
-	stem  string // port, queue, stamp and number
-	whole string // the name once it is closed
-	stamp time.Time
-	raw   bool
-	part  bool
-}
-
-// parseName takes the name of a stored file apart. ok is false for all others.
-func parseName(base string) (n name, ok bool) {
-	n.whole, n.part = strings.CutSuffix(base, partial)
-	stem := strings.TrimSuffix(n.whole, compressed)
-	packed := stem != n.whole
-	for _, kind := range kinds {
-		if n.stem, ok = strings.CutSuffix(stem, kind); ok {
-			n.raw = kind == kinds[0]
-			break
-		}
-	}
-	if !ok || n.raw && packed {
-		return n, false
-	}
-	n.stamp, ok = parseStem(n.stem)
-	return n, ok
-}
-
-// parseStem gives the stamp in a name that store.FileName made.
-func parseStem(stem string) (stamp time.Time, ok bool) {
-	f, ok := index.ParseName(stem + kinds[0])
-	return f.First, ok && f.Port != ""
-}
-
-// folder is a folder that has been read.
+// folder is the listing of a folder of stored files.
 type folder struct {
-	path  string
-	fs    uint64 // device number, which its files need not have (overlayfs)
-	names map[string]bool
-	list  []string // in order
-}
-
-func readFolder(path string) (*folder, error) {
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return nil, err
-	}
-	f := &folder{path: path, names: make(map[string]bool, len(entries))}
-	for _, e := range entries {
-		if e.Type().IsRegular() { // links are left alone
-			f.names[e.Name()] = true
-			f.list = append(f.list, e.Name())
-		}
-	}
-	return f, nil
+	*archive.Folder
+	fs uint64 // device number, which its files need not have (overlayfs)
 }
 
 // files gives the stored files of the folder.
-func (d *folder) files() (all []File, err error) {
-	for _, base := range d.list {
-		n, ours := parseName(base)
+func (d folder) files() (all []File, err error) {
+	for _, base := range d.Names {
+		n, ours := archive.ParseStored(base)
 		if !ours {
 			continue
 		}
-		f := File{Path: filepath.Join(d.path, base), Stamp: n.stamp, Part: n.part}
+		f := File{Path: filepath.Join(d.Path, base), Stamp: n.First, Part: n.Part}
 		st, e := lstat(f.Path)
 		if e != nil {
 			if !errors.Is(e, fs.ErrNotExist) {
@@ -102,11 +39,11 @@ func (d *folder) files() (all []File, err error) {
 		}
 		f.FS, f.dev, f.inode = d.fs, uint64(st.Dev), st.Ino
 		f.count(st)
-		for _, other := range n.companions() {
-			if !d.names[other] || other == n.stem+index.Suffix && n.part && d.names[n.whole] {
+		for _, other := range n.Companions() {
+			if !d.Has(other) || other == n.Stem+archive.Index && n.Part && d.Has(n.Final) {
 				continue // the index is that of the closed file
 			}
-			path := filepath.Join(d.path, other)
+			path := filepath.Join(d.Path, other)
 			if st, err := lstat(path); err == nil {
 				f.with = append(f.with, path)
 				f.count(st)
@@ -115,18 +52,6 @@ func (d *folder) files() (all []File, err error) {
 		all = append(all, f)
 	}
 	return all, err
-}
-
-// companions are the names of what belongs to a file.
-func (n name) companions() []string {
-	var all []string
-	if n.raw {
-		all = append(all, n.stem+index.Suffix)
-	}
-	if n.part {
-		return append(all, n.whole+partial+cut)
-	}
-	return append(all, n.whole+cut, n.whole+partial+cut)
 }
 
 func (f *File) count(st unix.Stat_t) {
@@ -192,11 +117,11 @@ func (l *Listing) add(dir string, fs uint64) error {
 	if err != nil {
 		return err
 	}
-	d, err := readFolder(dir)
+	names, err := archive.ReadFolder(dir)
 	if err != nil {
 		return err
 	}
-	d.fs = fs
+	d := folder{names, fs}
 	files, err := d.files()
 	l.Files = append(l.Files, files...)
 	s, e := statfs(dir)

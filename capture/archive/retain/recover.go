@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/pcapstore"
 )
@@ -47,14 +48,15 @@ func (r Recovered) String() string {
 // takes a while. Folders that do not exist have nothing to put in order.
 func Recover(ctx context.Context, dirs ...string) (all []Recovered) {
 	for _, dir := range dirs {
-		d, err := readFolder(dir)
+		names, err := archive.ReadFolder(dir)
 		if err != nil {
 			if !errors.Is(err, fs.ErrNotExist) {
 				all = append(all, Recovered{Path: dir, Err: err})
 			}
 			continue
 		}
-		for _, base := range d.list {
+		d := folder{Folder: names}
+		for _, base := range d.Names {
 			if ctx.Err() != nil {
 				return all
 			}
@@ -67,25 +69,25 @@ func Recover(ctx context.Context, dirs ...string) (all []Recovered) {
 }
 
 // recover looks after one file. found is false if it is as it should be.
-func (d *folder) recover(base string) (r Recovered, found bool) {
-	path := filepath.Join(d.path, base)
-	if n, ours := parseName(base); ours {
+func (d folder) recover(base string) (r Recovered, found bool) {
+	path := filepath.Join(d.Path, base)
+	if n, ours := archive.ParseStored(base); ours {
 		switch {
-		case !n.part:
+		case !n.Part:
 			return r, false
-		case n.raw:
+		case n.Raw:
 			return closeRaw(path)
 		}
 		return closePackets(path)
 	}
 	what := ""
-	if stem, ok := strings.CutSuffix(base, index.Suffix); ok && d.orphan(stem) {
+	if stem, ok := archive.ParseSidecar(base); ok && d.orphan(stem) {
 		what = "an index without its file"
 	}
-	if halfMade(base) {
+	if archive.IsTempIndex(base) {
 		what = "an index half made"
 	}
-	if strings.HasPrefix(base, probe) {
+	if strings.HasPrefix(base, archive.ProbePrefix) {
 		what = "a probe"
 	}
 	if what == "" {
@@ -106,7 +108,7 @@ func (d *folder) recover(base string) (r Recovered, found bool) {
 
 // closeRaw closes a RAW file that is not being written any more.
 func closeRaw(path string) (Recovered, bool) {
-	f, _ := index.ParseName(path)
+	f, _ := archive.ParseName(path)
 	report, done, err := index.Repair(f, false)
 	if errors.Is(err, fs.ErrNotExist) || report.Writing || err == nil && len(done) == 0 {
 		return Recovered{}, false
@@ -128,7 +130,7 @@ func closePackets(path string) (r Recovered, found bool) {
 	if err != nil {
 		return Recovered{Path: path, Err: err}, true
 	}
-	busy := written(in)
+	busy := archive.HasWriter(in)
 	in.Close()
 	if busy {
 		return r, false
@@ -150,34 +152,19 @@ func closePackets(path string) (r Recovered, found bool) {
 }
 
 // orphan tells whether there is no file for an index named stem.
-func (d *folder) orphan(stem string) bool {
-	if _, ours := parseStem(stem); !ours {
-		return false
-	}
-	raw := stem + kinds[0]
-	if d.names[raw] || d.names[raw+partial] {
+func (d folder) orphan(stem string) bool {
+	raw := stem + archive.Raw
+	if d.Has(raw) || d.Has(raw+archive.Part) {
 		return false
 	}
 	// A storer makes the file before the index and takes it away after it; while this
 	// folder was being read it may have been renamed, from the first to the second name.
-	for _, name := range []string{raw + partial, raw} {
-		if _, err := lstat(filepath.Join(d.path, name)); !errors.Is(err, fs.ErrNotExist) {
+	for _, name := range []string{raw + archive.Part, raw} {
+		if _, err := lstat(filepath.Join(d.Path, name)); !errors.Is(err, fs.ErrNotExist) {
 			return false
 		}
 	}
 	return true
-}
-
-// probe is how the names of package store's probes begin.
-const probe = ".ixcap-probe-"
-
-// halfMade tells whether a name is one of those under which an index is made: by
-// package index, or by package store.
-func halfMade(base string) bool {
-	stem, end, ok := strings.Cut(strings.TrimPrefix(base, "."), index.Suffix+".")
-	_, ours := parseStem(stem)
-	number := end != "" && !strings.ContainsFunc(end, func(r rune) bool { return r < '0' || r > '9' })
-	return ok && ours && base[0] == '.' && (number || end == "new")
 }
 
 // old is how long nothing happened to a file that nobody uses any more, where the
@@ -191,7 +178,7 @@ func abandoned(path string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	used, known := refused(f, unix.F_WRLCK)
+	used, known := archive.InUse(f)
 	if known {
 		return !used, nil
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
@@ -25,7 +26,7 @@ import (
 // says how many frames they hold.
 func inOrder(t *testing.T, dir string) (frames uint64) {
 	t.Helper()
-	files, err := index.List(dir)
+	files, err := archive.List(dir)
 	require.NoError(t, err)
 	for _, f := range files {
 		r, err := index.Verify(f)
@@ -95,7 +96,7 @@ func TestRecoverTakesAwayWhatBelongsToNothing(t *testing.T) {
 	kept := stem(50, 0, 0)
 	put(t, dir, kept+".raw", 0)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, kept+".raw"), file, 0o644))
-	f, _ := index.ParseName(filepath.Join(dir, kept+".raw"))
+	f, _ := archive.ParseName(filepath.Join(dir, kept+".raw"))
 	_, err := index.Build(f)
 	require.NoError(t, err)
 	gone := []string{
@@ -152,7 +153,7 @@ func TestRecoverLeavesWhatIsInUse(t *testing.T) {
 	reader := hold(t, read, unix.LOCK_SH)
 	all := Recover(t.Context(), dir)
 	require.Len(t, all, 1)
-	require.ErrorIs(t, all[0].Err, index.ErrBusy)
+	require.ErrorIs(t, all[0].Err, archive.ErrBusy)
 	require.Contains(t, all[0].String(), "not put in order")
 	require.FileExists(t, read)
 
@@ -219,7 +220,7 @@ func TestFileCutAtAnyByteIsRecoveredUpToItsLastWholeRecord(t *testing.T) {
 	}
 	name := filepath.Join(dir, stem(100, 0, 0)+".raw")
 	for cut := len(whole); cut >= 0; cut -= step {
-		require.NoError(t, os.WriteFile(name+partial, whole[:cut], 0o644))
+		require.NoError(t, os.WriteFile(name+archive.Part, whole[:cut], 0o644))
 		all := Recover(t.Context(), dir)
 		require.Len(t, all, 1)
 		require.NoError(t, all[0].Err)
@@ -239,7 +240,7 @@ func TestRecoverClosesFilesOfPackets(t *testing.T) {
 	}{{pcapfile.Pcap, 0}, {pcapfile.Pcapng, 0}, {pcapfile.Pcap, 1}, {pcapfile.Pcapng, 1}} {
 		ending := "." + string(c.format)
 		if c.level > 0 {
-			ending += pcapfile.Compressed
+			ending += archive.Zstd
 		}
 		t.Run(ending, func(t *testing.T) {
 			var out bytes.Buffer
@@ -256,10 +257,10 @@ func TestRecoverClosesFilesOfPackets(t *testing.T) {
 			whole := out.Len() // without an end
 			dir := t.TempDir()
 			cut, empty, foreign, busy := stem(300, 0, 0)+ending, stem(200, 0, 0)+ending, stem(100, 0, 0)+ending, stem(50, 0, 0)+ending
-			require.NoError(t, os.WriteFile(filepath.Join(dir, cut+partial), out.Bytes()[:whole-5], 0o644))
-			put(t, dir, empty+partial, 0)
-			put(t, dir, foreign+partial, 1000)
-			writer, err := os.OpenFile(put(t, dir, busy+partial, 0), os.O_WRONLY, 0)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, cut+archive.Part), out.Bytes()[:whole-5], 0o644))
+			put(t, dir, empty+archive.Part, 0)
+			put(t, dir, foreign+archive.Part, 1000)
+			writer, err := os.OpenFile(put(t, dir, busy+archive.Part, 0), os.O_WRONLY, 0)
 			require.NoError(t, err)
 			defer writer.Close()
 
@@ -272,7 +273,7 @@ func TestRecoverClosesFilesOfPackets(t *testing.T) {
 			require.NoError(t, all[1].Err)
 			require.Contains(t, all[1].String(), "deleted")
 			require.ErrorIs(t, all[2].Err, pcapfile.ErrForeign)
-			require.ElementsMatch(t, []string{cut, foreign + partial, busy + partial}, names(t, dir))
+			require.ElementsMatch(t, []string{cut, foreign + archive.Part, busy + archive.Part}, names(t, dir))
 
 			r, err := pcapfile.Open(filepath.Join(dir, cut))
 			require.NoError(t, err)

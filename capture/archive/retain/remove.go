@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive"
 )
 
 // remove deletes a file and what belongs to it, unless somebody has it. The
@@ -26,12 +26,12 @@ func remove(f *File) error {
 		return &fs.PathError{Op: "delete", Path: f.Path, Err: unix.ENOENT} // another file took its name
 	}
 	if st.Size > 0 { // an empty file is one that a storer is about to lock
-		if err := index.LockExclusive(in); err != nil {
+		if err := archive.LockExclusive(in); err != nil {
 			return err
 		}
 	}
-	if f.Part && written(in) {
-		return index.ErrBusy
+	if f.Part && archive.HasWriter(in) {
+		return archive.ErrBusy
 	}
 	if err := os.Remove(f.Path); err != nil {
 		return err
@@ -51,23 +51,3 @@ func remove(f *File) error {
 type leftover struct{ error }
 
 func (l *leftover) Unwrap() error { return l.error }
-
-// written tells whether somebody has a file, opened for reading here, open for
-// writing, be it without the lock: the kernel then gives no lease for reading.
-func written(f *os.File) bool {
-	used, _ := refused(f, unix.F_RDLCK)
-	return used
-}
-
-// refused tells whether others stand in the way of a lease: for F_RDLCK those who
-// have the file open for writing, for F_WRLCK those who have it open at all. File
-// systems without leases, and other users' files, do not let it be known.
-func refused(f *os.File, lease int) (used, known bool) {
-	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, lease)
-	if err == nil {
-		_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
-		return false, true
-	}
-	used = errors.Is(err, unix.EAGAIN)
-	return used, used
-}

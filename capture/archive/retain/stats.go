@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive"
 )
 
 // Count is a number of files and their bytes.
@@ -30,7 +30,7 @@ func (s *Stats) removed(r *Removal) {
 	s.Removed[r.Reason] = Count{Files: c.Files + 1, Bytes: c.Bytes + uint64(r.Bytes)}
 }
 
-// busy stands for index.ErrBusy among the causes.
+// busy stands for archive.ErrBusy among the causes.
 const busy = "busy"
 
 // stays counts something that could not be deleted.
@@ -55,7 +55,7 @@ func (s *Stats) kept(l *Listing) {
 
 // cause is a short name for why something stays.
 func cause(err error) string {
-	if errors.Is(err, index.ErrBusy) {
+	if errors.Is(err, archive.ErrBusy) {
 		return busy
 	}
 	var errno unix.Errno

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture/archive"
 )
 
 // Dir is a folder that files are stored in. Several Storers may have one.
@@ -45,7 +47,7 @@ func (d *Dir) Path() string { return d.path }
 func (d *Dir) Direct() bool { return d.direct }
 
 func takesDirect(dir string) (bool, error) {
-	probe, err := os.CreateTemp(dir, ".ixcap-probe-")
+	probe, err := os.CreateTemp(dir, archive.ProbePrefix)
 	if err != nil {
 		if errors.As(err, new(*os.PathError)) {
 			err = errors.Unwrap(err) // the probe's name would only confuse

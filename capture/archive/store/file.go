@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive"
 )
 
 const (
@@ -63,27 +63,22 @@ func (l *lane) create(name string) (*file, error) {
 		return nil, err
 	}
 	f := &file{lane: l, name: name, folder: folder, end: make(chan ending, 1)}
-	f.h, err = l.dir.open(folder, name+partial, l.dir.direct)
+	f.h, err = l.dir.open(folder, name+archive.RawPart, l.dir.direct)
 	if err != nil {
 		unix.Close(folder)
 		return nil, f.error("create", err)
 	}
 	f.locked = f.h.Lock() == nil // it is already, or its keeper tries again
-	if exists(folder, name+suffix) || exists(folder, name+sidecarSuffix) {
+	if archive.Exists(folder, name+archive.Raw) || archive.Exists(folder, name+archive.Index) {
 		f.remove()
 		return nil, f.error("create", unix.EEXIST)
 	}
 	return f, nil
 }
 
-func exists(folder int, name string) bool {
-	var st unix.Stat_t
-	return unix.Fstatat(folder, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
-}
-
 // remove takes back a file that nothing was written to.
 func (f *file) remove() {
-	_ = unix.Unlinkat(f.folder, f.name+partial, 0)
+	_ = unix.Unlinkat(f.folder, f.name+archive.RawPart, 0)
 	f.close()
 }
 
@@ -94,7 +89,7 @@ func (f *file) close() error {
 
 // error is one about the file.
 func (f *file) error(verb string, err error) error {
-	return fmt.Errorf("%s %s: %w", verb, filepath.Join(f.lane.dir.path, f.name+partial), err)
+	return fmt.Errorf("%s %s: %w", verb, filepath.Join(f.lane.dir.path, f.name+archive.RawPart), err)
 }
 
 // reserve sees to it that disk space is reserved up to byte end. Where it cannot
@@ -140,4 +135,6 @@ func (f *file) write(b []byte, off int64) (written int, err error) {
 }
 
 // rename gives the file its final name, never that of another file.
-func (f *file) rename() error { return index.Rename(f.folder, f.name+partial, f.name+suffix) }
+func (f *file) rename() error {
+	return archive.Rename(f.folder, f.name+archive.RawPart, f.name+archive.Raw)
+}

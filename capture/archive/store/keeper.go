@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
@@ -131,7 +132,7 @@ func (s *Storer) salvage(f *file, e ending, synced int64, unsynced error) {
 // wholeRecords is the length in bytes of the whole records that the file's first
 // size bytes begin with. What the index has not seen of them it is given.
 func (f *file) wholeRecords(size int64) (int64, error) {
-	fd, err := unix.Openat(f.folder, f.name+partial, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(f.folder, f.name+archive.RawPart, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, err
 	}
@@ -169,7 +170,7 @@ func (s *Storer) publish(f *file, size int64) {
 		} else {
 			f.close()
 		}
-		s.report(f, fmt.Errorf("rename %s: %w", filepath.Join(f.lane.dir.path, f.name+partial), err))
+		s.report(f, fmt.Errorf("rename %s: %w", filepath.Join(f.lane.dir.path, f.name+archive.RawPart), err))
 		return
 	}
 	if s.cfg.Sync != SyncNever {
@@ -177,7 +178,7 @@ func (s *Storer) publish(f *file, size int64) {
 			s.report(f, fmt.Errorf("sync %s: %w", f.lane.dir.path, err))
 		}
 	}
-	path := filepath.Join(f.lane.dir.path, f.name+suffix)
+	path := filepath.Join(f.lane.dir.path, f.name+archive.Raw)
 	f.close() // after the name is final: the lock goes with it
 	if indexed {
 		s.stat.indexed.Add(1)

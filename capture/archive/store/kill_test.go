@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/store"
@@ -85,7 +86,7 @@ func TestKilledStorerLeavesFilesThatCanBeRead(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB), "the lock went with the program")
 			require.NoError(t, f.Close())
-			part, ok := index.ParseName(path)
+			part, ok := archive.ParseName(path)
 			require.True(t, ok)
 			repaired, _, err := index.Repair(part, false)
 			require.NoError(t, err)

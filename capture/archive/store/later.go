@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
@@ -87,8 +88,8 @@ func (s *Storer) build(path string) (made bool, err error) {
 	}
 	defer in.Close()
 	_ = unix.Flock(int(in.Fd()), unix.LOCK_SH|unix.LOCK_NB) // whoever deletes files spares it meanwhile
-	name := index.SidecarName(path)
-	out, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".")
+	name := archive.SidecarName(path)
+	out, err := os.CreateTemp(filepath.Dir(name), filepath.Base(archive.TempIndexPrefix(name)))
 	if err != nil {
 		return false, err
 	}

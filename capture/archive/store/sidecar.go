@@ -6,10 +6,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 )
-
-const sidecarSuffix = index.Suffix
 
 // sidecar is the index of a file being written. The indexer makes it, the file's
 // keeper writes it.
@@ -84,7 +83,7 @@ func (x *sidecar) write(f *file) {
 		return
 	}
 	if x.fd < 0 {
-		fd, err := unix.Openat(f.folder, f.name+sidecarSuffix, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o644)
+		fd, err := unix.Openat(f.folder, f.name+archive.Index, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o644)
 		if err != nil {
 			x.off.Store(true)
 			return
@@ -124,7 +123,7 @@ func (x *sidecar) drop(f *file) {
 	if x.fd >= 0 {
 		unix.Close(x.fd)
 		x.fd = -1
-		_ = unix.Unlinkat(f.folder, f.name+sidecarSuffix, 0)
+		_ = unix.Unlinkat(f.folder, f.name+archive.Index, 0)
 	}
 	x.off.Store(true)
 }

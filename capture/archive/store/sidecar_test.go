@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/store"
 )
@@ -16,7 +17,7 @@ import (
 func indexed(t *testing.T, dir string) {
 	t.Helper()
 	for _, path := range entries(t, dir, ".raw") {
-		f, ok := index.ParseName(path)
+		f, ok := archive.ParseName(path)
 		require.True(t, ok)
 		r, err := index.Verify(f)
 		require.NoError(t, err)
@@ -63,7 +64,7 @@ func TestIndexThatLagsIsLeftOutAndMadeAfterwards(t *testing.T) {
 	require.Equal(t, st.Files, st.Indexed+st.Unindexed)
 	require.Greater(t, st.Indexed, 5)
 	for _, path := range entries(t, dir, ".idx") {
-		f, ok := index.ParseName(path[:len(path)-len(".idx")] + ".raw")
+		f, ok := archive.ParseName(path[:len(path)-len(".idx")] + ".raw")
 		require.True(t, ok)
 		report, err := index.Verify(f)
 		require.NoError(t, err)

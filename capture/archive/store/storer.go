@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/stream"
 )
@@ -261,7 +262,7 @@ func (s *Storer) create(l *lane, now time.Time) (f *file, err error) {
 	l.tried = now
 	const tries = 100
 	for range tries {
-		f, err = l.create(FileName(s.cfg.Port, s.cfg.Queue, s.stamp, s.begun))
+		f, err = l.create(archive.FileName(s.cfg.Port, s.cfg.Queue, s.stamp, s.begun))
 		s.begun++
 		if !errors.Is(err, unix.EEXIST) {
 			break

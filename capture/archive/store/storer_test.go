@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
@@ -132,7 +133,7 @@ func TestFileOfAnotherCaptureIsNeverReplaced(t *testing.T) {
 	for _, suffix := range []string{".raw", ".raw.part", ".idx"} {
 		dir := t.TempDir()
 		name := func(seq int) string {
-			return filepath.Join(dir, store.FileName("test", 0, time.Unix(1, 0), seq))
+			return filepath.Join(dir, archive.FileName("test", 0, time.Unix(1, 0), seq))
 		}
 		require.NoError(t, os.WriteFile(name(0)+suffix, []byte("precious"), 0o644))
 		r := start(t, dir, store.Config{})

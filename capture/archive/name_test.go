@@ -1,4 +1,4 @@
-package store_test
+package archive_test
 
 import (
 	"sort"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/capture/archive"
 )
 
 func TestLabelOfAPortFitsAFileName(t *testing.T) {
@@ -21,22 +21,22 @@ func TestLabelOfAPortFitsAFileName(t *testing.T) {
 		"":                                 "port",
 		"a/":                               "port",
 	} {
-		require.Equal(t, want, store.Label(port), "port %q", port)
+		require.Equal(t, want, archive.Label(port), "port %q", port)
 	}
-	require.Len(t, store.Label(string(make([]byte, 300))), 48)
+	require.Len(t, archive.Label(string(make([]byte, 300))), 48)
 }
 
 func TestNamesSortAsTheFilesWereCaptured(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("elsewhere", 3600))
-	require.Equal(t, "20260102T020405.000000006Z-eth2-q03-000017", store.FileName("eth2", 3, at, 17))
+	require.Equal(t, "20260102T020405.000000006Z-eth2-q03-000017", archive.FileName("eth2", 3, at, 17))
 
 	inOrder := []string{
-		store.FileName("eth2", 1, at, 0),
-		store.FileName("eth2", 0, at.Add(time.Nanosecond), 0),
-		store.FileName("eth2", 0, at.Add(time.Nanosecond), 1),
-		store.FileName("eth2", 0, at.Add(time.Second), 2),
-		store.FileName("eth2", 1, at.Add(time.Minute), 1),
-		store.FileName("eth2", 0, at.Add(25*time.Hour), 3),
+		archive.FileName("eth2", 1, at, 0),
+		archive.FileName("eth2", 0, at.Add(time.Nanosecond), 0),
+		archive.FileName("eth2", 0, at.Add(time.Nanosecond), 1),
+		archive.FileName("eth2", 0, at.Add(time.Second), 2),
+		archive.FileName("eth2", 1, at.Add(time.Minute), 1),
+		archive.FileName("eth2", 0, at.Add(25*time.Hour), 3),
 	}
 	require.True(t, sort.StringsAreSorted(inOrder))
 }
