@@ -195,7 +195,7 @@ func TestModelLinkFlapsAreTold(t *testing.T) {
 // A module that is plugged in raises SDP2, which EICS can, too.
 func TestModelModuleThatIsPluggedInIsToldAndSetUp(t *testing.T) {
 	notes := &diary{}
-	r := open(t, "gen,count=1,hold,sfp=lr", driver.Config{RingSize: 64, OnEvent: notes.note})
+	r := open(t, "gen,count=1,backpressure,sfp=lr", driver.Config{RingSize: 64, OnEvent: notes.note})
 	notes.wait(t, driver.LinkChanged, 1)
 	bar, err := r.dev.BAR(0)
 	require.NoError(t, err)
@@ -229,7 +229,7 @@ func TestModelFramesWakeASleepingQueue(t *testing.T) {
 	for _, queues := range []int{1, 4} {
 		t.Run(fmt.Sprintf("%d queues", queues), func(t *testing.T) {
 			notes := &diary{}
-			r := open(t, "gen,size=60,flows=100,count=4000,rate=20kpps,hold",
+			r := open(t, "gen,size=60,flows=100,count=4000,rate=20kpps,backpressure",
 				driver.Config{Queues: queues, RingSize: 512, Interrupts: driver.QueueInterrupts, OnEvent: notes.note})
 			require.NoError(t, r.port.Start())
 			if queues == 1 {
@@ -283,7 +283,7 @@ func TestModelModuleIsIdentified(t *testing.T) {
 	} {
 		t.Run(sfp, func(t *testing.T) {
 			notes := &diary{}
-			r := open(t, "gen,count=1,hold,sfp="+sfp, driver.Config{RingSize: 64, OnEvent: notes.note})
+			r := open(t, "gen,count=1,backpressure,sfp="+sfp, driver.Config{RingSize: 64, OnEvent: notes.note})
 			m, err := r.port.Module()
 			require.Equal(t, want, m.Kind)
 			if sfp == "none" {

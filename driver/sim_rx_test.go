@@ -36,7 +36,7 @@ func TestModelFramesArriveByteForByte(t *testing.T) {
 			require.NoError(t, err)
 			want, err := wire.NewGenerator(all)
 			require.NoError(t, err)
-			r := open(t, c.options+",hold", c.cfg)
+			r := open(t, c.options+",backpressure", c.cfg)
 			require.NoError(t, r.port.Start())
 			var b []byte
 			n := 0
@@ -67,7 +67,7 @@ func TestModelSpreadsFlowsOverQueuesByTheirHash(t *testing.T) {
 	for _, key := range []*driver.RSSKey{&driver.MicrosoftKey, &driver.SymmetricKey} {
 		for _, queues := range []int{1, 2, 3, 5, 8, 16} {
 			t.Run(fmt.Sprintf("%d queues", queues), func(t *testing.T) {
-				r := open(t, "gen,size=60,flows=1000,count=4000,rate=500kpps,hold", driver.Config{Queues: queues, RingSize: 1024, RSSKey: key})
+				r := open(t, "gen,size=60,flows=1000,count=4000,rate=500kpps,backpressure", driver.Config{Queues: queues, RingSize: 1024, RSSKey: key})
 				require.NoError(t, r.port.Start())
 				seen := map[int]int{}
 				for _, f := range r.receive() {
@@ -88,7 +88,7 @@ func TestModelSpreadsFlowsOverQueuesByTheirHash(t *testing.T) {
 }
 
 func TestModelVLANStaysInTheFrameUnlessStripped(t *testing.T) {
-	const options = "gen,size=100,vlan=42,count=100,hold"
+	const options = "gen,size=100,vlan=42,count=100,backpressure"
 	t.Run("kept", func(t *testing.T) {
 		r := open(t, options, driver.Config{RingSize: 512})
 		require.NoError(t, r.port.Start())
@@ -172,7 +172,7 @@ func TestModelRunPausesAndControlFramesArePassed(t *testing.T) {
 
 func TestModelBadFramesAreCountedByRegister(t *testing.T) {
 	t.Run("CRC", func(t *testing.T) {
-		r := open(t, "gen,size=60,count=1000,hold,fault=crc:10", driver.Config{})
+		r := open(t, "gen,size=60,count=1000,backpressure,fault=crc:10", driver.Config{})
 		require.NoError(t, r.port.Start())
 		require.Len(t, r.receive(), 900)
 		s := r.balance()

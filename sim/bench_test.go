@@ -81,7 +81,7 @@ func BenchmarkReceive(b *testing.B) {
 		b.Run(fmt.Sprintf("size=%d/record=%v", c.size, c.record), func(b *testing.B) {
 			cfg := Config{}
 			if c.record {
-				cfg.Record = b.N + 4096
+				cfg.Arrivals = b.N + 4096
 			}
 			r, w := benchRig(b, cfg, c.size, &testHost{base: testBase, raised: map[[2]int]int{}})
 			head := 0

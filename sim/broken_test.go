@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"context"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -119,7 +121,7 @@ type lamp struct {
 	on []bool
 }
 
-func (w *lamp) Light(on bool) {
+func (w *lamp) SetCarrier(on bool) {
 	if len(w.on) == 0 || w.on[len(w.on)-1] != on {
 		w.on = append(w.on, on)
 	}
@@ -128,7 +130,7 @@ func (w *lamp) Light(on bool) {
 func TestTheOtherEndSeesTheLaser(t *testing.T) {
 	r := newRig(t, Config{})
 	w := &lamp{}
-	r.lit = w
+	r.carrier = w
 	look := func() {
 		r.mu.Lock()
 		r.checkLink(time.Now())
@@ -143,9 +145,20 @@ func TestTheOtherEndSeesTheLaser(t *testing.T) {
 	require.Equal(t, []bool{true, false, true}, w.on)
 }
 
-func TestReportTellsOfBadAddresses(t *testing.T) {
-	var told []string
-	r := newRig(t, Config{Report: func(what string) { told = append(told, what) }})
+// messages is a slog.Handler that keeps the messages.
+type messages []string
+
+func (m *messages) Enabled(context.Context, slog.Level) bool { return true }
+func (m *messages) WithAttrs([]slog.Attr) slog.Handler       { return m }
+func (m *messages) WithGroup(string) slog.Handler            { return m }
+func (m *messages) Handle(_ context.Context, r slog.Record) error {
+	*m = append(*m, r.Message)
+	return nil
+}
+
+func TestLoggerGetsFaultsOfAddresses(t *testing.T) {
+	var logged messages
+	r := newRig(t, Config{Logger: slog.New(&logged)})
 	r.promiscuous()
 	x := r.rx(1, 8, 2048)
 	r.write(rIVAR, 0)
@@ -158,7 +171,7 @@ func TestReportTellsOfBadAddresses(t *testing.T) {
 	arp[12], arp[13] = 8, 6
 	r.w.push(arp)
 	r.run()
-	require.Len(t, told, 1)
-	require.True(t, strings.HasPrefix(told[0], "receive queue 1, buffer at 0x77"), told[0])
+	require.Len(t, logged, 1)
+	require.True(t, strings.HasPrefix(logged[0], "receive queue 1, buffer at 0x77"), logged[0])
 	require.EqualValues(t, 1, r.Stats().Unwritten)
 }

@@ -77,7 +77,7 @@ func capture(t *testing.T, dev *sim.Device, want int, entries int) (frames [][]b
 }
 
 func TestCaptureThroughTheProtocol(t *testing.T) {
-	dev, err := sim.Open("gen,size=60-300,count=5000,hold,mac=02:00:00:00:00:09")
+	dev, err := sim.Open("gen,size=60-300,count=5000,backpressure,mac=02:00:00:00:00:09")
 	require.NoError(t, err)
 	defer dev.Close()
 	require.Equal(t, "8086:10fb", dev.ID().String())
@@ -124,14 +124,14 @@ func TestBadNamesAreExplained(t *testing.T) {
 
 func TestFaultsAreInjected(t *testing.T) {
 	t.Run("bad CRC", func(t *testing.T) {
-		dev, err := sim.Open("gen,count=1000,hold,fault=crc:10")
+		dev, err := sim.Open("gen,count=1000,backpressure,fault=crc:10")
 		require.NoError(t, err)
 		defer dev.Close()
 		require.Len(t, capture(t, dev, 900, 256), 900)
 		require.EqualValues(t, 100, dev.NIC().Stats().BadCRC)
 	})
 	t.Run("DMA to nowhere", func(t *testing.T) {
-		dev, err := sim.Open("gen,count=1000,hold,fault=dma:100")
+		dev, err := sim.Open("gen,count=1000,backpressure,fault=dma:100")
 		require.NoError(t, err)
 		defer dev.Close()
 		require.Len(t, capture(t, dev, 1000, 256), 1000)
@@ -139,7 +139,7 @@ func TestFaultsAreInjected(t *testing.T) {
 		require.Contains(t, dev.NIC().Stats().LastFault, "injected")
 	})
 	t.Run("surprise removal", func(t *testing.T) {
-		dev, err := sim.Open("gen,count=1000,hold,fault=remove:100")
+		dev, err := sim.Open("gen,count=1000,backpressure,fault=remove:100")
 		require.NoError(t, err)
 		defer dev.Close()
 		bar, err := dev.BAR(0)
@@ -154,10 +154,10 @@ func TestFaultsAreInjected(t *testing.T) {
 		}
 		s := dev.NIC().Stats()
 		require.NoError(t, s.Balanced())
-		require.EqualValues(t, 900, s.Gone)
+		require.EqualValues(t, 900, s.Removed)
 	})
 	t.Run("link flap", func(t *testing.T) {
-		dev, err := sim.Open("gen,hold,fault=flap:20ms")
+		dev, err := sim.Open("gen,backpressure,fault=flap:20ms")
 		require.NoError(t, err)
 		defer dev.Close()
 		bar, err := dev.BAR(0)

@@ -6,7 +6,7 @@ func (n *NIC) faulty() bool {
 	f := &n.cfg.Faults
 	if f.RemoveAfter != 0 && n.stats.Offered > f.RemoveAfter {
 		n.removed = true
-		n.stats.Gone++
+		n.stats.Removed++
 		return true
 	}
 	if f.BadDMAAfter != 0 && n.stats.Offered%f.BadDMAAfter == 0 && n.master() {

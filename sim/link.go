@@ -53,8 +53,8 @@ func (l *link) restart(now time.Time, delay time.Duration) {
 // about every millisecond, with n.mu held.
 func (n *NIC) checkLink(now time.Time) {
 	l := &n.link
-	if n.lit != nil {
-		n.lit.Light(n.cfg.Module != NoModule && !dark(n.reg[rESDP/4]))
+	if n.carrier != nil {
+		n.carrier.SetCarrier(n.cfg.Module != NoModule && !dark(n.reg[rESDP/4]))
 	}
 	if carrier := n.wire.Up(); carrier != l.carrier {
 		l.carrier = carrier

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"runtime"
@@ -45,19 +46,19 @@ type Config struct {
 	// Faults makes the NIC misbehave.
 	Faults Faults
 
-	// Record is how many frames' true times are to be taken down, for Emissions.
+	// Arrivals is how many frames have their true times recorded, for NIC.Arrivals.
 	// 0: none.
-	Record int
+	Arrivals int
 
 	// Thread, when set, is called once on the device thread, which then keeps its
 	// OS thread to itself: the place to pin it or to raise its priority. Such a
 	// thread is on a core of its own: it does not offer the processor to others.
 	Thread func() error
 
-	// Report, when set, is told at once what Stats.Faults counts: rings,
-	// descriptors and addresses that made no sense, the 1st, 2nd, 4th, 8th ...
-	// of them. It must return soon, and not call the NIC.
-	Report func(what string)
+	// Logger gets the 1st, 2nd, 4th, 8th ... of the faults that Stats.Faults
+	// counts. Its handler runs on the device thread: it must not block and must
+	// not call the NIC. Nil discards.
+	Logger *slog.Logger
 }
 
 // Faults are misbehaviours, each off when zero.
@@ -77,10 +78,10 @@ type Faults struct {
 
 // NIC is one port of a software 82599. It implements server.Device.
 type NIC struct {
-	cfg  Config
-	wire wire.Wire
-	lit  wire.Lit // the wire, where its other end sees the transmitter; or nil
-	dec  *decoder
+	cfg     Config
+	wire    wire.Wire
+	carrier wire.CarrierSetter // the wire, where its other end sees the transmitter; or nil
+	dec     *decoder
 
 	mu      sync.Mutex   // guards everything below; the device thread holds it for a batch
 	waiters atomic.Int32 // register accesses that wait for mu: the device thread lets them in
@@ -107,15 +108,15 @@ type NIC struct {
 	rx rxUnit
 	tx txUnit
 
-	record  *record // nil: off
-	stats   Stats
-	rng     *rand.Rand
-	closing atomic.Bool
-	asleep  atomic.Bool
-	kicks   atomic.Uint32 // register writes; the device thread does not sleep over one
-	done    chan struct{} // closed when the device thread has ended
-	ended   chan struct{}
-	endOnce sync.Once
+	arrivals *arrivalLog // nil: off
+	stats    Stats
+	rng      *rand.Rand
+	closing  atomic.Bool
+	asleep   atomic.Bool
+	kicks    atomic.Uint32 // register writes; the device thread does not sleep over one
+	done     chan struct{} // closed when the device thread has ended
+	ended    chan struct{}
+	endOnce  sync.Once
 }
 
 // New starts a NIC whose port is plugged into w. Close frees both.
@@ -144,6 +145,9 @@ func newNIC(cfg Config, w wire.Wire, dec *decoder) *NIC {
 	if cfg.LinkDelay == 0 {
 		cfg.LinkDelay = 5 * time.Millisecond
 	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	if cfg.MAC == [6]byte{} {
 		r := rand.Uint32()
 		cfg.MAC = [6]byte{0x02, 0x1b, 0x21, byte(r >> 16), byte(r >> 8), byte(r)}
@@ -158,13 +162,13 @@ func newNIC(cfg Config, w wire.Wire, dec *decoder) *NIC {
 		done:  make(chan struct{}),
 		ended: make(chan struct{}),
 	}
-	n.lit, _ = w.(wire.Lit)
+	n.carrier, _ = w.(wire.CarrierSetter)
 	n.eeprom = makeEEPROM(cfg)
 	n.i2c.module = cfg.Module.identity()
 	n.pci.mac = cfg.MAC
 	n.rx.init()
-	if cfg.Record > 0 {
-		n.record = newRecord(cfg.Record)
+	if cfg.Arrivals > 0 {
+		n.arrivals = newArrivalLog(cfg.Arrivals)
 	}
 	n.rx.injecting = cfg.Faults.RemoveAfter != 0 || cfg.Faults.BadDMAAfter != 0 || cfg.Faults.BadCRC != 0
 	n.powerOn()
@@ -276,8 +280,6 @@ func (n *NIC) fault(format string, args ...any) {
 	n.stats.Faults++
 	if n.stats.LastFault == "" || n.stats.Faults&(n.stats.Faults-1) == 0 {
 		n.stats.LastFault = fmt.Sprintf(format, args...)
-		if n.cfg.Report != nil {
-			n.cfg.Report(n.stats.LastFault)
-		}
+		n.cfg.Logger.Warn(n.stats.LastFault, "faults", n.stats.Faults)
 	}
 }

@@ -105,8 +105,8 @@ func (n *NIC) receive() (busy bool) {
 	if rx.listening && rx.next == rx.got {
 		rx.next, rx.got = 0, n.poll(rx.cfg.buffer-rx.fifo.used)
 	}
-	if n.record != nil && rx.next < rx.got {
-		n.record.pass()
+	if n.arrivals != nil && rx.next < rx.got {
+		n.arrivals.pass()
 	}
 	for rx.next < rx.got {
 		f := rx.frames[rx.next].Data
@@ -184,8 +184,8 @@ func (n *NIC) arrive(f []byte) {
 		rx.direct = true
 		if n.deliverOne(q, f, m.untagged()) {
 			rx.direct = false
-			if n.record != nil {
-				n.record.add(q.index, f, rx.sent, n.stats.Offered-1)
+			if n.arrivals != nil {
+				n.arrivals.add(q.index, f, rx.sent, n.stats.Offered-1)
 			}
 			return
 		}
@@ -346,8 +346,8 @@ func (n *NIC) drain() (busy bool) {
 // settle books a frame that has been written to the host: frame seq of the wire,
 // sent at that time.
 func (n *NIC) settle(q *rxQueue, f []byte, failed bool, sent int64, seq uint64) {
-	if n.record != nil {
-		n.record.add(q.index, f, sent, seq)
+	if n.arrivals != nil {
+		n.arrivals.add(q.index, f, sent, seq)
 	}
 	if failed {
 		n.ctr.v[q.packets]++

@@ -44,7 +44,7 @@ func (n *NIC) run(started chan<- error) {
 	}
 	started <- nil
 	var idle time.Time // since when, zero while busy
-	_, paced := n.wire.(wire.Paced)
+	_, paced := n.wire.(wire.Scheduled)
 	spin := spinLive
 	if paced {
 		spin = spinTime
@@ -103,7 +103,7 @@ func (n *NIC) step(now time.Time) (busy bool, next int64) {
 		n.dirty = false
 		n.configure()
 	}
-	err := server.Guard(func() error {
+	err := server.Recover(func() error {
 		busy = n.transmit()
 		busy = n.receive() || busy
 		return nil
@@ -130,9 +130,9 @@ func (n *NIC) removedStep() bool {
 	busy := rx.next < rx.got
 	for ; rx.next < rx.got; rx.next++ {
 		n.offered(len(rx.frames[rx.next].Data))
-		n.stats.Gone++
+		n.stats.Removed++
 	}
-	n.stats.Gone += uint64(rx.fifo.frames())
+	n.stats.Removed += uint64(rx.fifo.frames())
 	rx.fifo.clear()
 	if rx.eof {
 		n.finish()

@@ -41,9 +41,9 @@ func drain(t *testing.T, p capture.Port) (frames uint64) {
 }
 
 func TestPortOfTheModelIsAPortOfACapture(t *testing.T) {
-	p, err := nic.Open("sim:gen,count=3000,flows=100,hold", nic.Config{Queues: 4})
+	p, err := nic.Open("sim:gen,count=3000,flows=100,backpressure", nic.Config{Queues: 4})
 	require.NoError(t, err)
-	require.Equal(t, "sim:gen,count=3000,flows=100,hold", p.Name())
+	require.Equal(t, "sim:gen,count=3000,flows=100,backpressure", p.Name())
 	require.Len(t, p.Sources(), 4)
 	require.Equal(t, hugepage.Ordinary, p.(capture.Placer).Pages(), "a device over vfio-user needs no huge pages")
 	require.NoError(t, p.Start())
@@ -61,12 +61,12 @@ func TestPortOfTheModelIsAPortOfACapture(t *testing.T) {
 }
 
 func TestPortThatIsPulledOutKeepsItsLastAccount(t *testing.T) {
-	p, err := nic.Open("sim:gen,count=5000,hold,fault=remove:1000", nic.Config{})
+	p, err := nic.Open("sim:gen,count=5000,backpressure,fault=remove:1000", nic.Config{})
 	require.NoError(t, err)
 	require.NoError(t, p.Start())
 	model := p.(*nic.Port).Device().(*sim.Device).NIC()
 	drain(t, p)
-	require.NotZero(t, model.Stats().Gone)
+	require.NotZero(t, model.Stats().Removed)
 	a, err := p.Account()
 	require.ErrorContains(t, err, "gone from the bus")
 	require.LessOrEqual(t, a.Wire, uint64(1000), "ones are no counts")
@@ -94,7 +94,7 @@ func TestOpenFailsInOneLineAndLeavesNothingBehind(t *testing.T) {
 }
 
 func TestNewEngineClosesThePortWhereTheEngineCannotBeMade(t *testing.T) {
-	_, _, err := nic.NewEngine("sim:gen,hold", nic.Config{}, capture.Config{Buffer: 3})
+	_, _, err := nic.NewEngine("sim:gen,backpressure", nic.Config{}, capture.Config{Buffer: 3})
 	require.ErrorContains(t, err, "buffer")
 	_, _, err = nic.NewEngine("smoke-signal:x", nic.Config{}, capture.Config{})
 	require.ErrorContains(t, err, "open device")

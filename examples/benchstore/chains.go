@@ -104,7 +104,7 @@ func generated(size int) ([]ring.Frame, error) {
 // whole stores what the model receives, which waits for the driver when it must.
 func whole(o options, dir string, size int) (r result, err error) {
 	count := uint64(o.bytes) / uint64(size+rawfile.HeaderLen)
-	device := fmt.Sprintf("sim:gen,flows=1024,size=%d,count=%d,hold", size, count)
+	device := fmt.Sprintf("sim:gen,flows=1024,size=%d,count=%d,backpressure", size, count)
 	engine, _, err := nic.NewEngine(device, nic.Config{}, capture.Config{Buffer: int(o.buffer), Segment: int64(o.segment)})
 	if err != nil {
 		return r, err

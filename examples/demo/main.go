@@ -42,9 +42,9 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	// hold: a wire that waits for a machine too slow for 10 Gb/s, so that the
+	// backpressure: the wire waits for a machine too slow for 10 Gb/s, so that the
 	// demo shows content on any; the rates below tell how fast it went.
-	device := fmt.Sprintf("sim:pcap=%s,rate=line,loop=%d,hold", wire.Quote(*file), *loop)
+	device := fmt.Sprintf("sim:pcap=%s,rate=line,loop=%d,backpressure", wire.Quote(*file), *loop)
 	before, err := rawFiles(*dir)
 	if err != nil {
 		return err

@@ -63,17 +63,17 @@ buffer = "8MiB"
 dirs = ["%[1]s/a", "%[1]s/b"]
 segment = "1MiB"
 [port.left]
-device = "sim:gen,count=4000,size=600-1500,flows=16,hold" # fewer than two rings hold
+device = "sim:gen,count=4000,size=600-1500,flows=16,backpressure" # fewer than two rings hold
 queues = 2
 [port.right]
-device = "sim:pcap=%[2]s,hold"
+device = "sim:pcap=%[2]s,backpressure"
 [port.right.storage]
 dirs = "%[1]s/right"
 [port.office]
 device = "0000:00:00.0"
 mode = "kernel"
 [port.packets]
-device = "sim:gen,count=5000,size=60,hold,seed=2"
+device = "sim:gen,count=5000,size=60,backpressure,seed=2"
 [port.packets.storage]
 dirs = "%[1]s/packets"
 format = "pcapng"
@@ -127,9 +127,9 @@ buffer = "16MiB"
 [storage]
 dirs = "%[1]s/files"
 [port.one]
-device = "sim:gen,size=60-300,flows=16,rate=2kpps,hold"
+device = "sim:gen,size=60-300,flows=16,rate=2kpps,backpressure"
 [port.two]
-device = "sim:gen,size=60,rate=1kpps,hold"
+device = "sim:gen,size=60,rate=1kpps,backpressure"
 [share]
 dir = "%[1]s/share"
 [metrics]
@@ -236,7 +236,7 @@ dir = "%[1]s/data"
 
 func TestHangupOfACaptureWithoutAFileBeginsNewFiles(t *testing.T) {
 	dir := t.TempDir()
-	p := launch(t, command(t, "hpcapdd", "-device", "sim:gen,size=60,rate=1kpps,hold", "-dir", dir, "-flush", "10ms", "-buffer", "8MiB", "-json"))
+	p := launch(t, command(t, "hpcapdd", "-device", "sim:gen,size=60,rate=1kpps,backpressure", "-dir", dir, "-flush", "10ms", "-buffer", "8MiB", "-json"))
 	for n := range 2 {
 		eventually(t, "nothing is written", func() bool {
 			parts, _ := filepath.Glob(filepath.Join(dir, "*.raw.part"))

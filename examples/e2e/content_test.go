@@ -24,7 +24,7 @@ func TestEveryFrameArrivesOnceInOrderByteForByte(t *testing.T) {
 			if descriptors(sent) > 4095 {
 				// More than a ring takes: on a machine that leaves the poller no core
 				// in time a sender that does not wait would be right to overrun it.
-				device += ",hold"
+				device += ",backpressure"
 			}
 			r := succeed(t, "hpcapdd", "-device", device, "-dir", dir,
 				"-segment", "1MiB", "-buffer", "4MiB", "-json")
@@ -88,7 +88,7 @@ func TestSeveralQueuesTogetherHoldEveryFrameOnce(t *testing.T) {
 	file := captures(t)[0]
 	sent := readPcap(t, file)
 	dir := t.TempDir()
-	r := succeed(t, "hpcapdd", "-device", "sim:pcap="+file+",hold", "-queues", "4", "-dir", dir, "-buffer", "4MiB", "-json")
+	r := succeed(t, "hpcapdd", "-device", "sim:pcap="+file+",backpressure", "-queues", "4", "-dir", dir, "-buffer", "4MiB", "-json")
 	l := ledger(t, r)
 	require.Len(t, l.Queues, 4)
 	require.EqualValues(t, len(sent), l.Frames())
@@ -105,7 +105,7 @@ func TestSeveralQueuesTogetherHoldEveryFrameOnce(t *testing.T) {
 
 	// One queue of them: only its frames are stored, the others are still accounted for.
 	one := filepath.Join(t.TempDir(), "one")
-	r = succeed(t, "hpcapdd", "-device", "sim:pcap="+file+",hold", "-queues", "4", "-queue", "2", "-dir", one, "-buffer", "4MiB", "-json")
+	r = succeed(t, "hpcapdd", "-device", "sim:pcap="+file+",backpressure", "-queues", "4", "-queue", "2", "-dir", one, "-buffer", "4MiB", "-json")
 	l = ledger(t, r)
 	require.EqualValues(t, len(sent), l.Account.Received)
 	got, _ = readRaw(t, one)
@@ -116,7 +116,7 @@ func TestCaplenKeepsTheLengthOnTheWire(t *testing.T) {
 	file := captures(t)[0]
 	sent := readPcap(t, file)
 	dir := t.TempDir()
-	ledger(t, succeed(t, "hpcapdd", "-device", "sim:pcap="+file+",hold", "-caplen", "64", "-dir", dir, "-json"))
+	ledger(t, succeed(t, "hpcapdd", "-device", "sim:pcap="+file+",backpressure", "-caplen", "64", "-dir", dir, "-json"))
 	got, _ := readRaw(t, dir)
 	require.Len(t, got, len(sent))
 	for i, p := range got {
@@ -127,7 +127,7 @@ func TestCaplenKeepsTheLengthOnTheWire(t *testing.T) {
 }
 
 func TestNullStoresNothing(t *testing.T) {
-	r := succeed(t, "hpcapdd", "-device", "sim:gen,size=60,count=1000,hold", "-dir", "null", "-json")
+	r := succeed(t, "hpcapdd", "-device", "sim:gen,size=60,count=1000,backpressure", "-dir", "null", "-json")
 	l := ledger(t, r)
 	require.EqualValues(t, 1000, l.Frames())
 	require.NoDirExists(t, "null")
@@ -136,7 +136,7 @@ func TestNullStoresNothing(t *testing.T) {
 func TestHPCAPsOwnForms(t *testing.T) {
 	dir := t.TempDir()
 	file := captures(t)[0]
-	r := succeed(t, "hpcapdd", "sim:pcap="+file+",hold", "0", dir)
+	r := succeed(t, "hpcapdd", "sim:pcap="+file+",backpressure", "0", dir)
 	require.Contains(t, r.stdout, "the ledger balances")
 	files := rawFiles(t, dir)
 	require.Len(t, files, 1)

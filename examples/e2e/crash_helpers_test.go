@@ -52,7 +52,7 @@ func generated(t *testing.T, rate string) sender {
 	o := []wire.Option{{Key: "gen"}, {Key: "size", Value: "60-1514"}, {Key: "flows", Value: "8"}, {Key: "seed", Value: "5"}, {Key: "rate", Value: rate}}
 	g, err := wire.NewGenerator(o)
 	require.NoError(t, err)
-	return sender{g, "sim:gen,size=60-1514,flows=8,seed=5,rate=" + rate + ",hold"}
+	return sender{g, "sim:gen,size=60-1514,flows=8,seed=5,rate=" + rate + ",backpressure"}
 }
 
 // stored is what the files of one run and one queue hold.

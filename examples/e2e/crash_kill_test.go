@@ -108,7 +108,7 @@ func killInARow(t *testing.T, random *rand.Rand, n int) {
 // files are closed and without fault, and hold frames of the wire's lengths.
 func TestCaptureOfSeveralQueuesIsKilledAndGoesOn(t *testing.T) {
 	dir := t.TempDir()
-	args := []string{"-device", "sim:gen,size=1000,flows=64,rate=500Mbps,hold", "-queues", "4", "-dir", dir, "-segment", "1MiB", "-buffer", "4MiB"}
+	args := []string{"-device", "sim:gen,size=1000,flows=64,rate=500Mbps,backpressure", "-queues", "4", "-dir", dir, "-segment", "1MiB", "-buffer", "4MiB"}
 	for range 2 {
 		dd := launch(t, command(t, "hpcapdd", args...))
 		before := len(inDir(t, dir))

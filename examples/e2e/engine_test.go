@@ -133,7 +133,7 @@ func TestStoppingUnderFullLoadLosesNothingUnaccounted(t *testing.T) {
 }
 
 func TestDamagedFramesAreCountedAsBad(t *testing.T) {
-	e, model := open(t, "sim:gen,count=5000,hold,fault=crc:100", nic.Config{}, capture.Config{})
+	e, model := open(t, "sim:gen,count=5000,backpressure,fault=crc:100", nic.Config{}, capture.Config{})
 	l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Queue: recorder.AllQueues})
 	require.NoError(t, err)
 	require.NoError(t, l.Balanced())
@@ -144,7 +144,7 @@ func TestDamagedFramesAreCountedAsBad(t *testing.T) {
 }
 
 func TestDeviceThatIsPulledOutEndsTheCapture(t *testing.T) {
-	p, err := nic.Open("sim:gen,count=100000,hold,fault=remove:20000", nic.Config{})
+	p, err := nic.Open("sim:gen,count=100000,backpressure,fault=remove:20000", nic.Config{})
 	require.NoError(t, err)
 	e, err := capture.New(p, capture.Config{Buffer: 4 << 20})
 	require.NoError(t, err)

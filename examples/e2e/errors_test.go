@@ -16,7 +16,7 @@ import (
 func TestBadInputGivesOneClearLineAndKeepsEarlierCaptures(t *testing.T) {
 	hosts := captures(t)[0]
 	earlier := t.TempDir()
-	succeed(t, "hpcapdd", "-device", "sim:pcap="+hosts+",hold", "-dir", earlier, "-buffer", "4MiB")
+	succeed(t, "hpcapdd", "-device", "sim:pcap="+hosts+",backpressure", "-dir", earlier, "-buffer", "4MiB")
 	before, _ := readRaw(t, earlier)
 
 	scratch := t.TempDir()
@@ -27,7 +27,7 @@ func TestBadInputGivesOneClearLineAndKeepsEarlierCaptures(t *testing.T) {
 	cut := filepath.Join(scratch, "cut.pcap")
 	require.NoError(t, os.WriteFile(cut, whole[:len(whole)-7], 0o644))
 
-	gen := "sim:gen,count=10,hold"
+	gen := "sim:gen,count=10,backpressure"
 	for name, c := range map[string]struct {
 		want string
 		args []string
@@ -74,7 +74,7 @@ func TestReadOnlyFolderIsRefused(t *testing.T) {
 	}
 	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
 	require.NoError(t, unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
-	fail(t, "read-only file system", "hpcapdd", "-device", "sim:gen,count=10,hold", "-dir", dir)
+	fail(t, "read-only file system", "hpcapdd", "-device", "sim:gen,count=10,backpressure", "-dir", dir)
 }
 
 func TestFullDiskDoesNotEndTheCaptureAndKeepsWhatWasStored(t *testing.T) {
@@ -84,7 +84,7 @@ func TestFullDiskDoesNotEndTheCaptureAndKeepsWhatWasStored(t *testing.T) {
 	}
 	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
 	r := fail(t, "no space left on device", "hpcapdd",
-		"-device", "sim:gen,size=1514,seed=7,count=10000,hold", "-dir", dir, "-segment", "2MiB", "-buffer", "4MiB", "-json")
+		"-device", "sim:gen,size=1514,seed=7,count=10000,backpressure", "-dir", dir, "-segment", "2MiB", "-buffer", "4MiB", "-json")
 	require.Contains(t, r.stderr, "the capture goes on, and what is not stored is counted")
 	require.Contains(t, r.stderr, "bytes were not stored")
 	l := ledger(t, r)

@@ -29,7 +29,7 @@ func TestEveryFrameOfTheModelIsStoredOrCountedWhateverThePolicy(t *testing.T) {
 		} {
 			t.Run(policy.String()+"/"+name, func(t *testing.T) {
 				cfg.Stamps, cfg.Segment = policy, 1<<20
-				device := fmt.Sprintf("sim:gen,size=60-1514,flows=64,count=%d,hold", frames)
+				device := fmt.Sprintf("sim:gen,size=60-1514,flows=64,count=%d,backpressure", frames)
 				e, model := open(t, device, nic.Config{}, cfg)
 				var readers sync.WaitGroup
 				for q := range e.Queues() {

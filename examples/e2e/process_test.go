@@ -106,7 +106,7 @@ func TestModelAndCaptureInTwoProcesses(t *testing.T) {
 	file := captures(t)[0]
 	sent := readPcap(t, file)
 	sock := filepath.Join(t.TempDir(), "nic.sock")
-	model := launch(t, command(t, "nicsim", "-socket", sock, "-wire", "pcap="+file+",hold", "-json"))
+	model := launch(t, command(t, "nicsim", "-socket", sock, "-wire", "pcap="+file+",backpressure", "-json"))
 	model.says("serving on")
 	dir := t.TempDir()
 	dd := launch(t, command(t, "hpcapdd", "-device", "vfio-user:"+sock, "-dir", dir, "-buffer", "4MiB", "-json"))

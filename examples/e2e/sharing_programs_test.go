@@ -21,7 +21,7 @@ func dd(t *testing.T, args ...string) (p *program, dir string, ctl func(args ...
 	t.Helper()
 	dir = filepath.Join(folder(t), "share")
 	p = launch(t, command(t, "hpcapdd", append([]string{
-		"-device", "sim:gen,size=60-1514,flows=16,rate=200pps,hold", "-dir", "null", "-buffer", "32MiB", "-share", dir, "-json"}, args...)...))
+		"-device", "sim:gen,size=60-1514,flows=16,rate=200pps,backpressure", "-dir", "null", "-buffer", "32MiB", "-share", dir, "-json"}, args...)...))
 	eventually(t, "hpcapdd never shares", func() bool {
 		r := run(t, "hpcapctl", "-socket", filepath.Join(dir, "control.sock"), "-json", "status")
 		var s control.Status
@@ -144,7 +144,7 @@ func TestHpcapctlShowsAndChangesARunningCapture(t *testing.T) {
 func TestAttachedProgramsGetWhatIsLeftAtTheEnd(t *testing.T) {
 	sent := 20_000
 	sock := filepath.Join(folder(t), "nic.sock")
-	model := launch(t, command(t, "nicsim", "-socket", sock, "-wire", fmt.Sprintf("gen,size=60-300,flows=16,count=%d,hold", sent)))
+	model := launch(t, command(t, "nicsim", "-socket", sock, "-wire", fmt.Sprintf("gen,size=60-300,flows=16,count=%d,backpressure", sent)))
 	model.says("serving on")
 	dir, files := filepath.Join(folder(t), "share"), t.TempDir()
 	p := launch(t, command(t, "hpcapdd", "-device", "vfio-user:"+sock, "-dir", files, "-buffer", "16MiB",
@@ -199,7 +199,7 @@ func TestListenerThatReadsNothingHoldsUpTheEndOnlyForAWhile(t *testing.T) {
 
 func TestFlagsComeBeforeHPCAPsOwnForm(t *testing.T) {
 	dir := t.TempDir()
-	r := succeed(t, "hpcapdd", "-sleep", "-json", "-dedup", "-stamps", "weighted", "-buffer", "4MiB", "sim:gen,size=60,count=500,hold", "0", dir)
+	r := succeed(t, "hpcapdd", "-sleep", "-json", "-dedup", "-stamps", "weighted", "-buffer", "4MiB", "sim:gen,size=60,count=500,backpressure", "0", dir)
 	l := ledger(t, r)
 	require.EqualValues(t, 500, l.Account.Wire)
 	require.Equal(t, "weighted", l.Clock.Policy.String())
@@ -208,7 +208,7 @@ func TestFlagsComeBeforeHPCAPsOwnForm(t *testing.T) {
 
 func TestFilterOnTheCommandLineCutsAndDrops(t *testing.T) {
 	dir := t.TempDir()
-	r := succeed(t, "hpcapdd", "-json", "-filter", "(tcp) drop; 80", "-device", "sim:gen,size=200,flows=16,count=5000,hold", "-dir", dir)
+	r := succeed(t, "hpcapdd", "-json", "-filter", "(tcp) drop; 80", "-device", "sim:gen,size=200,flows=16,count=5000,backpressure", "-dir", dir)
 	l := ledger(t, r)
 	require.EqualValues(t, 5000, l.Account.Wire)
 	got, _ := readRaw(t, dir)
@@ -244,7 +244,7 @@ func TestSharingRefusesWhatMakesNoSense(t *testing.T) {
 		"fifo":                 {"99", []string{"-fifo", "100"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			fail(t, c.want, "hpcapdd", append([]string{"-device", "sim:gen,count=10,hold", "-dir", "null", "-buffer", "4MiB"}, c.args...)...)
+			fail(t, c.want, "hpcapdd", append([]string{"-device", "sim:gen,count=10,backpressure", "-dir", "null", "-buffer", "4MiB"}, c.args...)...)
 		})
 	}
 	entries, err := os.ReadDir(scratch)
@@ -254,13 +254,13 @@ func TestSharingRefusesWhatMakesNoSense(t *testing.T) {
 
 func TestSecondCaptureDoesNotTakeTheSocketsOfTheFirst(t *testing.T) {
 	p, dir, ctl := dd(t)
-	fail(t, "another program serves this socket", "hpcapdd", "-device", "sim:gen,count=10,hold", "-dir", "null", "-buffer", "4MiB", "-share", dir)
+	fail(t, "another program serves this socket", "hpcapdd", "-device", "sim:gen,count=10,backpressure", "-dir", "null", "-buffer", "4MiB", "-share", dir)
 	require.Equal(t, p.Process.Pid, asJSON[control.Status](t, ctl("status")...).PID)
 	p.end(unix.SIGKILL)
 	require.FileExists(t, filepath.Join(dir, "control.sock"))
 	fail(t, "no capture is served at", "hpcapctl", ctl("status")...)
 	// What a killed one leaves behind is replaced.
-	r := succeed(t, "hpcapdd", "-device", "sim:gen,count=10,hold", "-dir", "null", "-buffer", "4MiB", "-share", dir, "-json")
+	r := succeed(t, "hpcapdd", "-device", "sim:gen,count=10,backpressure", "-dir", "null", "-buffer", "4MiB", "-share", dir, "-json")
 	require.EqualValues(t, 10, ledger(t, r).Frames())
 }
 

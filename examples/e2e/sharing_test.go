@@ -44,7 +44,7 @@ func shareBy(t *testing.T, frames int, cfg capture.Config) *shared {
 	t.Helper()
 	s := &shared{t: t, dir: t.TempDir()}
 	cfg.Segment = 8 << 20
-	s.engine, s.model = open(t, fmt.Sprintf("sim:gen,size=60-1514,flows=16,count=%d,hold", frames), nic.Config{}, cfg)
+	s.engine, s.model = open(t, fmt.Sprintf("sim:gen,size=60-1514,flows=16,count=%d,backpressure", frames), nic.Config{}, cfg)
 	folder, err := os.MkdirTemp("", "ixcap-e2e-") // a socket's path must be short
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(folder)) })

@@ -22,7 +22,7 @@ import (
 func TestAnswersFromARunningCaptureAreBeginningsOfTheLast(t *testing.T) {
 	const queues = 2
 	dir, shared := t.TempDir(), t.TempDir()
-	port, err := nic.Open("sim:gen,count=20000,size=1000,rate=10kpps,flows=64,hold", nic.Config{Queues: queues})
+	port, err := nic.Open("sim:gen,count=20000,size=1000,rate=10kpps,flows=64,backpressure", nic.Config{Queues: queues})
 	require.NoError(t, err)
 	engine, err := capture.New(port, capture.Config{Buffer: 4 << 20, Segment: 2 << 20})
 	require.NoError(t, err)

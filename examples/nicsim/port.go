@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 
@@ -79,6 +80,7 @@ type port struct {
 	socket   string
 	nic      *sim.NIC
 	listener *net.UnixListener
+	logger   *slog.Logger
 	alone    bool // there are no other ports
 }
 
@@ -86,6 +88,7 @@ type port struct {
 func open(plugs []plug) (ports []*port, err error) {
 	for i, g := range plugs {
 		p := &port{index: i, socket: g.socket, alone: len(plugs) == 1}
+		p.logger = slog.New(newLogHandler(p.say))
 		if p.nic, err = p.plugIn(g); err != nil {
 			return ports, err
 		}
@@ -108,22 +111,11 @@ func (p *port) plugIn(g plug) (*sim.NIC, error) {
 	case len(rest) > 0:
 		return nil, cli.Usagef("wire option %q: pair takes only those of the ports", rest[0].String())
 	}
-	reports := make(chan string, 64)
-	cfg.Report = func(what string) {
-		select {
-		case reports <- what: // a terminal may be slow, the device is not to wait
-		default:
-		}
-	}
+	cfg.Logger = p.logger
 	nic, err := sim.New(cfg, w)
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	go func() {
-		for what := range reports {
-			p.say("%s", what)
-		}
-	}()
 	return nic, nil
 }
 
@@ -144,7 +136,7 @@ func (p *port) listen() (err error) {
 // serve serves clients until ctx ends or, with once, the first one has gone.
 func (p *port) serve(ctx context.Context, once bool) error {
 	s := server.New(p.nic)
-	s.Report = func(err error) { p.say("%v", err) }
+	s.Logger = p.logger
 	served := make(chan error, 1)
 	go func() {
 		if !once {
@@ -177,8 +169,9 @@ func print(ports []*port, asJSON bool) error {
 		s := p.nic.Stats()
 		if asJSON {
 			line, err := json.Marshal(struct {
-				Port        int
-				Socket, MAC string
+				Port   int    `json:"port"`
+				Socket string `json:"socket"`
+				MAC    string `json:"mac"`
 				sim.Stats
 			}{p.index, p.socket, p.nic.MAC().String(), s})
 			if err != nil {
@@ -196,7 +189,7 @@ func print(ports []*port, asJSON bool) error {
 		_, err := fmt.Printf("%s%d frames on the wire, %d bytes\n  %d delivered\n  %d missed (no room in the packet buffer)\n"+
 			"  %d dropped (no descriptor or queue disabled)\n  %d bad or filtered\n  %d otherwise\n%d frames sent\n", head,
 			s.Offered, s.OfferedBytes, s.Delivered, s.Missed, s.NoDescriptor+s.QueueDisabled,
-			s.BadCRC+s.Oversize+s.Filtered+s.Control, s.NotReceiving+s.Flushed+s.Gone+s.Buffered+s.Unwritten, s.Sent)
+			s.BadCRC+s.Oversize+s.Filtered+s.Control, s.NotReceiving+s.Flushed+s.Removed+s.Buffered+s.Unwritten, s.Sent)
 		if err != nil {
 			return err
 		}

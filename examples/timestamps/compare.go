@@ -17,7 +17,7 @@ type seen struct {
 
 // match holds the frames of a stream against those that the model wrote to the
 // host: every one of them, in that order, and no other.
-func match(truth []sim.Emission, stream []seen) error {
+func match(truth []sim.Arrival, stream []seen) error {
 	for i := range min(len(truth), len(stream)) {
 		if t, s := &truth[i], &stream[i]; t.Len != s.len || t.Digest != s.digest {
 			return fmt.Errorf("frame %d of the stream (%d bytes, digest %08x) is not what the model wrote then (%d bytes, digest %08x; frame %d of the wire)",
@@ -92,7 +92,7 @@ type noise struct {
 
 // judge compares stamps with the truth. h gets the inter-arrival errors,
 // floor those of the write-backs.
-func judge(truth []sim.Emission, stream []seen, h, floor *histogram) (q quality, n noise) {
+func judge(truth []sim.Arrival, stream []seen, h, floor *histogram) (q quality, n noise) {
 	errors := make([]int64, len(truth))
 	all := func(f func(i int) int64) distribution {
 		for i := range errors {

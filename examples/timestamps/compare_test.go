@@ -15,10 +15,10 @@ import (
 )
 
 // ten frames 1000 ns apart, seen 100 ns after their arrival.
-func tenFrames() (truth []sim.Emission, stream []seen) {
+func tenFrames() (truth []sim.Arrival, stream []seen) {
 	for i := range 10 {
 		at := int64(1_700_000_000_000_000_000 + 1000*i)
-		truth = append(truth, sim.Emission{At: at, Written: at + 100, Seq: uint64(i), Digest: uint32(i), Len: 60})
+		truth = append(truth, sim.Arrival{At: at, Written: at + 100, Seq: uint64(i), Digest: uint32(i), Len: 60})
 		stream = append(stream, seen{stamp: at, digest: uint32(i), len: 60})
 	}
 	return truth, stream

@@ -55,7 +55,7 @@ func (s *setup) measure(ctx context.Context, t traffic, p clock.Policy, shared b
 	if err != nil {
 		return nil, err
 	}
-	cfg := sim.Config{Record: t.Frames}
+	cfg := sim.Config{Arrivals: t.Frames}
 	if s.fifo > 0 {
 		cfg.Thread = func() error {
 			s.model = unix.Gettid()
@@ -107,7 +107,7 @@ func (s *setup) measure(ctx context.Context, t traffic, p clock.Policy, shared b
 	if err := errors.Join(ledger.Balanced(), model.Stats().Balanced()); err != nil {
 		return nil, err
 	}
-	truth, err := model.Emissions()
+	truth, err := model.Arrivals()
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ const (
 // Rates are slow enough for an emulated processor to keep up with.
 const (
 	loopRate = "500pps"
-	once     = ",rate=20Mbps,hold"
+	once     = ",rate=20Mbps,backpressure"
 )
 
 // captures are the pcap files that are replayed: the project's, and those of
@@ -77,7 +77,7 @@ func vfioCases(t *testing.T, kernel, form string, all bool) {
 	nics := []nic{
 		portPeer:  {Wire: "packet=" + n.Wire},
 		portLoop:  {Wire: "pcap=" + files[0] + ",rate=" + loopRate + ",loop=forever"},
-		portCount: {Wire: "gen,size=60-1514,rate=5kpps,hold"},
+		portCount: {Wire: "gen,size=60-1514,rate=5kpps,backpressure"},
 		portSleep: {Wire: "pcap=" + files[0] + once},
 		portPairA: {Wire: "pair"}, portPairB: {Wire: "pair"},
 	}

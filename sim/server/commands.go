@@ -288,14 +288,14 @@ func (s *session) writeMulti(b []byte) (reply, error) {
 }
 
 func (s *session) read(a proto.RegionAccess, p []byte) error {
-	return Guard(func() error { return s.dev.ReadRegion(int(a.Region), a.Offset, p) })
+	return Recover(func() error { return s.dev.ReadRegion(int(a.Region), a.Offset, p) })
 }
 
 func (s *session) write(a proto.RegionAccess, p []byte) error {
 	if err := s.access(a, true); err != nil || len(p) == 0 {
 		return err
 	}
-	return Guard(func() error { return s.dev.WriteRegion(int(a.Region), a.Offset, p) })
+	return Recover(func() error { return s.dev.WriteRegion(int(a.Region), a.Offset, p) })
 }
 
 func (s *session) dmaMap(m *proto.Message) error {

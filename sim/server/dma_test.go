@@ -65,7 +65,7 @@ func TestNumberOfRangesIsBounded(t *testing.T) {
 }
 
 func TestClientThatCutsItsFileIsAnErrorOfTheTransfer(t *testing.T) {
-	for what, command := range map[string]uint32{"device thread in Guard": servertest.Copy, "host's own copies": servertest.CopyByMessage} {
+	for what, command := range map[string]uint32{"device thread in Recover": servertest.Copy, "host's own copies": servertest.CopyByMessage} {
 		t.Run(what, func(t *testing.T) {
 			servertest.NoLeak(t)
 			c := negotiated(t)
@@ -85,11 +85,11 @@ func TestClientThatCutsItsFileIsAnErrorOfTheTransfer(t *testing.T) {
 }
 
 func TestGuardPassesOtherPanics(t *testing.T) {
-	require.NoError(t, server.Guard(func() error { return nil }))
-	require.ErrorIs(t, server.Guard(func() error { return syscall.EPERM }), syscall.EPERM)
-	require.PanicsWithValue(t, "mine", func() { server.Guard(func() error { panic("mine") }) })
+	require.NoError(t, server.Recover(func() error { return nil }))
+	require.ErrorIs(t, server.Recover(func() error { return syscall.EPERM }), syscall.EPERM)
+	require.PanicsWithValue(t, "mine", func() { server.Recover(func() error { panic("mine") }) })
 	require.Panics(t, func() {
-		server.Guard(func() error {
+		server.Recover(func() error {
 			var err error
 			_ = err.Error()
 			return nil

@@ -102,6 +102,6 @@ func BenchmarkBytes(b *testing.B) {
 func BenchmarkGuard(b *testing.B) {
 	f := func() error { return nil }
 	for b.Loop() {
-		_ = Guard(f)
+		_ = Recover(f)
 	}
 }

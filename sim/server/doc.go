@@ -35,7 +35,7 @@
 // descriptor that comes with either is kept. Ranges beyond the end of the file
 // behind them are refused. A client that cuts its file afterwards raises SIGBUS
 // in whoever touches the memory: device threads run their accesses inside
-// Guard, which turns the fault into an error. A client that reads no replies,
+// Recover, which turns the fault into an error. A client that reads no replies,
 // or answers no DMA request, is let go after the server's timeout; so is one
 // that says nothing before it has negotiated a version. Ranges, mapped files and
 // bytes, and requests read ahead with their descriptors are bounded, since what

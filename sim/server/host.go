@@ -79,9 +79,9 @@ func (h *host) copy(iova uint64, p []byte, write bool) error {
 			n = min(n, h.limit)
 			err = h.message(iova, p[:n], write)
 		case write:
-			err = Guard(func() error { copy(s.mem[off:], p[:n]); return nil })
+			err = Recover(func() error { copy(s.mem[off:], p[:n]); return nil })
 		default:
-			err = Guard(func() error { copy(p[:n], s.mem[off:]); return nil })
+			err = Recover(func() error { copy(p[:n], s.mem[off:]); return nil })
 		}
 		if err != nil {
 			return err

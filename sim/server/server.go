@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -19,9 +20,9 @@ type Server struct {
 	// Timeout replaces DefaultTimeout. Set it before serving.
 	Timeout time.Duration
 
-	// Report, when set, is told why Serve let a client go that did not end its
-	// connection in order. Set it before serving.
-	Report func(error)
+	// Logger gets the reason when a client of Serve is disconnected by an error.
+	// Nil discards. Set it before serving.
+	Logger *slog.Logger
 
 	dev  Device
 	turn chan struct{} // holds one token: who has it serves
@@ -57,8 +58,8 @@ func (s *Server) Serve(l *net.UnixListener) error {
 			}
 			return fmt.Errorf("accept client: %w", err)
 		}
-		if err := s.ServeConn(c); err != nil && s.Report != nil && !s.stopped() {
-			s.Report(err)
+		if err := s.ServeConn(c); err != nil && s.Logger != nil && !s.stopped() {
+			s.Logger.Warn("client disconnected", "error", err)
 		}
 	}
 }
@@ -90,7 +91,7 @@ func (s *Server) ServeConn(c *net.UnixConn) error {
 	}
 	session := &session{dev: s.dev, layout: layout, conn: conn, buf: make([]byte, 0, 4096)}
 	if err := session.serve(timeout); err != nil && !s.stopped() {
-		return fmt.Errorf("client: %w", err)
+		return fmt.Errorf("serve client: %w", err)
 	}
 	return nil
 }

@@ -57,7 +57,7 @@
 //	vlan=ID        an 802.1Q tag, 1-4094
 //	seed=N         what sizes and payloads are drawn from, 1 by default
 //
-// # Live interfaces
+// # Network interfaces
 //
 // A packet wire shows frames as a cable would carry them. Linux hands a packet
 // socket something else: checksums not yet filled in, tags taken out, and with

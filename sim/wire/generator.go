@@ -32,7 +32,7 @@ type Generator struct {
 	kind  frameKind
 }
 
-// NewGenerator reads a gen wire's options, all but hold and burst.
+// NewGenerator reads a gen wire's options, all but backpressure and burst.
 func NewGenerator(options []Option) (*Generator, error) {
 	var (
 		g         = &Generator{count: forever}

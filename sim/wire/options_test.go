@@ -16,7 +16,7 @@ func TestParseOptionsReadsKeysAndValues(t *testing.T) {
 		{"", nil},
 		{"gen", []Option{{"gen", ""}}},
 		{"pcap=a b.pcap,rate=line,loop=3", []Option{{"pcap", "a b.pcap"}, {"rate", "line"}, {"loop", "3"}}},
-		{`pcap="a,b.pcap",hold`, []Option{{"pcap", "a,b.pcap"}, {"hold", ""}}},
+		{`pcap="a,b.pcap",backpressure`, []Option{{"pcap", "a,b.pcap"}, {"backpressure", ""}}},
 		{`pcap=a\,b\\c\".pcap`, []Option{{"pcap", `a,b\c".pcap`}}},
 		{`pcap=dir/"x\"y\\z,"=1`, []Option{{"pcap", `dir/x"y\z,=1`}}},
 		{"a=b=c", []Option{{"a", "b=c"}}},
@@ -45,14 +45,14 @@ func TestParseOptionsRefusesWhatItCannotRead(t *testing.T) {
 func TestOptionStringIsReadBack(t *testing.T) {
 	for _, v := range []string{"", "x", `a,b`, `\`, `"`, `a\",b`, "a=b", " "} {
 		o := Option{"pcap", v}
-		got, err := ParseOptions(o.String() + ",hold")
+		got, err := ParseOptions(o.String() + ",backpressure")
 		require.NoError(t, err)
-		require.Equal(t, []Option{o, {"hold", ""}}, got)
+		require.Equal(t, []Option{o, {"backpressure", ""}}, got)
 	}
 }
 
 func FuzzOptions(f *testing.F) {
-	f.Add(`pcap="a,b\"",rate=line,hold`)
+	f.Add(`pcap="a,b\"",rate=line,backpressure`)
 	f.Add(`a=\,b="`)
 	f.Fuzz(func(t *testing.T, s string) {
 		options, err := ParseOptions(s)
@@ -102,7 +102,7 @@ func TestParseNamesKeyValueAndWhatIsAllowed(t *testing.T) {
 		"gen,vlan=4095":                 `vlan="4095": want a VLAN ID from 1 to 4094`,
 		"gen,proto=icmp":                `proto="icmp": want udp or tcp`,
 		"gen,seed=x":                    `seed="x": want`,
-		"gen,hold=maybe":                `hold="maybe": want no value, true or false`,
+		"gen,backpressure=maybe":        `backpressure="maybe": want no value, true or false`,
 		"gen,burst=1ns":                 `burst="1ns": want a duration from 1us to 1s`,
 		"gen,rate=11Gbps":               `rate="11Gbps": want line, recorded, a packet rate`,
 		"gen,rate=15Mpps":               `rate="15Mpps": want`,
@@ -119,10 +119,10 @@ func TestParseNamesKeyValueAndWhatIsAllowed(t *testing.T) {
 		"pcap=" + dir + "/none":         "no such file",
 		"pcap=" + file + ",cut=yes":     `cut="yes": want pad or skip`,
 		"pcap=" + file + ",loop=0":      `loop="0": want a whole number from 1, or forever`,
-		"pcap=" + file + ",size=60":     `unknown key "size", want pcap, rate, loop, hold, cut, burst`,
+		"pcap=" + file + ",size=60":     `unknown key "size", want pcap, rate, loop, backpressure, cut, burst`,
 		"pcap=" + jumbo + ",rate=1Mpps": "rate=1Mpps: the line carries at most 0.812744Mpps",
 		"packet=":                       `packet="": want the name of a network interface`,
-		"packet=lo,rate=line":           `unknown key "rate", want packet, hold`,
+		"packet=lo,rate=line":           `unknown key "rate", want packet, backpressure`,
 	} {
 		options, err := ParseOptions(in)
 		require.NoError(t, err, in)

@@ -22,10 +22,10 @@ const (
 // comes in, what the port sends goes out of it. All fields but those marked
 // belong to the device thread.
 type packet struct {
-	name string
-	hold bool
-	in   int // socket descriptors
-	out  int
+	name         string
+	backpressure bool
+	in           int // socket descriptors
+	out          int
 
 	batch    *batch
 	have     int   // messages in the batch
@@ -48,7 +48,7 @@ type packet struct {
 }
 
 // openPacket opens packet sockets on an interface of this network namespace.
-func openPacket(name string, hold bool) (_ *packet, err error) {
+func openPacket(name string, backpressure bool) (_ *packet, err error) {
 	fail := func(err error) (*packet, error) {
 		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 			return nil, fmt.Errorf("packet=%s: %w: packet sockets need CAP_NET_RAW: run as root, or setcap cap_net_raw+ep PROGRAM", name, err)
@@ -75,7 +75,7 @@ func openPacket(name string, hold bool) (_ *packet, err error) {
 	if attrs.EncapType != "ether" && attrs.EncapType != "loopback" {
 		return fail(fmt.Errorf("interface carries %q frames, want Ethernet", attrs.EncapType))
 	}
-	p := &packet{name: name, hold: hold, batch: newBatch(), segments: make([]byte, 0, 2*packetBytes), stop: make(chan struct{})}
+	p := &packet{name: name, backpressure: backpressure, batch: newBatch(), segments: make([]byte, 0, 2*packetBytes), stop: make(chan struct{})}
 	if p.in, err = packetReader(attrs.Index); err != nil {
 		return fail(err)
 	}
@@ -252,7 +252,7 @@ func (p *packet) inOrder(at int64) int64 {
 // full tells a holding wire to stop; otherwise the frame's bytes are taken off
 // room.
 func (p *packet) full(size int, room *int) bool {
-	if !p.hold {
+	if !p.backpressure {
 		return false
 	}
 	size = max(size, minFrame)
@@ -305,7 +305,7 @@ func (p *packet) Send(data []byte) error {
 	return nil
 }
 
-// Dropped implements Live: frames the kernel could not queue for us, and those
+// Dropped implements External: frames the kernel could not queue for us, and those
 // it could not hand over as they were on the wire.
 func (p *packet) Dropped() uint64 {
 	p.statistics.Lock()

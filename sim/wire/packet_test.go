@@ -346,7 +346,7 @@ func TestPacketWireSendsAndDoesNotHearItself(t *testing.T) {
 
 func TestPacketWireHoldLeavesFramesInTheSocket(t *testing.T) {
 	a, b := twoHosts(t)
-	wa, wb := a.wire(), b.wire(Option{"hold", ""})
+	wa, wb := a.wire(), b.wire(Option{"backpressure", ""})
 	g, err := NewGenerator(nil)
 	require.NoError(t, err)
 	for seq := range uint64(10) {

@@ -171,8 +171,8 @@ func (e *end) Send(data []byte) error {
 // Up implements Wire.
 func (e *end) Up() bool { return !e.closed.Load() && !e.peer.closed.Load() && !e.peer.dark.Load() }
 
-// Light implements Lit.
-func (e *end) Light(on bool) { e.dark.Store(!on) }
+// SetCarrier implements CarrierSetter.
+func (e *end) SetCarrier(on bool) { e.dark.Store(!on) }
 
 // Close implements Wire.
 func (e *end) Close() error {

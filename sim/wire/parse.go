@@ -17,8 +17,8 @@ var ErrBusy = errors.New("wire busy")
 // ErrClosed is what Receive and Send return once the wire has been closed.
 var ErrClosed = errors.New("wire closed")
 
-// Paced is a wire with a schedule: pcap and gen.
-type Paced interface {
+// Scheduled is a wire with a schedule: pcap and gen.
+type Scheduled interface {
 	Wire
 
 	// Late is how far the schedule has been shifted in all, because the device
@@ -27,9 +27,9 @@ type Paced interface {
 	Late() time.Duration
 }
 
-// Live is a wire whose frames come from elsewhere, whether or not the port
+// External is a wire whose frames come from elsewhere, whether or not the port
 // takes them in time. Its methods may be called from any goroutine.
-type Live interface {
+type External interface {
 	Wire
 
 	// Dropped is how many frames were lost before the port could see them.
@@ -38,9 +38,9 @@ type Live interface {
 
 // The keys that each wire takes; the first one names it.
 var (
-	pcapKeys   = []string{"pcap", "rate", "loop", "hold", "cut", "burst"}
-	genKeys    = []string{"gen", "rate", "size", "flows", "count", "proto", "vlan", "seed", "hold", "burst"}
-	packetKeys = []string{"packet", "hold"}
+	pcapKeys   = []string{"pcap", "rate", "loop", "backpressure", "cut", "burst"}
+	genKeys    = []string{"gen", "rate", "size", "flows", "count", "proto", "vlan", "seed", "backpressure", "burst"}
+	packetKeys = []string{"packet", "backpressure"}
 )
 
 // Parse makes the wire that options describe; see the package's documentation
@@ -109,8 +109,8 @@ func parsePcap(options []Option) (Wire, error) {
 			rate, err = parseRate(o)
 		case "loop":
 			rounds, err = parseCount(o)
-		case "hold":
-			play.hold, err = parseBool(o)
+		case "backpressure":
+			play.backpressure, err = parseBool(o)
 		case "burst":
 			play.burst, err = parseBurst(o)
 		}
@@ -149,10 +149,10 @@ func parseGen(options []Option) (Wire, error) {
 // splitPlay takes out what the generator's frames do not depend on.
 func splitPlay(options []Option) (rest []Option, p play, err error) {
 	p.burst = DefaultBurst
-	taken, rest := Take(options, "hold", "burst")
+	taken, rest := Take(options, "backpressure", "burst")
 	for _, o := range taken {
-		if o.Key == "hold" {
-			p.hold, err = parseBool(o)
+		if o.Key == "backpressure" {
+			p.backpressure, err = parseBool(o)
 		} else {
 			p.burst, err = parseBurst(o)
 		}
@@ -165,7 +165,7 @@ func splitPlay(options []Option) (rest []Option, p play, err error) {
 
 func parsePacket(options []Option) (Wire, error) {
 	var name string
-	var hold bool
+	var backpressure bool
 	var err error
 	for _, o := range options {
 		switch o.Key {
@@ -173,14 +173,14 @@ func parsePacket(options []Option) (Wire, error) {
 			if name = o.Value; name == "" {
 				err = bad(o, "the name of a network interface")
 			}
-		case "hold":
-			hold, err = parseBool(o)
+		case "backpressure":
+			backpressure, err = parseBool(o)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	return openPacket(name, hold)
+	return openPacket(name, backpressure)
 }
 
 // forever is the number of frames or rounds of a wire that does not end.

@@ -16,9 +16,9 @@ const DefaultBurst = 32 * time.Microsecond
 
 // play is how a train is sent.
 type play struct {
-	total int64 // frames; forever for a wire without end
-	burst time.Duration
-	hold  bool
+	total        int64 // frames; forever for a wire without end
+	burst        time.Duration
+	backpressure bool
 }
 
 // clock gives a replay its time; tests put their own in.
@@ -44,10 +44,10 @@ func (c *systemClock) Since() int64 { return int64(time.Since(c.start)) }
 // atomic ones belong to the device thread.
 type replay struct {
 	*train
-	clock clock
-	left  int64 // frames to come; forever never runs out (29000 years at line rate)
-	burst int64 // ticks
-	hold  bool
+	clock        clock
+	left         int64 // frames to come; forever never runs out (29000 years at line rate)
+	burst        int64 // ticks
+	backpressure bool
 
 	i       int   // slot of the next frame
 	next    int64 // ticks from the start until its last bit has arrived
@@ -66,7 +66,7 @@ type replay struct {
 }
 
 func newReplay(t *train, p play, c clock) *replay {
-	r := &replay{train: t, clock: c, left: p.total, burst: int64(p.burst) * 10, hold: p.hold, mark: t.mark}
+	r := &replay{train: t, clock: c, left: p.total, burst: int64(p.burst) * 10, backpressure: p.backpressure, mark: t.mark}
 	first := &t.slots[0]
 	r.next = int64(first.wire)
 	r.nominal = r.next
@@ -91,7 +91,7 @@ func (r *replay) Receive(frames []Frame, room int) (int, error) {
 	if lag < 0 {
 		return 0, nil
 	}
-	if r.hold && max(int(r.slots[r.i].len), minFrame) > room {
+	if r.backpressure && max(int(r.slots[r.i].len), minFrame) > room {
 		r.held = true
 		return 0, nil
 	}
@@ -108,7 +108,7 @@ func (r *replay) Receive(frames []Frame, room int) (int, error) {
 	for n < most && next <= now {
 		s := &r.slots[i]
 		data := r.arena[s.off : s.off+int64(s.len) : s.off+int64(s.len)]
-		if r.hold {
+		if r.backpressure {
 			if room -= max(len(data), minFrame); room < 0 {
 				r.held = true
 				break
@@ -145,7 +145,7 @@ func (r *replay) delay(ticks int64) int64 {
 	return ticks
 }
 
-// Late implements Paced.
+// Late implements Scheduled.
 func (r *replay) Late() time.Duration { return time.Duration(r.late.Load()) }
 
 // Send implements Wire. Nobody listens at the far end of a replay.

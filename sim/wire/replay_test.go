@@ -216,7 +216,7 @@ func manyOf(size, n int) []int {
 }
 
 func TestHoldWaitsForRoomAndShifts(t *testing.T) {
-	r, v := begin(t, trainOf(t, lineRate, nil, 40, 1514, 60), play{total: 3, hold: true})
+	r, v := begin(t, trainOf(t, lineRate, nil, 40, 1514, 60), play{total: 3, backpressure: true})
 	frames := make([]Frame, 8)
 	v.now = 10_000
 	n, err := r.Receive(frames, 59)
@@ -314,13 +314,13 @@ func TestRealTimePacingKeepsTheRate(t *testing.T) {
 			require.Greater(t, f.At, last)
 			require.LessOrEqual(t, f.At, now)
 			if last = f.At; seq == 0 {
-				first, lateBefore = f.At, w.(Paced).Late()
+				first, lateBefore = f.At, w.(Scheduled).Late()
 			}
 			seq++
 		}
 	}
 	// Exact but for shifts, each of the four times in whole ns.
-	require.InDelta(t, 49_999*time.Microsecond+w.(Paced).Late()-lateBefore, time.Duration(last-first), 2)
+	require.InDelta(t, 49_999*time.Microsecond+w.(Scheduled).Late()-lateBefore, time.Duration(last-first), 2)
 }
 
 func BenchmarkReceive(b *testing.B) {

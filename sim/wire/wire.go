@@ -33,11 +33,11 @@ type Wire interface {
 	Close() error
 }
 
-// Lit is a wire whose other end can see whether this port's transmitter is on,
+// CarrierSetter is a wire whose other end can see whether this port's transmitter is on,
 // as the two ends of a fibre do. Without a word from the port it is.
-type Lit interface {
+type CarrierSetter interface {
 	Wire
 
-	// Light says whether it is. The device thread calls it.
-	Light(on bool)
+	// SetCarrier says whether it is. The device thread calls it.
+	SetCarrier(on bool)
 }

@@ -55,7 +55,7 @@ func TestCaptureToCompressedPcapng(t *testing.T) {
 	for name, filter := range map[string]*pcapfilter.Filter{"all": nil, "filtered": dns} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			port, err := nic.Open("sim:pcap="+hosts+",hold", nic.Config{Queues: 1})
+			port, err := nic.Open("sim:pcap="+hosts+",backpressure", nic.Config{Queues: 1})
 			require.NoError(t, err)
 			e, err := capture.New(port, capture.Config{Buffer: 4 << 20})
 			require.NoError(t, err)

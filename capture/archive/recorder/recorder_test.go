@@ -37,7 +37,7 @@ func TestRunStoresTheQueuesAskedFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			e := engine(t, "sim:gen,count=4000,flows=64,hold", 2)
+			e := engine(t, "sim:gen,count=4000,flows=64,backpressure", 2)
 			l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{dir}, Queue: c.queue, Store: store.Config{Port: "x"}})
 			require.NoError(t, err)
 			require.NoError(t, l.Balanced())
@@ -55,7 +55,7 @@ func TestRunStoresTheQueuesAskedFor(t *testing.T) {
 }
 
 func TestRunRefusesWhatItCannotRecord(t *testing.T) {
-	e := engine(t, "sim:gen,count=10,hold", 2)
+	e := engine(t, "sim:gen,count=10,backpressure", 2)
 	_, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Queue: 2})
 	require.ErrorContains(t, err, "queue 2: the port has 2, numbered from 0")
 	file := filepath.Join(t.TempDir(), "file")
@@ -105,7 +105,7 @@ func TestRotationBeginsNewFilesInEveryQueue(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			e := engine(t, "sim:gen,rate=20kpps,flows=64,hold", 2)
+			e := engine(t, "sim:gen,rate=20kpps,flows=64,backpressure", 2)
 			r, err := recorder.New(e, recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues, Every: c.every, Store: store.Config{Port: "x"}})
 			require.NoError(t, err)
 			ctx, end := context.WithCancel(t.Context())
@@ -167,7 +167,7 @@ func TestFullDiskDoesNotEndTheCapture(t *testing.T) {
 		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
 	}
 	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
-	e := engine(t, "sim:gen,size=1514,count=20000,hold,flows=64", 1) // with several a full ring drops
+	e := engine(t, "sim:gen,size=1514,count=20000,backpressure,flows=64", 1) // with several a full ring drops
 	var told []string
 	l, err := recorder.Run(t.Context(), e, recorder.Config{
 		Dirs: []string{dir}, Queue: recorder.AllQueues, Store: store.Config{Port: "x"},
@@ -193,7 +193,7 @@ func TestFullDiskDoesNotEndTheCapture(t *testing.T) {
 
 // Somebody else's storer takes the place of RAW files.
 func TestAnotherStorerTakesTheFrames(t *testing.T) {
-	e := engine(t, "sim:gen,count=1000,hold,flows=64", 2)
+	e := engine(t, "sim:gen,count=1000,backpressure,flows=64", 2)
 	counters := map[int]*counter{}
 	l, err := recorder.Run(t.Context(), e, recorder.Config{
 		Dirs: []string{"somewhere"}, Queue: recorder.AllQueues,

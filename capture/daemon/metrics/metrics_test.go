@@ -42,7 +42,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	parsed, err := rules.Parse("(proto 250) drop; (udp) all; (proto 250) drop; 64")
 	require.NoError(t, err)
-	port, err := nic.Open(fmt.Sprintf("sim:gen,count=%d,size=60-300,flows=16,hold", sent), nic.Config{Queues: 2})
+	port, err := nic.Open(fmt.Sprintf("sim:gen,count=%d,size=60-300,flows=16,backpressure", sent), nic.Config{Queues: 2})
 	require.NoError(t, err)
 	e, err := capture.New(port, capture.Config{Buffer: 8 << 20, Filter: parsed, Dedup: &dedup.Config{}})
 	require.NoError(t, err)

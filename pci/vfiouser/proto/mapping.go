@@ -13,7 +13,7 @@ import (
 //
 // The file's end is checked when it is mapped, but the peer may cut the file
 // later: an access beyond the new end raises SIGBUS. Whoever touches Bytes
-// decides what that means (see sim/server.Guard).
+// decides what that means (see sim/server.Recover).
 type Mapping struct {
 	whole []byte // what munmap wants back
 	bytes []byte

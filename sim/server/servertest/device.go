@@ -145,7 +145,7 @@ func (d *Device) engine() {
 	defer d.ended.Done()
 	for command := range d.work {
 		d.mu.Lock()
-		err := server.Guard(func() error { return d.transfer(command) })
+		err := server.Recover(func() error { return d.transfer(command) })
 		status := uint32(Done)
 		if err != nil {
 			status = Failed

@@ -5,7 +5,7 @@ import (
 	"runtime/debug"
 )
 
-// Fault is the error of Guard: memory that was mapped could not be reached.
+// Fault is the error of Recover: memory that was mapped could not be reached.
 type Fault struct {
 	Addr uintptr // in this process
 }
@@ -14,16 +14,16 @@ func (f *Fault) Error() string {
 	return fmt.Sprintf("memory fault at %#x: the client took its memory away", f.Addr)
 }
 
-// Guard runs f, and returns a *Fault when f touches client memory that is no
+// Recover runs f, and returns a *Fault when f touches client memory that is no
 // longer there: a client may cut the file behind a range that it has mapped,
 // and the kernel then answers an access with SIGBUS, which would end the
 // process. Other panics pass through.
 //
-// A device thread wraps the loop over its descriptors in Guard, not each
+// A device thread wraps the loop over its descriptors in Recover, not each
 // access: entering costs some nanoseconds. f is abandoned where the fault
 // happened, so it must not hold a lock that it does not release by defer.
-// Accesses on another goroutine than the one in Guard are not covered.
-func Guard(f func() error) (err error) {
+// Accesses on another goroutine than the one in Recover are not covered.
+func Recover(f func() error) (err error) {
 	old := debug.SetPanicOnFault(true)
 	defer func() {
 		debug.SetPanicOnFault(old)

@@ -27,20 +27,20 @@ func (w *timedWire) Receive(frames []wire.Frame, room int) (int, error) {
 }
 
 func recording(t *testing.T, frames int) *rig {
-	r := newRig(t, Config{Record: frames})
+	r := newRig(t, Config{Arrivals: frames})
 	r.wire = &timedWire{testWire: r.w}
 	r.promiscuous()
 	return r
 }
 
 // require that each frame taken has its emission, in order.
-func requireEmissions(t *testing.T, r *rig, taken []got, seqs []int) {
+func requireArrivals(t *testing.T, r *rig, taken []got, seqs []int) {
 	t.Helper()
-	list, err := r.Emissions()
+	list, err := r.Arrivals()
 	require.NoError(t, err)
 	require.Len(t, list, len(taken))
 	for i, e := range list {
-		require.EqualValues(t, seqs[i], e.Seq, "emission %d", i)
+		require.EqualValues(t, seqs[i], e.Seq, "arrival %d", i)
 		require.EqualValues(t, 1000*seqs[i], e.At)
 		require.Equal(t, Digest(taken[i].data), e.Digest)
 		require.EqualValues(t, len(taken[i].data), e.Len)
@@ -56,8 +56,8 @@ func TestEmissionsAreThoseOfTheFramesDelivered(t *testing.T) {
 			begin := time.Now()
 			r.w.push(plain(60), plain(20), plain(1514), plain(333))
 			r.run()
-			requireEmissions(t, r, x.all(), []int{0, 1, 2, 3})
-			list, err := r.Emissions()
+			requireArrivals(t, r, x.all(), []int{0, 1, 2, 3})
+			list, err := r.Arrivals()
 			require.NoError(t, err)
 			last := int64(0)
 			for _, e := range list {
@@ -88,11 +88,11 @@ func TestFramesFromThePacketBufferKeepTheirTimes(t *testing.T) {
 	for i := range seqs {
 		seqs[i] = i
 	}
-	requireEmissions(t, r, all, seqs)
+	requireArrivals(t, r, all, seqs)
 }
 
 func TestFramesThatWereLostHaveNoEmission(t *testing.T) {
-	r := newRig(t, Config{Record: 100, Faults: Faults{BadCRC: 3}})
+	r := newRig(t, Config{Arrivals: 100, Faults: Faults{BadCRC: 3}})
 	r.wire = &timedWire{testWire: r.w}
 	r.promiscuous()
 	x := r.rx(0, 64, 2048)
@@ -101,7 +101,7 @@ func TestFramesThatWereLostHaveNoEmission(t *testing.T) {
 	}
 	r.run()
 	require.EqualValues(t, 3, r.Stats().BadCRC)
-	requireEmissions(t, r, x.all(), []int{0, 1, 3, 4, 6, 7})
+	requireArrivals(t, r, x.all(), []int{0, 1, 3, 4, 6, 7})
 }
 
 func TestEmissionsBeyondTheRoomAreAnError(t *testing.T) {
@@ -109,15 +109,15 @@ func TestEmissionsBeyondTheRoomAreAnError(t *testing.T) {
 	r.rx(0, 8, 2048)
 	r.w.push(plain(60), plain(60), plain(60))
 	r.run()
-	_, err := r.Emissions()
+	_, err := r.Arrivals()
 	require.EqualError(t, err, "1 frames more than the 2 that were to be taken down")
 
-	_, err = newRig(t, Config{}).Emissions()
-	require.ErrorContains(t, err, "set Config.Record")
+	_, err = newRig(t, Config{}).Arrivals()
+	require.ErrorContains(t, err, "set Config.Arrivals")
 }
 
 func TestRecordTurnsTicksIntoTimeAlongItsAnchors(t *testing.T) {
-	r := newRecord(1)
+	r := newArrivalLog(1)
 	r.anchors = append(r.anchors, anchor{1000, 5000}, anchor{2000, 6000}, anchor{4000, 7000})
 	for tick, want := range map[uint64]int64{1000: 5000, 1500: 5500, 2000: 6000, 3000: 6500, 4000: 7000, 900: 4900, 4200: 7100} {
 		require.Equal(t, want, r.wall(tick), "tick %d", tick)
@@ -161,7 +161,7 @@ func TestDigestTellsFramesApart(t *testing.T) {
 }
 
 func TestTakingDownAllocatesNothing(t *testing.T) {
-	r, w := benchRig(t, Config{Record: 200 * 256}, 60, &testHost{base: testBase, raised: map[[2]int]int{}})
+	r, w := benchRig(t, Config{Arrivals: 200 * 256}, 60, &testHost{base: testBase, raised: map[[2]int]int{}})
 	head := 0
 	allocs := testing.AllocsPerRun(100, func() {
 		rearm(r, head, 256)
@@ -170,7 +170,7 @@ func TestTakingDownAllocatesNothing(t *testing.T) {
 		head = (head + 256) & 4095
 	})
 	require.Zero(t, allocs)
-	list, err := r.Emissions()
+	list, err := r.Arrivals()
 	require.NoError(t, err)
 	require.Len(t, list, 101*256)
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Emission is what truly happened to one frame that the port wrote to the host.
+// Arrival is what truly happened to one frame that the port wrote to the host.
 // Times are CLOCK_REALTIME, ns since 1970, as those of a stamp.
-type Emission struct {
+type Arrival struct {
 	At      int64  // its last bit reached the port, by the wire's schedule (wire.Frame.At)
 	Written int64  // its last descriptor was written back: from now on software could see it
 	Seq     uint64 // frames that the wire had delivered before it; what is missing was lost
@@ -18,9 +18,9 @@ type Emission struct {
 	Queue   uint8
 }
 
-// record takes down emissions (Config.Record). The device thread pays a reading
+// record takes down emissions (Config.Arrivals). The device thread pays a reading
 // of the counter and a digest per frame, and writes into memory made before.
-type record struct {
+type arrivalLog struct {
 	taken    []taken
 	beyond   uint64 // frames that there was no room for
 	anchors  []anchor
@@ -48,8 +48,8 @@ const (
 	anchorRoom  = 1 << 16 // a minute of a wire that is busy; older ones give way
 )
 
-func newRecord(frames int) *record {
-	r := &record{taken: make([]taken, frames), anchors: make([]anchor, 0, anchorRoom)}
+func newArrivalLog(frames int) *arrivalLog {
+	r := &arrivalLog{taken: make([]taken, frames), anchors: make([]anchor, 0, anchorRoom)}
 	// Touched now, so that no page fault comes between two frames.
 	for i := range r.taken {
 		r.taken[i].size = 1
@@ -59,14 +59,14 @@ func newRecord(frames int) *record {
 }
 
 // pass is called before the frames of a pass are written.
-func (r *record) pass() {
+func (r *arrivalLog) pass() {
 	if ticks()-r.anchored >= anchorEvery {
 		r.anchor()
 	}
 }
 
 // anchor reads both clocks; of several tries the quickest counts.
-func (r *record) anchor() {
+func (r *arrivalLog) anchor() {
 	best, width := anchor{}, ^uint64(0)
 	for range anchorTries {
 		before := ticks()
@@ -91,7 +91,7 @@ func (r *record) anchor() {
 }
 
 // add takes a frame down; its descriptor has just been written back.
-func (r *record) add(queue int, f []byte, at int64, seq uint64) {
+func (r *arrivalLog) add(queue int, f []byte, at int64, seq uint64) {
 	tick := ticks()
 	if len(r.taken) == cap(r.taken) {
 		r.beyond++
@@ -100,23 +100,23 @@ func (r *record) add(queue int, f []byte, at int64, seq uint64) {
 	r.taken = append(r.taken, taken{at: at, seq: seq, tick: tick, digest: Digest(f), size: uint32(len(f)) | uint32(queue)<<24})
 }
 
-// Emissions returns what Config.Record had taken down, in the order in which
+// Arrivals returns what Config.Arrivals had taken down, in the order in which
 // frames were written to the host. It is an error that more frames came than
 // there was room for.
-func (n *NIC) Emissions() ([]Emission, error) {
+func (n *NIC) Arrivals() ([]Arrival, error) {
 	n.lock()
 	defer n.mu.Unlock()
-	r := n.record
+	r := n.arrivals
 	if r == nil {
-		return nil, fmt.Errorf("emissions of a NIC that takes none down: set Config.Record")
+		return nil, fmt.Errorf("emissions of a NIC that takes none down: set Config.Arrivals")
 	}
 	if r.beyond > 0 {
 		return nil, fmt.Errorf("%d frames more than the %d that were to be taken down", r.beyond, len(r.taken))
 	}
 	r.anchor()
-	list := make([]Emission, len(r.taken))
+	list := make([]Arrival, len(r.taken))
 	for i, t := range r.taken {
-		list[i] = Emission{
+		list[i] = Arrival{
 			At: t.at, Written: r.wall(t.tick), Seq: t.seq,
 			Digest: t.digest, Len: t.size & (1<<24 - 1), Queue: uint8(t.size >> 24),
 		}
@@ -126,7 +126,7 @@ func (n *NIC) Emissions() ([]Emission, error) {
 
 // wall is a reading of the counter as time, on the straight line between the
 // anchors around it.
-func (r *record) wall(tick uint64) int64 {
+func (r *arrivalLog) wall(tick uint64) int64 {
 	i, _ := slices.BinarySearchFunc(r.anchors, tick, func(a anchor, t uint64) int {
 		if a.tick < t {
 			return -1
@@ -139,7 +139,7 @@ func (r *record) wall(tick uint64) int64 {
 	return a.wall + int64(float64(int64(tick-a.tick))*rate)
 }
 
-// Digest is a number by which a frame of Emissions is recognised: of its length,
+// Digest is a number by which a frame of Arrivals is recognised: of its length,
 // its first 56 bytes and its last 8.
 func Digest(f []byte) uint32 {
 	const m = 0x9e3779b97f4a7c15
