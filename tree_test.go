@@ -2,6 +2,7 @@
 package ixcap_test
 
 import (
+	"cmp"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -74,28 +75,46 @@ func TestUnsafeStaysInItsBoxes(t *testing.T) {
 	})
 }
 
-// layer is the order in which packages may import each other: only from a
-// higher number to a lower or equal one. See docs/DESIGN.md, Packages.
-var layer = map[string]int{"hugepage": 0, "dma": 1, "ring": 2, "pci": 2, "driver": 3, "capture": 4, "examples": 5, "sim": 5}
+// layer is the order of the top-level packages: imports point from a higher number
+// to a lower or equal one. "ixcap" is the root package. See docs/DESIGN.md, Packages.
+var layer = map[string]int{
+	"hugepage": 0, "dma": 1, "ring": 2, "pci": 2, "driver": 3, "capture": 4, "monitor": 5, "doctor": 6, "ixcap": 7,
+	"examples": 8, "sim": 8,
+}
+
+// mayImport limits a top-level package to some packages of this module, besides
+// its own.
+var mayImport = map[string][]string{
+	"pci":    {"hugepage", "dma"},
+	"doctor": {"hugepage", "pci", "capture/sched/topology"},
+}
 
 func TestImportsPointOneWay(t *testing.T) {
 	goFiles(t, func(file string, imports []string) {
-		from, _, nested := strings.Cut(file, "/")
-		if !nested || strings.HasSuffix(file, "_test.go") {
+		if strings.HasSuffix(file, "_test.go") {
 			return
+		}
+		from, _, nested := strings.Cut(file, "/")
+		if !nested {
+			from = "ixcap"
 		}
 		require.Contains(t, layer, from, "%s: a top-level folder that the design does not have", file)
 		for _, i := range imports {
-			rest, ours := strings.CutPrefix(i, module+"/")
+			rest, ours := strings.CutPrefix(i, module)
 			if !ours {
 				continue
 			}
-			to, _, _ := strings.Cut(rest, "/")
+			rest = strings.TrimPrefix(rest, "/")
+			to, _, _ := strings.Cut(cmp.Or(rest, "ixcap"), "/")
 			if to == from {
 				continue
 			}
+			require.Contains(t, layer, to, "%s imports %s: a top-level folder that the design does not have", file, i)
+			if only, limited := mayImport[from]; limited && !slices.Contains(only, rest) {
+				t.Errorf("%s imports %s: %s may import only %v", file, i, from, only)
+			}
 			if layer[to] > layer[from] {
-				t.Errorf("%s imports %s: imports point from capture towards hugepage, never back", file, i)
+				t.Errorf("%s imports %s: imports point from examples towards hugepage, never back", file, i)
 			}
 			if to == "sim" && from != "examples" {
 				t.Errorf("%s imports %s: only examples and tests import the model", file, i)

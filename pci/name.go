@@ -18,6 +18,9 @@ func (a Address) String() string {
 	return fmt.Sprintf("%04x:%02x:%02x.%x", a.Domain, a.Bus, a.Device, a.Function)
 }
 
+// MarshalText is the address as String writes it, for JSON.
+func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
 // Compare orders addresses as buses are scanned.
 func (a Address) Compare(b Address) int {
 	key := func(a Address) uint64 {

@@ -38,9 +38,9 @@ func Register(scheme string, open Opener) {
 }
 
 // Open opens the device with the given name.
-func Open(name string) (Device, error) { return open(name, resolver{Sysfs, BindRecords, findLink}) }
+func Open(name string) (Device, error) { return open(name, Host()) }
 
-func open(name string, r resolver) (Device, error) {
+func open(name string, r Resolver) (Device, error) {
 	scheme, rest, found := strings.Cut(name, ":")
 	schemesMu.RLock()
 	opener := schemes[scheme]

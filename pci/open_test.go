@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/pci/pcitest"
 )
 
 // withKernel registers a transport for the kernel's functions, for one test.
@@ -15,7 +17,7 @@ func withKernel(t *testing.T, open KernelOpener) {
 }
 
 func TestOpenExplainsWhyAFunctionCannotBeOpened(t *testing.T) {
-	r := resolver{machine(t).root, t.TempDir(), links}
+	r := Resolver{pcitest.Host(t).Root, t.TempDir(), links}
 	const instead = ": this program has no transport for the kernel's functions: import pci/vfio, or name a model (sim:...) or a server (vfio-user:PATH)"
 	for name, want := range map[string]string{
 		"0000:03:00.0": "open device 0000:03:00.0: 0000:03:00.0 Ethernet controller [8086:10fb], interface eth2, held by the kernel driver ixgbe, in IOMMU group 12 with 0000:03:00.1" + instead,
@@ -39,8 +41,8 @@ func TestOpenExplainsWhyAFunctionCannotBeOpened(t *testing.T) {
 }
 
 func TestTheKernelsTransportGetsTheFunction(t *testing.T) {
-	s := machine(t)
-	r := resolver{s.root, t.TempDir(), links}
+	s := pcitest.Host(t)
+	r := Resolver{s.Root, t.TempDir(), links}
 	refused := errors.New("refused")
 	var got []string
 	withKernel(t, func(name string, f Function) (Device, error) {
@@ -57,12 +59,12 @@ func TestTheKernelsTransportGetsTheFunction(t *testing.T) {
 
 // vfio-bind takes the interface away with the kernel's driver.
 func TestAnInterfaceThatWasBoundIsStillKnown(t *testing.T) {
-	s := machine(t)
-	r := resolver{s.root, filepath.Join(s.root, "run"), links}
-	s.write("run/0000:03:00.1", "driver=ixgbe\ninterface=eth3\n")
-	s.write("run/0000:09:00.0", "driver=ixgbe\ninterface=eth7\n") // has left the machine
-	s.write("run/0000:00:05.0", "driver=virtio-pci\ninterface=ens6\n")
-	s.write("run/lock", "interface=eth8\n")
+	s := pcitest.Host(t)
+	r := Resolver{s.Root, filepath.Join(s.Root, "run"), links}
+	s.Write("run/0000:03:00.1", "driver=ixgbe\ninterface=eth3\n")
+	s.Write("run/0000:09:00.0", "driver=ixgbe\ninterface=eth7\n") // has left the machine
+	s.Write("run/0000:00:05.0", "driver=virtio-pci\ninterface=ens6\n")
+	s.Write("run/lock", "interface=eth8\n")
 	for name, want := range map[string]string{
 		"eth3": "no such interface", // its function has no driver: not bound any more
 		"eth7": "no such interface",
@@ -70,19 +72,19 @@ func TestAnInterfaceThatWasBoundIsStillKnown(t *testing.T) {
 		"eth8": "no such interface",
 		"":     "no such interface",
 	} {
-		_, err := r.resolve(name)
+		_, err := r.Resolve(name)
 		require.ErrorIs(t, err, ErrNoInterface, name)
 		require.ErrorContains(t, err, want)
 	}
-	s.driver("devices/pci0000:00/0000:03:00.1", "vfio-pci")
-	f, err := r.resolve("eth3")
+	s.Driver("devices/pci0000:00/0000:03:00.1", "vfio-pci")
+	f, err := r.Resolve("eth3")
 	require.NoError(t, err)
 	require.Equal(t, Address{Bus: 3, Function: 1}, f.Address)
 	require.Equal(t, "vfio-pci", f.Driver)
-	f, err = r.resolve("eth2")
+	f, err = r.Resolve("eth2")
 	require.NoError(t, err, "an interface that is there comes first")
 	require.Equal(t, Address{Bus: 3}, f.Address)
-	_, err = r.resolve("03:00.0")
+	_, err = r.Resolve("03:00.0")
 	require.ErrorContains(t, err, "the domain is missing")
 }
 

@@ -15,45 +15,41 @@ import (
 // ErrNoInterface says that there is no network interface of a name.
 var ErrNoInterface = errors.New("no such interface")
 
-// link is what the kernel says about a network interface.
-type link struct {
-	name string // its own name, where it was asked for by an alternative one
-	kind string // "device" for hardware, else veth, bridge, ...
+// Link is a network interface of this process's network namespace.
+type Link struct {
+	Name string // its own name, if it was found by an alternative one
+	Kind string // "device" for hardware, else veth, bridge, ...
 }
 
-// linkFinder finds an interface in this network namespace. Its error wraps
-// ErrNoInterface when there is none.
-type linkFinder func(name string) (link, error)
-
-// ByInterface is the address of the function behind a network interface. The
-// error wraps ErrNoInterface when there is no interface of that name.
-func ByInterface(root, name string) (Address, error) { return byInterface(root, name, findLink) }
-
-// findLink asks by netlink, which knows this process's network namespace and
-// alternative names; a mounted sysfs may show another namespace's interfaces.
-func findLink(name string) (link, error) {
+// FindLink finds an interface by its name or an alternative name. The error wraps
+// ErrNoInterface if there is none. It uses netlink, because a mounted sysfs may
+// show another namespace's interfaces and has no alternative names.
+func FindLink(name string) (Link, error) {
 	found, err := netlink.LinkByName(name)
 	var none netlink.LinkNotFoundError
 	if errors.As(err, &none) || errors.Is(err, unix.ERANGE) { // ERANGE: no name is that long
-		return link{}, ErrNoInterface
+		return Link{}, ErrNoInterface
 	}
 	if err != nil {
-		return link{}, fmt.Errorf("ask netlink: %w", err)
+		return Link{}, fmt.Errorf("query netlink: %w", err)
 	}
-	return link{name: found.Attrs().Name, kind: found.Type()}, nil
+	return Link{Name: found.Attrs().Name, Kind: found.Type()}, nil
 }
 
-func byInterface(root, name string, find linkFinder) (Address, error) {
-	l, err := find(name)
+// byInterface returns the address of the function behind a network interface. The
+// error wraps ErrNoInterface if there is no interface of that name.
+func (r Resolver) byInterface(name string) (Address, error) {
+	root := r.Sysfs
+	l, err := r.FindLink(name)
 	if err != nil {
 		return Address{}, fmt.Errorf("interface %q: %w", name, err)
 	}
-	dir, err := filepath.EvalSymlinks(filepath.Join(root, "class/net", l.name, "device"))
+	dir, err := filepath.EvalSymlinks(filepath.Join(root, "class/net", l.Name, "device"))
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(filepath.Join(root, "class/net", l.name)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(filepath.Join(root, "class/net", l.Name)); errors.Is(err, fs.ErrNotExist) {
 			return Address{}, fmt.Errorf("interface %q: %s does not show it: it was mounted in another network namespace", name, root)
 		}
-		return Address{}, fmt.Errorf("interface %q: is virtual (%s), no PCI function is behind it", name, l.kind)
+		return Address{}, fmt.Errorf("interface %q: is virtual (%s), no PCI function is behind it", name, l.Kind)
 	}
 	if err != nil {
 		return Address{}, fmt.Errorf("interface %q: %w", name, err)

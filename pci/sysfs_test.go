@@ -8,10 +8,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/pci/pcitest"
 )
 
 func TestFindListsFunctionsByAddress(t *testing.T) {
-	found, err := Find(machine(t).root)
+	found, err := Find(pcitest.Host(t).Root)
 	require.NoError(t, err)
 	var lines []string
 	for _, f := range found {
@@ -27,7 +29,7 @@ func TestFindListsFunctionsByAddress(t *testing.T) {
 }
 
 func TestLookupReadsEverything(t *testing.T) {
-	f, err := Lookup(machine(t).root, Address{Bus: 3})
+	f, err := Lookup(pcitest.Host(t).Root, Address{Bus: 3})
 	require.NoError(t, err)
 	require.Equal(t, Function{
 		Address: Address{Bus: 3},
@@ -48,19 +50,19 @@ func TestLookupReadsEverything(t *testing.T) {
 }
 
 func TestLookupWithoutNUMADriverOrGroup(t *testing.T) {
-	s := machine(t)
-	f, err := Lookup(s.root, Address{Domain: 0x10000, Bus: 0xe1})
+	s := pcitest.Host(t)
+	f, err := Lookup(s.Root, Address{Domain: 0x10000, Bus: 0xe1})
 	require.NoError(t, err)
 	require.Equal(t, -1, f.NUMANode)
 	require.Empty(t, f.Driver)
-	f, err = Lookup(s.root, Address{Device: 1})
+	f, err = Lookup(s.Root, Address{Device: 1})
 	require.NoError(t, err)
 	require.Equal(t, NoGroup, f.Group)
 	require.Empty(t, f.BARs)
 }
 
 func TestLookupOfNothingSaysSo(t *testing.T) {
-	_, err := Lookup(machine(t).root, Address{Bus: 9})
+	_, err := Lookup(pcitest.Host(t).Root, Address{Bus: 9})
 	require.ErrorIs(t, err, ErrNoFunction)
 	require.EqualError(t, err, "look up 0000:09:00.0: no such PCI function")
 }
@@ -80,80 +82,80 @@ func TestDamagedFilesAreNamed(t *testing.T) {
 		{"numa_node", "-2\n", "not a NUMA node"},
 		{"numa_node", "one\n", "not a NUMA node"},
 		{"resource", "", "0 lines: want at least 6"},
-		{"resource", noBARs, "1 lines: want at least 6"},
+		{"resource", pcitest.NoBAR, "1 lines: want at least 6"},
 		{"resource", "0x0 0x0\n", "line 1: want first address, last address, flags"},
-		{"resource", noBARs + "0x0 0x0 what\n", "line 2: strconv.ParseUint"},
+		{"resource", pcitest.NoBAR + "0x0 0x0 what\n", "line 2: strconv.ParseUint"},
 		{"resource", "0x2000 0x1000 0x200\n", "line 1: range 0x2000-0x1000"},
 		{"resource", "0x0 0xffffffffffffffff 0x200\n", "line 1: range"},
 	} {
 		t.Run(c.file+" "+c.want, func(t *testing.T) {
-			s := machine(t)
-			s.write(filepath.Join("devices/pci0000:00/0000:03:00.0", c.file), c.text)
-			_, err := Lookup(s.root, Address{Bus: 3})
+			s := pcitest.Host(t)
+			s.Write(filepath.Join("devices/pci0000:00/0000:03:00.0", c.file), c.text)
+			_, err := Lookup(s.Root, Address{Bus: 3})
 			require.ErrorContains(t, err, "look up 0000:03:00.0: ")
 			require.ErrorContains(t, err, c.file)
 			require.ErrorContains(t, err, c.want)
-			_, err = Find(s.root)
+			_, err = Find(s.Root)
 			require.ErrorContains(t, err, c.want)
 		})
 	}
 	t.Run("missing", func(t *testing.T) {
-		s := machine(t)
-		require.NoError(t, os.Remove(filepath.Join(s.root, "devices/pci0000:00/0000:03:00.0/class")))
-		_, err := Lookup(s.root, Address{Bus: 3})
+		s := pcitest.Host(t)
+		require.NoError(t, os.Remove(filepath.Join(s.Root, "devices/pci0000:00/0000:03:00.0/class")))
+		_, err := Lookup(s.Root, Address{Bus: 3})
 		require.ErrorIs(t, err, fs.ErrNotExist)
 		require.NotErrorIs(t, err, ErrNoFunction)
 	})
 	t.Run("group", func(t *testing.T) {
-		s := machine(t)
-		s.link("devices/pci0000:00/0000:00:01.0/iommu_group", "kernel/iommu_groups/x")
-		_, err := Lookup(s.root, Address{Device: 1})
+		s := pcitest.Host(t)
+		s.Link("devices/pci0000:00/0000:00:01.0/iommu_group", "kernel/iommu_groups/x")
+		_, err := Lookup(s.Root, Address{Device: 1})
 		require.ErrorContains(t, err, `"x" is not a group number`)
 	})
 }
 
 func TestByInterfaceFindsTheFunction(t *testing.T) {
-	s := machine(t)
+	s := pcitest.Host(t)
 	for name, want := range map[string]Address{"eth2": {Bus: 3}, "enp3s0f0": {Bus: 3}, "ens5": {Device: 5}} {
-		got, err := byInterface(s.root, name, links)
+		got, err := Resolver{Sysfs: s.Root, FindLink: links}.byInterface(name)
 		require.NoError(t, err)
 		require.Equal(t, want, got, name)
 	}
 }
 
 func TestByInterfaceSaysWhyThereIsNone(t *testing.T) {
-	s := machine(t)
-	s.netif("usb0", "devices/platform/usb1/1-1")
+	s := pcitest.Host(t)
+	s.NetIF("usb0", "devices/platform/usb1/1-1")
 	for name, want := range map[string]string{
 		"eth9":      `interface "eth9": no such interface`,
 		"veth0":     `interface "veth0": is virtual (veth), no PCI function is behind it`,
-		"elsewhere": `interface "elsewhere": ` + s.root + ` does not show it: it was mounted in another network namespace`,
+		"elsewhere": `interface "elsewhere": ` + s.Root + ` does not show it: it was mounted in another network namespace`,
 		"usb0":      `interface "usb0": its device is not on a PCI bus`,
 	} {
-		_, err := byInterface(s.root, name, func(name string) (link, error) {
+		_, err := Resolver{Sysfs: s.Root, FindLink: func(name string) (Link, error) {
 			if name == "usb0" {
-				return link{name, "device"}, nil
+				return Link{name, "device"}, nil
 			}
 			return links(name)
-		})
+		}}.byInterface(name)
 		require.EqualError(t, err, want)
 	}
-	_, err := byInterface(s.root, "eth9", links)
+	_, err := Resolver{Sysfs: s.Root, FindLink: links}.byInterface("eth9")
 	require.ErrorIs(t, err, ErrNoInterface)
 	broken := errors.New("netlink is closed")
-	_, err = byInterface(s.root, "eth2", func(string) (link, error) { return link{}, broken })
+	_, err = Resolver{Sysfs: s.Root, FindLink: func(string) (Link, error) { return Link{}, broken }}.byInterface("eth2")
 	require.ErrorIs(t, err, broken)
 }
 
 func TestNetlinkKnowsThisMachinesInterfaces(t *testing.T) {
-	l, err := findLink("lo")
+	l, err := FindLink("lo")
 	require.NoError(t, err)
-	require.Equal(t, "lo", l.name)
+	require.Equal(t, "lo", l.Name)
 	for _, name := range []string{"no-such-if", "longer-than-any-interface-name-may-be", "../etc", "a b", string(make([]byte, 300))} {
-		_, err = findLink(name)
+		_, err = FindLink(name)
 		require.ErrorIs(t, err, ErrNoInterface, "%q", name)
 	}
-	_, err = ByInterface(Sysfs, "lo")
+	_, err = Host().byInterface("lo")
 	require.ErrorContains(t, err, `interface "lo": is virtual`)
 }
 
@@ -168,5 +170,19 @@ func TestThisMachineCanBeListed(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, f, again)
 		t.Log(f)
+	}
+}
+
+// links is a Resolver's FindLink that knows the interfaces of pcitest.Host.
+func links(name string) (Link, error) {
+	switch name {
+	case "eth2", "ens5", "elsewhere":
+		return Link{name, "device"}, nil
+	case "enp3s0f0": // an alternative name
+		return Link{"eth2", "device"}, nil
+	case "veth0":
+		return Link{name, "veth"}, nil
+	default:
+		return Link{}, ErrNoInterface
 	}
 }

@@ -15,9 +15,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/doctor"
 	"github.com/ixcap/ixcap/examples/internal/cli"
-	"github.com/ixcap/ixcap/pci"
 )
 
 const usage = `usage: doctor [DEVICE] [-json]
@@ -33,7 +32,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	report, err := pci.Examine(pci.Subject{Device: device, Family: driver.Supports, Needs: needs()})
+	report, err := doctor.Examine(spec(device))
 	if err != nil {
 		return err
 	}
@@ -77,10 +76,10 @@ func parse(args []string) (device string, asJSON bool, err error) {
 }
 
 // failed says which checks failed.
-func failed(r pci.Report) string {
+func failed(r doctor.Report) string {
 	var names []string
 	for _, c := range r.Checks {
-		if c.State == pci.Failed {
+		if c.State == doctor.Failed {
 			names = append(names, c.Name)
 		}
 	}
@@ -91,7 +90,7 @@ func failed(r pci.Report) string {
 }
 
 // command is the capture that can run.
-func command(r pci.Report) string {
+func command(r doctor.Report) string {
 	line := "hpcapdd -device " + r.Device
 	if r.Pages1G {
 		line += " -pages 1GiB -buffer 1GiB"

@@ -11,10 +11,10 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/doctor"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/hugepage/hugepagetest"
-	"github.com/ixcap/ixcap/pci"
 	_ "github.com/ixcap/ixcap/sim"
 )
 
@@ -42,16 +42,16 @@ func TestCommandLines(t *testing.T) {
 }
 
 func TestTheCommandFitsTheReport(t *testing.T) {
-	r := pci.Report{Device: "0000:03:00.0"}
+	r := doctor.Report{Device: "0000:03:00.0"}
 	require.Equal(t, "hpcapdd -device 0000:03:00.0 -dir DIR", command(r))
 	r.Pages1G, r.Cores = true, []int{14, 15}
 	require.Equal(t, "hpcapdd -device 0000:03:00.0 -pages 1GiB -buffer 1GiB -cores 15 -dir DIR", command(r))
 }
 
 func TestFailedChecksAreNamed(t *testing.T) {
-	r := pci.Report{Checks: []pci.Check{{Name: "a", State: pci.Failed}, {Name: "b", State: pci.Warning}}}
+	r := doctor.Report{Checks: []doctor.Check{{Name: "a", State: doctor.Failed}, {Name: "b", State: doctor.Warning}}}
 	require.Equal(t, "a failed", failed(r))
-	r.Checks = append(r.Checks, pci.Check{Name: "c", State: pci.Failed}, pci.Check{Name: "d", State: pci.Failed})
+	r.Checks = append(r.Checks, doctor.Check{Name: "c", State: doctor.Failed}, doctor.Check{Name: "d", State: doctor.Failed})
 	require.Equal(t, "a, c and d failed; mend them from the top", failed(r))
 }
 

@@ -1,4 +1,4 @@
-package pci
+package doctor
 
 import (
 	"cmp"
@@ -12,12 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-)
 
-// bindCommand is what hands a port to whoever runs it.
-func bindCommand(address string) string {
-	return fmt.Sprintf("sudo examples/vfio-bind bind %s -u $USER", address)
-}
+	"github.com/ixcap/ixcap/pci"
+)
 
 // kernel: MADV_POPULATE_WRITE, without which memory that is missing kills the
 // program later, came with Linux 5.14.
@@ -127,21 +124,21 @@ func mentions(file, what string) bool {
 }
 
 // group: VFIO hands a group over whole.
-func (e examiner) group(p PortReport) Check {
+func (e examiner) group(p Port) Check {
 	c := Check{Name: "IOMMU group", State: OK}
-	if p.Group == NoGroup {
+	if p.Group == pci.NoGroup {
 		c.State, c.Found = Unknown, "none while no IOMMU isolates the port"
 		return c
 	}
 	var culprits, fixes []string
 	for _, peer := range p.Peers {
-		if !peer.culprit() {
+		if !peer.inUse() {
 			continue
 		}
 		culprits = append(culprits, fmt.Sprintf("%s (%s)", peer.Address, peer.Driver))
 		fix := fmt.Sprintf("echo %s | sudo tee /sys/bus/pci/devices/%[1]s/driver/unbind", peer.Address)
 		if strings.HasPrefix(e.text("sys/bus/pci/devices", peer.Address, "class"), "0x02") {
-			fix = bindCommand(peer.Address) + " --force"
+			fix = e.spec.Bind(Binding{Address: peer.Address, Force: true})
 		}
 		fixes = append(fixes, fix)
 	}
@@ -160,36 +157,36 @@ func (e examiner) group(p PortReport) Check {
 }
 
 // bound: the port is vfio-pci's; if not, whether vfio-bind would take it.
-func (e examiner) bound(p PortReport) Check {
+func (e examiner) driver(p Port) Check {
 	c := Check{Name: "driver", State: OK, Found: "vfio-pci"}
-	if p.Was != "" {
-		c.Found += " (the interface was " + p.Was + ")"
+	if p.FormerInterface != "" {
+		c.Found += " (the interface was " + p.FormerInterface + ")"
 	}
 	if p.Driver == "vfio-pci" {
 		return c
 	}
 	c.State = Failed
 	c.Why = "the port is driven by this program or by the kernel, not by both: it must be handed to vfio-pci"
-	c.Fix = bindCommand(p.Address.String())
+	c.Fix = e.spec.Bind(Binding{Address: p.Address.String()})
 	c.Found = cmp.Or(p.Driver, "no driver")
 	if len(p.Interfaces) > 0 {
 		c.Found += ", which has it as " + strings.Join(p.Interfaces, " ")
 	} else if p.Driver == "ixgbe" {
 		c.Found += ", its interface is in another network namespace"
 	}
-	if used := e.used(p); len(used) > 0 {
+	if used := e.uses(p); len(used) > 0 {
 		c.Found += "; it carries " + strings.Join(short(used, 3), ", ")
 		c.Why += ", and with it goes what it carries"
-		c.Fix += " --force    # or move that to another port first"
+		c.Fix = e.spec.Bind(Binding{Address: p.Address.String(), Force: true}) + "    # or move that to another port first"
 	}
 	return c
 }
 
 // node: whether this user may open what VFIO shows for the port. The device's
 // own node needs /dev/iommu too, the group's needs the container.
-func (e examiner) node(p PortReport) Check {
+func (e examiner) deviceNode(p Port) Check {
 	c := Check{Name: "device node", State: OK}
-	if !strings.Contains(p.Driver, "vfio") || p.Group == NoGroup {
+	if !strings.Contains(p.Driver, "vfio") || p.Group == pci.NoGroup {
 		c.State, c.Found = Unknown, "none until the port is bound to vfio-pci"
 		return c
 	}
@@ -204,7 +201,7 @@ func (e examiner) node(p PortReport) Check {
 	for _, nodes := range forms {
 		usable := true
 		for _, node := range nodes {
-			err := e.try(e.path(node))
+			err := e.open(e.path(node))
 			if err == nil {
 				continue
 			}
@@ -232,7 +229,7 @@ func (e examiner) node(p PortReport) Check {
 	c.State = Failed
 	c.Found = strings.Join(obstacles, "; ")
 	c.Why = "a program gets the port by opening its node, which only root may unless it is handed over"
-	c.Fix = bindCommand(p.Address.String())
+	c.Fix = e.spec.Bind(Binding{Address: p.Address.String()})
 	if busy {
 		c.Why = "a port has one user at a time"
 		c.Fix = fmt.Sprintf("sudo fuser -v %s    # names the program that has it", forms[len(forms)-1][0])

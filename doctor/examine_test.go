@@ -1,4 +1,4 @@
-package pci
+package doctor
 
 import (
 	"encoding/json"
@@ -54,7 +54,7 @@ ok       governor        performance on all cores on NUMA node 1
 
 // Each case breaks one thing of the healthy machine; exactly one check sees it.
 func TestDoctorFindsWhatIsWrong(t *testing.T) {
-	const bind = "sudo examples/vfio-bind bind 0000:03:00.0 -u $USER"
+	const bind = "sudo bind 0000:03:00.0"
 	const peer = "sys/devices/pci0000:00/0000:03:00.1"
 	for _, c := range []struct {
 		name, check string
@@ -62,108 +62,108 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 		found, fix  string
 		spoil       func(p *patient)
 	}{
-		{"old kernel", "kernel", Failed, "Linux 5.10.0", "5.14", func(p *patient) { p.write("proc/sys/kernel/osrelease", "5.10.0\n") }},
-		{"kernel without a version", "kernel", Unknown, "cannot be read", "", func(p *patient) { p.remove("proc/sys") }},
+		{"old kernel", "kernel", Failed, "Linux 5.10.0", "5.14", func(p *patient) { p.Write("proc/sys/kernel/osrelease", "5.10.0\n") }},
+		{"kernel without a version", "kernel", Unknown, "cannot be read", "", func(p *patient) { p.Remove("proc/sys") }},
 		{"IOMMU not enabled", "IOMMU", Failed, "(VT-d, ACPI table DMAR), the kernel does not use it", "boot the kernel with: intel_iommu=on iommu=pt\n", func(p *patient) {
 			p.noIOMMU()
-			p.write("sys/firmware/acpi/tables/DMAR", "")
-			p.write("proc/cmdline", "quiet\n")
+			p.Write("sys/firmware/acpi/tables/DMAR", "")
+			p.Write("proc/cmdline", "quiet\n")
 		}},
 		{"IOMMU enabled in vain", "IOMMU", Failed, "though intel_iommu=on is there", "dmesg", func(p *patient) {
 			p.noIOMMU()
-			p.write("sys/firmware/acpi/tables/DMAR", "")
+			p.Write("sys/firmware/acpi/tables/DMAR", "")
 		}},
 		{"IOMMU of AMD not used", "IOMMU", Failed, "AMD-Vi, ACPI table IVRS", "dmesg", func(p *patient) {
 			p.noIOMMU()
-			p.write("sys/firmware/acpi/tables/IVRS", "")
+			p.Write("sys/firmware/acpi/tables/IVRS", "")
 		}},
 		{"VFIO's mode without an IOMMU", "IOMMU", Failed, "the firmware does not offer it", "switch VT-d on", func(p *patient) {
 			p.noIOMMU()
-			p.write("sys/kernel/iommu_groups/0/name", "vfio-noiommu\n")
+			p.Write("sys/kernel/iommu_groups/0/name", "vfio-noiommu\n")
 		}},
 		{"IOMMU off in Intel's firmware", "IOMMU", Failed, "the firmware does not offer it", "switch VT-d on", (*patient).noIOMMU},
 		{"IOMMU off in another firmware", "IOMMU", Failed, "the firmware does not offer it", "AMD-Vi", func(p *patient) {
 			p.noIOMMU()
-			p.write("proc/cpuinfo", "vendor_id : AuthenticAMD\nflags : constant_tsc nonstop_tsc\n")
+			p.Write("proc/cpuinfo", "vendor_id : AuthenticAMD\nflags : constant_tsc nonstop_tsc\n")
 		}},
 		{"IOMMU switched off", "IOMMU", Failed, "by the kernel's command line", "take iommu=off", func(p *patient) {
 			p.noIOMMU()
-			p.write("proc/cmdline", "iommu=off\n")
+			p.Write("proc/cmdline", "iommu=off\n")
 		}},
 		{"port held by the kernel", "driver", Failed, "ixgbe, which has it as eth2", bind, (*patient).kernelHasIt},
 		{"port in use", "driver", Failed, "ixgbe, which has it as eth2; it carries address 10.0.0.1/24, the default route", bind + " --force    # or move that to another port first", func(p *patient) {
 			p.kernelHasIt()
 			p.used["eth2"] = []string{"address 10.0.0.1/24", "the default route, by 10.0.0.254"}
 		}},
-		{"port held by nobody", "driver", Failed, "no driver", bind, func(p *patient) { p.remove(port0 + "/driver") }},
-		{"group with a NIC of the kernel's", "IOMMU group", Failed, "12 is not free: the kernel uses 0000:03:00.1 (ixgbe)", "sudo examples/vfio-bind bind 0000:03:00.1 -u $USER --force", func(p *patient) { p.link(peer+"/driver", "sys/bus/pci/drivers/ixgbe") }},
+		{"port held by nobody", "driver", Failed, "no driver", bind, func(p *patient) { p.Remove(port0 + "/driver") }},
+		{"group with a NIC of the kernel's", "IOMMU group", Failed, "12 is not free: the kernel uses 0000:03:00.1 (ixgbe)", "sudo bind 0000:03:00.1 --force", func(p *patient) { p.Link(peer+"/driver", "sys/bus/pci/drivers/ixgbe") }},
 		{"group with a disk of the kernel's", "IOMMU group", Failed, "0000:03:00.1 (nvme)", "echo 0000:03:00.1 | sudo tee /sys/bus/pci/devices/0000:03:00.1/driver/unbind", func(p *patient) {
-			p.link(peer+"/driver", "sys/bus/pci/drivers/nvme")
-			p.write(peer+"/class", "0x010802\n")
+			p.Link(peer+"/driver", "sys/bus/pci/drivers/nvme")
+			p.Write(peer+"/class", "0x010802\n")
 		}},
 		{"no vfio-pci", "vfio-pci", Failed, "this kernel has no module vfio-pci", "linux-modules-extra", func(p *patient) {
-			p.remove("sys/bus/pci/drivers/vfio-pci")
-			p.write("lib/modules/6.1.0-56-amd64/modules.dep", "")
+			p.Remove("sys/bus/pci/drivers/vfio-pci")
+			p.Write("lib/modules/6.1.0-56-amd64/modules.dep", "")
 		}},
 		{"node of somebody else", "device node", Failed, "closed to root: /dev/vfio/12 (root:root 0640)", bind, func(p *patient) {
 			p.denied["/dev/vfio/12"] = syscall.EACCES
-			require.NoError(p.t, os.Chmod(filepath.Join(p.root, "dev/vfio/12"), 0o640))
+			require.NoError(p.T, os.Chmod(filepath.Join(p.Root, "dev/vfio/12"), 0o640))
 		}},
 		{"node in use", "device node", Failed, "/dev/vfio/12 is in use", "sudo fuser -v /dev/vfio/12", func(p *patient) { p.denied["/dev/vfio/12"] = syscall.EBUSY }},
-		{"node missing", "device node", Failed, "there is no /dev/vfio/12", bind, func(p *patient) { p.remove("dev/vfio/12") }},
+		{"node missing", "device node", Failed, "there is no /dev/vfio/12", bind, func(p *patient) { p.Remove("dev/vfio/12") }},
 		{"own node of somebody else, and so the group's", "device node", Failed, "closed to root: /dev/iommu (root:root 0644); there is no /dev/vfio/12", bind, func(p *patient) {
-			p.write(port0+"/vfio-dev/vfio0/dev", "511:0\n")
-			p.write("dev/vfio/devices/vfio0", "")
-			p.write("dev/iommu", "")
+			p.Write(port0+"/vfio-dev/vfio0/dev", "511:0\n")
+			p.Write("dev/vfio/devices/vfio0", "")
+			p.Write("dev/iommu", "")
 			p.denied["/dev/iommu"] = syscall.EACCES
-			p.remove("dev/vfio/12")
+			p.Remove("dev/vfio/12")
 		}},
-		{"narrow slot", "slot", Warning, "PCI Express 5 GT/s x2, 8 Gb/s", "8 lanes", func(p *patient) { p.write(port0+"/current_link_width", "2\n") }},
+		{"narrow slot", "slot", Warning, "PCI Express 5 GT/s x2, 8 Gb/s", "8 lanes", func(p *patient) { p.Write(port0+"/current_link_width", "2\n") }},
 		{"too few huge pages", "huge pages", Failed, "150 of 2 MiB free on NUMA node 1, a capture takes 151", bind + " --hugepages 201@1", func(p *patient) { p.pages(pool2, 200, 150) }},
 		{"huge pages of 1 GiB, without small ones for the index", "huge pages", Failed, "64 of 2 MiB free", "--hugepages 151@1", func(p *patient) {
 			p.pages(pool2, 64, 64)
 			p.pages(pool1, 3, 3)
 		}},
 		{"no huge pages at all", "huge pages", Unknown, "has no pages of 2MiB", "", func(p *patient) {
-			p.remove("sys/kernel/mm/hugepages")
-			p.remove(pool2)
+			p.Remove("sys/kernel/mm/hugepages")
+			p.Remove(pool2)
 		}},
 		{"low memlock", "memlock", Failed, "root may lock 8 MiB, a capture pins 12 MiB", "sudo prlimit --pid $$ --memlock=unlimited", func(p *patient) {
-			p.write("proc/self/limits", "Max locked memory 8388608 unlimited bytes\n")
+			p.Write("proc/self/limits", "Max locked memory 8388608 unlimited bytes\n")
 		}},
-		{"unreadable memlock", "memlock", Unknown, "cannot be read", "", func(p *patient) { p.remove("proc/self/limits") }},
+		{"unreadable memlock", "memlock", Unknown, "cannot be read", "", func(p *patient) { p.Remove("proc/self/limits") }},
 		{"no isolated cores", "isolated cores", Warning, "none on NUMA node 1", "isolcpus=managed_irq,domain,15 nohz_full=15 rcu_nocbs=15", func(p *patient) { p.notIsolated("\n") }},
 		{"isolated cores elsewhere", "isolated cores", Warning, "none on NUMA node 1; 2-3 on other nodes", "domain,15 ", func(p *patient) { p.notIsolated("2-3\n") }},
 		{"neither isolated cores nor SCHED_FIFO", "SCHED_FIFO", Warning, "root may not use it", "rtprio 50", func(p *patient) {
 			p.notIsolated("\n")
 			p.known = []string{"isolated cores"}
-			p.write("proc/self/limits", "Max locked memory unlimited unlimited bytes\nMax realtime priority 0 0\n")
+			p.Write("proc/self/limits", "Max locked memory unlimited unlimited bytes\nMax realtime priority 0 0\n")
 		}},
 		{"SCHED_FIFO with a limit", "RT throttling", Warning, "stopped for 50ms of each 1s", "echo -1 | sudo tee /proc/sys/kernel/sched_rt_runtime_us", func(p *patient) {
 			p.notIsolated("\n")
 			p.known = []string{"isolated cores"}
-			p.write("proc/sys/kernel/sched_rt_runtime_us", "950000\n")
+			p.Write("proc/sys/kernel/sched_rt_runtime_us", "950000\n")
 		}},
-		{"unknown limit of SCHED_FIFO", "RT throttling", Unknown, "cannot be read", "", func(p *patient) { p.remove("proc/sys/kernel/sched_rt_runtime_us") }},
-		{"isolated cores with ticks", "isolated cores", Warning, "14-15 on NUMA node 1, but 15 with the timer tick", "nohz_full=14-15", func(p *patient) { p.write("sys/devices/system/cpu/nohz_full", "14\n") }},
+		{"unknown limit of SCHED_FIFO", "RT throttling", Unknown, "cannot be read", "", func(p *patient) { p.Remove("proc/sys/kernel/sched_rt_runtime_us") }},
+		{"isolated cores with ticks", "isolated cores", Warning, "14-15 on NUMA node 1, but 15 with the timer tick", "nohz_full=14-15", func(p *patient) { p.Write("sys/devices/system/cpu/nohz_full", "14\n") }},
 		{"small machine", "isolated cores", Warning, "none", "a larger machine", func(p *patient) {
 			p.notIsolated("")
-			p.write("sys/devices/system/node/node1/cpulist", "8-9\n")
+			p.Write("sys/devices/system/node/node1/cpulist", "8-9\n")
 		}},
-		{"TSC that is not invariant", "TSC", Warning, "not invariant; the kernel's clock is tsc", "+invtsc", func(p *patient) { p.write("proc/cpuinfo", "flags : constant_tsc\n") }},
+		{"TSC that is not invariant", "TSC", Warning, "not invariant; the kernel's clock is tsc", "+invtsc", func(p *patient) { p.Write("proc/cpuinfo", "flags : constant_tsc\n") }},
 		{"TSC that is not trusted", "TSC", Warning, "the kernel's clock is hpet", "dmesg", func(p *patient) {
-			p.write("sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet\n")
+			p.Write("sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet\n")
 		}},
 		{"governor", "governor", Warning, "powersave on cores 9,11-12", "echo performance | sudo tee", func(p *patient) {
 			for _, core := range []int{9, 11, 12} {
-				p.write(fmt.Sprintf("sys/devices/system/cpu/cpu%d/cpufreq/scaling_governor", core), "powersave\n")
+				p.Write(fmt.Sprintf("sys/devices/system/cpu/cpu%d/cpufreq/scaling_governor", core), "powersave\n")
 			}
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := healthy(t)
 			c.spoil(p)
-			r, err := p.examiner().examine(Subject{Device: "0000:03:00.0", Family: family, Needs: captureNeeds})
+			r, err := p.examiner().examine(spec("0000:03:00.0"))
 			require.NoError(t, err)
 			seen := false
 			for _, got := range r.Checks {
@@ -186,7 +186,7 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 			require.True(t, seen)
 			require.Equal(t, c.state != Failed, r.Ready())
 			for line := range strings.Lines(p.text()) {
-				line = strings.ReplaceAll(line, p.root, "")
+				line = strings.ReplaceAll(line, p.Root, "")
 				if !strings.Contains(line, "sudo") && !strings.Contains(line, "boot the kernel") && !strings.Contains(line, "install") {
 					require.LessOrEqual(t, len(line)-1, textWidth, line)
 				}
@@ -203,40 +203,40 @@ func TestDoctorSaysWhatIsEnough(t *testing.T) {
 		"pages of 1 GiB": {"huge pages", "3 of 1 GiB and 65 of 2 MiB free on NUMA node 1, a capture takes 3 and 65", func(p *patient) {
 			p.pages(pool2, 65, 65)
 			p.pages(pool1, 4, 3)
-			p.write("proc/self/limits", "Max locked memory unlimited unlimited bytes\n")
+			p.Write("proc/self/limits", "Max locked memory unlimited unlimited bytes\n")
 		}},
 		"a capability instead of a limit": {"memlock", "no limit for root", func(p *patient) {
-			p.write("proc/self/status", "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000004000\n")
-			p.remove("proc/self/limits")
+			p.Write("proc/self/status", "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000004000\n")
+			p.Remove("proc/self/limits")
 		}},
 		"a real-time limit": {"SCHED_FIFO", "root may use it, up to priority 50", func(p *patient) {
-			p.write("proc/self/limits", "Max locked memory unlimited unlimited bytes\nMax realtime priority 50 50\n")
+			p.Write("proc/self/limits", "Max locked memory unlimited unlimited bytes\nMax realtime priority 50 50\n")
 		}},
 		"a capability for SCHED_FIFO": {"SCHED_FIFO", "root may use it (CAP_SYS_NICE)", func(p *patient) {
-			p.write("proc/self/status", "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000800000\n")
+			p.Write("proc/self/status", "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000800000\n")
 		}},
 		"SCHED_FIFO that isolated cores make needless": {"RT throttling", "on; of no concern without SCHED_FIFO, which isolated cores do not need", func(p *patient) {
-			p.write("proc/self/status", "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000800000\n")
+			p.Write("proc/self/status", "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000800000\n")
 		}},
-		"no throttling": {"RT throttling", "off", func(p *patient) { p.write("proc/sys/kernel/sched_rt_runtime_us", "-1\n") }},
+		"no throttling": {"RT throttling", "off", func(p *patient) { p.Write("proc/sys/kernel/sched_rt_runtime_us", "-1\n") }},
 		"a hyperthread": {"poller cores", "15 (isolated, without the tick, hyperthread of 14 on NUMA node 1) of cores 8-15 on NUMA node 1", func(p *patient) {
-			p.write("sys/devices/system/cpu/cpu15/topology/thread_siblings_list", "14-15\n")
+			p.Write("sys/devices/system/cpu/cpu15/topology/thread_siblings_list", "14-15\n")
 		}},
 		"the device's own node": {"device node", "/dev/vfio/devices/vfio0 and /dev/iommu can be opened", func(p *patient) {
-			p.write(port0+"/vfio-dev/vfio0/dev", "511:0\n")
-			p.write("dev/vfio/devices/vfio0", "")
-			p.write("dev/iommu", "")
+			p.Write(port0+"/vfio-dev/vfio0/dev", "511:0\n")
+			p.Write("dev/vfio/devices/vfio0", "")
+			p.Write("dev/iommu", "")
 		}},
 		"the group's node where the device's own is closed": {"device node", "/dev/vfio/12 and /dev/vfio/vfio can be opened", func(p *patient) {
-			p.write(port0+"/vfio-dev/vfio0/dev", "511:0\n")
-			p.write("dev/vfio/devices/vfio0", "")
-			p.write("dev/iommu", "")
+			p.Write(port0+"/vfio-dev/vfio0/dev", "511:0\n")
+			p.Write("dev/vfio/devices/vfio0", "")
+			p.Write("dev/iommu", "")
 			p.denied["/dev/vfio/devices/vfio0"] = syscall.EACCES
 		}},
-		"no frequency scaling": {"governor", "the kernel does not scale frequencies here", func(p *patient) { p.remove("sys/devices/system/cpu/cpu9") }},
+		"no frequency scaling": {"governor", "the kernel does not scale frequencies here", func(p *patient) { p.Remove("sys/devices/system/cpu/cpu9") }},
 		"another architecture": {"TSC", "not an x86 processor; the kernel's clock is arch_sys_counter", func(p *patient) {
-			p.write("proc/cpuinfo", "Features : fp\n")
-			p.write("sys/devices/system/clocksource/clocksource0/current_clocksource", "arch_sys_counter\n")
+			p.Write("proc/cpuinfo", "Features : fp\n")
+			p.Write("sys/devices/system/clocksource/clocksource0/current_clocksource", "arch_sys_counter\n")
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -263,31 +263,31 @@ func TestDoctorListsTheLinkAndChoosesAFreePort(t *testing.T) {
 	require.Equal(t, "0000:03:00.0", p.report().Device, "both ports are free: the first")
 	p.used["eth2"] = []string{"address 10.0.0.1/24"}
 	require.Equal(t, "0000:03:00.1", p.report().Device)
-	p.write(port0+"/net/eth2/carrier", "0\n")
-	p.write(port0+"/net/eth2/speed", "-1\n")
+	p.Write(port0+"/net/eth2/carrier", "0\n")
+	p.Write(port0+"/net/eth2/speed", "-1\n")
 	require.Contains(t, p.text(), "eth2, up, no link\n")
-	p.write(port0+"/net/eth2/flags", "0x1002\n")
+	p.Write(port0+"/net/eth2/flags", "0x1002\n")
 	require.Contains(t, p.text(), "eth2, switched off (its link shows once it is up)\n")
 }
 
 func TestDoctorOfAMachineWithoutAPort(t *testing.T) {
 	p := healthy(t)
-	p.remove("sys/bus/pci/devices/0000:03:00.0")
-	p.remove("sys/bus/pci/devices/0000:03:00.1")
+	p.Remove("sys/bus/pci/devices/0000:03:00.0")
+	p.Remove("sys/bus/pci/devices/0000:03:00.1")
 	r := p.report()
 	require.False(t, r.Ready())
 	require.Empty(t, r.Device)
 	require.Equal(t, "device", r.Checks[0].Name)
 	require.Contains(t, r.Checks[0].Fix, "sim:")
 	require.Greater(t, len(r.Checks), 6, "the machine is examined all the same")
-	p.remove("sys/bus")
+	p.Remove("sys/bus")
 	require.Equal(t, "device", p.report().Checks[0].Name, "not even a PCI bus")
 }
 
 func TestDoctorTakesTheNamesOfDevices(t *testing.T) {
 	p := healthy(t)
 	for _, name := range []string{"0000:03:00.0", "eth2", "vfio-group:eth2", "vfio-iommufd:0000:03:00.0"} {
-		r, err := p.examiner().examine(Subject{Device: name, Family: family})
+		r, err := p.examiner().examine(spec(name))
 		require.NoError(t, err, name)
 		require.Equal(t, "0000:03:00.0", r.Device)
 	}
@@ -295,9 +295,9 @@ func TestDoctorTakesTheNamesOfDevices(t *testing.T) {
 		"eth9":         `interface "eth9": no such interface`,
 		"03:00.0":      "the domain is missing (most likely 0000:03:00.0)",
 		"0000:09:00.0": "look up 0000:09:00.0: no such PCI function",
-		"ens5":         "is not a port of an 82599",
+		"ens5":         "interface ens5, held by the kernel driver virtio-pci, in no IOMMU group: not a port of an Intel 82599",
 	} {
-		_, err := p.examiner().examine(Subject{Device: name, Family: family})
+		_, err := p.examiner().examine(spec(name))
 		require.ErrorContains(t, err, want)
 	}
 }
@@ -310,23 +310,35 @@ func TestDoctorInJSON(t *testing.T) {
 	var got struct {
 		Ready  bool
 		Device string
-		Ports  []struct {
-			Address, Model, Driver string
-			Links                  []LinkState
-		}
 		Checks []Check
 	}
 	require.NoError(t, json.Unmarshal([]byte(b.String()), &got))
 	require.False(t, got.Ready)
 	require.Equal(t, "0000:03:00.0", got.Device)
-	require.Equal(t, "0000:03:00.0", got.Ports[0].Address)
-	require.Equal(t, []LinkState{{"eth2", true, true, 10000}}, got.Ports[0].Links)
 	require.Equal(t, p.report().Checks, got.Checks)
+
+	var keys struct {
+		Ready         *bool
+		Ports, Checks []json.RawMessage
+		IsolatedCores []int `json:"isolated_cores"`
+		Pages1GiB     *bool `json:"pages_1gib"`
+	}
+	d := json.NewDecoder(strings.NewReader(b.String()))
+	require.NoError(t, d.Decode(&keys))
+	require.NotNil(t, keys.Ready)
+	require.False(t, *keys.Pages1GiB)
+	require.Equal(t, []int{14, 15}, keys.IsolatedCores)
+	require.JSONEq(t, `{
+		"address": "0000:03:00.0", "id": "8086:10fb", "model": "82599ES SFP+", "driver": "ixgbe", "numa_node": 1,
+		"interfaces": [{"name": "eth2", "up": true, "carrier": true, "speed_mbps": 10000}], "former_interface": "",
+		"iommu_group": 12, "iommu_group_peers": [{"address": "0000:03:00.1", "driver": ""}]
+	}`, string(keys.Ports[0]))
+	require.JSONEq(t, `{"name": "kernel", "state": "ok", "found": "Linux 6.1.0-56-amd64"}`, string(keys.Checks[0]))
 }
 
 // The text of doctor's examination of this machine, whatever it is, comes out.
 func TestDoctorOfThisMachine(t *testing.T) {
-	r, err := Examine(Subject{Family: family, Needs: captureNeeds})
+	r, err := Examine(spec(""))
 	require.NoError(t, err)
 	require.NotEmpty(t, r.Checks)
 	for _, c := range r.Checks {

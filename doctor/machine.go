@@ -1,4 +1,4 @@
-package pci
+package doctor
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 
 // pcie: whether the slot carries 10 Gb/s of small frames with their descriptors.
 // Ok is false when the kernel does not say.
-func (e examiner) pcie(p PortReport) (c Check, ok bool) {
+func (e examiner) slot(p Port) (c Check, ok bool) {
 	dir := filepath.Join("sys/bus/pci/devices", p.Address.String())
 	var rate float64
 	var width int
@@ -25,23 +25,25 @@ func (e examiner) pcie(p PortReport) (c Check, ok bool) {
 	if _, err := fmt.Sscan(e.text(dir, "current_link_width"), &width); err != nil || width == 0 {
 		return c, false
 	}
-	const encoding = 0.8 // 8b/10b, at the 2.5 and 5 GT/s that an 82599 has
+	encoding := 0.8 // 8b/10b, at 2.5 and 5 GT/s
+	if rate > 5 {
+		encoding = 128. / 130
+	}
 	gigabits := rate * float64(width) * encoding
 	c = Check{Name: "slot", State: OK, Found: fmt.Sprintf("PCI Express %g GT/s x%d, %g Gb/s", rate, width, gigabits)}
-	if gigabits < 16 {
-		c.State = Warning
-		c.Why = "a port at line rate with small frames needs more than 10 Gb/s of the bus: frames would be lost (RXMPC)"
-		c.Fix = "put the card into a slot of 5 GT/s with 8 lanes (x8)"
+	if bus := e.spec.Family.Bus; gigabits < bus.Gbps {
+		c.State, c.Why, c.Fix = Warning, bus.Why, bus.Fix
 	}
 	return c, true
 }
 
 // hugePages looks at the port's node, or the whole machine where nodes are not known.
-func (e examiner) hugePages(n Needs, p *PortReport, node int) (c Check, gigantic bool) {
+func (e examiner) hugePages(p *Port, node int) (c Check, gigantic bool) {
+	n := e.spec.Needs
 	c = Check{Name: "huge pages", State: OK}
-	where, at := "on this machine", ""
+	where := "on this machine"
 	if node >= 0 {
-		where, at = fmt.Sprintf("on NUMA node %d", node), fmt.Sprintf("@%d", node)
+		where = fmt.Sprintf("on NUMA node %d", node)
 	}
 	small, err := hugepage.ReadState(e.path("sys"), hugepage.Size2M, node)
 	if err != nil {
@@ -67,14 +69,15 @@ func (e examiner) hugePages(n Needs, p *PortReport, node int) (c Check, gigantic
 	if p == nil {
 		c.Fix = fmt.Sprintf("echo %d | sudo tee %s", pages, hugepage.PoolFile("/sys", hugepage.Size2M, node))
 	} else {
-		c.Fix = fmt.Sprintf("sudo examples/vfio-bind bind %s -u $USER --hugepages %d%s", p.Address, pages, at)
+		c.Fix = e.spec.Bind(Binding{Address: p.Address.String(), HugePages: pages, Node: node})
 	}
 	return c, false
 }
 
 // memlock: memory that a device reaches is pinned, and pinned memory counts
 // against the user's limit unless the process may lock what it likes.
-func (e examiner) memlock(n Needs, gigantic bool) Check {
+func (e examiner) memlock(gigantic bool) Check {
+	n := e.spec.Needs
 	c := Check{Name: "memlock", State: OK}
 	need := n.Lock2M
 	if gigantic {
@@ -147,8 +150,8 @@ func (e examiner) tsc() Check {
 	return c
 }
 
-// tryOpen opens a device node as a capture would, and closes it again.
-func tryOpen(path string) error {
+// openNode opens a device node as a capture would, and closes it again.
+func openNode(path string) error {
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: path, Err: err}

@@ -1,4 +1,4 @@
-package pci
+package doctor
 
 import (
 	"fmt"
@@ -6,8 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/pci"
+	"github.com/ixcap/ixcap/pci/pcitest"
 )
 
 const (
@@ -18,7 +22,7 @@ const (
 
 // patient is a machine to be examined, of which the test may change every file.
 type patient struct {
-	tree
+	pcitest.Tree
 	used   map[string][]string // by interface
 	denied map[string]error    // by node
 	known  []string            // checks that are expected not to be in order besides the one looked for
@@ -26,13 +30,13 @@ type patient struct {
 
 // healthy is the fixture's machine, made so that its first port can capture.
 func healthy(t *testing.T) *patient {
-	p := &patient{tree{t, t.TempDir()}, map[string][]string{}, map[string]error{}, nil}
-	require.NoError(t, os.Rename(machine(t).root, filepath.Join(p.root, "sys")))
-	p.remove(port0 + "/driver")
-	p.remove(port0 + "/net")
-	p.remove("sys/class/net/eth2")
-	p.link(port0+"/driver", "sys/bus/pci/drivers/vfio-pci")
-	p.link("sys/class/iommu/dmar0", "sys/devices/virtual/iommu/dmar0")
+	p := &patient{pcitest.Tree{T: t, Root: t.TempDir()}, map[string][]string{}, map[string]error{}, nil}
+	require.NoError(t, os.Rename(pcitest.Host(t).Root, filepath.Join(p.Root, "sys")))
+	p.Remove(port0 + "/driver")
+	p.Remove(port0 + "/net")
+	p.Remove("sys/class/net/eth2")
+	p.Link(port0+"/driver", "sys/bus/pci/drivers/vfio-pci")
+	p.Link("sys/class/iommu/dmar0", "sys/devices/virtual/iommu/dmar0")
 	for file, text := range map[string]string{
 		port0 + "/current_link_speed":                                     "5.0 GT/s PCIe\n",
 		port0 + "/current_link_width":                                     "8\n",
@@ -58,7 +62,7 @@ func healthy(t *testing.T) *patient {
 		"sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages":           "200\n",
 		"sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages":        "0\n",
 	} {
-		p.write(file, text)
+		p.Write(file, text)
 	}
 	p.pages(pool2, 200, 151)
 	p.pages(pool1, 0, 0)
@@ -66,79 +70,97 @@ func healthy(t *testing.T) *patient {
 }
 
 func (p *patient) pages(pool string, total, free int) {
-	p.write(pool+"/nr_hugepages", fmt.Sprintln(total))
-	p.write(pool+"/free_hugepages", fmt.Sprintln(free))
-	p.write(pool+"/surplus_hugepages", "0\n")
+	p.Write(pool+"/nr_hugepages", fmt.Sprintln(total))
+	p.Write(pool+"/free_hugepages", fmt.Sprintln(free))
+	p.Write(pool+"/surplus_hugepages", "0\n")
 }
 
 // notIsolated isolates other cores than the port's; the user may use SCHED_FIFO,
 // so that nothing else is wrong.
 func (p *patient) notIsolated(cores string) {
-	p.write("sys/devices/system/cpu/isolated", cores)
-	p.write("proc/self/limits", "Max locked memory unlimited unlimited bytes\nMax realtime priority 50 50\n")
-	p.write("proc/sys/kernel/sched_rt_runtime_us", "-1\n")
-}
-
-func (p *patient) remove(name string) {
-	p.t.Helper()
-	require.NoError(p.t, os.RemoveAll(filepath.Join(p.root, name)))
+	p.Write("sys/devices/system/cpu/isolated", cores)
+	p.Write("proc/self/limits", "Max locked memory unlimited unlimited bytes\nMax realtime priority 50 50\n")
+	p.Write("proc/sys/kernel/sched_rt_runtime_us", "-1\n")
 }
 
 // noIOMMU leaves the machine without groups.
 func (p *patient) noIOMMU() {
-	p.remove("sys/kernel/iommu_groups")
-	links, err := filepath.Glob(filepath.Join(p.root, "sys/devices/pci0000:00/*/iommu_group"))
-	require.NoError(p.t, err)
+	p.Remove("sys/kernel/iommu_groups")
+	links, err := filepath.Glob(filepath.Join(p.Root, "sys/devices/pci0000:00/*/iommu_group"))
+	require.NoError(p.T, err)
 	for _, link := range links {
-		require.NoError(p.t, os.Remove(link))
+		require.NoError(p.T, os.Remove(link))
 	}
 }
 
 // kernelHasIt gives the port back to ixgbe.
 func (p *patient) kernelHasIt() {
-	p.remove(port0 + "/driver")
-	p.remove("run")
-	p.link(port0+"/driver", "sys/bus/pci/drivers/ixgbe")
-	p.link(port0+"/net/eth2/device", port0)
-	p.write(port0+"/net/eth2/carrier", "1\n")
-	p.write(port0+"/net/eth2/speed", "10000\n")
-	p.write(port0+"/net/eth2/flags", "0x1003\n")
-	p.link("sys/class/net/eth2", port0+"/net/eth2")
+	p.Remove(port0 + "/driver")
+	p.Remove("run")
+	p.Link(port0+"/driver", "sys/bus/pci/drivers/ixgbe")
+	p.Link(port0+"/net/eth2/device", port0)
+	p.Write(port0+"/net/eth2/carrier", "1\n")
+	p.Write(port0+"/net/eth2/speed", "10000\n")
+	p.Write(port0+"/net/eth2/flags", "0x1003\n")
+	p.Link("sys/class/net/eth2", port0+"/net/eth2")
 }
 
 func (p *patient) examiner() examiner {
 	return examiner{
-		root: p.root,
-		find: func(name string) (link, error) {
-			if !(examiner{root: p.root}).exists("sys/class/net", name) {
-				return link{}, ErrNoInterface
+		root: p.Root,
+		findLink: func(name string) (pci.Link, error) {
+			if !(examiner{root: p.Root}).exists("sys/class/net", name) {
+				return pci.Link{}, pci.ErrNoInterface
 			}
-			return links(name)
+			return pci.Link{Name: name, Kind: "device"}, nil
 		},
 		carries: func(name string) ([]string, error) { return p.used[name], nil },
-		try: func(path string) error {
-			name, _ := strings.CutPrefix(path, p.root)
+		open: func(path string) error {
+			name, _ := strings.CutPrefix(path, p.Root)
 			if err := p.denied[name]; err != nil {
 				return &os.PathError{Op: "open", Path: path, Err: err}
 			}
-			return tryOpen(path)
+			return openNode(path)
 		},
 	}
 }
 
-func family(id ID) (string, bool) { return "82599ES SFP+", id.Vendor == 0x8086 && id.Device == 0x10fb }
-
-var captureNeeds = Needs{Pages2M: 151, Pages1G: 3, Small2M: 65, Lock2M: 12 << 20, Lock1G: 2 << 30, Cores: 1}
+// spec is what the tests examine: ports of the 82599, with the numbers of a capture
+// of one queue.
+func spec(device string) Spec {
+	s := Spec{
+		Device: device,
+		Family: Family{
+			Name:  "Intel 82599",
+			Match: func(id pci.ID) (string, bool) { return "82599ES SFP+", id.Vendor == 0x8086 && id.Device == 0x10fb },
+			None:  Check{"device", Failed, "this machine has no Intel 82599", "a capture needs one", "capture sim:"},
+			Bus:   Bus{16, "line rate needs more than 10 Gb/s of the bus", "put the card into a slot of 5 GT/s with 8 lanes"},
+			Holds: 825 * time.Microsecond,
+		},
+		Needs: Needs{Pages2M: 151, Pages1G: 3, Small2M: 65, Lock2M: 12 << 20, Lock1G: 2 << 30, Cores: 1},
+		Bind: func(b Binding) string {
+			command := "sudo bind " + b.Address
+			if b.HugePages > 0 {
+				command += fmt.Sprintf(" --hugepages %d@%d", b.HugePages, b.Node)
+			}
+			if b.Force {
+				command += " --force"
+			}
+			return command
+		},
+	}
+	return s
+}
 
 func (p *patient) report() Report {
-	p.t.Helper()
-	r, err := p.examiner().examine(Subject{Family: family, Needs: captureNeeds})
-	require.NoError(p.t, err)
+	p.T.Helper()
+	r, err := p.examiner().examine(spec(""))
+	require.NoError(p.T, err)
 	return r
 }
 
 func (p *patient) text() string {
 	var b strings.Builder
-	require.NoError(p.t, p.report().WriteText(&b))
+	require.NoError(p.T, p.report().WriteText(&b))
 	return b.String()
 }

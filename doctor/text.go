@@ -1,9 +1,11 @@
-package pci
+package doctor
 
 import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/ixcap/ixcap/pci"
 )
 
 const (
@@ -30,15 +32,15 @@ func (r Report) WriteText(w io.Writer) error {
 	return err
 }
 
-func (p PortReport) text(b *strings.Builder) {
+func (p Port) text(b *strings.Builder) {
 	fmt.Fprintf(b, "%s  %s [%s]\n", p.Address, p.Model, p.ID)
 	row := func(name, text string) { wrap(b, fmt.Sprintf("  %-*s  ", 11, name), text) }
 	for _, l := range p.Links {
 		row("interface", l.Interface+", "+l.text())
 	}
 	switch {
-	case p.Was != "":
-		row("interface", "none, it was "+p.Was)
+	case p.FormerInterface != "":
+		row("interface", "none, it was "+p.FormerInterface)
 	case len(p.Links) == 0:
 		row("interface", "none")
 	}
@@ -53,7 +55,7 @@ func (p PortReport) text(b *strings.Builder) {
 		row("NUMA node", fmt.Sprint(p.NUMANode))
 	}
 	group := fmt.Sprint(p.Group)
-	if p.Group == NoGroup {
+	if p.Group == pci.NoGroup {
 		group = "none"
 	}
 	for i, peer := range p.Peers {

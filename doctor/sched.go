@@ -1,9 +1,10 @@
-package pci
+package doctor
 
 import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ixcap/ixcap/capture/sched/topology"
 )
@@ -11,6 +12,9 @@ import (
 // spare is how many cores must be left for the rest of the machine before one is
 // kept free, or taken by a poller unasked (package capture does the same).
 const spare = 2
+
+// holds is how long the port holds frames, for reasons.
+func (e examiner) holds() time.Duration { return e.spec.Family.Holds.Round(time.Microsecond) }
 
 // nodeCores are the cores of a node, or of the machine.
 func (e examiner) nodeCores(m topology.Machine, node int) (cores []int, where string) {
@@ -21,7 +25,8 @@ func (e examiner) nodeCores(m topology.Machine, node int) (cores []int, where st
 }
 
 // cores: whether the kernel keeps cores of the port's node free of other work.
-func (e examiner) cores(n Needs, m topology.Machine, node int) (c Check, free []int) {
+func (e examiner) cores(m topology.Machine, node int) (c Check, free []int) {
+	n := e.spec.Needs
 	c = Check{Name: "isolated cores", State: OK}
 	own, where := e.nodeCores(m, node)
 	var elsewhere []int
@@ -43,7 +48,7 @@ func (e examiner) cores(n Needs, m topology.Machine, node int) (c Check, free []
 		return c, free
 	}
 	c.State = Warning
-	c.Why = "other work on a polling core makes gaps, and the ring of 4096 descriptors holds 275 us of smallest frames"
+	c.Why = fmt.Sprintf("other work on a polling core causes poll gaps, and the port holds %v of minimum-size frames", e.holds())
 	c.Found = "none " + where
 	if len(free) > 0 {
 		c.Found = fmt.Sprintf("only %s %s, a capture polls on %d", topology.FormatList(free), where, n.Cores)
@@ -63,12 +68,12 @@ func (e examiner) cores(n Needs, m topology.Machine, node int) (c Check, free []
 // pollers: where a capture's pollers would run, and why there. That it is not an
 // isolated core is another check's business; two on one core's hyperthreads is
 // this one's.
-func (e examiner) pollers(n Needs, m topology.Machine, node int) Check {
+func (e examiner) pollers(m topology.Machine, node int) Check {
 	c := Check{Name: "poller cores", State: OK}
 	own, where := e.nodeCores(m, node)
 	all := "cores " + topology.FormatList(own) + " " + where
 	var words []string
-	for _, choice := range m.Choose(n.Cores, m.Online, node, spare) {
+	for _, choice := range m.Choose(e.spec.Needs.Cores, m.Online, node, spare) {
 		if choice.Core == topology.AnyCore {
 			c.Found = fmt.Sprintf("%s; pollers are not pinned: %s", all, choice.Why)
 			return c
@@ -117,7 +122,7 @@ func (e examiner) throttling(r topology.RealTime, isolated bool) Check {
 	default:
 		c.State = Warning
 		c.Found = fmt.Sprintf("a thread with SCHED_FIFO is stopped for %v of each %v", stop, r.Period)
-		c.Why = "with SCHED_FIFO (-fifo) the kernel takes the poller for one that hangs: each stop is 60 times as long as ring and packet buffer hold the smallest frames"
+		c.Why = fmt.Sprintf("a stopped poller loses frames: the port holds %v of minimum-size frames", e.holds())
 		c.Fix = topology.Mend
 	}
 	return c
@@ -153,7 +158,7 @@ func (e examiner) governor(m topology.Machine, node int) Check {
 		slices.Sort(names)
 		c.State = Warning
 		c.Found = fmt.Sprintf("%s on cores %s", strings.Join(names, ", "), topology.FormatList(slow))
-		c.Why = "a core that was slowed down needs milliseconds to get fast again, longer than the ring holds"
+		c.Why = fmt.Sprintf("a core needs milliseconds to raise its frequency, and the port holds %v of minimum-size frames", e.holds())
 		c.Fix = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
 	}
 	return c

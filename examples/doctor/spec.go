@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ixcap/ixcap/dma"
+	"github.com/ixcap/ixcap/doctor"
+	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/ring"
+)
+
+// spec describes a capture with hpcapdd on a port of an 82599.
+func spec(device string) doctor.Spec {
+	return doctor.Spec{Device: device, Family: family(), Needs: needs(), Bind: bind}
+}
+
+func family() doctor.Family {
+	return doctor.Family{
+		Name:  "Intel 82599",
+		Match: driver.Supports,
+		None: doctor.Check{
+			Name:  "device",
+			State: doctor.Failed,
+			Found: "no Intel 82599 on this machine",
+			Why:   "a capture needs one, or the software 82599",
+			Fix:   "hpcapdd -device sim:gen,size=60,rate=1Mpps -dir null -duration 10s    # software 82599",
+		},
+		Bus: doctor.Bus{
+			Gbps: 16,
+			Why:  "descriptors and small frames at line rate need more than 10 Gb/s of the bus; the port drops the rest (RXMPC)",
+			Fix:  "put the card into a slot of 5 GT/s with 8 lanes (x8)",
+		},
+		Holds: (ring.MaxSize + packetBuffer/64) * 672 * time.Nanosecond / 10, // 67.2 ns per frame at line rate
+	}
+}
+
+// packetBuffer is the receive packet buffer of the 82599, in bytes. It holds frames
+// in units of 64 bytes.
+const packetBuffer = 512 << 10
+
+// bind returns the command of vfio-bind.
+func bind(b doctor.Binding) string {
+	command := "sudo examples/vfio-bind bind " + b.Address + " -u $USER"
+	if b.HugePages > 0 {
+		command += fmt.Sprintf(" --hugepages %d", b.HugePages)
+		if b.Node >= 0 {
+			command += fmt.Sprintf("@%d", b.Node)
+		}
+	}
+	if b.Force {
+		command += " --force"
+	}
+	return command
+}
+
+// What hpcapdd takes for its one queue, unless it is told otherwise: a ring and
+// packet buffers, which the port reaches, and a stream with its index, which it
+// does not. The test captures with exactly that much.
+const (
+	buffer      = 256 << 20 // its -buffer
+	packet      = 2048      // a packet buffer in memory
+	indexPer    = 256       // stream bytes for an index entry of
+	indexEntry  = 32        // bytes
+	streamPages = 40 << 10  // header, cursors, and the segment table of a GiB
+)
+
+func needs() doctor.Needs {
+	index := func(stream int) int { return streamPages + stream/indexPer*indexEntry }
+	small, large := int(hugepage.Size2M), int(hugepage.Size1G)
+	return doctor.Needs{
+		Pages2M: reached(small) + pages(buffer, small) + pages(index(buffer), small),
+		Lock2M:  int64(reached(small)) * int64(small),
+		// A stream consists of whole pages, and its index is of 2 MiB pages always.
+		Pages1G: reached(large) + 1,
+		Small2M: pages(index(large), small),
+		Lock1G:  int64(reached(large)) * int64(large),
+		Cores:   1,
+	}
+}
+
+// reached is how many pages hold what the port reaches.
+func reached(page int) int {
+	return pages(ring.MaxSize*ring.DescriptorSize, page) + pages(ring.MaxSize*dma.Stride(packet), page)
+}
+
+func pages(bytes, page int) int { return (bytes + page - 1) / page }
