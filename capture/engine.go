@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -38,21 +39,21 @@ type Config struct {
 	Filter *rules.Rules  // what is kept of which frames, by at most CapLen; nil: everything. SetFilter changes it
 	Dedup  *dedup.Config // leave out copies, each queue for itself; nil: keep them
 
-	// Held is how long a lossless listener that reads nothing may keep Stop from
-	// draining a queue; default 5 s. One of another process is let go then, and Warn
-	// told. One of this process has the queue's rest abandoned, and accounted for so.
-	Held time.Duration
+	// StallTimeout is how long a lossless listener that reads nothing may keep Stop
+	// from draining a queue; default 5 s. After that, a listener of another process
+	// is detached. For one of this process the frames left in the queue are
+	// abandoned, and the ledger counts them as refused.
+	StallTimeout time.Duration
 
-	// Warn is told, in one line each, when a poller was kept from polling for so
-	// long that it could have cost frames, and what keeps it from polling as it
-	// should. It is called by New, while the capture runs, and by Stop, by one
-	// goroutine at a time and never by a poller; nil: nobody is told.
-	Warn func(string)
+	// Logger gets a warning for poll gaps that may have cost frames, for scheduling
+	// settings that cause such gaps, and for clients that Stop detaches. Pollers do
+	// not log. nil discards.
+	Logger *slog.Logger
 }
 
 const (
-	defaultBuffer = 256 << 20
-	defaultHeld   = 5 * time.Second
+	defaultBuffer       = 256 << 20
+	defaultStallTimeout = 5 * time.Second
 
 	// accountEvery is how often the port's counters are read, before any of them
 	// can wrap: the 82599's of 32 bits take 288 s at 14.88 Mpps.
@@ -104,14 +105,9 @@ const (
 // now on, unless New fails.
 func New(port Port, cfg Config) (_ *Engine, err error) {
 	cfg.Buffer = cmp.Or(cfg.Buffer, defaultBuffer)
-	cfg.Held = cmp.Or(cfg.Held, defaultHeld)
-	if warn := cfg.Warn; warn != nil { // Stop warns while the capture is still watched
-		var one sync.Mutex
-		cfg.Warn = func(text string) {
-			one.Lock()
-			defer one.Unlock()
-			warn(text)
-		}
+	cfg.StallTimeout = cmp.Or(cfg.StallTimeout, defaultStallTimeout)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	node := hugepage.AnyNode
 	if p, ok := port.(Placer); ok {
@@ -148,7 +144,7 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 	if err := checkFIFO(cfg.FIFO, e.choices, usable); err != nil {
 		return nil, err
 	}
-	e.warner.tell = cfg.Warn
+	e.warner.logger = cfg.Logger
 	asleep, sleepErr := sleepers(port, sources)
 	switch {
 	case cfg.Idle == IdleSleep && sleepErr != nil:
@@ -190,7 +186,7 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 		}
 		e.pollers = append(e.pollers, newPoller(src, s.Producer(), st, pc))
 	}
-	scheduling(e.cfg.Warn, e.cfg.FIFO, e.choices, topology.ReadRealTime("/"))
+	scheduling(e.cfg.Logger, e.cfg.FIFO, e.choices, topology.ReadRealTime("/"))
 	return e, nil
 }
 
@@ -271,7 +267,7 @@ func (e *Engine) watch() {
 		case <-tick.C:
 			a, _ := e.read() // Ledger tells when this fails
 			e.warner.stalled(e.pollers, e.streams, sum(a.Missed), time.Now(), false)
-			givenUp(e.cfg.Warn, e.pollers)
+			givenUp(e.cfg.Logger, e.pollers)
 		}
 	}
 }

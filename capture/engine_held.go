@@ -39,14 +39,12 @@ func (s *standstill) release(e *Engine) (any bool) {
 		if before, was := s.read[who]; !was || l.Read != before || l.Unread == 0 {
 			return
 		}
-		why := fmt.Sprintf("read nothing for %v while the capture ended", e.cfg.Held)
+		why := fmt.Sprintf("read nothing for %v while the capture ended", e.cfg.StallTimeout)
 		if e.streams[who.queue].Detach(who.id, why) != nil {
 			return // it has left meanwhile
 		}
 		any = true
-		if e.cfg.Warn != nil {
-			e.cfg.Warn(fmt.Sprintf("queue %d: listener %s (pid %d) was let go: it %s; it missed %d frames", who.queue, l.Name, l.PID, why, l.Unread))
-		}
+		e.cfg.Logger.Warn(fmt.Sprintf("listener %s (pid %d) detached, %d frames lost to it: %s", l.Name, l.PID, l.Unread, why), "queue", who.queue)
 	})
 	s.since = time.Time{}
 	return any

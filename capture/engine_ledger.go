@@ -82,9 +82,9 @@ func queueAccount(queue int, p PollerCounters, s stream.Stats, abandoned uint64)
 	return a
 }
 
-// Rates is what a capture does at a moment. Counters only grow; two readings and
+// Counters is what a capture does at a moment. Counters only grow; two readings and
 // the time between them give rates.
-type Rates struct {
+type Counters struct {
 	At     time.Time
 	Frames uint64  // stored
 	Polled uint64  // frames taken from the queues
@@ -93,10 +93,10 @@ type Rates struct {
 	Fill   float64 // of the fullest stream's buffer, 0 to 1
 }
 
-// Rates reads the counters without touching the port: those of the port are at
+// Counters reads the counters without touching the port: those of the port are at
 // most a second old.
-func (e *Engine) Rates() Rates {
-	r := Rates{At: time.Now()}
+func (e *Engine) Counters() Counters {
+	r := Counters{At: time.Now()}
 	e.mu.Lock()
 	r.Lost = sum(e.account.Missed)
 	e.mu.Unlock()
@@ -121,7 +121,7 @@ type Rate struct {
 }
 
 // Since is what was done since an earlier reading.
-func (r Rates) Since(before Rates) Rate {
+func (r Counters) Since(before Counters) Rate {
 	s := max(r.At.Sub(before.At).Seconds(), 1e-9)
 	return Rate{
 		Gbps: float64(r.Bytes-before.Bytes) * 8 / s / 1e9,

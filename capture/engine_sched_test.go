@@ -12,6 +12,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/logtest"
 )
 
 // ringPort is a fake port whose ring is known to be small.
@@ -29,9 +30,9 @@ func (p ringPort) Sources() (all []capture.Source) {
 }
 
 func TestAListenerThatHeldTheCaptureIsNamed(t *testing.T) {
-	var said []string // by one goroutine at a time, and read when all have ended
+	var log logtest.Recorder
 	p := ringPort{newPort(1)}
-	e, err := capture.New(p, capture.Config{Buffer: 1 << 20, Warn: func(text string) { said = append(said, text) }})
+	e, err := capture.New(p, capture.Config{Buffer: 1 << 20, Logger: log.Logger()})
 	require.NoError(t, err)
 	l, err := e.Stream(0).Listen("tardy", stream.Options{Policy: stream.Lossless})
 	require.NoError(t, err)
@@ -41,7 +42,7 @@ func TestAListenerThatHeldTheCaptureIsNamed(t *testing.T) {
 	})
 	require.NoError(t, e.Start())
 	p.sources[0].put(100_000) // 7 MB into a buffer of 1 MiB
-	require.Eventually(t, func() bool { return e.Rates().Frames == 4096 }, 30*time.Second, time.Millisecond, "the index is full")
+	require.Eventually(t, func() bool { return e.Counters().Frames == 4096 }, 30*time.Second, time.Millisecond, "the index is full")
 	time.Sleep(200 * time.Millisecond) // so long is the poller held, or nearly
 	packets := make([]stream.Packet, 256)
 	done := make(chan error)
@@ -68,7 +69,7 @@ func TestAListenerThatHeldTheCaptureIsNamed(t *testing.T) {
 		held = held || w.Risky && w.Cause == capture.CauseHeld && w.Listener == "tardy" && w.Held >= 50*time.Millisecond
 	}
 	require.True(t, held, "%+v", q.Worst)
-	require.Contains(t, strings.Join(said, "\n"), "held by a lossless listener (tardy)")
+	require.Contains(t, log.Text(), "held by a lossless listener (tardy)")
 	var text strings.Builder
 	require.NoError(t, ledger.WriteText(&text))
 	require.Contains(t, text.String(), "not polled for longer than the port holds what arrives")

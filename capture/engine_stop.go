@@ -75,7 +75,7 @@ func (e *Engine) join(left bool) error {
 		e.running.Wait()
 		close(all)
 	}()
-	tick := time.NewTicker(max(e.cfg.Held/50, time.Millisecond))
+	tick := time.NewTicker(max(e.cfg.StallTimeout/50, time.Millisecond))
 	defer tick.Stop()
 	var err error
 	var stand standstill
@@ -86,10 +86,10 @@ wait:
 			break wait
 		case <-tick.C:
 		}
-		if stand.look(e, 0, time.Now()) <= e.cfg.Held || err != nil || stand.release(e) {
+		if stand.look(e, 0, time.Now()) <= e.cfg.StallTimeout || err != nil || stand.release(e) {
 			continue
 		}
-		err = fmt.Errorf("stop capture on %s: a lossless listener read nothing for %v; frames were abandoned", e.port.Name(), e.cfg.Held)
+		err = fmt.Errorf("stop capture on %s: a lossless listener read nothing for %v; frames were abandoned", e.port.Name(), e.cfg.StallTimeout)
 		for _, p := range e.pollers {
 			p.stop()
 		}
@@ -120,7 +120,7 @@ func (e *Engine) settle() {
 		}
 		idle := stand.look(e, a.Received, time.Now())
 		switch held := e.polled() < a.Received; {
-		case held && idle > e.cfg.Held && !stand.release(e), !held && idle > enough:
+		case held && idle > e.cfg.StallTimeout && !stand.release(e), !held && idle > enough:
 			return // join, or the ledger, will tell
 		}
 	}
@@ -131,7 +131,7 @@ func (e *Engine) abandon() {
 	frames := make([]ring.Frame, defaultBatch)
 	// The device has still to move what is in its packet buffer; a port that
 	// cannot be stopped goes on and on.
-	for end := time.Now().Add(max(e.cfg.Held, defaultHeld)); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(max(e.cfg.StallTimeout, defaultStallTimeout)); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		for q, src := range e.sources {
 			for n := -1; n != 0 && time.Now().Before(end); {
 				n = src.Poll(frames)

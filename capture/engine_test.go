@@ -150,7 +150,7 @@ func TestWaitEndsWithItsContextAndCanBeRepeated(t *testing.T) {
 	defer cancel()
 	require.NoError(t, e.Wait(ctx))
 	p.sources[0].put(5)
-	require.Eventually(t, func() bool { return e.Rates().Frames == 5 }, 30*time.Second, time.Millisecond, "the capture goes on")
+	require.Eventually(t, func() bool { return e.Counters().Frames == 5 }, 30*time.Second, time.Millisecond, "the capture goes on")
 	require.NoError(t, e.Stop())
 	require.NoError(t, e.Wait(t.Context()), "over")
 }
@@ -196,7 +196,7 @@ func TestEngineThatNeverStartedEndsItsStreams(t *testing.T) {
 }
 
 func TestCaptureWithNoPatienceStops(t *testing.T) {
-	e := engine(t, newPort(1), capture.Config{Held: time.Nanosecond})
+	e := engine(t, newPort(1), capture.Config{StallTimeout: time.Nanosecond})
 	require.NoError(t, e.Start())
 	require.NotPanics(t, func() { _ = e.Stop() }) // an error only if the poller was not fast enough
 	ledger, err := e.Ledger()
@@ -206,7 +206,7 @@ func TestCaptureWithNoPatienceStops(t *testing.T) {
 
 func TestHeldListenerDelaysStopOnlyForAWhile(t *testing.T) {
 	p := newPort(1)
-	e := engine(t, p, capture.Config{Held: 50 * time.Millisecond})
+	e := engine(t, p, capture.Config{StallTimeout: 50 * time.Millisecond})
 	l, err := e.Stream(0).Listen("hung", stream.Options{Policy: stream.Lossless})
 	require.NoError(t, err)
 	require.NoError(t, e.Start())
@@ -246,8 +246,8 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 
 func TestRatesAreDifferencesOverTime(t *testing.T) {
 	at := time.Now()
-	before := capture.Rates{At: at, Frames: 10, Bytes: 1000, Lost: 1}
-	now := capture.Rates{At: at.Add(2 * time.Second), Frames: 2_000_010, Bytes: 1000 + 2_500_000_000, Lost: 5, Fill: 0.5}
+	before := capture.Counters{At: at, Frames: 10, Bytes: 1000, Lost: 1}
+	now := capture.Counters{At: at.Add(2 * time.Second), Frames: 2_000_010, Bytes: 1000 + 2_500_000_000, Lost: 5, Fill: 0.5}
 	r := now.Since(before)
 	require.InDelta(t, 10, r.Gbps, 1e-9)
 	require.InDelta(t, 1, r.Mpps, 1e-9)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/sched/topology"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/logtest"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -225,14 +226,13 @@ func TestNotingAStallDoesNotAllocate(t *testing.T) {
 }
 
 func TestWarningsSayWhatHappenedAndDoNotRepeatThemselves(t *testing.T) {
-	var said []string
-	w := warner{tell: func(text string) { said = append(said, text) }}
+	var log logtest.Recorder
+	w := warner{logger: log.Logger()}
 	s := newTestStream(t, stream.Config{Size: 1 << 20})
 	p := &poller{config: pollerConfig{Core: 3}}
 	look := func(missed uint64, at time.Duration, last bool) []string {
-		said = nil
 		w.stalled([]*poller{p}, []*stream.Stream{s}, missed, time.Unix(1_000_000, 0).Add(at), last)
-		return said
+		return log.Take()
 	}
 	require.Empty(t, look(0, 0, false))
 	stall := Stall{
@@ -256,10 +256,6 @@ func TestWarningsSayWhatHappenedAndDoNotRepeatThemselves(t *testing.T) {
 	require.Contains(t, strings.Join(look(77, 62*time.Second, false), "\n"), "16.6ms until 03:04:05.678901 (the longest of 2 times)")
 	p.stalls.book.put(&stall)
 	require.Len(t, look(77, 63*time.Second, true), 1, "what was held back is told in the end")
-
-	w.tell = nil
-	p.stalls.book.put(&stall)
-	require.Empty(t, look(77, 200*time.Second, true), "nobody is told")
 }
 
 func TestEveryCauseHasARemedy(t *testing.T) {
@@ -298,19 +294,18 @@ func TestAGarbageCollectionThatFellIntoAStallIsNamed(t *testing.T) {
 }
 
 func TestWhatKeepsAFIFOPollerFromPollingIsToldBefore(t *testing.T) {
-	var said []string
-	tell := func(text string) { said = append(said, text) }
+	var log logtest.Recorder
+	logger := log.Logger()
 	on := topology.RealTime{Known: true, Runtime: 950 * ms, Period: time.Second}
 	off := topology.RealTime{Known: true, Runtime: -1}
 	pinned, floating := []topology.Choice{{Core: 1}}, []topology.Choice{{Core: AnyCore}}
-	scheduling(tell, 0, floating, on)
-	scheduling(nil, 50, floating, on)
-	scheduling(tell, 50, pinned, off)
-	require.Empty(t, said)
-	scheduling(tell, 50, pinned, on)
-	require.Equal(t, []string{"the kernel stops pollers of SCHED_FIFO for 50ms of each 1s: " + topology.Mend}, said)
-	said = nil
-	scheduling(tell, 50, floating, off)
+	scheduling(logger, 0, floating, on)
+	scheduling(logger, 50, pinned, off)
+	require.Empty(t, log.Lines())
+	scheduling(logger, 50, pinned, on)
+	require.Equal(t, []string{"the kernel stops pollers of SCHED_FIFO for 50ms of each 1s: " + topology.Mend}, log.Take())
+	scheduling(logger, 50, floating, off)
+	said := log.Take()
 	require.Len(t, said, 1)
 	require.Contains(t, said[0], "queue 0's poller has SCHED_FIFO and no core of its own")
 }
@@ -396,12 +391,12 @@ func TestPollerGivesSCHEDFIFOUpWhenNothingElseRuns(t *testing.T) {
 
 	p, src, _ = start(20 * time.Millisecond)
 	require.Eventually(t, func() bool { return (<-src.seen).Policy == unix.SCHED_NORMAL }, time.Minute, time.Millisecond)
-	var told []string
+	var log logtest.Recorder
 	for range 2 {
-		givenUp(func(text string) { told = append(told, text) }, []*poller{p})
+		givenUp(log.Logger(), []*poller{p})
 	}
-	require.Len(t, told, 1)
-	require.Contains(t, told[0], "queue 0's poller gave SCHED_FIFO up")
+	require.Len(t, log.Lines(), 1)
+	require.Contains(t, log.Text(), "queue 0's poller gave SCHED_FIFO up")
 }
 
 func requireOrdinaryThreads(t *testing.T) {

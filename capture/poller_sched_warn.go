@@ -2,6 +2,7 @@ package capture
 
 import (
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ const sayAgain = time.Minute
 // each queue, then once a minute how many there were. One goroutine at a time
 // uses it.
 type warner struct {
-	tell   func(string) // may be nil
+	logger *slog.Logger
 	said   map[stallKind]*stallCount
 	missed uint64        // by the port, at the last look
 	pauses debug.GCStats // of this program's garbage collector
@@ -49,16 +50,13 @@ func (w *warner) stalled(pollers []*poller, streams []*stream.Stream, missed uin
 			w.count(stallKind{q, s.Cause}, s, lost, now)
 		}
 	}
-	if w.tell == nil {
-		return
-	}
 	for q, p := range pollers {
 		for _, cause := range causes {
 			c := w.said[stallKind{q, cause}]
 			if c == nil || c.since == 0 || !last && now.Sub(c.said) < sayAgain {
 				continue
 			}
-			w.tell(warning(q, p.config.Core, c))
+			w.logger.Warn(warning(q, p.config.Core, c))
 			*c = stallCount{said: now, at: c.at}
 		}
 	}
@@ -165,16 +163,16 @@ func slowest(s stream.Stats) (name string) {
 }
 
 // scheduling tells before a capture what will keep its pollers from polling.
-func scheduling(tell func(string), fifo int, choices []topology.Choice, rt topology.RealTime) {
-	if tell == nil || fifo == 0 {
+func scheduling(l *slog.Logger, fifo int, choices []topology.Choice, rt topology.RealTime) {
+	if fifo == 0 {
 		return
 	}
 	if stop := rt.Stopped(); stop > 0 {
-		tell(fmt.Sprintf("the kernel stops pollers of SCHED_FIFO for %v of each %v: %s", stop, rt.Period, topology.Mend))
+		l.Warn(fmt.Sprintf("the kernel stops pollers of SCHED_FIFO for %v of each %v: %s", stop, rt.Period, topology.Mend))
 	}
 	for q, c := range choices {
 		if c.Core == AnyCore {
-			tell(fmt.Sprintf("queue %d's poller has SCHED_FIFO and no core of its own: it takes whatever core it is on away from everything else; pin it (-cores)", q))
+			l.Warn(fmt.Sprintf("queue %d's poller has SCHED_FIFO and no core of its own: it takes whatever core it is on away from everything else; pin it (-cores)", q))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -69,14 +70,12 @@ func (p *poller) guard() {
 }
 
 // givenUp tells of pollers that gave up SCHED_FIFO, once of each.
-func givenUp(tell func(string), pollers []*poller) {
+func givenUp(l *slog.Logger, pollers []*poller) {
 	for q, p := range pollers {
 		if !p.dog.bit.Load() || p.dog.told {
 			continue
 		}
 		p.dog.told = true
-		if tell != nil {
-			tell(fmt.Sprintf("queue %d's poller gave SCHED_FIFO up: nothing else of this program had run for %v. Leave a core to the rest that no real-time thread takes (-cores), or do without -fifo", q, p.dog.after))
-		}
+		l.Warn(fmt.Sprintf("queue %d's poller gave SCHED_FIFO up: nothing else of this program had run for %v. Leave a core to the rest that no real-time thread takes (-cores), or do without -fifo", q, p.dog.after))
 	}
 }

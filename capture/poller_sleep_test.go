@@ -144,7 +144,7 @@ func (p *restlessPort) Stop() error { return context.DeadlineExceeded }
 func TestPortThatCannotBeStoppedDoesNotHoldStopUp(t *testing.T) {
 	src := &restless{tap: newTap()}
 	src.limit.Store(1 << 62)
-	e, err := New(&restlessPort{dozePort{src: src}}, Config{Buffer: 1 << 20, Idle: IdleYield, Held: 50 * time.Millisecond})
+	e, err := New(&restlessPort{dozePort{src: src}}, Config{Buffer: 1 << 20, Idle: IdleYield, StallTimeout: 50 * time.Millisecond})
 	require.NoError(t, err)
 	require.NoError(t, e.Start())
 	for e.pollers[0].counters().Frames == 0 {

@@ -8,7 +8,7 @@ import (
 
 // NewEngine opens the device of a name (see Open) and returns an engine that
 // captures from it. Closing the engine closes the port.
-func NewEngine(name string, port Config, cfg capture.Config) (*capture.Engine, capture.Port, error) {
+func NewEngine(name string, port Config, cfg capture.Config) (*capture.Engine, *Port, error) {
 	p, err := Open(name, port)
 	if err != nil {
 		return nil, nil, err

@@ -41,7 +41,7 @@ var _ interface {
 
 // Open opens the device of that name (see pci.Open) and brings its port up,
 // reception excepted. Close gives both back.
-func Open(name string, cfg Config) (capture.Port, error) {
+func Open(name string, cfg Config) (*Port, error) {
 	dev, err := pci.Open(name)
 	if err != nil {
 		return nil, err
@@ -177,23 +177,10 @@ func (p *Port) Pages() hugepage.Size { return p.Config().Pages }
 // Node implements capture.Placer.
 func (p *Port) Node() int { return *p.Config().Node }
 
-// Limits of the 82599 (datasheet 1.3): the line rate in bits per second, the
-// packet buffer for received frames in bytes, and its granularity in bytes.
-const (
-	lineRate     = 10e9
-	packetBuffer = 512 << 10
-	bufferStep   = 16
-)
-
-// Limits implements capture.Limited. With several queues the 82599 drops frames
-// for a full ring, so that they do not block the other queues (SRRCTL.DROP_EN); a
-// queue then has no part of the packet buffer.
+// Limits implements capture.Limited.
 func (p *Port) Limits() capture.Limits {
-	l := capture.Limits{LineRate: lineRate, PacketBuffer: packetBuffer, BufferStep: bufferStep}
-	if len(p.sources) > 1 {
-		l.PacketBuffer = 0
-	}
-	return l
+	c := p.Capabilities()
+	return capture.Limits{LineRate: c.LineRate, PacketBuffer: c.PacketBuffer, BufferStep: c.PacketBufferStep}
 }
 
 // Close stops the port and gives it and its device back. That a device which is

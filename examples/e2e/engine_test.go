@@ -29,7 +29,7 @@ func open(t *testing.T, device string, port nic.Config, cfg capture.Config) (*ca
 	e, err := capture.New(p, cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
-	return e, p.(*nic.Port).Device().(interface{ NIC() *sim.NIC }).NIC()
+	return e, p.Device().(interface{ NIC() *sim.NIC }).NIC()
 }
 
 // wait waits for what f does, which must not take long.
@@ -93,7 +93,7 @@ func TestHeldListenerMovesTheLossToTheNICWhereItIsCounted(t *testing.T) {
 }
 
 func TestListenerThatNeverReadsIsAccountedForAtTheEnd(t *testing.T) {
-	e, model := open(t, "sim:gen,size=1514", nic.Config{RingSize: 512}, capture.Config{Held: 200 * time.Millisecond})
+	e, model := open(t, "sim:gen,size=1514", nic.Config{RingSize: 512}, capture.Config{StallTimeout: 200 * time.Millisecond})
 	hung, err := e.Stream(0).Listen("hung", stream.Options{Policy: stream.Lossless})
 	require.NoError(t, err)
 	defer hung.Close()
@@ -114,7 +114,7 @@ func TestStoppingUnderFullLoadLosesNothingUnaccounted(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), deadline)
 			defer cancel()
 			go func() { // once traffic flows, stop in the middle of it
-				for e.Rates().Frames < 20_000 && ctx.Err() == nil {
+				for e.Counters().Frames < 20_000 && ctx.Err() == nil {
 					time.Sleep(time.Millisecond)
 				}
 				cancel()
@@ -187,7 +187,7 @@ func TestNothingIsAllocatedPerFrame(t *testing.T) {
 				l, err := recorder.Run(ctx, e, recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues})
 				done <- errors.Join(err, l.Balanced())
 			}()
-			frames := func() uint64 { return e.Rates().Frames }
+			frames := func() uint64 { return e.Counters().Frames }
 			require.Eventually(t, func() bool { return frames() > 50_000 }, deadline, time.Millisecond)
 			var before, after runtime.MemStats
 			var n uint64

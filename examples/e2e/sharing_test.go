@@ -20,6 +20,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/logtest"
 	"github.com/ixcap/ixcap/sim"
 )
 
@@ -349,8 +350,8 @@ func TestListenerInTroubleHarmsNobody(t *testing.T) {
 // What was received before the end is stored though a listener of another program
 // hangs: it is let go, and nothing is abandoned.
 func TestHungListenerOfAnotherProcessDoesNotCostTheEndOfACapture(t *testing.T) {
-	var warned []string
-	s := shareBy(t, sharedFrames, capture.Config{Held: time.Second, Warn: func(w string) { warned = append(warned, w) }})
+	var log logtest.Recorder
+	s := shareBy(t, sharedFrames, capture.Config{StallTimeout: time.Second, Logger: log.Logger()})
 	hung := invite(t, guest{Socket: s.socket, Name: "hung", PauseAt: 1})
 	own, other := s.host(guest{Name: "own"}), s.invite(guest{Name: "other"})
 	ctx, end := context.WithTimeout(t.Context(), 2*deadline)
@@ -371,7 +372,7 @@ func TestHungListenerOfAnotherProcessDoesNotCostTheEndOfACapture(t *testing.T) {
 	sawAll(t, truth, own())
 	sawAll(t, truth, other())
 	require.Equal(t, "on request: read nothing for 1s while the capture ended", s.left("hung").DetachReason)
-	require.Contains(t, strings.Join(warned, "\n"), "listener hung (pid")
+	require.Contains(t, log.Text(), "listener hung (pid")
 	hung.signal(unix.SIGKILL)
 }
 

@@ -176,9 +176,9 @@ func (c *captures) data(ctx context.Context) error {
 	if c.started.Data.Dir == "" {
 		return nil
 	}
-	cfg := hpcapmon.Config{Dir: c.started.Data.Dir, Warn: func(text string) { say("warning: %s", text) }}
+	cfg := hpcapmon.Config{Dir: c.started.Data.Dir, Logger: logger}
 	for _, p := range c.ports {
-		cfg.Ports = append(cfg.Ports, hpcapmon.Port{Name: archive.Label(p.file()), Read: p.engine.Rates})
+		cfg.Ports = append(cfg.Ports, hpcapmon.Port{Name: archive.Label(p.file()), Read: p.engine.Counters})
 	}
 	w, err := hpcapmon.New(cfg)
 	if err != nil {
@@ -243,9 +243,9 @@ func (c *captures) progress(ctx context.Context) {
 }
 
 // rates are the sums of all ports, and the fullest buffer.
-func (c *captures) rates() (sum capture.Rates) {
+func (c *captures) rates() (sum capture.Counters) {
 	for _, p := range c.ports {
-		r := p.engine.Rates()
+		r := p.engine.Counters()
 		sum.At = r.At
 		sum.Frames += r.Frames
 		sum.Polled += r.Polled

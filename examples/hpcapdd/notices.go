@@ -5,7 +5,10 @@ import (
 	"os"
 
 	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/examples/internal/cli"
 )
+
+var logger = cli.Logger(os.Stderr, "hpcapdd")
 
 // say prints one line on standard error.
 func say(format string, args ...any) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
@@ -37,7 +38,7 @@ func (p *port) prefix() string {
 	return p.Name + ": "
 }
 
-func (p *port) warn(text string) { say("warning: %s%s", p.prefix(), text) }
+func (p *port) logger() *slog.Logger { return logger.With("port", p.Name) }
 
 // open opens a port and attaches its storers. Cores are taken that other ports'
 // pollers have; closed is told of each file that is complete.
@@ -52,12 +53,14 @@ func (p *port) open(taken []int, linger time.Duration, closed func(path string))
 	if p.Sleep {
 		pc.Interrupts = driver.QueueInterrupts
 	}
-	if p.device, err = nic.Open(p.Device, pc); err != nil {
+	device, err := nic.Open(p.Device, pc)
+	if err != nil {
 		return err
 	}
+	p.device = device
 	engine, err := capture.New(p.device, capture.Config{
 		Buffer: int(p.Buffer), Segment: int64(p.Storage.Segment), CapLen: p.CapLen, Pages: p.Pages.Size,
-		Cores: p.Cores, Taken: taken, FIFO: p.FIFO, Stamps: p.Stamps, Filter: p.Filter.Rules, Dedup: p.Dedup.Config, Warn: p.warn,
+		Cores: p.Cores, Taken: taken, FIFO: p.FIFO, Stamps: p.Stamps, Filter: p.Filter.Rules, Dedup: p.Dedup.Config, Logger: p.logger(),
 	})
 	if err != nil {
 		return errors.Join(err, p.device.Close())
@@ -65,7 +68,7 @@ func (p *port) open(taken []int, linger time.Duration, closed func(path string))
 	p.engine = engine
 	st := &p.Storage
 	c := recorder.Config{
-		Dirs: st.Dirs, Queue: int(st.Queue), Segment: int64(st.Segment), Every: st.Rotate.Duration(), Linger: linger, Warn: p.warn,
+		Dirs: st.Dirs, Queue: int(st.Queue), Segment: int64(st.Segment), Every: st.Rotate.Duration(), Linger: linger, Logger: p.logger(),
 		Store: store.Config{
 			Port: p.file(), Block: int(st.Block), Depth: st.InFlight, Flush: st.Flush.Duration(), Sync: st.Fsync, NoIndex: !st.Index, Closed: closed,
 		},
@@ -104,10 +107,10 @@ func (p *port) packets(closed func(path string)) (func(queue int, s *stream.Stre
 		Port: p.file(), Format: pcapfile.Format(st.Format), Level: st.Zstd, Size: int64(st.Segment), Every: st.Rotate.Duration(),
 		Filter: match, Sync: st.Fsync, Flush: st.Flush.Duration(), Speed: uint64(p.Speed) * 1e6,
 		Counters: func() pcapstore.Counters {
-			r := p.engine.Rates()
+			r := p.engine.Counters()
 			return pcapstore.Counters{Received: r.Polled + r.Lost, Dropped: r.Lost}
 		},
-		Closed: closed, Warn: p.warn,
+		Closed: closed, Logger: p.logger(),
 	}
 	return func(queue int, _ *stream.Stream) (recorder.Storer, error) {
 		one := c

@@ -94,13 +94,13 @@ func (h *house) open() (err error) {
 func (h *house) run(ctx context.Context, progress io.Writer) error {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
-	before, began := h.engine.Rates(), time.Now()
+	before, began := h.engine.Counters(), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-second.C:
-			now := h.engine.Rates()
+			now := h.engine.Counters()
 			r := now.Since(before)
 			before = now
 			fmt.Fprintf(progress, "%4.0f s  %6.3f Mpps  buffer %3.0f %%  lost %d  guests %d  %v\n",

@@ -68,7 +68,7 @@ func TestCaptureToCompressedPcapng(t *testing.T) {
 				Storer: func(queue int, _ *stream.Stream) (_ recorder.Storer, err error) {
 					st, err = pcapstore.New(pcapstore.Config{
 						Port: port.Name(), Queue: queue, Level: 1, Size: 1 << 20, Filter: filter, Speed: 10_000_000_000,
-						Counters: func() pcapstore.Counters { return pcapstore.Counters{Dropped: e.Rates().Lost} },
+						Counters: func() pcapstore.Counters { return pcapstore.Counters{Dropped: e.Counters().Lost} },
 					}, d)
 					return st, err
 				},

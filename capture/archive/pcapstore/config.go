@@ -3,6 +3,7 @@ package pcapstore
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -42,10 +43,11 @@ type Config struct {
 	// they are not known.
 	Counters func() Counters
 
-	// Closed is told the path of each file that got its final name, and Warn, in
-	// one line, what the user should know though storing goes on; nil: nobody is.
+	// Closed is called with the path of each file that got its final name; nil: not
+	// called.
 	Closed func(path string)
-	Warn   func(string)
+
+	Logger *slog.Logger // for failures that storing survives; nil discards
 }
 
 // Counters are a port's frames since its start. They only grow.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/pcapstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/logtest"
 )
 
 // disk stands in for the files of a storer: it can fail, and it can hang.
@@ -57,22 +57,9 @@ func (f diskFile) Sync() error {
 	return f.Handle.Sync()
 }
 
-// warnings are what a storer tells.
-type warnings struct {
-	mu  sync.Mutex
-	all []string
-}
-
-func (w *warnings) tell(text string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.all = append(w.all, text)
-}
-
-func (w *warnings) said(part string) (n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, text := range w.all {
+// count is the number of log lines that contain part.
+func count(log *logtest.Recorder, part string) (n int) {
+	for _, text := range log.Lines() {
 		if strings.Contains(text, part) {
 			n++
 		}
@@ -94,8 +81,8 @@ func isSubset(t *testing.T, all []pcapfile.Packet, size int) {
 func TestWriteErrorsAreCountedAndStoringGoesOn(t *testing.T) {
 	for _, level := range []int{0, 1} {
 		dir := t.TempDir()
-		d, w := &disk{}, &warnings{}
-		st := newStorer(t, pcapstore.Config{Level: level, Flush: time.Millisecond, Warn: w.tell}, dir)
+		d, log := &disk{}, &logtest.Recorder{}
+		st := newStorer(t, pcapstore.Config{Level: level, Flush: time.Millisecond, Logger: log.Logger()}, dir)
 		st.SetOpen(d.open, time.Millisecond)
 		r := start(t, stream.Lossless, st)
 		r.send(t, 1000, 1000)
@@ -105,7 +92,7 @@ func TestWriteErrorsAreCountedAndStoringGoesOn(t *testing.T) {
 			r.send(t, 1000, 1000)
 			time.Sleep(time.Millisecond)
 		}
-		require.Equal(t, 1, w.said("input/output error; the capture goes on"))
+		require.Equal(t, 1, count(log, "input/output error; the capture goes on"))
 		require.Contains(t, st.Stats().Dirs[0].Failing, "input/output error")
 		d.bad.Store(false)
 		before := st.Packets().Written.Packets
@@ -113,7 +100,7 @@ func TestWriteErrorsAreCountedAndStoringGoesOn(t *testing.T) {
 			r.send(t, 1000, 1000)
 			time.Sleep(time.Millisecond)
 		}
-		wait(t, "it is over", func() bool { return w.said("storing goes on after") == 1 })
+		wait(t, "it is over", func() bool { return count(log, "storing goes on after") == 1 })
 		require.ErrorIs(t, r.finish(t), unix.EIO)
 		p := r.balanced(t)
 		require.NotZero(t, p.Failed["EIO"].Packets)

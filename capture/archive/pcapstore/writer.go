@@ -341,7 +341,7 @@ func (w *writer) verdict() error {
 }
 
 func (w *writer) warn(format string, args ...any) {
-	if w.s.cfg.Warn != nil {
-		w.s.cfg.Warn(fmt.Sprintf(format, args...))
+	if w.s.cfg.Logger != nil {
+		w.s.cfg.Logger.Warn(fmt.Sprintf(format, args...))
 	}
 }

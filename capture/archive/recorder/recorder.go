@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -34,7 +35,7 @@ type Config struct {
 	Queue   int           // the queue, or AllQueues
 	Segment int64         // bytes of a full file, as the engine's streams have it
 	Every   time.Duration // begin new files at multiples of this since midnight UTC; 0: only when they are full
-	Store   store.Config  // Queue, Segment, Buffer, Rotate and Warn are filled in
+	Store   store.Config  // Queue, Segment, Buffer, Rotate and Logger are filled in
 
 	// Storer makes what stores a queue in place of RAW files; Dirs is then only
 	// what the ledger calls it by. nil: a store.Storer.
@@ -42,16 +43,14 @@ type Config struct {
 
 	// Progress is called every second while the capture runs, when set, with the
 	// counters then and a second before.
-	Progress func(before, now capture.Rates)
+	Progress func(before, now capture.Counters)
 
 	// Linger is how long the end waits for listeners of others that have frames
 	// left to read and read none; those that go on reading are waited for. 0: not at
 	// all. The ledger is made after that.
 	Linger time.Duration
 
-	// Warn is called with what the user should know though the capture goes on, by
-	// one goroutine at a time.
-	Warn func(string)
+	Logger *slog.Logger // for failures that the capture survives; nil discards
 }
 
 // Storer stores what a listener that began at the start of a segment reads, until
@@ -75,7 +74,6 @@ type Recorder struct {
 	cfg    Config
 	queues []*queue
 	rotator
-	warning sync.Mutex
 }
 
 // queue is one queue being recorded.
@@ -92,6 +90,9 @@ type queue struct {
 func New(e *capture.Engine, cfg Config) (_ *Recorder, err error) {
 	if err := CheckEvery(cfg.Every); err != nil {
 		return nil, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Recorder{engine: e, cfg: cfg}
 	r.rotator.init(cfg.Every, r.close)
@@ -147,7 +148,7 @@ func (r *Recorder) open() (dirs []*store.Dir, err error) {
 			return nil, err
 		}
 		if !d.Direct() {
-			r.warn(fmt.Sprintf("%s: the file system takes no O_DIRECT; writing through the page cache", path))
+			r.cfg.Logger.Warn(path + ": the file system does not support O_DIRECT; writing through the page cache")
 		}
 		dirs = append(dirs, d)
 	}
@@ -165,9 +166,9 @@ func (r *Recorder) storer(n int, dirs []*store.Dir) (Storer, error) {
 	}
 	c := r.cfg.Store
 	c.Queue, c.Segment, c.Buffer, c.Rotate = n, r.cfg.Segment, s.Config().Size, s.Rotate
-	c.Warn = r.warn
+	c.Logger = r.cfg.Logger
 	if r.engine.Queues() > 1 {
-		c.Warn = func(text string) { r.warn(fmt.Sprintf("queue %d: %s", n, text)) }
+		c.Logger = c.Logger.With("queue", n)
 	}
 	if 2*c.Block > c.Buffer {
 		return nil, fmt.Errorf("blocks of %d bytes: a buffer of %d bytes is too small for them, choose a larger buffer", c.Block, c.Buffer)
@@ -183,14 +184,6 @@ func (r *Recorder) storer(n int, dirs []*store.Dir) (Storer, error) {
 type raw struct{ *store.Storer }
 
 func (r raw) Run(ctx context.Context, l *stream.Listener) error { return r.Storer.Run(ctx, l) }
-
-func (r *Recorder) warn(text string) {
-	r.warning.Lock()
-	defer r.warning.Unlock()
-	if r.cfg.Warn != nil {
-		r.cfg.Warn(text)
-	}
-}
 
 // Close detaches from all queues, as Run does at its end.
 func (r *Recorder) Close() (err error) {
@@ -386,17 +379,17 @@ func linger(e *capture.Engine, patience time.Duration) {
 }
 
 // tick reports the progress once a second until done.
-func tick(e *capture.Engine, report func(before, now capture.Rates), done <-chan struct{}) {
+func tick(e *capture.Engine, report func(before, now capture.Counters), done <-chan struct{}) {
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
-	before := e.Rates()
+	before := e.Counters()
 	for {
 		select {
 		case <-done:
 			return
 		case <-every.C:
 		}
-		now := e.Rates()
+		now := e.Counters()
 		report(before, now)
 		before = now
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/logtest"
 	_ "github.com/ixcap/ixcap/sim"
 )
 
@@ -82,7 +83,7 @@ func TestProgressIsReportedWhileTheCaptureRuns(t *testing.T) {
 		<-done
 		_ = e.Stop()
 	}()
-	l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Progress: func(before, now capture.Rates) {
+	l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Progress: func(before, now capture.Counters) {
 		require.True(t, now.At.After(before.At))
 		done <- now.Since(before)
 	}})
@@ -168,18 +169,18 @@ func TestFullDiskDoesNotEndTheCapture(t *testing.T) {
 	}
 	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
 	e := engine(t, "sim:gen,size=1514,count=20000,backpressure,flows=64", 1) // with several a full ring drops
-	var told []string
+	var log logtest.Recorder
 	l, err := recorder.Run(t.Context(), e, recorder.Config{
 		Dirs: []string{dir}, Queue: recorder.AllQueues, Store: store.Config{Port: "x"},
-		Warn: func(text string) { told = append(told, text) },
+		Logger: log.Logger(),
 	})
 	require.ErrorIs(t, err, unix.ENOSPC)
 	require.ErrorContains(t, err, "bytes were not stored")
 	require.NotContains(t, err.Error(), "\n", "one line")
 	require.NoError(t, l.Balanced())
 	require.EqualValues(t, 20000, l.Frames(), "the capture went on")
-	require.NotEmpty(t, told)
-	require.Contains(t, told[0], "no space left on device; the capture goes on")
+	require.NotEmpty(t, log.Lines())
+	require.Contains(t, log.Lines()[0], "no space left on device; the capture goes on")
 	failed := uint64(0)
 	for _, s := range l.Storers {
 		require.Equal(t, dir+" q"+strconv.Itoa(s.Queue), s.Name)

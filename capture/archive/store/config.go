@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
@@ -50,11 +51,11 @@ type Config struct {
 	// after a failure; nil: it goes on with the next segment there is.
 	Rotate func()
 
-	// Closed is told the path of each file that got its final name, and Warn, in
-	// one line, what the user should know though storing goes on. Both may be
-	// called by several goroutines at once; nil: nobody is told.
+	// Closed is called with the path of each file that got its final name, possibly
+	// by several goroutines at once; nil: not called.
 	Closed func(path string)
-	Warn   func(string)
+
+	Logger *slog.Logger // for failures that storing survives; nil discards
 }
 
 // Check says what is wrong with the settings.

@@ -20,6 +20,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/internal/logtest"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -38,8 +39,9 @@ type rig struct {
 	done     chan error
 	sent     int
 
+	log logtest.Recorder
+
 	mu     sync.Mutex
-	told   []string // warnings
 	closed []string // files that got their final name
 }
 
@@ -67,7 +69,7 @@ func startWith(t *testing.T, cfg store.Config, prepare func(*store.Storer), dirs
 	t.Cleanup(func() { require.NoError(t, r.listener.Close()) })
 	cfg.Port, cfg.Segment, cfg.Rotate = "test", segment, r.stream.Rotate
 	cfg.Buffer = cmp.Or(cfg.Buffer, 1<<30) // else a busy machine's index would lag
-	cfg.Warn = func(text string) { r.note(&r.told, text) }
+	cfg.Logger = r.log.Logger()
 	cfg.Closed = func(path string) { r.note(&r.closed, path) }
 	r.storer, err = store.New(cfg, dirs...)
 	require.NoError(t, err)
@@ -91,11 +93,7 @@ func (r *rig) note(to *[]string, text string) {
 	*to = append(*to, text)
 }
 
-func (r *rig) warnings() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]string(nil), r.told...)
-}
+func (r *rig) warnings() []string { return r.log.Lines() }
 
 // frame is the n-th frame: it names itself.
 func frame(n, size int) []byte {

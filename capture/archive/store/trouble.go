@@ -88,8 +88,8 @@ func (s *Storer) works(f *file) {
 }
 
 func (s *Storer) warn(format string, args ...any) {
-	if s.cfg.Warn != nil {
-		s.cfg.Warn(fmt.Sprintf(format, args...))
+	if s.cfg.Logger != nil {
+		s.cfg.Logger.Warn(fmt.Sprintf(format, args...))
 	}
 }
 

@@ -169,7 +169,7 @@ func TestRateIsThatOfTheLastSecond(t *testing.T) {
 	r.wait()
 	r.kept = nil
 	for i := range 81 { // of the twenty seconds before now
-		r.keep(capture.Rates{At: at.Add(time.Duration(i) * sampleEvery)})
+		r.keep(capture.Counters{At: at.Add(time.Duration(i) * sampleEvery)})
 		require.LessOrEqual(t, len(r.kept), int(rateOver/sampleEvery)+2)
 	}
 	rate := r.now()

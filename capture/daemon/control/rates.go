@@ -18,11 +18,11 @@ type rates struct {
 	engine *capture.Engine
 	over   sync.WaitGroup
 	mu     sync.Mutex
-	kept   []capture.Rates // oldest first; the first is about a second old
+	kept   []capture.Counters // oldest first; the first is about a second old
 }
 
 func newRates(e *capture.Engine, done <-chan struct{}) *rates {
-	r := &rates{engine: e, kept: []capture.Rates{e.Rates()}}
+	r := &rates{engine: e, kept: []capture.Counters{e.Counters()}}
 	r.over.Go(func() {
 		tick := time.NewTicker(sampleEvery)
 		defer tick.Stop()
@@ -31,7 +31,7 @@ func newRates(e *capture.Engine, done <-chan struct{}) *rates {
 			case <-done:
 				return
 			case <-tick.C:
-				r.keep(e.Rates())
+				r.keep(e.Counters())
 			}
 		}
 	})
@@ -41,7 +41,7 @@ func newRates(e *capture.Engine, done <-chan struct{}) *rates {
 func (r *rates) wait() { r.over.Wait() }
 
 // keep adds a reading and forgets those that are not needed any more.
-func (r *rates) keep(now capture.Rates) {
+func (r *rates) keep(now capture.Counters) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kept = append(r.kept, now)
@@ -52,7 +52,7 @@ func (r *rates) keep(now capture.Rates) {
 
 // now is the rate of the last second.
 func (r *rates) now() Rate {
-	now := r.engine.Rates()
+	now := r.engine.Counters()
 	r.mu.Lock()
 	before := r.kept[0]
 	for _, k := range r.kept {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,8 +15,8 @@ import (
 
 // Port is a port that a file is written about.
 type Port struct {
-	Name string               // of the file
-	Read func() capture.Rates // its counters now
+	Name string                  // of the file
+	Read func() capture.Counters // its counters now
 }
 
 // Config says what to write. Zero values stand for the defaults.
@@ -25,8 +26,9 @@ type Config struct {
 
 	// Proc is where the kernel's proc is mounted; default /proc.
 	Proc string
-	// Warn is told, once, that lines cannot be written, and when they can again.
-	Warn func(string)
+	// Logger gets one message when lines cannot be written, and one when they can be
+	// written again; nil discards.
+	Logger *slog.Logger
 }
 
 // Cpus is the name of the file about the machine.
@@ -52,8 +54,8 @@ func New(cfg Config) (*Writer, error) {
 	if cfg.Proc == "" {
 		cfg.Proc = "/proc"
 	}
-	if cfg.Warn == nil {
-		cfg.Warn = func(string) {}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	w := &Writer{cfg: cfg, machine: machine{proc: cfg.Proc}}
 	for _, p := range cfg.Ports {
@@ -93,7 +95,7 @@ func Folder(now time.Time) string {
 }
 
 // Write adds a line to each file: what has come since the last one, and the time
-// now. What cannot be written is told (Config.Warn) and left out.
+// now. Lines that cannot be written are left out and logged (Config.Logger).
 func (w *Writer) Write(now time.Time) {
 	dir := filepath.Join(w.cfg.Dir, Folder(now))
 	err := os.MkdirAll(dir, 0o755)
@@ -120,11 +122,11 @@ func (w *Writer) tell(err error, lines int) {
 	switch {
 	case err != nil:
 		if !w.failing {
-			w.cfg.Warn(fmt.Sprintf("data files: %v; lines are left out until it works again", err))
+			w.cfg.Logger.Warn(fmt.Sprintf("data files: %v; lines are left out until it works again", err))
 		}
 		w.failing, w.missed = true, w.missed+uint64(lines)
 	case w.failing:
-		w.cfg.Warn(fmt.Sprintf("data files: written again, after up to %d lines that were left out", w.missed))
+		w.cfg.Logger.Warn(fmt.Sprintf("data files: written again, after up to %d lines that were left out", w.missed))
 		w.failing, w.missed = false, 0
 	}
 }
@@ -148,8 +150,8 @@ func appendLine(path, line string) error {
 // series is what a port's counters do from second to second.
 type series struct {
 	name   string
-	read   func() capture.Rates
-	before capture.Rates
+	read   func() capture.Counters
+	before capture.Counters
 	mean   float64 // bits of a frame, as received last
 }
 

@@ -14,15 +14,16 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/daemon/hpcapmon"
+	"github.com/ixcap/ixcap/internal/logtest"
 )
 
 // rig is a writer on a clock, a port and a machine of the test's own.
 type rig struct {
-	t     *testing.T
-	dir   string
-	proc  string
-	now   capture.Rates
-	warns []string
+	t    *testing.T
+	dir  string
+	proc string
+	now  capture.Counters
+	log  logtest.Recorder
 	*hpcapmon.Writer
 }
 
@@ -34,8 +35,8 @@ func start(t *testing.T) *rig {
 	r.memory(1000, 100, 200)
 	var err error
 	r.Writer, err = hpcapmon.New(hpcapmon.Config{
-		Dir: r.dir, Proc: r.proc, Warn: func(s string) { r.warns = append(r.warns, s) },
-		Ports: []hpcapmon.Port{{Name: "hpcap0", Read: func() capture.Rates { return r.now }}},
+		Dir: r.dir, Proc: r.proc, Logger: r.log.Logger(),
+		Ports: []hpcapmon.Port{{Name: "hpcap0", Read: func() capture.Counters { return r.now }}},
 	})
 	require.NoError(t, err)
 	return r
@@ -114,7 +115,7 @@ func TestFilesThatAreTakenAwayAreBegunAgain(t *testing.T) {
 	require.NoError(t, os.RemoveAll(r.dir))
 	r.second(at, 3, 60, 0)
 	require.Equal(t, []string{"1795276800 480 3 0 0"}, r.lines("2026-47", "hpcap0"))
-	require.Empty(t, r.warns)
+	require.Empty(t, r.log.Lines())
 }
 
 func TestFullDiskIsToldOnceAndLeavesWholeLines(t *testing.T) {
@@ -131,13 +132,13 @@ func TestFullDiskIsToldOnceAndLeavesWholeLines(t *testing.T) {
 	for range 300 { // more than fits into the files' last pages
 		r.second(at, 1, 60, 0)
 	}
-	require.Len(t, r.warns, 1)
-	require.Contains(t, r.warns[0], "no space left on device; lines are left out until it works again")
+	require.Len(t, r.log.Lines(), 1)
+	require.Contains(t, r.log.Lines()[0], "no space left on device; lines are left out until it works again")
 	require.NoError(t, os.Remove(ballast))
 	r.second(at, 1, 60, 0)
 	r.second(at, 1, 60, 0)
-	require.Len(t, r.warns, 2)
-	require.Contains(t, r.warns[1], "written again, after up to ")
+	require.Len(t, r.log.Lines(), 2)
+	require.Contains(t, r.log.Lines()[1], "written again, after up to ")
 	for _, name := range []string{"hpcap0", "cpus"} {
 		for _, line := range r.lines("2026-47", name) {
 			require.Regexp(t, `^\d+( [\d.]+){4,6}$`, line)
@@ -159,9 +160,9 @@ func TestFolderThatCannotBeIsRefusedAtOnce(t *testing.T) {
 func TestThisMachineIsWrittenAboutByTheClock(t *testing.T) {
 	dir := t.TempDir()
 	var n uint64
-	w, err := hpcapmon.New(hpcapmon.Config{Dir: dir, Ports: []hpcapmon.Port{{Name: "p", Read: func() capture.Rates {
+	w, err := hpcapmon.New(hpcapmon.Config{Dir: dir, Ports: []hpcapmon.Port{{Name: "p", Read: func() capture.Counters {
 		n += 100
-		return capture.Rates{At: time.Now(), Polled: n, Bytes: 60 * n}
+		return capture.Counters{At: time.Now(), Polled: n, Bytes: 60 * n}
 	}}}})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
