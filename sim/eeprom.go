@@ -146,7 +146,7 @@ func (n *NIC) writeEERD(_ int, v uint32) {
 	if v&start != 0 {
 		v = uint32(data)<<16 | addr<<2 | done
 	}
-	n.reg[0x10014/4] = v
+	n.reg[rEERD/4] = v
 }
 
 // writeEEWR stores a word; the checksum is the writer's affair, as on the device.
@@ -159,7 +159,7 @@ func (n *NIC) writeEEWR(_ int, v uint32) {
 		}
 		v = v&^start | done
 	}
-	n.reg[0x10018/4] = v
+	n.reg[rEEWR/4] = v
 }
 
 // semaphores between drivers, and between drivers and firmware.
@@ -199,7 +199,7 @@ func (n *NIC) writeSYNC(_ int, v uint32) { n.sem.sync = v }
 func (n *NIC) writeMSCA(_ int, v uint32) {
 	const command, read = 1 << 30, 1 << 27
 	if v&command != 0 && v&read != 0 {
-		n.reg[0x04260/4] |= 0xffff0000
+		n.reg[rMSRWD/4] |= 0xffff0000
 	}
-	n.reg[0x0425c/4] = v &^ command
+	n.reg[rMSCA/4] = v &^ command
 }

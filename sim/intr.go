@@ -112,7 +112,7 @@ func (n *NIC) writeEIMCEX(i int, v uint32) { n.intr.qmask &^= uint64(v) << (32 *
 func (n *NIC) interval(v int) int64 {
 	off := uint32(rEITR + 4*v)
 	if v >= 24 {
-		off = 0x12300 + 4*uint32(v-24)
+		off = rEITR24 + 4*uint32(v-24)
 	}
 	return int64(n.reg[off/4]>>3&0x1ff) * 2000
 }
@@ -168,7 +168,7 @@ func (n *NIC) autoClear(v int) {
 		s.sent &^= bit
 	}
 	if n.reg[rGPIE/4]&gpieEIAME != 0 {
-		auto := uint64(n.reg[0xad0/4]) | uint64(n.reg[0xad4/4])<<32 | uint64(n.reg[rEIAM/4]&0xffff)
+		auto := uint64(n.reg[rEIAMEX/4]) | uint64(n.reg[rEIAMEX/4+1])<<32 | uint64(n.reg[rEIAM/4]&0xffff)
 		s.qmask &^= auto & bit
 	}
 }

@@ -6,53 +6,70 @@ import (
 	"strings"
 )
 
-// mode is how a register answers accesses, in the datasheet's terms.
-type mode uint8
+// access is how a register answers reads and writes, in the datasheet's terms.
+type access uint8
 
 const (
-	rw  mode = iota // reads back what was written
-	ro              // writes are ignored
-	rc              // read to clear
-	rc2             // the two words of a wide counter; reading the high one clears both
-	w1c             // writing 1 clears the bit
-	wo              // reads as zero
-	sc              // read-write with bits that the device itself clears or sets
+	rw     access = iota // reads return what was written
+	ro                   // writes are ignored
+	rc                   // read to clear
+	rcLow                // low word of a wide counter
+	rcHigh               // high word; reading it clears both
+	w1c                  // writing 1 clears the bit
+	wo                   // reads as zero
+	sc                   // read-write, with bits that the device clears or sets
 )
 
-func (m mode) String() string {
-	return [...]string{"RW", "RO", "RC", "RC", "RW1C", "WO", "RW"}[m]
+func (a access) String() string {
+	return [...]string{"RW", "RO", "RC", "RC", "RC", "RW1C", "WO", "RW"}[a]
 }
 
-// register is one row of the register table: one register, or an array of
-// them. Names are those of the 82599 datasheet (rev 3.4, section 8.2.3), and
-// section is the part of it that has the register, where known.
+// register is one row of the register table: one register, or an array of them.
+// Names are those of the 82599 datasheet (rev 3.4, section 8.2.3), and section is
+// the part of it that describes the register, where known.
 type register struct {
 	name    string
-	off     uint32 // of the first instance in BAR 0
-	stride  uint32
-	n       int // instances
-	first   int // index of the first instance: 64 where an array continues elsewhere
-	mode    mode
+	blocks  []block
+	access  access
 	mask    uint32 // bits that software can write
 	reset   uint32 // value after reset
 	keep    bool   // survives a software reset (CTRL.RST)
 	section string
-	same    string // the row that this one is a second address of
 
 	read  func(n *NIC, i int) uint32
 	write func(n *NIC, i int, v uint32)
 }
 
-func one(name string, off uint32, m mode, reset uint32, section string) register {
-	return many(name, off, 4, 1, m, reset, section)
+// block is a run of instances of a register at equal distances.
+type block struct {
+	off, stride uint32 // in BAR 0, bytes
+	n           int    // instances
+	first       int    // index of the first instance
+	alias       bool   // a second address of instances that another block holds
 }
 
-func many(name string, off, stride uint32, n int, m mode, reset uint32, section string) register {
-	return register{name: name, off: off, stride: stride, n: n, mode: m, mask: 0xffffffff, reset: reset, section: section}
+func one(name string, off uint32, a access, reset uint32, section string) register {
+	return many(name, off, 4, 1, a, reset, section)
 }
 
-// from sets the index of the row's first instance.
-func (r register) from(first int) register { r.first = first; return r }
+func many(name string, off, stride uint32, n int, a access, reset uint32, section string) register {
+	return register{
+		name: name, blocks: []block{{off: off, stride: stride, n: n}},
+		access: a, mask: 0xffffffff, reset: reset, section: section,
+	}
+}
+
+// and adds a block of n further instances at another offset.
+func (r register) and(off, stride uint32, n int) register {
+	r.blocks = append(r.blocks, block{off: off, stride: stride, n: n, first: r.len()})
+	return r
+}
+
+// alias adds a second address of the first n instances.
+func (r register) alias(off, stride uint32, n int) register {
+	r.blocks = append(r.blocks, block{off: off, stride: stride, n: n, alias: true})
+	return r
+}
 
 // bits limits what software can write.
 func (r register) bits(mask uint32) register { r.mask = mask; return r }
@@ -60,81 +77,98 @@ func (r register) bits(mask uint32) register { r.mask = mask; return r }
 // kept marks a register that a software reset leaves alone.
 func (r register) kept() register { r.keep = true; return r }
 
-// alias makes the row a second address of the row of the same name and index.
-func (r register) alias() register { r.same = r.name; return r }
-
 func (r register) onRead(f func(*NIC, int) uint32) register   { r.read = f; return r }
 func (r register) onWrite(f func(*NIC, int, uint32)) register { r.write = f; return r }
 
-func (r *register) label(i int) string {
-	if r.n == 1 && r.first == 0 {
-		return r.name
+// len is the number of instances.
+func (r *register) len() (n int) {
+	for _, b := range r.blocks {
+		if !b.alias {
+			n += b.n
+		}
 	}
-	return fmt.Sprintf("%s[%d]", r.name, r.first+i)
+	return n
 }
 
-// decoder finds the row and the instance that a BAR 0 offset belongs to.
-type decoder struct {
-	rows  []register
-	at    []uint16 // by word: row + 1, 0 where no register is
-	canon []uint32 // by word: the word that holds the value (aliases share one)
-}
-
-// newDecoder builds the lookup tables. Rows that overlap are an error.
-func newDecoder(rows []register) (*decoder, error) {
-	d := &decoder{rows: rows, at: make([]uint16, bar0Size/4), canon: make([]uint32, bar0Size/4)}
-	type instance struct {
-		name string
-		i    int
-	}
-	home := map[instance]uint32{}
-	for k := range rows {
-		r := &rows[k]
-		for i := range r.n {
-			off := r.off + uint32(i)*r.stride
-			if off%4 != 0 || off >= bar0Size {
-				return nil, fmt.Errorf("register %s at %#x: outside BAR 0 or not aligned", r.label(i), off)
-			}
-			if was := d.at[off/4]; was != 0 {
-				return nil, fmt.Errorf("register %s at %#x overlaps %s", r.label(i), off, rows[was-1].name)
-			}
-			d.at[off/4] = uint16(k + 1)
-			d.canon[off/4] = off / 4
-			if r.same == "" {
-				key := instance{r.name, r.first + i}
-				if _, twice := home[key]; twice {
-					return nil, fmt.Errorf("register %s appears twice", r.label(i))
-				}
-				home[key] = off / 4
+// each yields the index and the offset of every instance, aliases left out.
+func (r *register) each(yield func(i int, off uint32) bool) {
+	for _, b := range r.blocks {
+		for i := range b.n {
+			if !b.alias && !yield(b.first+i, b.off+uint32(i)*b.stride) {
+				return
 			}
 		}
 	}
+}
+
+func (r *register) label(i int) string {
+	if r.len() == 1 {
+		return r.name
+	}
+	return fmt.Sprintf("%s[%d]", r.name, i)
+}
+
+// decoder finds the row and the instance of a BAR 0 offset. The slices are
+// indexed by 32-bit word.
+type decoder struct {
+	rows  []register
+	at    []uint16 // row + 1, 0 where no register is
+	index []uint16 // instance
+	canon []uint32 // the word that holds the value: aliases share one
+}
+
+// newDecoder builds the lookup tables. A name that is declared twice, and blocks
+// that overlap, are errors.
+func newDecoder(rows []register) (*decoder, error) {
+	const words = bar0Size / 4
+	d := &decoder{rows: rows, at: make([]uint16, words), index: make([]uint16, words), canon: make([]uint32, words)}
+	names := map[string]bool{}
 	for k := range rows {
-		r := &rows[k]
-		for i := range r.n {
-			if r.same == "" {
-				continue
-			}
-			w, found := home[instance{r.same, r.first + i}]
-			if !found {
-				return nil, fmt.Errorf("register %s is an alias of nothing", r.label(i))
-			}
-			d.canon[(r.off+uint32(i)*r.stride)/4] = w
+		if names[rows[k].name] {
+			return nil, fmt.Errorf("register %s is declared twice", rows[k].name)
+		}
+		names[rows[k].name] = true
+		if err := d.add(k); err != nil {
+			return nil, err
 		}
 	}
 	return d, nil
 }
 
-// find returns the row and instance of an offset, nil where there is none. An
-// alias is resolved: the row returned is the one that holds the value.
-func (d *decoder) find(off uint32) (r *register, i int, word uint32) {
-	word = d.canon[off/4]
-	k := d.at[word]
-	if d.at[off/4] == 0 || k == 0 {
-		return nil, 0, off / 4
+// add enters the blocks of row k.
+func (d *decoder) add(k int) error {
+	r := &d.rows[k]
+	var words []uint32 // by instance
+	for _, off := range r.each {
+		words = append(words, off/4)
 	}
-	r = &d.rows[k-1]
-	return r, int((word*4 - r.off) / r.stride), word
+	for _, b := range r.blocks {
+		for i := range b.n {
+			off, index := b.off+uint32(i)*b.stride, b.first+i
+			w := off / 4
+			switch {
+			case off%4 != 0 || off >= bar0Size:
+				return fmt.Errorf("register %s at %#x: outside BAR 0 or not aligned", r.label(index), off)
+			case index >= len(words):
+				return fmt.Errorf("register %s at %#x: alias of an instance that does not exist", r.label(index), off)
+			case d.at[w] != 0:
+				return fmt.Errorf("register %s at %#x overlaps %s", r.label(index), off, d.rows[d.at[w]-1].name)
+			}
+			d.at[w], d.index[w], d.canon[w] = uint16(k+1), uint16(index), words[index]
+		}
+	}
+	return nil
+}
+
+// find returns the row and the instance of an offset, and the word that holds
+// the value. The row is nil where no register is.
+func (d *decoder) find(off uint32) (r *register, i int, word uint32) {
+	w := off / 4
+	k := d.at[w]
+	if k == 0 {
+		return nil, 0, w
+	}
+	return &d.rows[k-1], int(d.index[w]), d.canon[w]
 }
 
 // ReadRegister reads a BAR 0 register as the bus does, side effects included.
@@ -162,15 +196,17 @@ func (n *NIC) load(off uint32) uint32 {
 		return 0 // reserved space reads as zero
 	}
 	if r.read != nil {
-		return r.read(n, r.first+i)
+		return r.read(n, i)
 	}
-	switch r.mode {
+	switch r.access {
 	case wo:
 		return 0
 	case rc:
-		return n.takeCounter(w)
-	case rc2:
-		return n.takeWide(r, i, w)
+		return n.clearCounter(w)
+	case rcLow:
+		return n.readLow(w)
+	case rcHigh:
+		return n.clearWide(w)
 	}
 	return n.reg[w]
 }
@@ -185,11 +221,11 @@ func (n *NIC) store(off, v uint32) {
 		return
 	}
 	if r.write != nil {
-		r.write(n, r.first+i, v)
+		r.write(n, i, v)
 		return
 	}
-	switch r.mode {
-	case ro, rc, rc2:
+	switch r.access {
+	case ro, rc, rcLow, rcHigh:
 	case w1c:
 		n.reg[w] &^= v
 	case wo:
@@ -199,16 +235,16 @@ func (n *NIC) store(off, v uint32) {
 	}
 }
 
-// resetRegisters puts every register back to its reset value. A software reset
-// leaves those that only a power-on or function-level reset changes.
+// resetRegisters sets every register to its reset value. A software reset leaves
+// those that only a power-on or function-level reset changes.
 func (n *NIC) resetRegisters(software bool) {
 	for k := range n.dec.rows {
 		r := &n.dec.rows[k]
-		if r.same != "" || (software && r.keep) {
+		if software && r.keep {
 			continue
 		}
-		for i := range r.n {
-			n.reg[(r.off+uint32(i)*r.stride)/4] = r.reset
+		for _, off := range r.each {
+			n.reg[off/4] = r.reset
 		}
 	}
 	n.dirty = true
@@ -222,29 +258,31 @@ func (n *NIC) DumpRegisters(w io.Writer, all bool) error {
 	var b strings.Builder
 	for k := range n.dec.rows {
 		r := &n.dec.rows[k]
-		if r.same != "" {
-			continue
-		}
-		for i := range r.n {
-			off := r.off + uint32(i)*r.stride
+		for i, off := range r.each {
 			v := n.peek(r, i, off/4)
 			if !all && v == r.reset {
 				continue
 			}
-			fmt.Fprintf(&b, "%05x %-18s %-4s %08x  %s\n", off, r.label(i), r.mode, v, r.section)
+			fmt.Fprintf(&b, "%05x %-18s %-4s %08x  %s\n", off, r.label(i), r.access, v, r.section)
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// peek is the value a read would return, without the read's side effects.
+// peek is the value that a read would return, without the read's side effects.
 func (n *NIC) peek(r *register, i int, w uint32) uint32 {
 	switch {
-	case r.mode == rc || r.mode == rc2 || r.mode == wo:
-		return n.counterWord(r, i, w)
-	case r.read != nil && r.mode != sc:
-		return r.read(n, r.first+i)
+	case r.access == wo:
+		return 0
+	case r.access == rc:
+		return clamp32(n.ctr.v[w])
+	case r.access == rcLow:
+		return uint32(min(n.ctr.v[w], wideMax))
+	case r.access == rcHigh:
+		return uint32(min(n.ctr.v[w-1], wideMax) >> 32)
+	case r.read != nil && r.access != sc:
+		return r.read(n, i)
 	}
 	return n.reg[w]
 }

@@ -24,7 +24,9 @@ func TestOverlapsAndRepeatsAreFound(t *testing.T) {
 		{one("A", 0x10, rw, 0, ""), one("B", 0x10, rw, 0, "")},
 		{many("A", 0x10, 4, 4, rw, 0, ""), one("B", 0x1c, rw, 0, "")},
 		{one("A", 0x10, rw, 0, ""), one("A", 0x20, rw, 0, "")},
-		{one("A", 0x10, rw, 0, "").alias()},
+		{one("A", 0x10, rw, 0, "").alias(0x20, 4, 2)},
+		{many("A", 0x10, 4, 4, rw, 0, "").alias(0x1c, 4, 1)},
+		{many("A", 0x10, 4, 4, rw, 0, "").and(0x1c, 4, 1)},
 		{one("A", 0x12, rw, 0, "")},
 		{one("A", bar0Size, rw, 0, "")},
 	} {
@@ -33,18 +35,17 @@ func TestOverlapsAndRepeatsAreFound(t *testing.T) {
 	}
 }
 
-func TestEveryRegisterHoldsWhatItsModeSays(t *testing.T) {
+func TestEveryRegisterKeepsWhatItsAccessAllows(t *testing.T) {
 	r := newRig(t, Config{})
 	for k := range r.dec.rows {
 		row := &r.dec.rows[k]
-		if row.read != nil || row.write != nil || row.same != "" || row.name == "RAL" || row.name == "RAH" {
+		if row.read != nil || row.write != nil || row.name == "RAL" || row.name == "RAH" {
 			continue
 		}
-		for _, i := range []int{0, row.n - 1} {
-			off := row.off + uint32(i)*row.stride
+		for i, off := range row.each {
 			was := r.read(off)
 			r.write(off, 0xffffffff)
-			switch row.mode {
+			switch row.access {
 			case rw, sc:
 				require.Equal(t, was&^row.mask|row.mask, r.read(off), row.label(i))
 			default:

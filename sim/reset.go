@@ -109,11 +109,11 @@ func (n *NIC) readFRTIMER(int) uint32 { return uint32(time.Now().UnixMicro()) }
 // Configuration space through CIAA and CIAD, which Linux uses for its virtual
 // functions only.
 func (n *NIC) readCIAD(int) uint32 {
-	return n.pci.load32(int(n.reg[0x11088/4] & 0xffc))
+	return n.pci.load32(int(n.reg[rCIAA/4] & 0xffc))
 }
 
 func (n *NIC) writeCIAD(_ int, v uint32) {
-	off := int(n.reg[0x11088/4] & 0xffc)
+	off := int(n.reg[rCIAA/4] & 0xffc)
 	n.pci.write(off, []byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)})
 }
 
@@ -125,10 +125,10 @@ func (n *NIC) writeFDIRCTRL(_ int, v uint32) {
 	} else {
 		v &^= initDone
 	}
-	n.reg[0x0ee00/4] = v
+	n.reg[rFDIRCTRL/4] = v
 }
 
-func (n *NIC) writeFDIRCMD(_ int, v uint32) { n.reg[0x0ee2c/4] = v &^ 3 }
+func (n *NIC) writeFDIRCMD(_ int, v uint32) { n.reg[rFDIRCMD/4] = v &^ 3 }
 
 // secDisable is RX_DIS of SECRXCTRL and TX_DIS of SECTXCTRL: the security block,
 // which all frames go through, is to stop. It is ready to be set up once the path

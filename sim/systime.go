@@ -14,11 +14,6 @@ type sysTime struct {
 	high  uint32 // what SYSTIMH returns: taken when SYSTIML is read
 }
 
-const (
-	rSYSTIML = 0x08c0c
-	rTIMINCA = 0x08c14
-)
-
 // settleTime brings the clock's value up to now, before anything that its rate
 // depends on changes.
 func (n *NIC) settleTime() {

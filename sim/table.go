@@ -2,81 +2,9 @@ package sim
 
 import "slices"
 
-// Offsets that the model's own code uses; the table below has all registers.
-const (
-	rCTRL     = 0x00000
-	rSTATUS   = 0x00008
-	rCTRLEXT  = 0x00018
-	rESDP     = 0x00020
-	rEICR     = 0x00800
-	rEIAC     = 0x00810
-	rDROPEN   = 0x03d04
-	rEITR     = 0x00820
-	rEIMS     = 0x00880
-	rEIAM     = 0x00890
-	rGPIE     = 0x00898
-	rIVAR     = 0x00900
-	rIVARMISC = 0x00a00
-	rRDRXCTL  = 0x02f00
-	rRXCTRL   = 0x03000
-	rRXPBSIZE = 0x03c00
-	rHLREG0   = 0x04240
-	rMAXFRS   = 0x04268
-	rMFLCN    = 0x04294
-	rAUTOC    = 0x042a0
-	rAUTOC2   = 0x042a8
-	rDMATXCTL = 0x04a80
-	rDTXTCPL  = 0x04a88
-	rDTXTCPH  = 0x04a8c
-	rRXCSUM   = 0x05000
-	rEXVET    = 0x05078
-	rFCTRL    = 0x05080
-	rVLNCTRL  = 0x05088
-	rMCSTCTRL = 0x05090
-	rETQF     = 0x05128
-	rMTA      = 0x05200
-	rMRQC     = 0x0ec80
-	rVFTA     = 0x0a000
-	rRAL      = 0x0a200
-	rRETA     = 0x0eb00
-	rRSSRK    = 0x0eb80
-	rETQS     = 0x0ec00
-	rRQSMR    = 0x02300
-	rTQSM     = 0x08600
-	rEEC      = 0x10010
-
-	rSECRXCTRL = 0x08d00
-	rSECTXCTRL = 0x08800
-	rGCREXT    = 0x11050
-	rPICAUSE   = 0x110b0
-	rPIENA     = 0x110b8
-)
-
-// Offsets of a receive queue's registers from its block of 0x40 bytes, at
-// 0x1000 for queues 0-63 and at 0xD000 for 64-127; a transmit queue's from its
-// block at 0x6000.
-const (
-	qBAL   = 0x00
-	qBAH   = 0x04
-	qLEN   = 0x08
-	qDCA   = 0x0c
-	qHEAD  = 0x10
-	qSRR   = 0x14
-	qTAIL  = 0x18
-	qDCTL  = 0x28
-	qWBAL  = 0x38
-	qWBAH  = 0x3c
-	txBase = 0x6000
-)
-
-func rxReg(q int, r uint32) uint32 {
-	if q < 64 {
-		return 0x1000 + uint32(q)*0x40 + r
-	}
-	return 0xd000 + uint32(q-64)*0x40 + r
-}
-
-func txReg(q int, r uint32) uint32 { return txBase + uint32(q)*0x40 + r }
+// The register table. Each register is declared once, as a row of the function
+// for its chapter; the offsets that the model's code uses are constants above
+// that function, which the row takes its offset from.
 
 // registerTable is every register the model has, in the order of the
 // datasheet's chapters.
@@ -85,11 +13,21 @@ func registerTable() []register {
 		transmitRegisters(), macRegisters(), countRegisters(), otherRegisters())
 }
 
+const (
+	rCTRL    = 0x00000
+	rSTATUS  = 0x00008
+	rCTRLEXT = 0x00018
+	rESDP    = 0x00020
+	rGCREXT  = 0x11050
+	rCIAA    = 0x11088
+	rPICAUSE = 0x110b0
+	rPIENA   = 0x110b8
+)
+
 // controlRegisters: general control (8.2.3.1) and PCIe (8.2.3.3).
 func controlRegisters() []register {
 	return []register{
-		one("CTRL", rCTRL, sc, 0, "8.2.3.1").onRead((*NIC).readCTRL).onWrite((*NIC).writeCTRL),
-		one("CTRL", 0x00004, sc, 0, "8.2.3.1").alias(),
+		one("CTRL", rCTRL, sc, 0, "8.2.3.1").alias(0x00004, 4, 1).onRead((*NIC).readCTRL).onWrite((*NIC).writeCTRL),
 		one("STATUS", rSTATUS, ro, 0, "8.2.3.1").onRead((*NIC).readSTATUS),
 		one("CTRL_EXT", rCTRLEXT, rw, 0, "8.2.3.1"),
 		// The EEPROM makes SDP3 an output: Linux turns the laser off by its data
@@ -102,16 +40,14 @@ func controlRegisters() []register {
 		one("CORECTL", 0x14f00, rw, 0, "8.2.3.22").kept(),
 
 		one("GCR", 0x11000, rw, 0, "8.2.3.4"),
-		many("GSCL", 0x11010, 4, 4, rw, 0, "8.2.3.4"),
+		many("GSCL", 0x11010, 4, 4, rw, 0, "8.2.3.4").and(0x11030, 4, 4),
 		many("GSCN", 0x11020, 4, 4, ro, 0, "8.2.3.4"),
-		many("GSCL", 0x11030, 4, 4, rw, 0, "8.2.3.4").from(4),
 		one("GCR_EXT", rGCREXT, sc, 0, "8.2.3.4").onWrite((*NIC).writeGCREXT),
 		one("MREVID", 0x11064, ro, 0, "8.2.3.4"),
-		one("PBACL", 0x11068, w1c, 0, "8.2.3.5"),
-		many("PBACL", 0x110c4, 4, 7, w1c, 0, "8.2.3.5").from(1),
+		one("PBACL", 0x11068, w1c, 0, "8.2.3.5").and(0x110c4, 4, 7),
 		one("DCA_ID", 0x11070, ro, 0, "8.2.3.11"),
 		one("DCA_CTRL", 0x11074, rw, 1, "8.2.3.11"),
-		one("CIAA", 0x11088, rw, 0, "8.2.3.4"),
+		one("CIAA", rCIAA, rw, 0, "8.2.3.4"),
 		one("CIAD", 0x1108c, rw, 0, "8.2.3.4").onRead((*NIC).readCIAD).onWrite((*NIC).writeCIAD),
 		one("PICAUSE", rPICAUSE, w1c, 0, "8.2.3.4"),
 		one("PIENA", rPIENA, rw, 0, "8.2.3.4"),
@@ -119,12 +55,18 @@ func controlRegisters() []register {
 	}
 }
 
+const (
+	rEEC  = 0x10010
+	rEERD = 0x10014
+	rEEWR = 0x10018
+)
+
 // nvmRegisters: EEPROM and flash (8.2.3.2), semaphores and firmware (8.2.3.4).
 func nvmRegisters() []register {
 	return []register{
 		one("EEC", rEEC, sc, 0, "8.2.3.2").onRead((*NIC).readEEC).onWrite((*NIC).writeEEC).kept(),
-		one("EERD", 0x10014, sc, 0x2, "8.2.3.2").onWrite((*NIC).writeEERD),
-		one("EEWR", 0x10018, sc, 0x2, "8.2.3.2").onWrite((*NIC).writeEEWR),
+		one("EERD", rEERD, sc, 0x2, "8.2.3.2").onWrite((*NIC).writeEERD),
+		one("EEWR", rEEWR, sc, 0x2, "8.2.3.2").onWrite((*NIC).writeEEWR),
 		one("FLA", 0x1001c, rw, 0, "8.2.3.2"),
 		one("GRC", 0x10200, rw, 0, "8.2.3.2"),
 		one("SWSM", 0x10140, sc, 0, "8.2.3.4").onRead((*NIC).readSWSM).onWrite((*NIC).writeSWSM),
@@ -136,6 +78,19 @@ func nvmRegisters() []register {
 		one("FWSTS", 0x15f0c, ro, 0, "8.2.3.4"),
 	}
 }
+
+const (
+	rEICR     = 0x00800
+	rEIMS     = 0x00880
+	rEIAC     = 0x00810
+	rEIAM     = 0x00890
+	rEIAMEX   = 0x00ad0
+	rEITR     = 0x00820
+	rEITR24   = 0x12300
+	rGPIE     = 0x00898
+	rIVAR     = 0x00900
+	rIVARMISC = 0x00a00
+)
 
 // interruptRegisters: 8.2.3.5.
 func interruptRegisters() []register {
@@ -149,9 +104,8 @@ func interruptRegisters() []register {
 		many("EICS_EX", 0x00a90, 4, 2, wo, 0, "8.2.3.5").onWrite((*NIC).writeEICSEX),
 		many("EIMS_EX", 0x00aa0, 4, 2, sc, 0, "8.2.3.5").onRead((*NIC).readEIMSEX).onWrite((*NIC).writeEIMSEX),
 		many("EIMC_EX", 0x00ab0, 4, 2, wo, 0, "8.2.3.5").onWrite((*NIC).writeEIMCEX),
-		many("EIAM_EX", 0x00ad0, 4, 2, rw, 0, "8.2.3.5"),
-		many("EITR", rEITR, 4, 24, rw, 0, "8.2.3.5"),
-		many("EITR", 0x12300, 4, 105, rw, 0, "8.2.3.5").from(24),
+		many("EIAM_EX", rEIAMEX, 4, 2, rw, 0, "8.2.3.5"),
+		many("EITR", rEITR, 4, 24, rw, 0, "8.2.3.5").and(rEITR24, 4, 105),
 		one("EITRSEL", 0x00894, rw, 0, "8.2.3.5"),
 		many("IVAR", rIVAR, 4, 64, rw, 0, "8.2.3.5").bits(0xbfbfbfbf),
 		one("IVAR_MISC", rIVARMISC, rw, 0, "8.2.3.5").bits(0x0000bfbf),

@@ -1,5 +1,10 @@
 package sim
 
+const (
+	rRQSMR = 0x02300
+	rTQSM  = 0x08600
+)
+
 // Counters that the packet path adds to.
 const (
 	cCRCERRS = 0x04000
@@ -31,70 +36,69 @@ const (
 	cTXDGBC  = 0x087a4
 )
 
-func cQPRC(i uint32) uint32  { return 0x01030 + 0x40*i }
-func cQBRC(i uint32) uint32  { return 0x01034 + 0x40*i }
-func cQPRDC(i uint32) uint32 { return 0x01430 + 0x40*i }
-func cQPTC(i uint32) uint32  { return 0x06030 + 0x40*i }
+// Counters of the statistics sets 0-15, which RQSMR and TQSM assign to queues.
+func cQPRC(i uint32) uint32  { return 0x01030 + qStride*i }
+func cQBRC(i uint32) uint32  { return 0x01034 + qStride*i }
+func cQPRDC(i uint32) uint32 { return 0x01430 + qStride*i }
+func cQPTC(i uint32) uint32  { return 0x06030 + qStride*i }
 func cQBTC(i uint32) uint32  { return 0x08700 + 8*i }
 
 // countRegisters: statistics (8.2.3.23). All are cleared by reading.
 func countRegisters() []register {
+	const section = "8.2.3.23"
 	rows := []register{
-		many("RQSMR", rRQSMR, 4, 32, rw, 0, "8.2.3.23").bits(0x0f0f0f0f),
-		many("TQSM", rTQSM, 4, 32, rw, 0, "8.2.3.23").bits(0x0f0f0f0f),
-		many("RXMPC", cRXMPC, 4, 8, rc, 0, "8.2.3.23"),
-		many("PXONRXCNT", 0x04140, 4, 8, rc, 0, "8.2.3.23"),
-		many("PXOFFRXCNT", 0x04160, 4, 8, rc, 0, "8.2.3.23"),
-		many("PXON2OFFCNT", 0x03240, 4, 8, rc, 0, "8.2.3.23"),
-		many("PXONTXC", 0x03f00, 4, 8, rc, 0, "8.2.3.23"),
-		many("PXOFFTXC", 0x03f20, 4, 8, rc, 0, "8.2.3.23"),
-		many("QPRC", 0x01030, 0x40, 16, rc, 0, "8.2.3.23"),
-		many("QBRC_L", 0x01034, 0x40, 16, rc2, 0, "8.2.3.23"),
-		many("QBRC_H", 0x01038, 0x40, 16, rc2, 0, "8.2.3.23"),
-		many("QPRDC", 0x01430, 0x40, 16, rc, 0, "8.2.3.23"),
-		many("QPTC", 0x06030, 0x40, 16, rc, 0, "8.2.3.23"),
-		many("QPTC", 0x08680, 4, 16, rc, 0, "8.2.3.23").alias(),
-		many("QBTC_L", 0x08700, 8, 16, rc2, 0, "8.2.3.23"),
-		many("QBTC_H", 0x08704, 8, 16, rc2, 0, "8.2.3.23"),
+		many("RQSMR", rRQSMR, 4, 32, rw, 0, section).bits(0x0f0f0f0f),
+		many("TQSM", rTQSM, 4, 32, rw, 0, section).bits(0x0f0f0f0f),
+		many("RXMPC", cRXMPC, 4, 8, rc, 0, section),
+		many("PXONRXCNT", 0x04140, 4, 8, rc, 0, section),
+		many("PXOFFRXCNT", 0x04160, 4, 8, rc, 0, section),
+		many("PXON2OFFCNT", 0x03240, 4, 8, rc, 0, section),
+		many("PXONTXC", 0x03f00, 4, 8, rc, 0, section),
+		many("PXOFFTXC", 0x03f20, 4, 8, rc, 0, section),
+		many("QPRC", cQPRC(0), qStride, 16, rc, 0, section),
+		many("QBRC_L", cQBRC(0), qStride, 16, rcLow, 0, section),
+		many("QBRC_H", cQBRC(0)+4, qStride, 16, rcHigh, 0, section),
+		many("QPRDC", cQPRDC(0), qStride, 16, rc, 0, section),
+		many("QPTC", cQPTC(0), qStride, 16, rc, 0, section).alias(0x08680, 4, 16),
+		many("QBTC_L", cQBTC(0), 8, 16, rcLow, 0, section),
+		many("QBTC_H", cQBTC(0)+4, 8, 16, rcHigh, 0, section),
 		many("LSECTXCNT", 0x08a3c, 4, 5, rc, 0, ""),
 		many("LSECRXCNT", 0x08f40, 4, 17, rc, 0, ""),
 	}
 	for _, c := range []struct {
-		name    string
-		off     uint32
-		section string
+		name string
+		off  uint32
 	}{
-		{"CRCERRS", cCRCERRS, "8.2.3.23"}, {"ILLERRC", 0x04004, "8.2.3.23"}, {"ERRBC", 0x04008, "8.2.3.23"},
-		{"MSPDC", 0x04010, "8.2.3.23"}, {"MLFC", 0x04034, "8.2.3.23"}, {"MRFC", 0x04038, "8.2.3.23"},
-		{"RLEC", cRLEC, "8.2.3.23"}, {"LXONTXC", 0x03f60, "8.2.3.23"}, {"LXONRXCNT", cLXONRX, "8.2.3.23"},
-		{"LXOFFTXC", 0x03f68, "8.2.3.23"}, {"LXOFFRXCNT", cLXOFFRX, "8.2.3.23"},
-		{"PRC64", cPRC64, "8.2.3.23"}, {"PRC127", cPRC64 + 4, "8.2.3.23"}, {"PRC255", cPRC64 + 8, "8.2.3.23"},
-		{"PRC511", cPRC64 + 12, "8.2.3.23"}, {"PRC1023", cPRC64 + 16, "8.2.3.23"}, {"PRC1522", cPRC64 + 20, "8.2.3.23"},
-		{"GPRC", cGPRC, "8.2.3.23"}, {"BPRC", cBPRC, "8.2.3.23"}, {"MPRC", cMPRC, "8.2.3.23"},
-		{"GPTC", cGPTC, "8.2.3.23"}, {"RUC", 0x040a4, "8.2.3.23"}, {"RFC", 0x040a8, "8.2.3.23"},
-		{"ROC", cROC, "8.2.3.23"}, {"RJC", cRJC, "8.2.3.23"}, {"MNGPRC", 0x040b4, "8.2.3.23"},
-		{"MNGPDC", 0x040b8, "8.2.3.23"}, {"MNGPTC", 0x0cf90, "8.2.3.23"}, {"TPR", cTPR, "8.2.3.23"},
-		{"TPT", cTPT, "8.2.3.23"}, {"PTC64", cPTC64, "8.2.3.23"}, {"PTC127", cPTC64 + 4, "8.2.3.23"},
-		{"PTC255", cPTC64 + 8, "8.2.3.23"}, {"PTC511", cPTC64 + 12, "8.2.3.23"}, {"PTC1023", cPTC64 + 16, "8.2.3.23"},
-		{"PTC1522", cPTC64 + 20, "8.2.3.23"}, {"MPTC", cMPTC, "8.2.3.23"}, {"BPTC", cBPTC, "8.2.3.23"},
-		{"XEC", cXEC, "8.2.3.23"}, {"SSVPC", 0x08780, "8.2.3.23"}, {"RXNFGPC", cRXNFGPC, "8.2.3.23"},
-		{"RXDGPC", cRXDGPC, "8.2.3.23"}, {"RXDDGPC", 0x02f5c, "8.2.3.23"}, {"RXLPBKGPC", 0x02f68, "8.2.3.23"},
-		{"RXDLPBKGPC", 0x02f74, "8.2.3.23"}, {"TXDGPC", cTXDGPC, "8.2.3.23"}, {"FCCRC", 0x05118, "8.2.3.23"},
-		{"FCOERPDC", 0x0241c, "8.2.3.23"}, {"FCLAST", 0x02424, "8.2.3.23"}, {"FCOEPRC", 0x02428, "8.2.3.23"},
-		{"FCOEDWRC", 0x0242c, "8.2.3.23"}, {"FCOEPTC", 0x08784, "8.2.3.23"}, {"FCOEDWTC", 0x08788, "8.2.3.23"},
+		{"CRCERRS", cCRCERRS}, {"ILLERRC", 0x04004}, {"ERRBC", 0x04008},
+		{"MSPDC", 0x04010}, {"MLFC", 0x04034}, {"MRFC", 0x04038},
+		{"RLEC", cRLEC}, {"LXONTXC", 0x03f60}, {"LXONRXCNT", cLXONRX},
+		{"LXOFFTXC", 0x03f68}, {"LXOFFRXCNT", cLXOFFRX},
+		{"PRC64", cPRC64}, {"PRC127", cPRC64 + 4}, {"PRC255", cPRC64 + 8},
+		{"PRC511", cPRC64 + 12}, {"PRC1023", cPRC64 + 16}, {"PRC1522", cPRC64 + 20},
+		{"GPRC", cGPRC}, {"BPRC", cBPRC}, {"MPRC", cMPRC},
+		{"GPTC", cGPTC}, {"RUC", 0x040a4}, {"RFC", 0x040a8},
+		{"ROC", cROC}, {"RJC", cRJC}, {"MNGPRC", 0x040b4},
+		{"MNGPDC", 0x040b8}, {"MNGPTC", 0x0cf90}, {"TPR", cTPR},
+		{"TPT", cTPT}, {"PTC64", cPTC64}, {"PTC127", cPTC64 + 4},
+		{"PTC255", cPTC64 + 8}, {"PTC511", cPTC64 + 12}, {"PTC1023", cPTC64 + 16},
+		{"PTC1522", cPTC64 + 20}, {"MPTC", cMPTC}, {"BPTC", cBPTC},
+		{"XEC", cXEC}, {"SSVPC", 0x08780}, {"RXNFGPC", cRXNFGPC},
+		{"RXDGPC", cRXDGPC}, {"RXDDGPC", 0x02f5c}, {"RXLPBKGPC", 0x02f68},
+		{"RXDLPBKGPC", 0x02f74}, {"TXDGPC", cTXDGPC}, {"FCCRC", 0x05118},
+		{"FCOERPDC", 0x0241c}, {"FCLAST", 0x02424}, {"FCOEPRC", 0x02428},
+		{"FCOEDWRC", 0x0242c}, {"FCOEPTC", 0x08784}, {"FCOEDWTC", 0x08788},
 	} {
-		rows = append(rows, one(c.name, c.off, rc, 0, c.section))
+		rows = append(rows, one(c.name, c.off, rc, 0, section))
 	}
 	for _, c := range []struct {
-		name    string
-		off     uint32
-		section string
+		name string
+		off  uint32
 	}{
-		{"GORC", cGORC, "8.2.3.23"}, {"GOTC", cGOTC, "8.2.3.23"}, {"TOR", cTOR, "8.2.3.23"},
-		{"RXNFGBC", cRXNFGBC, "8.2.3.23"}, {"RXDGBC", cRXDGBC, "8.2.3.23"}, {"RXDDGBC", 0x02f60, "8.2.3.23"},
-		{"RXLPBKGBC", 0x02f6c, "8.2.3.23"}, {"RXDLPBKGBC", 0x02f78, "8.2.3.23"}, {"TXDGBC", cTXDGBC, "8.2.3.23"},
+		{"GORC", cGORC}, {"GOTC", cGOTC}, {"TOR", cTOR},
+		{"RXNFGBC", cRXNFGBC}, {"RXDGBC", cRXDGBC}, {"RXDDGBC", 0x02f60},
+		{"RXLPBKGBC", 0x02f6c}, {"RXDLPBKGBC", 0x02f78}, {"TXDGBC", cTXDGBC},
 	} {
-		rows = append(rows, one(c.name+"L", c.off, rc2, 0, c.section), one(c.name+"H", c.off+4, rc2, 0, c.section))
+		rows = append(rows, one(c.name+"L", c.off, rcLow, 0, section), one(c.name+"H", c.off+4, rcHigh, 0, section))
 	}
 	return rows
 }

@@ -1,25 +1,57 @@
 package sim
 
-// Receive rows that exist twice over: queues 0-63 lie at 0x1000, queues 64-127
-// at 0xD000.
-func perRxQueue(name string, off uint32, m mode, reset uint32, section string, set func(register) register) []register {
-	low := many(name, 0x1000+off, 0x40, 64, m, reset, section)
-	high := many(name, 0xd000+off, 0x40, 64, m, reset, section).from(64)
-	if set != nil {
-		low, high = set(low), set(high)
+// Offsets of a queue's registers from its block. Blocks have 0x40 bytes: receive
+// queues 0-63 at 0x1000, 64-127 at 0xD000; transmit queues at 0x6000.
+const (
+	rxBlock   = 0x1000
+	rxBlock64 = 0xd000
+	txBlock   = 0x6000
+	qStride   = 0x40
+
+	qBAL  = 0x00
+	qBAH  = 0x04
+	qLEN  = 0x08
+	qDCA  = 0x0c
+	qHEAD = 0x10
+	qSRR  = 0x14
+	qTAIL = 0x18
+	qDCTL = 0x28
+	qRSC  = 0x2c
+	qWBAL = 0x38
+	qWBAH = 0x3c
+)
+
+func rxReg(q int, r uint32) uint32 {
+	if q < 64 {
+		return rxBlock + uint32(q)*qStride + r
 	}
-	return []register{low, high}
+	return rxBlock64 + uint32(q-64)*qStride + r
 }
+
+func txReg(q int, r uint32) uint32 { return txBlock + uint32(q)*qStride + r }
+
+// perRxQueue is a register that each receive queue has.
+func perRxQueue(name string, r uint32, a access, reset uint32, section string) register {
+	return many(name, rxReg(0, r), qStride, 64, a, reset, section).and(rxReg(64, r), qStride, 64)
+}
+
+const (
+	rRDRXCTL   = 0x02f00
+	rRXCTRL    = 0x03000
+	rRXPBSIZE  = 0x03c00
+	rDROPEN    = 0x03d04
+	rSECRXCTRL = 0x08d00
+)
 
 // receiveRegisters: receive DMA (8.2.3.8) and header split (8.2.3.7.4).
 func receiveRegisters() []register {
-	rows := []register{
+	return []register{
 		one("RDRXCTL", rRDRXCTL, sc, 0x00100008, "8.2.3.8").onRead((*NIC).readRDRXCTL),
 		one("RXCTRL", rRXCTRL, rw, 0, "8.2.3.8"),
 		many("RXPBSIZE", rRXPBSIZE, 4, 8, rw, 0x200<<10, "8.2.3.8").bits(0x000ffc00),
 		one("PFQDE", 0x02f04, rw, 0, "8.2.3.8"),
 		one("RSCDBU", 0x03028, rw, 0, "8.2.3.8"),
-		one("DROPEN", 0x03d04, rw, 0, "8.2.3.8"),
+		one("DROPEN", rDROPEN, rw, 0, "8.2.3.8"),
 		many("RDDCC", 0x02f20, 4, 1, ro, 0, "8.2.3.8"),
 		one("SECRXCTRL", rSECRXCTRL, rw, 1, "8.2.3.13"),
 		one("SECRXSTAT", 0x08d04, ro, 0, "8.2.3.13").onRead((*NIC).readSECRXSTAT),
@@ -36,29 +68,36 @@ func receiveRegisters() []register {
 		one("PFCTOP", 0x03008, rw, 0x8808, "8.2.3.3"),
 		one("TFCS", 0x0ce00, ro, 0, "8.2.3.3"),
 
-		// SRRCTL and DCA_RXCTRL of queues 0-15 answer at a second address.
-		many("SRRCTL", 0x02100, 4, 16, rw, 0x402, "8.2.3.8").alias(),
-		many("DCA_RXCTRL", 0x02200, 4, 16, rw, 0, "8.2.3.11").alias(),
+		perRxQueue("RDBAL", qBAL, rw, 0, "8.2.3.8").bits(0xffffff80),
+		perRxQueue("RDBAH", qBAH, rw, 0, "8.2.3.8"),
+		perRxQueue("RDLEN", qLEN, rw, 0, "8.2.3.8").bits(0x000fff80),
+		perRxQueue("RDH", qHEAD, sc, 0, "8.2.3.8").onRead((*NIC).readRDH).onWrite((*NIC).writeRDH),
+		perRxQueue("RDT", qTAIL, sc, 0, "8.2.3.8").onRead((*NIC).readRDT).onWrite((*NIC).writeRDT),
+		perRxQueue("RXDCTL", qDCTL, sc, 0, "8.2.3.8").onWrite((*NIC).writeRXDCTL),
+		perRxQueue("RSCCTL", qRSC, rw, 0, "8.2.3.8"),
+		// Those of queues 0-15 answer at a second address.
+		perRxQueue("SRRCTL", qSRR, rw, 0x402, "8.2.3.8").alias(0x02100, 4, 16),
+		perRxQueue("DCA_RXCTRL", qDCA, rw, 0, "8.2.3.11").alias(0x02200, 4, 16),
 	}
-	for _, r := range [][]register{
-		perRxQueue("RDBAL", qBAL, rw, 0, "8.2.3.8", func(r register) register { return r.bits(0xffffff80) }),
-		perRxQueue("RDBAH", qBAH, rw, 0, "8.2.3.8", nil),
-		perRxQueue("RDLEN", qLEN, rw, 0, "8.2.3.8", func(r register) register { return r.bits(0x000fff80) }),
-		perRxQueue("DCA_RXCTRL", qDCA, rw, 0, "8.2.3.11", nil),
-		perRxQueue("RDH", qHEAD, sc, 0, "8.2.3.8", func(r register) register {
-			return r.onRead((*NIC).readRDH).onWrite((*NIC).writeRDH)
-		}),
-		perRxQueue("SRRCTL", qSRR, rw, 0x402, "8.2.3.8", nil),
-		perRxQueue("RDT", qTAIL, sc, 0, "8.2.3.8", func(r register) register {
-			return r.onRead((*NIC).readRDT).onWrite((*NIC).writeRDT)
-		}),
-		perRxQueue("RXDCTL", qDCTL, sc, 0, "8.2.3.8", func(r register) register { return r.onWrite((*NIC).writeRXDCTL) }),
-		perRxQueue("RSCCTL", 0x2c, rw, 0, "8.2.3.8", nil),
-	} {
-		rows = append(rows, r...)
-	}
-	return rows
 }
+
+const (
+	rRXCSUM   = 0x05000
+	rEXVET    = 0x05078
+	rFCTRL    = 0x05080
+	rVLNCTRL  = 0x05088
+	rMCSTCTRL = 0x05090
+	rETQF     = 0x05128
+	rETQS     = 0x0ec00
+	rMTA      = 0x05200
+	rVFTA     = 0x0a000
+	rRAL      = 0x0a200
+	rMRQC     = 0x0ec80
+	rRSSRK    = 0x0eb80
+	rRETA     = 0x0eb00
+	rFDIRCTRL = 0x0ee00
+	rFDIRCMD  = 0x0ee2c
+)
 
 // filterRegisters: what a frame must be to be received, and by which queue
 // (8.2.3.7).
@@ -75,23 +114,16 @@ func filterRegisters() []register {
 		many("MTA", rMTA, 4, 128, rw, 0, "8.2.3.7"),
 		many("VFTA", rVFTA, 4, 128, rw, 0, "8.2.3.7"),
 
-		// The address registers live at 0xA200; the first 16 also where the
-		// 82598 had them.
-		many("RAL", rRAL, 8, 128, rw, 0, "8.2.3.7"),
-		many("RAH", rRAL+4, 8, 128, rw, 0, "8.2.3.7").bits(0x8000ffff),
-		many("RAL", 0x05400, 8, 16, rw, 0, "8.2.3.7").alias(),
-		many("RAH", 0x05404, 8, 16, rw, 0, "8.2.3.7").alias(),
+		// The first 16 address registers also answer where the 82598 has them.
+		many("RAL", rRAL, 8, 128, rw, 0, "8.2.3.7").alias(0x05400, 8, 16),
+		many("RAH", rRAL+4, 8, 128, rw, 0, "8.2.3.7").alias(0x05404, 8, 16).bits(0x8000ffff),
 		many("MPSAR", 0x0a600, 4, 256, rw, 0, "8.2.3.7"),
-		many("PSRTYPE", 0x0ea00, 4, 64, rw, 0, "8.2.3.7"),
-		many("PSRTYPE", 0x05480, 4, 16, rw, 0, "8.2.3.7").alias(),
+		many("PSRTYPE", 0x0ea00, 4, 64, rw, 0, "8.2.3.7").alias(0x05480, 4, 16),
 
-		one("MRQC", rMRQC, rw, 0, "8.2.3.7"),
-		one("MRQC", 0x05818, rw, 0, "8.2.3.7").alias(),
+		one("MRQC", rMRQC, rw, 0, "8.2.3.7").alias(0x05818, 4, 1),
 		one("RQTC", 0x0ec70, rw, 0x77777777, "8.2.3.7"),
-		many("RSSRK", rRSSRK, 4, 10, rw, 0, "8.2.3.7"),
-		many("RSSRK", 0x05c80, 4, 10, rw, 0, "8.2.3.7").alias(),
-		many("RETA", rRETA, 4, 32, rw, 0, "8.2.3.7").bits(0x0f0f0f0f),
-		many("RETA", 0x05c00, 4, 32, rw, 0, "8.2.3.7").bits(0x0f0f0f0f).alias(),
+		many("RSSRK", rRSSRK, 4, 10, rw, 0, "8.2.3.7").alias(0x05c80, 4, 10),
+		many("RETA", rRETA, 4, 32, rw, 0, "8.2.3.7").alias(0x05c00, 4, 32).bits(0x0f0f0f0f),
 
 		// Filters whose registers exist and hold what is written, and that the
 		// model does not apply: a frame goes on to the next selector.
@@ -116,14 +148,14 @@ func filterRegisters() []register {
 
 		// Flow Director: Linux initialises it by default and waits for
 		// INIT_DONE; commands complete and match nothing.
-		one("FDIRCTRL", 0x0ee00, sc, 0, "8.2.3.21").onWrite((*NIC).writeFDIRCTRL),
+		one("FDIRCTRL", rFDIRCTRL, sc, 0, "8.2.3.21").onWrite((*NIC).writeFDIRCTRL),
 		many("FDIRSIPv6", 0x0ee0c, 4, 3, rw, 0, "8.2.3.21"),
 		one("FDIRIPSA", 0x0ee18, rw, 0, "8.2.3.21"),
 		one("FDIRIPDA", 0x0ee1c, rw, 0, "8.2.3.21"),
 		one("FDIRPORT", 0x0ee20, rw, 0, "8.2.3.21"),
 		one("FDIRVLAN", 0x0ee24, rw, 0, "8.2.3.21"),
 		one("FDIRHASH", 0x0ee28, rw, 0, "8.2.3.21"),
-		one("FDIRCMD", 0x0ee2c, sc, 0, "8.2.3.21").onWrite((*NIC).writeFDIRCMD),
+		one("FDIRCMD", rFDIRCMD, sc, 0, "8.2.3.21").onWrite((*NIC).writeFDIRCMD),
 		one("FDIRFREE", 0x0ee38, rw, 0, "8.2.3.21"),
 		one("FDIRDIP4M", 0x0ee3c, rw, 0, "8.2.3.21"),
 		one("FDIRSIP4M", 0x0ee40, rw, 0, "8.2.3.21"),

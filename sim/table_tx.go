@@ -1,9 +1,16 @@
 package sim
 
+const (
+	rDMATXCTL  = 0x04a80
+	rDTXTCPL   = 0x04a88
+	rDTXTCPH   = 0x04a8c
+	rSECTXCTRL = 0x08800
+)
+
 // transmitRegisters: transmit DMA (8.2.3.9) and its scheduling (8.2.3.10).
 func transmitRegisters() []register {
-	queue := func(name string, off uint32, m mode, section string) register {
-		return many(name, txBase+off, 0x40, 128, m, 0, section)
+	queue := func(name string, r uint32, a access, section string) register {
+		return many(name, txReg(0, r), qStride, queues, a, 0, section)
 	}
 	return []register{
 		one("DMATXCTL", rDMATXCTL, sc, 0x81000000, "8.2.3.9").onWrite((*NIC).writeDMATXCTL),
@@ -50,6 +57,16 @@ func transmitRegisters() []register {
 	}
 }
 
+const (
+	rHLREG0 = 0x04240
+	rMSCA   = 0x0425c
+	rMSRWD  = 0x04260
+	rMAXFRS = 0x04268
+	rMFLCN  = 0x04294
+	rAUTOC  = 0x042a0
+	rAUTOC2 = 0x042a8
+)
+
 // macRegisters: the MAC and the link (8.2.3.22).
 func macRegisters() []register {
 	return []register{
@@ -64,8 +81,8 @@ func macRegisters() []register {
 		one("HLREG0", rHLREG0, rw, 0x00012c0b, "8.2.3.22"),
 		one("HLREG1", 0x04244, ro, 0, "8.2.3.22"),
 		one("PAP", 0x04248, rw, 0xffff, "8.2.3.22"),
-		one("MSCA", 0x0425c, sc, 0, "8.2.3.22").onWrite((*NIC).writeMSCA),
-		one("MSRWD", 0x04260, rw, 0, "8.2.3.22"),
+		one("MSCA", rMSCA, sc, 0, "8.2.3.22").onWrite((*NIC).writeMSCA),
+		one("MSRWD", rMSRWD, rw, 0, "8.2.3.22"),
 		one("MAXFRS", rMAXFRS, rw, 1518<<16, "8.2.3.22").bits(0xffff0000),
 		one("PCSS1", 0x04288, ro, 0, "8.2.3.22"),
 		one("PCSS2", 0x0428c, ro, 0, "8.2.3.22"),
@@ -91,6 +108,11 @@ func macRegisters() []register {
 		one("PHYADR", 0x11040, rw, 0, "8.2.3.22"),
 	}
 }
+
+const (
+	rSYSTIML = 0x08c0c
+	rTIMINCA = 0x08c14
+)
 
 // otherRegisters: units that the model has the registers of and no more: wake
 // up (8.2.3.24), management filters (8.2.3.25), time sync (8.2.3.26), FCoE.
