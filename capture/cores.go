@@ -31,7 +31,7 @@ func placement(pollers, fifo int, asked []int, node int, m topology.Machine, usa
 	if len(asked) > 0 {
 		choices := make([]topology.Choice, len(asked))
 		for i, c := range asked {
-			choices[i] = topology.Choice{Core: c, Why: "as asked for"}
+			choices[i] = topology.Choice{Core: c, Reason: "as asked for"}
 		}
 		return choices
 	}

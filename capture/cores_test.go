@@ -43,7 +43,7 @@ func TestPollersArePlacedWhereTheyAreAskedToOrWhereThereIsRoom(t *testing.T) {
 			m := machineOf(t, map[string]string{"cpu/online": "0-3"})
 			var got []int
 			for _, choice := range placement(c.pollers, c.fifo, c.asked, -1, m, c.usable) {
-				require.NotEmpty(t, choice.Why)
+				require.NotEmpty(t, choice.Reason)
 				got = append(got, choice.Core)
 			}
 			require.Equal(t, c.want, got)

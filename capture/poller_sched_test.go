@@ -303,7 +303,7 @@ func TestWhatKeepsAFIFOPollerFromPollingIsToldBefore(t *testing.T) {
 	scheduling(logger, 50, pinned, off)
 	require.Empty(t, log.Lines())
 	scheduling(logger, 50, pinned, on)
-	require.Equal(t, []string{"the kernel stops pollers of SCHED_FIFO for 50ms of each 1s: " + topology.Mend}, log.Take())
+	require.Equal(t, []string{"the kernel stops pollers of SCHED_FIFO for 50ms of each 1s: " + topology.ThrottlingFix}, log.Take())
 	scheduling(logger, 50, floating, off)
 	said := log.Take()
 	require.Len(t, said, 1)

@@ -119,9 +119,9 @@ func (s *Stall) remedy(core int) string {
 		return fmt.Sprintf("Keep core %d free for it (isolcpus=%[1]d, or SCHED_FIFO): docs/SCHEDULING.md", core)
 	case CauseThrottled:
 		if core == AnyCore {
-			return "Take the limit away: " + topology.Mend
+			return "Take the limit away: " + topology.ThrottlingFix
 		}
-		return fmt.Sprintf("Take the limit away: %s; from Linux 6.12 the fair server, too: %s", topology.Mend, topology.MendFair(core))
+		return fmt.Sprintf("Take the limit away: %s; from Linux 6.12 the fair server, too: %s", topology.ThrottlingFix, topology.FairServerFix(core))
 	case CauseHeld:
 		return "Attach listeners as lossy, give them a larger buffer, or have them let go (detach-after)"
 	case CauseCollection:
@@ -167,8 +167,8 @@ func scheduling(l *slog.Logger, fifo int, choices []topology.Choice, rt topology
 	if fifo == 0 {
 		return
 	}
-	if stop := rt.Stopped(); stop > 0 {
-		l.Warn(fmt.Sprintf("the kernel stops pollers of SCHED_FIFO for %v of each %v: %s", stop, rt.Period, topology.Mend))
+	if stop := rt.StopTime(); stop > 0 {
+		l.Warn(fmt.Sprintf("the kernel stops pollers of SCHED_FIFO for %v of each %v: %s", stop, rt.Period, topology.ThrottlingFix))
 	}
 	for q, c := range choices {
 		if c.Core == AnyCore {

@@ -75,10 +75,10 @@ func (e examiner) pollers(m topology.Machine, node int) Check {
 	var words []string
 	for _, choice := range m.Choose(e.spec.Needs.Cores, m.Online, node, spare) {
 		if choice.Core == topology.AnyCore {
-			c.Found = fmt.Sprintf("%s; pollers are not pinned: %s", all, choice.Why)
+			c.Found = fmt.Sprintf("%s; pollers are not pinned: %s", all, choice.Reason)
 			return c
 		}
-		words = append(words, fmt.Sprintf("%d (%s)", choice.Core, choice.Why))
+		words = append(words, fmt.Sprintf("%d (%s)", choice.Core, choice.Reason))
 	}
 	c.Found = fmt.Sprintf("%s of %s", strings.Join(words, ", "), all)
 	return c
@@ -109,7 +109,7 @@ func (e examiner) realTime(r topology.RealTime, isolated bool) Check {
 // otherwise. Without SCHED_FIFO it concerns nobody.
 func (e examiner) throttling(r topology.RealTime, isolated bool) Check {
 	c := Check{Name: "RT throttling", State: OK}
-	stop := r.Stopped()
+	stop := r.StopTime()
 	switch {
 	case !r.Known:
 		c.State, c.Found = Unknown, "the limit cannot be read"
@@ -123,7 +123,7 @@ func (e examiner) throttling(r topology.RealTime, isolated bool) Check {
 		c.State = Warning
 		c.Found = fmt.Sprintf("a thread with SCHED_FIFO is stopped for %v of each %v", stop, r.Period)
 		c.Why = fmt.Sprintf("a stopped poller loses frames: the port holds %v of minimum-size frames", e.holds())
-		c.Fix = topology.Mend
+		c.Fix = topology.ThrottlingFix
 	}
 	return c
 }

@@ -1,11 +1,11 @@
-// Package topology says where threads that never pause had best run: which cores
-// a machine has, which of them the kernel keeps free, which share one core's
-// units (hyperthreads), and what the kernel lets a real-time thread have.
+// Package topology reads a machine's cores from sysfs and selects cores for polling
+// threads: by NUMA node, isolation, timer tick and hyperthreads. It also reads the
+// kernel's limits of real-time threads.
 //
 //	/sys/devices/system/{cpu,node}, /proc/sys/kernel, /proc/self
 //	      │ Read(root)                      │ ReadRealTime(root)
 //	      ▼                                 ▼
-//	   Machine ── Choose(pollers) ──► a core for each, and why
+//	   Machine ── Choose(pollers) ──► a core for each, with the reason
 //
-// It only reads files below a root folder, so it is tested on folders.
+// It reads files below a root folder and makes no other system call.
 package topology

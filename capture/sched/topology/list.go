@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// ParseList reads the kernel's form of a list of cores, such as 0-3,8.
+// ParseList parses a list of cores in the kernel's format, such as 0-3,8.
 func ParseList(list string) (cores []int, err error) {
 	for part := range strings.SplitSeq(list, ",") {
 		first, last, ranged := strings.Cut(part, "-")
@@ -19,7 +19,7 @@ func ParseList(list string) (cores []int, err error) {
 		}
 		b, err := strconv.ParseUint(last, 10, 16)
 		if err != nil || b < a {
-			return nil, fmt.Errorf("list of cores %q: %q is no range", list, part)
+			return nil, fmt.Errorf("list of cores %q: %q is not a range", list, part)
 		}
 		for c := a; c <= b; c++ {
 			cores = append(cores, int(c))
@@ -28,7 +28,7 @@ func ParseList(list string) (cores []int, err error) {
 	return cores, nil
 }
 
-// FormatList is the kernel's form of a list in ascending order.
+// FormatList formats an ascending list of cores as the kernel does.
 func FormatList(cores []int) string {
 	var parts []string
 	for i := 0; i < len(cores); {

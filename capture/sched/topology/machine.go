@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// Machine is what sysfs says about a machine's cores. Lists are in ascending
-// order; an empty one stands for none, or for a kernel that does not say.
+// Machine describes a machine's cores, from sysfs. Lists are in ascending order; an
+// empty list means none, or that the kernel does not report it.
 type Machine struct {
 	Online   []int
-	Isolated []int // kept out of the scheduler's balancing (isolcpus)
-	Tickless []int // without the timer tick while one thread runs (nohz_full)
+	Isolated []int // excluded from load balancing (isolcpus)
+	Tickless []int // no timer tick while a single thread runs (nohz_full)
 
 	root string
 }
@@ -27,7 +27,7 @@ func Read(root string) Machine {
 	return m
 }
 
-// text is a file's content without the space around it, "" for none.
+// text returns a file's content without surrounding space, "" if it cannot be read.
 func text(root, name string) string {
 	b, err := os.ReadFile(filepath.Join(root, name))
 	if err != nil {
@@ -40,7 +40,8 @@ func (m Machine) list(name string) []int {
 	return coreFile(m.root, "sys/devices/system/cpu/"+name)
 }
 
-// coreFile reads a file with a list; a kernel without nohz_full writes "(null)".
+// coreFile reads a file with a list, nil if there is none. A kernel without
+// nohz_full writes "(null)".
 func coreFile(root, name string) []int {
 	cores, err := ParseList(text(root, name))
 	if err != nil {
@@ -49,7 +50,7 @@ func coreFile(root, name string) []int {
 	return cores
 }
 
-// Node are the cores of a NUMA node, none when it is not known.
+// Node returns the cores of a NUMA node, nil if it is not known.
 func (m Machine) Node(node int) []int {
 	if node < 0 {
 		return nil
@@ -57,20 +58,20 @@ func (m Machine) Node(node int) []int {
 	return coreFile(m.root, fmt.Sprintf("sys/devices/system/node/node%d/cpulist", node))
 }
 
-// Siblings are the other hyperthreads of a core.
+// Siblings returns the other hyperthreads of a core.
 func (m Machine) Siblings(core int) []int {
 	all := coreFile(m.root, fmt.Sprintf("sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", core))
 	return slices.DeleteFunc(all, func(c int) bool { return c == core })
 }
 
-// Governor is what chooses a core's frequency, "" where nothing does.
+// Governor returns the frequency governor of a core, "" without frequency scaling.
 func (m Machine) Governor(core int) string {
 	return text(m.root, fmt.Sprintf("sys/devices/system/cpu/cpu%d/cpufreq/scaling_governor", core))
 }
 
-// Allowed are the cores that a process may choose from: those of its affinity,
-// and the isolated ones with it, which the kernel leaves out of an affinity that
-// nobody has set. An affinity that somebody narrowed is kept to.
+// Allowed returns the cores that a process may use. The kernel excludes isolated
+// cores from the default affinity; Allowed adds them. An affinity that was narrowed,
+// by taskset for example, is returned as it is.
 func (m Machine) Allowed(affinity []int) []int {
 	if len(m.Isolated) == 0 || !slices.Equal(affinity, without(m.Online, m.Isolated)) {
 		return affinity

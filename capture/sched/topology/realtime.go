@@ -9,22 +9,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RealTime is how the kernel keeps threads of a real-time policy (SCHED_FIFO)
-// from taking a core for good, and whether this process may use them.
+// RealTime is the kernel's limit of threads with a real-time policy (SCHED_FIFO),
+// and this process's permission to use such a policy.
 type RealTime struct {
-	Known   bool          // the kernel says what follows
-	Runtime time.Duration // that such threads may run
-	Period  time.Duration // in each of these; Runtime >= Period, or negative: without end
+	Known   bool          // Runtime and Period could be read
+	Runtime time.Duration // that such threads may run per Period; negative or >= Period: no limit
+	Period  time.Duration
 
-	// Fair: the kernel has a fair server (Linux 6.12 and later), which gives the
-	// threads that wait for such a thread's core 50 ms of each second besides.
-	Fair bool
+	// FairServer is set if the kernel has a fair server (Linux 6.12 and later). It
+	// reserves 50 ms of each second for other threads that wait for the core.
+	FairServer bool
 
-	Priority   int  // highest that this process may ask for; 0: none
-	Capability bool // it has CAP_SYS_NICE
+	Priority   int  // highest that this process may set; 0: none
+	Capability bool // the process has CAP_SYS_NICE
 }
 
-// ReadRealTime reads it from the files below root.
+// ReadRealTime reads the limit from the files below root.
 func ReadRealTime(root string) RealTime {
 	var r RealTime
 	runtime, errR := strconv.ParseInt(text(root, "proc/sys/kernel/sched_rt_runtime_us"), 10, 64)
@@ -36,7 +36,7 @@ func ReadRealTime(root string) RealTime {
 	}
 	var major, minor int
 	_, _ = fmt.Sscanf(text(root, "proc/sys/kernel/osrelease"), "%d.%d", &major, &minor)
-	r.Fair = major > 6 || major == 6 && minor >= 12
+	r.FairServer = major > 6 || major == 6 && minor >= 12
 	for line := range strings.Lines(text(root, "proc/self/limits")) {
 		if rest, ok := strings.CutPrefix(line, "Max realtime priority"); ok && len(strings.Fields(rest)) > 0 {
 			limit := strings.Fields(rest)[0]
@@ -58,20 +58,19 @@ func ReadRealTime(root string) RealTime {
 	return r
 }
 
-// Stopped is how long a real-time thread that never pauses is stopped in each
-// Period.
-func (r RealTime) Stopped() time.Duration {
+// StopTime returns how long a real-time thread that never sleeps is stopped per Period.
+func (r RealTime) StopTime() time.Duration {
 	if !r.Known || r.Runtime < 0 {
 		return 0
 	}
 	return max(r.Period-r.Runtime, 0)
 }
 
-// Mend is the command that ends that.
-const Mend = "echo -1 | sudo tee /proc/sys/kernel/sched_rt_runtime_us"
+// ThrottlingFix is the command that removes the limit.
+const ThrottlingFix = "echo -1 | sudo tee /proc/sys/kernel/sched_rt_runtime_us"
 
-// MendFair is the command that takes the fair server from a core. A thread that
-// never pauses then has it for good, so it must be one that nothing else needs.
-func MendFair(core int) string {
+// FairServerFix returns the command that disables the fair server of a core. A real-time
+// thread that never sleeps then occupies the core entirely.
+func FairServerFix(core int) string {
 	return fmt.Sprintf("echo 0 | sudo tee /sys/kernel/debug/sched/fair_server/cpu%d/runtime", core)
 }
