@@ -10,21 +10,25 @@
 // have exactly the size of a segment but where a new one was begun early: at a
 // full period (-rotate), at SIGHUP or hpcapctl rotate, and at the end.
 //
-// With -share other programs read the frames meanwhile (stream.Attach, or
-// examples/creader), and hpcapctl shows and changes the capture. At the end they
+// With -share other programs read the frames while they are captured (stream.Attach,
+// or examples/creader), and hpcapctl shows and changes the capture. At the end they
 // get what is left, as long as they go on reading.
+//
+// Package capture/daemon does the work; here are flags, signals and output.
 package main
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
-	"io"
+	"log/slog"
 	"os"
+	"os/signal"
+	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/daemon"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	_ "github.com/ixcap/ixcap/pci/vfio"
@@ -40,80 +44,72 @@ func run(args []string) (err error) {
 		return err
 	}
 	if o.check {
-		return check(os.Stdout, o, s)
+		return daemon.Check(os.Stdout, s)
 	}
-	pollers := 0
-	for _, p := range s.Ports {
-		if p.Mode != settings.Kernel {
-			pollers += p.Queues
-		}
-	}
-	cli.Processors(pollers)
+	cli.Processors(pollers(s))
 	cli.Collector()
-	signals := hangup()
-	c, err := open(o, s)
-	defer func() { err = errors.Join(err, c.close()) }()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGHUP)
+	log := cli.Logger(os.Stderr, "hpcapdd")
+	cfg := daemon.Config{Duration: o.duration, Logger: log}
+	if o.config != "" {
+		cfg.Load = func() (*settings.Settings, error) { return settings.Load(o.config) }
+	}
+	bar := cli.Bar{W: os.Stderr, Terminal: cli.IsTerminal(os.Stderr)}
+	if bar.Terminal || o.progress {
+		cfg.Progress = func(r capture.Rate) { bar.Print(r) }
+	}
+	d, err := daemon.Open(s, cfg)
 	if err != nil {
 		return err
 	}
-	interrupted := cli.Interrupted("hpcapdd")
-	ctx := interrupted
-	if o.duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.duration)
-		defer cancel()
-	}
-	if err := c.run(ctx, interrupted, signals); err != nil {
+	defer func() { err = errors.Join(err, d.Close()) }()
+	var handling sync.WaitGroup
+	handling.Go(func() { hangups(d, cfg.Load != nil, log, signals) })
+	err = d.Run(cli.Interrupted("hpcapdd"))
+	signal.Stop(signals)
+	close(signals)
+	handling.Wait()
+	bar.End()
+	if err != nil {
 		return err
 	}
-	for _, p := range c.ports {
-		if p.err == nil {
-			p.err = p.ledger.Balanced()
+	all := d.Ledgers()
+	for _, l := range all {
+		if l.Err == nil {
+			cli.WarnLate(os.Stderr, l.Device, time.Duration(l.Ledger.Seconds*float64(time.Second)))
 		}
-		if p.err == nil {
-			cli.WarnLate(os.Stderr, p.device, time.Duration(p.ledger.Seconds*float64(time.Second)))
-		}
-		err = errors.Join(err, p.named(p.err))
+		err = errors.Join(err, l.Err)
 	}
-	return errors.Join(err, print(os.Stdout, c.ports, o.asJSON))
+	if o.asJSON {
+		return errors.Join(err, daemon.WriteJSON(os.Stdout, all))
+	}
+	return errors.Join(err, daemon.WriteText(os.Stdout, all))
 }
 
-// print prints the ledgers of ports that have captured anything: one by itself, or
-// each with its name.
-func print(w io.Writer, ports []*port, asJSON bool) error {
-	all := map[string]ledger{}
-	for _, p := range ports {
-		switch {
-		case len(p.ledger.Queues) == 0:
-		case p.Name == "" && asJSON:
-			return p.ledger.WriteJSON(w)
-		case asJSON:
-			all[p.Name] = ledger{p.ledger}
-		default:
-			if p.Name != "" {
-				if _, err := io.WriteString(w, p.Name+":\n"); err != nil {
-					return err
+// pollers is the number of polling threads that settings ask for.
+func pollers(s *settings.Settings) (n int) {
+	for _, p := range s.Ports {
+		if p.Mode != settings.Kernel {
+			n += p.Queues
+		}
+	}
+	return n
+}
+
+// hangups reloads the settings and rotates the files at each SIGHUP, until signals
+// is closed.
+func hangups(d *daemon.Daemon, reload bool, log *slog.Logger, signals <-chan os.Signal) {
+	for range signals {
+		if reload {
+			if err := d.Reload(); err != nil {
+				for _, line := range cli.Lines(err) {
+					log.Error("reload: " + line)
 				}
-			}
-			if err := p.ledger.WriteText(w); err != nil {
-				return err
+				log.Error("reload: nothing has changed: correct that and send SIGHUP again")
 			}
 		}
+		d.Rotate()
+		log.Info("SIGHUP: new files begin with the next frames")
 	}
-	if !asJSON || len(all) == 0 {
-		return nil
-	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(all)
-}
-
-// ledger is a ledger with its verdict as JSON.
-type ledger struct{ capture.Ledger }
-
-// MarshalJSON implements json.Marshaler.
-func (l ledger) MarshalJSON() ([]byte, error) {
-	var b bytes.Buffer
-	err := l.WriteJSON(&b)
-	return b.Bytes(), err
 }

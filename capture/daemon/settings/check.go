@@ -13,7 +13,6 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/driver"
-	"github.com/ixcap/ixcap/pci"
 )
 
 const (
@@ -236,13 +235,4 @@ func checkAddress(listen string) error {
 		return fmt.Errorf("address %q: want HOST:PORT, such as 127.0.0.1:9482, or :9482 for all addresses", listen)
 	}
 	return nil
-}
-
-// ofKernel tells whether a device is a function of this machine rather than a
-// model or a server.
-func ofKernel(device string) bool {
-	if _, err := pci.ParseAddress(device); err == nil {
-		return true
-	}
-	return !strings.Contains(device, ":")
 }

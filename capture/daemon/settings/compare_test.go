@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/daemon/settings"
+	_ "github.com/ixcap/ixcap/sim"
 )
 
 func parse(t *testing.T, text string) *settings.Settings {

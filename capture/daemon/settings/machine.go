@@ -18,7 +18,7 @@ import (
 // Machine is what settings are checked against. The zero value is this machine.
 type Machine struct {
 	Cores  []int                     // that there are; nil: those online
-	Device func(device string) error // whether a device can be there; nil: functions of this machine only
+	Device func(device string) error // why a device of a scheme cannot be opened; nil: pci.CheckName
 }
 
 // CheckMachine says what of checked settings this machine cannot do: folders that
@@ -71,15 +71,12 @@ func (s *Settings) CheckMachine(m Machine) []Problem {
 
 func (m Machine) device(p *Port) error {
 	switch {
-	case p.Mode == Kernel && !ofKernel(p.Device):
+	case p.Mode == Kernel && !pci.Kernel(p.Device):
 		return errors.New("only a port of this machine can be left to the kernel: name its PCI address or interface")
-	case ofKernel(p.Device):
-		_, err := pci.Resolve(p.Device)
-		return err
-	case m.Device != nil:
+	case m.Device != nil && !pci.Kernel(p.Device):
 		return m.Device(p.Device)
 	}
-	return nil
+	return pci.CheckName(p.Device)
 }
 
 // writable tells whether files can be made in a folder, or the folder itself if

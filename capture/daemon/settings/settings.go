@@ -115,3 +115,7 @@ func Defaults() Port {
 func New() *Settings { return &Settings{Share: defaultShare} }
 
 var defaultShare = Share{Mode: 0o600, Linger: units.Duration(5 * time.Second)}
+
+// File is the path of the file that the settings were read from; empty for those
+// of a command line.
+func (s *Settings) File() string { return s.origin.file }

@@ -1,11 +1,11 @@
-package main
+package daemon
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
@@ -22,86 +22,80 @@ import (
 // port is one port being captured and stored.
 type port struct {
 	settings.Port
+	log      *slog.Logger
 	device   capture.Port
 	engine   *capture.Engine
 	recorder *recorder.Recorder
 
-	ledger capture.Ledger // once it has ended
+	ledger capture.Ledger // set when it has ended
 	err    error
 }
 
-// prefix is what lines about one of several ports begin with.
-func (p *port) prefix() string {
-	if p.Name == "" {
-		return ""
+// openPort opens a port and attaches its storers. Its pollers avoid the cores in
+// taken. After an error nothing is left open.
+func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
+	p := &port{Port: *s, log: d.log}
+	if p.Name != "" {
+		p.log = d.log.With("port", p.Name)
 	}
-	return p.Name + ": "
-}
-
-func (p *port) logger() *slog.Logger { return logger.With("port", p.Name) }
-
-// open opens a port and attaches its storers. Cores are taken that other ports'
-// pollers have; closed is told of each file that is complete.
-func (p *port) open(taken []int, linger time.Duration, closed func(path string)) (err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(p.named(err), p.close())
 		}
 	}()
-	n := &notices{port: p.prefix()}
-	pc := nic.Config{Queues: p.Queues, Pages: p.Pages.Size, Speed: p.Speed, OnEvent: n.tell}
+	events := linkLog{log: p.log}
+	pc := nic.Config{Queues: p.Queues, Pages: p.Pages.Size, Speed: p.Speed, OnEvent: events.onEvent}
 	if p.Sleep {
 		pc.Interrupts = driver.QueueInterrupts
 	}
-	device, err := nic.Open(p.Device, pc)
-	if err != nil {
-		return err
-	}
-	p.device = device
-	engine, err := capture.New(p.device, capture.Config{
+	p.engine, p.device, err = nic.NewEngine(p.Device, pc, capture.Config{
 		Buffer: int(p.Buffer), Segment: int64(p.Storage.Segment), CapLen: p.CapLen, Pages: p.Pages.Size,
-		Cores: p.Cores, Taken: taken, FIFO: p.FIFO, Stamps: p.Stamps, Filter: p.Filter.Rules, Dedup: p.Dedup.Config, Logger: p.logger(),
+		Cores: p.Cores, Taken: taken, FIFO: p.FIFO, Stamps: p.Stamps, Filter: p.Filter.Rules, Dedup: p.Dedup.Config, Logger: p.log,
 	})
 	if err != nil {
-		return errors.Join(err, p.device.Close())
+		return nil, err
 	}
-	p.engine = engine
+	closed := func(string) {}
+	if d.keeper != nil {
+		closed = d.keeper.Closed
+	}
 	st := &p.Storage
 	c := recorder.Config{
-		Dirs: st.Dirs, Queue: int(st.Queue), Segment: int64(st.Segment), Every: st.Rotate.Duration(), Linger: linger, Logger: p.logger(),
+		Dirs: st.Dirs, Queue: int(st.Queue), Segment: int64(st.Segment), Every: st.Rotate.Duration(), Linger: d.started.Share.Linger.Duration(), Logger: p.log,
 		Store: store.Config{
 			Port: p.file(), Block: int(st.Block), Depth: st.InFlight, Flush: st.Flush.Duration(), Sync: st.Fsync, NoIndex: !st.Index, Closed: closed,
 		},
 	}
 	if p.Stores() && st.Format != settings.Raw {
 		if c.Storer, err = p.packets(closed); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	p.recorder, err = recorder.New(p.engine, c)
-	return err
+	return p, err
 }
 
-// file is the port's name in those of files.
+// file is the port's name in file names.
 func (p *port) file() string { return cmp.Or(p.Name, p.device.Name()) }
 
-// packets makes storers that write packet by packet (HPCAP's hpcapdd_p).
+// packets returns a maker of storers that write packet by packet (HPCAP's
+// hpcapdd_p). closed is called with the path of each complete file.
 func (p *port) packets(closed func(path string)) (func(queue int, s *stream.Stream) (recorder.Storer, error), error) {
 	st := &p.Storage
-	match, err := pcapfilter.Compile(st.StoreFilter)
-	if err != nil {
-		return nil, err
-	}
-	if st.StoreFilter == "" {
-		match = nil
+	var match *pcapfilter.Filter
+	if st.StoreFilter != "" {
+		var err error
+		if match, err = pcapfilter.Compile(st.StoreFilter); err != nil {
+			return nil, err
+		}
 	}
 	var dirs []*store.Dir
 	for _, path := range st.Dirs {
-		d, err := store.OpenDir(path)
+		dir, err := store.OpenDir(path)
 		if err != nil {
 			return nil, err
 		}
-		dirs = append(dirs, d)
+		dirs = append(dirs, dir)
 	}
 	c := pcapstore.Config{
 		Port: p.file(), Format: pcapfile.Format(st.Format), Level: st.Zstd, Size: int64(st.Segment), Every: st.Rotate.Duration(),
@@ -110,7 +104,7 @@ func (p *port) packets(closed func(path string)) (func(queue int, s *stream.Stre
 			r := p.engine.Counters()
 			return pcapstore.Counters{Received: r.Polled + r.Lost, Dropped: r.Lost}
 		},
-		Closed: closed, Logger: p.logger(),
+		Closed: closed, Logger: p.log,
 	}
 	return func(queue int, _ *stream.Stream) (recorder.Storer, error) {
 		one := c
@@ -119,7 +113,12 @@ func (p *port) packets(closed func(path string)) (func(queue int, s *stream.Stre
 	}, nil
 }
 
-// named says which of several ports an error is of.
+// run captures until the wire ends or ctx is done.
+func (p *port) run(ctx context.Context) {
+	p.ledger, p.err = p.recorder.Run(ctx)
+}
+
+// named puts the name of one of several ports before an error.
 func (p *port) named(err error) error {
 	if err == nil || p.Name == "" {
 		return err
@@ -127,7 +126,8 @@ func (p *port) named(err error) error {
 	return fmt.Errorf("%s: %w", p.Name, err)
 }
 
-// close gives everything back; what was never run, too.
+// close detaches the storers and closes engine and device, as far as they are
+// open.
 func (p *port) close() error {
 	var errs []error
 	if p.recorder != nil {
@@ -137,4 +137,22 @@ func (p *port) close() error {
 		errs = append(errs, p.engine.Close())
 	}
 	return p.named(errors.Join(errs...))
+}
+
+// linkLog logs a port's events. The link coming up for the first time is none
+// that needs a line.
+type linkLog struct {
+	log  *slog.Logger
+	down bool
+}
+
+// onEvent is called by one goroutine at a time.
+func (l *linkLog) onEvent(e driver.Event) {
+	if e.Kind == driver.LinkChanged {
+		if e.Link.Up && !l.down {
+			return
+		}
+		l.down = !e.Link.Up
+	}
+	l.log.Warn(e.Text, "at", e.Time)
 }
