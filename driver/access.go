@@ -9,18 +9,10 @@ import (
 	"github.com/ixcap/ixcap/driver/internal/reg"
 )
 
-func (p *Port) load(o reg.Offset) uint32     { return p.regs.Load32(uint32(o)) }
-func (p *Port) store(o reg.Offset, v uint32) { p.regs.Store32(uint32(o), v) }
+func (p *Port) load(r reg.Register) uint32     { return p.regs.Load32(uint32(r.Offset)) }
+func (p *Port) store(r reg.Register, v uint32) { p.regs.Store32(uint32(r.Offset), v) }
 
-// change stores fields of a register and leaves the others as they are.
-func (p *Port) change(o reg.Offset, set ...fieldValue) {
-	v := p.load(o)
-	for _, s := range set {
-		v = s.field.Set(v, s.value)
-	}
-	p.store(o, v)
-}
-
+// fieldValue is a field of a register and the value it is to have.
 type fieldValue struct {
 	field reg.Field
 	value uint32
@@ -28,18 +20,37 @@ type fieldValue struct {
 
 func to(f reg.Field, v uint32) fieldValue { return fieldValue{f, v} }
 
-// flush makes sure that earlier stores have reached the device: a read is not
-// answered before them.
+// merge returns the bits of several fields of r and their value. It panics if a
+// field is not one of r.
+func merge(r reg.Register, fields []fieldValue) (mask, value uint32) {
+	for _, f := range fields {
+		if !f.field.In(r) {
+			panic(fmt.Sprintf("driver: %s is no field of %s", f.field, r.Name()))
+		}
+		mask |= f.field.Mask()
+		value |= f.field.Val(f.value)
+	}
+	return mask, value
+}
+
+// change stores fields of a register and leaves the others as they are.
+func (p *Port) change(r reg.Register, fields ...fieldValue) {
+	mask, value := merge(r, fields)
+	p.store(r, p.load(r)&^mask|value)
+}
+
+// flush makes sure that earlier stores have reached the device: the device
+// answers a read only after them.
 func (p *Port) flush() { p.load(reg.STATUS) }
 
-// ErrGone is the error of a device that has left the bus while its transport
-// has not noticed: a card pulled out, say.
+// ErrGone is the error of a device that has left the bus before its transport
+// noticed, such as a card that was pulled out.
 var ErrGone = errors.New("device has left the bus: its registers read as all ones")
 
-// err tells whether the device is gone, and why.
+// err returns why the device is gone, nil while it is present.
 func (p *Port) err() error {
-	// STATUS has reserved bits that are 0. It may be this load by which the
-	// transport notices, so it is asked afterwards.
+	// STATUS has reserved bits that are 0. The transport may notice by this load
+	// that the device is gone, so its error is read afterwards.
 	gone := p.load(reg.STATUS) == ^uint32(0)
 	if err := p.dev.Err(); err != nil {
 		return err
@@ -50,9 +61,9 @@ func (p *Port) err() error {
 	return nil
 }
 
-// WaitError says which register did not get to where it should in time.
+// WaitError is the error of a register whose bits did not reach a value in time.
 type WaitError struct {
-	Register string
+	Register string // with its fields, such as "RXDCTL[0].ENABLE"
 	Offset   uint32 // of the register in BAR 0, in bytes
 	Mask     uint32 // bits waited for
 	Want     uint32 // their value
@@ -61,32 +72,50 @@ type WaitError struct {
 }
 
 func (e *WaitError) Error() string {
-	return fmt.Sprintf("%s & %#x is not %#x after %v: last value %#08x (register at %#05x)", e.Register, e.Mask, e.Want, e.After, e.Last, e.Offset)
+	return fmt.Sprintf("wait for %s: bits %#x are %#x after %v, want %#x (register at %#05x, last value %#08x)",
+		e.Register, e.Mask, e.Last&e.Mask, e.After, e.Want, e.Offset, e.Last)
 }
 
-// wait polls a register until the bits of mask are want. A device that has gone
-// away reads as all ones, so its word is not taken for it.
-func (p *Port) wait(name string, o reg.Offset, mask, want uint32, limit time.Duration) error {
+// waitName is a register with the fields waited for.
+func waitName(r reg.Register, fields []fieldValue) string {
+	name := r.Name()
+	separator := "."
+	for _, f := range fields {
+		name += separator + f.field.Name
+		separator = "|"
+	}
+	return name
+}
+
+// wait polls a register until all fields have their value. A device that has left
+// the bus reads as all ones, which is not taken for the value.
+func (p *Port) wait(r reg.Register, limit time.Duration, fields ...fieldValue) error {
+	mask, want := merge(r, fields)
 	begin := time.Now()
 	pause := 10 * time.Microsecond
 	for {
-		// The time is taken before the look, so that the last look is one at the end.
+		// The time is read before the register, so that the last load is one at the end.
 		spent := time.Since(begin)
-		v := p.load(o)
+		v := p.load(r)
 		if v == ^uint32(0) || spent >= limit {
 			if err := p.err(); err != nil {
-				return fmt.Errorf("wait for %s: %w", name, err)
+				return fmt.Errorf("wait for %s: %w", waitName(r, fields), err)
 			}
 		}
 		if v&mask == want {
 			return nil
 		}
 		if spent >= limit {
-			return &WaitError{Register: name, Offset: uint32(o), Mask: mask, Want: want, Last: v, After: limit}
+			return waitError(r, limit, v, fields...)
 		}
 		time.Sleep(pause)
 		pause = min(2*pause, time.Millisecond)
 	}
+}
+
+func waitError(r reg.Register, after time.Duration, last uint32, fields ...fieldValue) *WaitError {
+	mask, want := merge(r, fields)
+	return &WaitError{Register: waitName(r, fields), Offset: uint32(r.Offset), Mask: mask, Want: want, Last: last, After: after}
 }
 
 // Register is one register's value.
@@ -107,35 +136,34 @@ func (p *Port) Registers() Registers {
 	if p.gone.Load() {
 		return nil
 	}
-	for _, row := range reg.Table() {
+	for _, row := range reg.Table {
 		if !row.Access.Readable() {
 			continue
 		}
-		n := row.N
-		if row.Queues {
-			n = max(len(p.rx), len(p.tx))
-		}
-		switch row.Name { // the others are unused
-		case "RAL", "RAH":
-			n = 1
-		case "IVAR":
-			n = (len(p.rx) + 1) / 2
-		case "EITR":
-			n = len(p.rx) + 1
-		}
-		for i := range n {
-			name := row.Name
-			if row.N > 1 {
-				name = fmt.Sprintf("%s[%d]", name, i)
-			}
-			at := row.At(i)
-			all = append(all, Register{name, uint32(at), p.load(at), row.Section})
+		for i := range p.inUse(row) {
+			r := row.At(i)
+			all = append(all, Register{r.Name(), uint32(r.Offset), p.load(r), row.Section})
 		}
 	}
 	return all
 }
 
-// String has a line per register: offset, value, name, section.
+// inUse returns how many elements of a row the port uses.
+func (p *Port) inUse(row *reg.Row) int {
+	switch row.Use {
+	case reg.First:
+		return 1
+	case reg.PerQueue:
+		return max(len(p.rx), len(p.tx))
+	case reg.PerQueuePair:
+		return (len(p.rx) + 1) / 2
+	case reg.PerVector:
+		return len(p.rx) + 1
+	}
+	return row.N()
+}
+
+// String returns a line per register: offset, value, name, section.
 func (r Registers) String() string {
 	var b strings.Builder
 	for _, x := range r {

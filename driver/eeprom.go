@@ -89,62 +89,60 @@ func (p *Port) readEEPROM(word int) (uint16, error) {
 		return 0, fmt.Errorf("EEPROM points to word %#x, it has %#x (Config.SkipEEPROMCheck ignores it)", word, eepromWords)
 	}
 	p.store(reg.EERD, reg.EERD_ADDR.Val(uint32(word))|reg.EERD_START.Val(1))
-	if err := p.wait("EERD", reg.EERD, reg.EERD_DONE.Mask(), reg.EERD_DONE.Mask(), eepromReadLimit); err != nil {
+	if err := p.wait(reg.EERD, eepromReadLimit, to(reg.EERD_DONE, 1)); err != nil {
 		return 0, fmt.Errorf("read EEPROM word %#x: %w", word, err)
 	}
 	return uint16(reg.EERD_DATA.Of(p.load(reg.EERD))), nil
 }
 
-// acquire takes a resource that the port's other function and the firmware use
+// acquire acquires a resource that the port's other function and the firmware use
 // too: its bit in SW_FW_SYNC, which may only be changed under both semaphores of
-// SWSM (10.5.4). The resource is held until release. Software that has had it for
-// all of semaphoreLimit is taken for dead and loses it, as with DPDK
-// (ixgbe_swfw_lock_reset): a reset does not free it, for the ports share it.
-func (p *Port) acquire(resource reg.Field) (release func() error, err error) {
-	claimed := resource.Mask() | resource.Mask()<<reg.SW_FW_SYNC_FW
+// SWSM (10.5.4). The caller holds the resource until release. Software that has
+// held it for all of semaphoreLimit is assumed dead and loses it, as with DPDK
+// (ixgbe_swfw_lock_reset): a reset does not free it, because the ports share it.
+func (p *Port) acquire(r reg.Resource) (release func() error, err error) {
+	software, claimed := r.Software.Mask(), r.Software.Mask()|r.Firmware.Mask()
 	var since time.Time // when it was first seen to be held
 	for {
-		late, taken := !since.IsZero() && time.Since(since) >= semaphoreLimit, false
+		expired, acquired := !since.IsZero() && time.Since(since) >= semaphoreLimit, false
 		var last uint32
 		err := p.withSemaphores(func() {
 			last = p.load(reg.SW_FW_SYNC)
-			if by := last & claimed; by == 0 || late && by == resource.Mask() {
-				p.store(reg.SW_FW_SYNC, last|resource.Mask())
-				taken = true
+			if holder := last & claimed; holder == 0 || expired && holder == software {
+				p.store(reg.SW_FW_SYNC, last|software)
+				acquired = true
 			}
 		})
 		if err != nil {
 			return nil, err
 		}
-		if taken {
+		if acquired {
 			return func() error {
-				return p.withSemaphores(func() {
-					p.store(reg.SW_FW_SYNC, p.load(reg.SW_FW_SYNC)&^resource.Mask())
-				})
+				return p.withSemaphores(func() { p.change(reg.SW_FW_SYNC, to(r.Software, 0)) })
 			}, nil
 		}
 		if err := p.err(); err != nil {
-			return nil, fmt.Errorf("wait for SW_FW_SYNC: %w", err)
+			return nil, fmt.Errorf("wait for %s: %w", r.Software, err)
 		}
 		if since.IsZero() {
 			since = time.Now()
 		}
-		if late {
-			return nil, &WaitError{Register: "SW_FW_SYNC", Offset: uint32(reg.SW_FW_SYNC), Mask: claimed, Want: 0, Last: last, After: semaphoreLimit}
+		if expired {
+			return nil, waitError(reg.SW_FW_SYNC, semaphoreLimit, last, to(r.Software, 0), to(r.Firmware, 0))
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// withSemaphores runs f while no other driver (SMBI) and no firmware (SWESMBI)
-// can change SW_FW_SYNC.
+// withSemaphores runs f while neither another driver (SMBI) nor the firmware
+// (SWESMBI) can change SW_FW_SYNC.
 func (p *Port) withSemaphores(f func()) error {
-	// Reading SMBI as 0 takes it.
-	err := p.wait("SWSM.SMBI", reg.SWSM, reg.SWSM_SMBI.Mask(), 0, semaphoreLimit)
+	// Reading SMBI as 0 acquires it.
+	err := p.wait(reg.SWSM, semaphoreLimit, to(reg.SWSM_SMBI, 0))
 	var held *WaitError
 	if errors.As(err, &held) {
-		// Nobody alive keeps it that long: it is taken away, as Linux does
-		// (ixgbe_get_eeprom_semaphore), and must then be free.
+		// A holder that is alive does not keep it that long. It is cleared, as in
+		// Linux (ixgbe_get_eeprom_semaphore), and must then be free.
 		p.change(reg.SWSM, to(reg.SWSM_SMBI, 0), to(reg.SWSM_SWESMBI, 0))
 		if reg.SWSM_SMBI.Of(p.load(reg.SWSM)) == 0 {
 			err = nil
@@ -157,21 +155,21 @@ func (p *Port) withSemaphores(f func()) error {
 		p.change(reg.SWSM, to(reg.SWSM_SMBI, 0), to(reg.SWSM_SWESMBI, 0))
 		p.flush()
 	}()
-	// SWESMBI reads back 1 once the firmware has let go of it.
+	// SWESMBI reads back 1 once the firmware does not hold it.
 	deadline := time.Now().Add(semaphoreLimit)
 	for {
 		now := time.Now()
 		p.change(reg.SWSM, to(reg.SWSM_SWESMBI, 1))
 		v := p.load(reg.SWSM)
 		if err := p.err(); err != nil {
-			return fmt.Errorf("wait for SWSM.SWESMBI: %w", err)
+			return fmt.Errorf("wait for %s: %w", reg.SWSM_SWESMBI, err)
 		}
 		if reg.SWSM_SWESMBI.Of(v) != 0 {
 			f()
 			return nil
 		}
 		if now.After(deadline) {
-			return &WaitError{Register: "SWSM.SWESMBI", Offset: uint32(reg.SWSM), Mask: reg.SWSM_SWESMBI.Mask(), Want: reg.SWSM_SWESMBI.Mask(), Last: v, After: semaphoreLimit}
+			return waitError(reg.SWSM, semaphoreLimit, v, to(reg.SWSM_SWESMBI, 1))
 		}
 		time.Sleep(50 * time.Microsecond)
 	}

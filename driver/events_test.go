@@ -39,7 +39,7 @@ func TestBusyQueuesDoNotHideTheLink(t *testing.T) {
 	require.NoError(t, err)
 	for end := time.Now().Add(30 * time.Second); len(notes.texts(driver.LinkChanged)) < 2; time.Sleep(10 * time.Millisecond) {
 		require.True(t, time.Now().Before(end), "nobody has looked at the link")
-		bar.Store32(uint32(reg.EIMS_EX(0)), 1)
+		bar.Store32(uint32(reg.EIMS_EX(0).Offset), 1)
 		d.Raise(0)
 	}
 	require.Equal(t, "link down", notes.texts(driver.LinkChanged)[1])
@@ -84,9 +84,9 @@ func TestModuleWhoseLinkCannotBeSetUpIsTold(t *testing.T) {
 	p, err := driver.Open(d, driver.Config{RingSize: 64, OnEvent: notes.note})
 	require.NoError(t, err)
 	notes.wait(t, driver.LinkChanged, 1)
-	d.Set(reg.SW_FW_SYNC, reg.SW_FW_SYNC_MAC_CSR.Mask()<<reg.SW_FW_SYNC_FW) // the firmware keeps it
+	d.Set(reg.SW_FW_SYNC, reg.SW_FW_SYNC_MAC_CSR.Firmware.Mask()) // the firmware keeps it
 	d.RaiseOther(reg.EICR_GPI_SDP2.Mask())
 	all := notes.wait(t, driver.ModuleDoubtful, 1)
-	require.Contains(t, all[len(all)-1], "its link could not be set up: SW_FW_SYNC & 0x108 is not 0x0 after 1s")
+	require.Contains(t, all[len(all)-1], "its link could not be set up: wait for SW_FW_SYNC.MAC_CSR|MAC_CSR_FW: bits 0x108 are 0x100 after 1s, want 0x0")
 	require.NoError(t, p.Close())
 }

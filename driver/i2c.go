@@ -71,7 +71,7 @@ func (b *i2c) pulse() (level uint32) {
 func (b *i2c) raise() {
 	b.drive(reg.I2CCTL_CLK_OUT, 1, i2cHigh)
 	if b.err == nil {
-		b.err = b.p.wait("I2CCTL.CLK_IN", reg.I2CCTL, reg.I2CCTL_CLK_IN.Mask(), reg.I2CCTL_CLK_IN.Mask(), i2cStretch)
+		b.err = b.p.wait(reg.I2CCTL, i2cStretch, to(reg.I2CCTL_CLK_IN, 1))
 	}
 }
 
@@ -141,7 +141,7 @@ func (p *Port) readModule(n int) (id []byte, err error) {
 	b := &i2c{p: p, out: reg.I2CCTL_CLK_OUT.Val(1) | reg.I2CCTL_DATA_OUT.Val(1)}
 	b.clear()
 	if b.err == nil && reg.I2CCTL_DATA_IN.Of(p.load(reg.I2CCTL)) == 0 {
-		return nil, fmt.Errorf("I2CCTL.DATA_IN stays low: %w", errNoModule)
+		return nil, fmt.Errorf("%s stays low: %w", reg.I2CCTL_DATA_IN, errNoModule)
 	}
 	b.start()
 	b.write(i2cSerialID)

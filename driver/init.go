@@ -21,9 +21,9 @@ func (p *Port) init() error {
 		{"reset", p.reset},                                      // 2
 		{"disable interrupts after reset", p.disableInterrupts}, // 2, 4.6.3.1
 		{"general configuration", p.configureGeneral},           // 2, 4.6.3.2
-		{"wait for EEPROM auto-read", p.waitEEPROM},             // 3
+		{"EEPROM auto-read", p.waitEEPROM},                      // 3
 		{"check EEPROM", p.checkEEPROM},                         //
-		{"wait for DMA initialisation", p.waitDMA},              // 4
+		{"DMA initialisation", p.waitDMA},                       // 4
 		{"read the MAC address", p.readMAC},                     //
 		{"find the module", p.findModule},                       //
 		{"set up link", p.setupLink},                            // 5, 4.6.4
@@ -100,7 +100,7 @@ func (p *Port) reset() error {
 	}
 	for range times {
 		p.store(reg.CTRL, p.load(reg.CTRL)|reg.CTRL_RST.Mask()|reg.CTRL_LRST.Mask())
-		if err := p.wait("CTRL", reg.CTRL, reg.CTRL_RST.Mask()|reg.CTRL_LRST.Mask(), 0, time.Second); err != nil {
+		if err := p.wait(reg.CTRL, time.Second, to(reg.CTRL_RST, 0), to(reg.CTRL_LRST, 0)); err != nil {
 			return err
 		}
 		// The reset goes on for a while after the bits have cleared themselves.
@@ -116,7 +116,7 @@ func (p *Port) reset() error {
 // those under way.
 func (p *Port) disableMaster() error {
 	p.change(reg.CTRL, to(reg.CTRL_MASTER_DISABLE, 1))
-	return p.wait("STATUS", reg.STATUS, reg.STATUS_MASTER_ENABLE.Mask(), 0, 100*time.Millisecond)
+	return p.wait(reg.STATUS, 100*time.Millisecond, to(reg.STATUS_MASTER_ENABLE, 0))
 }
 
 // flushDataPath drops what is stuck in the device's buffers.
@@ -162,12 +162,12 @@ func (p *Port) configureGeneral() error {
 
 // waitEEPROM is step 3: the device loads its defaults from the EEPROM.
 func (p *Port) waitEEPROM() error {
-	return p.wait("EEC", reg.EEC, reg.EEC_ARD.Mask(), reg.EEC_ARD.Mask(), time.Second)
+	return p.wait(reg.EEC, time.Second, to(reg.EEC_ARD, 1))
 }
 
 // waitDMA is step 4.
 func (p *Port) waitDMA() error {
-	return p.wait("RDRXCTL", reg.RDRXCTL, reg.RDRXCTL_DMAIDONE.Mask(), reg.RDRXCTL_DMAIDONE.Mask(), time.Second)
+	return p.wait(reg.RDRXCTL, time.Second, to(reg.RDRXCTL_DMAIDONE, 1))
 }
 
 // readMAC takes the address the EEPROM left in the first receive address.
@@ -177,7 +177,7 @@ func (p *Port) readMAC() error {
 	binary.LittleEndian.PutUint32(mac, low)
 	binary.LittleEndian.PutUint16(mac[4:], uint16(high))
 	if reg.RAH_AV.Of(high) == 0 || mac[0]&1 != 0 {
-		return fmt.Errorf("RAL[0] %#08x, RAH[0] %#08x: %s is no valid address", low, high, mac)
+		return fmt.Errorf("%s %#08x, %s %#08x: %s is no valid address", reg.RAL(0).Name(), low, reg.RAH(0).Name(), high, mac)
 	}
 	p.mac = mac
 	return nil

@@ -137,7 +137,7 @@ func (p *Port) enableReceive() error {
 	for ; p.lent < len(p.rx); p.lent++ {
 		i := p.lent
 		p.change(reg.RXDCTL(i), to(reg.RXDCTL_ENABLE, 1))
-		if err := p.wait(fmt.Sprintf("RXDCTL[%d]", i), reg.RXDCTL(i), reg.RXDCTL_ENABLE.Mask(), reg.RXDCTL_ENABLE.Mask(), 100*time.Millisecond); err != nil {
+		if err := p.wait(reg.RXDCTL(i), 100*time.Millisecond, to(reg.RXDCTL_ENABLE, 1)); err != nil {
 			return err
 		}
 		p.rx[i].Lend()
@@ -145,7 +145,7 @@ func (p *Port) enableReceive() error {
 	// Frames that arrive while RXEN is being set can hang the receive DMA; the
 	// security block is told to hold them back meanwhile (4.6.7).
 	p.change(reg.SECRXCTRL, to(reg.SECRXCTRL_RX_DIS, 1))
-	if err := p.wait("SECRXSTAT", reg.SECRXSTAT, reg.SECRXSTAT_SECRX_RDY.Mask(), reg.SECRXSTAT_SECRX_RDY.Mask(), 100*time.Millisecond); err != nil {
+	if err := p.wait(reg.SECRXSTAT, 100*time.Millisecond, to(reg.SECRXSTAT_SECRX_RDY, 1)); err != nil {
 		p.change(reg.SECRXCTRL, to(reg.SECRXCTRL_RX_DIS, 0))
 		return err
 	}
@@ -160,7 +160,7 @@ func (p *Port) enableReceive() error {
 // nothing moves they are full.
 func (p *Port) disableReceive() error {
 	p.change(reg.RXCTRL, to(reg.RXCTRL_RXEN, 0))
-	if err := p.wait("RXCTRL", reg.RXCTRL, reg.RXCTRL_RXEN.Mask(), 0, 100*time.Millisecond); err != nil {
+	if err := p.wait(reg.RXCTRL, 100*time.Millisecond, to(reg.RXCTRL_RXEN, 0)); err != nil {
 		return err
 	}
 	var last uint64
@@ -184,7 +184,7 @@ func (p *Port) disableReceiveQueues() error {
 		p.change(reg.RXDCTL(i), to(reg.RXDCTL_ENABLE, 0))
 	}
 	for i := range p.rx {
-		errs = append(errs, p.wait(fmt.Sprintf("RXDCTL[%d]", i), reg.RXDCTL(i), reg.RXDCTL_ENABLE.Mask(), 0, 100*time.Millisecond))
+		errs = append(errs, p.wait(reg.RXDCTL(i), 100*time.Millisecond, to(reg.RXDCTL_ENABLE, 0)))
 	}
 	time.Sleep(100 * time.Microsecond)
 	return errors.Join(errs...)

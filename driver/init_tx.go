@@ -47,7 +47,7 @@ func (p *Port) initTransmit() error {
 	p.change(reg.DMATXCTL, to(reg.DMATXCTL_TE, 1))
 	for i := range p.cfg.TxQueues {
 		p.change(reg.TXDCTL(i), to(reg.TXDCTL_ENABLE, 1))
-		if err := p.wait(fmt.Sprintf("TXDCTL[%d]", i), reg.TXDCTL(i), reg.TXDCTL_ENABLE.Mask(), reg.TXDCTL_ENABLE.Mask(), 100*time.Millisecond); err != nil {
+		if err := p.wait(reg.TXDCTL(i), 100*time.Millisecond, to(reg.TXDCTL_ENABLE, 1)); err != nil {
 			return err
 		}
 	}
@@ -64,7 +64,7 @@ func (p *Port) disableTransmit() error {
 			time.Sleep(100 * time.Microsecond)
 		}
 		p.change(reg.TXDCTL(i), to(reg.TXDCTL_ENABLE, 0))
-		errs = append(errs, p.wait(fmt.Sprintf("TXDCTL[%d]", i), reg.TXDCTL(i), reg.TXDCTL_ENABLE.Mask(), 0, 100*time.Millisecond))
+		errs = append(errs, p.wait(reg.TXDCTL(i), 100*time.Millisecond, to(reg.TXDCTL_ENABLE, 0)))
 	}
 	if len(p.tx) > 0 {
 		p.change(reg.DMATXCTL, to(reg.DMATXCTL_TE, 0))

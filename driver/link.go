@@ -99,7 +99,7 @@ func (p *Port) WaitLink(ctx context.Context) (Link, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return Link{}, fmt.Errorf("wait for the link of %s: LINKS %#08x: %w", p.dev.Name(), p.load(reg.LINKS), ctx.Err())
+			return Link{}, fmt.Errorf("wait for the link of %s: %s %#08x: %w", p.dev.Name(), reg.LINKS.Name(), p.load(reg.LINKS), ctx.Err())
 		case <-p.quit:
 			return Link{}, fmt.Errorf("wait for the link of %s: the port is closed", p.dev.Name())
 		case <-p.dev.Done():

@@ -104,7 +104,7 @@ func TestStuckRequestsMakeTheResetHappenTwice(t *testing.T) {
 	p, err := driver.Open(d, driver.Config{RingSize: 64})
 	require.NoError(t, err)
 	require.Contains(t, d.Stores(), "GCR_EXT", "the data path is flushed")
-	require.ErrorContains(t, p.Close(), "STATUS & 0x80000 is not 0x0")
+	require.ErrorContains(t, p.Close(), "wait for STATUS.MASTER_ENABLE: bits 0x80000 are 0x80000")
 	require.Zero(t, d.Mapper.Mapped())
 }
 

@@ -194,7 +194,7 @@ func (p *Port) newRx(i int) error {
 	q, err := NewRxQueue(RxMemory{
 		Descriptors: descs.Bytes(), Buffers: bufs.All(), IOVA: bufs.Base(),
 		BufferSize: c.BufferSize, Stride: bufs.Stride(),
-		Tail: p.regs, TailAt: uint32(reg.RDT(i)),
+		Tail: p.regs, TailAt: uint32(reg.RDT(i).Offset),
 		MaxChain: c.chain(), RefillBatch: c.RefillBatch, Stripped: c.StripVLAN,
 	})
 	if err != nil {
@@ -218,7 +218,7 @@ func (p *Port) newTx(i int) error {
 	}
 	q, err := NewTxQueue(TxMemory{
 		Descriptors: descs.Bytes(), Buffers: bufs.Bytes(), IOVA: bufs.IOVA(),
-		Tail: p.regs, TailAt: uint32(reg.TDT(i)), MaxFrame: c.MaxFrame + 8,
+		Tail: p.regs, TailAt: uint32(reg.TDT(i).Offset), MaxFrame: c.MaxFrame + 8,
 	})
 	if err != nil {
 		return err
@@ -228,7 +228,7 @@ func (p *Port) newTx(i int) error {
 	return nil
 }
 
-func (p *Port) setRing(low, high, length reg.Offset, a *dma.Area) {
+func (p *Port) setRing(low, high, length reg.Register, a *dma.Area) {
 	p.store(low, uint32(a.IOVA()))
 	p.store(high, uint32(a.IOVA()>>32))
 	p.store(length, uint32(len(a.Bytes())))

@@ -102,7 +102,7 @@ func (q *RxQueue) Sleep(limit time.Duration) bool {
 		s.event.take(&s.buf) // an interrupt nobody waited for
 	}
 	s.moderate()
-	s.regs.Store32(uint32(reg.EIMS_EX(s.vector/32)), 1<<(s.vector%32))
+	s.regs.Store32(uint32(reg.EIMS_EX(s.vector/32).Offset), 1<<(s.vector%32))
 	s.armed = true
 	if s.woken.Swap(false) {
 		s.event.take(&s.buf)
@@ -164,7 +164,7 @@ func (s *sleeper) moderate() {
 		return
 	}
 	s.itr = want
-	s.regs.Store32(uint32(reg.EITR(s.vector)), reg.EITR_INTERVAL.Val(uint32(want))|reg.EITR_CNT_WDIS.Val(1))
+	s.regs.Store32(uint32(reg.EITR(s.vector).Offset), reg.EITR_INTERVAL.Val(uint32(want))|reg.EITR_CNT_WDIS.Val(1))
 }
 
 // Wake ends the Sleep under way, or the next one, at once. It may be called from

@@ -37,7 +37,7 @@ func (s *stores) Store32(off, v uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last[off] = v
-	if off == uint32(reg.EIMS_EX(0)) {
+	if off == uint32(reg.EIMS_EX(0).Offset) {
 		s.arms++
 	}
 	if s.hook != nil {
@@ -68,13 +68,13 @@ func TestSleepArmsTheVectorAndEndsWithItsInterrupt(t *testing.T) {
 	s := newSleepRig(t, 64)
 	require.True(t, s.q.CanSleep())
 	s.regs.hook = func(off uint32) {
-		if off == uint32(reg.EIMS_EX(0)) {
+		if off == uint32(reg.EIMS_EX(0).Offset) {
 			s.fire()
 		}
 	}
 	require.True(t, s.q.Sleep(far))
-	require.Equal(t, uint32(1<<2), s.regs.last[uint32(reg.EIMS_EX(0))])
-	require.NotZero(t, reg.EITR_CNT_WDIS.Of(s.regs.last[uint32(reg.EITR(2))]))
+	require.Equal(t, uint32(1<<2), s.regs.last[uint32(reg.EIMS_EX(0).Offset)])
+	require.NotZero(t, reg.EITR_CNT_WDIS.Of(s.regs.last[uint32(reg.EITR(2).Offset)]))
 	require.Equal(t, driver.SleepStats{Sleeps: 1, Interrupts: 1}, s.q.SleepStats())
 }
 
@@ -83,7 +83,7 @@ func TestFrameThatComesBetweenPollAndArmingIsNotSleptOver(t *testing.T) {
 	frames := make([]ring.Frame, 8)
 	require.Zero(t, s.take(frames))
 	s.regs.hook = func(off uint32) {
-		if off == uint32(reg.EIMS_EX(0)) {
+		if off == uint32(reg.EIMS_EX(0).Offset) {
 			s.Fill(1, 60) // it arrives just now, and no interrupt follows
 		}
 	}

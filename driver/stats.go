@@ -80,13 +80,7 @@ const readEvery = 10 * time.Second
 
 // bad are the registers that count bad frames. A frame is counted in one of
 // them: the MAC drops it at the first fault.
-var bad = []struct {
-	name string
-	at   reg.Offset
-}{
-	{"CRCERRS", reg.CRCERRS}, {"ILLERRC", reg.ILLERRC}, {"ERRBC", reg.ERRBC}, {"RLEC", reg.RLEC},
-	{"RUC", reg.RUC}, {"RFC", reg.RFC}, {"ROC", reg.ROC}, {"RJC", reg.RJC},
-}
+var bad = [...]reg.Register{reg.CRCERRS, reg.ILLERRC, reg.ERRBC, reg.RLEC, reg.RUC, reg.RFC, reg.ROC, reg.RJC}
 
 // statistics accumulates counters that clear when read to 64 bits.
 type statistics struct {
@@ -97,7 +91,7 @@ type statistics struct {
 type counters struct {
 	gprc, gorc, gptc, gotc uint64
 	rxmpc                  uint64
-	bad                    [8]uint64
+	bad                    [len(bad)]uint64
 	qprc, qbrc, qprdc      [MaxQueues]uint64
 	qptc                   [MaxQueues]uint64
 }
@@ -106,12 +100,13 @@ type counters struct {
 // would go to counter 0.
 func (p *Port) mapStatistics() {
 	for i := range MaxQueues / 4 {
-		var v uint32
-		for j, f := range reg.QSMR_Q {
-			v |= f.Val(uint32(4*i + j))
+		var rx, tx uint32
+		for j := range 4 {
+			rx |= reg.RQSMR_Q[j].Val(uint32(4*i + j))
+			tx |= reg.TQSM_Q[j].Val(uint32(4*i + j))
 		}
-		p.store(reg.RQSMR(i), v)
-		p.store(reg.TQSM(i), v)
+		p.store(reg.RQSMR(i), rx)
+		p.store(reg.TQSM(i), tx)
 	}
 }
 
@@ -122,7 +117,7 @@ func (s *statistics) read(p *Port) error {
 	var now counters
 	for i := range max(p.cfg.Queues, p.cfg.TxQueues) {
 		now.qprc[i] = uint64(p.load(reg.QPRC(i)))
-		now.qbrc[i] = p.load64(reg.QBRCL(i), reg.QBRCH(i))
+		now.qbrc[i] = p.load64(reg.QBRC_L(i), reg.QBRC_H(i))
 		now.qprdc[i] = uint64(p.load(reg.QPRDC(i)))
 		now.qptc[i] = uint64(p.load(reg.QPTC(i)))
 	}
@@ -132,7 +127,7 @@ func (s *statistics) read(p *Port) error {
 	now.gprc = uint64(p.load(reg.GPRC))
 	now.gorc = p.load64(reg.GORCL, reg.GORCH)
 	for i, b := range bad {
-		now.bad[i] = uint64(p.load(b.at))
+		now.bad[i] = uint64(p.load(b))
 	}
 	now.gptc = uint64(p.load(reg.GPTC))
 	now.gotc = p.load64(reg.GOTCL, reg.GOTCH)
@@ -161,7 +156,7 @@ func (s *statistics) forget() { s.total = counters{} }
 
 // load64 reads a counter of two registers: the low one first, which freezes the
 // high one; reading that clears both.
-func (p *Port) load64(low, high reg.Offset) uint64 {
+func (p *Port) load64(low, high reg.Register) uint64 {
 	l := p.load(low)
 	return uint64(l) | uint64(p.load(high)&0xf)<<32
 }
@@ -180,10 +175,10 @@ func (p *Port) Stats() (Stats, error) {
 		LinkDowns: p.linkDowns.Load(),
 		Wire:      t.gprc, WireBytes: t.gorc,
 		Sent: t.gptc, SentBytes: t.gotc,
-		Missed: []Count{{"RXMPC", t.rxmpc}, {"QPRDC", 0}},
+		Missed: []Count{{reg.RXMPC(0).Row().Name, t.rxmpc}, {reg.QPRDC(0).Row().Name, 0}},
 	}
 	for i, b := range bad {
-		s.Bad = append(s.Bad, Count{b.name, t.bad[i]})
+		s.Bad = append(s.Bad, Count{b.Name(), t.bad[i]})
 		s.Wire += t.bad[i]
 	}
 	for i, q := range p.rx {

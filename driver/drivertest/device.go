@@ -31,7 +31,7 @@ type Device struct {
 
 	// Stuck holds registers at a value, whatever is stored and whatever the
 	// device would do by itself.
-	Stuck map[reg.Offset]uint32
+	Stuck map[reg.Register]uint32
 
 	// MSIX is how many vectors there are; those in Silent never fire. VectorErr
 	// fails SetVectors.
@@ -65,7 +65,7 @@ func NewDevice() *Device {
 		Identity: pci.ID{Vendor: 0x8086, Device: 0x10fb, Class: 0x020000, Revision: 1},
 		Kind:     "vfio-user",
 		BARSize:  128 << 10,
-		Stuck:    map[reg.Offset]uint32{},
+		Stuck:    map[reg.Register]uint32{},
 		Silent:   map[int]bool{},
 		done:     make(chan struct{}),
 	}
@@ -116,18 +116,21 @@ func (d *Device) Stores() []string {
 }
 
 // Value is a register's value, without side effects.
-func (d *Device) Value(at reg.Offset) uint32 {
+func (d *Device) Value(r reg.Register) uint32 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.regs[at/4]
+	return *d.at(r)
 }
 
 // Set sets a register, without side effects.
-func (d *Device) Set(at reg.Offset, v uint32) {
+func (d *Device) Set(r reg.Register, v uint32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.regs[at/4] = v
+	*d.at(r) = v
 }
+
+// at is where a register's value is kept.
+func (d *Device) at(r reg.Register) *uint32 { return &d.regs[r.Offset/4] }
 
 // BusMaster tells whether the function may make requests.
 func (d *Device) BusMaster() bool {
@@ -138,15 +141,15 @@ func (d *Device) BusMaster() bool {
 
 func (d *Device) reset() {
 	clear(d.regs[:])
-	d.regs[reg.EEC/4] = reg.EEC_ARD.Val(1) | reg.EEC_PRES.Val(1)
-	d.regs[reg.RDRXCTL/4] = reg.RDRXCTL_DMAIDONE.Val(1) | reg.RDRXCTL_RSCFRSTSIZE.Val(8)
-	d.regs[reg.SECRXSTAT/4] = reg.SECRXSTAT_SECRX_RDY.Val(1)
-	d.regs[reg.RAL(0)/4] = 0x33221102
-	d.regs[reg.RAH(0)/4] = 0x5544 | reg.RAH_AV.Val(1)
-	d.regs[reg.LINKS/4] = reg.LINKS_LINK_UP.Val(1) | reg.LINKS_LINK_SPEED.Val(3)
-	d.regs[reg.MAXFRS/4] = reg.MAXFRS_MFS.Val(1518)
+	*d.at(reg.EEC) = reg.EEC_ARD.Val(1) | reg.EEC_PRES.Val(1)
+	*d.at(reg.RDRXCTL) = reg.RDRXCTL_DMAIDONE.Val(1) | reg.RDRXCTL_RSCFRSTSIZE.Val(8)
+	*d.at(reg.SECRXSTAT) = reg.SECRXSTAT_SECRX_RDY.Val(1)
+	*d.at(reg.RAL(0)) = 0x33221102
+	*d.at(reg.RAH(0)) = 0x5544 | reg.RAH_AV.Val(1)
+	*d.at(reg.LINKS) = reg.LINKS_LINK_UP.Val(1) | reg.LINKS_LINK_SPEED.Val(3)
+	*d.at(reg.MAXFRS) = reg.MAXFRS_MFS.Val(1518)
 	for q := range 16 {
-		d.regs[reg.DCA_RXCTRL(q)/4] = reg.DCA_RXCTRL_RESERVED.Val(1)
+		*d.at(reg.DCA_RXCTRL(q)) = reg.DCA_RXCTRL_RESERVED.Val(1)
 	}
 }
 
@@ -172,55 +175,63 @@ func (d *Device) touch() bool {
 	return d.err == nil
 }
 
-func (d *Device) load(at reg.Offset) uint32 {
+func (d *Device) load(off uint32) uint32 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.touch() {
 		return ^uint32(0)
 	}
-	if v, ok := d.Stuck[at]; ok {
+	r := registers[reg.Offset(off)]
+	if v, ok := d.Stuck[r]; ok {
 		return v
 	}
-	v := d.regs[at/4]
-	switch at {
+	v := d.regs[off/4]
+	switch r {
 	case reg.SWSM:
-		d.regs[at/4] |= reg.SWSM_SMBI.Val(1) // the read that finds it 0 takes it
+		*d.at(r) |= reg.SWSM_SMBI.Val(1) // acquired by the read that returns 0
 	case reg.EICR, reg.EICS:
 		return uint32(d.irq.causes)&0xffff | d.irq.others
 	}
 	return v
 }
 
-func (d *Device) store(at reg.Offset, v uint32) {
+func (d *Device) store(off uint32, v uint32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.touch() {
 		return
 	}
-	d.order = append(d.order, names[at])
-	if _, ok := d.Stuck[at]; ok {
+	r, known := registers[reg.Offset(off)]
+	if known {
+		d.order = append(d.order, r.Row().Name)
+	} else {
+		d.order = append(d.order, "")
+	}
+	if _, ok := d.Stuck[r]; ok {
 		return
 	}
-	d.regs[at/4] = v
-	d.interruptStore(at, v)
-	switch at {
+	d.regs[off/4] = v
+	d.interruptStore(r, v)
+	switch r {
 	case reg.CTRL:
 		if v&(reg.CTRL_RST.Mask()|reg.CTRL_LRST.Mask()) != 0 {
 			d.reset()
 		}
-	case reg.I2CCTL: // both lines are pulled up, and nobody else pulls them down
-		d.regs[at/4] |= v >> 1 & 5
+	case reg.I2CCTL: // both lines are pulled up, and no module pulls them down
+		*d.at(r) |= v >> 1 & 5
 	case reg.EERD:
 		word := reg.EERD_ADDR.Of(v)
-		d.regs[at/4] = reg.EERD_DONE.Val(1) | reg.EERD_DATA.Val(uint32(d.eeprom[word%uint32(len(d.eeprom))]))
+		*d.at(r) = reg.EERD_DONE.Val(1) | reg.EERD_DATA.Val(uint32(d.eeprom[word%uint32(len(d.eeprom))]))
 	}
 }
 
-var names = func() map[reg.Offset]string {
-	m := map[reg.Offset]string{}
-	for _, row := range reg.Table() {
-		for i := range row.N {
-			m[row.At(i)] = row.Name
+// registers are the driver's registers by offset.
+var registers = func() map[reg.Offset]reg.Register {
+	m := map[reg.Offset]reg.Register{}
+	for _, row := range reg.Table {
+		for i := range row.N() {
+			r := row.At(i)
+			m[r.Offset] = r
 		}
 	}
 	return m
@@ -258,8 +269,8 @@ func (d *Device) Close() error {
 type bar0 struct{ d *Device }
 
 func (b bar0) Size() int64                       { return b.d.BARSize }
-func (b bar0) Load32(off uint32) uint32          { return b.d.load(reg.Offset(off)) }
-func (b bar0) Store32(off uint32, v uint32)      { b.d.store(reg.Offset(off), v) }
+func (b bar0) Load32(off uint32) uint32          { return b.d.load(off) }
+func (b bar0) Store32(off uint32, v uint32)      { b.d.store(off, v) }
 func (b bar0) ReadAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
 func (b bar0) WriteAt([]byte, int64) (int, error) {
 	return 0, errors.ErrUnsupported

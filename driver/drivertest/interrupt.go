@@ -57,11 +57,11 @@ func (d *Device) Connected() (n int) {
 }
 
 // interruptStore carries out a store to a register of the interrupt unit.
-func (d *Device) interruptStore(at reg.Offset, v uint32) {
+func (d *Device) interruptStore(r reg.Register, v uint32) {
 	q := &d.irq
 	low := uint64(reg.EICR_VECTORS.Of(v))
 	high := v &^ reg.EICR_VECTORS.Mask()
-	switch at {
+	switch r {
 	case reg.EICR:
 		q.causes &^= low
 		q.others &^= high
@@ -75,11 +75,11 @@ func (d *Device) interruptStore(at reg.Offset, v uint32) {
 		q.masks &^= low
 		q.omasks &^= high
 	case reg.EICS_EX(0), reg.EICS_EX(1):
-		q.causes |= uint64(v) << (8 * (at - reg.EICS_EX(0)))
+		q.causes |= uint64(v) << (32 * r.Index)
 	case reg.EIMS_EX(0), reg.EIMS_EX(1):
-		q.masks |= uint64(v) << (8 * (at - reg.EIMS_EX(0)))
+		q.masks |= uint64(v) << (32 * r.Index)
 	case reg.EIMC_EX(0), reg.EIMC_EX(1):
-		q.masks &^= uint64(v) << (8 * (at - reg.EIMC_EX(0)))
+		q.masks &^= uint64(v) << (32 * r.Index)
 	default:
 		return
 	}
@@ -90,7 +90,7 @@ func (d *Device) interruptStore(at reg.Offset, v uint32) {
 func (d *Device) deliver() {
 	q := &d.irq
 	due := q.causes & q.masks
-	misc := d.regs[reg.IVAR_MISC/4]
+	misc := *d.at(reg.IVAR_MISC)
 	if q.others&q.omasks != 0 && reg.IVAR_MISC_OTHER_VAL.Of(misc) != 0 {
 		due |= 1 << reg.IVAR_MISC_OTHER.Of(misc)
 		q.omasks &^= q.others

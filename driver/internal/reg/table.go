@@ -1,137 +1,313 @@
 package reg
 
-// Access says what reading and writing a register does.
-type Access uint8
+// All registers and the fields that the driver reads or writes, by section.
 
-const (
-	RW Access = iota // plain
-	RO               // reading has no effect, writing neither
-	WO               // reading means nothing
-	RC               // reading clears it
-	RS               // reading has another effect: it takes a semaphore
+// General control (8.2.3.1).
+var (
+	CTRL                = one("CTRL", 0x00000, RW, "8.2.3.1")
+	CTRL_MASTER_DISABLE = CTRL.bit("MASTER_DISABLE", 2) // no further requests on the bus
+	CTRL_LRST           = CTRL.bit("LRST", 3)           // link reset, clears itself
+	CTRL_RST            = CTRL.bit("RST", 26)           // device reset, clears itself
+
+	STATUS               = one("STATUS", 0x00008, RO, "8.2.3.1")
+	STATUS_LAN_ID        = STATUS.bits("LAN_ID", 3, 2)
+	STATUS_MASTER_ENABLE = STATUS.bit("MASTER_ENABLE", 19) // requests may be pending
+
+	CTRL_EXT          = one("CTRL_EXT", 0x00018, RW, "8.2.3.1")
+	CTRL_EXT_NS_DIS   = CTRL_EXT.bit("NS_DIS", 16)   // no "no snoop" on the bus
+	CTRL_EXT_DRV_LOAD = CTRL_EXT.bit("DRV_LOAD", 28) // a driver is loaded, for the firmware
+
+	ESDP      = one("ESDP", 0x00020, RW, "8.2.3.1")
+	ESDP_SDP3 = ESDP.bit("SDP3", 3) // on SFP+ boards: the transmit laser is off
+
+	// Two-wire bus to the module. A line is high unless a device pulls it low.
+	I2CCTL          = one("I2CCTL", 0x00028, RW, "8.2.3.1")
+	I2CCTL_CLK_IN   = I2CCTL.bit("CLK_IN", 0)
+	I2CCTL_CLK_OUT  = I2CCTL.bit("CLK_OUT", 1)
+	I2CCTL_DATA_IN  = I2CCTL.bit("DATA_IN", 2)
+	I2CCTL_DATA_OUT = I2CCTL.bit("DATA_OUT", 3)
 )
 
-// Readable tells whether reading leaves the device as it was.
-func (a Access) Readable() bool { return a == RW || a == RO }
+// EEPROM and semaphores (8.2.3.2, 8.2.3.4).
+var (
+	EEC      = one("EEC", 0x10010, RW, "8.2.3.2")
+	EEC_PRES = EEC.bit("PRES", 8) // an EEPROM with a valid signature is present
+	EEC_ARD  = EEC.bit("ARD", 9)  // auto-read done
 
-// Row describes a register or an array of registers.
-type Row struct {
-	Name    string
-	At      func(i int) Offset
-	N       int  // elements
-	Queues  bool // one element per queue
-	Access  Access
-	Section string // of the datasheet
-}
+	EERD       = one("EERD", 0x10014, RW, "8.2.3.2")
+	EERD_START = EERD.bit("START", 0)
+	EERD_DONE  = EERD.bit("DONE", 1)
+	EERD_ADDR  = EERD.bits("ADDR", 15, 2)
+	EERD_DATA  = EERD.bits("DATA", 31, 16)
 
-func one(o Offset) func(int) Offset { return func(int) Offset { return o } }
+	SWSM         = one("SWSM", 0x10140, RS, "8.2.3.4")
+	SWSM_SMBI    = SWSM.bit("SMBI", 0)    // acquired by the read that returns 0
+	SWSM_SWESMBI = SWSM.bit("SWESMBI", 1) // software, not firmware, may change SW_FW_SYNC
 
-// Table is every register the driver uses.
-func Table() []Row {
-	single := func(name string, o Offset, a Access, section string) Row {
-		return Row{Name: name, At: one(o), N: 1, Access: a, Section: section}
-	}
-	array := func(name string, at func(int) Offset, n int, a Access, section string) Row {
-		return Row{Name: name, At: at, N: n, Access: a, Section: section}
-	}
-	queue := func(name string, at func(int) Offset, a Access, section string) Row {
-		return Row{Name: name, At: at, N: 128, Queues: true, Access: a, Section: section}
-	}
-	return []Row{
-		single("CTRL", CTRL, RW, "8.2.3.1"),
-		single("STATUS", STATUS, RO, "8.2.3.1"),
-		single("CTRL_EXT", CTRL_EXT, RW, "8.2.3.1"),
-		single("ESDP", ESDP, RW, "8.2.3.1"),
-		single("I2CCTL", I2CCTL, RW, "8.2.3.1"),
-		single("EEC", EEC, RW, "8.2.3.2"),
-		single("EERD", EERD, RW, "8.2.3.2"),
-		single("SWSM", SWSM, RS, "8.2.3.4"),
-		single("FWSM", FWSM, RO, "8.2.3.4"),
-		single("SW_FW_SYNC", SW_FW_SYNC, RW, "8.2.3.4"),
-		single("GCR_EXT", GCR_EXT, RW, "8.2.3.4"),
-		single("EICR", EICR, RC, "8.2.3.5"),
-		single("EICS", EICS, RO, "8.2.3.5"),
-		single("EIAC", EIAC, RW, "8.2.3.5"),
-		single("EIMS", EIMS, RW, "8.2.3.5"),
-		single("EIMC", EIMC, WO, "8.2.3.5"),
-		single("GPIE", GPIE, RW, "8.2.3.5"),
-		single("IVAR_MISC", IVAR_MISC, RW, "8.2.3.5"),
-		array("IVAR", IVAR, 64, RW, "8.2.3.5"),
-		array("EITR", EITR, 64, RW, "8.2.3.5"),
-		array("EICS_EX", EICS_EX, 2, WO, "8.2.3.5"),
-		array("EIMS_EX", EIMS_EX, 2, RW, "8.2.3.5"),
-		array("EIMC_EX", EIMC_EX, 2, WO, "8.2.3.5"),
-		array("EIAM_EX", EIAM_EX, 2, RW, "8.2.3.5"),
-		single("FCRTV", FCRTV, RW, "8.2.3.3"),
-		single("FCCFG", FCCFG, RW, "8.2.3.3"),
-		array("FCTTV", FCTTV, 4, RW, "8.2.3.3"),
-		array("FCRTL", FCRTL, 8, RW, "8.2.3.3"),
-		array("FCRTH", FCRTH, 8, RW, "8.2.3.3"),
-		single("FCTRL", FCTRL, RW, "8.2.3.7"),
-		single("VLNCTRL", VLNCTRL, RW, "8.2.3.7"),
-		single("RXCSUM", RXCSUM, RW, "8.2.3.7"),
-		single("RFCTL", RFCTL, RW, "8.2.3.7"),
-		single("MRQC", MRQC, RW, "8.2.3.7"),
-		array("RAL", RAL, 128, RW, "8.2.3.7"),
-		array("RAH", RAH, 128, RW, "8.2.3.7"),
-		array("RETA", RETA, 32, RW, "8.2.3.7"),
-		array("RSSRK", RSSRK, 10, RW, "8.2.3.7"),
-		queue("RDBAL", RDBAL, RW, "8.2.3.8"),
-		queue("RDBAH", RDBAH, RW, "8.2.3.8"),
-		queue("RDLEN", RDLEN, RW, "8.2.3.8"),
-		queue("RDH", RDH, RO, "8.2.3.8"),
-		queue("RDT", RDT, RW, "8.2.3.8"),
-		queue("SRRCTL", SRRCTL, RW, "8.2.3.8"),
-		queue("DCA_RXCTRL", DCA_RXCTRL, RW, "8.2.3.11"),
-		queue("RXDCTL", RXDCTL, RW, "8.2.3.8"),
-		queue("RSCCTL", RSCCTL, RW, "8.2.3.8"),
-		single("RDRXCTL", RDRXCTL, RW, "8.2.3.8"),
-		single("RXCTRL", RXCTRL, RW, "8.2.3.8"),
-		single("RSCDBU", RSCDBU, RW, "8.2.3.8"),
-		array("RXPBSIZE", RXPBSIZE, 8, RW, "8.2.3.8"),
-		single("SECRXCTRL", SECRXCTRL, RW, "8.2.3.13"),
-		single("SECRXSTAT", SECRXSTAT, RO, "8.2.3.13"),
-		single("DMATXCTL", DMATXCTL, RW, "8.2.3.9"),
-		single("DTXMXSZRQ", DTXMXSZRQ, RW, "8.2.3.9"),
-		single("MTQC", MTQC, RW, "8.2.3.9"),
-		single("RTTDCS", RTTDCS, RW, "8.2.3.10"),
-		array("TXPBSIZE", TXPBSIZE, 8, RW, "8.2.3.9"),
-		array("TXPBTHRESH", TXPBTHRESH, 8, RW, "8.2.3.9"),
-		queue("TDBAL", TDBAL, RW, "8.2.3.9"),
-		queue("TDBAH", TDBAH, RW, "8.2.3.9"),
-		queue("TDLEN", TDLEN, RW, "8.2.3.9"),
-		queue("DCA_TXCTRL", DCA_TXCTRL, RW, "8.2.3.11"),
-		queue("TDH", TDH, RO, "8.2.3.9"),
-		queue("TDT", TDT, RW, "8.2.3.9"),
-		queue("TXDCTL", TXDCTL, RW, "8.2.3.9"),
-		single("HLREG0", HLREG0, RW, "8.2.3.22"),
-		single("MAXFRS", MAXFRS, RW, "8.2.3.22"),
-		single("MFLCN", MFLCN, RW, "8.2.3.22"),
-		single("AUTOC", AUTOC, RW, "8.2.3.22"),
-		single("AUTOC2", AUTOC2, RW, "8.2.3.22"),
-		single("LINKS", LINKS, RO, "8.2.3.22"),
-		single("CORECTL", CORECTL, RW, "8.2.3.22"),
-		array("RQSMR", RQSMR, 32, RW, "8.2.3.23"),
-		array("TQSM", TQSM, 32, RW, "8.2.3.23"),
-		single("CRCERRS", CRCERRS, RC, "8.2.3.23"),
-		single("ILLERRC", ILLERRC, RC, "8.2.3.23"),
-		single("ERRBC", ERRBC, RC, "8.2.3.23"),
-		single("RLEC", RLEC, RC, "8.2.3.23"),
-		single("RUC", RUC, RC, "8.2.3.23"),
-		single("RFC", RFC, RC, "8.2.3.23"),
-		single("ROC", ROC, RC, "8.2.3.23"),
-		single("RJC", RJC, RC, "8.2.3.23"),
-		single("GPRC", GPRC, RC, "8.2.3.23"),
-		single("GORCL", GORCL, RC, "8.2.3.23"),
-		single("GORCH", GORCH, RC, "8.2.3.23"),
-		single("GPTC", GPTC, RC, "8.2.3.23"),
-		single("GOTCL", GOTCL, RC, "8.2.3.23"),
-		single("GOTCH", GOTCH, RC, "8.2.3.23"),
-		array("RXMPC", RXMPC, 8, RC, "8.2.3.23"),
-		array("QPRC", QPRC, 16, RC, "8.2.3.23"),
-		array("QBRC_L", QBRCL, 16, RC, "8.2.3.23"),
-		array("QBRC_H", QBRCH, 16, RC, "8.2.3.23"),
-		array("QPRDC", QPRDC, 16, RC, "8.2.3.23"),
-		array("QPTC", QPTC, 16, RC, "8.2.3.23"),
-	}
-}
+	FWSM = one("FWSM", 0x10148, RO, "8.2.3.4")
+
+	// Two bits per resource: software's and, 5 higher, firmware's.
+	SW_FW_SYNC         = one("SW_FW_SYNC", 0x10160, RW, "8.2.3.4")
+	SW_FW_SYNC_EEPROM  = SW_FW_SYNC.resource("EEPROM", 0)
+	SW_FW_SYNC_PHY0    = SW_FW_SYNC.resource("PHY0", 1) // two-wire bus of port 0
+	SW_FW_SYNC_PHY1    = SW_FW_SYNC.resource("PHY1", 2)
+	SW_FW_SYNC_MAC_CSR = SW_FW_SYNC.resource("MAC_CSR", 3)
+
+	GCR_EXT               = one("GCR_EXT", 0x11050, RW, "8.2.3.4")
+	GCR_EXT_BUFFERS_CLEAR = GCR_EXT.bit("BUFFERS_CLEAR", 30) // flushes the data path
+)
+
+// Interrupts (8.2.3.5). EICS, EIMS and EIMC have the bits of EICR.
+var (
+	EICR          = one("EICR", 0x00800, RC, "8.2.3.5")
+	EICR_VECTORS  = EICR.bits("VECTORS", 15, 0)
+	EICR_LSC      = EICR.bit("LSC", 20)      // link status change
+	EICR_GPI_SDP0 = EICR.bit("GPI_SDP0", 24) // input SDP0 has changed
+	EICR_GPI_SDP1 = EICR.bit("GPI_SDP1", 25)
+	EICR_GPI_SDP2 = EICR.bit("GPI_SDP2", 26)
+	EICR_ECC      = EICR.bit("ECC", 28)   // error in the device's internal memory
+	EICR_OTHER    = EICR.bit("OTHER", 31) // in EIMS: causes other than queues
+
+	EICS = one("EICS", 0x00808, RO, "8.2.3.5") // reads as EICR, without clearing it
+	EIAC = one("EIAC", 0x00810, RW, "8.2.3.5")
+	EIMS = one("EIMS", 0x00880, RW, "8.2.3.5")
+	EIMC = one("EIMC", 0x00888, WO, "8.2.3.5")
+
+	GPIE               = one("GPIE", 0x00898, RW, "8.2.3.5")
+	GPIE_SDP0_GPIEN    = GPIE.bit("SDP0_GPIEN", 0) // SDP0 may interrupt
+	GPIE_SDP1_GPIEN    = GPIE.bit("SDP1_GPIEN", 1)
+	GPIE_SDP2_GPIEN    = GPIE.bit("SDP2_GPIEN", 2)
+	GPIE_MULTIPLE_MSIX = GPIE.bit("MULTIPLE_MSIX", 4)
+	GPIE_OCD           = GPIE.bit("OCD", 5)    // reading EICR does not clear queue causes
+	GPIE_EIAME         = GPIE.bit("EIAME", 30) // EIAM applies to MSI-X too
+	GPIE_PBA_SUPPORT   = GPIE.bit("PBA_SUPPORT", 31)
+
+	IVAR_MISC           = one("IVAR_MISC", 0x00A00, RW, "8.2.3.5")
+	IVAR_MISC_OTHER     = IVAR_MISC.bits("OTHER", 13, 8) // vector of causes other than queues
+	IVAR_MISC_OTHER_VAL = IVAR_MISC.bit("OTHER_VAL", 15)
+
+	// Vectors of receive queues 2i and 2i+1.
+	IVAR          = array("IVAR", each(0x00900, 4, 64), RW, "8.2.3.5", PerQueuePair)
+	IVAR_RX       = [2]Field{IVAR.bits("RX0", 5, 0), IVAR.bits("RX1", 21, 16)}
+	IVAR_RX_VALID = [2]Field{IVAR.bit("RX_VALID0", 7), IVAR.bit("RX_VALID1", 23)}
+
+	// Moderation of a vector.
+	EITR          = array("EITR", each(0x00820, 4, 64).from(24, 0x12300), RW, "8.2.3.5", PerVector)
+	EITR_INTERVAL = EITR.bits("INTERVAL", 11, 3) // shortest time between two messages, 2.048 us at 1 and 10 Gb/s
+	EITR_CNT_WDIS = EITR.bit("CNT_WDIS", 31)     // this store does not change the running counter
+
+	// Vectors 0-31 and 32-63.
+	EICS_EX = array("EICS_EX", each(0x00A90, 4, 2), WO, "8.2.3.5", All) // raises
+	EIMS_EX = array("EIMS_EX", each(0x00AA0, 4, 2), RW, "8.2.3.5", All) // enables
+	EIMC_EX = array("EIMC_EX", each(0x00AB0, 4, 2), WO, "8.2.3.5", All) // masks
+	EIAM_EX = array("EIAM_EX", each(0x00AD0, 4, 2), RW, "8.2.3.5", All) // masks when the vector fires
+)
+
+// Flow control (8.2.3.3).
+var (
+	FCRTV      = one("FCRTV", 0x032A0, RW, "8.2.3.3")
+	FCCFG      = one("FCCFG", 0x03D00, RW, "8.2.3.3")
+	FCCFG_TFCE = FCCFG.bits("TFCE", 4, 3)
+	FCTTV      = array("FCTTV", each(0x03200, 4, 4), RW, "8.2.3.3", All) // pause times
+
+	// Thresholds of a packet buffer.
+	FCRTL     = array("FCRTL", each(0x03220, 4, 8), RW, "8.2.3.3", All)
+	FCRTH     = array("FCRTH", each(0x03260, 4, 8), RW, "8.2.3.3", All)
+	FCRTH_RTH = FCRTH.bits("RTH", 18, 5) // 32 bytes
+)
+
+// Receive filters and hashing (8.2.3.7).
+var (
+	FCTRL     = one("FCTRL", 0x05080, RW, "8.2.3.7")
+	FCTRL_SBP = FCTRL.bit("SBP", 1)  // store bad packets
+	FCTRL_MPE = FCTRL.bit("MPE", 8)  // multicast promiscuous
+	FCTRL_UPE = FCTRL.bit("UPE", 9)  // unicast promiscuous
+	FCTRL_BAM = FCTRL.bit("BAM", 10) // accept broadcast
+
+	VLNCTRL     = one("VLNCTRL", 0x05088, RW, "8.2.3.7")
+	VLNCTRL_VET = VLNCTRL.bits("VET", 15, 0)
+	VLNCTRL_VFE = VLNCTRL.bit("VFE", 30) // VLAN filter
+
+	RXCSUM        = one("RXCSUM", 0x05000, RW, "8.2.3.7")
+	RXCSUM_IPPCSE = RXCSUM.bit("IPPCSE", 12)
+	RXCSUM_PCSD   = RXCSUM.bit("PCSD", 13) // the hash, not the fragment checksum, in the descriptor
+
+	RFCTL         = one("RFCTL", 0x05008, RW, "8.2.3.7")
+	RFCTL_RSC_DIS = RFCTL.bit("RSC_DIS", 5) // no receive side coalescing
+
+	MRQC          = one("MRQC", 0x05818, RW, "8.2.3.7")
+	MRQC_MRQE     = MRQC.bits("MRQE", 3, 0) // multiple queues: 1 = RSS
+	MRQC_TCP_IPV4 = MRQC.bit("TCP_IPV4", 16)
+	MRQC_IPV4     = MRQC.bit("IPV4", 17)
+	MRQC_IPV6     = MRQC.bit("IPV6", 20)
+	MRQC_TCP_IPV6 = MRQC.bit("TCP_IPV6", 21)
+	MRQC_UDP_IPV4 = MRQC.bit("UDP_IPV4", 22)
+	MRQC_UDP_IPV6 = MRQC.bit("UDP_IPV6", 23)
+
+	// Receive addresses.
+	RAL    = array("RAL", each(0x0A200, 8, 128), RW, "8.2.3.7", First)
+	RAH    = array("RAH", each(0x0A204, 8, 128), RW, "8.2.3.7", First)
+	RAH_AV = RAH.bit("AV", 31)
+
+	RETA       = array("RETA", each(0x05C00, 4, 32), RW, "8.2.3.7", All) // indirection table, also at 0x0EB00
+	RETA_ENTRY = RETA.four("ENTRY", 4)
+	RSSRK      = array("RSSRK", each(0x05C80, 4, 10), RW, "8.2.3.7", All) // RSS key, also at 0x0EB80
+)
+
+// Receive DMA (8.2.3.8, 8.2.3.11, 8.2.3.13).
+var (
+	RDBAL = array("RDBAL", rxQueue(0x00), RW, "8.2.3.8", PerQueue) // ring address, lower half
+	RDBAH = array("RDBAH", rxQueue(0x04), RW, "8.2.3.8", PerQueue) // upper half
+	RDLEN = array("RDLEN", rxQueue(0x08), RW, "8.2.3.8", PerQueue) // bytes
+	RDH   = array("RDH", rxQueue(0x10), RO, "8.2.3.8", PerQueue)   // next descriptor that the device fills
+	RDT   = array("RDT", rxQueue(0x18), RW, "8.2.3.8", PerQueue)   // one past the last posted descriptor
+
+	SRRCTL             = array("SRRCTL", rxQueue(0x14), RW, "8.2.3.8", PerQueue) // queues 0-15 also at 0x2100
+	SRRCTL_BSIZEPACKET = SRRCTL.bits("BSIZEPACKET", 4, 0)
+	SRRCTL_BSIZEHEADER = SRRCTL.bits("BSIZEHEADER", 13, 8)
+	SRRCTL_DESCTYPE    = SRRCTL.bits("DESCTYPE", 27, 25) // 1 = advanced, one buffer
+	SRRCTL_DROP_EN     = SRRCTL.bit("DROP_EN", 28)
+
+	DCA_RXCTRL          = array("DCA_RXCTRL", rxQueue(0x0C), RW, "8.2.3.11", PerQueue) // queues 0-15 also at 0x2200
+	DCA_RXCTRL_RESERVED = DCA_RXCTRL.bit("RESERVED", 12)                               // reads 1, must be written 0 (4.6.7)
+
+	RXDCTL        = array("RXDCTL", rxQueue(0x28), RW, "8.2.3.8", PerQueue)
+	RXDCTL_ENABLE = RXDCTL.bit("ENABLE", 25)
+	RXDCTL_VME    = RXDCTL.bit("VME", 30) // strip VLAN tags
+
+	RSCCTL       = array("RSCCTL", rxQueue(0x2C), RW, "8.2.3.8", PerQueue)
+	RSCCTL_RSCEN = RSCCTL.bit("RSCEN", 0)
+
+	RDRXCTL             = one("RDRXCTL", 0x02F00, RW, "8.2.3.8")
+	RDRXCTL_CRCSTRIP    = RDRXCTL.bit("CRCSTRIP", 1)
+	RDRXCTL_DMAIDONE    = RDRXCTL.bit("DMAIDONE", 3)
+	RDRXCTL_RSCFRSTSIZE = RDRXCTL.bits("RSCFRSTSIZE", 21, 17) // must be 0
+	RDRXCTL_RSCACKC     = RDRXCTL.bit("RSCACKC", 25)          // must be 1
+	RDRXCTL_FCOE_WRFIX  = RDRXCTL.bit("FCOE_WRFIX", 26)       // must be 1
+
+	RXCTRL      = one("RXCTRL", 0x03000, RW, "8.2.3.8")
+	RXCTRL_RXEN = RXCTRL.bit("RXEN", 0)
+
+	RSCDBU           = one("RSCDBU", 0x03028, RW, "8.2.3.8")
+	RSCDBU_RSCACKDIS = RSCDBU.bit("RSCACKDIS", 7)
+
+	RXPBSIZE      = array("RXPBSIZE", each(0x03C00, 4, 8), RW, "8.2.3.8", All)
+	RXPBSIZE_SIZE = RXPBSIZE.bits("SIZE", 19, 10) // KiB
+
+	SECRXCTRL           = one("SECRXCTRL", 0x08D00, RW, "8.2.3.13")
+	SECRXCTRL_RX_DIS    = SECRXCTRL.bit("RX_DIS", 1)
+	SECRXSTAT           = one("SECRXSTAT", 0x08D04, RO, "8.2.3.13")
+	SECRXSTAT_SECRX_RDY = SECRXSTAT.bit("SECRX_RDY", 0)
+)
+
+// Transmit (8.2.3.9, 8.2.3.10, 8.2.3.11).
+var (
+	DMATXCTL    = one("DMATXCTL", 0x04A80, RW, "8.2.3.9")
+	DMATXCTL_TE = DMATXCTL.bit("TE", 0)
+
+	DTXMXSZRQ           = one("DTXMXSZRQ", 0x08100, RW, "8.2.3.9")
+	DTXMXSZRQ_MAX_BYTES = DTXMXSZRQ.bits("MAX_BYTES", 11, 0)
+
+	MTQC = one("MTQC", 0x08120, RW, "8.2.3.9")
+
+	RTTDCS        = one("RTTDCS", 0x04900, RW, "8.2.3.10")
+	RTTDCS_ARBDIS = RTTDCS.bit("ARBDIS", 6)
+
+	TXPBSIZE      = array("TXPBSIZE", each(0x0CC00, 4, 8), RW, "8.2.3.9", All)
+	TXPBSIZE_SIZE = TXPBSIZE.bits("SIZE", 19, 10) // KiB
+
+	// Free space that a packet buffer must have for one more packet.
+	TXPBTHRESH        = array("TXPBTHRESH", each(0x04950, 4, 8), RW, "8.2.3.9", All)
+	TXPBTHRESH_THRESH = TXPBTHRESH.bits("THRESH", 9, 0) // KiB
+
+	TDBAL = array("TDBAL", txQueue(0x00), RW, "8.2.3.9", PerQueue) // ring address, lower half
+	TDBAH = array("TDBAH", txQueue(0x04), RW, "8.2.3.9", PerQueue) // upper half
+	TDLEN = array("TDLEN", txQueue(0x08), RW, "8.2.3.9", PerQueue) // bytes
+	TDH   = array("TDH", txQueue(0x10), RO, "8.2.3.9", PerQueue)   // next descriptor that the device sends
+	TDT   = array("TDT", txQueue(0x18), RW, "8.2.3.9", PerQueue)   // one past the last descriptor to send
+
+	DCA_TXCTRL          = array("DCA_TXCTRL", txQueue(0x0C), RW, "8.2.3.11", PerQueue)
+	DCA_TXCTRL_DESC_WRO = DCA_TXCTRL.bit("DESC_WRO", 11) // relaxed ordering of write-backs
+
+	TXDCTL         = array("TXDCTL", txQueue(0x28), RW, "8.2.3.9", PerQueue)
+	TXDCTL_PTHRESH = TXDCTL.bits("PTHRESH", 6, 0)
+	TXDCTL_HTHRESH = TXDCTL.bits("HTHRESH", 14, 8)
+	TXDCTL_WTHRESH = TXDCTL.bits("WTHRESH", 22, 16)
+	TXDCTL_ENABLE  = TXDCTL.bit("ENABLE", 25)
+)
+
+// MAC and link (8.2.3.22).
+var (
+	HLREG0              = one("HLREG0", 0x04240, RW, "8.2.3.22")
+	HLREG0_TXCRCEN      = HLREG0.bit("TXCRCEN", 0)
+	HLREG0_RXCRCSTRP    = HLREG0.bit("RXCRCSTRP", 1)
+	HLREG0_JUMBOEN      = HLREG0.bit("JUMBOEN", 2)
+	HLREG0_TXPADEN      = HLREG0.bit("TXPADEN", 10)
+	HLREG0_LPBK         = HLREG0.bit("LPBK", 15)
+	HLREG0_RXLNGTHERREN = HLREG0.bit("RXLNGTHERREN", 27) // a wrong length field makes a frame bad
+
+	MAXFRS     = one("MAXFRS", 0x04268, RW, "8.2.3.22")
+	MAXFRS_MFS = MAXFRS.bits("MFS", 31, 16) // bytes, with CRC, without VLAN tag
+
+	MFLCN       = one("MFLCN", 0x04294, RW, "8.2.3.22")
+	MFLCN_PMCF  = MFLCN.bit("PMCF", 0) // pass MAC control frames
+	MFLCN_DPF   = MFLCN.bit("DPF", 1)  // discard pause frames
+	MFLCN_RPFCE = MFLCN.bit("RPFCE", 2)
+	MFLCN_RFCE  = MFLCN.bit("RFCE", 3)
+
+	AUTOC            = one("AUTOC", 0x042A0, RW, "8.2.3.22")
+	AUTOC_FLU        = AUTOC.bit("FLU", 0)
+	AUTOC_1G_PMA_PMD = AUTOC.bit("1G_PMA_PMD", 9) // 0 = SFI
+	AUTOC_RESTART_AN = AUTOC.bit("RESTART_AN", 12)
+	AUTOC_LMS        = AUTOC.bits("LMS", 15, 13) // LMS_ constants
+
+	LINKS            = one("LINKS", 0x042A4, RO, "8.2.3.22")
+	LINKS_LINK_SPEED = LINKS.bits("LINK_SPEED", 29, 28)
+	LINKS_LINK_UP    = LINKS.bit("LINK_UP", 30)
+
+	AUTOC2                    = one("AUTOC2", 0x042A8, RW, "8.2.3.22")
+	AUTOC2_10G_PMA_PMD_SERIAL = AUTOC2.bits("10G_PMA_PMD_SERIAL", 17, 16)
+
+	CORECTL = one("CORECTL", 0x14F00, RW, "8.2.3.22") // analog settings
+)
+
+// Link mode select, AUTOC_LMS.
+const (
+	LMS_1G_NO_AN   = 0
+	LMS_10G_SERIAL = 3
+
+	PMA_PMD_SERIAL_SFI = 2 // AUTOC2_10G_PMA_PMD_SERIAL
+)
+
+// Statistics (8.2.3.23).
+var (
+	CRCERRS = one("CRCERRS", 0x04000, RC, "8.2.3.23") // CRC errors
+	ILLERRC = one("ILLERRC", 0x04004, RC, "8.2.3.23") // frames with illegal bytes
+	ERRBC   = one("ERRBC", 0x04008, RC, "8.2.3.23")   // frames with error bytes
+	RLEC    = one("RLEC", 0x04040, RC, "8.2.3.23")    // length field and length differ
+	RUC     = one("RUC", 0x040A4, RC, "8.2.3.23")     // undersize
+	RFC     = one("RFC", 0x040A8, RC, "8.2.3.23")     // fragments: undersize, CRC bad
+	ROC     = one("ROC", 0x040AC, RC, "8.2.3.23")     // oversize
+	RJC     = one("RJC", 0x040B0, RC, "8.2.3.23")     // jabber: oversize, CRC bad
+	GPRC    = one("GPRC", 0x04074, RC, "8.2.3.23")    // good frames that reached the port
+	GORCL   = one("GORCL", 0x04088, RC, "8.2.3.23")   // their bytes
+	GORCH   = one("GORCH", 0x0408C, RC, "8.2.3.23")
+	GPTC    = one("GPTC", 0x04080, RC, "8.2.3.23")  // good frames sent
+	GOTCL   = one("GOTCL", 0x04090, RC, "8.2.3.23") // their bytes
+	GOTCH   = one("GOTCH", 0x04094, RC, "8.2.3.23")
+
+	RXMPC = array("RXMPC", each(0x03FA0, 4, 8), RC, "8.2.3.23", All) // missed: packet buffer full
+
+	// Statistics counters of receive and transmit queues 4i to 4i+3.
+	RQSMR   = array("RQSMR", each(0x02300, 4, 32), RW, "8.2.3.23", All)
+	RQSMR_Q = RQSMR.four("Q", 4)
+	TQSM    = array("TQSM", each(0x08600, 4, 32), RW, "8.2.3.23", All)
+	TQSM_Q  = TQSM.four("Q", 4)
+
+	// Statistics counters of queues, as mapped by RQSMR and TQSM.
+	QPRC   = array("QPRC", each(0x01030, 0x40, 16), RC, "8.2.3.23", All)   // frames received
+	QBRC_L = array("QBRC_L", each(0x01034, 0x40, 16), RC, "8.2.3.23", All) // their bytes
+	QBRC_H = array("QBRC_H", each(0x01038, 0x40, 16), RC, "8.2.3.23", All)
+	QPRDC  = array("QPRDC", each(0x01430, 0x40, 16), RC, "8.2.3.23", All) // dropped: no descriptor
+	QPTC   = array("QPTC", each(0x08680, 4, 16), RC, "8.2.3.23", All)     // frames sent
+)
