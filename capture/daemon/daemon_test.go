@@ -28,10 +28,10 @@ buffer = "8MiB"
 dirs = "`+dir+`"
 segment = "1MiB"
 [port.a]
-device = "sim:gen,count=3000,size=600-1500,flows=16,hold"
+device = "sim:gen,count=3000,size=600-1500,flows=16,backpressure"
 queues = 2
 [port.b]
-device = "sim:gen,count=1000,size=60,hold,seed=2"
+device = "sim:gen,count=1000,size=60,backpressure,seed=2"
 storage.format = "pcapng"
 [port.office]
 device = "0000:00:00.0"
@@ -80,7 +80,7 @@ size = "1GiB"
 func TestLedgerOfAPortWithoutANameStandsAlone(t *testing.T) {
 	s := settings.New()
 	p := settings.Defaults()
-	p.Device, p.Buffer, p.Storage.Dirs = "sim:gen,count=100,size=60,hold", 8<<20, settings.Dirs{settings.Null}
+	p.Device, p.Buffer, p.Storage.Dirs = "sim:gen,count=100,size=60,backpressure", 8<<20, settings.Dirs{settings.Null}
 	s.Ports = []settings.Port{p}
 	require.Empty(t, s.Check())
 	r := open(t, s, daemon.Config{})
@@ -105,7 +105,7 @@ func TestWhatCannotBeOpenedLeavesNothingOpen(t *testing.T) {
 	require.NoError(t, err)
 	defer taken.Close()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
-	good := "[defaults]\nbuffer = \"8MiB\"\n[storage]\ndirs = \"" + dir + "/files\"\n[port.a]\ndevice = \"sim:gen,hold\"\n"
+	good := "[defaults]\nbuffer = \"8MiB\"\n[storage]\ndirs = \"" + dir + "/files\"\n[port.a]\ndevice = \"sim:gen,backpressure\"\n"
 	for name, c := range map[string]struct{ text, want string }{
 		"device":  {"[port.b]\ndevice = \"vfio-user:" + dir + "/none\"\n[share]\ndir = \"" + dir + "/share\"", "b: open vfio-user:"},
 		"folder":  {"[port.b]\ndevice = \"sim:gen,x\"\nstorage.dirs = \"" + dir + "/file\"", "b: "},
@@ -132,7 +132,7 @@ dirs = "null"
 [port.bad]
 device = "sim:gen,rate=1kpps,fault=remove:50"
 [port.good]
-device = "sim:gen,count=3000,rate=10kpps,size=60,hold"
+device = "sim:gen,count=3000,rate=10kpps,size=60,backpressure"
 `), daemon.Config{})
 	require.NoError(t, r.Run(t.Context()))
 	all := r.Ledgers()

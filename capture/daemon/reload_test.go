@@ -146,17 +146,17 @@ func TestReloadWithAMistakeChangesNothing(t *testing.T) {
 }
 
 func TestReloadNeedsSettingsThatCanBeLoaded(t *testing.T) {
-	r := open(t, parse(t, "[port.a]\ndevice = \"sim:gen,hold\"\nbuffer = \"8MiB\"\nstorage.dirs = \"null\""), daemon.Config{})
+	r := open(t, parse(t, "[port.a]\ndevice = \"sim:gen,backpressure\"\nbuffer = \"8MiB\"\nstorage.dirs = \"null\""), daemon.Config{})
 	require.ErrorContains(t, r.Reload(), "nothing to reload")
 	failed := errors.New("no such file")
-	r = open(t, parse(t, "[port.a]\ndevice = \"sim:gen,hold\"\nbuffer = \"8MiB\"\nstorage.dirs = \"null\""),
+	r = open(t, parse(t, "[port.a]\ndevice = \"sim:gen,backpressure\"\nbuffer = \"8MiB\"\nstorage.dirs = \"null\""),
 		daemon.Config{Load: func() (*settings.Settings, error) { return nil, failed }})
 	require.ErrorIs(t, r.Reload(), failed)
 }
 
 func TestServiceManagerThatCannotBeReachedIsLoggedOnce(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "none"))
-	r := open(t, parse(t, "[port.a]\ndevice = \"sim:gen,count=10,hold\"\nbuffer = \"8MiB\"\nstorage.dirs = \"null\""), daemon.Config{})
+	r := open(t, parse(t, "[port.a]\ndevice = \"sim:gen,count=10,backpressure\"\nbuffer = \"8MiB\"\nstorage.dirs = \"null\""), daemon.Config{})
 	require.NoError(t, r.Run(t.Context()))
 	require.Equal(t, 1, strings.Count(r.log.String(), "notify the service manager: "))
 }

@@ -191,7 +191,7 @@ dir = "%[1]s/data"
 	told()
 	told()
 	p.says("ixcap.toml:5: unknown key colour in [defaults]")
-	p.says(`age: time "soon": want a number with its unit`)
+	p.says(`age: duration "soon": must be seconds or a number with its unit`)
 	p.says("reload: nothing has changed")
 	require.Contains(t, succeed(t, "hpcapctl", ctl("filter", "-port", "one")...).stdout, "(udp) 64")
 	setup(t, path, text(`filter = "(udp) 64; (tcp) drop"`+"\nfifo = 1", "[retention]\nage = \"7d\""))
