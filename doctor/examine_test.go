@@ -13,34 +13,34 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestDoctorOfAHealthyMachine(t *testing.T) {
+func TestAHealthyMachineIsReady(t *testing.T) {
 	p := healthy(t)
 	require.Equal(t, `0000:03:00.0  82599ES SFP+ [8086:10fb]
-  interface    none, it was eth2
+  interface    none (was eth2)
   driver       vfio-pci
   NUMA node    1
   IOMMU group  12, with 0000:03:00.1 (no driver)
 0000:03:00.1  82599ES SFP+ [8086:10fb]
   interface    none
   driver       none
-  NUMA node    not known, so any
+  NUMA node    unknown
   IOMMU group  12, with 0000:03:00.0 (vfio-pci)
 
 checks for 0000:03:00.0
 ok       kernel          Linux 6.1.0-56-amd64
 ok       IOMMU           on (dmar0), 2 groups
-ok       vfio-pci        loaded; the kernel offers: group and container
-ok       IOMMU group     12, with 0000:03:00.1: none in the kernel's use
-ok       driver          vfio-pci (the interface was eth2)
-ok       device node     /dev/vfio/12 and /dev/vfio/vfio can be opened
-ok       slot            PCI Express 5 GT/s x8, 32 Gb/s
-ok       huge pages      151 of 2 MiB free on NUMA node 1, a capture takes 151
-ok       memlock         root may lock 12 MiB, a capture pins 12 MiB
+ok       vfio-pci        loaded (group and container)
+ok       IOMMU group     12, with 0000:03:00.1 (no driver)
+ok       driver          vfio-pci (interface was eth2)
+ok       device node     /dev/vfio/12 and /dev/vfio/vfio accessible
+ok       slot            PCIe 5 GT/s x8, 32 Gb/s
+ok       huge pages      151 of 2 MiB free on NUMA node 1, 151 needed
+ok       memlock         limit 12 MiB for root, 12 MiB needed
 ok       isolated cores  14-15 on NUMA node 1
-ok       poller cores    15 (isolated, without the tick on NUMA node 1) of cores 8-15 on NUMA node 1
-ok       SCHED_FIFO      root may not use it, and need not on isolated cores
-ok       RT throttling   on; of no concern without SCHED_FIFO
-ok       TSC             invariant, and the kernel's clock
+ok       poller cores    15 (isolated, without timer tick, NUMA node 1) of cores 8-15
+ok       SCHED_FIFO      not permitted for root, not needed on isolated cores
+ok       RT throttling   on, no effect without SCHED_FIFO
+ok       TSC             invariant; clock source tsc
 ok       governor        performance on all cores on NUMA node 1
 `, p.text())
 	r := p.report()
@@ -52,109 +52,109 @@ ok       governor        performance on all cores on NUMA node 1
 	}
 }
 
-// Each case breaks one thing of the healthy machine; exactly one check sees it.
-func TestDoctorFindsWhatIsWrong(t *testing.T) {
+// Each case changes one thing of the healthy machine; exactly one check reports it.
+func TestEachObstacleFailsItsCheck(t *testing.T) {
 	const bind = "sudo bind 0000:03:00.0"
 	const peer = "sys/devices/pci0000:00/0000:03:00.1"
 	for _, c := range []struct {
 		name, check string
 		state       State
 		found, fix  string
-		spoil       func(p *patient)
+		spoil       func(p *fixture)
 	}{
-		{"old kernel", "kernel", Failed, "Linux 5.10.0", "5.14", func(p *patient) { p.Write("proc/sys/kernel/osrelease", "5.10.0\n") }},
-		{"kernel without a version", "kernel", Unknown, "cannot be read", "", func(p *patient) { p.Remove("proc/sys") }},
-		{"IOMMU not enabled", "IOMMU", Failed, "(VT-d, ACPI table DMAR), the kernel does not use it", "boot the kernel with: intel_iommu=on iommu=pt\n", func(p *patient) {
+		{"old kernel", "kernel", Failed, "Linux 5.10.0", "5.14", func(p *fixture) { p.Write("proc/sys/kernel/osrelease", "5.10.0\n") }},
+		{"kernel without a version", "kernel", Unknown, "version not readable", "", func(p *fixture) { p.Remove("proc/sys") }},
+		{"IOMMU not enabled", "IOMMU", Failed, "(VT-d, ACPI table DMAR), not used by the kernel", "boot the kernel with: intel_iommu=on iommu=pt\n", func(p *fixture) {
 			p.noIOMMU()
 			p.Write("sys/firmware/acpi/tables/DMAR", "")
 			p.Write("proc/cmdline", "quiet\n")
 		}},
-		{"IOMMU enabled in vain", "IOMMU", Failed, "though intel_iommu=on is there", "dmesg", func(p *patient) {
+		{"IOMMU enabled, not used", "IOMMU", Failed, "not used by the kernel despite intel_iommu=on", "dmesg", func(p *fixture) {
 			p.noIOMMU()
 			p.Write("sys/firmware/acpi/tables/DMAR", "")
 		}},
-		{"IOMMU of AMD not used", "IOMMU", Failed, "AMD-Vi, ACPI table IVRS", "dmesg", func(p *patient) {
+		{"IOMMU of AMD not used", "IOMMU", Failed, "AMD-Vi, ACPI table IVRS", "dmesg", func(p *fixture) {
 			p.noIOMMU()
 			p.Write("sys/firmware/acpi/tables/IVRS", "")
 		}},
-		{"VFIO's mode without an IOMMU", "IOMMU", Failed, "the firmware does not offer it", "switch VT-d on", func(p *patient) {
+		{"VFIO's mode without an IOMMU", "IOMMU", Failed, "off: not offered by the firmware", "enable VT-d", func(p *fixture) {
 			p.noIOMMU()
 			p.Write("sys/kernel/iommu_groups/0/name", "vfio-noiommu\n")
 		}},
-		{"IOMMU off in Intel's firmware", "IOMMU", Failed, "the firmware does not offer it", "switch VT-d on", (*patient).noIOMMU},
-		{"IOMMU off in another firmware", "IOMMU", Failed, "the firmware does not offer it", "AMD-Vi", func(p *patient) {
+		{"IOMMU off in Intel's firmware", "IOMMU", Failed, "off: not offered by the firmware", "enable VT-d", (*fixture).noIOMMU},
+		{"IOMMU off in another firmware", "IOMMU", Failed, "off: not offered by the firmware", "AMD-Vi", func(p *fixture) {
 			p.noIOMMU()
 			p.Write("proc/cpuinfo", "vendor_id : AuthenticAMD\nflags : constant_tsc nonstop_tsc\n")
 		}},
-		{"IOMMU switched off", "IOMMU", Failed, "by the kernel's command line", "take iommu=off", func(p *patient) {
+		{"IOMMU disabled", "IOMMU", Failed, "disabled on the kernel command line", "remove iommu=off", func(p *fixture) {
 			p.noIOMMU()
 			p.Write("proc/cmdline", "iommu=off\n")
 		}},
-		{"port held by the kernel", "driver", Failed, "ixgbe, which has it as eth2", bind, (*patient).kernelHasIt},
-		{"port in use", "driver", Failed, "ixgbe, which has it as eth2; it carries address 10.0.0.1/24, the default route", bind + " --force    # or move that to another port first", func(p *patient) {
-			p.kernelHasIt()
-			p.used["eth2"] = []string{"address 10.0.0.1/24", "the default route, by 10.0.0.254"}
+		{"port bound to the kernel's driver", "driver", Failed, "ixgbe, interface eth2", bind, (*fixture).bindIxgbe},
+		{"port in use", "driver", Failed, "ixgbe, interface eth2, in use: address 10.0.0.1/24, default route", bind + " --force    # or move the configuration to another port first", func(p *fixture) {
+			p.bindIxgbe()
+			p.used["eth2"] = []string{"address 10.0.0.1/24", "default route via 10.0.0.254"}
 		}},
-		{"port held by nobody", "driver", Failed, "no driver", bind, func(p *patient) { p.Remove(port0 + "/driver") }},
-		{"group with a NIC of the kernel's", "IOMMU group", Failed, "12 is not free: the kernel uses 0000:03:00.1 (ixgbe)", "sudo bind 0000:03:00.1 --force", func(p *patient) { p.Link(peer+"/driver", "sys/bus/pci/drivers/ixgbe") }},
-		{"group with a disk of the kernel's", "IOMMU group", Failed, "0000:03:00.1 (nvme)", "echo 0000:03:00.1 | sudo tee /sys/bus/pci/devices/0000:03:00.1/driver/unbind", func(p *patient) {
+		{"port without driver", "driver", Failed, "none", bind, func(p *fixture) { p.Remove(port0 + "/driver") }},
+		{"group with a NIC in use", "IOMMU group", Failed, "12, with functions in use by the kernel: 0000:03:00.1 (ixgbe)", "sudo bind 0000:03:00.1 --force", func(p *fixture) { p.Link(peer+"/driver", "sys/bus/pci/drivers/ixgbe") }},
+		{"group with a disk in use", "IOMMU group", Failed, "0000:03:00.1 (nvme)", "echo 0000:03:00.1 | sudo tee /sys/bus/pci/devices/0000:03:00.1/driver/unbind", func(p *fixture) {
 			p.Link(peer+"/driver", "sys/bus/pci/drivers/nvme")
 			p.Write(peer+"/class", "0x010802\n")
 		}},
-		{"no vfio-pci", "vfio-pci", Failed, "this kernel has no module vfio-pci", "linux-modules-extra", func(p *patient) {
+		{"no vfio-pci", "vfio-pci", Failed, "no module vfio-pci for this kernel", "linux-modules-extra", func(p *fixture) {
 			p.Remove("sys/bus/pci/drivers/vfio-pci")
 			p.Write("lib/modules/6.1.0-56-amd64/modules.dep", "")
 		}},
-		{"node of somebody else", "device node", Failed, "closed to root: /dev/vfio/12 (root:root 0640)", bind, func(p *patient) {
+		{"node of another user", "device node", Failed, "no access for root: /dev/vfio/12 (root:root 0640)", bind, func(p *fixture) {
 			p.denied["/dev/vfio/12"] = syscall.EACCES
 			require.NoError(p.T, os.Chmod(filepath.Join(p.Root, "dev/vfio/12"), 0o640))
 		}},
-		{"node in use", "device node", Failed, "/dev/vfio/12 is in use", "sudo fuser -v /dev/vfio/12", func(p *patient) { p.denied["/dev/vfio/12"] = syscall.EBUSY }},
-		{"node missing", "device node", Failed, "there is no /dev/vfio/12", bind, func(p *patient) { p.Remove("dev/vfio/12") }},
-		{"own node of somebody else, and so the group's", "device node", Failed, "closed to root: /dev/iommu (root:root 0644); there is no /dev/vfio/12", bind, func(p *patient) {
+		{"node in use", "device node", Failed, "/dev/vfio/12 in use", "sudo fuser -v /dev/vfio/12", func(p *fixture) { p.denied["/dev/vfio/12"] = syscall.EBUSY }},
+		{"node missing", "device node", Failed, "/dev/vfio/12 missing", bind, func(p *fixture) { p.Remove("dev/vfio/12") }},
+		{"device's node of another user, group's node missing", "device node", Failed, "no access for root: /dev/iommu (root:root 0644); /dev/vfio/12 missing", bind, func(p *fixture) {
 			p.Write(port0+"/vfio-dev/vfio0/dev", "511:0\n")
 			p.Write("dev/vfio/devices/vfio0", "")
 			p.Write("dev/iommu", "")
 			p.denied["/dev/iommu"] = syscall.EACCES
 			p.Remove("dev/vfio/12")
 		}},
-		{"narrow slot", "slot", Warning, "PCI Express 5 GT/s x2, 8 Gb/s", "8 lanes", func(p *patient) { p.Write(port0+"/current_link_width", "2\n") }},
-		{"too few huge pages", "huge pages", Failed, "150 of 2 MiB free on NUMA node 1, a capture takes 151", bind + " --hugepages 201@1", func(p *patient) { p.pages(pool2, 200, 150) }},
-		{"huge pages of 1 GiB, without small ones for the index", "huge pages", Failed, "64 of 2 MiB free", "--hugepages 151@1", func(p *patient) {
+		{"narrow slot", "slot", Warning, "PCIe 5 GT/s x2, 8 Gb/s", "8 lanes", func(p *fixture) { p.Write(port0+"/current_link_width", "2\n") }},
+		{"too few huge pages", "huge pages", Failed, "150 of 2 MiB free on NUMA node 1, 151 needed", bind + " --hugepages 201@1", func(p *fixture) { p.pages(pool2, 200, 150) }},
+		{"huge pages of 1 GiB, without small ones for the index", "huge pages", Failed, "64 of 2 MiB free", "--hugepages 151@1", func(p *fixture) {
 			p.pages(pool2, 64, 64)
 			p.pages(pool1, 3, 3)
 		}},
-		{"no huge pages at all", "huge pages", Unknown, "has no pages of 2MiB", "", func(p *patient) {
+		{"no huge pages at all", "huge pages", Unknown, "has no pages of 2MiB", "", func(p *fixture) {
 			p.Remove("sys/kernel/mm/hugepages")
 			p.Remove(pool2)
 		}},
-		{"low memlock", "memlock", Failed, "root may lock 8 MiB, a capture pins 12 MiB", "sudo prlimit --pid $$ --memlock=unlimited", func(p *patient) {
+		{"low memlock", "memlock", Failed, "limit 8 MiB for root, 12 MiB needed", "sudo prlimit --pid $$ --memlock=unlimited", func(p *fixture) {
 			p.Write("proc/self/limits", "Max locked memory 8388608 unlimited bytes\n")
 		}},
-		{"unreadable memlock", "memlock", Unknown, "cannot be read", "", func(p *patient) { p.Remove("proc/self/limits") }},
-		{"no isolated cores", "isolated cores", Warning, "none on NUMA node 1", "isolcpus=managed_irq,domain,15 nohz_full=15 rcu_nocbs=15", func(p *patient) { p.notIsolated("\n") }},
-		{"isolated cores elsewhere", "isolated cores", Warning, "none on NUMA node 1; 2-3 on other nodes", "domain,15 ", func(p *patient) { p.notIsolated("2-3\n") }},
-		{"neither isolated cores nor SCHED_FIFO", "SCHED_FIFO", Warning, "root may not use it", "rtprio 50", func(p *patient) {
+		{"unreadable memlock", "memlock", Unknown, "limit not readable", "", func(p *fixture) { p.Remove("proc/self/limits") }},
+		{"no isolated cores", "isolated cores", Warning, "none on NUMA node 1", "isolcpus=managed_irq,domain,15 nohz_full=15 rcu_nocbs=15", func(p *fixture) { p.notIsolated("\n") }},
+		{"isolated cores elsewhere", "isolated cores", Warning, "none on NUMA node 1; 2-3 on other nodes", "domain,15 ", func(p *fixture) { p.notIsolated("2-3\n") }},
+		{"neither isolated cores nor SCHED_FIFO", "SCHED_FIFO", Warning, "not permitted for root", "rtprio 50", func(p *fixture) {
 			p.notIsolated("\n")
 			p.known = []string{"isolated cores"}
 			p.Write("proc/self/limits", "Max locked memory unlimited unlimited bytes\nMax realtime priority 0 0\n")
 		}},
-		{"SCHED_FIFO with a limit", "RT throttling", Warning, "stopped for 50ms of each 1s", "echo -1 | sudo tee /proc/sys/kernel/sched_rt_runtime_us", func(p *patient) {
+		{"SCHED_FIFO with a limit", "RT throttling", Warning, "stopped for 50ms per 1s", "echo -1 | sudo tee /proc/sys/kernel/sched_rt_runtime_us", func(p *fixture) {
 			p.notIsolated("\n")
 			p.known = []string{"isolated cores"}
 			p.Write("proc/sys/kernel/sched_rt_runtime_us", "950000\n")
 		}},
-		{"unknown limit of SCHED_FIFO", "RT throttling", Unknown, "cannot be read", "", func(p *patient) { p.Remove("proc/sys/kernel/sched_rt_runtime_us") }},
-		{"isolated cores with ticks", "isolated cores", Warning, "14-15 on NUMA node 1, but 15 with the timer tick", "nohz_full=14-15", func(p *patient) { p.Write("sys/devices/system/cpu/nohz_full", "14\n") }},
-		{"small machine", "isolated cores", Warning, "none", "a larger machine", func(p *patient) {
+		{"unknown limit of SCHED_FIFO", "RT throttling", Unknown, "limit not readable", "", func(p *fixture) { p.Remove("proc/sys/kernel/sched_rt_runtime_us") }},
+		{"isolated cores with ticks", "isolated cores", Warning, "14-15 on NUMA node 1, 15 with timer tick", "nohz_full=14-15", func(p *fixture) { p.Write("sys/devices/system/cpu/nohz_full", "14\n") }},
+		{"small machine", "isolated cores", Warning, "none", "use a machine with more cores", func(p *fixture) {
 			p.notIsolated("")
 			p.Write("sys/devices/system/node/node1/cpulist", "8-9\n")
 		}},
-		{"TSC that is not invariant", "TSC", Warning, "not invariant; the kernel's clock is tsc", "+invtsc", func(p *patient) { p.Write("proc/cpuinfo", "flags : constant_tsc\n") }},
-		{"TSC that is not trusted", "TSC", Warning, "the kernel's clock is hpet", "dmesg", func(p *patient) {
+		{"TSC that is not invariant", "TSC", Warning, "not invariant; clock source tsc", "+invtsc", func(p *fixture) { p.Write("proc/cpuinfo", "flags : constant_tsc\n") }},
+		{"TSC that is not trusted", "TSC", Warning, "invariant, but clock source hpet", "dmesg", func(p *fixture) {
 			p.Write("sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet\n")
 		}},
-		{"governor", "governor", Warning, "powersave on cores 9,11-12", "echo performance | sudo tee", func(p *patient) {
+		{"governor", "governor", Warning, "powersave on cores 9,11-12", "echo performance | sudo tee", func(p *fixture) {
 			for _, core := range []int{9, 11, 12} {
 				p.Write(fmt.Sprintf("sys/devices/system/cpu/cpu%d/cpufreq/scaling_governor", core), "powersave\n")
 			}
@@ -195,46 +195,46 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestDoctorSaysWhatIsEnough(t *testing.T) {
+func TestAlternativesAreOK(t *testing.T) {
 	for name, c := range map[string]struct {
 		check, found string
-		change       func(p *patient)
+		change       func(p *fixture)
 	}{
-		"pages of 1 GiB": {"huge pages", "3 of 1 GiB and 65 of 2 MiB free on NUMA node 1, a capture takes 3 and 65", func(p *patient) {
+		"pages of 1 GiB": {"huge pages", "3 of 1 GiB and 65 of 2 MiB free on NUMA node 1, 3 and 65 needed", func(p *fixture) {
 			p.pages(pool2, 65, 65)
 			p.pages(pool1, 4, 3)
 			p.Write("proc/self/limits", "Max locked memory unlimited unlimited bytes\n")
 		}},
-		"a capability instead of a limit": {"memlock", "no limit for root", func(p *patient) {
+		"a capability instead of a limit": {"memlock", "no limit for root (CAP_IPC_LOCK)", func(p *fixture) {
 			p.Write("proc/self/status", "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000004000\n")
 			p.Remove("proc/self/limits")
 		}},
-		"a real-time limit": {"SCHED_FIFO", "root may use it, up to priority 50", func(p *patient) {
+		"a real-time limit": {"SCHED_FIFO", "permitted for root up to priority 50", func(p *fixture) {
 			p.Write("proc/self/limits", "Max locked memory unlimited unlimited bytes\nMax realtime priority 50 50\n")
 		}},
-		"a capability for SCHED_FIFO": {"SCHED_FIFO", "root may use it (CAP_SYS_NICE)", func(p *patient) {
+		"a capability for SCHED_FIFO": {"SCHED_FIFO", "permitted for root (CAP_SYS_NICE)", func(p *fixture) {
 			p.Write("proc/self/status", "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000800000\n")
 		}},
-		"SCHED_FIFO that isolated cores make needless": {"RT throttling", "on; of no concern without SCHED_FIFO, which isolated cores do not need", func(p *patient) {
+		"SCHED_FIFO that isolated cores make needless": {"RT throttling", "on, no effect on isolated cores without SCHED_FIFO", func(p *fixture) {
 			p.Write("proc/self/status", "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000800000\n")
 		}},
-		"no throttling": {"RT throttling", "off", func(p *patient) { p.Write("proc/sys/kernel/sched_rt_runtime_us", "-1\n") }},
-		"a hyperthread": {"poller cores", "15 (isolated, without the tick, hyperthread of 14 on NUMA node 1) of cores 8-15 on NUMA node 1", func(p *patient) {
+		"no throttling": {"RT throttling", "off", func(p *fixture) { p.Write("proc/sys/kernel/sched_rt_runtime_us", "-1\n") }},
+		"a hyperthread": {"poller cores", "15 (isolated, without timer tick, hyperthread of 14, NUMA node 1) of cores 8-15", func(p *fixture) {
 			p.Write("sys/devices/system/cpu/cpu15/topology/thread_siblings_list", "14-15\n")
 		}},
-		"the device's own node": {"device node", "/dev/vfio/devices/vfio0 and /dev/iommu can be opened", func(p *patient) {
+		"the device's own node": {"device node", "/dev/vfio/devices/vfio0 and /dev/iommu accessible", func(p *fixture) {
 			p.Write(port0+"/vfio-dev/vfio0/dev", "511:0\n")
 			p.Write("dev/vfio/devices/vfio0", "")
 			p.Write("dev/iommu", "")
 		}},
-		"the group's node where the device's own is closed": {"device node", "/dev/vfio/12 and /dev/vfio/vfio can be opened", func(p *patient) {
+		"the group's node where the device's own is closed": {"device node", "/dev/vfio/12 and /dev/vfio/vfio accessible", func(p *fixture) {
 			p.Write(port0+"/vfio-dev/vfio0/dev", "511:0\n")
 			p.Write("dev/vfio/devices/vfio0", "")
 			p.Write("dev/iommu", "")
 			p.denied["/dev/vfio/devices/vfio0"] = syscall.EACCES
 		}},
-		"no frequency scaling": {"governor", "the kernel does not scale frequencies here", func(p *patient) { p.Remove("sys/devices/system/cpu/cpu9") }},
-		"another architecture": {"TSC", "not an x86 processor; the kernel's clock is arch_sys_counter", func(p *patient) {
+		"no frequency scaling": {"governor", "none, no frequency scaling", func(p *fixture) { p.Remove("sys/devices/system/cpu/cpu9") }},
+		"another architecture": {"TSC", "none, not an x86 processor; clock source arch_sys_counter", func(p *fixture) {
 			p.Write("proc/cpuinfo", "Features : fp\n")
 			p.Write("sys/devices/system/clocksource/clocksource0/current_clocksource", "arch_sys_counter\n")
 		}},
@@ -256,21 +256,21 @@ func TestDoctorSaysWhatIsEnough(t *testing.T) {
 	}
 }
 
-func TestDoctorListsTheLinkAndChoosesAFreePort(t *testing.T) {
+func TestTheLinkIsListedAndAFreePortSelected(t *testing.T) {
 	p := healthy(t)
-	p.kernelHasIt()
-	require.Contains(t, p.text(), "  interface    eth2, up, link at 10 Gb/s\n  driver       ixgbe\n")
+	p.bindIxgbe()
+	require.Contains(t, p.text(), "  interface    eth2, up, carrier, 10 Gb/s\n  driver       ixgbe\n")
 	require.Equal(t, "0000:03:00.0", p.report().Device, "both ports are free: the first")
 	p.used["eth2"] = []string{"address 10.0.0.1/24"}
 	require.Equal(t, "0000:03:00.1", p.report().Device)
 	p.Write(port0+"/net/eth2/carrier", "0\n")
 	p.Write(port0+"/net/eth2/speed", "-1\n")
-	require.Contains(t, p.text(), "eth2, up, no link\n")
+	require.Contains(t, p.text(), "eth2, up, no carrier\n")
 	p.Write(port0+"/net/eth2/flags", "0x1002\n")
-	require.Contains(t, p.text(), "eth2, switched off (its link shows once it is up)\n")
+	require.Contains(t, p.text(), "eth2, down (link state unknown)\n")
 }
 
-func TestDoctorOfAMachineWithoutAPort(t *testing.T) {
+func TestAMachineWithoutAPort(t *testing.T) {
 	p := healthy(t)
 	p.Remove("sys/bus/pci/devices/0000:03:00.0")
 	p.Remove("sys/bus/pci/devices/0000:03:00.1")
@@ -279,12 +279,12 @@ func TestDoctorOfAMachineWithoutAPort(t *testing.T) {
 	require.Empty(t, r.Device)
 	require.Equal(t, "device", r.Checks[0].Name)
 	require.Contains(t, r.Checks[0].Fix, "sim:")
-	require.Greater(t, len(r.Checks), 6, "the machine is examined all the same")
+	require.Greater(t, len(r.Checks), 6, "the machine is examined without a port")
 	p.Remove("sys/bus")
-	require.Equal(t, "device", p.report().Checks[0].Name, "not even a PCI bus")
+	require.Equal(t, "device", p.report().Checks[0].Name, "no PCI bus")
 }
 
-func TestDoctorTakesTheNamesOfDevices(t *testing.T) {
+func TestNamesOfDevices(t *testing.T) {
 	p := healthy(t)
 	for _, name := range []string{"0000:03:00.0", "eth2", "vfio-group:eth2", "vfio-iommufd:0000:03:00.0"} {
 		r, err := p.examiner().examine(spec(name))
@@ -302,9 +302,9 @@ func TestDoctorTakesTheNamesOfDevices(t *testing.T) {
 	}
 }
 
-func TestDoctorInJSON(t *testing.T) {
+func TestJSON(t *testing.T) {
 	p := healthy(t)
-	p.kernelHasIt()
+	p.bindIxgbe()
 	var b strings.Builder
 	require.NoError(t, p.report().WriteJSON(&b))
 	var got struct {
@@ -336,8 +336,8 @@ func TestDoctorInJSON(t *testing.T) {
 	require.JSONEq(t, `{"name": "kernel", "state": "ok", "found": "Linux 6.1.0-56-amd64"}`, string(keys.Checks[0]))
 }
 
-// The text of doctor's examination of this machine, whatever it is, comes out.
-func TestDoctorOfThisMachine(t *testing.T) {
+// Every check of this machine has a finding.
+func TestThisMachineIsExamined(t *testing.T) {
 	r, err := Examine(spec(""))
 	require.NoError(t, err)
 	require.NotEmpty(t, r.Checks)

@@ -20,17 +20,17 @@ const (
 	pool1 = "sys/devices/system/node/node1/hugepages/hugepages-1048576kB"
 )
 
-// patient is a machine to be examined, of which the test may change every file.
-type patient struct {
+// fixture is a machine to examine; a test changes its files.
+type fixture struct {
 	pcitest.Tree
-	used   map[string][]string // by interface
-	denied map[string]error    // by node
-	known  []string            // checks that are expected not to be in order besides the one looked for
+	used   map[string][]string // configuration by interface
+	denied map[string]error    // errors of opening, by device node
+	known  []string            // checks that are not OK besides the one under test
 }
 
-// healthy is the fixture's machine, made so that its first port can capture.
-func healthy(t *testing.T) *patient {
-	p := &patient{pcitest.Tree{T: t, Root: t.TempDir()}, map[string][]string{}, map[string]error{}, nil}
+// healthy is a machine whose first port can capture.
+func healthy(t *testing.T) *fixture {
+	p := &fixture{pcitest.Tree{T: t, Root: t.TempDir()}, map[string][]string{}, map[string]error{}, nil}
 	require.NoError(t, os.Rename(pcitest.Host(t).Root, filepath.Join(p.Root, "sys")))
 	p.Remove(port0 + "/driver")
 	p.Remove(port0 + "/net")
@@ -69,22 +69,22 @@ func healthy(t *testing.T) *patient {
 	return p
 }
 
-func (p *patient) pages(pool string, total, free int) {
+func (p *fixture) pages(pool string, total, free int) {
 	p.Write(pool+"/nr_hugepages", fmt.Sprintln(total))
 	p.Write(pool+"/free_hugepages", fmt.Sprintln(free))
 	p.Write(pool+"/surplus_hugepages", "0\n")
 }
 
-// notIsolated isolates other cores than the port's; the user may use SCHED_FIFO,
-// so that nothing else is wrong.
-func (p *patient) notIsolated(cores string) {
+// notIsolated isolates other cores than the port's, and permits SCHED_FIFO so that
+// no other check fails.
+func (p *fixture) notIsolated(cores string) {
 	p.Write("sys/devices/system/cpu/isolated", cores)
 	p.Write("proc/self/limits", "Max locked memory unlimited unlimited bytes\nMax realtime priority 50 50\n")
 	p.Write("proc/sys/kernel/sched_rt_runtime_us", "-1\n")
 }
 
-// noIOMMU leaves the machine without groups.
-func (p *patient) noIOMMU() {
+// noIOMMU removes the IOMMU groups.
+func (p *fixture) noIOMMU() {
 	p.Remove("sys/kernel/iommu_groups")
 	links, err := filepath.Glob(filepath.Join(p.Root, "sys/devices/pci0000:00/*/iommu_group"))
 	require.NoError(p.T, err)
@@ -93,8 +93,8 @@ func (p *patient) noIOMMU() {
 	}
 }
 
-// kernelHasIt gives the port back to ixgbe.
-func (p *patient) kernelHasIt() {
+// bindIxgbe binds the port to ixgbe.
+func (p *fixture) bindIxgbe() {
 	p.Remove(port0 + "/driver")
 	p.Remove("run")
 	p.Link(port0+"/driver", "sys/bus/pci/drivers/ixgbe")
@@ -105,7 +105,7 @@ func (p *patient) kernelHasIt() {
 	p.Link("sys/class/net/eth2", port0+"/net/eth2")
 }
 
-func (p *patient) examiner() examiner {
+func (p *fixture) examiner() examiner {
 	return examiner{
 		root: p.Root,
 		findLink: func(name string) (pci.Link, error) {
@@ -152,14 +152,14 @@ func spec(device string) Spec {
 	return s
 }
 
-func (p *patient) report() Report {
+func (p *fixture) report() Report {
 	p.T.Helper()
 	r, err := p.examiner().examine(spec(""))
 	require.NoError(p.T, err)
 	return r
 }
 
-func (p *patient) text() string {
+func (p *fixture) text() string {
 	var b strings.Builder
 	require.NoError(p.T, p.report().WriteText(&b))
 	return b.String()

@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// carries lists what a network interface would take with it if its driver let
-// go: addresses, routes, the bond or bridge it belongs to, interfaces on top.
-// Link-local addresses and the routes that come with addresses do not count.
-// These are the same things that examples/vfio-bind looks for.
+// carries lists the configuration of a network interface that is lost when its driver
+// is unbound: addresses, routes, membership of a bond or bridge, interfaces on top.
+// Link-local addresses and the routes of addresses are not listed. examples/vfio-bind
+// checks the same.
 func carries(name string) ([]string, error) {
 	l, err := netlink.LinkByName(name)
 	if err != nil {
@@ -35,7 +35,7 @@ func carries(name string) ([]string, error) {
 		switch {
 		case r.Protocol == unix.RTPROT_KERNEL || r.Table == unix.RT_TABLE_LOCAL:
 		case r.Dst == nil || r.Dst.IP.IsUnspecified():
-			all = append(all, fmt.Sprintf("the default route, by %v", r.Gw))
+			all = append(all, fmt.Sprintf("default route via %v", r.Gw))
 		default:
 			all = append(all, "route "+r.Dst.String())
 		}
@@ -47,7 +47,7 @@ func carries(name string) ([]string, error) {
 	for _, other := range links {
 		switch o := other.Attrs(); {
 		case o.Index == l.Attrs().MasterIndex:
-			all = append(all, fmt.Sprintf("membership of %s %s", other.Type(), o.Name))
+			all = append(all, fmt.Sprintf("member of %s %s", other.Type(), o.Name))
 		case o.ParentIndex == l.Attrs().Index && o.NetNsID < 0 && other.Type() != "veth":
 			all = append(all, fmt.Sprintf("%s %s on top", other.Type(), o.Name))
 		}

@@ -11,11 +11,11 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-func TestDoctorSeesWhatAnInterfaceCarries(t *testing.T) {
+func TestTheConfigurationOfAnInterfaceIsListed(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("a network namespace takes root: sudo make test")
+		t.Skip("a network namespace needs root: sudo make test")
 	}
-	runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
+	runtime.LockOSThread() // not unlocked: the thread ends with its namespace
 	home, err := netns.Get()
 	require.NoError(t, err)
 	defer home.Close()
@@ -31,7 +31,7 @@ func TestDoctorSeesWhatAnInterfaceCarries(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, netlink.LinkSetUp(peer))
 	require.NoError(t, netlink.LinkSetUp(port))
-	// Link-local addresses come by themselves and do not count.
+	// The kernel adds link-local addresses; they are not listed.
 	require.NoError(t, netlink.AddrAdd(port, &netlink.Addr{IPNet: netlink.NewIPNet(net.IPv4(169, 254, 1, 1)), Scope: int(netlink.SCOPE_LINK)}))
 	got, err := carries("eth2")
 	require.NoError(t, err)
@@ -47,7 +47,7 @@ func TestDoctorSeesWhatAnInterfaceCarries(t *testing.T) {
 	require.NoError(t, netlink.RouteAdd(&netlink.Route{LinkIndex: port.Attrs().Index, Gw: gateway, Dst: other, Table: 7}))
 	got, err = carries("eth2")
 	require.NoError(t, err)
-	require.ElementsMatch(t, []string{"address 192.0.2.2/24", "the default route, by 192.0.2.1", "route 203.0.113.0/24"}, got)
+	require.ElementsMatch(t, []string{"address 192.0.2.2/24", "default route via 192.0.2.1", "route 203.0.113.0/24"}, got)
 
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "br7"
@@ -56,7 +56,7 @@ func TestDoctorSeesWhatAnInterfaceCarries(t *testing.T) {
 	require.NoError(t, netlink.LinkSetMaster(port, bridge))
 	got, err = carries("eth2")
 	require.NoError(t, err)
-	require.Contains(t, got, "membership of bridge br7")
+	require.Contains(t, got, "member of bridge br7")
 
 	_, err = carries("no-such-if")
 	require.Error(t, err)

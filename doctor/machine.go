@@ -13,8 +13,8 @@ import (
 	"github.com/ixcap/ixcap/hugepage"
 )
 
-// pcie: whether the slot carries 10 Gb/s of small frames with their descriptors.
-// Ok is false when the kernel does not say.
+// slot checks the bandwidth of the port's slot. ok is false if the kernel does not
+// report it.
 func (e examiner) slot(p Port) (c Check, ok bool) {
 	dir := filepath.Join("sys/bus/pci/devices", p.Address.String())
 	var rate float64
@@ -30,14 +30,15 @@ func (e examiner) slot(p Port) (c Check, ok bool) {
 		encoding = 128. / 130
 	}
 	gigabits := rate * float64(width) * encoding
-	c = Check{Name: "slot", State: OK, Found: fmt.Sprintf("PCI Express %g GT/s x%d, %g Gb/s", rate, width, gigabits)}
+	c = Check{Name: "slot", State: OK, Found: fmt.Sprintf("PCIe %g GT/s x%d, %.3g Gb/s", rate, width, gigabits)}
 	if bus := e.spec.Family.Bus; gigabits < bus.Gbps {
 		c.State, c.Why, c.Fix = Warning, bus.Why, bus.Fix
 	}
 	return c, true
 }
 
-// hugePages looks at the port's node, or the whole machine where nodes are not known.
+// hugePages checks the free huge pages of the port's node, or of the machine if the
+// node is not known. gigantic is set if only the pages of 1 GiB suffice.
 func (e examiner) hugePages(p *Port, node int) (c Check, gigantic bool) {
 	n := e.spec.Needs
 	c = Check{Name: "huge pages", State: OK}
@@ -54,17 +55,17 @@ func (e examiner) hugePages(p *Port, node int) (c Check, gigantic bool) {
 	if err != nil {
 		large = hugepage.State{} // a processor without them
 	}
-	c.Found = fmt.Sprintf("%d of 2 MiB free %s, a capture takes %d", small.Available(), where, n.Pages2M)
+	c.Found = fmt.Sprintf("%d of 2 MiB free %s, %d needed", small.Available(), where, n.Pages2M)
 	if small.Available() >= n.Pages2M {
 		return c, false
 	}
 	if large.Available() >= n.Pages1G && small.Available() >= n.Small2M {
-		c.Found = fmt.Sprintf("%d of 1 GiB and %d of 2 MiB free %s, a capture takes %d and %d",
+		c.Found = fmt.Sprintf("%d of 1 GiB and %d of 2 MiB free %s, %d and %d needed",
 			large.Available(), small.Available(), where, n.Pages1G, n.Small2M)
 		return c, true
 	}
 	c.State = Failed
-	c.Why = "rings, packet buffers and streams lie in huge pages of the port's own node"
+	c.Why = "descriptor rings, packet buffers and streams are in huge pages on the port's NUMA node"
 	pages := small.Total + n.Pages2M - small.Available()
 	if p == nil {
 		c.Fix = fmt.Sprintf("echo %d | sudo tee %s", pages, hugepage.PoolFile("/sys", hugepage.Size2M, node))
@@ -74,8 +75,8 @@ func (e examiner) hugePages(p *Port, node int) (c Check, gigantic bool) {
 	return c, false
 }
 
-// memlock: memory that a device reaches is pinned, and pinned memory counts
-// against the user's limit unless the process may lock what it likes.
+// memlock checks the limit of locked memory. Memory mapped for DMA is pinned, and
+// pinned memory counts as locked unless the process has CAP_IPC_LOCK.
 func (e examiner) memlock(gigantic bool) Check {
 	n := e.spec.Needs
 	c := Check{Name: "memlock", State: OK}
@@ -85,7 +86,7 @@ func (e examiner) memlock(gigantic bool) Check {
 	}
 	if caps := e.status("CapEff"); len(caps) == 1 {
 		if bits, err := strconv.ParseUint(caps[0], 16, 64); err == nil && bits>>unix.CAP_IPC_LOCK&1 != 0 {
-			c.Found = "no limit for " + e.user()
+			c.Found = "no limit for " + e.user() + " (CAP_IPC_LOCK)"
 			return c
 		}
 	}
@@ -100,19 +101,20 @@ func (e examiner) memlock(gigantic bool) Check {
 	case limit == "unlimited":
 		c.Found = "no limit"
 	case err != nil:
-		c.State, c.Found = Unknown, "the limit cannot be read"
+		c.State, c.Found = Unknown, "limit not readable"
 	default:
-		c.Found = fmt.Sprintf("%s may lock %s, a capture pins %s", e.user(), mebi(bytes), mebi(need))
+		c.Found = fmt.Sprintf("limit %s for %s, %s needed", mebi(bytes), e.user(), mebi(need))
 		if bytes < need {
 			c.State = Failed
-			c.Why = "the kernel pins the memory that the port writes to, and counts it as locked"
-			c.Fix = "sudo prlimit --pid $$ --memlock=unlimited    # for this shell\n" +
-				`echo "$USER - memlock unlimited" | sudo tee /etc/security/limits.d/ixcap.conf    # for logins to come`
+			c.Why = "the kernel pins memory mapped for DMA and counts it as locked"
+			c.Fix = "sudo prlimit --pid $$ --memlock=unlimited    # this shell\n" +
+				`echo "$USER - memlock unlimited" | sudo tee /etc/security/limits.d/ixcap.conf    # new logins`
 		}
 	}
 	return c
 }
 
+// mebi formats bytes in MiB or KiB.
 func mebi(bytes int64) string {
 	if bytes < 1<<20 {
 		return fmt.Sprintf("%d KiB", bytes>>10)
@@ -120,7 +122,7 @@ func mebi(bytes int64) string {
 	return strconv.FormatFloat(float64(bytes)/(1<<20), 'f', -1, 64) + " MiB"
 }
 
-// tsc: the counter that frames are stamped with.
+// tsc checks that the TSC, the clock of timestamps, is usable.
 func (e examiner) tsc() Check {
 	c := Check{Name: "TSC", State: OK}
 	source := e.text("sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -133,24 +135,24 @@ func (e examiner) tsc() Check {
 	}
 	switch {
 	case flags == nil:
-		c.Found = "not an x86 processor; the kernel's clock is " + source
+		c.Found = "none, not an x86 processor; clock source " + source
 	case !slices.Contains(flags, "constant_tsc") || !slices.Contains(flags, "nonstop_tsc"):
 		c.State = Warning
-		c.Found = "not invariant; the kernel's clock is " + source
-		c.Why = "frames are stamped by the kernel's clock then, which takes longer per frame than the TSC"
-		c.Fix = "a processor with constant_tsc and nonstop_tsc; for QEMU: -cpu host,+invtsc"
+		c.Found = "not invariant; clock source " + source
+		c.Why = "timestamps come from the kernel's clock, which is slower to read than the TSC"
+		c.Fix = "use a processor with constant_tsc and nonstop_tsc; with QEMU: -cpu host,+invtsc"
 	case source != "tsc":
 		c.State = Warning
-		c.Found = "invariant, but the kernel's clock is " + source
-		c.Why = "the kernel did not trust the TSC: stamps follow a clock that steps, and reading it is slow"
-		c.Fix = "sudo dmesg | grep -i -e tsc -e clocksource    # tells why"
+		c.Found = "invariant, but clock source " + source
+		c.Why = "the kernel rejected the TSC: its clock is slow to read, and timestamps may step"
+		c.Fix = "sudo dmesg | grep -i -e tsc -e clocksource    # shows the reason"
 	default:
-		c.Found = "invariant, and the kernel's clock"
+		c.Found = "invariant; clock source tsc"
 	}
 	return c
 }
 
-// openNode opens a device node as a capture would, and closes it again.
+// openNode opens a device node for reading and writing, and closes it.
 func openNode(path string) error {
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {

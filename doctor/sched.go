@@ -9,14 +9,14 @@ import (
 	"github.com/ixcap/ixcap/capture/sched/topology"
 )
 
-// spare is how many cores must be left for the rest of the machine before one is
-// kept free, or taken by a poller unasked (package capture does the same).
+// spare is how many cores other work needs before a core is isolated or selected for
+// a poller by default, as in package capture.
 const spare = 2
 
-// holds is how long the port holds frames, for reasons.
+// holds returns how long the port holds minimum-size frames, in whole microseconds.
 func (e examiner) holds() time.Duration { return e.spec.Family.Holds.Round(time.Microsecond) }
 
-// nodeCores are the cores of a node, or of the machine.
+// nodeCores returns the cores of a node, or of the machine if the node is not known.
 func (e examiner) nodeCores(m topology.Machine, node int) (cores []int, where string) {
 	if cores = m.Node(node); len(cores) > 0 {
 		return cores, fmt.Sprintf("on NUMA node %d", node)
@@ -24,7 +24,7 @@ func (e examiner) nodeCores(m topology.Machine, node int) (cores []int, where st
 	return m.Online, "on this machine"
 }
 
-// cores: whether the kernel keeps cores of the port's node free of other work.
+// cores checks that enough cores of the port's node are isolated, and returns them.
 func (e examiner) cores(m topology.Machine, node int) (c Check, free []int) {
 	n := e.spec.Needs
 	c = Check{Name: "isolated cores", State: OK}
@@ -41,8 +41,8 @@ func (e examiner) cores(m topology.Machine, node int) (c Check, free []int) {
 		c.Found = fmt.Sprintf("%s %s", topology.FormatList(free), where)
 		if missing := without(free, m.Tickless); len(missing) > 0 {
 			c.State = Warning
-			c.Found += fmt.Sprintf(", but %s with the timer tick (nohz_full)", topology.FormatList(missing))
-			c.Why = "the tick interrupts a polling core up to a thousand times a second"
+			c.Found += fmt.Sprintf(", %s with timer tick", topology.FormatList(missing))
+			c.Why = "the tick interrupts a polling core up to 1000 times per second"
 			c.Fix = fmt.Sprintf("boot the kernel with: nohz_full=%[1]s rcu_nocbs=%[1]s", topology.FormatList(free))
 		}
 		return c, free
@@ -51,13 +51,13 @@ func (e examiner) cores(m topology.Machine, node int) (c Check, free []int) {
 	c.Why = fmt.Sprintf("other work on a polling core causes poll gaps, and the port holds %v of minimum-size frames", e.holds())
 	c.Found = "none " + where
 	if len(free) > 0 {
-		c.Found = fmt.Sprintf("only %s %s, a capture polls on %d", topology.FormatList(free), where, n.Cores)
+		c.Found = fmt.Sprintf("only %s %s, %d needed", topology.FormatList(free), where, n.Cores)
 	}
 	if len(elsewhere) > 0 {
-		c.Found += fmt.Sprintf("; %s on other nodes, across the processors' link", topology.FormatList(elsewhere))
+		c.Found += fmt.Sprintf("; %s on other nodes", topology.FormatList(elsewhere))
 	}
 	if len(own) < n.Cores+spare {
-		c.Fix = fmt.Sprintf("with %d cores %s there is none to keep free: a larger machine", len(own), where)
+		c.Fix = fmt.Sprintf("use a machine with more cores: %d %s are too few to isolate %d", len(own), where, n.Cores)
 		return c, free
 	}
 	choice := topology.FormatList(own[len(own)-n.Cores:])
@@ -65,17 +65,16 @@ func (e examiner) cores(m topology.Machine, node int) (c Check, free []int) {
 	return c, free
 }
 
-// pollers: where a capture's pollers would run, and why there. That it is not an
-// isolated core is another check's business; two on one core's hyperthreads is
-// this one's.
+// pollers reports the cores on which a capture would run its pollers, and why. It is
+// never a warning: the check of isolated cores is.
 func (e examiner) pollers(m topology.Machine, node int) Check {
 	c := Check{Name: "poller cores", State: OK}
 	own, where := e.nodeCores(m, node)
-	all := "cores " + topology.FormatList(own) + " " + where
+	all := "cores " + topology.FormatList(own)
 	var words []string
 	for _, choice := range m.Choose(e.spec.Needs.Cores, m.Online, node, spare) {
 		if choice.Core == topology.AnyCore {
-			c.Found = fmt.Sprintf("%s; pollers are not pinned: %s", all, choice.Reason)
+			c.Found = fmt.Sprintf("not pinned, %s %s: %s", all, where, choice.Reason)
 			return c
 		}
 		words = append(words, fmt.Sprintf("%d (%s)", choice.Core, choice.Reason))
@@ -84,51 +83,50 @@ func (e examiner) pollers(m topology.Machine, node int) Check {
 	return c
 }
 
-// realTime: whether a capture may use SCHED_FIFO. It need not where cores are
-// isolated, for there is nothing on them to come before.
+// realTime checks the permission to use SCHED_FIFO, which isolated cores do not need.
 func (e examiner) realTime(r topology.RealTime, isolated bool) Check {
 	c := Check{Name: "SCHED_FIFO", State: OK}
 	switch {
 	case r.Capability:
-		c.Found = fmt.Sprintf("%s may use it (CAP_SYS_NICE)", e.user())
+		c.Found = fmt.Sprintf("permitted for %s (CAP_SYS_NICE)", e.user())
 	case r.Priority > 0:
-		c.Found = fmt.Sprintf("%s may use it, up to priority %d", e.user(), r.Priority)
+		c.Found = fmt.Sprintf("permitted for %s up to priority %d", e.user(), r.Priority)
 	case isolated:
-		c.Found = fmt.Sprintf("%s may not use it, and need not on isolated cores", e.user())
+		c.Found = fmt.Sprintf("not permitted for %s, not needed on isolated cores", e.user())
 	default:
 		c.State = Warning
-		c.Found = fmt.Sprintf("%s may not use it", e.user())
-		c.Why = "on a core that is not isolated only a real-time policy puts the poller before other work"
-		c.Fix = "sudo setcap cap_sys_nice+ep PROGRAM    # for one program\n" +
-			`echo "$USER - rtprio 50" | sudo tee /etc/security/limits.d/ixcap-rt.conf    # for logins to come; in systemd LimitRTPRIO=50`
+		c.Found = fmt.Sprintf("not permitted for %s", e.user())
+		c.Why = "on a core that is not isolated only a real-time policy gives the poller priority over other threads"
+		c.Fix = "sudo setcap cap_sys_nice+ep PROGRAM    # one program\n" +
+			`echo "$USER - rtprio 50" | sudo tee /etc/security/limits.d/ixcap-rt.conf    # new logins; systemd: LimitRTPRIO=50`
 	}
 	return c
 }
 
-// throttling: the kernel stops real-time threads that never pause, unless told
-// otherwise. Without SCHED_FIFO it concerns nobody.
+// throttling checks that the kernel does not stop real-time threads. It has no effect
+// on pollers without SCHED_FIFO.
 func (e examiner) throttling(r topology.RealTime, isolated bool) Check {
 	c := Check{Name: "RT throttling", State: OK}
 	stop := r.StopTime()
 	switch {
 	case !r.Known:
-		c.State, c.Found = Unknown, "the limit cannot be read"
+		c.State, c.Found = Unknown, "limit not readable"
 	case stop == 0:
 		c.Found = "off"
 	case r.Priority == 0:
-		c.Found = "on; of no concern without SCHED_FIFO"
+		c.Found = "on, no effect without SCHED_FIFO"
 	case isolated:
-		c.Found = "on; of no concern without SCHED_FIFO, which isolated cores do not need"
+		c.Found = "on, no effect on isolated cores without SCHED_FIFO"
 	default:
 		c.State = Warning
-		c.Found = fmt.Sprintf("a thread with SCHED_FIFO is stopped for %v of each %v", stop, r.Period)
+		c.Found = fmt.Sprintf("SCHED_FIFO threads stopped for %v per %v", stop, r.Period)
 		c.Why = fmt.Sprintf("a stopped poller loses frames: the port holds %v of minimum-size frames", e.holds())
 		c.Fix = topology.ThrottlingFix
 	}
 	return c
 }
 
-// governor: a core whose frequency follows its load starts each burst slowly.
+// governor checks that the cores run at full frequency.
 func (e examiner) governor(m topology.Machine, node int) Check {
 	c := Check{Name: "governor", State: OK}
 	cores, where := e.nodeCores(m, node)
@@ -146,7 +144,7 @@ func (e examiner) governor(m topology.Machine, node int) Check {
 	}
 	switch {
 	case len(found) == 0:
-		c.Found = "the kernel does not scale frequencies here"
+		c.Found = "none, no frequency scaling"
 	case len(slow) == 0:
 		c.Found = "performance on all cores " + where
 	default:

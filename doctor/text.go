@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -14,9 +15,9 @@ const (
 	markWidth = 9
 )
 
-// WriteText writes the report for people: ports, then checks; below each that is
-// not in order why it matters and how to mend it. Lines have at most 100 columns,
-// but for commands, which stay in one piece to be copied.
+// WriteText writes the report as text: the ports, then the checks, with reason and
+// fix below each check that is not OK. Lines have at most 100 columns, except
+// commands, which are not wrapped.
 func (r Report) WriteText(w io.Writer) error {
 	var b strings.Builder
 	for _, p := range r.Ports {
@@ -40,17 +41,13 @@ func (p Port) text(b *strings.Builder) {
 	}
 	switch {
 	case p.FormerInterface != "":
-		row("interface", "none, it was "+p.FormerInterface)
+		row("interface", "none (was "+p.FormerInterface+")")
 	case len(p.Links) == 0:
 		row("interface", "none")
 	}
-	driver := p.Driver
-	if driver == "" {
-		driver = "none"
-	}
-	row("driver", driver)
+	row("driver", cmp.Or(p.Driver, "none"))
 	if p.NUMANode < 0 {
-		row("NUMA node", "not known, so any")
+		row("NUMA node", "unknown")
 	} else {
 		row("NUMA node", fmt.Sprint(p.NUMANode))
 	}
@@ -58,28 +55,37 @@ func (p Port) text(b *strings.Builder) {
 	if p.Group == pci.NoGroup {
 		group = "none"
 	}
-	for i, peer := range p.Peers {
-		held := peer.Driver
-		if held == "" {
-			held = "no driver"
-		}
-		group += map[bool]string{true: ", with ", false: ", "}[i == 0] + fmt.Sprintf("%s (%s)", peer.Address, held)
+	if len(p.Peers) > 0 {
+		group += ", with " + peerList(p.Peers)
 	}
 	row("IOMMU group", group)
+}
+
+// String returns the function's address and driver.
+func (p GroupPeer) String() string {
+	return fmt.Sprintf("%s (%s)", p.Address, cmp.Or(p.Driver, "no driver"))
+}
+
+func peerList(peers []GroupPeer) string {
+	var words []string
+	for _, p := range peers {
+		words = append(words, p.String())
+	}
+	return strings.Join(words, ", ")
 }
 
 func (l LinkState) text() string {
 	switch {
 	case !l.Up:
-		return "switched off (its link shows once it is up)"
+		return "down (link state unknown)"
 	case !l.Carrier:
-		return "up, no link"
+		return "up, no carrier"
 	case l.Mbps == 0:
-		return "up, link of unknown speed"
+		return "up, carrier, speed unknown"
 	case l.Mbps%1000 == 0:
-		return fmt.Sprintf("up, link at %d Gb/s", l.Mbps/1000)
+		return fmt.Sprintf("up, carrier, %d Gb/s", l.Mbps/1000)
 	}
-	return fmt.Sprintf("up, link at %d Mb/s", l.Mbps)
+	return fmt.Sprintf("up, carrier, %d Mb/s", l.Mbps)
 }
 
 func (c Check) text(b *strings.Builder) {
@@ -100,7 +106,8 @@ func (c Check) text(b *strings.Builder) {
 	}
 }
 
-// wrap writes text behind a label, and goes on below its start where the line is full.
+// wrap writes text after a label, and continues below the text's start where a line
+// is full.
 func wrap(b *strings.Builder, label, text string) {
 	line := label
 	empty := true

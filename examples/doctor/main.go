@@ -1,11 +1,10 @@
-// Doctor says whether this machine can capture with one of its 82599 ports, and
-// for everything in the way why it matters and which command mends it. It changes
+// Doctor checks whether this machine can capture with one of its 82599 ports. For each
+// obstacle it prints why it matters and the command that removes it. It changes
 // nothing and needs no privileges.
 //
 //	doctor [DEVICE] [-json]
 //
-// Its exit status is 0 when a capture can run, 1 when not, 2 for a command line
-// that makes no sense.
+// Exit status: 0 if a capture can run, 1 if not, 2 for an invalid command line.
 package main
 
 import (
@@ -21,8 +20,8 @@ import (
 
 const usage = `usage: doctor [DEVICE] [-json]
 
-DEVICE is a port's PCI address (0000:03:00.0) or interface (eth2); without it, the
-first 82599 that can be had is examined. Exit status: 0 ready, 1 not, 2 usage.
+DEVICE is a port's PCI address (0000:03:00.0) or interface (eth2); default: the
+first 82599 that is free. Exit status: 0 ready, 1 not ready, 2 usage.
 `
 
 func main() { cli.Main("doctor", run) }
@@ -61,7 +60,7 @@ func parse(args []string) (device string, asJSON bool, err error) {
 	}
 	if flags.NArg() > 0 {
 		device = flags.Arg(0)
-		if err = cli.Parse(flags, flags.Args()[1:], usage); err != nil { // flags behind the device
+		if err = cli.Parse(flags, flags.Args()[1:], usage); err != nil { // flags after the device
 			return
 		}
 	}
@@ -70,12 +69,12 @@ func parse(args []string) (device string, asJSON bool, err error) {
 	case flags.NArg() > 0:
 		err = cli.Usagef("unexpected argument %q", flags.Arg(0))
 	case scheme == "sim" || scheme == "vfio-user":
-		err = cli.Usagef("%s needs nothing of this machine's hardware; name a PCI address or an interface", device)
+		err = cli.Usagef("%s needs no hardware to check. Use a PCI address or an interface", device)
 	}
 	return
 }
 
-// failed says which checks failed.
+// failed lists the failed checks.
 func failed(r doctor.Report) string {
 	var names []string
 	for _, c := range r.Checks {
@@ -86,10 +85,10 @@ func failed(r doctor.Report) string {
 	if len(names) == 1 {
 		return names[0] + " failed"
 	}
-	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1] + " failed; mend them from the top"
+	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1] + " failed; fix them in this order"
 }
 
-// command is the capture that can run.
+// command returns the command line of a capture.
 func command(r doctor.Report) string {
 	line := "hpcapdd -device " + r.Device
 	if r.Pages1G {

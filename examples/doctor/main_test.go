@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -48,32 +49,49 @@ func TestTheCommandFitsTheReport(t *testing.T) {
 	require.Equal(t, "hpcapdd -device 0000:03:00.0 -pages 1GiB -buffer 1GiB -cores 15 -dir DIR", command(r))
 }
 
+func TestFixesAreCommandsOfOurPrograms(t *testing.T) {
+	s := spec("0000:03:00.0")
+	require.Equal(t, "0000:03:00.0", s.Device)
+	for want, b := range map[string]doctor.Binding{
+		"sudo examples/vfio-bind bind 0000:03:00.0 -u $USER":                         {Address: "0000:03:00.0"},
+		"sudo examples/vfio-bind bind 0000:03:00.0 -u $USER --force":                 {Address: "0000:03:00.0", Force: true},
+		"sudo examples/vfio-bind bind 0000:03:00.0 -u $USER --hugepages 201@1":       {Address: "0000:03:00.0", HugePages: 201, Node: 1},
+		"sudo examples/vfio-bind bind 0000:03:00.0 -u $USER --hugepages 151":         {Address: "0000:03:00.0", HugePages: 151, Node: -1},
+		"sudo examples/vfio-bind bind 0000:03:00.0 -u $USER --hugepages 3@0 --force": {Address: "0000:03:00.0", HugePages: 3, Force: true},
+	} {
+		require.Equal(t, want, s.Bind(b))
+	}
+	require.Contains(t, s.Family.None.Fix, "sim:")
+	require.Contains(t, s.Family.Bus.Fix, "8 lanes")
+	require.Equal(t, 825753600*time.Nanosecond/1000, s.Family.Holds.Truncate(time.Nanosecond))
+}
+
 func TestFailedChecksAreNamed(t *testing.T) {
 	r := doctor.Report{Checks: []doctor.Check{{Name: "a", State: doctor.Failed}, {Name: "b", State: doctor.Warning}}}
 	require.Equal(t, "a failed", failed(r))
 	r.Checks = append(r.Checks, doctor.Check{Name: "c", State: doctor.Failed}, doctor.Check{Name: "d", State: doctor.Failed})
-	require.Equal(t, "a, c and d failed; mend them from the top", failed(r))
+	require.Equal(t, "a, c and d failed; fix them in this order", failed(r))
 }
 
-// The numbers of needs are what a capture with hpcapdd's settings really takes.
-func TestACaptureTakesThePagesThatTheDoctorWants(t *testing.T) {
+// needs are the exact needs of a capture with hpcapdd's defaults.
+func TestNeedsAreThoseOfACapture(t *testing.T) {
 	n := needs()
 	hugepagetest.Reserve(t, hugepage.Size2M, hugepage.AnyNode, n.Pages2M)
 	port, err := nic.Open("sim:gen,size=60,count=1", nic.Config{Queues: 1, Pages: hugepage.Size2M})
 	require.NoError(t, err)
-	require.Equal(t, n.Lock2M, int64(own(t))<<21, "what the port reaches")
+	require.Equal(t, n.Lock2M, int64(own(t))<<21, "memory mapped for DMA")
 	engine, err := capture.New(port, capture.Config{Buffer: buffer, Pages: hugepage.Size2M})
 	require.NoError(t, err)
 	require.Equal(t, n.Pages2M, own(t))
 	require.NoError(t, engine.Close())
 }
 
-// own is how many huge pages of 2 MiB this process's memfds hold. Other processes
-// take some as well, so the pool does not tell.
+// own counts the huge pages of 2 MiB in this process's memfds. The pool's counters
+// include those of other processes.
 func own(t *testing.T) (pages int) {
 	links, err := filepath.Glob("/proc/self/fd/*")
 	require.NoError(t, err)
-	seen := map[uint64]bool{} // the model has descriptors of its own for the same memory
+	seen := map[uint64]bool{} // the model has its own descriptors of the same memory
 	for _, link := range links {
 		var st unix.Stat_t
 		if unix.Stat(link, &st) != nil || int64(st.Blksize) != int64(hugepage.Size2M) || seen[st.Ino] {
@@ -85,7 +103,7 @@ func own(t *testing.T) (pages int) {
 	return pages
 }
 
-// Whatever this machine is, the doctor has something to say about it.
+// On any machine, run succeeds or reports what is missing.
 func TestThisMachineIsExamined(t *testing.T) {
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	require.NoError(t, err)

@@ -55,13 +55,12 @@ func bind(b doctor.Binding) string {
 	return command
 }
 
-// What hpcapdd takes for its one queue, unless it is told otherwise: a ring and
-// packet buffers, which the port reaches, and a stream with its index, which it
-// does not. The test captures with exactly that much.
+// Defaults of hpcapdd with one queue. The descriptor ring and the packet buffers are
+// mapped for DMA; the stream and its index are not.
 const (
 	buffer      = 256 << 20 // its -buffer
 	packet      = 2048      // a packet buffer in memory
-	indexPer    = 256       // stream bytes for an index entry of
+	indexPer    = 256       // stream bytes per index entry
 	indexEntry  = 32        // bytes
 	streamPages = 40 << 10  // header, cursors, and the segment table of a GiB
 )
@@ -70,18 +69,18 @@ func needs() doctor.Needs {
 	index := func(stream int) int { return streamPages + stream/indexPer*indexEntry }
 	small, large := int(hugepage.Size2M), int(hugepage.Size1G)
 	return doctor.Needs{
-		Pages2M: reached(small) + pages(buffer, small) + pages(index(buffer), small),
-		Lock2M:  int64(reached(small)) * int64(small),
-		// A stream consists of whole pages, and its index is of 2 MiB pages always.
-		Pages1G: reached(large) + 1,
+		Pages2M: mapped(small) + pages(buffer, small) + pages(index(buffer), small),
+		Lock2M:  int64(mapped(small)) * int64(small),
+		// A stream is a multiple of its page; its index is always in 2 MiB pages.
+		Pages1G: mapped(large) + 1,
 		Small2M: pages(index(large), small),
-		Lock1G:  int64(reached(large)) * int64(large),
+		Lock1G:  int64(mapped(large)) * int64(large),
 		Cores:   1,
 	}
 }
 
-// reached is how many pages hold what the port reaches.
-func reached(page int) int {
+// mapped returns the number of pages mapped for DMA.
+func mapped(page int) int {
 	return pages(ring.MaxSize*ring.DescriptorSize, page) + pages(ring.MaxSize*dma.Stride(packet), page)
 }
 

@@ -49,8 +49,8 @@ func TestDoctor(t *testing.T) {
 			b := newBound(t, boot(t, machine{Kernel: kernel, NICs: []nic{{Wire: "gen,size=60,rate=1kpps"}}, Memlock: "12288"}))
 			step(t, "sees a port that the kernel still has", func(t *testing.T) {
 				out := b.examine(t, "held by ixgbe", false)
-				require.Contains(t, out, "interface    nic0, switched off")
-				require.Equal(t, "FAILED driver ixgbe, which has it as nic0", verdict(t, out, "driver"))
+				require.Contains(t, out, "interface    nic0, down")
+				require.Equal(t, "FAILED driver ixgbe, interface nic0", verdict(t, out, "driver"))
 				require.Contains(t, out, "sudo examples/vfio-bind bind "+b.addr+" -u $USER\n")
 				require.Contains(t, verdict(t, out, "IOMMU"), "ok IOMMU on (dmar0)")
 				require.Contains(t, verdict(t, out, "huge pages"), "FAILED huge pages 0 of 2 MiB free")
@@ -60,7 +60,7 @@ func TestDoctor(t *testing.T) {
 				b.run(t, "vfio-bind bind nic0 --hugepages 151")
 				out := b.examine(t, "node of root", false)
 				require.Contains(t, verdict(t, out, "device node"), "FAILED device node")
-				require.Contains(t, strings.Join(strings.Fields(out), " "), "closed to probe: ")
+				require.Contains(t, strings.Join(strings.Fields(out), " "), "no access for probe: ")
 				require.Contains(t, strings.Join(strings.Fields(out), " "), "/dev/vfio/"+b.group+" (root:root 0600)")
 				require.Contains(t, verdict(t, out, "huge pages"), "ok huge pages 151 of 2 MiB free")
 			})
@@ -104,7 +104,7 @@ func TestDoctorMemlock(t *testing.T) {
 	step(t, "sees a limit of locked memory", func(t *testing.T) {
 		b.run(t, "vfio-bind bind nic0 -u probe --hugepages 151")
 		out := b.examine(t, "memlock", false)
-		require.Equal(t, "FAILED memlock probe may lock 8 MiB, a capture pins 12 MiB", verdict(t, out, "memlock"))
+		require.Equal(t, "FAILED memlock limit 8 MiB for probe, 12 MiB needed", verdict(t, out, "memlock"))
 		require.Equal(t, 1, strings.Count(out, "FAILED"), out)
 		got, err := b.tryAs("probe", "hpcapdd -device "+b.addr+" -dir null -duration 1s")
 		require.Error(t, err, "a capture runs with less than the doctor wants: %s", got)
@@ -119,8 +119,8 @@ func TestDoctorWithoutIOMMU(t *testing.T) {
 	b := bound{guest: g, addr: g.nic(0).addr(t)}
 	step(t, "sees it", func(t *testing.T) {
 		out := b.examine(t, "IOMMU off", false)
-		require.Equal(t, "FAILED IOMMU switched off by the kernel's command line", verdict(t, out, "IOMMU"))
-		require.Contains(t, out, "take iommu=off, intel_iommu=off and amd_iommu=off out of /etc/default/grub\n")
+		require.Equal(t, "FAILED IOMMU disabled on the kernel command line", verdict(t, out, "IOMMU"))
+		require.Contains(t, out, "remove iommu=off, intel_iommu=off and amd_iommu=off from /etc/default/grub\n")
 		require.Contains(t, verdict(t, out, "IOMMU group"), "unknown IOMMU group none")
 	})
 	step(t, "vfio-bind refuses", func(t *testing.T) {
