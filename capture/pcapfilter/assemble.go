@@ -1,33 +1,48 @@
 package pcapfilter
 
-// assemble makes steps of a graph.
-func (f *Filter) assemble(graph *node) {
-	f.start = f.emit(graph, map[*node]int32{accept: accepted, reject: rejected})
+// program is a graph as steps.
+type program struct {
+	code  []step
+	calcs []calc // the computations of steps
+	start int32
+	reach uint64 // bytes of a frame that steps can look at
+}
+
+// assemble makes the steps of a graph. The result of leaf i is ^i.
+func assemble(graph *node, leaves ...*node) program {
+	index := map[*node]int32{}
+	for i, leaf := range leaves {
+		index[leaf] = ^int32(i)
+	}
+	var p program
+	p.start = p.emit(graph, index)
+	return p
 }
 
 // emit appends the steps from n on, unless they are there, and returns n's. A step
 // is behind those it goes on with, so that paths run from the end to the start.
-func (f *Filter) emit(n *node, index map[*node]int32) int32 {
+func (p *program) emit(n *node, index map[*node]int32) int32 {
 	if at, ok := index[n]; ok {
 		return at
 	}
-	s := step{yes: f.emit(n.yes, index), no: f.emit(n.no, index)}
-	f.source(&s, n)
-	f.code = append(f.code, s)
-	at := int32(len(f.code) - 1)
+	s := step{yes: p.emit(n.yes, index), no: p.emit(n.no, index), filter: uint16(n.filter)}
+	p.reach = max(p.reach, reachOf(n.left), reachOf(n.right))
+	p.source(&s, n)
+	p.code = append(p.code, s)
+	at := int32(len(p.code) - 1)
 	index[n] = at
 	return at
 }
 
 // source fills in what a step compares and with what.
-func (f *Filter) source(s *step, n *node) {
+func (p *program) source(s *step, n *node) {
 	s.mask = 0xffffffff
 	if n.right.op != konst {
-		first := len(f.calcs)
-		f.compute(n.left)
-		f.compute(n.right)
-		f.calcs = append(f.calcs, calc{op: isEqual + calcOp(n.cmp)})
-		s.src, s.base, s.off, s.lo = evaluated, uint32(first), uint32(len(f.calcs)), 1
+		first := len(p.calcs)
+		p.compute(n.left)
+		p.compute(n.right)
+		p.calcs = append(p.calcs, calc{op: isEqual + calcOp(n.cmp)})
+		s.src, s.base, s.off, s.lo = evaluated, uint32(first), uint32(len(p.calcs)), 1
 		return
 	}
 	switch k := n.right.k; {
@@ -54,14 +69,14 @@ func (f *Filter) source(s *step, n *node) {
 	case v.op == wireLen:
 		s.src = frameLen
 	default:
-		first := len(f.calcs)
-		f.compute(v)
-		s.src, s.base, s.off = evaluated, uint32(first), uint32(len(f.calcs))
+		first := len(p.calcs)
+		p.compute(v)
+		s.src, s.base, s.off = evaluated, uint32(first), uint32(len(p.calcs))
 	}
 }
 
 // compute appends the computation of a value.
-func (f *Filter) compute(v *value) {
+func (p *program) compute(v *value) {
 	c := calc{op: calcOp(v.op), size: v.size, k: v.off}
 	switch v.op {
 	case konst:
@@ -73,12 +88,29 @@ func (f *Filter) compute(v *value) {
 	case load:
 		c.op = loadAt
 		if v.x != nil {
-			f.compute(v.x)
+			p.compute(v.x)
 			c.op = loadPlus
 		}
 	default:
-		f.compute(v.x)
-		f.compute(v.y)
+		p.compute(v.x)
+		p.compute(v.y)
 	}
-	f.calcs = append(f.calcs, c)
+	p.calcs = append(p.calcs, c)
+}
+
+// reachOf is how many bytes from the start of a frame a value can look at.
+func reachOf(v *value) uint64 {
+	switch {
+	case v == nil:
+		return 0
+	case v.op == headerLen:
+		return uint64(v.off) + 1
+	case v.op == load && v.x == nil:
+		return uint64(v.off) + uint64(v.size)
+	case v.op == load && v.x.op == headerLen:
+		return max(reachOf(v.x), uint64(v.off)+60+uint64(v.size))
+	case v.op == load:
+		return 1 << 32
+	}
+	return max(reachOf(v.x), reachOf(v.y))
 }

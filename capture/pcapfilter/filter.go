@@ -23,11 +23,9 @@ func (e *Error) Error() string {
 // Filter is a compiled expression. It is immutable; any number of goroutines may
 // use it at a time.
 type Filter struct {
+	program
 	expr  string
 	needs Needs
-	code  []step
-	calcs []calc // the computations of steps
-	start int32
 }
 
 // Compile translates an expression of the pcap-filter language for Ethernet
@@ -46,9 +44,7 @@ func Compile(expr string) (*Filter, error) {
 	if graph == reject {
 		return nil, &Error{0, matchesNone}
 	}
-	f := &Filter{expr: strings.TrimSpace(expr), needs: needs(root, true, 0)}
-	f.assemble(graph)
-	return f, nil
+	return &Filter{program: assemble(graph, accept, reject), expr: strings.TrimSpace(expr), needs: needs(root, true, 0)}, nil
 }
 
 // String returns the expression.

@@ -38,8 +38,8 @@ func masked(off uint32, size uint8, k, mask uint32) *cond {
 	return compare(v, equal, constant(k))
 }
 
-// bits is that one of the bits of mask is set.
-func bits(off uint32, size uint8, mask uint32) *cond {
+// anyBit is that one of the bits of mask is set.
+func anyBit(off uint32, size uint8, mask uint32) *cond {
 	return not(compare(compute(and, at(off, size), constant(mask)), equal, constant(0)))
 }
 
@@ -244,7 +244,7 @@ func (g *generator) llc(word string) *cond {
 	case "":
 		return frame
 	case "i":
-		return all(frame, not(bits(control, 1, 1)))
+		return all(frame, not(anyBit(control, 1, 1)))
 	case "s":
 		return all(frame, masked(control, 1, 1, 3))
 	case "u":
@@ -291,7 +291,7 @@ func (g *generator) multicast(proto string) *cond {
 	switch proto {
 	case "", "link":
 		g.needEthernet("multicast")
-		return bits(g.linkHeader, 1, 1)
+		return anyBit(g.linkHeader, 1, 1)
 	case "ip":
 		return all(g.linkType(typeIPv4), compare(at(g.network(16), 1), atLeast, constant(224)))
 	case "ip6":

@@ -1,36 +1,41 @@
 package pcapfilter
 
-// node is a test and where to go on with either outcome. The nodes of a filter
-// form a graph without cycles that ends in accept and reject.
+// node is a test with its two successors, or a leaf. The nodes of a program form a
+// graph without cycles. A filter has the leaves accept and reject; a classifier has
+// one for each filter and one for frames that none of them matches.
 type node struct {
-	left, right *value
+	left, right *value // nil: a leaf
 	cmp         comparison
 	yes, no     *node
 	reload      bool // left is not what the test before has loaded
+	filter      int  // that the test is part of
 }
 
 var accept, reject = &node{}, &node{}
 
-func (n *node) final() bool { return n == accept || n == reject }
+func (n *node) final() bool { return n.left == nil }
 
 // lower turns a condition into a graph; nil is met by all frames.
-func lower(c *cond) *node {
+func lower(c *cond) *node { return lowerTo(c, accept, reject, 0) }
+
+// lowerTo turns the condition of a filter into a graph with the leaves yes and no.
+func lowerTo(c *cond, yes, no *node, filter int) *node {
 	if c == nil {
-		return accept
+		return yes
 	}
-	return c.lower(accept, reject)
+	return c.lower(yes, no, filter)
 }
 
-func (c *cond) lower(yes, no *node) *node {
+func (c *cond) lower(yes, no *node, filter int) *node {
 	switch c.op {
 	case both:
-		return c.x.lower(c.y.lower(yes, no), no)
+		return c.x.lower(c.y.lower(yes, no, filter), no, filter)
 	case either:
-		return c.x.lower(yes, c.y.lower(yes, no))
+		return c.x.lower(yes, c.y.lower(yes, no, filter), filter)
 	case negated:
-		return c.x.lower(no, yes)
+		return c.x.lower(no, yes, filter)
 	case only:
-		return c.x.lower(yes, no)
+		return c.x.lower(yes, no, filter)
 	}
 	if c.left.op == konst && c.right.op == konst {
 		if c.cmp.holds(c.left.k, c.right.k) {
@@ -45,5 +50,5 @@ func (c *cond) lower(yes, no *node) *node {
 			cmp, yes, no = greater+atLeast-cmp, no, yes
 		}
 	}
-	return &node{left: left, right: right, cmp: cmp, yes: yes, no: no, reload: true}
+	return &node{left: left, right: right, cmp: cmp, yes: yes, no: no, reload: true, filter: filter}
 }

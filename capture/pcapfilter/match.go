@@ -19,6 +19,7 @@ const (
 // with. 32 bytes, two to a cache line.
 type step struct {
 	src     source
+	filter  uint16 // of a classifier
 	off     uint32
 	base    uint32
 	mask    uint32
@@ -27,11 +28,8 @@ type step struct {
 	yes, no int32
 }
 
-// Ends of a path of steps.
-const (
-	accepted = -1
-	rejected = -2
-)
+// accepted is the result of a filter's program for frames that match.
+const accepted = ^int32(0)
 
 // calc is an instruction of a stack machine: it takes its operands from the stack
 // and leaves its result there.
@@ -54,13 +52,17 @@ const (
 	isAtLeast
 )
 
-// Match tells whether a frame matches. data is what was kept of the frame, from
+// Match reports whether a frame matches. data is what was kept of the frame, from
 // the destination address on, wireLen its length on the wire, which less, greater
-// and len ask for. It allocates nothing.
-func (f *Filter) Match(data []byte, wireLen int) bool {
+// and len ask for. It does not allocate.
+func (f *Filter) Match(data []byte, wireLen int) bool { return f.run(data, wireLen) == accepted }
+
+// run returns the result of the program for a frame, or the index of a step that
+// failed.
+func (p *program) run(data []byte, wireLen int) int32 {
 	var a uint32
-	steps := f.code
-	at := f.start
+	steps := p.code
+	at := p.start
 	for at >= 0 {
 		s := &steps[at]
 		off := uint64(s.off)
@@ -68,40 +70,40 @@ func (f *Filter) Match(data []byte, wireLen int) bool {
 		case held:
 		case byte1:
 			if off >= uint64(len(data)) {
-				return false
+				return at
 			}
 			a = uint32(data[off])
 		case half:
 			if off+2 > uint64(len(data)) {
-				return false
+				return at
 			}
 			a = uint32(data[off])<<8 | uint32(data[off+1])
 		case word:
 			if off+4 > uint64(len(data)) {
-				return false
+				return at
 			}
 			b := data[off : off+4]
 			a = uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 		case ipByte1, ipHalf, ipWord:
 			base := uint64(s.base)
 			if base >= uint64(len(data)) {
-				return false
+				return at
 			}
 			off += uint64(data[base]&0xf) << 2
 			switch s.src {
 			case ipHalf:
 				if off+2 > uint64(len(data)) {
-					return false
+					return at
 				}
 				a = uint32(data[off])<<8 | uint32(data[off+1])
 			case ipByte1:
 				if off >= uint64(len(data)) {
-					return false
+					return at
 				}
 				a = uint32(data[off])
 			default:
 				if off+4 > uint64(len(data)) {
-					return false
+					return at
 				}
 				b := data[off : off+4]
 				a = uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
@@ -110,8 +112,8 @@ func (f *Filter) Match(data []byte, wireLen int) bool {
 			a = uint32(wireLen)
 		default:
 			var ok bool
-			if a, ok = f.evaluate(f.calcs[s.base:s.off], data, uint32(wireLen)); !ok {
-				return false
+			if a, ok = evaluate(p.calcs[s.base:s.off], data, uint32(wireLen)); !ok {
+				return at
 			}
 		}
 		if a&s.mask-s.lo <= s.span {
@@ -120,11 +122,11 @@ func (f *Filter) Match(data []byte, wireLen int) bool {
 			at = s.no
 		}
 	}
-	return at == accepted
+	return at
 }
 
 // evaluate runs a computation; false if a load or a division fails.
-func (f *Filter) evaluate(code []calc, data []byte, wireLen uint32) (uint32, bool) {
+func evaluate(code []calc, data []byte, wireLen uint32) (uint32, bool) {
 	// The results that a computation has at a time, on both sides of a comparison,
 	// are counted as it is parsed; one more is what no expression writes: a header's
 	// length, the factor of a negation.

@@ -40,7 +40,7 @@ func compile(t testing.TB, expr string) (f forms, err error) {
 	}
 	f.parsed, err = parse(expr)
 	require.NoError(t, err)
-	f.optimized, f.plain = program(optimize(lower(f.parsed))), program(lower(f.parsed))
+	f.optimized, f.plain = bpfProgram(optimize(lower(f.parsed))), bpfProgram(lower(f.parsed))
 	f.vm = machine(t, f.optimized)
 	return f, nil
 }

@@ -10,6 +10,7 @@ const (
 	// maxExcluded how many numbers that a value is known not to be are remembered.
 	maxValues   = 1024
 	maxExcluded = 8
+	maxNodes    = 1 << 16 // made of a graph that has fewer
 )
 
 // optimize returns a graph with the same outcome for every frame, also for frames
@@ -20,7 +21,20 @@ const (
 // A test is left out only if its loads have been made before on the same path: a
 // load that can fail is part of the meaning.
 func optimize(root *node) *node {
-	o := &optimizer{
+	return newOptimizer(reject, 0).run(root)
+}
+
+// optimizeList is optimize for a list of filters, of which each continues with the
+// next: where a test fails, too. none is the leaf behind the last filter.
+func optimizeList(root, none *node, last int) *node {
+	o := newOptimizer(none, last)
+	o.alone = true
+	return o.run(root)
+}
+
+func newOptimizer(none *node, last int) *optimizer {
+	return &optimizer{
+		none: none, last: last,
 		ids:   map[identity]int{},
 		known: map[*value]int{},
 		atoms: map[*node]set{},
@@ -28,11 +42,14 @@ func optimize(root *node) *node {
 		memo:  map[string]*node{},
 		made:  map[made]*node{},
 	}
+}
+
+func (o *optimizer) run(root *node) *node {
 	o.number(root)
 	if o.values > maxValues {
 		return root
 	}
-	o.budget = 1000 + 8*len(o.nodes)
+	o.budget = min(1000+8*len(o.nodes), max(maxNodes, len(o.nodes)))
 	return o.special(root, knowledge{})
 }
 
@@ -47,6 +64,7 @@ type identity struct {
 
 // made is a node of the new graph, which has none of them twice.
 type made struct {
+	filter      int
 	left, right int
 	cmp         comparison
 	yes, no     *node
@@ -54,6 +72,9 @@ type made struct {
 }
 
 type optimizer struct {
+	none   *node            // what a failed test of the last filter leads to
+	last   int              // filter
+	alone  bool             // each test loads its value, also if the test before has
 	ids    map[identity]int // of values, from 1
 	known  map[*value]int   // the same
 	values int              // how many there are
@@ -311,7 +332,7 @@ func (o *optimizer) build(n *node, k knowledge) *node {
 	base := o.id(loaded(n))
 	after := o.computed(n.right, o.computed(n.left, k))
 	after.last = base
-	if n.right.op != konst {
+	if n.right.op != konst || o.alone {
 		after.last = 0
 	}
 	branch := func(yes bool) *node {
@@ -324,7 +345,7 @@ func (o *optimizer) build(n *node, k knowledge) *node {
 		}
 		return o.special(n.no, k)
 	}
-	m := made{left: o.id(n.left), right: o.id(n.right), cmp: n.cmp, reload: base != k.last}
+	m := made{filter: n.filter, left: o.id(n.left), right: o.id(n.right), cmp: n.cmp, reload: base != k.last}
 	if yes, known := o.decide(n, k); known { // and not safe, or it would not be here
 		m.yes = branch(yes)
 		m.no = m.yes
@@ -334,12 +355,12 @@ func (o *optimizer) build(n *node, k knowledge) *node {
 			return m.yes
 		}
 	}
-	if m.yes == reject && m.no == reject { // a test that fails rejects, too
-		return reject
+	if m.yes == o.none && m.no == o.none && n.filter == o.last { // where a failed test leads, too
+		return o.none
 	}
 	out, ok := o.made[m]
 	if !ok {
-		out = &node{left: n.left, right: n.right, cmp: n.cmp, yes: m.yes, no: m.no, reload: m.reload}
+		out = &node{left: n.left, right: n.right, cmp: n.cmp, yes: m.yes, no: m.no, reload: m.reload, filter: n.filter}
 		o.made[m] = out
 	}
 	return out

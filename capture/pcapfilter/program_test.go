@@ -36,9 +36,9 @@ var (
 	}
 )
 
-// program writes a graph as a classic BPF program, which returns 0 for a frame that
+// bpfProgram writes a graph as a classic BPF program, which returns 0 for a frame that
 // does not match: from its end to its start.
-func program(root *node) []instruction {
+func bpfProgram(root *node) []instruction {
 	b := &builder{at: map[*node]int{}}
 	for _, end := range []*node{reject, accept} {
 		k := uint32(0)

@@ -43,7 +43,7 @@ func inRange(v *value, first, last uint32) *cond {
 }
 
 // firstFragment is that IPv4's offset of the fragment is 0.
-func (g *generator) firstFragment() *cond { return not(bits(g.network(6), 2, 0x1fff)) }
+func (g *generator) firstFragment() *cond { return not(anyBit(g.network(6), 2, 0x1fff)) }
 
 // vlan is a tag, with that number if given, and moves what follows behind it.
 func (g *generator) vlan(id uint32, given bool) *cond {

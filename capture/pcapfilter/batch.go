@@ -1,0 +1,242 @@
+package pcapfilter
+
+import (
+	"math/bits"
+
+	"github.com/ixcap/ixcap/ring"
+)
+
+// MaxBatch is how many frames Classify takes at a time.
+const MaxBatch = 64
+
+// A batch passes the program as sets of frames, one bit each: a step divides the
+// frames that have reached it. So what a step costs besides its test is paid once
+// a batch, and frames of different kinds mispredict no branch.
+
+// Classes are the result of Classify and its working memory, for one goroutine.
+type Classes struct {
+	reached []uint64 // by step: frames that have reached it
+	columns []column
+	frames  []uint64 // by class
+	found   []int32  // classes that have frames
+}
+
+// column holds the numbers that steps of one source test, one a frame.
+type column struct {
+	known, failed uint64 // frames whose number has been loaded; of those, where that failed
+	numbers       [MaxBatch]uint32
+}
+
+// NewClasses allocates what Classify needs.
+func (c *Classifier) NewClasses() *Classes {
+	return &Classes{
+		reached: make([]uint64, len(c.code)), columns: make([]column, c.columns),
+		frames: make([]uint64, len(c.filters)+1), found: make([]int32, 0, MaxBatch),
+	}
+}
+
+// Found lists the classes that have frames.
+func (out *Classes) Found() []int32 { return out.found }
+
+// Frames is the set of frames of a class: bit i is frame i of the batch. Class i
+// holds the frames that filter i is the first to match, class Len the others.
+func (out *Classes) Frames(class int32) uint64 { return out.frames[class] }
+
+// Add puts frames into a class.
+func (out *Classes) Add(class int, frames uint64) {
+	if out.frames[class] == 0 {
+		out.found = append(out.found, int32(class))
+	}
+	out.frames[class] |= frames
+}
+
+// setColumns numbers the sources of steps.
+func (c *Classifier) setColumns() {
+	type key struct {
+		src       source
+		off, base uint32
+	}
+	numbers := map[key]uint32{}
+	c.columnOf = make([]uint32, len(c.code))
+	for i := range c.code {
+		s := &c.code[i]
+		k := key{s.src, s.off, s.base}
+		n, ok := numbers[k]
+		if !ok {
+			n = uint32(len(numbers))
+			numbers[k] = n
+		}
+		c.columnOf[i] = n
+	}
+	c.columns = len(numbers)
+}
+
+// Classify divides the frames of the set which, bit i for frames[i], into classes.
+// There are at most MaxBatch frames, and each of the set lies in one buffer. What
+// is in out is lost. It does not allocate.
+func (c *Classifier) Classify(frames []ring.Frame, which uint64, out *Classes) {
+	for _, class := range out.found {
+		out.frames[class] = 0
+	}
+	out.found = out.found[:0]
+	for i := range out.columns {
+		out.columns[i].known = 0
+	}
+	if which == 0 {
+		return
+	}
+	c.proceed(c.start, which, out)
+	// The successors of a step stand before it.
+	for at := c.start; at >= 0; at-- {
+		in := out.reached[at]
+		if in == 0 {
+			continue
+		}
+		out.reached[at] = 0
+		s := &c.code[at]
+		col := &out.columns[c.columnOf[at]]
+		if in&^col.known != 0 {
+			c.load(s, frames, in&^col.known, col)
+		}
+		if failed := in & col.failed; failed != 0 {
+			in &^= failed
+			c.fail(int(s.filter), frames, failed, out)
+		}
+		yes := in & compare32(&col.numbers, len(frames), s.mask, s.lo, s.span)
+		c.proceed(s.yes, yes, out)
+		c.proceed(s.no, in&^yes, out)
+	}
+}
+
+// proceed moves frames to a step or a class.
+func (c *Classifier) proceed(to int32, frames uint64, out *Classes) {
+	switch {
+	case frames == 0:
+	case to >= 0:
+		out.reached[to] |= frames
+	default:
+		out.Add(int(^to), frames)
+	}
+}
+
+// fail asks the filters behind one, each by itself, about frames for which a step
+// of that one failed.
+func (c *Classifier) fail(filter int, frames []ring.Frame, failed uint64, out *Classes) {
+	for ; failed != 0; failed &= failed - 1 {
+		i := bits.TrailingZeros64(failed)
+		f := &frames[i]
+		out.Add(c.firstFrom(filter+1, f.Data, int(f.Len)), 1<<i)
+	}
+}
+
+// load loads the numbers of frames.
+func (c *Classifier) load(s *step, frames []ring.Frame, which uint64, col *column) {
+	if col.known == 0 {
+		col.failed = 0
+	}
+	if 2*bits.OnesCount64(which) >= len(frames) {
+		// All at once, also of frames that are not asked for.
+		switch s.src {
+		case byte1:
+			col.failed = loadBytes(frames, s.off, &col.numbers)
+			col.known = ^uint64(0)
+			return
+		case half:
+			col.failed = loadHalves(frames, s.off, &col.numbers)
+			col.known = ^uint64(0)
+			return
+		case word:
+			col.failed = loadWords(frames, s.off, &col.numbers)
+			col.known = ^uint64(0)
+			return
+		}
+	}
+	for left := which; left != 0; left &= left - 1 {
+		i := bits.TrailingZeros64(left)
+		n, ok := c.number(s, frames[i].Data, frames[i].Len)
+		if !ok {
+			col.failed |= 1 << i
+		}
+		col.numbers[i] = n
+	}
+	col.known |= which
+}
+
+// number is what a step tests of a frame.
+func (c *Classifier) number(s *step, data []byte, wireLen uint32) (uint32, bool) {
+	off, size := uint64(s.off), uint64(1)
+	switch s.src {
+	case frameLen:
+		return wireLen, true
+	case evaluated:
+		return evaluate(c.calcs[s.base:s.off], data, wireLen)
+	case ipByte1, ipHalf, ipWord:
+		if uint64(s.base) >= uint64(len(data)) {
+			return 0, false
+		}
+		off += uint64(data[s.base]&0xf) << 2
+		size <<= s.src - ipByte1
+	default:
+		size <<= s.src - byte1
+	}
+	if off+size > uint64(len(data)) {
+		return 0, false
+	}
+	n := uint32(0)
+	for _, b := range data[off : off+size] {
+		n = n<<8 | uint32(b)
+	}
+	return n, true
+}
+
+// loadBytes loads the byte at off of each frame and returns where there is none.
+func loadBytes(frames []ring.Frame, off uint32, out *[MaxBatch]uint32) (failed uint64) {
+	for i := range frames[:min(len(frames), MaxBatch)] {
+		b := frames[i].Data
+		if uint64(off) >= uint64(len(b)) {
+			failed |= 1 << i
+			continue
+		}
+		out[i] = uint32(b[off])
+	}
+	return failed
+}
+
+// loadHalves is loadBytes for 2 bytes.
+func loadHalves(frames []ring.Frame, off uint32, out *[MaxBatch]uint32) (failed uint64) {
+	for i := range frames[:min(len(frames), MaxBatch)] {
+		b := frames[i].Data
+		if uint64(off)+2 > uint64(len(b)) {
+			failed |= 1 << i
+			continue
+		}
+		out[i] = uint32(b[off])<<8 | uint32(b[off+1])
+	}
+	return failed
+}
+
+// loadWords is loadBytes for 4 bytes.
+func loadWords(frames []ring.Frame, off uint32, out *[MaxBatch]uint32) (failed uint64) {
+	for i := range frames[:min(len(frames), MaxBatch)] {
+		b := frames[i].Data
+		if uint64(off)+4 > uint64(len(b)) {
+			failed |= 1 << i
+			continue
+		}
+		w := b[off : off+4]
+		out[i] = uint32(w[0])<<24 | uint32(w[1])<<16 | uint32(w[2])<<8 | uint32(w[3])
+	}
+	return failed
+}
+
+// compare32 is the set of the first n numbers with lo <= number&mask <= lo+span.
+func compare32(numbers *[MaxBatch]uint32, n int, mask, lo, span uint32) (yes uint64) {
+	for i := range numbers[:min(n, MaxBatch)] {
+		bit := uint64(0)
+		if numbers[i]&mask-lo <= span {
+			bit = 1
+		}
+		yes |= bit << (i & 63)
+	}
+	return yes
+}

@@ -1,0 +1,71 @@
+package pcapfilter
+
+import "errors"
+
+// maxFilters is how many filters a classifier can have.
+const maxFilters = 1 << 16
+
+// Classifier finds the first of several filters that matches a frame. Its program
+// is made of all of them, so that it makes no test twice:
+//
+//	filter 0 ─ no ─▶ filter 1 ─ no ─▶ ... ─ no ─▶ class n: none matches
+//	   └─ yes ─▶ class 0 └─ yes ─▶ class 1
+//
+// A load beyond the end of a frame ends a filter, not the classifier: the frame
+// does not match that filter, and the filters behind it are asked. It is immutable;
+// any number of goroutines may use it at a time.
+type Classifier struct {
+	program
+	filters  []*Filter
+	columns  int      // number of different sources of steps
+	columnOf []uint32 // by step: its source
+}
+
+// NewClassifier makes a classifier of filters. The first that matches decides.
+func NewClassifier(filters []*Filter) (*Classifier, error) {
+	if len(filters) > maxFilters {
+		return nil, errors.New("pcapfilter: a classifier of more than 65536 filters")
+	}
+	leaves := make([]*node, len(filters)+1)
+	for i := range leaves {
+		leaves[i] = &node{}
+	}
+	none := leaves[len(filters)]
+	root := none
+	for i := len(filters) - 1; i >= 0; i-- {
+		c, err := parse(filters[i].expr)
+		if err != nil {
+			return nil, err
+		}
+		root = lowerTo(c, leaves[i], root, i)
+	}
+	graph := optimizeList(root, none, len(filters)-1)
+	c := &Classifier{program: assemble(graph, leaves...), filters: filters}
+	c.setColumns()
+	return c, nil
+}
+
+// Len is the number of filters.
+func (c *Classifier) Len() int { return len(c.filters) }
+
+// Reach is how many bytes from the start of a frame the filters can look at. It may
+// be more than a frame has.
+func (c *Classifier) Reach() int { return int(min(c.reach, 1<<30)) }
+
+// First returns the index of the first filter that matches a frame, Len if none
+// does. data and wireLen are those of Filter.Match.
+func (c *Classifier) First(data []byte, wireLen int) int {
+	at := c.run(data, wireLen)
+	if at < 0 {
+		return int(^at)
+	}
+	return c.firstFrom(int(c.code[at].filter)+1, data, wireLen)
+}
+
+// firstFrom is First among the filters from n on.
+func (c *Classifier) firstFrom(n int, data []byte, wireLen int) int {
+	for n < len(c.filters) && !c.filters[n].Match(data, wireLen) {
+		n++
+	}
+	return n
+}

@@ -1,0 +1,167 @@
+package pcapfilter
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/ring"
+)
+
+// classifierOf compiles expressions; those that do not compile are left out.
+func classifierOf(t testing.TB, expressions []string) *Classifier {
+	t.Helper()
+	var filters []*Filter
+	for _, e := range expressions {
+		if f, err := Compile(e); err == nil {
+			filters = append(filters, f)
+		}
+	}
+	c, err := NewClassifier(filters)
+	require.NoError(t, err)
+	return c
+}
+
+// firstByMatch asks the filters one by one.
+func (c *Classifier) firstByMatch(f testFrame) int {
+	for i, filter := range c.filters {
+		if filter.Match(f.data, f.wire) {
+			return i
+		}
+	}
+	return len(c.filters)
+}
+
+// sameAsMatch checks that a batch is divided as Match divides it.
+func (c *Classifier) sameAsMatch(t testing.TB, batch []testFrame, which uint64, out *Classes) {
+	t.Helper()
+	frames := make([]ring.Frame, len(batch))
+	for i, f := range batch {
+		frames[i] = ring.Frame{Data: f.data, Len: uint32(f.wire)}
+	}
+	c.Classify(frames, which, out)
+	var all uint64
+	for _, class := range out.Found() {
+		set := out.Frames(class)
+		require.NotZero(t, set)
+		require.Zero(t, all&set, "a frame in two classes")
+		all |= set
+		for i, f := range batch {
+			if set>>i&1 != 0 {
+				want := c.firstByMatch(f)
+				require.Equal(t, want, int(class), "%v: % x", c.filters, f.data)
+				require.Equal(t, want, c.First(f.data, f.wire), "%v: % x", c.filters, f.data)
+			}
+		}
+	}
+	require.Equal(t, which, all)
+}
+
+func TestClassifierFindsTheFirstFilterThatMatches(t *testing.T) {
+	a := author{rand.New(rand.NewPCG(21, 22))}
+	frames := append(sample(t, 20*stride), a.frames(2000/thin)...)
+	frames = append(frames, thinned(cuts())...)
+	many := thinned(expressions())
+	for round := range 600 / thin {
+		var list []string
+		for range a.IntN(12) {
+			if a.IntN(2) == 0 {
+				list = append(list, a.expr(2))
+			} else {
+				list = append(list, many[a.IntN(len(many))])
+			}
+		}
+		c := classifierOf(t, list)
+		out := c.NewClasses()
+		for range 20 {
+			batch := make([]testFrame, a.IntN(MaxBatch+1))
+			which := uint64(0)
+			for i := range batch {
+				batch[i] = frames[a.IntN(len(frames))]
+				if round%3 == 0 && i > 0 { // alike, so that sets are full
+					batch[i] = batch[0]
+				}
+				if a.IntN(10) != 0 {
+					which |= 1 << i
+				}
+			}
+			c.sameAsMatch(t, batch, which, out)
+		}
+	}
+}
+
+func TestClassifierOfNoFilterHasOneClass(t *testing.T) {
+	c := classifierOf(t, nil)
+	require.Zero(t, c.Len())
+	require.Zero(t, c.Reach())
+	require.Zero(t, c.First(nil, 0))
+	out := c.NewClasses()
+	c.sameAsMatch(t, make([]testFrame, 3), 5, out)
+	require.EqualValues(t, 5, out.Frames(0))
+	c.Classify(nil, 0, out)
+	require.Empty(t, out.Found())
+}
+
+// What a classifier looks at lies within Reach: a frame that is cut there has the
+// same class, unless an expression computes offsets.
+func TestClassesNeedNoMoreThanTheBytesWithinReach(t *testing.T) {
+	frames := sample(t, 20*stride)
+	for list, want := range map[string]int{
+		"tcp": 55, "port 80": 78, "host 192.0.2.1": 42, "ip": 14, "len = 60": 0, "ether[100:2] = 1": 102, "vlan and port 80": 82,
+		"tcp port 80\nvlan 5\nip6": 78, "tcp[13] & 2 != 0": 88, "ip[ip[2:2]:1] = 5": 1 << 30,
+	} {
+		c := classifierOf(t, strings.Split(list, "\n"))
+		require.Equal(t, want, c.Reach(), list)
+		for _, f := range frames {
+			require.Equal(t, c.First(f.data, f.wire), c.First(f.data[:min(len(f.data), c.Reach())], f.wire), "%s: % x", list, f.data)
+		}
+	}
+}
+
+func TestLongListsOfFiltersAreClassified(t *testing.T) {
+	var list []string
+	for i := range 3000 / thin {
+		list = append(list, []string{
+			fmt.Sprintf("udp port %d", 2000+i), fmt.Sprintf("net 10.%d.%d.0/24", i/256, i%256), fmt.Sprintf("vlan %d", i%4096), fmt.Sprintf("ether[%d] = 77", 14+i),
+		}[i%4])
+	}
+	c := classifierOf(t, list)
+	out := c.NewClasses()
+	frames := sample(t, 40*stride)
+	for len(frames) > 0 {
+		n := min(len(frames), MaxBatch)
+		c.sameAsMatch(t, frames[:n], 1<<n-1, out)
+		frames = frames[n:]
+	}
+}
+
+func TestClassifyDoesNotAllocate(t *testing.T) {
+	c := classifierOf(t, []string{"vlan 5 and net 2001:db8::/32", "not udp and portrange 1-100", "ip[ip[0]:1] = 5", "ether[70] = 1", "tcp[13] & 2 != 0"})
+	out := c.NewClasses()
+	var frames []ring.Frame
+	for _, f := range sample(t, 1000)[:MaxBatch] {
+		frames = append(frames, ring.Frame{Data: f.data, Len: uint32(f.wire)})
+	}
+	require.Zero(t, testing.AllocsPerRun(20, func() { c.Classify(frames, 1<<63, out); c.Classify(frames, ^uint64(0), out) }))
+}
+
+func FuzzClassify(f *testing.F) {
+	odd := oddFrames()
+	for i, e := range corner {
+		p := odd[i%len(odd)]
+		f.Add(e+"\n"+corner[(i*7+3)%len(corner)]+"\n"+corner[(i*5+1)%len(corner)], []byte(p[:min(len(p), 200)]), uint16(len(p)), uint64(i)*0x9e3779b97f4a7c15)
+	}
+	f.Fuzz(func(t *testing.T, list string, data []byte, wire uint16, which uint64) {
+		c := classifierOf(t, strings.Split(list, "\n"))
+		batch := make([]testFrame, MaxBatch)
+		for i := range batch { // cut everywhere, and whole
+			batch[i] = testFrame{data[:len(data)*i/(MaxBatch-1)], int(wire)}
+		}
+		out := c.NewClasses()
+		c.sameAsMatch(t, batch, which, out)
+		c.sameAsMatch(t, batch, ^uint64(0), out)
+	})
+}
