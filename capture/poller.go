@@ -67,7 +67,6 @@ const (
 	napAfter     = 4096 // empty polls
 	idleNap      = 20 * time.Microsecond
 	heldNap      = 20 * time.Microsecond
-	ahead        = 8  // frames asked for before the first is stored; AppendBatch asks for the others
 	flushEvery   = 16 // batches
 )
 
@@ -244,7 +243,6 @@ func (p *poller) store(frames []ring.Frame) bool {
 	if !p.plain {
 		return p.storeBatch(frames)
 	}
-	prefetchFrames(frames[:min(ahead, len(frames))])
 	p.stamper.Update()
 	before, others := p.producer.WireBytes(), uint64(0)
 	for left := frames; len(left) > 0; {

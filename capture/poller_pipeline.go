@@ -48,7 +48,6 @@ func (p *pipeline) init(batch, caplen int, table *dedup.Table) {
 func (p *poller) storeBatch(frames []ring.Frame) bool {
 	w := clock.Window{Emptied: p.emptied, Polled: p.stamper.Ticks(), Full: len(frames) == len(p.frames)}
 	p.stamper.Update()
-	prefetchFrames(frames[:min(ahead, len(frames))])
 	n, bytes := len(frames), uint64(0)
 	for i := range frames {
 		bytes += uint64(frames[i].Len)

@@ -7,21 +7,25 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
+// ahead is how many frames lie between the prefetch of a frame and its use.
+const ahead = 8
+
 // AppendBatch stamps frames one after the other and stores them as Append does,
 // until a lossless listener holds the producer back. It returns how many were
 // stored or refused; the frame after those has no stamp yet. The stamper must
 // have been updated.
 //
-// It is the hot path of a capture. Runs of plain frames, one buffer each and
-// stored whole, are taken by plain, which asks nobody and keeps everything in
-// registers; any other frame goes the long way.
+// It is the hot path of a capture. The fast path takes runs of frames in one
+// buffer each that are stored whole; it checks no listener and keeps its state in
+// registers. Any other frame takes the slow path.
 func (p *Producer) AppendBatch(st *clock.Stamper, frames []ring.Frame, caplen int) int {
 	most := uint64(MaxFrame)
 	if caplen > 0 {
 		most = min(most, uint64(caplen))
 	}
+	prefetchFirst(frames)
 	for i := 0; i < len(frames); i++ {
-		i += p.run(st, frames[i:], most)
+		i += p.fastRun(st, frames[i:], most)
 		if i == len(frames) {
 			break
 		}
@@ -42,45 +46,45 @@ func (p *Producer) AppendBatch(st *clock.Stamper, frames []ring.Frame, caplen in
 // refused, in bytes.
 func (p *Producer) WireBytes() uint64 { return p.wireBytes }
 
-// ready tells whether Append of a frame would not be held back, so that a frame
-// that is gets no stamp. A frame to be refused is ready.
+// ready reports whether Append can store or refuse a frame now, so that a frame
+// that is held back gets no stamp.
 func (p *Producer) ready(f *ring.Frame, keep uint64) bool {
 	if f.Len > MaxFrame || p.finished {
 		return true
 	}
 	size := RecordHeader + keep
-	return p.pos+size <= p.endPos && p.seq < p.endSeq || p.room(size)
+	return p.pos+size <= p.endPos && p.seq < p.endSeq || p.makeRoom(size)
 }
 
-// place is where the next frame goes, and how far plain may go.
-type place struct {
+// window is where the next frame goes, and how far the fast path may write.
+type window struct {
 	pos, seq       uint64
 	endPos, endSeq uint64
 	mask, wrap     uint64
-	most           uint64 // length of the longest frame to be taken
-	truncated      uint64 // frames cut, which only stamped does
+	most           uint64 // length of the longest frame that the fast path takes
+	truncated      uint64 // frames cut, by fastAppendStamped only
 }
 
-// run stores frames as long as they are plain, and returns how many.
-func (p *Producer) run(st *clock.Stamper, frames []ring.Frame, most uint64) int {
+// fastRun stores frames up to the first that needs the slow path, and returns how many.
+func (p *Producer) fastRun(st *clock.Stamper, frames []ring.Frame, most uint64) int {
 	line, ok := st.Line()
 	if !ok {
 		return 0
 	}
-	at := place{
+	at := window{
 		pos: p.pos, seq: p.seq, endPos: p.endPos, endSeq: p.endSeq,
 		mask: p.mask, wrap: uint64(len(p.index) - 1), most: most,
 	}
-	n := plain(p.data, p.index, frames, &at, &line)
+	n := fastAppend(p.data, p.index, frames, &at, &line)
 	p.wireBytes += at.pos - p.pos - RecordHeader*uint64(n)
 	p.pos, p.seq = at.pos, at.seq
 	st.SetLast(line)
 	return n
 }
 
-// plainGo is plain where there is no assembly for it, and what that is tested
+// fastAppendGo is plain where there is no assembly for it, and what that is tested
 // against. tick is the counter.
-func plainGo(data []byte, index []Entry, frames []ring.Frame, at *place, line *clock.Line, tick func() uint64) int {
+func fastAppendGo(data []byte, index []Entry, frames []ring.Frame, at *window, line *clock.Line, tick func() uint64) int {
 	pos, seq := at.pos, at.seq
 	n := 0
 	for n < len(frames) {

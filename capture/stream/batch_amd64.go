@@ -5,17 +5,23 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// plain is plainGo in assembly: a third faster, because Go keeps nothing in
-// registers across the calls that reading the counter and copying are. Frames of
-// less than 32 bytes it leaves alone. It also asks for the frames to come, and
-// for the lines that their records and entries will be written to; those hints
-// may point anywhere.
+// prefetchFirst prefetches the first cache line of each of the first ahead frames,
+// if there are more; fastAppend and fastAppendStamped prefetch the others. A
+// prefetch may have any address.
 //
 //go:noescape
-func plain(data []byte, index []Entry, frames []ring.Frame, at *place, line *clock.Line) int
+func prefetchFirst(frames []ring.Frame)
 
-// stamped is stampedGo in assembly, as plain is plainGo. Frames of which less
-// than 32 bytes are kept it leaves alone.
+// fastAppend is fastAppendGo in assembly. It is a third faster, because Go keeps
+// nothing in registers across the calls that read the counter and copy. It stops
+// at a frame shorter than 32 bytes. It prefetches the frames ahead, and the cache
+// lines that their records and entries go to.
 //
 //go:noescape
-func stamped(data []byte, index []Entry, frames []ring.Frame, stamps []clock.Stamp, keep []uint32, at *place) int
+func fastAppend(data []byte, index []Entry, frames []ring.Frame, at *window, line *clock.Line) int
+
+// fastAppendStamped is fastAppendStampedGo in assembly. It stops at a frame of
+// which less than 32 bytes are kept.
+//
+//go:noescape
+func fastAppendStamped(data []byte, index []Entry, frames []ring.Frame, stamps []clock.Stamp, keep []uint32, at *window) int

@@ -7,10 +7,12 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-func plain(data []byte, index []Entry, frames []ring.Frame, at *place, line *clock.Line) int {
-	return plainGo(data, index, frames, at, line, clock.Ticks)
+func prefetchFirst([]ring.Frame) {}
+
+func fastAppend(data []byte, index []Entry, frames []ring.Frame, at *window, line *clock.Line) int {
+	return fastAppendGo(data, index, frames, at, line, clock.Ticks)
 }
 
-func stamped(data []byte, index []Entry, frames []ring.Frame, stamps []clock.Stamp, keep []uint32, at *place) int {
-	return stampedGo(data, index, frames, stamps, keep, at)
+func fastAppendStamped(data []byte, index []Entry, frames []ring.Frame, stamps []clock.Stamp, keep []uint32, at *window) int {
+	return fastAppendStampedGo(data, index, frames, stamps, keep, at)
 }

@@ -12,16 +12,17 @@ import (
 // producer back. It returns how many were stored or refused. WireBytes does not
 // count them.
 //
-// Runs of frames in one buffer each, of which at least 32 bytes are kept, are
-// taken by stamped; any other frame goes the long way.
+// The fast path takes runs of frames in one buffer each, of which at least 32
+// bytes are kept. Any other frame takes the slow path.
 func (p *Producer) AppendStamped(stamps []clock.Stamp, keep []uint32, frames []ring.Frame) int {
 	stamps = stamps[:len(frames)]
+	prefetchFirst(frames)
 	for i := 0; i < len(frames); i++ {
 		rest := keep
 		if keep != nil {
 			rest = keep[i:len(frames)]
 		}
-		i += p.runStamped(stamps[i:], rest, frames[i:])
+		i += p.fastRunStamped(stamps[i:], rest, frames[i:])
 		if i == len(frames) {
 			break
 		}
@@ -36,21 +37,22 @@ func (p *Producer) AppendStamped(stamps []clock.Stamp, keep []uint32, frames []r
 	return len(frames)
 }
 
-// runStamped stores frames as long as stamped takes them, and returns how many.
-func (p *Producer) runStamped(stamps []clock.Stamp, keep []uint32, frames []ring.Frame) int {
-	at := place{
+// fastRunStamped stores frames up to the first that needs the slow path, and
+// returns how many.
+func (p *Producer) fastRunStamped(stamps []clock.Stamp, keep []uint32, frames []ring.Frame) int {
+	at := window{
 		pos: p.pos, seq: p.seq, endPos: p.endPos, endSeq: p.endSeq,
 		mask: p.mask, wrap: uint64(len(p.index) - 1), most: MaxFrame,
 	}
-	n := stamped(p.data, p.index, frames, stamps, keep, &at)
+	n := fastAppendStamped(p.data, p.index, frames, stamps, keep, &at)
 	p.pos, p.seq = at.pos, at.seq
 	p.truncated += at.truncated
 	return n
 }
 
-// stampedGo is stamped where there is no assembly for it, and what that is tested
-// against.
-func stampedGo(data []byte, index []Entry, frames []ring.Frame, stamps []clock.Stamp, keep []uint32, at *place) int {
+// fastAppendStampedGo is fastAppendStamped in Go, for architectures without
+// assembly and as the reference for its tests.
+func fastAppendStampedGo(data []byte, index []Entry, frames []ring.Frame, stamps []clock.Stamp, keep []uint32, at *window) int {
 	pos, seq := at.pos, at.seq
 	n := 0
 	for n < len(frames) {

@@ -42,9 +42,9 @@ func TestStampedStoresWhatGoStores(t *testing.T) {
 				})
 				stamps = append(stamps, clock.Stamp(r.Uint64()|1))
 			}
-			from := place{pos: 100, seq: 14, endPos: room - 100, endSeq: 20, mask: 1<<62 - 1, wrap: 15, most: MaxFrame}
+			from := window{pos: 100, seq: 14, endPos: room - 100, endSeq: 20, mask: 1<<62 - 1, wrap: 15, most: MaxFrame}
 			fastAt, slowAt := from, from
-			took := stamped(fast, fastIndex, frames, stamps, keep, &fastAt)
+			took := fastAppendStamped(fast, fastIndex, frames, stamps, keep, &fastAt)
 			want := 3
 			for i := range keep {
 				if min(int(keep[i]), n) < 32 {
@@ -61,7 +61,7 @@ func TestStampedStoresWhatGoStores(t *testing.T) {
 			if keep != nil {
 				keep = keep[:took]
 			}
-			require.Equal(t, took, stampedGo(slow, slowIndex, frames[:took], stamps, keep, &slowAt))
+			require.Equal(t, took, fastAppendStampedGo(slow, slowIndex, frames[:took], stamps, keep, &slowAt))
 			require.Equal(t, slowAt, fastAt)
 			require.Equal(t, slowIndex, fastIndex)
 			require.True(t, bytes.Equal(slow, fast), "length %d, keep %v", n, keep)
@@ -75,11 +75,11 @@ func TestStampedStopsWhereItMust(t *testing.T) {
 	odd.Len = 61
 	chained := frame(60)
 	chained.Rest, chained.Len = [][]byte{make([]byte, 60)}, 120
-	ok := place{pos: 0, seq: 0, endPos: 1 << 16, endSeq: 100, mask: 1<<20 - 1, wrap: 127, most: MaxFrame}
-	limit := func(change func(*place)) place { p := ok; change(&p); return p }
+	ok := window{pos: 0, seq: 0, endPos: 1 << 16, endSeq: 100, mask: 1<<20 - 1, wrap: 127, most: MaxFrame}
+	limit := func(change func(*window)) window { p := ok; change(&p); return p }
 	for name, c := range map[string]struct {
 		frames []ring.Frame
-		at     place
+		at     window
 		stamps []clock.Stamp
 		keep   []uint32
 		want   int
@@ -87,21 +87,21 @@ func TestStampedStopsWhereItMust(t *testing.T) {
 	}{
 		"no frames":           {nil, ok, nil, nil, 0, 0},
 		"all fit":             {[]ring.Frame{frame(60), frame(64), frame(65)}, ok, []clock.Stamp{1, 2, 3}, nil, 3, 0},
-		"exactly full":        {[]ring.Frame{frame(60), frame(60)}, limit(func(p *place) { p.endPos = 144 }), []clock.Stamp{1, 2}, nil, 2, 0},
-		"a byte too few":      {[]ring.Frame{frame(60), frame(60)}, limit(func(p *place) { p.endPos = 143 }), []clock.Stamp{1, 2}, nil, 1, 0},
-		"full but for a cut":  {[]ring.Frame{frame(60), frame(60)}, limit(func(p *place) { p.endPos = 143 }), []clock.Stamp{1, 2}, []uint32{59, 60}, 2, 1},
-		"index full":          {[]ring.Frame{frame(60), frame(60)}, limit(func(p *place) { p.endSeq = 1 }), []clock.Stamp{1, 2}, nil, 1, 0},
+		"exactly full":        {[]ring.Frame{frame(60), frame(60)}, limit(func(p *window) { p.endPos = 144 }), []clock.Stamp{1, 2}, nil, 2, 0},
+		"a byte too few":      {[]ring.Frame{frame(60), frame(60)}, limit(func(p *window) { p.endPos = 143 }), []clock.Stamp{1, 2}, nil, 1, 0},
+		"full but for a cut":  {[]ring.Frame{frame(60), frame(60)}, limit(func(p *window) { p.endPos = 143 }), []clock.Stamp{1, 2}, []uint32{59, 60}, 2, 1},
+		"index full":          {[]ring.Frame{frame(60), frame(60)}, limit(func(p *window) { p.endSeq = 1 }), []clock.Stamp{1, 2}, nil, 1, 0},
 		"cut and not cut":     {[]ring.Frame{frame(60), frame(61), frame(62)}, ok, []clock.Stamp{1, 2, 3}, []uint32{60, 60, 60}, 3, 2},
 		"length that is odd":  {[]ring.Frame{frame(60), odd}, ok, []clock.Stamp{1, 2}, nil, 1, 0},
 		"several buffers":     {[]ring.Frame{frame(60), chained}, ok, []clock.Stamp{1, 2}, nil, 1, 0},
 		"stamp of padding":    {[]ring.Frame{frame(60), frame(60)}, ok, []clock.Stamp{1, 0}, nil, 1, 0},
-		"longer than allowed": {[]ring.Frame{frame(60), frame(61)}, limit(func(p *place) { p.most = 60 }), []clock.Stamp{1, 2}, []uint32{60, 60}, 1, 0},
+		"longer than allowed": {[]ring.Frame{frame(60), frame(61)}, limit(func(p *window) { p.most = 60 }), []clock.Stamp{1, 2}, []uint32{60, 60}, 1, 0},
 	} {
 		data, index := make([]byte, 1<<17), make([]Entry, 128)
 		fast, slow := c.at, c.at
-		require.Equal(t, c.want, stamped(data, index, c.frames, c.stamps, c.keep, &fast), name)
+		require.Equal(t, c.want, fastAppendStamped(data, index, c.frames, c.stamps, c.keep, &fast), name)
 		require.Equal(t, c.cut, fast.truncated, name)
-		require.Equal(t, c.want, stampedGo(data, index, c.frames, c.stamps, c.keep, &slow), name)
+		require.Equal(t, c.want, fastAppendStampedGo(data, index, c.frames, c.stamps, c.keep, &slow), name)
 		require.Equal(t, slow, fast, name)
 	}
 }

@@ -45,16 +45,16 @@ func TestPlainStoresWhatGoStores(t *testing.T) {
 				Data: source[i*7 : i*7+n], Len: uint32(n), Hash: r.Uint32(), VLAN: uint16(r.Uint32()), Info: ring.Info(r.Uint32()),
 			})
 		}
-		from := place{pos: 100, seq: 14, endPos: room - 100, endSeq: 20, mask: 1<<62 - 1, wrap: 15, most: MaxFrame}
+		from := window{pos: 100, seq: 14, endPos: room - 100, endSeq: 20, mask: 1<<62 - 1, wrap: 15, most: MaxFrame}
 		line := clock.Line{Sec: 77} // a rate of 0: every stamp is nanosecond Base
 		line.Base = 12345
 		fastAt, slowAt, fastLine, slowLine := from, from, line, line
-		took := plain(fast, fastIndex, frames, &fastAt, &fastLine)
+		took := fastAppend(fast, fastIndex, frames, &fastAt, &fastLine)
 		if n < 32 && took == 0 {
 			continue // left to the long way
 		}
 		require.Equal(t, 3, took)
-		require.Equal(t, took, plainGo(slow, slowIndex, frames, &slowAt, &slowLine, clock.Ticks))
+		require.Equal(t, took, fastAppendGo(slow, slowIndex, frames, &slowAt, &slowLine, clock.Ticks))
 		require.Equal(t, slowAt, fastAt)
 		require.Equal(t, slowLine, fastLine)
 		require.Equal(t, slowIndex, fastIndex)
@@ -68,21 +68,21 @@ func TestPlainStopsWhereItMust(t *testing.T) {
 	odd.Len = 61
 	chained := frame(60)
 	chained.Rest, chained.Len = [][]byte{make([]byte, 60)}, 120
-	ok := place{pos: 0, seq: 0, endPos: 1 << 16, endSeq: 100, mask: 1<<20 - 1, wrap: 127, most: MaxFrame}
-	limit := func(change func(*place)) place { p := ok; change(&p); return p }
+	ok := window{pos: 0, seq: 0, endPos: 1 << 16, endSeq: 100, mask: 1<<20 - 1, wrap: 127, most: MaxFrame}
+	limit := func(change func(*window)) window { p := ok; change(&p); return p }
 	now := clock.Line{Base: 5}
 	for name, c := range map[string]struct {
 		frames []ring.Frame
-		at     place
+		at     window
 		line   clock.Line
 		want   int
 	}{
 		"no frames":           {nil, ok, now, 0},
 		"all fit":             {[]ring.Frame{frame(60), frame(64), frame(65)}, ok, now, 3},
-		"exactly full":        {[]ring.Frame{frame(60), frame(60)}, limit(func(p *place) { p.endPos = 144 }), now, 2},
-		"a byte too few":      {[]ring.Frame{frame(60), frame(60)}, limit(func(p *place) { p.endPos = 143 }), now, 1},
-		"index full":          {[]ring.Frame{frame(60), frame(60)}, limit(func(p *place) { p.endSeq = 1 }), now, 1},
-		"to be cut":           {[]ring.Frame{frame(60), frame(61)}, limit(func(p *place) { p.most = 60 }), now, 1},
+		"exactly full":        {[]ring.Frame{frame(60), frame(60)}, limit(func(p *window) { p.endPos = 144 }), now, 2},
+		"a byte too few":      {[]ring.Frame{frame(60), frame(60)}, limit(func(p *window) { p.endPos = 143 }), now, 1},
+		"index full":          {[]ring.Frame{frame(60), frame(60)}, limit(func(p *window) { p.endSeq = 1 }), now, 1},
+		"to be cut":           {[]ring.Frame{frame(60), frame(61)}, limit(func(p *window) { p.most = 60 }), now, 1},
 		"length that is odd":  {[]ring.Frame{frame(60), odd}, ok, now, 1},
 		"several buffers":     {[]ring.Frame{frame(60), chained}, ok, now, 1},
 		"another second":      {[]ring.Frame{frame(60)}, ok, clock.Line{Base: 1e9}, 0},
@@ -92,8 +92,8 @@ func TestPlainStopsWhereItMust(t *testing.T) {
 	} {
 		data, index := make([]byte, 1<<17), make([]Entry, 128)
 		fast, slow, fastLine, slowLine := c.at, c.at, c.line, c.line
-		require.Equal(t, c.want, plain(data, index, c.frames, &fast, &fastLine), name)
-		require.Equal(t, c.want, plainGo(data, index, c.frames, &slow, &slowLine, clock.Ticks), name)
+		require.Equal(t, c.want, fastAppend(data, index, c.frames, &fast, &fastLine), name)
+		require.Equal(t, c.want, fastAppendGo(data, index, c.frames, &slow, &slowLine, clock.Ticks), name)
 		require.Equal(t, slow, fast, name)
 		require.Equal(t, slowLine, fastLine, name)
 	}

@@ -6,6 +6,27 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/ring"
+)
+
+// The layouts of other packages' structures, for the assembly (through go_asm.h).
+//
+//lint:file-ignore U1000 used by batch_amd64.s
+const (
+	frameBytes   = unsafe.Sizeof(ring.Frame{})
+	frameData    = unsafe.Offsetof(ring.Frame{}.Data)
+	frameDataLen = frameData + unsafe.Sizeof(uintptr(0))
+	frameLen     = unsafe.Offsetof(ring.Frame{}.Len)
+	frameHash    = unsafe.Offsetof(ring.Frame{}.Hash)
+	frameVLAN    = unsafe.Offsetof(ring.Frame{}.VLAN) // Info follows
+
+	lineTick = unsafe.Offsetof(clock.Line{}.Tick)
+	lineRate = unsafe.Offsetof(clock.Line{}.Rate)
+	lineBase = unsafe.Offsetof(clock.Line{}.Base)
+	lineLast = unsafe.Offsetof(clock.Line{}.Last)
+	lineSec  = unsafe.Offsetof(clock.Line{}.Sec)
 )
 
 // controlView is a control memory as typed tables. It is valid as long as the

@@ -87,7 +87,7 @@ func (p *Producer) append(sec, nsec uint32, f *ring.Frame, keep uint64) bool {
 	}
 	size := RecordHeader + keep
 	if p.pos+size > p.endPos || p.seq >= p.endSeq {
-		if !p.room(size) {
+		if !p.makeRoom(size) {
 			return p.finished
 		}
 	}
@@ -135,7 +135,7 @@ func (p *Producer) appendParts(sec, nsec uint32, f *ring.Frame, keep uint64) boo
 		p.refuse(broken)
 		return true
 	}
-	if !p.room(RecordHeader + keep) {
+	if !p.makeRoom(RecordHeader + keep) {
 		return p.finished
 	}
 	to := p.record(sec, nsec, f, keep)
@@ -148,11 +148,11 @@ func (p *Producer) appendParts(sec, nsec uint32, f *ring.Frame, keep uint64) boo
 
 func (p *Producer) refuse(cause int) { p.stream.refused[cause].Add(1) }
 
-// room makes sure that a record of so many bytes fits at pos: it closes the
+// makeRoom makes sure that a record of so many bytes fits at pos: it closes the
 // segment when the record would not leave room for another header in it, asks
 // the listeners how far they are, and announces what will be written. False:
 // held back, or finished.
-func (p *Producer) room(size uint64) bool {
+func (p *Producer) makeRoom(size uint64) bool {
 	if p.finished {
 		p.refuse(late)
 		return false
