@@ -39,11 +39,11 @@ func (d *Device) findConfig() error {
 	if err != nil {
 		return err
 	}
-	if r == nil || r.size < configHeader {
+	if r == nil || r.Size() < configHeader {
 		return errors.New("the kernel shows no configuration space")
 	}
-	r.widest = 4
-	b := make([]byte, min(r.size, 256))
+	r.Widest = 4
+	b := make([]byte, min(r.Size(), 256))
 	if err := r.readAll(b, 0); err != nil {
 		return err
 	}

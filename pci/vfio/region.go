@@ -7,10 +7,12 @@ import (
 	"math"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/pci/internal/access"
 	"github.com/ixcap/ixcap/pci/internal/mmio"
 )
 
@@ -19,11 +21,9 @@ const allOnes = math.MaxUint32
 // region is a pci.Region: mapped memory where the kernel allows it, accesses
 // through the device's file elsewhere.
 type region struct {
-	d      *Device
-	index  int
-	size   int64
-	offset int64 // in the device's file
-	widest int   // bytes of one access through the file
+	access.Region // Widest is that of accesses through the file
+	d             *Device
+	offset        int64 // in the device's file
 
 	areas  []*mapped // by first byte
 	parked atomic.Bool
@@ -59,7 +59,10 @@ func (d *Device) findRegion(index int) (*region, regionInfo, error) {
 			if info.size == 0 {
 				return nil, info, nil
 			}
-			return &region{d: d, index: index, size: int64(info.size), offset: int64(info.offset), widest: 8}, info, nil
+			return &region{
+				Region: access.Region{Device: d.name, Index: index, Size: int64(info.size), Widest: 8},
+				d:      d, offset: int64(info.offset),
+			}, info, nil
 		}
 		if room = info.argSize; room > 1<<20 {
 			break
@@ -144,11 +147,11 @@ func (r *region) find(off uint32) *mapped {
 }
 
 // Size implements pci.Region.
-func (r *region) Size() int64 { return r.size }
+func (r *region) Size() int64 { return r.Region.Size }
 
 // Store32 implements pci.Region. In a mapped area it is one store.
 func (r *region) Store32(off uint32, v uint32) {
-	r.check(off)
+	r.Check(off)
 	if a := r.find(off); a != nil {
 		mmio.Store32(register(a.mem, uint64(off)-a.first), v)
 		runtime.KeepAlive(r) // and so a.mem
@@ -161,7 +164,7 @@ func (r *region) Store32(off uint32, v uint32) {
 
 // Load32 implements pci.Region.
 func (r *region) Load32(off uint32) uint32 {
-	r.check(off)
+	r.Check(off)
 	if a := r.find(off); a != nil {
 		v := loadGuarded(register(a.mem, uint64(off)-a.first))
 		if r.parked.Load() {
@@ -194,12 +197,6 @@ func loadGuarded(p *uint32) (v uint32) {
 	return mmio.Load32(p)
 }
 
-func (r *region) check(off uint32) {
-	if off%4 != 0 || int64(off)+4 > r.size {
-		panic(fmt.Sprintf("%s: region %d: register at %#x: want a multiple of 4 below %#x", r.d.name, r.index, off, r.size))
-	}
-}
-
 // park puts ordinary memory in the registers' place.
 func (r *region) park() {
 	r.parked.Store(true)
@@ -215,7 +212,7 @@ func (r *region) park() {
 func (r *region) unpark() error {
 	for _, a := range r.areas {
 		if _, err := r.d.h.mmap(r.d.file, a.offset, len(a.mem), a.mem); err != nil {
-			return fmt.Errorf("mmap BAR %d: %w", r.index, err)
+			return fmt.Errorf("mmap BAR %d: %w", r.Index, err)
 		}
 	}
 	r.parked.Store(false)
@@ -232,84 +229,43 @@ func (h *host) mmap(f *file, off int64, length int, at []byte) ([]byte, error) {
 	return h.k.mmap(fd, off, length, at)
 }
 
-// ReadAt implements pci.Region. After an error the rest of p is all ones.
-// Lengths of 1, 2, 4 and 8 that are aligned are one access (configuration space:
-// at most 4); others become accesses of 4 bytes and what is left over at both
-// ends. Mapped areas are read through the file as well.
-func (r *region) ReadAt(p []byte, off int64) (n int, err error) {
-	fits, err := r.bound(len(p), off)
-	for n < fits && err == nil {
-		w := r.width(len(p), off+int64(n), fits-n)
-		if err = r.d.Err(); err != nil {
-			break
+// ReadAt implements pci.Region, see access.Region.Read. It reads mapped areas through
+// the device's file as well.
+func (r *region) ReadAt(p []byte, off int64) (int, error) {
+	return r.Read(p, off, func(p []byte, off int64) error {
+		if err := r.d.Err(); err != nil {
+			return err
 		}
-		b := make([]byte, w) // its own: a call that timed out may still write it
-		if err = r.readAll(b, off+int64(n)); err != nil {
+		b := make([]byte, len(p)) // not p: a call that timed out may still write it
+		if err := r.readAll(b, off); err != nil {
 			r.d.failOnTimeout(err)
-			break
+			return err
 		}
-		n += copy(p[n:], b)
-	}
-	for i := range p[n:] {
-		p[n+i] = 0xff
-	}
-	if n < len(p) && err == nil {
-		err = io.EOF
-	}
-	return n, err
+		copy(p, b)
+		return nil
+	})
 }
 
-// WriteAt implements pci.Region. It splits as ReadAt does.
-func (r *region) WriteAt(p []byte, off int64) (n int, err error) {
-	fits, err := r.bound(len(p), off)
-	for n < fits && err == nil {
-		w := r.width(len(p), off+int64(n), fits-n)
-		if err = r.d.Err(); err != nil {
-			break
-		}
-		b := append([]byte(nil), p[n:n+w]...)
-		if err = r.write(b, off+int64(n)); err != nil {
+// WriteAt implements pci.Region, see access.Region.Write.
+func (r *region) WriteAt(p []byte, off int64) (int, error) {
+	return r.Write(p, off, func(p []byte, off int64) error {
+		err := r.d.Err()
+		if err == nil {
+			err = r.write(slices.Clone(p), off) // a call that timed out may still read it
 			r.d.failOnTimeout(err)
-			break
 		}
-		n += w
-	}
-	if n < len(p) && err == nil {
-		err = fmt.Errorf("%s: region %d: write of %d bytes at %#x: the region has %#x: %w", r.d.name, r.index, len(p), off, r.size, io.ErrShortWrite)
-	}
-	return n, err
+		return err
+	})
 }
 
 // write is one access.
 func (r *region) write(b []byte, off int64) error {
-	if r.index == configRegion {
+	if r.Index == configRegion {
 		if reaches, switchOff := r.d.switching(b, off); reaches {
 			return r.d.writeSwitch(b, off, switchOff)
 		}
 	}
 	return r.writeAll(b, off)
-}
-
-// bound gives how many of n bytes at off are in the region.
-func (r *region) bound(n int, off int64) (int, error) {
-	if off < 0 {
-		return 0, fmt.Errorf("%s: region %d: negative offset %d", r.d.name, r.index, off)
-	}
-	return int(min(int64(n), max(r.size-off, 0))), nil
-}
-
-// width is the length of the next access: as wide as alignment and what is left
-// allow. Eight bytes at once only when the caller asked for just that, because
-// registers of 32 bits are the rule.
-func (r *region) width(asked int, off int64, left int) int {
-	w := 4
-	if asked == 8 && r.widest == 8 {
-		w = 8
-	}
-	for w > left || off%int64(w) != 0 {
-		w /= 2
-	}
-	return w
 }
 
 // readAll reads through the device's file.
@@ -325,7 +281,7 @@ func (r *region) writeAll(b []byte, off int64) error {
 // transfer waits as long as for a reset: during one the kernel holds accesses to
 // configuration space back.
 func (r *region) transfer(call string, b []byte, off int64, f func(int, []byte, int64) (int, error)) error {
-	name := fmt.Sprintf("%s (region %d, offset %#x, %d bytes)", call, r.index, off, len(b))
+	name := fmt.Sprintf("%s (region %d, offset %#x, %d bytes)", call, r.Index, off, len(b))
 	n, err := r.d.file.call(r.d.h.limits.reset, name, func(fd int) (int, error) { return f(fd, b, r.offset+off) }, nil)
 	if err == nil && n != len(b) {
 		err = fmt.Errorf("%s: the kernel moved %d bytes: %w", name, n, io.ErrUnexpectedEOF)

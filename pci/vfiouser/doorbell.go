@@ -98,7 +98,7 @@ const maxShadow = 1 << 20
 // findDoorbells asks the server which registers want no message. A server that
 // does not know the command has none.
 func (r *region) findDoorbells() error {
-	s := subject{command: proto.GetRegionFDs, what: "region", index: uint64(r.index)}
+	s := subject{command: proto.GetRegionFDs, what: "region", index: uint64(r.Index)}
 	m, list, err := r.regionFDs(s, infoRoom)
 	if err == nil && list.ArgSize > infoRoom {
 		r.d.recycle(m)
@@ -124,12 +124,12 @@ func (r *region) regionFDs(s subject, room uint32) (*proto.Message, proto.Region
 	if room > proto.MaxTransfer {
 		return new(proto.Message), list, s.wrap(fmt.Errorf("server wants to send %d bytes of description", room))
 	}
-	m, err := r.d.call(s, nil, proto.RegionFDs{ArgSize: room, Index: r.index}.Append(nil))
+	m, err := r.d.call(s, nil, proto.RegionFDs{ArgSize: room, Index: uint32(r.Index)}.Append(nil))
 	if err != nil {
 		return nil, list, err
 	}
 	list, err = proto.ParseRegionFDs(m.Body)
-	if err == nil && list.Index != r.index {
+	if err == nil && list.Index != uint32(r.Index) {
 		err = fmt.Errorf("server answers for region %d", list.Index)
 	}
 	if err != nil {
@@ -152,8 +152,8 @@ func (r *region) takeDoorbells(m *proto.Message, entries []proto.RegionFD) error
 			continue
 		}
 		switch {
-		case e.Offset%4 != 0 || e.Offset > uint64(r.size) || uint64(r.size)-e.Offset < 4:
-			return fmt.Errorf("doorbell at %#x of %#x bytes", e.Offset, r.size)
+		case e.Offset%4 != 0 || e.Offset > uint64(r.Size()) || uint64(r.Size())-e.Offset < 4:
+			return fmt.Errorf("doorbell at %#x of %#x bytes", e.Offset, r.Size())
 		case uint64(e.FDIndex) >= uint64(m.FDs()) || uint64(e.ShadowIndex) >= uint64(m.FDs()):
 			return fmt.Errorf("doorbell at %#x: descriptors %d and %d of %d", e.Offset, e.FDIndex, e.ShadowIndex, m.FDs())
 		case e.Shadow%4 != 0 || e.Shadow >= maxShadow:

@@ -4,11 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/pci/internal/access"
 	"github.com/ixcap/ixcap/pci/internal/mmio"
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
@@ -21,10 +21,8 @@ const allOnes = math.MaxUint32
 
 // region is a pci.Region: accesses by message, but for mapped areas and doorbells.
 type region struct {
-	d      *Device
-	index  uint32
-	size   int64
-	widest int // bytes of one access
+	access.Region
+	d *Device
 
 	areas []*area              // by offset
 	bells map[uint32]*doorbell // by offset; not changed once the device is open
@@ -48,7 +46,6 @@ func (d *Device) findRegions(count uint32) error {
 		}
 		if r != nil {
 			d.bars[i] = r
-			r.widest = 8
 			if err := r.findDoorbells(); err != nil {
 				return err
 			}
@@ -58,11 +55,11 @@ func (d *Device) findRegions(count uint32) error {
 	if err != nil {
 		return err
 	}
-	if r == nil || r.size < 64 {
+	if r == nil || r.Size() < 64 {
 		return errors.New("the server's device has no configuration space")
 	}
 	d.config = r
-	r.widest = 4
+	r.Widest = 4
 	return nil
 }
 
@@ -88,7 +85,7 @@ func (d *Device) findRegion(index uint32) (*region, error) {
 	if info.Size == 0 {
 		return nil, nil
 	}
-	r := &region{d: d, index: index, size: int64(info.Size)}
+	r := &region{d: d, Region: access.Region{Device: d.name, Index: int(index), Size: int64(info.Size), Widest: 8}}
 	if info.Flags&proto.RegionFlagMmap == 0 || len(fds) == 0 {
 		return r, nil
 	}
@@ -120,7 +117,7 @@ func (d *Device) regionInfo(s subject, room uint32) (proto.RegionInfo, []int, er
 // mapAreas maps the parts of the region that the server offers: those of the
 // sparse capability, or all of it. Configuration space is never mapped.
 func (r *region) mapAreas(info proto.RegionInfo, fd int) error {
-	if r.index == proto.ConfigRegion {
+	if r.Index == proto.ConfigRegion {
 		return nil
 	}
 	areas := info.Sparse
@@ -164,11 +161,11 @@ func (r *region) find(off uint32) *area {
 }
 
 // Size implements pci.Region.
-func (r *region) Size() int64 { return r.size }
+func (r *region) Size() int64 { return r.Region.Size }
 
 // Load32 implements pci.Region.
 func (r *region) Load32(off uint32) uint32 {
-	r.check(off)
+	r.Check(off)
 	if a := r.find(off); a != nil {
 		if !a.open.enter() {
 			return allOnes
@@ -181,7 +178,7 @@ func (r *region) Load32(off uint32) uint32 {
 		return v
 	}
 	var b [4]byte
-	if err := r.read(uint64(off), b[:]); err != nil {
+	if err := r.read(b[:], int64(off)); err != nil {
 		return allOnes
 	}
 	return binary.LittleEndian.Uint32(b[:])
@@ -189,7 +186,7 @@ func (r *region) Load32(off uint32) uint32 {
 
 // Store32 implements pci.Region. For a doorbell see the package's description.
 func (r *region) Store32(off uint32, v uint32) {
-	r.check(off)
+	r.Check(off)
 	if b := r.bells[off]; b != nil {
 		b.ring(v)
 		return
@@ -205,83 +202,20 @@ func (r *region) Store32(off uint32, v uint32) {
 	binary.LittleEndian.PutUint32(b[:], v)
 	// A store that fails vanishes, as on the bus. The lock in Send orders it
 	// behind the caller's earlier stores.
-	_ = r.write(uint64(off), b[:])
+	_ = r.write(b[:], int64(off))
 }
 
-func (r *region) check(off uint32) {
-	if off%4 != 0 || int64(off)+4 > r.size {
-		panic(fmt.Sprintf("%s: region %d: register at %#x: want a multiple of 4 below %#x", r.d.name, r.index, off, r.size))
-	}
-}
+// ReadAt implements pci.Region, see access.Region.Read. It reads mapped areas by
+// message as well.
+func (r *region) ReadAt(p []byte, off int64) (int, error) { return r.Read(p, off, r.read) }
 
-// ReadAt implements pci.Region. After an error the rest of p is all ones.
-// Lengths of 1, 2, 4 and 8 that are aligned are one access; others become
-// accesses of 4 bytes and what is left over at both ends. Mapped areas are read
-// by message as well.
-func (r *region) ReadAt(p []byte, off int64) (n int, err error) {
-	fits, err := r.bound(len(p), off)
-	for n < fits && err == nil {
-		w := r.width(len(p), off+int64(n), fits-n)
-		if e := r.read(uint64(off)+uint64(n), p[n:n+w]); e != nil {
-			err = e
-			break
-		}
-		n += w
-	}
-	if n < len(p) {
-		for i := range p[n:] {
-			p[n+i] = 0xff
-		}
-		if err == nil {
-			err = io.EOF
-		}
-	}
-	return n, err
-}
-
-// WriteAt implements pci.Region. It splits as ReadAt does.
-func (r *region) WriteAt(p []byte, off int64) (n int, err error) {
-	fits, err := r.bound(len(p), off)
-	for n < fits && err == nil {
-		w := r.width(len(p), off+int64(n), fits-n)
-		if e := r.write(uint64(off)+uint64(n), p[n:n+w]); e != nil {
-			err = e
-			break
-		}
-		n += w
-	}
-	if n < len(p) && err == nil {
-		err = fmt.Errorf("%s: region %d: write of %d bytes at %#x: the region has %#x: %w", r.d.name, r.index, len(p), off, r.size, io.ErrShortWrite)
-	}
-	return n, err
-}
-
-// bound gives how many of n bytes at off are in the region.
-func (r *region) bound(n int, off int64) (int, error) {
-	if off < 0 {
-		return 0, fmt.Errorf("%s: region %d: negative offset %d", r.d.name, r.index, off)
-	}
-	return int(min(int64(n), max(r.size-off, 0))), nil
-}
-
-// width is the length of the next access: as wide as alignment and what is left
-// allow. Eight bytes at once only when the caller asked for just that, because
-// registers of 32 bits are the rule.
-func (r *region) width(asked int, off int64, left int) int {
-	w := 4
-	if asked == 8 && r.widest == 8 {
-		w = 8
-	}
-	for w > left || off%int64(w) != 0 {
-		w /= 2
-	}
-	return w
-}
+// WriteAt implements pci.Region, see access.Region.Write.
+func (r *region) WriteAt(p []byte, off int64) (int, error) { return r.Write(p, off, r.write) }
 
 // read is one access by message.
-func (r *region) read(off uint64, p []byte) error {
-	s := subject{command: proto.RegionRead, what: "region", index: uint64(r.index), off: off, n: len(p)}
-	a := proto.RegionAccess{Offset: off, Region: r.index, Count: uint32(len(p))}
+func (r *region) read(p []byte, off int64) error {
+	s := subject{command: proto.RegionRead, what: "region", index: uint64(r.Index), off: uint64(off), n: len(p)}
+	a := proto.RegionAccess{Offset: uint64(off), Region: uint32(r.Index), Count: uint32(len(p))}
 	m, err := r.d.call(s, nil, a.Append(make([]byte, 0, proto.RegionAccessSize)))
 	if err != nil {
 		return err
@@ -303,9 +237,9 @@ func (r *region) read(off uint64, p []byte) error {
 }
 
 // write is one access by message. The server has carried it out when it returns.
-func (r *region) write(off uint64, p []byte) error {
-	s := subject{command: proto.RegionWrite, what: "region", index: uint64(r.index), off: off, n: len(p)}
-	a := proto.RegionAccess{Offset: off, Region: r.index, Count: uint32(len(p))}
+func (r *region) write(p []byte, off int64) error {
+	s := subject{command: proto.RegionWrite, what: "region", index: uint64(r.Index), off: uint64(off), n: len(p)}
+	a := proto.RegionAccess{Offset: uint64(off), Region: uint32(r.Index), Count: uint32(len(p))}
 	m, err := r.d.call(s, nil, a.Append(make([]byte, 0, proto.RegionAccessSize)), p)
 	if err != nil {
 		return err

@@ -31,7 +31,7 @@ func (r *region) close() (err error) {
 }
 
 func (r *region) busy(what string, off uint64) error {
-	return fmt.Errorf("%s: region %d: an access to the %s at %#x has not ended within %v", r.d.name, r.index, what, off, r.d.timeout)
+	return fmt.Errorf("%s: region %d: an access to the %s at %#x has not ended within %v", r.d.name, r.Index, what, off, r.d.timeout)
 }
 
 func closeAll(fds []int) {
