@@ -19,8 +19,8 @@ const (
 )
 
 // Layout implements server.Device. The tail registers of all queues are
-// doorbells; everything else is trapped, since registers that are cleared by
-// reading lie in the same pages.
+// doorbells. All other accesses are trapped, since registers that reading clears
+// lie in the same pages.
 func (n *NIC) Layout() server.Layout {
 	l := server.Layout{
 		Regions: make([]server.Region, regionCount),
@@ -47,9 +47,9 @@ func (n *NIC) ReadRegion(region int, off uint64, p []byte) error {
 	}
 	switch region {
 	case regionRegisters:
-		return words(bar0Size, off, p, func(o uint32) uint32 { return n.load(o) })
+		return readWords(bar0Size, off, p, func(o uint32) uint32 { return n.load(o) })
 	case regionIO:
-		return words(bar2Size, off, p, n.readIO)
+		return readWords(bar2Size, off, p, n.readIO)
 	case regionMSIX:
 		return copyOut(p, n.msix[:], off)
 	case regionConfig:
@@ -66,8 +66,8 @@ func copyOut(p, b []byte, off uint64) error {
 	return nil
 }
 
-// words carries out a read of whole 32-bit registers, or of a part of one.
-func words(size, off uint64, p []byte, load func(uint32) uint32) error {
+// readWords reads 32-bit registers, or a part of one, into p.
+func readWords(size, off uint64, p []byte, load func(uint32) uint32) error {
 	if off > size || uint64(len(p)) > size-off {
 		return fmt.Errorf("read %d bytes at %#x: outside the region: %w", len(p), off, unix.EINVAL)
 	}
@@ -81,10 +81,10 @@ func words(size, off uint64, p []byte, load func(uint32) uint32) error {
 }
 
 // WriteRegion implements server.Device. Registers take whole words: the 82599
-// does not take partial writes.
+// ignores partial writes.
 func (n *NIC) WriteRegion(region int, off uint64, p []byte) error {
 	err := n.writeRegion(region, off, p)
-	n.kick()
+	n.wake()
 	return err
 }
 
@@ -126,8 +126,8 @@ func (n *NIC) writeRegion(region int, off uint64, p []byte) error {
 	return fmt.Errorf("write region %d: the function has no such region: %w", region, unix.EINVAL)
 }
 
-// The I/O BAR reaches the registers through an address and a data window
-// (IOADDR and IODATA).
+// readIO and writeIO are the I/O BAR: an address register (IOADDR) and a window
+// on the register that it selects (IODATA).
 func (n *NIC) readIO(off uint32) uint32 {
 	switch off {
 	case 0:

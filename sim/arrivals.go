@@ -2,38 +2,39 @@ package sim
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 )
 
-// Arrival is what truly happened to one frame that the port wrote to the host.
-// Times are CLOCK_REALTIME, ns since 1970, as those of a stamp.
+// Arrival records one frame that the port wrote to the host. Times are
+// CLOCK_REALTIME, ns since 1970, like the stamps of a driver.
 type Arrival struct {
 	At      int64  // its last bit reached the port, by the wire's schedule (wire.Frame.At)
-	Written int64  // its last descriptor was written back: from now on software could see it
-	Seq     uint64 // frames that the wire had delivered before it; what is missing was lost
-	Digest  uint32 // of the bytes that the host got
-	Len     uint32 // their number
+	Written int64  // its last descriptor was written back: software can see it
+	Seq     uint64 // frames that the wire delivered before it: gaps are losses
+	Digest  uint32 // of the bytes written
+	Len     uint32 // bytes written
 	Queue   uint8
 }
 
-// record takes down emissions (Config.Arrivals). The device thread pays a reading
-// of the counter and a digest per frame, and writes into memory made before.
+// arrivalLog records arrivals (Config.Arrivals). Per frame the device thread reads
+// the time-stamp counter, computes a digest and writes to preallocated memory.
 type arrivalLog struct {
-	taken    []taken
-	beyond   uint64 // frames that there was no room for
+	entries  []arrival
+	overflow uint64 // frames beyond the capacity
 	anchors  []anchor
-	anchored uint64 // counter at the last one
+	anchored uint64 // ticks at the last anchor
 }
 
-// taken is an emission as the device thread leaves it.
-type taken struct {
+// arrival is an Arrival before its tick is converted.
+type arrival struct {
 	at     int64
 	seq    uint64
 	tick   uint64
 	digest uint32
-	size   uint32 // and the queue in the upper byte
+	size   uint32 // bytes, and the queue in the upper 8 bits
 }
 
 // anchor is one moment by both clocks.
@@ -45,16 +46,16 @@ type anchor struct {
 const (
 	anchorEvery = 2_000_000 // ticks, about a millisecond
 	anchorTries = 4
-	anchorRoom  = 1 << 16 // a minute of a wire that is busy; older ones give way
+	anchorRoom  = 1 << 16 // a minute of a busy wire; then every other one is dropped
 )
 
 func newArrivalLog(frames int) *arrivalLog {
-	r := &arrivalLog{taken: make([]taken, frames), anchors: make([]anchor, 0, anchorRoom)}
-	// Touched now, so that no page fault comes between two frames.
-	for i := range r.taken {
-		r.taken[i].size = 1
+	r := &arrivalLog{entries: make([]arrival, frames), anchors: make([]anchor, 0, anchorRoom)}
+	// Written now, so that no page fault delays a frame.
+	for i := range r.entries {
+		r.entries[i].size = 1
 	}
-	r.taken = r.taken[:0]
+	r.entries = r.entries[:0]
 	return r
 }
 
@@ -65,7 +66,7 @@ func (r *arrivalLog) pass() {
 	}
 }
 
-// anchor reads both clocks; of several tries the quickest counts.
+// anchor reads both clocks. Of several tries the shortest counts.
 func (r *arrivalLog) anchor() {
 	best, width := anchor{}, ^uint64(0)
 	for range anchorTries {
@@ -79,7 +80,7 @@ func (r *arrivalLog) anchor() {
 	}
 	r.anchored = best.tick
 	if len(r.anchors) == cap(r.anchors) {
-		// Every other one: what lies between two of them is a straight line.
+		// Drop every other one: wall interpolates linearly between them.
 		n := 0
 		for i := 0; i < len(r.anchors); i += 2 {
 			r.anchors[n] = r.anchors[i]
@@ -90,32 +91,31 @@ func (r *arrivalLog) anchor() {
 	r.anchors = append(r.anchors, best)
 }
 
-// add takes a frame down; its descriptor has just been written back.
+// add records a frame whose descriptor has just been written back.
 func (r *arrivalLog) add(queue int, f []byte, at int64, seq uint64) {
 	tick := ticks()
-	if len(r.taken) == cap(r.taken) {
-		r.beyond++
+	if len(r.entries) == cap(r.entries) {
+		r.overflow++
 		return
 	}
-	r.taken = append(r.taken, taken{at: at, seq: seq, tick: tick, digest: Digest(f), size: uint32(len(f)) | uint32(queue)<<24})
+	r.entries = append(r.entries, arrival{at: at, seq: seq, tick: tick, digest: Digest(f), size: uint32(len(f)) | uint32(queue)<<24})
 }
 
-// Arrivals returns what Config.Arrivals had taken down, in the order in which
-// frames were written to the host. It is an error that more frames came than
-// there was room for.
+// Arrivals returns what Config.Arrivals recorded, in the order of writing. More
+// frames than the capacity are an error.
 func (n *NIC) Arrivals() ([]Arrival, error) {
 	n.lock()
 	defer n.mu.Unlock()
 	r := n.arrivals
 	if r == nil {
-		return nil, fmt.Errorf("emissions of a NIC that takes none down: set Config.Arrivals")
+		return nil, errors.New("read arrivals: none are recorded: set Config.Arrivals")
 	}
-	if r.beyond > 0 {
-		return nil, fmt.Errorf("%d frames more than the %d that were to be taken down", r.beyond, len(r.taken))
+	if r.overflow > 0 {
+		return nil, fmt.Errorf("read arrivals: %d frames beyond the capacity of %d: raise Config.Arrivals", r.overflow, len(r.entries))
 	}
 	r.anchor()
-	list := make([]Arrival, len(r.taken))
-	for i, t := range r.taken {
+	list := make([]Arrival, len(r.entries))
+	for i, t := range r.entries {
 		list[i] = Arrival{
 			At: t.at, Written: r.wall(t.tick), Seq: t.seq,
 			Digest: t.digest, Len: t.size & (1<<24 - 1), Queue: uint8(t.size >> 24),
@@ -124,8 +124,8 @@ func (n *NIC) Arrivals() ([]Arrival, error) {
 	return list, nil
 }
 
-// wall is a reading of the counter as time, on the straight line between the
-// anchors around it.
+// wall converts ticks to ns since 1970 by linear interpolation between the nearest
+// anchors.
 func (r *arrivalLog) wall(tick uint64) int64 {
 	i, _ := slices.BinarySearchFunc(r.anchors, tick, func(a anchor, t uint64) int {
 		if a.tick < t {
@@ -139,8 +139,8 @@ func (r *arrivalLog) wall(tick uint64) int64 {
 	return a.wall + int64(float64(int64(tick-a.tick))*rate)
 }
 
-// Digest is a number by which a frame of Arrivals is recognised: of its length,
-// its first 56 bytes and its last 8.
+// Digest identifies a frame of Arrivals. It is a hash of the frame's length, its
+// first 56 bytes and its last 8.
 func Digest(f []byte) uint32 {
 	const m = 0x9e3779b97f4a7c15
 	size := len(f)
@@ -149,8 +149,8 @@ func Digest(f []byte) uint32 {
 		copy(b[:], f)
 		f = b[:]
 	}
-	// A product for each word, so that none waits for the one before. The
-	// multipliers are odd, and differ so that words in another order count.
+	// One product per word, so that none depends on another. The multipliers are
+	// odd, and differ so that the order of words matters.
 	word := func(at int) uint64 { return binary.LittleEndian.Uint64(f[at:]) }
 	sum := word(0)*m + word(8)*(m+2) + word(16)*(m+4) + word(24)*(m+6) +
 		word(32)*(m+8) + word(40)*(m+10) + word(48)*(m+12) + word(len(f)-8)*(m+14)

@@ -11,7 +11,7 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-// timedWire says of frame n that it arrived at 1000 n.
+// timedWire delivers frame n at time 1000 n.
 type timedWire struct {
 	*testWire
 	seq int64
@@ -26,31 +26,31 @@ func (w *timedWire) Receive(frames []wire.Frame, room int) (int, error) {
 	return n, err
 }
 
-func recording(t *testing.T, frames int) *rig {
+func recordingRig(t *testing.T, frames int) *rig {
 	r := newRig(t, Config{Arrivals: frames})
 	r.wire = &timedWire{testWire: r.w}
 	r.promiscuous()
 	return r
 }
 
-// require that each frame taken has its emission, in order.
-func requireArrivals(t *testing.T, r *rig, taken []got, seqs []int) {
+// requireArrivals requires that each received frame has its arrival, in order.
+func requireArrivals(t *testing.T, r *rig, frames []got, seqs []int) {
 	t.Helper()
 	list, err := r.Arrivals()
 	require.NoError(t, err)
-	require.Len(t, list, len(taken))
+	require.Len(t, list, len(frames))
 	for i, e := range list {
 		require.EqualValues(t, seqs[i], e.Seq, "arrival %d", i)
 		require.EqualValues(t, 1000*seqs[i], e.At)
-		require.Equal(t, Digest(taken[i].data), e.Digest)
-		require.EqualValues(t, len(taken[i].data), e.Len)
+		require.Equal(t, Digest(frames[i].data), e.Digest)
+		require.EqualValues(t, len(frames[i].data), e.Len)
 	}
 }
 
 func TestEmissionsAreThoseOfTheFramesDelivered(t *testing.T) {
 	for _, slow := range []bool{false, true} {
 		t.Run(fmt.Sprintf("messages=%v", slow), func(t *testing.T) {
-			r := recording(t, 100)
+			r := recordingRig(t, 100)
 			r.h.slow = slow
 			x := r.rx(0, 64, 2048)
 			begin := time.Now()
@@ -61,7 +61,7 @@ func TestEmissionsAreThoseOfTheFramesDelivered(t *testing.T) {
 			require.NoError(t, err)
 			last := int64(0)
 			for _, e := range list {
-				// Generous: somebody may set the machine's clock.
+				// Wide limits: the machine's clock can be set.
 				require.WithinRange(t, time.Unix(0, e.Written), begin.Add(-time.Hour), time.Now().Add(time.Hour))
 				require.GreaterOrEqual(t, e.Written, last)
 				last = e.Written
@@ -71,7 +71,7 @@ func TestEmissionsAreThoseOfTheFramesDelivered(t *testing.T) {
 }
 
 func TestFramesFromThePacketBufferKeepTheirTimes(t *testing.T) {
-	r := recording(t, 100)
+	r := recordingRig(t, 100)
 	x := r.rx(0, 8, 2048)
 	for range 20 { // seven fit the ring
 		r.w.push(plain(100 + len(r.w.frames)))
@@ -80,7 +80,7 @@ func TestFramesFromThePacketBufferKeepTheirTimes(t *testing.T) {
 	all := x.all()
 	require.Len(t, all, 7)
 	for len(all) < 20 {
-		x.giveBack()
+		x.refill()
 		r.run()
 		all = append(all, x.all()...)
 	}
@@ -91,7 +91,7 @@ func TestFramesFromThePacketBufferKeepTheirTimes(t *testing.T) {
 	requireArrivals(t, r, all, seqs)
 }
 
-func TestFramesThatWereLostHaveNoEmission(t *testing.T) {
+func TestLostFramesHaveNoArrival(t *testing.T) {
 	r := newRig(t, Config{Arrivals: 100, Faults: Faults{BadCRC: 3}})
 	r.wire = &timedWire{testWire: r.w}
 	r.promiscuous()
@@ -105,18 +105,18 @@ func TestFramesThatWereLostHaveNoEmission(t *testing.T) {
 }
 
 func TestEmissionsBeyondTheRoomAreAnError(t *testing.T) {
-	r := recording(t, 2)
+	r := recordingRig(t, 2)
 	r.rx(0, 8, 2048)
 	r.w.push(plain(60), plain(60), plain(60))
 	r.run()
 	_, err := r.Arrivals()
-	require.EqualError(t, err, "1 frames more than the 2 that were to be taken down")
+	require.EqualError(t, err, "read arrivals: 1 frames beyond the capacity of 2: raise Config.Arrivals")
 
 	_, err = newRig(t, Config{}).Arrivals()
 	require.ErrorContains(t, err, "set Config.Arrivals")
 }
 
-func TestRecordTurnsTicksIntoTimeAlongItsAnchors(t *testing.T) {
+func TestArrivalLogInterpolatesBetweenAnchors(t *testing.T) {
 	r := newArrivalLog(1)
 	r.anchors = append(r.anchors, anchor{1000, 5000}, anchor{2000, 6000}, anchor{4000, 7000})
 	for tick, want := range map[uint64]int64{1000: 5000, 1500: 5500, 2000: 6000, 3000: 6500, 4000: 7000, 900: 4900, 4200: 7100} {
@@ -132,7 +132,7 @@ func TestRecordTurnsTicksIntoTimeAlongItsAnchors(t *testing.T) {
 	}
 }
 
-func TestDigestTellsFramesApart(t *testing.T) {
+func TestDigestDistinguishesFrames(t *testing.T) {
 	seen := map[uint32]string{}
 	note := func(what string, f []byte) {
 		d := Digest(f)
@@ -160,11 +160,11 @@ func TestDigestTellsFramesApart(t *testing.T) {
 	note("words swapped", f)
 }
 
-func TestTakingDownAllocatesNothing(t *testing.T) {
+func TestRecordingAllocatesNothing(t *testing.T) {
 	r, w := benchRig(t, Config{Arrivals: 200 * 256}, 60, &testHost{base: testBase, raised: map[[2]int]int{}})
 	head := 0
 	allocs := testing.AllocsPerRun(100, func() {
-		rearm(r, head, 256)
+		repost(r, head, 256)
 		w.left = 256
 		r.step(time.Now())
 		head = (head + 256) & 4095
@@ -175,14 +175,14 @@ func TestTakingDownAllocatesNothing(t *testing.T) {
 	require.Len(t, list, 101*256)
 }
 
-func TestDeviceThreadDoesWhatItIsToldFirst(t *testing.T) {
+func TestThreadFunctionRunsFirst(t *testing.T) {
 	bad := errors.New("no such core")
 	_, err := New(Config{Thread: func() error { return bad }}, &testWire{})
 	require.ErrorIs(t, err, bad)
 
-	told := 0
-	n, err := New(Config{Thread: func() error { told++; return nil }}, &testWire{})
+	calls := 0
+	n, err := New(Config{Thread: func() error { calls++; return nil }}, &testWire{})
 	require.NoError(t, err)
-	require.Equal(t, 1, told)
+	require.Equal(t, 1, calls)
 	require.NoError(t, n.Close())
 }

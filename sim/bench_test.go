@@ -10,7 +10,7 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-// loopWire delivers the same frames again and again, as many as asked for.
+// loopWire delivers left frames, the same ones in a loop.
 type loopWire struct {
 	frames [][]byte
 	i      int
@@ -55,24 +55,23 @@ func benchRig(t testing.TB, cfg Config, size int, host *testHost) (*rig, *loopWi
 	r.write(rxReg(0, qSRR), 2|1<<25)
 	r.write(rxReg(0, qDCTL), 1<<25)
 	for i := range x.n {
-		x.arm(i)
+		x.post(i)
 	}
 	r.write(rRXCTRL, 1)
 	return r, w
 }
 
-// rearm gives the device all descriptors but one again, as a driver would that
-// has just polled everything.
-func rearm(r *rig, from, n int) {
+// repost posts n descriptors from index from on, as a driver after a poll.
+func repost(r *rig, from, n int) {
 	x := &rxRing{r: r, n: 4096, size: 2048, ring: testBase, buf: testBase + 0x100000}
 	for i := range n {
-		x.arm((from + i) & 4095)
+		x.post((from + i) & 4095)
 	}
 	r.bells.setRx(0, uint32((from+n)&4095))
 }
 
-// BenchmarkReceive is the model's whole cost of a frame, parsing, RSS and
-// checksums included; ns/op is per frame.
+// BenchmarkReceive measures the model's cost of a frame, with parsing, RSS and
+// checksums; ns/op is per frame.
 func BenchmarkReceive(b *testing.B) {
 	for _, c := range []struct {
 		size   int
@@ -91,7 +90,7 @@ func BenchmarkReceive(b *testing.B) {
 					r.step(time.Now())
 				}
 			}
-			rearm(r, 0, 2048)
+			repost(r, 0, 2048)
 			step(2048)
 			head = 2048
 			b.ReportAllocs()
@@ -99,7 +98,7 @@ func BenchmarkReceive(b *testing.B) {
 			for done := 0; done < b.N; {
 				n := min(b.N-done, 2048)
 				b.StopTimer()
-				rearm(r, head, n)
+				repost(r, head, n)
 				b.StartTimer()
 				step(n)
 				head = (head + n) & 4095
@@ -116,7 +115,7 @@ func TestReceivingAllocatesNothing(t *testing.T) {
 	r, w := benchRig(t, Config{}, 60, &testHost{base: testBase, raised: map[[2]int]int{}})
 	head := 0
 	allocs := testing.AllocsPerRun(100, func() {
-		rearm(r, head, 256)
+		repost(r, head, 256)
 		w.left = 256
 		r.step(time.Now())
 		head = (head + 256) & 4095

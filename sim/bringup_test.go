@@ -7,12 +7,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// These tests go the way that Linux ixgbe and DPDK go when they bring the
-// device up, step by step, with waits no longer than theirs.
+// These tests follow the initialization of Linux ixgbe and DPDK, with waits no
+// longer than theirs.
 
 func (r *rig) word(addr uint32) uint16 {
-	r.write(0x10014, addr<<2|1)
-	v := r.read(0x10014)
+	r.write(rEERD, addr<<2|1)
+	v := r.read(rEERD)
 	require.NotZero(r, v&2, "EERD.DONE")
 	return uint16(v >> 16)
 }
@@ -51,7 +51,7 @@ func TestEEPROMChecksumAndFirmware(t *testing.T) {
 	require.EqualValues(t, 0x80000504, r.read(rRAL+4))
 }
 
-// i2cMaster clocks the bus by hand through I2CCTL, as the drivers do.
+// i2cMaster clocks the bus through I2CCTL, as drivers do.
 type i2cMaster struct{ *rig }
 
 func (m i2cMaster) set(scl, sda bool) {
@@ -131,10 +131,10 @@ func TestModuleIsIdentifiedOverI2C(t *testing.T) {
 		}
 		m.stop()
 		require.Equal(t, "ixcap", string(name), "sequential read")
-		require.NotZero(t, r.read(rESDP)&4, "cage is full")
+		require.NotZero(t, r.read(rESDP)&4, "module present")
 
 		m.start()
-		require.False(t, m.byteOut(0x50), "nobody at this address")
+		require.False(t, m.byteOut(0x50), "no slave at this address")
 		m.stop()
 
 		list := uint32(r.word(0x2b)) + 1
@@ -154,7 +154,7 @@ func TestModuleIsIdentifiedOverI2C(t *testing.T) {
 
 func TestSemaphores(t *testing.T) {
 	r := newRig(t, Config{})
-	require.Zero(t, r.read(0x10140)&1, "SMBI is free, and ours from now on")
+	require.Zero(t, r.read(0x10140)&1, "SMBI is free, and then owned")
 	require.NotZero(t, r.read(0x10140)&1)
 	r.write(0x10140, r.read(0x10140)|2)
 	require.NotZero(t, r.read(0x10140)&2, "SWESMBI")
@@ -281,7 +281,7 @@ func TestConfigurationSpace(t *testing.T) {
 	require.Zero(t, get(0xa8, 4)&(1<<15))
 }
 
-func TestSecurityBlockStopsBothWaysAndSaysSo(t *testing.T) {
+func TestSecurityBlockStopsBothDirections(t *testing.T) {
 	r := newRig(t, Config{})
 	r.promiscuous()
 	x := r.rx(0, 8, 2048)

@@ -12,8 +12,8 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-// The four broken chips that VM tests and drivers are tried on: each differs
-// from a healthy one in what its name says, and in nothing else.
+// Tests of the four defects that VM tests and drivers must detect. Each differs from
+// a healthy chip only in what its name says.
 
 func parsed(t *testing.T, fault string) Config {
 	t.Helper()
@@ -50,7 +50,7 @@ func TestFaultNoWriteBack(t *testing.T) {
 	frame := plain(100)
 	r.w.push(frame)
 	r.run()
-	_, done := x.take()
+	_, done := x.pop()
 	require.False(t, done, "DD stays clear")
 	require.Equal(t, frame, r.h.at(x.buf, len(frame)), "the buffer is written")
 	require.EqualValues(t, 1, r.read(rxReg(0, qHEAD)))
@@ -97,9 +97,8 @@ func TestFirmwareIsValid(t *testing.T) {
 	require.Zero(t, fwsm>>1&7, "no management mode")
 }
 
-// Linux' loopback test counts frames: one that comes from the wire meanwhile
-// must not be among them.
-func TestLoopbackDoesNotHearTheWire(t *testing.T) {
+// Linux' loopback test counts frames and fails if one comes from the wire.
+func TestLoopbackIgnoresTheWire(t *testing.T) {
 	r := newRig(t, Config{})
 	r.promiscuous()
 	x := r.rx(0, 8, 2048)
@@ -115,33 +114,33 @@ func TestLoopbackDoesNotHearTheWire(t *testing.T) {
 	require.EqualValues(t, 2, r.Stats().NotReceiving)
 }
 
-// lamp is a wire that sees the transmitter.
-type lamp struct {
+// carrierWire is a wire that carries the transmitter's state.
+type carrierWire struct {
 	testWire
 	on []bool
 }
 
-func (w *lamp) SetCarrier(on bool) {
+func (w *carrierWire) SetCarrier(on bool) {
 	if len(w.on) == 0 || w.on[len(w.on)-1] != on {
 		w.on = append(w.on, on)
 	}
 }
 
-func TestTheOtherEndSeesTheLaser(t *testing.T) {
+func TestLaserSetsCarrierOfTheOtherEnd(t *testing.T) {
 	r := newRig(t, Config{})
-	w := &lamp{}
+	w := &carrierWire{}
 	r.carrier = w
-	look := func() {
+	check := func() {
 		r.mu.Lock()
 		r.checkLink(time.Now())
 		r.mu.Unlock()
 	}
-	look()
+	check()
 	r.write(rESDP, r.read(rESDP)|esdpLaser) // as ixgbe does when the interface goes down
-	look()
+	check()
 	require.Zero(t, r.read(0x42a4)&linksUp)
 	r.write(rESDP, r.read(rESDP)&^esdpLaser)
-	look()
+	check()
 	require.Equal(t, []bool{true, false, true}, w.on)
 }
 

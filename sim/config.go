@@ -2,9 +2,9 @@ package sim
 
 import "encoding/binary"
 
-// Configuration space of an 82599 SFI port (datasheet chapter 9), with the
-// capabilities where the device has them: drivers read some by fixed offset
-// (Linux: 0x72 MSI-X control, 0xAA device status, 0xB2 link status).
+// Configuration space of an 82599 SFI port (datasheet chapter 9). The capabilities
+// lie where the device has them; drivers read some by fixed offset (Linux: 0x72
+// MSI-X control, 0xAA device status, 0xB2 link status).
 //
 //	0x40 power management   0x100 advanced error reporting
 //	0x50 MSI                0x140 device serial number
@@ -24,8 +24,8 @@ const (
 	extDSN  = 0x140
 )
 
-// configSpace holds the bytes and, for each, the bits that can be written and
-// those that writing 1 clears.
+// configSpace holds the bytes of the space and, for each byte, its writable bits
+// and those that writing 1 clears.
 type configSpace struct {
 	b      [configSize]byte
 	write1 [configSize]byte // RW1C bits
@@ -81,19 +81,19 @@ func (c *configSpace) reset() {
 	c.put32(capMSIX+8, 0x2000|4, 0) // pending bits: BAR 4 at 0x2000
 
 	c.put32(capPCIE, 0x0002<<16|0x10, 0)
-	c.put32(capPCIE+4, 1<<28|1<<15|2, 0)        // function-level reset, 512-byte payload
-	c.put16(capPCIE+8, 0x2810, 0xffff)          // device control; bit 15 starts the reset
-	c.write1[capPCIE+10] = 0x0f                 // device status
-	c.put32(capPCIE+12, 8<<4|2, 0)              // link: x8, 5 GT/s
-	c.put16(capPCIE+16, 0, 0x01fb)              // link control
-	c.put16(capPCIE+18, 8<<4|2|1<<12, 0)        // link status: x8, 5 GT/s, slot clock
-	c.put32(capPCIE+0x24, 0x1f, 0)              // completion timeout ranges
-	c.put16(capPCIE+0x28, 0, 0x001f)            // device control 2
-	c.put16(capPCIE+0x30, 2, 0x000f)            // link control 2: 5 GT/s
-	c.put32(extAER, extDSN<<20|1<<16|0x0001, 0) //
-	c.put32(extAER+8, 0, 0x003ff030)            // uncorrectable mask
-	c.put32(extAER+12, 0x00062030, 0x003ff030)  // severity
-	c.put32(extAER+20, 0x00002000, 0x000031c1)  // correctable mask
+	c.put32(capPCIE+4, 1<<28|1<<15|2, 0) // function-level reset, 512-byte payload
+	c.put16(capPCIE+8, 0x2810, 0xffff)   // device control; bit 15 starts the reset
+	c.write1[capPCIE+10] = 0x0f          // device status
+	c.put32(capPCIE+12, 8<<4|2, 0)       // link: x8, 5 GT/s
+	c.put16(capPCIE+16, 0, 0x01fb)       // link control
+	c.put16(capPCIE+18, 8<<4|2|1<<12, 0) // link status: x8, 5 GT/s, slot clock
+	c.put32(capPCIE+0x24, 0x1f, 0)       // completion timeout ranges
+	c.put16(capPCIE+0x28, 0, 0x001f)     // device control 2
+	c.put16(capPCIE+0x30, 2, 0x000f)     // link control 2: 5 GT/s
+	c.put32(extAER, extDSN<<20|1<<16|0x0001, 0)
+	c.put32(extAER+8, 0, 0x003ff030)           // uncorrectable mask
+	c.put32(extAER+12, 0x00062030, 0x003ff030) // severity
+	c.put32(extAER+20, 0x00002000, 0x000031c1) // correctable mask
 	for i := range 4 {
 		c.write1[extAER+4+i], c.write1[extAER+16+i] = 0xff, 0xff
 	}
@@ -102,8 +102,8 @@ func (c *configSpace) reset() {
 	copy(c.b[extDSN+4:], []byte{m[5], m[4], m[3], 0xff, 0xff, m[2], m[1], m[0]})
 }
 
-// write changes what can be changed and reports whether the write asks for a
-// function-level reset.
+// write stores the writable bits and reports whether the write starts a
+// function-level reset (datasheet 9.3.10).
 func (c *configSpace) write(off int, p []byte) (reset bool) {
 	for i, v := range p {
 		o := off + i
@@ -117,13 +117,13 @@ func (c *configSpace) write(off int, p []byte) (reset bool) {
 	return false
 }
 
-// busMaster: Command.BME is set and the function is not in a low-power state.
+// busMaster reports whether Command.BME is set and the function is in D0.
 func (c *configSpace) busMaster() bool { return c.b[4]&(1<<2) != 0 && c.awake() }
 
-// awake: power state D0.
+// awake reports whether the function is in power state D0.
 func (c *configSpace) awake() bool { return c.b[capPM+4]&3 == 0 }
 
-// sendsMessages: MSI or MSI-X is enabled, and takes the place of INTx.
+// sendsMessages reports whether MSI or MSI-X is enabled, which replaces INTx.
 func (c *configSpace) sendsMessages() bool {
 	const msiEnable, msixEnable = 1 << 0, 1 << 15
 	return c.load16(capMSI+2)&msiEnable != 0 || c.load16(capMSIX+2)&msixEnable != 0

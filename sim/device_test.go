@@ -15,8 +15,8 @@ import (
 	"github.com/ixcap/ixcap/sim"
 )
 
-// capture receives through the real protocol: registers by message, tails by
-// doorbell, memory by passed descriptors. It returns the frames of queue 0.
+// capture receives through the vfio-user protocol: registers by message, tails by
+// doorbell, memory by passed file descriptors. It returns the frames of queue 0.
 func capture(t *testing.T, dev *sim.Device, want int, entries int) (frames [][]byte) {
 	t.Helper()
 	const size = 2048
@@ -29,12 +29,12 @@ func capture(t *testing.T, dev *sim.Device, want int, entries int) (frames [][]b
 	require.NoError(t, err)
 	ring, buf := uint64(base), uint64(base)+uint64(entries*16)
 	desc := func(i int) []byte { return mem.Bytes()[i*16:][:16] }
-	arm := func(i int) {
+	post := func(i int) {
 		binary.LittleEndian.PutUint64(desc(i)[8:], 0)
 		binary.LittleEndian.PutUint64(desc(i), buf+uint64(i*size))
 	}
 	for i := range entries {
-		arm(i)
+		post(i)
 	}
 	var command [2]byte
 	_, err = dev.Config().ReadAt(command[:], 4)
@@ -66,7 +66,7 @@ func capture(t *testing.T, dev *sim.Device, want int, entries int) (frames [][]b
 		}
 		n := int(hi >> 32 & 0xffff)
 		frames = append(frames, append([]byte(nil), mem.Bytes()[entries*16+next*size:][:n]...))
-		arm(next)
+		post(next)
 		if next++; next == entries {
 			next = 0
 		}
@@ -86,13 +86,13 @@ func TestCaptureThroughTheProtocol(t *testing.T) {
 	select {
 	case <-dev.Ended():
 	case <-time.After(30 * time.Second):
-		t.Fatal("the wire has ended, the device has not noticed")
+		t.Fatal("the wire has ended, Ended is open")
 	}
 	s := dev.NIC().Stats()
 	require.NoError(t, s.Balanced())
 	require.EqualValues(t, 5000, s.Delivered)
 	require.NoError(t, dev.Close())
-	require.NoError(t, dev.Close(), "closing twice")
+	require.NoError(t, dev.Close(), "second Close")
 }
 
 func TestSchemeIsRegistered(t *testing.T) {
@@ -130,7 +130,7 @@ func TestFaultsAreInjected(t *testing.T) {
 		require.Len(t, capture(t, dev, 900, 256), 900)
 		require.EqualValues(t, 100, dev.NIC().Stats().BadCRC)
 	})
-	t.Run("DMA to nowhere", func(t *testing.T) {
+	t.Run("DMA to an unmapped address", func(t *testing.T) {
 		dev, err := sim.Open("gen,count=1000,backpressure,fault=dma:100")
 		require.NoError(t, err)
 		defer dev.Close()
@@ -150,7 +150,7 @@ func TestFaultsAreInjected(t *testing.T) {
 		select {
 		case <-dev.Ended():
 		case <-time.After(30 * time.Second):
-			t.Fatal("the wire of a removed device never ends")
+			t.Fatal("the wire of a removed device has not ended")
 		}
 		s := dev.NIC().Stats()
 		require.NoError(t, s.Balanced())

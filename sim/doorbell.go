@@ -10,15 +10,15 @@ import (
 	"github.com/ixcap/ixcap/sim/server"
 )
 
-// doorbells holds the tail registers. They live in memory shared with the
-// client, one cache line each, so that the client can store to them directly;
-// a message that writes a tail stores to the same word.
+// doorbells holds the tail registers. They lie in memory shared with the client,
+// one cache line each, and the client stores to them directly. A message that
+// writes a tail stores to the same word.
 //
 //	line 0-127    RDT of queues 0-127
 //	line 128-255  TDT of queues 0-127
 //
-// One eventfd wakes the device thread for all of them; while the thread is
-// awake it reads the words anyway.
+// One eventfd for all of them wakes the device thread, which reads the words in
+// each pass.
 type doorbells struct {
 	event  int
 	shadow int
@@ -48,7 +48,7 @@ func newDoorbells() (*doorbells, error) {
 	if err := unix.Ftruncate(b.shadow, shadowSize); err != nil {
 		return nil, fmt.Errorf("size doorbell memory: %w", err)
 	}
-	// A client that shrank the file would turn our loads into SIGBUS.
+	// In a file that the client shrinks, a load raises SIGBUS.
 	if _, err := unix.FcntlInt(uintptr(b.shadow), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
 		return nil, fmt.Errorf("seal doorbell memory: %w", err)
 	}
@@ -69,8 +69,8 @@ func (b *doorbells) layout() []server.Doorbell {
 	return d
 }
 
-// rx and tx load a tail. The load is atomic and acquires: it pairs with the
-// client's store of the tail, after its stores of the descriptors.
+// rx and tx load a tail. A1: the load acquires; it pairs with the client's store of
+// the tail (release), which follows its stores of the descriptors.
 func (b *doorbells) rx(q int) uint32       { return shadowWord(b.page, q*lineSize).Load() }
 func (b *doorbells) tx(q int) uint32       { return shadowWord(b.page, (queues+q)*lineSize).Load() }
 func (b *doorbells) setRx(q int, v uint32) { shadowWord(b.page, q*lineSize).Store(v) }
@@ -83,14 +83,15 @@ func (b *doorbells) clear() {
 	}
 }
 
-// wake ends a wait. A full counter (the write would block) wakes as well.
+// wake ends a wait. The write fails only when the counter is full, which wakes
+// too.
 func (b *doorbells) wake() { _, _ = unix.Write(b.event, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 
-// wait sleeps until a doorbell rings or the time has passed.
+// wait blocks until a doorbell rings, at most d.
 func (b *doorbells) wait(d time.Duration) {
 	fds := []unix.PollFd{{Fd: int32(b.event), Events: unix.POLLIN}}
-	// Naps are shorter than the kernel's usual slack of 50 us, which belongs to
-	// the thread. Refusal costs punctuality only.
+	// The sleep can be shorter than the thread's default timer slack of 50 us. If
+	// this fails, the thread wakes later.
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	ts := unix.NsecToTimespec(int64(d))
 	if k, _ := unix.Ppoll(fds, &ts, nil); k > 0 {

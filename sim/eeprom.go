@@ -1,7 +1,6 @@
 package sim
 
-// EEPROM words, as the drivers read them (82599 datasheet, chapter 6; names as in
-// Linux ixgbe_type.h).
+// EEPROM words (82599 datasheet, chapter 6; names as in Linux ixgbe_type.h).
 const (
 	eeWords    = 4096 // EEC.SIZE 6: 2^(6+6) words
 	eeSize     = 6
@@ -30,10 +29,9 @@ const (
 	atPhyData  = 0x180
 )
 
-// makeEEPROM lays out an EEPROM that the stock drivers accept: valid checksum,
-// firmware new enough for SFI (Linux wants version > 5), no LESM firmware, no
-// management, any SFP+ module allowed, and an init sequence for each kind of
-// module a driver may find.
+// makeEEPROM returns the EEPROM of an X520: valid checksum (datasheet 6.3.2),
+// firmware patch version 9 (SFI needs more than 5), no LESM firmware, no
+// management, any SFP+ module allowed, and an init sequence for each module type.
 func makeEEPROM(cfg Config) []uint16 {
 	e := make([]uint16, eeWords)
 	for i := range e {
@@ -81,8 +79,8 @@ func makeEEPROM(cfg Config) []uint16 {
 	return e
 }
 
-// sumEEPROM adds up what the checksum covers: words 0 to 0x3E and the sections
-// that words 3 to 0xE point to, without their length words.
+// sumEEPROM is the sum of what the checksum covers (datasheet 6.3.2): words 0 to
+// 0x3E and the sections that words 3 to 0xE point to, without their length words.
 func sumEEPROM(e []uint16) uint16 {
 	var sum uint16
 	for _, w := range e[:eeChecksum] {
@@ -103,8 +101,8 @@ func sumEEPROM(e []uint16) uint16 {
 	return sum
 }
 
-// loadAddress: after each reset the address filter's first entry is loaded from
-// the EEPROM.
+// loadAddress loads the first receive address from the EEPROM, as after each
+// reset (datasheet 8.2.3.7).
 func (n *NIC) loadAddress() {
 	a := n.cfg.MAC
 	n.reg[rRAL/4] = uint32(a[0]) | uint32(a[1])<<8 | uint32(a[2])<<16 | uint32(a[3])<<24
@@ -119,8 +117,9 @@ const (
 	eecAddr16  = 1 << 10
 )
 
-// readEEC: an EEPROM is present, and its auto-read after reset takes a moment.
-// Access is granted as soon as it is requested; there is no other requester.
+// readEEC shows that an EEPROM is present. Auto-read (ARD) is done autoReadTime
+// after a reset. Access is granted at once, since there is no other requester
+// (datasheet 8.2.3.2).
 func (n *NIC) readEEC(int) uint32 {
 	v := n.reg[rEEC/4]&0x7f | eecPresent | eecAddr16 | eeSize<<11
 	if v&eecREQ != 0 {
@@ -134,8 +133,8 @@ func (n *NIC) readEEC(int) uint32 {
 
 func (n *NIC) writeEEC(_ int, v uint32) { n.reg[rEEC/4] = v & 0x7f }
 
-// writeEERD: START reads the addressed word; DONE and the data are there at the
-// next look.
+// writeEERD reads the addressed word on START. The next read of EERD returns DONE
+// and the data (datasheet 8.2.3.2).
 func (n *NIC) writeEERD(_ int, v uint32) {
 	const start, done = 1 << 0, 1 << 1
 	addr := v >> 2 & 0x3fff
@@ -149,7 +148,8 @@ func (n *NIC) writeEERD(_ int, v uint32) {
 	n.reg[rEERD/4] = v
 }
 
-// writeEEWR stores a word; the checksum is the writer's affair, as on the device.
+// writeEEWR stores a word on START. Like the device it does not update the
+// checksum.
 func (n *NIC) writeEEWR(_ int, v uint32) {
 	const start, done = 1 << 0, 1 << 1
 	addr := v >> 2 & 0x3fff
@@ -162,14 +162,15 @@ func (n *NIC) writeEEWR(_ int, v uint32) {
 	n.reg[rEEWR/4] = v
 }
 
-// semaphores between drivers, and between drivers and firmware.
+// semaphores are those between drivers, and between drivers and firmware
+// (datasheet 10.5.4).
 type semaphores struct {
 	smbi    bool // SWSM.SMBI: set by reading it
 	swesmbi bool // SWSM.SWESMBI
 	sync    uint32
 }
 
-// readSWSM: reading SMBI takes it; who reads 0 owns it.
+// readSWSM returns SMBI and sets it: a reader that gets 0 owns the semaphore.
 func (n *NIC) readSWSM(int) uint32 {
 	var v uint32
 	if n.sem.smbi {
@@ -182,8 +183,8 @@ func (n *NIC) readSWSM(int) uint32 {
 	return v
 }
 
-// writeSWSM: SMBI can only be cleared by writing; SWESMBI sticks unless the
-// firmware holds its own semaphore, which it never does here.
+// writeSWSM clears SMBI, which writing cannot set. SWESMBI keeps what is written
+// unless firmware owns the semaphore; the model's firmware never does.
 func (n *NIC) writeSWSM(_ int, v uint32) {
 	if v&1 == 0 {
 		n.sem.smbi = false
@@ -194,8 +195,8 @@ func (n *NIC) writeSWSM(_ int, v uint32) {
 func (n *NIC) readSYNC(int) uint32       { return n.sem.sync }
 func (n *NIC) writeSYNC(_ int, v uint32) { n.sem.sync = v }
 
-// writeMSCA: no PHY answers on the MDIO bus of an SFP+ board, so reads return
-// what the pull-up gives.
+// writeMSCA completes an MDIO command at once. An SFP+ board has no PHY on the
+// bus, so reads return all ones, as the pull-up gives.
 func (n *NIC) writeMSCA(_ int, v uint32) {
 	const command, read = 1 << 30, 1 << 27
 	if v&command != 0 && v&read != 0 {

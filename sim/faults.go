@@ -1,8 +1,8 @@
 package sim
 
-// faulty carries out the misbehaviours that depend on the number of frames.
-// It is true when the frame met its fate by it.
-func (n *NIC) faulty() bool {
+// injectFault carries out the faults that depend on the number of frames. It
+// reports whether the frame is lost by them.
+func (n *NIC) injectFault() bool {
 	f := &n.cfg.Faults
 	if f.RemoveAfter != 0 && n.stats.Offered > f.RemoveAfter {
 		n.removed = true
@@ -10,17 +10,17 @@ func (n *NIC) faulty() bool {
 		return true
 	}
 	if f.BadDMAAfter != 0 && n.stats.Offered%f.BadDMAAfter == 0 && n.master() {
-		const nowhere = 0xdead_0000_0000_0000
-		if err := n.host.WriteDMA(nowhere, []byte("stray")); err != nil {
-			n.fault("injected: %v", err)
+		const unmapped = 0xdead_0000_0000_0000
+		if err := n.host.WriteDMA(unmapped, []byte("stray")); err != nil {
+			n.fault("injected DMA: %v", err)
 		} else {
-			n.fault("injected: a write to %#x was accepted", uint64(nowhere))
+			n.fault("injected DMA: a write to %#x was accepted", uint64(unmapped))
 		}
 	}
 	return false
 }
 
-// badCRC: every n-th frame arrives damaged.
+// badCRC reports whether the frame arrives with a wrong CRC: every n-th does.
 func (n *NIC) badCRC() bool {
 	if every := n.cfg.Faults.BadCRC; every == 0 || n.stats.Offered%every != 0 {
 		return false

@@ -1,20 +1,19 @@
 package sim
 
-// fifo is the packet buffer: frames that have arrived and wait for their
-// queue's descriptors, oldest first. There is one for the whole port, so a
-// queue without descriptors holds up all others behind it (which is what
-// SRRCTL.DROP_EN is for).
+// fifo is the packet buffer: frames that wait for descriptors of their queue,
+// oldest first. The port has one, so a queue without descriptors blocks the frames
+// of all queues behind it, unless SRRCTL.DROP_EN is set (datasheet 8.2.3.8.7).
 //
 //	data  ....[frame][frame][frame]....    bytes, a frame never wraps
-//	slots ....[slot ][slot ][slot ]....    where it lies and what is known of it
+//	slots ....[slot ][slot ][slot ]....    offset, length and metadata
 type fifo struct {
 	data  []byte
 	slots []slot
 
 	first, count int // slots
 	tail         int // where the next frame goes
-	used         int // bytes that count against RXPBSIZE
-	done         int // bytes of the first frame that have been written out
+	used         int // bytes, against RXPBSIZE
+	done         int // bytes of the first frame that have been written to the host
 }
 
 // slot is one frame in the buffer.
@@ -23,18 +22,18 @@ type slot struct {
 	charge   int // bytes on the wire without CRC
 	failed   bool
 	meta     meta
-	sent     int64  // true arrival, ns since 1970
+	arrived  int64  // ns since 1970
 	seq      uint64 // number on the wire
 }
 
 const (
 	fifoBytes  = 512 << 10
-	fifoMargin = 32 << 10 // so that a frame can always be laid out in one piece
+	fifoMargin = 32 << 10 // for the longest frame in one piece
 )
 
 func newFIFO() fifo {
-	// RXPBSIZE goes up to 512 KiB. Twice that, since the end may stay unused
-	// when a frame does not fit there.
+	// RXPBSIZE goes up to 512 KiB. Twice that, since a frame that does not fit the
+	// end leaves it unused.
 	return fifo{data: make([]byte, 2*fifoBytes+fifoMargin), slots: make([]slot, fifoBytes/60+1)}
 }
 
@@ -42,7 +41,7 @@ func (b *fifo) frames() int { return b.count }
 
 func (b *fifo) clear() { b.first, b.count, b.tail, b.used, b.done = 0, 0, 0, 0, 0 }
 
-// put stores a frame if limit (RXPBSIZE in bytes) allows.
+// put stores a frame unless the buffer would exceed limit (RXPBSIZE in bytes).
 func (b *fifo) put(f []byte, charge, limit int, m meta) bool {
 	if b.used+charge > limit || b.count == len(b.slots) {
 		return false
@@ -74,7 +73,7 @@ func (b *fifo) head() (*slot, []byte) {
 	return s, b.data[s.at : s.at+s.size]
 }
 
-// newest is the frame that was put last.
+// newest is the last frame put.
 func (b *fifo) newest() *slot { return &b.slots[(b.first+b.count-1)%len(b.slots)] }
 
 func (b *fifo) pop() {

@@ -2,18 +2,9 @@ package sim
 
 import "encoding/binary"
 
-// fate is what became of a frame.
-type fate uint8
-
-const (
-	accepted fate = iota
-	filtered
-	control
-)
-
 // address applies the L2 filters to a frame (datasheet 7.1.1): station
-// addresses, multicast, broadcast, VLAN. inexact says that only a hash or a
-// promiscuous setting let it pass.
+// addresses, multicast, broadcast, VLAN. inexact is set when only a hash or a
+// promiscuous setting accepted it (PIF, datasheet 7.1.5).
 func (n *NIC) address(f []byte) (ok, inexact bool) {
 	c := &n.rx.cfg
 	addr := uint64(binary.LittleEndian.Uint32(f)) | uint64(binary.LittleEndian.Uint16(f[4:]))<<32
@@ -42,7 +33,7 @@ func (n *NIC) address(f []byte) (ok, inexact bool) {
 	return ok && (!c.vlanFilter || n.vlan(f)), inexact
 }
 
-// vlan applies the VLAN filter; frames without a tag pass it.
+// vlan applies the VLAN filter (datasheet 7.1.1.2). Frames without a tag pass.
 func (n *NIC) vlan(f []byte) bool {
 	c := &n.rx.cfg
 	at := 12
@@ -60,10 +51,10 @@ func (n *NIC) vlan(f []byte) bool {
 	return n.reg[rVFTA/4+id>>5]>>(id&31)&1 != 0
 }
 
-// macControl decides on MAC control frames (EtherType 0x8808): pause frames act
-// on the MAC where flow control is on, others are for the host only with
-// MFLCN.PMCF.
-func (n *NIC) macControl(f []byte) fate {
+// macControl reports whether the MAC consumes a MAC control frame (EtherType
+// 0x8808): pause frames where flow control is on and MFLCN.DPF is set, others
+// unless MFLCN.PMCF is set (datasheet 8.2.3.22).
+func (n *NIC) macControl(f []byte) bool {
 	c := &n.rx.cfg
 	pause := binary.BigEndian.Uint16(f[14:]) == 1
 	if pause && c.pause {
@@ -72,13 +63,7 @@ func (n *NIC) macControl(f []byte) fate {
 		} else {
 			n.add(cLXOFFRX, 1)
 		}
-		if c.discard {
-			return control
-		}
-		return accepted
+		return c.discard
 	}
-	if c.pass || pause && !c.discard {
-		return accepted
-	}
-	return control
+	return !c.pass && (!pause || c.discard)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/gopacket/gopacket/layers"
 )
 
-// Frames for tests are made by gopacket, so that checksums and layouts are not
-// the model's own idea of them.
+// Frames for tests are made by gopacket, so that checksums and layouts do not come
+// from the model.
 
 var (
 	macA = [6]byte{0x02, 0, 0, 0, 0, 0xaa}
@@ -58,7 +58,7 @@ func l46(src, dst string, sport, dport uint16, tcp bool, payload int) []byte {
 	return serialize(ethernet(layers.EthernetTypeIPv6), ip6, l4, gopacket.Payload(pattern(payload)))
 }
 
-// tagged puts a VLAN tag into a frame.
+// tagged inserts a VLAN tag into a frame.
 func tagged(f []byte, id uint16) []byte {
 	b := append([]byte(nil), f[:12]...)
 	b = binary.BigEndian.AppendUint16(b, 0x8100)
@@ -66,7 +66,7 @@ func tagged(f []byte, id uint16) []byte {
 	return append(b, f[12:]...)
 }
 
-// plain is a frame of n bytes whose EtherType nobody knows.
+// plain is a frame of n bytes with an unknown EtherType.
 func plain(n int) []byte {
 	f := pattern(n)
 	copy(f, macB[:])

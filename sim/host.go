@@ -2,10 +2,10 @@ package sim
 
 import "encoding/binary"
 
-// The model reaches the host's memory through windows: for each 2 MiB of
-// addresses the piece around the last access that lies within one mapping,
-// remembered until the map may change (Quiesce). Memory that is not shared is
-// reached by message.
+// The model accesses host memory through windows. A window is the piece of 2 MiB
+// of addresses around the last access that lies within one mapping; it is cached
+// until the DMA map can change (Quiesce). Memory that is not shared is accessed by
+// message.
 
 const (
 	windowBits  = 21
@@ -19,7 +19,8 @@ type window struct {
 	mem  []byte
 }
 
-// at is the window's memory from iova on, nil when [iova, iova+size) is not in it.
+// at returns the window's memory from iova on, nil when [iova, iova+size) is not
+// in it.
 func (w *window) at(iova uint64, size int) []byte {
 	off := iova - w.base
 	if off >= uint64(len(w.mem)) || uint64(size) > uint64(len(w.mem))-off {
@@ -32,20 +33,20 @@ type windows [windowCount]window
 
 func (w *windows) slot(iova uint64) *window { return &w[iova>>windowBits&(windowCount-1)] }
 
-// dmaCache remembers windows by direction.
+// dmaCache holds windows by direction.
 type dmaCache struct {
 	readable, writable windows
 	used               bool
 }
 
-func (c *dmaCache) forget() {
+func (c *dmaCache) invalidate() {
 	if c.used {
 		*c = dmaCache{}
 	}
 }
 
-// writable returns size bytes of host memory that the device may write, nil
-// where they are not shared or not mapped.
+// writable returns size bytes of host memory that the device may write. It
+// returns nil where they are not shared or not mapped.
 func (n *NIC) writable(iova uint64, size int) []byte {
 	w := n.mem.writable.slot(iova)
 	if b := w.at(iova, size); b != nil {
@@ -54,7 +55,7 @@ func (n *NIC) writable(iova uint64, size int) []byte {
 	return n.lookup(w, iova, size, true)
 }
 
-// readable is the same for memory that the device reads.
+// readable is writable for memory that the device may read.
 func (n *NIC) readable(iova uint64, size int) []byte {
 	w := n.mem.readable.slot(iova)
 	if b := w.at(iova, size); b != nil {
@@ -63,8 +64,8 @@ func (n *NIC) readable(iova uint64, size int) []byte {
 	return n.lookup(w, iova, size, false)
 }
 
-// lookup finds the largest window around iova: from its page on it grows in
-// both directions, first by halves of the 2 MiB, then by ever less.
+// lookup replaces w by the largest window around iova. It starts with iova's page
+// and grows in both directions by 1 MiB, then by half of that, down to a page.
 func (n *NIC) lookup(w *window, iova uint64, size int, write bool) []byte {
 	if size <= 0 || iova+uint64(size) < iova {
 		return nil
@@ -113,11 +114,11 @@ func (n *NIC) dmaWrite(iova uint64, p []byte) error {
 type ring struct {
 	base uint64
 	size uint32   // descriptors
-	mem  []uint64 // all of it where it is shared and in one mapping, else nil
-	slow bool     // mem was looked for and is not to be had
+	mem  []uint64 // the whole ring where it is shared and in one mapping, else nil
+	slow bool     // mem is not available: access by copies or messages
 }
 
-// prepare finds the ring's memory once per change of the DMA map.
+// prepare sets mem, once per change of the DMA map.
 func (r *ring) prepare(n *NIC) {
 	if r.mem != nil || r.slow || n.cfg.Faults.NoWriteBack {
 		return
@@ -128,10 +129,10 @@ func (r *ring) prepare(n *NIC) {
 	r.slow = r.mem == nil
 }
 
-func (r *ring) forget() { r.mem, r.slow = nil, false }
+func (r *ring) invalidate() { r.mem, r.slow = nil, false }
 
-// fetch reads a descriptor. The acquire is the driver's tail write, which was
-// seen before any descriptor below it is read.
+// fetch reads descriptor i, which lies below the tail loaded by A1, after that
+// load.
 func (r *ring) fetch(n *NIC, i uint32) (lo, hi uint64, err error) {
 	if r.mem != nil {
 		return r.mem[2*i], r.mem[2*i+1], nil
@@ -143,10 +144,9 @@ func (r *ring) fetch(n *NIC, i uint32) (lo, hi uint64, err error) {
 	return binary.LittleEndian.Uint64(d[:]), binary.LittleEndian.Uint64(d[8:]), nil
 }
 
-// writeBack stores a finished descriptor: the low word first, then the high one
-// with DD and the length in one store with release order, which pairs with the
-// driver's acquiring load of DD. Everything written for the frame before is
-// visible to who sees DD.
+// writeBack stores a finished descriptor: the low word, then the high word with DD
+// and the length. R1: the store of the high word releases; it pairs with the
+// driver's load of DD (acquire), which then sees the frame.
 func (r *ring) writeBack(n *NIC, i uint32, lo, hi uint64) error {
 	if n.cfg.Faults.NoWriteBack {
 		return nil
@@ -164,8 +164,8 @@ func (r *ring) writeBack(n *NIC, i uint32, lo, hi uint64) error {
 	return r.writeBackHigh(n, i, hi)
 }
 
-// writeBackHigh stores the high word only, as transmit and legacy descriptors
-// are written back.
+// writeBackHigh stores the high word only (R1), as transmit and legacy
+// descriptors are written back.
 func (r *ring) writeBackHigh(n *NIC, i uint32, hi uint64) error {
 	if n.cfg.Faults.NoWriteBack {
 		return nil

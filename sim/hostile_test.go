@@ -42,7 +42,7 @@ func TestBadRingsAreCountedNotFatal(t *testing.T) {
 	}
 }
 
-func TestARingThatCannotBeReadSetsReceivedMasterAbort(t *testing.T) {
+func TestUnreadableRingSetsReceivedMasterAbort(t *testing.T) {
 	r := newRig(t, Config{})
 	r.promiscuous()
 	r.write(rxReg(0, qBAH), 0x77)
@@ -62,7 +62,7 @@ func TestARingThatCannotBeReadSetsReceivedMasterAbort(t *testing.T) {
 	require.EqualValues(t, 1, r.Stats().Buffered)
 }
 
-func TestATransmitBufferThatCannotBeReadSetsReceivedMasterAbort(t *testing.T) {
+func TestUnreadableTransmitBufferSetsReceivedMasterAbort(t *testing.T) {
 	r := newRig(t, Config{})
 	x := r.tx()
 	x.put(0xdead00000000, advanced|100)
@@ -76,7 +76,7 @@ func TestATransmitBufferThatCannotBeReadSetsReceivedMasterAbort(t *testing.T) {
 	require.Len(t, r.w.sent, 1, "the queue goes on")
 }
 
-func TestBuffersThatPointNowhere(t *testing.T) {
+func TestUnmappedBuffers(t *testing.T) {
 	r := newRig(t, Config{})
 	r.promiscuous()
 	x := r.rx(0, 8, 2048)
@@ -91,7 +91,7 @@ func TestBuffersThatPointNowhere(t *testing.T) {
 	require.EqualValues(t, 2, s.Delivered)
 	require.EqualValues(t, 3, s.Unwritten)
 	require.EqualValues(t, 3, s.Faults)
-	require.EqualValues(t, 5, r.read(rxReg(0, qHEAD)), "the device gets no answer to a write and goes on")
+	require.EqualValues(t, 5, r.read(rxReg(0, qHEAD)), "writes are posted: the device goes on")
 }
 
 func TestRDLENIsAMultipleOf128(t *testing.T) {
@@ -114,7 +114,7 @@ func TestNoDMAWithoutBusMaster(t *testing.T) {
 	require.Len(t, x.all(), 1)
 }
 
-func TestDetachAndQuiesceForgetTheHostsMemory(t *testing.T) {
+func TestDetachAndQuiesceInvalidateHostMemory(t *testing.T) {
 	r := newRig(t, Config{})
 	r.promiscuous()
 	x := r.rx(0, 8, 2048)
@@ -122,18 +122,18 @@ func TestDetachAndQuiesceForgetTheHostsMemory(t *testing.T) {
 	r.run()
 	require.Len(t, x.all(), 1)
 
-	// The same addresses are other memory now.
+	// The same addresses now are other memory.
 	old := r.h.mem
 	r.Quiesce(func() { r.h.mem = append([]byte(nil), old...) })
 	r.w.push(plain(61))
 	r.run()
-	require.Zero(t, old[24]&1, "not written any more")
-	g, ok := x.take()
+	require.Zero(t, old[24]&1, "not written")
+	g, ok := x.pop()
 	require.True(t, ok)
 	require.Len(t, g.data, 61)
 
-	// The next host finds the function as it is after power-on: nothing of the
-	// last driver's rings may be used on its memory.
+	// The next host finds the function as after power-on: rings of the last driver
+	// must not be used on its memory.
 	at := append([]byte(nil), r.h.mem...)
 	r.Detach()
 	r.Attach(r.h)
@@ -144,11 +144,11 @@ func TestDetachAndQuiesceForgetTheHostsMemory(t *testing.T) {
 	r.w.push(plain(62))
 	r.run()
 	require.EqualValues(t, 2, r.Stats().Delivered)
-	require.EqualValues(t, 2, r.Stats().Offered, "the wire waits for the next driver")
+	require.EqualValues(t, 2, r.Stats().Offered, "the wire waits for the next client")
 	require.Equal(t, at, r.h.mem)
 }
 
-// A program that ends closes its port and its server in any order.
+// A program can close its port and its server in any order.
 func TestDetachAfterClose(t *testing.T) {
 	n, err := New(Config{}, &testWire{})
 	require.NoError(t, err)
@@ -166,15 +166,15 @@ func TestLostDoorbell(t *testing.T) {
 	}
 	r.run()
 	require.Len(t, x.all(), 7)
-	x.giveBack()
+	x.refill()
 	r.run()
-	require.Empty(t, x.all(), "this tail was not noticed")
+	require.Empty(t, x.all(), "this tail is ignored")
 	require.EqualValues(t, 6, r.read(rxReg(0, qTAIL)))
 }
 
-// FuzzDescriptors sets a NIC up with arbitrary register values, descriptors and
-// frames. Whatever they are: no panic, no byte outside the mapped memory, and
-// every frame has one fate.
+// FuzzDescriptors runs a NIC with arbitrary register values, descriptors and frames.
+// It must not panic or write outside the mapped memory, and every frame must have
+// one outcome.
 func FuzzDescriptors(f *testing.F) {
 	f.Add([]byte{}, uint16(60), uint8(1))
 	f.Add([]byte{0x18, 0x10, 7, 0, 0, 0, 0x28, 0x10, 0, 0, 0, 2}, uint16(1514), uint8(9))
@@ -202,7 +202,7 @@ func FuzzDescriptors(f *testing.F) {
 		r := &rig{TB: t, NIC: n, w: w, h: h}
 		require.NoError(t, r.WriteRegion(regionConfig, 4, []byte{6, 0}))
 
-		// A sound configuration, which the script then spoils.
+		// A valid configuration, which the script then changes.
 		r.promiscuous()
 		r.rss(allRSS)
 		for q := range 4 {
@@ -219,7 +219,7 @@ func FuzzDescriptors(f *testing.F) {
 		for at := 0; at < 0x9000; at += 0x800 { // descriptors and buffers alike
 			copy(mem[at:], script[:min(len(script), 0x800)])
 		}
-		for i := 0; i < 32; i++ { // transmit descriptors that mean something, first
+		for i := 0; i < 32; i++ { // valid transmit descriptors
 			d := mem[0x8000+32*i:]
 			binary.LittleEndian.PutUint64(d, testBase+uint64(i)*0x400)
 			binary.LittleEndian.PutUint64(d[8:], uint64(size)|uint64(count)<<24|3<<20|tdDEXT)
@@ -264,7 +264,7 @@ func pass(t *testing.T, n *NIC) {
 	require.NoError(t, s.Balanced())
 }
 
-func TestMemoryThatTheClientTakesAwayIsAFaultNotACrash(t *testing.T) {
+func TestTruncatedClientMemoryIsAFault(t *testing.T) {
 	fd, err := unix.MemfdCreate("host", unix.MFD_CLOEXEC)
 	require.NoError(t, err)
 	defer unix.Close(fd)
@@ -280,17 +280,17 @@ func TestMemoryThatTheClientTakesAwayIsAFaultNotACrash(t *testing.T) {
 	r.w.push(plain(60))
 	r.run()
 	require.Len(t, x.all(), 1)
-	require.NoError(t, unix.Ftruncate(fd, 0x200000)) // the ring stays, the buffers go
+	require.NoError(t, unix.Ftruncate(fd, 0x200000)) // keeps the ring, removes the buffers
 	r.w.push(plain(60), plain(61), plain(62))
 	r.run()
 	s := r.Stats()
 	require.EqualValues(t, 1, s.Unwritten)
 	require.EqualValues(t, 2, s.Buffered)
-	require.Contains(t, s.LastFault, "went away")
+	require.Contains(t, s.LastFault, "memory fault")
 
 	require.NoError(t, unix.Ftruncate(fd, 8<<20))
-	x.arm(1)
-	r.write(rxReg(0, qTAIL), 0) // the driver gives the queue new descriptors
+	x.post(1)
+	r.write(rxReg(0, qTAIL), 0) // the driver posts descriptors
 	r.run()
 	require.EqualValues(t, 3, r.Stats().Delivered)
 }

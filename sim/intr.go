@@ -14,21 +14,21 @@ const (
 	ivarValid = 1 << 7
 )
 
-// interrupts holds causes and masks by vector. EICR's low 16 bits are the
-// vectors 0-15, EIMS_EX and its like show all 64; the other causes go to the
-// vector that IVAR_MISC names.
+// interrupts holds causes and masks by vector. EICR's low 16 bits are vectors 0-15;
+// EICS_EX, EIMS_EX and EIMC_EX cover all 64. The other causes have the vector that
+// IVAR_MISC names (datasheet 7.3).
 type interrupts struct {
 	queue  uint64 // causes by vector
 	qmask  uint64 // enabled
 	other  uint32 // EICR 30:16
 	omask  uint32
-	sent   uint64 // signalled, and the cause not cleared since
-	osent  uint32 // the same for other causes
-	single bool   // the same for the one interrupt of INTx and MSI mode
-	next   [vectors]int64
+	sent   uint64         // causes that were signalled and not cleared since
+	osent  uint32         // the same for other causes
+	single bool           // the same for the one interrupt of INTx and MSI mode
+	next   [vectors]int64 // earliest time of the next message, ns since 1970
 }
 
-// raiseQueue marks the interrupt cause of a vector, as IVAR maps a queue to it.
+// raiseQueue sets the cause of a queue's vector; -1 is none.
 func (n *NIC) raiseQueue(vector int8) {
 	if vector >= 0 {
 		n.intr.queue |= 1 << vector
@@ -37,7 +37,8 @@ func (n *NIC) raiseQueue(vector int8) {
 
 func (n *NIC) raiseOther(cause uint32) { n.intr.other |= cause }
 
-// clearCauses is what reading EICR or writing ones to it does.
+// clearCauses clears causes, as reading EICR or writing ones to it does, and
+// applies auto-mask (datasheet 7.3.1).
 func (n *NIC) clearCauses(v uint32) {
 	s := &n.intr
 	if n.reg[rGPIE/4]&gpieMSIX == 0 || n.reg[rGPIE/4]&gpieEIAME == 0 {
@@ -57,8 +58,8 @@ func (n *NIC) maskCauses(v uint32) {
 
 func (n *NIC) eicr() uint32 { return uint32(n.intr.queue)&0xffff | n.intr.other }
 
-// readEICR clears what it returns; with GPIE.OCD only the causes that are not a
-// queue's (datasheet 7.3).
+// readEICR clears what it returns, with GPIE.OCD only the causes other than
+// queues (datasheet 7.3.1.2).
 func (n *NIC) readEICR(int) uint32 {
 	v := n.eicr()
 	if n.reg[rGPIE/4]&gpieOCD != 0 {
@@ -71,8 +72,7 @@ func (n *NIC) readEICR(int) uint32 {
 
 func (n *NIC) writeEICR(_ int, v uint32) { n.clearCauses(v) }
 
-// readEICS returns the causes without clearing them. Linux relies on it in its
-// handler of other causes.
+// readEICS returns the causes without clearing them (datasheet 8.2.3.5.2).
 func (n *NIC) readEICS(int) uint32 { return n.eicr() }
 
 func (n *NIC) writeEICS(_ int, v uint32) {
@@ -83,7 +83,7 @@ func (n *NIC) writeEICS(_ int, v uint32) {
 
 func (n *NIC) readEIMS(int) uint32 { return uint32(n.intr.qmask)&0xffff | n.intr.omask }
 
-// writeEIMS: a cause that is pending when it is enabled is signalled again.
+// writeEIMS enables causes. One that is pending then is signalled again.
 func (n *NIC) writeEIMS(_ int, v uint32) {
 	s := &n.intr
 	s.sent &^= uint64(v&0xffff) &^ s.qmask
@@ -108,7 +108,8 @@ func (n *NIC) writeEIMSEX(i int, v uint32) {
 
 func (n *NIC) writeEIMCEX(i int, v uint32) { n.intr.qmask &^= uint64(v) << (32 * i) }
 
-// interval is a vector's moderation in nanoseconds: EITR 11:3 in units of 2 us.
+// interval is a vector's minimum distance between interrupts in ns: EITR 11:3 in
+// units of 2 us.
 func (n *NIC) interval(v int) int64 {
 	off := uint32(rEITR + 4*v)
 	if v >= 24 {
@@ -117,8 +118,8 @@ func (n *NIC) interval(v int) int64 {
 	return int64(n.reg[off/4]>>3&0x1ff) * 2000
 }
 
-// interrupt signals what is due and returns when the next throttled vector will
-// be, or 0. Only the device thread calls it.
+// interrupt signals the causes that are due at now (ns since 1970). It returns when
+// the next moderated vector is due, 0 if none is. Only the device thread calls it.
 func (n *NIC) interrupt(now int64) (next int64) {
 	s := &n.intr
 	if s.queue == 0 && s.other == 0 || n.host == nil || n.removed {
@@ -145,7 +146,7 @@ func (n *NIC) interrupt(now int64) (next int64) {
 			continue
 		}
 		s.next[v] = now + n.interval(v)
-		s.sent |= 1 << v & s.queue // other causes may have fired it alone
+		s.sent |= 1 << v & s.queue // not set when other causes alone signal it
 		if misc&ivarValid != 0 && int(misc&0x3f) == v {
 			s.osent |= s.other & s.omask
 		}
@@ -158,8 +159,8 @@ func (n *NIC) interrupt(now int64) (next int64) {
 	return next
 }
 
-// autoClear: the message of a vector clears its cause where EIAC says so and
-// masks it where EIAM and GPIE.EIAME do (datasheet 7.3).
+// autoClear clears the cause of a vector that has been signalled where EIAC is
+// set, and masks it where EIAM and GPIE.EIAME are (datasheet 7.3.1.4).
 func (n *NIC) autoClear(v int) {
 	s := &n.intr
 	bit := uint64(1) << v
@@ -173,10 +174,9 @@ func (n *NIC) autoClear(v int) {
 	}
 }
 
-// interruptSingle serves INTx and MSI: one interrupt for all causes. Both are
-// raised; the client has connected the one it uses. MSI is a memory write, which
-// wants the bus; INTx is a message of its own and does not (PCI Express, Bus
-// Master Enable).
+// interruptSingle signals INTx and MSI: one interrupt for all causes. It raises
+// both; the client has connected the one it uses. MSI is a memory write and needs
+// Bus Master Enable; INTx is a PCI Express message of its own and does not.
 func (n *NIC) interruptSingle(now int64) (next int64) {
 	s := &n.intr
 	if n.eicr()&n.readEIMS(0) == 0 || s.single {
@@ -206,15 +206,14 @@ const (
 	statusINTx    = 1 << 3
 )
 
-// intxPending is Interrupt Status in the PCI status register: a cause waits that
-// INTx is to signal, whether or not the command register lets it. A kernel that
-// shares the line asks here whose interrupt it is (Linux, pci_check_and_mask_intx
-// for vfio-pci).
+// intxPending is Interrupt Status of the PCI status register: an enabled cause is
+// pending for INTx, whether or not Interrupt Disable of the command register is
+// set (PCI 3.0, 6.2.3).
 func (n *NIC) intxPending() bool {
 	return n.eicr()&n.readEIMS(0) != 0 && n.reg[rGPIE/4]&gpieMSIX == 0 && !n.pci.sendsMessages()
 }
 
-// readConfig is the configuration space with what is not stored in it.
+// readConfig reads configuration space, with Interrupt Status computed.
 func (n *NIC) readConfig(off uint64, p []byte) error {
 	n.pci.b[0x06] &^= statusINTx
 	if n.intxPending() {
@@ -223,18 +222,19 @@ func (n *NIC) readConfig(off uint64, p []byte) error {
 	return copyOut(p, n.pci.b[:], off)
 }
 
-// writeConfig: a line that is let go while a cause waits is asserted at once.
+// writeConfig writes configuration space. When it clears Interrupt Disable while a
+// cause is pending, INTx is asserted at once.
 func (n *NIC) writeConfig(off int, p []byte) {
-	held := n.pci.load16(0x04) & commandNoINTx
+	disabled := n.pci.load16(0x04) & commandNoINTx
 	if n.pci.write(off, p) {
 		n.powerOn()
 	}
-	if held != 0 && n.pci.load16(0x04)&commandNoINTx == 0 {
+	if disabled != 0 && n.pci.load16(0x04)&commandNoINTx == 0 {
 		n.intr.single = false
 	}
 }
 
-// vectorOf is the vector that IVAR gives a queue's direction, -1 for none.
+// vectorOf is the vector that IVAR assigns to a queue, -1 for none.
 func (n *NIC) vectorOf(queue int, transmit bool) int8 {
 	shift := uint(queue&1) * 16
 	if transmit {

@@ -33,7 +33,7 @@ func TestMSIXVectorOfAQueue(t *testing.T) {
 	r.run()
 	r.w.push(plain(60))
 	r.run()
-	require.Equal(t, 3, r.raisedCount(2, 5), "cleared by the message itself")
+	require.Equal(t, 3, r.raisedCount(2, 5), "cleared by the message")
 	require.Len(t, x.all(), 4)
 }
 
@@ -120,8 +120,8 @@ func TestOtherClearDisableLeavesQueueCauses(t *testing.T) {
 	require.EqualValues(t, 1<<2, r.read(rEICR))
 }
 
-// Linux' vfio-pci takes an INTx for its device's by the PCI status register, and
-// holds the line by the command register until user space has dealt with it.
+// Linux' vfio-pci identifies its device's INTx by the PCI status register, and masks
+// it by the command register until user space has handled it.
 func TestINTxShowsInTheStatusRegisterAndObeysTheCommandRegister(t *testing.T) {
 	r := newRig(t, Config{})
 	status := func() bool {
@@ -138,7 +138,7 @@ func TestINTxShowsInTheStatusRegisterAndObeysTheCommandRegister(t *testing.T) {
 	require.True(t, status())
 	require.Equal(t, 1, r.raisedCount(0, 0))
 	command(4)
-	require.True(t, status(), "whether or not the line is held")
+	require.True(t, status(), "whether or not INTx is disabled")
 	r.read(rEICR)
 	require.False(t, status())
 
@@ -146,16 +146,16 @@ func TestINTxShowsInTheStatusRegisterAndObeysTheCommandRegister(t *testing.T) {
 	r.write(0x808, 1)
 	r.run()
 	require.True(t, status())
-	require.Equal(t, 1, r.raisedCount(0, 0), "held")
+	require.Equal(t, 1, r.raisedCount(0, 0), "disabled")
 	command(0)
 	r.run()
-	require.Equal(t, 2, r.raisedCount(0, 0), "let go")
+	require.Equal(t, 2, r.raisedCount(0, 0), "enabled again")
 	require.NoError(t, r.WriteRegion(regionConfig, capMSIX+2, []byte{0, 0x80}))
 	require.False(t, status(), "MSI-X is enabled")
 }
 
-// INTx is a level: who lets it through again while the cause waits hears of it.
-func TestINTxIsRaisedAgainWhileItsCauseWaits(t *testing.T) {
+// INTx is a level: it is raised again when it is unmasked while the cause is pending.
+func TestINTxIsRaisedAgainWhileItsCauseIsPending(t *testing.T) {
 	r := newRig(t, Config{})
 	r.write(rEIMS, 1)
 	r.write(0x808, 1) // EICS
@@ -172,9 +172,9 @@ func TestINTxIsRaisedAgainWhileItsCauseWaits(t *testing.T) {
 	require.Equal(t, 2, r.raisedCount(0, 0), "no cause, no level")
 }
 
-// A vector that the link's cause has fired owes nothing to the queue that IVAR
-// maps to it as well.
-func TestQueueThatSharesTheVectorOfOtherCauses(t *testing.T) {
+// A vector that signals the link's cause still signals the queue that IVAR maps to
+// it.
+func TestQueueSharesTheVectorOfOtherCauses(t *testing.T) {
 	r := newRig(t, Config{})
 	r.promiscuous()
 	r.write(rGPIE, gpieMSIX)
@@ -204,9 +204,9 @@ func TestSingleInterruptIsSignalledAgainByEitherMaskRegister(t *testing.T) {
 	}
 }
 
-// INTx is a message of its own, not a memory write as MSI is: the bus master
-// bit does not hold it.
-func TestBusMasterHoldsMessagesAndNotINTx(t *testing.T) {
+// INTx is a message of its own and MSI a memory write: only MSI needs the bus master
+// bit.
+func TestBusMasterGatesMSIAndNotINTx(t *testing.T) {
 	const msiOn = 1
 	for _, msi := range []byte{0, msiOn} {
 		r := newRig(t, Config{})

@@ -2,8 +2,8 @@ package sim
 
 import "time"
 
-// AUTOC of an SFI board: link mode 10G serial (LMS 3), 10G PMA/PMD KX4 and 1G
-// SFI as the EEPROM of an X520 loads them; AUTOC2: 10G serial PMA/PMD is SFI.
+// AUTOC and AUTOC2 as the EEPROM of an X520 loads them: link mode 10G serial
+// (LMS 3), 10G PMA/PMD KX4, 1G SFI; 10G serial PMA/PMD is SFI.
 const (
 	autocReset  = 3<<13 | 1<<7
 	autoc2Reset = 2 << 16
@@ -22,18 +22,17 @@ const (
 	linksUp     = 1 << 30
 	linksSignal = 0xf << 8
 	esdpLaser   = 1 << 3 // SDP3: TX_DISABLE of the module
-	esdpPresent = 1 << 2 // SDP2: a module is in the cage
-	esdpDirs    = 0xff00
+	esdpPresent = 1 << 2 // SDP2: a module is present
 )
 
-// link is the state of the port's link.
+// link is the state of the link.
 type link struct {
 	up        bool
-	restarted time.Time     // auto-negotiation or training was started last
-	ready     time.Time     // when the link can be up at the earliest
-	changed   time.Time     // when the wire's other end changed last
-	carrier   bool          // what the wire said last
-	delay     time.Duration // from a start to the link being up
+	restarted time.Time     // last start of auto-negotiation or training
+	ready     time.Time     // earliest time of link up
+	checked   time.Time     // last checkLink
+	carrier   bool          // of the wire, at the last checkLink
+	delay     time.Duration // from a start to link up
 
 	flapAt time.Time // next injected flap
 	backAt time.Time // end of the flap in progress
@@ -49,12 +48,12 @@ func (l *link) restart(now time.Time, delay time.Duration) {
 	l.up = false
 }
 
-// checkLink follows the wire and the link registers; the device thread calls it
-// about every millisecond, with n.mu held.
+// checkLink updates the link from the wire's carrier and the link registers. The
+// device thread calls it every linkPeriod, with n.mu held.
 func (n *NIC) checkLink(now time.Time) {
 	l := &n.link
 	if n.carrier != nil {
-		n.carrier.SetCarrier(n.cfg.Module != NoModule && !dark(n.reg[rESDP/4]))
+		n.carrier.SetCarrier(n.cfg.Module != NoModule && !txDisabled(n.reg[rESDP/4]))
 	}
 	if carrier := n.wire.Up(); carrier != l.carrier {
 		l.carrier = carrier
@@ -78,17 +77,17 @@ func (n *NIC) checkLink(now time.Time) {
 	}
 }
 
-// linkAllowed: a module is there, its laser is on, and no link-disable bit is
-// set in AUTOC2.
+// linkAllowed reports whether a module is present, its transmitter is on, no
+// link-disable bit is set in AUTOC2, and the link mode fits the module.
 func (n *NIC) linkAllowed() bool {
 	if n.cfg.Module == NoModule || n.reg[rAUTOC2/4]&autoc2Disable != 0 {
 		return false
 	}
-	return !dark(n.reg[rESDP/4]) && n.linkSpeed() != 0
+	return !txDisabled(n.reg[rESDP/4]) && n.linkSpeed() != 0
 }
 
-// linkSpeed is LINKS.SPEED for the link mode in AUTOC and the module; 0 when
-// they do not fit each other.
+// linkSpeed is LINKS.SPEED for the link mode in AUTOC and the module, 0 when the
+// mode does not fit the module.
 func (n *NIC) linkSpeed() uint32 {
 	mode := n.reg[rAUTOC/4] >> 13 & 7
 	gigabit := n.cfg.Module == ModuleSX
@@ -105,9 +104,10 @@ func (n *NIC) linkSpeed() uint32 {
 	return 0
 }
 
-// writeAUTOC: Restart_AN starts the link anew and clears itself.
+// writeAUTOC restarts the link on Restart_AN, which clears itself, and when the
+// link mode changes (datasheet 8.2.3.22).
 func (n *NIC) writeAUTOC(_ int, v uint32) {
-	n.settleTime() // the clock's cycle follows the speed
+	n.advanceTime() // the clock's cycle depends on the speed
 	old := n.reg[rAUTOC/4]
 	n.reg[rAUTOC/4] = v &^ autocRestart
 	const mode = 7<<13 | 3<<7 | 1<<9
@@ -146,8 +146,8 @@ func (n *NIC) readLINKS(int) uint32 {
 	return v
 }
 
-// readANLP1: the auto-negotiation state machine is in state 0 right after a
-// restart only; Linux and DPDK wait for it to leave that state.
+// readANLP1 shows the auto-negotiation arbitration state: 0 (AN enable) for 500 us
+// after a restart, then 4 (datasheet 8.2.3.22).
 func (n *NIC) readANLP1(int) uint32 {
 	if time.Since(n.link.restarted) < 500*time.Microsecond {
 		return 0
@@ -162,7 +162,7 @@ func (n *NIC) readPCS1GLSTA(int) uint32 {
 	return 0
 }
 
-// readESDP: SDP2 is an input and shows that a module is in the cage.
+// readESDP returns SDP2, an input of the board: set while a module is present.
 func (n *NIC) readESDP(int) uint32 {
 	v := n.reg[rESDP/4] &^ esdpPresent
 	if n.cfg.Module != NoModule {
@@ -171,14 +171,15 @@ func (n *NIC) readESDP(int) uint32 {
 	return v
 }
 
-// dark: ESDP turns the module's transmitter off, by SDP3 as an output.
-func dark(esdp uint32) bool { return esdp&esdpLaser != 0 && esdp&(esdpLaser<<8) != 0 }
+// txDisabled reports whether ESDP turns the module's transmitter off: SDP3 is an
+// output and set.
+func txDisabled(esdp uint32) bool { return esdp&esdpLaser != 0 && esdp&(esdpLaser<<8) != 0 }
 
-// writeESDP: turning the laser off and on again starts the link anew.
+// writeESDP restarts the link when it turns the transmitter on.
 func (n *NIC) writeESDP(_ int, v uint32) {
 	old := n.reg[rESDP/4]
 	n.reg[rESDP/4] = v
-	if dark(old) && !dark(v) {
+	if txDisabled(old) && !txDisabled(v) {
 		n.linkRestart()
 	}
 }

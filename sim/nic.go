@@ -24,35 +24,35 @@ const (
 	vectors = 64
 )
 
-// Config says what kind of port the model is and how it misbehaves. The zero
-// value is a healthy port with a 10GBASE-SR module.
+// Config describes the port and its injected faults. The zero value is a healthy
+// port with a 10GBASE-SR module.
 type Config struct {
-	// MAC is the station address that the EEPROM holds. Zero: a locally
-	// administered address made up for this NIC.
+	// MAC is the station address in the EEPROM. Zero: a random locally administered
+	// address.
 	MAC [6]byte
 
-	// Module is what sits in the SFP+ cage.
+	// Module is the module in the SFP+ cage.
 	Module Module
 
-	// StartAtLinkUp reads the wire from the moment that the link is up. Otherwise
-	// the sender waits until reception has been enabled for the first time, so
-	// that a replayed file is not lost before anyone could have received it.
+	// StartAtLinkUp reads the wire as soon as the link is up. Otherwise the wire is
+	// read once reception has been enabled, so that a replayed file is not lost
+	// before the driver is ready.
 	StartAtLinkUp bool
 
-	// LinkDelay is how long the link takes to come up once it is started, and
-	// between the wire's other end appearing and the link being up. Default 5 ms.
+	// LinkDelay is the time from a start of the link, or from carrier, to link up.
+	// Default 5 ms.
 	LinkDelay time.Duration
 
-	// Faults makes the NIC misbehave.
+	// Faults are injected faults.
 	Faults Faults
 
 	// Arrivals is how many frames have their true times recorded, for NIC.Arrivals.
 	// 0: none.
 	Arrivals int
 
-	// Thread, when set, is called once on the device thread, which then keeps its
-	// OS thread to itself: the place to pin it or to raise its priority. Such a
-	// thread is on a core of its own: it does not offer the processor to others.
+	// Thread, when set, is called once on the device thread, to pin it or to raise
+	// its priority. The device thread is then locked to its OS thread and does not
+	// yield: it needs a core of its own.
 	Thread func() error
 
 	// Logger gets the 1st, 2nd, 4th, 8th ... of the faults that Stats.Faults
@@ -61,17 +61,17 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Faults are misbehaviours, each off when zero.
+// Faults are injected faults, each off when zero.
 type Faults struct {
 	LinkFlap     time.Duration // the link goes down for LinkDelay this often
-	LostDoorbell int           // every n-th change of a tail register is not noticed
-	RemoveAfter  uint64        // after n frames the function is gone from the bus
-	BadDMAAfter  uint64        // after every n frames one write goes to an address nobody mapped
+	LostDoorbell int           // every n-th change of a tail register is ignored
+	RemoveAfter  uint64        // after n frames the function is removed from the bus
+	BadDMAAfter  uint64        // after every n frames there is a DMA write to an unmapped address
 	BadCRC       uint64        // every n-th frame arrives with a wrong CRC
 
-	// Four broken chips, for tests of tests: what a driver must not get by with.
+	// Defects that every driver must detect.
 	BadChecksum bool // the EEPROM's checksum is wrong
-	NoWriteBack bool // descriptors are carried out and never written back
+	NoWriteBack bool // descriptors are executed and never written back
 	NoEnable    bool // RXDCTL.ENABLE never reads back set
 	NoMSIX      bool // MSI-X vectors never fire
 }
@@ -80,11 +80,11 @@ type Faults struct {
 type NIC struct {
 	cfg     Config
 	wire    wire.Wire
-	carrier wire.CarrierSetter // the wire, where its other end sees the transmitter; or nil
+	carrier wire.CarrierSetter // the wire where it carries the transmitter's state, else nil
 	dec     *decoder
 
-	mu      sync.Mutex   // guards everything below; the device thread holds it for a batch
-	waiters atomic.Int32 // register accesses that wait for mu: the device thread lets them in
+	mu      sync.Mutex   // guards all below; the device thread holds it for a batch
+	waiters atomic.Int32 // register accesses that wait for mu
 
 	reg     []uint32 // BAR 0 by word
 	ctr     counters
@@ -92,7 +92,7 @@ type NIC struct {
 	msix    [bar4Size]byte
 	ioaddr  uint32
 	removed bool
-	dirty   bool // registers that the packet path has digested were written
+	dirty   bool // registers changed since configure
 
 	host  server.Host // nil without a client
 	mem   dmaCache
@@ -113,13 +113,13 @@ type NIC struct {
 	rng      *rand.Rand
 	closing  atomic.Bool
 	asleep   atomic.Bool
-	kicks    atomic.Uint32 // register writes; the device thread does not sleep over one
+	wakes    atomic.Uint32 // register writes; the device thread does not sleep over one
 	done     chan struct{} // closed when the device thread has ended
 	ended    chan struct{}
 	endOnce  sync.Once
 }
 
-// New starts a NIC whose port is plugged into w. Close frees both.
+// New starts a NIC on w. Close closes both.
 func New(cfg Config, w wire.Wire) (*NIC, error) {
 	if w == nil {
 		return nil, errors.New("create NIC: no wire; wire.Parse makes one")
@@ -184,7 +184,7 @@ func (n *NIC) Close() error {
 	n.bells.wake()
 	<-n.done
 	n.finish()
-	n.lock() // a client may be leaving
+	n.lock() // Detach can be under way
 	defer n.mu.Unlock()
 	return errors.Join(n.wire.Close(), n.bells.Close())
 }
@@ -192,30 +192,31 @@ func (n *NIC) Close() error {
 // MAC is the station address in the EEPROM.
 func (n *NIC) MAC() net.HardwareAddr { return net.HardwareAddr(n.cfg.MAC[:]) }
 
-// Ended is closed when the wire has carried its last frame and none is left in
-// the packet buffer: each has been written to memory or counted as lost.
+// Ended is closed when the wire has ended and the packet buffer is empty: each
+// frame has been written to memory or counted as lost.
 func (n *NIC) Ended() <-chan struct{} { return n.ended }
 
 func (n *NIC) finish() { n.endOnce.Do(func() { close(n.ended) }) }
 
-// lock takes n.mu ahead of the device thread, which otherwise would take it
-// again before a waiting goroutine is even scheduled.
+// lock acquires n.mu. It announces itself in waiters: the device thread, which
+// releases n.mu only for a moment, then yields.
 func (n *NIC) lock() {
 	n.waiters.Add(1)
 	n.mu.Lock()
 	n.waiters.Add(-1)
 }
 
-// yield lets register accesses in; the device thread calls it without n.mu.
+// yield lets waiting register accesses acquire n.mu. The device thread calls it
+// without n.mu.
 func (n *NIC) yield() {
 	for i := 0; n.waiters.Load() > 0 && i < 1000; i++ {
 		runtime.Gosched()
 	}
 }
 
-// kick makes a sleeping device thread look at the registers.
-func (n *NIC) kick() {
-	n.kicks.Add(1)
+// wake wakes the device thread.
+func (n *NIC) wake() {
+	n.wakes.Add(1)
 	if n.asleep.Load() {
 		n.bells.wake()
 	}
@@ -225,57 +226,56 @@ func (n *NIC) kick() {
 func (n *NIC) Attach(h server.Host) {
 	n.lock()
 	n.host = h
-	n.mem.forget()
+	n.mem.invalidate()
 	n.mu.Unlock()
-	n.kick()
+	n.wake()
 }
 
-// Detach implements server.Device. The machine that the function was in is gone:
-// the next one finds it as it is after power-on, or the rings of the last
-// driver would be used on the next one's memory.
+// Detach implements server.Device. The next client finds the function as after
+// power-on: rings of this client must not be used on another's memory.
 func (n *NIC) Detach() {
 	n.lock()
 	defer n.mu.Unlock()
-	n.mem.forget()
-	n.rx.forgetMemory()
-	n.tx.forgetMemory()
+	n.mem.invalidate()
+	n.rx.invalidateMemory()
+	n.tx.invalidateMemory()
 	n.host = nil
 	if !n.removed && !n.closing.Load() {
 		n.powerOn()
-		n.rx.started = false // the wire waits for the next driver
+		n.rx.started = false // the wire waits for the next client
 	}
 }
 
-// Quiesce implements server.Device: f runs while the device thread makes no
-// access through its Host, and what it has cached of the DMA map is forgotten.
+// Quiesce implements server.Device. f runs while the device thread makes no access
+// through its Host; caches of the DMA map are invalidated.
 func (n *NIC) Quiesce(f func()) {
 	n.lock()
 	defer n.mu.Unlock()
-	n.mem.forget()
-	n.rx.forgetMemory()
-	n.tx.forgetMemory()
+	n.mem.invalidate()
+	n.rx.invalidateMemory()
+	n.tx.invalidateMemory()
 	f()
 }
 
-// Resample implements server.Device: INTx is a level. A client that ended an
-// interrupt before it was served (QEMU does at the next access to a register,
-// whatever that is for) hears of it again while the cause waits.
+// Resample implements server.Device. INTx is a level: it is signalled again while
+// its cause is pending. QEMU ends an interrupt at the next register access, which
+// need not have cleared the cause.
 func (n *NIC) Resample() {
 	n.lock()
 	n.intr.single = false
 	n.mu.Unlock()
-	n.kick()
+	n.wake()
 }
 
-// Reset implements server.Device: a function-level reset.
+// Reset implements server.Device, a function-level reset.
 func (n *NIC) Reset() {
 	n.lock()
 	n.powerOn()
 	n.mu.Unlock()
-	n.kick()
+	n.wake()
 }
 
-// fault counts what a client (or the model itself, when told to) did wrong.
+// fault counts and logs an error of the client or an injected fault.
 func (n *NIC) fault(format string, args ...any) {
 	n.stats.Faults++
 	if n.stats.LastFault == "" || n.stats.Faults&(n.stats.Faults-1) == 0 {

@@ -2,8 +2,8 @@ package sim
 
 import "encoding/binary"
 
-// txContext is a context descriptor (datasheet 7.2): what the offloads of
-// the data descriptors after it need to know.
+// txContext is a context descriptor (datasheet 7.2.3): parameters of the offloads
+// of the data descriptors after it.
 type txContext struct {
 	vlan        uint16
 	mac, ip, l4 int // header lengths
@@ -24,7 +24,7 @@ func parseContext(lo, hi uint64) txContext {
 	}
 }
 
-// offload turns the gathered packet into frames.
+// offload turns the assembled packet into frames.
 func (n *NIC) offload(q *txQueue) {
 	p, d := q.packet, q.first
 	ifcs := d&tdIFCS != 0
@@ -46,8 +46,8 @@ func (n *NIC) offload(q *txQueue) {
 	n.emit(q, n.withTag(p, d, c.vlan), ifcs)
 }
 
-// legacyOffload: one checksum from CSS to the end, stored at CSO, and the VLAN
-// tag from the descriptor (datasheet 7.2).
+// legacyOffload computes one checksum from CSS to the end, stores it at CSO, and
+// inserts the VLAN tag of the descriptor (datasheet 7.2.3).
 func (n *NIC) legacyOffload(q *txQueue, p []byte, d uint64) {
 	if d&tdIC != 0 {
 		at, from := int(d>>16&0xff), int(d>>40&0xff)
@@ -58,7 +58,7 @@ func (n *NIC) legacyOffload(q *txQueue, p []byte, d uint64) {
 	n.emit(q, n.withTag(p, d, uint16(d>>48)), d&tdIFCS != 0)
 }
 
-// withTag inserts a VLAN tag when the descriptor asks for one.
+// withTag inserts a VLAN tag if the descriptor has VLE set.
 func (n *NIC) withTag(p []byte, d uint64, tag uint16) []byte {
 	if d&tdVLE == 0 {
 		return p
@@ -70,8 +70,8 @@ func (n *NIC) withTag(p []byte, d uint64, tag uint16) []byte {
 	return p
 }
 
-// finishChecksums fills in what POPTS asks for. The host has put the sum of the
-// pseudo header into the transport's checksum field (datasheet 7.2).
+// finishChecksums computes the checksums that POPTS selects. The transport's
+// checksum field holds the sum of the pseudo header (datasheet 7.2.5).
 func finishChecksums(p []byte, d uint64, c txContext) {
 	if l4 := c.mac + c.ip; d&tdTXSM != 0 && l4 < len(p) {
 		t := p[l4:]
@@ -93,14 +93,14 @@ func finishChecksums(p []byte, d uint64, c txContext) {
 	}
 }
 
-// checksumAt is where a transport's checksum lies in its header.
+// checksumAt is the offset of a transport's checksum in its header.
 func checksumAt(transport int) int {
 	return [4]int{6, 16, 0, 0}[transport&3]
 }
 
-// segment cuts a TCP (or UDP) packet into frames of at most MSS bytes of
-// payload. Headers are those of the packet, with length, identification,
-// sequence number, flags and checksums made right for each (datasheet 7.2).
+// segment cuts a TCP or UDP packet into frames of at most MSS bytes of payload.
+// It updates length, identification, sequence number, flags and checksums of each
+// frame's headers (datasheet 7.2.4).
 func (n *NIC) segment(q *txQueue, p []byte, d uint64, c txContext) {
 	head := c.mac + c.ip + c.l4
 	if c.mss == 0 || c.mac < 14 || c.ip < 20 || c.l4 < 8 || (c.transport == 1 && c.l4 < 20) || head >= len(p) ||
@@ -113,7 +113,7 @@ func (n *NIC) segment(q *txQueue, p []byte, d uint64, c txContext) {
 	id := binary.BigEndian.Uint16(p[ip+4:])
 	var seq uint32
 	var flags uint16
-	if c.transport == 1 { // UDP's packet may end before where TCP has these
+	if c.transport == 1 { // a UDP packet may be shorter
 		seq, flags = binary.BigEndian.Uint32(p[l4+4:]), binary.BigEndian.Uint16(p[l4+12:])
 	}
 	pseudo := pseudoSum(p[ip:], c)
@@ -150,8 +150,8 @@ func (n *NIC) segment(q *txQueue, p []byte, d uint64, c txContext) {
 	}
 }
 
-// flagMask is what DTXTCPFLGL and DTXTCPFLGH leave of the TCP flags in the
-// first, middle and last segment.
+// flagMask is the mask that DTXTCPFLGL and DTXTCPFLGH apply to the TCP flags of
+// the first, middle and last segment.
 func (n *NIC) flagMask(first, last bool) uint16 {
 	mask := uint16(0xfff)
 	low := n.reg[rDTXTCPL/4]

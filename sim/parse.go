@@ -5,8 +5,8 @@ import (
 	"math/bits"
 )
 
-// meta is what the receive filters find out about a frame, in the form of its
-// advanced descriptor, without length, DD and EOP. Three words, so that the
+// meta is the result of the receive filters in the form of an advanced descriptor
+// (datasheet 7.1.6), without length, DD and EOP. It has three words, so that the
 // compiler keeps it in registers.
 type meta struct {
 	lo    uint64 // RSS type, packet type; hash
@@ -16,13 +16,13 @@ type meta struct {
 
 func (m meta) status() uint32 { return uint32(m.hi) }
 
-// untagged leaves out the VLAN tag, which is reported where it was stripped.
+// untagged clears the VLAN tag, which only stripping reports.
 func (m meta) untagged() meta {
 	m.hi &= 1<<48 - 1
 	return m
 }
 
-// fields is meta taken apart.
+// fields is meta unpacked.
 type fields struct {
 	queue   uint32
 	rssType uint8
@@ -73,24 +73,24 @@ const (
 	ethPause = 0x8808
 )
 
-// parse looks into a frame of at least 60 bytes. TCP and UDP over plain IPv4
-// take a short cut that comes to the same result.
+// parse classifies a frame of at least 60 bytes. TCP and UDP over IPv4 without
+// options take a fast path with the same result.
 func (c *rxConfig) parse(f []byte) meta {
-	if c.plain {
+	if c.fast {
 		if h := (*[minFrame]byte)(f); h[12] == 0x08 && h[13] == 0x00 && h[14] == 0x45 {
-			if m, ok := c.parsePlain(h, f); ok {
+			if m, ok := c.parseFast(h, f); ok {
 				return m
 			}
 		}
 	}
 	var m fields
-	c.parseAny(f, &m)
+	c.parseSlow(f, &m)
 	return m.pack()
 }
 
-// parsePlain handles an untagged frame with an IPv4 header without options that
-// carries all of a TCP or UDP packet. Everything else is left to parseAny.
-func (c *rxConfig) parsePlain(h *[minFrame]byte, f []byte) (m meta, ok bool) {
+// parseFast classifies an untagged IPv4 frame without IP options that carries a
+// whole TCP or UDP packet. It returns false for all others.
+func (c *rxConfig) parseFast(h *[minFrame]byte, f []byte) (m meta, ok bool) {
 	total := int(binary.BigEndian.Uint16(h[16:]))
 	size := total - 20
 	proto := h[23]
@@ -137,8 +137,8 @@ func (c *rxConfig) parsePlain(h *[minFrame]byte, f []byte) (m meta, ok bool) {
 	return meta{lo: uint64(hash)<<32 | kind, hi: status, queue: uint32(c.reta[hash&0x7f])}, true
 }
 
-// parseAny is parse without the short cut.
-func (c *rxConfig) parseAny(f []byte, m *fields) {
+// parseSlow is the slow path of parse.
+func (c *rxConfig) parseSlow(f []byte, m *fields) {
 	etype := binary.BigEndian.Uint16(f[12:])
 	off := 14
 	if c.extended && etype == c.extTag && len(f) >= off+4 {
@@ -172,8 +172,8 @@ func (c *rxConfig) parseAny(f []byte, m *fields) {
 	}
 }
 
-// matchEtype applies the L2 type filters (ETQF): the frame's packet type is
-// then the filter's index and it is not looked into any further.
+// matchEtype applies the EtherType filters (datasheet 7.1.2.3). If one matches, the
+// packet type is the filter's index and the frame is not parsed further.
 func (c *rxConfig) matchEtype(etype uint16, m *fields) bool {
 	for i, f := range c.etqf {
 		const enable, queueEnable = 1 << 31, 1 << 31
@@ -216,8 +216,8 @@ func (c *rxConfig) parseIP4(f []byte, off int, m *fields) {
 			m.hash = c.key.hash(addrs[:])
 		}
 		if fragment&0x3fff != 0 && c.fragments && f[off+9] == 17 && total > header && len(f) >= off+total {
-			// UDP fragment: the checksum of the payload and the identification
-			// stand where the hash would (RXCSUM.PCSD clear, IPPCSE set).
+			// UDP fragment: payload checksum and identification replace the hash
+			// (RXCSUM.PCSD clear, IPPCSE set).
 			m.status |= stUDPV
 			m.hash = uint32(^fold(sum(f[off+header:off+total])))<<16 | uint32(binary.BigEndian.Uint16(f[off+4:]))
 		}
@@ -286,8 +286,8 @@ func (c *rxConfig) parseIP6(f []byte, off int, m *fields) {
 	m.hash = c.key.hash(in[:])
 }
 
-// layer4 names the transport and checks its checksum; false when it is none
-// that the device knows or its header is incomplete. pseudo is the sum of the
+// layer4 sets the transport's packet type and verifies its checksum. It returns
+// false for an unknown transport or an incomplete header. pseudo is the sum of the
 // addresses.
 func (c *rxConfig) layer4(l4 []byte, proto byte, pseudo uint64, m *fields) bool {
 	switch proto {
@@ -301,7 +301,7 @@ func (c *rxConfig) layer4(l4 []byte, proto byte, pseudo uint64, m *fields) bool 
 		m.ptype |= ptUDP
 		n := int(binary.BigEndian.Uint16(l4[4:]))
 		if l4[6]|l4[7] == 0 || n < 8 || n > len(l4) {
-			return true // not checksummed, or not checkable
+			return true // no checksum, or wrong length
 		}
 		l4 = l4[:n]
 		m.status |= stL4CS | stUDPCS
@@ -330,9 +330,8 @@ func (c *rxConfig) layer4(l4 []byte, proto byte, pseudo uint64, m *fields) bool 
 	return true
 }
 
-// sum is the one's complement sum of b as little-endian 16-bit words, not
-// folded, with carries taken around. The result's order of bytes is that of
-// memory, so that comparing with 0xffff needs no swap.
+// sum is the unfolded one's complement sum of b as little-endian 16-bit words, with
+// end-around carry. Comparing the folded sum with 0xffff needs no byte swap.
 func sum(b []byte) uint64 {
 	var s, c uint64
 	for len(b) >= 32 {
@@ -363,7 +362,7 @@ func sum(b []byte) uint64 {
 	}
 	s, c = bits.Add64(s, t, 0)
 	s += c
-	return s>>32 + s&0xffffffff // leaves room for the caller to add
+	return s>>32 + s&0xffffffff // the caller can add without overflow
 }
 
 // sum8 is sum for the two addresses of IPv4.
@@ -381,7 +380,7 @@ func sum20(b []byte) uint16 {
 	return fold(s)
 }
 
-// fold brings a sum down to 16 bits.
+// fold folds a sum to 16 bits.
 func fold(s uint64) uint16 {
 	s = s>>32 + s&0xffffffff
 	s = s>>16 + s&0xffff

@@ -183,7 +183,7 @@ func (n *NIC) WriteRegister(off, v uint32) {
 	n.lock()
 	n.store(off, v)
 	n.mu.Unlock()
-	n.kick()
+	n.wake()
 }
 
 // load is a bus read of one register. n.mu is held.

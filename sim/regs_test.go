@@ -19,7 +19,7 @@ func TestRegistersDoNotOverlap(t *testing.T) {
 	require.Greater(t, seen, 4000)
 }
 
-func TestOverlapsAndRepeatsAreFound(t *testing.T) {
+func TestOverlapsAndRepeatsAreErrors(t *testing.T) {
 	for _, rows := range [][]register{
 		{one("A", 0x10, rw, 0, ""), one("B", 0x10, rw, 0, "")},
 		{many("A", 0x10, 4, 4, rw, 0, ""), one("B", 0x1c, rw, 0, "")},

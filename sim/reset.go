@@ -10,16 +10,15 @@ const (
 	statusLinkUp       = 1 << 7
 	statusMasterEnable = 1 << 19
 
-	// Times after a reset, within what drivers wait: Linux gives RST 10 us and
-	// then sleeps 50 ms; others poll EEC.ARD and RDRXCTL.DMAIDONE at once
-	// (datasheet 4.6.3).
+	// Durations of CTRL.RST, EEPROM auto-read (EEC.ARD) and DMA initialization
+	// (RDRXCTL.DMAIDONE), which software waits for after a reset (datasheet 4.6.3).
 	resetTime    = 5 * time.Microsecond
 	autoReadTime = 300 * time.Microsecond
 	dmaInitTime  = 500 * time.Microsecond
 )
 
-// powerOn brings the port to the state after PCIe reset or a function-level
-// reset. n.mu is held, or nobody else has the NIC yet.
+// powerOn sets the state after a PCIe reset or a function-level reset. n.mu is
+// held.
 func (n *NIC) powerOn() {
 	n.sem = semaphores{}
 	n.i2c.reset()
@@ -33,9 +32,8 @@ func (n *NIC) powerOn() {
 	n.link.restart(time.Now(), n.cfg.LinkDelay)
 }
 
-// reset is the part that all resets have in common. A software reset (CTRL.RST)
-// leaves the link and what belongs to it alone, as firmware and the link
-// partner may be using it.
+// reset is the common part of all resets. A software reset (CTRL.RST) keeps the
+// link and its registers (datasheet 4.2.1).
 func (n *NIC) reset(software bool) {
 	n.resetRegisters(software)
 	n.ctr.clear()
@@ -51,8 +49,8 @@ func (n *NIC) reset(software bool) {
 	n.loadAddress()
 }
 
-// writeCTRL: RST and LRST clear themselves when the reset is over; reads until
-// then return them set.
+// writeCTRL starts a reset by RST or LRST. Both clear themselves when it is over
+// (datasheet 8.2.3.1).
 func (n *NIC) writeCTRL(_ int, v uint32) {
 	if v&(ctrlReset|ctrlLinkReset) != 0 {
 		n.reset(v&ctrlLinkReset == 0)
@@ -76,8 +74,8 @@ func (n *NIC) readCTRL(int) uint32 {
 
 func (n *NIC) sinceReset() time.Duration { return time.Since(n.link.resetAt) }
 
-// readSTATUS: the function is LAN 0. The master enable status clears as soon as
-// no request is pending, which is at once here.
+// readSTATUS shows function LAN 0. The master enable status clears at once, since
+// no request is pending between passes.
 func (n *NIC) readSTATUS(int) uint32 {
 	var v uint32
 	if n.link.up {
@@ -89,12 +87,13 @@ func (n *NIC) readSTATUS(int) uint32 {
 	return v
 }
 
-// master tells whether the function may issue requests on the bus.
+// master reports whether the function may issue requests on the bus.
 func (n *NIC) master() bool {
 	return !n.removed && n.host != nil && n.pci.busMaster() && n.reg[rCTRL/4]&ctrlMasterDisable == 0
 }
 
-// readRDRXCTL: DMAIDONE is set when the receive DMA unit has initialised itself.
+// readRDRXCTL sets DMAIDONE once the receive DMA unit is initialized (datasheet
+// 8.2.3.8.8).
 func (n *NIC) readRDRXCTL(int) uint32 {
 	v := n.reg[rRDRXCTL/4] &^ (1 << 3)
 	if n.sinceReset() >= dmaInitTime {
@@ -103,11 +102,11 @@ func (n *NIC) readRDRXCTL(int) uint32 {
 	return v
 }
 
-// readFRTIMER is the free-running timer, in microseconds.
+// readFRTIMER is the free-running timer in microseconds.
 func (n *NIC) readFRTIMER(int) uint32 { return uint32(time.Now().UnixMicro()) }
 
-// Configuration space through CIAA and CIAD, which Linux uses for its virtual
-// functions only.
+// readCIAD and writeCIAD access configuration space at the address in CIAA
+// (datasheet 8.2.3.4).
 func (n *NIC) readCIAD(int) uint32 {
 	return n.pci.load32(int(n.reg[rCIAA/4] & 0xffc))
 }
@@ -117,7 +116,9 @@ func (n *NIC) writeCIAD(_ int, v uint32) {
 	n.pci.write(off, []byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)})
 }
 
-// Flow Director: initialisation and commands complete at once.
+// writeFDIRCTRL and writeFDIRCMD complete initialization and commands of the Flow
+// Director at once: INIT_DONE is set, the command field is clear (datasheet
+// 8.2.3.21).
 func (n *NIC) writeFDIRCTRL(_ int, v uint32) {
 	const initDone = 1 << 3
 	if v&3 != 0 {
@@ -130,11 +131,10 @@ func (n *NIC) writeFDIRCTRL(_ int, v uint32) {
 
 func (n *NIC) writeFDIRCMD(_ int, v uint32) { n.reg[rFDIRCMD/4] = v &^ 3 }
 
-// secDisable is RX_DIS of SECRXCTRL and TX_DIS of SECTXCTRL: the security block,
-// which all frames go through, is to stop. It is ready to be set up once the path
-// has run empty (SECRXSTAT.SECRX_RDY, SECTXSTAT.SECTX_RDY), and says so only while
-// it is stopped: Linux stops it around changes of the receive unit and waits for
-// the bit (ixgbe_disable_rx_buff_generic).
+// secDisable is RX_DIS of SECRXCTRL and TX_DIS of SECTXCTRL. It stops the security
+// block, which all frames pass. Once the path is empty the block is ready to be
+// configured: SECRXSTAT.SECRX_RDY and SECTXSTAT.SECTX_RDY are set while it is
+// stopped (datasheet 8.2.3.13; Linux, ixgbe_disable_rx_buff_generic).
 const secDisable = 1 << 1
 
 func (n *NIC) readSECRXSTAT(int) uint32 { return n.reg[rSECRXCTRL/4] & secDisable >> 1 }

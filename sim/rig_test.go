@@ -13,7 +13,7 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-// testWire hands out frames as fast as they are asked for.
+// testWire delivers its frames at once.
 type testWire struct {
 	mu     sync.Mutex
 	frames [][]byte
@@ -67,7 +67,7 @@ func (w *testWire) Up() bool {
 
 func (w *testWire) Close() error { return nil }
 
-// testHost is a host with one piece of memory. slow makes it reachable by
+// testHost is a host with one piece of memory. With slow, memory is accessed by
 // message only.
 type testHost struct {
 	base   uint64
@@ -75,7 +75,7 @@ type testHost struct {
 	slow   bool
 	mu     sync.Mutex
 	raised map[[2]int]int
-	stray  int
+	missed int // writes to unmapped addresses
 }
 
 var errUnmapped = errors.New("not mapped")
@@ -106,7 +106,7 @@ func (h *testHost) ReadDMA(iova uint64, p []byte) error {
 func (h *testHost) WriteDMA(iova uint64, p []byte) error {
 	b := h.at(iova, len(p))
 	if b == nil {
-		h.stray++
+		h.missed++
 		return errUnmapped
 	}
 	copy(b, p)
@@ -119,7 +119,7 @@ func (h *testHost) Raise(irq, vector int) {
 	h.raised[[2]int{irq, vector}]++
 }
 
-// rig is a NIC whose device thread is the test itself.
+// rig is a NIC without a device thread: the test makes its passes.
 type rig struct {
 	testing.TB
 	*NIC
@@ -160,7 +160,7 @@ func (r *rig) write(off, v uint32) {
 	require.NoError(r, r.WriteRegion(regionRegisters, uint64(off), binary.LittleEndian.AppendUint32(nil, v)))
 }
 
-// run makes passes of the device thread until nothing is left to do.
+// run makes passes of the device thread until one is idle.
 func (r *rig) run() {
 	r.Helper()
 	for range 10000 {
@@ -172,11 +172,10 @@ func (r *rig) run() {
 			return
 		}
 	}
-	r.Fatal("the device thread never comes to rest")
+	r.Fatal("the device thread never becomes idle")
 }
 
-// rxRing is a receive ring as a driver would set it up: descriptors at ring,
-// buffers at buf.
+// rxRing is a receive ring of the driver: descriptors at ring, buffers at buf.
 type rxRing struct {
 	r         *rig
 	q         int
@@ -186,8 +185,8 @@ type rxRing struct {
 	next      int
 }
 
-// rx sets queue q up with n descriptors of buffers of size bytes (whole KiB),
-// all but one given to the device, and enables reception.
+// rx sets up queue q with n descriptors and buffers of size bytes (whole KiB), posts
+// all but one and enables reception.
 func (r *rig) rx(q, n, size int) *rxRing {
 	r.Helper()
 	x := &rxRing{r: r, q: q, n: n, size: size, ring: testBase + uint64(q)*0x10000, buf: testBase + 0x200000 + uint64(q)*0x40000}
@@ -198,7 +197,7 @@ func (r *rig) rx(q, n, size int) *rxRing {
 	r.write(rxReg(q, qDCTL), 1<<25)
 	require.NotZero(r, r.read(rxReg(q, qDCTL))&(1<<25))
 	for i := range n {
-		x.arm(i)
+		x.post(i)
 	}
 	r.write(rxReg(q, qTAIL), uint32(n-1))
 	r.write(rRXCTRL, 1)
@@ -207,7 +206,7 @@ func (r *rig) rx(q, n, size int) *rxRing {
 
 func (x *rxRing) desc(i int) []byte { return x.r.h.at(x.ring+uint64(i)*16, 16) }
 
-func (x *rxRing) arm(i int) {
+func (x *rxRing) post(i int) {
 	binary.LittleEndian.PutUint64(x.desc(i), x.buf+uint64(i*x.size))
 	binary.LittleEndian.PutUint64(x.desc(i)[8:], 0)
 }
@@ -222,8 +221,8 @@ func (g got) status() uint32 { return uint32(g.hi) }
 func (g got) vlan() uint16   { return uint16(g.hi >> 48) }
 func (g got) hash() uint32   { return uint32(g.lo >> 32) }
 
-// take returns the next frame, or false.
-func (x *rxRing) take() (g got, ok bool) {
+// pop returns the next frame, or false.
+func (x *rxRing) pop() (g got, ok bool) {
 	for i := x.next; ; i = (i + 1) % x.n {
 		g.lo = binary.LittleEndian.Uint64(x.desc(i))
 		g.hi = binary.LittleEndian.Uint64(x.desc(i)[8:])
@@ -235,7 +234,7 @@ func (x *rxRing) take() (g got, ok bool) {
 			continue
 		}
 		for k := x.next; ; k = (k + 1) % x.n {
-			x.arm(k)
+			x.post(k)
 			if k == i {
 				break
 			}
@@ -245,12 +244,12 @@ func (x *rxRing) take() (g got, ok bool) {
 	}
 }
 
-// giveBack moves the tail behind the descriptors that have been taken.
-func (x *rxRing) giveBack() { x.r.write(rxReg(x.q, qTAIL), uint32((x.next+x.n-1)%x.n)) }
+// refill posts the descriptors of the frames popped.
+func (x *rxRing) refill() { x.r.write(rxReg(x.q, qTAIL), uint32((x.next+x.n-1)%x.n)) }
 
 func (x *rxRing) all() (list []got) {
 	for {
-		g, ok := x.take()
+		g, ok := x.pop()
 		if !ok {
 			return list
 		}
@@ -258,7 +257,7 @@ func (x *rxRing) all() (list []got) {
 	}
 }
 
-// promiscuous accepts everything and strips CRCs.
+// promiscuous accepts all frames and strips CRCs.
 func (r *rig) promiscuous() {
 	r.write(rFCTRL, 1<<8|1<<9|1<<10)
 	r.write(rRDRXCTL, r.read(rRDRXCTL)|2)

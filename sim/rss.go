@@ -2,15 +2,15 @@ package sim
 
 import "encoding/binary"
 
-// toeplitz is the RSS hash as tables: by position of an input byte, the XOR of
-// the key windows that the byte's set bits select (datasheet 7.1.2.8).
-// 36 bytes are the longest input: two IPv6 addresses and two ports.
+// toeplitz is the RSS hash (datasheet 7.1.2.8) as a table per position of an input
+// byte: the XOR of the key windows that the byte's set bits select. The longest
+// input has 36 bytes: two IPv6 addresses and two ports.
 type toeplitz [36][256]uint32
 
 // newKey builds the tables for a key of 40 bytes.
 func (t *toeplitz) newKey(key *[40]byte) {
 	for pos := range t {
-		var window [8]uint32 // the key's 32 bits from each of the byte's bits on
+		var window [8]uint32 // 32 bits of the key from each bit of the byte on
 		v := binary.BigEndian.Uint64(append(key[pos:min(pos+8, 40):min(pos+8, 40)], make([]byte, 8)...))
 		for bit := range window {
 			window[bit] = uint32(v << bit >> 32)
@@ -39,15 +39,15 @@ func (t *toeplitz) hash(in []byte) uint32 {
 	return h
 }
 
-// hash12 is hash for IPv4 addresses and ports as they follow each other in a
-// header without options.
+// hash12 is hash of IPv4 addresses and ports, adjacent in a header without
+// options.
 func (t *toeplitz) hash12(p *[12]byte) uint32 {
 	return t[0][p[0]] ^ t[1][p[1]] ^ t[2][p[2]] ^ t[3][p[3]] ^
 		t[4][p[4]] ^ t[5][p[5]] ^ t[6][p[6]] ^ t[7][p[7]] ^
 		t[8][p[8]] ^ t[9][p[9]] ^ t[10][p[10]] ^ t[11][p[11]]
 }
 
-// hashPorts is hash for IPv4 addresses and the ports at the start of l4.
+// hashPorts is hash of IPv4 addresses and the ports at the start of l4.
 func (t *toeplitz) hashPorts(addrs *[8]byte, l4 []byte) uint32 {
 	var in [12]byte
 	copy(in[:], addrs[:])
@@ -55,7 +55,7 @@ func (t *toeplitz) hashPorts(addrs *[8]byte, l4 []byte) uint32 {
 	return t.hash12(&in)
 }
 
-// MRQC: what is hashed.
+// Fields of MRQC: the hashed protocols.
 const (
 	mrqcTCP4 = 1 << 16
 	mrqcIP4  = 1 << 17

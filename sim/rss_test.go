@@ -59,7 +59,7 @@ func TestRSS(t *testing.T) {
 			}
 			r.w.push(c.frame)
 			r.run()
-			g, ok := x[c.hash&3].take()
+			g, ok := x[c.hash&3].pop()
 			require.True(t, ok, "queue %d", c.hash&3)
 			require.Equal(t, c.kind, g.lo&0xf)
 			require.Equal(t, c.hash, g.hash())
@@ -67,13 +67,13 @@ func TestRSS(t *testing.T) {
 	}
 }
 
-func TestShortCutAgreesWithTheLongWay(t *testing.T) {
+func TestFastPathAgreesWithSlowPath(t *testing.T) {
 	r := newRig(t, Config{})
 	r.promiscuous()
 	r.rss(allRSS)
 	r.configure()
 	c := &r.NIC.rx.cfg
-	require.True(t, c.plain)
+	require.True(t, c.fast)
 	for i := range 2000 {
 		f := udp4("10.1.2.3", "10.3.2.1", uint16(i), 80, 18+i%200)
 		if i%2 == 0 {
@@ -83,7 +83,7 @@ func TestShortCutAgreesWithTheLongWay(t *testing.T) {
 			f[14+i%40] ^= byte(i >> 3)
 		}
 		var want fields
-		c.parseAny(f, &want)
+		c.parseSlow(f, &want)
 		require.Equal(t, want.pack(), c.parse(f))
 	}
 }
@@ -124,7 +124,7 @@ func TestChecksumStatus(t *testing.T) {
 			x := r.rx(0, 8, 2048)
 			r.w.push(c.frame)
 			r.run()
-			g, ok := x.take()
+			g, ok := x.pop()
 			require.True(t, ok)
 			require.Equal(t, c.status|stDD|stEOP|stPIF, g.status())
 			require.Equal(t, c.ptype, g.lo>>4&0x1fff)
@@ -132,7 +132,7 @@ func TestChecksumStatus(t *testing.T) {
 	}
 }
 
-func TestEtherTypeFilterChoosesTheQueue(t *testing.T) {
+func TestEtherTypeFilterSelectsTheQueue(t *testing.T) {
 	r := newRig(t, Config{})
 	r.promiscuous()
 	r.write(rETQF+4*2, 1<<31|0x88b5)
@@ -140,7 +140,7 @@ func TestEtherTypeFilterChoosesTheQueue(t *testing.T) {
 	x := r.rx(3, 8, 2048)
 	r.w.push(plain(60))
 	r.run()
-	g, ok := x.take()
+	g, ok := x.pop()
 	require.True(t, ok)
 	require.EqualValues(t, ptETQF|2, g.lo>>4&0x1fff)
 }

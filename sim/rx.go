@@ -15,24 +15,24 @@ const (
 	crcSize  = 4
 )
 
-// rxUnit is the receive side. A frame goes
+// rxUnit is the receive side. The path of a frame:
 //
 //	wire -> MAC (length, CRC) -> L2 filters -> RSS, checksums -> queue -> host
 //
-// and takes the way over the packet buffer when its queue has no descriptors,
-// or when older frames are still in there.
+// It goes through the packet buffer when its queue has no descriptors, or when
+// older frames are in the buffer.
 type rxUnit struct {
 	cfg       rxConfig
 	q         [queues]rxQueue
 	fifo      fifo
 	frames    [batch]wire.Frame
-	got, next int   // frames taken from the wire, and how many of them are done
+	got, next int   // frames of the last Receive, and how many of them are done
 	master    bool  // the function may use the bus
-	direct    bool  // a frame is being written to the host without the buffer
+	direct    bool  // a frame is being written to the host, bypassing the buffer
 	active    []int // enabled queues
-	sent      int64 // true arrival of the frame in hand, ns
+	arrived   int64 // arrival of the current frame, ns since 1970
 	injecting bool  // a fault depends on the number of frames
-	started   bool  // reception has been enabled once
+	started   bool  // reception has been enabled since Attach
 	listening bool  // the wire is being read
 	eof       bool
 	pad       [minFrame]byte
@@ -40,7 +40,7 @@ type rxUnit struct {
 	count     rxCounts
 }
 
-// rxCounts are the port's counters of one batch.
+// rxCounts are the increments of the port's counters by one batch.
 type rxCounts struct {
 	packets, octets uint64 // all
 	nofilter, nofilterOctets,
@@ -55,7 +55,7 @@ func (rx *rxUnit) init() {
 	rx.scratch = make([]byte, 0, 64<<10)
 }
 
-// reset forgets all but what the wire has to do with.
+// reset resets all but the state of the wire.
 func (rx *rxUnit) reset() {
 	rx.fifo.clear()
 	for i := range rx.q {
@@ -63,24 +63,24 @@ func (rx *rxUnit) reset() {
 	}
 }
 
-func (rx *rxUnit) forgetMemory() {
+func (rx *rxUnit) invalidateMemory() {
 	for i := range rx.q {
-		rx.q[i].ring.forget()
+		rx.q[i].ring.invalidate()
 	}
 }
 
-// halt stops all queues after host memory has vanished under the device. The
-// frame that was being written is lost; false when there was none.
+// halt stops all queues after a memory fault. It reports whether a frame was being
+// written, which is lost.
 func (rx *rxUnit) halt() (lost bool) {
 	lost, rx.direct = rx.direct, false
 	for i := range rx.q {
 		rx.q[i].halted = true
-		rx.q[i].ring.forget()
+		rx.q[i].ring.invalidate()
 	}
 	return lost
 }
 
-// poll takes a batch from the wire.
+// poll receives a batch from the wire and returns the number of frames.
 func (n *NIC) poll(room int) int {
 	if n.rx.eof {
 		return 0
@@ -95,7 +95,8 @@ func (n *NIC) poll(room int) int {
 	return k
 }
 
-// receive moves frames: first those in the packet buffer, then new ones.
+// receive moves frames to the host: those in the packet buffer, then new ones. It
+// reports whether there were any.
 func (n *NIC) receive() (busy bool) {
 	rx := &n.rx
 	rx.master = n.master()
@@ -110,12 +111,12 @@ func (n *NIC) receive() (busy bool) {
 	}
 	for rx.next < rx.got {
 		f := rx.frames[rx.next].Data
-		rx.sent = rx.frames[rx.next].At
+		rx.arrived = rx.frames[rx.next].At
 		rx.next++
 		busy = true
 		if rx.cfg.loop {
-			// The receiver listens to the transmitter (HLREG0.LPBK). Linux' loopback
-			// test counts frames and fails over one from the wire.
+			// In loopback the receiver is connected to the transmitter only
+			// (HLREG0.LPBK, datasheet 8.2.3.22.8).
 			n.offered(len(f))
 			n.stats.NotReceiving++
 			continue
@@ -135,12 +136,12 @@ func (n *NIC) offered(size int) {
 	n.stats.OfferedBytes += uint64(max(size, minFrame))
 }
 
-// arrive takes one frame from the wire through the MAC and the filters.
+// arrive passes one frame through the MAC and the filters to its queue.
 func (n *NIC) arrive(f []byte) {
 	rx := &n.rx
 	c := &rx.cfg
 	n.offered(len(f))
-	if rx.injecting && n.faulty() {
+	if rx.injecting && n.injectFault() {
 		return
 	}
 	if !c.open {
@@ -162,7 +163,7 @@ func (n *NIC) arrive(f []byte) {
 		n.stats.Oversize++
 		return
 	}
-	if f[12] == 0x88 && f[13] == 0x08 && n.macControl(f) == control {
+	if f[12] == 0x88 && f[13] == 0x08 && n.macControl(f) {
 		n.stats.Control++
 		return
 	}
@@ -185,17 +186,17 @@ func (n *NIC) arrive(f []byte) {
 		if n.deliverOne(q, f, m.untagged()) {
 			rx.direct = false
 			if n.arrivals != nil {
-				n.arrivals.add(q.index, f, rx.sent, n.stats.Offered-1)
+				n.arrivals.add(q.index, f, rx.arrived, n.stats.Offered-1)
 			}
 			return
 		}
 		rx.direct = false
 	}
-	n.admit(f, m)
+	n.enqueue(f, m)
 }
 
-// oversize: a VLAN tag does not count against MAXFRS, with extended VLAN two
-// do not (datasheet 8.2.3.22.13).
+// oversize reports whether a frame is longer than MAXFRS, not counting a VLAN tag,
+// or two with extended VLAN (datasheet 8.2.3.22.13).
 func (n *NIC) oversize(f []byte) bool {
 	c := &n.rx.cfg
 	size := len(f) + crcSize
@@ -207,15 +208,15 @@ func (n *NIC) oversize(f []byte) bool {
 	return size > c.maxFrame
 }
 
-// countGood counts a frame that passed the L2 filters. GPRC and its like count
-// it here, before it is known whether the packet buffer has room: the silicon
-// counts missed frames as good ones, and Linux and DPDK subtract them (comments
-// in ixgbe_update_stats and ixgbe_read_stats_registers).
+// countGood counts a frame that passed the L2 filters, whether or not the packet
+// buffer has room for it: the chip counts missed frames in GPRC, GORC and PRC
+// (erratum; comments in ixgbe_update_stats of Linux and in
+// ixgbe_read_stats_registers of DPDK).
 func (n *NIC) countGood(f []byte, size int) {
 	k := &n.rx.count
 	octets := size
 	if !n.rx.cfg.strip {
-		octets += crcSize // DPDK: GORC leaves the CRC out when it is stripped
+		octets += crcSize // GORC excludes a stripped CRC (DPDK, ixgbe_read_stats_registers)
 	}
 	k.good++
 	k.goodOctets += uint64(octets)
@@ -229,8 +230,8 @@ func (n *NIC) countGood(f []byte, size int) {
 	}
 }
 
-// sizeBin is the counter for a length with CRC: 64, 65-127, 128-255, 256-511,
-// 512-1023, 1024 and more.
+// sizeBin is the index of the PRC and PTC counter for a length with CRC: 64,
+// 65-127, 128-255, 256-511, 512-1023, 1024 and more.
 func sizeBin(octets int) int {
 	if octets <= 64 {
 		return 0
@@ -238,15 +239,15 @@ func sizeBin(octets int) int {
 	return min(bits.Len(uint(octets))-6, 5)
 }
 
-// admit writes the frame to the host or, where that cannot be done at once,
-// puts it into the packet buffer.
-func (n *NIC) admit(f []byte, m meta) {
+// enqueue writes the frame to the host or, if its queue is not ready, puts it into
+// the packet buffer. A full buffer drops it.
+func (n *NIC) enqueue(f []byte, m meta) {
 	rx := &n.rx
 	q := &rx.q[m.queue]
 	size := len(f)
 	strip := q.stripTag && m.hi&stVP != 0
 	if strip || !rx.cfg.strip {
-		f = n.assemble(f, strip, m)
+		f = n.rewrite(f, strip, m)
 	}
 	if !strip {
 		m = m.untagged()
@@ -256,16 +257,16 @@ func (n *NIC) admit(f []byte, m meta) {
 		done, failed := n.deliver(q, f, m, 0)
 		rx.direct = false
 		if done == len(f) {
-			n.settle(q, f, failed, rx.sent, n.stats.Offered-1)
+			n.complete(q, f, failed, rx.arrived, n.stats.Offered-1)
 			return
 		}
-		// A descriptor could not be fetched or written: the rest waits.
-		if n.keep(f, size, m) {
+		// A descriptor could not be read or written: the rest waits.
+		if n.buffer(f, size, m) {
 			rx.fifo.done = done
 			rx.fifo.slots[rx.fifo.first].failed = failed
 			return
 		}
-	} else if n.keep(f, size, m) {
+	} else if n.buffer(f, size, m) {
 		if rx.fifo.count == 1 {
 			n.drain()
 		}
@@ -275,20 +276,21 @@ func (n *NIC) admit(f []byte, m meta) {
 	n.stats.Missed++
 }
 
-// keep puts the frame in hand into the packet buffer, if that has room.
-func (n *NIC) keep(f []byte, size int, m meta) bool {
+// buffer puts the current frame into the packet buffer. It returns false if the
+// buffer is full.
+func (n *NIC) buffer(f []byte, size int, m meta) bool {
 	b := &n.rx.fifo
 	if !b.put(f, size, n.rx.cfg.buffer, m) {
 		return false
 	}
 	s := b.newest()
-	s.sent, s.seq = n.rx.sent, n.stats.Offered-1
+	s.arrived, s.seq = n.rx.arrived, n.stats.Offered-1
 	return true
 }
 
-// assemble makes the bytes that go to the host where they differ from those on
-// the wire: without the VLAN tag, with the CRC.
-func (n *NIC) assemble(f []byte, strip bool, m meta) []byte {
+// rewrite returns the frame as the host gets it: without the VLAN tag if strip is
+// set, with the CRC unless HLREG0.RXCRCSTRP is.
+func (n *NIC) rewrite(f []byte, strip bool, m meta) []byte {
 	b := n.rx.scratch[:0]
 	crc := crc32.ChecksumIEEE(f)
 	if strip {
@@ -307,8 +309,10 @@ func (n *NIC) assemble(f []byte, strip bool, m meta) []byte {
 	return b
 }
 
-// drain writes frames from the packet buffer to the host until it is empty or
-// the oldest one's queue has no descriptors.
+// drain writes frames from the packet buffer to the host until the buffer is empty
+// or the oldest frame's queue has no descriptors. Frames of disabled queues, and of
+// queues with DROP_EN without descriptors, are dropped (datasheet 8.2.3.8.7). It
+// reports whether it did anything.
 func (n *NIC) drain() (busy bool) {
 	b := &n.rx.fifo
 	for b.count > 0 {
@@ -337,17 +341,18 @@ func (n *NIC) drain() (busy bool) {
 		if b.done = done; done < len(f) {
 			return busy
 		}
-		n.settle(q, f, s.failed, s.sent, s.seq)
+		n.complete(q, f, s.failed, s.arrived, s.seq)
 		b.pop()
 	}
 	return busy
 }
 
-// settle books a frame that has been written to the host: frame seq of the wire,
-// sent at that time.
-func (n *NIC) settle(q *rxQueue, f []byte, failed bool, sent int64, seq uint64) {
+// complete counts and records a frame that has been written to the host: frame seq
+// of the wire, which arrived at that time. failed: part of it was written to an
+// unmapped address.
+func (n *NIC) complete(q *rxQueue, f []byte, failed bool, arrived int64, seq uint64) {
 	if n.arrivals != nil {
-		n.arrivals.add(q.index, f, sent, seq)
+		n.arrivals.add(q.index, f, arrived, seq)
 	}
 	if failed {
 		n.ctr.v[q.packets]++
@@ -360,7 +365,7 @@ func (n *NIC) settle(q *rxQueue, f []byte, failed bool, sent int64, seq uint64) 
 	q.newBytes += uint64(len(f))
 }
 
-// flushCounts adds a batch's counts to the registers.
+// flushCounts adds the counts of a batch to the registers.
 func (n *NIC) flushCounts() {
 	k := &n.rx.count
 	for _, i := range n.rx.active {

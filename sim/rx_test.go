@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestFramesArriveWholeAndInOrder(t *testing.T) {
+func TestFramesArriveCompleteAndInOrder(t *testing.T) {
 	for _, slow := range []bool{false, true} {
 		t.Run(fmt.Sprintf("messages=%v", slow), func(t *testing.T) {
 			r := newRig(t, Config{})
@@ -50,7 +50,7 @@ func TestWithoutStrippingTheCRCArrives(t *testing.T) {
 	x := r.rx(0, 8, 2048)
 	r.w.push(plain(70))
 	r.run()
-	g, ok := x.take()
+	g, ok := x.pop()
 	require.True(t, ok)
 	require.Equal(t, plain(70), g.data[:70])
 	require.Equal(t, crc32.ChecksumIEEE(plain(70)), binary.LittleEndian.Uint32(g.data[70:]))
@@ -68,17 +68,17 @@ func TestFrameOverSeveralDescriptors(t *testing.T) {
 	require.Zero(t, r.Stats().Delivered, "seven descriptors of 1 KiB are not enough")
 	require.EqualValues(t, 7, r.read(rxReg(0, qHEAD)))
 
-	// The driver gives buffers back while the frame is under way.
+	// The driver posts descriptors while the frame is being written.
 	var data []byte
 	for i := range 7 {
 		require.EqualValues(t, 1024<<32|1, binary.LittleEndian.Uint64(x.desc(i)[8:]), "only DD and the length before the last")
 		data = append(data, r.h.at(x.buf+uint64(i*1024), 1024)...)
-		x.arm(i)
+		x.post(i)
 	}
 	x.next = 7
-	x.giveBack()
+	x.refill()
 	r.run()
-	g, ok := x.take()
+	g, ok := x.pop()
 	require.True(t, ok)
 	require.Equal(t, want, append(data, g.data...))
 	require.EqualValues(t, 1, r.Stats().Delivered)
@@ -103,7 +103,7 @@ func TestWithoutDescriptorsThePacketBufferFillsAndThenFramesAreMissed(t *testing
 
 	total := len(x.all())
 	for r.Stats().Buffered > 0 {
-		x.giveBack()
+		x.refill()
 		r.run()
 		total += len(x.all())
 	}
@@ -148,7 +148,7 @@ func TestFramesForADisabledQueueAreDropped(t *testing.T) {
 	require.EqualValues(t, 1, r.read(cQPRDC(0)))
 }
 
-func TestAFrameIsOnlyLostToTheQueueThatIsDisabledLater(t *testing.T) {
+func TestDisablingAQueueDropsItsBufferedFrames(t *testing.T) {
 	r := newRig(t, Config{})
 	r.promiscuous()
 	r.rx(0, 8, 2048)
@@ -227,7 +227,7 @@ func TestFilters(t *testing.T) {
 			x := r.rx(0, 16, 2048)
 			r.w.push(c.frame)
 			r.run()
-			g, ok := x.take()
+			g, ok := x.pop()
 			require.Equal(t, c.pass, ok)
 			if ok {
 				require.Equal(t, c.pif, g.status()&stPIF != 0)
@@ -243,14 +243,14 @@ func TestVLANIsStrippedAndReported(t *testing.T) {
 	frame := udp4("10.0.0.1", "10.0.0.2", 1, 2, 40)
 	r.w.push(tagged(frame, 0x6123))
 	r.run()
-	g, _ := x.take()
+	g, _ := x.pop()
 	require.Equal(t, tagged(frame, 0x6123), g.data)
 	require.NotZero(t, g.status()&stVP)
 
 	r.write(rxReg(0, qDCTL), 1<<25|1<<30)
 	r.w.push(tagged(frame, 0x6123))
 	r.run()
-	g, _ = x.take()
+	g, _ = x.pop()
 	require.Equal(t, frame, g.data)
 	require.EqualValues(t, 0x6123, g.vlan())
 	require.EqualValues(t, stDD|stEOP|stVP|stPIF|stIPCS|stL4CS|stUDPCS, g.status())
@@ -269,7 +269,7 @@ func TestNothingIsCountedWhileReceptionIsOff(t *testing.T) {
 	require.Empty(t, x.all())
 }
 
-func TestTheSenderWaitsForReception(t *testing.T) {
+func TestWireIsReadOnceReceptionIsEnabled(t *testing.T) {
 	r := newRig(t, Config{})
 	r.w.push(plain(60))
 	r.run()

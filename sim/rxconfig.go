@@ -1,7 +1,7 @@
 package sim
 
-// rxConfig is what the receive path needs of the registers, digested once per
-// change.
+// rxConfig holds the fields of registers that the receive path uses, decoded once
+// per change.
 type rxConfig struct {
 	enabled bool // RXCTRL.RXEN
 	open    bool // enabled, and the security block lets frames through
@@ -17,8 +17,8 @@ type rxConfig struct {
 	extended   bool   // CTRL_EXT.EXTENDED_VLAN
 	extTag     uint16
 
-	maxFrame int // with CRC
-	strip    bool
+	maxFrame int  // with CRC
+	strip    bool // HLREG0.RXCRCSTRP
 	pause    bool // MFLCN.RFCE
 	discard  bool // MFLCN.DPF
 	pass     bool // MFLCN.PMCF
@@ -33,13 +33,13 @@ type rxConfig struct {
 	key       toeplitz
 	keyBytes  [40]byte
 	etypes    bool
-	plain     bool // nothing special: parse may take its short cut
+	fast      bool // parse may take its fast path
 	etqf      [8]uint32
 	etqs      [8]uint32
 }
 
-// configure digests the registers. The device thread calls it before the next
-// frame after a register was written.
+// configure decodes the registers. The device thread calls it after a write, before
+// the next frame.
 func (n *NIC) configure() {
 	c := &n.rx.cfg
 	fctrl, mcst, vln := n.reg[rFCTRL/4], n.reg[rMCSTCTRL/4], n.reg[rVLNCTRL/4]
@@ -70,8 +70,8 @@ func (n *NIC) configure() {
 	}
 	c.strip = hl&(1<<1) != 0
 	if c.strip != (n.reg[rRDRXCTL/4]&(1<<1) != 0) && c.enabled {
-		// 8.2.3.8.8: RDRXCTL.CRCStrip must be the same as HLREG0.RXCRCSTRP. The
-		// MAC is what takes the CRC off.
+		// RDRXCTL.CRCStrip must equal HLREG0.RXCRCSTRP (datasheet 8.2.3.8.8). The
+		// MAC strips the CRC, so HLREG0 decides.
 		n.fault("RDRXCTL.CRCStrip differs from HLREG0.RXCRCSTRP")
 	}
 	c.loop = hl&(1<<15) != 0
@@ -112,15 +112,15 @@ func (n *NIC) configureRSS(c *rxConfig) {
 		c.etqf[i], c.etqs[i] = n.reg[rETQF/4+i], n.reg[rETQS/4+i]
 		c.etypes = c.etypes || c.etqf[i]>>31 != 0
 	}
-	c.plain = !c.etypes && !c.extended && !c.noHash && c.tag != ethIP4
+	c.fast = !c.etypes && !c.extended && !c.noHash && c.tag != ethIP4
 }
 
-// configureQueues takes over what may change while a queue is enabled.
+// configureQueues decodes the fields that may change while a queue is enabled.
 func (n *NIC) configureQueues() {
 	n.rx.active = n.rx.active[:0]
 	for i := range n.rx.q {
 		q := &n.rx.q[i]
-		// Frames dropped at a disabled queue are counted as well.
+		// A disabled queue counts drops too.
 		stat := n.reg[rRQSMR/4+i/4] >> (8 * (i % 4)) & 0xf
 		q.packets, q.bytes, q.drops = cQPRC(stat)/4, cQBRC(stat)/4, cQPRDC(stat)/4
 		if !q.enabled {

@@ -1,29 +1,29 @@
 package sim
 
-// rxQueue is a receive queue. The device owns descriptors head to tail-1; head
-// is what RDH shows.
+// rxQueue is a receive queue. The device owns descriptors head to tail-1; RDH
+// returns head.
 type rxQueue struct {
 	index    int
 	enabled  bool
-	halted   bool // a descriptor could not be reached; until the tail moves again
+	halted   bool // a descriptor could not be accessed; cleared by the next tail write
 	legacy   bool
 	drop     bool // SRRCTL.DROP_EN
 	stripTag bool // RXDCTL.VME
 	vector   int8
 	ring     ring
 	head     uint32
-	tail     uint32 // as the device has noticed it
-	seen     uint32 // the tail register when it was looked at last
-	changes  int    // of the tail, for lost doorbells
+	tail     uint32 // last valid value of RDT
+	seen     uint32 // RDT at the last pass
+	changes  int    // of RDT, for Faults.LostDoorbell
 	size     int    // bytes of a packet buffer
 	packets  uint32 // counter words
 	bytes    uint32
 	drops    uint32
 
-	newPackets, newBytes uint64 // of this batch
+	newPackets, newBytes uint64 // in this batch
 }
 
-// free is how many descriptors the device owns.
+// free is the number of descriptors that the device owns.
 func (q *rxQueue) free() int {
 	if q.tail >= q.head {
 		return int(q.tail - q.head)
@@ -31,7 +31,7 @@ func (q *rxQueue) free() int {
 	return int(q.ring.size - q.head + q.tail)
 }
 
-// ready tells whether the whole frame can be written out now.
+// ready reports whether there are descriptors for the whole frame.
 func (q *rxQueue) ready(size int) bool {
 	if !q.enabled || q.halted {
 		return false
@@ -42,7 +42,7 @@ func (q *rxQueue) ready(size int) bool {
 	return q.free() >= q.need(size)
 }
 
-// need is how many descriptors a frame takes.
+// need is the number of descriptors for a frame.
 func (q *rxQueue) need(size int) int {
 	if size <= q.size {
 		return 1
@@ -53,17 +53,17 @@ func (q *rxQueue) need(size int) int {
 	return (size + q.size - 1) / q.size
 }
 
-// refreshTails looks at the tail registers of all enabled queues.
+// refreshTails loads the tail registers of all enabled queues.
 func (n *NIC) refreshTails() {
 	for _, i := range n.rx.active {
 		q := &n.rx.q[i]
 		if v := n.bells.rx(i); v != q.seen && q.enabled {
-			n.noticeRx(i, q, v)
+			n.setRxTail(i, q, v)
 		}
 	}
 }
 
-func (n *NIC) noticeRx(i int, q *rxQueue, v uint32) {
+func (n *NIC) setRxTail(i int, q *rxQueue, v uint32) {
 	q.seen = v
 	q.changes++
 	if every := n.cfg.Faults.LostDoorbell; every > 0 && q.changes%every == 0 {
@@ -77,8 +77,8 @@ func (n *NIC) noticeRx(i int, q *rxQueue, v uint32) {
 	q.halted = false
 }
 
-// deliverOne writes a frame that fits one buffer of a queue whose memory is
-// shared, which is the usual case; false leaves it to deliver, nothing done.
+// deliverOne is the fast path of deliver: a frame that fits one buffer of a queue
+// whose memory is shared. Otherwise it returns false and does nothing.
 func (n *NIC) deliverOne(q *rxQueue, f []byte, m meta) bool {
 	i := int(q.head) * 2
 	if i+1 >= len(q.ring.mem) || q.legacy {
@@ -93,7 +93,7 @@ func (n *NIC) deliverOne(q *rxQueue, f []byte, m meta) bool {
 	copy(dst, f)
 	lo, hi := m.advanced(len(f), true)
 	d[0] = lo
-	storeRelease(&d[1], hi) // DD last; see ring.writeBack
+	storeRelease(&d[1], hi) // R1, as in ring.writeBack
 	if q.head++; q.head == q.ring.size {
 		q.head = 0
 	}
@@ -103,10 +103,9 @@ func (n *NIC) deliverOne(q *rxQueue, f []byte, m meta) bool {
 }
 
 // deliver writes a frame's bytes from done on to the host, descriptor by
-// descriptor, and returns how far it came. failed says that some of it went to
-// an address that is not mapped: a bus write to nowhere vanishes, and the
-// device, which gets no answer to a write, finishes the descriptor all the
-// same.
+// descriptor. It returns the bytes written so far, and whether some went to an
+// unmapped address: PCI Express writes are posted, so the device gets no error and
+// completes the descriptor.
 func (n *NIC) deliver(q *rxQueue, f []byte, m meta, done int) (int, bool) {
 	failed := false
 	q.ring.prepare(n)
@@ -147,8 +146,8 @@ func (n *NIC) deliver(q *rxQueue, f []byte, m meta, done int) (int, bool) {
 }
 
 // advanced is the write-back format of the advanced receive descriptor
-// (datasheet 7.1). All but DD and the length belongs to the frame's last
-// descriptor.
+// (datasheet 7.1.6). All fields but DD and the length are valid in the frame's last
+// descriptor only.
 func (m meta) advanced(size int, last bool) (lo, hi uint64) {
 	hi = uint64(size)<<32 | stDD
 	if last {
@@ -157,7 +156,7 @@ func (m meta) advanced(size int, last bool) (lo, hi uint64) {
 	return 0, hi
 }
 
-// legacy is the second word of the legacy descriptor (datasheet 7.1): the
+// legacy is the second word of the legacy receive descriptor (datasheet 7.1.5); the
 // first keeps the buffer's address.
 func (m meta) legacy(size int, last bool) uint64 {
 	v := uint64(size) | stDD<<32
@@ -170,20 +169,17 @@ func (m meta) legacy(size int, last bool) uint64 {
 	return v
 }
 
-// abort stops a queue whose descriptors cannot be read: the read is answered
-// by an unsupported request, which the PCI status register records as a
-// received master abort.
+// abort stops a queue whose descriptors cannot be accessed. The completion is an
+// Unsupported Request, which sets Received Master Abort in the PCI status register.
 func (n *NIC) abort(q *rxQueue, err error) {
 	q.halted = true
 	n.pci.b[0x07] |= 1 << 5
 	n.fault("receive queue %d, ring at %#x: %v", q.index, q.ring.base, err)
 }
 
-// RDH and RDT.
-
 func (n *NIC) readRDH(i int) uint32 { return n.rx.q[i].head }
 
-// writeRDH: drivers write it while the ring is empty only.
+// writeRDH sets the head, which must lie in the ring (datasheet 8.2.3.8.4).
 func (n *NIC) writeRDH(i int, v uint32) {
 	q := &n.rx.q[i]
 	if v &= 0xffff; q.enabled && v >= max(q.ring.size, 1) {
@@ -202,8 +198,8 @@ const (
 	dctlFlush  = 1 << 26
 )
 
-// writeRXDCTL enables or disables a queue; ENABLE reads back what the queue is.
-// Base and length are taken over when it is enabled.
+// writeRXDCTL enables or disables a queue; ENABLE reads back its state (datasheet
+// 8.2.3.8.6). Base and length are latched when it is enabled.
 func (n *NIC) writeRXDCTL(i int, v uint32) {
 	q := &n.rx.q[i]
 	w := rxReg(i, qDCTL) / 4
@@ -218,7 +214,7 @@ func (n *NIC) writeRXDCTL(i int, v uint32) {
 		if on {
 			n.startRx(i, q)
 		} else {
-			q.ring.forget()
+			q.ring.invalidate()
 		}
 	}
 }

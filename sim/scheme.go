@@ -25,12 +25,11 @@ func init() {
 
 func openScheme(rest string) (pci.Device, error) { return Open(rest) }
 
-// modelKeys are the options that describe the port; the others describe the
-// wire.
+// modelKeys are the options of the port. The others are the wire's.
 var modelKeys = []string{"mac", "sfp", "start", "linkdelay", "fault"}
 
-// Device is a NIC started in this process and reached over the vfio-user
-// protocol, as one in another process would be.
+// Device is a NIC in this process, accessed over the vfio-user protocol like one in
+// another process.
 type Device struct {
 	*vfiouser.Device
 	nic    *NIC
@@ -49,7 +48,7 @@ func (d *Device) NIC() *NIC { return d.nic }
 // Ended implements pci.Ender.
 func (d *Device) Ended() <-chan struct{} { return d.nic.Ended() }
 
-// Close implements pci.Device; the model ends with the device.
+// Close implements pci.Device. It also closes the model.
 func (d *Device) Close() error {
 	d.once.Do(func() {
 		err := d.Device.Close()
@@ -60,15 +59,15 @@ func (d *Device) Close() error {
 	return d.err
 }
 
-// Open starts the model that the options of a "sim:" name describe and opens
-// it. Besides the wire's keys (see package wire):
+// Open starts a model with the options of a "sim:" name and opens it. The options
+// are the wire's (see package wire) and:
 //
 //	mac=02:00:00:00:00:01   station address
-//	sfp=sr|lr|da|sx|none    module in the cage
+//	sfp=sr|lr|da|sx|none    module in the SFP+ cage
 //	start=rx|link           read the wire from the first RXEN (default), or as
 //	                        soon as the link is up
-//	linkdelay=5ms           until the link is up
-//	fault=...               misbehaviours, separated by +:
+//	linkdelay=5ms           time to link up
+//	fault=...               injected faults, separated by +:
 //	                        flap:1s, doorbell:N, remove:N, dma:N, crc:N,
 //	                        eeprom-checksum, no-writeback, rxdctl, no-msix
 func Open(options string) (*Device, error) {
@@ -112,7 +111,7 @@ func check(options string) error {
 	return w.Close()
 }
 
-// Connect serves a NIC to this process over a pair of sockets.
+// Connect opens a NIC in this process over a pair of sockets.
 func Connect(n *NIC, name string) (*Device, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
@@ -159,8 +158,8 @@ func unixConn(fd int) (*net.UnixConn, error) {
 	return u, nil
 }
 
-// ParseConfig reads the options that describe the port, see Open, and returns
-// the others, which describe the wire.
+// ParseConfig parses the options of the port, see Open, and returns the others,
+// which are the wire's.
 func ParseConfig(options []wire.Option) (cfg Config, rest []wire.Option, err error) {
 	mine, rest := wire.Take(options, modelKeys...)
 	cfg, err = parsePort(mine)
@@ -202,7 +201,7 @@ func parseMAC(s string, mac *[6]byte) error {
 		return errors.New("want six bytes in hexadecimal, such as 02:00:00:00:00:01")
 	}
 	if a[0]&1 != 0 || [6]byte(a) == [6]byte{} {
-		return errors.New("a station address is neither multicast nor zero")
+		return errors.New("multicast or zero, want a station address")
 	}
 	*mac = [6]byte(a)
 	return nil
@@ -218,7 +217,7 @@ func parseDuration(s string) (time.Duration, error) {
 
 const faultNames = "flap:TIME, doorbell:N, remove:N, dma:N, crc:N, eeprom-checksum, no-writeback, rxdctl or no-msix"
 
-// named is the fault that has no number, nil where the name is another's.
+// named returns the fault without a value of that name, nil if there is none.
 func (f *Faults) named(name string) *bool {
 	return map[string]*bool{
 		"eeprom-checksum": &f.BadChecksum, "no-writeback": &f.NoWriteBack, "rxdctl": &f.NoEnable, "no-msix": &f.NoMSIX,

@@ -1,6 +1,6 @@
 package sim
 
-// Module is what sits in the SFP+ cage.
+// Module is the module in the SFP+ cage.
 type Module int
 
 const (
@@ -8,13 +8,13 @@ const (
 	ModuleLR               // 10GBASE-LR optics
 	ModuleDA               // passive direct attach cable
 	ModuleSX               // 1000BASE-SX optics: the link runs at 1 Gb/s
-	NoModule               // an empty cage
+	NoModule               // empty cage
 )
 
 var moduleNames = map[string]Module{"sr": ModuleSR, "lr": ModuleLR, "da": ModuleDA, "sx": ModuleSX, "none": NoModule}
 
-// identity is the module's serial ID EEPROM (SFF-8472, address A0h): what the
-// drivers tell modules apart by, with both checksums. nil for an empty cage.
+// identity is the module's serial ID (SFF-8472, address A0h), which identifies the
+// module to drivers, with both checksums. It is nil for an empty cage.
 func (m Module) identity() []byte {
 	if m == NoModule {
 		return nil
@@ -53,12 +53,13 @@ func (m Module) identity() []byte {
 	return b
 }
 
-// i2cBus is the two-wire bus to the cage, which drivers clock by hand through
-// I2CCTL: one slave at address A0h with a byte pointer that moves on by itself.
+// i2cBus is the two-wire bus to the cage, which software clocks through I2CCTL
+// (datasheet 8.2.3.1). It has one slave at address A0h, with a byte pointer that
+// increments itself.
 type i2cBus struct {
 	module   []byte
-	scl, sda bool // as the master drives them
-	out      bool // what the slave drives on SDA; true releases it
+	scl, sda bool // driven by the master
+	out      bool // SDA as driven by the slave; true releases it
 
 	state i2cState
 	bits  int
@@ -73,7 +74,7 @@ const (
 	i2cIdle    i2cState = iota
 	i2cAddress          // receiving the device address
 	i2cPointer          // receiving the byte pointer
-	i2cWrite            // receiving data, which a serial ID ignores
+	i2cWrite            // receiving data, which is ignored
 	i2cRead             // sending data
 )
 
@@ -82,8 +83,8 @@ func (b *i2cBus) reset() {
 	b.state, b.bits = i2cIdle, 0
 }
 
-// drive sets both lines as the master wants them. The order within one register
-// write does not matter: drivers change one line at a time.
+// drive sets both lines. The order within one register write does not matter:
+// start, stop and data need changes of one line at a time.
 func (b *i2cBus) drive(scl, sda bool) {
 	switch {
 	case b.scl && scl && b.sda && !sda: // start, or repeated start
@@ -98,14 +99,14 @@ func (b *i2cBus) drive(scl, sda bool) {
 	b.scl, b.sda = scl, sda
 }
 
-// rise: a data bit is valid on the line.
+// rise handles a rising edge of SCL: the data bit is valid.
 func (b *i2cBus) rise(sda bool) {
 	if b.state == i2cIdle {
 		return
 	}
 	b.bits++
 	switch {
-	case b.state == i2cRead && b.bits == 9 && sda: // the master does not want more
+	case b.state == i2cRead && b.bits == 9 && sda: // no acknowledge: the master ends the read
 		b.state = i2cIdle
 	case b.state != i2cRead && b.bits <= 8:
 		b.shift <<= 1
@@ -115,7 +116,7 @@ func (b *i2cBus) rise(sda bool) {
 	}
 }
 
-// fall: the slave changes the line while the clock is low.
+// fall handles a falling edge of SCL: the slave sets the next bit.
 func (b *i2cBus) fall() {
 	if b.state == i2cIdle {
 		b.out = true
@@ -140,8 +141,7 @@ func (b *i2cBus) fall() {
 	}
 }
 
-// received handles a whole byte and tells whether to acknowledge it. The state
-// changes to reading only once the acknowledge has been clocked.
+// received handles a whole byte and reports whether to acknowledge it.
 func (b *i2cBus) received() bool {
 	switch b.state {
 	case i2cAddress:
@@ -150,7 +150,7 @@ func (b *i2cBus) received() bool {
 		}
 		if b.shift&1 != 0 {
 			b.state = i2cRead
-			b.bits = -1 // the acknowledge bit is still to be clocked
+			b.bits = -1 // the acknowledge bit comes first
 			return true
 		}
 		b.state = i2cPointer
@@ -180,7 +180,8 @@ func (n *NIC) writeI2CCTL(_ int, v uint32) {
 	n.i2c.drive(v&i2cClkOut != 0, v&i2cDataOut != 0)
 }
 
-// readI2CCTL: the lines are open drain; SDA is low when either side pulls it.
+// readI2CCTL returns the lines. They are open drain: SDA is low when either side
+// pulls it.
 func (n *NIC) readI2CCTL(int) uint32 {
 	b := &n.i2c
 	var v uint32

@@ -15,7 +15,7 @@ func TestSystemTimeRunsAtTheRateOfTIMINCA(t *testing.T) {
 		low := r.read(rSYSTIML)
 		return uint64(r.read(rSYSTIML+4))<<32 | uint64(low)
 	}
-	require.Zero(t, now(), "it stands still until TIMINCA is set")
+	require.Zero(t, now(), "the clock stands until TIMINCA is set")
 	r.write(rSYSTIML, 0xfffffff0)
 	r.write(rSYSTIML+4, 6)
 	before := time.Now()
@@ -33,7 +33,7 @@ func TestSystemTimeRunsAtTheRateOfTIMINCA(t *testing.T) {
 	time.Sleep(time.Millisecond)
 	require.Equal(t, stopped, now())
 
-	// The high half belongs to the low one that was read before it.
+	// Reading the low half latches the high one.
 	r.write(rSYSTIML, 0xffffffff)
 	r.write(rSYSTIML+4, 1)
 	require.EqualValues(t, 0xffffffff, r.read(rSYSTIML))
@@ -42,8 +42,8 @@ func TestSystemTimeRunsAtTheRateOfTIMINCA(t *testing.T) {
 	require.EqualValues(t, 1, r.read(rSYSTIML+4))
 }
 
-// The clock's cycle follows the link's speed: what has passed at the old speed
-// counts at the old rate.
+// The clock's cycle depends on the link's speed: time before a change counts at the
+// old rate.
 func TestSystemTimeAcrossAChangeOfSpeed(t *testing.T) {
 	r := newRig(t, Config{Module: ModuleSX})
 	r.write(rAUTOC, lms10GSFI<<13|1<<7) // no link with this module: cycles as at 10 Gb/s

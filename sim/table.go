@@ -30,8 +30,7 @@ func controlRegisters() []register {
 		one("CTRL", rCTRL, sc, 0, "8.2.3.1").alias(0x00004, 4, 1).onRead((*NIC).readCTRL).onWrite((*NIC).writeCTRL),
 		one("STATUS", rSTATUS, ro, 0, "8.2.3.1").onRead((*NIC).readSTATUS),
 		one("CTRL_EXT", rCTRLEXT, rw, 0, "8.2.3.1"),
-		// The EEPROM makes SDP3 an output: Linux turns the laser off by its data
-		// bit alone.
+		// The EEPROM makes SDP3 an output.
 		one("ESDP", rESDP, sc, esdpLaser<<8, "8.2.3.1").onRead((*NIC).readESDP).onWrite((*NIC).writeESDP),
 		one("I2CCTL", 0x00028, sc, 0xf, "8.2.3.1").onRead((*NIC).readI2CCTL).onWrite((*NIC).writeI2CCTL),
 		one("LEDCTL", 0x00200, rw, 0, "8.2.3.1").kept(),
@@ -70,8 +69,7 @@ func nvmRegisters() []register {
 		one("FLA", 0x1001c, rw, 0, "8.2.3.2"),
 		one("GRC", 0x10200, rw, 0, "8.2.3.2"),
 		one("SWSM", 0x10140, sc, 0, "8.2.3.4").onRead((*NIC).readSWSM).onWrite((*NIC).writeSWSM),
-		// Firmware is loaded, in no management mode. Linux warns where the
-		// valid bit is not set (ixgbe_check_fw_error).
+		// Firmware is valid (bit 15), without management mode.
 		one("FWSM", 0x10148, ro, 1<<15, "8.2.3.4"),
 		one("SW_FW_SYNC", 0x10160, sc, 0, "8.2.3.4").onRead((*NIC).readSYNC).onWrite((*NIC).writeSYNC),
 		one("HICR", 0x15f00, ro, 0, "8.2.3.4"),

@@ -99,8 +99,7 @@ const (
 	rFDIRCMD  = 0x0ee2c
 )
 
-// filterRegisters: what a frame must be to be received, and by which queue
-// (8.2.3.7).
+// filterRegisters: filters and queue selection (8.2.3.7).
 func filterRegisters() []register {
 	return []register{
 		one("RXCSUM", rRXCSUM, rw, 0, "8.2.3.7"),
@@ -125,8 +124,7 @@ func filterRegisters() []register {
 		many("RSSRK", rRSSRK, 4, 10, rw, 0, "8.2.3.7").alias(0x05c80, 4, 10),
 		many("RETA", rRETA, 4, 32, rw, 0, "8.2.3.7").alias(0x05c00, 4, 32).bits(0x0f0f0f0f),
 
-		// Filters whose registers exist and hold what is written, and that the
-		// model does not apply: a frame goes on to the next selector.
+		// Registers of filters that the model does not apply.
 		many("SAQF", 0x0e000, 4, 128, rw, 0, "8.2.3.7"),
 		many("DAQF", 0x0e200, 4, 128, rw, 0, "8.2.3.7"),
 		many("SDPQF", 0x0e400, 4, 128, rw, 0, "8.2.3.7"),
@@ -146,8 +144,7 @@ func filterRegisters() []register {
 		many("PFMRVLAN", 0x0f610, 4, 8, rw, 0, "8.2.3.27"),
 		many("PFMRVM", 0x0f630, 4, 8, rw, 0, "8.2.3.27"),
 
-		// Flow Director: Linux initialises it by default and waits for
-		// INIT_DONE; commands complete and match nothing.
+		// Flow Director: commands complete and match nothing.
 		one("FDIRCTRL", rFDIRCTRL, sc, 0, "8.2.3.21").onWrite((*NIC).writeFDIRCTRL),
 		many("FDIRSIPv6", 0x0ee0c, 4, 3, rw, 0, "8.2.3.21"),
 		one("FDIRIPSA", 0x0ee18, rw, 0, "8.2.3.21"),

@@ -15,7 +15,7 @@ func transmitRegisters() []register {
 	return []register{
 		one("DMATXCTL", rDMATXCTL, sc, 0x81000000, "8.2.3.9").onWrite((*NIC).writeDMATXCTL),
 		one("DTXMXSZRQ", 0x08100, rw, 0x10, "8.2.3.9"),
-		one("DTXTCPFLGL", rDTXTCPL, rw, 0x0ff60ff6, "8.2.3.9"), // FreeBSD review D44258 found these in the chip
+		one("DTXTCPFLGL", rDTXTCPL, rw, 0x0ff60ff6, "8.2.3.9"), // values of the chip by FreeBSD review D44258
 		one("DTXTCPFLGH", rDTXTCPH, rw, 0x00000f7f, "8.2.3.9"),
 		queue("TDBAL", qBAL, rw, "8.2.3.9").bits(0xffffff80),
 		queue("TDBAH", qBAH, rw, "8.2.3.9"),
@@ -114,8 +114,8 @@ const (
 	rTIMINCA = 0x08c14
 )
 
-// otherRegisters: units that the model has the registers of and no more: wake
-// up (8.2.3.24), management filters (8.2.3.25), time sync (8.2.3.26), FCoE.
+// otherRegisters: units of which the model has the registers only: wake-up
+// (8.2.3.24), management filters (8.2.3.25), time stamps (8.2.3.26), FCoE.
 func otherRegisters() []register {
 	return []register{
 		one("WUC", 0x05800, rw, 0, "8.2.3.24"),

@@ -8,34 +8,33 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-// The device thread. Each pass holds n.mu for at most one batch of frames in
-// each direction, then lets register accesses in.
+// Times of the device thread. Each pass holds n.mu for at most one batch of frames
+// in each direction, then yields to register accesses.
 const (
-	batch = 256 // frames taken from the wire at once
+	batch = 256 // frames of one Receive
 
 	linkPeriod = time.Millisecond
-	spinTime   = 2 * time.Millisecond // without work before the first nap
-	shortNap   = 20 * time.Microsecond
+	spinTime   = 2 * time.Millisecond // without work before the first sleep
+	sleepMin   = 20 * time.Microsecond
 
-	// A wire without a schedule has no frame that is due at a known time. Its
-	// port leaves the processor to the frames' other end, and sleeps the longer
-	// the longer nothing has come.
-	spinLive = 100 * time.Microsecond
-	napLive  = time.Millisecond
+	// Frames of a wire without a schedule come at unknown times, from other threads
+	// that need the processor. Sleeps get longer with the idle time.
+	spinExternal  = 100 * time.Microsecond
+	sleepExternal = time.Millisecond
 
-	yieldEvery = 64                     // busy passes between two offers of the processor to others
-	longNap    = 5 * time.Millisecond   // while nothing can arrive
-	lonelyNap  = 100 * time.Millisecond // without a client, who wakes the thread when it comes
+	yieldEvery    = 64                     // busy passes between two yields of the processor
+	sleepQuiet    = 5 * time.Millisecond   // while nothing can arrive
+	sleepDetached = 100 * time.Millisecond // without a client; Attach wakes the thread
 )
 
 func (n *NIC) run(started chan<- error) {
 	defer close(n.done)
-	// The goroutine is not locked to a thread unless it is told to: yielding would
-	// then be a switch between two threads, which on a busy machine takes
-	// milliseconds. A locked one does not yield.
+	// With Config.Thread the goroutine is locked to its OS thread and does not yield:
+	// that would switch between two threads, which takes milliseconds on a busy
+	// machine.
 	yield := runtime.Gosched
 	if n.cfg.Thread != nil {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		yield = func() {}
 		if err := n.cfg.Thread(); err != nil {
 			started <- err
@@ -44,17 +43,17 @@ func (n *NIC) run(started chan<- error) {
 	}
 	started <- nil
 	var idle time.Time // since when, zero while busy
-	_, paced := n.wire.(wire.Scheduled)
-	spin := spinLive
-	if paced {
+	_, scheduled := n.wire.(wire.Scheduled)
+	spin := spinExternal
+	if scheduled {
 		spin = spinTime
 	}
 	for pass := 0; !n.closing.Load(); pass++ {
-		kicks := n.kicks.Load()
+		wakes := n.wakes.Load()
 		n.mu.Lock()
 		now := time.Now()
 		busy, next := n.step(now)
-		listening, lonely := n.rx.listening, n.host == nil
+		listening, detached := n.rx.listening, n.host == nil
 		n.mu.Unlock()
 		n.yield()
 		if busy {
@@ -67,36 +66,36 @@ func (n *NIC) run(started chan<- error) {
 		if idle.IsZero() {
 			idle = now
 		}
-		nap := shortNap
+		sleep := sleepMin
 		if !listening {
-			if nap = longNap; lonely {
-				nap = lonelyNap
+			if sleep = sleepQuiet; detached {
+				sleep = sleepDetached
 			}
 		} else if quiet := now.Sub(idle); quiet < spin {
 			yield()
 			continue
-		} else if !paced {
-			nap = min(max(quiet/16, shortNap), napLive)
+		} else if !scheduled {
+			sleep = min(max(quiet/16, sleepMin), sleepExternal)
 		}
 		if next > 0 {
-			nap = min(nap, time.Duration(next-now.UnixNano()))
+			sleep = min(sleep, time.Duration(next-now.UnixNano()))
 		}
 		n.asleep.Store(true)
-		if n.kicks.Load() == kicks && nap > 0 {
-			n.bells.wait(nap)
+		if n.wakes.Load() == wakes && sleep > 0 {
+			n.bells.wait(sleep)
 		}
 		n.asleep.Store(false)
 	}
 }
 
-// step is one pass: link, tails, transmit, receive, interrupts. It reports
-// whether there was anything to do, and when a throttled interrupt is due.
+// step is one pass: link, tails, transmit, receive, interrupts. It reports whether
+// there was work, and when a moderated interrupt is due (ns since 1970, 0: none).
 func (n *NIC) step(now time.Time) (busy bool, next int64) {
 	if n.removed {
 		return n.removedStep(), 0
 	}
-	if now.Sub(n.link.changed) >= linkPeriod || !n.link.up {
-		n.link.changed = now
+	if now.Sub(n.link.checked) >= linkPeriod || !n.link.up {
+		n.link.checked = now
 		n.checkLink(now)
 	}
 	if n.dirty {
@@ -109,19 +108,19 @@ func (n *NIC) step(now time.Time) (busy bool, next int64) {
 		return nil
 	})
 	if err != nil {
-		n.fault("host memory went away while the device used it: %v", err)
-		n.mem.forget()
+		n.fault("access host memory: %v", err)
+		n.mem.invalidate()
 		if n.rx.halt() {
 			n.stats.Unwritten++
 		}
 		n.tx.halt()
 		n.flushCounts()
-		busy = true // the rest of the batch is still to be done
+		busy = true // the rest of the batch remains
 	}
 	return busy, n.interrupt(now.UnixNano())
 }
 
-// removedStep drains the wire of a function that has been pulled out.
+// removedStep counts the frames of the wire of a removed function.
 func (n *NIC) removedStep() bool {
 	rx := &n.rx
 	if rx.next == rx.got {

@@ -8,13 +8,13 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-// txUnit is the transmit side. Descriptors up to one with EOP are gathered into
-// a packet, which becomes one frame, or several with TCP segmentation; the
-// frames wait in out until the wire takes them.
+// txUnit is the transmit side. The buffers of descriptors up to one with EOP are
+// assembled into a packet. It becomes one frame, or several with TCP segmentation,
+// which wait in out for the wire.
 type txUnit struct {
 	q      [queues]txQueue
 	out    [][]byte // frames not yet on the wire, oldest first
-	spare  [][]byte // buffers to use again
+	spare  [][]byte // free buffers
 	tag    uint16   // VLNCTRL.VET
 	pad    bool     // HLREG0.TXPADEN
 	enable bool     // DMATXCTL.TE, and the security block lets frames through
@@ -42,8 +42,8 @@ type txQueue struct {
 }
 
 const (
-	txBurst   = 64      // packets a queue sends per pass
-	txOutMax  = 1024    // frames that wait for the wire before queues stop
+	txBurst   = 64      // descriptors of a queue per pass
+	txOutMax  = 1024    // frames in out above which queues stop
 	txPackMax = 1 << 18 // PAYLEN has 18 bits
 )
 
@@ -68,16 +68,16 @@ func (tx *txUnit) reset() {
 	tx.out = nil
 }
 
-func (tx *txUnit) forgetMemory() {
+func (tx *txUnit) invalidateMemory() {
 	for i := range tx.q {
-		tx.q[i].ring.forget()
+		tx.q[i].ring.invalidate()
 	}
 }
 
 func (tx *txUnit) halt() {
 	for i := range tx.q {
 		tx.q[i].halted = true
-		tx.q[i].ring.forget()
+		tx.q[i].ring.invalidate()
 	}
 }
 
@@ -101,8 +101,8 @@ func (tx *txUnit) configure(n *NIC) {
 	}
 }
 
-// transmit moves frames from the rings to the wire. Without a link they stay
-// where they are.
+// transmit moves frames from the rings to the wire while the link is up. It reports
+// whether there were any.
 func (n *NIC) transmit() (busy bool) {
 	tx := &n.tx
 	if !n.link.up && !n.rx.cfg.loop {
@@ -118,7 +118,7 @@ func (n *NIC) transmit() (busy bool) {
 			continue
 		}
 		if v := n.bells.tx(i); v != q.seen {
-			n.noticeTx(i, q, v)
+			n.setTxTail(i, q, v)
 		}
 		for k := 0; k < txBurst && q.head != q.tail && !q.halted && len(tx.out) < txOutMax; k++ {
 			n.transmitOne(i, q)
@@ -128,7 +128,7 @@ func (n *NIC) transmit() (busy bool) {
 	return n.flushOut() || busy
 }
 
-func (n *NIC) noticeTx(i int, q *txQueue, v uint32) {
+func (n *NIC) setTxTail(i int, q *txQueue, v uint32) {
 	q.seen = v
 	q.changes++
 	if every := n.cfg.Faults.LostDoorbell; every > 0 && q.changes%every == 0 {
@@ -141,7 +141,7 @@ func (n *NIC) noticeTx(i int, q *txQueue, v uint32) {
 	q.tail, q.halted = v, false
 }
 
-// transmitOne handles one descriptor.
+// transmitOne executes one descriptor.
 func (n *NIC) transmitOne(i int, q *txQueue) {
 	q.ring.prepare(n)
 	lo, hi, err := q.ring.fetch(n, q.head)
@@ -157,20 +157,20 @@ func (n *NIC) transmitOne(i int, q *txQueue) {
 	case hi&tdDEXT != 0 && kind != 3:
 		n.fault("transmit descriptor of type %d in queue %d", kind, i)
 	default:
-		n.gather(q, lo, hi)
+		n.assemble(q, lo, hi)
 	}
 	at := q.head
 	if q.head++; q.head == q.ring.size {
 		q.head = 0
 	}
 	if hi&tdRS != 0 {
-		n.report(q, at)
+		n.writeBackTx(q, at)
 	}
 }
 
-// report tells the host that descriptors are done: by DD in the descriptor, or
-// by the head's value in host memory (datasheet 7.2).
-func (n *NIC) report(q *txQueue, at uint32) {
+// writeBackTx writes back the status of descriptor at: DD in the descriptor, or the
+// head to host memory (datasheet 7.2.3).
+func (n *NIC) writeBackTx(q *txQueue, at uint32) {
 	var err error
 	if q.headWB != 0 && !n.cfg.Faults.NoWriteBack {
 		err = n.dmaWrite(q.headWB, binary.LittleEndian.AppendUint32(nil, q.head))
@@ -183,8 +183,9 @@ func (n *NIC) report(q *txQueue, at uint32) {
 	n.raiseQueue(q.vector)
 }
 
-// gather adds a data descriptor's bytes to the packet and sends it at EOP.
-func (n *NIC) gather(q *txQueue, lo, hi uint64) {
+// assemble appends a data descriptor's buffer to the packet, and sends the packet at
+// EOP.
+func (n *NIC) assemble(q *txQueue, lo, hi uint64) {
 	if !q.begun {
 		q.begun, q.failed, q.first, q.packet = true, false, hi, q.packet[:0]
 	}
@@ -206,17 +207,16 @@ func (n *NIC) gather(q *txQueue, lo, hi uint64) {
 	}
 	q.begun = false
 	if q.failed || len(q.packet) < 14 {
-		return // the packet cannot be sent; its descriptors are done
+		return // the packet is dropped, its descriptors are complete
 	}
 	n.offload(q)
 }
 
-// emit queues one finished frame for the wire.
+// emit queues one frame for the wire.
 func (n *NIC) emit(q *txQueue, f []byte, ifcs bool) {
 	tx := &n.tx
 	if !ifcs {
-		// The host supplies the CRC; a wrong one makes a frame that no receiver
-		// takes.
+		// The host supplies the CRC. Receivers drop a frame with a wrong one.
 		if len(f) < 14+crcSize {
 			return
 		}
@@ -255,11 +255,11 @@ func (n *NIC) countSent(q *txQueue, f []byte) {
 		}
 	}
 	n.ctr.v[q.packets]++
-	n.ctr.v[q.bytes] += uint64(len(f)) // DPDK: QBTC leaves the CRC out, GOTC does not
+	n.ctr.v[q.bytes] += uint64(len(f)) // QBTC excludes the CRC, GOTC does not (DPDK)
 }
 
-// flushOut gives frames to the wire until it is busy. With HLREG0.LPBK the port
-// receives them itself.
+// flushOut sends frames until the wire is busy. With HLREG0.LPBK the port receives
+// them itself (datasheet 8.2.3.22.8).
 func (n *NIC) flushOut() (busy bool) {
 	tx := &n.tx
 	sent := 0
@@ -274,7 +274,7 @@ func (n *NIC) flushOut() (busy bool) {
 			n.stats.Sent++
 			n.stats.SentBytes += uint64(len(f))
 		}
-		if len(tx.spare) < txOutMax { // segmentation may have made any number
+		if len(tx.spare) < txOutMax { // segmentation makes any number of frames
 			tx.spare = append(tx.spare, f)
 		}
 		sent++
@@ -282,8 +282,6 @@ func (n *NIC) flushOut() (busy bool) {
 	tx.out = tx.out[:copy(tx.out, tx.out[sent:])]
 	return sent > 0
 }
-
-// TDH, TDT, TXDCTL and DMATXCTL.
 
 func (n *NIC) readTDH(i int) uint32 { return n.tx.q[i].head }
 
@@ -299,8 +297,8 @@ func (n *NIC) writeTDH(i int, v uint32) {
 func (n *NIC) readTDT(i int) uint32     { return n.bells.tx(i) & 0xffff }
 func (n *NIC) writeTDT(i int, v uint32) { n.bells.setTx(i, v&0xffff) }
 
-// writeTXDCTL: a queue can only be enabled while DMATXCTL.TE is set (datasheet
-// 4.6.8; Linux says so in ixgbe_configure_tx); ENABLE reads back whether it is.
+// writeTXDCTL enables or disables a queue. It can be enabled only while DMATXCTL.TE
+// is set (datasheet 4.6.8); ENABLE reads back the queue's state.
 func (n *NIC) writeTXDCTL(i int, v uint32) {
 	if v&dctlEnable != 0 && n.reg[rDMATXCTL/4]&1 == 0 {
 		n.fault("TXDCTL[%d].ENABLE while DMATXCTL.TE is clear", i)
@@ -311,8 +309,8 @@ func (n *NIC) writeTXDCTL(i int, v uint32) {
 	n.enableTx(i)
 }
 
-// writeGCREXT: Buffers_Clear_Func empties the transmit data path (82599
-// specification update, clarification 9).
+// writeGCREXT drops the frames in the transmit data path on Buffers_Clear_Func
+// (82599 specification update, clarification 9).
 func (n *NIC) writeGCREXT(_ int, v uint32) {
 	if v&(1<<30) != 0 {
 		n.tx.out = nil
@@ -333,7 +331,7 @@ func (n *NIC) enableTx(i int) {
 	}
 	q.enabled, q.halted, q.begun = on, false, false
 	if !on {
-		q.ring.forget()
+		q.ring.invalidate()
 		return
 	}
 	q.index = i

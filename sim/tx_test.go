@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// txRing is a transmit ring as a driver would set it up.
+// txRing is a transmit ring of the driver.
 type txRing struct {
 	r    *rig
 	ring uint64
@@ -86,8 +86,8 @@ func TestTransmitChecksums(t *testing.T) {
 		if f[23] == 6 {
 			at, kind = 50, 1<<11
 		}
-		// The driver leaves the IP checksum zero and puts the pseudo header's
-		// sum into the transport's.
+		// The driver sets the IP checksum to zero and the transport's to the sum of
+		// the pseudo header.
 		copy(f[24:26], []byte{0, 0})
 		s := sum(f[26:34]) + uint64(f[23])<<8
 		binary.LittleEndian.PutUint16(f[at:], fold(s+uint64((len(f)-34)>>8|(len(f)-34)&0xff<<8)))
@@ -98,7 +98,7 @@ func TestTransmitChecksums(t *testing.T) {
 	}
 }
 
-// A UDP packet behind a short header may end where TCP has its flags.
+// A UDP packet can end before the offset of the TCP flags.
 func TestSegmentationOfAShortUDPPacket(t *testing.T) {
 	r := newRig(t, Config{})
 	x := r.tx()
@@ -135,7 +135,7 @@ func TestTransmitSegmentation(t *testing.T) {
 		require.Equal(t, i == 2, l4.PSH)
 		got = append(got, l4.Payload...)
 
-		// The model's receive side agrees with the checksums, and gopacket.
+		// The checksums are right for the model's receive side and for gopacket.
 		require.EqualValues(t, 0xffff, fold(sum(s[18:38])))
 		_ = l4.SetNetworkLayerForChecksum(h)
 		bad, mismatch := p.VerifyChecksums()
@@ -157,7 +157,7 @@ func TestHeadWriteBack(t *testing.T) {
 	require.Zero(t, binary.LittleEndian.Uint64(r.h.at(x.ring+8, 8))&tdDD)
 }
 
-func TestBusyWireHoldsFramesBack(t *testing.T) {
+func TestBusyWireDelaysFrames(t *testing.T) {
 	r := newRig(t, Config{})
 	x := r.tx()
 	r.w.busy = true
@@ -178,12 +178,12 @@ func TestLoopback(t *testing.T) {
 	x.data(plain(77), advanced)
 	x.send()
 	require.Empty(t, r.w.sent)
-	g, ok := rx.take()
+	g, ok := rx.pop()
 	require.True(t, ok)
 	require.Equal(t, plain(77), g.data)
 }
 
-func TestTransmitFromNowhere(t *testing.T) {
+func TestTransmitFromUnmappedBuffer(t *testing.T) {
 	r := newRig(t, Config{})
 	x := r.tx()
 	x.put(0xdead0000, 100|advanced)
@@ -202,7 +202,7 @@ func TestQueuesNeedTheTransmitUnit(t *testing.T) {
 	require.NotZero(t, r.Stats().Faults)
 }
 
-func TestBuffersClearDropsWhatTheWireDidNotTake(t *testing.T) {
+func TestBuffersClearDropsPendingFrames(t *testing.T) {
 	r := newRig(t, Config{})
 	x := r.tx()
 	r.w.busy = true
@@ -214,7 +214,7 @@ func TestBuffersClearDropsWhatTheWireDidNotTake(t *testing.T) {
 	require.Empty(t, r.w.sent)
 }
 
-func TestSegmentationLeavesNoHeapOfBuffersBehind(t *testing.T) {
+func TestSegmentationKeepsFewFreeBuffers(t *testing.T) {
 	r := newRig(t, Config{})
 	x := r.tx()
 	f := make([]byte, 54+3*txOutMax)
