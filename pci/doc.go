@@ -1,5 +1,5 @@
-// Package pci finds PCI functions, says what they are and who holds them, and
-// opens one as a Device: the only thing a driver sees.
+// Package pci finds PCI functions, describes them, and opens one as a Device, the
+// interface between a transport and a driver.
 //
 //	"0000:03:00.0"  "eth2"      "vfio-group:eth2"   "vfio-user:/run/nic.sock"   "sim:pcap=FILE"
 //	      |            |              |                    |                      |
@@ -12,13 +12,12 @@
 //	                                               interrupts (eventfds)
 //	                                               memory (dma.Mapper)
 //
-// In goes a name. Out comes a Device, or an error that says why there is none:
-// no such function or interface, or what it is, which driver holds it and which
-// functions share its IOMMU group. Transports register the schemes they serve, and
-// one of them the kernel's functions; a program imports those it wants. An
-// interface that examples/vfio-bind took from the kernel is still known by the name
-// it had (BindRecords).
+// Open returns a Device, or an error that explains why a function cannot be opened:
+// its kind, its kernel driver and its IOMMU group. Transports register their schemes
+// with Register, and one of them the addresses and interface names of this machine
+// with RegisterKernel; a program imports the transports it uses. After
+// examples/vfio-bind has bound a function, the name of its former interface still
+// resolves to it (BindRecords).
 //
-// Discovery reads the sysfs mounted at a root folder, Sysfs outside of tests,
-// and changes nothing.
+// Discovery only reads sysfs, below a root folder (Sysfs, except in tests).
 package pci

@@ -5,23 +5,23 @@ import (
 	"strconv"
 )
 
-// Address is where a function sits: domain, bus, device and function number.
+// Address is the address of a function: domain, bus, device and function number.
 type Address struct {
-	Domain   uint32 // 16 bits from firmware, more behind a VMD controller
+	Domain   uint32 // 16 bits; more behind a VMD controller
 	Bus      uint8
 	Device   uint8 // 0-31
 	Function uint8 // 0-7
 }
 
-// String is the address as the kernel writes it: 0000:03:00.0.
+// String formats the address as the kernel does: 0000:03:00.0.
 func (a Address) String() string {
 	return fmt.Sprintf("%04x:%02x:%02x.%x", a.Domain, a.Bus, a.Device, a.Function)
 }
 
-// MarshalText is the address as String writes it, for JSON.
+// MarshalText formats the address as String does, for JSON.
 func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
-// Compare orders addresses as buses are scanned.
+// Compare orders addresses by domain, bus, device and function.
 func (a Address) Compare(b Address) int {
 	key := func(a Address) uint64 {
 		return uint64(a.Domain)<<16 | uint64(a.Bus)<<8 | uint64(a.Device)<<3 | uint64(a.Function)
@@ -36,7 +36,7 @@ func (a Address) Compare(b Address) int {
 	}
 }
 
-// ParseAddress reads an address in the kernel's form, domain included.
+// ParseAddress parses an address in the kernel's format, with domain.
 func ParseAddress(s string) (Address, error) {
 	bad := func(why string) (Address, error) {
 		return Address{}, fmt.Errorf("PCI address %q: %s; want domain:bus:device.function in hexadecimal, such as 0000:03:00.0", s, why)
@@ -55,7 +55,7 @@ func ParseAddress(s string) (Address, error) {
 		return bad("the domain has 4 to 8 digits")
 	}
 	if n > 4 && s[0] == '0' {
-		return bad("the domain has more digits than it needs")
+		return bad("the domain has leading zeros beyond 4 digits")
 	}
 	var field [4]uint64
 	for i, text := range []string{s[:n], s[n+1 : n+3], s[n+4 : n+6], s[n+7:]} {
@@ -75,8 +75,7 @@ func ParseAddress(s string) (Address, error) {
 	return Address{uint32(field[0]), uint8(field[1]), uint8(field[2]), uint8(field[3])}, nil
 }
 
-// className is what a class code says the function is (PCI Code and ID
-// Assignment Specification), for messages.
+// className names a class code (PCI Code and ID Assignment Specification).
 func className(class uint32) string {
 	switch class >> 8 {
 	case 0x0200:

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestParseAddressTakesTheKernelsForm(t *testing.T) {
+func TestParseAddressAcceptsTheKernelsFormat(t *testing.T) {
 	for text, want := range map[string]Address{
 		"0000:00:00.0":     {},
 		"0000:03:00.0":     {0, 3, 0, 0},
@@ -22,7 +22,7 @@ func TestParseAddressTakesTheKernelsForm(t *testing.T) {
 	require.Equal(t, "10000:e1:0a.1", Address{0x10000, 0xe1, 10, 1}.String())
 }
 
-func TestParseAddressRefusesEverythingElse(t *testing.T) {
+func TestParseAddressRejectsEverythingElse(t *testing.T) {
 	for text, why := range map[string]string{
 		"":                  "malformed",
 		"eth0":              "malformed",
@@ -30,7 +30,7 @@ func TestParseAddressRefusesEverythingElse(t *testing.T) {
 		"03:20.0":           "malformed",
 		"000:03:00.0":       "4 to 8 digits",
 		"123456789:03:00.0": "4 to 8 digits",
-		"00000:03:00.0":     "more digits than it needs",
+		"00000:03:00.0":     "leading zeros beyond 4 digits",
 		"0000:3:00.0":       "malformed",
 		"0000:03:00":        "malformed",
 		"0000:03:00.":       "malformed",
@@ -64,6 +64,6 @@ func FuzzParseAddress(f *testing.F) {
 		again, err := ParseAddress(a.String())
 		require.NoError(t, err)
 		require.Equal(t, a, again)
-		require.Len(t, a.String(), len(s)) // nothing but the case of digits may differ
+		require.Len(t, a.String(), len(s)) // only the case of digits may differ
 	})
 }

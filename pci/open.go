@@ -1,15 +1,15 @@
 package pci
 
-// A device is named by one string everywhere:
+// Names of devices:
 //
 //	0000:03:00.0               a function by its address (kernel VFIO)
 //	eth2                       a function by its interface name (kernel VFIO)
-//	vfio-group:ADDR            the same, by group and container (ADDR: address or interface name)
-//	vfio-iommufd:ADDR          the same, by its own device node and iommufd
+//	vfio-group:NAME            the same, through group and container
+//	vfio-iommufd:NAME          the same, through its own device node and iommufd
 //	vfio-user:/run/nic.sock    a vfio-user server
 //	sim:pcap=FILE,rate=line    the software 82599, when package sim is imported
 //
-// Transports register the schemes, as database drivers do with database/sql.
+// Transports register schemes, as drivers do with database/sql.
 
 import (
 	"fmt"
@@ -18,7 +18,7 @@ import (
 	"sync"
 )
 
-// Opener opens what follows "scheme:" in a device's name.
+// Opener opens a device by the part of its name after "scheme:".
 type Opener func(rest string) (Device, error)
 
 var (
@@ -26,8 +26,7 @@ var (
 	schemes   = map[string]Opener{}
 )
 
-// Register makes a scheme known to Open. It panics when the scheme is taken:
-// two transports of one name are a mistake in the program.
+// Register registers a scheme for Open. It panics if the scheme is registered.
 func Register(scheme string, open Opener) {
 	schemesMu.Lock()
 	defer schemesMu.Unlock()
@@ -56,7 +55,7 @@ func open(name string, r Resolver) (Device, error) {
 	return nil, fmt.Errorf("open device %q: %w", name, errNoScheme())
 }
 
-// addressLike tells that a name can only be meant as an address.
+// addressLike reports whether a name can only be an address.
 func addressLike(name string) bool {
 	const digits = "0123456789abcdefABCDEF"
 	return strings.ContainsAny(name, digits) && strings.Trim(name, digits+":.") == ""
@@ -73,10 +72,10 @@ func known() []string {
 	return names
 }
 
-// Ender is implemented by devices whose wire can come to an end: the model
-// replaying a file. A real port has no such thing.
+// Ender is implemented by devices with a finite source of frames: the model that
+// replays a file.
 type Ender interface {
-	// Ended is closed when the wire has carried its last frame and the device
-	// has either written it to memory or counted it as lost.
+	// Ended is closed after the last frame was written to memory or counted as
+	// missed.
 	Ended() <-chan struct{}
 }

@@ -5,15 +5,15 @@ import (
 	"fmt"
 )
 
-// KernelOpener opens a function of this machine. The name is as the user wrote
-// it, for messages.
+// KernelOpener opens a function of this machine. The name is the user's, for
+// messages.
 type KernelOpener func(name string, f Function) (Device, error)
 
 // kernelOpener is guarded by schemesMu.
 var kernelOpener KernelOpener
 
-// RegisterKernel makes Open understand addresses and interface names, by the
-// transport that calls it. It panics when there is one already.
+// RegisterKernel registers the transport that opens addresses and interface names. It
+// panics if one is registered.
 func RegisterKernel(open KernelOpener) {
 	schemesMu.Lock()
 	defer schemesMu.Unlock()
@@ -23,8 +23,7 @@ func RegisterKernel(open KernelOpener) {
 	kernelOpener = open
 }
 
-// openFunction opens a function of this machine by its address or by the name
-// of its network interface.
+// openFunction opens a function of this machine by address or interface name.
 func openFunction(r Resolver, name string) (Device, error) {
 	f, err := r.Resolve(name)
 	if err != nil {
@@ -39,12 +38,12 @@ func openFunction(r Resolver, name string) (Device, error) {
 	return open(name, f)
 }
 
-// errNoKernel is errors.ErrUnsupported.
+// errNoKernel matches errors.ErrUnsupported.
 var errNoKernel error = noKernel{}
 
 type noKernel struct{}
 
 func (noKernel) Error() string {
-	return "this program has no transport for the kernel's functions: import pci/vfio, or name a model (sim:...) or a server (vfio-user:PATH)"
+	return "this program has no transport for PCI functions of this machine. Import pci/vfio, or use sim:... or vfio-user:PATH"
 }
 func (noKernel) Is(target error) bool { return target == errors.ErrUnsupported }

@@ -10,7 +10,7 @@ import (
 	"github.com/ixcap/ixcap/pci/pcitest"
 )
 
-// withKernel registers a transport for the kernel's functions, for one test.
+// withKernel registers a kernel transport for one test.
 func withKernel(t *testing.T, open KernelOpener) {
 	RegisterKernel(open)
 	t.Cleanup(func() { kernelOpener = nil })
@@ -18,14 +18,14 @@ func withKernel(t *testing.T, open KernelOpener) {
 
 func TestOpenExplainsWhyAFunctionCannotBeOpened(t *testing.T) {
 	r := Resolver{pcitest.Host(t).Root, t.TempDir(), links}
-	const instead = ": this program has no transport for the kernel's functions: import pci/vfio, or name a model (sim:...) or a server (vfio-user:PATH)"
+	const instead = ": this program has no transport for PCI functions of this machine. Import pci/vfio, or use sim:... or vfio-user:PATH"
 	for name, want := range map[string]string{
-		"0000:03:00.0": "open device 0000:03:00.0: 0000:03:00.0 Ethernet controller [8086:10fb], interface eth2, held by the kernel driver ixgbe, in IOMMU group 12 with 0000:03:00.1" + instead,
-		"eth2":         "open device eth2: 0000:03:00.0 Ethernet controller [8086:10fb], interface eth2, held by the kernel driver ixgbe, in IOMMU group 12 with 0000:03:00.1" + instead,
-		"0000:03:00.1": "open device 0000:03:00.1: 0000:03:00.1 Ethernet controller [8086:10fb], held by no driver, in IOMMU group 12 with 0000:03:00.0" + instead,
+		"0000:03:00.0": "open device 0000:03:00.0: 0000:03:00.0 Ethernet controller [8086:10fb], interface eth2, kernel driver ixgbe, IOMMU group 12 with 0000:03:00.1" + instead,
+		"eth2":         "open device eth2: 0000:03:00.0 Ethernet controller [8086:10fb], interface eth2, kernel driver ixgbe, IOMMU group 12 with 0000:03:00.1" + instead,
+		"0000:03:00.1": "open device 0000:03:00.1: 0000:03:00.1 Ethernet controller [8086:10fb], no driver, IOMMU group 12 with 0000:03:00.0" + instead,
 		"0000:09:00.0": "open device 0000:09:00.0: look up 0000:09:00.0: no such PCI function",
 		"eth9":         `open device eth9: interface "eth9": no such interface`,
-		"veth0":        `open device veth0: interface "veth0": is virtual (veth), no PCI function is behind it`,
+		"veth0":        `open device veth0: interface "veth0": is virtual (veth), without a PCI function`,
 		"03:00.0":      `open device: PCI address "03:00.0": the domain is missing (most likely 0000:03:00.0); want domain:bus:device.function in hexadecimal, such as 0000:03:00.0`,
 		"0000:03:00.9": `open device: PCI address "0000:03:00.9": a device has functions 0 to 7; want domain:bus:device.function in hexadecimal, such as 0000:03:00.0`,
 	} {
@@ -40,7 +40,7 @@ func TestOpenExplainsWhyAFunctionCannotBeOpened(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoFunction)
 }
 
-func TestTheKernelsTransportGetsTheFunction(t *testing.T) {
+func TestTheKernelTransportOpensFunctions(t *testing.T) {
 	s := pcitest.Host(t)
 	r := Resolver{s.Root, t.TempDir(), links}
 	refused := errors.New("refused")
@@ -57,18 +57,18 @@ func TestTheKernelsTransportGetsTheFunction(t *testing.T) {
 	require.Panics(t, func() { RegisterKernel(nil) })
 }
 
-// vfio-bind takes the interface away with the kernel's driver.
-func TestAnInterfaceThatWasBoundIsStillKnown(t *testing.T) {
+// vfio-bind unbinds the kernel's driver, which removes the interface.
+func TestAFormerInterfaceNameResolves(t *testing.T) {
 	s := pcitest.Host(t)
 	r := Resolver{s.Root, filepath.Join(s.Root, "run"), links}
 	s.Write("run/0000:03:00.1", "driver=ixgbe\ninterface=eth3\n")
-	s.Write("run/0000:09:00.0", "driver=ixgbe\ninterface=eth7\n") // has left the machine
+	s.Write("run/0000:09:00.0", "driver=ixgbe\ninterface=eth7\n") // unplugged
 	s.Write("run/0000:00:05.0", "driver=virtio-pci\ninterface=ens6\n")
 	s.Write("run/lock", "interface=eth8\n")
 	for name, want := range map[string]string{
-		"eth3": "no such interface", // its function has no driver: not bound any more
+		"eth3": "no such interface", // its function has no driver: no longer bound
 		"eth7": "no such interface",
-		"ens6": "no such interface", // given back
+		"ens6": "no such interface", // unbound
 		"eth8": "no such interface",
 		"":     "no such interface",
 	} {
@@ -82,14 +82,14 @@ func TestAnInterfaceThatWasBoundIsStillKnown(t *testing.T) {
 	require.Equal(t, Address{Bus: 3, Function: 1}, f.Address)
 	require.Equal(t, "vfio-pci", f.Driver)
 	f, err = r.Resolve("eth2")
-	require.NoError(t, err, "an interface that is there comes first")
+	require.NoError(t, err, "an existing interface has priority")
 	require.Equal(t, Address{Bus: 3}, f.Address)
 	_, err = r.Resolve("03:00.0")
 	require.ErrorContains(t, err, "the domain is missing")
 }
 
-// opened is what the scheme opentest was asked for; a scheme is for good, so
-// that it is registered once, however often tests run.
+// opened lists the names opened by the scheme opentest. A scheme cannot be removed, so
+// it is registered once for all runs of the tests.
 var (
 	opened     []string
 	errRefusal = errors.New("refused")
@@ -102,7 +102,7 @@ func init() {
 	})
 }
 
-func TestOpenHandsARegisteredSchemeWhatFollowsIt(t *testing.T) {
+func TestOpenCallsTheRegisteredScheme(t *testing.T) {
 	opened = nil
 	for _, name := range []string{"opentest:", "opentest:/run/nic.sock", "opentest:a=b:c"} {
 		_, err := Open(name)

@@ -11,31 +11,31 @@ import (
 	"strings"
 )
 
-// Sysfs is where the kernel's sysfs is mounted: the root to search.
+// Sysfs is the folder where the kernel's sysfs is mounted.
 const Sysfs = "/sys"
 
-// NoGroup is the IOMMU group of a function that no IOMMU isolates.
+// NoGroup is the group of a function that is in no IOMMU group.
 const NoGroup = -1
 
-// ErrNoFunction says that there is no PCI function at an address.
+// ErrNoFunction reports that there is no PCI function at an address.
 var ErrNoFunction = errors.New("no such PCI function")
 
-// Function is a PCI function as the kernel describes it.
+// Function describes a PCI function, from sysfs.
 type Function struct {
 	Address    Address
 	ID         ID
-	BARs       []BAR    // those that exist, by index
-	NUMANode   int      // -1 where there is none
-	Driver     string   // kernel driver that holds it, "" for none
-	Group      int      // IOMMU group, NoGroup without IOMMU
-	GroupPeers []string // other devices of the group; a group is taken over whole
-	Interfaces []string // network interfaces it has, in this network namespace
+	BARs       []BAR    // those that exist, in order of index
+	NUMANode   int      // -1: not known
+	Driver     string   // kernel driver bound to it, "" for none
+	Group      int      // IOMMU group, or NoGroup
+	GroupPeers []string // other devices of the IOMMU group
+	Interfaces []string // its network interfaces in this network namespace
 }
 
-// BAR is a base address register: a window on the function.
+// BAR is a base address register.
 type BAR struct {
 	Index int    // 0-5
-	Start uint64 // bus address as the processor sees it
+	Start uint64 // physical address
 	Size  uint64 // bytes
 	Flags uint64 // the kernel's IORESOURCE bits
 }
@@ -48,16 +48,16 @@ const (
 	flagMemory64 = 0x0010_0000
 )
 
-// Memory tells that the BAR is memory, not I/O ports.
+// Memory reports whether the BAR is memory, not I/O ports.
 func (b BAR) Memory() bool { return b.Flags&flagMemory != 0 }
 
-// Prefetchable tells that reading has no side effects.
+// Prefetchable reports whether reads have no side effects.
 func (b BAR) Prefetchable() bool { return b.Flags&flagPrefetch != 0 }
 
-// Wide tells that the BAR holds a 64-bit address, and so the next index is not used.
+// Wide reports whether the BAR has a 64-bit address, which uses the next index too.
 func (b BAR) Wide() bool { return b.Flags&flagMemory64 != 0 }
 
-// String says what the function is and who holds it, in one line.
+// String describes the function in one line: kind, driver and IOMMU group.
 func (f Function) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s [%s]", f.Address, className(f.ID.Class), f.ID)
@@ -65,27 +65,27 @@ func (f Function) String() string {
 		fmt.Fprintf(&b, ", interface %s", strings.Join(f.Interfaces, " "))
 	}
 	if f.Driver == "" {
-		b.WriteString(", held by no driver")
+		b.WriteString(", no driver")
 	} else {
-		fmt.Fprintf(&b, ", held by the kernel driver %s", f.Driver)
+		fmt.Fprintf(&b, ", kernel driver %s", f.Driver)
 	}
 	switch {
 	case f.Group == NoGroup:
-		b.WriteString(", in no IOMMU group")
+		b.WriteString(", no IOMMU group")
 	case len(f.GroupPeers) == 0:
-		fmt.Fprintf(&b, ", alone in IOMMU group %d", f.Group)
+		fmt.Fprintf(&b, ", IOMMU group %d", f.Group)
 	default:
-		fmt.Fprintf(&b, ", in IOMMU group %d with %s", f.Group, strings.Join(f.GroupPeers, " "))
+		fmt.Fprintf(&b, ", IOMMU group %d with %s", f.Group, strings.Join(f.GroupPeers, " "))
 	}
 	return b.String()
 }
 
-// Find lists the PCI functions of the machine by address.
+// Find lists the PCI functions of the machine in order of address.
 func Find(root string) ([]Function, error) {
 	dir := filepath.Join(root, "bus/pci/devices")
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("find PCI functions: this machine has no PCI bus: %w", err)
+		return nil, fmt.Errorf("find PCI functions: no PCI bus: %w", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("find PCI functions: %w", err)
@@ -109,8 +109,8 @@ func Find(root string) ([]Function, error) {
 	return found, nil
 }
 
-// Lookup describes the function at an address. The error wraps ErrNoFunction
-// when there is none.
+// Lookup describes the function at an address. The error wraps ErrNoFunction if
+// there is none.
 func Lookup(root string, a Address) (Function, error) {
 	dir := filepath.Join(root, "bus/pci/devices", a.String())
 	if _, err := os.Stat(dir); err != nil {
@@ -121,7 +121,7 @@ func Lookup(root string, a Address) (Function, error) {
 	}
 	f, err := describe(dir, a)
 	if err != nil {
-		// A file that is missing because the function went away meanwhile.
+		// The function may have been unplugged while its files were read.
 		if _, gone := os.Stat(dir); errors.Is(gone, fs.ErrNotExist) {
 			err = ErrNoFunction
 		}
@@ -167,7 +167,7 @@ func describe(dir string, a Address) (Function, error) {
 	return f, err
 }
 
-// readHex reads a file that holds one number such as 0x8086.
+// readHex reads a file with one hexadecimal number, such as 0x8086.
 func readHex(file string, bits int) (uint64, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -175,7 +175,7 @@ func readHex(file string, bits int) (uint64, error) {
 	}
 	digits, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "0x")
 	if !ok {
-		return 0, fmt.Errorf("%s: %q is not a number in hexadecimal", file, strings.TrimSpace(string(text)))
+		return 0, fmt.Errorf("%s: %q is not a hexadecimal number", file, strings.TrimSpace(string(text)))
 	}
 	v, err := strconv.ParseUint(digits, 16, bits)
 	if err != nil {
@@ -184,7 +184,7 @@ func readHex(file string, bits int) (uint64, error) {
 	return v, nil
 }
 
-// readNode reads numa_node, which kernels without NUMA do not have.
+// readNode reads numa_node, -1 if there is no such file: a kernel without NUMA.
 func readNode(file string) (int, error) {
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -200,8 +200,8 @@ func readNode(file string) (int, error) {
 	return node, nil
 }
 
-// readBARs reads a resource file: per line first address, last address and
-// flags; the first six lines are the BARs.
+// readBARs reads a resource file. A line has first address, last address and flags;
+// the first six lines are the BARs.
 func readBARs(file string) ([]BAR, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -225,7 +225,7 @@ func readBARs(file string) ([]BAR, error) {
 			}
 		}
 		first, last, flags := v[0], v[1], v[2]
-		// A BAR without address (unassigned by firmware) still has its flags and size.
+		// A BAR without address (not assigned by firmware) has flags and size.
 		if flags&(flagIO|flagMemory) != 0 {
 			if last < first || last-first == 1<<64-1 {
 				return nil, fmt.Errorf("%s: line %d: range %#x-%#x", file, index+1, first, last)
@@ -240,7 +240,7 @@ func readBARs(file string) ([]BAR, error) {
 	return out, nil
 }
 
-// readGroup reads the IOMMU group of a function and the group's other devices.
+// readGroup returns the IOMMU group of a function and the group's other devices.
 func readGroup(dir string, a Address) (group int, peers []string, err error) {
 	link := filepath.Join(dir, "iommu_group")
 	name, err := linkBase(link)
@@ -262,7 +262,7 @@ func readGroup(dir string, a Address) (group int, peers []string, err error) {
 	return group, peers, nil
 }
 
-// linkBase is the last element of what a link points to, "" without link.
+// linkBase returns the last element of a link's target, "" if there is no link.
 func linkBase(link string) (string, error) {
 	target, err := os.Readlink(link)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoInterface says that there is no network interface of a name.
+// ErrNoInterface reports that there is no network interface of a name.
 var ErrNoInterface = errors.New("no such interface")
 
 // Link is a network interface of this process's network namespace.
@@ -47,31 +47,31 @@ func (r Resolver) byInterface(name string) (Address, error) {
 	dir, err := filepath.EvalSymlinks(filepath.Join(root, "class/net", l.Name, "device"))
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(filepath.Join(root, "class/net", l.Name)); errors.Is(err, fs.ErrNotExist) {
-			return Address{}, fmt.Errorf("interface %q: %s does not show it: it was mounted in another network namespace", name, root)
+			return Address{}, fmt.Errorf("interface %q: %s does not show it: sysfs was mounted in another network namespace", name, root)
 		}
-		return Address{}, fmt.Errorf("interface %q: is virtual (%s), no PCI function is behind it", name, l.Kind)
+		return Address{}, fmt.Errorf("interface %q: is virtual (%s), without a PCI function", name, l.Kind)
 	}
 	if err != nil {
 		return Address{}, fmt.Errorf("interface %q: %w", name, err)
 	}
-	// The function is the device itself, or what the device sits on, as with
-	// virtio: .../0000:00:03.0/virtio0.
+	// The function is the device itself, or a parent of it, as with virtio:
+	// .../0000:00:03.0/virtio0.
 	for ; ; dir = filepath.Dir(dir) {
 		if a, err := ParseAddress(filepath.Base(dir)); err == nil {
 			return a, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return Address{}, fmt.Errorf("interface %q: its device is not on a PCI bus", name)
+			return Address{}, fmt.Errorf("interface %q: not on a PCI bus", name)
 		}
 	}
 }
 
-// readInterfaces lists the network interfaces of a function, its own and those
-// of a virtio device on it.
+// readInterfaces lists the network interfaces of a function, including those of a
+// virtio device on it.
 func readInterfaces(dir string) ([]string, error) {
 	var names []string
 	for _, pattern := range []string{"net/*", "virtio*/net/*"} {
-		// The kernel's own addresses hold no pattern characters; a root may.
+		// dir may contain pattern characters, because a root may.
 		matches, err := fs.Glob(os.DirFS(dir), pattern)
 		if err != nil {
 			return nil, err

@@ -20,15 +20,15 @@ func TestFindListsFunctionsByAddress(t *testing.T) {
 		lines = append(lines, f.String())
 	}
 	require.Equal(t, []string{
-		"0000:00:01.0 PCI bridge [8086:3c02], held by the kernel driver pcieport, in no IOMMU group",
-		"0000:00:05.0 Ethernet controller [1af4:1041], interface ens5, held by the kernel driver virtio-pci, in no IOMMU group",
-		"0000:03:00.0 Ethernet controller [8086:10fb], interface eth2, held by the kernel driver ixgbe, in IOMMU group 12 with 0000:03:00.1",
-		"0000:03:00.1 Ethernet controller [8086:10fb], held by no driver, in IOMMU group 12 with 0000:03:00.0",
-		"10000:e1:00.0 storage controller [8086:0a54], held by no driver, alone in IOMMU group 3",
+		"0000:00:01.0 PCI bridge [8086:3c02], kernel driver pcieport, no IOMMU group",
+		"0000:00:05.0 Ethernet controller [1af4:1041], interface ens5, kernel driver virtio-pci, no IOMMU group",
+		"0000:03:00.0 Ethernet controller [8086:10fb], interface eth2, kernel driver ixgbe, IOMMU group 12 with 0000:03:00.1",
+		"0000:03:00.1 Ethernet controller [8086:10fb], no driver, IOMMU group 12 with 0000:03:00.0",
+		"10000:e1:00.0 storage controller [8086:0a54], no driver, IOMMU group 3",
 	}, lines)
 }
 
-func TestLookupReadsEverything(t *testing.T) {
+func TestLookupReadsAllFields(t *testing.T) {
 	f, err := Lookup(pcitest.Host(t).Root, Address{Bus: 3})
 	require.NoError(t, err)
 	require.Equal(t, Function{
@@ -61,7 +61,7 @@ func TestLookupWithoutNUMADriverOrGroup(t *testing.T) {
 	require.Empty(t, f.BARs)
 }
 
-func TestLookupOfNothingSaysSo(t *testing.T) {
+func TestLookupOfAMissingFunction(t *testing.T) {
 	_, err := Lookup(pcitest.Host(t).Root, Address{Bus: 9})
 	require.ErrorIs(t, err, ErrNoFunction)
 	require.EqualError(t, err, "look up 0000:09:00.0: no such PCI function")
@@ -70,14 +70,14 @@ func TestLookupOfNothingSaysSo(t *testing.T) {
 func TestFindOnAMachineWithoutPCI(t *testing.T) {
 	_, err := Find(t.TempDir())
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	require.ErrorContains(t, err, "this machine has no PCI bus")
+	require.ErrorContains(t, err, "no PCI bus")
 }
 
 func TestDamagedFilesAreNamed(t *testing.T) {
 	for _, c := range []struct{ file, text, want string }{
-		{"vendor", "8086\n", "not a number in hexadecimal"},
+		{"vendor", "8086\n", "not a hexadecimal number"},
 		{"device", "0x12345\n", "out of range"},
-		{"class", "", "not a number"},
+		{"class", "", "not a hexadecimal number"},
 		{"revision", "0xzz\n", "invalid syntax"},
 		{"numa_node", "-2\n", "not a NUMA node"},
 		{"numa_node", "one\n", "not a NUMA node"},
@@ -123,14 +123,14 @@ func TestByInterfaceFindsTheFunction(t *testing.T) {
 	}
 }
 
-func TestByInterfaceSaysWhyThereIsNone(t *testing.T) {
+func TestByInterfaceExplainsWhyThereIsNoFunction(t *testing.T) {
 	s := pcitest.Host(t)
 	s.NetIF("usb0", "devices/platform/usb1/1-1")
 	for name, want := range map[string]string{
 		"eth9":      `interface "eth9": no such interface`,
-		"veth0":     `interface "veth0": is virtual (veth), no PCI function is behind it`,
-		"elsewhere": `interface "elsewhere": ` + s.Root + ` does not show it: it was mounted in another network namespace`,
-		"usb0":      `interface "usb0": its device is not on a PCI bus`,
+		"veth0":     `interface "veth0": is virtual (veth), without a PCI function`,
+		"elsewhere": `interface "elsewhere": ` + s.Root + ` does not show it: sysfs was mounted in another network namespace`,
+		"usb0":      `interface "usb0": not on a PCI bus`,
 	} {
 		_, err := Resolver{Sysfs: s.Root, FindLink: func(name string) (Link, error) {
 			if name == "usb0" {
@@ -147,7 +147,7 @@ func TestByInterfaceSaysWhyThereIsNone(t *testing.T) {
 	require.ErrorIs(t, err, broken)
 }
 
-func TestNetlinkKnowsThisMachinesInterfaces(t *testing.T) {
+func TestFindLinkFindsThisMachinesInterfaces(t *testing.T) {
 	l, err := FindLink("lo")
 	require.NoError(t, err)
 	require.Equal(t, "lo", l.Name)
@@ -162,7 +162,7 @@ func TestNetlinkKnowsThisMachinesInterfaces(t *testing.T) {
 func TestThisMachineCanBeListed(t *testing.T) {
 	found, err := Find(Sysfs)
 	if errors.Is(err, fs.ErrNotExist) {
-		t.Skipf("a machine with a PCI bus is needed: %v", err)
+		t.Skipf("needs a machine with a PCI bus: %v", err)
 	}
 	require.NoError(t, err)
 	for _, f := range found {
