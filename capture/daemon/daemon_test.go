@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/daemon"
 	"github.com/ixcap/ixcap/capture/daemon/control"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
@@ -36,7 +37,7 @@ storage.format = "pcapng"
 [port.office]
 device = "0000:00:00.0"
 mode = "kernel"
-[data]
+[hpcapmon]
 dir = "`+dir+`/mon"
 [retention]
 size = "1GiB"
@@ -80,7 +81,7 @@ size = "1GiB"
 func TestLedgerOfAPortWithoutANameStandsAlone(t *testing.T) {
 	s := settings.New()
 	p := settings.Defaults()
-	p.Device, p.Buffer, p.Storage.Dirs = "sim:gen,count=100,size=60,backpressure", 8<<20, settings.Dirs{settings.Null}
+	p.Device, p.Buffer, p.Storage.Dirs = "sim:gen,count=100,size=60,backpressure", 8<<20, settings.Dirs{recorder.Null}
 	s.Ports = []settings.Port{p}
 	require.Empty(t, s.Check())
 	r := open(t, s, daemon.Config{})

@@ -75,7 +75,7 @@ func (d *Daemon) capture(ctx context.Context) {
 // hpcapmon makes the writer of HPCAP's monitoring files; nil where the settings
 // have no folder for them.
 func (d *Daemon) hpcapmon() (*hpcapmon.Writer, error) {
-	dir := d.started.Data.Dir
+	dir := d.started.Hpcapmon.Dir
 	if dir == "" {
 		return nil, nil
 	}

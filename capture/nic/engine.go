@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/driver"
 )
 
 // NewEngine opens the device of a name (see Open) and returns an engine that
@@ -19,3 +20,6 @@ func NewEngine(name string, port Config, cfg capture.Config) (*capture.Engine, *
 	}
 	return e, p, nil
 }
+
+// Capabilities returns the limits of the ports that Open opens.
+func Capabilities() driver.Capabilities { return driver.Limits() }

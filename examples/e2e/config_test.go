@@ -134,8 +134,8 @@ device = "sim:gen,size=60,rate=1kpps,backpressure"
 dir = "%[1]s/share"
 [metrics]
 listen = "127.0.0.1:0"
-[data]
-dir = "%[1]s/data"
+[hpcapmon]
+dir = "%[1]s/hpcapmon"
 %[3]s
 `, dir, defaults, more)
 	}
@@ -190,8 +190,8 @@ dir = "%[1]s/data"
 	p.signal(unix.SIGHUP)
 	told()
 	told()
-	p.says("ixcap.toml:5: unknown key colour in [defaults]")
-	p.says(`age: duration "soon": must be seconds or a number with its unit`)
+	p.says("ixcap.toml:5: defaults.colour: unknown key")
+	p.says(`retention.age: duration "soon": must be seconds or a number with its unit`)
 	p.says("reload: nothing has changed")
 	require.Contains(t, succeed(t, "hpcapctl", ctl("filter", "-port", "one")...).stdout, "(udp) 64")
 	setup(t, path, text(`filter = "(udp) 64; (tcp) drop"`+"\nfifo = 1", "[retention]\nage = \"7d\""))
@@ -217,7 +217,7 @@ dir = "%[1]s/data"
 	}
 	for _, name := range []string{"one", "two", "cpus"} {
 		eventually(t, "no line in "+name, func() bool {
-			files, _ := filepath.Glob(filepath.Join(dir, "data", "*-*", name))
+			files, _ := filepath.Glob(filepath.Join(dir, "hpcapmon", "*-*", name))
 			return len(files) > 0
 		})
 	}
@@ -287,7 +287,7 @@ mode = "kernel"
 	require.Equal(t, 1, r.status)
 	lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
 	require.Len(t, lines, 6)
-	for i, want := range []string{":2: device sim:pidgeon: ", ":3: core 1000: this machine has ", ":4: folder ", ":6: device vfio-user:", ":9: device smoke-signal:x: want a PCI address", ":12: device 0000:ff:1f.7: "} {
+	for i, want := range []string{":2: port.one.device: sim:pidgeon: ", ":3: port.one.cores: core 1000: this machine has ", ":4: port.one.storage.dirs: ", ":6: port.two.device: vfio-user:", ":9: port.three.device: smoke-signal:x: want a PCI address", ":12: port.four.device: 0000:ff:1f.7: "} {
 		require.Contains(t, lines[i], "hpcapdd: "+path+want)
 	}
 	fail(t, "-device goes without -config", "hpcapdd", "-config", path, "-device", "sim:gen")

@@ -86,7 +86,7 @@ func parse(args []string) (o options, s *settings.Settings, err error) {
 	flags.Var(&s.Share.Mode, "share-mode", "`mode` of the queues' sockets: who may attach; only you may control the capture")
 	linger := flags.Duration("linger", s.Share.Linger.Duration(), "`time` for which the end waits for listeners that have frames left and read none; those that go on reading get all")
 	flags.StringVar(&s.Metrics.Listen, "metrics", "", "serve metrics for Prometheus at this `HOST:PORT`, path /metrics")
-	flags.StringVar(&s.Data.Dir, "data", "", "write HPCAP's data files, a line a second, to this `folder`")
+	flags.StringVar(&s.Hpcapmon.Dir, "hpcapmon", "", "write HPCAP's monitoring files, a line a second, to this `folder`")
 	if err := cli.Parse(flags, args, usage); err != nil {
 		return o, nil, err
 	}

@@ -157,23 +157,23 @@ listen = "`+metrics+`"
 		lines = append(lines, p.Error())
 	}
 	require.Len(t, lines, 6, "%q", lines)
-	require.Equal(t, "f:5: core 4: this machine has 0-3", lines[0])
-	require.Contains(t, lines[1], "f:7: folder "+dir+"/a/b: no such file or directory: make it with mkdir -p "+dir+"/a/b")
+	require.Equal(t, "f:5: port.a.cores: core 4: this machine has the cores 0-3", lines[0])
+	require.Contains(t, lines[1], "f:7: storage.dirs: "+dir+"/a/b: no such file or directory: create it with mkdir -p "+dir+"/a/b")
 	require.Contains(t, lines[2], "not a directory")
-	require.Contains(t, lines[4], "f:9: folder "+file+": not a directory")
-	require.Contains(t, lines[5], "f:11: address 192.0.2.77:9482: ")
+	require.Contains(t, lines[4], "f:9: share.dir: "+file+": not a directory")
+	require.Contains(t, lines[5], "f:11: metrics.listen: 192.0.2.77:9482: ")
 
 	asked := ""
 	m.Device = func(device string) error { asked = device; return unix.ENODEV }
-	problems = text("[2, 3]", `"null"`, "", "").CheckMachine(m)
+	problems = text("[2, 3]", `"null"`, "none", "none").CheckMachine(m)
 	require.Len(t, problems, 1)
-	require.EqualError(t, problems[0], "f:3: device sim:gen: no such device")
+	require.EqualError(t, problems[0], "f:3: port.a.device: sim:gen: no such device")
 	require.Equal(t, "sim:gen", asked)
 
 	s := parse(t, good+"[port.k]\ndevice = \"ffff:ff:1f.7\"\nmode = \"kernel\"\n[port.m]\ndevice = \"sim:gen,x\"\nmode = \"kernel\"")
 	problems = s.CheckMachine(settings.Machine{})
 	require.Len(t, problems, 2)
-	require.ErrorContains(t, problems[0], "f:6: device ffff:ff:1f.7: ")
+	require.ErrorContains(t, problems[0], "f:6: port.k.device: ffff:ff:1f.7: ")
 	require.ErrorContains(t, problems[1], "only a port of this machine can be left to the kernel")
 }
 
@@ -184,17 +184,17 @@ func TestReadOnlyFolderIsFound(t *testing.T) {
 	}
 	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
 	require.NoError(t, unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
-	s := parse(t, good+"[data]\ndir = \""+dir+"\"")
+	s := parse(t, good+"[hpcapmon]\ndir = \""+dir+"\"")
 	problems := s.CheckMachine(settings.Machine{})
 	require.Len(t, problems, 1)
-	require.ErrorContains(t, problems[0], "read-only file system: let this user write there")
+	require.ErrorContains(t, problems[0], "read-only file system: allow this user to write there")
 }
 
 func TestSummarySaysWhatTheSettingsDo(t *testing.T) {
 	s, err := settings.Load(example)
 	require.NoError(t, err)
-	require.Equal(t, `hpcap0  0000:03:00.0, 2 queues on core 2,3, buffer 1GiB, 10000 Mb/s, filtered, raw files of 2GiB or 1h to /data0, /data1
+	require.Equal(t, `hpcap0  0000:03:00.0, 2 queues on cores 2,3, buffer 1GiB, 10000 Mb/s, filtered, raw files of 2GiB or 1h to /data0, /data1
 hpcap1  0000:03:00.1, left to the kernel
-kept: 20TiB, 14d, 100GiB left free; shared over /run/ixcap/share; metrics at 127.0.0.1:9482; data files in /var/lib/ixcap/data
+retention 20TiB, 14d, 100GiB free; sockets in /run/ixcap/share; metrics at 127.0.0.1:9482; hpcapmon files in /var/lib/ixcap/hpcapmon
 `, s.Summary())
 }

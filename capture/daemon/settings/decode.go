@@ -12,19 +12,19 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// decoder reads TOML into structs by their tags. Unlike the library it goes on
-// after a mistake, and knows the line of each.
+// decoder reads TOML into structs by their tags. Unlike the library it continues
+// after a mistake, and records the line of each key.
 type decoder struct {
 	problems
-	dir  string // of the file
+	dir  string // folder of the file
 	meta toml.MetaData
 }
 
-// probe takes a value out of the library, and always fails: the library tells a
-// value's line only with an error.
+// probe extracts a value from the library and always fails: the library reports
+// the line of a value only in an error.
 type probe struct{ value any }
 
-var errProbe = errors.New("taken")
+var errProbe = errors.New("extracted")
 
 // UnmarshalTOML implements toml.Unmarshaler.
 func (p *probe) UnmarshalTOML(v any) error {
@@ -32,7 +32,7 @@ func (p *probe) UnmarshalTOML(v any) error {
 	return errProbe
 }
 
-// mark notes the line of a key and returns its value.
+// mark records the line of a key and returns its value.
 func (d *decoder) mark(key string, p toml.Primitive) any {
 	var got probe
 	err := d.meta.PrimitiveDecode(p, &got)
@@ -42,10 +42,10 @@ func (d *decoder) mark(key string, p toml.Primitive) any {
 	return got.value
 }
 
-// open is the content of a table.
+// open returns the content of a table.
 func (d *decoder) open(key string, p toml.Primitive) (map[string]toml.Primitive, bool) {
 	if _, table := d.mark(key, p).(map[string]any); !table {
-		d.add(key, "%s is no table: write [%[1]s] and its settings below", key)
+		d.add(key, "not a table: write [%s] and its settings below", key)
 		return nil, false
 	}
 	var content map[string]toml.Primitive
@@ -77,16 +77,12 @@ func (d *decoder) table(key string, p toml.Primitive, into any) {
 		switch {
 		case !ok:
 			d.mark(path, p)
-			d.add(path, "unknown key %s in [%s]%s", name, key, instead(name, names))
+			d.add(path, "unknown key%s", suggestion(name, names))
 		case field.Kind() == reflect.Struct && !isText(field):
 			d.table(path, p, field.Addr().Interface())
 		default:
 			if err := d.set(field, d.mark(path, p)); err != nil {
-				text := err.Error()
-				if !strings.HasPrefix(text, name+" ") && !strings.HasPrefix(text, name+":") {
-					text = name + ": " + text
-				}
-				d.add(path, "%s", text)
+				d.add(path, "%v", err)
 			}
 		}
 	}
@@ -97,37 +93,47 @@ func isText(v reflect.Value) bool {
 	return ok
 }
 
-// set puts a TOML value into a field.
+// set sets a field to a TOML value.
 func (d *decoder) set(field reflect.Value, v any) error {
 	if into, ok := field.Addr().Interface().(encoding.TextUnmarshaler); ok {
-		text, err := words(v)
+		text, err := argument(v)
 		if err != nil {
 			return err
 		}
+		if text == "" {
+			return errEmpty
+		}
 		if _, rules := into.(*Rules); rules {
-			text = beside(d.dir, text)
+			text = relative(d.dir, text)
 		}
 		return into.UnmarshalText([]byte(text))
 	}
 	switch field.Kind() {
 	case reflect.String:
+		switch v {
+		case "":
+			return errEmpty
+		case none:
+			field.SetString("")
+			return nil
+		}
 		if text, ok := v.(string); ok {
 			field.SetString(text)
 			return nil
 		}
-		return fmt.Errorf("%s: want text in quotes", kind(v))
+		return fmt.Errorf("%s: must be text in quotes", describe(v))
 	case reflect.Bool:
 		if b, ok := v.(bool); ok {
 			field.SetBool(b)
 			return nil
 		}
-		return fmt.Errorf("%s: want true or false", kind(v))
+		return fmt.Errorf("%s: must be true or false", describe(v))
 	case reflect.Int:
 		if n, ok := v.(int64); ok {
 			field.SetInt(n)
 			return nil
 		}
-		return fmt.Errorf("%s: want a number without quotes", kind(v))
+		return fmt.Errorf("%s: must be a number without quotes", describe(v))
 	case reflect.Slice: // of strings
 		if text, ok := v.(string); ok {
 			v = []any{text}
@@ -140,7 +146,7 @@ func (d *decoder) set(field reflect.Value, v any) error {
 			texts = reflect.Append(texts, reflect.ValueOf(text))
 		}
 		if !ok {
-			return fmt.Errorf(`%s: want texts, such as ["/data0", "/data1"]`, kind(v))
+			return fmt.Errorf(`%s: must be texts, such as ["/data0", "/data1"]`, describe(v))
 		}
 		field.Set(texts)
 		return nil
@@ -148,8 +154,8 @@ func (d *decoder) set(field reflect.Value, v any) error {
 	return fmt.Errorf("a field of type %v cannot be read", field.Type())
 }
 
-// words are a value as the words of a flag.
-func words(v any) (string, error) {
+// argument is a value as the argument of a flag.
+func argument(v any) (string, error) {
 	switch v := v.(type) {
 	case string:
 		return v, nil
@@ -158,7 +164,7 @@ func words(v any) (string, error) {
 	case []any:
 		var parts []string
 		for _, e := range v {
-			part, err := words(e)
+			part, err := argument(e)
 			if err != nil {
 				return "", err
 			}
@@ -166,11 +172,11 @@ func words(v any) (string, error) {
 		}
 		return strings.Join(parts, ","), nil
 	}
-	return "", fmt.Errorf("%s: want text in quotes", kind(v))
+	return "", fmt.Errorf("%s: must be text in quotes", describe(v))
 }
 
-// kind says what a value is, for messages.
-func kind(v any) string {
+// describe describes a value in messages.
+func describe(v any) string {
 	switch v := v.(type) {
 	case string:
 		return fmt.Sprintf("%q", v)
@@ -184,31 +190,32 @@ func kind(v any) string {
 	return fmt.Sprintf("%v", v)
 }
 
-// beside is @FILE with FILE in a folder, unless it has a folder of its own.
-func beside(dir, text string) string {
+// relative resolves the FILE of @FILE in a folder.
+func relative(dir, text string) string {
 	if name, file := strings.CutPrefix(text, "@"); file && !filepath.IsAbs(name) {
 		return "@" + filepath.Join(dir, name)
 	}
 	return text
 }
 
-// instead says what could have been meant.
-func instead(word string, known []string) string {
+// suggestion names the known word that is most like a word, or all of them.
+func suggestion(word string, known []string) string {
 	best, least := "", 3
 	for _, k := range known {
-		if n := distance(word, k); n < least {
+		if n := editDistance(word, k); n < least {
 			best, least = k, n
 		}
 	}
 	if best != "" {
-		return fmt.Sprintf(": %s is meant?", best)
+		return fmt.Sprintf(": did you mean %s?", best)
 	}
 	sorted := slices.Sorted(slices.Values(known))
-	return ": choose one of " + strings.Join(sorted, ", ")
+	return ": must be one of " + strings.Join(sorted, ", ")
 }
 
-// distance is how many letters must be added, left out or replaced to make b of a.
-func distance(a, b string) int {
+// editDistance is how many bytes must be added, removed or replaced to turn a into
+// b.
+func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

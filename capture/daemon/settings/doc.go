@@ -1,21 +1,20 @@
-// Package settings is what hpcapdd can be told, checked before anything is opened.
+// Package settings holds the configuration of a capture, and checks it before
+// anything is opened.
 //
-//	ixcap.toml ─► Load ──┐ unknown keys, bad values, each with its line
-//	                     ├─► Settings ─► Check ─► problems, all of them at once
-//	flags ───────────────┘                └─► CheckMachine: folders, cores, addresses of this machine
+//	ixcap.toml ─► Load ──┐ unknown keys, bad values: FILE:LINE: KEY: what is wrong
+//	                     ├─► Settings ─► Check ────────► all problems at once
+//	flags ───────────────┘          ├──► CheckMachine ─► folders, cores, devices, addresses
+//	                                └──► Compare ──────► changes that apply live, or need a restart
 //
-// A file has a table for each port, and tables for what they share:
+// A file has a table for each port, and tables for what the ports share:
 //
-//	[defaults]               settings of all ports that do not say otherwise
-//	[storage]                where and how all ports store that do not say otherwise
-//	[port.NAME]              a port; NAME is its name in file names, messages and metrics
+//	[defaults]               settings of every port that does not set its own
+//	[storage]                the same for how files are stored
+//	[port.NAME]              a port; NAME is used in file names, messages and metrics
 //	[port.NAME.storage]
-//	[retention] [share] [metrics] [data]
+//	[retention] [share] [metrics] [hpcapmon]
 //
-// The keys are the toml tags of Settings' types. Sizes are words with units
-// ("2GiB"), and so are times ("90s", "7d"). examples/systemd/ixcap.toml shows all
-// of them with what they mean.
-//
-// Compare says what differs between two Settings, and what of it a running
-// capture can take over.
+// The keys are the toml tags of Settings' types. Sizes and times have units ("2GiB",
+// "90s", "7d"; package units). An empty value is an error: "none" turns off what can
+// be turned off. examples/systemd/ixcap.toml shows every key.
 package settings

@@ -12,11 +12,9 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// maxFile is the most bytes that a file of settings may have.
-const maxFile = 1 << 20
+const maxFile = 1 << 20 // bytes of a file of settings
 
-// Load reads a file and checks what is in it. The error has a line for each
-// problem (Problem).
+// Load reads a file and checks it. The error joins a Problem for each mistake.
 func Load(path string) (*Settings, error) {
 	in, err := os.Open(path)
 	if err != nil {
@@ -33,8 +31,8 @@ func Load(path string) (*Settings, error) {
 	return Parse(path, string(text))
 }
 
-// Parse is Load of a text; path stands in messages, and files that it names with
-// @FILE are looked for in path's folder.
+// Parse is Load of a text. path is the file in messages; @FILE means a file in
+// path's folder.
 func Parse(path, text string) (*Settings, error) {
 	d := decoder{dir: filepath.Dir(path), problems: problems{origin: origin{file: path, lines: map[string]int{}}}}
 	s := d.decode(text)
@@ -42,10 +40,11 @@ func Parse(path, text string) (*Settings, error) {
 		return nil, Join(d.sorted())
 	}
 	s.origin = d.origin
-	// What could not be read has been told; its default is no problem besides.
-	told := d.all
+	// A value that could not be read is reported already: its default is not a
+	// second problem.
+	read := d.all
 	for _, p := range s.Check() {
-		if !slices.ContainsFunc(told, func(t Problem) bool { return t.Key == p.Key }) {
+		if !slices.ContainsFunc(read, func(r Problem) bool { return r.Key == p.Key }) {
 			d.all = append(d.all, p)
 		}
 	}
@@ -55,7 +54,7 @@ func Parse(path, text string) (*Settings, error) {
 	return s, nil
 }
 
-// decode reads all tables; nil: the text is no TOML.
+// decode reads all tables. It returns nil if the text is not TOML.
 func (d *decoder) decode(text string) *Settings {
 	var top map[string]toml.Primitive
 	meta, err := toml.Decode(text, &top)
@@ -79,11 +78,11 @@ func (d *decoder) decode(text string) *Settings {
 			d.table(name, table, &s.Share)
 		case "metrics":
 			d.table(name, table, &s.Metrics)
-		case "data":
-			d.table(name, table, &s.Data)
+		case "hpcapmon":
+			d.table(name, table, &s.Hpcapmon)
 		default:
 			d.mark(name, table)
-			d.add(name, "unknown table [%s]%s", name, instead(name, []string{"defaults", "storage", "port.NAME", "retention", "share", "metrics", "data"}))
+			d.add(name, "unknown table%s", suggestion(name, []string{"defaults", "storage", "port.NAME", "retention", "share", "metrics", "hpcapmon"}))
 		}
 	}
 	if table, ok := top["storage"]; ok {
@@ -98,7 +97,7 @@ func (d *decoder) decode(text string) *Settings {
 	return s
 }
 
-// ports reads the tables [port.NAME], in the order in which they are written.
+// ports reads the tables [port.NAME] in the order of the file.
 func (d *decoder) ports(table toml.Primitive, base Port) (all []Port) {
 	named, ok := d.open("port", table)
 	if !ok {
@@ -109,8 +108,8 @@ func (d *decoder) ports(table toml.Primitive, base Port) (all []Port) {
 			continue
 		}
 		name := key[1]
-		table, left := named[name]
-		if !left {
+		table, first := named[name]
+		if !first {
 			continue
 		}
 		delete(named, name)

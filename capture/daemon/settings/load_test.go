@@ -44,7 +44,7 @@ func TestExampleIsRightAndShowsEveryKey(t *testing.T) {
 
 	text, err := os.ReadFile(example)
 	require.NoError(t, err)
-	for _, of := range []any{settings.Port{}, settings.Storage{}, settings.Retention{}, settings.Share{}, settings.Metrics{}, settings.Data{}} {
+	for _, of := range []any{settings.Port{}, settings.Storage{}, settings.Retention{}, settings.Share{}, settings.Metrics{}, settings.Hpcapmon{}} {
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(of)) {
 			if key := f.Tag.Get("toml"); key != "" && key != "storage" {
 				require.Regexp(t, `(?m)^(# )?`+key+` *= `, string(text), "the example lacks a key")
@@ -133,18 +133,18 @@ listen = 9482
 `)
 	require.Error(t, err)
 	want := []string{
-		`ixcap.toml:3: unknown key bufer in [port.a]: buffer is meant?`,
-		`ixcap.toml:4: 17 queues: the 82599 receives on 1 to 16`,
-		`ixcap.toml:5: caplen: "sixty": want a number without quotes`,
-		`ixcap.toml:8: folder /x/ is named twice`,
-		`ixcap.toml:9: segment of 1500000B: choose a multiple of 1 MiB`,
-		`ixcap.toml:11: no device: say which port it is, as in device = "0000:03:00.0"`,
-		`ixcap.toml:12: mode "kernal": want capture, or kernel for a port that is left to the kernel's driver`,
-		`ixcap.toml:13: speed 40000: want 1000 or 10000 Mb/s, or 0 for what the module can`,
-		`ixcap.toml:14: 2 cores for 1 queues: name one for each`,
-		`ixcap.toml:14: core 1 is named twice: a poller needs a core of its own`,
-		`ixcap.toml:16: unknown table [retnetion]: retention is meant?`,
-		`ixcap.toml:20: listen: 9482: want text in quotes`,
+		`ixcap.toml:3: port.a.bufer: unknown key: did you mean buffer?`,
+		`ixcap.toml:4: port.a.queues: 17: must be 1 to 16, the receive queues of the 82599`,
+		`ixcap.toml:5: port.a.caplen: "sixty": must be a number without quotes`,
+		`ixcap.toml:8: storage.dirs: folder /x/ is listed twice`,
+		`ixcap.toml:9: storage.segment: 1500000B: must be a multiple of 1MiB`,
+		`ixcap.toml:11: port.b.device: no device: set the port's address or interface, as in device = "0000:03:00.0"`,
+		`ixcap.toml:12: port.b.mode: "kernal": must be capture, or kernel for a port that is left to the kernel's driver`,
+		`ixcap.toml:13: port.b.speed: 40000: must be one of [10000 1000] Mb/s, or 0 for the module's fastest`,
+		`ixcap.toml:14: port.b.cores: 2 for 1: list one core for each queue`,
+		`ixcap.toml:14: port.b.cores: core 1 is listed twice: each poller needs a core of its own`,
+		`ixcap.toml:16: retnetion: unknown table: did you mean retention?`,
+		`ixcap.toml:20: metrics.listen: 9482: must be text in quotes`,
 	}
 	require.Equal(t, want, strings.Split(err.Error(), "\n"))
 }
@@ -159,7 +159,7 @@ device = "sim:gen,x"
 [storage]
 dirs = "null"
 `)
-	require.EqualError(t, err, "f:2: buffer of 3MiB: choose a power of two, such as 256MiB or 1GiB")
+	require.EqualError(t, err, "f:2: defaults.buffer: 3MiB: must be a power of two, such as 256MiB or 1GiB")
 }
 
 func TestBadValuesSayWhatToDo(t *testing.T) {
@@ -168,60 +168,104 @@ func TestBadValuesSayWhatToDo(t *testing.T) {
 	}
 	shared := func(table string) string { return good + table }
 	for text, want := range map[string]string{
-		"":                                                   `no port: add a table such as [port.hpcap0]`,
-		"port = 3":                                           `f:1: port is no table: write [port]`,
+		"":                                                   `f: port: no port: add a table such as [port.hpcap0]`,
+		"port = 3":                                           `f:1: port: not a table: write [port]`,
 		"[port.a]\ndevice = ":                                `f:2: `,
-		"[[port]]\ndevice = \"x\"":                           `f:1: port is no table`,
-		"[port.\"a b\"]\ndevice = \"x\"":                     `port name "a b": want at most 48 letters`,
-		port("queues = 0"):                                   `f:3: 0 queues: want at least 1`,
-		port("queues = 2\ncores = [1]"):                      `f:4: 1 cores for 2 queues`,
-		port("cores = [-1]"):                                 `f:3: cores: core "-1": want numbers from 0`,
-		port("caplen = 70000"):                               `f:3: capture length 70000: choose 1 to`,
-		port("buffer = \"1GiB \"\nx=1"):                      `unknown key x in [port.a]: choose one of buffer, caplen, cores, dedup`,
-		port("buffer = \"1MiB\""):                            `f:3: buffer of 1MiB: storing needs at least 2MiB`,
-		port("buffer = 3"):                                   `buffer of 3B: storing needs at least`,
-		port("buffer = 3.5"):                                 `buffer: 3.5: want text in quotes`,
-		port("pages = \"3MiB\""):                             `pages "3MiB": want 2MiB, 1GiB or ordinary`,
-		port("pages = \"1GiB\""):                             `buffer of 256MiB is no multiple of its 1GiB pages`,
-		port("fifo = 100"):                                   `SCHED_FIFO priority 100: choose 1 to 99`,
-		port("sleep = \"no\""):                               `sleep: "no": want true or false`,
+		"[[port]]\ndevice = \"x\"":                           `f:1: port: not a table`,
+		"[port.\"a b\"]\ndevice = \"x\"":                     `f:1: port.a b: name "a b": must be at most 48 letters`,
+		port("queues = 0"):                                   `f:3: port.a.queues: 0: must be 1 to 16`,
+		port("queues = 2\ncores = [1]"):                      `f:4: port.a.cores: 1 for 2: list one core for each queue`,
+		port("cores = [-1]"):                                 `f:3: port.a.cores: core "-1": must be a list of numbers from 0`,
+		port("caplen = 70000"):                               `f:3: port.a.caplen: 70000: must be 1 to`,
+		port("buffer = \"1GiB \"\nx=1"):                      `f:4: port.a.x: unknown key: must be one of buffer, caplen, cores, dedup`,
+		port("buffer = \"1MiB\""):                            `f:3: port.a.buffer: 1MiB: must be at least 2MiB`,
+		port("buffer = 3"):                                   `port.a.buffer: 3B: must be at least`,
+		port("buffer = 3.5"):                                 `port.a.buffer: 3.5: must be text in quotes`,
+		port("pages = \"3MiB\""):                             `port.a.pages: "3MiB": must be 2MiB, 1GiB or ordinary`,
+		port("pages = \"1GiB\""):                             `buffer: 256MiB is not a multiple of 1GiB pages`,
+		port("fifo = 100"):                                   `port.a.fifo: 100: must be a SCHED_FIFO priority of 1 to 99`,
+		port("sleep = \"no\""):                               `port.a.sleep: "no": must be true or false`,
 		port("stamps = \"never\""):                           `timestamp policy "never": choose packet, batch`,
-		port("filter = \"(colour) drop\""):                   `f:3: filter: rules: line 1, column 2`,
+		port("filter = \"(colour) drop\""):                   `f:3: port.a.filter: rules: line 1, column 2`,
 		port("filter = \"@nowhere\""):                        `nowhere: no such file`,
-		port("dedup = \"pools=3\""):                          `f:3: dedup: 32768 records in 3 pools`,
-		port("dedup = \"colour=3\""):                         `choose window=TIME, records=N`,
-		port("storage = 3"):                                  `port.a.storage is no table`,
-		port("storage.queue = 1"):                            `queue 1: the port runs with 1, numbered from 0`,
-		port("storage.format = \"doc\""):                     `format "doc": want raw, pcap or pcapng`,
-		port("storage.zstd = 3"):                             `files are compressed in the formats pcap and pcapng only`,
-		port("storage.zstd = 23\nstorage.format = \"pcap\""): `zstd level 23: choose 1 to 22`,
-		port("storage.store_filter = \"port 22\""):           `raw files hold what filter keeps`,
-		port("storage.format=\"pcap\"\nstorage.store_filter = \"prot\""):               `f:4: store_filter: pcapfilter: `,
-		port("storage.dirs = [\"null\", \"/y\"]"):                                      `"null" stands for no folder`,
-		port("storage.dirs = []"):                                                      `no folder: name those for the files`,
-		port("storage.dirs = [1]"):                                                     `want texts, such as ["/data0", "/data1"]`,
-		port("storage.block = \"3MiB\""):                                               `block of 3MiB: choose 1MiB, 2MiB or 4MiB`,
-		port("storage.in_flight = 0"):                                                  `0 blocks in flight: choose 1 to 64`,
-		port("storage.flush = \"1h\""):                                                 `flush after 1h: choose 1ms to 1m`,
+		port("dedup = \"pools=3\""):                          `f:3: port.a.dedup: dedup: 32768 records in 3 pools`,
+		port("dedup = \"colour=3\""):                         `"colour=3": must be window=DURATION, records=N`,
+		port("storage = 3"):                                  `f:3: port.a.storage: not a table`,
+		port("storage.queue = 1"):                            `port.a.storage.queue: 1: must be below 1, the number of queues`,
+		port("storage.format = \"doc\""):                     `port.a.storage.format: "doc": must be raw, pcap or pcapng`,
+		port("storage.zstd = 3"):                             `port.a.storage.zstd: only files of the formats pcap and pcapng are compressed`,
+		port("storage.zstd = 23\nstorage.format = \"pcap\""): `port.a.storage.zstd: zstd level 23: choose 1 (fast) to 22`,
+		port("storage.store_filter = \"port 22\""):           `port.a.storage.store_filter: only for the formats pcap and pcapng: use filter`,
+		port("storage.format=\"pcap\"\nstorage.store_filter = \"prot\""):               `f:4: port.a.storage.store_filter: pcapfilter: `,
+		port("storage.dirs = [\"null\", \"/y\"]"):                                      `"null" stores nothing and must be alone`,
+		port("storage.dirs = []"):                                                      `port.a.storage.dirs: no folder: list those for the files`,
+		port("storage.dirs = [1]"):                                                     `must be texts, such as ["/data0", "/data1"]`,
+		port("storage.block = \"3MB\""):                                                `port.a.storage.block: blocks of 3000000 bytes: choose 1, 2, 3 or 4 MiB`,
+		port("storage.block = \"5MiB\""):                                               `port.a.storage.block: blocks of 5242880 bytes: choose 1, 2, 3 or 4 MiB`,
+		port("storage.block = 0"):                                                      `port.a.storage.block: 0B: must be at least 1MiB`,
+		port("storage.in_flight = 0"):                                                  `port.a.storage.in_flight: 0: must be at least 1`,
+		port("storage.in_flight = 1000"):                                               `port.a.storage.in_flight: 1000 blocks in flight: choose at most `,
+		port("storage.flush = \"1h\""):                                                 `port.a.storage.flush: 1h: must be 1ms to 1m`,
 		port("storage.fsync = \"maybe\""):                                              `fsync: sync "maybe": choose close, none or a time such as 10s`,
-		port("storage.rotate = \"10ms\""):                                              `rotate every 10ms: choose 1s to 1d`,
-		port("storage.rotate = \"hourly\""):                                            `duration "hourly": must be seconds or a number with its unit`,
-		good + "[port.b]\ndevice = \"sim:gen\"\nstorage.dirs=\"null\"":                 `device sim:gen: port a has it already`,
+		port("storage.rotate = \"10ms\""):                                              `port.a.storage.rotate: new files every 10ms: choose 1s to 24h`,
+		port("storage.rotate = \"hourly\""):                                            `port.a.storage.rotate: duration "hourly": must be seconds or a number with its unit`,
+		good + "[port.b]\ndevice = \"sim:gen\"\nstorage.dirs=\"null\"":                 `f:6: port.b.device: sim:gen: port a has it already`,
 		good + "cores=[1]\n[port.b]\ndevice = \"x\"\ncores=[1]\nstorage.dirs=\"null\"": `core 1: port a polls on it already`,
 		"[port.a]\ndevice = \"0000:03:00.0\"\nmode = \"kernel\"":                       `every port is left to the kernel`,
-		shared("[retention]\nsize = \"1TiB\""):                                         `nothing is stored that could be deleted`,
-		port("[retention]\nsize = \"1GiB\""):                                           `one file of a alone may have 2GiB`,
-		port("[retention]\nage = \"1ms\""):                                             `retention for 1ms: choose at least 1s`,
-		port("[retention]\nage = \"-1s\""):                                             `duration "-1s": must be seconds or a number with its unit`,
-		shared("[share]\nmode = \"rw\""):                                               `mode "rw": want a mode in octal digits`,
-		shared("[share]\ndir = \"/" + strings.Repeat("x", 100) + "\""):                 `and at most 107 fit: choose a shorter folder`,
-		shared("[metrics]\nlisten = \"localhost\""):                                    `address "localhost": want HOST:PORT`,
-		shared("[metrics]\nlisten = \"localhost:http\""):                               `want HOST:PORT`,
+		shared("[retention]\nsize = \"1TiB\""):                                         `f:5: retention: nothing is stored`,
+		port("[retention]\nsize = \"1GiB\""):                                           `retention.size: 1GiB: one file of a may have 2GiB`,
+		port("[retention]\nage = \"1ms\""):                                             `retention.age: 1ms: must be at least 1s`,
+		port("[retention]\nage = \"-1s\""):                                             `retention.age: duration "-1s": must be seconds or a number with its unit`,
+		shared("[share]\nmode = \"rw\""):                                               `share.mode: "rw": must be a file mode in octal digits`,
+		shared("[share]\ndir = \"/" + strings.Repeat("x", 100) + "\""):                 `at most 107 fit: choose a shorter folder`,
+		shared("[metrics]\nlisten = \"localhost\""):                                    `metrics.listen: address "localhost": must be HOST:PORT`,
+		shared("[metrics]\nlisten = \"localhost:http\""):                               `must be HOST:PORT`,
 	} {
 		_, err := settings.Parse("f", text)
 		require.ErrorContains(t, err, want, "in\n%s", text)
 		require.True(t, strings.HasPrefix(err.Error(), "f:"), err)
 	}
+}
+
+func TestEmptyValuesAreRefusedAndNoneTurnsOff(t *testing.T) {
+	for _, key := range []string{"device", "mode", "cores", "buffer", "pages", "stamps", "filter", "dedup", "storage.queue", "storage.format",
+		"storage.store_filter", "storage.segment", "storage.block", "storage.flush", "storage.fsync", "storage.rotate"} {
+		_, err := settings.Parse("f", "[port.b]\n"+key+" = \"\"\n"+good)
+		require.ErrorContains(t, err, "f:2: port.b."+key+`: empty: remove the key, or write "none"`)
+	}
+	for _, key := range []string{"retention.size", "retention.age", "retention.free", "share.dir", "share.mode", "share.linger", "metrics.listen", "hpcapmon.dir"} {
+		_, err := settings.Parse("f", key+" = \"\"\n"+good)
+		require.ErrorContains(t, err, "f:1: "+key+`: empty: remove the key, or write "none"`)
+	}
+	_, err := settings.Parse("f", good+`filter = " "`)
+	require.ErrorContains(t, err, `f:5: port.a.filter: no rules: write "none" to keep every frame whole`)
+	_, err = settings.Parse("f", good+`storage.dirs = [""]`)
+	require.Error(t, err)
+
+	s, err := settings.Parse("f", good+`filter = "none"
+dedup = "none"
+storage.store_filter = "none"
+[share]
+dir = "none"
+[metrics]
+listen = "none"
+[hpcapmon]
+dir = "none"
+`)
+	require.NoError(t, err)
+	require.Empty(t, settings.Compare(s, s, parse(t, good)))
+}
+
+func TestProblemOfACommandLineNamesTheSetting(t *testing.T) {
+	s := settings.New()
+	p := settings.Defaults()
+	p.Device, p.Storage.Dirs, p.Queues, p.Storage.InFlight = "sim:gen", settings.Dirs{"null"}, 0, 0
+	s.Ports = []settings.Port{p}
+	s.Metrics.Listen = "x"
+	require.EqualError(t, settings.Join(s.Check()), `metrics.listen: address "x": must be HOST:PORT, such as 127.0.0.1:9482, or :9482 for all addresses
+queues: 0: must be 1 to 16, the receive queues of the 82599
+storage.in_flight: 0: must be at least 1`)
+	require.Equal(t, "queues", s.Check()[1].Setting())
 }
 
 func TestRulesInAFileAreLookedForBesideTheSettings(t *testing.T) {

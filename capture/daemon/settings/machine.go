@@ -17,14 +17,15 @@ import (
 
 // Machine is what settings are checked against. The zero value is this machine.
 type Machine struct {
-	Cores  []int                     // that there are; nil: those online
+	Cores  []int                     // nil: those online
 	Device func(device string) error // why a device of a scheme cannot be opened; nil: pci.CheckName
 }
 
-// CheckMachine says what of checked settings this machine cannot do: folders that
-// are not there or cannot be written, cores and devices that it does not have,
-// addresses that are not its own. It changes nothing and opens no device. What a
-// running capture has in use is no problem: it may be the one to be restarted.
+// CheckMachine returns what this machine cannot do of checked settings: folders
+// that are missing or not writable, cores and devices that it does not have,
+// addresses that are not its own. It changes nothing and opens no device. Devices
+// and addresses in use are no problem: a running capture may have them, which is to
+// be restarted.
 func (s *Settings) CheckMachine(m Machine) []Problem {
 	p := &problems{origin: s.origin}
 	if m.Cores == nil {
@@ -34,14 +35,14 @@ func (s *Settings) CheckMachine(m Machine) []Problem {
 		port := &s.Ports[i]
 		key := port.key()
 		if err := m.device(port); err != nil {
-			p.add(key("device"), "device %s: %v", port.Device, err)
+			p.add(key("device"), "%s: %v", port.Device, err)
 		}
 		if port.Mode == Kernel {
 			continue
 		}
 		for _, c := range port.Cores {
 			if len(m.Cores) > 0 && !slices.Contains(m.Cores, c) {
-				p.add(key("cores"), "core %d: this machine has %s", c, topology.FormatList(m.Cores))
+				p.add(key("cores"), "core %d: this machine has the cores %s", c, topology.FormatList(m.Cores))
 			}
 		}
 		if !port.Stores() {
@@ -49,21 +50,21 @@ func (s *Settings) CheckMachine(m Machine) []Problem {
 		}
 		for _, d := range port.Storage.Dirs {
 			if err := writable(d); err != nil {
-				p.add(key("storage.dirs"), "folder %v", err)
+				p.add(key("storage.dirs"), "%v", err)
 			}
 		}
 	}
-	for key, dir := range map[string]string{"share.dir": s.Share.Dir, "data.dir": s.Data.Dir} {
+	for key, dir := range map[string]string{"share.dir": s.Share.Dir, "hpcapmon.dir": s.Hpcapmon.Dir} {
 		if dir == "" {
 			continue
 		}
 		if err := writable(dir); err != nil {
-			p.add(key, "folder %v", err)
+			p.add(key, "%v", err)
 		}
 	}
 	if a := s.Metrics.Listen; a != "" {
 		if err := bindable(a); err != nil {
-			p.add("metrics.listen", "address %s: %v", a, err)
+			p.add("metrics.listen", "%s: %v", a, err)
 		}
 	}
 	return p.sorted()
@@ -79,8 +80,8 @@ func (m Machine) device(p *Port) error {
 	return pci.CheckName(p.Device)
 }
 
-// writable tells whether files can be made in a folder, or the folder itself if
-// only the last part of its path is missing.
+// writable returns why files cannot be made in a folder, nor the folder itself
+// where only the last part of its path is missing.
 func writable(dir string) error {
 	st, err := os.Stat(dir)
 	made := ""
@@ -89,7 +90,7 @@ func writable(dir string) error {
 		dir = filepath.Dir(filepath.Clean(dir))
 		st, err = os.Stat(dir)
 		if err != nil {
-			return fmt.Errorf("%s: %w: make it with mkdir -p %s", made, bare(err), made)
+			return fmt.Errorf("%s: %w: create it with mkdir -p %s", made, bare(err), made)
 		}
 	}
 	switch {
@@ -99,12 +100,12 @@ func writable(dir string) error {
 		return fmt.Errorf("%s: %w", dir, unix.ENOTDIR)
 	}
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-		return fmt.Errorf("%s: %w: let this user write there", dir, err)
+		return fmt.Errorf("%s: %w: allow this user to write there", dir, err)
 	}
 	return nil
 }
 
-// bare is an error without the path, which is in the message already.
+// bare strips the path from an error.
 func bare(err error) error {
 	if e := (*fs.PathError)(nil); errors.As(err, &e) {
 		return e.Err
@@ -112,7 +113,8 @@ func bare(err error) error {
 	return err
 }
 
-// bindable tells whether an address is one of this machine's.
+// bindable returns why no socket can listen at an address. One that is in use is
+// no error.
 func bindable(address string) error {
 	l, err := net.Listen("tcp", address)
 	if errors.Is(err, unix.EADDRINUSE) {

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,13 +13,13 @@ import (
 	"github.com/ixcap/ixcap/capture/rules"
 )
 
-// maxText is the most bytes that a file of text may have.
-const maxText = 1 << 20
+const (
+	maxText = 1 << 20 // bytes of a file of text
+	keepAll = "all"   // rules that keep every frame whole
+	none    = "none"  // no rules, nothing left out
+)
 
-// keepAll is the text of rules that keep every frame whole.
-const keepAll = "all"
-
-// Text is an argument, or what is in FILE if it is @FILE.
+// Text returns an argument, or the content of FILE for @FILE.
 func Text(arg string) (string, error) {
 	name, file := strings.CutPrefix(arg, "@")
 	if !file {
@@ -36,16 +37,37 @@ func Text(arg string) (string, error) {
 	return string(b), err
 }
 
-// Rules are what is kept of which frames, in the words of package filter, or
-// @FILE; nil keeps everything.
+// ParseRules parses rules as package rules defines them, or "none". Rules that keep
+// every frame whole are nil: the poller then evaluates nothing. An empty text is an
+// error.
+func ParseRules(text string) (*rules.Rules, error) {
+	switch strings.TrimSpace(text) {
+	case "":
+		return nil, errors.New(`no rules: write "none" to keep every frame whole`)
+	case none:
+		return nil, nil
+	}
+	r, err := rules.Parse(text)
+	if err != nil || r.String() == keepAll {
+		return nil, err
+	}
+	return r, nil
+}
+
+// RulesText is the text of rules, "none" for nil.
+func RulesText(r *rules.Rules) string {
+	if r == nil {
+		return none
+	}
+	return r.String()
+}
+
+// Rules say what is kept of which frames: the text of rules, @FILE or "none". nil
+// keeps everything.
 type Rules struct{ *rules.Rules }
 
-func (r *Rules) String() string {
-	if r == nil || r.Rules == nil {
-		return ""
-	}
-	return r.Rules.String()
-}
+// String implements flag.Value.
+func (r *Rules) String() string { return RulesText(r.Rules) }
 
 // Set implements flag.Value.
 func (r *Rules) Set(arg string) error {
@@ -53,29 +75,30 @@ func (r *Rules) Set(arg string) error {
 	if err != nil {
 		return err
 	}
-	parsed, err := rules.Parse(text)
-	if err != nil {
-		return err
+	parsed, err := ParseRules(text)
+	if err == nil {
+		r.Rules = parsed
 	}
-	if r.Rules = parsed; parsed.String() == keepAll {
-		r.Rules = nil // the poller need not ask
-	}
-	return nil
+	return err
 }
+
+// Type implements pflag.Value.
+func (*Rules) Type() string { return "RULES" }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (r *Rules) UnmarshalText(text []byte) error { return r.Set(string(text)) }
 
-// Dedup are the settings of duplicate removal: true, false, or
-// window=200ms,records=32768,pools=4,bytes=96; nil leaves duplicates in.
+// Dedup configures duplicate removal: true, false, "none", or
+// window=200ms,records=32768,pools=4,bytes=96. nil keeps duplicates.
 type Dedup struct{ *dedup.Config }
 
-// IsBoolFlag lets the value be left out.
+// IsBoolFlag makes the value optional on a command line.
 func (c *Dedup) IsBoolFlag() bool { return true }
 
+// String implements flag.Value.
 func (c *Dedup) String() string {
-	if c == nil || c.Config == nil {
-		return ""
+	if c.Config == nil {
+		return none
 	}
 	return fmt.Sprintf("window=%v,records=%d,pools=%d,bytes=%d,index=%v", c.Window, c.Records, c.Pools, c.Bytes, c.Index)
 }
@@ -87,7 +110,7 @@ func (c *Dedup) Set(text string) (err error) {
 	case "true":
 		c.Config = &d
 		return nil
-	case "false":
+	case "false", none:
 		c.Config = nil
 		return nil
 	}
@@ -105,10 +128,10 @@ func (c *Dedup) Set(text string) (err error) {
 		case "index":
 			d.Index, err = dedup.ParseIndex(value)
 		default:
-			return fmt.Errorf("setting %q: choose window=TIME, records=N, pools=N, bytes=N or index=content|rss", setting)
+			return fmt.Errorf("%q: must be window=DURATION, records=N, pools=N, bytes=N or index=content|rss", setting)
 		}
 		if err != nil {
-			return fmt.Errorf("setting %q: %w", setting, err)
+			return fmt.Errorf("%q: %w", setting, err)
 		}
 	}
 	if err := d.Check(); err != nil {
@@ -117,6 +140,9 @@ func (c *Dedup) Set(text string) (err error) {
 	c.Config = &d
 	return nil
 }
+
+// Type implements pflag.Value.
+func (*Dedup) Type() string { return "SETTINGS" }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (c *Dedup) UnmarshalText(text []byte) error { return c.Set(string(text)) }

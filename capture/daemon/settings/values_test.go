@@ -20,13 +20,13 @@ func TestWhatIsRefusedLeavesTheValueAsItWas(t *testing.T) {
 		good map[string]string
 		bad  map[string]string
 	}{
-		{new(settings.Pages), map[string]string{"2MiB": "2MiB", "1GiB": "1GiB", "ordinary": "ordinary"}, map[string]string{"4KiB": "want 2MiB, 1GiB or ordinary"}},
-		{new(settings.Cores), map[string]string{"2, 3": "2,3", "0": "0"}, map[string]string{"1,-2": "want numbers from 0", "": "want numbers from 0"}},
-		{new(settings.FileMode), map[string]string{"660": "0660"}, map[string]string{"0": "octal", "0888": "octal", "1777": "octal"}},
-		{new(settings.Rules), map[string]string{"@" + file: "(udp) all; 96", "drop": "drop", "all": "", "": ""}, map[string]string{"96 96": "separated by", "@" + file + "x": "no such file"}},
+		{new(settings.Pages), map[string]string{"2MiB": "2MiB", "1GiB": "1GiB", "ordinary": "ordinary"}, map[string]string{"4KiB": "must be 2MiB, 1GiB or ordinary", "": "must be"}},
+		{new(settings.Cores), map[string]string{"2, 3": "2,3", "0": "0"}, map[string]string{"1,-2": "must be a list of numbers from 0", "": "must be a list of numbers from 0"}},
+		{new(settings.FileMode), map[string]string{"660": "0660"}, map[string]string{"0": "octal", "": "octal", "0888": "octal", "1777": "octal"}},
+		{new(settings.Rules), map[string]string{"@" + file: "(udp) all; 96", "drop": "drop", "all": "none", "none": "none"}, map[string]string{"96 96": "separated by", "": "no rules", "\n ": "no rules", "@" + file + "x": "no such file"}},
 		{
-			new(settings.Dedup), map[string]string{"true": "window=0s,records=0,pools=0,bytes=0,index=content", "false": "", "window=1s,index=rss": "window=1s,records=0,pools=0,bytes=0,index=rss"},
-			map[string]string{"window": "window", "colour=3": "choose window=TIME", "bytes=-1": "bytes compared", "window=200ms,records=x": `setting "records=x"`},
+			new(settings.Dedup), map[string]string{"true": "window=0s,records=0,pools=0,bytes=0,index=content", "false": "none", "none": "none", "window=1s,index=rss": "window=1s,records=0,pools=0,bytes=0,index=rss"},
+			map[string]string{"window": "window", "": "must be", "colour=3": "must be window=DURATION", "bytes=-1": "bytes compared", "window=200ms,records=x": `"records=x"`},
 		},
 	} {
 		for text, want := range c.good {
