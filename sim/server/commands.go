@@ -8,8 +8,8 @@ import (
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
-// reply is what a command answers: parts of the body, and descriptors that stay
-// the server's.
+// reply is the reply to a command: parts of the body, and file descriptors, which the
+// server keeps.
 type reply struct {
 	parts [][]byte
 	fds   []int
@@ -17,7 +17,7 @@ type reply struct {
 
 func body(b []byte) reply { return reply{parts: [][]byte{b}} }
 
-// execute carries a request out.
+// execute executes a request.
 func (s *session) execute(m *proto.Message) (reply, error) {
 	if m.FDs() > 0 && m.Command != proto.DMAMap && m.Command != proto.SetIRQs {
 		return reply{}, fmt.Errorf("%v: takes no descriptors, got %d: %w", m.Command, m.FDs(), syscall.EINVAL)
@@ -52,13 +52,13 @@ func (s *session) execute(m *proto.Message) (reply, error) {
 	case proto.DeviceFeature, proto.MigDataRead, proto.MigDataWrite:
 		return reply{}, fmt.Errorf("%v: no migration: %w", m.Command, syscall.ENOTSUP)
 	}
-	return reply{}, fmt.Errorf("%v: not for a server: %w", m.Command, syscall.EINVAL)
+	return reply{}, fmt.Errorf("%v: not a command for servers: %w", m.Command, syscall.EINVAL)
 }
 
 func (s *session) deviceInfo(b []byte) (reply, error) {
 	request, err := proto.ParseDeviceInfo(b)
 	if err == nil {
-		err = room("device info", request.ArgSize, proto.DeviceInfoSize)
+		err = checkArgSize("device info", request.ArgSize, proto.DeviceInfoSize)
 	}
 	if err != nil {
 		return reply{}, err
@@ -69,15 +69,15 @@ func (s *session) deviceInfo(b []byte) (reply, error) {
 	}.Append(s.buf[:0])), nil
 }
 
-// room checks a request's argsz, the room it has for the reply.
-func room(what string, argsz uint32, want uint32) error {
+// checkArgSize checks a request's argsz, the client's maximum for the reply.
+func checkArgSize(what string, argsz uint32, want uint32) error {
 	if argsz < want {
 		return fmt.Errorf("%s: argsz %d, want at least %d: %w", what, argsz, want, syscall.EINVAL)
 	}
 	return nil
 }
 
-// region finds a region; one the device does not describe has no size.
+// region returns a region. One that the device does not describe has size 0.
 func (s *session) region(index uint32) (Region, error) {
 	if uint64(index) < uint64(len(s.layout.Regions)) {
 		return s.layout.Regions[index], nil
@@ -91,7 +91,7 @@ func (s *session) region(index uint32) (Region, error) {
 func (s *session) regionInfo(b []byte) (reply, error) {
 	request, err := proto.ParseRegionInfo(b)
 	if err == nil {
-		err = room("region info", request.ArgSize, proto.RegionInfoSize)
+		err = checkArgSize("region info", request.ArgSize, proto.RegionInfoSize)
 	}
 	if err != nil {
 		return reply{}, err
@@ -110,12 +110,12 @@ func (s *session) regionInfo(b []byte) (reply, error) {
 	return body(info.Append(s.buf[:0])), nil
 }
 
-// regionFDs offers the doorbells. Those whose descriptors do not fit into one
-// message of the client are left out: their writes come by message.
+// regionFDs returns the doorbells. Those whose descriptors exceed the client's limit
+// per message are left out: their writes come by message.
 func (s *session) regionFDs(b []byte) (reply, error) {
 	request, err := proto.ParseRegionFDs(b)
 	if err == nil {
-		err = room("region io fds", request.ArgSize, proto.RegionFDsSize)
+		err = checkArgSize("region io fds", request.ArgSize, proto.RegionFDsSize)
 	}
 	if err == nil && (request.Flags != 0 || request.Count != 0 || request.ArgSize > proto.MaxTransfer) {
 		err = fmt.Errorf("region io fds: flags %#x, count %d, argsz %d: %w", request.Flags, request.Count, request.ArgSize, syscall.EINVAL)
@@ -178,7 +178,7 @@ func (f fdSet) missing(fds ...int) (n int) {
 func (s *session) irqInfo(b []byte) (reply, error) {
 	request, err := proto.ParseIRQInfo(b)
 	if err == nil {
-		err = room("irq info", request.ArgSize, proto.IRQInfoSize)
+		err = checkArgSize("irq info", request.ArgSize, proto.IRQInfoSize)
 	}
 	if err != nil {
 		return reply{}, err
@@ -217,7 +217,7 @@ func (s *session) setIRQs(m *proto.Message) error {
 	return nil
 }
 
-// access checks a read or write against the region's bounds and rights.
+// access checks a read or write against the region's bounds and access rights.
 func (s *session) access(a proto.RegionAccess, write bool) error {
 	r, err := s.region(a.Region)
 	switch {
@@ -249,7 +249,7 @@ func (s *session) regionRead(b []byte) (reply, error) {
 			return reply{}, err
 		}
 	}
-	s.keep(out)
+	s.reuse(out)
 	return body(out), nil
 }
 
@@ -328,8 +328,8 @@ func (s *session) dmaMap(m *proto.Message) error {
 	return nil
 }
 
-// dmaUnmap answers for ranges that were never mapped as for others: QEMU takes
-// back what it never gave, and nothing of it is reachable afterwards.
+// dmaUnmap unmaps a range. A range that is not mapped is no error: QEMU unmaps
+// ranges that it has not mapped when the IOMMU is switched on.
 func (s *session) dmaUnmap(b []byte) (reply, error) {
 	request, err := proto.ParseUnmapDMA(b)
 	if err != nil {
@@ -349,15 +349,15 @@ func (s *session) dmaUnmap(b []byte) (reply, error) {
 	return body(request.Append(s.buf[:0])), nil
 }
 
-// keep remembers a reply's buffer for the next one, unless it is large.
-func (s *session) keep(b []byte) {
+// reuse keeps a reply's buffer for the next one, unless it is large.
+func (s *session) reuse(b []byte) {
 	if cap(b) <= 64<<10 {
 		s.buf = b
 	}
 }
 
-// errNo maps a device's error to what the client is told: the errno it wraps,
-// EFAULT for a fault in client memory.
+// errNo maps a device's error to the errno for the client: the one it wraps, EFAULT
+// for a fault in client memory.
 func errNo(err error) error {
 	var fault *Fault
 	if errors.As(err, &fault) {

@@ -1,54 +1,53 @@
 package server
 
-// Device is a PCI function that a Server offers to its client. The server calls
-// its methods from one goroutine per connection, one at a time.
+// Device is a PCI function that a Server serves. The server calls its methods from
+// one goroutine per connection, one at a time.
 type Device interface {
-	// Layout describes the function. It is asked once per connection.
+	// Layout describes the function. It is called once per connection.
 	Layout() Layout
 
 	// ReadRegion and WriteRegion are the client's accesses to a region that is
-	// not memory-mapped. off+len(p) is within the region. An error is sent to
-	// the client as the errno it wraps (EINVAL when it wraps none).
+	// not memory-mapped. off+len(p) is within the region. The client gets the errno
+	// that an error wraps (EINVAL if none).
 	ReadRegion(region int, off uint64, p []byte) error
 	WriteRegion(region int, off uint64, p []byte) error
 
-	// Attach gives the device its host, when a client has connected; Detach
-	// takes it away again. After Detach returns the device must not use it.
+	// Attach passes the host of a client that has connected. The device must not
+	// use it after Detach has returned.
 	Attach(h Host)
 	Detach()
 
-	// Quiesce runs f while the device makes no access through its Host. The
-	// server changes the DMA map and the interrupt eventfds only within f.
+	// Quiesce runs f while the device makes no access through its Host. The server
+	// changes the DMA map and the interrupt eventfds only in f.
 	Quiesce(f func())
 
-	// Resample is called when INTx has been connected or unmasked: a device whose
-	// line is still asserted raises it again, as the level of a line does by itself.
+	// Resample is called when INTx has been connected or unmasked. A device whose
+	// line is still asserted must raise it again.
 	Resample()
 
 	// Reset is the function-level reset.
 	Reset()
 }
 
-// Host is what a connected client has given to the device: its memory and its
-// interrupts. Only the device's own thread calls it, and never inside Quiesce.
+// Host is the memory and the interrupts of a connected client. Only the device's own
+// thread calls it, and never inside Quiesce.
 type Host interface {
-	// Bytes gives direct access to n bytes of the client's memory, nil when
-	// [iova, iova+n) is not within one mapping that is shared and allows it.
-	// The slice may be used until the next Quiesce.
+	// Bytes returns n bytes of the client's memory, nil unless [iova, iova+n) lies
+	// in one shared mapping that allows the access. The slice is valid until the
+	// next Quiesce.
 	Bytes(iova uint64, n int, write bool) []byte
 
-	// ReadDMA and WriteDMA copy from and to the client's memory, by message
-	// where it is not shared. An address that is not mapped is an error, at once.
-	// The client hears of it all the same: the server sends it the access
-	// afterwards, without waiting, so that an IOMMU of the client's can report
-	// the fault; what it answers changes nothing.
+	// ReadDMA and WriteDMA copy from and to the client's memory, by message where
+	// it is not shared. An unmapped address is an error at once. The server then
+	// sends the access to the client, so that an emulated IOMMU can report the
+	// fault, and ignores the reply.
 	ReadDMA(iova uint64, p []byte) error
 	WriteDMA(iova uint64, p []byte) error
 
 	// Raise signals an interrupt vector of VFIO index irq (0 INTx, 1 MSI, 2 MSI-X).
-	// A vector that is not connected is not signalled, one that is masked is
-	// signalled once when it is unmasked. INTx masks itself when signalled, until
-	// the client unmasks it (VFIO's AUTOMASKED).
+	// A vector that is not connected is ignored; one that is masked is signalled
+	// once when it is unmasked. Signalling INTx masks it until the client unmasks it
+	// (VFIO's AUTOMASKED).
 	Raise(irq, vector int)
 }
 
@@ -66,12 +65,11 @@ type Region struct {
 	Doorbells []Doorbell
 }
 
-// Doorbell is a register whose writes the client may deliver through shared
-// memory and an eventfd (shadow ioeventfd) instead of a message: the client
-// stores the value at byte Shadow of the memory behind ShadowFD, then signals
-// EventFD. The device takes EventFD's counter and then loads the value from
-// there. Doorbells may share both descriptors, which stay the device's. Other
-// clients write the register by message, so WriteRegion must understand it too.
+// Doorbell is a register whose writes can come through shared memory and an eventfd
+// (shadow ioeventfd) instead of a message: the client stores the value at byte
+// Shadow of ShadowFD's memory, then signals EventFD. The device reads EventFD, then
+// loads the value. Doorbells may share both descriptors, which the device owns.
+// Other clients write the register by message, so WriteRegion must handle it too.
 type Doorbell struct {
 	Offset   uint64 // of the register in its region, 4 bytes
 	EventFD  int

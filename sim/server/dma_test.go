@@ -64,7 +64,7 @@ func TestNumberOfRangesIsBounded(t *testing.T) {
 	c.ask(nil, proto.DMAMap, dmaMap(1<<40, 4096, 0, readWrite))
 }
 
-func TestClientThatCutsItsFileIsAnErrorOfTheTransfer(t *testing.T) {
+func TestTruncatedFileIsAnErrorOfTheTransfer(t *testing.T) {
 	for what, command := range map[string]uint32{"device thread in Recover": servertest.Copy, "host's own copies": servertest.CopyByMessage} {
 		t.Run(what, func(t *testing.T) {
 			servertest.NoLeak(t)
@@ -84,7 +84,7 @@ func TestClientThatCutsItsFileIsAnErrorOfTheTransfer(t *testing.T) {
 	}
 }
 
-func TestGuardPassesOtherPanics(t *testing.T) {
+func TestRecoverPassesOtherPanics(t *testing.T) {
 	require.NoError(t, server.Recover(func() error { return nil }))
 	require.ErrorIs(t, server.Recover(func() error { return syscall.EPERM }), syscall.EPERM)
 	require.PanicsWithValue(t, "mine", func() { server.Recover(func() error { panic("mine") }) })
@@ -97,9 +97,9 @@ func TestGuardPassesOtherPanics(t *testing.T) {
 	})
 }
 
-// The device's thread holds the device's lock and waits for a DMA_READ; a
-// register access waits for that lock; the reply to the DMA_READ lies behind it
-// in the stream. Nobody may wait for ever.
+// The device's thread holds the device's lock and waits for a DMA_READ; a register
+// access waits for that lock; the reply to the DMA_READ follows it in the stream.
+// There must be no deadlock.
 func TestDMAReplyOvertakesRequestsThatWaitForTheDevice(t *testing.T) {
 	servertest.NoLeak(t)
 	c := negotiated(t)
@@ -137,7 +137,7 @@ func TestDMAReplyOvertakesRequestsThatWaitForTheDevice(t *testing.T) {
 	require.EqualValues(t, servertest.Done, c.status())
 }
 
-func TestWrongAnswersToDMAFailTheTransferOnly(t *testing.T) {
+func TestWrongRepliesToDMAFailTheTransferOnly(t *testing.T) {
 	for what, answer := range map[string]func(m *proto.Message) (proto.Header, []byte){
 		"error": func(m *proto.Message) (proto.Header, []byte) {
 			return proto.Header{ID: m.ID, Command: m.Command, Flags: proto.ErrorFlag, Errno: 14}, nil
@@ -170,7 +170,7 @@ func TestWrongAnswersToDMAFailTheTransferOnly(t *testing.T) {
 	}
 }
 
-func TestClientThatAnswersNoDMAIsLetGo(t *testing.T) {
+func TestClientThatAnswersNoDMAIsDisconnected(t *testing.T) {
 	servertest.NoLeak(t)
 	c := negotiated(t)
 	c.ask(nil, proto.DMAMap, dmaMap(0x1000, 0x2000, 0, readWrite))
@@ -192,7 +192,7 @@ func TestClientDiesInEachPhase(t *testing.T) {
 		"with interrupts": func(c *raw) {
 			c.ask(nil, proto.SetIRQs, proto.IRQSet{ArgSize: 20, Flags: proto.IRQDataEventFD | proto.IRQActionTrigger, Index: 2, Count: 2}.Append(nil), eventfd(c.t), eventfd(c.t))
 		},
-		"owing an answer to DMA": func(c *raw) {
+		"with a DMA request unanswered": func(c *raw) {
 			c.ask(nil, proto.DMAMap, dmaMap(0x1000, 0x2000, 0, readWrite))
 			c.start(servertest.CopyByMessage, 0x1000, 0x2000, 64)
 			c.request()
@@ -211,14 +211,14 @@ func TestClientDiesInEachPhase(t *testing.T) {
 			select {
 			case <-c.end:
 			case <-time.After(soon):
-				t.Fatal("the server still serves")
+				t.Fatal("the client is still connected")
 			}
 			require.Zero(t, c.fake.Attached.Load())
 		})
 	}
 }
 
-func TestClientThatReadsNothingIsLetGo(t *testing.T) {
+func TestClientThatReadsNothingIsDisconnected(t *testing.T) {
 	servertest.NoLeak(t)
 	c := negotiated(t)
 	go func() {
@@ -233,14 +233,14 @@ func TestClientThatReadsNothingIsLetGo(t *testing.T) {
 	case err := <-c.end:
 		require.Error(t, err)
 	case <-time.After(30 * time.Second):
-		t.Fatal("the server still serves")
+		t.Fatal("the client is still connected")
 	}
 	require.Zero(t, c.fake.Attached.Load())
 }
 
-// An access that misses is an error at once, and the client is told of it,
+// An access to an unmapped address is an error at once, and is sent to the client,
 // whether or not it answers.
-func TestStrayAccessIsToldToTheClientAndNobodyWaits(t *testing.T) {
+func TestUnmappedAccessIsSentToTheClientWithoutWaiting(t *testing.T) {
 	servertest.NoLeak(t)
 	c := negotiated(t)
 	c.ask(nil, proto.DMAMap, dmaMap(0x1000, 0x1000, 0, readWrite), memfd(t, 4096))
@@ -265,7 +265,7 @@ func TestStrayAccessIsToldToTheClientAndNobodyWaits(t *testing.T) {
 		require.NoError(t, c.conn.Send(proto.Header{ID: m.ID, Command: m.Command, Flags: proto.TypeReply | proto.ErrorFlag, Errno: uint32(syscall.EFAULT)}, nil))
 		c.alive()
 	}
-	for range 100 { // more than wait to be told; the first is not answered
+	for range 100 { // more than are queued; the first is not answered
 		c.start(servertest.CopyByMessage, 0x7000, 0x1000, 16)
 		require.EqualValues(t, servertest.Failed, c.status())
 		<-c.fake.Errors
@@ -275,11 +275,11 @@ func TestStrayAccessIsToldToTheClientAndNobodyWaits(t *testing.T) {
 	c.start(servertest.CopyByMessage, 0x7000, 0x1000, 16)
 	require.EqualValues(t, servertest.Failed, c.status())
 	c.alive()
-	require.Empty(t, c.dma, "a client that does not answer is left in peace")
+	require.Empty(t, c.dma, "no more accesses are sent to a client that does not answer")
 }
 
-// Nobody waits for the answer any more, and its descriptors must not stay.
-func TestLateAnswerToAStrayAccessLeavesNoDescriptors(t *testing.T) {
+// No thread waits for the reply any more; its descriptors must be closed.
+func TestLateReplyToAnUnmappedAccessLeavesNoDescriptors(t *testing.T) {
 	servertest.NoLeak(t)
 	c := negotiated(t)
 	c.start(servertest.CopyByMessage, 0x7000, 0x1000, 16)
@@ -290,8 +290,8 @@ func TestLateAnswerToAStrayAccessLeavesNoDescriptors(t *testing.T) {
 	c.alive()
 }
 
-// What a guest whose IOMMU translates does for every page that it sends: map,
-// unmap, with some thousand receive buffers mapped besides.
+// BenchmarkMapUnmapPage measures map and unmap of a page, as a VM with an IOMMU does
+// for every page that it sends, with some thousand receive buffers mapped.
 func BenchmarkMapUnmapPage(b *testing.B) {
 	c := negotiated(b)
 	fd := memfd(b, 1<<30)
@@ -306,7 +306,7 @@ func BenchmarkMapUnmapPage(b *testing.B) {
 	}
 }
 
-// A guest's memory is one file, whatever its IOMMU maps of it.
+// A VM's memory is one file, whatever its IOMMU maps of it.
 func TestRangesOfAFileShareOneMapping(t *testing.T) {
 	servertest.NoLeak(t)
 	c := negotiated(t)
@@ -337,6 +337,6 @@ func TestRangesOfAFileShareOneMapping(t *testing.T) {
 	_, now = servertest.Resources(t)
 	require.Equal(t, before+1, now)
 	c.start(servertest.Copy, 1<<40, 9<<13, 6)
-	require.EqualValues(t, servertest.Failed, c.status(), "taken back")
+	require.EqualValues(t, servertest.Failed, c.status(), "unmapped")
 	<-c.fake.Errors
 }

@@ -9,12 +9,11 @@ import (
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
-// maxMapped bounds the address space that one client's ranges may take in this
-// process, bytes. A sparse file has any size, and the 128 TiB of a process are
-// needed for other things too.
+// maxMapped limits the address space of this process that one client's ranges take,
+// bytes: a sparse file can exceed the 128 TiB of a process.
 const maxMapped = 16 << 40
 
-// chunkMax is the most spans in a chunk of the table.
+// chunkMax is the maximum of spans in a chunk of the table.
 const chunkMax = 256
 
 // span is one DMA range of the client.
@@ -31,11 +30,11 @@ func (s *span) last() uint64 { return s.first + (s.size - 1) }
 
 func (s *span) allows(write bool) bool { return write && s.write || !write && s.read }
 
-// dmaTable is a client's ranges, by address. The worker changes it inside
-// Device.Quiesce; between changes the device thread alone looks things up.
+// dmaTable holds a client's ranges by address. The worker changes it inside
+// Device.Quiesce; between changes only the device thread reads it.
 //
-// A guest whose IOMMU translates maps each packet buffer by itself, so there
-// may be tens of thousands. They lie in chunks, so that adding one moves few:
+// A VM with an IOMMU maps each packet buffer, so there can be tens of thousands of
+// ranges. They lie in chunks, so that an insertion moves few:
 //
 //	chunks  [ span span span ] [ span span ] [ span span span span ]   ascending
 type dmaTable struct {
@@ -43,17 +42,17 @@ type dmaTable struct {
 	count  int
 	mapped uint64
 
-	// recent are two spans that were hit lately: a queue goes back and forth
-	// between its descriptors and its buffers. next is the one to give up.
+	// recent caches two spans, since a queue alternates between its descriptors and
+	// its buffers. next is the one to replace.
 	recent [2]*span
 	next   int
 }
 
-// place is where a span is, or would be.
+// place is the position of a span, or where it would be inserted.
 type place struct{ chunk, i int }
 
-// find gives the span that holds iova, nil when there is none. The pointer may
-// be used until the table changes.
+// find returns the span that holds iova, nil if there is none. The pointer is valid
+// until the table changes.
 func (t *dmaTable) find(iova uint64) *span {
 	if s := t.recent[0]; s != nil && s.has(iova) {
 		return s
@@ -61,10 +60,11 @@ func (t *dmaTable) find(iova uint64) *span {
 	if s := t.recent[1]; s != nil && s.has(iova) {
 		return s
 	}
-	return t.look(iova)
+	return t.lookup(iova)
 }
 
-func (t *dmaTable) look(iova uint64) *span {
+// lookup is find without the cache, which it updates.
+func (t *dmaTable) lookup(iova uint64) *span {
 	s := t.at(t.search(iova))
 	if s == nil || !s.has(iova) {
 		return nil
@@ -73,7 +73,7 @@ func (t *dmaTable) look(iova uint64) *span {
 	return s
 }
 
-// search gives the place of the first span that ends at or behind iova.
+// search returns the place of the first span that ends at or after iova.
 func (t *dmaTable) search(iova uint64) place {
 	c, _ := slices.BinarySearchFunc(t.chunks, iova, func(chunk []span, iova uint64) int {
 		return cmp.Compare(chunk[len(chunk)-1].last(), iova)
@@ -85,7 +85,7 @@ func (t *dmaTable) search(iova uint64) place {
 	return place{c, i}
 }
 
-// at is the span at a place, nil behind the last one.
+// at returns the span at a place, nil after the last one.
 func (t *dmaTable) at(p place) *span {
 	if p.chunk == len(t.chunks) {
 		return nil
@@ -100,7 +100,7 @@ func (t *dmaTable) after(p place) place {
 	return p
 }
 
-// check tells whether a range can be added.
+// check returns an error if a range cannot be added.
 func (t *dmaTable) check(first, size uint64, shared bool) error {
 	if t.count >= proto.MaxMaps {
 		return fmt.Errorf("dma map: %d ranges are mapped already: %w", t.count, syscall.ENOSPC)
@@ -114,7 +114,7 @@ func (t *dmaTable) check(first, size uint64, shared bool) error {
 	return nil
 }
 
-// add inserts a range that check allowed.
+// add inserts a range. check must have returned nil.
 func (t *dmaTable) add(s span) {
 	t.count++
 	t.mapped += uint64(len(s.mem))
@@ -137,8 +137,8 @@ func (t *dmaTable) add(s span) {
 	}
 }
 
-// within gives the place of the first of the n spans that lie in a range; a
-// range that cuts through a span is an error.
+// within returns the number of spans in a range and the place of the first. A range
+// that contains part of a span is an error.
 func (t *dmaTable) within(first, size uint64) (from place, n int, err error) {
 	last := first + (size - 1)
 	from = t.search(first)
@@ -154,7 +154,7 @@ func (t *dmaTable) within(first, size uint64) (from place, n int, err error) {
 	}
 }
 
-// remove takes n spans out, from a place on, and gives their memory back.
+// remove removes n spans from a place on and unmaps their memory.
 func (t *dmaTable) remove(from place, n int) {
 	t.recent = [2]*span{}
 	t.count -= n

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The table is compared with one flag per page of a small address space, at
-// both ends of the 64-bit one.
+// The table is compared with one flag per page of small address spaces, at both ends
+// of the 64-bit one.
 func TestTableAgreesWithASimpleModel(t *testing.T) {
 	const pages, page = 64, 4096
 	for _, base := range []uint64{0, ^uint64(0) - (pages*page - 1)} {
@@ -67,7 +67,7 @@ func twoSpans() *host {
 	return h
 }
 
-func TestBytesGivesWhatOneSharedRangeHolds(t *testing.T) {
+func TestBytesReturnsOneSharedRange(t *testing.T) {
 	h := twoSpans()
 	h.dma.add(span{first: 0x1000, size: 0x1000, read: true, mem: make([]byte, 0x1000)})
 	require.Len(t, h.Bytes(1<<20+16, 2048, true), 2048)
@@ -88,7 +88,7 @@ func TestBytesGivesWhatOneSharedRangeHolds(t *testing.T) {
 	}))
 }
 
-// Per frame a device looks a descriptor and a buffer up.
+// BenchmarkBytes measures the lookups for a frame: a descriptor and a buffer.
 func BenchmarkBytes(b *testing.B) {
 	h := twoSpans()
 	var off uint64
@@ -99,7 +99,7 @@ func BenchmarkBytes(b *testing.B) {
 	}
 }
 
-func BenchmarkGuard(b *testing.B) {
+func BenchmarkRecover(b *testing.B) {
 	f := func() error { return nil }
 	for b.Loop() {
 		_ = Recover(f)

@@ -9,21 +9,21 @@ import (
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
-// fileTable holds the files that a client's shared ranges lie in. All ranges of
-// a file share one mapping of the whole of it: a guest's memory is one file, of
-// which its IOMMU maps and unmaps single pages by the thousand, and a process
-// has 65530 mappings. What of it the device may reach is the dmaTable's affair.
+// fileTable holds the files of a client's shared ranges. All ranges of a file share
+// one mapping of the whole file: a VM's memory is one file, of which an IOMMU maps
+// thousands of single pages, and a process has at most 65530 mappings. The dmaTable
+// decides which part of it the device may access.
 type fileTable struct {
 	views  map[fileKey][]*fileView
 	count  int    // views
 	mapped uint64 // bytes of views of whole files
 }
 
-// maxViews bounds a client's mappings: beyond the process' number Go's own memory
-// cannot grow, which ends the process.
+// maxViews limits a client's mappings: at the process's limit Go's heap cannot grow,
+// which ends the process.
 const maxViews = 4096
 
-// fileKey tells files apart while they are open or mapped.
+// fileKey identifies a file while it is open or mapped.
 type fileKey struct{ dev, ino uint64 }
 
 // fileView is a mapping of a file, whole or in part.
@@ -37,8 +37,8 @@ type fileView struct {
 	whole    bool
 }
 
-// share gives size bytes of fd's file from offset, to read and, where write is
-// set, to write. fd stays the caller's. release gives them back.
+// share maps size bytes of fd's file from offset, readable and, if write is set,
+// writable. The caller keeps fd. The view must be released.
 func (t *fileTable) share(fd int, offset, size uint64, write bool) ([]byte, *fileView, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -81,8 +81,7 @@ func (t *fileTable) share(fd int, offset, size uint64, write bool) ([]byte, *fil
 	return v.bytes(offset, size), v, nil
 }
 
-// view maps a whole file, for writing too where that is possible: later ranges
-// may want it.
+// view maps a whole file, writable if possible, since later ranges may be writable.
 func (t *fileTable) view(fd int, key fileKey, length uint64, canWrite, write bool) (*fileView, error) {
 	if length > maxMapped-t.mapped {
 		return nil, syscall.ENOSPC
@@ -94,7 +93,7 @@ func (t *fileTable) view(fd int, key fileKey, length uint64, canWrite, write boo
 		v.writable = err == nil
 	}
 	if !v.writable {
-		if write { // a file sealed against writing, perhaps
+		if write { // the file may be sealed against writing
 			return nil, err
 		}
 		if v.mapping, err = proto.Map(fd, 0, length, unix.PROT_READ); err != nil {
@@ -105,7 +104,7 @@ func (t *fileTable) view(fd int, key fileKey, length uint64, canWrite, write boo
 	return v, nil
 }
 
-// part maps what one range needs, where the whole file is not to be had.
+// part maps one range of a file that cannot be mapped as a whole.
 func (t *fileTable) part(fd int, key fileKey, offset, size uint64, write bool) (*fileView, error) {
 	prot := unix.PROT_READ
 	if write {
@@ -127,8 +126,8 @@ func (v *fileView) bytes(offset, size uint64) []byte {
 	return v.mapping.Bytes()[from : from+size : from+size]
 }
 
-// release gives one range back; the last one unmaps the file. A nil view is that
-// of a range without shared memory.
+// release releases one range; the last one unmaps the file. A nil view belongs to a
+// range without shared memory.
 func (v *fileView) release() {
 	if v == nil {
 		return

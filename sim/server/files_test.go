@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process has 65530 mappings, and Go's memory takes some of them: a client
-// that shares ever more files must not use them up.
+// A process has at most 65530 mappings, some of them of Go's heap: a client that
+// shares many files must not exhaust them.
 func TestNumberOfFilesIsBounded(t *testing.T) {
 	var table fileTable
 	var views []*fileView
@@ -31,7 +31,7 @@ func TestNumberOfFilesIsBounded(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ENOSPC)
 	views[0].release()
 	views = views[1:]
-	require.NoError(t, share(), "after one was given back")
+	require.NoError(t, share(), "after a release")
 	for _, v := range views {
 		v.release()
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/ixcap/ixcap/sim/server/servertest"
 )
 
-// seeds are message streams of a well-behaved client, to be spoilt.
+// seeds are valid message streams of a client.
 func seeds() (s [][]byte) {
 	message := func(command proto.Command, flags uint32, body []byte) []byte {
 		return append(proto.Header{ID: 1, Command: command, Size: uint32(16 + len(body)), Flags: flags}.Append(nil), body...)
@@ -45,10 +45,9 @@ func seeds() (s [][]byte) {
 	return append(s, stream)
 }
 
-// FuzzServerMessages feeds bytes to a server after negotiation, with
-// descriptors (an eventfd, a memfd, a pipe) beside some of them. The server must
-// let the client go without a panic, without hanging and without a descriptor
-// left.
+// FuzzServerMessages sends bytes to a server after negotiation, some with a
+// descriptor (an eventfd, a memfd, a pipe). The server must disconnect without a
+// panic, a hang or a descriptor leak.
 func FuzzServerMessages(f *testing.F) {
 	for _, s := range seeds() {
 		f.Add(s, uint8(0), true)
@@ -81,7 +80,7 @@ func FuzzServerMessages(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		go func() { // read what is answered, so that the server never waits for us
+		go func() { // read replies, so that the server does not block
 			var sink [4096]byte
 			for {
 				if _, err := near.Read(sink[:]); err != nil {
@@ -102,7 +101,7 @@ func FuzzServerMessages(f *testing.F) {
 		select {
 		case <-end:
 		case <-time.After(30 * time.Second):
-			t.Fatal("the server does not let go")
+			t.Fatal("the client is still connected")
 		}
 		if fake.Attached.Load() != 0 {
 			t.Fatal("the device is still attached")

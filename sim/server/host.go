@@ -10,30 +10,30 @@ import (
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
-var errGone = errors.New("client is gone")
+var errDisconnected = errors.New("client disconnected")
 
-// host is what a connected client gave to the device.
+// host implements Host for a connected client.
 type host struct {
 	conn    *proto.Conn
 	queue   *queue
 	timeout time.Duration
 	limit   int // bytes in one DMA message
 
-	dma   dmaTable
-	files fileTable
-	irqs  irqTable
-	stray chan stray // accesses that missed, for tell; nil when nobody tells
+	dma      dmaTable
+	files    fileTable
+	irqs     irqTable
+	unmapped chan unmappedAccess // accesses for sendUnmapped; nil: discarded
 
 	mu      sync.Mutex
 	nextID  uint16
-	pending map[uint16]chan *proto.Message // a closed channel: client gone
-	gone    bool
+	pending map[uint16]chan *proto.Message // closed channels: client disconnected
+	closed  bool
 }
 
 func newHost(conn *proto.Conn, q *queue, counts []int, limit int, timeout time.Duration) *host {
 	return &host{
 		conn: conn, queue: q, timeout: timeout, limit: limit,
-		irqs: newIRQTable(counts), stray: make(chan stray, strayMax), pending: map[uint16]chan *proto.Message{},
+		irqs: newIRQTable(counts), unmapped: make(chan unmappedAccess, unmappedMax), pending: map[uint16]chan *proto.Message{},
 	}
 }
 
@@ -59,16 +59,16 @@ func (h *host) ReadDMA(iova uint64, p []byte) error { return h.copy(iova, p, fal
 // WriteDMA implements Host.
 func (h *host) WriteDMA(iova uint64, p []byte) error { return h.copy(iova, p, true) }
 
-// copy moves p from or to the client's memory, range by range.
+// copy copies p from or to the client's memory, range by range.
 func (h *host) copy(iova uint64, p []byte, write bool) error {
 	for len(p) > 0 {
 		s := h.dma.find(iova)
 		if s == nil {
-			h.miss(iova, p, write)
+			h.queueUnmapped(iova, p, write)
 			return fmt.Errorf("dma at %#x: not mapped: %w", iova, syscall.EFAULT)
 		}
 		if !s.allows(write) {
-			h.miss(iova, p, write)
+			h.queueUnmapped(iova, p, write)
 			return fmt.Errorf("dma at %#x: mapping does not allow it: %w", iova, syscall.EACCES)
 		}
 		off := iova - s.first
@@ -91,7 +91,7 @@ func (h *host) copy(iova uint64, p []byte, write bool) error {
 	return nil
 }
 
-// message moves p by one DMA_READ or DMA_WRITE.
+// message copies p by one DMA_READ or DMA_WRITE.
 func (h *host) message(iova uint64, p []byte, write bool) error {
 	request := proto.DMAAccess{Address: iova, Count: uint64(len(p))}
 	body := request.Append(make([]byte, 0, proto.DMAAccessSize))
@@ -99,7 +99,7 @@ func (h *host) message(iova uint64, p []byte, write bool) error {
 	if write {
 		command, data = proto.DMAWrite, p
 	}
-	m, err := h.ask(command, body, data)
+	m, err := h.request(command, body, data)
 	if err != nil {
 		return fmt.Errorf("%v of %d bytes at %#x: %w", command, len(p), iova, err)
 	}
@@ -117,7 +117,7 @@ func checkDMAReply(m *proto.Message, request proto.DMAAccess, p []byte, write bo
 	if write {
 		reply, err := proto.ParseDMAWriteReply(m.Body)
 		if err == nil && reply != request {
-			err = fmt.Errorf("client answers for %d bytes at %#x: %w", reply.Count, reply.Address, syscall.EPROTO)
+			err = fmt.Errorf("client answers %d bytes at %#x: %w", reply.Count, reply.Address, syscall.EPROTO)
 		}
 		return err
 	}
@@ -126,7 +126,7 @@ func checkDMAReply(m *proto.Message, request proto.DMAAccess, p []byte, write bo
 		return err
 	}
 	if reply != request {
-		return fmt.Errorf("client answers for %d bytes at %#x: %w", reply.Count, reply.Address, syscall.EPROTO)
+		return fmt.Errorf("client answers %d bytes at %#x: %w", reply.Count, reply.Address, syscall.EPROTO)
 	}
 	if err := reply.HasData(data); err != nil {
 		return err
@@ -135,17 +135,17 @@ func checkDMAReply(m *proto.Message, request proto.DMAAccess, p []byte, write bo
 	return nil
 }
 
-// ask sends a request to the client and waits for its reply.
-func (h *host) ask(command proto.Command, body, data []byte) (*proto.Message, error) {
+// request sends a request to the client and waits for its reply.
+func (h *host) request(command proto.Command, body, data []byte) (*proto.Message, error) {
 	reply := make(chan *proto.Message, 1)
-	id, err := h.enter(reply)
+	id, err := h.register(reply)
 	if err != nil {
 		return nil, err
 	}
-	h.queue.asks(+1)
-	defer h.queue.asks(-1)
+	h.queue.addPending(+1)
+	defer h.queue.addPending(-1)
 	if err := h.conn.Send(proto.Header{ID: id, Command: command}, nil, body, data); err != nil {
-		h.abort() // part of a message may be out: the stream is of no use
+		h.abort() // part of a message may be sent: the stream is unusable
 		return nil, err
 	}
 	timer := time.NewTimer(h.timeout)
@@ -153,7 +153,7 @@ func (h *host) ask(command proto.Command, body, data []byte) (*proto.Message, er
 	select {
 	case m, ok := <-reply:
 		if !ok {
-			return nil, errGone
+			return nil, errDisconnected
 		}
 		if m.Command != command {
 			h.queue.recycle(m)
@@ -161,18 +161,19 @@ func (h *host) ask(command proto.Command, body, data []byte) (*proto.Message, er
 		}
 		return m, nil
 	case <-timer.C:
-		// A reply that comes later must not meet another request of the same
-		// ID, and a client that does not answer is of no use to a device.
+		// A late reply must not match another request of the same ID, and a device
+		// cannot work with a client that does not answer.
 		h.abort()
 		return nil, fmt.Errorf("no reply within %v: %w", h.timeout, syscall.ETIMEDOUT)
 	}
 }
 
-func (h *host) enter(reply chan *proto.Message) (uint16, error) {
+// register assigns an ID to a request whose reply goes to the channel.
+func (h *host) register(reply chan *proto.Message) (uint16, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.gone {
-		return 0, errGone
+	if h.closed {
+		return 0, errDisconnected
 	}
 	for {
 		h.nextID++
@@ -183,32 +184,32 @@ func (h *host) enter(reply chan *proto.Message) (uint16, error) {
 	}
 }
 
-// deliver gives a reply to whoever asked. It is false for a reply nobody waits
-// for.
+// deliver passes a reply to the thread that waits for it. It returns false if none
+// does.
 func (h *host) deliver(m *proto.Message) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	reply, ok := h.pending[m.ID]
 	if ok {
 		delete(h.pending, m.ID)
-		reply <- m // has room for one, and gets one
+		reply <- m // never blocks: capacity 1, one reply
 	}
 	return ok
 }
 
-// abort ends the connection and all waiting for the client.
+// abort closes the connection and ends all waits for the client.
 func (h *host) abort() {
 	_ = h.conn.Close()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.gone = true
+	h.closed = true
 	for id, reply := range h.pending {
 		delete(h.pending, id)
 		close(reply)
 	}
 }
 
-// release gives the client's memory and interrupts back. The device has been
+// release releases the client's memory and interrupts. The device has been
 // detached.
 func (h *host) release() {
 	h.dma.remove(place{}, h.dma.count)

@@ -14,7 +14,7 @@ const (
 	irqRequest = 4
 )
 
-// maxVectors is the most vectors a kind may have: MSI-X's limit.
+// maxVectors is the maximum of vectors of a kind, that of MSI-X.
 const maxVectors = 2048
 
 // vector is one interrupt vector. The device thread raises it, the worker
@@ -36,9 +36,8 @@ func newIRQTable(counts []int) irqTable {
 	return t
 }
 
-// raise signals a vector, or remembers it while masked. INTx masks itself when
-// it is signalled, as VFIO's does: the line stays asserted until the client has
-// dealt with it and unmasks.
+// raise signals a vector, or marks it pending while it is masked. Signalling INTx
+// masks it, as VFIO does: the line stays asserted until the client unmasks it.
 func (t irqTable) raise(kind, n int) {
 	if kind < 0 || kind >= len(t) || n < 0 || n >= len(t[kind]) {
 		return
@@ -85,7 +84,7 @@ func (t irqTable) close() {
 	}
 }
 
-// irqInfo is the answer to DEVICE_GET_IRQ_INFO.
+// info is the reply to DEVICE_GET_IRQ_INFO.
 func (t irqTable) info(index uint32) (proto.IRQInfo, error) {
 	if uint64(index) >= uint64(len(t)) {
 		return proto.IRQInfo{}, fmt.Errorf("irq info: no kind %d: %w", index, syscall.EINVAL)
@@ -102,7 +101,7 @@ func (t irqTable) info(index uint32) (proto.IRQInfo, error) {
 	return m, nil
 }
 
-// check finds what is wrong with a DEVICE_SET_IRQS that came with fds descriptors.
+// check returns an error if a DEVICE_SET_IRQS with fds descriptors is invalid.
 func (t irqTable) check(m proto.IRQSet, fds int) error {
 	action, data := m.Flags&proto.IRQActionBits, m.Flags&proto.IRQDataBits
 	all := m.Count == 0 // and Start 0: every vector of the kind
@@ -135,7 +134,7 @@ func (t irqTable) check(m proto.IRQSet, fds int) error {
 	return nil
 }
 
-// apply carries out what check allowed. eventfds are taken over.
+// apply executes a DEVICE_SET_IRQS for which check returned nil. It owns eventfds.
 func (t irqTable) apply(m proto.IRQSet, eventfds []*proto.EventFD) {
 	kind, first, n := int(m.Index), int(m.Start), int(m.Count)
 	action, data := m.Flags&proto.IRQActionBits, m.Flags&proto.IRQDataBits

@@ -9,47 +9,46 @@ import (
 )
 
 const (
-	// queueSoft is how many requests are read ahead of the worker, and
-	// queueBytes how many bytes of them.
+	// queueSoft is the number of requests read ahead of the worker, and queueBytes
+	// their bytes.
 	queueSoft  = 64
 	queueBytes = 4 << 20
-	// queueHard bounds the bytes held while a reply of the client is awaited,
-	// which may come behind any number of its requests.
+	// queueHard limits the bytes while a reply of the client is awaited, which can
+	// follow any number of its requests.
 	queueHard = 64 << 20
 
-	// What a message and a descriptor count besides their bytes: requests that
-	// are nearly empty cost time, when the client has gone still, and the
-	// descriptors of a process are those of all its ports.
+	// Costs of a message and of a descriptor besides the bytes: small requests cost
+	// time, and all ports of the process share its descriptors.
 	messageCost    = 4 << 10
 	descriptorCost = 16 << 10
 )
 
-// cost is what a message counts against the bounds.
+// cost is the cost of a message against the limits.
 func cost(m *proto.Message) int { return cap(m.Body) + messageCost + m.FDs()*descriptorCost }
 
-var errFlood = errors.New("client sends requests without end and does not answer")
+var errFlood = errors.New("client exceeds the limit of requests while a DMA request waits for its reply")
 
-// queue hands requests from the reader to the worker and keeps their memory.
+// queue passes requests from the reader to the worker and recycles their memory.
 type queue struct {
-	mu     sync.Mutex
-	moved  sync.Cond // any change
-	items  []*proto.Message
-	free   []*proto.Message
-	bytes  int
-	asking int  // DMA requests that wait for the client's reply
-	closed bool // no more puts; gets until empty, or the grace is over
-	grace  time.Duration
-	until  time.Time // the grace's end
+	mu       sync.Mutex
+	moved    sync.Cond // signalled on any change
+	items    []*proto.Message
+	free     []*proto.Message
+	bytes    int
+	pending  int           // DMA requests that wait for the client's reply
+	closed   bool          // get returns the rest, until the deadline
+	timeout  time.Duration // of the rest after close
+	deadline time.Time
 }
 
 func newQueue() *queue {
-	q := &queue{grace: DefaultTimeout}
+	q := &queue{timeout: DefaultTimeout}
 	q.moved.L = &q.mu
 	return q
 }
 
-// blank gives a message to receive into.
-func (q *queue) blank() *proto.Message {
+// alloc returns a message to receive into.
+func (q *queue) alloc() *proto.Message {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if n := len(q.free); n > 0 {
@@ -60,7 +59,7 @@ func (q *queue) blank() *proto.Message {
 	return new(proto.Message)
 }
 
-// recycle takes a message back, its descriptors closed.
+// recycle closes a message's descriptors and recycles its memory.
 func (q *queue) recycle(m *proto.Message) {
 	m.Release()
 	q.mu.Lock()
@@ -70,13 +69,13 @@ func (q *queue) recycle(m *proto.Message) {
 	}
 }
 
-// put adds a request. It waits while the worker is far behind, unless a device
-// thread waits for a reply: the worker may be waiting for that thread, and the
-// reply may lie behind this request.
+// put adds a request. It blocks while the queue is full, unless a device thread
+// waits for a reply: the worker may wait for that thread, and the reply may follow
+// this request.
 func (q *queue) put(m *proto.Message) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for (len(q.items) >= queueSoft || q.bytes >= queueBytes) && q.asking == 0 && !q.closed {
+	for (len(q.items) >= queueSoft || q.bytes >= queueBytes) && q.pending == 0 && !q.closed {
 		q.moved.Wait()
 	}
 	size := cost(m)
@@ -90,8 +89,8 @@ func (q *queue) put(m *proto.Message) error {
 	return nil
 }
 
-// get waits for the next request; nil once the queue is closed and empty, or has
-// been closed for longer than its grace.
+// get waits for the next request. It returns nil if the queue is closed and is empty
+// or past its deadline.
 func (q *queue) get() *proto.Message {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -101,7 +100,7 @@ func (q *queue) get() *proto.Message {
 		}
 		q.moved.Wait()
 	}
-	if q.closed && time.Now().After(q.until) {
+	if q.closed && time.Now().After(q.deadline) {
 		return nil
 	}
 	m := q.items[0]
@@ -111,26 +110,26 @@ func (q *queue) get() *proto.Message {
 	return m
 }
 
-// asks counts the device's requests under way up or down.
-func (q *queue) asks(delta int) {
+// addPending adds delta to the number of DMA requests that wait for a reply.
+func (q *queue) addPending(delta int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.asking += delta
+	q.pending += delta
 	q.moved.Broadcast()
 }
 
-// close lets get run dry.
+// close ends put's blocking. get returns the rest.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.closed {
-		q.closed, q.until = true, time.Now().Add(q.grace)
+		q.closed, q.deadline = true, time.Now().Add(q.timeout)
 	}
 	q.moved.Broadcast()
 }
 
-// drop releases what nobody will get any more.
-func (q *queue) drop() {
+// release releases the requests that are left.
+func (q *queue) release() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, m := range q.items {

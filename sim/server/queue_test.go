@@ -12,9 +12,9 @@ import (
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
-// While the client owes an answer its requests are read ahead, but neither
-// without end nor with descriptors without end: all would still be carried out
-// after it has gone, and a server's descriptors are those of its other ports too.
+// While a reply of the client is awaited, its requests are read ahead. Their number
+// and their descriptors are limited: all are executed even after it disconnects, and
+// the ports of a process share its descriptors.
 func TestRequestsReadAheadAreBounded(t *testing.T) {
 	for what, test := range map[string]struct{ fds, most int }{"empty": {0, 20000}, "with descriptors": {100, 100}} {
 		t.Run(what, func(t *testing.T) {
@@ -27,8 +27,8 @@ func TestRequestsReadAheadAreBounded(t *testing.T) {
 				fds[i] = fd
 			}
 			q := newQueue()
-			defer q.drop()
-			q.asks(+1)
+			defer q.release()
+			q.addPending(+1)
 			for n := 0; ; n++ {
 				require.Less(t, n, test.most)
 				require.NoError(t, client.Send(proto.Header{Command: proto.DeviceReset, Flags: proto.NoReply}, fds))
@@ -44,10 +44,10 @@ func TestRequestsReadAheadAreBounded(t *testing.T) {
 	}
 }
 
-// A client that has gone is owed no more time than one that is there.
-func TestRequestsOfAClientThatHasGoneAreDropped(t *testing.T) {
+// After a disconnect the remaining requests are limited by the timeout.
+func TestRequestsAfterADisconnectAreDropped(t *testing.T) {
 	q := newQueue()
-	q.grace = 50 * time.Millisecond
+	q.timeout = 50 * time.Millisecond
 	for range 3 {
 		require.NoError(t, q.put(new(proto.Message)))
 	}
@@ -56,7 +56,7 @@ func TestRequestsOfAClientThatHasGoneAreDropped(t *testing.T) {
 	time.Sleep(60 * time.Millisecond)
 	q.close() // its worker closes it too
 	require.Nil(t, q.get())
-	q.drop()
+	q.release()
 }
 
 func connPair(t *testing.T) (a, b *proto.Conn) {

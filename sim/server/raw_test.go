@@ -19,7 +19,7 @@ import (
 
 const soon = 2 * time.Second
 
-// raw is a client that sends what it likes.
+// raw is a client that sends arbitrary messages.
 type raw struct {
 	t    testing.TB
 	uc   *net.UnixConn
@@ -28,7 +28,7 @@ type raw struct {
 	srv  *server.Server
 	end  chan error // ServeConn's result
 	id   uint16
-	dma  []*proto.Message // the server's requests that came while a reply was awaited
+	dma  []*proto.Message // requests of the server received while waiting for a reply
 }
 
 // connect serves a test device and connects without negotiating.
@@ -54,7 +54,7 @@ func negotiated(t testing.TB) *raw {
 	return c
 }
 
-// send sends a request and gives its ID.
+// send sends a request and returns its ID.
 func (c *raw) send(command proto.Command, body []byte, fds ...int) uint16 {
 	c.t.Helper()
 	c.id++
@@ -69,7 +69,7 @@ func (c *raw) receive() *proto.Message {
 	return m
 }
 
-// ask sends a request and wants the given error, nil for success.
+// ask sends a request and requires the given error, nil for success.
 func (c *raw) ask(want error, command proto.Command, body []byte, fds ...int) *proto.Message {
 	c.t.Helper()
 	id := c.send(command, body, fds...)
@@ -89,7 +89,7 @@ func (c *raw) ask(want error, command proto.Command, body []byte, fds ...int) *p
 	return m
 }
 
-// request gives the server's next request.
+// request returns the server's next request.
 func (c *raw) request() *proto.Message {
 	c.t.Helper()
 	if len(c.dma) > 0 {
@@ -127,7 +127,7 @@ func (c *raw) alive() {
 	require.Equal(c.t, uint32(0xabcd), c.read32(0x20))
 }
 
-// dropped checks that the server has let the client go.
+// dropped checks that the server has disconnected the client.
 func (c *raw) dropped() {
 	c.t.Helper()
 	var m proto.Message
@@ -139,7 +139,7 @@ func (c *raw) dropped() {
 	select {
 	case <-c.end:
 	case <-time.After(soon):
-		c.t.Fatal("the server still serves")
+		c.t.Fatal("the client is still connected")
 	}
 	require.Zero(c.t, c.fake.Attached.Load())
 }
@@ -188,6 +188,6 @@ func (c *raw) status() uint32 {
 			return s
 		}
 	}
-	c.t.Fatal("the DMA engine does not end")
+	c.t.Fatal("the DMA engine has not ended")
 	return 0
 }

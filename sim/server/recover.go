@@ -5,24 +5,22 @@ import (
 	"runtime/debug"
 )
 
-// Fault is the error of Recover: memory that was mapped could not be reached.
+// Fault is the error of Recover: an access to mapped memory failed.
 type Fault struct {
 	Addr uintptr // in this process
 }
 
 func (f *Fault) Error() string {
-	return fmt.Sprintf("memory fault at %#x: the client took its memory away", f.Addr)
+	return fmt.Sprintf("memory fault at %#x: the client truncated its memory", f.Addr)
 }
 
-// Recover runs f, and returns a *Fault when f touches client memory that is no
-// longer there: a client may cut the file behind a range that it has mapped,
-// and the kernel then answers an access with SIGBUS, which would end the
-// process. Other panics pass through.
+// Recover runs f and returns a *Fault if f accesses client memory that is no longer
+// backed: a client can truncate the file of a mapped range, and an access then
+// raises SIGBUS, which would end the process. Other panics are passed on.
 //
-// A device thread wraps the loop over its descriptors in Recover, not each
-// access: entering costs some nanoseconds. f is abandoned where the fault
-// happened, so it must not hold a lock that it does not release by defer.
-// Accesses on another goroutine than the one in Recover are not covered.
+// A device thread runs the loop over its descriptors in Recover, not each access:
+// a call costs some nanoseconds. A fault ends f where it happened, so f must release
+// its locks by defer. Accesses on other goroutines are not covered.
 func Recover(f func() error) (err error) {
 	old := debug.SetPanicOnFault(true)
 	defer func() {

@@ -11,11 +11,11 @@ import (
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
-// DefaultTimeout bounds every wait for a client: for its VERSION, for its reply
-// to a DMA request, for it to read what it is sent.
+// DefaultTimeout limits every wait for a client: for its VERSION, for its reply to a
+// DMA request, for it to read a message.
 const DefaultTimeout = 5 * time.Second
 
-// Server offers one Device to clients, one client at a time.
+// Server serves one Device, to one client at a time.
 type Server struct {
 	// Timeout replaces DefaultTimeout. Set it before serving.
 	Timeout time.Duration
@@ -25,7 +25,7 @@ type Server struct {
 	Logger *slog.Logger
 
 	dev  Device
-	turn chan struct{} // holds one token: who has it serves
+	turn chan struct{} // one token: the connection that holds it is served
 	stop chan struct{} // closed by Close
 
 	mu     sync.Mutex
@@ -34,16 +34,16 @@ type Server struct {
 	busy   sync.WaitGroup                          // ServeConn under way
 }
 
-// New makes a server for dev. Nothing is offered before Serve or ServeConn.
+// New returns a server for dev. Serve and ServeConn serve it.
 func New(dev Device) *Server {
 	s := &Server{dev: dev, turn: make(chan struct{}, 1), stop: make(chan struct{}), open: map[interface{ Close() error }]struct{}{}}
 	s.turn <- struct{}{}
 	return s
 }
 
-// Serve accepts clients from l and serves them one after the other; those that
-// come meanwhile wait in l's backlog. It returns nil after Close, and an error
-// when l fails. A client's misbehaviour ends its connection, not Serve.
+// Serve accepts clients from l and serves them one after the other; others wait in
+// l's backlog. It returns nil after Close, and an error if l fails. An error of a
+// client ends its connection only.
 func (s *Server) Serve(l *net.UnixListener) error {
 	if !s.track(l) {
 		_ = l.Close()
@@ -64,8 +64,8 @@ func (s *Server) Serve(l *net.UnixListener) error {
 	}
 }
 
-// ServeConn serves one client until it goes, and closes c. It waits for its
-// turn when another client is being served. An orderly end, and Close, give nil.
+// ServeConn serves one client until it disconnects, and closes c. It waits while
+// another client is served. It returns nil after an orderly end and after Close.
 func (s *Server) ServeConn(c *net.UnixConn) error {
 	timeout := s.Timeout
 	if timeout <= 0 {
@@ -96,8 +96,8 @@ func (s *Server) ServeConn(c *net.UnixConn) error {
 	return nil
 }
 
-// Close ends all serving: listeners and connections are closed, and the device
-// has been detached when Close returns. Methods of the device must not call it.
+// Close closes listeners and connections. The device is detached when it returns.
+// Methods of the device must not call it.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	if !s.closed {
@@ -118,7 +118,7 @@ func (s *Server) stopped() bool {
 	return s.closed
 }
 
-// track remembers what Close must close. It is false after Close.
+// track registers c for Close. It returns false after Close.
 func (s *Server) track(c interface{ Close() error }) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,8 +139,7 @@ func (s *Server) untrack(c interface{ Close() error }) {
 	delete(s.open, c)
 }
 
-// check finds mistakes of the device's author, which would otherwise show as a
-// client's trouble.
+// check returns an error if the layout is invalid, before a client sees it.
 func (l Layout) check() error {
 	for i, r := range l.Regions {
 		for _, d := range r.Doorbells {

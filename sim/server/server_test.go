@@ -42,12 +42,12 @@ func TestFirstMessageMustNegotiate(t *testing.T) {
 			c.dropped()
 		})
 	}
-	t.Run("silence", func(t *testing.T) {
+	t.Run("no message", func(t *testing.T) {
 		servertest.NoLeak(t)
 		c := connect(t)
 		c.dropped()
 	})
-	t.Run("hanging up", func(t *testing.T) {
+	t.Run("disconnect", func(t *testing.T) {
 		servertest.NoLeak(t)
 		c := connect(t)
 		require.NoError(t, c.uc.Close())
@@ -66,9 +66,9 @@ func TestFirstMessageMustNegotiate(t *testing.T) {
 	})
 }
 
-// One more vector, descriptor or byte than there is; the list follows
-// libvfio-user's test_request_errors.py and its siblings.
-func TestMalformedRequestsAreAnsweredAndForgotten(t *testing.T) {
+// One vector, descriptor or byte too many; the list follows libvfio-user's
+// test_request_errors.py and its siblings.
+func TestMalformedRequestsAreAnsweredWithErrors(t *testing.T) {
 	irq := func(flags, index, start, count uint32, data ...byte) []byte {
 		return proto.IRQSet{ArgSize: uint32(20 + len(data)), Flags: flags, Index: index, Start: start, Count: count, Data: data}.Append(nil)
 	}
@@ -92,7 +92,7 @@ func TestMalformedRequestsAreAnsweredAndForgotten(t *testing.T) {
 		{"unknown command", syscall.EINVAL, 19, nil, 0},
 		{"unknown command with descriptors", syscall.EINVAL, 999, []byte{0}, 2},
 		{"command 0", syscall.EINVAL, 0, nil, 0},
-		{"dirty pages of old", syscall.EINVAL, 14, nil, 0},
+		{"old dirty pages command", syscall.EINVAL, 14, nil, 0},
 		{"server's command", syscall.EINVAL, proto.DMARead, make([]byte, 16), 0},
 		{"second version", syscall.EINVAL, proto.Version, proto.Proposal().Append(nil), 0},
 		{"feature", syscall.ENOTSUP, proto.DeviceFeature, make([]byte, 8), 0},
@@ -190,7 +190,7 @@ func TestMalformedRequestsAreAnsweredAndForgotten(t *testing.T) {
 	c.alive()
 }
 
-func TestFramesWithoutAnEndCostTheConnection(t *testing.T) {
+func TestInvalidHeadersEndTheConnection(t *testing.T) {
 	for what, c := range map[string]struct {
 		size  uint32
 		flags uint32
@@ -218,7 +218,7 @@ func TestFramesWithoutAnEndCostTheConnection(t *testing.T) {
 	}
 }
 
-func TestRepliesNobodyWaitsForAndUnknownTypesAreHarmless(t *testing.T) {
+func TestUnexpectedRepliesAndUnknownTypesAreHarmless(t *testing.T) {
 	servertest.NoLeak(t)
 	c := negotiated(t)
 	for range 100 {
@@ -230,7 +230,7 @@ func TestRepliesNobodyWaitsForAndUnknownTypesAreHarmless(t *testing.T) {
 	c.alive()
 }
 
-func TestRequestsWithoutReplyAreCarriedOutInOrder(t *testing.T) {
+func TestRequestsWithoutReplyAreExecutedInOrder(t *testing.T) {
 	c := negotiated(t)
 	for i := range uint32(300) {
 		body := binary.LittleEndian.AppendUint32(proto.RegionAccess{Offset: 0x80, Count: 4}.Append(nil), i)
@@ -265,7 +265,7 @@ func TestMultiWriteWritesAll(t *testing.T) {
 	require.Equal(t, []byte{1, 2, 3, 4, 0, 0, 0, 0, 5, 6, 7, 8, 9, 10, 11, 12}, c.fake.Registers()[0x40:0x50])
 }
 
-func TestServePathRefusesNobodyForLong(t *testing.T) {
+func TestServeDisconnectsBadClients(t *testing.T) {
 	servertest.NoLeak(t)
 	fake, err := servertest.New(0)
 	require.NoError(t, err)
@@ -284,7 +284,7 @@ func TestServePathRefusesNobodyForLong(t *testing.T) {
 		t.Cleanup(func() { c.Close() })
 		return c
 	}
-	dial() // says nothing
+	dial() // sends nothing
 	bad := dial()
 	bad.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
 	good := &raw{t: t, conn: proto.NewConn(dial(), soon)}
@@ -318,7 +318,7 @@ func dialPair(t *testing.T) *net.UnixConn {
 	return a
 }
 
-func TestImpossibleLayoutIsTheAuthorsMistake(t *testing.T) {
+func TestInvalidLayoutIsAnError(t *testing.T) {
 	for what, change := range map[string]func(l *server.Layout){
 		"no configuration space": func(l *server.Layout) { l.Regions = l.Regions[:7] },
 		"doorbell outside":       func(l *server.Layout) { l.Regions[0].Doorbells = []server.Doorbell{{Offset: servertest.BARSize}} },

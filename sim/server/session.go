@@ -28,22 +28,22 @@ func (s *session) serve(timeout time.Duration) error {
 		return fmt.Errorf("negotiate: %w", err)
 	}
 	s.queue = newQueue()
-	s.queue.grace = timeout
+	s.queue.timeout = timeout
 	s.host = newHost(s.conn, s.queue, s.layout.Vectors, s.client.MaxTransfer, timeout)
 	defer s.host.release()
-	defer s.queue.drop()
+	defer s.queue.release()
 
 	s.dev.Attach(s.host)
-	told := make(chan struct{})
+	sent := make(chan struct{})
 	go func() {
-		defer close(told)
-		s.host.tell()
+		defer close(sent)
+		s.host.sendUnmapped()
 	}()
-	// The device has been detached when the channel is closed.
+	// After Detach no access is queued.
 	defer func() {
 		s.dev.Detach()
-		close(s.host.stray)
-		<-told
+		close(s.host.unmapped)
+		<-sent
 	}()
 
 	done := make(chan error, 1)
@@ -63,7 +63,7 @@ func (s *session) serve(timeout time.Duration) error {
 	return rerr
 }
 
-// negotiate takes the client's VERSION, which must be its first message.
+// negotiate handles the client's VERSION, which must be its first message.
 func (s *session) negotiate(timeout time.Duration) error {
 	if err := s.conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		return err
@@ -100,7 +100,7 @@ func (s *session) version(m *proto.Message) (proto.VersionMsg, error) {
 	return proto.Negotiate(proposal)
 }
 
-// refuse tells the client about a message that could not be received whole.
+// refuse replies to a message with an invalid header, if err is about one.
 func (s *session) refuse(err error) {
 	var frame *proto.FrameError
 	if errors.As(err, &frame) {
@@ -108,11 +108,11 @@ func (s *session) refuse(err error) {
 	}
 }
 
-// receive reads messages: replies go to whoever asked, requests to the worker.
+// receive reads messages. Replies go to the waiting threads, requests to the worker.
 // An orderly end of the client is no error.
 func (s *session) receive() error {
 	for {
-		m := s.queue.blank()
+		m := s.queue.alloc()
 		if err := s.conn.Receive(m); err != nil {
 			s.refuse(err)
 			if err == io.EOF || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) {
@@ -126,8 +126,8 @@ func (s *session) receive() error {
 				return err
 			}
 		case proto.TypeReply:
-			m.Release() // no reply has descriptors, and who waited may have left
-			// A reply nobody waits for may be late: not a reason to part.
+			m.Release() // replies have no descriptors
+			// A reply without a waiting thread can be late: no error.
 			if !s.host.deliver(m) {
 				s.queue.recycle(m)
 			}
@@ -139,7 +139,7 @@ func (s *session) receive() error {
 	}
 }
 
-// work answers requests until there are no more.
+// work executes and answers requests until the queue ends.
 func (s *session) work() error {
 	for {
 		m := s.queue.get()
@@ -147,7 +147,7 @@ func (s *session) work() error {
 			return nil
 		}
 		answer, err := s.execute(m)
-		m.Release() // what was not taken is closed before the client hears
+		m.Release() // unused descriptors are closed before the reply
 		err = s.conn.Reply(m, errNo(err), answer.fds, answer.parts...)
 		s.queue.recycle(m)
 		if err != nil {

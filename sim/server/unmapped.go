@@ -7,48 +7,48 @@ import (
 )
 
 const (
-	strayMax   = 16 // accesses that wait to be told to the client; more are not told
-	strayBytes = 64 // of one access
+	unmappedMax   = 16 // accesses that wait for sendUnmapped; more are discarded
+	unmappedBytes = 64 // data of one access
 )
 
-// stray is an access by the device to an address that is not mapped for it.
-type stray struct {
+// unmappedAccess is an access by the device to an address that is not mapped for it.
+type unmappedAccess struct {
 	iova  uint64
 	data  []byte
 	write bool
 }
 
-// miss remembers an access for tell. The device's thread calls it and does not
-// wait: the client may be blocked in a register access whose answer needs the
-// device, as a vCPU of QEMU's that holds the lock which QEMU's DMA needs.
-func (h *host) miss(iova uint64, p []byte, write bool) {
-	s := stray{iova: iova, data: make([]byte, min(len(p), strayBytes, h.limit)), write: write}
+// queueUnmapped queues an access for sendUnmapped. The device's thread calls it and
+// does not wait for the client, which may be blocked in a register access that
+// waits for the device: a vCPU of QEMU then holds the lock that QEMU's DMA needs.
+func (h *host) queueUnmapped(iova uint64, p []byte, write bool) {
+	s := unmappedAccess{iova: iova, data: make([]byte, min(len(p), unmappedBytes, h.limit)), write: write}
 	if write {
 		copy(s.data, p)
 	}
 	select {
-	case h.stray <- s:
+	case h.unmapped <- s:
 	default:
 	}
 }
 
-// tell sends the client the accesses that missed, as DMA_READ and DMA_WRITE.
-// QEMU carries them out through the guest's IOMMU, which finds no translation
-// either and reports the fault to the guest's kernel, as it would for a device
-// on a bus. It stops when a client does not answer within the timeout; the
-// device loses nothing by it.
-func (h *host) tell() {
+// sendUnmapped sends the queued accesses to the client as DMA_READ and DMA_WRITE.
+// QEMU executes them through the VM's emulated IOMMU, which finds no translation and
+// reports the fault to the VM's kernel. After one that is not answered within the
+// timeout, the rest are discarded.
+func (h *host) sendUnmapped() {
 	answers := true
-	for s := range h.stray {
-		answers = answers && h.tellOne(s)
+	for s := range h.unmapped {
+		answers = answers && h.sendOne(s)
 	}
 }
 
-// tellOne is false when no answer came. Unlike ask it leaves the connection
-// alone then, and the request's ID taken, so that a late answer meets nobody.
-func (h *host) tellOne(s stray) bool {
+// sendOne sends one access and reports whether it was answered. If not, the
+// connection stays open and the request's ID in use, so that a late reply is
+// discarded.
+func (h *host) sendOne(s unmappedAccess) bool {
 	reply := make(chan *proto.Message, 1)
-	id, err := h.enter(reply)
+	id, err := h.register(reply)
 	if err != nil {
 		return false
 	}
@@ -58,7 +58,7 @@ func (h *host) tellOne(s stray) bool {
 		command, data = proto.DMAWrite, s.data
 	}
 	if err := h.conn.Send(proto.Header{ID: id, Command: command}, nil, body, data); err != nil {
-		h.abort() // part of a message may be out: the stream is of no use
+		h.abort() // part of a message may be sent: the stream is unusable
 		return false
 	}
 	timer := time.NewTimer(h.timeout)

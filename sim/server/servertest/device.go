@@ -49,8 +49,8 @@ const (
 type Device struct {
 	Bells int // doorbells, set before serving
 
-	// mu is the device's lock: held by the engine for a whole transfer, wanted
-	// by every register access.
+	// mu is the device's lock: the engine holds it for a whole transfer, every
+	// register access acquires it.
 	mu     sync.Mutex
 	bar    [BARSize]byte
 	config [256]byte
@@ -64,18 +64,18 @@ type Device struct {
 	rings  chan Ring
 
 	Attached  atomic.Int32 // calls of Attach less calls of Detach
-	Resamples atomic.Int64 // times INTx was let through again
+	Resamples atomic.Int64 // calls of Resample
 	Resets    atomic.Int32
 	Errors    chan error // of the engine
 }
 
-// Ring is a doorbell that the device has noticed.
+// Ring is a doorbell that was rung.
 type Ring struct {
 	Bell  int
 	Value uint32
 }
 
-// New makes a device with some doorbells. Close frees it.
+// New returns a device with a number of doorbells. Close frees it.
 func New(bells int) (*Device, error) {
 	d := &Device{Bells: bells, work: make(chan uint32, 16), rings: make(chan Ring, 1024), Errors: make(chan error, 64)}
 	binary.LittleEndian.PutUint16(d.config[0:], Vendor)
@@ -110,10 +110,10 @@ func New(bells int) (*Device, error) {
 	return d, nil
 }
 
-// Rings gives the doorbells noticed so far, one by one.
+// Rings returns the channel of doorbells rung.
 func (d *Device) Rings() <-chan Ring { return d.rings }
 
-// Close ends the device's threads and frees its descriptors. It has been
+// Close ends the device's threads and frees its descriptors. The device must be
 // detached.
 func (d *Device) Close() {
 	for _, f := range d.events {
@@ -135,12 +135,12 @@ func (d *Device) listen(bell int, f *os.File) {
 		}
 		select {
 		case d.rings <- Ring{bell, d.shadowValue(bell)}:
-		default: // a benchmark does not read them
+		default: // benchmarks do not read them
 		}
 	}
 }
 
-// engine is the thread that makes DMA. It holds the lock for a transfer.
+// engine is the DMA thread. It holds the lock for a transfer.
 func (d *Device) engine() {
 	defer d.ended.Done()
 	for command := range d.work {
@@ -285,7 +285,7 @@ func (d *Device) Reset() {
 	d.Resets.Add(1)
 }
 
-// Registers is a copy of BAR 0.
+// Registers returns a copy of BAR 0.
 func (d *Device) Registers() []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pair is a connected pair of UNIX stream sockets.
+// Pair returns a connected pair of UNIX stream sockets.
 func Pair(t testing.TB) (a, b *net.UnixConn) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -30,7 +30,8 @@ func Pair(t testing.TB) (a, b *net.UnixConn) {
 	return conn(fds[0]), conn(fds[1])
 }
 
-// Resources counts this process's open descriptors and its mappings of memfds.
+// Resources returns the numbers of this process's open descriptors and mappings of
+// memfds.
 func Resources(t testing.TB) (fds, maps int) {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
@@ -44,11 +45,11 @@ func Resources(t testing.TB) (fds, maps int) {
 	return len(entries), strings.Count(string(text), "/memfd:") + strings.Count(string(text), "/anon_hugepage")
 }
 
-// NoLeak checks, when the test ends, that it left as many descriptors and
-// mappings as there were when NoLeak was called. Call it first.
+// NoLeak fails the test if there are more descriptors and mappings at its end than at
+// this call. Call it first.
 func NoLeak(t testing.TB) {
 	t.Helper()
-	// The runtime's poller opens descriptors of its own when first used.
+	// The runtime's poller opens its own descriptors on first use.
 	if r, w, err := os.Pipe(); err == nil {
 		r.Close()
 		w.Close()

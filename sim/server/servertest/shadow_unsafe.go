@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// shadowValue loads a doorbell's value. Lifetime: shadow is mapped until Close
-// has seen all threads end. Alignment: 64 bytes within a page.
+// shadowValue loads a doorbell's value. Lifetime: shadow is mapped until all threads
+// have ended (Close). Alignment: 64 bytes within a page.
 func (d *Device) shadowValue(bell int) uint32 {
 	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&d.shadow[bell*64])))
 }
