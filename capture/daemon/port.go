@@ -10,6 +10,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/pcapstore"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
@@ -62,12 +63,12 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 	st := &p.Storage
 	c := recorder.Config{
 		Dirs: st.Dirs, Queue: int(st.Queue), Segment: int64(st.Segment), Every: st.Rotate.Duration(), Linger: d.started.Share.Linger.Duration(), Logger: p.log,
-		Store: store.Config{
+		Store: rawstore.Config{
 			Port: p.file(), Block: int(st.Block), Depth: st.InFlight, Flush: st.Flush.Duration(), Sync: st.Fsync, NoIndex: !st.Index, Closed: closed,
 		},
 	}
 	if p.Stores() && st.Format != settings.Raw {
-		if c.Storer, err = p.packets(closed); err != nil {
+		if c.NewStorer, err = p.packets(closed); err != nil {
 			return nil, err
 		}
 	}

@@ -17,6 +17,8 @@ type inflight struct {
 
 	seq  uint64 // index entries before it have been looked at and given back
 	last bool   // the block handed out last ends its segment
+
+	frames int // that begin in the block handed out last
 }
 
 func (b *inflight) push(at position) {
@@ -102,6 +104,10 @@ func (l *Listener) ReadBlock(ctx context.Context, max int) ([]byte, error) {
 // segment: the next block belongs to the next file.
 func (l *Listener) SegmentEnd() bool { return l.blocks.last }
 
+// BlockFrames returns how many frames begin in the block that ReadBlock returned
+// last.
+func (l *Listener) BlockFrames() int { return l.blocks.frames }
+
 // Offset is where in the stream the next block begins, in bytes.
 func (l *Listener) Offset() uint64 { return l.ahead.offset }
 
@@ -110,6 +116,7 @@ func (l *Listener) InFlight() int { return int(l.ahead.offset - l.given.offset) 
 
 func (l *Listener) handOut(end uint64, last bool) []byte {
 	at, n := l.ahead.offset&l.mask, end-l.ahead.offset
+	l.blocks.frames = int(l.blocks.seq - l.ahead.seq)
 	l.ahead = position{end, l.blocks.seq}
 	l.blocks.push(l.ahead)
 	l.blocks.last = last

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/clock"
@@ -31,13 +32,13 @@ func chain(o options, dir string, size int) (result, error) {
 		return result{}, err
 	}
 	defer l.Close()
-	var storer *store.Storer
+	var storer *rawstore.Storer
 	if dir != "" {
 		d, err := store.OpenDir(dir)
 		if err != nil {
 			return result{}, err
 		}
-		storer, err = store.New(store.Config{
+		storer, err = rawstore.New(rawstore.Config{
 			Port: "bench", Segment: int64(o.segment), Block: int(o.block), Depth: o.depth,
 			NoIndex: o.noIndex, Grow: o.grow, Buffer: int(o.buffer), Rotate: s.Rotate,
 		}, d)
@@ -74,7 +75,7 @@ func chain(o options, dir string, size int) (result, error) {
 		}()
 		defer func() { <-produced }()
 		if storer == nil {
-			n, err := store.Discard(context.Background(), l)
+			n, err := rawstore.Discard(context.Background(), l)
 			return n, 0, errors.Join(err, l.Close())
 		}
 		err := errors.Join(storer.Run(context.Background(), l), l.Close())
@@ -112,7 +113,7 @@ func whole(o options, dir string, size int) (r result, err error) {
 	defer func() { err = errors.Join(err, engine.Close()) }()
 	recorder, err := recorder.New(engine, recorder.Config{
 		Dirs: []string{dir}, Queue: recorder.AllQueues, Segment: int64(o.segment),
-		Store: store.Config{Port: "bench", Block: int(o.block), Depth: o.depth, NoIndex: o.noIndex, Grow: o.grow},
+		Store: rawstore.Config{Port: "bench", Block: int(o.block), Depth: o.depth, NoIndex: o.noIndex, Grow: o.grow},
 	})
 	if err != nil {
 		return r, err

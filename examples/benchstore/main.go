@@ -21,7 +21,7 @@ import (
 	"os"
 	"text/tabwriter"
 
-	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	_ "github.com/ixcap/ixcap/sim"
@@ -44,7 +44,7 @@ type options struct {
 func main() { cli.Main("benchstore", func(args []string) error { return run(os.Stdout, args) }) }
 
 func run(w io.Writer, args []string) error {
-	o := options{bytes: 2 << 30, block: store.Block, buffer: 256 << 20, segment: 2 << 30}
+	o := options{bytes: 2 << 30, block: rawstore.Block, buffer: 256 << 20, segment: 2 << 30}
 	flags := flag.NewFlagSet("benchstore", flag.ContinueOnError)
 	flags.StringVar(&o.dir, "dir", ".", "`folder` on the file system to be measured; a folder is made in it, and removed")
 	flags.Var(&o.bytes, "bytes", "`size` of what each measurement writes")
@@ -54,7 +54,7 @@ func run(w io.Writer, args []string) error {
 	flags.Var(&o.buffer, "buffer", "`size` of the stream")
 	flags.Var(&o.segment, "segment", "`size` of a file")
 	flags.BoolVar(&o.noIndex, "noindex", false, "make no sidecars")
-	flags.BoolVar(&o.grow, "grow", false, "lengthen files before they are written (store.Config.Grow), the disk's measure included")
+	flags.BoolVar(&o.grow, "grow", false, "lengthen files before they are written (rawstore.Config.Grow), the disk's measure included")
 	flags.BoolVar(&o.model, "model", true, "measure the chain with the model, too")
 	asJSON := flags.Bool("json", false, "print the medians as JSON")
 	if err := cli.Parse(flags, args, usage); err != nil {

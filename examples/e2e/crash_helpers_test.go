@@ -18,8 +18,8 @@ import (
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/retain"
-	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
@@ -99,7 +99,7 @@ func (s sender) closed(t *testing.T, files []string) (sum stored) {
 		}
 		require.NotZero(t, r.Count(), "%s holds no frame", name)
 		size := int64(len(b))
-		if size%store.Block != 0 && r.Padded() {
+		if size%rawstore.Block != 0 && r.Padded() {
 			size -= rawfile.HeaderLen
 		}
 		sum.bytes += size

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/recorder"
-	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/sim"
@@ -77,7 +77,7 @@ func TestHeldListenerMovesTheLossToTheNICWhereItIsCounted(t *testing.T) {
 	// everything that was received.
 	done := make(chan error, 1)
 	go func() {
-		_, err := store.Discard(context.Background(), held)
+		_, err := rawstore.Discard(context.Background(), held)
 		done <- err
 	}()
 	wait(t, "the wire's end", e.Wait)
@@ -151,7 +151,7 @@ func TestDeviceThatIsPulledOutEndsTheCapture(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	l, err := recorder.Run(ctx, e, recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues, Store: store.Config{Port: "gone"}})
+	l, err := recorder.Run(ctx, e, recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues, Store: rawstore.Config{Port: "gone"}})
 	require.ErrorContains(t, err, "gone from the bus")
 	require.NotContains(t, err.Error(), "\n", "said once")
 	require.NoError(t, ctx.Err(), "the capture did not notice")

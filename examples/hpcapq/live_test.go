@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/recorder"
-	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/stream"
 	_ "github.com/ixcap/ixcap/sim"
@@ -33,7 +33,7 @@ func TestAnswersFromARunningCaptureAreBeginningsOfTheLast(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		l, err := recorder.Run(t.Context(), engine, recorder.Config{
-			Dirs: []string{dir}, Queue: recorder.AllQueues, Segment: 2 << 20, Store: store.Config{Port: "sim:gen"},
+			Dirs: []string{dir}, Queue: recorder.AllQueues, Segment: 2 << 20, Store: rawstore.Config{Port: "sim:gen"},
 		})
 		if err == nil {
 			err = l.Balanced()

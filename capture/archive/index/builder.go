@@ -185,3 +185,6 @@ func (b *Builder) Finish(length int64) []byte {
 
 // Records is where the last whole record ends, in bytes of the file.
 func (b *Builder) Records() int64 { return b.at }
+
+// Frames is the number of whole records.
+func (b *Builder) Frames() uint64 { return b.file.Frames }

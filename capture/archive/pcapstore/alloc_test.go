@@ -12,7 +12,7 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-func TestTakingPacketsAllocatesNothing(t *testing.T) {
+func TestAddingPacketsAllocatesNothing(t *testing.T) {
 	filter, err := pcapfilter.Compile("greater 60")
 	require.NoError(t, err)
 	for _, level := range []int{0, 1} {
@@ -20,21 +20,21 @@ func TestTakingPacketsAllocatesNothing(t *testing.T) {
 		require.NoError(t, err)
 		s, err := New(Config{Level: level, Filter: filter, CapLen: 1000, Every: time.Hour}, d)
 		require.NoError(t, err)
-		s.filling = filling{cur: s.room()}
+		p := newPacker(s)
 		batch := make([]stream.Packet, batchSize)
 		for i := range batch {
 			batch[i] = stream.Packet{Sec: 1000, Len: uint16(10 * i), Data: make([]byte, 10*i)}
 		}
 		frames := 0
 		turn := func() {
-			s.take(batch, time.Time{}, said{})
-			s.commit(false)
-			for len(s.jobs) > 0 { // in place of workers and writer
-				if s.zip != nil {
-					c := <-s.work
-					c.out = s.zip.Frame(c.out[:0], c.raw)
+			p.add(batch, time.Time{}, loss{}, time.Hour)
+			p.confirm()
+			for len(s.pipe.toWrite) > 0 { // in place of workers and writer
+				if s.pipe.zip != nil {
+					c := <-s.pipe.toCompress
+					c.compressed = s.pipe.zip.Frame(c.compressed[:0], c.raw)
 				}
-				s.recycle(<-s.jobs)
+				s.pipe.put(<-s.pipe.toWrite)
 				frames++
 			}
 		}
@@ -46,8 +46,8 @@ func TestTakingPacketsAllocatesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkTake is what a packet costs up to its chunk; ns per packet.
-func BenchmarkTake(b *testing.B) {
+// BenchmarkAdd is what a packet costs up to its chunk; ns per packet.
+func BenchmarkAdd(b *testing.B) {
 	for _, format := range []pcapfile.Format{pcapfile.Pcap, pcapfile.Pcapng} {
 		for name, size := range map[string]int{"size=60": 60, "size=1514": 1514} {
 			b.Run(string(format)+"/"+name, func(b *testing.B) {
@@ -55,17 +55,17 @@ func BenchmarkTake(b *testing.B) {
 				require.NoError(b, err)
 				s, err := New(Config{Format: format}, d)
 				require.NoError(b, err)
-				s.filling = filling{cur: s.room()}
+				p := newPacker(s)
 				batch := make([]stream.Packet, batchSize)
 				for i := range batch {
 					batch[i] = stream.Packet{Sec: 1000, Len: uint16(size), Data: make([]byte, size)}
 				}
 				b.SetBytes(int64(size))
 				for i := 0; i < b.N; i += batchSize {
-					s.take(batch, time.Time{}, said{})
-					s.commit(false)
-					for len(s.jobs) > 0 {
-						s.recycle(<-s.jobs)
+					p.add(batch, time.Time{}, loss{}, 0)
+					p.confirm()
+					for len(s.pipe.toWrite) > 0 {
+						s.pipe.put(<-s.pipe.toWrite)
 					}
 				}
 			})

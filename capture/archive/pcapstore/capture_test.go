@@ -65,7 +65,7 @@ func TestCaptureToCompressedPcapng(t *testing.T) {
 			var st *pcapstore.Storer
 			l, err := recorder.Run(t.Context(), e, recorder.Config{
 				Dirs: []string{dir}, Queue: recorder.AllQueues,
-				Storer: func(queue int, _ *stream.Stream) (_ recorder.Storer, err error) {
+				NewStorer: func(queue int, _ *stream.Stream) (_ recorder.Storer, err error) {
 					st, err = pcapstore.New(pcapstore.Config{
 						Port: port.Name(), Queue: queue, Level: 1, Size: 1 << 20, Filter: filter, Speed: 10_000_000_000,
 						Counters: func() pcapstore.Counters { return pcapstore.Counters{Dropped: e.Counters().Lost} },

@@ -1,64 +1,109 @@
 package pcapstore
 
-// chunk is a piece of a file: whole packets. It is filled by the Storer's
-// goroutine, compressed by a worker and written by the writer, one after the other.
+import (
+	"github.com/ixcap/ixcap/capture/archive/pcapfile"
+	"github.com/ixcap/ixcap/capture/archive/store"
+)
+
+// chunk is a piece of a file: whole packets. The packer fills it, a worker
+// compresses it and the writer writes it, one after the other.
 type chunk struct {
-	raw  []byte // packets, encoded
-	out  []byte // raw, compressed
-	done chan struct{}
-	part
-	ends bool // its file ends behind it
+	raw        []byte // packets, encoded
+	compressed []byte
+	ready      chan struct{} // compressed is complete
+	content
+	endsFile bool // the file ends after it
 }
 
-// part is what a chunk, or the rest of one, holds.
-type part struct {
-	Count             // bytes: those of frames
-	first, last int64 // stamps, ns
-	overtaken   uint64
+// content describes packets of a chunk or a file.
+type content struct {
+	store.Amount        // bytes: those of frames
+	first, last  int64  // stamps, ns
+	overrun      uint64 // packets lost before them, for lack of speed
 }
 
-func (p *part) add(nano int64, bytes int) {
-	if p.Packets == 0 {
-		p.first = nano
+func (c *content) addPacket(nano int64, bytes int) {
+	if c.Packets == 0 {
+		c.first = nano
 	}
-	p.last = nano
-	p.Count.add(1, uint64(bytes))
+	c.last = nano
+	c.Packets++
+	c.Bytes += uint64(bytes)
 }
 
-func (p *part) join(o *part) {
-	if p.Packets == 0 {
-		p.first = o.first
+func (c *content) add(o *content) {
+	if c.Packets == 0 {
+		c.first = o.first
 	}
 	if o.Packets != 0 {
-		p.last = o.last
+		c.last = o.last
 	}
-	p.Count.add(o.Packets, o.Bytes)
-	p.overtaken += o.overtaken
+	c.Amount.Add(o.Amount)
+	c.overrun += o.overrun
 }
 
-// room returns an empty chunk.
-func (s *Storer) room() *chunk {
+// pipeline moves chunks from the packer through the compressor to the writer, in
+// order, and back.
+type pipeline struct {
+	size       int                  // bytes after which a chunk is full
+	zip        *pcapfile.Compressor // nil: chunks are not compressed
+	toCompress chan *chunk
+	toWrite    chan *chunk
+	free       chan *chunk
+}
+
+func newPipeline(size int, zip *pcapfile.Compressor) *pipeline {
+	return &pipeline{
+		size: size, zip: zip,
+		toCompress: make(chan *chunk, depth), toWrite: make(chan *chunk, depth), free: make(chan *chunk, 2*depth),
+	}
+}
+
+// get returns an empty chunk.
+func (p *pipeline) get() *chunk {
 	select {
-	case c := <-s.free:
-		c.raw, c.out, c.part, c.ends = c.raw[:0], c.out[:0], part{}, false
+	case c := <-p.free:
+		c.raw, c.compressed, c.content, c.endsFile = c.raw[:0], c.compressed[:0], content{}, false
 		return c
 	default:
-		return &chunk{raw: make([]byte, 0, s.full+maxEncoded), done: make(chan struct{}, 1)}
+		return &chunk{raw: make([]byte, 0, p.size+maxEncoded), ready: make(chan struct{}, 1)}
 	}
 }
 
-// recycle keeps a chunk for the next one, unless there are enough.
-func (s *Storer) recycle(c *chunk) {
+// put recycles a chunk, unless there are enough.
+func (p *pipeline) put(c *chunk) {
 	select {
-	case s.free <- c:
+	case p.free <- c:
 	default:
 	}
 }
 
-// compress makes a frame of each chunk.
-func (s *Storer) compress() {
-	for c := range s.work {
-		c.out = s.zip.Frame(c.out, c.raw)
-		c.done <- struct{}{}
+// submit sends a chunk to the writer. It waits while depth chunks are unwritten.
+func (p *pipeline) submit(c *chunk) {
+	if p.zip != nil && len(c.raw) != 0 {
+		p.toCompress <- c
 	}
+	p.toWrite <- c
+}
+
+// await waits until a chunk from toWrite is compressed. It returns the bytes to write.
+func (p *pipeline) await(c *chunk) []byte {
+	if p.zip == nil || len(c.raw) == 0 {
+		return c.raw
+	}
+	<-c.ready
+	return c.compressed
+}
+
+// compress is a worker. It makes a zstd frame of each chunk.
+func (p *pipeline) compress() {
+	for c := range p.toCompress {
+		c.compressed = p.zip.Frame(c.compressed, c.raw)
+		c.ready <- struct{}{}
+	}
+}
+
+func (p *pipeline) close() {
+	close(p.toCompress)
+	close(p.toWrite)
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 )
 
-// Config says what is stored and how. Zero values stand for the defaults.
+// Config configures a Storer. Zero values stand for the defaults.
 type Config struct {
 	Port  string // name of the port, for file names and the interface's name
 	Queue int    // its queue
@@ -25,22 +25,22 @@ type Config struct {
 	Level  int             // of zstd, 1 (fast) to 22 (small); 0: not compressed
 	Size   int64           // bytes of a file on disk at most, unless a single packet is longer; default 2 GiB
 
-	// Every ends files at midnight UTC and multiples of it since then, by the
-	// stamps of packets; when none come, by the clock. 0: never; else 1 s to 24 h.
+	// Every ends files at midnight UTC and at multiples of it since then, by the
+	// stamps of packets; without packets by the clock. 0: never; else 1 s to 24 h.
 	Every time.Duration
 
 	CapLen  int                // keep at most so many bytes of a packet; 0: all
 	Filter  *pcapfilter.Filter // store only packets that match; nil: all
-	Sync    store.Sync         // when the disk is told to keep what it has
-	Flush   time.Duration      // what waits longer than this is written; default 1 s
+	Sync    store.Sync         // when files are synced
+	Flush   time.Duration      // a packet is written after this time at the latest; default 1 s
 	Workers int                // frames compressed at once; default 2
 
 	Description string // of the interface; default "queue N"
 	Speed       uint64 // bits a second; 0: not known
 
-	// Counters are those of the port, for the statistics at a file's end and for
-	// what is said about losses. Several goroutines may call it at once. nil:
-	// they are not known.
+	// Counters returns the port's counters, for the statistics at a file's end and
+	// the comments about losses. Several goroutines may call it at once. nil: not
+	// known.
 	Counters func() Counters
 
 	// Closed is called with the path of each file that got its final name; nil: not
@@ -57,15 +57,14 @@ type Counters struct {
 }
 
 const (
-	// MinSize is the smallest size that files can be kept to, in bytes.
+	// MinSize is the least Config.Size, in bytes.
 	MinSize = 256 << 10
 
 	defaultFlush   = time.Second
 	defaultWorkers = 2
-	day            = 24 * time.Hour
 )
 
-// Check says what is wrong with the settings.
+// Check returns an error about the first invalid setting.
 func (c Config) Check() error {
 	if c.Format != "" {
 		if err := c.Format.Check(); err != nil {
@@ -80,18 +79,11 @@ func (c Config) Check() error {
 	case c.CapLen < 0 || c.CapLen > rawfile.MaxData:
 		return fmt.Errorf("%d bytes of a packet: choose 1 to %d, or 0 for all", c.CapLen, rawfile.MaxData)
 	case c.Flush < 0:
-		return fmt.Errorf("flush after %v: choose a time to come", c.Flush)
+		return fmt.Errorf("flush after %v: must not be negative", c.Flush)
 	case c.Workers < 0:
 		return fmt.Errorf("%d frames compressed at once: choose at least 1", c.Workers)
 	}
-	return checkEvery(c.Every)
-}
-
-func checkEvery(every time.Duration) error {
-	if every != 0 && (every < time.Second || every > day) {
-		return fmt.Errorf("new files every %v: choose 1s to 24h, or 0 for only when they are full", every)
-	}
-	return nil
+	return store.CheckPeriod(c.Every)
 }
 
 func (c Config) withDefaults() Config {
@@ -103,7 +95,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// suffix is what the names of files end with.
+// suffix returns the suffix of file names.
 func (c Config) suffix() string {
 	if c.Level != 0 {
 		return "." + string(c.Format) + archive.Zstd
@@ -111,7 +103,7 @@ func (c Config) suffix() string {
 	return "." + string(c.Format)
 }
 
-// encoder is how packets are encoded.
+// encoder returns the encoder of packets.
 func (c Config) encoder() pcapfile.Encoder {
 	e := pcapfile.Encoder{Format: c.Format, Interface: pcapfile.Interface{
 		Name: c.Port, Description: c.Description, Speed: c.Speed, Snaplen: uint32(c.CapLen), OS: system(),
@@ -122,7 +114,7 @@ func (c Config) encoder() pcapfile.Encoder {
 	return e
 }
 
-// system is the operating system's name and version.
+// system returns the operating system's name and version.
 func system() string {
 	var u unix.Utsname
 	if unix.Uname(&u) != nil {

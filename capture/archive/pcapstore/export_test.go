@@ -3,24 +3,25 @@ package pcapstore
 import (
 	"context"
 	"time"
+
+	"github.com/ixcap/ixcap/capture/archive/store"
 )
 
-// Handle and Source let tests stand in for files and streams.
-type (
-	Handle = handle
-	Source = source
-)
+// Source lets tests replace streams.
+type Source = source
 
-// OpenFile makes a file as a Storer does.
-func OpenFile(folder int, name string) (Handle, error) { return openFile(folder, name) }
-
-// SetOpen has files made by another, and failing folders tried again sooner.
-func (s *Storer) SetOpen(open func(folder int, name string) (Handle, error), again time.Duration) {
-	if open != nil {
-		s.open = open
+// Wrap replaces the handles of files in a folder by what wrap returns; "" means
+// every folder.
+func (s *Storer) Wrap(folder string, wrap func(store.Handle) store.Handle) {
+	for _, w := range s.dirs.Writers() {
+		if folder == "" || w.Dir().Path() == folder {
+			w.Dir().Wrap(wrap)
+		}
 	}
-	s.again = again
 }
+
+// SetRetry sets the time between two attempts at a folder that fails.
+func (s *Storer) SetRetry(d time.Duration) { s.dirs.SetRetry(d) }
 
 // RunSource is Run with any source.
 func (s *Storer) RunSource(ctx context.Context, src Source) error { return s.run(ctx, src) }

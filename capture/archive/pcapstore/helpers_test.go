@@ -179,7 +179,7 @@ func (r *rig) isAll(tb testing.TB, all []pcapfile.Packet, n, size int) {
 }
 
 // failed is the sum of all causes.
-func failed(p pcapstore.Packets) (n pcapstore.Count) {
+func failed(p pcapstore.Packets) (n store.Amount) {
 	for _, f := range p.Failed {
 		n.Packets += f.Packets
 		n.Bytes += f.Bytes

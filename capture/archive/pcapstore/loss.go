@@ -5,64 +5,65 @@ import (
 	"time"
 )
 
-// every is how often the port's counters are read, at most.
-const every = 100 * time.Millisecond
+// counterInterval is the least time between two readings of the port's counters.
+const counterInterval = 100 * time.Millisecond
 
-// watch notices losses: what the listener was too slow for, and what the port
-// lost.
-type watch struct {
-	counters  func() Counters // nil: not known
-	overtaken uint64          // packets, when looked last
-	dropped   uint64          // by the port
-	read      time.Time       // when its counters were
+// loss is a number of packets lost before a packet.
+type loss struct {
+	overrun uint64 // the listener was too slow
+	dropped uint64 // by the port
 }
 
-// said is a loss that is yet to be said with the next packet stored.
-type said struct{ overtaken, dropped uint64 }
-
-func (s *said) add(o said) {
-	s.overtaken += o.overtaken
-	s.dropped += o.dropped
+func (l *loss) add(o loss) {
+	l.overrun += o.overrun
+	l.dropped += o.dropped
 }
 
-func (s said) total() uint64 { return s.overtaken + s.dropped }
+func (l loss) total() uint64 { return l.overrun + l.dropped }
 
-// String is what is said, "" if nothing was lost.
-func (s said) String() string {
+// String is the comment of the next packet, "" if nothing was lost.
+func (l loss) String() string {
 	const (
-		overtaken = "%d lost before this one: stored too slowly"
-		dropped   = "%d lost before this one, by the port, up to a second ago"
+		overrun = "%d packets lost before this one: the storer was too slow"
+		dropped = "%d packets lost before this one by the port, up to a second ago"
 	)
 	switch {
-	case s.dropped == 0 && s.overtaken == 0:
+	case l.dropped == 0 && l.overrun == 0:
 		return ""
-	case s.dropped == 0:
-		return fmt.Sprintf(overtaken, s.overtaken)
-	case s.overtaken == 0:
-		return fmt.Sprintf(dropped, s.dropped)
+	case l.dropped == 0:
+		return fmt.Sprintf(overrun, l.overrun)
+	case l.overrun == 0:
+		return fmt.Sprintf(dropped, l.dropped)
 	}
-	return fmt.Sprintf(overtaken, s.overtaken) + "; " + fmt.Sprintf(dropped, s.dropped)
+	return fmt.Sprintf(overrun, l.overrun) + "; " + fmt.Sprintf(dropped, l.dropped)
 }
 
-// begin starts from the counters as they are.
-func (w *watch) begin(src source, counters func() Counters) {
-	w.counters = counters
-	w.overtaken = src.Stats().Overrun
+// lossWatch detects losses: of the listener and of the port.
+type lossWatch struct {
+	counters func() Counters // nil: not known
+	seen     loss            // so far
+	read     time.Time       // when counters was called
+}
+
+func newLossWatch(src source, counters func() Counters) *lossWatch {
+	w := &lossWatch{counters: counters}
+	w.seen.overrun = src.Stats().Overrun
 	if counters != nil {
-		w.dropped, w.read = counters().Dropped, time.Now()
+		w.seen.dropped, w.read = counters().Dropped, time.Now()
 	}
+	return w
 }
 
-// look returns what was lost since the last look, before the batch just read.
-func (w *watch) look(src source, now time.Time) (lost said) {
-	// The listener counts what it missed before it hands out the packets behind.
-	if n := src.Stats().Overrun; n > w.overtaken {
-		lost.overtaken, w.overtaken = n-w.overtaken, n
+// sample returns what was lost since the last call, before the batch just read.
+func (w *lossWatch) sample(src source, now time.Time) (lost loss) {
+	// The listener counts an overrun before it returns the packets after it.
+	if n := src.Stats().Overrun; n > w.seen.overrun {
+		lost.overrun, w.seen.overrun = n-w.seen.overrun, n
 	}
-	if w.counters != nil && now.Sub(w.read) >= every {
+	if w.counters != nil && now.Sub(w.read) >= counterInterval {
 		w.read = now
-		if n := w.counters().Dropped; n > w.dropped {
-			lost.dropped, w.dropped = n-w.dropped, n
+		if n := w.counters().Dropped; n > w.seen.dropped {
+			lost.dropped, w.seen.dropped = n-w.seen.dropped, n
 		}
 	}
 	return lost

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,17 +15,17 @@ import (
 )
 
 const (
-	// batchSize is how many packets are taken from the stream at once.
+	// batchSize is how many packets are read from the stream at once.
 	batchSize = 64
 
 	// depth is how many chunks may wait to be written.
 	depth = 8
 
-	// maxEncoded is about what the longest packet takes in a file.
+	// maxEncoded is about the length in bytes of the longest packet in a file.
 	maxEncoded = pcapfile.MaxPacket + 256
 )
 
-// source is what is stored: a stream.Listener. The contracts are its.
+// source is a stream.Listener, with the contracts of its methods.
 type source interface {
 	ReadBatch(ctx context.Context, packets []stream.Packet) (int, error)
 	Stats() stream.ListenerStats
@@ -34,49 +33,16 @@ type source interface {
 
 // Storer writes one stream to files. Run it once.
 type Storer struct {
-	cfg     Config
-	enc     pcapfile.Encoder
-	zip     *pcapfile.Compressor // nil: none
-	full    int                  // bytes after which a chunk is passed on
-	lanes   []*lane
-	stat    counters
-	open    opener
-	again   time.Duration // the least time between two files begun in a folder that fails
-	turned  atomic.Bool   // somebody called Rotate
-	every   atomic.Int64  // Config.Every, as it is now
-	failing atomic.Bool   // what comes is not stored for the moment
+	cfg    Config
+	enc    pcapfile.Encoder
+	dirs   *store.Dirs // of the writer
+	pipe   *pipeline
+	stat   counters
+	losses store.Losses
 
-	jobs chan *chunk // to the writer, in order
-	work chan *chunk // to those that compress
-	free chan *chunk
-
-	// The goroutine of Run.
-	filling
-	before filling  // the batch in hand
-	sealed []*chunk // full since then
-	wait   store.Wait
-	loss   watch
-	batch  [batchSize]stream.Packet
-}
-
-// filling is how far the packets of a batch have got; it is undone when the batch
-// turns out to be void.
-type filling struct {
-	cur    *chunk
-	size   int       // of cur.raw
-	held   part      // of cur
-	since  time.Time // when cur got its first packet
-	begun  bool      // what comes belongs to a file that has packets already
-	until  int64     // stamp before which packets belong to it
-	period int64     // that until comes from
-	tally            // not yet counted
-	said   said      // about losses
-}
-
-// tally is what became of packets read.
-type tally struct {
-	read, filtered Count
-	cut, overtaken uint64
+	rotate  atomic.Bool  // the next packet begins a file
+	every   atomic.Int64 // Config.Every, as it is now
+	failing atomic.Bool  // packets read at present are not stored
 }
 
 // New makes a Storer of files in dirs, one or more, which take turns.
@@ -84,69 +50,65 @@ func New(cfg Config, dirs ...*store.Dir) (*Storer, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	if len(dirs) == 0 {
-		return nil, errors.New("no folder to store in")
-	}
 	cfg = cfg.withDefaults()
-	s := &Storer{
-		cfg: cfg, enc: cfg.encoder(), open: openFile, again: time.Second, full: int(min(pcapfile.FrameSize, cfg.Size/2)),
-		jobs: make(chan *chunk, depth), work: make(chan *chunk, depth), free: make(chan *chunk, 2*depth),
-	}
+	s := &Storer{cfg: cfg, enc: cfg.encoder()}
+	var zip *pcapfile.Compressor
+	var err error
 	if cfg.Level != 0 {
-		zip, err := pcapfile.NewCompressor(cfg.Level, cfg.Workers)
-		if err != nil {
+		if zip, err = pcapfile.NewCompressor(cfg.Level, cfg.Workers); err != nil {
 			return nil, err
 		}
-		s.zip = zip
 	}
-	for _, d := range dirs {
-		s.lanes = append(s.lanes, &lane{dir: d})
+	s.pipe = newPipeline(int(min(pcapfile.FrameSize, cfg.Size/2)), zip)
+	s.dirs, err = store.NewDirs(store.DirsConfig{
+		Port: cfg.Port, Queue: cfg.Queue, Suffix: cfg.suffix(), FileSize: cfg.Size, Buffered: true, Losses: &s.losses,
+		Text: func(a store.Amount) string { return fmt.Sprintf("%d packets", a.Packets) }, Logger: cfg.Logger,
+	}, dirs...)
+	if err != nil {
+		return nil, err
 	}
 	s.every.Store(int64(cfg.Every))
 	return s, nil
 }
 
-// Rotate has the next packet begin a new file. It may be called from any
-// goroutine.
-func (s *Storer) Rotate() { s.turned.Store(true) }
+// Rotate makes the next packet begin a new file. Any goroutine may call it.
+func (s *Storer) Rotate() { s.rotate.Store(true) }
 
-// SetEvery changes Config.Every. It may be called from any goroutine; the current
-// file goes on to the end of the new period that it lies in.
+// SetEvery changes Config.Every. Any goroutine may call it; the current file goes
+// on to the end of the new period that it lies in.
 func (s *Storer) SetEvery(every time.Duration) error {
-	if err := checkEvery(every); err != nil {
+	if err := store.CheckPeriod(every); err != nil {
 		return err
 	}
 	s.every.Store(int64(every))
 	return nil
 }
 
-// Run stores what l reads until the stream ends, and closes the last file. Any
-// other end of l is an error, as is ctx being done; what was read is stored all
-// the same, and the caller must close l, which would hold the stream back. Where a
-// write fails Run goes on, and its error, in the end, says how much was not stored.
+// Run stores l until the stream ends, and closes the last file. Any other end of l
+// is an error, as is ctx being done; what was read is stored all the same, and the
+// caller must close l, which would block the producer. Run goes on after write
+// errors; the error at the end says how much was not stored.
 func (s *Storer) Run(ctx context.Context, l *stream.Listener) error { return s.run(ctx, l) }
 
 func (s *Storer) run(ctx context.Context, src source) error {
-	s.filling = filling{cur: s.room(), until: math.MaxInt64}
-	s.loss.begin(src, s.cfg.Counters)
 	w := newWriter(s)
 	var workers, writing sync.WaitGroup
-	if s.zip != nil {
+	if s.pipe.zip != nil {
 		for range s.cfg.Workers {
-			workers.Go(s.compress)
+			workers.Go(s.pipe.compress)
 		}
 	}
 	writing.Go(w.run)
-	err := s.read(ctx, src)
-	s.commit(true)
-	close(s.work)
-	close(s.jobs)
+	p := newPacker(s)
+	err := s.read(ctx, src, p)
+	p.flush()
+	s.pipe.close()
 	workers.Wait()
 	writing.Wait()
 	if err == io.EOF {
 		err = nil
 	}
-	if lost := w.verdict(); lost != nil && err != nil {
+	if lost := w.lossError(); lost != nil && err != nil {
 		return fmt.Errorf("%w; %w", err, lost)
 	} else if lost != nil {
 		return lost
@@ -154,154 +116,41 @@ func (s *Storer) run(ctx context.Context, src source) error {
 	return err
 }
 
-// read takes packets until there are no more. A batch is good only when the next
-// call says so.
-func (s *Storer) read(ctx context.Context, src source) error {
+// read passes packets to the packer until an error, io.EOF at the stream's end.
+func (s *Storer) read(ctx context.Context, src source, p *packer) error {
+	var timeout store.Timeout
+	var batch [batchSize]stream.Packet
+	watch := newLossWatch(src, s.cfg.Counters)
 	for {
-		n, err := src.ReadBatch(s.wait.Until(ctx, s.patience()), s.batch[:])
+		wait := s.cfg.Flush
+		if age, ok := p.age(time.Now()); ok {
+			wait = max(wait-age, 0)
+		}
+		n, err := src.ReadBatch(timeout.Reset(ctx, wait), batch[:])
 		switch {
 		case errors.Is(err, stream.ErrOverrun):
-			s.undo() // it was overwritten while it was copied
+			p.revert() // the batch was overwritten while it was encoded
 			continue
 		case errors.Is(err, stream.ErrDetached), errors.Is(err, stream.ErrClosed):
-			s.undo() // it may have been
+			p.revert() // it may have been
 			return err
 		}
 		now := time.Now()
-		s.commit(s.cur.Packets != 0 && now.Sub(s.since) >= s.cfg.Flush)
-		s.turn(now, err != nil)
+		if age, ok := p.age(now); ok && age >= s.cfg.Flush {
+			p.flush()
+		} else {
+			p.confirm()
+		}
+		idle := err != nil
+		if s.rotate.Load() && s.rotate.Swap(false) || idle && now.Add(-s.cfg.Flush).UnixNano() >= p.now.fileEnd {
+			p.endFile()
+			p.confirm()
+		}
 		switch {
 		case err == nil:
-			s.take(s.batch[:n], now, s.loss.look(src, now))
-		case !store.IsWaited(err):
+			p.add(batch[:n], now, watch.sample(src, now), time.Duration(s.every.Load()))
+		case !errors.Is(err, store.ErrTimeout):
 			return err
 		}
 	}
-}
-
-// patience is how long to wait for packets.
-func (s *Storer) patience() time.Duration {
-	if s.cur.Packets == 0 {
-		return s.cfg.Flush
-	}
-	return max(s.cfg.Flush-time.Since(s.since), 0)
-}
-
-// turn ends the file if somebody asked for it, or if nothing comes and its period
-// is over.
-func (s *Storer) turn(now time.Time, idle bool) {
-	if s.turned.Load() && s.turned.Swap(false) || idle && now.Add(-s.cfg.Flush).UnixNano() >= s.until {
-		s.end()
-		s.commit(false)
-	}
-}
-
-// take encodes a batch of packets.
-func (s *Storer) take(packets []stream.Packet, now time.Time, lost said) {
-	s.overtaken += lost.overtaken
-	s.said.add(lost)
-	s.before = s.filling
-	s.before.size, s.before.held = len(s.cur.raw), s.cur.part
-	if n := s.every.Load(); n != s.period {
-		if s.period = n; s.begun {
-			s.until = s.ends(packets[0].UnixNano())
-		}
-	}
-	for i := range packets {
-		p := &packets[i]
-		s.tally.read.add(1, uint64(len(p.Data)))
-		if s.cfg.Filter != nil && !s.cfg.Filter.Match(p.Data, int(p.Len)) {
-			s.filtered.add(1, uint64(len(p.Data)))
-			continue
-		}
-		out := pcapfile.Packet{Nano: p.UnixNano(), Len: uint32(p.Len), Data: p.Data}
-		if s.cfg.CapLen != 0 && len(p.Data) > s.cfg.CapLen {
-			out.Data = p.Data[:s.cfg.CapLen]
-			s.cut += uint64(len(p.Data) - s.cfg.CapLen)
-		}
-		if out.Nano >= s.until {
-			s.end()
-		}
-		if !s.begun {
-			s.begun, s.until = true, s.ends(out.Nano)
-		}
-		if s.cur.Packets == 0 {
-			s.since = now
-		}
-		if s.said != (said{}) {
-			out.Dropped, out.Comment = s.said.total(), s.said.String()
-			s.cur.overtaken += s.said.overtaken
-			s.said = said{}
-		}
-		s.cur.raw = s.enc.Packet(s.cur.raw, &out)
-		s.cur.add(out.Nano, len(out.Data))
-		if len(s.cur.raw) >= s.full {
-			s.seal()
-		}
-	}
-}
-
-// ends is the stamp at which the period ends that nano lies in; the last of a day
-// ends at midnight.
-func (s *Storer) ends(nano int64) int64 {
-	if s.period == 0 {
-		return math.MaxInt64
-	}
-	midnight := nano - nano%int64(day) // all days of UTC are as long
-	return min(midnight+(nano-midnight)/s.period*s.period+s.period, midnight+int64(day))
-}
-
-// end ends the current file, if it has any packets.
-func (s *Storer) end() {
-	if !s.begun {
-		return
-	}
-	s.begun, s.until = false, math.MaxInt64
-	s.cur.ends = true
-	s.seal()
-}
-
-// seal passes the current chunk on, with the next commit.
-func (s *Storer) seal() {
-	s.sealed = append(s.sealed, s.cur)
-	s.cur = s.room()
-}
-
-// commit counts the batch before, which is good, and passes on what is full; all of
-// it if asked to.
-func (s *Storer) commit(all bool) {
-	if all && s.cur.Packets != 0 {
-		s.seal()
-	}
-	if s.tally != (tally{}) {
-		s.stat.took(s.tally)
-		s.tally = tally{}
-	}
-	for i, c := range s.sealed {
-		if s.zip != nil && len(c.raw) != 0 {
-			s.work <- c
-		}
-		s.jobs <- c
-		s.sealed[i] = nil
-	}
-	s.sealed = s.sealed[:0]
-	s.before = filling{}
-}
-
-// undo takes back the batch before, which is void: its listener counts it as
-// overtaken.
-func (s *Storer) undo() {
-	if s.before.cur == nil {
-		return
-	}
-	for _, c := range append(s.sealed, s.cur) {
-		if c != s.before.cur {
-			s.recycle(c)
-		}
-	}
-	clear(s.sealed)
-	s.sealed = s.sealed[:0]
-	s.filling = s.before
-	s.cur.raw, s.cur.part, s.cur.ends = s.cur.raw[:s.size], s.held, false
-	s.before = filling{}
 }

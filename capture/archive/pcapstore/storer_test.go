@@ -45,7 +45,7 @@ func TestEveryPacketIsStoredInEveryFormat(t *testing.T) {
 			require.Equal(t, archive.FileName("test", 3, r.start, 0)+c.suffix, filepath.Base(all[0]))
 			r.isAll(t, read(t, all[0]), 4000, 700)
 			p := r.balanced(t)
-			require.Equal(t, pcapstore.Count{Packets: 4000, Bytes: 2_800_000}, p.Written)
+			require.Equal(t, store.Amount{Packets: 4000, Bytes: 2_800_000}, p.Written)
 			require.Equal(t, 1, st.Stats().Files)
 			info, err := os.Stat(all[0])
 			require.NoError(t, err)
@@ -212,8 +212,8 @@ func TestFilterAndCutShowInTheAccount(t *testing.T) {
 		require.Zero(t, p.Dropped, "what is filtered is not lost")
 	}
 	p := r.balanced(t)
-	require.Equal(t, pcapstore.Count{Packets: 500, Bytes: 50_000}, p.Filtered)
-	require.Equal(t, pcapstore.Count{Packets: 500, Bytes: 20_000}, p.Written)
+	require.Equal(t, store.Amount{Packets: 500, Bytes: 50_000}, p.Filtered)
+	require.Equal(t, store.Amount{Packets: 500, Bytes: 20_000}, p.Written)
 	require.EqualValues(t, 30_000, p.Cut)
 }
 
@@ -256,7 +256,7 @@ func TestSettingsThatMakeNoSenseAreRefused(t *testing.T) {
 		"files of 1000 bytes: choose at least":            {Size: 1000},
 		"new files every 1ms: choose 1s to 24h":           {Every: time.Millisecond},
 		"70000 bytes of a packet: choose 1 to":            {CapLen: 70000},
-		"flush after -1s: choose a time to come":          {Flush: -time.Second},
+		"flush after -1s: must not be negative":           {Flush: -time.Second},
 		"-1 frames compressed at once: choose at least 1": {Workers: -1},
 	} {
 		_, err := pcapstore.New(c, d)
@@ -315,7 +315,7 @@ func TestBatchThatWasOvertakenWhileItWasCopiedIsNotStored(t *testing.T) {
 					require.Equal(t, frame(want, size), p.Data, "packet %d", i)
 				}
 				require.EqualValues(t, 64, all[64].Dropped)
-				require.Equal(t, "64 lost before this one: stored too slowly", all[64].Comment)
+				require.Equal(t, "64 packets lost before this one: the storer was too slow", all[64].Comment)
 				got := st.Packets()
 				require.NoError(t, got.Balanced())
 				require.EqualValues(t, 128, got.Read.Packets)

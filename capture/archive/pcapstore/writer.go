@@ -5,30 +5,21 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/store"
 )
-
-// ahead is how much room in bytes a folder must have that could not be written
-// before: no file for each block that somebody frees on a full disk.
-const ahead = 64 << 20
 
 // writer writes chunks to files, in a goroutine of its own.
 type writer struct {
 	s      *Storer
 	file   *file // nil: none
-	begun  int   // files
-	turn   int   // lane that is next
-	broken error // the first file that could not be closed, though nothing is lost
+	broken error // the first file that could not be closed, though no packet is lost
 	buf    []byte
 
-	// When the last file ended, or the capture began.
+	// At the end of the last file, or the start of the capture.
 	since   time.Time
 	counted Counters
-	lost    Count // not stored, when a file was begun last
+	lost    store.Amount // not stored, when a file was begun last
 }
 
 func newWriter(s *Storer) *writer {
@@ -41,307 +32,263 @@ func newWriter(s *Storer) *writer {
 
 // run writes until there are no more chunks, and closes the last file.
 func (w *writer) run() {
-	every := time.Second
-	if w.s.cfg.Sync > 0 {
-		every = time.Duration(w.s.cfg.Sync)
-	}
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(w.s.cfg.Sync.Interval())
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			w.look()
-		case c, more := <-w.s.jobs:
+			w.check()
+		case c, more := <-w.s.pipe.toWrite:
 			if !more {
-				w.end()
+				w.endFile()
 				return
 			}
-			if w.s.zip != nil && len(c.raw) != 0 {
-				<-c.done
-			}
+			out := w.s.pipe.await(c)
 			if c.Packets != 0 {
-				w.store(c)
+				w.store(c, out)
 			}
-			if c.ends {
-				w.end()
+			if c.endsFile {
+				w.endFile()
 			}
-			w.s.recycle(c)
+			w.s.pipe.put(c)
 		}
 	}
 }
 
-// look does what is done from time to time.
-func (w *writer) look() {
+// check syncs the file, and fails it if it was deleted. It is called at an interval.
+func (w *writer) check() {
 	f := w.file
 	switch {
 	case f == nil:
-	case f.deleted():
-		w.fails(f, f.error("write", errDeleted))
-	case w.s.cfg.Sync > 0 && f.synced != f.Count:
-		if err := f.h.Sync(); err != nil {
+	case f.Deleted():
+		w.failFile(f, f.Error("write", store.ErrDeleted))
+	case w.s.cfg.Sync > 0 && f.synced != f.content.Amount:
+		if err := f.Sync(); err != nil {
 			w.file = nil
-			w.unsynced(f, err)
+			w.loseUnsynced(f, err)
 			return
 		}
-		f.synced = f.Count
+		f.synced = f.content.Amount
 	}
 }
 
-// store writes a chunk's packets, in as many folders as it takes.
-func (w *writer) store(c *chunk) {
-	rest, left := c.part, c.raw
-	for range w.s.lanes {
-		b := left
-		if w.s.zip != nil {
-			b = c.out
+// store writes a chunk's packets; out is what is written. It tries the next folder
+// for what one does not take.
+func (w *writer) store(c *chunk, out []byte) {
+	rest, raw := c.content, c.raw
+	for range w.s.dirs.Writers() {
+		if w.s.pipe.zip == nil {
+			out = raw
 		}
-		if f := w.file; f != nil && f.Packets != 0 && f.size+int64(len(b))+w.trailer(f) > w.s.cfg.Size {
-			w.end()
+		if f := w.file; f != nil && f.content.Packets != 0 && f.size+int64(len(out))+w.endSize(f) > w.s.cfg.Size {
+			w.endFile()
 		}
 		if w.file == nil && !w.create(rest.first) {
 			break
 		}
 		f := w.file
-		n, err := f.write(b)
+		n, err := f.write(out)
 		if err == nil {
-			w.written(f, &rest, len(b), len(left))
+			w.written(f, &rest, len(out), len(raw))
 			return
 		}
-		if w.s.zip == nil {
-			// What is whole stays in the file.
-			whole := w.s.cfg.Format.Walk(left[:n])
-			kept := part{Count: Count{whole.Packets, whole.Kept}, first: whole.First, last: whole.Last}
-			if kept.Packets != 0 {
-				w.written(f, &kept, int(whole.Bytes), int(whole.Bytes))
-				left = left[whole.Bytes:]
-				rest.Packets -= kept.Packets
-				rest.Bytes -= kept.Bytes
-				rest.first = w.s.cfg.Format.Walk(left).First
-			}
+		if w.s.pipe.zip == nil {
+			raw = w.keepWhole(f, &rest, raw, n)
 		}
-		w.fails(f, err)
+		w.failFile(f, err)
 	}
 	w.s.failing.Store(true)
-	w.s.stat.failed(rest.Count, w.excuse(), false)
+	w.s.losses.Add(rest.Amount, w.s.dirs.LastError())
 }
 
-// written notes what a file now holds: size bytes, raw before they were compressed.
-func (w *writer) written(f *file, p *part, size, raw int) {
-	if w.s.zip != nil {
-		f.frames = append(f.frames, pcapfile.Frame{Offset: f.size, Compressed: int64(size), Size: int64(raw), First: p.first, Packets: uint32(p.Packets)})
+// keepWhole keeps in the file the packets that are whole in the first n bytes of
+// raw. It returns the bytes of the others, which rest describes then.
+func (w *writer) keepWhole(f *file, rest *content, raw []byte, n int) []byte {
+	whole := w.s.cfg.Format.Walk(raw[:n])
+	kept := content{Amount: store.Amount{Packets: whole.Packets, Bytes: whole.Kept}, first: whole.First, last: whole.Last}
+	if kept.Packets == 0 {
+		return raw
+	}
+	w.written(f, &kept, int(whole.Bytes), int(whole.Bytes))
+	raw = raw[whole.Bytes:]
+	rest.Amount = rest.Amount.Sub(kept.Amount)
+	rest.first = w.s.cfg.Format.Walk(raw).First
+	return raw
+}
+
+// written accounts for packets written to a file, in size bytes, which were raw
+// bytes before the compression.
+func (w *writer) written(f *file, c *content, size, raw int) {
+	if w.s.pipe.zip != nil {
+		f.frames = append(f.frames, pcapfile.Frame{Offset: f.size, Compressed: int64(size), Size: int64(raw), First: c.first, Packets: uint32(c.Packets)})
 	}
 	f.size += int64(size)
-	f.join(p)
-	w.s.stat.wrote(p.Count)
+	f.content.add(c)
+	w.s.stat.addWritten(c.Amount)
 	w.s.failing.Store(false)
-	w.works(f.lane)
+	w.s.dirs.Recovered(f.File)
 }
 
-// trailer is how many bytes a file needs for its end, if one more chunk is put
-// into it.
-func (w *writer) trailer(f *file) int64 {
+// endSize is how many bytes the end of a file takes, with one more chunk in it.
+func (w *writer) endSize(f *file) int64 {
 	const statistics = 160
-	if w.s.zip == nil {
+	if w.s.pipe.zip == nil {
 		return statistics
 	}
 	return statistics + pcapfile.TablesSize(len(f.frames)+2)
 }
 
-// create begins the next file, in the next folder that takes one.
+// create begins the next file, with its header. It returns false if no folder
+// takes one.
 func (w *writer) create(first int64) bool {
-	now := time.Now()
-	for range w.s.lanes {
-		l := w.s.lanes[w.turn]
-		w.turn = (w.turn + 1) % len(w.s.lanes)
-		if !l.ready(now) {
-			continue
-		}
-		f, err := w.begin(l, first)
-		if err == nil {
-			w.file = f
-			l.files.Add(1)
-			return true
-		}
-		w.trouble(l, err)
-	}
-	return false
-}
-
-// begin makes a file, with its header.
-func (w *writer) begin(l *lane, first int64) (_ *file, err error) {
-	folder, err := l.dir.Folder()
-	if err != nil {
-		return nil, err
-	}
-	f := &file{lane: l, folder: folder, begun: time.Now()}
-	err = unix.EEXIST
-	for range 100 { // names that are taken are passed over
-		f.name = archive.FileName(w.s.cfg.Port, w.s.cfg.Queue, time.Unix(0, first).UTC(), w.begun) + w.s.cfg.suffix()
-		w.begun++
-		if archive.Exists(folder, f.name) {
-			continue
-		}
-		if f.h, err = w.s.open(folder, f.name+archive.Part); err != unix.EEXIST {
-			break
-		}
-	}
-	if err != nil {
-		_ = unix.Close(folder)
-		return nil, f.error("create", err)
-	}
-	if l.failing.Load() != nil {
-		if err := f.h.Reserve(min(ahead, w.s.cfg.Size)); err != nil && err != unix.EOPNOTSUPP {
-			f.remove()
-			return nil, f.error("reserve room for", err)
-		}
-	}
+	lost, _ := w.s.losses.Total()
 	enc := w.s.enc
-	if lost, _ := w.s.stat.lost(); lost != w.lost {
+	if lost != w.lost {
 		enc.Comment = fmt.Sprintf("%d packets before this file could not be stored", lost.Packets-w.lost.Packets)
-		w.lost = lost
 	}
-	if err := w.append(f, enc.Header(nil)); err != nil {
-		f.remove()
-		return nil, err
+	var f *file
+	created := w.s.dirs.Create(time.Unix(0, first), func(new *store.File) error {
+		f = &file{File: new}
+		return w.append(f, enc.Header(nil))
+	})
+	if created == nil {
+		return false
 	}
-	return f, nil
+	w.file, w.lost = f, lost
+	return true
 }
 
 // append appends to a file what belongs to no packet, in a frame of its own.
 func (w *writer) append(f *file, raw []byte) error {
-	if w.s.zip == nil || len(raw) == 0 {
-		return f.put(raw)
+	if w.s.pipe.zip == nil || len(raw) == 0 {
+		return f.append(raw)
 	}
 	at := f.size
-	w.buf = w.s.zip.Frame(w.buf[:0], raw)
-	if err := f.put(w.buf); err != nil {
+	w.buf = w.s.pipe.zip.Frame(w.buf[:0], raw)
+	if err := f.append(w.buf); err != nil {
 		return err
 	}
 	f.frames = append(f.frames, pcapfile.Frame{Offset: at, Compressed: int64(len(w.buf)), Size: int64(len(raw))})
 	return nil
 }
 
-// end closes the current file, if there is one, in order.
-func (w *writer) end() {
+// endFile closes the current file, if there is one.
+func (w *writer) endFile() {
 	f := w.file
 	if f == nil {
 		return
 	}
 	w.file = nil
-	if f.deleted() {
-		w.forget(f, errDeleted)
+	if f.Deleted() {
+		w.loseFile(f, f.Error("write", store.ErrDeleted))
 		return
 	}
 	w.finish(f)
 }
 
-// finish gives a file its end and its final name. The end is left out where it
-// cannot be written: the file can be read all the same.
+// finish writes the end of a file and gives it its final name. If the end cannot be
+// written it is left out: the file can be read without it.
 func (w *writer) finish(f *file) {
 	whole, frames := f.size, len(f.frames)
-	stats := pcapfile.Statistics{Start: w.since, End: time.Now(), Accepted: f.Packets, Delivered: f.Packets, OSDropped: f.overtaken}
+	err := w.append(f, w.s.enc.Statistics(nil, w.statistics(f)))
+	if err == nil && w.s.pipe.zip != nil {
+		err = f.append(pcapfile.AppendTables(nil, f.frames))
+	}
+	if err != nil {
+		w.s.dirs.Fail(f.Dir, err)
+		f.size, f.frames = whole, f.frames[:frames]
+	}
+	if err := f.Truncate(f.size); err != nil { // this releases the reserved space, too
+		w.abandon(f, f.Error("cut", err))
+		return
+	}
+	if w.s.cfg.Sync != store.SyncNever {
+		if err := f.Sync(); err != nil {
+			w.loseUnsynced(f, err)
+			return
+		}
+	}
+	renamed, err := f.Publish(w.s.cfg.Sync)
+	switch {
+	case !renamed && f.Deleted():
+		w.loseFile(f, f.Error("write", store.ErrDeleted))
+		return
+	case !renamed:
+		w.abandon(f, err)
+		return
+	case err != nil:
+		w.fail(f, err)
+	}
+	f.Close() // with the final name: this releases the lock
+	if w.s.cfg.Closed != nil {
+		w.s.cfg.Closed(f.Path())
+	}
+}
+
+// statistics returns a file's statistics, those of the port since the last file.
+func (w *writer) statistics(f *file) *pcapfile.Statistics {
+	n := f.content.Packets
+	stats := &pcapfile.Statistics{Start: w.since, End: time.Now(), Accepted: n, Delivered: n, OSDropped: f.content.overrun}
 	counted := w.counted
 	if w.s.cfg.Counters != nil {
 		counted = w.s.cfg.Counters()
 		stats.Port, stats.Received, stats.Dropped = true, counted.Received-w.counted.Received, counted.Dropped-w.counted.Dropped
 	}
 	w.since, w.counted = stats.End, counted
-	err := w.append(f, w.s.enc.Statistics(nil, &stats))
-	if err == nil && w.s.zip != nil {
-		err = f.put(pcapfile.AppendTables(nil, f.frames))
-	}
-	if err != nil {
-		w.trouble(f.lane, err)
-		f.size, f.frames = whole, f.frames[:frames]
-	}
-	if err := f.h.Truncate(f.size); err != nil { // what is reserved is given back, too
-		w.abandon(f, f.error("cut", err))
-		return
-	}
-	if w.s.cfg.Sync != store.SyncNever {
-		if err := f.h.Sync(); err != nil {
-			w.unsynced(f, err)
-			return
-		}
-	}
-	if err := f.rename(); err != nil {
-		if f.deleted() {
-			w.forget(f, errDeleted)
-			return
-		}
-		w.abandon(f, f.error("rename", err))
-		return
-	}
-	if w.s.cfg.Sync != store.SyncNever {
-		if err := unix.Fsync(f.folder); err != nil && err != unix.EINVAL { // a file system that cannot
-			if err = f.error("sync the folder of", err); w.broken == nil {
-				w.broken = err
-			}
-			w.trouble(f.lane, err)
-		}
-	}
-	f.close() // after the name is final: the lock goes with it
-	if w.s.cfg.Closed != nil {
-		w.s.cfg.Closed(f.path())
-	}
+	return stats
 }
 
-// fails ends the current file, which cannot be written on, after its last whole
-// packet.
-func (w *writer) fails(f *file, err error) {
+// failFile ends the current file, after a write error, after its last whole packet.
+func (w *writer) failFile(f *file, err error) {
 	w.file = nil
-	w.trouble(f.lane, err)
+	w.s.dirs.Fail(f.Dir, err)
 	switch {
-	case errors.Is(err, errDeleted) || f.deleted():
-		w.forget(f, err)
-	case f.Packets == 0:
-		f.lane.files.Add(-1)
-		f.remove()
+	case errors.Is(err, store.ErrDeleted) || f.Deleted():
+		w.loseFile(f, err)
+	case f.content.Packets == 0:
+		f.Remove()
 	default:
-		// First of all what is not whole goes: it may be room for the file's end.
-		if err := f.h.Truncate(f.size); err != nil {
-			w.abandon(f, f.error("cut", err))
+		// The cut comes first: it may free the space for the file's end.
+		if err := f.Truncate(f.size); err != nil {
+			w.abandon(f, f.Error("cut", err))
 			return
 		}
 		w.finish(f)
 	}
 }
 
-// forget counts all of a file that is not there any more.
-func (w *writer) forget(f *file, err error) {
-	w.trouble(f.lane, f.error("write", err))
-	w.s.stat.failed(f.Count, err, true)
-	f.lane.files.Add(-1)
-	f.close()
+// loseFile counts all of a file that was deleted.
+func (w *writer) loseFile(f *file, err error) {
+	w.s.dirs.Fail(f.Dir, err)
+	w.s.loseWritten(f.content.Amount, err)
+	f.Remove()
 }
 
-// unsynced leaves a file of which the disk may not have kept what was written
-// since the last sync; asked again, the kernel would say nothing.
-func (w *writer) unsynced(f *file, err error) {
-	w.s.stat.failed(Count{f.Packets - f.synced.Packets, f.Bytes - f.synced.Bytes}, err, true)
-	w.abandon(f, f.error("sync", err))
+// loseUnsynced leaves a file of which the disk may not have what was written since
+// the last sync. A second sync would report no error.
+func (w *writer) loseUnsynced(f *file, err error) {
+	w.s.loseWritten(f.content.Amount.Sub(f.synced), err)
+	w.abandon(f, f.Error("sync", err))
 }
 
-// abandon leaves a file as it is, under its temporary name: Recover gets what is
-// whole out of it.
+// abandon leaves a file as it is, under its temporary name, for Recover.
 func (w *writer) abandon(f *file, err error) {
+	w.fail(f, err)
+	f.Close()
+}
+
+// fail notes an error by which no packet is lost.
+func (w *writer) fail(f *file, err error) {
 	if w.broken == nil {
 		w.broken = err
 	}
-	w.trouble(f.lane, err)
-	f.close()
+	w.s.dirs.Fail(f.Dir, err)
 }
 
-// verdict is the error about what was not stored.
-func (w *writer) verdict() error {
-	if n, first := w.s.stat.lost(); n.Packets > 0 {
+// lossError returns the error about what was not stored.
+func (w *writer) lossError() error {
+	if n, first := w.s.losses.Total(); n.Packets > 0 {
 		return fmt.Errorf("%d packets (%d bytes) were not stored: %w", n.Packets, n.Bytes, first)
 	}
 	return w.broken
-}
-
-func (w *writer) warn(format string, args ...any) {
-	if w.s.cfg.Logger != nil {
-		w.s.cfg.Logger.Warn(fmt.Sprintf(format, args...))
-	}
 }

@@ -9,14 +9,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-// Null is the folder that stands for none: frames are captured and dropped.
+// Null is the folder that means none: frames are captured and dropped.
 const Null = "null"
 
 // Listener is the name of the listeners that New attaches.
@@ -25,77 +27,66 @@ const Listener = "storer"
 // AllQueues records every queue, each to its own files.
 const AllQueues = -1
 
-// MinBuffer is the smallest stream in bytes that can be stored from, in blocks of
-// the default size.
-const MinBuffer = 2 * store.Block
-
-// Config says what to record and where to.
+// Config says what to record and where.
 type Config struct {
-	Dirs    []string      // folders, which files go to in turn; Null, or none: frames are dropped
-	Queue   int           // the queue, or AllQueues
-	Segment int64         // bytes of a full file, as the engine's streams have it
-	Every   time.Duration // begin new files at multiples of this since midnight UTC; 0: only when they are full
-	Store   store.Config  // Queue, Segment, Buffer, Rotate and Logger are filled in
+	Dirs    []string        // folders, which take turns; Null, or none: frames are dropped
+	Queue   int             // the queue, or AllQueues
+	Segment int64           // bytes of a full file, the same as in the engine's streams
+	Every   time.Duration   // begin new files at multiples of this since midnight UTC; 0: only when they are full
+	Store   rawstore.Config // Queue, Segment, Every, Buffer, Rotate and Logger are filled in
 
-	// Storer makes what stores a queue in place of RAW files; Dirs is then only
-	// what the ledger calls it by. nil: a store.Storer.
-	Storer func(queue int, s *stream.Stream) (Storer, error)
+	// NewStorer makes the storer of a queue, in place of RAW files; Dirs is then
+	// only its name in the ledger. nil: a rawstore.Storer.
+	NewStorer func(queue int, s *stream.Stream) (Storer, error)
 
-	// Progress is called every second while the capture runs, when set, with the
-	// counters then and a second before.
+	// Progress is called every second while the capture runs, with the counters then
+	// and a second before; nil: not called.
 	Progress func(before, now capture.Counters)
 
-	// Linger is how long the end waits for listeners of others that have frames
-	// left to read and read none; those that go on reading are waited for. 0: not at
-	// all. The ledger is made after that.
+	// Linger is how long Run waits at the end while listeners of other programs have
+	// unread frames and none of them reads. 0: not at all. The ledger is made after
+	// that.
 	Linger time.Duration
 
 	Logger *slog.Logger // for failures that the capture survives; nil discards
 }
 
-// Storer stores what a listener that began at the start of a segment reads, until
-// the stream ends.
+// Storer stores a queue. Any goroutine may call its methods, except Run.
 type Storer interface {
+	// Run stores what a listener that began at the start of a segment reads, until
+	// the stream ends.
 	Run(ctx context.Context, l *stream.Listener) error
-	Stats() store.Stats // from any goroutine
+	Stats() store.Stats
+	Rotate()                      // begin a new file soon
+	SetEvery(time.Duration) error // begin new files at multiples of this since midnight UTC; 0: only when they are full
 }
 
-// turner is a Storer that begins files by itself: one that reads packets, and sees
-// no segments. Its methods may be called from any goroutine.
-type turner interface {
-	Rotate()
-	SetEvery(time.Duration) error
-}
-
-// Recorder is a capture to disk. Run it once; the other methods may be called from
-// any goroutine.
+// Recorder is a capture to disk. Run it once; any goroutine may call the other
+// methods.
 type Recorder struct {
 	engine *capture.Engine
 	cfg    Config
 	queues []*queue
-	rotator
 }
 
 // queue is one queue being recorded.
 type queue struct {
 	number   int
 	listener *stream.Listener
-	storer   Storer // nil: discard
-	read     uint64 // bytes discarded
+	storer   Storer
 	err      error
 }
 
 // New attaches to every queue wanted, so that what is recorded begins with the
 // first frame. Close the Recorder if it is never run.
 func New(e *capture.Engine, cfg Config) (_ *Recorder, err error) {
-	if err := CheckEvery(cfg.Every); err != nil {
+	if err := store.CheckPeriod(cfg.Every); err != nil {
 		return nil, err
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Recorder{engine: e, cfg: cfg}
-	r.rotator.init(cfg.Every, r.close)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.Close())
@@ -114,13 +105,8 @@ func New(e *capture.Engine, cfg Config) (_ *Recorder, err error) {
 	}
 	for n := first; n <= last; n++ {
 		q := &queue{number: n}
-		if q.storer, err = r.storer(n, dirs); err != nil {
+		if q.storer, err = r.newStorer(n, dirs); err != nil {
 			return nil, err
-		}
-		if t, ok := q.storer.(turner); ok && cfg.Every != 0 {
-			if err := t.SetEvery(cfg.Every); err != nil {
-				return nil, err
-			}
 		}
 		q.listener, err = e.Stream(n).Listen(Listener, stream.Options{Policy: stream.Lossless, Start: stream.FromOldest, Aligned: true})
 		if err != nil {
@@ -131,15 +117,15 @@ func New(e *capture.Engine, cfg Config) (_ *Recorder, err error) {
 	return r, nil
 }
 
-// open opens the folders; none when nothing is stored there.
+// open opens the folders; none if nothing is stored there.
 func (r *Recorder) open() (dirs []*store.Dir, err error) {
-	if r.cfg.Storer != nil {
+	if r.cfg.NewStorer != nil {
 		return nil, nil
 	}
 	for _, path := range r.cfg.Dirs {
 		if path == Null {
 			if len(r.cfg.Dirs) > 1 {
-				return nil, fmt.Errorf("folder %s: it stands for none, and cannot be one of %d", Null, len(r.cfg.Dirs))
+				return nil, fmt.Errorf("folder %s: it means none, and cannot be one of %d", Null, len(r.cfg.Dirs))
 			}
 			return nil, nil
 		}
@@ -155,37 +141,55 @@ func (r *Recorder) open() (dirs []*store.Dir, err error) {
 	return dirs, nil
 }
 
-// storer makes the storer of a queue; nil: discard.
-func (r *Recorder) storer(n int, dirs []*store.Dir) (Storer, error) {
+// newStorer makes the storer of a queue.
+func (r *Recorder) newStorer(n int, dirs []*store.Dir) (Storer, error) {
 	s := r.engine.Stream(n)
-	if r.cfg.Storer != nil {
-		return r.cfg.Storer(n, s)
+	if r.cfg.NewStorer != nil {
+		st, err := r.cfg.NewStorer(n, s)
+		if err == nil && r.cfg.Every != 0 {
+			err = st.SetEvery(r.cfg.Every)
+		}
+		return st, err
 	}
 	if len(dirs) == 0 {
-		return nil, nil
+		return &discarder{}, nil
 	}
 	c := r.cfg.Store
-	c.Queue, c.Segment, c.Buffer, c.Rotate = n, r.cfg.Segment, s.Config().Size, s.Rotate
+	c.Queue, c.Segment, c.Every, c.Buffer, c.Rotate = n, r.cfg.Segment, r.cfg.Every, s.Config().Size, s.Rotate
 	c.Logger = r.cfg.Logger
 	if r.engine.Queues() > 1 {
 		c.Logger = c.Logger.With("queue", n)
 	}
-	if 2*c.Block > c.Buffer {
-		return nil, fmt.Errorf("blocks of %d bytes: a buffer of %d bytes is too small for them, choose a larger buffer", c.Block, c.Buffer)
-	}
-	st, err := store.New(c, dirs...)
+	st, err := rawstore.New(c, dirs...)
 	if err != nil {
 		return nil, err
 	}
 	return raw{st}, nil
 }
 
-// raw makes a store.Storer a Storer.
-type raw struct{ *store.Storer }
+// raw is a rawstore.Storer as a Storer.
+type raw struct{ *rawstore.Storer }
 
 func (r raw) Run(ctx context.Context, l *stream.Listener) error { return r.Storer.Run(ctx, l) }
 
-// Close detaches from all queues, as Run does at its end.
+// discarder is the Storer of Null.
+type discarder struct{ bytes atomic.Uint64 }
+
+func (d *discarder) Run(ctx context.Context, l *stream.Listener) error {
+	n, err := rawstore.Discard(ctx, l)
+	d.bytes.Store(n)
+	return err
+}
+
+func (d *discarder) Stats() store.Stats {
+	return store.Stats{Read: d.bytes.Load(), Written: d.bytes.Load()}
+}
+
+func (d *discarder) Rotate() {}
+
+func (d *discarder) SetEvery(time.Duration) error { return nil }
+
+// Close detaches from all queues. Run does so at its end.
 func (r *Recorder) Close() (err error) {
 	for _, q := range r.queues {
 		err = errors.Join(err, q.listener.Close())
@@ -203,9 +207,9 @@ func Run(ctx context.Context, e *capture.Engine, cfg Config) (l capture.Ledger, 
 }
 
 // Run starts the engine and records until the wire ends, ctx is done (which is
-// no error) or a stream cannot be read, and ends the capture in order. What could
-// not be stored does not end it, and is an error then. The ledger is good whatever
-// the error. The engine is stopped then, and remains the caller's to close.
+// no error) or a stream cannot be read. Then it stops the engine and stores what
+// was received. Write errors do not end the capture; the error at the end reports
+// them. The ledger is valid with any error. The caller closes the engine.
 func (r *Recorder) Run(ctx context.Context) (l capture.Ledger, err error) {
 	defer func() { err = errors.Join(err, r.Close()) }()
 	e := r.engine
@@ -215,7 +219,7 @@ func (r *Recorder) Run(ctx context.Context) (l capture.Ledger, err error) {
 	for _, q := range r.queues {
 		storing.Go(func() {
 			if q.run(); q.err != nil {
-				end() // nobody reads this queue any more
+				end() // this queue has no reader any more
 			}
 		})
 	}
@@ -225,12 +229,11 @@ func (r *Recorder) Run(ctx context.Context) (l capture.Ledger, err error) {
 		if r.cfg.Progress != nil {
 			storing.Go(func() { tick(e, r.cfg.Progress, ticking) })
 		}
-		storing.Go(func() { r.rotator.run(ticking) })
 		err = e.Wait(ctx)
 		close(ticking)
 	}
 	if stopped := e.Stop(); err == nil {
-		err = stopped // after another failure it would say the same again
+		err = stopped // after another error it repeats that
 	}
 	storing.Wait()
 	linger(e, r.cfg.Linger)
@@ -240,12 +243,12 @@ func (r *Recorder) Run(ctx context.Context) (l capture.Ledger, err error) {
 		err = lerr
 	}
 	for _, q := range r.queues {
-		q.enter(&l, r.name())
+		l.Storers = append(l.Storers, q.account(r.name()))
 	}
-	return l, errors.Join(err, failure(r.queues))
+	return l, errors.Join(err, joinErrors(r.queues))
 }
 
-// name is where the ledger says that things are stored.
+// name is what the ledger calls the storers.
 func (r *Recorder) name() string {
 	if len(r.cfg.Dirs) == 0 {
 		return Null
@@ -253,89 +256,63 @@ func (r *Recorder) name() string {
 	return strings.Join(r.cfg.Dirs, " ")
 }
 
-// Rotate has every queue that is recorded begin a new file.
+// Rotate makes every queue begin a new file.
 func (r *Recorder) Rotate() {
-	r.close()
 	for _, q := range r.queues {
-		if t, ok := q.storer.(turner); ok {
-			t.Rotate()
-		}
+		q.storer.Rotate()
 	}
 }
 
-// close ends the segment of every queue that is recorded.
-func (r *Recorder) close() {
-	for _, q := range r.queues {
-		r.engine.Stream(q.number).Rotate()
-	}
-}
-
-// SetEvery changes the time between rotations, see Config.Every.
+// SetEvery changes Config.Every.
 func (r *Recorder) SetEvery(every time.Duration) error {
-	if err := r.rotator.SetEvery(every); err != nil {
-		return err
-	}
 	for _, q := range r.queues {
-		if t, ok := q.storer.(turner); ok {
-			if err := t.SetEvery(every); err != nil {
-				return err
-			}
+		if err := q.storer.SetEvery(every); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// QueueStats are the counters of one queue being recorded.
+// QueueStats are the counters of one recorded queue.
 type QueueStats struct {
 	Queue    int
 	Listener stream.ListenerStats
 	Store    store.Stats
 }
 
-// Stats are the counters of every queue that is recorded.
+// Stats returns the counters of every recorded queue.
 func (r *Recorder) Stats() []QueueStats {
 	var all []QueueStats
 	for _, q := range r.queues {
-		st := QueueStats{Queue: q.number, Listener: q.listener.Stats()}
-		if q.storer != nil {
-			st.Store = q.storer.Stats()
-		}
-		all = append(all, st)
+		all = append(all, QueueStats{Queue: q.number, Listener: q.listener.Stats(), Store: q.storer.Stats()})
 	}
 	return all
 }
 
-// run moves a queue's bytes until its stream ends. It does not listen to the
-// capture's context: what was received is still to be stored when that is done.
+// run stores a queue until its stream ends. The capture's context does not end it:
+// what was received is stored after that.
 func (q *queue) run() {
-	ctx := context.Background()
-	if q.storer != nil {
-		q.err = q.storer.Run(ctx, q.listener)
-	} else {
-		q.read, q.err = store.Discard(ctx, q.listener)
-	}
-	if q.err != nil {
-		q.err = errors.Join(q.err, q.listener.Close()) // else it would hold the stream back
+	if q.err = q.storer.Run(context.Background(), q.listener); q.err != nil {
+		q.err = errors.Join(q.err, q.listener.Close()) // else it would block the producer
 	}
 }
 
-// enter adds a queue's accounts to the ledger.
-func (q *queue) enter(l *capture.Ledger, name string) {
-	a := capture.StorerAccount{Name: fmt.Sprintf("%s q%d", name, q.number), Queue: q.number, Read: q.read, Written: q.read}
-	if q.storer != nil {
-		st := q.storer.Stats()
-		a.Read, a.Written, a.Files = st.Read, st.Written, st.Files
-		a.Filtered, a.Cut = st.Filtered, st.Cut
-		for _, cause := range slices.Sorted(maps.Keys(st.Failed)) {
-			a.Failed = append(a.Failed, capture.ByteCount{Cause: cause, Bytes: st.Failed[cause]})
-		}
+// account returns a queue's part of the ledger.
+func (q *queue) account(name string) capture.StorerAccount {
+	st := q.storer.Stats()
+	a := capture.StorerAccount{
+		Name: fmt.Sprintf("%s q%d", name, q.number), Queue: q.number,
+		Read: st.Read, Written: st.Written, Files: st.Files, Filtered: st.Filtered, Cut: st.Cut,
 	}
-	l.Storers = append(l.Storers, a)
+	for _, cause := range slices.Sorted(maps.Keys(st.Failed)) {
+		a.Failed = append(a.Failed, capture.ByteCount{Cause: cause, Bytes: st.Failed[cause]})
+	}
+	return a
 }
 
-// failure is one error for all queues that failed: when a disk is full they
-// all do, for the same reason.
-func failure(all []*queue) error {
+// joinErrors returns one error for all queues that failed: on a full disk they all
+// do, for the same reason.
+func joinErrors(all []*queue) error {
 	var first *queue
 	n := 0
 	for _, q := range all {
@@ -345,40 +322,42 @@ func failure(all []*queue) error {
 			}
 		}
 	}
-	switch {
-	case n == 0:
+	switch n {
+	case 0:
 		return nil
-	case n == 1:
+	case 1:
 		return fmt.Errorf("queue %d: %w (what was stored is kept)", first.number, first.err)
+	case 2:
+		return fmt.Errorf("queue %d, and 1 other: %w (what was stored is kept)", first.number, first.err)
 	}
 	return fmt.Errorf("queue %d, and %d others: %w (what was stored is kept)", first.number, n-1, first.err)
 }
 
-// linger waits until listeners have read what is left, or until for so long none of
-// them has read anything.
-func linger(e *capture.Engine, patience time.Duration) {
+// linger waits until no listener has unread frames, or none has read any for
+// timeout.
+func linger(e *capture.Engine, timeout time.Duration) {
 	read, at := uint64(0), time.Now()
-	for nap := time.Millisecond; patience > 0; nap = min(2*nap, 20*time.Millisecond) {
-		left, now := false, uint64(0)
+	for wait := time.Millisecond; timeout > 0; wait = min(2*wait, 20*time.Millisecond) {
+		unread, now := false, uint64(0)
 		for q := range e.Queues() {
 			s := e.Stream(q).Stats()
 			now += s.DetachedTotal // a detached listener is progress, too
 			for _, l := range s.Listeners {
-				left = left || l.Unread != 0
+				unread = unread || l.Unread != 0
 				now += l.Read + l.Overrun
 			}
 		}
 		if now != read {
 			read, at = now, time.Now()
 		}
-		if !left || time.Since(at) >= patience {
+		if !unread || time.Since(at) >= timeout {
 			return
 		}
-		time.Sleep(nap)
+		time.Sleep(wait)
 	}
 }
 
-// tick reports the progress once a second until done.
+// tick calls report once a second until done.
 func tick(e *capture.Engine, report func(before, now capture.Counters), done <-chan struct{}) {
 	every := time.NewTicker(time.Second)
 	defer every.Stop()

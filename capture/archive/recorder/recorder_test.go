@@ -13,6 +13,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/nic"
@@ -39,7 +40,7 @@ func TestRunStoresTheQueuesAskedFor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			e := engine(t, "sim:gen,count=4000,flows=64,backpressure", 2)
-			l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{dir}, Queue: c.queue, Store: store.Config{Port: "x"}})
+			l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{dir}, Queue: c.queue, Store: rawstore.Config{Port: "x"}})
 			require.NoError(t, err)
 			require.NoError(t, l.Balanced())
 			require.EqualValues(t, 4000, l.Account.Wire)
@@ -66,7 +67,7 @@ func TestRunRefusesWhatItCannotRecord(t *testing.T) {
 	dir := t.TempDir()
 	_, err = recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{dir, recorder.Null}})
 	require.ErrorContains(t, err, "cannot be one of 2")
-	_, err = recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{dir}, Store: store.Config{Block: 4 << 20}})
+	_, err = recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{dir}, Store: rawstore.Config{Block: 4 << 20}})
 	require.ErrorContains(t, err, "choose a larger buffer")
 	_, err = recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{dir}, Every: time.Millisecond})
 	require.ErrorContains(t, err, "choose 1s to 24h")
@@ -107,7 +108,7 @@ func TestRotationBeginsNewFilesInEveryQueue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			e := engine(t, "sim:gen,rate=20kpps,flows=64,backpressure", 2)
-			r, err := recorder.New(e, recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues, Every: c.every, Store: store.Config{Port: "x"}})
+			r, err := recorder.New(e, recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues, Every: c.every, Store: rawstore.Config{Port: "x"}})
 			require.NoError(t, err)
 			ctx, end := context.WithCancel(t.Context())
 			var l capture.Ledger
@@ -171,7 +172,7 @@ func TestFullDiskDoesNotEndTheCapture(t *testing.T) {
 	e := engine(t, "sim:gen,size=1514,count=20000,backpressure,flows=64", 1) // with several a full ring drops
 	var log logtest.Recorder
 	l, err := recorder.Run(t.Context(), e, recorder.Config{
-		Dirs: []string{dir}, Queue: recorder.AllQueues, Store: store.Config{Port: "x"},
+		Dirs: []string{dir}, Queue: recorder.AllQueues, Store: rawstore.Config{Port: "x"},
 		Logger: log.Logger(),
 	})
 	require.ErrorIs(t, err, unix.ENOSPC)
@@ -192,13 +193,13 @@ func TestFullDiskDoesNotEndTheCapture(t *testing.T) {
 	require.Greater(t, failed, uint64(20<<20))
 }
 
-// Somebody else's storer takes the place of RAW files.
-func TestAnotherStorerTakesTheFrames(t *testing.T) {
+// Config.NewStorer replaces RAW files.
+func TestAnotherStorerGetsTheFrames(t *testing.T) {
 	e := engine(t, "sim:gen,count=1000,backpressure,flows=64", 2)
 	counters := map[int]*counter{}
 	l, err := recorder.Run(t.Context(), e, recorder.Config{
 		Dirs: []string{"somewhere"}, Queue: recorder.AllQueues,
-		Storer: func(queue int, s *stream.Stream) (recorder.Storer, error) {
+		NewStorer: func(queue int, s *stream.Stream) (recorder.Storer, error) {
 			counters[queue] = &counter{}
 			return counters[queue], nil
 		},
@@ -222,5 +223,9 @@ func (c *counter) Run(ctx context.Context, l *stream.Listener) error {
 	}
 	return l.Err()
 }
+
+func (c *counter) Rotate() {}
+
+func (c *counter) SetEvery(time.Duration) error { return nil }
 
 func (c *counter) Stats() store.Stats { return store.Stats{Read: c.frames, Written: c.frames} }

@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// handle is an open file as the system has it. Errors are errnos.
-type handle interface {
+// Handle is an open file. Its errors are errnos. Tests replace it.
+type Handle interface {
 	WriteAt(b []byte, off int64) (int, error) // one write, which may be short
-	Reserve(off, n int64, grow bool) error    // disk space; the file's length stays as it is, or grows by it
+	Reserve(off, n int64, grow bool) error    // disk space; the file's length grows by it, or stays
 	Truncate(size int64) error
 	Sync() error
 	Lock() error         // exclusively, without waiting
@@ -17,12 +17,12 @@ type handle interface {
 	Close() error
 }
 
-// diskFile is a handle that is a file descriptor.
+// diskFile is a file descriptor.
 type diskFile int
 
-// openFile makes a new file, and locks it if nobody else has got that far before.
-// Where the file system can, nobody sees it before it is locked.
-func openFile(folder int, name string, direct bool) (handle, error) {
+// OpenFile makes a new file in an open folder, and locks it. Where the file system
+// can, the file has no name before it is locked.
+func OpenFile(folder int, name string, direct bool) (Handle, error) {
 	flags := unix.O_WRONLY | unix.O_CLOEXEC
 	if direct {
 		flags |= unix.O_DIRECT

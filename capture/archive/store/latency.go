@@ -8,9 +8,9 @@ import (
 
 const latencyBuckets = 24
 
-// Latency is how long writes of a block took. Counts[i] is the number of those
-// that took less than Bound(i) and not less than Bound(i-1); the last one counts
-// all others.
+// Latency is the distribution of the durations of writes. Counts[i] is the number
+// of writes from Bound(i-1) to less than Bound(i); the last one counts all longer
+// ones.
 type Latency struct {
 	Counts  [latencyBuckets]uint64
 	Count   uint64
@@ -30,7 +30,7 @@ func (l *Latency) add(o *Latency) {
 	l.Longest = max(l.Longest, o.Longest)
 }
 
-// latency may be added to and read by several goroutines.
+// latency counts durations. Any goroutine may use it.
 type latency struct {
 	counts       [latencyBuckets]atomic.Uint64
 	sum, longest atomic.Int64

@@ -15,9 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/archive/retain"
-	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/daemon/metrics"
 	"github.com/ixcap/ixcap/capture/dedup"
 	"github.com/ixcap/ixcap/capture/nic"
@@ -55,7 +55,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { require.NoError(t, stays.Close()) })
 
 	r := &rig{dir: t.TempDir()}
-	rec, err := recorder.New(e, recorder.Config{Dirs: []string{r.dir}, Queue: recorder.AllQueues, Store: store.Config{Port: "x"}})
+	rec, err := recorder.New(e, recorder.Config{Dirs: []string{r.dir}, Queue: recorder.AllQueues, Store: rawstore.Config{Port: "x"}})
 	require.NoError(t, err)
 	removed := retain.Stats{
 		Removed: map[retain.Reason]retain.Count{retain.ForSize: {Files: 3, Bytes: 6 << 30}},

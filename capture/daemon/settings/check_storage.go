@@ -7,6 +7,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/pcapstore"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
@@ -52,17 +53,17 @@ func (s *Storage) check(queues int, bad func(own, format string, args ...any)) {
 	if s.Block <= 0 {
 		bad("block", "%v: must be at least 1MiB", s.Block)
 	} else {
-		owned("block", store.Config{Block: int(s.Block)}.Check())
+		owned("block", rawstore.Config{Block: int(s.Block)}.Check())
 	}
 	if s.InFlight < 1 {
 		bad("in_flight", "%d: must be at least 1", s.InFlight)
 	} else {
-		owned("in_flight", store.Config{Depth: s.InFlight}.Check())
+		owned("in_flight", rawstore.Config{Depth: s.InFlight}.Check())
 	}
 	if s.Flush.Duration() < minFlush || s.Flush.Duration() > maxFlush {
 		bad("flush", "%v: must be %v to %v", s.Flush, minFlush, units.Duration(maxFlush))
 	}
-	owned("rotate", recorder.CheckEvery(s.Rotate.Duration()))
+	owned("rotate", store.CheckPeriod(s.Rotate.Duration()))
 }
 
 func (s *Storage) checkDirs(bad func(own, format string, args ...any)) {

@@ -1,12 +1,12 @@
-package store
+package rawstore
 
 import (
 	"context"
 	"io"
 )
 
-// Discard consumes what src gives until the stream ends or ctx is done, and says
-// how many bytes that were.
+// Discard consumes src until the stream ends or ctx is done. It returns the number
+// of bytes.
 func Discard(ctx context.Context, src Source) (n uint64, err error) {
 	for {
 		b, err := src.ReadBlock(ctx, Block)

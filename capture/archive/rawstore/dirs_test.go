@@ -1,4 +1,4 @@
-package store_test
+package rawstore_test
 
 import (
 	"os"
@@ -8,13 +8,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
 )
 
 func TestSegmentsGoToFoldersInTurn(t *testing.T) {
 	a, _ := openSick(t)
 	b, _ := openSick(t)
-	r := startIn(t, store.Config{Depth: 2}, a, b)
+	r := startIn(t, rawstore.Config{Depth: 2}, a, b)
 	for i := range 6 { // one at a time: nothing waits in either folder when the next begins
 		r.send(t, 100, 1500)
 		r.stream.Rotate()
@@ -55,7 +56,7 @@ func TestSeveralFoldersAreWrittenAtOnce(t *testing.T) {
 		d.Wrap(func(h store.Handle) store.Handle { return gate{h, entered, name, open} })
 		dirs = append(dirs, d)
 	}
-	r := startIn(t, store.Config{Depth: 1}, dirs...)
+	r := startIn(t, rawstore.Config{Depth: 1}, dirs...)
 	r.send(t, 100, 1500)
 	r.stream.Rotate()
 	r.send(t, 0, 0)
@@ -82,7 +83,7 @@ func TestSeveralFoldersAreWrittenAtOnce(t *testing.T) {
 func TestFolderThatFailsIsPassedOver(t *testing.T) {
 	a, disk := openSick(t)
 	b, _ := openSick(t)
-	r := startIn(t, store.Config{}, a, b)
+	r := startIn(t, rawstore.Config{}, a, b)
 	r.send(t, 1000, 1500)
 	require.Eventually(t, func() bool { return r.storer.Stats().Written > 0 }, deadline, time.Millisecond)
 	disk.write.Store(int32(unix.EIO))
@@ -104,7 +105,7 @@ func TestFolderThatFailsIsPassedOver(t *testing.T) {
 func TestWritesAreCountedByTheTimeTheyTook(t *testing.T) {
 	d, disk := openSick(t)
 	disk.delay.Store(int64(3 * time.Millisecond))
-	r := startIn(t, store.Config{Depth: 1}, d)
+	r := startIn(t, rawstore.Config{Depth: 1}, d)
 	r.send(t, 2000, 1500)
 	require.NoError(t, r.finish(t))
 	l := r.storer.Stats().Latency
@@ -124,7 +125,7 @@ func TestWritesAreCountedByTheTimeTheyTook(t *testing.T) {
 
 func TestBlocksOfEverySizeGiveTheSameFiles(t *testing.T) {
 	var want [][]byte
-	for _, c := range []store.Config{{}, {Block: 2 << 20}, {Depth: 16}, {Grow: true}, {Block: 2 << 20, Depth: 1, Sync: store.Sync(time.Millisecond), Flush: time.Millisecond}} {
+	for _, c := range []rawstore.Config{{}, {Block: 2 << 20}, {Depth: 16}, {Grow: true}, {Block: 2 << 20, Depth: 1, Sync: store.Sync(time.Millisecond), Flush: time.Millisecond}} {
 		dir := t.TempDir()
 		r := start(t, dir, c)
 		r.send(t, 3500, 1500)
@@ -149,17 +150,17 @@ func TestBlocksOfEverySizeGiveTheSameFiles(t *testing.T) {
 func TestSettingsThatMakeNoSenseAreRefused(t *testing.T) {
 	d, err := store.OpenDir(t.TempDir())
 	require.NoError(t, err)
-	for want, c := range map[string]store.Config{
-		"choose at least 1":           {Depth: -1},
-		"choose at most 256":          {Depth: 257},
-		"choose 1, 2, 3 or 4 MiB":     {Block: 5 << 20},
-		"blocks of 1000 bytes":        {Block: 1000},
-		"flush after -1s: choose a t": {Flush: -time.Second},
+	for want, c := range map[string]rawstore.Config{
+		"choose at least 1":         {Depth: -1},
+		"choose at most 256":        {Depth: 257},
+		"choose 1, 2, 3 or 4 MiB":   {Block: 5 << 20},
+		"blocks of 1000 bytes":      {Block: 1000},
+		"flush after -1s: must not": {Flush: -time.Second},
 	} {
-		_, err := store.New(c, d)
+		_, err := rawstore.New(c, d)
 		require.ErrorContains(t, err, want)
 	}
-	_, err = store.New(store.Config{})
+	_, err = rawstore.New(rawstore.Config{})
 	require.ErrorContains(t, err, "no folder")
 	for text, want := range map[string]store.Sync{"close": store.SyncAtClose, "none": store.SyncNever, "10s": store.Sync(10 * time.Second)} {
 		got, err := store.ParseSync(text)

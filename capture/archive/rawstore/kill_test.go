@@ -1,4 +1,4 @@
-package store_test
+package rawstore_test
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
@@ -43,7 +44,7 @@ func storeUntilKilled(dir string) {
 	must(err)
 	d, err := store.OpenDir(dir)
 	must(err)
-	st, err := store.New(store.Config{Port: "kill", Segment: 8 << 20, Buffer: 16 << 20, Rotate: s.Rotate}, d)
+	st, err := rawstore.New(rawstore.Config{Port: "kill", Segment: 8 << 20, Buffer: 16 << 20, Rotate: s.Rotate}, d)
 	must(err)
 	go func() { must(st.Run(context.Background(), l)) }()
 	for n := 0; ; {

@@ -1,4 +1,4 @@
-package store
+package rawstore
 
 import (
 	"io"
@@ -13,81 +13,81 @@ import (
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/store"
 )
 
-// later makes the sidecars that were left out, when there is little to store.
-type later struct {
-	mu    sync.Mutex
+// deferred makes the sidecars that were left out, when there is little to store.
+type deferred struct {
+	mu    sync.Mutex // guards paths
 	paths []string
-	more  chan struct{} // there may be some
+	more  chan struct{} // a path was added
 	stop  chan struct{}
 	done  chan struct{}
 }
 
-// laterMost is how many files are remembered. Of others the sidecars are missing
-// until somebody repairs them.
-const laterMost = 4096
+// maxDeferred bounds the list. Other files have no sidecar until they are repaired.
+const maxDeferred = 4096
 
-func newLater() *later {
-	return &later{more: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+func newDeferred() *deferred {
+	return &deferred{more: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
 }
 
-func (l *later) add(path string) {
-	l.mu.Lock()
-	if len(l.paths) < laterMost {
-		l.paths = append(l.paths, path)
+func (d *deferred) add(path string) {
+	d.mu.Lock()
+	if len(d.paths) < maxDeferred {
+		d.paths = append(d.paths, path)
 	}
-	l.mu.Unlock()
+	d.mu.Unlock()
 	select {
-	case l.more <- struct{}{}:
+	case d.more <- struct{}{}:
 	default:
 	}
 }
 
-func (l *later) next() (path string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.paths) > 0 {
-		path, l.paths = l.paths[0], l.paths[1:]
+func (d *deferred) next() (path string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.paths) > 0 {
+		path, d.paths = d.paths[0], d.paths[1:]
 	}
 	return path
 }
 
-// catchUp runs until stopped, at the lowest I/O priority.
-func (s *Storer) catchUp() {
-	defer close(s.later.done)
-	runtime.LockOSThread() // and never unlocked: the thread ends with its priority
+// runDeferred makes sidecars until it is stopped, at the lowest I/O priority.
+func (s *Storer) runDeferred() {
+	d := s.deferred
+	defer close(d.done)
+	runtime.LockOSThread() // never unlocked: the thread ends with its priority
 	const thisThread, idle = 1, 3 << 13
 	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, thisThread, 0, idle)
 	for {
-		for path := s.later.next(); path != ""; path = s.later.next() {
+		for path := d.next(); path != ""; path = d.next() {
 			if made, err := s.build(path); err == nil && made {
 				s.stat.unindexed.Add(-1)
 				s.stat.indexed.Add(1)
 			}
 			select {
-			case <-s.later.stop:
+			case <-d.stop:
 				return
 			default:
 			}
 		}
 		select {
-		case <-s.later.stop:
+		case <-d.stop:
 			return
-		case <-s.later.more:
+		case <-d.more:
 		}
 	}
 }
 
-// build makes a file's sidecar, under a temporary name first. A file that is gone
-// needs none.
+// build makes a file's sidecar, under a temporary name first.
 func (s *Storer) build(path string) (made bool, err error) {
 	in, err := os.Open(path)
 	if err != nil {
 		return false, err
 	}
 	defer in.Close()
-	_ = unix.Flock(int(in.Fd()), unix.LOCK_SH|unix.LOCK_NB) // whoever deletes files spares it meanwhile
+	_ = archive.LockShared(in) // retention does not delete it now
 	name := archive.SidecarName(path)
 	out, err := os.CreateTemp(filepath.Dir(name), filepath.Base(archive.TempIndexPrefix(name)))
 	if err != nil {
@@ -122,14 +122,14 @@ func (s *Storer) build(path string) (made bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if !s.rest(time.Since(began)) {
+		if !s.pause(time.Since(began)) {
 			return false, nil
 		}
 	}
 	if _, err := out.Write(b.Finish(size)); err != nil {
 		return false, err
 	}
-	if s.cfg.Sync != SyncNever {
+	if s.cfg.Sync != store.SyncNever {
 		if err := out.Sync(); err != nil {
 			return false, err
 		}
@@ -140,16 +140,16 @@ func (s *Storer) build(path string) (made bool, err error) {
 	return true, nil
 }
 
-// rest leaves the processor to others for as long as it was used, and for as long
-// as there is much to store. False: it is time to stop.
-func (s *Storer) rest(worked time.Duration) bool {
-	for nap := worked; ; nap = 20 * time.Millisecond {
+// pause sleeps for as long as the processor was used, and while there is much to
+// store. It returns false if the storer is stopping.
+func (s *Storer) pause(worked time.Duration) bool {
+	for wait := worked; ; wait = 20 * time.Millisecond {
 		select {
-		case <-s.later.stop:
+		case <-s.deferred.stop:
 			return false
-		case <-time.After(nap):
+		case <-time.After(wait):
 		}
-		if s.held.Load() <= int64(s.cfg.Buffer/8) {
+		if s.unreleased.Load() <= int64(s.cfg.Buffer/8) {
 			return true
 		}
 	}

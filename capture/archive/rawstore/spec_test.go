@@ -1,4 +1,4 @@
-package store_test
+package rawstore_test
 
 import (
 	"bytes"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 )
 
 // specFile is what HPCAP's description of RAW files says is in one, read from its
@@ -105,7 +105,7 @@ func (f specFile) frames(t *testing.T, size int) (numbers []int) {
 func TestFilesKeepHPCAPsRulesToTheByte(t *testing.T) {
 	for _, size := range []int{60, 64, 1012, 1500, 1514, 1524, 9000, 65535} {
 		dir := t.TempDir()
-		r := start(t, dir, store.Config{})
+		r := start(t, dir, rawstore.Config{})
 		perFile := (segment - 12) / (size + 12) // record + one more header must fit
 		r.send(t, 2*perFile+3, size)
 		r.stream.Rotate()

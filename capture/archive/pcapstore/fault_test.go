@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -30,24 +29,21 @@ type disk struct {
 }
 
 type diskFile struct {
-	pcapstore.Handle
+	store.Handle
 	disk *disk
 }
 
-func (d *disk) open(folder int, name string) (pcapstore.Handle, error) {
-	h, err := pcapstore.OpenFile(folder, name)
-	return diskFile{h, d}, err
-}
+func (d *disk) wrap(h store.Handle) store.Handle { return diskFile{h, d} }
 
-func (f diskFile) Write(b []byte, off int64) (int, error) {
+func (f diskFile) WriteAt(b []byte, off int64) (int, error) {
 	if f.disk.gate != nil {
 		<-f.disk.gate
 	}
 	if f.disk.bad.Load() {
-		n, _ := f.Handle.Write(b[:len(b)/2], off)
+		n, _ := f.Handle.WriteAt(b[:len(b)/2], off)
 		return n, unix.EIO
 	}
-	return f.Handle.Write(b, off)
+	return f.Handle.WriteAt(b, off)
 }
 
 func (f diskFile) Sync() error {
@@ -83,7 +79,8 @@ func TestWriteErrorsAreCountedAndStoringGoesOn(t *testing.T) {
 		dir := t.TempDir()
 		d, log := &disk{}, &logtest.Recorder{}
 		st := newStorer(t, pcapstore.Config{Level: level, Flush: time.Millisecond, Logger: log.Logger()}, dir)
-		st.SetOpen(d.open, time.Millisecond)
+		st.Wrap("", d.wrap)
+		st.SetRetry(time.Millisecond)
 		r := start(t, stream.Lossless, st)
 		r.send(t, 1000, 1000)
 		wait(t, "some are written", func() bool { return st.Packets().Written.Packets == 1000 })
@@ -128,13 +125,8 @@ func TestOtherFolderTakesWhatOneCannot(t *testing.T) {
 	broken := &disk{}
 	broken.bad.Store(true)
 	st := newStorer(t, pcapstore.Config{Size: pcapstore.MinSize}, bad, good)
-	st.SetOpen(func(folder int, name string) (pcapstore.Handle, error) {
-		link, err := os.Readlink(filepath.Join("/proc/self/fd", strconv.Itoa(folder)))
-		if err == nil && link == bad {
-			return broken.open(folder, name)
-		}
-		return pcapstore.OpenFile(folder, name)
-	}, time.Hour)
+	st.Wrap(bad, broken.wrap)
+	st.SetRetry(time.Hour)
 	r := start(t, stream.Lossless, st)
 	r.send(t, 2000, 1000)
 	require.NoError(t, r.finish(t))
@@ -161,7 +153,7 @@ func TestFullDiskIsStoredToAgainOnceThereIsRoom(t *testing.T) {
 	}
 	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
 	st := newStorer(t, pcapstore.Config{Size: 1 << 20, Flush: time.Millisecond}, dir)
-	st.SetOpen(nil, time.Millisecond)
+	st.SetRetry(time.Millisecond)
 	r := start(t, stream.Lossless, st)
 	for st.Packets().Failed["ENOSPC"].Packets == 0 {
 		r.send(t, 1000, 1000)
@@ -199,7 +191,7 @@ func packetsOf(t *testing.T, names []string) (all []pcapfile.Packet) {
 func TestFolderThatIsRemovedIsMadeAgainAndTheLossCounted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "files")
 	st := newStorer(t, pcapstore.Config{Flush: time.Millisecond}, dir)
-	st.SetOpen(nil, time.Millisecond)
+	st.SetRetry(time.Millisecond)
 	r := start(t, stream.Lossless, st)
 	r.send(t, 100, 1000)
 	wait(t, "they are written", func() bool { return st.Packets().Written.Packets == 100 })
@@ -222,7 +214,8 @@ func TestSyncThatFailsCountsWhatMayBeLost(t *testing.T) {
 			dir := t.TempDir()
 			d := &disk{}
 			st := newStorer(t, pcapstore.Config{Flush: time.Millisecond, Sync: sync}, dir)
-			st.SetOpen(d.open, time.Millisecond)
+			st.Wrap("", d.wrap)
+			st.SetRetry(time.Millisecond)
 			r := start(t, stream.Lossless, st)
 			d.lying.Store(true)
 			r.send(t, 100, 1000)
@@ -246,7 +239,8 @@ func TestLossesAreSaidWithThePacketBehind(t *testing.T) {
 	st := newStorer(t, pcapstore.Config{Flush: time.Millisecond, Counters: func() pcapstore.Counters {
 		return pcapstore.Counters{Received: 1000 + dropped.Load(), Dropped: dropped.Load()}
 	}}, dir)
-	st.SetOpen(d.open, time.Millisecond)
+	st.Wrap("", d.wrap)
+	st.SetRetry(time.Millisecond)
 	r := start(t, stream.Lossy, st)
 	r.send(t, 20_000, 1000) // 10 times what the stream holds, and more than the chunks do
 	close(d.gate)
@@ -272,7 +266,7 @@ func TestLossesAreSaidWithThePacketBehind(t *testing.T) {
 		missing := uint64(number(p) - last - 1)
 		if p.Dropped != missing {
 			port += p.Dropped - missing
-			require.Contains(t, p.Comment, "17 lost before this one, by the port")
+			require.Contains(t, p.Comment, "17 packets lost before this one by the port")
 		}
 		require.Equal(t, p.Dropped != 0, p.Comment != "")
 		last = number(p)

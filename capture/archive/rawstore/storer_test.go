@@ -1,4 +1,4 @@
-package store_test
+package rawstore_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/archive"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
@@ -21,7 +22,7 @@ func TestStreamIsStoredByteForByteInFilesOfOneSegment(t *testing.T) {
 	for name, depth := range map[string]int{"one at a time": 1, "four in flight": 4} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "made")
-			r := start(t, dir, store.Config{Depth: depth})
+			r := start(t, dir, rawstore.Config{Depth: depth})
 			r.send(t, 7000, 1500)
 			require.NoError(t, r.finish(t))
 			names, frames := files(t, dir, 1500)
@@ -47,7 +48,7 @@ func TestStreamIsStoredByteForByteInFilesOfOneSegment(t *testing.T) {
 func TestStreamEndingAtAnyPlaceOfABlockIsClosedInOrder(t *testing.T) {
 	for _, frames := range []int{0, 1, 2, 3, 4, 683, 684, 1381, 1387, 1388} {
 		dir := t.TempDir()
-		r := start(t, dir, store.Config{})
+		r := start(t, dir, rawstore.Config{})
 		r.send(t, frames, 1524) // 1536 bytes a record: 683 fit into a MiB but for 512 bytes
 		require.NoError(t, r.finish(t))
 		_, got := files(t, dir, 1524)
@@ -57,7 +58,7 @@ func TestStreamEndingAtAnyPlaceOfABlockIsClosedInOrder(t *testing.T) {
 
 func TestSlowTrafficReachesTheDiskWithinTheFlushTime(t *testing.T) {
 	dir := t.TempDir()
-	r := start(t, dir, store.Config{Flush: 10 * time.Millisecond})
+	r := start(t, dir, rawstore.Config{Flush: 10 * time.Millisecond})
 	r.send(t, 100, 1500)
 	var part string
 	require.Eventually(t, func() bool {
@@ -82,7 +83,7 @@ func TestSlowTrafficReachesTheDiskWithinTheFlushTime(t *testing.T) {
 
 func TestStoppingInTheMiddleLeavesWholeRecords(t *testing.T) {
 	dir := t.TempDir()
-	r := start(t, dir, store.Config{Flush: time.Millisecond})
+	r := start(t, dir, rawstore.Config{Flush: time.Millisecond})
 	r.send(t, 1000, 1500)
 	require.Eventually(t, func() bool { return r.storer.Stats().Written > 1<<20 }, deadline, time.Millisecond)
 	r.stop()
@@ -108,7 +109,7 @@ func TestFileSystemWithoutDirectIOIsWrittenThroughTheCache(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, entries, "the probe leaves nothing behind")
 
-	r := start(t, dir, store.Config{})
+	r := start(t, dir, rawstore.Config{})
 	r.send(t, 3000, 1500)
 	require.NoError(t, r.finish(t))
 	names, frames := files(t, dir, 1500)
@@ -118,7 +119,7 @@ func TestFileSystemWithoutDirectIOIsWrittenThroughTheCache(t *testing.T) {
 
 func TestClosedFileKeepsNoRoomBehindItsEnd(t *testing.T) {
 	dir := t.TempDir()
-	r := start(t, dir, store.Config{})
+	r := start(t, dir, rawstore.Config{})
 	r.send(t, 40, 1012) // ten whole sectors: the padding record is added behind what was written
 	require.NoError(t, r.finish(t))
 	names, _ := files(t, dir, 1012)
@@ -136,7 +137,7 @@ func TestFileOfAnotherCaptureIsNeverReplaced(t *testing.T) {
 			return filepath.Join(dir, archive.FileName("test", 0, time.Unix(1, 0), seq))
 		}
 		require.NoError(t, os.WriteFile(name(0)+suffix, []byte("precious"), 0o644))
-		r := start(t, dir, store.Config{})
+		r := start(t, dir, rawstore.Config{})
 		r.send(t, 10, 60)
 		require.NoError(t, r.finish(t))
 		kept, err := os.ReadFile(name(0) + suffix)
@@ -169,12 +170,12 @@ func TestDiscardConsumesTheWholeStream(t *testing.T) {
 		require.True(t, s.Producer().Append(1, 1, &f, 0))
 	}
 	s.Producer().Finish()
-	n, err := store.Discard(t.Context(), l)
+	n, err := rawstore.Discard(t.Context(), l)
 	require.NoError(t, err)
 	require.EqualValues(t, 72000, n)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = store.Discard(ctx, l)
+	_, err = rawstore.Discard(ctx, l)
 	require.ErrorIs(t, err, context.Canceled)
 }

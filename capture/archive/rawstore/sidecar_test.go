@@ -1,4 +1,4 @@
-package store_test
+package rawstore_test
 
 import (
 	"testing"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
 )
 
@@ -28,7 +29,7 @@ func indexed(t *testing.T, dir string) {
 
 func TestEveryFileHasItsSidecarHoweverItEnded(t *testing.T) {
 	d, disk := openSick(t)
-	r := startIn(t, store.Config{}, d)
+	r := startIn(t, rawstore.Config{}, d)
 	r.send(t, 3000, 1500) // full ones
 	r.stream.Rotate()
 	r.send(t, 0, 0)
@@ -54,7 +55,7 @@ func TestIndexThatLagsIsLeftOutAndMadeAfterwards(t *testing.T) {
 	d, err := store.OpenDir(dir)
 	require.NoError(t, err)
 	release := make(chan struct{})
-	r := startWith(t, store.Config{Buffer: 4 << 20}, func(s *store.Storer) { s.StallIndex(release) }, d)
+	r := startWith(t, rawstore.Config{Buffer: 4 << 20}, func(s *rawstore.Storer) { s.StallIndex(release) }, d)
 	r.send(t, 14000, 1500) // five buffers
 	require.Eventually(t, func() bool { return r.storer.Stats().Unindexed > 0 }, deadline, time.Millisecond)
 	close(release)
@@ -75,7 +76,7 @@ func TestIndexThatLagsIsLeftOutAndMadeAfterwards(t *testing.T) {
 
 func TestNoSidecarIsMadeWhereNoneIsWanted(t *testing.T) {
 	dir := t.TempDir()
-	r := start(t, dir, store.Config{NoIndex: true})
+	r := start(t, dir, rawstore.Config{NoIndex: true})
 	r.send(t, 3000, 1500)
 	require.NoError(t, r.finish(t))
 	require.Empty(t, entries(t, dir, ".idx"))

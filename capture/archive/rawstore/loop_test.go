@@ -1,4 +1,4 @@
-package store_test
+package rawstore_test
 
 import (
 	"os"
@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 )
 
 // loopDisk is a file system on a disk whose far end can be taken away: writes
@@ -57,7 +57,7 @@ func (d loopDisk) resize(t *testing.T, size int64) {
 func TestDiskThatGivesEIOCostsOnlyWhatItDidNotTake(t *testing.T) {
 	disk := newLoopDisk(t)
 	dir := filepath.Join(disk.dir, "dir")
-	r := start(t, dir, store.Config{})
+	r := start(t, dir, rawstore.Config{})
 	r.send(t, 2000, 1500)
 	require.Eventually(t, func() bool { return len(r.closedFiles()) > 0 }, deadline, time.Millisecond)
 	disk.resize(t, 12<<20)

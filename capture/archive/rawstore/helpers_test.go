@@ -1,4 +1,4 @@
-package store_test
+package rawstore_test
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
@@ -33,7 +34,7 @@ const (
 type rig struct {
 	stream   *stream.Stream
 	listener *stream.Listener
-	storer   *store.Storer
+	storer   *rawstore.Storer
 	dirs     []*store.Dir
 	stop     context.CancelFunc
 	done     chan error
@@ -45,19 +46,19 @@ type rig struct {
 	closed []string // files that got their final name
 }
 
-func start(t *testing.T, dir string, cfg store.Config) *rig {
+func start(t *testing.T, dir string, cfg rawstore.Config) *rig {
 	t.Helper()
 	d, err := store.OpenDir(dir)
 	require.NoError(t, err)
 	return startIn(t, cfg, d)
 }
 
-func startIn(t *testing.T, cfg store.Config, dirs ...*store.Dir) *rig {
+func startIn(t *testing.T, cfg rawstore.Config, dirs ...*store.Dir) *rig {
 	t.Helper()
-	return startWith(t, cfg, func(*store.Storer) {}, dirs...)
+	return startWith(t, cfg, func(*rawstore.Storer) {}, dirs...)
 }
 
-func startWith(t *testing.T, cfg store.Config, prepare func(*store.Storer), dirs ...*store.Dir) *rig {
+func startWith(t *testing.T, cfg rawstore.Config, prepare func(*rawstore.Storer), dirs ...*store.Dir) *rig {
 	t.Helper()
 	r := &rig{done: make(chan error, 1), dirs: dirs}
 	var err error
@@ -71,7 +72,7 @@ func startWith(t *testing.T, cfg store.Config, prepare func(*store.Storer), dirs
 	cfg.Buffer = cmp.Or(cfg.Buffer, 1<<30) // else a busy machine's index would lag
 	cfg.Logger = r.log.Logger()
 	cfg.Closed = func(path string) { r.note(&r.closed, path) }
-	r.storer, err = store.New(cfg, dirs...)
+	r.storer, err = rawstore.New(cfg, dirs...)
 	require.NoError(t, err)
 	r.storer.SetRetry(20 * time.Millisecond)
 	prepare(r.storer)

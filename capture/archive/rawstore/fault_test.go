@@ -1,4 +1,4 @@
-package store_test
+package rawstore_test
 
 import (
 	"os"
@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
 )
 
@@ -129,7 +130,7 @@ func TestWriteErrorEndsItsFileAndStoringGoesOnWhenItIsOver(t *testing.T) {
 			disk.short.Store(c.short)
 			disk.healthy.Store(c.healthy)
 			disk.write.Store(int32(c.errno))
-			r := startIn(t, store.Config{Depth: c.depth}, d)
+			r := startIn(t, rawstore.Config{Depth: c.depth}, d)
 			r.send(t, 8000, 1500) // not held back by a disk that takes nothing
 			require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, deadline, time.Millisecond)
 			require.Contains(t, r.warnings()[0], d.Path())
@@ -171,7 +172,7 @@ func TestDiskThatStaysFullIsNotLitteredWithFiles(t *testing.T) {
 	disk.write.Store(int32(unix.ENOSPC))
 	disk.reserve.Store(int32(unix.ENOSPC))
 	disk.healthy.Store(1)
-	r := startIn(t, store.Config{}, d)
+	r := startIn(t, rawstore.Config{}, d)
 	r.send(t, 2000, 1500)
 	require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, deadline, time.Millisecond)
 	disk.healthy.Store(1 << 20) // somebody frees a block now and then, but never room for a file
@@ -186,7 +187,7 @@ func TestDiskThatStaysFullIsNotLitteredWithFiles(t *testing.T) {
 func TestFullFileSystemIsWrittenToAgainWhenThereIsRoom(t *testing.T) {
 	dir := t.TempDir()
 	mount(t, "tmpfs", dir, "size=5m")
-	r := start(t, dir, store.Config{NoIndex: true})
+	r := start(t, dir, rawstore.Config{NoIndex: true})
 	r.send(t, 7000, 1500) // 10 MB; not held back by a disk that is full
 	require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, deadline, time.Millisecond)
 	require.Contains(t, r.warnings()[0], "no space left on device")
@@ -224,13 +225,13 @@ func mount(t *testing.T, kind, dir, options string) {
 
 func TestFolderThatIsRemovedIsMadeAgain(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made")
-	r := start(t, dir, store.Config{Flush: 10 * time.Millisecond})
+	r := start(t, dir, rawstore.Config{Flush: 10 * time.Millisecond})
 	r.send(t, 1000, 1500)
 	require.Eventually(t, func() bool { return r.storer.Stats().Written > 1<<20 }, deadline, time.Millisecond)
 	for os.RemoveAll(dir) != nil { // the storer may make files meanwhile
 	}
 	r.until(t, "the loss shows", func() bool { return len(r.warnings()) > 0 })
-	require.Contains(t, r.warnings()[0], "somebody deleted it")
+	require.Contains(t, r.warnings()[0], "it was deleted")
 	r.until(t, "storing goes on", func() bool { return len(r.warnings()) > 1 })
 	from := r.sent
 	r.send(t, 3000, 1500)
@@ -245,7 +246,7 @@ func TestFolderThatIsRemovedIsMadeAgain(t *testing.T) {
 func TestFolderThatIsMovedTakesItsFileAlong(t *testing.T) {
 	parent := t.TempDir()
 	dir, moved := filepath.Join(parent, "dir"), filepath.Join(parent, "moved")
-	r := start(t, dir, store.Config{})
+	r := start(t, dir, rawstore.Config{})
 	r.send(t, 1000, 1500)
 	require.Eventually(t, func() bool { return r.storer.Stats().Written > 1<<20 }, deadline, time.Millisecond)
 	require.NoError(t, os.Rename(dir, moved))
@@ -261,14 +262,14 @@ func TestUnmountedFolderIsNotWrittenBelow(t *testing.T) {
 	point := t.TempDir()
 	mount(t, "tmpfs", point, "size=64m")
 	dir := filepath.Join(point, "dir")
-	r := start(t, dir, store.Config{})
+	r := start(t, dir, rawstore.Config{})
 	r.send(t, 100, 1500)
 	r.stream.Rotate()
 	r.send(t, 0, 0)
 	require.Eventually(t, func() bool { return len(r.closedFiles()) == 1 }, deadline, time.Millisecond)
 	require.NoError(t, unix.Unmount(point, 0), "nothing is open there")
 	r.until(t, "the loss shows", func() bool { return len(r.warnings()) > 0 && r.storer.Stats().Failed["ENODEV"] > 0 })
-	require.Contains(t, r.warnings()[0], "what was mounted there is not any more")
+	require.Contains(t, r.warnings()[0], "its file system is not mounted any more")
 	require.Empty(t, entries(t, point, ""))
 	mount(t, "tmpfs", point, "size=64m")
 	r.until(t, "storing goes on", func() bool { return len(r.warnings()) > 1 })
@@ -280,7 +281,7 @@ func TestBytesThatADiskDoesNotConfirmCountAsLost(t *testing.T) {
 	for name, c := range map[string]store.Sync{"at close": store.SyncAtClose, "meanwhile": store.Sync(time.Millisecond)} {
 		t.Run(name, func(t *testing.T) {
 			d, disk := openSick(t)
-			r := startIn(t, store.Config{Sync: c}, d)
+			r := startIn(t, rawstore.Config{Sync: c}, d)
 			disk.sync.Store(int32(unix.EIO))
 			r.until(t, "the loss shows", func() bool { return len(r.warnings()) > 0 })
 			require.Contains(t, r.warnings()[0], "sync "+d.Path())
@@ -307,7 +308,7 @@ func TestBytesThatADiskDoesNotConfirmCountAsLost(t *testing.T) {
 func TestSyncPolicyNoneNeverSyncs(t *testing.T) {
 	d, disk := openSick(t)
 	disk.sync.Store(int32(unix.EIO))
-	r := startIn(t, store.Config{Sync: store.SyncNever}, d)
+	r := startIn(t, rawstore.Config{Sync: store.SyncNever}, d)
 	r.send(t, 3000, 1500)
 	require.NoError(t, r.finish(t))
 	r.balanced(t, d.Path())
@@ -317,7 +318,7 @@ func TestSyncPolicyNoneNeverSyncs(t *testing.T) {
 // counts of it what is before the first gap.
 func TestFileOnADeadDiskIsLeftAsItIs(t *testing.T) {
 	d, disk := openSick(t)
-	r := startIn(t, store.Config{}, d)
+	r := startIn(t, rawstore.Config{}, d)
 	r.send(t, 1000, 1500)
 	require.Eventually(t, func() bool { return r.storer.Stats().Written == 1<<20 }, deadline, time.Millisecond)
 	disk.write.Store(int32(unix.EIO))
