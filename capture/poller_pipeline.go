@@ -84,10 +84,7 @@ func (p *pipeline) decide(frames []ring.Frame) []uint32 {
 		return p.whole[:len(frames)]
 	}
 	keep := p.keep[:len(frames)]
-	p.rules.rules.Apply(frames, keep, p.rules.hits)
-	for i, most := range p.whole[:len(keep)] {
-		keep[i] = min(keep[i], most)
-	}
+	p.rules.matcher.Apply(frames, keep, p.whole[0])
 	return keep
 }
 

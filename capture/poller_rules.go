@@ -9,8 +9,8 @@ import (
 // ruleSet is a list of rules on its way through one poller. Whoever makes it
 // allocates all that the poller needs for it.
 type ruleSet struct {
-	rules *rules.Rules
-	hits  []rules.Hits // the poller's
+	rules   *rules.Rules
+	matcher *rules.Matcher // the poller's
 
 	// What was polled before these rules were in force.
 	earlierFrames, earlierBytes uint64
@@ -24,9 +24,9 @@ type sharedHits struct{ frames, bytes atomic.Uint64 }
 func newRuleSet(r *rules.Rules) *ruleSet {
 	s := &ruleSet{rules: r}
 	if r != nil {
-		s.hits = make([]rules.Hits, r.Len()+1)
+		s.matcher = r.NewMatcher()
+		s.shared = make([]sharedHits, r.Len()+1)
 	}
-	s.shared = make([]sharedHits, len(s.hits))
 	return s
 }
 
@@ -46,9 +46,9 @@ func (p *poller) adopt(s *ruleSet) {
 }
 
 func (s *ruleSet) flush() {
-	for i := range s.hits {
-		s.shared[i].frames.Store(s.hits[i].Frames)
-		s.shared[i].bytes.Store(s.hits[i].Bytes)
+	for i, h := range s.matcher.Hits() {
+		s.shared[i].frames.Store(h.Frames)
+		s.shared[i].bytes.Store(h.Bytes)
 	}
 }
 

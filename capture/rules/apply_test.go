@@ -15,6 +15,8 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
+const unlimited = 1<<32 - 1
+
 func mustParse(t testing.TB, text string) *Rules {
 	r, err := Parse(text)
 	require.NoError(t, err)
@@ -45,20 +47,22 @@ func TestFirstRuleThatMatchesDecidesAndIsCounted(t *testing.T) {
 		frameOf(udp(t, 300, 53)), frameOf(udp(t, 300, 54)), frameOf(udp(t, 70, 54)), tagged, frameOf(arp),
 		frameOf(make([]byte, 500)), frameOf(make([]byte, 60)), frameOf(make([]byte, 3)), {},
 	}
-	keep, hits := make([]uint32, len(frames)), make([]Hits, r.Len()+1)
-	r.Apply(frames, keep, hits)
+	m, keep := r.NewMatcher(), make([]uint32, len(frames))
+	m.Apply(frames, keep, unlimited)
 	require.Equal(t, []uint32{300, 96, 70, Drop, 42, 128, 60, 3, 1}, keep, "an empty frame that is kept is not dropped")
-	require.Equal(t, []Hits{{1, 300}, {2, 370}, {1, 400}, {1, 60}, {4, 563}}, hits)
-	r.Apply(frames[:1], keep, hits)
-	require.Equal(t, Hits{2, 600}, hits[0], "counts add up")
-	r.Apply(nil, nil, hits)
+	require.Equal(t, []Hits{{1, 300}, {2, 370}, {1, 400}, {1, 60}, {4, 563}}, m.Hits())
+	m.Apply(frames[:1], keep, unlimited)
+	require.Equal(t, Hits{2, 600}, m.Hits()[0], "counts add up")
+	m.Apply(nil, nil, unlimited)
+	m.Apply(frames, keep, 64)
+	require.Equal(t, []uint32{64, 64, 64, Drop, 42, 64, 60, 3, 1}, keep, "no more than is allowed at most")
 }
 
 func TestRulesWithoutAMatchAreForAllFrames(t *testing.T) {
 	f := []ring.Frame{frameOf(udp(t, 300, 53))}
-	for text, want := range map[string]uint32{"": 300, "all": 300, "drop": Drop, "64": 64, "65535": 300, "headers": 42, "(tcp) drop": 300} {
-		keep, hits := make([]uint32, 1), make([]Hits, 2)
-		mustParse(t, text).Apply(f, keep, hits)
+	for text, want := range map[string]uint32{"none": 300, "all": 300, "drop": Drop, "64": 64, "65535": 300, "headers": 42, "(tcp) drop": 300} {
+		keep := make([]uint32, 1)
+		mustParse(t, text).NewMatcher().Apply(f, keep, unlimited)
 		require.Equal(t, want, keep[0], text)
 	}
 }
@@ -71,10 +75,10 @@ func TestTagInTheDescriptorIsMatchedAsIfItWereInTheFrame(t *testing.T) {
 		f := frameOf(udp(t, 300, 53))
 		f.Info, f.VLAN = ring.HasVLAN|ring.Stripped|ring.IPv4, 12|7<<13
 		keep := make([]uint32, 1)
-		mustParse(t, "("+match+") all; drop").Apply([]ring.Frame{f}, keep, make([]Hits, 2))
+		mustParse(t, "("+match+") all; drop").NewMatcher().Apply([]ring.Frame{f}, keep, unlimited)
 		require.Equal(t, want, keep[0] != Drop, match)
 		f.Info &^= ring.Stripped
-		mustParse(t, "(vlan) all; drop").Apply([]ring.Frame{f}, keep, make([]Hits, 2))
+		mustParse(t, "(vlan) all; drop").NewMatcher().Apply([]ring.Frame{f}, keep, unlimited)
 		require.Equal(t, uint32(Drop), keep[0], "a tag that is said to be in the frame is looked for there")
 	}
 }
@@ -109,7 +113,7 @@ func TestHeadersEndWhereGopacketSeesThemEnd(t *testing.T) {
 			for _, b := range frames[:len(frames)/4] {
 				frames = append(frames, slices.Concat(b[:12], []byte{0x81, 0, 0, 5}, b[12:]), slices.Concat(b[:12], []byte{0x88, 0xa8, 0, 6, 0x81, 0, 0, 5}, b[12:]))
 			}
-			r, n := mustParse(t, "headers"), 0
+			m, n := mustParse(t, "headers").NewMatcher(), 0
 			for i, b := range frames {
 				want, ok := decoded(b)
 				if !ok {
@@ -118,7 +122,7 @@ func TestHeadersEndWhereGopacketSeesThemEnd(t *testing.T) {
 				n++
 				forms := []ring.Frame{frameOf(b), chained(b, 1+i%70)}
 				keep := make([]uint32, len(forms))
-				r.Apply(forms, keep, make([]Hits, 1))
+				m.Apply(forms, keep, unlimited)
 				require.Equal(t, []uint32{uint32(want), uint32(want)}, keep, "frame %d %x", i, b[:min(len(b), 120)])
 			}
 			require.Greater(t, n, len(frames)*9/10)
@@ -159,27 +163,41 @@ func TestHeadersOfWhatCapturesDoNotHave(t *testing.T) {
 	}
 }
 
-func TestGatesSayWhatTheTestsBehindThemSay(t *testing.T) {
+// first asks the rules one by one; Len if none matches.
+func (r *Rules) first(b []byte, wireLen int) int {
+	i := slices.IndexFunc(r.rules, func(ru rule) bool { return ru.filter.Match(b, wireLen) })
+	if i < 0 {
+		return r.Len()
+	}
+	return i
+}
+
+func TestBatchesAreDividedAsEachFilterSays(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
-	frames := mutants(sample(readCapture(t, hosts), 1000), rnd)
-	frames = mutants(append(frames, frames...), rnd)
-	e := &expressions{rnd: rnd, frames: frames}
-	var views [maxLevels]view
-	gated := 0
+	bytes := mutants(sample(readCapture(t, hosts), 1000), rnd)
+	bytes = mutants(append(bytes, bytes...), rnd)
+	e := &expressions{rnd: rnd, frames: bytes}
+	frames := make([]ring.Frame, len(bytes))
+	for i, b := range bytes {
+		frames[i] = frameOf(b)
+	}
+	keep, matched := make([]uint32, len(frames)), 0
 	for range 600 {
-		r, err := Parse("(" + e.match() + ") all")
+		r, err := Parse("(" + e.match() + ") all; (" + e.any(2) + ") 20; drop")
 		if err != nil {
 			continue
 		}
-		if r.gates[0].only {
-			gated++
+		m := r.NewMatcher()
+		m.Apply(frames, keep, unlimited)
+		for i, b := range bytes {
+			want := r.action(r.first(b, len(b))).bytes(&frames[i], unlimited, m.start)
+			require.Equal(t, want, keep[i], "%v: %x", r, b)
 		}
-		for _, b := range frames {
-			views[0].made = false
-			require.Equal(t, every(r.rules[0].match, b), r.first(b, &views) == 0, "%v: %x", r, b)
+		if m.Hits()[0].Frames > 0 {
+			matched++
 		}
 	}
-	require.Greater(t, gated, 100, "rules that a gate decides alone")
+	require.Greater(t, matched, 100, "lists whose first rule matches")
 }
 
 func TestApplyDoesNotAllocate(t *testing.T) {
@@ -191,8 +209,8 @@ func TestApplyDoesNotAllocate(t *testing.T) {
 			frames = append(frames, f)
 		}
 	}
-	keep, hits := make([]uint32, len(frames)), make([]Hits, r.Len()+1)
-	require.Zero(t, testing.AllocsPerRun(20, func() { r.Apply(frames, keep, hits) }))
+	m, keep := r.NewMatcher(), make([]uint32, len(frames))
+	require.Zero(t, testing.AllocsPerRun(20, func() { m.Apply(frames, keep, unlimited) }))
 }
 
 func FuzzApply(f *testing.F) {
@@ -202,6 +220,7 @@ func FuzzApply(f *testing.F) {
 		"(udp and port 53) all; (net 192.0.2.0/24 and tcp) 96; (vlan 5) drop; 128",
 		"(vlan and vlan and mpls and not port 80) headers; (not host 2001:db8::1) 9; drop",
 		"(mpls and mpls 16 and host 192.0.2.1) headers; (ether proto 6) all; (src portrange 5-9999) headers; headers",
+		"(tcp[13] & 2 != 0 or (udp and not port 53)) headers; (len < 100 and not (vlan 5 or ip6)) 9; (ether[150] = 3) drop",
 		"(icmp6) 1; (sctp) 2; (proto 44) 3; (ether src host 2:0:0:0:0:1) 4; (arp) headers",
 	} {
 		for _, b := range all[i*20 : i*20+20] {
@@ -215,10 +234,10 @@ func FuzzApply(f *testing.F) {
 		}
 		frames := []ring.Frame{frameOf(b), chained(b, max(1, int(size))), frameOf(b)}
 		frames[2].VLAN, frames[2].Info = tag, ring.Info(info)
-		keep, hits := make([]uint32, 3), make([]Hits, r.Len()+1)
-		r.Apply(frames, keep, hits)
+		m, keep := r.NewMatcher(), make([]uint32, 3)
+		m.Apply(frames, keep, unlimited)
 		var sum Hits
-		for _, h := range hits {
+		for _, h := range m.Hits() {
 			sum.Frames += h.Frames
 			sum.Bytes += h.Bytes
 		}
@@ -226,16 +245,15 @@ func FuzzApply(f *testing.F) {
 		for _, k := range keep {
 			require.LessOrEqual(t, k, uint32(len(b)))
 		}
-		// The rules one by one and test by test.
-		first := slices.IndexFunc(r.rules, func(ru rule) bool { return every(ru.match, b) })
-		do := r.rest
-		if first >= 0 {
-			do = r.rules[first].do
-		}
-		want := do.bytes(&frames[0], new([visible]byte))
+		// The rules one by one.
+		want := r.action(r.first(b, len(b))).bytes(&frames[0], unlimited, m.start)
 		require.Equal(t, want, keep[0])
-		if want <= visible && len(b) <= visible {
+		if want <= headerReach && len(b) <= headerReach {
 			require.Equal(t, want, keep[1], "in pieces")
+		}
+		if tagged := ring.Stripped | ring.HasVLAN; frames[2].Info&tagged == tagged && len(b) >= 12 {
+			whole := slices.Concat(b[:12], []byte{0x81, 0, byte(tag >> 8), byte(tag)}, b[12:])
+			require.Equal(t, r.action(r.first(whole, len(whole))).bytes(&frames[2], unlimited, m.start), keep[2], "with its tag")
 		}
 	})
 }
@@ -261,12 +279,12 @@ func BenchmarkApply(b *testing.B) {
 				for i := range frames {
 					frames[i] = frameOf(udp(b, 60, uint16(i)))
 				}
-				keep, hits := make([]uint32, len(frames)), make([]Hits, r.Len()+1)
+				m, keep := r.NewMatcher(), make([]uint32, len(frames))
 				b.ResetTimer()
 				for n := 0; n < b.N; n += len(frames) {
-					r.Apply(frames, keep, hits)
+					m.Apply(frames, keep, unlimited)
 				}
-				require.Zero(b, hits[0].Frames, "no rule matches, so that all are looked at")
+				require.Zero(b, m.Hits()[0].Frames, "no rule matches, so that all are looked at")
 			})
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 func TestAtMostCutsWhatKeepsMoreAndLeavesTheRulesAsTheyWere(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                  "96",
+		"none":                              "96",
 		"drop":                              "drop",
 		"(udp) all; (tcp) 64; (arp) drop":   "(udp) 96; (tcp) 64; (arp) drop; 96",
 		"(udp and port 53) 1000; (tcp) 128": "(udp and port 53) 96; (tcp) 96; 96",

@@ -1,41 +1,37 @@
 // Package rules decides at the poller, before the copy, how much of each frame is
 // kept: all, its headers, so many bytes, or nothing.
 //
-// In go frames as the device describes them and an ordered list of rules, out come
-// bytes to keep and what each rule has met:
+//	text ─ Parse ─▶ Rules ─ NewMatcher ─▶ Matcher       (a poller's: counts, scratch memory)
+//	                                         │
+//	frames of a batch ─────────────────▶ Apply ─▶ bytes to keep of each frame
 //
-//	(udp and port 53) all; (net 10.0.0.0/8 and tcp) 96; (vlan 12) drop; 128
+// A text is an ordered list of rules, each an expression and an action:
+//
+//	(udp and port 53) all; (net 10.0.0.0/8 and (tcp or sctp)) 96; (vlan 12) drop; 128
 //
 // Rules are separated by ; or the end of a line, # begins a comment. The first rule
-// that matches decides. A last rule without a match is for all other frames; where
-// there is none they are kept whole.
+// that matches decides. A last rule without an expression is for all other frames;
+// without one they are kept whole. "all" alone keeps every frame, as "none" does, the
+// word for no rules. An empty text is an error.
 //
-// # Match
+// # Expressions
 //
-// Primitives joined by "and", each with "not" before it or without, in the words of
-// pcap-filter(7) and with its meaning:
+// An expression is one of tcpdump's, pcap-filter(7), on one line in parentheses.
+// Package pcapfilter compiles it and documents what is supported; an expression
+// means what it means there, which is what libpcap's unoptimized program does:
 //
-//	ip  ip6  arp  tcp  udp  sctp  icmp  icmp6     proto N
-//	[src|dst] host A     [src|dst] net A/LEN      A numeric, IPv4 or IPv6
-//	[src|dst] port N     [src|dst] portrange N-M  TCP, UDP, SCTP; not in later fragments
-//	vlan [N]     mpls [N]                         what follows looks behind that header
-//	ether [src|dst] host MAC     ether proto N
-//
-// There is no "or", and there are no parentheses within: write two rules. As in
-// libpcap
-//
-//   - host and net with IPv4 also look into ARP and RARP;
-//   - tags hide what is behind them: "tcp" sees untagged frames, "vlan and tcp" those
-//     with one tag; "not vlan" moves what follows, too, so write it last;
-//   - IPv6 extension headers are not walked: port wants TCP, UDP or SCTP right behind
-//     the header, tcp and its like look behind one fragment header;
-//   - a frame that ends before a field that has to be looked at does not match, with
-//     "not" neither.
+//   - a frame that ends before a field that is read does not match that expression,
+//     under "not" and behind "or" neither; the rules behind it still apply;
+//   - IPv4 addresses are also looked for in ARP and RARP;
+//   - vlan and mpls move what stands to their right, also under "not" and behind
+//     "or": write (vlan and ip) or ip in two rules, or ip or (vlan and ip);
+//   - ports are looked for in first fragments, and right behind the header of IPv6;
+//   - an expression that no frame can match is an error.
 //
 // A tag that the device took out of the frame (ring.Stripped) is matched from the
-// descriptor as if it were there.
+// descriptor as if it were there: len, less and greater count its 4 bytes.
 //
-// # Action
+// # Actions
 //
 //	drop     nothing is stored; counted as filtered
 //	all      the whole frame
@@ -43,6 +39,5 @@
 //	         of the last header that is understood; ARP whole
 //	N        at most N bytes, 1 to 65535
 //
-// Headers are looked for in the first 256 bytes of a frame, in however many buffers
-// they lie. Rules are immutable; any number of goroutines may use them.
+// Of a frame in several buffers, headers are looked for in the first 256 bytes.
 package rules

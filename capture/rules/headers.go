@@ -1,32 +1,36 @@
 package rules
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/ixcap/ixcap/capture/internal/ether"
+)
 
 // headerBytes is where a frame's headers end: behind that of TCP, UDP, SCTP or ICMP,
-// or behind the last one that is understood. b is the frame's start. Where a header
-// ends behind it, so do the headers.
+// or behind the last one that is understood. b is the frame's start. Headers that
+// end behind b end with it.
 func headerBytes(b []byte) int {
-	at, typ := 12, uint32(0)
+	at, typ := 12, uint16(0)
 	for {
-		t, ok := load16(b, at)
-		if !ok {
+		if at+2 > len(b) {
 			return len(b)
 		}
+		typ = binary.BigEndian.Uint16(b[at:])
 		at += 2
-		if typ = t; !isTag(typ) {
+		if !ether.IsVLAN(typ) {
 			break
 		}
 		at += 2
 	}
 	end := at
 	switch typ {
-	case typeMPLS, typeMPLS + 1:
+	case ether.TypeMPLS, ether.TypeMPLSUp:
 		end = behindLabels(b, at)
-	case typeIPv4:
+	case ether.TypeIPv4:
 		end = behindIPv4(b, at)
-	case typeIPv6:
+	case ether.TypeIPv6:
 		end = behindIPv6(b, at)
-	case typeARP, typeRARP:
+	case ether.TypeARP, ether.TypeRARP:
 		if len(b) < at+8 {
 			return len(b)
 		}
@@ -35,17 +39,25 @@ func headerBytes(b []byte) int {
 	return min(end, len(b))
 }
 
+// byteAt is b[at], 0 behind the end.
+func byteAt(b []byte, at int) int {
+	if at >= len(b) {
+		return 0
+	}
+	return int(b[at])
+}
+
 func behindLabels(b []byte, at int) int {
 	for {
-		label, ok := load32(b, at)
-		if !ok {
+		if at+4 > len(b) {
 			return len(b)
 		}
+		last := b[at+2]&1 != 0
 		at += 4
-		if label>>8&1 == 0 {
+		if !last {
 			continue
 		}
-		switch c, _ := load8(b, at); c >> 4 {
+		switch byteAt(b, at) >> 4 {
 		case 4:
 			return behindIPv4(b, at)
 		case 6:
@@ -76,13 +88,11 @@ func behindIPv6(b []byte, at int) int {
 	for {
 		size := 0
 		switch next {
-		case 0, 43, 60, 135, 139, 140: // hop-by-hop, routing, destination, mobility, HIP, shim6
-			c, _ := load8(b, at+1)
-			size = 8 + 8*int(c)
-		case 51: // authentication
-			c, _ := load8(b, at+1)
-			size = 8 + 4*int(c)
-		case protoFrag:
+		case ether.ProtoHopByHop, ether.ProtoRouting, ether.ProtoDestination, ether.ProtoMobility, ether.ProtoHIP, ether.ProtoShim6:
+			size = 8 + 8*byteAt(b, at+1)
+		case ether.ProtoAH:
+			size = 8 + 4*byteAt(b, at+1)
+		case ether.ProtoFragment:
 			size = 8
 			if len(b) >= at+8 && binary.BigEndian.Uint16(b[at+2:])&^7 != 0 {
 				return at + 8
@@ -100,12 +110,11 @@ func behindIPv6(b []byte, at int) int {
 
 func behindL4(b []byte, at int, proto byte) int {
 	switch proto {
-	case protoTCP:
-		c, _ := load8(b, at+12)
-		return at + max(int(c>>4)*4, 20)
-	case protoSCTP:
+	case ether.ProtoTCP:
+		return at + max(byteAt(b, at+12)>>4*4, 20)
+	case ether.ProtoSCTP:
 		return at + 12
-	case protoUDP, protoICMP, protoICMP6:
+	case ether.ProtoUDP, ether.ProtoICMP, ether.ProtoICMPv6:
 		return at + 8
 	}
 	return at

@@ -5,7 +5,6 @@ import (
 	"context"
 	"flag"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
@@ -107,9 +106,6 @@ var commands = map[string]command{
 		rules, err := settings.Text(o.words[1])
 		if err != nil {
 			return nil, err
-		}
-		if strings.TrimSpace(rules) == "none" {
-			rules = ""
 		}
 		f, err := c.SetFilter(ctx, o.queue, rules)
 		return filters{f}, err

@@ -167,7 +167,7 @@ func (p *controlled) setFilter(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if want.Rules == nil {
-		return nil, refuse(http.StatusBadRequest, `no rules: send them as {"rules":"..."}; empty ones keep every frame whole`)
+		return nil, refuse(http.StatusBadRequest, `no rules: send them as {"rules":"..."}; none keeps every frame whole`)
 	}
 	parsed, err := rules.Parse(*want.Rules)
 	if err != nil {

@@ -97,7 +97,7 @@ func TestClientAsksForThePortThatItIsOf(t *testing.T) {
 	require.Equal(t, "b", st.Name)
 	_, err = c.Port("b").SetFilter(t.Context(), 0, "64")
 	require.NoError(t, err)
-	f, err := c.Port("a").SetFilter(t.Context(), capture.AllQueues, "")
+	f, err := c.Port("a").SetFilter(t.Context(), capture.AllQueues, "none")
 	require.NoError(t, err)
 	require.Empty(t, f.Queues[0].Rules)
 	p, err := c.Ports(t.Context())

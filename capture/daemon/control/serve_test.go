@@ -72,7 +72,7 @@ func TestClientDoesWhatTheHandlerOffers(t *testing.T) {
 		require.NoError(t, err)
 		return f.Queues[1].Filtered == 10 && f.Queues[0].Filtered == 0
 	}, deadline, time.Millisecond)
-	f, err = c.SetFilter(ctx, capture.AllQueues, "")
+	f, err = c.SetFilter(ctx, capture.AllQueues, "none")
 	require.NoError(t, err)
 	require.Empty(t, f.Queues[1].Rules)
 	_, err = c.SetFilter(ctx, capture.AllQueues, "(nonsense) drop")

@@ -129,7 +129,7 @@ func (p *Port) Rules(started int) (*rules.Rules, error) {
 	}
 	list := p.Filter.Rules
 	if list == nil {
-		list, _ = rules.Parse("") // keeps everything
+		list, _ = rules.Parse("none") // keeps everything
 	}
 	less, ok := list.AtMost(p.CapLen)
 	if !ok {

@@ -1,0 +1,70 @@
+package rules
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/ixcap/ixcap/ring"
+)
+
+// Drop is what Apply leaves in keep for a frame that is not to be stored.
+const Drop = 0
+
+// action is the bytes to keep of a frame, or one of the following.
+type action uint32
+
+const (
+	drop    action = 0
+	headers action = math.MaxUint32 - 1
+	all     action = math.MaxUint32
+
+	mostBytes = 65535
+)
+
+func (a action) String() string {
+	switch a {
+	case drop:
+		return "drop"
+	case headers:
+		return "headers"
+	case all:
+		return "all"
+	}
+	return strconv.FormatUint(uint64(a), 10)
+}
+
+// AtMost returns the same rules, of which none keeps more than n bytes, 1 to 65535.
+// possible is false if one keeps headers, which may be longer than n.
+func (r *Rules) AtMost(n int) (less *Rules, possible bool) {
+	copied := *r
+	copied.rules = append([]rule(nil), r.rules...)
+	possible = true
+	for i := range copied.rules {
+		possible = copied.rules[i].do.limit(n) && possible
+	}
+	return &copied, copied.rest.limit(n) && possible
+}
+
+func (a *action) limit(n int) (possible bool) {
+	if *a == headers {
+		return false
+	}
+	*a = min(*a, action(n))
+	return true
+}
+
+// bytes is how much of a frame an action keeps: Drop, or at least 1 byte and no more
+// than the frame and most have.
+func (a action) bytes(f *ring.Frame, most uint32, start []byte) uint32 {
+	switch a {
+	case drop:
+		return Drop
+	case headers:
+		b := f.Data
+		if f.Rest != nil {
+			b = join(start[:headerReach], f, 0)
+		}
+		a = action(headerBytes(b))
+	}
+	return max(1, min(uint32(a), most, f.Len))
+}

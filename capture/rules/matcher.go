@@ -1,0 +1,124 @@
+package rules
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/ixcap/ixcap/capture/internal/ether"
+	"github.com/ixcap/ixcap/capture/pcapfilter"
+	"github.com/ixcap/ixcap/ring"
+)
+
+// Hits are the frames that a rule was the first to match.
+type Hits struct {
+	Frames uint64 `json:"frames"`
+	Bytes  uint64 `json:"bytes"` // on the wire without CRC
+}
+
+const (
+	headerReach = 256 // bytes of a frame in several buffers that headers are looked for in
+	tagBytes    = 4   // of a VLAN tag
+	maxFrame    = 65535
+)
+
+// Matcher applies rules to the frames of one queue and counts. It is used by one
+// goroutine at a time.
+type Matcher struct {
+	rules   *Rules
+	hits    []Hits
+	classes *pcapfilter.Classes
+	start   []byte // of a frame that does not lie in one piece
+	reach   int    // bytes of a frame that the rules look at
+}
+
+// NewMatcher allocates what Apply needs.
+func (r *Rules) NewMatcher() *Matcher {
+	reach := min(r.classifier.Reach(), maxFrame+tagBytes)
+	return &Matcher{
+		rules: r, hits: make([]Hits, r.Len()+1), classes: r.classifier.NewClasses(),
+		start: make([]byte, max(reach, headerReach)), reach: reach,
+	}
+}
+
+// Hits returns the counts by rule. It has Len()+1 entries, the last for frames that
+// no rule matches. The matcher writes to it.
+func (m *Matcher) Hits() []Hits { return m.hits }
+
+// Apply sets keep[i] to the bytes to store of frames[i]: Drop for none, never more
+// than the frame and most have. keep is as long as frames. It does not allocate.
+func (m *Matcher) Apply(frames []ring.Frame, keep []uint32, most uint32) {
+	for len(frames) > pcapfilter.MaxBatch {
+		m.batch(frames[:pcapfilter.MaxBatch], keep, most)
+		frames, keep = frames[pcapfilter.MaxBatch:], keep[pcapfilter.MaxBatch:]
+	}
+	m.batch(frames, keep, most)
+}
+
+// batch is Apply for at most pcapfilter.MaxBatch frames.
+func (m *Matcher) batch(frames []ring.Frame, keep []uint32, most uint32) {
+	keep = keep[:len(frames)]
+	every := ^(^uint64(0) << len(frames))
+	var pieces, bytes uint64 // frames that do not lie in one piece as they were on the wire
+	for i := range frames {
+		f := &frames[i]
+		bytes += uint64(f.Len)
+		if f.Rest != nil || f.Info&ring.Stripped != 0 {
+			pieces |= 1 << (i & 63)
+		}
+	}
+	m.rules.classifier.Classify(frames, every&^pieces, m.classes)
+	for left := pieces; left != 0; left &= left - 1 {
+		i := bits.TrailingZeros64(left)
+		m.classes.Add(m.rules.classifier.First(m.onWire(&frames[i])), 1<<i)
+	}
+	for _, class := range m.classes.Found() {
+		set := m.classes.Frames(class)
+		h := &m.hits[class]
+		h.Frames += uint64(bits.OnesCount64(set))
+		do := m.rules.action(int(class))
+		if set == every {
+			h.Bytes += bytes
+			for i := range frames {
+				keep[i] = do.bytes(&frames[i], most, m.start)
+			}
+			continue
+		}
+		for ; set != 0; set &= set - 1 {
+			i := bits.TrailingZeros64(set)
+			h.Bytes += uint64(frames[i].Len)
+			keep[i] = do.bytes(&frames[i], most, m.start)
+		}
+	}
+}
+
+// onWire returns the start of a frame as it was on the wire, as far as rules look:
+// in one piece, and with the tag that the device took out. wireLen is its length
+// with the tag.
+func (m *Matcher) onWire(f *ring.Frame) (start []byte, wireLen int) {
+	const addresses = 12
+	wireLen = int(f.Len)
+	if f.Info&(ring.Stripped|ring.HasVLAN) != ring.Stripped|ring.HasVLAN {
+		if f.Rest == nil || len(f.Data) >= m.reach {
+			return f.Data, wireLen
+		}
+		return join(m.start[:m.reach], f, 0), wireLen
+	}
+	wireLen += tagBytes
+	b := join(m.start[:max(m.reach, addresses+tagBytes)], f, tagBytes)
+	if len(b) < addresses+tagBytes {
+		return b[:copy(b, b[tagBytes:])], wireLen // there is no place for a tag
+	}
+	copy(b, b[tagBytes:tagBytes+addresses])
+	binary.BigEndian.PutUint16(b[addresses:], ether.TypeVLAN)
+	binary.BigEndian.PutUint16(b[addresses+2:], f.VLAN)
+	return b, wireLen
+}
+
+// join copies the start of a frame to out[at:] and returns all of out that is in use.
+func join(out []byte, f *ring.Frame, at int) []byte {
+	at += copy(out[at:], f.Data)
+	for _, b := range f.Rest {
+		at += copy(out[at:], b)
+	}
+	return out[:at]
+}
