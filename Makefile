@@ -2,7 +2,7 @@
 # make test    all tests; installs what they need (apt, as root)
 # make bench   nanoseconds per frame, beside the machine's own limits of the same run
 # make timestamps  how far stamps are from the truth, per policy, beside the thesis's tables (takes minutes);
-#                  TIMESTAMPS="-fifo 10 -svg FILE" for other flags of examples/timestamps
+#                  TIMESTAMPS="--fifo 10 --svg FILE" for other flags of examples/timestamps
 # make bench-store  storing beside what the disk itself can do, in DIR
 # make bench-query  a minute of one host out of SIZE of stored traffic, beside tcpdump -r, in DIR
 # make crash   200 kills at random moments, disks that fill up and fail; nothing is lost that the ledger does not show
@@ -26,7 +26,7 @@ export GOFLAGS := -buildvcs=false
 all: lint test
 
 demo:
-	CGO_ENABLED=0 $(GO) run ./examples/demo -wire testdata/hosts.pcap -dir ./capture
+	CGO_ENABLED=0 $(GO) run ./examples/demo -r testdata/hosts.pcap -w build/demo
 
 # What the tests run beside Go: name in PATH or file, Debian package.
 TOOLS = tshark:tshark editcap:wireshark-common tcpdump:tcpdump tcpreplay:tcpreplay curl:curl ping:iputils-ping \
@@ -66,7 +66,7 @@ bench:
 	@.ci/bench $(BENCHTIME)
 
 bench-store:
-	CGO_ENABLED=0 $(GO) run ./examples/benchstore -dir $(DIR)
+	CGO_ENABLED=0 $(GO) run ./examples/benchstore -w $(DIR)
 
 bench-query: tools
 	IXCAP_STORED=$(SIZE) IXCAP_STORED_DIR=$(DIR) $(GO) test -run '^$$' -bench Window -benchtime 1x -timeout 2h ./examples/hpcapq
@@ -78,10 +78,10 @@ timestamps:
 	$(GO) run ./examples/timestamps $(TIMESTAMPS)
 
 stress:
-	CGO_ENABLED=0 $(GO) run ./examples/stress -duration $(DURATION)
+	CGO_ENABLED=0 $(GO) run ./examples/stress --duration $(DURATION)
 
 fuzz:
 	.ci/fuzz $(FUZZTIME)
 
 clean:
-	rm -f capture/*.raw capture/*.raw.part
+	rm -rf build bin

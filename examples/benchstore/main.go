@@ -6,7 +6,7 @@
 //	             nothing stored (null), which is what the producer costs
 //	model SIZE   the whole chain: the software 82599 -> driver -> engine -> storer
 //
-//	benchstore [-dir DIR] [-bytes 2GiB] [-rounds 3] [-block 1MiB] [-depth 4] [-json]
+//	benchstore [-w DIR] [--bytes 2GiB] [--rounds 3] [--block 1MiB] [--depth 4] [--json]
 //
 // Machines are shared and disks moody, so the measures take turns, round by round,
 // and medians count. The target is what the disk can do or the line rate of
@@ -15,11 +15,13 @@ package main
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/units"
@@ -27,10 +29,6 @@ import (
 	_ "github.com/ixcap/ixcap/sim"
 )
 
-const usage = `usage: benchstore [-dir DIR] [-bytes SIZE] [-rounds N] [-block SIZE] [-depth N] [-buffer SIZE] [-noindex] [-grow] [-model=false] [-json]
-`
-
-// options are what the command line says.
 type options struct {
 	dir            string
 	bytes, block   units.Size // bytes of one measurement
@@ -38,36 +36,55 @@ type options struct {
 	segment        units.Size
 	rounds, depth  int
 	noIndex, model bool
-	grow           bool
+	grow, json     bool
 }
 
-func main() { cli.Main("benchstore", func(args []string) error { return run(os.Stdout, args) }) }
+func main() {
+	cli.Main(command(func(o options) error { return run(os.Stdout, o) }))
+}
 
-func run(w io.Writer, args []string) error {
-	o := options{bytes: 2 << 30, block: rawstore.Block, buffer: 256 << 20, segment: 2 << 30}
-	flags := flag.NewFlagSet("benchstore", flag.ContinueOnError)
-	flags.StringVar(&o.dir, "dir", ".", "`folder` on the file system to be measured; a folder is made in it, and removed")
-	flags.Var(&o.bytes, "bytes", "`size` of what each measurement writes")
-	flags.IntVar(&o.rounds, "rounds", 3, "measure everything `N` times")
-	flags.Var(&o.block, "block", "`size` of a block: 1MiB to 4MiB")
-	flags.IntVar(&o.depth, "depth", 4, "`number` of blocks in flight")
-	flags.Var(&o.buffer, "buffer", "`size` of the stream")
-	flags.Var(&o.segment, "segment", "`size` of a file")
-	flags.BoolVar(&o.noIndex, "noindex", false, "make no sidecars")
-	flags.BoolVar(&o.grow, "grow", false, "lengthen files before they are written (rawstore.Config.Grow), the disk's measure included")
-	flags.BoolVar(&o.model, "model", true, "measure the chain with the model, too")
-	asJSON := flags.Bool("json", false, "print the medians as JSON")
-	if err := cli.Parse(flags, args, usage); err != nil {
-		return err
+func command(run func(options) error) *cobra.Command {
+	o := options{bytes: 2 << 30, block: rawstore.Block, buffer: 256 << 20, segment: 2 << 30, dir: "."}
+	cmd := &cobra.Command{
+		Use:   "benchstore [flags]",
+		Short: "Compare storing with what the disk can do",
+		Long: `Compare storing with what the disk can do: the disk written directly, a stream
+that is stored, and the whole chain with the model, in turn and several times.`,
+		Example: "  benchstore -w /data0 --rounds 5",
+		Args:    cli.NoOperands,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case cli.NotEmpty(cmd) != nil:
+				return cli.NotEmpty(cmd)
+			case o.rounds < 1 || o.depth < 1:
+				return cli.Usagef("--rounds %d --depth %d: must be 1 or more", o.rounds, o.depth)
+			case o.bytes < 2*o.block:
+				return cli.Usagef("--bytes %v: must be at least two blocks of %v", o.bytes, o.block)
+			}
+			return run(o)
+		},
 	}
-	switch {
-	case flags.NArg() > 0:
-		return cli.Usagef("unexpected argument %q", flags.Arg(0))
-	case o.rounds < 1 || o.depth < 1:
-		return cli.Usagef("want at least one round, and one block in flight")
-	case o.bytes < 2*o.block:
-		return cli.Usagef("%v to be written: want at least two blocks of %v", o.bytes, o.block)
-	}
+	cli.Group(cmd, "Measurement", func(flags *pflag.FlagSet) {
+		flags.StringVarP(&o.dir, "write", "w", o.dir, "measure the file system of this `directory`; files go to a temporary directory in it")
+		flags.Var(&o.bytes, "bytes", "write this `size` in each measurement")
+		flags.IntVar(&o.rounds, "rounds", 3, "measure everything `N` times")
+		flags.BoolVar(&o.model, "model", true, "measure the chain with the model, too")
+	})
+	cli.Group(cmd, "Storage", func(flags *pflag.FlagSet) {
+		flags.Var(&o.block, "block", "`size` of a block: 1MiB to 4MiB")
+		flags.IntVar(&o.depth, "depth", 4, "`number` of blocks in flight")
+		flags.Var(&o.buffer, "buffer", "`size` of the stream")
+		flags.VarP(&o.segment, "segment", "C", "`size` of a file")
+		flags.BoolVar(&o.noIndex, "no-index", false, "write no index files")
+		flags.BoolVar(&o.grow, "grow", false, "extend files before they are written (rawstore.Config.Grow), also when the disk is written directly")
+	})
+	cli.Group(cmd, "Output", func(flags *pflag.FlagSet) {
+		flags.BoolVar(&o.json, "json", false, "print the medians as JSON")
+	})
+	return cmd
+}
+
+func run(w io.Writer, o options) error {
 	cli.Processors(2)
 	cli.Collector()
 	dir, err := os.MkdirTemp(o.dir, "benchstore-")
@@ -80,7 +97,7 @@ func run(w io.Writer, args []string) error {
 	if err != nil {
 		return err
 	}
-	if *asJSON {
+	if o.json {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		return e.Encode(rows)

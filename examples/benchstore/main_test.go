@@ -7,12 +7,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
 func TestEveryMeasureIsTakenAndLeavesNothingBehind(t *testing.T) {
 	dir := t.TempDir()
 	var out bytes.Buffer
-	require.NoError(t, run(&out, []string{"-dir", dir, "-bytes", "16MiB", "-segment", "8MiB", "-buffer", "8MiB", "-rounds", "2", "-json"}))
+	require.NoError(t, cli.Execute(command(func(o options) error { return run(&out, o) }),
+		"-w", dir, "--bytes", "16MiB", "-C", "8MiB", "--buffer", "8MiB", "--rounds", "2", "--json"))
 	var rows []row
 	require.NoError(t, json.Unmarshal(out.Bytes(), &rows))
 	var names []string

@@ -1,18 +1,17 @@
-// Demo sends a pcap file at line rate into the software 82599, captures it to
-// RAW files through driver, engine and storer, and compares the files with what
-// was sent, frame by frame.
-//
-//	demo [-wire testdata/hosts.pcap] [-loop 20] [-dir capture]
+// Demo captures a pcap file that the software 82599 replays at line rate, and
+// verifies the RAW files frame by frame.
 package main
 
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"slices"
 	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/recorder"
@@ -22,56 +21,76 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-const usage = `usage: demo [-wire FILE] [-loop N] [-dir DIR]
-`
+func main() { cli.Main(command()) }
 
-func main() { cli.Main("demo", run) }
+// options are the command line.
+type options struct {
+	file, dir string
+	loop      int
+}
 
-func run(args []string) error {
-	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
-	file := flags.String("wire", "testdata/hosts.pcap", "pcap `file` that is sent")
-	loop := flags.Int("loop", 20, "send it `N` times")
-	dir := flags.String("dir", "capture", "`folder` for the RAW files")
-	if err := cli.Parse(flags, args, usage); err != nil {
-		return err
+func command() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "demo [flags]",
+		Short: "Capture a replayed pcap file and verify the RAW files frame by frame",
+		Long: `Replay a pcap file at line rate into the software 82599, capture it to RAW files
+through driver, engine and storer, and compare the files with it frame by frame.`,
+		Example: "  demo -r testdata/hosts.pcap -w build/demo",
+		Args:    cli.NoOperands,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case cli.NotEmpty(cmd) != nil:
+				return cli.NotEmpty(cmd)
+			case o.loop < 1:
+				return cli.Usagef("--loop %d: must be 1 or more", o.loop)
+			}
+			return run(o)
+		},
 	}
-	if flags.NArg() > 0 || *loop < 1 {
-		return cli.Usagef("want flags only, and to send the file at least once")
-	}
-	frames, err := load(*file)
+	cli.Group(cmd, "Files", func(flags *pflag.FlagSet) {
+		flags.StringVarP(&o.file, "read", "r", "testdata/hosts.pcap", "replay this pcap `file`")
+		flags.StringVarP(&o.dir, "write", "w", "build/demo", "`directory` for the RAW files")
+		flags.IntVar(&o.loop, "loop", 20, "replay it `N` times")
+	})
+	return cmd
+}
+
+func run(o options) error {
+	frames, err := load(o.file)
 	if err != nil {
 		return err
 	}
 	// backpressure: the wire waits for a machine too slow for 10 Gb/s, so that the
 	// demo shows content on any; the rates below tell how fast it went.
-	device := fmt.Sprintf("sim:pcap=%s,rate=line,loop=%d,backpressure", wire.Quote(*file), *loop)
-	before, err := rawFiles(*dir)
+	device := fmt.Sprintf("sim:pcap=%s,rate=line,loop=%d,backpressure", wire.Quote(o.file), o.loop)
+	before, err := rawFiles(o.dir)
 	if err != nil {
 		return err
 	}
-	ledger, err := captureTo(*dir, device)
+	ledger, err := captureTo(o.dir, device)
 	if err != nil {
 		return err
 	}
-	after, err := rawFiles(*dir)
+	after, err := rawFiles(o.dir)
 	if err != nil {
 		return err
 	}
 	// Not simply the last ones: a file of another name may sort behind them.
 	files := slices.DeleteFunc(after, func(f string) bool { return slices.Contains(before, f) })
-	took, err := compare(files, frames, *loop)
+	took, err := compare(files, frames, o.loop)
 	if err != nil {
 		return err
 	}
 	if err := ledger.WriteText(os.Stdout); err != nil {
 		return err
 	}
-	sent := frames.bytes * int64(*loop)
-	line := frames.lineTime() * time.Duration(*loop)
+	sent := frames.bytes * int64(o.loop)
+	line := frames.lineTime() * time.Duration(o.loop)
 	fmt.Printf("verified: %d frames in %d files in %s are those of %s, sent %d times\n",
-		len(frames.data)**loop, len(files), *dir, *file, *loop)
+		len(frames.data)*o.loop, len(files), o.dir, o.file, o.loop)
 	fmt.Printf("rates between the first and the last stamp: %.3f Gb/s, %.3f Mpps (%v; %v at line rate)\n",
-		float64(sent)*8/float64(took), float64(len(frames.data)**loop)/took.Seconds()/1e6,
+		float64(sent)*8/float64(took), float64(len(frames.data)*o.loop)/took.Seconds()/1e6,
 		took.Round(time.Microsecond), line.Round(time.Microsecond))
 	return ledger.Balanced()
 }

@@ -1,36 +1,63 @@
-// Doctor checks whether this machine can capture with one of its 82599 ports. For each
-// obstacle it prints why it matters and the command that removes it. It changes
-// nothing and needs no privileges.
-//
-//	doctor [DEVICE] [-json]
-//
-// Exit status: 0 if a capture can run, 1 if not, 2 for an invalid command line.
+// Doctor reports whether this machine can capture with one of its 82599 ports, and
+// how to remove each obstacle. It changes nothing and needs no privileges.
 package main
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"github.com/ixcap/ixcap/doctor"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
-const usage = `usage: doctor [DEVICE] [-json]
+func main() { cli.Main(newCommand(run)) }
 
-DEVICE is a port's PCI address (0000:03:00.0) or interface (eth2); default: the
-first 82599 that is free. Exit status: 0 ready, 1 not ready, 2 usage.
-`
+func newCommand(run func(device string, asJSON bool) error) *cobra.Command {
+	var device string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor [flags] [PORT]",
+		Short: "Report whether this machine can capture with one of its 82599 ports",
+		Long: `Report whether this machine can capture with one of its 82599 ports: each check, why a
+failed one matters, and the command that fixes it. Nothing is changed.
 
-func main() { cli.Main("doctor", run) }
-
-func run(args []string) error {
-	device, asJSON, err := parse(args)
-	if err != nil {
-		return err
+PORT is a PCI address (0000:03:00.0) or an interface (eth2); the default is the first
+82599 that is free. The exit status is 0 if a capture can run, 1 if not.`,
+		Example: `  doctor
+  doctor eth2
+  doctor --json 0000:03:00.0`,
+		Args: cli.Operands(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := cli.NotEmpty(cmd); err != nil {
+				return err
+			}
+			if len(args) > 0 {
+				if device != "" {
+					return cli.Usagef("port %s and port %s: name one", device, args[0])
+				}
+				device = args[0]
+			}
+			if scheme, _, _ := strings.Cut(device, ":"); scheme == "sim" || scheme == "vfio-user" {
+				return cli.Usagef("port %s: needs no hardware of this machine. Name a PCI address or an interface", device)
+			}
+			return run(device, asJSON)
+		},
 	}
+	cli.Group(cmd, "Port", func(flags *pflag.FlagSet) {
+		flags.StringVarP(&device, "interface", "i", "", "examine this `port`")
+	})
+	cli.Group(cmd, "Output", func(flags *pflag.FlagSet) {
+		flags.BoolVar(&asJSON, "json", false, "print the report as JSON (docs/JSON.md)")
+	})
+	return cmd
+}
+
+func run(device string, asJSON bool) error {
 	report, err := doctor.Examine(spec(device))
 	if err != nil {
 		return err
@@ -52,28 +79,6 @@ func run(args []string) error {
 	return nil
 }
 
-func parse(args []string) (device string, asJSON bool, err error) {
-	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
-	flags.BoolVar(&asJSON, "json", false, "print the report as JSON")
-	if err = cli.Parse(flags, args, usage); err != nil {
-		return
-	}
-	if flags.NArg() > 0 {
-		device = flags.Arg(0)
-		if err = cli.Parse(flags, flags.Args()[1:], usage); err != nil { // flags after the device
-			return
-		}
-	}
-	scheme, _, _ := strings.Cut(device, ":")
-	switch {
-	case flags.NArg() > 0:
-		err = cli.Usagef("unexpected argument %q", flags.Arg(0))
-	case scheme == "sim" || scheme == "vfio-user":
-		err = cli.Usagef("%s needs no hardware to check. Use a PCI address or an interface", device)
-	}
-	return
-}
-
 // failed lists the failed checks.
 func failed(r doctor.Report) string {
 	var names []string
@@ -88,14 +93,14 @@ func failed(r doctor.Report) string {
 	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1] + " failed; fix them in this order"
 }
 
-// command returns the command line of a capture.
+// command is the capture that can run.
 func command(r doctor.Report) string {
-	line := "hpcapdd -device " + r.Device
+	line := "hpcapdd -i " + r.Device
 	if r.Pages1G {
-		line += " -pages 1GiB -buffer 1GiB"
+		line += " --pages 1GiB --buffer 1GiB"
 	}
 	if len(r.Cores) > 0 {
-		line += " -cores " + strconv.Itoa(r.Cores[len(r.Cores)-1])
+		line += " --cores " + strconv.Itoa(r.Cores[len(r.Cores)-1])
 	}
-	return line + " -dir DIR"
+	return line + " -w DIR"
 }

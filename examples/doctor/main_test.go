@@ -27,26 +27,32 @@ func TestCommandLines(t *testing.T) {
 	}{
 		{nil, "", false},
 		{[]string{"eth2"}, "eth2", false},
-		{[]string{"-json"}, "", true},
-		{[]string{"-json", "0000:03:00.0"}, "0000:03:00.0", true},
-		{[]string{"0000:03:00.0", "-json"}, "0000:03:00.0", true},
+		{[]string{"--json"}, "", true},
+		{[]string{"--json", "0000:03:00.0"}, "0000:03:00.0", true},
+		{[]string{"0000:03:00.0", "--json"}, "0000:03:00.0", true},
+		{[]string{"-i", "eth2"}, "eth2", false},
 	} {
-		device, json, err := parse(c.args)
+		var device string
+		var json bool
+		err := cli.Execute(newCommand(func(d string, j bool) error {
+			device, json = d, j
+			return nil
+		}), c.args...)
 		require.NoError(t, err)
 		require.Equal(t, c.device, device)
 		require.Equal(t, c.json, json)
 	}
-	for _, args := range [][]string{{"eth2", "eth3"}, {"-x"}, {"eth2", "-x"}, {"sim:gen"}, {"vfio-user:/run/nic.sock"}} {
-		_, _, err := parse(args)
+	for _, args := range [][]string{{"eth2", "eth3"}, {"-x"}, {"eth2", "-x"}, {"-i", "eth2", "eth3"}, {"-i", ""}, {"sim:gen"}, {"vfio-user:/run/nic.sock"}} {
+		err := cli.Execute(newCommand(func(string, bool) error { return nil }), args...)
 		require.True(t, errors.As(err, new(cli.UsageError)), "%v: %v", args, err)
 	}
 }
 
 func TestTheCommandFitsTheReport(t *testing.T) {
 	r := doctor.Report{Device: "0000:03:00.0"}
-	require.Equal(t, "hpcapdd -device 0000:03:00.0 -dir DIR", command(r))
+	require.Equal(t, "hpcapdd -i 0000:03:00.0 -w DIR", command(r))
 	r.Pages1G, r.Cores = true, []int{14, 15}
-	require.Equal(t, "hpcapdd -device 0000:03:00.0 -pages 1GiB -buffer 1GiB -cores 15 -dir DIR", command(r))
+	require.Equal(t, "hpcapdd -i 0000:03:00.0 --pages 1GiB --buffer 1GiB --cores 15 -w DIR", command(r))
 }
 
 func TestFixesAreCommandsOfOurPrograms(t *testing.T) {
@@ -111,8 +117,8 @@ func TestThisMachineIsExamined(t *testing.T) {
 	out := os.Stdout
 	os.Stdout = null
 	defer func() { os.Stdout = out }()
-	if err := run(nil); err != nil {
+	if err := run("", false); err != nil {
 		require.ErrorContains(t, err, "not ready: ")
 	}
-	require.ErrorContains(t, run([]string{"no-such-if"}), "no such interface")
+	require.ErrorContains(t, run("no-such-if", false), "no such interface")
 }

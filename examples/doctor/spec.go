@@ -25,7 +25,7 @@ func family() doctor.Family {
 			State: doctor.Failed,
 			Found: "no Intel 82599 on this machine",
 			Why:   "a capture needs one, or the software 82599",
-			Fix:   "hpcapdd -device sim:gen,size=60,rate=1Mpps -dir null -duration 10s    # software 82599",
+			Fix:   "hpcapdd -i sim:gen,size=60,rate=1Mpps -w null --duration 10s    # software 82599",
 		},
 		Bus: doctor.Bus{
 			Gbps: 16,

@@ -28,7 +28,7 @@ func setup(t *testing.T, path, text string) {
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 }
 
-// ledgers decodes what hpcapdd -config -json printed; each must balance.
+// ledgers decodes what hpcapdd --config --json printed; each must balance.
 func ledgers(t *testing.T, r result) map[string]capture.Ledger {
 	t.Helper()
 	all := map[string]capture.Ledger{}
@@ -82,7 +82,7 @@ store_filter = "udp"
 [retention]
 size = "1GiB"
 `, dir, hosts))
-	r := succeed(t, "hpcapdd", "-config", path, "-json")
+	r := succeed(t, "hpcapdd", "--config", path, "--json")
 	all := ledgers(t, r)
 	require.Len(t, all, 3)
 	require.EqualValues(t, 4000, all["left"].Frames())
@@ -101,7 +101,7 @@ size = "1GiB"
 	require.NoError(t, err)
 	require.NotEmpty(t, packed)
 
-	text := succeed(t, "hpcapdd", "-config", path).stdout
+	text := succeed(t, "hpcapdd", "--config", path).stdout
 	require.Contains(t, text, "left:\n")
 	require.Contains(t, text, "right:\n")
 	require.Equal(t, 3, strings.Count(text, "the ledger balances"))
@@ -142,22 +142,22 @@ dir = "%[1]s/hpcapmon"
 	setup(t, path, text("", ""))
 	ctx, cancel := context.WithTimeout(context.Background(), 5*deadline) // for all that is asked of it in turn
 	t.Cleanup(cancel)
-	c := exec.CommandContext(ctx, filepath.Join(bin, "hpcapdd"), "-config", path, "-json")
+	c := exec.CommandContext(ctx, filepath.Join(bin, "hpcapdd"), "--config", path, "--json")
 	c.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"))
 	p := launch(t, c)
 	require.Contains(t, told(), "READY=1")
 	ctl := func(words ...string) []string {
-		return append([]string{"-socket", filepath.Join(dir, "share", "control.sock")}, words...)
+		return append([]string{"--socket", filepath.Join(dir, "share", "control.sock")}, words...)
 	}
 
 	// Both ports over one socket.
-	fail(t, "2 ports are captured here: say which one is meant", "hpcapctl", ctl("filter", "drop")...)
+	fail(t, "2 ports are captured here: say which one is meant", "hpcapctl", ctl("rules", "drop")...)
 	both := asJSON[map[string]control.Status](t, ctl("status")...)
 	require.Len(t, both, 2)
 	require.Equal(t, control.Running, both["two"].State)
 	require.FileExists(t, filepath.Join(dir, "share", "two-queue0.sock"))
 	require.Contains(t, succeed(t, "hpcapctl", ctl("ports")...).stdout, "one  sim:gen,")
-	require.Contains(t, succeed(t, "hpcapctl", ctl("ledger", "-port", "one")...).stdout, "on the wire of sim:gen")
+	require.Contains(t, succeed(t, "hpcapctl", ctl("ledger", "--port", "one")...).stdout, "on the wire of sim:gen")
 
 	// New files on request.
 	closed := func(port string) int {
@@ -166,11 +166,11 @@ dir = "%[1]s/hpcapmon"
 		return len(all)
 	}
 	begun := func(port string) bool {
-		s := asJSON[control.Status](t, ctl("status", "-port", port)...)
+		s := asJSON[control.Status](t, ctl("status", "--port", port)...)
 		return s.Queues[0].Stored > 10
 	}
 	eventually(t, "nothing is stored", func() bool { return begun("one") && begun("two") })
-	require.Contains(t, succeed(t, "hpcapctl", ctl("rotate", "-port", "one")...).stdout, "one: new files begin")
+	require.Contains(t, succeed(t, "hpcapctl", ctl("rotate", "--port", "one")...).stdout, "one: new files begin")
 	eventually(t, "no file is closed", func() bool { return closed("one") == 1 })
 	require.Zero(t, closed("two"))
 
@@ -182,7 +182,7 @@ dir = "%[1]s/hpcapmon"
 	p.says("reload: port.one.filter: (udp) 64; (tcp) drop; all instead of none")
 	p.says("reload: needs a restart: port.two.fifo: 1 instead of 0")
 	p.says("reload: retention.age: 7d instead of 0s")
-	require.Contains(t, succeed(t, "hpcapctl", ctl("filter", "-port", "two")...).stdout, "(udp) 64")
+	require.Contains(t, succeed(t, "hpcapctl", ctl("rules", "--port", "two")...).stdout, "(udp) 64")
 	eventually(t, "no file is closed", func() bool { return closed("one") == 2 && closed("two") == 1 })
 
 	// A bad file changes nothing.
@@ -193,7 +193,7 @@ dir = "%[1]s/hpcapmon"
 	p.says("ixcap.toml:5: defaults.colour: unknown key")
 	p.says(`retention.age: duration "soon": must be seconds or a number with its unit`)
 	p.says("reload: nothing has changed")
-	require.Contains(t, succeed(t, "hpcapctl", ctl("filter", "-port", "one")...).stdout, "(udp) 64")
+	require.Contains(t, succeed(t, "hpcapctl", ctl("rules", "--port", "one")...).stdout, "(udp) 64")
 	setup(t, path, text(`filter = "(udp) 64; (tcp) drop"`+"\nfifo = 1", "[retention]\nage = \"7d\""))
 	p.signal(unix.SIGHUP)
 	told()
@@ -236,7 +236,7 @@ dir = "%[1]s/hpcapmon"
 
 func TestHangupOfACaptureWithoutAFileBeginsNewFiles(t *testing.T) {
 	dir := t.TempDir()
-	p := launch(t, command(t, "hpcapdd", "-device", "sim:gen,size=60,rate=1kpps,backpressure", "-dir", dir, "-flush", "10ms", "-buffer", "8MiB", "-json"))
+	p := launch(t, command(t, "hpcapdd", "-i", "sim:gen,size=60,rate=1kpps,backpressure", "-w", dir, "--flush", "10ms", "--buffer", "8MiB", "--json"))
 	for n := range 2 {
 		eventually(t, "nothing is written", func() bool {
 			parts, _ := filepath.Glob(filepath.Join(dir, "*.raw.part"))
@@ -262,12 +262,12 @@ func TestCheckTellsAllThatIsWrongAndStartsNothing(t *testing.T) {
 device = "sim:gen,count=10"
 storage.dirs = "%s/files"
 `, dir))
-	r := succeed(t, "hpcapdd", "-check", "-config", path)
+	r := succeed(t, "hpcapdd", "--check", "--config", path)
 	require.Equal(t, path+": ok\none  sim:gen,count=10, 1 queue, buffer 256MiB, raw files of 2GiB to "+dir+"/files\n", r.stdout)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, entries)
-	require.Equal(t, "ok\n", succeed(t, "hpcapdd", "-check", "-device", "sim:gen", "-dir", "null").stdout[:3])
+	require.Equal(t, "ok\n", succeed(t, "hpcapdd", "--check", "-i", "sim:gen", "-w", "null").stdout[:3])
 
 	setup(t, path, fmt.Sprintf(`[port.one]
 device = "sim:pidgeon"
@@ -283,18 +283,18 @@ storage.dirs = "null"
 device = "0000:ff:1f.7"
 mode = "kernel"
 `, dir))
-	r = run(t, "hpcapdd", "-check", "-config", path)
+	r = run(t, "hpcapdd", "--check", "--config", path)
 	require.Equal(t, 1, r.status)
 	lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
 	require.Len(t, lines, 6)
 	for i, want := range []string{":2: port.one.device: sim:pidgeon: ", ":3: port.one.cores: core 1000: this machine has ", ":4: port.one.storage.dirs: ", ":6: port.two.device: vfio-user:", ":9: port.three.device: smoke-signal:x: want a PCI address", ":12: port.four.device: 0000:ff:1f.7: "} {
 		require.Contains(t, lines[i], "hpcapdd: "+path+want)
 	}
-	fail(t, "-device goes without -config", "hpcapdd", "-config", path, "-device", "sim:gen")
-	fail(t, "no such file", "hpcapdd", "-config", filepath.Join(dir, "none.toml"))
-	fail(t, "zstd level 23", "hpcapdd", "-check", "-device", "sim:gen", "-dir", dir, "-format", "pcap", "-zstd", "23")
-	fail(t, "pcap and pcapng have it", "hpcapdd", "-device", "sim:gen", "-dir", dir, "-store-filter", "udp")
-	require.Len(t, strings.Split(run(t, "hpcapdd", "-device", "sim:gen", "-dir", dir, "-queues", "99", "-caplen", "-1", "-block", "3kB").stderr, "\n"), 4, "flags, too, are told all at once")
+	fail(t, "--interface: does not go with --config", "hpcapdd", "--config", path, "-i", "sim:gen")
+	fail(t, "no such file", "hpcapdd", "--config", filepath.Join(dir, "none.toml"))
+	fail(t, "zstd level 23", "hpcapdd", "--check", "-i", "sim:gen", "-w", dir, "--format", "pcap", "--zstd", "23")
+	fail(t, "--store-filter: only for the formats pcap and pcapng", "hpcapdd", "-i", "sim:gen", "-w", dir, "--store-filter", "udp")
+	require.Len(t, strings.Split(run(t, "hpcapdd", "-i", "sim:gen", "-w", dir, "--queues", "99", "--snaplen", "-1", "--block", "3kB").stderr, "\n"), 4, "flags, too, are told all at once")
 }
 
 func TestTimestampsArePrintedAsTheyAreStored(t *testing.T) {

@@ -26,8 +26,8 @@ func TestEveryFrameArrivesOnceInOrderByteForByte(t *testing.T) {
 				// in time a sender that does not wait would be right to overrun it.
 				device += ",backpressure"
 			}
-			r := succeed(t, "hpcapdd", "-device", device, "-dir", dir,
-				"-segment", "1MiB", "-buffer", "4MiB", "-json")
+			r := succeed(t, "hpcapdd", "-i", device, "-w", dir,
+				"--segment", "1MiB", "--buffer", "4MiB", "--json")
 			l := ledger(t, r)
 			require.EqualValues(t, len(sent), l.Account.Wire)
 			require.EqualValues(t, len(sent), l.Frames())
@@ -39,7 +39,7 @@ func TestEveryFrameArrivesOnceInOrderByteForByte(t *testing.T) {
 
 			for _, format := range []string{"pcap", "pcapng"} {
 				out := filepath.Join(t.TempDir(), "out."+format)
-				succeed(t, "raw2pcap", append([]string{"-format", format, "-w", out}, files...)...)
+				succeed(t, "raw2pcap", append([]string{"--format", format, "-w", out}, files...)...)
 				converted := readPcap(t, out)
 				require.Equal(t, got, converted, "stamps, lengths and bytes survive the conversion")
 				dissect(t, out, len(sent))
@@ -88,7 +88,7 @@ func TestSeveralQueuesTogetherHoldEveryFrameOnce(t *testing.T) {
 	file := captures(t)[0]
 	sent := readPcap(t, file)
 	dir := t.TempDir()
-	r := succeed(t, "hpcapdd", "-device", "sim:pcap="+file+",backpressure", "-queues", "4", "-dir", dir, "-buffer", "4MiB", "-json")
+	r := succeed(t, "hpcapdd", "-i", "sim:pcap="+file+",backpressure", "--queues", "4", "-w", dir, "--buffer", "4MiB", "--json")
 	l := ledger(t, r)
 	require.Len(t, l.Queues, 4)
 	require.EqualValues(t, len(sent), l.Frames())
@@ -105,7 +105,7 @@ func TestSeveralQueuesTogetherHoldEveryFrameOnce(t *testing.T) {
 
 	// One queue of them: only its frames are stored, the others are still accounted for.
 	one := filepath.Join(t.TempDir(), "one")
-	r = succeed(t, "hpcapdd", "-device", "sim:pcap="+file+",backpressure", "-queues", "4", "-queue", "2", "-dir", one, "-buffer", "4MiB", "-json")
+	r = succeed(t, "hpcapdd", "-i", "sim:pcap="+file+",backpressure", "--queues", "4", "--queue", "2", "-w", one, "--buffer", "4MiB", "--json")
 	l = ledger(t, r)
 	require.EqualValues(t, len(sent), l.Account.Received)
 	got, _ = readRaw(t, one)
@@ -116,7 +116,7 @@ func TestCaplenKeepsTheLengthOnTheWire(t *testing.T) {
 	file := captures(t)[0]
 	sent := readPcap(t, file)
 	dir := t.TempDir()
-	ledger(t, succeed(t, "hpcapdd", "-device", "sim:pcap="+file+",backpressure", "-caplen", "64", "-dir", dir, "-json"))
+	ledger(t, succeed(t, "hpcapdd", "-i", "sim:pcap="+file+",backpressure", "--snaplen", "64", "-w", dir, "--json"))
 	got, _ := readRaw(t, dir)
 	require.Len(t, got, len(sent))
 	for i, p := range got {
@@ -127,7 +127,7 @@ func TestCaplenKeepsTheLengthOnTheWire(t *testing.T) {
 }
 
 func TestNullStoresNothing(t *testing.T) {
-	r := succeed(t, "hpcapdd", "-device", "sim:gen,size=60,count=1000,backpressure", "-dir", "null", "-json")
+	r := succeed(t, "hpcapdd", "-i", "sim:gen,size=60,count=1000,backpressure", "-w", "null", "--json")
 	l := ledger(t, r)
 	require.EqualValues(t, 1000, l.Frames())
 	require.NoDirExists(t, "null")
@@ -156,7 +156,7 @@ func TestConvertersWorkInPipesAndSegments(t *testing.T) {
 	dir := t.TempDir()
 	file := captures(t)[0]
 	out := filepath.Join(dir, "part.raw")
-	succeed(t, "pcap2raw", "-segment", "256KiB", "-w", out, file, file)
+	succeed(t, "pcap2raw", "--segment", "256KiB", "-w", out, file, file)
 	parts := rawFiles(t, dir)
 	require.Greater(t, len(parts), 1)
 	segments(t, parts, 256<<10)

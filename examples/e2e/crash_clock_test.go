@@ -54,7 +54,7 @@ func TestFilesFromBeforeAStepOfTheClockAreFoundAndKeptInTurn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			args := []string{"-device", "sim:gen,size=1000,seed=1,backpressure,count=6000", "-dir", dir, "-segment", "2MiB", "-buffer", "4MiB", "-json"}
+			args := []string{"-i", "sim:gen,size=1000,seed=1,backpressure,count=6000", "-w", dir, "--segment", "2MiB", "--buffer", "4MiB", "--json"}
 			require.EqualValues(t, frames, ledger(t, succeed(t, "hpcapdd", args...)).Frames())
 			setClock(t, dir, ahead)
 			first := inDir(t, dir)

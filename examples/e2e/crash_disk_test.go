@@ -26,7 +26,7 @@ type troubled struct {
 func capturing(t *testing.T, dir string, more ...string) *troubled {
 	t.Helper()
 	wire := generated(t, "100Mbps")
-	args := append([]string{"-device", wire.device, "-dir", dir, "-segment", "2MiB", "-buffer", "4MiB", "-json"}, more...)
+	args := append([]string{"-i", wire.device, "-w", dir, "--segment", "2MiB", "--buffer", "4MiB", "--json"}, more...)
 	return &troubled{launch(t, command(t, "hpcapdd", args...)), t, wire}
 }
 
@@ -108,7 +108,7 @@ func TestCaptureGoesOnWhenAFullDiskHasRoomAgain(t *testing.T) {
 func TestCaptureUnderRetentionKeepsTheNewestFiles(t *testing.T) {
 	const segment, size = 2 << 20, 16 << 20
 	dir := filepath.Join(t.TempDir(), "files")
-	c := capturing(t, dir, "-keep-size", "16MiB")
+	c := capturing(t, dir, "--keep-size", "16MiB")
 	seq := func(path string) int {
 		f, ok := archive.ParseName(path)
 		require.True(t, ok)
@@ -294,7 +294,7 @@ func TestCaptureGoesOnWhenADiskThatFailedWorksAgain(t *testing.T) {
 func TestCaptureOnTwoDisksOutlivesOne(t *testing.T) {
 	d := newDisk(t, 1<<30)
 	bad, good := d.dir, filepath.Join(t.TempDir(), "files")
-	c := capturing(t, bad, "-dir", good)
+	c := capturing(t, bad, "-w", good)
 	written(t, bad, 12<<20)
 	written(t, good, 5<<20)
 	d.limit(8 << 20)

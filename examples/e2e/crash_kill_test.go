@@ -35,7 +35,7 @@ type killed struct {
 func killInARow(t *testing.T, random *rand.Rand, n int) {
 	wire := generated(t, "400Mbps")
 	dir := t.TempDir()
-	args := []string{"-dir", dir, "-segment", "2MiB", "-buffer", "4MiB", "-device"}
+	args := []string{"-w", dir, "--segment", "2MiB", "--buffer", "4MiB", "-i"}
 	known := map[string]bool{}
 	news := func() (k killed) {
 		k.stems = map[string]bool{}
@@ -70,7 +70,7 @@ func killInARow(t *testing.T, random *rand.Rand, n int) {
 	}
 
 	// A start needs no help.
-	dd := launch(t, command(t, "hpcapdd", append(args, generated(t, "20Mbps").device, "-json")...))
+	dd := launch(t, command(t, "hpcapdd", append(args, generated(t, "20Mbps").device, "--json")...))
 	require.Eventually(t, func() bool {
 		last := news().stems
 		for _, file := range inDir(t, dir) {
@@ -108,7 +108,7 @@ func killInARow(t *testing.T, random *rand.Rand, n int) {
 // files are closed and without fault, and hold frames of the wire's lengths.
 func TestCaptureOfSeveralQueuesIsKilledAndGoesOn(t *testing.T) {
 	dir := t.TempDir()
-	args := []string{"-device", "sim:gen,size=1000,flows=64,rate=500Mbps,backpressure", "-queues", "4", "-dir", dir, "-segment", "1MiB", "-buffer", "4MiB"}
+	args := []string{"-i", "sim:gen,size=1000,flows=64,rate=500Mbps,backpressure", "--queues", "4", "-w", dir, "--segment", "1MiB", "--buffer", "4MiB"}
 	for range 2 {
 		dd := launch(t, command(t, "hpcapdd", args...))
 		before := len(inDir(t, dir))

@@ -106,10 +106,10 @@ func TestModelAndCaptureInTwoProcesses(t *testing.T) {
 	file := captures(t)[0]
 	sent := readPcap(t, file)
 	sock := filepath.Join(t.TempDir(), "nic.sock")
-	model := launch(t, command(t, "nicsim", "-socket", sock, "-wire", "pcap="+file+",backpressure", "-json"))
+	model := launch(t, command(t, "nicsim", "--socket", sock, "--wire", "pcap="+file+",backpressure", "--json"))
 	model.says("serving on")
 	dir := t.TempDir()
-	dd := launch(t, command(t, "hpcapdd", "-device", "vfio-user:"+sock, "-dir", dir, "-buffer", "4MiB", "-json"))
+	dd := launch(t, command(t, "hpcapdd", "-i", "vfio-user:"+sock, "-w", dir, "--buffer", "4MiB", "--json"))
 	model.says("the wire has ended")
 	r := dd.end(unix.SIGINT)
 	require.Zero(t, r.status, r.stderr)
@@ -119,7 +119,7 @@ func TestModelAndCaptureInTwoProcesses(t *testing.T) {
 	sameFrames(t, sent, got)
 
 	// The next client finds the same NIC, at rest.
-	r = succeed(t, "hpcapdd", "-device", "vfio-user:"+sock, "-dir", "null", "-duration", "100ms", "-json")
+	r = succeed(t, "hpcapdd", "-i", "vfio-user:"+sock, "-w", "null", "--duration", "100ms", "--json")
 	require.Zero(t, ledger(t, r).Account.Wire)
 
 	r = model.end(unix.SIGTERM)
@@ -132,10 +132,10 @@ func TestModelAndCaptureInTwoProcesses(t *testing.T) {
 
 func TestKilledModelEndsTheCaptureAndKeepsWhatWasReceived(t *testing.T) {
 	sock := filepath.Join(t.TempDir(), "nic.sock")
-	model := launch(t, command(t, "nicsim", "-socket", sock, "-wire", "gen,size=1000,rate=1Gbps"))
+	model := launch(t, command(t, "nicsim", "--socket", sock, "--wire", "gen,size=1000,rate=1Gbps"))
 	model.says("serving on")
 	dir := t.TempDir()
-	dd := launch(t, command(t, "hpcapdd", "-device", "vfio-user:"+sock, "-dir", dir, "-buffer", "4MiB", "-json"))
+	dd := launch(t, command(t, "hpcapdd", "-i", "vfio-user:"+sock, "-w", dir, "--buffer", "4MiB", "--json"))
 	written(t, dir, 3<<20)
 	model.end(unix.SIGKILL)
 	r := dd.wait()
@@ -147,9 +147,9 @@ func TestKilledModelEndsTheCaptureAndKeepsWhatWasReceived(t *testing.T) {
 	require.Greater(t, len(got), 2000)
 
 	// A killed server leaves its socket's file behind; the next one takes its place.
-	again := launch(t, command(t, "nicsim", "-socket", sock, "-wire", "gen,count=1"))
+	again := launch(t, command(t, "nicsim", "--socket", sock, "--wire", "gen,count=1"))
 	again.says("serving on")
-	fail(t, "serves there already", "nicsim", "-socket", sock, "-wire", "gen,count=1")
+	fail(t, "serves there already", "nicsim", "--socket", sock, "--wire", "gen,count=1")
 	require.Zero(t, again.end(unix.SIGINT).status)
 }
 
@@ -157,8 +157,8 @@ func TestSignalsEndACaptureInOrder(t *testing.T) {
 	for _, sig := range []unix.Signal{unix.SIGINT, unix.SIGTERM} {
 		t.Run(sig.String(), func(t *testing.T) {
 			dir := t.TempDir()
-			dd := launch(t, command(t, "hpcapdd", "-device", "sim:gen,size=1000,rate=1Gbps", "-dir", dir,
-				"-segment", "2MiB", "-buffer", "4MiB", "-json", "-progress"))
+			dd := launch(t, command(t, "hpcapdd", "-i", "sim:gen,size=1000,rate=1Gbps", "-w", dir,
+				"--segment", "2MiB", "--buffer", "4MiB", "--json", "--progress"))
 			written(t, dir, 5<<20)
 			r := dd.end(sig)
 			require.Zero(t, r.status, r.stderr)
@@ -174,7 +174,7 @@ func TestSignalsEndACaptureInOrder(t *testing.T) {
 
 func TestDurationEndsACapture(t *testing.T) {
 	dir := t.TempDir()
-	r := succeed(t, "hpcapdd", "-device", "sim:gen,size=1000,rate=500Mbps", "-dir", dir, "-buffer", "4MiB", "-duration", "3200ms", "-progress", "-json")
+	r := succeed(t, "hpcapdd", "-i", "sim:gen,size=1000,rate=500Mbps", "-w", dir, "--buffer", "4MiB", "--duration", "3200ms", "--progress", "--json")
 	l := ledger(t, r)
 	require.InDelta(t, 3.2, l.Seconds, 5)
 	got, _ := readRaw(t, dir)
@@ -185,7 +185,7 @@ func TestDurationEndsACapture(t *testing.T) {
 
 func TestKilledCaptureLeavesWhatWasWholeReadable(t *testing.T) {
 	dir := t.TempDir()
-	dd := launch(t, command(t, "hpcapdd", "-device", "sim:gen,size=1000,rate=1Gbps", "-dir", dir, "-segment", "2MiB", "-buffer", "4MiB"))
+	dd := launch(t, command(t, "hpcapdd", "-i", "sim:gen,size=1000,rate=1Gbps", "-w", dir, "--segment", "2MiB", "--buffer", "4MiB"))
 	written(t, dir, 5<<20)
 	dd.end(unix.SIGKILL)
 	entries, err := os.ReadDir(dir)
@@ -224,7 +224,7 @@ func TestDemoVerifiesWhatItSent(t *testing.T) {
 	file := captures(t)[0]
 	dir := filepath.Join(t.TempDir(), "capture")
 	for range 2 { // the second time beside the files of the first
-		r := succeed(t, "demo", "-wire", file, "-dir", dir, "-loop", "3")
+		r := succeed(t, "demo", "-r", file, "-w", dir, "--loop", "3")
 		require.Contains(t, r.stdout, "the ledger balances")
 		require.Contains(t, r.stdout, "verified: ")
 		require.Contains(t, r.stdout, "Gb/s")
@@ -232,5 +232,5 @@ func TestDemoVerifiesWhatItSent(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "zz.raw"), []byte("no record"), 0o644))
 	}
 	require.Len(t, rawFiles(t, dir), 3)
-	fail(t, "no such file", "demo", "-wire", filepath.Join(dir, "none"), "-dir", dir)
+	fail(t, "no such file", "demo", "-r", filepath.Join(dir, "none"), "-w", dir)
 }

@@ -113,7 +113,7 @@ func oneLine(t *testing.T, r result, name, want string) {
 	require.Contains(t, line, want)
 }
 
-// ledger decodes what hpcapdd -json printed, and requires that it balances.
+// ledger decodes what hpcapdd --json printed, and requires that it balances.
 func ledger(t *testing.T, r result) capture.Ledger {
 	t.Helper()
 	var l capture.Ledger

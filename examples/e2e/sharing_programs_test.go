@@ -15,20 +15,20 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-// dd starts hpcapdd -share on a slow wire that never ends, and returns what
+// dd starts hpcapdd --share on a slow wire that never ends, and returns what
 // hpcapctl asks it with.
 func dd(t *testing.T, args ...string) (p *program, dir string, ctl func(args ...string) []string) {
 	t.Helper()
 	dir = filepath.Join(folder(t), "share")
 	p = launch(t, command(t, "hpcapdd", append([]string{
-		"-device", "sim:gen,size=60-1514,flows=16,rate=200pps,backpressure", "-dir", "null", "-buffer", "32MiB", "-share", dir, "-json"}, args...)...))
+		"-i", "sim:gen,size=60-1514,flows=16,rate=200pps,backpressure", "-w", "null", "--buffer", "32MiB", "--share", dir, "--json"}, args...)...))
 	eventually(t, "hpcapdd never shares", func() bool {
-		r := run(t, "hpcapctl", "-socket", filepath.Join(dir, "control.sock"), "-json", "status")
+		r := run(t, "hpcapctl", "--socket", filepath.Join(dir, "control.sock"), "--json", "status")
 		var s control.Status
 		return r.status == 0 && json.Unmarshal([]byte(r.stdout), &s) == nil && s.State == control.Running
 	})
 	return p, dir, func(args ...string) []string {
-		return append([]string{"-socket", filepath.Join(dir, "control.sock")}, args...)
+		return append([]string{"--socket", filepath.Join(dir, "control.sock")}, args...)
 	}
 }
 
@@ -41,10 +41,10 @@ func folder(t *testing.T) string {
 	return dir
 }
 
-// asJSON runs hpcapctl -json and decodes what it prints.
+// asJSON runs hpcapctl --json and decodes what it prints.
 func asJSON[T any](t *testing.T, args ...string) (v T) {
 	t.Helper()
-	r := succeed(t, "hpcapctl", append(args, "-json")...)
+	r := succeed(t, "hpcapctl", append(args, "--json")...)
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &v), r.stdout)
 	return v
 }
@@ -83,7 +83,7 @@ func TestHpcapctlShowsAndChangesARunningCapture(t *testing.T) {
 	fail(t, `2 listeners are named "twin": choose one of 0:3 (twin, pid`, "hpcapctl", ctl("policy", "twin", "lossy")...)
 	r = succeed(t, "hpcapctl", ctl("policy", "0:3", "lossless,detach-after=1h")...)
 	require.Contains(t, r.stdout, "0:3 (twin, pid ")
-	require.Contains(t, r.stdout, "policy is lossless,detach-after=1h0m0s")
+	require.Contains(t, r.stdout, "policy lossless,detach-after=1h0m0s")
 	require.Equal(t, "lossy", asJSON[control.Listener](t, ctl("policy", "alone", "lossy")...).Policy)
 	fail(t, "must stay as it is", "hpcapctl", ctl("policy", "storer", "lossy")...)
 	fail(t, "must stay as it is", "hpcapctl", ctl("detach", "storer")...)
@@ -108,29 +108,29 @@ func TestHpcapctlShowsAndChangesARunningCapture(t *testing.T) {
 	require.Contains(t, succeed(t, "hpcapctl", ctl("listeners")...).stdout, "process exited")
 
 	// Filters.
-	require.Contains(t, succeed(t, "hpcapctl", ctl("filter")...).stdout, "queue 0: every frame is kept whole")
+	require.Contains(t, succeed(t, "hpcapctl", ctl("rules")...).stdout, "queue 0: every frame is kept whole")
 	before := asJSON[control.Status](t, ctl("status")...).Queues[0].Filtered
 	require.Zero(t, before)
-	succeed(t, "hpcapctl", ctl("filter", "drop")...)
+	succeed(t, "hpcapctl", ctl("rules", "drop")...)
 	eventually(t, "nothing is filtered", func() bool { return asJSON[control.Status](t, ctl("status")...).Queues[0].Filtered > 0 })
 	rules := filepath.Join(folder(t), "rules")
 	require.NoError(t, os.WriteFile(rules, []byte("# headers only\n(udp) headers\n(tcp) 96\n"), 0o644))
-	f := asJSON[control.Filters](t, ctl("filter", "-queue", "0", "@"+rules)...)
+	f := asJSON[control.Filters](t, ctl("rules", "--queue", "0", "@"+rules)...)
 	require.Contains(t, f.Queues[0].Rules, "(tcp) 96")
-	fail(t, "line 1, column 2", "hpcapctl", ctl("filter", "(colour green) drop")...)
-	fail(t, `queue "1": the port has 1`, "hpcapctl", ctl("filter", "-queue", "1", "drop")...)
-	require.Contains(t, succeed(t, "hpcapctl", ctl("filter")...).stdout, "(tcp) 96", "what was refused changed nothing")
-	succeed(t, "hpcapctl", ctl("filter", "none")...)
+	fail(t, "line 1, column 2", "hpcapctl", ctl("rules", "(colour green) drop")...)
+	fail(t, `queue "1": the port has 1`, "hpcapctl", ctl("rules", "--queue", "1", "drop")...)
+	require.Contains(t, succeed(t, "hpcapctl", ctl("rules")...).stdout, "(tcp) 96", "what was refused changed nothing")
+	succeed(t, "hpcapctl", ctl("rules", "none")...)
 
 	// Watching is for as long as somebody does.
-	w := launch(t, command(t, "hpcapctl", ctl("-watch", "10ms", "listeners", "-json")...))
+	w := launch(t, command(t, "hpcapctl", ctl("--watch", "10ms", "listeners", "--json")...))
 	eventually(t, "it is not told again and again", func() bool { return strings.Count(w.stdout.String(), "\n") > 2 })
 	require.Zero(t, w.end(unix.SIGINT).status)
 	for line := range strings.Lines(w.stdout.String()) {
 		require.True(t, json.Valid([]byte(line)), "one object a line: %s", line)
 	}
 	require.Contains(t, succeed(t, "hpcapctl", ctl("ledger")...).stdout, "stored for listener alone (lossy, pid ")
-	require.Contains(t, succeed(t, "hpcapctl", ctl("ledger", "-json")...).stdout, `"balanced": `)
+	require.Contains(t, succeed(t, "hpcapctl", ctl("ledger", "--json")...).stdout, `"balanced": `)
 
 	end = p.end(unix.SIGINT)
 	require.Zero(t, end.status, end.stderr)
@@ -144,11 +144,11 @@ func TestHpcapctlShowsAndChangesARunningCapture(t *testing.T) {
 func TestAttachedProgramsGetWhatIsLeftAtTheEnd(t *testing.T) {
 	sent := 20_000
 	sock := filepath.Join(folder(t), "nic.sock")
-	model := launch(t, command(t, "nicsim", "-socket", sock, "-wire", fmt.Sprintf("gen,size=60-300,flows=16,count=%d,backpressure", sent)))
+	model := launch(t, command(t, "nicsim", "--socket", sock, "--wire", fmt.Sprintf("gen,size=60-300,flows=16,count=%d,backpressure", sent)))
 	model.says("serving on")
 	dir, files := filepath.Join(folder(t), "share"), t.TempDir()
-	p := launch(t, command(t, "hpcapdd", "-device", "vfio-user:"+sock, "-dir", files, "-buffer", "16MiB",
-		"-share", dir, "-share-mode", "0660", "-linger", "60s", "-json"))
+	p := launch(t, command(t, "hpcapdd", "-i", "vfio-user:"+sock, "-w", files, "--buffer", "16MiB",
+		"--share", dir, "--share-mode", "0660", "--linger", "60s", "--json"))
 	model.says("the wire has ended")
 	st, err := os.Stat(filepath.Join(dir, "queue0.sock"))
 	require.NoError(t, err)
@@ -182,7 +182,7 @@ func TestAttachedProgramsGetWhatIsLeftAtTheEnd(t *testing.T) {
 }
 
 func TestListenerThatReadsNothingHoldsUpTheEndOnlyForAWhile(t *testing.T) {
-	p, dir, ctl := dd(t, "-linger", "100ms")
+	p, dir, ctl := dd(t, "--linger", "100ms")
 	invite(t, guest{Socket: filepath.Join(dir, "queue0.sock"), Name: "lazy", PauseAt: 1}).says("paused")
 	asleep := invite(t, guest{Socket: filepath.Join(dir, "queue0.sock"), Name: "asleep", Options: stream.Options{Policy: stream.Lossy}})
 	asleep.signal(unix.SIGSTOP)
@@ -199,7 +199,7 @@ func TestListenerThatReadsNothingHoldsUpTheEndOnlyForAWhile(t *testing.T) {
 
 func TestFlagsComeBeforeHPCAPsOwnForm(t *testing.T) {
 	dir := t.TempDir()
-	r := succeed(t, "hpcapdd", "-sleep", "-json", "-dedup", "-stamps", "weighted", "-buffer", "4MiB", "sim:gen,size=60,count=500,backpressure", "0", dir)
+	r := succeed(t, "hpcapdd", "--sleep", "--json", "--dedup", "--stamps", "weighted", "--buffer", "4MiB", "sim:gen,size=60,count=500,backpressure", "0", dir)
 	l := ledger(t, r)
 	require.EqualValues(t, 500, l.Account.Wire)
 	require.Equal(t, "weighted", l.Clock.Policy.String())
@@ -208,7 +208,7 @@ func TestFlagsComeBeforeHPCAPsOwnForm(t *testing.T) {
 
 func TestFilterOnTheCommandLineCutsAndDrops(t *testing.T) {
 	dir := t.TempDir()
-	r := succeed(t, "hpcapdd", "-json", "-filter", "(tcp) drop; 80", "-device", "sim:gen,size=200,flows=16,count=5000,backpressure", "-dir", dir)
+	r := succeed(t, "hpcapdd", "--json", "--rules", "(tcp) drop; 80", "-i", "sim:gen,size=200,flows=16,count=5000,backpressure", "-w", dir)
 	l := ledger(t, r)
 	require.EqualValues(t, 5000, l.Account.Wire)
 	got, _ := readRaw(t, dir)
@@ -228,23 +228,23 @@ func TestSharingRefusesWhatMakesNoSense(t *testing.T) {
 		want string
 		args []string
 	}{
-		"share below a file":   {"not a directory", []string{"-share", filepath.Join(plain, "x")}},
-		"share is a file":      {"not a directory", []string{"-share", plain}},
-		"share far away":       {"no such file", []string{"-share", filepath.Join(scratch, "a", "b")}},
-		"share with long path": {"at most 107", []string{"-share", filepath.Join(scratch, strings.Repeat("x", 100))}},
-		"mode":                 {"such as 0660", []string{"-share", scratch, "-share-mode", "rw"}},
-		"mode alone":           {"goes with -share", []string{"-share-mode", "0660"}},
-		"linger":               {"linger for -1s", []string{"-linger", "-1s"}},
-		"stamps":               {"choose packet, batch, uniform", []string{"-stamps", "lunar"}},
-		"dedup setting":        {"choose window=TIME", []string{"-dedup=windows=1s"}},
-		"dedup value":          {"window", []string{"-dedup=window=fast"}},
-		"dedup records":        {"records", []string{"-dedup=records=3,pools=1"}},
-		"filter":               {"line 1, column", []string{"-filter", "(port x) drop"}},
-		"filter file":          {"no such file", []string{"-filter", "@" + filepath.Join(scratch, "none")}},
-		"fifo":                 {"99", []string{"-fifo", "100"}},
+		"share below a file":   {"not a directory", []string{"--share", filepath.Join(plain, "x")}},
+		"share is a file":      {"not a directory", []string{"--share", plain}},
+		"share far away":       {"no such file", []string{"--share", filepath.Join(scratch, "a", "b")}},
+		"share with long path": {"at most 107", []string{"--share", filepath.Join(scratch, strings.Repeat("x", 100))}},
+		"mode":                 {"such as 0660", []string{"--share", scratch, "--share-mode", "rw"}},
+		"mode alone":           {"goes with --share", []string{"--share-mode", "0660"}},
+		"linger":               {`duration "-1s"`, []string{"--linger", "-1s"}},
+		"stamps":               {"choose packet, batch, uniform", []string{"--stamps", "lunar"}},
+		"dedup setting":        {"must be window=DURATION", []string{"--dedup=windows=1s"}},
+		"dedup value":          {"window", []string{"--dedup=window=fast"}},
+		"dedup records":        {"records", []string{"--dedup=records=3,pools=1"}},
+		"filter":               {"line 1, column", []string{"--rules", "(port x) drop"}},
+		"filter file":          {"no such file", []string{"--rules", "@" + filepath.Join(scratch, "none")}},
+		"fifo":                 {"99", []string{"--fifo", "100"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			fail(t, c.want, "hpcapdd", append([]string{"-device", "sim:gen,count=10,backpressure", "-dir", "null", "-buffer", "4MiB"}, c.args...)...)
+			fail(t, c.want, "hpcapdd", append([]string{"-i", "sim:gen,count=10,backpressure", "-w", "null", "--buffer", "4MiB"}, c.args...)...)
 		})
 	}
 	entries, err := os.ReadDir(scratch)
@@ -254,34 +254,34 @@ func TestSharingRefusesWhatMakesNoSense(t *testing.T) {
 
 func TestSecondCaptureDoesNotTakeTheSocketsOfTheFirst(t *testing.T) {
 	p, dir, ctl := dd(t)
-	fail(t, "another program serves this socket", "hpcapdd", "-device", "sim:gen,count=10,backpressure", "-dir", "null", "-buffer", "4MiB", "-share", dir)
+	fail(t, "another program serves this socket", "hpcapdd", "-i", "sim:gen,count=10,backpressure", "-w", "null", "--buffer", "4MiB", "--share", dir)
 	require.Equal(t, p.Process.Pid, asJSON[control.Status](t, ctl("status")...).PID)
 	p.end(unix.SIGKILL)
 	require.FileExists(t, filepath.Join(dir, "control.sock"))
 	fail(t, "no capture is served at", "hpcapctl", ctl("status")...)
 	// What a killed one leaves behind is replaced.
-	r := succeed(t, "hpcapdd", "-device", "sim:gen,count=10,backpressure", "-dir", "null", "-buffer", "4MiB", "-share", dir, "-json")
+	r := succeed(t, "hpcapdd", "-i", "sim:gen,count=10,backpressure", "-w", "null", "--buffer", "4MiB", "--share", dir, "--json")
 	require.EqualValues(t, 10, ledger(t, r).Frames())
 }
 
 func TestHpcapctlRefusesWhatMakesNoSense(t *testing.T) {
 	for want, args := range map[string][]string{
-		"nothing to do":                  {},
-		`"dance": say status`:            {"dance"},
-		"detach whom":                    {"detach"},
-		"policy wants a listener":        {"policy", "x"},
-		`unexpected argument "more"`:     {"status", "more"},
-		"-watch goes with":               {"detach", "x", "-watch", "1s"},
-		"want a time above 0":            {"status", "-watch", "-1s"},
-		"-queue goes with":               {"status", "-queue", "1"},
-		"no capture is served at /none/": {"-socket", "/none/control.sock", "status"},
-		"provided but not defined":       {"status", "-nonsense"},
-		"no such file":                   {"filter", "@/none"},
+		"no command: name one":           {},
+		`unknown command "dance"`:        {"dance"},
+		"detach: an operand is missing":  {"detach"},
+		"policy: an operand is missing":  {"policy", "x"},
+		`unexpected operand "more"`:      {"status", "more"},
+		"unknown flag: --watch":          {"detach", "x", "--watch", "1s"},
+		`duration "-1s"`:                 {"status", "--watch", "-1s"},
+		"unknown flag: --queue":          {"status", "--queue", "1"},
+		"no capture is served at /none/": {"--socket", "/none/control.sock", "status"},
+		"unknown flag: --nonsense":       {"status", "--nonsense"},
+		"no such file":                   {"rules", "@/none"},
 	} {
 		fail(t, want, "hpcapctl", args...)
 	}
 	c := command(t, "hpcapctl", "status")
 	c.Env = append(os.Environ(), "IXCAP_CONTROL=/none/elsewhere.sock")
 	p := launch(t, c)
-	oneLine(t, p.wait(), "hpcapctl", "no capture is served at /none/elsewhere.sock: is one running there, such as hpcapdd -share?")
+	oneLine(t, p.wait(), "hpcapctl", "no capture is served at /none/elsewhere.sock: is one running there, such as hpcapdd --share?")
 }

@@ -13,10 +13,10 @@ func TestSleepingCaptureGetsEveryFrameByteForByte(t *testing.T) {
 	file := captures(t)[0]
 	sent := readPcap(t, file)
 	sock := filepath.Join(t.TempDir(), "nic.sock")
-	model := launch(t, command(t, "nicsim", "-socket", sock, "-wire", "pcap="+file+",backpressure"))
+	model := launch(t, command(t, "nicsim", "--socket", sock, "--wire", "pcap="+file+",backpressure"))
 	model.says("serving on")
 	dir := t.TempDir()
-	dd := launch(t, command(t, "hpcapdd", "-device", "vfio-user:"+sock, "-dir", dir, "-buffer", "4MiB", "-sleep", "-json"))
+	dd := launch(t, command(t, "hpcapdd", "-i", "vfio-user:"+sock, "-w", dir, "--buffer", "4MiB", "--sleep", "--json"))
 	model.says("the wire has ended")
 	r := dd.end(unix.SIGINT)
 	require.Zero(t, r.status, r.stderr)
@@ -27,8 +27,8 @@ func TestSleepingCaptureGetsEveryFrameByteForByte(t *testing.T) {
 }
 
 func TestSleepingCaptureOfManyQueuesLosesNothing(t *testing.T) {
-	r := succeed(t, "hpcapdd", "-device", "sim:gen,size=60-1514,flows=64,count=20000,rate=20kpps,backpressure",
-		"-dir", "null", "-queues", "4", "-sleep", "-json")
+	r := succeed(t, "hpcapdd", "-i", "sim:gen,size=60-1514,flows=64,count=20000,rate=20kpps,backpressure",
+		"-w", "null", "--queues", "4", "--sleep", "--json")
 	l := ledger(t, r)
 	require.EqualValues(t, 20000, l.Frames())
 	require.Zero(t, l.Lost())
@@ -40,14 +40,14 @@ func TestSleepingCaptureOfManyQueuesLosesNothing(t *testing.T) {
 }
 
 func TestIdleCaptureSleeps(t *testing.T) {
-	r := succeed(t, "hpcapdd", "-device", "sim:gen,rate=1pps", "-dir", "null", "-duration", "1s", "-sleep", "-json")
+	r := succeed(t, "hpcapdd", "-i", "sim:gen,rate=1pps", "-w", "null", "--duration", "1s", "--sleep", "--json")
 	q := ledger(t, r).Queues[0]
 	require.NotZero(t, q.Sleeps)
 	require.Less(t, q.Polls, uint64(2000), "some 20 sleeps of 50 ms")
 }
 
 func TestCaptureSurvivesInterruptsThatNeverFire(t *testing.T) {
-	r := succeed(t, "hpcapdd", "-device", "sim:gen,size=60,count=20000,rate=50kpps,backpressure,fault=no-msix", "-dir", "null", "-sleep", "-json")
+	r := succeed(t, "hpcapdd", "-i", "sim:gen,size=60,count=20000,rate=50kpps,backpressure,fault=no-msix", "-w", "null", "--sleep", "--json")
 	l := ledger(t, r)
 	require.EqualValues(t, 20000, l.Frames())
 	require.Zero(t, l.Lost())
@@ -56,12 +56,12 @@ func TestCaptureSurvivesInterruptsThatNeverFire(t *testing.T) {
 }
 
 func TestLinkThatComesAndGoesIsToldAndCounted(t *testing.T) {
-	r := succeed(t, "hpcapdd", "-device", "sim:gen,size=60,count=1000,rate=1kpps,backpressure,fault=flap:150ms", "-dir", "null", "-json")
+	r := succeed(t, "hpcapdd", "-i", "sim:gen,size=60,count=1000,rate=1kpps,backpressure,fault=flap:150ms", "-w", "null", "--json")
 	l := ledger(t, r)
 	require.EqualValues(t, 1000, l.Frames())
 	require.NotZero(t, l.Account.LinkDowns)
 	require.Contains(t, r.stderr, ": link down\n")
 	require.Contains(t, r.stderr, ": link up at 10000 Mb/s\n")
-	r = succeed(t, "hpcapdd", "-device", "sim:gen,size=60,count=500,rate=1kpps,backpressure,fault=flap:150ms", "-dir", "null")
+	r = succeed(t, "hpcapdd", "-i", "sim:gen,size=60,count=500,rate=1kpps,backpressure,fault=flap:150ms", "-w", "null")
 	require.Contains(t, r.stdout, "the link was lost")
 }

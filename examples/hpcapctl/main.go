@@ -1,13 +1,4 @@
-// Hpcapctl shows and changes a capture that runs elsewhere, such as hpcapdd
-// -share, over its control socket.
-//
-//	hpcapctl [-socket PATH] [-port NAME] status|listeners|ledger|ports
-//	hpcapctl [-socket PATH] detach LISTENER
-//	hpcapctl [-socket PATH] policy LISTENER lossless|lossy|lossless,detach-after=TIME
-//	hpcapctl [-socket PATH] filter [RULES|@FILE|none]
-//	hpcapctl [-socket PATH] rotate
-//
-// It prints tables, or JSON with -json: the types of package control.
+// Hpcapctl shows and changes a running capture over its control socket.
 package main
 
 import (
@@ -23,23 +14,19 @@ import (
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
-// answer is something to be shown to people, or as JSON.
+// answer prints as text or as JSON.
 type answer interface{ text(w io.Writer) error }
 
-func main() { cli.Main("hpcapctl", run) }
+func main() { cli.Main(command(run)) }
 
-func run(args []string) error {
-	o, err := parse(args)
-	if err != nil {
-		return err
-	}
+func run(r request, o options) error {
 	c := control.NewClient(o.socket)
 	defer c.Close()
 	if o.port != "" {
 		c = c.Port(o.port)
 	}
 	if o.watch == 0 {
-		a, err := ask(context.Background(), c, o)
+		a, err := ask(context.Background(), c, r, o)
 		if err != nil {
 			return err
 		}
@@ -47,8 +34,8 @@ func run(args []string) error {
 	}
 	ctx := cli.Interrupted("hpcapctl")
 	terminal := cli.IsTerminal(os.Stdout) && !o.asJSON
-	for tick := time.NewTicker(o.watch); ; {
-		a, err := ask(ctx, c, o)
+	for tick := time.NewTicker(o.watch.Duration()); ; {
+		a, err := ask(ctx, c, r, o)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -73,22 +60,21 @@ func run(args []string) error {
 	}
 }
 
-// ask asks for what is wanted: of the port that is meant, or of each in turn.
-func ask(ctx context.Context, c *control.Client, o options) (answer, error) {
-	do := commands[o.words[0]]
-	if !do.each || o.port != "" || len(o.words) > 1 {
-		return do.ask(ctx, c, o)
+// ask asks the port that is named, or each port in turn.
+func ask(ctx context.Context, c *control.Client, r request, o options) (answer, error) {
+	if !r.each || o.port != "" || len(o.operands) > 0 {
+		return r.ask(ctx, c, o)
 	}
 	there, err := c.Ports(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if len(there.Ports) == 1 {
-		return do.ask(ctx, c, o)
+		return r.ask(ctx, c, o)
 	}
 	var all several
 	for _, p := range there.Ports {
-		a, err := do.ask(ctx, c.Port(p.Name), o)
+		a, err := r.ask(ctx, c.Port(p.Name), o)
 		if err != nil {
 			return nil, err
 		}

@@ -155,7 +155,7 @@ func (f filters) text(w io.Writer) error {
 
 func (l ledger) text(w io.Writer) error { return l.WriteText(w) }
 
-// MarshalJSON gives what hpcapdd -json prints.
+// MarshalJSON gives what hpcapdd --json prints.
 func (l ledger) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	err := l.WriteJSON(&b)

@@ -2,9 +2,14 @@ package main
 
 import (
 	"errors"
-	"flag"
-	"time"
+	"fmt"
+	"slices"
+	"strings"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
@@ -12,135 +17,234 @@ import (
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
-const usage = `usage: hpcapdd -device URI [-queue N] -dir DIR|null [flags]
-       hpcapdd [flags] IFACE QUEUE DIR|null
-       hpcapdd [-check] -config FILE
-
-URI names the port: 0000:03:00.0 or eth2 (kernel VFIO), vfio-user:/run/nic.sock,
-or the software 82599: sim:pcap=FILE,rate=line  sim:gen,size=60  sim:packet=IFACE
-
-A FILE of settings (ixcap.toml) is for several ports and everything that the flags
-say; -check says what is wrong with it, or with the flags, and starts nothing.
-SIGHUP begins new files, after taking over what has changed in the FILE.
-
-With -share DIR other programs read each queue's frames while they are captured,
-over DIR/queue0.sock, DIR/queue1.sock and so on (of a port of a FILE, DIR/NAME-queue0.sock),
-and hpcapctl -socket DIR/control.sock shows and changes what goes on.
-`
-
-// options are what the command line says besides settings.
+// options are the command line without what belongs to settings.
 type options struct {
 	config           string
 	check            bool
-	duration         time.Duration
-	asJSON, progress bool
+	duration         units.Duration
+	json, progress   bool
+	verbose          bool
+	failOnLoss       bool
+	devices          []string
+	filter           string // expression of --filter
+	noIndex, noShare bool
 }
 
-// beside are the flags that go with -config.
-var beside = map[string]bool{"config": true, "check": true, "duration": true, "json": true, "progress": true}
+// withConfig are the flags that go with --config.
+var withConfig = []string{"config", "check", "duration", "json", "progress", "verbose", "fail-on-loss", "help", "version", "man"}
 
-// parse reads the command line, and the file that it names.
-func parse(args []string) (o options, s *settings.Settings, err error) {
-	s = settings.New()
-	s.Ports = []settings.Port{settings.Defaults()}
-	p := &s.Ports[0]
-	noIndex := false
-	flags := flag.NewFlagSet("hpcapdd", flag.ContinueOnError)
-	flags.StringVar(&o.config, "config", "", "`file` of settings for one or more ports")
-	flags.BoolVar(&o.check, "check", false, "say what is wrong with the settings and start nothing")
-	flags.DurationVar(&o.duration, "duration", 0, "end after this `time`, such as 90s; 0 goes on")
-	flags.BoolVar(&o.asJSON, "json", false, "print the ledger as JSON; with -config, an object with one for each port")
+// command is the command line; run is called with what it says.
+func command(run func(options, *settings.Settings) error) *cobra.Command {
+	var o options
+	s := settings.New()
+	p := settings.Defaults()
+	cmd := &cobra.Command{
+		Use:   "hpcapdd [flags] -i PORT -w DIR|null\n  hpcapdd [flags] --config FILE\n  hpcapdd [flags] PORT QUEUE DIR|null",
+		Short: "Capture ports to files without losing a frame",
+		Long: `Capture ports to files, until the wire ends, the time is up, or SIGINT or SIGTERM; then
+print what became of every frame.
+
+PORT is an interface (eth2) or PCI address (0000:03:00.0) bound to vfio-pci,
+vfio-user:SOCKET, or the software 82599: sim:pcap=FILE,rate=line, sim:gen,size=60,
+sim:packet=IFACE.
+
+A file is named after its first frame's time, port and queue, so that names sort by
+time; it ends in .part while it is written. RAW files have exactly the size of a segment
+unless a new one was begun early: by --rotate, SIGHUP, hpcapctl rotate, or at the end.
+
+With --share DIR other programs read each queue's frames over DIR/queue0.sock,
+DIR/queue1.sock and so on (DIR/NAME-queue0.sock where several ports are captured), and
+hpcapctl --socket DIR/control.sock shows and changes the capture.
+
+SIGHUP begins new files; with --config it applies what has changed in FILE first.
+The exit status is 0, 1 after a failure, 2 for a wrong command line, and with
+--fail-on-loss 3 if frames were lost.`,
+		Example: `  hpcapdd -i eth2 -w /data0 -w /data1 --rotate 1h --keep-age 14d
+  hpcapdd -i eth2 -i eth3 -w /data0 --queues 4 --share /run/ixcap
+  hpcapdd -i eth2 -w /data0 --rules '(udp and port 53) all; (tcp or sctp) 96; drop'
+  hpcapdd -i eth2 -w /data0 -F pcapng --zstd 1 -f 'not port 22'
+  hpcapdd -i sim:gen,size=60,rate=1Mpps -w null --duration 10s`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := cli.NotEmpty(cmd); err != nil {
+				return err
+			}
+			if o.config != "" {
+				loaded, err := fromFile(cmd, o.config, args)
+				if err != nil {
+					return err
+				}
+				return run(o, loaded)
+			}
+			if err := complete(cmd, &o, s, &p, args); err != nil {
+				return err
+			}
+			return run(o, s)
+		},
+	}
+	cli.Group(cmd, "Port", func(flags *pflag.FlagSet) { portFlags(flags, &o, &p) })
+	cli.Group(cmd, "Frames", func(flags *pflag.FlagSet) { frameFlags(flags, &o, &p) })
+	cli.Group(cmd, "Files", func(flags *pflag.FlagSet) { fileFlags(flags, &o, &p.Storage, &s.Retention) })
+	cli.Group(cmd, "Other programs", func(flags *pflag.FlagSet) { shareFlags(flags, s) })
+	cli.Group(cmd, "Run", func(flags *pflag.FlagSet) { runFlags(flags, &o) })
+	return cmd
+}
+
+func portFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
+	flags.StringArrayVarP(&o.devices, "interface", "i", nil, "capture this `port`; may be repeated, the other flags are for each port")
+	flags.IntVar(&p.Queues, "queues", p.Queues, "`number` of receive queues")
+	flags.Var(&p.Cores, "cores", "`list` of cores for the polling threads, such as 2,3; default: cores of the port's NUMA node")
+	flags.IntVar(&p.FIFO, "fifo", 0, "SCHED_FIFO `priority` of the polling threads, 1 to 99; 0: the ordinary policy")
+	flags.BoolVar(&p.Sleep, "sleep", false, "sleep until the queue interrupts while no frames arrive, instead of polling")
+	flags.IntVar(&p.Speed, "speed", 0, "link speed in `Mb/s`, 1000 or 10000; default: by the module")
+	flags.VarP(&p.Buffer, "buffer", "B", "`size` of each queue's buffer, a power of two")
+	flags.Var(&p.Pages, "pages", "memory `pages`: 2MiB, 1GiB or ordinary; default: the largest the port needs")
+}
+
+func frameFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
+	flags.IntVarP(&p.CapLen, "snaplen", "s", 0, "keep at most this many `bytes` of a frame; 0: all")
+	flags.StringVarP(&o.filter, "filter", "f", "", "keep only frames that match this pcap-filter `expression`")
+	flags.Var(&p.Filter, "rules", "keep of each frame what the first matching `rule` says, or the rules in @FILE; hpcapctl rules changes them")
+	flags.Var(&p.Dedup, "dedup", "drop duplicates, such as mirror ports make; `settings`: window=200ms,records=32768,pools=4,bytes=96")
+	flags.Lookup("dedup").NoOptDefVal = "true"
+	flags.TextVar(&p.Stamps, "stamps", clock.PerPacket, "timestamp `policy`: packet, batch, uniform, weighted, adaptive or sample=N")
+}
+
+func fileFlags(flags *pflag.FlagSet, o *options, st *settings.Storage, keep *settings.Retention) {
+	flags.VarP(&st.Dirs, "write", "w", "write files to this `directory`; null: store nothing; may be repeated: files go to the directories in turn")
+	flags.VarP(&st.Format, "format", "F", "`format` of the files: raw, or packet by packet pcap or pcapng")
+	flags.IntVar(&st.Zstd, "zstd", 0, "compress pcap and pcapng files at this `level`, 1 (fast) to 22 (small); 0: not")
+	flags.StringVar(&st.StoreFilter, "store-filter", "", "write only packets that match this `expression` to pcap and pcapng files")
+	flags.Var(&st.Queue, "queue", "store only this `queue`; all: every queue, each to its own files")
+	flags.VarP(&st.Segment, "segment", "C", "begin a new file after this `size`")
+	flags.VarP(&st.Rotate, "rotate", "G", "begin a new file at multiples of this `time` since midnight UTC; 0: not")
+	flags.Var(&st.Block, "block", "write blocks of this `size`: 1MiB, 2MiB or 4MiB")
+	flags.IntVar(&st.InFlight, "in-flight", st.InFlight, "`number` of blocks in flight to each directory")
+	flags.Var(&st.Flush, "flush", "write an incomplete block after this `time`")
+	flags.TextVar(&st.Fsync, "fsync", store.SyncAtClose, "sync files `when`: close, none, or a time such as 10s")
+	flags.BoolVar(&o.noIndex, "no-index", false, "write no index files for hpcapq")
+	flags.Var(&keep.Size, "keep-size", "delete the oldest files when all files exceed this `size`; 0: keep them")
+	flags.Var(&keep.Age, "keep-age", "delete files older than this `time`, such as 14d; 0: keep them")
+	flags.Var(&keep.Free, "keep-free", "delete the oldest files when a file system has less than this `size` free; 0: keep them")
+}
+
+func shareFlags(flags *pflag.FlagSet, s *settings.Settings) {
+	flags.StringVar(&s.Share.Dir, "share", "", "serve frames and control over sockets in this `directory`")
+	flags.Var(&s.Share.Mode, "share-mode", "file `mode` of the queues' sockets; the control socket is always the owner's")
+	flags.Var(&s.Share.Linger, "linger", "at the end, wait this `time` for listeners that have frames left and do not read")
+	flags.StringVar(&s.Metrics.Listen, "metrics", "", "serve Prometheus metrics at http://`HOST:PORT`/metrics")
+	flags.StringVar(&s.Hpcapmon.Dir, "hpcapmon", "", "write HPCAP's monitoring files, a line a second, to this `directory`")
+}
+
+func runFlags(flags *pflag.FlagSet, o *options) {
+	flags.StringVar(&o.config, "config", "", "read all settings from this `file` (examples/systemd/ixcap.toml)")
+	flags.BoolVar(&o.check, "check", false, "check the settings, capture nothing")
+	flags.Var(&o.duration, "duration", "end after this `time`, such as 90s; 0: no limit")
+	flags.BoolVar(&o.json, "json", false, "print the ledger as JSON (docs/JSON.md); of several ports an object by name")
+	flags.BoolVar(&o.failOnLoss, "fail-on-loss", false, "exit with status 3 if frames were lost")
 	flags.BoolVar(&o.progress, "progress", false, "print a line a second even if standard error is no terminal")
-
-	flags.StringVar(&p.Device, "device", "", "`URI` of the port")
-	flags.IntVar(&p.Queues, "queues", p.Queues, "`number` of receive queues that the port spreads frames over")
-	flags.Var(&p.Cores, "cores", "`list` of cores for the queues' polling threads, such as 2,3; by default the last ones of the port's node, where there are enough")
-	flags.IntVar(&p.Speed, "speed", 0, "`Mb/s` of the link, 1000 or 10000; by default what the module can")
-	flags.IntVar(&p.CapLen, "caplen", 0, "keep at most `N` bytes of a frame; 0 keeps all")
-	flags.Var(&p.Buffer, "buffer", "`size` of each queue's buffer, a power of two")
-	flags.Var(&p.Pages, "pages", "`kind` of memory pages: 2MiB, 1GiB or ordinary; by default what suits the port")
-	flags.IntVar(&p.FIFO, "fifo", 0, "`priority` 1 to 99 of the polling threads under SCHED_FIFO: nothing below it takes their cores; 0 leaves it off")
-	flags.BoolVar(&p.Sleep, "sleep", false, "sleep until the port interrupts while nothing arrives, instead of polling without a break: for machines without a core to spare")
-	flags.TextVar(&p.Stamps, "stamps", clock.PerPacket, "`how` frames are stamped: packet, batch, uniform, weighted, adaptive or sample=N")
-	flags.Var(&p.Filter, "filter", "keep what these `rules`, or those in @FILE, say, such as '(udp and port 53) all; (vlan 12) drop; 128'; hpcapctl filter changes them")
-	flags.Var(&p.Dedup, "dedup", "leave out copies of frames, as a mirroring switch makes them; `settings` are optional: -dedup=window=200ms,records=32768,pools=4,bytes=96")
-
-	st := &p.Storage
-	flags.Var(&st.Dirs, "dir", "`folder` for the files, or null to store nothing; given several times, files go to the folders in turn")
-	flags.Var(&st.Queue, "queue", "store only queue `N`; all by default, each to its own files")
-	flags.Var(&st.Format, "format", "`format` of the files: raw, pcap or pcapng, the last two packet by packet (hpcapdd_p)")
-	flags.IntVar(&st.Zstd, "zstd", 0, "compress pcap and pcapng files at this `level`, 1 (fast) to 22 (small); 0 does not")
-	flags.StringVar(&st.StoreFilter, "store-filter", "", "store only packets that match this pcap-filter `expression` in pcap and pcapng files")
-	flags.Var(&st.Segment, "segment", "`size` of a file")
-	flags.Var(&st.Rotate, "rotate", "begin a file at multiples of this `time` since midnight UTC, too; 0s does not")
-	flags.Var(&st.Block, "block", "`size` of what is written at once: 1MiB, 2MiB or 4MiB")
-	flags.IntVar(&st.InFlight, "in-flight", st.InFlight, "`number` of blocks written at the same time to each folder")
-	flags.Var(&st.Flush, "flush", "`time` after which what waits is written though its block is not full")
-	flags.TextVar(&st.Fsync, "fsync", store.SyncAtClose, "`when` what is written is made to last: close, none, or a time such as 10s")
-	flags.BoolVar(&noIndex, "no-index", false, "write no sidecars, by which hpcapq finds packets without reading all of a file")
-
-	flags.Var(&s.Retention.Size, "keep-size", "delete the oldest files when all together have more than this `size`")
-	flags.Var(&s.Retention.Age, "keep-age", "delete files that are older than this `time`, such as 14d")
-	flags.Var(&s.Retention.Free, "keep-free", "delete the oldest files when a disk has less than this `size` free")
-	flags.StringVar(&s.Share.Dir, "share", "", "share the frames with other programs over sockets in this `folder`")
-	flags.Var(&s.Share.Mode, "share-mode", "`mode` of the queues' sockets: who may attach; only you may control the capture")
-	linger := flags.Duration("linger", s.Share.Linger.Duration(), "`time` for which the end waits for listeners that have frames left and read none; those that go on reading get all")
-	flags.StringVar(&s.Metrics.Listen, "metrics", "", "serve metrics for Prometheus at this `HOST:PORT`, path /metrics")
-	flags.StringVar(&s.Hpcapmon.Dir, "hpcapmon", "", "write HPCAP's monitoring files, a line a second, to this `folder`")
-	if err := cli.Parse(flags, args, usage); err != nil {
-		return o, nil, err
-	}
-	if o.duration < 0 {
-		return o, nil, cli.Usagef("duration %v: want a time to come, or 0 to go on", o.duration)
-	}
-	if o.config != "" {
-		return fromFile(o, flags)
-	}
-	if *linger < 0 {
-		return o, nil, cli.Usagef("linger for %v: want a time, or 0 not to wait", *linger)
-	}
-	s.Share.Linger = units.Duration(*linger)
-	st.Index = !noIndex
-	if p.Device == "" && flags.NArg() == 3 { // HPCAP's form
-		p.Device, st.Dirs = flags.Arg(0), settings.Dirs{flags.Arg(2)}
-		if err := st.Queue.Set(flags.Arg(1)); err != nil {
-			return o, nil, cli.UsageError{Err: err}
-		}
-	} else if flags.NArg() > 0 {
-		return o, nil, cli.Usagef("unexpected argument %q", flags.Arg(0))
-	}
-	modeSet := false
-	flags.Visit(func(f *flag.Flag) { modeSet = modeSet || f.Name == "share-mode" })
-	switch {
-	case p.Device == "":
-		return o, nil, cli.Usagef("no port: name it with -device")
-	case len(st.Dirs) == 0 || st.Dirs[0] == "":
-		return o, nil, cli.Usagef("no folder: name one with -dir, or null to store nothing")
-	case modeSet && s.Share.Dir == "":
-		return o, nil, cli.Usagef("-share-mode goes with -share")
-	}
-	var errs []error
-	for _, p := range s.Check() {
-		errs = append(errs, cli.UsageError{Err: p})
-	}
-	return o, s, errors.Join(errs...)
+	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log details, too")
 }
 
-// fromFile reads the file of settings. What it says no flag can say, too: a reload
-// would not know which of them is meant.
-func fromFile(o options, flags *flag.FlagSet) (options, *settings.Settings, error) {
+// complete makes settings of the command line.
+func complete(cmd *cobra.Command, o *options, s *settings.Settings, p *settings.Port, args []string) error {
+	st := &p.Storage
+	st.Index = !o.noIndex
+	if len(o.devices) == 0 && len(args) == 3 { // HPCAP's form
+		o.devices, st.Dirs = args[:1], settings.Dirs{args[2]}
+		if err := st.Queue.Set(args[1]); err != nil {
+			return cli.Usagef("queue %w", err)
+		}
+		args = nil
+	}
+	switch {
+	case len(args) > 0:
+		return cli.Usagef("unexpected operand %q", args[0])
+	case len(o.devices) == 0:
+		return cli.Usagef("no port: name it with -i")
+	case slices.Contains(o.devices, ""):
+		return cli.Usagef("-i \"\": the name is empty")
+	case len(st.Dirs) == 0:
+		return cli.Usagef("no directory: name it with -w, or -w null to store nothing")
+	case slices.Contains(st.Dirs, ""):
+		return cli.Usagef("-w \"\": the name is empty. -w null stores nothing")
+	case cmd.Flags().Changed("share-mode") && s.Share.Dir == "":
+		return cli.Usagef("--share-mode: goes with --share")
+	case o.filter != "" && p.Filter.Rules != nil:
+		return cli.Usagef("--filter and --rules: give one of them")
+	}
+	if o.filter != "" {
+		if err := p.Filter.Set(fmt.Sprintf("(%s) all; drop", o.filter)); err != nil {
+			return cli.Usagef("--filter: %w", err)
+		}
+	}
+	s.Ports = ports(*p, o.devices)
+	var errs []error
+	for _, problem := range s.Check() {
+		errs = append(errs, cli.Usagef("%s: %s", flagOf(problem.Setting()), problem.Text))
+	}
+	return errors.Join(errs...)
+}
+
+// flagOf is the flag of a setting.
+func flagOf(setting string) string {
+	setting = strings.TrimPrefix(setting, "storage.")
+	switch setting {
+	case "device":
+		setting = "interface"
+	case "caplen":
+		setting = "snaplen"
+	case "filter":
+		setting = "rules"
+	case "dirs":
+		setting = "write"
+	case "share.dir":
+		setting = "share"
+	case "share.linger":
+		setting = "linger"
+	case "metrics.listen":
+		setting = "metrics"
+	case "hpcapmon.dir":
+		setting = "hpcapmon"
+	}
+	setting = strings.Replace(setting, "retention.", "keep-", 1)
+	return "--" + strings.NewReplacer("_", "-", ".", "-").Replace(setting)
+}
+
+// ports returns the settings of each device. One of several has a name, which its
+// device is known by in file names, sockets and messages.
+func ports(p settings.Port, devices []string) (all []settings.Port) {
+	used := map[string]bool{}
+	for _, d := range devices {
+		one := p
+		one.Device = d
+		if len(devices) > 1 {
+			label := archive.Label(d)
+			one.Name = label
+			for n := 2; used[one.Name]; n++ {
+				one.Name = fmt.Sprintf("%s-%d", label[:min(len(label), 40)], n)
+			}
+			used[one.Name] = true
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// fromFile reads the settings file. A flag may not repeat what belongs there: a
+// reload could not tell which of the two holds.
+func fromFile(cmd *cobra.Command, file string, args []string) (*settings.Settings, error) {
 	var both string
-	flags.Visit(func(f *flag.Flag) {
-		if !beside[f.Name] {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if !slices.Contains(withConfig, f.Name) {
 			both = f.Name
 		}
 	})
 	if both != "" {
-		return o, nil, cli.Usagef("-%s goes without -config: write it into %s", both, o.config)
+		return nil, cli.Usagef("--%s: does not go with --config. Write it into %s", both, file)
 	}
-	if flags.NArg() > 0 {
-		return o, nil, cli.Usagef("unexpected argument %q", flags.Arg(0))
+	if len(args) > 0 {
+		return nil, cli.Usagef("unexpected operand %q", args[0])
 	}
-	s, err := settings.Load(o.config)
-	return o, s, err
+	return settings.Load(file)
 }

@@ -1,20 +1,6 @@
-// Hpcapdd captures what ports receive to files, until the wire ends, the time is
-// up, or SIGINT or SIGTERM; then it prints where every frame went.
+// Hpcapdd captures ports to files and prints what became of every frame.
 //
-//	hpcapdd -device URI [-queue N] -dir DIR|null [-share DIR] [-filter RULES] [-duration D] [-json] [flags]
-//	hpcapdd [flags] IFACE QUEUE DIR|null
-//	hpcapdd [-check] -config ixcap.toml
-//
-// A file is named after its first frame's time, port and queue, so that names
-// sort as the files were captured, and ends in .part while it is written. RAW files
-// have exactly the size of a segment but where a new one was begun early: at a
-// full period (-rotate), at SIGHUP or hpcapctl rotate, and at the end.
-//
-// With -share other programs read the frames while they are captured (stream.Attach,
-// or examples/creader), and hpcapctl shows and changes the capture. At the end they
-// get what is left, as long as they go on reading.
-//
-// Package capture/daemon does the work; here are flags, signals and output.
+// Package capture/daemon does the work; this program has flags, signals and output.
 package main
 
 import (
@@ -36,13 +22,9 @@ import (
 	_ "github.com/ixcap/ixcap/sim"
 )
 
-func main() { cli.Main("hpcapdd", run) }
+func main() { cli.Main(command(run)) }
 
-func run(args []string) (err error) {
-	o, s, err := parse(args)
-	if err != nil {
-		return err
-	}
+func run(o options, s *settings.Settings) (err error) {
 	if o.check {
 		return daemon.Check(os.Stdout, s)
 	}
@@ -50,8 +32,8 @@ func run(args []string) (err error) {
 	cli.Collector()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGHUP)
-	log := cli.Logger(os.Stderr, "hpcapdd")
-	cfg := daemon.Config{Duration: o.duration, Logger: log}
+	log := cli.Logger(os.Stderr, "hpcapdd", o.verbose)
+	cfg := daemon.Config{Duration: o.duration.Duration(), Logger: log}
 	if o.config != "" {
 		cfg.Load = func() (*settings.Settings, error) { return settings.Load(o.config) }
 	}
@@ -81,10 +63,21 @@ func run(args []string) (err error) {
 		}
 		err = errors.Join(err, l.Err)
 	}
-	if o.asJSON {
-		return errors.Join(err, daemon.WriteJSON(os.Stdout, all))
+	write := daemon.WriteText
+	if o.json {
+		write = daemon.WriteJSON
 	}
-	return errors.Join(err, daemon.WriteText(os.Stdout, all))
+	if err := errors.Join(err, write(os.Stdout, all)); err != nil || !o.failOnLoss {
+		return err
+	}
+	var lost uint64
+	for _, l := range all {
+		lost += l.Ledger.Lost()
+	}
+	if lost > 0 {
+		return cli.LossError{Frames: lost}
+	}
+	return nil
 }
 
 // pollers is the number of polling threads that settings ask for.

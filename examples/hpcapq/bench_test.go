@@ -189,7 +189,7 @@ func BenchmarkWindow(b *testing.B) {
 				b.StopTimer()
 				chill(b, dir)
 				b.StartTimer()
-				first, all, _ = timed(b, from, program(b, "-dir", dir, "-from", from.Format(time.RFC3339Nano), "-to", "+"+span.String(), "-filter", filter, "-w", "-"))
+				first, all, _ = timed(b, from, program(b, "-r", dir, "--from", from.Format(time.RFC3339Nano), "--to", "+"+span.String(), "-f", filter, "-w", "-"))
 			}
 			b.ReportMetric(first.Seconds()*1e3, "ms-to-first")
 			b.ReportMetric(all.Seconds()*1e3, "ms-to-last")

@@ -20,6 +20,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
+	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
 // asProgram makes this test's binary the program itself.
@@ -138,7 +139,7 @@ func TestAnswersAreTcpdumps(t *testing.T) {
 		t.Run(filepath.Base(capture), func(t *testing.T) {
 			dir := spread(t, capture, 3000)
 			all := filepath.Join(t.TempDir(), "all.pcap")
-			require.NoError(t, run([]string{"-dir", dir, "-w", all}))
+			require.NoError(t, cli.Execute(command(query, maintain), "-r", dir, "-w", all))
 			address := "10.0.0.1"
 			if line := strings.Fields(tcpdump(t, all, "ip and (tcp or udp)")[0]); len(line) > 2 {
 				address = line[2][:strings.LastIndexByte(line[2], '.')]
@@ -150,21 +151,21 @@ func TestAnswersAreTcpdumps(t *testing.T) {
 			}
 			for _, indexed := range []bool{false, true} {
 				if indexed {
-					require.NoError(t, maintain("repair", []string{dir}, io.Discard))
+					require.NoError(t, maintain(maintenance{what: "repair", paths: []string{dir}}, io.Discard))
 				}
 				for i, filter := range filters {
 					if !indexed && i%4 != 0 {
 						continue
 					}
 					got := filepath.Join(t.TempDir(), "got.pcap")
-					require.NoError(t, run([]string{"-dir", dir, "-filter", filter, "-w", got}))
+					require.NoError(t, cli.Execute(command(query, maintain), append(filterFlag(filter), "-r", dir, "-w", got)...))
 					answer, err := os.ReadFile(got)
 					require.NoError(t, err)
 					require.True(t, bytes.Equal(tcpdumpBytes(t, all, filter), answer), "index %v: %s", indexed, filter)
 				}
 			}
 			ng := filepath.Join(t.TempDir(), "got.pcapng")
-			require.NoError(t, run([]string{"-dir", dir, "-filter", filters[1], "-w", ng}))
+			require.NoError(t, cli.Execute(command(query, maintain), "-r", dir, "-f", filters[1], "-w", ng))
 			require.Equal(t, tcpdump(t, all, filters[1]), tcpdump(t, ng, ""))
 		})
 	}
@@ -183,10 +184,10 @@ func tcpdumpBytes(t *testing.T, file, filter string) []byte {
 func TestAnswerWithNothingInItSaysWhy(t *testing.T) {
 	dir := folder(t)
 	for says, args := range map[string][]string{
-		"no packet matches\n": {"-filter", "host 203.0.113.200"},
-		"no packet matches; the first file begins at 2026-11-21T14:00:00": {"-from", "2026-11-22"},
+		"no packet matches\n": {"-f", "host 203.0.113.200"},
+		"no packet matches; the first file begins at 2026-11-21T14:00:00": {"--from", "2026-11-22"},
 	} {
-		out, stderr, status := call(t, append([]string{"-dir", dir, "-w", "-"}, args...)...)
+		out, stderr, status := call(t, append([]string{"-r", dir, "-w", "-"}, args...)...)
 		require.Zero(t, status)
 		require.Contains(t, stderr, says)
 		require.Equal(t, 24, len(out), "a pcap file without packets")
@@ -196,7 +197,7 @@ func TestAnswerWithNothingInItSaysWhy(t *testing.T) {
 func TestSpanPortAndQueueAreKeptTo(t *testing.T) {
 	dir := folder(t)
 	count := func(args ...string) (n int) {
-		out, stderr, status := call(t, append([]string{"-dir", dir, "-w", "-"}, args...)...)
+		out, stderr, status := call(t, append([]string{"-r", dir, "-w", "-"}, args...)...)
 		require.Zero(t, status, stderr)
 		r, err := convert.NewReader(strings.NewReader(out))
 		require.NoError(t, err)
@@ -210,17 +211,17 @@ func TestSpanPortAndQueueAreKeptTo(t *testing.T) {
 		}
 	}
 	all := count()
-	require.Equal(t, 1000, count("-from", "2026-11-21 14:00:01", "-to", "2026-11-21T14:00:02Z"))
-	require.Equal(t, 1, count("-from", fmt.Sprint(day.Unix()), "-to", "+1ms"))
-	require.Equal(t, all-1, count("-from", "2026-11-21T15:00:00.001+01:00"))
-	require.Zero(t, count("-from", "2026-11-22"))
-	require.Equal(t, all, count("-port", "eth2", "-queue", "0")+count("-port", "eth2", "-queue", "1")+count("-port", "eth3"))
-	require.Equal(t, count("-port", "eth2", "-queue", "1"), count("-queue", "1"))
+	require.Equal(t, 1000, count("--from", "2026-11-21 14:00:01", "--to", "2026-11-21T14:00:02Z"))
+	require.Equal(t, 1, count("--from", fmt.Sprint(day.Unix()), "--to", "+1ms"))
+	require.Equal(t, all-1, count("--from", "2026-11-21T15:00:00.001+01:00"))
+	require.Zero(t, count("--from", "2026-11-22"))
+	require.Equal(t, all, count("--port", "eth2", "--queue", "0")+count("--port", "eth2", "--queue", "1")+count("--port", "eth3"))
+	require.Equal(t, count("--port", "eth2", "--queue", "1"), count("--queue", "1"))
 }
 
 func TestReaderThatHasEnoughIsNoFailure(t *testing.T) {
 	dir := folder(t)
-	c := program(t, "-dir", dir, "-w", "-", "-stats")
+	c := program(t, "-r", dir, "-w", "-", "--stats")
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	var stderr bytes.Buffer
@@ -234,6 +235,14 @@ func TestReaderThatHasEnoughIsNoFailure(t *testing.T) {
 	require.Contains(t, stderr.String(), "packets:")
 }
 
+// filterFlag is the flag for an expression; the empty one matches everything.
+func filterFlag(expression string) []string {
+	if expression == "" {
+		return nil
+	}
+	return []string{"-f", expression}
+}
+
 func TestMistakesAreOneClearLine(t *testing.T) {
 	dir := folder(t)
 	for _, c := range []struct {
@@ -241,19 +250,19 @@ func TestMistakesAreOneClearLine(t *testing.T) {
 		says   string
 		args   []string
 	}{
-		{2, "no folder", []string{"-w", "-"}},
-		{2, "no output", []string{"-dir", dir}},
-		{2, "must end in .pcap or .pcapng", []string{"-dir", dir, "-w", "x.txt"}},
-		{2, "-from: \"yesterday\" is no time", []string{"-dir", dir, "-w", "-", "-from", "yesterday"}},
-		{2, "-to: \"+5m\" counts from -from", []string{"-dir", dir, "-w", "-", "-to", "+5m"}},
-		{2, "is before -from", []string{"-dir", dir, "-w", "-", "-from", "now", "-to", "-5m"}},
-		{2, "-filter: ", []string{"-dir", dir, "-w", "-", "-filter", "hosts 10.0.0.1"}},
-		{2, "unexpected argument \"port\"", []string{"-dir", dir, "-w", "-", "port", "53"}},
-		{2, "want idle, low or normal", []string{"-dir", dir, "-w", "-", "-io", "high"}},
-		{2, "queue -2", []string{"-dir", dir, "-w", "-", "-queue", "-2"}},
-		{1, "no RAW files", []string{"-dir", dir, "-w", "-", "-port", "eth7"}},
-		{1, "no such file", []string{"-dir", dir + "/nosuch", "-w", "-"}},
-		{1, "no such file", []string{"-dir", dir, "-w", dir + "/nosuch/x.pcap"}},
+		{2, "no directory", []string{"-w", "-"}},
+		{2, "no output", []string{"-r", dir}},
+		{2, "must end in .pcap or .pcapng", []string{"-r", dir, "-w", "x.txt"}},
+		{2, "--from: \"yesterday\" is no time", []string{"-r", dir, "-w", "-", "--from", "yesterday"}},
+		{2, "--to: \"+5m\" counts from --from", []string{"-r", dir, "-w", "-", "--to", "+5m"}},
+		{2, "is before --from", []string{"-r", dir, "-w", "-", "--from", "now", "--to", "-5m"}},
+		{2, "--filter: ", []string{"-r", dir, "-w", "-", "-f", "hosts 10.0.0.1"}},
+		{2, "unknown command \"port\"", []string{"-r", dir, "-w", "-", "port", "53"}},
+		{2, "must be idle, low or normal", []string{"-r", dir, "-w", "-", "--io", "high"}},
+		{2, "--queue -2", []string{"-r", dir, "-w", "-", "--queue", "-2"}},
+		{1, "no RAW files", []string{"-r", dir, "-w", "-", "--port", "eth7"}},
+		{1, "no such file", []string{"-r", dir + "/nosuch", "-w", "-"}},
+		{1, "no such file", []string{"-r", dir, "-w", dir + "/nosuch/x.pcap"}},
 		{2, "no files", []string{"verify"}},
 		{1, "no such file", []string{"info", dir + "/nosuch"}},
 	} {
@@ -289,7 +298,7 @@ func TestVerifyRepairAndInfoTellByTheirStatus(t *testing.T) {
 	require.Zero(t, status, out+stderr)
 	require.FileExists(t, victim)
 
-	out, stderr, status = call(t, "info", "-json", dir)
+	out, stderr, status = call(t, "info", "--json", dir)
 	require.Zero(t, status, out+stderr)
 	lines := json.NewDecoder(strings.NewReader(out))
 	frames := 0
@@ -323,7 +332,7 @@ func TestWhatCannotBeReadIsTold(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.Truncate(names[0], 1000))
 	out := filepath.Join(t.TempDir(), "x.pcap")
-	_, stderr, status := call(t, "-dir", dir, "-w", out)
+	_, stderr, status := call(t, "-r", dir, "-w", out)
 	require.Equal(t, 1, status)
 	require.Contains(t, stderr, "file is cut")
 	_, err = os.Stat(out)

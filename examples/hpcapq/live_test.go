@@ -14,6 +14,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/examples/internal/cli"
 	_ "github.com/ixcap/ixcap/sim"
 )
 
@@ -42,8 +43,8 @@ func TestAnswersFromARunningCaptureAreBeginningsOfTheLast(t *testing.T) {
 	}()
 	ask := func(i, queue int, args ...string) []byte {
 		out := filepath.Join(t.TempDir(), fmt.Sprintf("%d.pcap", i))
-		args = append([]string{"-dir", dir, "-queue", fmt.Sprint(queue), "-filter", "udp or tcp", "-w", out}, args...)
-		require.NoError(t, run(args))
+		args = append([]string{"-r", dir, "--queue", fmt.Sprint(queue), "-f", "udp or tcp", "-w", out}, args...)
+		require.NoError(t, cli.Execute(command(query, maintain), args...))
 		b, err := os.ReadFile(out)
 		require.NoError(t, err)
 		return b
@@ -51,7 +52,7 @@ func TestAnswersFromARunningCaptureAreBeginningsOfTheLast(t *testing.T) {
 	var answers [queues][][]byte
 	for running := true; running; {
 		for q := range queues {
-			answers[q] = append(answers[q], ask(len(answers[q]), q, "-share", shared))
+			answers[q] = append(answers[q], ask(len(answers[q]), q, "--share", shared))
 		}
 		select {
 		case err := <-done:

@@ -3,13 +3,15 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
@@ -26,35 +28,53 @@ type result struct {
 	Error string   `json:"error,omitempty"`
 }
 
+// maintenance is a command for files, with its command line.
+type maintenance struct {
+	what, short string
+	asJSON, dry bool
+	paths       []string
+}
+
+var maintenances = []maintenance{
+	{what: "verify", short: "Read files whole and report faults: structure, time order, missing segments, index"},
+	{what: "repair", short: "Cut damaged ends, finish files of killed writers, rebuild missing and wrong indices"},
+	{what: "info", short: "Print a line for each file: time range, frames, bytes, gaps"},
+}
+
+// command is the command line; run is called with what it says.
+func (m maintenance) command(run func(maintenance, io.Writer) error) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: m.what + " [flags] DIR|FILE...", Short: m.short,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cli.Usagef("%s: no files: name a directory with RAW files, or files", m.what)
+			}
+			m.paths = args
+			return run(m, os.Stdout)
+		},
+	}
+	cli.Group(cmd, "Output", func(flags *pflag.FlagSet) {
+		flags.BoolVar(&m.asJSON, "json", false, "print JSON, one object on a line for each file (docs/JSON.md)")
+		if m.what == "repair" {
+			flags.BoolVarP(&m.dry, "dry-run", "n", false, "print what would be done, change nothing")
+		}
+	})
+	return cmd
+}
+
 // maintain verifies, repairs or describes files.
-func maintain(what string, args []string, w io.Writer) error {
-	flags := flag.NewFlagSet("hpcapq "+what, flag.ContinueOnError)
-	asJSON := flags.Bool("json", false, "print JSON, an object per line and file")
-	dry := new(bool)
-	if what == "repair" {
-		dry = flags.Bool("n", false, "change nothing, only tell what would be done")
-	}
-	text := map[string]string{
-		"verify": "reads files whole and tells what is wrong: structure, order of time, segments that are missing, index",
-		"repair": "cuts broken ends, finishes files that their writer left, makes indices that are missing or wrong",
-		"info":   "prints a line per file: time range, frames, bytes, gaps",
-	}[what]
-	if err := cli.Parse(flags, args, fmt.Sprintf("usage: hpcapq %s [flags] DIR|FILE...\n%s", what, text)); err != nil {
-		return err
-	}
-	if flags.NArg() == 0 {
-		return cli.Usagef("no files: name a folder with RAW files, or files")
-	}
+func maintain(c maintenance, w io.Writer) error {
 	if err := yield(idle); err != nil {
 		fmt.Fprintln(os.Stderr, "hpcapq: warning:", err)
 	}
-	files, err := archive.List(flags.Args()...)
+	files, err := archive.List(c.paths...)
 	if err != nil {
 		return err
 	}
-	m := maintainer{what: what, dry: *dry, out: w, sequence: what != "repair" && folders(flags.Args())}
+	m := maintainer{what: c.what, dry: c.dry, out: w, sequence: c.what != "repair" && folders(c.paths)}
 	m.print = m.text
-	if *asJSON {
+	if c.asJSON {
 		lines := json.NewEncoder(w)
 		m.print = func(r result) error { return lines.Encode(r) }
 	}

@@ -41,11 +41,14 @@ func (c claim) String() string {
 func (c *claim) Set(text string) error {
 	v, ok := claims[text]
 	if !ok {
-		return errors.New("want idle, low or normal")
+		return errors.New("must be idle, low or normal")
 	}
 	*c = v
 	return nil
 }
+
+// Type implements pflag.Value.
+func (*claim) Type() string { return "PRIORITY" }
 
 // yield gives way to others on the disk: a storer must not wait for a query.
 func yield(c claim) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
 	"time"
 
@@ -24,6 +25,10 @@ const notices = 10
 // query writes what the query finds. What could not be read is an error in the
 // end; it keeps nothing else from being found.
 func query(ctx context.Context, o options) (err error) {
+	if err := yield(o.claim); err != nil {
+		fmt.Fprintln(os.Stderr, "hpcapq: warning:", err)
+	}
+	signal.Ignore(unix.SIGPIPE) // a reader that has enough makes a write fail, which ends the query
 	began := time.Now()
 	var w *convert.Writer
 	pending := uint64(0)
@@ -44,7 +49,7 @@ func query(ctx context.Context, o options) (err error) {
 	for _, dir := range o.shares {
 		sockets, err := index.Sockets(dir)
 		if err != nil {
-			return fmt.Errorf("-share: %w", err)
+			return fmt.Errorf("--share: %w", err)
 		}
 		o.query.Live = append(o.query.Live, sockets...)
 	}
@@ -54,14 +59,17 @@ func query(ctx context.Context, o options) (err error) {
 	}
 	defer s.Close()
 	if s.Stats().Files == 0 && s.Faults() == nil && len(o.shares) == 0 {
-		return fmt.Errorf("no RAW files in %v that fit -port and -queue", o.dirs)
+		return fmt.Errorf("no RAW files in %v that fit --port and --queue", o.dirs)
 	}
-	file, err := cli.Create(o.out, nil)
+	file, err := cli.Create(o.out, o.dirs, o.force)
 	if err != nil {
 		return err
 	}
 	first := time.Duration(-1)
 	defer func() {
+		if s.Stats().Matched > 0 || err == nil {
+			err = errors.Join(err, file.Commit())
+		}
 		err = errors.Join(err, file.Close())
 		if told > notices {
 			fmt.Fprintf(os.Stderr, "hpcapq: notice: and so on, %d in all\n", told)
@@ -76,15 +84,22 @@ func query(ctx context.Context, o options) (err error) {
 	if w, err = convert.NewWriter(file, o.format); err != nil {
 		return err
 	}
-	for {
+	for written := uint64(0); ; {
 		rec, err := s.Next()
 		if err == nil {
+			if o.snap > 0 && len(rec.Data) > o.snap {
+				rec.Data = rec.Data[:o.snap]
+			}
 			err = w.Write(rec)
 			pending++
+			written++
 		}
 		if err == nil && first < 0 {
 			err = flush() // whoever waits for it sees it at once
 			first = time.Since(began)
+		}
+		if err == nil && written == o.count {
+			return errors.Join(w.Flush(), s.Faults())
 		}
 		switch {
 		case err == io.EOF:

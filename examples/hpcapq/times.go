@@ -30,7 +30,7 @@ func parseTime(text string, now, from time.Time) (time.Time, error) {
 			return now.Add(d), nil
 		}
 		if from.IsZero() {
-			return time.Time{}, fmt.Errorf("%q counts from -from, which says no time", text)
+			return time.Time{}, fmt.Errorf("%q counts from --from, which is not given", text)
 		}
 		return from.Add(d), nil
 	}

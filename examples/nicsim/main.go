@@ -1,62 +1,67 @@
-// Nicsim serves the ports of software 82599s, each on a UNIX socket of its own
-// and to one client after the other: hpcapdd -device vfio-user:SOCKET, a QEMU
-// guest, or anything else that speaks vfio-user. When it ends, and whenever it
-// gets SIGUSR1, it prints what became of the wires' frames.
-//
-//	nicsim -socket /run/nic.sock -wire 'pcap=FILE,rate=line'
-//	nicsim -socket A -wire packet=eth1 -socket B -wire gen,size=60
-//	nicsim -socket A -socket B -wire pair
-//
-// QEMU must share the guest's memory with nicsim (a memory-backend-memfd with
-// share=on): a register access of a vCPU holds the lock that DMA by message
-// would need.
+// Nicsim serves the ports of software 82599s over vfio-user.
 package main
 
 import (
 	"context"
 	"errors"
-	"flag"
-	"fmt"
 	"os"
 	"os/signal"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
-const usage = `usage: nicsim -socket PATH -wire WIRE [-socket PATH -wire WIRE]... [-once] [-json]
-       nicsim -socket PATH -socket PATH -wire pair [-once] [-json]
+func main() { cli.Main(command()) }
 
-WIRE is what the port is plugged into: pcap=FILE,rate=line  gen,size=60
-packet=IFACE  and more; see the documentation of package sim/wire. "pair" plugs
-two ports into each other. The k-th wire belongs to the k-th socket. With it go
-the port's own options: mac=02:00:00:00:00:01  sfp=sr|lr|da|sx|none  fault=NAME
-and more; see sim.Open. SIGUSR1 prints the counters so far.
-`
+// options are the command line.
+type options struct {
+	sockets, wires []string
+	once, json     bool
+}
 
-func main() { cli.Main("nicsim", run) }
+func command() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "nicsim [flags] --socket PATH --wire WIRE ...",
+		Short: "Serve software 82599s over vfio-user",
+		Long: `Serve the ports of software 82599s over vfio-user, each on its own UNIX socket and to
+one client after the other: hpcapdd -i vfio-user:SOCKET, a QEMU VM, or any other
+vfio-user client. At the end and on SIGUSR1 it prints what became of the frames.
 
-// list is a flag that may be given several times.
-type list []string
+WIRE is what the port is connected to: pcap=FILE,rate=line, gen,size=60, packet=IFACE
+and others (package sim/wire). "pair" connects two ports to each other. The k-th wire
+belongs to the k-th socket. The port's options follow the wire's:
+mac=02:00:00:00:00:01, sfp=sr|lr|da|sx|none, fault=NAME and others (package sim).
 
-func (l *list) String() string     { return fmt.Sprint(*l) }
-func (l *list) Set(s string) error { *l = append(*l, s); return nil }
-
-func run(args []string) (err error) {
-	flags := flag.NewFlagSet("nicsim", flag.ContinueOnError)
-	var sockets, wires list
-	flags.Var(&sockets, "socket", "`path` of the socket to serve a port on")
-	flags.Var(&wires, "wire", "what the port is plugged into: `key=value,...`")
-	once := flags.Bool("once", false, "end when each port's first client has gone")
-	asJSON := flags.Bool("json", false, "print the counters as JSON, an object for each port")
-	if err := cli.Parse(flags, args, usage); err != nil {
-		return err
+QEMU must share the memory of the VM with nicsim (memory-backend-memfd, share=on): a
+register access of a vCPU holds the lock that DMA by message needs.`,
+		Example: `  nicsim --socket /run/nic.sock --wire 'pcap=capture.pcap,rate=line'
+  nicsim --socket A --wire packet=eth1 --socket B --wire gen,size=60
+  nicsim --socket A --socket B --wire pair`,
+		Args: cli.NoOperands,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cli.NotEmpty(cmd); err != nil {
+				return err
+			}
+			return run(o)
+		},
 	}
-	if flags.NArg() > 0 {
-		return cli.Usagef("unexpected argument %q", flags.Arg(0))
-	}
-	plugs, err := assign(sockets, wires)
+	cli.Group(cmd, "Ports", func(flags *pflag.FlagSet) {
+		flags.StringArrayVar(&o.sockets, "socket", nil, "serve a port on the socket at this `path`; may be repeated")
+		flags.StringArrayVar(&o.wires, "wire", nil, "connect the port to this `wire`; may be repeated")
+		flags.BoolVar(&o.once, "once", false, "end when the first client of each port disconnects")
+	})
+	cli.Group(cmd, "Output", func(flags *pflag.FlagSet) {
+		flags.BoolVar(&o.json, "json", false, "print the counters as JSON, one object for each port")
+	})
+	return cmd
+}
+
+func run(o options) (err error) {
+	plugs, err := assign(o.sockets, o.wires)
 	if err != nil {
 		return err
 	}
@@ -83,12 +88,12 @@ func run(args []string) (err error) {
 	results := make(chan error, len(ports))
 	for _, p := range ports {
 		p.say("serving on %s", p.socket)
-		go func() { results <- p.serve(ctx, *once) }()
+		go func() { results <- p.serve(ctx, o.once) }()
 	}
 	for left := len(ports); left > 0; {
 		select {
 		case <-asked:
-			err = errors.Join(err, print(ports, *asJSON))
+			err = errors.Join(err, print(ports, o.json))
 		case e := <-results:
 			left--
 			if e != nil {
@@ -97,7 +102,7 @@ func run(args []string) (err error) {
 			}
 		}
 	}
-	err = errors.Join(err, print(ports, *asJSON))
+	err = errors.Join(err, print(ports, o.json))
 	for _, p := range ports {
 		err = errors.Join(err, p.nic.Stats().Balanced())
 	}

@@ -26,9 +26,9 @@ type plug struct {
 func assign(sockets, wires []string) ([]plug, error) {
 	switch {
 	case len(sockets) == 0:
-		return nil, cli.Usagef("no socket: name its path with -socket")
+		return nil, cli.Usagef("no socket: name its path with --socket")
 	case len(wires) == 0:
-		return nil, cli.Usagef("no wire: say what the port is plugged into with -wire")
+		return nil, cli.Usagef("no wire: say what the port is connected to with --wire")
 	}
 	plugs := make([]plug, len(sockets))
 	for i, s := range sockets {

@@ -13,7 +13,7 @@ import (
 )
 
 func TestEachSocketTakesAWire(t *testing.T) {
-	plugs, err := assign(list{"a", "b", "c"}, list{"gen,size=60", "mac=02:00:00:00:00:08,pair"})
+	plugs, err := assign([]string{"a", "b", "c"}, []string{"gen,size=60", "mac=02:00:00:00:00:08,pair"})
 	require.NoError(t, err)
 	require.Len(t, plugs, 3)
 	require.Nil(t, plugs[0].end)
@@ -24,16 +24,16 @@ func TestEachSocketTakesAWire(t *testing.T) {
 	require.Equal(t, "mac=02:00:00:00:00:09", plugs[2].options[0].String())
 
 	for _, bad := range []struct {
-		sockets, wires list
+		sockets, wires []string
 		says           string
 	}{
-		{nil, list{"gen"}, "no socket"},
-		{list{"a"}, nil, "no wire"},
-		{list{"a"}, list{"pair"}, "too few"},
-		{list{"a"}, list{"gen", "gen"}, "too few"},
-		{list{"a", "b"}, list{"gen"}, "2 sockets and wires for 1"},
-		{list{"a", "b"}, list{`pair,mac="`}, "double quote"},
-		{list{"a", "b"}, list{"pair=line"}, "takes no value"},
+		{nil, []string{"gen"}, "no socket"},
+		{[]string{"a"}, nil, "no wire"},
+		{[]string{"a"}, []string{"pair"}, "too few"},
+		{[]string{"a"}, []string{"gen", "gen"}, "too few"},
+		{[]string{"a", "b"}, []string{"gen"}, "2 sockets and wires for 1"},
+		{[]string{"a", "b"}, []string{`pair,mac="`}, "double quote"},
+		{[]string{"a", "b"}, []string{"pair=line"}, "takes no value"},
 	} {
 		_, err := assign(bad.sockets, bad.wires)
 		require.ErrorContains(t, err, bad.says)
@@ -42,16 +42,16 @@ func TestEachSocketTakesAWire(t *testing.T) {
 
 func TestPairTakesOptionsOfThePortsOnly(t *testing.T) {
 	for _, bad := range []struct {
-		sockets list
+		sockets []string
 		wire    string
 		says    string
 	}{
-		{list{"a", "b"}, "pair,size=60", "pair takes only"},
-		{list{"a", "b"}, "pair,fault=no", "want flap"},
-		{list{"a"}, "gen,fault=no", "want flap"},
-		{list{"a"}, "nonsense", "unknown key"},
+		{[]string{"a", "b"}, "pair,size=60", "pair takes only"},
+		{[]string{"a", "b"}, "pair,fault=no", "want flap"},
+		{[]string{"a"}, "gen,fault=no", "want flap"},
+		{[]string{"a"}, "nonsense", "unknown key"},
 	} {
-		plugs, err := assign(bad.sockets, list{bad.wire})
+		plugs, err := assign(bad.sockets, []string{bad.wire})
 		require.NoError(t, err)
 		_, err = open(plugs)
 		require.ErrorContains(t, err, bad.says)
@@ -62,8 +62,8 @@ func TestPairTakesOptionsOfThePortsOnly(t *testing.T) {
 // each sees the other's light.
 func TestPortsAreServedSideBySide(t *testing.T) {
 	dir := t.TempDir()
-	sockets := list{filepath.Join(dir, "a"), filepath.Join(dir, "b")}
-	plugs, err := assign(sockets, list{"pair,mac=02:00:00:00:00:08"})
+	sockets := []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}
+	plugs, err := assign(sockets, []string{"pair,mac=02:00:00:00:00:08"})
 	require.NoError(t, err)
 	ports, err := open(plugs)
 	require.NoError(t, err)

@@ -1,21 +1,16 @@
 // Pcap2raw converts pcap and pcapng files to RAW files.
-//
-//	pcap2raw [-segment SIZE] -w OUT IN...
-//	pcap2raw PCAP RAW
-//
-// Several inputs are written one after the other, in the order given. With
-// -segment the output is several files of exactly that size, the last one
-// excepted: OUT.raw becomes OUT-000000.raw, OUT-000001.raw and so on.
 package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
@@ -23,61 +18,116 @@ import (
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
-const usage = `usage: pcap2raw [-segment SIZE] -w OUT IN...
-       pcap2raw PCAP RAW
-"-" is standard input or output.`
+func main() { cli.Main(command()) }
 
-func main() { cli.Main("pcap2raw", run) }
-
-func run(args []string) error {
-	flags := flag.NewFlagSet("pcap2raw", flag.ContinueOnError)
+func command() *cobra.Command {
+	var files cli.InOut
 	var segment units.Size
-	flags.Var(&segment, "segment", "`size` of each file, such as 2GiB; 0: one file of any size")
-	out := flags.String("w", "", "`file` to write, - for standard output")
-	if err := cli.Parse(flags, args, usage); err != nil {
-		return err
+	cmd := &cobra.Command{
+		Use:   "pcap2raw [flags] -w OUT IN...\n  pcap2raw PCAP RAW",
+		Short: "Convert pcap and pcapng files to RAW files",
+		Long: `Convert pcap and pcapng files to RAW files.
+
+Inputs are written one after the other, in the order given. With --segment the
+output is several files of exactly that size, except for the last one: OUT.raw
+becomes OUT-000000.raw, OUT-000001.raw and so on.`,
+		Example: `  pcap2raw -w all.raw first.pcap second.pcapng
+  pcap2raw --segment 2GiB -w all.raw huge.pcap`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := cli.NotEmpty(cmd); err != nil {
+				return err
+			}
+			if _, err := files.Operands(args); err != nil {
+				return err
+			}
+			switch {
+			case files.Output == "":
+				return cli.Usagef("no output: name it with -w")
+			case segment != 0 && segment < rawfile.MinSegment:
+				return cli.Usagef("--segment %v: must hold the longest record. Choose %v or more", segment, units.Size(rawfile.MinSegment))
+			case files.Output == "-" && segment != 0:
+				return cli.Usagef("--segment %v: makes several files. Give -w the name of a file", segment)
+			}
+			return run(files, segment)
+		},
 	}
-	inputs := flags.Args()
-	if *out == "" && len(inputs) == 2 {
-		inputs, *out = inputs[:1], inputs[1]
-	}
-	switch {
-	case *out == "":
-		return cli.Usagef("no output: name it with -w")
-	case len(inputs) == 0:
-		return cli.Usagef("no input: name the pcap files to convert")
-	case segment != 0 && segment < rawfile.MinSegment:
-		return cli.Usagef("segment of %v: a file must hold the longest record, so at least %d bytes", segment, rawfile.MinSegment)
-	case *out == "-" && segment != 0:
-		return cli.Usagef("-segment makes several files: give -w a file's name")
-	}
-	files, err := rawfile.NewFiles(int64(segment), func(n int) (io.WriteCloser, error) {
-		if segment == 0 {
-			return cli.Create(*out, inputs)
-		}
-		ext := filepath.Ext(*out)
-		return cli.Create(fmt.Sprintf("%s-%06d%s", strings.TrimSuffix(*out, ext), n, ext), inputs)
+	cli.Group(cmd, "Files", func(flags *pflag.FlagSet) {
+		files.Flags(flags)
+		flags.VarP(&segment, "segment", "C", "begin a new file after this `size`; 0 writes one file of any size")
 	})
+	return cmd
+}
+
+func run(files cli.InOut, segment units.Size) (err error) {
+	out := &outputs{files: files, segments: segment != 0}
+	defer func() { err = errors.Join(err, out.end()) }()
+	raw, err := rawfile.NewFiles(int64(segment), out.next)
 	if err != nil {
 		return err
 	}
-	for _, name := range inputs {
-		if err = copyFile(files, name); err != nil {
+	for _, name := range files.Inputs {
+		n, e := copyFile(raw, name)
+		out.records += n
+		if err = e; err != nil {
 			break
 		}
 	}
-	return errors.Join(err, files.Close())
+	return errors.Join(err, raw.Close())
 }
 
-func copyFile(to *rawfile.Files, name string) error {
+// outputs are the files of a conversion, one open at a time.
+type outputs struct {
+	files    cli.InOut
+	segments bool
+	current  *cli.Output
+	records  uint64
+}
+
+// next creates output n.
+func (o *outputs) next(n int) (io.WriteCloser, error) {
+	one := o.files
+	if o.segments {
+		ext := filepath.Ext(one.Output)
+		one.Output = fmt.Sprintf("%s-%06d%s", strings.TrimSuffix(one.Output, ext), n, ext)
+	}
+	if o.current != nil {
+		if err := o.current.Commit(); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	o.current, err = one.Create()
+	return unclosed{o.current}, err
+}
+
+// end gives the last output its name if it holds a record; without one, what was
+// there under that name stays.
+func (o *outputs) end() error {
+	switch {
+	case o.current == nil:
+		return nil
+	case o.records == 0:
+		return o.current.Close()
+	}
+	return o.current.Commit()
+}
+
+// unclosed leaves closing to outputs.
+type unclosed struct{ io.Writer }
+
+func (unclosed) Close() error { return nil }
+
+// copyFile returns the number of records that it converted.
+func copyFile(to *rawfile.Files, name string) (records uint64, err error) {
 	in, err := cli.Open(name)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer in.Close()
 	packets, err := convert.NewReader(in)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return 0, fmt.Errorf("%s: %w", name, err)
 	}
 	for {
 		rec, err := packets.Next()
@@ -85,14 +135,15 @@ func copyFile(to *rawfile.Files, name string) error {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return records, fmt.Errorf("%s: %w", name, err)
 		}
 		if err := to.Write(rec); err != nil {
-			return err
+			return records, err
 		}
+		records++
 	}
 	if n := packets.Moved(); n > 0 {
-		fmt.Fprintf(os.Stderr, "pcap2raw: %s: %d packets stamped 0 were given the first nanosecond of 1970\n", name, n)
+		fmt.Fprintf(os.Stderr, "pcap2raw: %s: %d packets with timestamp 0 written with 1 ns: 0 ends a RAW file\n", name, n)
 	}
-	return nil
+	return records, nil
 }

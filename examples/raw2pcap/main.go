@@ -1,66 +1,81 @@
 // Raw2pcap converts RAW files to pcap or pcapng with nanosecond timestamps.
-//
-//	raw2pcap [-format pcap|pcapng] -w OUT IN...
-//	raw2pcap RAW PCAP
-//
-// Several inputs are written one after the other, in the order given. Of an input
-// that is cut everything whole is written, and the exit status is not zero.
 package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
-const usage = `usage: raw2pcap [-format pcap|pcapng] -w OUT IN...
-       raw2pcap RAW PCAP
-"-" is standard input or output.`
+func main() { cli.Main(command()) }
 
-func main() { cli.Main("raw2pcap", run) }
+func command() *cobra.Command {
+	var files cli.InOut
+	format := string(convert.Pcap)
+	cmd := &cobra.Command{
+		Use:   "raw2pcap [flags] -w OUT IN...\n  raw2pcap RAW PCAP",
+		Short: "Convert RAW files to pcap or pcapng with nanosecond timestamps",
+		Long: `Convert RAW files to pcap or pcapng with nanosecond timestamps.
 
-func run(args []string) (err error) {
-	flags := flag.NewFlagSet("raw2pcap", flag.ContinueOnError)
-	format := flags.String("format", "pcap", "`format` of the output: pcap or pcapng, both with nanoseconds")
-	out := flags.String("w", "", "`file` to write, - for standard output")
-	if err := cli.Parse(flags, args, usage); err != nil {
-		return err
+Inputs are written one after the other, in the order given. All whole records of a
+truncated input are written, and the exit status is 1.`,
+		Example: `  raw2pcap -w all.pcap /data0/*.raw
+  raw2pcap --format pcapng -w - capture.raw | tshark -r -`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := cli.NotEmpty(cmd); err != nil {
+				return err
+			}
+			if _, err := files.Operands(args); err != nil {
+				return err
+			}
+			if files.Output == "" {
+				return cli.Usagef("no output: name it with -w")
+			}
+			if err := cli.OneOf("--format", format, string(convert.Pcap), string(convert.Pcapng)); err != nil {
+				return err
+			}
+			return run(files, convert.Format(format))
+		},
 	}
-	inputs := flags.Args()
-	if *out == "" && len(inputs) == 2 { // HPCAP's form
-		inputs, *out = inputs[:1], inputs[1]
-	}
-	switch {
-	case *out == "":
-		return cli.Usagef("no output: name it with -w")
-	case len(inputs) == 0:
-		return cli.Usagef("no input: name the RAW files to convert")
-	case *format != string(convert.Pcap) && *format != string(convert.Pcapng):
-		return cli.Usagef("format %q: must be pcap or pcapng", *format)
-	}
+	cli.Group(cmd, "Files", func(flags *pflag.FlagSet) {
+		files.Flags(flags)
+		flags.StringVarP(&format, "format", "F", format, "`format` of the output: pcap or pcapng")
+	})
+	return cmd
+}
 
-	file, err := cli.Create(*out, inputs)
+func run(files cli.InOut, format convert.Format) (err error) {
+	out, err := files.Create()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	w, err := convert.NewWriter(file, convert.Format(*format))
+	defer out.Close()
+	w, err := convert.NewWriter(out, format)
 	if err != nil {
 		return err
 	}
 	var bad []error
-	for _, name := range inputs {
-		err := copyFile(w, name)
+	var converted uint64
+	for _, name := range files.Inputs {
+		n, err := copyFile(w, name)
+		converted += n
 		bad = append(bad, err)
 		if err != nil && !errors.As(err, new(inputError)) {
-			return errors.Join(bad...) // the output's fault; a bad input does not keep the next from being converted
+			return errors.Join(bad...) // an error of the output; the other inputs would fail, too
 		}
 	}
-	return errors.Join(append(bad, w.Flush())...)
+	bad = append(bad, w.Flush())
+	if err := errors.Join(bad...); err != nil && converted == 0 {
+		return err // what was there under the output's name stays
+	}
+	return errors.Join(append(bad, out.Commit())...)
 }
 
 // inputError is an error of an input, and not of the output.
@@ -68,17 +83,19 @@ type inputError struct{ error }
 
 func (e inputError) Unwrap() error { return e.error }
 
-func copyFile(w *convert.Writer, name string) error {
+// copyFile returns the number of records that it converted.
+func copyFile(w *convert.Writer, name string) (uint64, error) {
 	in, err := cli.Open(name)
 	if err != nil {
-		return inputError{err}
+		return 0, inputError{err}
 	}
 	defer in.Close()
-	if _, err = w.Copy(in); err != nil {
+	n, err := w.Copy(in)
+	if err != nil {
 		err = fmt.Errorf("%s: %w", name, err)
 	}
 	if errors.As(err, new(*rawfile.Error)) {
-		return inputError{err}
+		return n, inputError{err}
 	}
-	return err
+	return n, err
 }

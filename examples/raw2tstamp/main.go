@@ -1,65 +1,82 @@
-// Raw2tstamp prints the timestamps of RAW files, a line for each frame: time, length
-// on the wire and length stored, in bytes without CRC, separated by tabs.
-//
-//	raw2tstamp [-since-start] [-w OUT] IN...
-//	raw2tstamp RAW OUT
-//
-// The time is in seconds since 1970 with nine decimals. With -since-start, and in
-// the second form, which is HPCAP's, it is in nanoseconds since the second in which
-// the first frame came. A second file that ends in .raw is an input.
+// Raw2tstamp prints the timestamps of RAW files.
 package main
 
 import (
 	"bufio"
 	"errors"
-	"flag"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
-const usage = `usage: raw2tstamp [-since-start] [-w OUT] IN...
-       raw2tstamp RAW OUT
-"-" is standard input or output.`
+func main() { cli.Main(command()) }
 
-func main() { cli.Main("raw2tstamp", run) }
+func command() *cobra.Command {
+	var files cli.InOut
+	var since bool
+	cmd := &cobra.Command{
+		Use:   "raw2tstamp [flags] [-w OUT] IN...\n  raw2tstamp RAW OUT",
+		Short: "Print the timestamps of RAW files",
+		Long: `Print the timestamps of RAW files, a line for each frame: time, length on the wire
+and length stored, in bytes without CRC, separated by tabs.
 
-func run(args []string) (err error) {
-	flags := flag.NewFlagSet("raw2tstamp", flag.ContinueOnError)
-	since := flags.Bool("since-start", false, "print nanoseconds since the second of the first frame, as HPCAP does")
-	out := flags.String("w", "", "`file` to write, - for standard output")
-	if err := cli.Parse(flags, args, usage); err != nil {
-		return err
+The time is in seconds since 1970 with nine decimals. With --since-start, and in the
+second form, which is HPCAP's, it is in nanoseconds since the second of the first
+frame. A second operand that ends in .raw is an input.`,
+		Example: `  raw2tstamp capture.raw | head
+  raw2tstamp --since-start -w stamps.txt /data0/*.raw`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := cli.NotEmpty(cmd); err != nil {
+				return err
+			}
+			if len(args) == 2 && (strings.HasSuffix(args[1], ".raw") || since) {
+				files.Inputs, args = append(files.Inputs, args...), nil
+			}
+			hpcap, err := files.Operands(args)
+			if err != nil {
+				return err
+			}
+			since = since || hpcap
+			if files.Output == "" {
+				files.Output = "-"
+			}
+			return run(files, since)
+		},
 	}
-	inputs := flags.Args()
-	switch {
-	case len(inputs) == 0:
-		return cli.Usagef("no input: name the RAW files")
-	case *out == "" && len(inputs) == 2 && !*since && !strings.HasSuffix(inputs[1], ".raw"): // HPCAP's form
-		inputs, *out, *since = inputs[:1], inputs[1], true
-	case *out == "":
-		*out = "-"
-	}
-	file, err := cli.Create(*out, inputs)
+	cli.Group(cmd, "Files", func(flags *pflag.FlagSet) {
+		files.Flags(flags)
+		flags.BoolVar(&since, "since-start", false, "print nanoseconds since the second of the first frame")
+	})
+	return cmd
+}
+
+func run(files cli.InOut, since bool) (err error) {
+	out, err := files.Create()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	w := bufio.NewWriterSize(file, 1<<20)
-	defer func() { err = errors.Join(err, w.Flush()) }()
-	p := printer{since: *since}
-	for rec, err := range cli.Records(inputs) {
+	defer func() { err = errors.Join(err, out.Close()) }()
+	w := bufio.NewWriterSize(out, 1<<20)
+	p := printer{since: since}
+	for rec, err := range cli.Records(files.Inputs) {
 		if err != nil {
+			if p.began { // the lines so far are kept
+				return errors.Join(err, w.Flush(), out.Commit())
+			}
 			return err
 		}
 		if _, err := w.Write(p.line(rec)); err != nil {
 			return err
 		}
 	}
-	return nil
+	return errors.Join(w.Flush(), out.Commit())
 }
 
 // printer writes one line after the other into the same memory.

@@ -4,7 +4,7 @@
 // changed, and the filter changes under them. It fails when a frame, a
 // descriptor or a mapping is not accounted for.
 //
-//	stress [-duration 10m] [-size 60] [-queues 1] [-listeners 8] [-seed N]
+//	stress [--duration 10m] [--size 60] [--queues 1] [--listeners 8] [--seed N]
 //
 //	              ┌─> witness: lossless, in this process, sees every frame
 //	model ─> capture ─> guests: goroutines and processes, attached over the socket

@@ -5,14 +5,16 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
@@ -32,32 +34,46 @@ func accountOf(s stream.ListenerStats) account {
 	return account{s.Stored, s.Read, s.Overrun, s.Unread}
 }
 
-// guest attaches as often as it is told and reads until a line comes in on
-// standard input, or it ends, then reports. It is what gets stopped and killed.
-func guest(args []string) error {
-	args = args[1:] // guestWord
-	var o stream.Options
-	flags := flag.NewFlagSet("guest", flag.ContinueOnError)
-	path := flags.String("socket", "", "")
-	name := flags.String("name", "", "")
-	lossy := flags.Bool("lossy", false, "")
-	oldest := flags.Bool("oldest", false, "")
-	aligned := flags.Bool("aligned", false, "")
-	again := flags.Int("again", 0, "")
-	garbage := flags.Bool("garbage", false, "")
-	flags.DurationVar(&o.DetachAfter, "detach-after", 0, "")
-	if err := cli.Parse(flags, args, "started by stress"); err != nil {
-		return err
+// clientOptions are the command line of a client process.
+type clientOptions struct {
+	socket, name                    string
+	lossy, oldest, aligned, garbage bool
+	again                           int
+	detachAfter                     units.Duration
+}
+
+// clientCommand is the command line of a client process.
+func clientCommand() *cobra.Command {
+	var o clientOptions
+	cmd := &cobra.Command{
+		Use: guestWord, Hidden: true, Args: cli.NoOperands,
+		RunE: func(*cobra.Command, []string) error { return guest(o) },
 	}
-	if *lossy {
+	flags := cmd.Flags()
+	flags.StringVar(&o.socket, "socket", "", "attach at this `path`")
+	flags.StringVar(&o.name, "name", "", "`name` of the listener")
+	flags.BoolVar(&o.lossy, "lossy", false, "attach with the lossy policy")
+	flags.BoolVar(&o.oldest, "oldest", false, "start at the oldest frame")
+	flags.BoolVar(&o.aligned, "aligned", false, "ask for an aligned start")
+	flags.BoolVar(&o.garbage, "garbage", false, "write garbage to the cursor page")
+	flags.IntVar(&o.again, "again", 0, "attach and detach `N` times before")
+	flags.Var(&o.detachAfter, "detach-after", "ask to be detached after this `time` without reading")
+	return cmd
+}
+
+// guest attaches, reads until a line comes in on standard input or the stream ends,
+// then reports. It is the process that is stopped and killed.
+func guest(c clientOptions) error {
+	o := stream.Options{DetachAfter: c.detachAfter.Duration()}
+	if c.lossy {
 		o.Policy = stream.Lossy
 	}
-	if *oldest {
+	if c.oldest {
 		o.Start = stream.FromOldest
 	}
-	o.Aligned = *aligned
-	for range *again { // come and go
-		l, err := stream.Attach(*path, *name, o)
+	o.Aligned = c.aligned
+	for range c.again { // come and go
+		l, err := stream.Attach(c.socket, c.name, o)
 		if err != nil {
 			return err
 		}
@@ -70,16 +86,16 @@ func guest(args []string) error {
 		bufio.NewReader(os.Stdin).ReadByte()
 		cancel()
 	}()
-	l, err := stream.Attach(*path, *name, o)
+	l, err := stream.Attach(c.socket, c.name, o)
 	if err != nil {
 		return err
 	}
-	if *garbage {
+	if c.garbage {
 		go func() {
 			for ctx.Err() == nil {
 				if err := scribble(); err != nil {
 					fmt.Fprintln(os.Stderr, err)
-					os.Exit(cli.Failed)
+					os.Exit(cli.Failure)
 				}
 				time.Sleep(10 * time.Millisecond)
 			}
@@ -101,20 +117,20 @@ func guest(args []string) error {
 func guestOptions(chance *rand.Rand) (args []string) {
 	switch chance.IntN(3) {
 	case 0:
-		args = append(args, "-lossy")
+		args = append(args, "--lossy")
 	case 1:
-		args = append(args, "-detach-after", (time.Duration(200+chance.IntN(800)) * time.Millisecond).String())
+		args = append(args, "--detach-after", (time.Duration(200+chance.IntN(800)) * time.Millisecond).String())
 	default:
-		args = append(args, "-detach-after", "5s")
+		args = append(args, "--detach-after", "5s")
 	}
 	if chance.IntN(2) == 0 {
-		args = append(args, "-oldest")
+		args = append(args, "--oldest")
 	}
 	if chance.IntN(4) == 0 {
-		args = append(args, "-aligned")
+		args = append(args, "--aligned")
 	}
 	if chance.IntN(4) == 0 {
-		args = append(args, "-again", fmt.Sprint(1+chance.IntN(20)))
+		args = append(args, "--again", fmt.Sprint(1+chance.IntN(20)))
 	}
 	return args
 }

@@ -3,13 +3,15 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/nic"
@@ -19,31 +21,18 @@ import (
 	_ "github.com/ixcap/ixcap/sim"
 )
 
-const usage = `usage: stress [-duration 10m] [-size 60] [-queues 1] [-listeners 8] [-seed N]
-`
-
-// options are what the command line says.
 type options struct {
-	duration          time.Duration
+	duration          units.Duration
 	size              string
 	queues, listeners int
 	buffer            units.Size
 	seed              uint64
 }
 
-func main() {
-	if len(os.Args) > 1 && os.Args[1] == guestWord {
-		cli.Main("stress guest", guest)
-	}
-	cli.Main("stress", run)
-}
+func main() { cli.Main(command(run)) }
 
-func run(args []string) error {
-	o, err := parse(args)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(os.Stderr, "stress for %v, frames of %s bytes at line rate, %d queues, up to %d guests; -seed %d repeats the choices\n",
+func run(o options) error {
+	fmt.Fprintf(os.Stderr, "stress for %v, frames of %s bytes at line rate, %d queues, up to %d guests; --seed %d repeats the choices\n",
 		o.duration, o.size, o.queues, o.listeners, o.seed)
 	before, err := countHeld()
 	if err != nil {
@@ -86,7 +75,7 @@ func stress(o options, progress io.Writer) (l capture.Ledger, done troubles, err
 	if err := engine.Start(); err != nil {
 		return l, done, errors.Join(err, h.close())
 	}
-	ctx, cancel := context.WithTimeout(cli.Interrupted("stress"), o.duration)
+	ctx, cancel := context.WithTimeout(cli.Interrupted("stress"), o.duration.Duration())
 	defer cancel()
 	err = h.run(ctx, progress)
 	err = errors.Join(err, h.settle(), engine.Stop(), h.close())
@@ -94,29 +83,38 @@ func stress(o options, progress io.Writer) (l capture.Ledger, done troubles, err
 	return l, h.done, errors.Join(err, lerr, h.verify())
 }
 
-func parse(args []string) (o options, err error) {
-	o.buffer = 64 << 20
-	flags := flag.NewFlagSet("stress", flag.ContinueOnError)
-	flags.DurationVar(&o.duration, "duration", 10*time.Minute, "go on for this `time`")
-	flags.StringVar(&o.size, "size", "60", "`length` of the frames in bytes, a range such as 60-1514, or imix")
-	flags.IntVar(&o.queues, "queues", 1, "`number` of receive queues")
-	flags.IntVar(&o.listeners, "listeners", 8, "most `guests` at a time on a queue, beside the witness")
-	flags.Var(&o.buffer, "buffer", "`size` of each queue's buffer, a power of two")
-	flags.Uint64Var(&o.seed, "seed", rand.Uint64(), "`number` that decides what happens when")
-	if err := cli.Parse(flags, args, usage); err != nil {
-		return o, err
+func command(run func(options) error) *cobra.Command {
+	o := options{duration: units.Duration(10 * time.Minute), buffer: 64 << 20}
+	cmd := &cobra.Command{
+		Use:   "stress [flags]",
+		Short: "Attach, detach, stop and kill listeners at full speed; check that every frame is accounted for",
+		Example: `  stress --duration 10m
+  stress --duration 1m --seed 42`,
+		Args: cli.NoOperands,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case cli.NotEmpty(cmd) != nil:
+				return cli.NotEmpty(cmd)
+			case o.duration <= 0:
+				return cli.Usagef("--duration %v: must be positive", o.duration)
+			case o.queues < 1:
+				return cli.Usagef("--queues %d: must be 1 or more", o.queues)
+			case o.listeners < 1 || o.listeners >= stream.MaxListeners:
+				return cli.Usagef("--listeners %d: must be 1 to %d", o.listeners, stream.MaxListeners-1)
+			}
+			return run(o)
+		},
 	}
-	switch {
-	case flags.NArg() > 0:
-		return o, cli.Usagef("unexpected argument %q", flags.Arg(0))
-	case o.duration <= 0:
-		return o, cli.Usagef("duration %v: want a time to come", o.duration)
-	case o.queues < 1:
-		return o, cli.Usagef("%d queues: want at least 1", o.queues)
-	case o.listeners < 1 || o.listeners >= stream.MaxListeners:
-		return o, cli.Usagef("%d listeners: want 1 to %d", o.listeners, stream.MaxListeners-1)
-	}
-	return o, nil
+	cli.Group(cmd, "Load", func(flags *pflag.FlagSet) {
+		flags.Var(&o.duration, "duration", "run for this `time`")
+		flags.StringVar(&o.size, "size", "60", "`length` of the frames in bytes, a range such as 60-1514, or imix")
+		flags.IntVar(&o.queues, "queues", 1, "`number` of receive queues")
+		flags.IntVar(&o.listeners, "listeners", 8, "largest `number` of client processes on a queue at a time")
+		flags.Var(&o.buffer, "buffer", "`size` of each queue's buffer, a power of two")
+		flags.Uint64Var(&o.seed, "seed", rand.Uint64(), "`seed` of the sequence of events")
+	})
+	cmd.AddCommand(clientCommand())
+	return cmd
 }
 
 func socket(dir string, queue int) string {

@@ -29,7 +29,7 @@ func (h *house) trouble() error {
 		h.done["invited"]++
 		args := guestOptions(h.chance)
 		if h.chance.IntN(10) == 0 {
-			args = append(args, "-garbage")
+			args = append(args, "--garbage")
 			h.done["garbage"]++
 			err := h.invite(args...)
 			if err == nil {

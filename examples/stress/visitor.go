@@ -34,7 +34,7 @@ func (h *house) invite(args ...string) error {
 	q := h.chance.IntN(h.engine.Queues())
 	h.number++
 	g := &visitor{leaver: leaver{q, fmt.Sprintf("guest-%d", h.number)}, ended: make(chan struct{})}
-	args = append([]string{guestWord, "-socket", socket(h.dir, q), "-name", g.name}, args...)
+	args = append([]string{guestWord, "--socket", socket(h.dir, q), "--name", g.name}, args...)
 	g.command = exec.Command(h.self, args...)
 	g.command.Stdout, g.command.Stderr = &g.stdout, &g.stderr
 	// A guest outlives nobody: neither this process nor the terminal it was started from.

@@ -1,17 +1,11 @@
-// Timestamps measures how good the stamps of a capture are, on the software 82599,
-// which knows when each frame truly arrived: every policy on the three traffics of
-// the HPCAP thesis (Tables 4.1 and 4.2), beside the thesis's figures.
-//
-//	timestamps [-trace FILE] [-passes 5] [-markdown] [-json FILE] [-svg FILE]
-//
-// docs/TIMESTAMPS.md says what is measured and how to read it.
+// Timestamps measures the accuracy of a capture's timestamps on the software 82599,
+// which knows when each frame arrived.
 package main
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -20,24 +14,19 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
-const usage = `usage: timestamps [-trace FILE] [-passes N] [-duration TIME] [-policies LIST] [-traffic LIST] [-shared=false]
-                  [-fifo PRIORITY] [-markdown] [-json FILE] [-svg FILE]
-
-The poller gets the last core that this process may use, model and all else the
-others: start it on a machine with nothing else to do.
-`
-
-func main() { cli.Main("timestamps", run) }
-
-// options are the command line's.
+// options are the command line.
 type options struct {
 	trace, fallback string
 	passes, fifo    int
-	duration, limit time.Duration
+	duration, limit units.Duration
 	policies        string
 	only            string
 	shared          bool
@@ -46,32 +35,54 @@ type options struct {
 	retries         int
 }
 
-func run(args []string) error {
-	var o options
-	flags := flag.NewFlagSet("timestamps", flag.ContinueOnError)
-	flags.StringVar(&o.trace, "trace", "../shared/pcaps/real-mix.pcap", "pcap `file` of the second and third traffic")
-	flags.StringVar(&o.fallback, "fallback", "testdata/hosts.pcap", "pcap `file` to take when there is no such trace")
-	flags.IntVar(&o.passes, "passes", 5, "runs of each kind, in turn; figures are their medians")
-	flags.DurationVar(&o.duration, "duration", time.Second, "`time` of a run, about; a quarter of it for the trace at wire speed")
-	flags.DurationVar(&o.limit, "limit", time.Minute, "longest `time` of a run")
-	flags.StringVar(&o.policies, "policies", "packet,batch,uniform,weighted,adaptive,sample=2,sample=4,sample=8", "`list` of policies")
-	flags.StringVar(&o.only, "traffic", "1514,wire,original", "`list` of traffics")
-	flags.BoolVar(&o.shared, "shared", true, "measure with a busy loop on the poller's core, too")
-	flags.IntVar(&o.fifo, "fifo", 0, "`priority` (SCHED_FIFO) of the model's thread, and of the poller where it has its core to itself; 0: none")
-	flags.IntVar(&o.retries, "retries", 3, "repeat a run on a core of its own that lost frames so often")
-	flags.BoolVar(&o.markdown, "markdown", false, "print the tables as Markdown")
-	flags.StringVar(&o.json, "json", "", "write every run and the summary to this `file`")
-	flags.StringVar(&o.svg, "svg", "", "write a plot of the distributions to this `file`")
-	if err := cli.Parse(flags, args, usage); err != nil {
-		return err
+func command(run func(options) error) *cobra.Command {
+	o := options{duration: units.Duration(time.Second), limit: units.Duration(time.Minute)}
+	cmd := &cobra.Command{
+		Use:   "timestamps [flags]",
+		Short: "Measure the accuracy of timestamps on the software 82599",
+		Long: `Measure the accuracy of a capture's timestamps on the software 82599, which knows when
+each frame arrived: every policy on the three traffics of the HPCAP thesis (Tables 4.1
+and 4.2), beside the thesis's figures. docs/TIMESTAMPS.md explains the result.
+
+The poller gets the last core that this process may use, the model and everything else
+the other cores: run it on a machine without other work.`,
+		Example: `  timestamps --fifo 10 --markdown --svg timestamps.svg
+  timestamps --passes 1 --traffic wire --policies packet,adaptive`,
+		Args: cli.NoOperands,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case cli.NotEmpty(cmd) != nil:
+				return cli.NotEmpty(cmd)
+			case o.passes < 1:
+				return cli.Usagef("--passes %d: must be 1 or more", o.passes)
+			case o.duration.Duration() < time.Millisecond:
+				return cli.Usagef("--duration %v: must be 1ms or more", o.duration)
+			case o.retries < 0:
+				return cli.Usagef("--retries %d: must be 0 or more", o.retries)
+			case o.fifo != 0 && (o.fifo < lowestFIFO || o.fifo > highestFIFO):
+				return cli.Usagef("--fifo %d: must be %d to %d (two priorities below it are used, too), or 0 for none", o.fifo, lowestFIFO, highestFIFO)
+			}
+			return run(o)
+		},
 	}
-	if flags.NArg() > 0 || o.passes < 1 || o.duration < time.Millisecond || o.retries < 0 {
-		return cli.Usagef("want flags only, at least one pass, and runs of at least 1ms")
-	}
-	if o.fifo != 0 && (o.fifo < lowestFIFO || o.fifo > highestFIFO) {
-		return cli.Usagef("-fifo %d: choose %d to %d (two below it are used, too), or 0 for none", o.fifo, lowestFIFO, highestFIFO)
-	}
-	return o.run(cli.Interrupted("timestamps"), os.Stdout)
+	cli.Group(cmd, "Measurement", func(flags *pflag.FlagSet) {
+		flags.StringVar(&o.trace, "trace", "../shared/pcaps/real-mix.pcap", "pcap `file` of the second and third traffic")
+		flags.StringVar(&o.fallback, "fallback", "testdata/hosts.pcap", "pcap `file` to use if the trace does not exist")
+		flags.IntVar(&o.passes, "passes", 5, "run each measurement `N` times, in turn; figures are medians")
+		flags.Var(&o.duration, "duration", "approximate `time` of a run; a quarter of it for the trace at wire speed")
+		flags.Var(&o.limit, "limit", "longest `time` of a run")
+		flags.StringVar(&o.policies, "policies", "packet,batch,uniform,weighted,adaptive,sample=2,sample=4,sample=8", "`list` of policies")
+		flags.StringVar(&o.only, "traffic", "1514,wire,original", "`list` of traffics")
+		flags.BoolVar(&o.shared, "shared", true, "measure with a busy loop on the poller's core, too")
+		flags.IntVar(&o.fifo, "fifo", 0, "SCHED_FIFO `priority` of the model's thread, and of a poller that has its core to itself; 0: none")
+		flags.IntVar(&o.retries, "retries", 3, "repeat a run that lost frames up to `N` times, unless its core is shared")
+	})
+	cli.Group(cmd, "Output", func(flags *pflag.FlagSet) {
+		flags.BoolVar(&o.markdown, "markdown", false, "print the tables as Markdown")
+		flags.StringVar(&o.json, "json", "", "write every run and the summary to this `file`")
+		flags.StringVar(&o.svg, "svg", "", "write a plot of the distributions to this `file`")
+	})
+	return cmd
 }
 
 func (o *options) run(ctx context.Context, out io.Writer) error {
@@ -88,7 +99,7 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 		tell("no file %s: the trace is %s instead", o.trace, o.fallback)
 		o.trace = o.fallback
 	}
-	list, said, err := traffics(o.trace, dir, o.duration)
+	list, said, err := traffics(o.trace, dir, o.duration.Duration())
 	if err != nil {
 		return err
 	}
@@ -134,7 +145,7 @@ func (o *options) measure(ctx context.Context, list []traffic, policies []clock.
 		for _, t := range list {
 			for _, shared := range []bool{false, true}[:1+b2i(o.shared)] {
 				for _, p := range policies {
-					s := setup{places: where, limit: o.limit, fifo: o.fifo}
+					s := setup{places: where, limit: o.limit.Duration(), fifo: o.fifo}
 					for try := 0; ; try++ {
 						runtime.GC()
 						r, err := s.measure(ctx, t, p, shared)

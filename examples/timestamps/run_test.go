@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -12,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/units"
+	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
 const shipped = "../../testdata/hosts.pcap"
@@ -26,7 +29,7 @@ func TestEveryFrameIsMatchedWithItsTruth(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 3))
 	dir := t.TempDir()
 	o := options{
-		trace: "no such file.pcap", fallback: shipped, passes: 1, duration: 10 * time.Millisecond, limit: 5 * time.Minute,
+		trace: "no such file.pcap", fallback: shipped, passes: 1, duration: units.Duration(10 * time.Millisecond), limit: units.Duration(5 * time.Minute),
 		policies: "packet,weighted,adaptive,sample=2", only: "1514,wire,original", shared: true, markdown: true,
 		json: filepath.Join(dir, "r.json"), svg: filepath.Join(dir, "r.svg"),
 	}
@@ -90,17 +93,17 @@ func TestMistakesAreToldInOneLine(t *testing.T) {
 		args []string
 		want string
 	}{
-		"policy":   {[]string{"-policies", "packet,best"}, `policy "best"`},
-		"traffic":  {[]string{"-traffic", "2000", "-trace", shipped}, "choose from 1514, wire and original"},
-		"trace":    {[]string{"-trace", "nowhere.pcap", "-fallback", ""}, "nowhere.pcap"},
-		"no pcap":  {[]string{"-trace", "run_test.go"}, "want a pcap file"},
-		"fifo":     {[]string{"-fifo", "2"}, "choose 3 to 99"},
-		"passes":   {[]string{"-passes", "0"}, "at least one pass"},
-		"argument": {[]string{"now"}, "flags only"},
-		"too long": {[]string{"-trace", shipped, "-duration", "5m"}, "shorter -duration"},
+		"policy":   {[]string{"--policies", "packet,best"}, `policy "best"`},
+		"traffic":  {[]string{"--traffic", "2000", "--trace", shipped}, "choose from 1514, wire and original"},
+		"trace":    {[]string{"--trace", "nowhere.pcap", "--fallback", "nothing.pcap"}, "nothing.pcap"},
+		"no pcap":  {[]string{"--trace", "run_test.go"}, "want a pcap file"},
+		"fifo":     {[]string{"--fifo", "2"}, "must be 3 to 99"},
+		"passes":   {[]string{"--passes", "0"}, "must be 1 or more"},
+		"argument": {[]string{"now"}, "unexpected operand"},
+		"too long": {[]string{"--trace", shipped, "--duration", "5m"}, "shorter --duration"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := run(c.args)
+			err := cli.Execute(command(func(o options) error { return o.run(t.Context(), io.Discard) }), c.args...)
 			require.ErrorContains(t, err, c.want)
 			require.NotContains(t, err.Error(), "\n")
 		})

@@ -68,7 +68,7 @@ func traffics(trace, dir string, long time.Duration) ([]traffic, string, error) 
 	}
 	for _, l := range list {
 		if l.Frames > millionsMost {
-			return nil, "", fmt.Errorf("%s: %d frames in a run are more than the %d that memory is kept for; choose a shorter -duration", l.Title, l.Frames, millionsMost)
+			return nil, "", fmt.Errorf("%s: %d frames in a run are more than the %d that memory is kept for; choose a shorter --duration", l.Title, l.Frames, millionsMost)
 		}
 	}
 	return list, said, nil

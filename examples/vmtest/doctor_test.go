@@ -70,7 +70,7 @@ func TestDoctor(t *testing.T) {
 				require.Equal(t, 1, strings.Count(out, "FAILED"), out)
 				require.Contains(t, verdict(t, out, "huge pages"), "FAILED huge pages 150 of 2 MiB free")
 				require.Contains(t, out, "--hugepages 151")
-				got, err := b.tryAs("probe", "hpcapdd -device "+b.addr+" -dir null -duration 1s")
+				got, err := b.tryAs("probe", "hpcapdd -i "+b.addr+" -w null --duration 1s")
 				require.Error(t, err, "a capture runs with less than the doctor wants: %s", got)
 				require.Contains(t, got, "huge pages of 2MiB are missing")
 			})
@@ -80,8 +80,8 @@ func TestDoctor(t *testing.T) {
 				out := b.examine(t, "healthy "+kernel, true)
 				require.NotContains(t, out, "FAILED")
 				_, command, _ := strings.Cut(out, "\nready: ")
-				require.True(t, strings.HasPrefix(command, "hpcapdd -device "+b.addr), command)
-				got := b.runAs(t, "probe", strings.Replace(strings.TrimSpace(command), "-dir DIR", "-dir null -duration 2s", 1))
+				require.True(t, strings.HasPrefix(command, "hpcapdd -i "+b.addr), command)
+				got := b.runAs(t, "probe", strings.Replace(strings.TrimSpace(command), "-w DIR", "-w null --duration 2s", 1))
 				require.Contains(t, got, "the ledger balances")
 			})
 			step(t, "speaks JSON, and of a port by its old name", func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestDoctor(t *testing.T) {
 					Ready  bool
 					Device string
 				}
-				require.NoError(t, json.Unmarshal([]byte(b.runAs(t, "probe", "doctor nic0 -json")), &report))
+				require.NoError(t, json.Unmarshal([]byte(b.runAs(t, "probe", "doctor nic0 --json")), &report))
 				require.True(t, report.Ready)
 				require.Equal(t, b.addr, report.Device)
 			})
@@ -106,7 +106,7 @@ func TestDoctorMemlock(t *testing.T) {
 		out := b.examine(t, "memlock", false)
 		require.Equal(t, "FAILED memlock limit 8 MiB for probe, 12 MiB needed", verdict(t, out, "memlock"))
 		require.Equal(t, 1, strings.Count(out, "FAILED"), out)
-		got, err := b.tryAs("probe", "hpcapdd -device "+b.addr+" -dir null -duration 1s")
+		got, err := b.tryAs("probe", "hpcapdd -i "+b.addr+" -w null --duration 1s")
 		require.Error(t, err, "a capture runs with less than the doctor wants: %s", got)
 		require.Contains(t, got, "RLIMIT_MEMLOCK")
 	})

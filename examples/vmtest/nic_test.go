@@ -90,11 +90,11 @@ func (m *model) add(socket, wire string) {
 }
 
 func (m *model) start() error {
-	args := []string{"-json"}
+	args := []string{"--json"}
 	for i, s := range m.sockets {
-		args = append(args, "-socket", s)
+		args = append(args, "--socket", s)
 		if i < len(m.wires) {
-			args = append(args, "-wire", m.wires[i])
+			args = append(args, "--wire", m.wires[i])
 		}
 	}
 	cmd := exec.Command(filepath.Join(programs, "nicsim"), args...)
@@ -129,7 +129,7 @@ func exists(files []string) bool {
 
 func (m *model) stop() error { return m.child.stop(os.Interrupt, modelDeadline) }
 
-// counters is one port's line of nicsim -json.
+// counters is one port's line of nicsim --json.
 type counters struct {
 	Port   int
 	Socket string

@@ -22,40 +22,40 @@ func handOver(t *testing.T, r rig) {
 	require.Contains(t, r.run(t, "ethtool -i "+name), "driver: ixgbe")
 	r.run(t, "vfio-bind bind "+name+" -u probe --hugepages 64")
 	require.Equal(t, "vfio-pci", filepath.Base(strings.TrimSpace(r.run(t, "readlink /sys/bus/pci/devices/"+addr+"/driver"))))
-	out := r.runAs(t, "probe", "/share/hpcapdd -device "+name+dry)
+	out := r.runAs(t, "probe", "/share/hpcapdd -i "+name+dry)
 	require.Contains(t, out, "the ledger balances")
 	require.Equal(t, r.form, strings.TrimSpace(r.run(t, "/share/vfioprobe form "+name)), "the form that is chosen by itself")
 }
 
 // Flags of hpcapdd for a moment, and for a capture that stores nothing.
 const (
-	null = " -dir null -buffer 16MiB -progress"
-	dry  = null + " -duration 1s"
+	null = " -w null --buffer 16MiB --progress"
+	dry  = null + " --duration 1s"
 )
 
 // refusals: whatever stands in the way is named, with the command that mends it.
 func refusals(t *testing.T, r rig) {
 	addr := r.nic(portLoop).addr(t)
-	out, err := r.tryAs("probe", "/share/hpcapdd -device "+addr+dry)
+	out, err := r.tryAs("probe", "/share/hpcapdd -i "+addr+dry)
 	require.Error(t, err)
 	require.Contains(t, out, "kernel driver ixgbe")
 	require.Contains(t, out, "sudo examples/vfio-bind bind "+addr+" -u $USER")
 
 	r.run(t, "vfio-bind bind "+addr) // for root
-	out, err = r.tryAs("probe", "/share/hpcapdd -device "+r.name(t, portLoop)+dry)
+	out, err = r.tryAs("probe", "/share/hpcapdd -i "+r.name(t, portLoop)+dry)
 	require.Error(t, err)
 	require.Contains(t, out, "permission denied: the node belongs to root:root, mode 0600; hand it over: sudo examples/vfio-bind bind "+addr+" -u $USER")
 
 	r.bind(t, portLoop)
-	out, err = r.tryAs("probe", "ulimit -l 4096; /share/hpcapdd -device "+r.name(t, portLoop)+dry)
+	out, err = r.tryAs("probe", "ulimit -l 4096; /share/hpcapdd -i "+r.name(t, portLoop)+dry)
 	require.Error(t, err)
 	require.Regexp(t, `cannot allocate memory \(\d+ bytes at IOVA 0x\d+\): RLIMIT_MEMLOCK lets this user lock 4 MiB`, out)
 	require.Contains(t, out, "sudo prlimit --pid $$ --memlock=unlimited")
 
-	held := r.startAs(t, "probe", "exec /share/hpcapdd -device "+r.name(t, portLoop)+null)
+	held := r.startAs(t, "probe", "exec /share/hpcapdd -i "+r.name(t, portLoop)+null)
 	defer func() { _ = held.kill(unix.SIGKILL) }()
 	held.waitFor(t, "Mpps", time.Minute)
-	out, err = r.tryAs("probe", "/share/hpcapdd -device "+r.name(t, portLoop)+dry)
+	out, err = r.tryAs("probe", "/share/hpcapdd -i "+r.name(t, portLoop)+dry)
 	require.Error(t, err)
 	// A device's own node can be opened by two, and does not bind for the second.
 	require.Regexp(t, `(device or resource busy|VFIO_DEVICE_BIND_IOMMUFD: invalid argument): .*process \d+ \(hpcapdd\)`, out)
@@ -107,7 +107,7 @@ func killed(t *testing.T, r rig) {
 	r.bind(t, portCount)
 	for range 2 {
 		before := r.nic(portCount).stats(t).Delivered
-		p := r.startAs(t, "probe", "exec /share/hpcapdd -device "+r.name(t, portCount)+null)
+		p := r.startAs(t, "probe", "exec /share/hpcapdd -i "+r.name(t, portCount)+null)
 		r.until(t, portCount, "receiving", time.Minute, func(s counters) bool { return s.Delivered > before+1000 })
 		p.signal("KILL")
 		_, err := p.end(30 * time.Second)

@@ -106,7 +106,7 @@ func vfioCases(t *testing.T, kernel, form string, all bool) {
 		step(t, "capture of "+filepath.Base(f)+" byte for byte", func(t *testing.T) { byteForByte(t, r, portOthers+i, f) })
 	}
 	step(t, "the same, asleep between interrupts", func(t *testing.T) {
-		byteForByte(t, r, portSleep, files[0], "-sleep")
+		byteForByte(t, r, portSleep, files[0], "--sleep")
 		require.Greater(t, g.nic(portSleep).stats(t).Interrupts, uint64(20), "messages of MSI-X")
 	})
 	step(t, "an address that is not mapped faults in the IOMMU", func(t *testing.T) { stray(t, r) })
@@ -161,7 +161,7 @@ var captureNumber atomic.Int64
 func (r rig) capture(t *testing.T, device string, flags ...string) capture {
 	t.Helper()
 	dir := fmt.Sprintf("capture%d", captureNumber.Add(1))
-	p := r.startAs(t, "probe", fmt.Sprintf("exec /share/hpcapdd -device %s -dir /share/%s -buffer 16MiB -segment 16MiB -progress %s",
+	p := r.startAs(t, "probe", fmt.Sprintf("exec /share/hpcapdd -i %s -w /share/%s --buffer 16MiB --segment 16MiB --progress %s",
 		device, dir, strings.Join(flags, " ")))
 	return capture{p, filepath.Join(r.share, dir)}
 }

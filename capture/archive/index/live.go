@@ -354,7 +354,7 @@ func (c *cursor) wholeFrom(at int64) (int64, error) {
 	}
 }
 
-// Sockets are the streams that a capture shares in a folder (hpcapdd -share).
+// Sockets are the streams that a capture shares in a folder (hpcapdd --share).
 func Sockets(dir string) ([]string, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err
@@ -368,7 +368,7 @@ func Sockets(dir string) ([]string, error) {
 		all = append(all, path)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("%s: no capture shares its queues there (hpcapdd -share)", dir)
+		return nil, fmt.Errorf("%s: no capture shares its queues there (hpcapdd --share)", dir)
 	}
 	return all, nil
 }

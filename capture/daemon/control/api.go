@@ -34,7 +34,7 @@ type Status struct {
 
 // Clock is what stamps are made of.
 type Clock struct {
-	Policy      string  `json:"policy"`         // which frames get their stamp from the clock: as hpcapdd -stamps
+	Policy      string  `json:"policy"`         // which frames get their stamp from the clock: as hpcapdd --stamps
 	Source      string  `json:"source"`         // tsc, cntvct or clock_gettime
 	Hertz       float64 `json:"hertz"`          // of the counter
 	Residual    int64   `json:"residual_ns"`    // stamps minus CLOCK_REALTIME when they were compared last

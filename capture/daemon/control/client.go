@@ -177,7 +177,7 @@ func (c *Client) do(ctx context.Context, method, path string, send, into any) er
 func (c *Client) unreachable(err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOTSOCK):
-		return fmt.Errorf("no capture is served at %s: is one running there, such as hpcapdd -share?", c.path)
+		return fmt.Errorf("no capture is served at %s: is one running there, such as hpcapdd --share?", c.path)
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%s: you may not control this capture; its socket's mode says who may", c.path)
 	}

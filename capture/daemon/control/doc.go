@@ -10,7 +10,7 @@
 //	PUT    /v1/listeners/{listener}/policy  {"policy":"lossless,detach-after=2s"}; Listener
 //	GET    /v1/filter                       Filters: the rules of each queue, and what each did
 //	PUT    /v1/filter[?queue=N]             {"rules":"..."} of queue N or of all; no rules: keep everything; Filters
-//	GET    /v1/ledger                       capture.Ledger with its verdict, as hpcapdd -json prints it
+//	GET    /v1/ledger                       capture.Ledger with its verdict, as hpcapdd --json prints it
 //	GET    /v1/ports                        Ports: what is captured here
 //	POST   /v1/rotate                       new files begin; Ports: those of which
 //

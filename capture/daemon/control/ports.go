@@ -51,7 +51,7 @@ func (h *handler) one(r *http.Request) (*controlled, error) {
 		return nil, err
 	}
 	if len(all) != 1 {
-		return nil, refuse(http.StatusBadRequest, "%d ports are captured here: say which one is meant (hpcapctl -port NAME, or ?port=NAME)%s", len(all), h.alternatives())
+		return nil, refuse(http.StatusBadRequest, "%d ports are captured here: say which one is meant (hpcapctl --port NAME, or ?port=NAME)%s", len(all), h.alternatives())
 	}
 	return all[0], nil
 }

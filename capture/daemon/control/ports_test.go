@@ -45,7 +45,7 @@ func TestSeveralPortsAreToldApartByName(t *testing.T) {
 	for _, path := range []string{"/v1/status", "/v1/listeners", "/v1/filter", "/v1/ledger"} {
 		w = ask(http.MethodGet, path, "")
 		require.Equal(t, http.StatusBadRequest, w.Code)
-		require.Contains(t, w.Body.String(), "2 ports are captured here: say which one is meant (hpcapctl -port NAME, or ?port=NAME); there are a, b")
+		require.Contains(t, w.Body.String(), "2 ports are captured here: say which one is meant (hpcapctl --port NAME, or ?port=NAME); there are a, b")
 		require.Equal(t, http.StatusOK, ask(http.MethodGet, path+"?port=b", "").Code)
 		w = ask(http.MethodGet, path+"?port=c", "")
 		require.Equal(t, http.StatusNotFound, w.Code)

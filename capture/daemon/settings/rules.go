@@ -92,10 +92,7 @@ func (r *Rules) UnmarshalText(text []byte) error { return r.Set(string(text)) }
 // window=200ms,records=32768,pools=4,bytes=96. nil keeps duplicates.
 type Dedup struct{ *dedup.Config }
 
-// IsBoolFlag makes the value optional on a command line.
-func (c *Dedup) IsBoolFlag() bool { return true }
-
-// String implements flag.Value.
+// String implements pflag.Value.
 func (c *Dedup) String() string {
 	if c.Config == nil {
 		return none

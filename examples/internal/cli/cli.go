@@ -1,63 +1,153 @@
-// Package cli holds what the example programs' command lines share: sizes with
-// units, one line per error, and signals that end a program in order.
 package cli
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
-	"runtime"
+	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
 
-// Exit statuses.
+// Exit statuses of all programs.
 const (
-	Failed = 1 // the work could not be done, or not all of it
-	Usage  = 2 // the command line makes no sense
+	Failure = 1 // the work failed, in whole or in part
+	Usage   = 2 // the command line is wrong
+	Loss    = 3 // frames were lost and --fail-on-loss was given
 )
 
 // UsageError is an error in the command line.
 type UsageError struct{ Err error }
 
-func (e UsageError) Error() string { return e.Err.Error() + " (-h shows the usage)" }
+func (e UsageError) Error() string { return e.Err.Error() }
 func (e UsageError) Unwrap() error { return e.Err }
 
 // Usagef returns a UsageError.
 func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
 
-// Main runs a program and exits with its status.
-func Main(name string, run func(args []string) error) {
-	err := run(os.Args[1:])
-	if err == nil || errors.Is(err, flag.ErrHelp) {
-		os.Exit(0)
-	}
-	for _, line := range Lines(err) {
-		fmt.Fprintf(os.Stderr, "%s: %s\n", name, line)
-	}
-	if errors.As(err, new(UsageError)) {
-		os.Exit(Usage)
-	}
-	os.Exit(Failed)
+// LossError reports frames that were lost.
+type LossError struct{ Frames uint64 }
+
+func (e LossError) Error() string { return fmt.Sprintf("%d frames lost (--fail-on-loss)", e.Frames) }
+
+// Main runs a program's command and exits with its status.
+func Main(cmd *cobra.Command) {
+	err := Execute(cmd, os.Args[1:]...)
+	os.Exit(status(cmd, err))
 }
 
-// Processors makes room in the Go scheduler for threads that never pause: the
-// pollers of a capture and the model's device thread. Each takes one of the
-// scheduler's processors, and what is left must be enough for everything else.
-// The kernel shares the cores between them. GOMAXPROCS in the environment wins.
-func Processors(pollers int) {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(runtime.NumCPU() + pollers + 1)
+// Execute runs a program's command with arguments and returns its error.
+func Execute(cmd *cobra.Command, args ...string) error {
+	cmd = prepare(cmd)
+	cmd.SetArgs(append([]string{}, args...))
+	return cmd.Execute()
+}
+
+// status prints errors, one line each, and returns the exit status.
+func status(cmd *cobra.Command, err error) int {
+	if err == nil {
+		return 0
 	}
+	usage, lines := errors.As(err, new(UsageError)), Lines(err)
+	for i, line := range lines {
+		if usage && i == len(lines)-1 {
+			line += " (--help shows the usage)"
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", cmd.Name(), line)
+	}
+	switch {
+	case usage:
+		return Usage
+	case errors.As(err, new(LossError)):
+		return Loss
+	}
+	return Failure
+}
+
+// prepare gives a command and its subcommands the conventions of all programs.
+func prepare(cmd *cobra.Command) *cobra.Command {
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.Version = Version()
+	cmd.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	cmd.SetUsageTemplate(usageTemplate)
+	cmd.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"}) // --help is enough
+	cmd.CompletionOptions.HiddenDefaultCmd = true
+	man := cmd.PersistentFlags().String("man", "", "write the man pages to this `directory`")
+	_ = cmd.PersistentFlags().MarkHidden("man")
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *man != "" {
+			return writeMan(cmd, *man)
+		}
+		return run(cmd, args)
+	}
+	conventions(cmd, man)
+	return cmd
+}
+
+// conventions turns errors of flags and operands into usage errors.
+func conventions(cmd *cobra.Command, man *string) {
+	cmd.DisableFlagsInUseLine = true
+	cmd.Flags().BoolP("help", "h", false, "print this help")
+	if cmd.Version != "" {
+		cmd.Flags().Bool("version", false, "print the version, the commit and the build")
+	}
+	cmd.Flags().SortFlags = false
+	cmd.SetFlagErrorFunc(flagError)
+	check := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if *man != "" || check == nil {
+			return nil
+		}
+		if err := check(cmd, args); err != nil {
+			return UsageError{err}
+		}
+		return nil
+	}
+	for _, sub := range cmd.Commands() {
+		conventions(sub, man)
+	}
+}
+
+// NoOperands refuses operands.
+func NoOperands(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if cmd.HasSubCommands() {
+		return fmt.Errorf("unknown command %q%s", args[0], didYouMean(args[0], commandNames(cmd)))
+	}
+	return fmt.Errorf("unexpected operand %q", args[0])
+}
+
+// Operands requires least to most operands.
+func Operands(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return fmt.Errorf("%s: an operand is missing. Usage: %s", cmd.Name(), cmd.UseLine())
+		case len(args) > most:
+			return fmt.Errorf("%s: unexpected operand %q. Usage: %s", cmd.Name(), args[most], cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+func commandNames(cmd *cobra.Command) (names []string) {
+	for _, sub := range cmd.Commands() {
+		if !sub.Hidden {
+			names = append(names, sub.Name())
+		}
+	}
+	return names
 }
 
 // Interrupted returns a context that the first SIGINT or SIGTERM cancels, for a
-// program that then ends in order; a second one ends the program at once.
+// program that then ends in order. A second signal ends the program at once.
 func Interrupted(name string) context.Context {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
@@ -66,13 +156,13 @@ func Interrupted(name string) context.Context {
 		<-signals
 		cancel()
 		again := <-signals
-		fmt.Fprintf(os.Stderr, "%s: %v again: ending at once\n", name, again)
+		fmt.Fprintf(os.Stderr, "%s: second %v: ending at once\n", name, again)
 		os.Exit(128 + int(again.(unix.Signal)))
 	}()
 	return ctx
 }
 
-// Lines gives one line for each error joined in err.
+// Lines returns one line for each error that is joined in err.
 func Lines(err error) []string {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		if !strings.Contains(err.Error(), "\n") {
@@ -84,23 +174,16 @@ func Lines(err error) []string {
 		}
 		return all
 	}
+	if e, ok := err.(UsageError); ok {
+		return Lines(e.Err)
+	}
 	return []string{strings.ReplaceAll(err.Error(), "\n", "; ")}
 }
 
-// Parse parses args into fs; usage is the text that -h prints before the flags.
-func Parse(fs *flag.FlagSet, args []string, usage string) error {
-	fs.Init(fs.Name(), flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.Usage = func() {}
-	err := fs.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stdout, usage)
-		fs.SetOutput(os.Stdout)
-		fs.PrintDefaults()
-		return err
+// OneOf reports an error unless text is one of the words.
+func OneOf(flag, text string, words ...string) error {
+	if slices.Contains(words, text) {
+		return nil
 	}
-	if err != nil {
-		return UsageError{err}
-	}
-	return nil
+	return Usagef("%s %q: must be %s", flag, text, strings.Join(words, " or "))
 }

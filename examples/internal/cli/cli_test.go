@@ -4,12 +4,16 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -64,13 +68,142 @@ func TestOutputThatIsAnInputIsRefused(t *testing.T) {
 	link := filepath.Join(dir, "link")
 	require.NoError(t, os.Symlink(in, link))
 	for _, out := range []string{in, link} {
-		_, err := cli.Create(out, []string{"-", "nosuch", in})
+		_, err := cli.Create(out, []string{"-", "nosuch", in}, true)
 		require.ErrorContains(t, err, "also an input")
 	}
 	kept, err := os.ReadFile(in)
 	require.NoError(t, err)
 	require.Equal(t, "precious", string(kept))
-	f, err := cli.Create(filepath.Join(dir, "new"), []string{in})
+	f, err := cli.Create(filepath.Join(dir, "new"), []string{in}, false)
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
+}
+
+func TestOutputGetsItsNameWhenItIsCommitted(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "out")
+	read := func() string {
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		return string(b)
+	}
+	f, err := cli.Create(name, nil, false)
+	require.NoError(t, err)
+	_, err = f.WriteString("one")
+	require.NoError(t, err)
+	require.NoFileExists(t, name)
+	require.NoError(t, f.Commit())
+	require.NoError(t, f.Close())
+	require.Equal(t, "one", read())
+
+	_, err = cli.Create(name, nil, false)
+	require.ErrorContains(t, err, "file exists")
+	f, err = cli.Create(name, nil, true)
+	require.NoError(t, err)
+	_, err = f.WriteString("two")
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	require.Equal(t, "one", read(), "a discarded output replaces nothing")
+	f, err = cli.Create(name, nil, true)
+	require.NoError(t, err)
+	_, err = f.WriteString("three")
+	require.NoError(t, err)
+	require.NoError(t, f.Commit())
+	require.Equal(t, "three", read())
+
+	late := filepath.Join(dir, "late")
+	f, err = cli.Create(late, nil, false)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(late, []byte("appeared"), 0o644))
+	require.ErrorIs(t, f.Commit(), fs.ErrExist)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 2, "no temporary file is left")
+}
+
+// program is a command with a flag of each kind.
+func program(ran *[]string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "prog [flags] IN...", Short: "Test the command line", Example: "  prog -w x in",
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := cli.NotEmpty(cmd); err != nil {
+				return err
+			}
+			*ran = args
+			return nil
+		},
+	}
+	cli.Group(cmd, "Files", func(flags *pflag.FlagSet) { flags.StringP("write", "w", "", "write this `file`") })
+	cli.Group(cmd, "Run", func(flags *pflag.FlagSet) { flags.Int("count", 0, "end after `N`") })
+	return cmd
+}
+
+func TestCommandLines(t *testing.T) {
+	var ran []string
+	require.NoError(t, cli.Execute(program(&ran), "a", "-w", "x", "b", "--count=3"))
+	require.Equal(t, []string{"a", "b"}, ran, "flags after operands")
+	for args, says := range map[string]string{
+		"--wirte x":    "Did you mean --write?",
+		"-count 3":     "Did you mean --count?",
+		"--zzzzzzzz":   "unknown flag: --zzzzzzzz",
+		"--count many": "invalid argument",
+		"--write=":     "--write: the value is empty",
+	} {
+		err := cli.Execute(program(&ran), strings.Fields(args)...)
+		require.ErrorAs(t, err, new(cli.UsageError), args)
+		require.ErrorContains(t, err, says)
+	}
+}
+
+func TestHelpHasGroupsAndExamples(t *testing.T) {
+	var ran []string
+	var out strings.Builder
+	cmd := program(&ran)
+	cmd.SetOut(&out)
+	require.NoError(t, cli.Execute(cmd, "--help"))
+	var at []int
+	for _, part := range []string{"Usage:\n  prog [flags] IN...", "Examples:\n  prog -w x in", "\nFiles:\n", "-w, --write file", "\nRun:\n", "--count N", "\nOther:\n", "--version"} {
+		require.Contains(t, out.String(), part)
+		at = append(at, strings.Index(out.String(), part))
+	}
+	require.IsIncreasing(t, at)
+	require.NotContains(t, out.String(), "--man")
+}
+
+func TestVersionNamesCommitAndBuild(t *testing.T) {
+	var ran []string
+	var out strings.Builder
+	cmd := program(&ran)
+	cmd.SetOut(&out)
+	require.NoError(t, cli.Execute(cmd, "--version"))
+	require.Regexp(t, `^prog \S+ \(commit .+; go\S+ linux/\w+\)\n$`, out.String())
+}
+
+func TestCompletionForThreeShells(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		var ran []string
+		var out strings.Builder
+		cmd := program(&ran)
+		cmd.SetOut(&out)
+		require.NoError(t, cli.Execute(cmd, "completion", shell))
+		require.Contains(t, out.String(), "prog")
+	}
+	var ran []string
+	var out strings.Builder
+	cmd := program(&ran)
+	cmd.SetOut(&out)
+	require.NoError(t, cli.Execute(cmd, "__complete", "--wr"))
+	require.Contains(t, out.String(), "--write")
+}
+
+func TestManPagesHoldTheHelp(t *testing.T) {
+	var ran []string
+	dir := filepath.Join(t.TempDir(), "man")
+	require.NoError(t, cli.Execute(program(&ran), "--man", dir))
+	page, err := os.ReadFile(filepath.Join(dir, "prog.1"))
+	require.NoError(t, err)
+	require.Contains(t, string(page), "Test the command line")
+	require.Contains(t, string(page), "write this \\fBfile")
+	require.Nil(t, ran)
 }

@@ -15,20 +15,25 @@ import (
 //	program: warning: PORT: queue N: message key=value
 //
 // The attributes port and queue, if there are any, stand before the message.
-// Informational messages have no level.
-func Logger(w io.Writer, program string) *slog.Logger {
-	return slog.New(&lineHandler{w: w, mu: new(sync.Mutex), program: program})
+// Informational messages have no level. Debug messages are written if verbose is set.
+func Logger(w io.Writer, program string, verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(&lineHandler{w: w, mu: new(sync.Mutex), program: program, level: level})
 }
 
 type lineHandler struct {
 	w       io.Writer
 	mu      *sync.Mutex // serializes lines
 	program string
+	level   slog.Level
 	attrs   []slog.Attr
 }
 
 func (h *lineHandler) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelInfo
+	return level >= h.level
 }
 
 func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {

@@ -12,7 +12,7 @@ import (
 
 func TestLoggerWritesOneLinePerMessage(t *testing.T) {
 	var b strings.Builder
-	l := cli.Logger(&b, "prog")
+	l := cli.Logger(&b, "prog", false)
 	l.Debug("hidden")
 	l.Info("ready", "cores", 2)
 	l.With("port", "").Warn("one\ntwo")

@@ -1,55 +1,57 @@
-// Vfioprobe does in the guest what no user's program does: it looks at the
-// transport itself, and lets the device misbehave.
-//
-//	vfioprobe interrupts DEVICE     MSI-X vectors, masks, INTx and reset
-//	vfioprobe writeback DEVICE      what the device writes into descriptors
-//	vfioprobe stray DEVICE          a descriptor with an address that is not mapped
-//	vfioprobe send DEVICE COUNT     frames 0 to COUNT-1, numbered in their payload
-//	vfioprobe form DEVICE           how the kernel hands it over
+// Vfioprobe exercises the VFIO transport of a device inside the VM of the tests.
 package main
 
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
+
+	"github.com/spf13/cobra"
 
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	"github.com/ixcap/ixcap/pci"
 	"github.com/ixcap/ixcap/pci/vfio"
 )
 
-func main() { cli.Main("vfioprobe", run) }
+func main() { cli.Main(command()) }
 
-func run(args []string) (err error) {
-	if len(args) < 2 {
-		return cli.Usagef("want what to do, and a device")
+func command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "vfioprobe COMMAND",
+		Short: "Exercise the VFIO transport of a device",
+		Args:  cli.NoOperands,
+		RunE:  func(*cobra.Command, []string) error { return cli.Usagef("no command") },
 	}
-	dev, err := pci.Open(args[1])
-	if err != nil {
-		return err
+	cmd.AddCommand(
+		probe("interrupts PORT", "Check MSI-X vectors, masks, INTx and reset", 1, func(d pci.Device, _ []string) error { return interrupts(d) }),
+		probe("writeback PORT", "Check what the device writes to descriptors", 1, func(d pci.Device, _ []string) error { return writeBack(d) }),
+		probe("stray PORT", "Post a descriptor with an address that is not mapped", 1, func(d pci.Device, _ []string) error { return strayAddress(d) }),
+		probe("send PORT COUNT", "Send COUNT frames, numbered in their payload", 2, func(d pci.Device, args []string) error {
+			n, err := strconv.Atoi(args[1])
+			if err != nil || n < 0 {
+				return cli.Usagef("%q frames: must be 0 or more", args[1])
+			}
+			return send(d, n)
+		}),
+		probe("form PORT", "Print which form of VFIO opens the device", 1, func(d pci.Device, _ []string) error {
+			_, err := fmt.Println(d.(*vfio.Device).Form())
+			return err
+		}),
+	)
+	return cmd
+}
+
+// probe is a command that opens a device and runs one probe.
+func probe(use, short string, operands int, run func(d pci.Device, args []string) error) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: cli.Operands(operands, operands),
+		RunE: func(_ *cobra.Command, args []string) (err error) {
+			d, err := pci.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, d.Close()) }()
+			return run(d, args)
+		},
 	}
-	defer func() { err = errors.Join(err, dev.Close()) }()
-	switch args[0] {
-	case "form":
-		fmt.Println(dev.(*vfio.Device).Form())
-		return nil
-	case "interrupts":
-		return interrupts(dev)
-	case "writeback":
-		return writeBack(dev)
-	case "stray":
-		return strayAddress(dev)
-	case "send":
-		if len(args) != 3 {
-			return cli.Usagef("how many frames?")
-		}
-		n, err := strconv.Atoi(args[2])
-		if err != nil || n < 0 {
-			return cli.Usagef("%q frames", args[2])
-		}
-		return send(dev, n)
-	}
-	fmt.Fprintln(os.Stderr, "vfioprobe: cannot", args[0])
-	return cli.Usagef("cannot %s", args[0])
 }
