@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// calls are the system calls that Alloc is made of, so that a test can let each
-// of them fail in turn.
+// calls are the system calls of Alloc, as functions so that a test can make each of
+// them fail in turn.
 type calls struct {
 	memfd    func(name string, flags int) (int, error)
 	truncate func(fd int, length int64) error
@@ -19,17 +19,17 @@ type calls struct {
 	close    func(fd int) error
 }
 
-// addr is where a mapping of this package begins. The memory is outside the Go
+// addr is the start of a mapping of this package. The memory is outside the Go
 // heap, so the collector neither moves nor frees it; it lives until munmap.
 type addr struct{ p unsafe.Pointer }
 
-// plus is the address n bytes further, within the same mapping.
+// plus returns the address n bytes further, within the same mapping.
 func (a addr) plus(n int) addr { return addr{unsafe.Add(a.p, n)} }
 
-// past is how many bytes a lies past a multiple of align.
+// past returns how many bytes a lies past a multiple of align.
 func (a addr) past(align int) int { return int(uintptr(a.p) % uintptr(align)) }
 
-// bytes is the memory at a. The slice must not be used after munmap; a mapping
+// bytes returns the memory at a. The slice must not be used after munmap; a mapping
 // begins on a page, so any element type is aligned at its start.
 func (a addr) bytes(length int) []byte { return unsafe.Slice((*byte)(a.p), length) }
 
@@ -39,7 +39,7 @@ const maxNodes = 1024
 // mpolBind allows pages of the given nodes only (MPOL_BIND, set_mempolicy(2)).
 const mpolBind = 2
 
-// kernel are the real system calls.
+// kernel returns the real system calls.
 func kernel() calls {
 	return calls{
 		memfd:    unix.MemfdCreate,
@@ -58,8 +58,8 @@ func kernel() calls {
 			var mask [maxNodes / wordBits]uint64
 			mask[node/wordBits] = 1 << (node % wordBits)
 			// The kernel reads mask during the call only; the conversion in the
-			// argument list keeps it alive until then. maxnode is one more than
-			// the bits, an old habit of this call.
+			// argument list keeps it alive until then. The call expects
+			// maxnode to be one more than the bits.
 			_, _, errno := unix.Syscall6(unix.SYS_MBIND, uintptr(at.p), uintptr(length), mpolBind,
 				uintptr(unsafe.Pointer(&mask)), maxNodes+1, 0)
 			if errno != 0 {

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// faulty are the real calls, of which the n-th fails, and an account of address
-// space. The runtime maps memory of its own at any time, so that lines of
-// /proc/self/maps alone would not tell a forgotten reservation.
+// faulty are the real calls, of which the n-th fails, and a count of the address
+// space. The Go runtime maps memory at any time, so the lines of /proc/self/maps
+// alone would not show a leaked reservation.
 type faulty struct {
 	calls
 	failAt int // 0: none
@@ -99,7 +99,7 @@ func left(t *testing.T, name string) (fds, maps int) {
 	return fds, strings.Count(string(text), "/memfd:"+name)
 }
 
-// use goes through everything a Memory can do.
+// use calls everything that a Memory can do.
 func use(f *faulty, name string) error {
 	m, err := alloc(3*4096, Options{Pages: Ordinary, Node: 0, Name: name}, f.calls, Sysfs)
 	if err != nil {

@@ -4,15 +4,15 @@ package hugepage
 type Size int
 
 const (
-	Ordinary Size = 4 << 10 // only when asked for by name
+	Ordinary Size = 4 << 10 // the machine's own page size, see Bytes
 	Size2M   Size = 2 << 20
 	Size1G   Size = 1 << 30
 )
 
-// AnyNode leaves the choice of NUMA node to the kernel.
+// AnyNode lets the kernel choose the NUMA node.
 const AnyNode = -1
 
-// Options say what memory Alloc gives.
+// Options of Alloc.
 type Options struct {
 	Pages Size   // page size
 	Node  int    // NUMA node, or AnyNode

@@ -124,7 +124,7 @@ func TestMapTwiceShowsTheMemoryTwiceInARow(t *testing.T) {
 	})
 }
 
-func TestSealedMemoryIsReadOnlyForEverybodyElse(t *testing.T) {
+func TestSealedMemoryIsReadOnlyForNewMappings(t *testing.T) {
 	eachSize(t, 1, func(t *testing.T, size hugepage.Size) {
 		m := alloc(t, 1, hugepage.Options{Pages: size, Node: hugepage.AnyNode, Name: "sealed"})
 		twice, err := m.MapTwice()
@@ -153,7 +153,7 @@ func TestSealedMemoryIsReadOnlyForEverybodyElse(t *testing.T) {
 	})
 }
 
-func TestMapTwiceAfterSealingSaysWhy(t *testing.T) {
+func TestMapTwiceAfterSealingIsAnError(t *testing.T) {
 	m := alloc(t, 1, hugepage.Options{Pages: hugepage.Ordinary, Node: hugepage.AnyNode, Name: "late"})
 	require.NoError(t, m.SealFutureWrite())
 	_, err := m.MapTwice()
@@ -187,7 +187,7 @@ func TestAllocRefusesBadOptions(t *testing.T) {
 		{"page size odd", 1, func(o *hugepage.Options) { o.Pages = 4 << 20 }, "page size 4MiB: want"},
 		{"node below -1", 1, func(o *hugepage.Options) { o.Node = -2 }, "NUMA node -2: want 0 to 1023, or -1 for any"},
 		{"node too high", 1, func(o *hugepage.Options) { o.Node = 1024 }, "NUMA node 1024: want"},
-		{"node that is not there", 1, func(o *hugepage.Options) { o.Node = 1023 }, "bind to NUMA node 1023 (online: "},
+		{"node that does not exist", 1, func(o *hugepage.Options) { o.Node = 1023 }, "bind to NUMA node 1023 (online: "},
 		{"name with a zero byte", 1, func(o *hugepage.Options) { o.Name = "a\x00b" }, "memfd_create"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -203,7 +203,7 @@ func TestAllocRefusesBadOptions(t *testing.T) {
 }
 
 // More pages than there are must end in an error: a SIGBUS would end the test process.
-func TestMissingHugePagesAreAnErrorWithTheCommandThatHelps(t *testing.T) {
+func TestMissingHugePagesAreAnErrorWithTheCommand(t *testing.T) {
 	for _, node := range []int{hugepage.AnyNode, 0} {
 		t.Run(fmt.Sprint("node ", node), func(t *testing.T) {
 			hugepagetest.Reserve(t, hugepage.Size2M, 0, 2)

@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-// String is the name that ParsePages takes.
+// String returns the name that ParsePages accepts.
 func (s Size) String() string {
 	switch {
 	case s == Ordinary:
@@ -19,7 +19,7 @@ func (s Size) String() string {
 	}
 }
 
-// ParsePages is the page size with the given name: "ordinary", "2MiB" or "1GiB".
+// ParsePages returns the page size with the given name: "ordinary", "2MiB" or "1GiB".
 func ParsePages(name string) (Size, error) {
 	for _, s := range []Size{Ordinary, Size2M, Size1G} {
 		if s.String() == name {
@@ -29,8 +29,8 @@ func ParsePages(name string) (Size, error) {
 	return 0, fmt.Errorf("page size %q: want ordinary, 2MiB or 1GiB", name)
 }
 
-// Bytes is how many bytes one page holds, or an error when there is no such size.
-// Ordinary pages are what the machine has, which on arm64 may be 16 or 64 KiB.
+// Bytes returns the size of a page in bytes, or an error if there is no such size.
+// Ordinary pages have the machine's own page size, on arm64 also 16 or 64 KiB.
 func (s Size) Bytes() (int, error) {
 	switch s {
 	case Ordinary:

@@ -13,23 +13,23 @@ import (
 // Sysfs is where the kernel's sysfs is mounted.
 const Sysfs = "/sys"
 
-// State is how many huge pages of one size there are, on one node or, with
+// State has the numbers of huge pages of one size, on one node or, with
 // Node = AnyNode, on the machine.
 type State struct {
 	Size     Size
 	Node     int
 	Total    int // pages in the pool, surplus included
-	Free     int // pages that hold nothing yet
-	Reserved int // free pages promised to mappings; known for the machine only
-	Surplus  int // pages beyond the pool's set size (overcommit), they go when freed
+	Free     int // unused pages
+	Reserved int // free pages reserved for mappings; known for the machine only
+	Surplus  int // pages beyond the pool's set size (overcommit), released when freed
 }
 
-// Available is the number of pages a new mapping can have. On a node it may be
-// too high, by those that are promised to mappings which have not touched them.
+// Available returns the number of pages that a new mapping can have. On a node it
+// may be too high by the pages reserved for mappings that have not accessed them.
 func (s State) Available() int { return max(0, s.Free-s.Reserved) }
 
 // ReadState reads the state of the pool of one page size from the sysfs mounted
-// at root (see Sysfs). Node 0 of a kernel without NUMA is the machine.
+// at root (see Sysfs). On a kernel without NUMA, node 0 is the machine.
 func ReadState(root string, size Size, node int) (State, error) {
 	if size == Ordinary {
 		return State{}, errors.New("huge page state: ordinary pages have no pool")
@@ -64,13 +64,13 @@ func ReadState(root string, size Size, node int) (State, error) {
 	return s, nil
 }
 
-// PoolFile is the file that sets the size of the pool.
+// PoolFile returns the path of the file that sets the size of the pool.
 func PoolFile(root string, size Size, node int) string {
 	dir, _ := pool(root, size, node)
 	return filepath.Join(dir, "nr_hugepages")
 }
 
-// pool is the folder that describes a pool, and whether it counts reservations.
+// pool returns the directory of a pool, and whether it counts reservations.
 func pool(root string, size Size, node int) (dir string, machine bool) {
 	name := fmt.Sprintf("hugepages-%dkB", int(size)>>10)
 	all := filepath.Join(root, "kernel/mm/hugepages", name)
@@ -86,14 +86,14 @@ func pool(root string, size Size, node int) (dir string, machine bool) {
 	return filepath.Join(nodes, fmt.Sprintf("node%d", node), "hugepages", name), false
 }
 
-// supported tells whether the kernel knows pages of that size.
+// supported reports whether the kernel has pages of that size.
 func supported(root string, size Size) bool {
 	dir, _ := pool(root, size, AnyNode)
 	_, err := os.Stat(dir)
 	return err == nil
 }
 
-// onlineNodes is the kernel's list of NUMA nodes, such as "0-1".
+// onlineNodes returns the kernel's list of NUMA nodes, such as "0-1".
 func onlineNodes(root string) string {
 	text, err := os.ReadFile(filepath.Join(root, "devices/system/node/online"))
 	if err != nil {
@@ -102,13 +102,13 @@ func onlineNodes(root string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// MissingError says that there are too few huge pages, and what to do.
+// MissingError is the error of an allocation for which huge pages are missing.
 type MissingError struct {
 	For     string // what the memory was for
 	Need    int    // pages asked for
-	Missing int    // pages that lack
+	Missing int    // pages missing
 	State   State
-	Command string // reserves them, when run by root
+	Command string // reserves them if run as root
 	err     error
 }
 
@@ -127,16 +127,16 @@ func (e *MissingError) Error() string {
 
 func (e *MissingError) Unwrap() error { return e.err }
 
-// diagnose explains why need pages could not be had; nil when the pool is not
-// the reason (a cgroup's limit, for one).
+// diagnose returns why need pages could not be allocated, nil if the pool is not
+// the reason (a cgroup's limit, for example).
 func diagnose(root string, size Size, node, need int) *MissingError {
 	s, err := ReadState(root, size, node)
 	if err != nil {
 		return nil
 	}
 	if node != AnyNode {
-		// Promised pages are counted over all nodes. Taking them all for this
-		// node's may reserve too many, never too few.
+		// Reserved pages are counted over all nodes. All of them are assumed to be
+		// on this node, so that the command reserves too many rather than too few.
 		if all, err := ReadState(root, size, AnyNode); err == nil {
 			s.Reserved = min(all.Reserved, s.Free)
 		}
@@ -153,8 +153,8 @@ func diagnose(root string, size Size, node, need int) *MissingError {
 	}
 }
 
-// enough refuses ordinary memory that the machine does not have: populating it
-// would not fail, it would wake the out-of-memory killer.
+// enough returns an error for ordinary memory that the machine does not have:
+// populating it would not fail but start the out-of-memory killer.
 func enough(size Size, length int) error {
 	if size != Ordinary {
 		return nil
@@ -167,7 +167,7 @@ func enough(size Size, length int) error {
 		var kib int
 		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
 			if length>>10 > kib {
-				return fmt.Errorf("%d MiB asked for, the machine has %d MiB left", length>>20, kib>>10)
+				return fmt.Errorf("%d MiB asked for, the machine has %d MiB available", length>>20, kib>>10)
 			}
 			return nil
 		}

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fixture builds a sysfs of two nodes; files not named hold 0.
+// fixture builds a sysfs of two nodes; files not in the map contain 0.
 func fixture(t *testing.T, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
@@ -64,7 +64,7 @@ func TestReadStateOfKernelWithoutNUMA(t *testing.T) {
 	require.Equal(t, filepath.Join(root, all2M, "nr_hugepages"), PoolFile(root, Size2M, 0))
 }
 
-func TestReadStateSaysWhatIsNotThere(t *testing.T) {
+func TestReadStateErrorsNameWhatIsMissing(t *testing.T) {
 	root := fixture(t, map[string]string{node1 + "free_hugepages": "many"})
 	require.NoError(t, os.RemoveAll(filepath.Join(root, "kernel/mm/hugepages/hugepages-1048576kB")))
 	for _, c := range []struct {
@@ -93,7 +93,7 @@ func TestMissingPagesAreCountedAndTheCommandNamesTheTotal(t *testing.T) {
 		node, need int
 		want       string
 	}{
-		{Size2M, 1, 6, ""}, // 10 free, of which 4 may be promised
+		{Size2M, 1, 6, ""}, // 10 free, of which 4 may be reserved
 		{Size2M, AnyNode, 26, ""},
 		{Size2M, 1, 20, "14 of 20 huge pages of 2MiB are missing on NUMA node 1 (6 free); reserve them as root: echo 78 > " +
 			filepath.Join(root, node1, "nr_hugepages")},
@@ -103,19 +103,19 @@ func TestMissingPagesAreCountedAndTheCommandNamesTheTotal(t *testing.T) {
 			filepath.Join(root, node1Gi, "nr_hugepages") + "; if too few come, boot with hugepagesz=1G hugepages=3"},
 	} {
 		t.Run(fmt.Sprint(c.size, c.node, c.need), func(t *testing.T) {
-			lack := diagnose(root, c.size, c.node, c.need)
+			missing := diagnose(root, c.size, c.node, c.need)
 			if c.want == "" {
-				require.Nil(t, lack)
+				require.Nil(t, missing)
 				return
 			}
-			lack.For = "rx buffers"
-			require.EqualError(t, lack, "allocate rx buffers: "+c.want)
+			missing.For = "rx buffers"
+			require.EqualError(t, missing, "allocate rx buffers: "+c.want)
 		})
 	}
 }
 
-// A node that cannot give what the machine promised: the kernel grants the
-// mapping and refuses the pages.
+// A node with fewer pages than the machine: the kernel grants the mapping and
+// refuses the pages.
 func TestNodeWithTooFewPagesFailsWhenPopulating(t *testing.T) {
 	root := fixture(t, map[string]string{node1 + "nr_hugepages": "2", node1 + "free_hugepages": "2"})
 	k := kernel()
@@ -130,9 +130,9 @@ func TestNodeWithTooFewPagesFailsWhenPopulating(t *testing.T) {
 	require.Zero(t, fds+maps)
 }
 
-// The same on the real kernel: MAP_NORESERVE grants what is not there, as a
-// second node's pages would. Touching it would be a SIGBUS.
-func TestPagesThatAreNotThereAreReportedByTheKernel(t *testing.T) {
+// The same on the real kernel: MAP_NORESERVE grants pages that do not exist, as a
+// second node would. Accessing them would be a SIGBUS.
+func TestMissingPagesAreReportedByTheKernel(t *testing.T) {
 	s, err := ReadState(Sysfs, Size2M, AnyNode)
 	if err != nil {
 		t.Skipf("a kernel with 2 MiB pages is needed: %v", err)
@@ -149,7 +149,7 @@ func TestPagesThatAreNotThereAreReportedByTheKernel(t *testing.T) {
 	require.Zero(t, fds+maps)
 }
 
-func TestParsePagesTakesWhatStringGives(t *testing.T) {
+func TestParsePagesAcceptsWhatStringReturns(t *testing.T) {
 	for name, size := range map[string]Size{"ordinary": Ordinary, "2MiB": Size2M, "1GiB": Size1G} {
 		got, err := ParsePages(name)
 		require.NoError(t, err)

@@ -1,9 +1,8 @@
-// Package hugepagetest gets tests and benchmarks the huge pages they need.
-//
-// In goes a number of pages; they are free while the test runs:
+// Package hugepagetest provides huge pages for tests and benchmarks:
 //
 //	Reserve(t, size, node, n)   pool + n ... test ... pool - n
 //
-// As root it changes the kernel's pool and changes it back; otherwise free pages
-// must be there already, or the test is skipped with the command that helps.
+// As root it changes the kernel's pool and restores it at the end of the test;
+// otherwise enough pages must be free, or the test is skipped with the command that
+// reserves them.
 package hugepagetest

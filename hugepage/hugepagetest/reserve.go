@@ -11,14 +11,14 @@ import (
 	"github.com/ixcap/ixcap/hugepage"
 )
 
-// Reserve sees to it that pages more huge pages are free on a NUMA node, or
-// anywhere with hugepage.AnyNode, until t ends. It adds them to the pool as root
-// and takes them away again afterwards; other tests may do the same meanwhile.
-// Without root, pages that are free already will do. Where there is no way to
-// get them it skips t and says what is missing.
+// Reserve makes sure that a number of huge pages is free on a NUMA node, or anywhere
+// with hugepage.AnyNode, until t ends. As root it adds them to the pool and removes
+// them at the end; other tests may do the same concurrently. Without root, pages
+// that are free already suffice. If the pages cannot be had it skips t with the
+// reason.
 //
 // Call it before allocating: clean-ups run in reverse order, and pages in use
-// cannot be taken away.
+// cannot be removed.
 func Reserve(t testing.TB, size hugepage.Size, node, pages int) {
 	t.Helper()
 	state, err := hugepage.ReadState(hugepage.Sysfs, size, node)
@@ -37,7 +37,7 @@ func Reserve(t testing.TB, size hugepage.Size, node, pages int) {
 	if err == nil || got > 0 {
 		t.Cleanup(func() {
 			if _, err := resize(file, -got); err != nil {
-				t.Errorf("give back %d huge pages of %s: %v", got, size, err)
+				t.Errorf("release %d huge pages of %s: %v", got, size, err)
 			}
 		})
 	}
@@ -50,9 +50,9 @@ func Reserve(t testing.TB, size hugepage.Size, node, pages int) {
 	}
 }
 
-// resize adds n pages to the pool (or takes -n away) and says how many were
-// added. A lock on the pool's own file keeps test processes from undoing each
-// other's change between reading and writing.
+// resize adds n pages to the pool (or removes -n) and returns how many were added.
+// A lock on the pool's file makes reading and writing one step for all test
+// processes.
 func resize(file string, n int) (got int, err error) {
 	f, err := os.OpenFile(file, os.O_RDWR, 0)
 	if err != nil {

@@ -19,7 +19,7 @@ func TestReservedPagesCanBeAllocated(t *testing.T) {
 
 // Other tests may change the pool at the same time; what one change added is
 // measured under the pool's lock.
-func TestResizeTakesBackWhatItAdded(t *testing.T) {
+func TestResizeRemovesWhatItAdded(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("root is needed to change the pool of huge pages: sudo go test ./hugepage/hugepagetest")
 	}
