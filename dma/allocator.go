@@ -10,27 +10,26 @@ import (
 )
 
 // Range is the addresses First to Last, both included, so that a range may end
-// at the top of the 64-bit address space. It is empty when Last is below First.
+// at the top of the 64-bit address space. It is empty if Last is below First.
 type Range struct{ First, Last IOVA }
 
 func (r Range) String() string { return fmt.Sprintf("%#x-%#x", uint64(r.First), uint64(r.Last)) }
 
-// Allocator hands out I/O virtual addresses, the lowest that fit first. It may
-// be used by several goroutines. Address 0 is like any other; who wants it left
-// alone reserves it.
+// Allocator allocates I/O virtual addresses, the lowest that fit first. It may be
+// used by several goroutines. It allocates address 0 too, unless that is reserved.
 type Allocator struct {
 	mu   sync.Mutex
 	free []Range         // sorted, disjoint, never adjacent, none empty
 	used map[IOVA]uint64 // size - 1 by first address, so that all 2^64 bytes fit
 }
 
-// NewAllocator allocates from the allowed ranges without the reserved ones.
-// Both may overlap and come in any order.
+// NewAllocator returns an allocator for the allowed ranges without the reserved ones.
+// Ranges may overlap and come in any order.
 func NewAllocator(allowed []Range, reserved []Range) *Allocator {
 	return &Allocator{free: subtract(merge(allowed), merge(reserved)), used: map[IOVA]uint64{}}
 }
 
-// Alloc takes size bytes whose first address is a multiple of align, a power of two.
+// Alloc allocates size bytes whose first address is a multiple of align, a power of two.
 func (a *Allocator) Alloc(size, align uint64) (IOVA, error) {
 	if size == 0 {
 		return 0, fmt.Errorf("allocate IOVA: size is 0")
@@ -53,21 +52,21 @@ func (a *Allocator) Alloc(size, align uint64) (IOVA, error) {
 			continue
 		}
 		last := first + IOVA(size-1)
-		var rest []Range
+		var left []Range
 		if r.First < first {
-			rest = append(rest, Range{r.First, first - 1})
+			left = append(left, Range{r.First, first - 1})
 		}
 		if last < r.Last {
-			rest = append(rest, Range{last + 1, r.Last})
+			left = append(left, Range{last + 1, r.Last})
 		}
-		a.free = slices.Replace(a.free, i, i+1, rest...)
+		a.free = slices.Replace(a.free, i, i+1, left...)
 		a.used[first] = size - 1
 		return first, nil
 	}
 	return 0, fmt.Errorf("allocate IOVA: no %d bytes free at a multiple of %#x (largest free range: %s)", size, align, a.largest())
 }
 
-// Free gives back what Alloc gave.
+// Free frees an allocation by its first address.
 func (a *Allocator) Free(first IOVA) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -79,7 +78,7 @@ func (a *Allocator) Free(first IOVA) error {
 	r := Range{first, first + IOVA(extent)}
 	i, _ := slices.BinarySearchFunc(a.free, r, func(x, y Range) int { return cmp.Compare(x.First, y.First) })
 	j := i
-	if i > 0 && a.free[i-1].Last+1 == r.First { // r.First > 0, for something lies below it
+	if i > 0 && a.free[i-1].Last+1 == r.First { // r.First > 0: a range lies below it
 		i--
 		r.First = a.free[i].First
 	}
@@ -113,11 +112,11 @@ func merge(ranges []Range) []Range {
 	return out
 }
 
-// subtract is what of from lies outside holes; both are merged.
+// subtract returns the parts of from outside holes. Both are merged ranges.
 func subtract(from, holes []Range) []Range {
 	var out []Range
 	for _, r := range from {
-		whole := true // r still has bytes that no hole has been compared with
+		rest := true // r has bytes above the holes compared so far
 		for _, h := range holes {
 			if h.Last < r.First {
 				continue
@@ -129,12 +128,12 @@ func subtract(from, holes []Range) []Range {
 				out = append(out, Range{r.First, h.First - 1})
 			}
 			if h.Last >= r.Last {
-				whole = false
+				rest = false
 				break
 			}
 			r.First = h.Last + 1
 		}
-		if whole {
+		if rest {
 			out = append(out, r)
 		}
 	}

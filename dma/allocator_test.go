@@ -28,7 +28,7 @@ func TestNewAllocatorNormalisesItsRanges(t *testing.T) {
 		{"hole covers all", []Range{{10, 20}}, []Range{{0, top}}, nil},
 		{"hole equals range", []Range{{10, 20}}, []Range{{10, 20}}, nil},
 		{"all addresses", []Range{{0, top}}, nil, []Range{{0, top}}},
-		{"all addresses, said in pieces", []Range{{1 << 63, top}, {0, 1<<63 - 1}, {5, top}}, nil, []Range{{0, top}}},
+		{"all addresses, in pieces", []Range{{1 << 63, top}, {0, 1<<63 - 1}, {5, top}}, nil, []Range{{0, top}}},
 		{"hole at the top", []Range{{0, top}}, []Range{{top, top}}, []Range{{0, top - 1}}},
 		{"hole at the bottom", []Range{{0, top}}, []Range{{0, 0}}, []Range{{1, top}}},
 		{"only the last address", []Range{{top, top}}, nil, []Range{{top, top}}},
@@ -40,7 +40,7 @@ func TestNewAllocatorNormalisesItsRanges(t *testing.T) {
 	}
 }
 
-func TestAllocTakesTheLowestThatFitsAndIsAligned(t *testing.T) {
+func TestAllocReturnsTheLowestAlignedThatFits(t *testing.T) {
 	a := NewAllocator([]Range{{0x1800, 0x2fff}, {0x10_0000, 0x4f_ffff}}, nil)
 	for _, c := range []struct {
 		size, align uint64
@@ -127,9 +127,9 @@ func TestAllocatorRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "largest free range: none")
 }
 
-// Whatever the order of requests, allocations are aligned, allowed, disjoint,
-// and in the end everything is free again in one piece per allowed range.
-func TestAllocatorKeepsItsAccountUnderRandomUse(t *testing.T) {
+// In any order of requests, allocations are aligned, allowed and disjoint, and in
+// the end all addresses are free again, in one piece per allowed range.
+func TestAllocatorUnderRandomUse(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	a := NewAllocator([]Range{{0x100, 0xffff}, {top - 0xffff, top}}, []Range{{0x4000, 0x4fff}, {0x8000, 0x8000}})
 	whole := slices.Clone(a.free)

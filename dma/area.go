@@ -7,8 +7,8 @@ import (
 	"github.com/ixcap/ixcap/hugepage"
 )
 
-// Area is one block of memory that the device reads and writes, in one piece in
-// its address space too. It begins on a page.
+// Area is one block of memory that the device reads and writes, contiguous in its
+// address space too. It begins on a page.
 type Area struct {
 	m     Mapper
 	mem   *hugepage.Memory
@@ -16,7 +16,7 @@ type Area struct {
 	iova  IOVA
 }
 
-// NewArea allocates bytes of zeroed memory and maps it for m's device.
+// NewArea allocates zeroed memory and maps it for m's device.
 func NewArea(m Mapper, bytes int, o hugepage.Options) (*Area, error) {
 	mem, err := hugepage.Alloc(bytes, o)
 	if err != nil {
@@ -29,17 +29,17 @@ func NewArea(m Mapper, bytes int, o hugepage.Options) (*Area, error) {
 	return &Area{m: m, mem: mem, bytes: mem.Bytes()[:bytes:bytes], iova: iova}, nil
 }
 
-// Bytes is the memory as this process sees it, as long as was asked for. It must
+// Bytes returns the memory as this process sees it, of the length asked for. It must
 // not be used after Close.
 func (a *Area) Bytes() []byte { return a.bytes }
 
-// IOVA is where the device sees the first byte.
+// IOVA returns the device address of the first byte.
 func (a *Area) IOVA() IOVA { return a.iova }
 
-// Memory is what the area is made of. It stays the area's.
+// Memory returns the memory of the area. The area owns it.
 func (a *Area) Memory() *hugepage.Memory { return a.mem }
 
-// Close takes the memory from the device, then frees it. Closing again does nothing.
+// Close unmaps the memory from the device, then frees it. Closing again does nothing.
 func (a *Area) Close() error {
 	if a.bytes == nil {
 		return nil

@@ -7,17 +7,16 @@ import (
 	"github.com/ixcap/ixcap/hugepage"
 )
 
-// cacheLine is the unit in which buffers are placed, in bytes.
+// cacheLine is the size of a cache line in bytes. Buffers begin on one.
 const cacheLine = 64
 
-// Stride is the distance in a Pool between buffers of so many bytes: whole cache
-// lines, and one more than they fill. At a power of two the first lines of all
-// buffers would share a few sets of every cache and defeat the processor's own
-// prefetcher, which for short frames costs more than anything else in a receive
-// path (docs/PERF.md).
+// Stride returns the distance between buffers of a Pool in bytes: whole cache lines,
+// one more than a buffer fills. At a power of two the first lines of all buffers
+// would share a few sets of every cache and defeat the processor's prefetcher, which
+// for short frames is the largest cost of a receive path (docs/PERF.md).
 func Stride(bufferSize int) int { return (bufferSize+cacheLine-1)&^(cacheLine-1) + cacheLine }
 
-// Pool is packet buffers of one size in fixed places. Its methods but Close may
+// Pool is a set of packet buffers of one size in fixed places. Its methods but Close may
 // be used by several goroutines.
 type Pool struct {
 	area    *Area
@@ -28,9 +27,8 @@ type Pool struct {
 	stride  int // from one buffer to the next
 }
 
-// NewPool allocates that many zeroed buffers of bufferSize bytes and maps them
-// for m's device, at consecutive addresses: a buffer may lie over the boundary of
-// two pages.
+// NewPool allocates zeroed buffers of bufferSize bytes and maps them for m's device at
+// consecutive addresses: a buffer may cross a page boundary.
 func NewPool(m Mapper, buffers, bufferSize int, o hugepage.Options) (*Pool, error) {
 	if buffers <= 0 || bufferSize <= 0 {
 		return nil, fmt.Errorf("buffer pool %s: %d buffers of %d bytes: want at least one of each", o.Name, buffers, bufferSize)
@@ -49,7 +47,7 @@ func NewPool(m Mapper, buffers, bufferSize int, o hugepage.Options) (*Pool, erro
 	return &Pool{area: area, bytes: area.Bytes(), base: area.IOVA(), buffers: buffers, size: bufferSize, stride: stride}, nil
 }
 
-// IOVA is where the device sees buffer i: Base() + i*Stride(). It panics when
+// IOVA returns the device address of buffer i: Base() + i*Stride(). It panics if
 // there is no buffer i.
 func (p *Pool) IOVA(i int) IOVA {
 	if uint(i) >= uint(p.buffers) {
@@ -58,7 +56,7 @@ func (p *Pool) IOVA(i int) IOVA {
 	return p.base + IOVA(i*p.stride)
 }
 
-// Bytes is buffer i, BufferSize bytes. It panics when there is no buffer i. The
+// Bytes returns buffer i, BufferSize bytes. It panics if there is no buffer i. The
 // slice must not be used after Close.
 func (p *Pool) Bytes(i int) []byte {
 	if uint(i) >= uint(p.buffers) {
@@ -68,23 +66,23 @@ func (p *Pool) Bytes(i int) []byte {
 	return p.bytes[at : at+p.size : at+p.size]
 }
 
-// Base is where the device sees buffer 0.
+// Base returns the device address of buffer 0.
 func (p *Pool) Base() IOVA { return p.base }
 
-// Stride is the distance from one buffer to the next, in bytes.
+// Stride returns the distance from one buffer to the next, in bytes.
 func (p *Pool) Stride() int { return p.stride }
 
-// Len is the number of buffers.
+// Len returns the number of buffers.
 func (p *Pool) Len() int { return p.buffers }
 
-// BufferSize is the size of a buffer in bytes.
+// BufferSize returns the size of a buffer in bytes.
 func (p *Pool) BufferSize() int { return p.size }
 
-// All is the pool's memory, buffer 0 first and buffer i at byte i*Stride(); nil
+// All returns the pool's memory with buffer i at byte i*Stride(); nil
 // after Close.
 func (p *Pool) All() []byte { return p.bytes }
 
-// Close takes the buffers from the device, then frees them. Closing again does nothing.
+// Close unmaps the buffers from the device, then frees them. Closing again does nothing.
 func (p *Pool) Close() error {
 	p.bytes = nil
 	return p.area.Close()

@@ -36,7 +36,7 @@ func TestAreaIsTheSameMemoryForProcessAndDevice(t *testing.T) {
 	require.Nil(t, a.Bytes())
 }
 
-func TestPoolBuffersAreInFixedPlacesApartFromEachOther(t *testing.T) {
+func TestPoolBuffersAreInFixedPlacesAndDisjoint(t *testing.T) {
 	for _, c := range []struct {
 		pages                     hugepage.Size
 		buffers, size, wantStride int
@@ -93,7 +93,7 @@ func TestPoolBoundsAreChecked(t *testing.T) {
 	}
 }
 
-func TestPoolRefusesWhatCannotBe(t *testing.T) {
+func TestPoolRefusesImpossibleSizes(t *testing.T) {
 	var m dmatest.Mapper
 	for _, c := range []struct {
 		buffers, size int
@@ -135,7 +135,7 @@ func TestMemoryIsFreedWhenTheMapperRefuses(t *testing.T) {
 	}
 }
 
-// stubborn does not let go of memory.
+// stubborn fails to unmap memory.
 type stubborn struct{ dmatest.Mapper }
 
 func (*stubborn) Unmap(dma.IOVA) error { return errors.New("device is gone") }

@@ -1,6 +1,6 @@
-// Package dmatest has a dma.Mapper for tests: no device, no IOMMU, but addresses
-// that differ from the process's own and do not fit 32 bits, access rights, a
-// way back from an IOVA to the bytes, and a count of what was left mapped.
+// Package dmatest has a dma.Mapper for tests, without device and IOMMU. Its addresses
+// differ from the process's own and do not fit 32 bits. It checks access rights,
+// translates an IOVA back to the bytes, and counts mappings that were not unmapped.
 //
 //	code under test --Map--> Mapper --IOVA--> code under test --descriptor--> test
 //	                            ^                                              |

@@ -12,7 +12,7 @@ import (
 // Mapper is a dma.Mapper in memory. The zero value is ready. It may be used by
 // several goroutines.
 type Mapper struct {
-	// Refuse, when set, is asked before each Map and fails it with its error.
+	// Refuse, if not nil, is called before each Map; Map fails with its error.
 	Refuse func(mem *hugepage.Memory) error
 
 	mu     sync.Mutex
@@ -28,10 +28,10 @@ type mapping struct {
 
 var _ dma.Mapper = (*Mapper)(nil)
 
-// addresses begin above 4 GiB and end below 39 bits, as with a small IOMMU.
+// addresses begin at 4 GiB and end at 39 bits, as with a small IOMMU.
 var addresses = dma.Range{First: 0x1_0000_0000, Last: 1<<39 - 1}
 
-// Map makes mem translatable.
+// Map implements dma.Mapper.
 func (m *Mapper) Map(mem *hugepage.Memory, access dma.Access) (dma.IOVA, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -59,7 +59,7 @@ func (m *Mapper) Map(mem *hugepage.Memory, access dma.Access) (dma.IOVA, error) 
 	return iova, nil
 }
 
-// Unmap takes back what Map gave.
+// Unmap implements dma.Mapper.
 func (m *Mapper) Unmap(iova dma.IOVA) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -75,13 +75,13 @@ func (m *Mapper) Unmap(iova dma.IOVA) error {
 	return err
 }
 
-// At is the n bytes the device sees at iova, when they lie in one mapping that
-// allows the access.
+// At returns the n bytes that the device sees at iova. They must lie in one mapping
+// that allows the access.
 func (m *Mapper) At(iova dma.IOVA, n int, access dma.Access) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for first, mp := range m.mapped {
-		// A bus access has no length that is negative, and none is longer than memory.
+		// The comparisons cannot overflow.
 		if n < 0 || iova < first || uint64(iova-first) > uint64(mp.mem.Len()) || uint64(n) > uint64(mp.mem.Len())-uint64(iova-first) {
 			continue
 		}
@@ -94,7 +94,7 @@ func (m *Mapper) At(iova dma.IOVA, n int, access dma.Access) ([]byte, error) {
 	return nil, fmt.Errorf("DMA at %#x, %d bytes: not mapped", uint64(iova), n)
 }
 
-// Mapped is the number of mappings that were not taken back: the leaks, at the
+// Mapped returns the number of mappings that were not unmapped: the leaks, at the
 // end of a test.
 func (m *Mapper) Mapped() int {
 	m.mu.Lock()
@@ -102,7 +102,7 @@ func (m *Mapper) Mapped() int {
 	return len(m.mapped)
 }
 
-// Maps is the number of mappings ever made.
+// Maps returns the number of calls of Map that succeeded.
 func (m *Mapper) Maps() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
