@@ -10,21 +10,21 @@ import (
 
 // Limits of the 82599.
 const (
-	// MaxQueues is the number of queues RSS can spread frames over; an entry of
-	// the indirection table has 4 bits (7.1.2.8).
+	// MaxQueues is the largest number of RSS queues: an entry of the indirection
+	// table has 4 bits (7.1.2.8).
 	MaxQueues = 16
 
-	// MaxFrame is the longest frame the MAC takes in: 15.5 KiB with its CRC
-	// (8.2.3.22, MAXFRS), here without.
+	// MaxFrame is the longest frame in bytes without CRC: the MAC receives up to
+	// 15.5 KiB with it (8.2.3.22, MAXFRS).
 	MaxFrame = 15872 - crcSize
 
 	crcSize    = 4
-	minFrame   = 60 // what a sender pads to, without CRC
+	minFrame   = 60 // a sender pads shorter frames, without CRC
 	maxSpeed   = 10000
 	lowerSpeed = 1000
 )
 
-// Config says how to run a port. The zero value is a monitor with one queue.
+// Config of a port. The zero value is a monitor with one queue.
 type Config struct {
 	Queues     int // receive queues, 1 to 16; 0 = 1
 	RingSize   int // descriptors of a receive ring, a multiple of 8 up to 4096; 0 = 4096
@@ -34,7 +34,7 @@ type Config struct {
 	TxRingSize int // descriptors of a transmit ring; 0 = 512
 
 	// MaxFrame is the longest frame received or sent, in bytes without CRC and
-	// VLAN tags; 0 = MaxFrame, what the device can. Longer ones count as bad (ROC).
+	// VLAN tags; 0 = MaxFrame. Longer ones count as bad (ROC).
 	MaxFrame int
 
 	// Pages is the page size of rings and buffers; 0 = huge pages of 2 MiB for a
@@ -44,37 +44,37 @@ type Config struct {
 	// Node is the NUMA node of rings and buffers; nil = the device's.
 	Node *int
 
-	// RSSKey spreads frames over the queues; nil = MicrosoftKey.
+	// RSSKey is the key of the RSS hash; nil = MicrosoftKey.
 	RSSKey *RSSKey
 
-	// StripVLAN takes the 802.1Q tag out of frames and reports it beside them.
-	// Otherwise frames stay as they were on the wire.
+	// StripVLAN removes the 802.1Q tag from frames and reports it in Frame.VLAN.
+	// Otherwise frames are as on the wire.
 	StripVLAN bool
 
-	// Speed of the link in Mb/s: 10000 or 1000; 0 = what the module in the cage
-	// can, 10000 if it is not known. It applies to ports with an SFP+ cage; other
-	// media keep what the EEPROM says.
+	// Speed of the link in Mb/s: 10000 or 1000; 0 = that of the module in the cage,
+	// 10000 if it is not known. It applies to ports with an SFP+ cage; other media
+	// use the setting of the EEPROM.
 	Speed int
 
-	// Interrupts says which of the device's interrupts are used; by default only
-	// those that are no queue's.
+	// Interrupts selects the device's interrupts; by default only those of causes
+	// other than queues.
 	Interrupts Interrupts
 
-	// OnEvent, when set, is called with what the port has to tell besides frames,
-	// from a goroutine of the port's, one call at a time, until Close. It must not
-	// call Close, which waits for it.
+	// OnEvent, if not nil, is called for changes of the link, the module, and faults,
+	// from a goroutine of the port, one call at a time, until Close. It must not call
+	// Close, which waits for it.
 	OnEvent func(Event)
 
 	// RefillBatch is how many descriptors Release collects before it writes the
-	// tail register, which over a socket costs a system call; 0 = one in 32 of
-	// the ring, 1 = every Release writes.
+	// tail register, which over a socket costs a system call; 0 = 1/32 of the ring,
+	// 1 = every Release writes.
 	RefillBatch int
 
-	// SkipEEPROMCheck brings up a port whose EEPROM checksum is wrong.
+	// SkipEEPROMCheck opens a port whose EEPROM checksum is wrong.
 	SkipEEPROMCheck bool
 }
 
-// withDefaults is c with the zeros replaced, or what is wrong with it.
+// withDefaults returns c with defaults for zero values, or an error if it is invalid.
 func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	orDefault := func(v *int, d int) {
 		if *v == 0 {
@@ -87,7 +87,7 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	orDefault(&c.TxRingSize, 512)
 	orDefault(&c.MaxFrame, MaxFrame)
 	if c.Queues < 1 || c.Queues > MaxQueues {
-		return c, fmt.Errorf("queues %d: the 82599 receives on 1 to %d", c.Queues, MaxQueues)
+		return c, fmt.Errorf("queues %d: want 1 to %d", c.Queues, MaxQueues)
 	}
 	if c.TxQueues < 0 || c.TxQueues > MaxQueues {
 		return c, fmt.Errorf("transmit queues %d: want 0 to %d", c.TxQueues, MaxQueues)
@@ -102,16 +102,16 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 		return c, fmt.Errorf("packet buffers of %d bytes: want a multiple of 1024 up to 16384", c.BufferSize)
 	}
 	if c.MaxFrame < minFrame || c.MaxFrame > MaxFrame {
-		return c, fmt.Errorf("frames of up to %d bytes: want a limit from %d to %d (without CRC)", c.MaxFrame, minFrame, MaxFrame)
+		return c, fmt.Errorf("longest frame of %d bytes: want %d to %d (without CRC)", c.MaxFrame, minFrame, MaxFrame)
 	}
 	if chain := c.chain(); chain >= c.RingSize {
-		return c, fmt.Errorf("a ring of %d descriptors cannot hold a frame of %d bytes, which takes %d: make the ring larger or the frames shorter", c.RingSize, c.MaxFrame, chain)
+		return c, fmt.Errorf("receive ring of %d descriptors: a frame of %d bytes takes %d: make the ring larger or MaxFrame smaller", c.RingSize, c.MaxFrame, chain)
 	}
 	if c.TxQueues > 0 && c.txChain() >= c.TxRingSize {
-		return c, fmt.Errorf("a transmit ring of %d descriptors cannot hold a frame of %d bytes", c.TxRingSize, c.MaxFrame)
+		return c, fmt.Errorf("transmit ring of %d descriptors: too small for a frame of %d bytes", c.TxRingSize, c.MaxFrame)
 	}
 	if c.Speed != 0 && c.Speed != maxSpeed && c.Speed != lowerSpeed {
-		return c, fmt.Errorf("speed %d Mb/s: the port runs at %d or %d", c.Speed, maxSpeed, lowerSpeed)
+		return c, fmt.Errorf("speed %d Mb/s: want %d or %d", c.Speed, maxSpeed, lowerSpeed)
 	}
 	if c.Interrupts > NoInterrupts {
 		return c, fmt.Errorf("interrupts %d: want LinkInterrupts, QueueInterrupts or NoInterrupts", c.Interrupts)
@@ -121,7 +121,7 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	}
 	orDefault(&c.RefillBatch, max(1, c.RingSize/32))
 	if most := c.RingSize - c.chain(); c.RefillBatch > most {
-		return c, fmt.Errorf("refill batch %d: the device must keep the %d descriptors of a frame of %d bytes: want at most %d", c.RefillBatch, c.chain(), c.MaxFrame, most)
+		return c, fmt.Errorf("refill batch %d: want at most %d, so that the device has the %d descriptors of a frame of %d bytes", c.RefillBatch, most, c.chain(), c.MaxFrame)
 	}
 	if c.Pages == 0 {
 		c.Pages = hugepage.Size2M
@@ -142,8 +142,8 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	return c, nil
 }
 
-// chain is the number of descriptors that the longest frame takes, with two
-// VLAN tags, for which MAXFRS makes allowance.
+// chain returns the number of descriptors of the longest frame, with two VLAN tags,
+// which MAXFRS does not count.
 func (c Config) chain() int { return (c.MaxFrame + 8 + c.BufferSize - 1) / c.BufferSize }
 
 func (c Config) txChain() int { return (c.MaxFrame + 8 + txBufferSize - 1) / txBufferSize }

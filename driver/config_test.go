@@ -11,34 +11,34 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-func TestConfigIsRefusedWithOneLineThatSaysWhy(t *testing.T) {
+func TestInvalidConfigIsAnErrorOfOneLine(t *testing.T) {
 	for want, c := range map[string]driver.Config{
-		"queues 99: the 82599 receives on 1 to 16":                 {Queues: 99},
-		"queues -1: the 82599 receives on 1 to 16":                 {Queues: -1},
-		"transmit queues 17: want 0 to 16":                         {TxQueues: 17},
-		"ring of 100 descriptors: want a multiple of 8":            {RingSize: 100},
-		"ring of 8192 descriptors":                                 {RingSize: 8192},
-		"transmit ring of 7 descriptors":                           {TxRingSize: 7},
-		"packet buffers of 1500 bytes: want a multiple of 1024":    {BufferSize: 1500},
-		"packet buffers of 32768 bytes":                            {BufferSize: 32 << 10},
-		"frames of up to 59 bytes":                                 {MaxFrame: 59},
-		"frames of up to 16000 bytes: want a limit from 60 to":     {MaxFrame: 16000},
-		"a ring of 8 descriptors cannot hold a frame of 15868":     {RingSize: 8},
-		"a transmit ring of 8 descriptors cannot hold a frame of ": {TxQueues: 1, TxRingSize: 8},
-		"speed 100 Mb/s: the port runs at 10000 or 1000":           {Speed: 100},
-		"refill batch 2049: want 1 to half the ring of 4096":       {RefillBatch: 2049},
-		"refill batch 8: the device must keep the 14 descriptors":  {RingSize: 16, BufferSize: 1024, MaxFrame: 14000, RefillBatch: 8},
+		"queues 99: want 1 to 16":                                              {Queues: 99},
+		"queues -1: want 1 to 16":                                              {Queues: -1},
+		"transmit queues 17: want 0 to 16":                                     {TxQueues: 17},
+		"ring of 100 descriptors: want a multiple of 8":                        {RingSize: 100},
+		"ring of 8192 descriptors":                                             {RingSize: 8192},
+		"transmit ring of 7 descriptors":                                       {TxRingSize: 7},
+		"packet buffers of 1500 bytes: want a multiple of 1024":                {BufferSize: 1500},
+		"packet buffers of 32768 bytes":                                        {BufferSize: 32 << 10},
+		"longest frame of 59 bytes: want 60 to":                                {MaxFrame: 59},
+		"longest frame of 16000 bytes: want 60 to 15868":                       {MaxFrame: 16000},
+		"receive ring of 8 descriptors: a frame of 15868 bytes takes 8":        {RingSize: 8},
+		"transmit ring of 8 descriptors: too small for a frame of 15868 bytes": {TxQueues: 1, TxRingSize: 8},
+		"speed 100 Mb/s: want 10000 or 1000":                                   {Speed: 100},
+		"refill batch 2049: want 1 to half the ring of 4096":                   {RefillBatch: 2049},
+		"refill batch 8: want at most 2, so that the device has the 14 descriptors of a frame of 14000 bytes": {RingSize: 16, BufferSize: 1024, MaxFrame: 14000, RefillBatch: 8},
 	} {
 		d := drivertest.NewDevice()
 		_, err := driver.Open(d, c)
 		require.ErrorContains(t, err, want)
 		require.NotContains(t, err.Error(), "\n")
 		require.ErrorContains(t, err, "open fake:82599: ")
-		require.Zero(t, d.Accesses(), "the device is not touched")
+		require.Zero(t, d.Accesses(), "the device is not accessed")
 	}
 }
 
-func TestOpenTakesEvery82599AndNothingElse(t *testing.T) {
+func TestOpenSupportsEvery82599AndNoOtherDevice(t *testing.T) {
 	for id, want := range map[pci.ID]string{
 		{Vendor: 0x8086, Device: 0x10ed}: "virtual function",
 		{Vendor: 0x8086, Device: 0x1528}: "device 8086:1528 is not an Intel 82599",
@@ -74,7 +74,7 @@ func TestPagesFollowTheTransport(t *testing.T) {
 	p, err = driver.Open(d, driver.Config{RingSize: 64})
 	if err != nil {
 		var missing *hugepage.MissingError
-		require.ErrorAs(t, err, &missing, "without huge pages the error says how to get them")
+		require.ErrorAs(t, err, &missing, "without huge pages the error has the command that reserves them")
 		return
 	}
 	require.NoError(t, p.Close())

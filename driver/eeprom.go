@@ -8,10 +8,10 @@ import (
 	"github.com/ixcap/ixcap/driver/internal/reg"
 )
 
-// The EEPROM's layout as far as its checksum goes.
+// The EEPROM's layout, for its checksum.
 const (
-	eepromChecksum  = 0x3f   // word that makes the sum right
-	eepromSum       = 0xbaba // of words 0 to 0x3f and of what the pointers lead to
+	eepromChecksum  = 0x3f   // word that completes the sum
+	eepromSum       = 0xbaba // of words 0 to 0x3f and of the sections pointed to
 	eepromFirstPtr  = 0x03   // words 3 to 0xe point to sections
 	eepromLastPtr   = 0x0e   // (0xf points to firmware, which has a checksum of its own)
 	eepromWords     = 1 << 14
@@ -19,11 +19,11 @@ const (
 	eepromReadLimit = 100 * time.Millisecond
 )
 
-// ErrNoEEPROM is in the error of a port without a valid EEPROM.
+// ErrNoEEPROM is wrapped in the error of a port without a valid EEPROM.
 var ErrNoEEPROM = errors.New("no EEPROM with a valid signature")
 
-// checkEEPROM sums up the EEPROM, which the device itself does not do: with a
-// damaged one it would run on nonsense.
+// checkEEPROM verifies the EEPROM's checksum, which the device does not: it would
+// use the settings of a damaged EEPROM.
 func (p *Port) checkEEPROM() (err error) {
 	if p.cfg.SkipEEPROMCheck {
 		return nil
@@ -57,13 +57,13 @@ func (p *Port) checkEEPROM() (err error) {
 	return nil
 }
 
-// sumSection adds up the section at word at: a length, then that many words.
+// sumSection returns the sum of the section at word at: a length, then that many words.
 func (p *Port) sumSection(at int) (sum uint16, err error) {
 	if at == 0 || at == 0xffff {
 		return 0, nil // no such section
 	}
 	if at >= eepromWords {
-		return 0, fmt.Errorf("EEPROM points to word %#x, it has %#x", at, eepromWords)
+		return 0, fmt.Errorf("EEPROM points to word %#x of %#x", at, eepromWords)
 	}
 	n, err := p.readEEPROM(at)
 	if err != nil || n == 0 || n == 0xffff {
@@ -71,7 +71,7 @@ func (p *Port) sumSection(at int) (sum uint16, err error) {
 	}
 	for i := range int(n) {
 		if at+1+i >= eepromWords {
-			return 0, fmt.Errorf("EEPROM section at %#x of %d words goes beyond its end", at, n)
+			return 0, fmt.Errorf("EEPROM section at word %#x: its %d words go beyond the end", at, n)
 		}
 		word, err := p.readEEPROM(at + 1 + i)
 		if err != nil {
@@ -82,11 +82,11 @@ func (p *Port) sumSection(at int) (sum uint16, err error) {
 	return sum, nil
 }
 
-// readEEPROM reads one 16-bit word (8.2.3.2.2). Its number may come from the
-// EEPROM itself, where any pointer can be found.
+// readEEPROM reads one 16-bit word (8.2.3.2.2). Its number may come from a pointer in
+// the EEPROM, so it is checked.
 func (p *Port) readEEPROM(word int) (uint16, error) {
 	if word >= eepromWords {
-		return 0, fmt.Errorf("EEPROM points to word %#x, it has %#x (Config.SkipEEPROMCheck ignores it)", word, eepromWords)
+		return 0, fmt.Errorf("EEPROM points to word %#x of %#x (Config.SkipEEPROMCheck ignores it)", word, eepromWords)
 	}
 	p.store(reg.EERD, reg.EERD_ADDR.Val(uint32(word))|reg.EERD_START.Val(1))
 	if err := p.wait(reg.EERD, eepromReadLimit, to(reg.EERD_DONE, 1)); err != nil {

@@ -8,17 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// eventFD is a counter in the kernel that a device adds to when it interrupts,
-// and we when somebody who sleeps is to wake up.
+// eventFD is a counter in the kernel. A device adds to it when it interrupts, this
+// process to wake a sleeping thread. What the writer stored before the write is
+// visible after drain or ppoll: the kernel's lock orders them.
 type eventFD struct {
 	fd int // does not change until close
 
-	mu   sync.Mutex // nobody may add to a descriptor that is somebody else's by now
+	mu   sync.Mutex // signal must not write to a descriptor that was closed and reused
 	open bool
 }
 
-// one is what signal writes: an eventfd takes 8 bytes in the host's order, and
-// any number that is not 0 and far from overflowing will do.
+// one is written by signal: an eventfd takes 8 bytes in the host's order, as any small
+// number that is not 0.
 var one = [8]byte{0: 1}
 
 func newEventFD() (*eventFD, error) {
@@ -29,7 +30,8 @@ func newEventFD() (*eventFD, error) {
 	return &eventFD{fd: fd, open: true}, nil
 }
 
-// signal wakes who waits. A full counter, the only failure there is, does so anyhow.
+// signal wakes the waiting thread. A write fails only if the counter is full, which
+// wakes it too.
 func (e *eventFD) signal() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -38,9 +40,9 @@ func (e *eventFD) signal() {
 	}
 }
 
-// take empties the counter and tells whether there was anything in it. buf is
-// the caller's, so that nothing is allocated.
-func (e *eventFD) take(buf *[8]byte) bool {
+// drain resets the counter and reports whether it was not 0. buf belongs to the
+// caller, so that drain does not allocate.
+func (e *eventFD) drain(buf *[8]byte) bool {
 	n, err := unix.Read(e.fd, buf[:])
 	return err == nil && n == len(buf)
 }
@@ -58,11 +60,11 @@ func (e *eventFD) close() error {
 	return nil
 }
 
-// doze waits until one of the descriptors has something, for limit at most. It
-// is a plain system call on the caller's own thread: the Go scheduler's poller
-// would park the goroutine and need another thread to bring it back. A signal to
-// the thread (the Go runtime sends some) ends it early, as if the time were up.
-func doze(fds []unix.PollFd, limit *unix.Timespec, d time.Duration) bool {
+// ppoll waits until one of the descriptors is readable, at most for d, and reports
+// whether one is. It is a system call on the caller's own thread: the Go scheduler
+// would park the goroutine and need another thread to wake it. A signal to the thread
+// (the Go runtime sends some) ends it early, as if the time had passed.
+func ppoll(fds []unix.PollFd, limit *unix.Timespec, d time.Duration) bool {
 	*limit = unix.NsecToTimespec(int64(max(d, 0)))
 	for i := range fds {
 		fds[i].Revents = 0

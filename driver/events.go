@@ -10,78 +10,82 @@ import (
 	"github.com/ixcap/ixcap/driver/internal/reg"
 )
 
-// EventKind is what an Event is about.
+// EventKind is the kind of an Event.
 type EventKind uint8
 
 const (
-	// LinkChanged: the link came or went; Event.Link is its state.
+	// LinkChanged: the link came up or went down; Event.Link is its state.
 	LinkChanged EventKind = iota
 	// ModuleChanged: a module was plugged into the cage; Port.Module describes it.
 	ModuleChanged
-	// ModuleDoubtful: the module is of a kind that the 82599 is not known to work with.
-	ModuleDoubtful
-	// MemoryFailed: the device found that memory inside it has lost data (EICR.ECC).
-	MemoryFailed
+	// ModuleUnsupported: the module is of a kind that is not known to work with the 82599.
+	ModuleUnsupported
+	// MemoryError: the device reports an error in its internal memory (EICR.ECC).
+	MemoryError
 	// Overheated: the board's temperature sensor has raised its alarm.
 	Overheated
-	// VectorSilent: an interrupt vector does not fire; the port goes on without it.
-	VectorSilent
+	// VectorDead: an interrupt vector does not fire; the port polls instead.
+	VectorDead
 )
 
-// Event is what a port has to tell besides frames and counters.
+// Event is a change of a port that is neither a frame nor a counter.
 type Event struct {
 	Time time.Time
 	Kind EventKind
-	Link Link   // when the event was noticed
+	Link Link   // at that time
 	Text string // one line for people, without the time
 }
 
 func (e Event) String() string { return e.Text }
 
 const (
-	// lookEvery is how often the link is looked at even if nothing interrupts.
-	lookEvery = time.Second
-	// linkPatience is how long a link may take to come up before it is down.
-	linkPatience = 3 * time.Second
+	// linkInterval is how often the link is read even without an interrupt.
+	linkInterval = time.Second
+	// linkTimeout is how long a link may take to come up before it is reported down.
+	linkTimeout = 3 * time.Second
 )
 
-// watcher follows what is no frame: its own goroutine, and the only one that
-// calls Config.OnEvent.
+// watcher handles the causes that are not frames, in its own goroutine, the only one
+// that calls Config.OnEvent.
+//
+//	MSI-X vector of other causes ──► eventfd ──► serveCauses ──► OnEvent
+//	RxQueue with a dead vector ────► wake ─────► reportDead ───►    |
+//	every linkInterval ────────────────────────► checkLink ────►    |
 type watcher struct {
-	p     *Port
-	began time.Time
-	known bool // the link's state has been told, or need not be
-	link  Link
-	told  []bool // by queue: that its vector is silent
-	buf   [8]byte
+	p        *Port
+	began    time.Time
+	known    bool // the link's state was reported, or is the initial one
+	link     Link
+	reported []bool // by queue: its vector is dead
+	buf      [8]byte
 }
 
 // watch runs until the port is closed or its device is gone.
 func (p *Port) watch() {
-	w := &watcher{p: p, began: time.Now(), told: make([]bool, len(p.rx))}
-	w.queues()
+	w := &watcher{p: p, began: time.Now(), reported: make([]bool, len(p.rx))}
+	w.reportDead()
 	if p.irq == nil {
-		w.byClock()
+		w.watchByClock()
 		return
 	}
-	if irq := p.irq; irq.silent[irq.other] && !slices.Contains(irq.queue, irq.other) {
-		w.tell(VectorSilent, fmt.Sprintf("MSI-X vector %d (link changes) never fired; the link is looked at every %v instead: "+
-			"is MSI-X enabled, and does the device's interrupt reach this process?", irq.other, lookEvery))
+	if irq := p.irq; irq.dead[irq.other] && !slices.Contains(irq.queue, irq.other) {
+		w.emit(VectorDead, fmt.Sprintf("MSI-X vector %d (link changes) is dead: it never fired; the link is read every %v instead. "+
+			"Check that MSI-X is enabled and that the device's interrupt reaches this process", irq.other, linkInterval))
 	}
-	w.module(false)
-	w.byInterrupt()
+	w.checkModule(false)
+	w.watchByInterrupt()
 }
 
-func (w *watcher) tell(kind EventKind, text string) {
+func (w *watcher) emit(kind EventKind, text string) {
 	if f := w.p.cfg.OnEvent; f != nil {
 		f(Event{Time: time.Now(), Kind: kind, Link: w.p.Link(), Text: text})
 	}
 }
 
-// byClock looks at the link now and then.
-func (w *watcher) byClock() {
-	w.module(false)
-	tick := time.NewTicker(lookEvery)
+// watchByClock reads the link every linkInterval.
+func (w *watcher) watchByClock() {
+	w.checkModule(false)
+	tick := time.NewTicker(linkInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -90,26 +94,26 @@ func (w *watcher) byClock() {
 		case <-w.p.dev.Done():
 			return
 		case <-tick.C:
-			w.look()
+			w.checkLink()
 		}
 	}
 }
 
-// byInterrupt waits for messages that no queue waits for itself.
-func (w *watcher) byInterrupt() {
+// watchByInterrupt waits for the vectors that are not exclusive to a queue.
+func (w *watcher) watchByInterrupt() {
 	p, irq := w.p, w.p.irq
 	fds := []unix.PollFd{{Fd: int32(irq.wake.fd), Events: unix.POLLIN}}
 	vector := []int{-1}
 	for v, e := range irq.events {
-		if !irq.alone(v) {
+		if !irq.exclusive(v) {
 			fds = append(fds, unix.PollFd{Fd: int32(e.fd), Events: unix.POLLIN})
 			vector = append(vector, v)
 		}
 	}
 	var limit unix.Timespec
-	w.causes() // arms
-	for looked := time.Now(); ; {
-		woken := doze(fds, &limit, lookEvery)
+	w.serveCauses() // enables them
+	for last := time.Now(); ; {
+		woken := ppoll(fds, &limit, linkInterval)
 		select {
 		case <-p.quit:
 			return
@@ -117,85 +121,91 @@ func (w *watcher) byInterrupt() {
 			return
 		default:
 		}
-		// Nothing for a second, or a signal to the thread; or vectors of queues that
-		// leave no second without anything.
-		if !woken || time.Since(looked) >= lookEvery {
-			w.causes()
-			looked = time.Now()
+		// Timeout, or a signal to the thread; or vectors shared with queues that fire
+		// more often than once in linkInterval.
+		if !woken || time.Since(last) >= linkInterval {
+			w.serveCauses()
+			last = time.Now()
 		}
-		if !woken {
-			continue
-		}
-		for i, f := range fds {
-			if f.Revents == 0 {
-				continue
-			}
-			if i == 0 {
-				irq.wake.take(&w.buf)
-				w.queues()
-				continue
-			}
-			irq.events[vector[i]].take(&w.buf)
-			for q, v := range irq.queue {
-				if v == vector[i] {
-					irq.queues[q].signal()
-				}
-			}
-			if vector[i] == irq.other {
-				w.causes()
-			}
+		if woken {
+			w.serveVectors(fds, vector)
 		}
 	}
 }
 
-// causes serves those that are no queue's: they are read from EICS, which has no
-// effect, and cleared by writing EICR, for reading that would clear causes of
-// queues that come in between (Linux, ixgbe_msix_other). Then they are let
-// through again: the message has masked them.
-func (w *watcher) causes() {
+// serveVectors handles the readable descriptors: fds[0] is the wake event, the others
+// are those of the vectors in vector.
+func (w *watcher) serveVectors(fds []unix.PollFd, vector []int) {
+	irq := w.p.irq
+	for i, f := range fds {
+		if f.Revents == 0 {
+			continue
+		}
+		if i == 0 {
+			irq.wake.drain(&w.buf)
+			w.reportDead()
+			continue
+		}
+		irq.events[vector[i]].drain(&w.buf)
+		for q, v := range irq.queue {
+			if v == vector[i] {
+				irq.queues[q].signal()
+			}
+		}
+		if vector[i] == irq.other {
+			w.serveCauses()
+		}
+	}
+}
+
+// serveCauses handles the causes other than queues. It reads them from EICS, which has
+// no side effect, and clears them by writing EICR: reading EICR would clear causes of
+// queues that come in between (Linux, ixgbe_msix_other). Then it enables them again,
+// because the message has masked them.
+func (w *watcher) serveCauses() {
 	p := w.p
 	v := p.load(reg.EICS)
 	if v == ^uint32(0) {
-		return // gone, as somebody will notice
+		return // the device is gone
 	}
 	v &^= reg.EICR_VECTORS.Mask() | reg.EICR_OTHER.Mask()
 	p.store(reg.EICR, v)
-	w.look()
+	w.checkLink()
 	if reg.EICR_GPI_SDP2.Of(v) != 0 {
-		w.module(true)
+		w.checkModule(true)
 	}
 	if reg.EICR_ECC.Of(v) != 0 {
-		w.tell(MemoryFailed, "the device's own memory has lost data (EICR.ECC): frames may be damaged or missing until the port is opened anew")
+		w.emit(MemoryError, fmt.Sprintf("error in the device's internal memory (%s): frames may be damaged or missing; close and open the port", reg.EICR_ECC))
 	}
 	if reg.EICR_GPI_SDP0.Of(v) != 0 {
-		w.tell(Overheated, "the board's temperature sensor has raised its alarm (EICR.GPI_SDP0): the port may shut down; see to its cooling")
+		w.emit(Overheated, fmt.Sprintf("temperature alarm of the board (%s): the port may shut down; check its cooling", reg.EICR_GPI_SDP0))
 	}
 	p.store(reg.EIMS, p.irq.masks|reg.EICR_OTHER.Mask())
 }
 
-// look tells when the link is not as it was. When a port has been opened its link
-// is still coming up, which is no news; that it does not come up is.
-func (w *watcher) look() {
+// checkLink reports a change of the link. The link of a port that was just opened is
+// still coming up, which is not reported unless it takes longer than linkTimeout.
+func (w *watcher) checkLink() {
 	l := w.p.Link()
 	if l == w.link && w.known || w.p.err() != nil {
 		return
 	}
-	if !w.known && !l.Up && time.Since(w.began) < linkPatience {
+	if !w.known && !l.Up && time.Since(w.began) < linkTimeout {
 		return
 	}
 	if w.link.Up && !l.Up {
 		w.p.linkDowns.Add(1)
 	}
 	w.known, w.link = true, l
-	w.tell(LinkChanged, "link "+l.String())
+	w.emit(LinkChanged, "link "+l.String())
 }
 
-// queues tells about queues whose vectors were found to be silent.
-func (w *watcher) queues() {
+// reportDead reports queues whose vectors were found to be dead.
+func (w *watcher) reportDead() {
 	for i, q := range w.p.rx {
-		if s := q.sleeper; s != nil && s.silent.Load() && !w.told[i] {
-			w.told[i] = true
-			w.tell(VectorSilent, s.silence(i))
+		if s := q.sleeper; s != nil && s.dead.Load() && !w.reported[i] {
+			w.reported[i] = true
+			w.emit(VectorDead, s.deadText(i))
 		}
 	}
 }

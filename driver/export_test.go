@@ -6,14 +6,14 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// ConnectForTest gives a queue an interrupt whose registers are regs. fire is
-// what the device does, told counts the queue's complaints.
-func (q *RxQueue) ConnectForTest(regs pci.Region, vector int, told func()) (fire func(), free func() error, err error) {
+// ConnectForTest connects a queue to a vector whose registers are regs. fire signals
+// the vector as the device does; the queue calls reportDead if the vector is dead.
+func (q *RxQueue) ConnectForTest(regs pci.Region, vector int, reportDead func()) (fire func(), free func() error, err error) {
 	e, err := newEventFD()
 	if err != nil {
 		return nil, nil, err
 	}
-	q.connect(regs, vector, e, told)
+	q.connect(regs, vector, e, reportDead)
 	return e.signal, e.close, nil
 }
 
@@ -22,15 +22,15 @@ type Moderation struct{ m moderation }
 
 func NewModeration(ring int) *Moderation { return &Moderation{moderation{ring: uint64(ring)}} }
 
-// At gives interval and patience at a rate of frames per second.
-func (m *Moderation) At(rate uint64) (interval, patience time.Duration) {
+// At returns interval and quiet time at a rate of frames per second.
+func (m *Moderation) At(rate uint64) (interval, quiet time.Duration) {
 	m.m.rate = rate
-	return time.Duration(m.m.interval()) * itrUnit, time.Duration(m.m.patience())
+	return time.Duration(m.m.interval()) * itrUnit, time.Duration(m.m.quietTime())
 }
 
-// Measure observes taken descriptors at a time and gives the rate.
-func (m *Moderation) Measure(at time.Duration, taken uint64) uint64 {
-	m.m.observe(int64(at), taken)
+// Measure observes the number of polled descriptors at a time and returns the rate.
+func (m *Moderation) Measure(at time.Duration, polled uint64) uint64 {
+	m.m.observe(int64(at), polled)
 	return m.m.rate
 }
 

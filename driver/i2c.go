@@ -10,40 +10,40 @@ import (
 	"github.com/ixcap/ixcap/driver/internal/reg"
 )
 
-// The two-wire bus to the cage, clocked by hand at less than 100 kHz
+// The two-wire bus to the cage, clocked by software at less than 100 kHz
 // (I2C specification, standard mode; SFF-8431, 4.3).
 const (
-	i2cHigh    = 4 * time.Microsecond // least time that the clock is high, and that a start is held
-	i2cLow     = 5 * time.Microsecond // least time that it is low, and between stop and start
+	i2cHigh    = 4 * time.Microsecond // shortest time that the clock is high, and that a start is held
+	i2cLow     = 5 * time.Microsecond // shortest time that it is low, and between stop and start
 	i2cStretch = time.Millisecond     // a module may hold the clock low for this long
 
 	i2cSerialID = 0xa0 // address of a module's serial ID (SFF-8472, 4.1)
 )
 
-// errNoModule: nobody answers on the bus.
+// errNoModule is the error of a read that no module acknowledges.
 var errNoModule = errors.New("no module answers in the cage")
 
-// i2c is the bus of one port; whoever has it holds its semaphore. After an error
-// it does nothing more.
+// i2c is the bus of one port. Its user holds the semaphore. After an error its methods
+// do nothing.
 type i2c struct {
 	p   *Port
-	out uint32 // lines as we drive them
+	out uint32 // lines as driven by the port
 	err error
 }
 
-// drive sets a line and gives it time.
+// drive sets a line and waits for hold.
 func (b *i2c) drive(line reg.Field, level uint32, hold time.Duration) {
 	if b.err != nil {
 		return
 	}
 	b.out = line.Set(b.out, level)
 	b.p.store(reg.I2CCTL, b.out)
-	b.p.load(reg.I2CCTL) // the store has arrived when this is answered
+	b.p.load(reg.I2CCTL) // answered after the store
 	spin(hold)
 }
 
-// spin passes a few microseconds; no sleep is that short. Should the clock not
-// run or not be there, it ends all the same.
+// spin waits a few microseconds, which are too short for a sleep. The number of tries
+// is limited in case the clock does not run.
 func spin(d time.Duration) {
 	now := func() int64 {
 		var ts unix.Timespec
@@ -57,7 +57,7 @@ func spin(d time.Duration) {
 
 func (b *i2c) data(level uint32) { b.drive(reg.I2CCTL_DATA_OUT, level, time.Microsecond) }
 
-// pulse is one clock pulse; what it gives is the data line while the clock is high.
+// pulse makes one clock pulse and returns the data line while the clock is high.
 func (b *i2c) pulse() (level uint32) {
 	b.raise()
 	if b.err == nil {
@@ -67,7 +67,7 @@ func (b *i2c) pulse() (level uint32) {
 	return level
 }
 
-// raise lets the clock go high, which the module may delay.
+// raise releases the clock line and waits until it is high, which the module may delay.
 func (b *i2c) raise() {
 	b.drive(reg.I2CCTL_CLK_OUT, 1, i2cHigh)
 	if b.err == nil {
@@ -90,8 +90,8 @@ func (b *i2c) stop() {
 	spin(i2cLow)
 }
 
-// clear ends whatever a module is in the middle of: within nine pulses it has
-// sent its byte and gets no acknowledgement.
+// clear ends a transfer that a module has not finished: after nine pulses its byte is
+// sent and not acknowledged.
 func (b *i2c) clear() {
 	b.data(1)
 	for range 9 {
@@ -101,7 +101,7 @@ func (b *i2c) clear() {
 	b.stop()
 }
 
-// write sends a byte; nobody acknowledging it is an error.
+// write sends a byte. It is an error if no module acknowledges it.
 func (b *i2c) write(v byte) {
 	for i := 7; i >= 0; i-- {
 		b.data(uint32(v >> i & 1))
@@ -113,7 +113,7 @@ func (b *i2c) write(v byte) {
 	}
 }
 
-// read takes a byte in, and acknowledges all but the last.
+// read receives a byte and acknowledges it unless it is the last.
 func (b *i2c) read(last bool) (v byte) {
 	b.data(1)
 	for range 8 {
@@ -145,7 +145,7 @@ func (p *Port) readModule(n int) (id []byte, err error) {
 	}
 	b.start()
 	b.write(i2cSerialID)
-	b.write(0) // from its first byte on
+	b.write(0) // byte address
 	b.start()
 	b.write(i2cSerialID | 1)
 	id = make([]byte, n)
@@ -154,6 +154,6 @@ func (p *Port) readModule(n int) (id []byte, err error) {
 	}
 	failed := b.err
 	b.err = nil
-	b.stop() // in any case
+	b.stop() // also after an error
 	return id, failed
 }

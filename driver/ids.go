@@ -8,12 +8,12 @@ import (
 
 const intel = 0x8086
 
-// medium is what a port's link runs over, as far as set-up cares.
+// medium is the kind of link that a port has.
 type medium uint8
 
 const (
-	sfi       medium = iota // SFP+ cage: link set up here
-	backplane               // KR, KX4, KX: the EEPROM's choice stays
+	sfi       medium = iota // SFP+ cage: the driver sets up the link
+	backplane               // KR, KX4, KX: the EEPROM sets the mode
 	copper                  // CX4, BASE-T: likewise
 )
 
@@ -44,7 +44,7 @@ var models = map[uint16]model{
 	0x1558: {name: "82599 QSFP+ (quad port)", medium: sfi},
 }
 
-// Supports tells whether Open can drive such a device, and its name.
+// Supports returns the name of a device, and whether Open supports it.
 func Supports(id pci.ID) (name string, ok bool) {
 	m, ok := models[id.Device]
 	return m.name, ok && id.Vendor == intel
@@ -55,7 +55,7 @@ func modelOf(dev pci.Device) (model, error) {
 	m, ok := models[id.Device]
 	switch {
 	case id.Vendor == intel && (id.Device == 0x10ed || id.Device == 0x152e):
-		return m, fmt.Errorf("device %s is a virtual function of an 82599: give its physical function", id)
+		return m, fmt.Errorf("device %s is a virtual function of an 82599: use its physical function", id)
 	case id.Vendor != intel || !ok:
 		return m, fmt.Errorf("device %s is not an Intel 82599", id)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/ixcap/ixcap/driver/internal/reg"
 )
 
-// init is the initialisation sequence of 4.6.3, a function per step.
+// init is the initialisation sequence of 4.6.3, with a function per step.
 func (p *Port) init() error {
 	steps := []struct {
 		name string
@@ -50,8 +50,8 @@ const (
 	pciCommandMaster = 1 << 2
 )
 
-// enableFunction lets the function decode its registers and issue requests. The
-// rings are not known to it yet, so it has none to make.
+// enableFunction enables register decoding and bus requests. The device has no rings
+// yet, so it makes no requests.
 func (p *Port) enableFunction() error {
 	return p.changeCommand(pciCommandMemory|pciCommandMaster, 0)
 }
@@ -73,7 +73,7 @@ func (p *Port) changeCommand(set, clear uint16) error {
 	return nil
 }
 
-// disableInterrupts masks every cause and forgets those pending (4.6.3.1).
+// disableInterrupts masks every cause and clears those pending (4.6.3.1).
 func (p *Port) disableInterrupts() error {
 	p.store(reg.EIMC, 0x7fffffff)
 	for i := range 2 {
@@ -83,15 +83,15 @@ func (p *Port) disableInterrupts() error {
 	return nil
 }
 
-// reset is the global reset of 4.6.3.2: both of software and of the link, after
-// the bus has come to rest (5.2.5.3.2, master disable).
+// reset is the global reset of 4.6.3.2, software and link, after the device has
+// completed its bus requests (5.2.5.3.2, master disable).
 func (p *Port) reset() error {
 	times := 1
 	err := p.disableMaster()
 	var stuck *WaitError
 	if errors.As(err, &stuck) {
-		// Requests stay pending when flow control or a link that is down holds
-		// frames back. The remedy is to flush the data path and reset twice
+		// Requests stay pending if flow control or a link that is down blocks
+		// frames. The remedy is to flush the data path and reset twice
 		// (82599 specification update, clarification "Master Disable Flow").
 		p.flushDataPath()
 		times = 2
@@ -103,7 +103,7 @@ func (p *Port) reset() error {
 		if err := p.wait(reg.CTRL, time.Second, to(reg.CTRL_RST, 0), to(reg.CTRL_LRST, 0)); err != nil {
 			return err
 		}
-		// The reset goes on for a while after the bits have cleared themselves.
+		// The reset continues for some time after the bits are clear.
 		time.Sleep(10 * time.Millisecond)
 	}
 	if reg.CTRL_MASTER_DISABLE.Of(p.load(reg.CTRL)) != 0 {
@@ -112,14 +112,13 @@ func (p *Port) reset() error {
 	return nil
 }
 
-// disableMaster stops the device from making requests on the bus and waits for
-// those under way.
+// disableMaster disables the device's bus requests and waits for those pending.
 func (p *Port) disableMaster() error {
 	p.change(reg.CTRL, to(reg.CTRL_MASTER_DISABLE, 1))
 	return p.wait(reg.STATUS, 100*time.Millisecond, to(reg.STATUS_MASTER_ENABLE, 0))
 }
 
-// flushDataPath drops what is stuck in the device's buffers.
+// flushDataPath drops the content of the device's buffers.
 func (p *Port) flushDataPath() {
 	p.change(reg.RXCTRL, to(reg.RXCTRL_RXEN, 0))
 	p.change(reg.HLREG0, to(reg.HLREG0_LPBK, 1))
@@ -133,8 +132,8 @@ func (p *Port) flushDataPath() {
 	p.flush()
 }
 
-// configureGeneral is the rest of 4.6.3.2. Flow control is off: a monitor must
-// never stop the sender. The manual wants its registers written even so.
+// configureGeneral is the rest of 4.6.3.2. Flow control is off, because a monitor must
+// never pause the sender; the datasheet requires its registers to be written anyway.
 func (p *Port) configureGeneral() error {
 	p.change(reg.CTRL_EXT, to(reg.CTRL_EXT_DRV_LOAD, 1))
 	for i := range 4 {
@@ -144,33 +143,33 @@ func (p *Port) configureGeneral() error {
 	p.change(reg.FCCFG, to(reg.FCCFG_TFCE, 0))
 	for i := range 8 {
 		p.store(reg.FCRTL(i), 0)
-		// The threshold must be set even with FCEN = 0, below the size of the
-		// packet buffer by what may still be on its way (3.7.7.3.2).
+		// The threshold must be set even with FCEN = 0, to the size of the packet
+		// buffer minus what may arrive before a pause takes effect (3.7.7.3.2).
 		var high uint32
 		if i == 0 {
 			high = (rxPacketBuffer - 24) << 10 >> 5
 		}
 		p.store(reg.FCRTH(i), reg.FCRTH_RTH.Val(high))
 	}
-	// Pause frames of the other side are neither obeyed nor eaten: they are
-	// frames on the wire and get stored like any other.
+	// Received pause frames have no effect and are not discarded: they are frames on
+	// the wire and delivered like any other.
 	p.change(reg.MFLCN,
 		to(reg.MFLCN_PMCF, 1), to(reg.MFLCN_DPF, 0), to(reg.MFLCN_RPFCE, 0), to(reg.MFLCN_RFCE, 0))
-	// Left out: LED control and wake-up, which stay as the EEPROM sets them.
+	// LED control and wake-up stay as the EEPROM sets them.
 	return nil
 }
 
-// waitEEPROM is step 3: the device loads its defaults from the EEPROM.
+// waitEEPROM is step 3: the device has loaded its defaults from the EEPROM.
 func (p *Port) waitEEPROM() error {
 	return p.wait(reg.EEC, time.Second, to(reg.EEC_ARD, 1))
 }
 
-// waitDMA is step 4.
+// waitDMA is step 4: the receive DMA is initialised.
 func (p *Port) waitDMA() error {
 	return p.wait(reg.RDRXCTL, time.Second, to(reg.RDRXCTL_DMAIDONE, 1))
 }
 
-// readMAC takes the address the EEPROM left in the first receive address.
+// readMAC reads the address that the EEPROM has loaded into receive address 0.
 func (p *Port) readMAC() error {
 	low, high := p.load(reg.RAL(0)), p.load(reg.RAH(0))
 	mac := make(net.HardwareAddr, 6)
@@ -186,21 +185,21 @@ func (p *Port) readMAC() error {
 // clearStatistics is step 6 (4.6.5): the counters clear when read.
 func (p *Port) clearStatistics() error {
 	p.mapStatistics()
-	defer p.stats.forget()
+	defer p.stats.reset()
 	return p.stats.read(p)
 }
 
-// halt stops all of the device's traffic, in whatever state it is, so that its
-// memory can be taken away. It is also what Close does.
+// halt stops all bus traffic of the device, in any state, so that its memory can be
+// unmapped.
 func (p *Port) halt() error {
 	if p.err() != nil {
-		return nil // it is gone and accesses memory no more
+		return nil // a device that is gone accesses no memory
 	}
 	p.change(reg.RXCTRL, to(reg.RXCTRL_RXEN, 0))
 	errs := []error{
 		p.disableReceiveQueues(),
 		p.disableTransmit(),
-		// Whatever a queue's disabling has left, this ends.
+		// Ends also what disabling the queues has not.
 		p.disableMaster(),
 	}
 	p.change(reg.CTRL_EXT, to(reg.CTRL_EXT_DRV_LOAD, 0))

@@ -13,8 +13,8 @@ const (
 	packetBufferStep = 16  // bytes: a frame in it takes a multiple of them
 )
 
-// initReceive is step 7 (4.6.7), up to but not including the enabling of queues
-// and of reception, which is Start's.
+// initReceive is step 7 (4.6.7) without enabling queues and reception, which Start
+// does.
 func (p *Port) initReceive() error {
 	p.change(reg.RXCTRL, to(reg.RXCTRL_RXEN, 0))
 	p.setFilters()
@@ -37,17 +37,17 @@ func (p *Port) initReceive() error {
 	return nil
 }
 
-// setFilters accepts everything. Left out: the tables of addresses, multicast
-// hashes, VLANs and pools (MTA, PFUTA, VFTA, PFVLVF ...), which power up with
-// random content but are not consulted by a promiscuous port; and the queue
-// filters (ETQF, FTQF, SYNQF, flow director), which are off after reset.
+// setFilters accepts all frames. It does not write the tables of addresses, multicast
+// hashes, VLANs and pools (MTA, PFUTA, VFTA, PFVLVF ...), which are random after
+// power-up but not used by a promiscuous port, nor the queue filters (ETQF, FTQF,
+// SYNQF, flow director), which are off after reset.
 func (p *Port) setFilters() {
 	p.change(reg.FCTRL,
 		to(reg.FCTRL_UPE, 1), to(reg.FCTRL_MPE, 1), to(reg.FCTRL_BAM, 1), to(reg.FCTRL_SBP, 0))
 	p.change(reg.VLNCTRL, to(reg.VLNCTRL_VFE, 0), to(reg.VLNCTRL_VET, 0x8100))
 }
 
-// setPacketBuffer gives all of the packet buffer to traffic class 0, the only one.
+// setPacketBuffer assigns the whole packet buffer to traffic class 0, the only one.
 func (p *Port) setPacketBuffer() {
 	for i := range 8 {
 		var size uint32
@@ -58,14 +58,13 @@ func (p *Port) setPacketBuffer() {
 	}
 }
 
-// setReceiveMAC: the CRC is stripped in both registers (they must agree), and
-// long frames come in.
+// setReceiveMAC strips the CRC, in both registers that must agree, and accepts long
+// frames.
 func (p *Port) setReceiveMAC() {
 	p.change(reg.HLREG0,
 		to(reg.HLREG0_RXCRCSTRP, 1),
 		to(reg.HLREG0_JUMBOEN, 1),
-		// A length field that disagrees with the frame is the sender's affair; a
-		// monitor wants to see it.
+		// A frame with a wrong length field is received: a monitor must show it.
 		to(reg.HLREG0_RXLNGTHERREN, 0))
 	p.change(reg.MAXFRS, to(reg.MAXFRS_MFS, uint32(p.cfg.MaxFrame+crcSize)))
 	p.change(reg.RDRXCTL,
@@ -75,16 +74,16 @@ func (p *Port) setReceiveMAC() {
 		to(reg.RDRXCTL_FCOE_WRFIX, 1))
 }
 
-// setOffloads: hash instead of fragment checksum in the descriptor, which RSS
-// needs; no coalescing of TCP segments, which would invent frames.
+// setOffloads selects the hash instead of the fragment checksum in the descriptor,
+// which RSS needs, and disables coalescing of TCP segments, which changes frames.
 func (p *Port) setOffloads() {
 	p.change(reg.RXCSUM, to(reg.RXCSUM_PCSD, 1), to(reg.RXCSUM_IPPCSE, 0))
 	p.change(reg.RFCTL, to(reg.RFCTL_RSC_DIS, 1))
 	p.change(reg.RSCDBU, to(reg.RSCDBU_RSCACKDIS, 1))
 }
 
-// setRSS hashes frames over the queues. With one queue too: the
-// hash is of use to those above.
+// setRSS distributes frames over the queues by hash. The hash is computed with one
+// queue too: packages above use it.
 func (p *Port) setRSS() {
 	key := p.cfg.RSSKey
 	for i := range 10 {
@@ -107,16 +106,16 @@ func (p *Port) setRSS() {
 	p.store(reg.MRQC, v|reg.MRQC_MRQE.Val(1))
 }
 
-// setReceiveQueue describes queue i to the device (4.6.7).
+// setReceiveQueue configures queue i (4.6.7).
 func (p *Port) setReceiveQueue(i int) {
 	v := reg.SRRCTL_BSIZEPACKET.Val(uint32(p.cfg.BufferSize>>10)) |
 		reg.SRRCTL_BSIZEHEADER.Val(4) | // 256 bytes, the default; header split is off
 		reg.SRRCTL_DESCTYPE.Val(1)
 	if p.cfg.Queues > 1 {
-		// Without it a queue that has run out of descriptors holds its frames in
-		// the packet buffer, which all queues share, and one slow reader stops
-		// every other. With it the frames are dropped and counted for that queue
-		// (QPRDC). A single queue is better off with the buffer's 512 KiB.
+		// Without it, frames of a queue without descriptors stay in the packet buffer
+		// that all queues share, and one slow reader blocks the others. With it the
+		// device drops them and counts them for that queue (QPRDC). A single queue
+		// uses the buffer's 512 KiB instead.
 		v |= reg.SRRCTL_DROP_EN.Val(1)
 	}
 	p.store(reg.SRRCTL(i), v)
@@ -130,20 +129,20 @@ func (p *Port) setReceiveQueue(i int) {
 	p.store(reg.RDT(i), 0)
 }
 
-// enableReceive enables the queues, then reception, which must come last
-// (4.6.7). The first time the device gets the whole ring; later, after Stop, the
-// queues are still enabled and go on where they were.
+// enableReceive enables the queues, then reception, which must come last (4.6.7). The
+// first time it posts the whole rings; after Stop the queues are still enabled and
+// continue where they were.
 func (p *Port) enableReceive() error {
-	for ; p.lent < len(p.rx); p.lent++ {
-		i := p.lent
+	for ; p.posted < len(p.rx); p.posted++ {
+		i := p.posted
 		p.change(reg.RXDCTL(i), to(reg.RXDCTL_ENABLE, 1))
 		if err := p.wait(reg.RXDCTL(i), 100*time.Millisecond, to(reg.RXDCTL_ENABLE, 1)); err != nil {
 			return err
 		}
-		p.rx[i].Lend()
+		p.rx[i].Post()
 	}
-	// Frames that arrive while RXEN is being set can hang the receive DMA; the
-	// security block is told to hold them back meanwhile (4.6.7).
+	// Frames that arrive while RXEN is being set can hang the receive DMA. The
+	// security block holds them back until it is set (4.6.7).
 	p.change(reg.SECRXCTRL, to(reg.SECRXCTRL_RX_DIS, 1))
 	if err := p.wait(reg.SECRXSTAT, 100*time.Millisecond, to(reg.SECRXSTAT_SECRX_RDY, 1)); err != nil {
 		p.change(reg.SECRXCTRL, to(reg.SECRXCTRL_RX_DIS, 0))
@@ -155,9 +154,9 @@ func (p *Port) enableReceive() error {
 	return nil
 }
 
-// disableReceive lets no frame in any more and gives those inside the port time
-// to reach memory. With room in the rings 512 KiB take half a millisecond; when
-// nothing moves they are full.
+// disableReceive ends reception and waits until the frames inside the port are in
+// memory. With descriptors left 512 KiB take half a millisecond; if the count does
+// not change, the rings are full.
 func (p *Port) disableReceive() error {
 	p.change(reg.RXCTRL, to(reg.RXCTRL_RXEN, 0))
 	if err := p.wait(reg.RXCTRL, 100*time.Millisecond, to(reg.RXCTRL_RXEN, 0)); err != nil {
@@ -175,9 +174,8 @@ func (p *Port) disableReceive() error {
 	return nil
 }
 
-// disableReceiveQueues follows 4.6.7.1: each queue is disabled, which
-// shows when its last descriptors are written back; the memory may be taken
-// away 100 us later.
+// disableReceiveQueues disables each queue (4.6.7.1). ENABLE reads 0 when its last
+// descriptors are written back; the memory may be freed 100 us later.
 func (p *Port) disableReceiveQueues() error {
 	var errs []error
 	for i := range p.rx {

@@ -11,13 +11,13 @@ import (
 // txPacketBuffer is the port's transmit packet buffer in KiB (4.6.11.3.4).
 const txPacketBuffer = 160
 
-// initTransmit is step 8 (4.6.8). A port that does not send stays silent.
+// initTransmit is step 8 (4.6.8). Without transmit queues it leaves the DMA off.
 func (p *Port) initTransmit() error {
 	p.change(reg.HLREG0, to(reg.HLREG0_TXCRCEN, 1), to(reg.HLREG0_TXPADEN, 1))
 	if p.cfg.TxQueues == 0 {
 		return nil
 	}
-	// No DCB, no virtual machines: one buffer, one traffic class (4.6.11.3.4).
+	// No DCB, no virtualisation: one buffer, one traffic class (4.6.11.3.4).
 	// The arbiter must be off while MTQC changes.
 	p.change(reg.RTTDCS, to(reg.RTTDCS_ARBDIS, 1))
 	p.store(reg.MTQC, 0)
@@ -36,12 +36,12 @@ func (p *Port) initTransmit() error {
 		if err := p.newTx(i); err != nil {
 			return fmt.Errorf("transmit queue %d: %w", i, err)
 		}
-		// Write-backs must not overtake each other: Send reclaims in order.
+		// Write-backs must stay in order: Send reclaims descriptors in order.
 		p.change(reg.DCA_TXCTRL(i), to(reg.DCA_TXCTRL_DESC_WRO, 0))
 		p.store(reg.TDH(i), 0)
 		p.store(reg.TDT(i), 0)
-		// Fetch ahead when fewer than 36 descriptors are cached and at least 8
-		// wait; write back one by one, since only marked ones are (7.2.3.4.1).
+		// Prefetch if fewer than 36 descriptors are cached and at least 8 wait. Write
+		// back each at once: only those with RS are written back (7.2.3.4.1).
 		p.change(reg.TXDCTL(i), to(reg.TXDCTL_PTHRESH, 36), to(reg.TXDCTL_HTHRESH, 8), to(reg.TXDCTL_WTHRESH, 0))
 	}
 	p.change(reg.DMATXCTL, to(reg.DMATXCTL_TE, 1))
@@ -54,8 +54,8 @@ func (p *Port) initTransmit() error {
 	return nil
 }
 
-// disableTransmit lets the queues run empty, then disables them (4.6.8.1). A
-// link that is down never empties them, so what is left after a while is given up.
+// disableTransmit waits until the queues are empty, at most 20 ms because a link that
+// is down never empties them, then disables them (4.6.8.1).
 func (p *Port) disableTransmit() error {
 	var errs []error
 	for i := range p.tx {

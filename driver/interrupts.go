@@ -12,45 +12,44 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// Interrupts says which of the device's interrupts a port uses. They come as
-// MSI-X messages, which every transport turns into eventfds.
+// Interrupts selects which of the device's interrupts a port uses. They are MSI-X
+// messages, which every transport turns into eventfds.
 type Interrupts uint8
 
 const (
-	// LinkInterrupts: only those that are no queue's, the link's for one. Where
-	// the device has no MSI-X the link is looked at once a second instead. Queues
-	// are polled. This is the default.
+	// LinkInterrupts: only causes other than queues, such as the link. Without MSI-X
+	// the link is read once a second instead. Queues are polled. This is the default.
 	LinkInterrupts Interrupts = iota
 
-	// QueueInterrupts: those of the receive queues, too, so that RxQueue.Sleep can
-	// wait for frames without a core. A device without MSI-X is refused.
+	// QueueInterrupts: also the receive queues, so that RxQueue.Sleep can wait for
+	// frames without using a core. Open fails for a device without MSI-X.
 	QueueInterrupts
 
-	// NoInterrupts: none. The link is looked at once a second.
+	// NoInterrupts: none. The link is read once a second.
 	NoInterrupts
 )
 
-// otherInterval is the least time between two messages about what is no queue's;
-// Linux and DPDK have half a millisecond, too.
+// otherInterval is the shortest time between two messages of causes other than
+// queues, as in Linux and DPDK.
 const otherInterval = 500 * time.Microsecond
 
-// testLimit bounds how long a vector may take to fire when it is told to: far
-// longer than any bus takes, so that a busy machine is not taken for a silent
-// vector. A silent one costs this once, when the port is opened.
+// testLimit is how long a vector may take to fire in the test: far longer than any
+// bus takes, so that a vector does not seem dead on a busy machine. A dead vector
+// delays Open by this time.
 const testLimit = time.Second
 
-// vectors is which MSI-X vector is whose.
+// vectors maps queues and other causes to MSI-X vectors.
 //
 //	queues 0, 1, 2, other          with fewer vectors        with one
 //	       |  |  |   |             0, 1, 2, other            0, 1, 2, other
 //	       0  1  2   3             0  1  0  2                0  0  0  0
 type vectors struct {
 	queue []int // by receive queue; empty: queues do not interrupt
-	other int   // of causes that are no queue's
+	other int   // of the other causes
 	used  int
 }
 
-// assign shares out what the device has: at least one vector.
+// assign distributes the vectors of the device, at least one.
 func assign(have, queues int) vectors {
 	v := vectors{used: min(have, queues+1)}
 	v.other = v.used - 1
@@ -60,8 +59,8 @@ func assign(have, queues int) vectors {
 	return v
 }
 
-// alone tells whether a vector is one queue's and nobody else's.
-func (v *vectors) alone(vector int) bool {
+// exclusive reports whether a vector serves one queue and no other cause.
+func (v *vectors) exclusive(vector int) bool {
 	n := 0
 	for _, q := range v.queue {
 		if q == vector {
@@ -71,19 +70,18 @@ func (v *vectors) alone(vector int) bool {
 	return n == 1 && vector != v.other
 }
 
-// interrupts is what a port has connected.
+// interrupts are the connected interrupts of a port.
 type interrupts struct {
 	vectors
 	events []*eventFD // by vector
-	queues []*eventFD // by queue: its vector's own, or one that the watcher passes messages on to
+	queues []*eventFD // by queue: that of its vector, or one that the watcher signals
 	wake   *eventFD   // wakes the watcher
-	masks  uint32     // EIMS of the causes that are no queue's
-	silent []bool     // by vector: it did not fire when told to
+	masks  uint32     // EIMS of the other causes
+	dead   []bool     // by vector: it did not fire in the test
 }
 
-// connectInterrupts is step 9 (4.6.3.1): vectors are connected, causes are given
-// to them, and each is made to fire once, so that one that does not is known
-// before frames wait for it.
+// connectInterrupts is step 9 (4.6.3.1): it connects the vectors, routes the causes to
+// them, and makes each fire once, so that a dead one is known before frames arrive.
 func (p *Port) connectInterrupts() error {
 	mode := p.cfg.Interrupts
 	if mode == NoInterrupts {
@@ -95,7 +93,7 @@ func (p *Port) connectInterrupts() error {
 	}
 	if have < 1 {
 		if mode == QueueInterrupts {
-			return errors.New("the device offers no MSI-X vectors, so its queues cannot wake anybody: poll them (leave Config.Interrupts at LinkInterrupts)")
+			return errors.New("the device has no MSI-X vectors, so its queues cannot interrupt: poll them (Config.Interrupts = LinkInterrupts)")
 		}
 		return nil
 	}
@@ -104,7 +102,7 @@ func (p *Port) connectInterrupts() error {
 		queues = len(p.rx)
 	}
 	irq := &interrupts{vectors: assign(have, queues)}
-	p.irq = irq // free gives back what there is of it
+	p.irq = irq // free releases it, however complete
 	if err := irq.open(); err != nil {
 		return err
 	}
@@ -123,7 +121,7 @@ func (p *Port) connectInterrupts() error {
 	return nil
 }
 
-// open makes the eventfds.
+// open creates the eventfds.
 func (irq *interrupts) open() (err error) {
 	if irq.wake, err = newEventFD(); err != nil {
 		return err
@@ -137,7 +135,7 @@ func (irq *interrupts) open() (err error) {
 	}
 	for _, v := range irq.queue {
 		e := irq.events[v]
-		if !irq.alone(v) {
+		if !irq.exclusive(v) {
 			if e, err = newEventFD(); err != nil {
 				return err
 			}
@@ -147,17 +145,16 @@ func (irq *interrupts) open() (err error) {
 	return nil
 }
 
-// routeInterrupts gives causes to vectors, as Linux does (ixgbe_configure_msix,
+// routeInterrupts routes causes to vectors, as Linux does (ixgbe_configure_msix,
 // ixgbe_setup_gpie): a vector's message clears its cause (EIAC) and masks it
-// (EIAM_EX), so that nothing has to be written between a message and the next
-// arming. The causes that are no queue's are cleared by hand: two of them at
-// once are one message.
+// (EIAM_EX), so that no register is written between a message and the next enabling.
+// The watcher clears the other causes: two of them at once are one message.
 func (p *Port) routeInterrupts() {
 	irq := p.irq
 	gpie := reg.GPIE_MULTIPLE_MSIX.Val(1) | reg.GPIE_PBA_SUPPORT.Val(1) | reg.GPIE_OCD.Val(1) | reg.GPIE_EIAME.Val(1)
 	causes := []reg.Field{reg.EICR_LSC, reg.EICR_ECC}
 	if p.model.medium == sfi {
-		// A module that is plugged in (SDP2) or whose laser drives the link (SDP1).
+		// A module was plugged in (SDP2); its laser is on or off (SDP1).
 		gpie |= reg.GPIE_SDP1_GPIEN.Val(1) | reg.GPIE_SDP2_GPIEN.Val(1)
 		causes = append(causes, reg.EICR_GPI_SDP1, reg.EICR_GPI_SDP2)
 	}
@@ -183,13 +180,13 @@ func (p *Port) routeInterrupts() {
 	p.change(reg.IVAR_MISC, to(reg.IVAR_MISC_OTHER, uint32(irq.other)), to(reg.IVAR_MISC_OTHER_VAL, 1))
 }
 
-// testVectors makes every vector fire by EICS, as Linux's self-test does, and
-// notes those that do not.
+// testVectors makes every vector fire by EICS, as Linux's self-test does, and marks
+// those that do not as dead.
 func (p *Port) testVectors() {
 	irq := p.irq
-	irq.silent = make([]bool, irq.used)
+	irq.dead = make([]bool, irq.used)
 	for v := range irq.used {
-		irq.silent[v] = true
+		irq.dead[v] = true
 		if len(irq.queue) > 0 {
 			p.store(reg.EIMS_EX(v/32), 1<<(v%32))
 			p.store(reg.EICS_EX(v/32), 1<<(v%32))
@@ -203,10 +200,10 @@ func (p *Port) testVectors() {
 	var buf [8]byte
 	for v, e := range irq.events {
 		fd := []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}
-		for irq.silent[v] && p.dev.Err() == nil {
+		for irq.dead[v] && p.dev.Err() == nil {
 			left := time.Until(deadline)
-			if doze(fd, &limit, left) && e.take(&buf) {
-				irq.silent[v] = false
+			if ppoll(fd, &limit, left) && e.drain(&buf) {
+				irq.dead[v] = false
 			}
 			if left <= 0 {
 				break
@@ -219,18 +216,18 @@ func (p *Port) testVectors() {
 	}
 	p.store(reg.EICR, ^uint32(0)>>1)
 	p.flush()
-	// What fired late is no news.
+	// Vectors that fired late.
 	for _, e := range irq.events {
-		e.take(&buf)
+		e.drain(&buf)
 	}
 	for q, v := range irq.queue {
-		if irq.silent[v] {
-			p.rx[q].sleeper.giveUp()
+		if irq.dead[v] {
+			p.rx[q].sleeper.declareDead()
 		}
 	}
 }
 
-// disconnectInterrupts undoes connectInterrupts, as far as that came.
+// disconnectInterrupts undoes connectInterrupts, also after an error in it.
 func (p *Port) disconnectInterrupts() error {
 	irq := p.irq
 	if irq == nil {

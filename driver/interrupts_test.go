@@ -16,20 +16,20 @@ import (
 	"github.com/ixcap/ixcap/sim"
 )
 
-// diary keeps what a port tells.
-type diary struct {
+// eventLog collects the events of a port.
+type eventLog struct {
 	mu  sync.Mutex
 	all []driver.Event
 }
 
-func (d *diary) note(e driver.Event) {
+func (d *eventLog) add(e driver.Event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.all = append(d.all, e)
 }
 
-// texts are the events of a kind.
-func (d *diary) texts(kind driver.EventKind) (all []string) {
+// texts returns the texts of the events of a kind.
+func (d *eventLog) texts(kind driver.EventKind) (all []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, e := range d.all {
@@ -40,13 +40,13 @@ func (d *diary) texts(kind driver.EventKind) (all []string) {
 	return all
 }
 
-func (d *diary) wait(t *testing.T, kind driver.EventKind, n int) []string {
+func (d *eventLog) wait(t *testing.T, kind driver.EventKind, n int) []string {
 	t.Helper()
 	require.Eventually(t, func() bool { return len(d.texts(kind)) >= n }, 30*time.Second, time.Millisecond, "%d events of kind %d", n, kind)
 	return d.texts(kind)
 }
 
-func TestInterruptsAreRoutedAsTheDatasheetSays(t *testing.T) {
+func TestInterruptsAreRoutedAsInTheDatasheet(t *testing.T) {
 	fds, _ := handles(t)
 	d := drivertest.NewDevice()
 	d.MSIX = 64
@@ -60,7 +60,7 @@ func TestInterruptsAreRoutedAsTheDatasheetSays(t *testing.T) {
 	require.Equal(t, uint32(0xffff), d.Value(reg.EIAC))
 	require.Equal(t, ^uint32(0), d.Value(reg.EIAM_EX(1)))
 	require.Equal(t, uint32(1<<31|1<<3), d.Value(reg.EITR(2)), "2 us, half a ring of 64 frames")
-	require.False(t, d.Armed(0), "nobody sleeps yet")
+	require.False(t, d.Armed(0), "no reader sleeps yet")
 	require.Contains(t, p.Registers().String(), "IVAR[1]")
 
 	q := p.RxQueue(1)
@@ -82,8 +82,8 @@ func TestInterruptsAreRoutedAsTheDatasheetSays(t *testing.T) {
 func TestSharedVectorWakesAllItsQueues(t *testing.T) {
 	d := drivertest.NewDevice()
 	d.MSIX = 1
-	notes := &diary{}
-	p, err := driver.Open(d, driver.Config{Queues: 2, RingSize: 64, Interrupts: driver.QueueInterrupts, OnEvent: notes.note})
+	events := &eventLog{}
+	p, err := driver.Open(d, driver.Config{Queues: 2, RingSize: 64, Interrupts: driver.QueueInterrupts, OnEvent: events.add})
 	require.NoError(t, err)
 	done := make(chan bool, 2)
 	for i := range 2 {
@@ -95,30 +95,30 @@ func TestSharedVectorWakesAllItsQueues(t *testing.T) {
 	d.Raise(0)
 	require.True(t, <-done)
 	require.True(t, <-done)
-	// And the causes that are no queue's come by the same vector.
-	notes.wait(t, driver.LinkChanged, 1)
+	// Causes other than queues use the same vector.
+	events.wait(t, driver.LinkChanged, 1)
 	d.Set(reg.LINKS, 0)
 	d.RaiseOther(reg.EICR_LSC.Mask())
-	require.Equal(t, []string{"link up at 10000 Mb/s", "link down"}, notes.wait(t, driver.LinkChanged, 2))
-	require.Empty(t, notes.texts(driver.VectorSilent))
+	require.Equal(t, []string{"link up at 10000 Mb/s", "link down"}, events.wait(t, driver.LinkChanged, 2))
+	require.Empty(t, events.texts(driver.VectorDead))
 	require.NoError(t, p.Close())
 }
 
 func TestDeviceWithoutMSIXIsPolledOrRefused(t *testing.T) {
 	d := drivertest.NewDevice()
 	_, err := driver.Open(d, driver.Config{RingSize: 64, Interrupts: driver.QueueInterrupts})
-	require.ErrorContains(t, err, "open fake:82599: connect interrupts: the device offers no MSI-X vectors")
+	require.ErrorContains(t, err, "open fake:82599: connect interrupts: the device has no MSI-X vectors")
 	require.NotContains(t, err.Error(), "\n")
 	require.Zero(t, d.Mapper.Mapped())
 	for _, how := range []driver.Interrupts{driver.LinkInterrupts, driver.NoInterrupts} {
 		d := drivertest.NewDevice()
-		notes := &diary{}
-		p, err := driver.Open(d, driver.Config{RingSize: 64, Interrupts: how, OnEvent: notes.note})
+		events := &eventLog{}
+		p, err := driver.Open(d, driver.Config{RingSize: 64, Interrupts: how, OnEvent: events.add})
 		require.NoError(t, err)
 		require.False(t, p.RxQueue(0).CanSleep())
-		notes.wait(t, driver.LinkChanged, 1)
+		events.wait(t, driver.LinkChanged, 1)
 		d.Set(reg.LINKS, 0)
-		require.Equal(t, "link down", notes.wait(t, driver.LinkChanged, 2)[1], "found by looking")
+		require.Equal(t, "link down", events.wait(t, driver.LinkChanged, 2)[1], "read once a second")
 		s, err := p.Stats()
 		require.NoError(t, err)
 		require.EqualValues(t, 1, s.LinkDowns)
@@ -144,73 +144,73 @@ func TestFailingToConnectLeavesNothingBehind(t *testing.T) {
 	require.NoError(t, p.Close())
 }
 
-func TestSilentVectorsAreToldByNumber(t *testing.T) {
+func TestDeadVectorsAreReportedByNumber(t *testing.T) {
 	d := drivertest.NewDevice()
 	d.MSIX = 64
-	d.Silent[1], d.Silent[2] = true, true
-	notes := &diary{}
-	p, err := driver.Open(d, driver.Config{Queues: 2, RingSize: 64, Interrupts: driver.QueueInterrupts, OnEvent: notes.note})
+	d.Dead[1], d.Dead[2] = true, true
+	events := &eventLog{}
+	p, err := driver.Open(d, driver.Config{Queues: 2, RingSize: 64, Interrupts: driver.QueueInterrupts, OnEvent: events.add})
 	require.NoError(t, err)
-	require.Contains(t, notes.wait(t, driver.VectorSilent, 2)[0], "MSI-X vector 1 (receive queue 1) never fired")
-	require.Contains(t, notes.wait(t, driver.VectorSilent, 2)[1], "MSI-X vector 2 (link changes) never fired")
+	require.Contains(t, events.wait(t, driver.VectorDead, 2)[0], "MSI-X vector 1 (receive queue 1) is dead: it never fired")
+	require.Contains(t, events.wait(t, driver.VectorDead, 2)[1], "MSI-X vector 2 (link changes) is dead: it never fired")
 	begin := time.Now()
-	require.True(t, p.RxQueue(1).Sleep(time.Minute), "a nap")
+	require.True(t, p.RxQueue(1).Sleep(time.Minute), "limited")
 	require.Less(t, time.Since(begin), 30*time.Second)
 	require.NoError(t, p.Close())
 }
 
-func TestWhatThe82599TellsBesidesFramesIsPassedOn(t *testing.T) {
+func TestFaultsOfTheDeviceAreReported(t *testing.T) {
 	d := drivertest.NewDevice()
 	d.MSIX = 64
 	d.Identity.Device = 0x151c // has a temperature sensor
-	notes := &diary{}
-	p, err := driver.Open(d, driver.Config{RingSize: 64, OnEvent: notes.note})
+	events := &eventLog{}
+	p, err := driver.Open(d, driver.Config{RingSize: 64, OnEvent: events.add})
 	require.NoError(t, err)
-	notes.wait(t, driver.LinkChanged, 1)
+	events.wait(t, driver.LinkChanged, 1)
 	for range 2 {
 		d.RaiseOther(reg.EICR_ECC.Mask() | reg.EICR_GPI_SDP0.Mask())
 		time.Sleep(10 * time.Millisecond)
 	}
-	require.Contains(t, notes.wait(t, driver.MemoryFailed, 2)[0], "EICR.ECC")
-	require.Contains(t, notes.wait(t, driver.Overheated, 2)[0], "EICR.GPI_SDP0")
+	require.Contains(t, events.wait(t, driver.MemoryError, 2)[0], "EICR.ECC")
+	require.Contains(t, events.wait(t, driver.Overheated, 2)[0], "EICR.GPI_SDP0")
 	_, err = p.Module()
 	require.ErrorContains(t, err, "has no SFP+ cage")
 	require.NoError(t, p.Close())
 }
 
-func TestModelLinkFlapsAreTold(t *testing.T) {
-	notes := &diary{}
-	r := open(t, "gen,size=60,count=100,rate=1kpps,fault=flap:50ms", driver.Config{RingSize: 64, OnEvent: notes.note})
+func TestModelLinkFlapsAreReported(t *testing.T) {
+	events := &eventLog{}
+	r := open(t, "gen,size=60,count=100,rate=1kpps,fault=flap:50ms", driver.Config{RingSize: 64, OnEvent: events.add})
 	require.NoError(t, r.port.Start())
-	all := notes.wait(t, driver.LinkChanged, 5)
+	all := events.wait(t, driver.LinkChanged, 5)
 	for i, text := range all {
 		require.Equal(t, []string{"link up at 10000 Mb/s", "link down"}[i%2], text)
 	}
 	s, err := r.port.Stats()
 	require.NoError(t, err)
 	require.NotZero(t, s.LinkDowns)
-	require.Empty(t, notes.texts(driver.VectorSilent))
+	require.Empty(t, events.texts(driver.VectorDead))
 }
 
-// A module that is plugged in raises SDP2, which EICS can, too.
-func TestModelModuleThatIsPluggedInIsToldAndSetUp(t *testing.T) {
-	notes := &diary{}
-	r := open(t, "gen,count=1,backpressure,sfp=lr", driver.Config{RingSize: 64, OnEvent: notes.note})
-	notes.wait(t, driver.LinkChanged, 1)
+// Plugging in a module raises SDP2, as a store to EICS does.
+func TestModelModuleThatIsPluggedInIsReportedAndSetUp(t *testing.T) {
+	events := &eventLog{}
+	r := open(t, "gen,count=1,backpressure,sfp=lr", driver.Config{RingSize: 64, OnEvent: events.add})
+	events.wait(t, driver.LinkChanged, 1)
 	bar, err := r.dev.BAR(0)
 	require.NoError(t, err)
 	bar.Store32(0x00808, 1<<26)
-	require.Equal(t, "module plugged in: 10GBASE-LR (ixcap model SOFTWARE SFP+)", notes.wait(t, driver.ModuleChanged, 1)[0])
-	all := notes.wait(t, driver.LinkChanged, 3)
-	require.Equal(t, "link up at 10000 Mb/s", all[len(all)-1], "it was begun anew")
+	require.Equal(t, "module plugged in: 10GBASE-LR (ixcap model SOFTWARE SFP+)", events.wait(t, driver.ModuleChanged, 1)[0])
+	all := events.wait(t, driver.LinkChanged, 3)
+	require.Equal(t, "link up at 10000 Mb/s", all[len(all)-1], "the link was set up again")
 }
 
-// sleepily receives n frames from queue i as a capture does, sleeping between.
-func sleepily(t *testing.T, p *driver.Port, i, n int, each func(*ring.Frame)) (polls int) {
+// receiveAsleep receives n frames from queue i and sleeps between them, as a capture does.
+func receiveAsleep(t *testing.T, p *driver.Port, i, n int, each func(*ring.Frame)) (polls int) {
 	t.Helper()
 	frames := make([]ring.Frame, 64)
 	q := p.RxQueue(i)
-	for end := time.Now().Add(60 * time.Second); n > 0; {
+	for check := deadline(t, 60*time.Second); n > 0; {
 		k := q.Poll(frames)
 		for j := range frames[:k] {
 			each(&frames[j])
@@ -219,7 +219,7 @@ func sleepily(t *testing.T, p *driver.Port, i, n int, each func(*ring.Frame)) (p
 		n -= k
 		if polls++; k == 0 {
 			q.Sleep(50 * time.Millisecond)
-			require.True(t, time.Now().Before(end), "%d frames have not come: %+v", n, q.SleepStats())
+			check("%d frames have not arrived: %+v", n, q.SleepStats())
 		}
 	}
 	return polls
@@ -228,13 +228,13 @@ func sleepily(t *testing.T, p *driver.Port, i, n int, each func(*ring.Frame)) (p
 func TestModelFramesWakeASleepingQueue(t *testing.T) {
 	for _, queues := range []int{1, 4} {
 		t.Run(fmt.Sprintf("%d queues", queues), func(t *testing.T) {
-			notes := &diary{}
+			events := &eventLog{}
 			r := open(t, "gen,size=60,flows=100,count=4000,rate=20kpps,backpressure",
-				driver.Config{Queues: queues, RingSize: 512, Interrupts: driver.QueueInterrupts, OnEvent: notes.note})
+				driver.Config{Queues: queues, RingSize: 512, Interrupts: driver.QueueInterrupts, OnEvent: events.add})
 			require.NoError(t, r.port.Start())
 			if queues == 1 {
 				n := 0
-				sleepily(t, r.port, 0, 4000, func(*ring.Frame) { n++ })
+				receiveAsleep(t, r.port, 0, 4000, func(*ring.Frame) { n++ })
 				require.Equal(t, 4000, n)
 				require.NotZero(t, r.port.RxQueue(0).SleepStats().Interrupts)
 			} else {
@@ -242,7 +242,7 @@ func TestModelFramesWakeASleepingQueue(t *testing.T) {
 			}
 			s := r.balance()
 			require.Zero(t, s.Lost())
-			require.Empty(t, notes.texts(driver.VectorSilent))
+			require.Empty(t, events.texts(driver.VectorDead))
 		})
 	}
 }
@@ -261,7 +261,7 @@ func TestModelIdleQueueSleeps(t *testing.T) {
 	// 20 sleeps of 50 ms; the Go runtime's signals may cut some short.
 	require.Less(t, polls, 500, "%+v", q.SleepStats())
 
-	// A burst at line rate after that: the wire holds, so nothing may be lost.
+	// A burst at line rate after that: the wire waits for the port, so no frame may be lost.
 	burst := make([][]byte, 50_000)
 	one := udpFrame(t, false, false, false)
 	for i := range burst {
@@ -271,7 +271,7 @@ func TestModelIdleQueueSleeps(t *testing.T) {
 	w.frames = burst
 	w.mu.Unlock()
 	n := 0
-	sleepily(t, r.port, 0, len(burst), func(*ring.Frame) { n++ })
+	receiveAsleep(t, r.port, 0, len(burst), func(*ring.Frame) { n++ })
 	require.Equal(t, len(burst), n)
 	s := r.balance()
 	require.Zero(t, s.Lost())
@@ -282,13 +282,13 @@ func TestModelModuleIsIdentified(t *testing.T) {
 		"sr": driver.Module10GSR, "lr": driver.Module10GLR, "da": driver.ModulePassiveDA, "sx": driver.Module1GSX, "none": driver.NoModule,
 	} {
 		t.Run(sfp, func(t *testing.T) {
-			notes := &diary{}
-			r := open(t, "gen,count=1,backpressure,sfp="+sfp, driver.Config{RingSize: 64, OnEvent: notes.note})
+			events := &eventLog{}
+			r := open(t, "gen,count=1,backpressure,sfp="+sfp, driver.Config{RingSize: 64, OnEvent: events.add})
 			m, err := r.port.Module()
 			require.Equal(t, want, m.Kind)
 			if sfp == "none" {
 				require.ErrorContains(t, err, "no module answers in the cage")
-				require.Contains(t, notes.wait(t, driver.LinkChanged, 1)[0], "link down")
+				require.Contains(t, events.wait(t, driver.LinkChanged, 1)[0], "link down")
 				return
 			}
 			require.NoError(t, err)
@@ -302,8 +302,8 @@ func TestModelModuleIsIdentified(t *testing.T) {
 			if sfp == "sx" {
 				speed = 1000
 			}
-			require.Equal(t, speed, l.Speed, "the module decides")
-			require.Empty(t, notes.texts(driver.ModuleDoubtful))
+			require.Equal(t, speed, l.Speed, "that of the module")
+			require.Empty(t, events.texts(driver.ModuleUnsupported))
 		})
 	}
 }

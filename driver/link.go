@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/ixcap/ixcap/driver/internal/reg"
@@ -22,7 +23,7 @@ func (l Link) String() string {
 	return fmt.Sprintf("up at %d Mb/s", l.Speed)
 }
 
-// findModule comes before setupLink, to which it matters.
+// findModule identifies the module for setupLink.
 func (p *Port) findModule() error {
 	if p.model.medium != sfi {
 		return nil
@@ -30,10 +31,10 @@ func (p *Port) findModule() error {
 	return p.identify(0)
 }
 
-// setupLink is step 5 (4.6.4). An SFP+ port gets the analog settings that the
-// EEPROM has for its module and is told its speed, without autonegotiation, which
-// optics do not have; other media keep the mode that the EEPROM has chosen and
-// begin it anew. Waiting for the link is left to who needs it (WaitLink).
+// setupLink is step 5 (4.6.4). On an SFP+ port it writes the analog settings that the
+// EEPROM has for the module and sets the speed, without autonegotiation, which optics
+// do not have. On other media it restarts the mode that the EEPROM has set. It does
+// not wait for the link (WaitLink does).
 func (p *Port) setupLink() (err error) {
 	m, _ := p.Module()
 	settings, err := p.moduleSettingsOf(m)
@@ -67,7 +68,7 @@ func (p *Port) setupLink() (err error) {
 	return nil
 }
 
-// speed is what to run a module at, in Mb/s.
+// speed returns the speed for a module in Mb/s.
 func (p *Port) speed(m Module) int {
 	switch {
 	case p.cfg.Speed != 0:
@@ -78,7 +79,7 @@ func (p *Port) speed(m Module) int {
 	return maxSpeed
 }
 
-// Link is the state of the link now; down when the device is gone.
+// Link returns the current state of the link, down if the device is gone.
 func (p *Port) Link() Link {
 	if p.gone.Load() {
 		return Link{}
@@ -90,8 +91,8 @@ func (p *Port) Link() Link {
 	return Link{Up: true, Speed: [4]int{0, 100, 1000, 10000}[reg.LINKS_LINK_SPEED.Of(v)]}
 }
 
-// WaitLink waits until the link is up, the context ends, the port is closed, or
-// the device goes.
+// WaitLink waits until the link is up, the context ends, the port is closed, or the
+// device is gone.
 func (p *Port) WaitLink(ctx context.Context) (Link, error) {
 	for {
 		if l := p.Link(); l.Up {
@@ -101,7 +102,7 @@ func (p *Port) WaitLink(ctx context.Context) (Link, error) {
 		case <-ctx.Done():
 			return Link{}, fmt.Errorf("wait for the link of %s: %s %#08x: %w", p.dev.Name(), reg.LINKS.Name(), p.load(reg.LINKS), ctx.Err())
 		case <-p.quit:
-			return Link{}, fmt.Errorf("wait for the link of %s: the port is closed", p.dev.Name())
+			return Link{}, fmt.Errorf("wait for the link of %s: the port is closed: %w", p.dev.Name(), os.ErrClosed)
 		case <-p.dev.Done():
 			return Link{}, fmt.Errorf("wait for the link of %s: %w", p.dev.Name(), p.dev.Err())
 		case <-time.After(10 * time.Millisecond):

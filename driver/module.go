@@ -10,7 +10,7 @@ import (
 	"github.com/ixcap/ixcap/driver/internal/reg"
 )
 
-// ModuleKind is what a module does, as far as setting up the link goes.
+// ModuleKind is the kind of a module, for setting up the link.
 type ModuleKind string
 
 const (
@@ -25,7 +25,7 @@ const (
 	Module1GLX      ModuleKind = "1000BASE-LX"
 )
 
-// Module is what sits in a port's SFP+ cage, by its serial ID (SFF-8472).
+// Module is the module in a port's SFP+ cage, by its serial ID (SFF-8472).
 type Module struct {
 	Kind   ModuleKind
 	Vendor string
@@ -42,7 +42,7 @@ func (m Module) String() string {
 	return s
 }
 
-// only1G tells whether the module has no 10 Gb/s.
+// only1G reports whether the module does not support 10 Gb/s.
 func (m Module) only1G() bool {
 	return m.Kind == Module1GT || m.Kind == Module1GSX || m.Kind == Module1GLX
 }
@@ -61,7 +61,7 @@ const (
 	idBytes      = 64
 )
 
-// parseModule reads a serial ID. The order of the kinds is that of Linux
+// parseModule decodes a serial ID. The order of the kinds is that of Linux
 // (ixgbe_identify_sfp_module_generic).
 func parseModule(id []byte) (Module, error) {
 	var sum byte
@@ -76,9 +76,9 @@ func parseModule(id []byte) (Module, error) {
 	}
 	switch {
 	case sum != id[idChecksum]:
-		return m, fmt.Errorf("the module's serial ID has a checksum of %#02x instead of %#02x", id[idChecksum], sum)
+		return m, fmt.Errorf("serial ID of the module: checksum is %#02x, want %#02x", id[idChecksum], sum)
 	case id[idIdentifier] != 3:
-		return m, fmt.Errorf("the module's identifier is %#02x: an SFP or SFP+ module has 0x03", id[idIdentifier])
+		return m, fmt.Errorf("serial ID of the module: identifier is %#02x, want 0x03 (SFP or SFP+)", id[idIdentifier])
 	}
 	bit := func(at int, n uint) bool { return id[at]>>n&1 != 0 }
 	sr, lr, sx, lx := bit(id10G, 4), bit(id10G, 5), bit(id1G, 0), bit(id1G, 1)
@@ -103,8 +103,8 @@ func parseModule(id []byte) (Module, error) {
 	return m, nil
 }
 
-// printable is the text of a field that is filled with blanks. It comes from a
-// module, so what is no plain character becomes a dot.
+// printable returns the text of a blank-filled field. The module may send any bytes,
+// so characters that are not printable ASCII become dots.
 func printable(b []byte) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
@@ -114,16 +114,16 @@ func printable(b []byte) string {
 	}, string(b)))
 }
 
-// cage is what is known of it.
+// cage is the SFP+ cage of a port.
 type cage struct {
 	mu     sync.Mutex
 	module Module
 	err    error // why it could not be identified
 }
 
-// Module is what was found in the cage when the port was opened, or when a
-// module was plugged in last. The error says why it could not be identified, or
-// that the port has no cage; it keeps nothing from working.
+// Module returns the module that was identified when the port was opened, or when a
+// module was last plugged in. The error is why it could not be identified, or that the
+// port has no cage; the port works in either case.
 func (p *Port) Module() (Module, error) {
 	if p.model.medium != sfi {
 		return Module{Kind: NoModule}, fmt.Errorf("%s: %s has no SFP+ cage", p.dev.Name(), p.model.name)
@@ -137,10 +137,10 @@ func (p *Port) Module() (Module, error) {
 // (SFF-8431, t_serial).
 const moduleStart = 300 * time.Millisecond
 
-// identify reads the module's serial ID. One that has just been plugged in is
-// given time. An error that keeps the link from being set up is returned; that
-// a module cannot be identified is not one.
-func (p *Port) identify(patience time.Duration) error {
+// identify reads the module's serial ID. A module that was just plugged in may need
+// until timeout to answer. It returns an error only if the device is gone; why a
+// module could not be identified is kept for Module.
+func (p *Port) identify(timeout time.Duration) error {
 	var m Module
 	var err error
 	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
@@ -158,7 +158,7 @@ func (p *Port) identify(patience time.Duration) error {
 		if gone := p.err(); gone != nil {
 			return gone
 		}
-		if time.Since(begin) >= patience {
+		if time.Since(begin) >= timeout {
 			break
 		}
 	}
@@ -174,14 +174,15 @@ func (p *Port) identify(patience time.Duration) error {
 const (
 	eepromModules  = 0x2b
 	eepromEnd      = 0xffff
-	moduleKinds    = 64  // more are no list
-	moduleSettings = 256 // more are no settings
+	moduleKinds    = 64  // limit of the list
+	moduleSettings = 256 // limit of the words of a module
 
 	settingsDA    = 3 // and 4 for the second port of a controller
 	settingsOptic = 5 // and 6; also for active cables and 1 Gb/s
 )
 
-// moduleSettingsOf gives what the EEPROM has for the module; nothing is no error.
+// moduleSettingsOf returns the settings that the EEPROM has for the module, nil
+// without an error if it has none.
 func (p *Port) moduleSettingsOf(m Module) (words []uint16, err error) {
 	if p.cfg.SkipEEPROMCheck || m.Kind == NoModule || m.Kind == UnknownModule {
 		return nil, nil
@@ -230,37 +231,38 @@ func (p *Port) moduleSettingsOf(m Module) (words []uint16, err error) {
 		}
 		words = append(words, w)
 	}
-	return nil, nil // no end: no settings
+	return nil, nil // no end marker: not valid
 }
 
-// module tells about the module in the cage; anew after one was plugged in.
-func (w *watcher) module(plugged bool) {
+// checkModule reports the module in the cage. If one was plugged in it identifies it
+// and sets up its link.
+func (w *watcher) checkModule(plugged bool) {
 	p := w.p
 	if p.model.medium != sfi {
 		return
 	}
 	if plugged {
 		if p.identify(moduleStart) != nil {
-			return // the device is going
+			return // the device is gone
 		}
 		if err := p.setupLink(); err != nil {
 			if p.err() == nil {
-				w.tell(ModuleDoubtful, fmt.Sprintf("module plugged in, but its link could not be set up: %v", err))
+				w.emit(ModuleUnsupported, fmt.Sprintf("module plugged in, but its link could not be set up: %v", err))
 			}
 			return
 		}
 	}
 	m, err := p.Module()
 	if m.Kind == NoModule {
-		return // that there is no link will be told
+		return // the link is reported down
 	}
 	if plugged {
-		w.tell(ModuleChanged, "module plugged in: "+m.String())
+		w.emit(ModuleChanged, "module plugged in: "+m.String())
 	}
 	switch {
 	case err != nil:
-		w.tell(ModuleDoubtful, fmt.Sprintf("%v: %v; its link may not come up", m, err))
+		w.emit(ModuleUnsupported, fmt.Sprintf("%v: %v; its link may not come up", m, err))
 	case m.Kind == UnknownModule:
-		w.tell(ModuleDoubtful, fmt.Sprintf("%v: not known to work with an 82599; its link may not come up", m))
+		w.emit(ModuleUnsupported, fmt.Sprintf("%v: not known to work with an 82599; its link may not come up", m))
 	}
 }

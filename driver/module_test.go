@@ -24,7 +24,7 @@ func serialID(set map[int]byte) []byte {
 	return id
 }
 
-func TestSerialIDsAreTakenForWhatTheyAre(t *testing.T) {
+func TestSerialIDsAreDecoded(t *testing.T) {
 	for _, c := range []struct {
 		set  map[int]byte
 		want driver.ModuleKind
@@ -56,7 +56,7 @@ func TestSerialIDsAreTakenForWhatTheyAre(t *testing.T) {
 	require.ErrorContains(t, err, "identifier is 0x0d")
 }
 
-// The list of modules' settings is not in the checksum: its pointers may be anything.
+// The checksum does not cover the list of module settings: its pointers may have any value.
 func TestPointerOutOfTheEEPROMIsAnError(t *testing.T) {
 	p, err := driver.Open(drivertest.NewDevice(), driver.Config{RingSize: 64})
 	require.NoError(t, err)
@@ -64,6 +64,6 @@ func TestPointerOutOfTheEEPROMIsAnError(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, uint16(0x101), v)
 	_, err = p.ReadEEPROM(0x8001)
-	require.ErrorContains(t, err, "EEPROM points to word 0x8001, it has 0x4000")
+	require.ErrorContains(t, err, "EEPROM points to word 0x8001 of 0x4000")
 	require.NoError(t, p.Close())
 }

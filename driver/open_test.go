@@ -18,7 +18,7 @@ import (
 	"github.com/ixcap/ixcap/hugepage"
 )
 
-func TestOpenBringsTheDeviceUpInTheDatasheetsOrder(t *testing.T) {
+func TestOpenFollowsTheOrderOfTheDatasheet(t *testing.T) {
 	d := drivertest.NewDevice()
 	p, err := driver.Open(d, driver.Config{Queues: 3, TxQueues: 2, RingSize: 64, TxRingSize: 64})
 	require.NoError(t, err)
@@ -74,10 +74,10 @@ func TestOpenBringsTheDeviceUpInTheDatasheetsOrder(t *testing.T) {
 	last := slices.DeleteFunc(order, func(n string) bool { return n == "SECRXCTRL" })
 	require.Equal(t, "RXCTRL", last[len(last)-1], "RXEN comes last")
 	require.Equal(t, uint32(63), d.Value(reg.RDT(2)))
-	require.NoError(t, p.Start(), "twice is once")
+	require.NoError(t, p.Start(), "no effect if started")
 	require.NoError(t, p.Stop())
 	require.NoError(t, p.Stop())
-	require.NoError(t, p.Start(), "and again")
+	require.NoError(t, p.Start(), "after Stop")
 	require.NoError(t, p.Close())
 	require.NoError(t, p.Close())
 	require.Error(t, p.Start())
@@ -94,11 +94,11 @@ func TestOneQueueKeepsFramesInThePacketBuffer(t *testing.T) {
 	require.NotZero(t, d.Value(reg.RXDCTL(0))&(1<<30))
 	require.Zero(t, reg.AUTOC_LMS.Of(d.Value(reg.AUTOC)))
 	require.Equal(t, uint32(1518), d.Value(reg.MAXFRS)>>16)
-	require.Zero(t, d.Value(reg.DMATXCTL), "no transmit queues, nothing is sent")
+	require.Zero(t, d.Value(reg.DMATXCTL), "no transmit queues")
 	require.NoError(t, p.Close())
 }
 
-func TestStuckRequestsMakeTheResetHappenTwice(t *testing.T) {
+func TestPendingRequestsCauseASecondReset(t *testing.T) {
 	d := drivertest.NewDevice()
 	d.Stuck[reg.STATUS] = 1 << 19
 	p, err := driver.Open(d, driver.Config{RingSize: 64})
@@ -108,7 +108,7 @@ func TestStuckRequestsMakeTheResetHappenTwice(t *testing.T) {
 	require.Zero(t, d.Mapper.Mapped())
 }
 
-func TestDamagedEEPROMIsRefusedUnlessTold(t *testing.T) {
+func TestDamagedEEPROMIsRefusedUnlessSkipped(t *testing.T) {
 	d := drivertest.NewDevice()
 	d.BreakEEPROM()
 	_, err := driver.Open(d, driver.Config{RingSize: 64})
@@ -118,7 +118,7 @@ func TestDamagedEEPROMIsRefusedUnlessTold(t *testing.T) {
 	require.NoError(t, p.Close())
 }
 
-// handles is how many descriptors and memfd mappings the process has.
+// handles returns how many descriptors and memfd mappings the process has.
 func handles(t *testing.T) (fds, maps int) {
 	t.Helper()
 	dir, err := os.ReadDir("/proc/self/fd")
@@ -172,11 +172,11 @@ func TestFailingAnyStepLeavesNothingBehind(t *testing.T) {
 		check(d, err)
 	}
 
-	// The device goes away at every fifth access in turn.
-	whole := drivertest.NewDevice()
-	p, err := driver.Open(whole, cfg)
+	// The device leaves the bus at every fifth access in turn.
+	complete := drivertest.NewDevice()
+	p, err := driver.Open(complete, cfg)
 	require.NoError(t, err)
-	accesses := whole.Accesses()
+	accesses := complete.Accesses()
 	require.NoError(t, p.Close())
 	for n := 1; n < accesses; n += 5 {
 		d = drivertest.NewDevice()
@@ -187,7 +187,7 @@ func TestFailingAnyStepLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestStartAgainLendsTheRingOfAQueueThatCameLate(t *testing.T) {
+func TestStartAgainPostsTheRingOfAQueueThatFailed(t *testing.T) {
 	d := drivertest.NewDevice()
 	d.Stuck[reg.RXDCTL(1)] = 0
 	p, err := driver.Open(d, driver.Config{Queues: 2, RingSize: 64})
@@ -256,7 +256,7 @@ func TestRegistersPrintThemselvesWithoutSideEffects(t *testing.T) {
 	defer func() { require.NoError(t, p.Close()) }()
 	before := d.Value(reg.SWSM)
 	text := p.Registers().String()
-	require.Equal(t, before, d.Value(reg.SWSM), "the semaphore is not taken")
+	require.Equal(t, before, d.Value(reg.SWSM), "the semaphore is not acquired")
 	require.Contains(t, text, "RXDCTL[1]")
 	require.NotContains(t, text, "RXDCTL[2]")
 	require.NotContains(t, text, "GPRC")

@@ -11,8 +11,8 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// BenchmarkPoll is the cost of taking a frame from the ring and lending its
-// buffer again, without looking at its bytes. ns/op is per frame.
+// BenchmarkPoll measures polling a frame and posting its buffer again, without access
+// to its bytes. ns/op is per frame.
 func BenchmarkPoll(b *testing.B) {
 	for _, size := range []int{60, 1514} {
 		b.Run(fmt.Sprintf("size=%d/hot", size), func(b *testing.B) { benchPoll(b, size, false) })

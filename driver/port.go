@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -14,9 +15,9 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// Port is an 82599 port that this process drives. Its methods may be called
-// from any goroutine, but Close only once no queue is in use; each queue
-// belongs to one goroutine at a time.
+// Port is an 82599 port that this process drives. Its methods may be called from any
+// goroutine, but Close only when no queue is in use. Each queue is used by one
+// goroutine at a time.
 type Port struct {
 	dev   pci.Device
 	regs  pci.Region // BAR 0
@@ -24,32 +25,32 @@ type Port struct {
 	model model
 	mac   net.HardwareAddr
 
-	areas []io.Closer // rings and buffers, in the order they were made
+	areas []io.Closer // rings and buffers, in the order of allocation
 	rx    []*RxQueue
 	tx    []*TxQueue
 
 	closing sync.Mutex // one Close at a time
-	state   sync.Mutex // one of Start, Stop, and Close's beginning, at a time
+	state   sync.Mutex // one Start, Stop, or begin of Close at a time
 	started bool
-	lent    int // receive queues that have been enabled and have their ring
+	posted  int // receive queues that are enabled and whose ring is posted
 	closed  bool
 
 	irq  *interrupts // nil: none are connected
-	cage cage        // what sits in it
+	cage cage
 
 	stats      statistics
 	linkDowns  atomic.Uint64
 	background sync.WaitGroup
 	quit       chan struct{} // closed by Close
-	gone       atomic.Bool   // registers must not be touched any more
+	gone       atomic.Bool   // registers must not be accessed any more
 }
 
-// regsSize is how much of BAR 0 the 82599 has, in bytes (8.2.2).
+// regsSize is the size of BAR 0 in bytes (8.2.2).
 const regsSize = 128 << 10
 
-// Open brings an 82599 up, as far as everything but reception: Start lets frames
-// in. The device stays the caller's, who closes it after the Port; on an error
-// nothing is left behind.
+// Open initialises an 82599 except for reception, which Start enables. The caller
+// still owns the device and closes it after the Port. On an error Open releases
+// everything.
 func Open(dev pci.Device, cfg Config) (_ *Port, err error) {
 	defer func() {
 		if err != nil {
@@ -73,27 +74,27 @@ func Open(dev pci.Device, cfg Config) (_ *Port, err error) {
 	}
 	p := &Port{dev: dev, regs: regs, cfg: cfg, model: m, quit: make(chan struct{})}
 	if err = p.init(); err != nil {
-		// The first error is the one that matters; a device that cannot be halted
-		// either loses its memory by Unmap.
+		// The first error is the cause. A device that cannot be halted either loses
+		// access to its memory by Unmap.
 		_ = p.halt()
-		if left := p.free(); left != nil {
-			err = fmt.Errorf("%w; free its memory: %w", err, left)
+		if freeErr := p.free(); freeErr != nil {
+			err = fmt.Errorf("%w; free its memory: %w", err, freeErr)
 		}
 		return nil, err
 	}
-	// From now on: a port that is never started may send.
+	// Before Start: a port that is never started may send.
 	p.background.Go(p.readStatistics)
 	p.background.Go(p.watch)
 	return p, nil
 }
 
-// Start enables reception. Nothing is received before.
+// Start enables reception.
 func (p *Port) Start() error {
 	p.state.Lock()
 	defer p.state.Unlock()
 	switch {
 	case p.closed:
-		return errors.New("start a closed port")
+		return fmt.Errorf("start %s: port is closed: %w", p.dev.Name(), os.ErrClosed)
 	case p.started:
 		return nil
 	}
@@ -104,10 +105,10 @@ func (p *Port) Start() error {
 	return nil
 }
 
-// Stop ends reception. Frames that arrive from now on are not counted; those the
-// port has taken in are delivered as far as the rings have room. So whoever
-// polls on until Drained, and then until Poll gives nothing, gets every frame,
-// and statistics that balance. Start begins again.
+// Stop ends reception. Frames that arrive afterwards are not counted; those inside the
+// port are still delivered as far as the rings have descriptors. A caller that polls
+// until Drained, and then until Poll returns no frame, receives every frame, and the
+// statistics balance. Start resumes reception.
 func (p *Port) Stop() error {
 	p.state.Lock()
 	defer p.state.Unlock()
@@ -125,21 +126,21 @@ func (p *Port) Stop() error {
 	return nil
 }
 
-// Drained tells whether no frame is left inside the port, on its way to memory.
+// Drained reports whether no frame is inside the port, on the way to memory.
 func (p *Port) Drained() bool {
 	s, err := p.Stats()
 	return err != nil || s.Balanced() == nil
 }
 
-// Close stops the port and gives its memory back. No queue may be in use, and no
-// frame from one. It waits for a Config.OnEvent under way. Closing again does nothing.
+// Close stops the port and frees its memory. No queue and no frame of one may be in
+// use. It waits for a call of Config.OnEvent to return. Closing again does nothing.
 func (p *Port) Close() error {
 	p.closing.Lock()
 	defer p.closing.Unlock()
 	p.state.Lock()
 	again := p.closed
 	p.closed = true
-	p.state.Unlock() // a Config.OnEvent under way may call Start or Stop
+	p.state.Unlock() // Config.OnEvent may call Start or Stop
 	if again {
 		return nil
 	}
@@ -148,7 +149,7 @@ func (p *Port) Close() error {
 		p.irq.wake.signal()
 	}
 	p.background.Wait()
-	// A last look, for those who ask after Close.
+	// The final counters, for Stats after Close.
 	_, _ = p.Stats()
 	err := p.halt()
 	if err = errors.Join(err, p.free()); err != nil {
@@ -157,7 +158,7 @@ func (p *Port) Close() error {
 	return nil
 }
 
-// free disconnects the interrupts and gives the memory back, newest first. The
+// free disconnects the interrupts and frees the memory, last allocated first. The
 // device no longer uses it.
 func (p *Port) free() error {
 	errs := []error{p.disconnectInterrupts()}
@@ -169,7 +170,7 @@ func (p *Port) free() error {
 	return errors.Join(errs...)
 }
 
-// area allocates memory the device sees, kept until free.
+// area allocates memory that the device can access, until free.
 func (p *Port) area(name string, bytes int) (*dma.Area, error) {
 	a, err := dma.NewArea(p.dev.DMA(), bytes, p.cfg.memory(name))
 	if err != nil {
@@ -179,7 +180,7 @@ func (p *Port) area(name string, bytes int) (*dma.Area, error) {
 	return a, nil
 }
 
-// newRx makes receive queue i.
+// newRx allocates receive queue i.
 func (p *Port) newRx(i int) error {
 	c := p.cfg
 	descs, err := p.area(fmt.Sprintf("rx%d-ring", i), c.RingSize*ring.DescriptorSize)
@@ -205,7 +206,7 @@ func (p *Port) newRx(i int) error {
 	return nil
 }
 
-// newTx makes transmit queue i.
+// newTx allocates transmit queue i.
 func (p *Port) newTx(i int) error {
 	c := p.cfg
 	descs, err := p.area(fmt.Sprintf("tx%d-ring", i), c.TxRingSize*ring.DescriptorSize)
@@ -234,26 +235,26 @@ func (p *Port) setRing(low, high, length reg.Register, a *dma.Area) {
 	p.store(length, uint32(len(a.Bytes())))
 }
 
-// Name is the device's name as the user wrote it.
+// Name returns the device's name as given to pci.Open.
 func (p *Port) Name() string { return p.dev.Name() }
 
-// Model is the member of the 82599 family, for messages.
+// Model returns the member of the 82599 family, for messages.
 func (p *Port) Model() string { return p.model.name }
 
-// MAC is the port's address, from RAL[0] and RAH[0], where the EEPROM puts it.
+// MAC returns the port's address, which the EEPROM loads into RAL[0] and RAH[0].
 func (p *Port) MAC() net.HardwareAddr { return append(net.HardwareAddr(nil), p.mac...) }
 
-// Config is the configuration in use, defaults filled in.
+// Config returns the configuration in use, with defaults filled in.
 func (p *Port) Config() Config { return p.cfg }
 
-// RxQueues is the number of receive queues.
+// RxQueues returns the number of receive queues.
 func (p *Port) RxQueues() int { return len(p.rx) }
 
-// RxQueue is receive queue i, counted from 0.
+// RxQueue returns receive queue i, counted from 0.
 func (p *Port) RxQueue(i int) *RxQueue { return p.rx[i] }
 
-// TxQueues is the number of transmit queues.
+// TxQueues returns the number of transmit queues.
 func (p *Port) TxQueues() int { return len(p.tx) }
 
-// TxQueue is transmit queue i, counted from 0.
+// TxQueue returns transmit queue i, counted from 0.
 func (p *Port) TxQueue(i int) *TxQueue { return p.tx[i] }

@@ -5,11 +5,11 @@ import (
 	"net/netip"
 )
 
-// RSSKey is the secret of the Toeplitz hash (7.1.2.8.1).
+// RSSKey is the key of the Toeplitz hash (7.1.2.8.1).
 type RSSKey [40]byte
 
-// MicrosoftKey is the key of Microsoft's RSS verification suite, which drivers
-// commonly default to.
+// MicrosoftKey is the key of Microsoft's RSS verification suite, the default of many
+// drivers.
 var MicrosoftKey = RSSKey{
 	0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67,
 	0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb,
@@ -19,7 +19,7 @@ var MicrosoftKey = RSSKey{
 
 // SymmetricKey gives both directions of a connection the same hash, hence the
 // same queue: a key that repeats every 16 bits does not change when addresses
-// or ports trade places (Woo and Park, "Scalable TCP Session Monitoring with
+// or ports are exchanged (Woo and Park, "Scalable TCP Session Monitoring with
 // Symmetric Receive-side Scaling", 2012).
 var SymmetricKey = func() (k RSSKey) {
 	for i := range k {
@@ -28,7 +28,7 @@ var SymmetricKey = func() (k RSSKey) {
 	return k
 }()
 
-// Toeplitz is the hash of input, as the device computes it. input is at most
+// Toeplitz returns the hash of input as the device computes it. input has at most
 // 36 bytes: the key has 32 bits more than the longest input.
 func (k *RSSKey) Toeplitz(input []byte) uint32 {
 	window := uint64(binary.BigEndian.Uint32(k[:4])) << 32
@@ -46,7 +46,7 @@ func (k *RSSKey) Toeplitz(input []byte) uint32 {
 	return hash
 }
 
-// Hash is the device's hash of a frame between two endpoints: with ports for
+// Hash returns the device's hash of a frame between two endpoints: with ports for
 // TCP and UDP, without (both 0) for other IP. Both addresses are of one family.
 func (k *RSSKey) Hash(src, dst netip.AddrPort) uint32 {
 	var in [36]byte
@@ -59,6 +59,6 @@ func (k *RSSKey) Hash(src, dst netip.AddrPort) uint32 {
 	return k.Toeplitz(b)
 }
 
-// QueueOf is the queue that an RSS hash leads to among n: the indirection table
-// is indexed by the hash's low 7 bits and filled round robin.
+// QueueOf returns the queue of an RSS hash among n: the indirection table is indexed
+// by the hash's low 7 bits and filled round robin.
 func QueueOf(hash uint32, n int) int { return int(hash&127) % n }

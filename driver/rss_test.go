@@ -28,7 +28,7 @@ func TestToeplitzAgreesWithMicrosoft(t *testing.T) {
 	}
 }
 
-func TestSymmetricKeyGivesBothDirectionsOneQueue(t *testing.T) {
+func TestSymmetricKeyHashesBothDirectionsEqually(t *testing.T) {
 	a, b := netip.MustParseAddrPort("10.1.2.3:4567"), netip.MustParseAddrPort("10.9.8.7:80")
 	require.Equal(t, driver.SymmetricKey.Hash(a, b), driver.SymmetricKey.Hash(b, a))
 	require.NotEqual(t, driver.MicrosoftKey.Hash(a, b), driver.MicrosoftKey.Hash(b, a))

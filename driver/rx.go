@@ -10,32 +10,32 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// RxMemory is the memory of a receive queue and the register that passes it on.
+// RxMemory is the memory of a receive queue and its tail register.
 type RxMemory struct {
 	Descriptors []byte   // the ring, 16 bytes a descriptor
 	Buffers     []byte   // packet buffers, one for each descriptor
-	IOVA        dma.IOVA // where the device sees Buffers
+	IOVA        dma.IOVA // device address of Buffers
 	BufferSize  int      // bytes the device may write to one buffer
 	Stride      int      // bytes from one buffer to the next; 0 = BufferSize
 
-	Tail   pci.Region // holds the tail register
-	TailAt uint32     // at this offset
+	Tail   pci.Region // of the tail register
+	TailAt uint32     // its offset
 
 	MaxChain    int  // descriptors that one frame may take; 0 = 1
 	RefillBatch int  // descriptors collected before the tail is written; 0 = 1
 	Stripped    bool // the device strips VLAN tags on this queue
 }
 
-// RxQueue is a receive queue: descriptor i always owns buffer i, which is
-// recycled in place. It is used by one goroutine at a time.
+// RxQueue is a receive queue: descriptor i always has buffer i, which is recycled in
+// place. It is used by one goroutine at a time.
 //
-//	        given             next
-//	          |                 |
-//	... lent  | read by Poll,   | lent to the device: filled or still empty
-//	to device | armed again,    | (DD says which)
-//	          | not yet lent    |
+//	          posted            next
+//	            |                 |
+//	... posted  | polled and      | posted: filled (DD set) or still empty
+//	            | refilled, not   |
+//	            | posted again    |
 //
-// It satisfies capture.Source and, on a port with QueueInterrupts, capture.Sleeper.
+// It implements capture.Source and, on a port with QueueInterrupts, capture.Sleeper.
 type RxQueue struct {
 	// Read by every Poll.
 	descs  []ring.RxDescriptor // written by device and host in turn
@@ -44,32 +44,32 @@ type RxQueue struct {
 	stride uint64
 	size   uint32 // descriptors
 	next   uint32 // index of the first descriptor not yet polled; host only
-	// limit is the longest packet the short way takes: BufferSize, or 0 while
-	// the rest of an overlong frame is being skipped.
+	// limit is the longest packet of the fast path: BufferSize, or 0 while the rest
+	// of an overlong frame is being skipped.
 	limit uint32
-	strip ring.Info // ring.Stripped when the device strips tags
+	strip ring.Info // ring.Stripped if the device strips tags
 
 	// Read by every Release.
-	given  uint32 // index of the first descriptor polled but not lent again
+	posted uint32 // index of the first descriptor polled and not posted again
 	batch  uint32
 	tail   pci.Region
 	tailAt uint32
 
-	// Frames of several descriptors: rest[i] is room for the slice of buffer i,
-	// with maxChain more so that a chain over the ring's end stays in one piece.
+	// Frames of several descriptors: rest[i] is for the slice of buffer i, with
+	// maxChain more so that a chain over the ring's end is contiguous.
 	rest     [][]byte
 	maxChain uint32
 
-	returned uint64   // descriptors ever lent again
-	sleeper  *sleeper // nil: the queue is polled only
+	recycled uint64   // descriptors posted again so far
+	sleeper  *sleeper // nil: the queue is only polled
 
 	overlong  atomic.Uint64 // frames dropped for taking more than maxChain descriptors
-	malformed atomic.Uint64 // frames with a descriptor whose length cannot be
+	malformed atomic.Uint64 // frames with a descriptor of impossible length
 }
 
-// NewRxQueue makes a receive queue over memory that the caller owns and keeps
-// until the queue is no longer used. All descriptors are armed and the tail is
-// not written: Lend does so once the device's queue is enabled.
+// NewRxQueue returns a receive queue over memory that the caller owns and keeps until
+// the queue is no longer used. It fills all descriptors but does not write the tail:
+// Post does so once the device's queue is enabled.
 func NewRxQueue(m RxMemory) (*RxQueue, error) {
 	size := len(m.Descriptors) / ring.DescriptorSize
 	if err := ring.CheckSize(size); err != nil {
@@ -83,7 +83,7 @@ func NewRxQueue(m RxMemory) (*RxQueue, error) {
 	case m.BufferSize < 64 || m.BufferSize > 16<<10:
 		return nil, fmt.Errorf("receive queue: buffers of %d bytes: want 64 to 16384", m.BufferSize)
 	case stride < m.BufferSize || stride%2 != 0:
-		return nil, fmt.Errorf("receive queue: buffers of %d bytes every %d: want an even distance, at least their size", m.BufferSize, stride)
+		return nil, fmt.Errorf("receive queue: buffers of %d bytes every %d: want an even distance of at least their size", m.BufferSize, stride)
 	case len(m.Buffers) < (size-1)*stride+m.BufferSize:
 		return nil, fmt.Errorf("receive queue: %d bytes hold no %d buffers", len(m.Buffers), size)
 	case m.Tail == nil:
@@ -97,8 +97,8 @@ func NewRxQueue(m RxMemory) (*RxQueue, error) {
 		stride: uint64(stride),
 		size:   uint32(size),
 		limit:  uint32(m.BufferSize),
-		// With all of a batch but one held back, and the one that stays behind,
-		// the longest frame must still find room, or it would never end.
+		// With all descriptors of a batch but one not posted yet, and the one that is
+		// never posted, the longest frame must still fit, or it would never complete.
 		batch:    uint32(min(max(m.RefillBatch, 1), size/2, size-maxChain)),
 		tail:     m.Tail,
 		tailAt:   m.TailAt,
@@ -111,26 +111,26 @@ func NewRxQueue(m RxMemory) (*RxQueue, error) {
 		q.strip = ring.Stripped
 	}
 	for i := range q.descs {
-		q.arm(uint32(i))
+		q.refill(uint32(i))
 	}
 	return q, nil
 }
 
-// Size is the number of descriptors.
+// Size returns the number of descriptors.
 func (q *RxQueue) Size() int { return int(q.size) }
 
-// Lend gives the device the whole ring, but for the one descriptor that stays
-// behind. It is called once, after the device's queue was enabled.
-func (q *RxQueue) Lend() { q.tail.Store32(q.tailAt, ring.Prev(q.given, q.size)) }
+// Post passes the whole ring to the device, except the one descriptor that is never
+// posted. It is called once, after the device's queue was enabled. The store is the
+// release R1, as in Release.
+func (q *RxQueue) Post() { q.tail.Store32(q.tailAt, ring.Prev(q.posted, q.size)) }
 
-// Poll fills frames with what the device has received, at most len(frames), and
-// returns how many; it never waits and never allocates. Their memory is the
-// caller's until Release.
+// Poll describes up to len(frames) received frames and returns how many. Their
+// memory is valid until Release. Poll does not wait and does not allocate.
 func (q *RxQueue) Poll(frames []ring.Frame) int {
 	n := 0
-	// The bound is for a device that claims descriptors it does not own.
+	// The bound protects against a device that sets DD in descriptors it does not own.
 	for range q.size {
-		n += q.plain(frames[n:])
+		n += q.pollFast(frames[n:])
 		if q.next == q.size {
 			q.next = 0
 			if n < len(frames) {
@@ -140,42 +140,42 @@ func (q *RxQueue) Poll(frames []ring.Frame) int {
 		if n == len(frames) {
 			break
 		}
-		used, whole := q.other(q.next, &frames[n])
+		used, complete := q.pollSlow(q.next, &frames[n])
 		if used == 0 {
-			break // nothing there, or its last descriptor is still on its way
+			break // no frame, or its last descriptor is not done
 		}
 		q.next = ring.Add(q.next, used, q.size)
-		if whole {
+		if complete {
 			n++
 		}
 	}
 	return n
 }
 
-// plain takes plain frames until it meets another one, the ring's end, or the
-// first descriptor that is not done. It calls nothing, so that everything it
-// uses stays in registers.
-func (q *RxQueue) plain(frames []ring.Frame) int {
+// pollFast polls frames of the fast path up to the first other frame, the ring's end,
+// or the first descriptor that is not done. It calls no function that is not
+// inlined, so that its variables stay in registers.
+func (q *RxQueue) pollFast(frames []ring.Frame) int {
 	descs := q.descs[q.next:]
 	if len(descs) > len(frames) {
 		descs = descs[:len(frames)]
 	}
 	frames = frames[:len(descs)]
-	// Locals, or each store below would make the compiler load them again.
+	// Local copies: after each store below the compiler would load the fields again.
 	stride, limit := q.stride, q.limit
 	addr := q.iova + uint64(q.next)*stride
 	buf := q.bufs.From(q.next)
 	for n := range descs {
 		d := &descs[n]
-		// Acquires word 0 and the packet: the device writes them before DD.
+		// Acquire of word 0 and the packet (A1 of package ring).
 		s := d.Status()
 		length := uint32(s.Length())
 		t := d.Type()
-		if !ring.IsPlain(t, s) || length-1 >= limit {
+		if !ring.IsFast(t, s) || length-1 >= limit {
 			q.next += uint32(n)
 			return n
 		}
-		d.Arm(addr)
+		d.Refill(addr)
 		addr += stride
 		f := &frames[n]
 		f.Data = buf.Slice(length)
@@ -185,30 +185,31 @@ func (q *RxQueue) plain(frames []ring.Frame) int {
 		}
 		f.Len = length
 		f.VLAN = 0
-		f.Hash, f.Info = ring.DescribePlain(t, s)
+		f.Hash, f.Info = ring.DescribeFast(t, s)
 	}
 	q.next += uint32(len(descs))
 	return len(descs)
 }
 
-// Release lends the descriptors of all polled frames to the device again. The
-// tail is written one behind, for tail = head would mean that none is left, and
-// only once RefillBatch descriptors have come together.
+// Release posts the descriptors of all polled frames again. It writes the tail only
+// once RefillBatch descriptors are refilled, and one behind, because tail = head
+// would mean that the device owns none.
 func (q *RxQueue) Release() {
-	n := ring.Distance(q.given, q.next, q.size)
+	n := ring.Distance(q.posted, q.next, q.size)
 	if n < q.batch {
 		return
 	}
-	q.returned += uint64(n)
-	q.given = q.next
-	// Store32 orders the read formats written by Poll before the tail.
+	q.recycled += uint64(n)
+	q.posted = q.next
+	// Release R1 of the descriptors that Poll has refilled, pairs with A1: the device
+	// loads the tail before it reads them (drivertest.Ring.Owned).
 	q.tail.Store32(q.tailAt, ring.Prev(q.next, q.size))
 }
 
-// Overlong is the number of frames dropped because they took more descriptors
+// Overlong returns the number of frames dropped because they took more descriptors
 // than a frame of MaxFrame bytes can. It may be called from any goroutine.
 func (q *RxQueue) Overlong() uint64 { return q.overlong.Load() }
 
-// Malformed is the number of frames dropped because the length in a descriptor
-// cannot be: 0, or more than the buffer holds. Only a broken device has any.
+// Malformed returns the number of frames dropped because the length in a descriptor
+// was impossible: 0, or more than the buffer holds. Only a broken device sends them.
 func (q *RxQueue) Malformed() uint64 { return q.malformed.Load() }

@@ -12,152 +12,157 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// lateLimit is how many sleeps in a row may end by time with frames in the ring
-// before the vector is given up. One alone may be a frame that came just then.
-const lateLimit = 3
+// missedLimit is how many waits in a row may end by timeout with frames in the ring
+// before the vector is taken for dead. A single one may be a frame that came just then.
+const missedLimit = 3
 
-// SleepStats says how a queue's reader slept.
+// SleepStats counts the sleeps of a queue's reader.
 type SleepStats struct {
-	Sleeps     uint64 // times it slept
+	Sleeps     uint64 // all
 	Interrupts uint64 // ended by the queue's interrupt
-	Late       uint64 // ended by time although frames were waiting: the interrupt was lost
+	Missed     uint64 // ended by timeout with frames waiting: the interrupt was lost
 }
 
-// sleeper is what a receive queue needs to sleep. All but event and what is
-// atomic is used by the queue's goroutine only.
+// sleeper is what a receive queue needs to sleep. Except for event and the atomics
+// only the queue's goroutine uses it.
 //
 //	        Sleep                       device                    Sleep
 //	EIMS_EX |= vector ──►  frame: cause & EIMS_EX ──► message ──► eventfd ──► Poll
-//	look at the ring         EIMS_EX &= ^vector (EIAM_EX, by itself)
+//	load the next DD         EIMS_EX &= ^vector (EIAM_EX, by itself)
 //
-// A frame that arrives between the last Poll and the arming has left its cause
-// behind, so that arming alone makes the message go out. One that came before the
-// look is seen by it. So none is slept over, whatever the order on the bus.
+// A frame that arrives between the last Poll and the store to EIMS_EX has left its
+// cause in EICR, so that the store alone raises the message. One that came before the
+// load of DD is seen by it. So no frame is missed, in whatever order the accesses
+// reach the device.
 type sleeper struct {
-	vector int
-	event  *eventFD
-	regs   pci.Region
-	tell   func() // makes the port look at silent
+	vector     int
+	enable     uint32 // offset of the vector's EIMS_EX
+	bit        uint32 // its bit there
+	event      *eventFD
+	regs       pci.Region
+	reportDead func() // wakes the watcher, which reports the dead vector
 
-	mod   moderation
-	last  uint64 // descriptors taken when Sleep was called last
-	since int64  // since when nothing has come, ns
-	itr   int64  // interval in EITR; -1: not known
-	armed bool   // armed before, and not heard of since
-	late  int    // sleeps in a row that ended by time though frames waited
+	mod    moderation
+	last   uint64 // descriptors polled at the last call of Sleep
+	since  int64  // no descriptor was polled since then, ns
+	itr    int64  // interval in EITR; -1: not written
+	armed  bool   // the vector was enabled and has not fired since
+	missed int    // missed interrupts in a row
 
 	poll  [1]unix.PollFd
 	limit unix.Timespec
 	buf   [8]byte
 
-	woken  atomic.Bool // Wake was called
-	silent atomic.Bool // the vector is not to be relied on
-	stats  struct{ sleeps, interrupts, late atomic.Uint64 }
+	woken atomic.Bool // Wake was called
+	dead  atomic.Bool // the vector does not fire
+	stats struct{ sleeps, interrupts, missed atomic.Uint64 }
 }
 
-// start is when the clock of Sleep began to tick.
+// start is the origin of nanotime.
 var start = time.Now()
 
 func nanotime() int64 { return int64(time.Since(start)) }
 
 // connect lets the queue sleep until vector signals event.
-func (q *RxQueue) connect(regs pci.Region, vector int, event *eventFD, tell func()) {
-	s := &sleeper{vector: vector, event: event, regs: regs, tell: tell, itr: -1}
+func (q *RxQueue) connect(regs pci.Region, vector int, event *eventFD, reportDead func()) {
+	s := &sleeper{
+		vector: vector, enable: uint32(reg.EIMS_EX(vector / 32).Offset), bit: 1 << (vector % 32),
+		event: event, regs: regs, reportDead: reportDead, itr: -1,
+	}
 	s.mod.ring = uint64(q.size)
 	s.poll[0] = unix.PollFd{Fd: int32(event.fd), Events: unix.POLLIN}
 	s.moderate()
 	q.sleeper = s
 }
 
-// CanSleep tells whether Sleep sleeps: the port was opened with QueueInterrupts.
+// CanSleep reports whether Sleep can sleep: the port was opened with QueueInterrupts.
 func (q *RxQueue) CanSleep() bool { return q.sleeper != nil }
 
-// Sleep is for a reader whose Poll gave nothing. It sleeps until the device has
-// received something, Wake is called, or limit has passed, and tells whether it
-// slept at all: it does not while so much arrives that polling is the better way,
-// nor when frames have come meanwhile. Poll once more in any case. It blocks
-// the calling thread and does not allocate.
+// Sleep is for a reader whose Poll returned no frame. It sleeps until the device has
+// received a frame, Wake is called, or limit has passed. It returns false without
+// sleeping if frames have arrived, or arrive at a rate at which polling is better.
+// Poll again in either case. Sleep blocks the calling thread and does not allocate.
 //
-// A vector that does not fire although frames arrive, which a broken device or
-// transport may do, is noticed: from then on Sleep takes naps that are short
-// enough for the ring, and the port reports it (Config.OnEvent).
+// If the vector does not fire although frames arrive, because device or transport is
+// broken, Sleep from then on waits only as long as the ring can hold what arrives,
+// and the port reports it (Config.OnEvent, VectorDead).
 func (q *RxQueue) Sleep(limit time.Duration) bool {
 	s := q.sleeper
 	if s == nil {
 		return false
 	}
-	now, taken := nanotime(), q.taken()
-	if taken != s.last {
-		s.last, s.since = taken, now
+	now, polled := nanotime(), q.polled()
+	if polled != s.last {
+		s.last, s.since = polled, now
 	}
-	s.mod.observe(now, taken)
-	if now-s.since < s.mod.patience() {
+	s.mod.observe(now, polled)
+	if now-s.since < s.mod.quietTime() {
 		return false
 	}
-	if s.silent.Load() {
-		s.doze(min(limit, s.mod.nap()))
+	if s.dead.Load() {
+		s.waitEvent(min(limit, s.mod.pollInterval()))
 		return true
 	}
 	if s.armed {
-		s.event.take(&s.buf) // an interrupt nobody waited for
+		s.event.drain(&s.buf) // an interrupt that came during polling
 	}
 	s.moderate()
-	s.regs.Store32(uint32(reg.EIMS_EX(s.vector/32).Offset), 1<<(s.vector%32))
+	s.regs.Store32(s.enable, s.bit)
 	s.armed = true
-	if s.woken.Swap(false) {
-		s.event.take(&s.buf)
+	if s.woken.Swap(false) { // acquire A4, pairs with the release R4 in Wake
+		s.event.drain(&s.buf)
 		return false
 	}
 	if q.waiting() {
 		return false
 	}
 	before := nanotime()
-	signalled := s.doze(limit)
-	then := nanotime()
-	if !signalled && then-before >= int64(limit) && q.waiting() {
-		s.overslept()
+	signalled := s.waitEvent(limit)
+	after := nanotime()
+	if !signalled && after-before >= int64(limit) && q.waiting() {
+		s.missedInterrupt()
 	}
-	if then-now > int64(quiet) {
-		s.mod.begin(then, taken)
+	if after-now > int64(longSleep) {
+		s.mod.begin(after, polled)
 	}
 	return true
 }
 
-// doze sleeps and tells whether something ended it.
-func (s *sleeper) doze(limit time.Duration) bool {
+// waitEvent waits for the event and reports whether it was signalled.
+func (s *sleeper) waitEvent(limit time.Duration) bool {
 	s.stats.sleeps.Add(1)
-	if !doze(s.poll[:], &s.limit, limit) {
+	if !ppoll(s.poll[:], &s.limit, limit) {
 		return false
 	}
-	s.event.take(&s.buf)
-	if !s.woken.Swap(false) {
-		s.heard()
+	s.event.drain(&s.buf)
+	if !s.woken.Swap(false) { // acquire A4
+		s.interrupted()
 	}
 	return true
 }
 
-// heard: the vector has fired, and masked itself.
-func (s *sleeper) heard() {
+// interrupted is called when the vector has fired, and masked itself.
+func (s *sleeper) interrupted() {
 	s.armed = false
-	s.late = 0
+	s.missed = 0
 	s.stats.interrupts.Add(1)
 }
 
-// overslept: time was up, and frames were there.
-func (s *sleeper) overslept() {
-	s.stats.late.Add(1)
-	if s.late++; s.late >= lateLimit {
-		s.giveUp()
+// missedInterrupt is called when a wait timed out with a frame in the ring.
+func (s *sleeper) missedInterrupt() {
+	s.stats.missed.Add(1)
+	if s.missed++; s.missed >= missedLimit {
+		s.declareDead()
 	}
 }
 
-func (s *sleeper) giveUp() {
-	s.silent.Store(true)
-	s.tell()
+func (s *sleeper) declareDead() {
+	s.dead.Store(true)
+	s.reportDead()
 }
 
-// moderate writes EITR when the rate asks for something else; not for every
-// little change, for over a socket a store costs a system call.
+// moderate writes EITR if the interval for the current rate differs by more than a
+// quarter: over a socket a store costs a system call.
 func (s *sleeper) moderate() {
 	want := int64(s.mod.interval())
 	if s.itr >= 0 && 4*max(want, s.itr) <= 5*min(want, s.itr) {
@@ -167,39 +172,38 @@ func (s *sleeper) moderate() {
 	s.regs.Store32(uint32(reg.EITR(s.vector).Offset), reg.EITR_INTERVAL.Val(uint32(want))|reg.EITR_CNT_WDIS.Val(1))
 }
 
-// Wake ends the Sleep under way, or the next one, at once. It may be called from
+// Wake ends the Sleep in progress, or the next one, at once. It may be called from
 // any goroutine.
 func (q *RxQueue) Wake() {
 	if s := q.sleeper; s != nil {
-		s.woken.Store(true)
+		s.woken.Store(true) // release R4, pairs with the acquires A4 in Sleep and waitEvent
 		s.event.signal()
 	}
 }
 
-// SleepStats may be called from any goroutine.
+// SleepStats returns the counters. It may be called from any goroutine.
 func (q *RxQueue) SleepStats() SleepStats {
 	s := q.sleeper
 	if s == nil {
 		return SleepStats{}
 	}
-	return SleepStats{Sleeps: s.stats.sleeps.Load(), Interrupts: s.stats.interrupts.Load(), Late: s.stats.late.Load()}
+	return SleepStats{Sleeps: s.stats.sleeps.Load(), Interrupts: s.stats.interrupts.Load(), Missed: s.stats.missed.Load()}
 }
 
-// waiting tells whether the device has filled the next descriptor. It acquires,
-// as Poll does.
+// waiting reports whether the device has filled the next descriptor.
 func (q *RxQueue) waiting() bool { return q.descs[q.next].Status()&ring.RxDD != 0 }
 
-// taken is the number of descriptors that were polled so far.
-func (q *RxQueue) taken() uint64 {
-	return q.returned + uint64(ring.Distance(q.given, q.next, q.size))
+// polled returns the number of descriptors polled so far.
+func (q *RxQueue) polled() uint64 {
+	return q.recycled + uint64(ring.Distance(q.posted, q.next, q.size))
 }
 
-// silence is what to tell about a vector that was given up.
-func (s *sleeper) silence(queue int) string {
+// deadText is the text of the event about a dead vector.
+func (s *sleeper) deadText(queue int) string {
 	if n := s.stats.interrupts.Load(); n > 0 {
-		return fmt.Sprintf("MSI-X vector %d (receive queue %d) fired %d times and then no more though frames arrived; "+
-			"the queue is looked at every %v instead", s.vector, queue, n, s.mod.nap())
+		return fmt.Sprintf("MSI-X vector %d (receive queue %d) is dead: fired %d times, then not although frames arrived; "+
+			"the queue is polled every %v instead", s.vector, queue, n, s.mod.pollInterval())
 	}
-	return fmt.Sprintf("MSI-X vector %d (receive queue %d) never fired; the queue is looked at every %v instead: "+
-		"is MSI-X enabled, and does the device's interrupt reach this process?", s.vector, queue, s.mod.nap())
+	return fmt.Sprintf("MSI-X vector %d (receive queue %d) is dead: it never fired; the queue is polled every %v instead. "+
+		"Check that MSI-X is enabled and that the device's interrupt reaches this process", s.vector, queue, s.mod.pollInterval())
 }

@@ -21,16 +21,16 @@ type sleepRig struct {
 	q    *driver.RxQueue
 	regs *stores
 	fire func()
-	told atomic.Int32
+	dead atomic.Int32 // reports of a dead vector
 }
 
-// stores remembers what was stored to which register last.
+// stores keeps the last value stored to each register.
 type stores struct {
 	drivertest.Register
-	mu   sync.Mutex
-	last map[uint32]uint32
-	arms int
-	hook func(off uint32)
+	mu      sync.Mutex
+	last    map[uint32]uint32
+	enabled int // stores to EIMS_EX
+	hook    func(off uint32)
 }
 
 func (s *stores) Store32(off, v uint32) {
@@ -38,7 +38,7 @@ func (s *stores) Store32(off, v uint32) {
 	defer s.mu.Unlock()
 	s.last[off] = v
 	if off == uint32(reg.EIMS_EX(0).Offset) {
-		s.arms++
+		s.enabled++
 	}
 	if s.hook != nil {
 		s.hook(off)
@@ -49,22 +49,22 @@ func newSleepRig(t testing.TB, size int) *sleepRig {
 	t.Helper()
 	r, q := newRing(t, drivertest.Options{Size: size})
 	s := &sleepRig{Ring: r, q: q, regs: &stores{last: map[uint32]uint32{}}}
-	fire, free, err := q.ConnectForTest(s.regs, 2, func() { s.told.Add(1) })
+	fire, free, err := q.ConnectForTest(s.regs, 2, func() { s.dead.Add(1) })
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, free()) })
 	s.fire = fire
 	return s
 }
 
-const far = time.Minute
+const long = time.Minute
 
-func (s *sleepRig) take(frames []ring.Frame) int {
+func (s *sleepRig) pollOnce(frames []ring.Frame) int {
 	n := s.q.Poll(frames)
 	s.q.Release()
 	return n
 }
 
-func TestSleepArmsTheVectorAndEndsWithItsInterrupt(t *testing.T) {
+func TestSleepEnablesTheVectorAndEndsWithItsInterrupt(t *testing.T) {
 	s := newSleepRig(t, 64)
 	require.True(t, s.q.CanSleep())
 	s.regs.hook = func(off uint32) {
@@ -72,50 +72,50 @@ func TestSleepArmsTheVectorAndEndsWithItsInterrupt(t *testing.T) {
 			s.fire()
 		}
 	}
-	require.True(t, s.q.Sleep(far))
+	require.True(t, s.q.Sleep(long))
 	require.Equal(t, uint32(1<<2), s.regs.last[uint32(reg.EIMS_EX(0).Offset)])
 	require.NotZero(t, reg.EITR_CNT_WDIS.Of(s.regs.last[uint32(reg.EITR(2).Offset)]))
 	require.Equal(t, driver.SleepStats{Sleeps: 1, Interrupts: 1}, s.q.SleepStats())
 }
 
-func TestFrameThatComesBetweenPollAndArmingIsNotSleptOver(t *testing.T) {
+func TestFrameBetweenPollAndEnablingIsNotMissed(t *testing.T) {
 	s := newSleepRig(t, 64)
 	frames := make([]ring.Frame, 8)
-	require.Zero(t, s.take(frames))
+	require.Zero(t, s.pollOnce(frames))
 	s.regs.hook = func(off uint32) {
 		if off == uint32(reg.EIMS_EX(0).Offset) {
-			s.Fill(1, 60) // it arrives just now, and no interrupt follows
+			s.Fill(1, 60) // arrives now, without an interrupt
 		}
 	}
-	require.False(t, s.q.Sleep(far), "the look after arming sees it")
-	require.Equal(t, 1, s.take(frames))
+	require.False(t, s.q.Sleep(long), "the load of DD after enabling sees it")
+	require.Equal(t, 1, s.pollOnce(frames))
 }
 
-func TestWakeEndsASleepAtOnceAndTheNextOneIfNobodySleeps(t *testing.T) {
+func TestWakeEndsTheCurrentOrTheNextSleep(t *testing.T) {
 	s := newSleepRig(t, 64)
 	s.q.Wake()
-	require.False(t, s.q.Sleep(far), "nobody slept yet")
+	require.False(t, s.q.Sleep(long), "Wake before Sleep")
 	done := make(chan bool)
-	go func() { done <- s.q.Sleep(far) }()
+	go func() { done <- s.q.Sleep(long) }()
 	for {
 		s.regs.mu.Lock()
-		armed := s.regs.arms >= 2
+		enabled := s.regs.enabled >= 2
 		s.regs.mu.Unlock()
-		if armed {
+		if enabled {
 			break
 		}
 		runtime.Gosched()
 	}
 	s.q.Wake()
 	<-done
-	require.Zero(t, s.q.SleepStats().Interrupts, "a wake is no interrupt")
+	require.Zero(t, s.q.SleepStats().Interrupts, "Wake is no interrupt")
 }
 
-func TestSleepIsBoundedAndFindsFramesWithoutInterrupts(t *testing.T) {
+func TestSleepIsBoundedWithADeadVector(t *testing.T) {
 	s := newSleepRig(t, 64)
 	frames := make([]ring.Frame, 8)
-	for round := 0; round < 100 && s.told.Load() == 0; round++ {
-		// Frames come while it sleeps, and the vector stays silent.
+	for round := 0; round < 100 && s.dead.Load() == 0; round++ {
+		// Frames arrive while it sleeps, and the vector does not fire.
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -124,71 +124,70 @@ func TestSleepIsBoundedAndFindsFramesWithoutInterrupts(t *testing.T) {
 		}()
 		require.True(t, s.q.Sleep(20*time.Millisecond))
 		<-done
-		require.Equal(t, 1, s.take(frames))
+		require.Equal(t, 1, s.pollOnce(frames))
 	}
-	require.EqualValues(t, 1, s.told.Load(), "told once")
-	require.GreaterOrEqual(t, s.q.SleepStats().Late, uint64(3))
-	arms := s.regs.arms
+	require.EqualValues(t, 1, s.dead.Load(), "reported once")
+	require.GreaterOrEqual(t, s.q.SleepStats().Missed, uint64(3))
+	before := s.regs.enabled
 	begin := time.Now()
-	require.True(t, s.q.Sleep(far), "a nap from now on")
+	require.True(t, s.q.Sleep(long), "limited from now on")
 	require.Less(t, time.Since(begin), 30*time.Second)
-	require.Equal(t, arms, s.regs.arms, "and nothing is armed")
+	require.Equal(t, before, s.regs.enabled, "the vector is not enabled")
 	s.q.Wake()
-	require.True(t, s.q.Sleep(far))
-	require.EqualValues(t, 1, s.told.Load())
+	require.True(t, s.q.Sleep(long))
+	require.EqualValues(t, 1, s.dead.Load())
 }
 
-func TestLoadIsPolledNotSleptThrough(t *testing.T) {
+func TestQueueUnderLoadIsPolled(t *testing.T) {
 	s := newSleepRig(t, 64) // full within 4 us at line rate
 	frames := make([]ring.Frame, 64)
 	polled := false
-	for end := time.Now().Add(60 * time.Second); !polled && time.Now().Before(end); {
-		// As much as fits, again and again: more than a ring a millisecond.
+	for check := deadline(t, 60*time.Second); !polled; check("Sleep does not decline under load") {
+		// More than a ring in a millisecond.
 		for range 1000 {
 			s.Fill(60, 60)
-			s.take(frames)
+			s.pollOnce(frames)
 		}
-		arms := s.regs.arms
-		if !s.q.Sleep(time.Microsecond) && s.regs.arms == arms {
+		before := s.regs.enabled
+		if !s.q.Sleep(time.Microsecond) && s.regs.enabled == before {
 			polled = true
 		}
 	}
-	require.True(t, polled, "Sleep declines under load")
-	require.Eventually(t, func() bool { return s.q.Sleep(time.Microsecond) }, 30*time.Second, time.Microsecond, "not for long after it")
+	require.Eventually(t, func() bool { return s.q.Sleep(time.Microsecond) }, 30*time.Second, time.Microsecond, "it sleeps soon after the load")
 }
 
 func TestSleepAndWakeDoNotAllocate(t *testing.T) {
 	s := newSleepRig(t, 64)
-	var quiet drivertest.Register
-	_, free, err := s.q.ConnectForTest(&quiet, 2, func() {})
+	var ignored drivertest.Register
+	_, free, err := s.q.ConnectForTest(&ignored, 2, func() {})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, free()) }()
 	frames := make([]ring.Frame, 8)
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		s.Fill(3, 60)
-		if s.take(frames) != 3 {
+		if s.pollOnce(frames) != 3 {
 			t.Error("frames lost")
 		}
 		s.q.Sleep(10 * time.Microsecond)
 		s.q.Wake()
-		s.q.Sleep(far)
+		s.q.Sleep(long)
 	}))
 }
 
 func TestQueueWithoutInterruptsDoesNotSleep(t *testing.T) {
 	_, q := newRing(t, drivertest.Options{Size: 64})
 	require.False(t, q.CanSleep())
-	require.False(t, q.Sleep(far))
+	require.False(t, q.Sleep(long))
 	q.Wake()
 	require.Zero(t, q.SleepStats())
 }
 
-func TestModerationFollowsTheRateAndNeverOutlastsTheRing(t *testing.T) {
+func TestModerationFollowsTheRateWithinTheRing(t *testing.T) {
 	const us = time.Microsecond
 	for _, c := range []struct {
-		ring               int
-		rate               uint64
-		interval, patience time.Duration
+		ring            int
+		rate            uint64
+		interval, quiet time.Duration
 	}{
 		{4096, 0, 10 * us, 0},
 		{4096, 5_000, 10 * us, 0},
@@ -202,13 +201,13 @@ func TestModerationFollowsTheRateAndNeverOutlastsTheRing(t *testing.T) {
 		{8, 0, 0, 0},
 		{8, 14_880_000, 0, 100 * us},
 	} {
-		interval, patience := driver.NewModeration(c.ring).At(c.rate)
+		interval, quiet := driver.NewModeration(c.ring).At(c.rate)
 		require.InDelta(t, float64(c.interval), float64(interval), 2100, "ring %d at %d/s", c.ring, c.rate)
 		require.LessOrEqual(t, interval, time.Duration(c.ring)*67*time.Nanosecond/2)
-		require.Equal(t, c.patience, patience, "ring %d at %d/s", c.ring, c.rate)
+		require.Equal(t, c.quiet, quiet, "ring %d at %d/s", c.ring, c.rate)
 	}
 	m := driver.NewModeration(4096)
-	require.Zero(t, m.Measure(500*us, 100), "no window has passed")
+	require.Zero(t, m.Measure(500*us, 100), "shorter than a window")
 	require.EqualValues(t, 100_000, m.Measure(2000*us, 200))
 	require.EqualValues(t, 100_000, m.Measure(2500*us, 9999))
 	require.EqualValues(t, 1_000_000, m.Measure(3000*us, 1200))
@@ -216,7 +215,7 @@ func TestModerationFollowsTheRateAndNeverOutlastsTheRing(t *testing.T) {
 	require.EqualValues(t, 14_000_000, m.Measure(hour, 1200+3600*14_000_000), "an hour without an empty poll")
 }
 
-func TestVectorsAreSharedWhenThereAreTooFew(t *testing.T) {
+func TestVectorsAreSharedIfThereAreTooFew(t *testing.T) {
 	for _, c := range []struct {
 		have, queues int
 		queue        []int

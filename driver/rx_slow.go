@@ -6,16 +6,15 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// What Poll leaves out because most frames do not need it: frames of several
-// descriptors, descriptors that cannot be, and a look at the frame's bytes.
+// The slow path of Poll: frames of several descriptors, impossible descriptors, VLAN
+// tags and checksum errors.
 
-// arm lends descriptor i its own buffer again.
-func (q *RxQueue) arm(i uint32) { q.descs[i].Arm(q.iova + uint64(i)*q.stride) }
+// refill writes the read format to descriptor i, with its own buffer.
+func (q *RxQueue) refill(i uint32) { q.descs[i].Refill(q.iova + uint64(i)*q.stride) }
 
-// other takes any frame that begins at descriptor i. It returns how many
-// descriptors it consumed, 0 when the frame is not complete yet, and whether f
-// was filled.
-func (q *RxQueue) other(i uint32, f *ring.Frame) (used uint32, whole bool) {
+// pollSlow polls any frame that begins at descriptor i. It returns the number of
+// descriptors used, 0 if the frame is not complete yet, and whether f was filled.
+func (q *RxQueue) pollSlow(i uint32, f *ring.Frame) (used uint32, complete bool) {
 	if q.limit == 0 {
 		return q.skip(i), false
 	}
@@ -33,7 +32,7 @@ func (q *RxQueue) other(i uint32, f *ring.Frame) (used uint32, whole bool) {
 		}
 		total += length
 		if s&ring.RxEOP != 0 {
-			q.gather(i, k, total, q.descs[at].Type(), s, f)
+			q.assemble(i, k, total, q.descs[at].Type(), s, f)
 			return k, true
 		}
 		if k == q.maxChain {
@@ -44,14 +43,14 @@ func (q *RxQueue) other(i uint32, f *ring.Frame) (used uint32, whole bool) {
 	}
 }
 
-// gather fills f from the k done descriptors from i on, and arms them again. What
-// the device has to say about a frame is in the words t and s of the last one.
-func (q *RxQueue) gather(i, k, total uint32, t ring.RxType, s ring.RxStatus, f *ring.Frame) {
+// assemble fills f from the k done descriptors from i on, and refills them. The
+// words t and s of the last one describe the frame.
+func (q *RxQueue) assemble(i, k, total uint32, t ring.RxType, s ring.RxStatus, f *ring.Frame) {
 	f.Data = q.bufs.Slice(i, uint32(q.descs[i].Status().Length()))
 	f.Rest = nil
 	if k > 1 {
-		// Place i of rest is used for the buffer after i, and so on: no other
-		// frame's buffers lie there, and the ring's end needs no care.
+		// rest[i] has the buffer after i, and so on: no other frame uses these
+		// elements, and the ring's end needs no special case.
 		rest := q.rest[i : i+k-1 : i+k-1]
 		at := i
 		for j := range rest {
@@ -61,7 +60,7 @@ func (q *RxQueue) gather(i, k, total uint32, t ring.RxType, s ring.RxStatus, f *
 		f.Rest = rest
 	}
 	for at := i; k > 0; k-- {
-		q.arm(at)
+		q.refill(at)
 		at = ring.Next(at, q.size)
 	}
 	f.Len = total
@@ -69,16 +68,16 @@ func (q *RxQueue) gather(i, k, total uint32, t ring.RxType, s ring.RxStatus, f *
 	hash, info := ring.Describe(t, s)
 	f.Hash = hash
 	if info&(ring.HasVLAN|ring.L4Bad) != 0 {
-		info = q.lookInside(f, s, info)
+		info = q.inspect(f, s, info)
 	}
 	f.Info = info
 }
 
-// drop arms k descriptors from i on and makes Poll skip the rest of the frame,
-// when there is more of it.
+// drop refills k descriptors from i on and makes Poll skip the rest of the frame, if
+// the last of them does not end it.
 func (q *RxQueue) drop(i, k uint32, last ring.RxStatus) uint32 {
 	for range k {
-		q.arm(i)
+		q.refill(i)
 		i = ring.Next(i, q.size)
 	}
 	if last&ring.RxEOP == 0 {
@@ -87,7 +86,7 @@ func (q *RxQueue) drop(i, k uint32, last ring.RxStatus) uint32 {
 	return k
 }
 
-// skip passes over one more descriptor of a dropped frame, if it is done.
+// skip skips one more descriptor of a dropped frame, if it is done.
 func (q *RxQueue) skip(i uint32) uint32 {
 	s := q.descs[i].Status()
 	if s&ring.RxDD == 0 {
@@ -96,20 +95,20 @@ func (q *RxQueue) skip(i uint32) uint32 {
 	if s&ring.RxEOP != 0 {
 		q.limit = uint32(q.bufs.Size())
 	}
-	q.arm(i)
+	q.refill(i)
 	return 1
 }
 
-// lookInside completes what only the frame's bytes, or the queue's settings, can
-// tell: the tag of a VLAN frame, and whether a bad UDP checksum is one.
-func (q *RxQueue) lookInside(f *ring.Frame, s ring.RxStatus, info ring.Info) ring.Info {
+// inspect completes info from the frame's bytes and the queue's settings: the tag of
+// a VLAN frame, and whether a bad UDP checksum is one.
+func (q *RxQueue) inspect(f *ring.Frame, s ring.RxStatus, info ring.Info) ring.Info {
 	if info&ring.HasVLAN != 0 {
 		switch {
 		case q.strip != 0:
 			f.VLAN = s.VLAN()
 			info |= ring.Stripped
 		case len(f.Data) >= 16:
-			// Not stripped: the descriptor has no tag, the frame still has it.
+			// Not stripped: the tag is in the frame, not in the descriptor.
 			f.VLAN = binary.BigEndian.Uint16(f.Data[14:])
 		default:
 			info &^= ring.HasVLAN
@@ -117,14 +116,14 @@ func (q *RxQueue) lookInside(f *ring.Frame, s ring.RxStatus, info ring.Info) rin
 	}
 	// The 82599 reports UDP over IPv4 sent without a checksum as a wrong
 	// checksum (specification update, erratum "UDP checksum 0"; Linux and DPDK
-	// distrust the bit for all UDP). Here the frame decides.
+	// ignore the bit for all UDP). Here the frame's checksum field decides.
 	if info&(ring.L4Bad|ring.UDP) == ring.L4Bad|ring.UDP && udpWithoutChecksum(f.Data) {
 		info &^= ring.L4Checked | ring.L4Bad
 	}
 	return info
 }
 
-// udpWithoutChecksum tells whether the frame is UDP over IPv4 with a checksum
+// udpWithoutChecksum reports whether the frame is UDP over IPv4 with a checksum
 // field of 0, which means that the sender computed none (RFC 768).
 func udpWithoutChecksum(b []byte) bool {
 	const ipv4, vlan, svlan = 0x0800, 0x8100, 0x88a8

@@ -19,7 +19,7 @@ func newRing(t testing.TB, o drivertest.Options) (*drivertest.Ring, *driver.RxQu
 	return r, r.Queue()
 }
 
-// number is what Ring.Fill wrote to the frame's last bytes.
+// number returns the number that Ring.Fill wrote to the frame's last bytes.
 func number(f *ring.Frame) uint32 {
 	b := f.Data
 	for _, more := range f.Rest {
@@ -28,16 +28,16 @@ func number(f *ring.Frame) uint32 {
 	return binary.BigEndian.Uint32(b[len(b)-4:])
 }
 
-func TestPollGivesFramesInOrderForEver(t *testing.T) {
+func TestPollReturnsAllFramesInOrder(t *testing.T) {
 	for _, c := range []struct {
 		name              string
 		ring, size, batch int
-		returnBatch       int
+		refillBatch       int
 	}{
 		{"smallest ring", 8, 60, 3, 1},
 		{"not a power of two", 24, 60, 7, 1},
 		{"batch larger than the ring", 8, 1514, 64, 1},
-		{"lazy return", 64, 60, 5, 16},
+		{"refill in batches", 64, 60, 5, 16},
 		{"two descriptors", 24, 3000, 4, 1},
 		{"jumbo", 64, 9014, 3, 4},
 		{"longest frame", 16, 15868, 2, 1},
@@ -45,7 +45,7 @@ func TestPollGivesFramesInOrderForEver(t *testing.T) {
 		{"one byte more", 16, 2049, 4, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, q := newRing(t, drivertest.Options{Size: c.ring, RefillBatch: c.returnBatch})
+			r, q := newRing(t, drivertest.Options{Size: c.ring, RefillBatch: c.refillBatch})
 			frames := make([]ring.Frame, c.batch)
 			var next, sent uint32
 			for round := range 300 {
@@ -71,7 +71,7 @@ func TestPollGivesFramesInOrderForEver(t *testing.T) {
 						break
 					}
 				}
-				require.Equal(t, sent, next, "all that was sent came")
+				require.Equal(t, sent, next, "all frames sent are received")
 			}
 			require.Greater(t, next, uint32(c.ring))
 			require.Zero(t, q.Overlong()+q.Malformed())
@@ -87,14 +87,14 @@ func TestDeviceOwnsAllDescriptorsButOne(t *testing.T) {
 	frames := make([]ring.Frame, 64)
 	require.Equal(t, 63, q.Poll(frames))
 	require.Zero(t, q.Poll(frames), "an empty ring")
-	require.Zero(t, r.Owned(), "polled frames are the caller's")
+	require.Zero(t, r.Owned(), "polled frames belong to the caller")
 	q.Release()
 	require.Equal(t, 63, r.Owned())
 	require.Equal(t, 63, r.Fill(100, 60))
 	require.Equal(t, 63, q.Poll(frames), "over the end")
 }
 
-func TestPolledFramesAreNotLentBeforeRelease(t *testing.T) {
+func TestPolledFramesAreNotPostedBeforeRelease(t *testing.T) {
 	r, q := newRing(t, drivertest.Options{Size: 16})
 	r.Fill(10, 60)
 	frames := make([]ring.Frame, 4)
@@ -110,7 +110,7 @@ func TestPolledFramesAreNotLentBeforeRelease(t *testing.T) {
 	require.Equal(t, uint32(3), tail, "one behind")
 	q.Release()
 	_, again = r.Tail()
-	require.Equal(t, writes+1, again, "nothing new, nothing written")
+	require.Equal(t, writes+1, again, "no write without new frames")
 }
 
 func TestReleaseCollectsDescriptorsBeforeItWritesTheTail(t *testing.T) {
@@ -126,12 +126,12 @@ func TestReleaseCollectsDescriptorsBeforeItWritesTheTail(t *testing.T) {
 	require.Equal(t, 2, after-before, "18 descriptors, at least 8 at a time")
 }
 
-func TestFrameIsHeldUntilItsLastDescriptorIsDone(t *testing.T) {
+func TestFrameIsCompleteWithItsLastDescriptor(t *testing.T) {
 	r, q := newRing(t, drivertest.Options{Size: 16})
 	frames := make([]ring.Frame, 4)
 	r.Fill(1, 60)
 	r.Complete(0, ring.RxDD.WithLength(2048))
-	require.Equal(t, 1, q.Poll(frames), "the frame before it is not held")
+	require.Equal(t, 1, q.Poll(frames), "the frame before it is complete")
 	require.Zero(t, q.Poll(frames))
 	r.Complete(0, ring.RxDD.WithLength(2048))
 	require.Zero(t, q.Poll(frames))
@@ -139,10 +139,10 @@ func TestFrameIsHeldUntilItsLastDescriptorIsDone(t *testing.T) {
 	require.Equal(t, 1, q.Poll(frames))
 	require.EqualValues(t, 2*2048+10, frames[0].Len)
 	require.Len(t, frames[0].Rest, 2)
-	require.Equal(t, uint32(7), frames[0].Hash, "the last descriptor tells")
+	require.Equal(t, uint32(7), frames[0].Hash, "that of the last descriptor")
 	r.Fill(1, 60)
 	require.Equal(t, 1, q.Poll(frames))
-	require.Nil(t, frames[0].Rest, "a frame of one buffer leaves none behind")
+	require.Nil(t, frames[0].Rest, "a frame of one buffer has no Rest")
 }
 
 func TestChainThatIsTooLongIsCountedAndSkipped(t *testing.T) {
@@ -156,21 +156,21 @@ func TestChainThatIsTooLongIsCountedAndSkipped(t *testing.T) {
 	require.EqualValues(t, 1, q.Overlong())
 	r.Complete(0, (ring.RxDD | ring.RxEOP).WithLength(100))
 	r.Fill(2, 60)
-	require.Equal(t, 2, q.Poll(frames), "frames after it are whole")
+	require.Equal(t, 2, q.Poll(frames), "frames after it are complete")
 	require.EqualValues(t, 60, frames[0].Len)
 	require.EqualValues(t, 1, q.Overlong(), "one frame, one count")
 	q.Release()
-	require.Equal(t, 31, r.Owned(), "nothing is lost to the device")
+	require.Equal(t, 31, r.Owned(), "all descriptors are posted again")
 }
 
-func TestReturnBatchLeavesRoomForTheLongestFrame(t *testing.T) {
+func TestRefillBatchLeavesDescriptorsForTheLongestFrame(t *testing.T) {
 	r, q := newRing(t, drivertest.Options{Size: 8, MaxChain: 6, RefillBatch: 4})
 	frames := make([]ring.Frame, 1)
 	for range 20 {
 		require.Equal(t, 1, r.Fill(1, 60))
 		require.Equal(t, 1, q.Poll(frames))
 		q.Release()
-		require.GreaterOrEqual(t, r.Owned(), 6, "less would never end a frame of 6 descriptors")
+		require.GreaterOrEqual(t, r.Owned(), 6, "with fewer a frame of 6 descriptors would never complete")
 	}
 }
 
@@ -213,7 +213,7 @@ func TestVLAN(t *testing.T) {
 		require.Equal(t, ring.HasVLAN|ring.IPv4, frames[0].Info)
 		r.Fill(1, 60)
 		require.Equal(t, 1, q.Poll(frames))
-		require.Zero(t, frames[0].VLAN, "the next frame has none")
+		require.Zero(t, frames[0].VLAN, "the next frame has no tag")
 	})
 	t.Run("stripped: from the descriptor", func(t *testing.T) {
 		r, q := newRing(t, drivertest.Options{Size: 8, Stripped: true})
@@ -261,7 +261,7 @@ func TestUDPWithoutChecksumIsNotBad(t *testing.T) {
 	require.Equal(t, ring.L4Checked|ring.L4Bad, poll(t, udp(0, 0)[:40], isUDP, bad), "cut short")
 }
 
-func TestPollAllocatesNothing(t *testing.T) {
+func TestPollDoesNotAllocate(t *testing.T) {
 	for _, size := range []int{60, 1514, 9014} {
 		r, q := newRing(t, drivertest.Options{Size: 512})
 		frames := make([]ring.Frame, 32)
@@ -274,7 +274,7 @@ func TestPollAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestNewRxQueueRefusesWhatCannotBe(t *testing.T) {
+func TestNewRxQueueRefusesImpossibleMemory(t *testing.T) {
 	good := driver.RxMemory{Descriptors: make([]byte, 16*16), Buffers: make([]byte, 16*2048), BufferSize: 2048, Tail: &drivertest.Register{}}
 	_, err := driver.NewRxQueue(good)
 	require.NoError(t, err)
@@ -292,8 +292,8 @@ func TestNewRxQueueRefusesWhatCannotBe(t *testing.T) {
 	}
 }
 
-// FuzzRing lets a hostile device write back anything: Poll neither panics nor
-// gives bytes outside the ring's buffers, and the ring goes on working.
+// FuzzRing is a device that writes back any bytes: Poll neither panics nor returns
+// memory outside the ring's buffers, and the ring continues to work.
 func FuzzRing(f *testing.F) {
 	f.Add([]byte{3, 0, 0, 0, 60, 0, 0, 0})
 	f.Add([]byte{1, 0, 0, 0, 0, 8, 0, 0, 3, 0, 0, 0, 9, 0, 0, 0})
@@ -339,7 +339,7 @@ func FuzzRing(f *testing.F) {
 				poll()
 			}
 			if r.Owned() == 0 {
-				break // a frame of more descriptors than the ring has: never ends
+				break // a frame of more descriptors than the ring has never completes
 			}
 			s := ring.RxStatus(binary.LittleEndian.Uint64(b))
 			r.Complete(ring.RxType(s*0x9e3779b97f4a7c15), s|ring.RxDD)
@@ -349,12 +349,12 @@ func FuzzRing(f *testing.F) {
 		}
 		poll()
 		if r.Owned() < 2 {
-			t.Fatalf("the device is left with %d descriptors", r.Owned())
+			t.Fatalf("the device owns %d descriptors", r.Owned())
 		}
-		r.Complete(0, (ring.RxDD | ring.RxEOP).WithLength(1)) // ends what is open
+		r.Complete(0, (ring.RxDD | ring.RxEOP).WithLength(1)) // completes an open frame
 		poll()
 		if r.Fill(1, 60) != 1 || poll() != 1 {
-			t.Fatal("the ring is dead")
+			t.Fatal("the ring does not work any more")
 		}
 	})
 }

@@ -42,11 +42,11 @@ func TestModelsBackToBackCarryFramesBothWays(t *testing.T) {
 	}
 	var sent, got [2]int
 	batch := make([]ring.Frame, 32)
-	deadline := time.Now().Add(30 * time.Second)
+	check := deadline(t, 30*time.Second)
 	for got != [2]int{frames, frames} {
-		require.True(t, time.Now().Before(deadline), "sent %v, received %v: %+v", sent, got, ports[0].nic.Stats())
+		check("sent %v, received %v: %+v", sent, got, ports[0].nic.Stats())
 		for i, r := range ports {
-			// No more under way than the other ring holds: nobody pauses here.
+			// At most as many in flight as the other ring holds: there is no flow control.
 			if sent[i] < frames && sent[i]-got[1-i] < 64 && r.port.TxQueue(0).Send([][]byte{frame(i, sent[i])}) == 1 {
 				sent[i]++
 			}
@@ -66,7 +66,7 @@ func TestModelsBackToBackCarryFramesBothWays(t *testing.T) {
 	}
 }
 
-// A change of the link reaches whoever connected an eventfd to its vector.
+// A change of the link signals the eventfd that is connected to its vector.
 func TestModelSignalsLinkChangesByEventFD(t *testing.T) {
 	w := &testWire{open: true}
 	w.down.Store(true)

@@ -16,6 +16,15 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
+// deadline returns a function that fails the test once limit has passed.
+func deadline(t *testing.T, limit time.Duration) (check func(format string, args ...any)) {
+	end := time.Now().Add(limit)
+	return func(format string, args ...any) {
+		t.Helper()
+		require.True(t, time.Now().Before(end), append([]any{format}, args...)...)
+	}
+}
+
 // rig is a port on the software 82599.
 type rig struct {
 	t    *testing.T
@@ -24,25 +33,25 @@ type rig struct {
 	dev  *sim.Device
 }
 
-// open brings up a port on a model with the given "sim:" options.
+// open opens a port on a model with the given "sim:" options.
 func open(t *testing.T, options string, cfg driver.Config) *rig {
 	t.Helper()
 	dev, err := sim.Open(options)
 	require.NoError(t, err)
-	return bringUp(t, dev, cfg)
+	return openDevice(t, dev, cfg)
 }
 
-// openWire brings up a port plugged into a wire of the test's own.
+// openWire opens a port on a model with the given wire.
 func openWire(t *testing.T, w wire.Wire, mc sim.Config, cfg driver.Config) *rig {
 	t.Helper()
 	nic, err := sim.New(mc, w)
 	require.NoError(t, err)
 	dev, err := sim.Connect(nic, "sim:test")
 	require.NoError(t, err)
-	return bringUp(t, dev, cfg)
+	return openDevice(t, dev, cfg)
 }
 
-func bringUp(t *testing.T, dev *sim.Device, cfg driver.Config) *rig {
+func openDevice(t *testing.T, dev *sim.Device, cfg driver.Config) *rig {
 	t.Helper()
 	t.Cleanup(func() { require.NoError(t, dev.Close()) })
 	p, err := driver.Open(dev, cfg)
@@ -51,7 +60,7 @@ func bringUp(t *testing.T, dev *sim.Device, cfg driver.Config) *rig {
 	return &rig{t: t, port: p, nic: dev.NIC(), dev: dev}
 }
 
-// frame is a copy of what was received.
+// frame is a copy of a received frame.
 type frame struct {
 	data  []byte
 	queue int
@@ -60,11 +69,11 @@ type frame struct {
 	info  ring.Info
 }
 
-// drain polls all queues until the wire has ended and nothing is left.
+// drain polls all queues until the wire has ended and no frame is left.
 func (r *rig) drain(each func(q int, f *ring.Frame)) (n int) {
 	r.t.Helper()
 	frames := make([]ring.Frame, 64)
-	deadline := time.Now().Add(2 * time.Minute)
+	check := deadline(r.t, 2*time.Minute)
 	for idle := 0; idle < 3; {
 		got := 0
 		for i := range r.port.RxQueues() {
@@ -77,7 +86,7 @@ func (r *rig) drain(each func(q int, f *ring.Frame)) (n int) {
 			got += k
 		}
 		n += got
-		require.True(r.t, time.Now().Before(deadline), "the wire did not end: %+v", r.nic.Stats())
+		check("the wire did not end: %+v", r.nic.Stats())
 		if got > 0 {
 			idle = 0
 			continue
@@ -107,8 +116,8 @@ func (r *rig) receive() (all []frame) {
 	return all
 }
 
-// balance checks the port's account against itself and against the model's
-// truth, and returns it.
+// balance checks that the port's statistics balance and agree with the model's, and
+// returns them.
 func (r *rig) balance() driver.Stats {
 	r.t.Helper()
 	s, err := r.port.Stats()
@@ -122,7 +131,7 @@ func (r *rig) balance() driver.Stats {
 	return s
 }
 
-func by(counts []driver.Count, register string) uint64 {
+func by(counts []driver.RegisterCount, register string) uint64 {
 	for _, c := range counts {
 		if c.Register == register {
 			return c.Frames
@@ -131,7 +140,7 @@ func by(counts []driver.Count, register string) uint64 {
 	return 0
 }
 
-// testWire gives frames and keeps what is sent.
+// testWire delivers frames and keeps those that are sent.
 type testWire struct {
 	mu     sync.Mutex
 	frames [][]byte
@@ -162,7 +171,7 @@ func (w *testWire) Send(data []byte) error {
 	return nil
 }
 
-func (w *testWire) taken() [][]byte {
+func (w *testWire) sentFrames() [][]byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([][]byte(nil), w.sent...)

@@ -76,7 +76,7 @@ func TestModelSpreadsFlowsOverQueuesByTheirHash(t *testing.T) {
 					require.Equal(t, driver.QueueOf(hash, queues), f.queue)
 					seen[f.queue]++
 				}
-				require.Len(t, seen, queues, "every queue got some")
+				require.Len(t, seen, queues, "every queue receives")
 				s := r.balance()
 				require.EqualValues(t, 4000, s.Wire)
 				for q, n := range seen {
@@ -118,7 +118,7 @@ func TestModelVLANStaysInTheFrameUnlessStripped(t *testing.T) {
 	})
 }
 
-// udpFrame is UDP over IPv4 with the given checksums, 0 for right ones.
+// udpFrame returns UDP over IPv4, with wrong checksums or without one of UDP.
 func udpFrame(t *testing.T, spoilIP, spoilUDP, noUDP bool) []byte {
 	all, err := wire.ParseOptions("gen,size=80,count=1")
 	require.NoError(t, err)
@@ -152,7 +152,7 @@ func TestModelChecksumsAreReported(t *testing.T) {
 	require.Equal(t, ring.IPChecked|ring.L4Checked, checks(0))
 	require.Equal(t, ring.IPBad|ring.IPChecked, checks(1)&(ring.IPChecked|ring.IPBad))
 	require.Equal(t, ring.IPChecked|ring.L4Checked|ring.L4Bad, checks(2))
-	require.Zero(t, checks(3)&ring.L4Bad, "none was sent")
+	require.Zero(t, checks(3)&ring.L4Bad, "sent without checksum")
 	require.Zero(t, all[4].info, "no IP")
 	r.balance()
 }
@@ -165,8 +165,8 @@ func TestModelRunPausesAndControlFramesArePassed(t *testing.T) {
 	require.NoError(t, r.port.Start())
 	all := r.receive()
 	require.Len(t, all, 2)
-	require.Equal(t, pause, all[0].data, "a monitor stores pause frames and does not obey them")
-	require.Len(t, all[1].data, 60, "a runt was padded by its sender")
+	require.Equal(t, pause, all[0].data, "pause frames are delivered and have no effect")
+	require.Len(t, all[1].data, 60, "the sender pads a runt")
 	r.balance()
 }
 
@@ -204,19 +204,19 @@ func TestModelOverrunIsCountedAndBalances(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := open(t, "gen,size=60,flows=100,count=50000,rate=5Mpps", c.cfg)
 			require.NoError(t, r.port.Start())
-			// Nobody polls until the wire has ended or nothing can move any more.
+			// No poll until the wire has ended.
 			require.Eventually(t, func() bool { return r.nic.Stats().Offered == 50000 }, 30*time.Second, time.Millisecond)
 			got := len(r.receive())
 			s := r.balance()
 			require.EqualValues(t, 50000, s.Wire)
 			require.EqualValues(t, got, s.Received)
 			require.NotZero(t, by(s.Missed, c.register))
-			require.Equal(t, s.Lost(), by(s.Missed, c.register), "and nowhere else")
+			require.Equal(t, s.Lost(), by(s.Missed, c.register), "in no other register")
 		})
 	}
 }
 
-func TestModelStopDeliversWhatThePortHasTakenIn(t *testing.T) {
+func TestModelStopDeliversTheFramesInsideThePort(t *testing.T) {
 	r := open(t, "gen,size=60,flows=9,rate=1Mpps", driver.Config{RingSize: 512})
 	require.NoError(t, r.port.Start())
 	frames := make([]ring.Frame, 64)
@@ -232,10 +232,10 @@ func TestModelStopDeliversWhatThePortHasTakenIn(t *testing.T) {
 		poll()
 	}
 	require.NoError(t, r.port.Stop())
-	for !r.port.Drained() { // nothing is left in the port ...
+	for !r.port.Drained() { // no frame is left in the port ...
 		poll()
 	}
-	for poll() > 0 { // ... and then nothing in the ring
+	for poll() > 0 { // ... and then none in the ring
 	}
 	s, err := r.port.Stats()
 	require.NoError(t, err)
@@ -244,10 +244,10 @@ func TestModelStopDeliversWhatThePortHasTakenIn(t *testing.T) {
 	require.Zero(t, poll())
 	require.NoError(t, r.port.Start())
 	before := got
-	require.Eventually(t, func() bool { poll(); return got > before+1000 }, 30*time.Second, time.Millisecond, "and on it goes")
+	require.Eventually(t, func() bool { poll(); return got > before+1000 }, 30*time.Second, time.Millisecond, "it continues")
 }
 
-func TestModelLossOfTheDeviceEndsEverythingInOrder(t *testing.T) {
+func TestModelRemovedDeviceEndsInOrder(t *testing.T) {
 	r := open(t, "gen,size=60,count=100000,rate=2Mpps,fault=remove:5000", driver.Config{})
 	require.NoError(t, r.port.Start())
 	frames := make([]ring.Frame, 64)
@@ -265,7 +265,7 @@ func TestModelLossOfTheDeviceEndsEverythingInOrder(t *testing.T) {
 	require.False(t, r.port.Link().Up)
 	s, err := r.port.Stats()
 	require.ErrorIs(t, err, driver.ErrGone)
-	require.LessOrEqual(t, s.Wire, uint64(5000), "all ones were not added")
+	require.LessOrEqual(t, s.Wire, uint64(5000), "all ones are not counted")
 	require.NoError(t, r.port.Close())
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/ixcap/ixcap/sim"
 )
 
-func TestModelSendsWhatTheQueuesGive(t *testing.T) {
+func TestModelSendsTheFramesOfTheQueues(t *testing.T) {
 	w := &testWire{open: true}
 	r := openWire(t, w, sim.Config{}, driver.Config{RingSize: 64, TxQueues: 2, TxRingSize: 64})
 	rnd := rand.New(rand.NewPCG(3, 4))
@@ -31,9 +31,9 @@ func TestModelSendsWhatTheQueuesGive(t *testing.T) {
 		bytesSent += len(padded)
 	}
 	require.Eventually(t, func() bool { return r.port.TxQueue(0).Pending()+r.port.TxQueue(1).Pending() == 0 }, 30*time.Second, time.Millisecond)
-	// A descriptor is done when its frame has been fetched, which the wire sees later.
-	require.Eventually(t, func() bool { return len(w.taken()) == 2000 }, 30*time.Second, time.Millisecond)
-	for _, f := range w.taken() {
+	// A descriptor is done once its frame was fetched; the wire gets it later.
+	require.Eventually(t, func() bool { return len(w.sentFrames()) == 2000 }, 30*time.Second, time.Millisecond)
+	for _, f := range w.sentFrames() {
 		want[string(f)]--
 	}
 	for f, n := range want {
@@ -91,15 +91,15 @@ func make5() (f [][]byte) {
 	return f
 }
 
-func TestSemaphoresOfADriverThatDiedAreTakenOver(t *testing.T) {
+func TestSemaphoresOfADeadDriverAreAcquired(t *testing.T) {
 	t.Parallel()
 	dev, err := sim.Open("gen,count=1")
 	require.NoError(t, err)
 	const swsm, swFwSync = 0x10140, 0x10160
-	dev.NIC().ReadRegister(swsm) // takes SMBI
+	dev.NIC().ReadRegister(swsm) // acquires SMBI
 	dev.NIC().WriteRegister(swFwSync, 1)
-	r := bringUp(t, dev, driver.Config{RingSize: 64})
+	r := openDevice(t, dev, driver.Config{RingSize: 64})
 	require.Zero(t, dev.NIC().ReadRegister(swFwSync))
-	require.Zero(t, dev.NIC().ReadRegister(swsm)&1, "given back")
+	require.Zero(t, dev.NIC().ReadRegister(swsm)&1, "released")
 	require.NoError(t, r.port.Close())
 }

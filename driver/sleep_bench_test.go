@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// BenchmarkWake is the time from a signal until the reader goes on, as medians:
-// of a reader that sleeps on its eventfd, and of one that polls a variable.
+// BenchmarkWake measures the time from a signal until the reader continues, for a
+// reader that sleeps on its eventfd and one that polls a variable.
 func BenchmarkWake(b *testing.B) {
 	var at, seen atomic.Int64
 	begin := time.Now()

@@ -8,27 +8,27 @@ import (
 	"github.com/ixcap/ixcap/driver/internal/reg"
 )
 
-// Stats is the account of what reached a port, and of what it sent, since it was
-// opened. Once the port has come to rest (no traffic, or Stop),
+// Stats counts the frames that reached a port, and those it sent, since it was
+// opened. When no frame is inside the port (no traffic, or Stop),
 //
 //	Wire = Received + sum(Missed) + sum(Bad)
 //
-// Wire is counted at the MAC, Received and Missed behind it, so the equation can
-// fail. While frames arrive Wire is ahead by what is inside the port.
+// The MAC counts Wire, the stages behind it Received and Missed, so the equation is a
+// check. While frames arrive Wire is ahead by those inside the port.
 type Stats struct {
 	// Wire is every frame that reached the port: GPRC plus the bad ones. On the
 	// 82599 GPRC counts good frames before the packet buffer, including those
-	// missed there or dropped for want of a descriptor: an erratum that Linux
-	// (ixgbe_update_stats) and DPDK (ixgbe_read_stats_registers) correct for
-	// those who want frames received, and just what is wanted here.
+	// missed there or dropped without a descriptor. This is an erratum, which Linux
+	// (ixgbe_update_stats) and DPDK (ixgbe_read_stats_registers) correct to get
+	// received frames; here the uncorrected count is needed.
 	Wire      uint64
 	WireBytes uint64 // bytes of good frames, without CRC as the port strips it (GORC)
 
 	Received      uint64 // frames written to memory (QPRC)
 	ReceivedBytes uint64 // their bytes (QBRC)
 
-	Missed []Count // good frames lost, by register: RXMPC, QPRDC
-	Bad    []Count // frames damaged or of forbidden length, by register
+	Missed []RegisterCount // good frames lost, by register: RXMPC, QPRDC
+	Bad    []RegisterCount // frames damaged or of forbidden length, by register
 
 	Queues []QueueStats // by receive queue
 
@@ -36,16 +36,16 @@ type Stats struct {
 	SentBytes uint64 // their bytes, with CRC (GOTC)
 	SentQueue []uint64
 
-	LinkDowns uint64 // times the link was lost, as far as it was noticed
+	LinkDowns uint64 // times the link went down, at most one per reading
 }
 
-// Count is a number of frames and the register that counted them.
-type Count struct {
+// RegisterCount is a number of frames and the register that counted them.
+type RegisterCount struct {
 	Register string
 	Frames   uint64
 }
 
-// QueueStats is the account of one receive queue.
+// QueueStats are the counters of one receive queue.
 type QueueStats struct {
 	Received     uint64 // frames written to memory (QPRC)
 	Bytes        uint64 // their bytes (QBRC)
@@ -54,10 +54,10 @@ type QueueStats struct {
 	Malformed    uint64 // frames the driver dropped: a descriptor of impossible length
 }
 
-// Lost is the sum of Missed.
+// Lost returns the sum of Missed.
 func (s *Stats) Lost() uint64 { return sum(s.Missed) }
 
-// Balanced is nil when every frame that reached the port is accounted for.
+// Balanced returns an error unless every frame that reached the port is accounted for.
 func (s *Stats) Balanced() error {
 	lost, bad := sum(s.Missed), sum(s.Bad)
 	if s.Wire != s.Received+lost+bad {
@@ -67,22 +67,22 @@ func (s *Stats) Balanced() error {
 	return nil
 }
 
-func sum(counts []Count) (n uint64) {
+func sum(counts []RegisterCount) (n uint64) {
 	for _, c := range counts {
 		n += c.Frames
 	}
 	return n
 }
 
-// readEvery keeps the narrowest counters from overflowing: 36 bits of bytes last
-// 55 s at 10 Gb/s, 32 bits of frames 288 s at 14.88 million a second.
+// readEvery is shorter than the time in which a counter overflows: 36 bits of bytes
+// take 55 s at 10 Gb/s, 32 bits of frames 288 s at 14.88 million a second.
 const readEvery = 10 * time.Second
 
-// bad are the registers that count bad frames. A frame is counted in one of
-// them: the MAC drops it at the first fault.
+// bad are the registers that count bad frames. One of them counts a frame: the MAC
+// drops it at the first error.
 var bad = [...]reg.Register{reg.CRCERRS, reg.ILLERRC, reg.ERRBC, reg.RLEC, reg.RUC, reg.RFC, reg.ROC, reg.RJC}
 
-// statistics accumulates counters that clear when read to 64 bits.
+// statistics accumulates the counters, which clear when read, in 64 bits.
 type statistics struct {
 	mu    sync.Mutex
 	total counters
@@ -96,8 +96,8 @@ type counters struct {
 	qptc                   [MaxQueues]uint64
 }
 
-// mapStatistics gives queue i counter i. Frames of other queues, which get none,
-// would go to counter 0.
+// mapStatistics maps queue i to counter i. Queues from 16 on, which are not used, map
+// to counter 0.
 func (p *Port) mapStatistics() {
 	for i := range MaxQueues / 4 {
 		var rx, tx uint32
@@ -110,9 +110,9 @@ func (p *Port) mapStatistics() {
 	}
 }
 
-// read adds what the device has counted since the last reading. Receive counters
-// are read from memory towards the wire, so that a frame that arrives meanwhile
-// is at most missing where it came later, never counted twice.
+// read adds the device's counts since the last reading. It reads receive counters in
+// the order from memory to the wire, so that a frame that arrives during reading
+// may count in Wire before it counts in Received, but never the other way round.
 func (s *statistics) read(p *Port) error {
 	var now counters
 	for i := range max(p.cfg.Queues, p.cfg.TxQueues) {
@@ -132,7 +132,7 @@ func (s *statistics) read(p *Port) error {
 	now.gptc = uint64(p.load(reg.GPTC))
 	now.gotc = p.load64(reg.GOTCL, reg.GOTCH)
 	if err := p.err(); err != nil {
-		return err // all ones are no counts
+		return err // registers that read as all ones
 	}
 	t := &s.total
 	t.gprc += now.gprc
@@ -152,17 +152,17 @@ func (s *statistics) read(p *Port) error {
 	return nil
 }
 
-func (s *statistics) forget() { s.total = counters{} }
+func (s *statistics) reset() { s.total = counters{} }
 
-// load64 reads a counter of two registers: the low one first, which freezes the
-// high one; reading that clears both.
+// load64 reads a counter of two registers: the low one first, which latches the high
+// one; reading that clears both.
 func (p *Port) load64(low, high reg.Register) uint64 {
 	l := p.load(low)
 	return uint64(l) | uint64(p.load(high)&0xf)<<32
 }
 
-// Stats reads the counters. After Close, or once the device is gone, it gives
-// the last reading, with the device's error if it has one.
+// Stats reads the counters. After Close, or if the device is gone, it returns the last
+// reading, with the device's error if there is one.
 func (p *Port) Stats() (Stats, error) {
 	p.stats.mu.Lock()
 	defer p.stats.mu.Unlock()
@@ -175,10 +175,10 @@ func (p *Port) Stats() (Stats, error) {
 		LinkDowns: p.linkDowns.Load(),
 		Wire:      t.gprc, WireBytes: t.gorc,
 		Sent: t.gptc, SentBytes: t.gotc,
-		Missed: []Count{{reg.RXMPC(0).Row().Name, t.rxmpc}, {reg.QPRDC(0).Row().Name, 0}},
+		Missed: []RegisterCount{{reg.RXMPC(0).Row().Name, t.rxmpc}, {reg.QPRDC(0).Row().Name, 0}},
 	}
 	for i, b := range bad {
-		s.Bad = append(s.Bad, Count{b.Name(), t.bad[i]})
+		s.Bad = append(s.Bad, RegisterCount{b.Name(), t.bad[i]})
 		s.Wire += t.bad[i]
 	}
 	for i, q := range p.rx {
@@ -197,8 +197,8 @@ func (p *Port) Stats() (Stats, error) {
 	return s, nil
 }
 
-// readStatistics reads the counters now and then until Close, in case nobody
-// else does.
+// readStatistics reads the counters every readEvery until Close, so that they do not
+// overflow if Stats is not called.
 func (p *Port) readStatistics() {
 	tick := time.NewTicker(readEvery)
 	defer tick.Stop()
@@ -209,7 +209,7 @@ func (p *Port) readStatistics() {
 		case <-p.dev.Done():
 			return
 		case <-tick.C:
-			_, _ = p.Stats() // an error will be met again by who asks
+			_, _ = p.Stats() // the next call returns the same error
 		}
 	}
 }

@@ -11,32 +11,31 @@ import (
 
 const (
 	txBufferSize = 2048
-	// reportEvery is how many descriptors may go by before the device has to
-	// write one back; each write-back costs it a bus transaction (7.2.3.4.1).
+	// reportEvery is the number of descriptors after which the device writes one back;
+	// each write-back costs a bus transaction (7.2.3.4.1).
 	reportEvery = 32
 )
 
-// TxMemory is the memory of a transmit queue and the register that passes it on.
+// TxMemory is the memory of a transmit queue and its tail register.
 type TxMemory struct {
 	Descriptors []byte   // the ring, 16 bytes a descriptor
 	Buffers     []byte   // 2048 bytes for each descriptor
-	IOVA        dma.IOVA // where the device sees Buffers
+	IOVA        dma.IOVA // device address of Buffers
 
 	Tail   pci.Region
 	TailAt uint32
 
-	MaxFrame int // longest frame taken, in bytes without CRC
+	MaxFrame int // longest frame, in bytes without CRC
 }
 
-// TxQueue is a transmit queue. Frames are copied into its own buffers, so the
-// caller's memory is free again as soon as Send returns. It is used by one
-// goroutine at a time.
+// TxQueue is a transmit queue. Send copies frames into the queue's buffers, so the
+// caller may reuse its memory at once. It is used by one goroutine at a time.
 //
 //	       clean              next
 //	         |                  |
-//	free     | sent or waiting  | free
-//	         | (DD tells, at    |
-//	         |  marked ones)    |
+//	free     | posted: sent     | free
+//	         | (DD, at marked   |
+//	         | ones) or waiting |
 type TxQueue struct {
 	descs []ring.TxDescriptor // written by the host, written back by the device
 	bufs  ring.Buffers        // read by the device
@@ -46,8 +45,8 @@ type TxQueue struct {
 	next  uint32 // index of the next descriptor to fill
 	clean uint32 // index of the oldest descriptor the device may still use
 
-	// marks are the descriptors the device was told to write back, oldest
-	// first: a ring of indices with place for all descriptors.
+	// marks are the descriptors with RS, which the device writes back, oldest first: a
+	// ring of indices as long as that of the descriptors.
 	marks      []uint32
 	mark, made uint32
 	since      uint32 // descriptors since the last mark
@@ -58,7 +57,7 @@ type TxQueue struct {
 	refused  uint64
 }
 
-// NewTxQueue makes a transmit queue over memory that the caller owns and keeps
+// NewTxQueue returns a transmit queue over memory that the caller owns and keeps
 // until the queue is no longer used.
 func NewTxQueue(m TxMemory) (*TxQueue, error) {
 	size := len(m.Descriptors) / ring.DescriptorSize
@@ -83,10 +82,10 @@ func NewTxQueue(m TxMemory) (*TxQueue, error) {
 	}, nil
 }
 
-// Send queues frames in order, without CRC, and returns how many it took; the
-// others found no room and may be sent again later. Frames of fewer than 60
-// bytes are padded with zeros. A frame that is empty or too long is taken and
-// dropped; Refused counts it. Send does not wait and does not allocate.
+// Send queues frames, without CRC, in order, and returns how many; for the others the
+// ring has no room, and the caller may send them again later. Frames shorter than 60
+// bytes are padded with zeros. A frame that is empty or too long is counted in the
+// result but dropped (Refused). Send does not wait and does not allocate.
 func (q *TxQueue) Send(frames [][]byte) int {
 	first := q.next
 	sent := 0
@@ -107,16 +106,17 @@ func (q *TxQueue) Send(frames [][]byte) int {
 		sent++
 	}
 	if q.next != first {
-		// So that all of them can be reclaimed even if nothing more is sent. The
-		// device has not seen the descriptor yet.
+		// All of them can be reclaimed then even if no other frame is sent. The device
+		// does not own the descriptor yet.
 		q.report(ring.Prev(q.next, q.size))
-		// Store32 orders the descriptors and buffers before the tail.
+		// Release R2 of descriptors and buffers, pairs with A2: the device loads the
+		// tail before it reads them.
 		q.tail.Store32(q.tailAt, q.next)
 	}
 	return sent
 }
 
-// put copies one frame and describes it. There is room.
+// put copies one frame into the buffers and fills its descriptors. The ring has room.
 func (q *TxQueue) put(f []byte) {
 	total := max(len(f), minFrame)
 	for at := 0; at < total; {
@@ -138,10 +138,10 @@ func (q *TxQueue) put(f []byte) {
 	}
 }
 
-// report makes the device write descriptor i, the last of its frame, back.
+// report sets RS in descriptor i, the last of its frame: the device writes it back.
 func (q *TxQueue) report(i uint32) {
 	if q.since == 0 {
-		return // it is marked already
+		return // already marked
 	}
 	q.since = 0
 	q.descs[i].Words[1] |= uint64(ring.TxRS)
@@ -149,11 +149,11 @@ func (q *TxQueue) report(i uint32) {
 	q.made = ring.Next(q.made, q.size)
 }
 
-// reclaim frees what the device has sent.
+// reclaim frees the descriptors that the device has sent.
 func (q *TxQueue) reclaim() {
 	for q.mark != q.made {
 		i := q.marks[q.mark]
-		if !q.descs[i].Done() { // acquires: the device has read the buffers before
+		if !q.descs[i].Done() { // acquire: the device has read the buffers
 			return
 		}
 		q.clean = ring.Next(i, q.size)
@@ -161,11 +161,11 @@ func (q *TxQueue) reclaim() {
 	}
 }
 
-// Pending is how many descriptors the device has still to send.
+// Pending returns the number of descriptors that the device has not sent yet.
 func (q *TxQueue) Pending() int {
 	q.reclaim()
 	return int(ring.Distance(q.clean, q.next, q.size))
 }
 
-// Refused is the number of frames dropped for being empty or too long.
+// Refused returns the number of frames dropped for being empty or too long.
 func (q *TxQueue) Refused() uint64 { return q.refused }

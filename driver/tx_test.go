@@ -15,7 +15,7 @@ import (
 
 const txIOVA dma.IOVA = 0x20_0000_0000
 
-// sender is a device that sends what a transmit queue gives it.
+// sender is a device that sends the frames of a transmit queue.
 type sender struct {
 	t     *testing.T
 	descs []ring.TxDescriptor
@@ -34,7 +34,7 @@ func newSender(t *testing.T, size int) (*sender, *driver.TxQueue) {
 	return s, q
 }
 
-// run sends up to n descriptors and writes back those that ask for it.
+// run sends up to n descriptors and writes back those with RS.
 func (s *sender) run(n int) {
 	var frame []byte
 	for ; n > 0 && s.head != s.tail.Value(); n-- {
@@ -50,7 +50,7 @@ func (s *sender) run(n int) {
 			frame = nil
 		} else {
 			require.Zero(s.t, c&ring.TxRS, "only the last descriptor of a frame reports")
-			n++ // whole frames only
+			n++ // complete frames only
 		}
 		if c&ring.TxRS != 0 {
 			d.WriteBack()
@@ -59,7 +59,7 @@ func (s *sender) run(n int) {
 	}
 }
 
-func TestSendCarriesEveryByteInOrder(t *testing.T) {
+func TestSendKeepsBytesAndOrder(t *testing.T) {
 	s, q := newSender(t, 64)
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var want [][]byte
@@ -76,7 +76,7 @@ func TestSendCarriesEveryByteInOrder(t *testing.T) {
 		for _, f := range frames[:n] {
 			padded := append(bytes.Clone(f), make([]byte, max(0, 60-len(f)))...)
 			want = append(want, padded)
-			clear(f) // the caller's memory is the caller's again
+			clear(f) // the caller may reuse its memory
 		}
 		s.run(rnd.IntN(200))
 	}
@@ -89,7 +89,7 @@ func TestSendCarriesEveryByteInOrder(t *testing.T) {
 	require.Zero(t, q.Refused())
 }
 
-func TestSendTakesWhatThereIsRoomFor(t *testing.T) {
+func TestSendStopsAtAFullRing(t *testing.T) {
 	s, q := newSender(t, 16)
 	frames := make([][]byte, 20)
 	for i := range frames {
@@ -102,13 +102,13 @@ func TestSendTakesWhatThereIsRoomFor(t *testing.T) {
 	s.run(15)
 	require.Equal(t, 5, q.Send(frames[:5]))
 	s.run(5)
-	require.Zero(t, q.Pending(), "a Send is reclaimed without another one")
+	require.Zero(t, q.Pending(), "reclaimed without another Send")
 	long := make([]byte, driver.MaxFrame)
 	require.Equal(t, 1, q.Send([][]byte{long, long}), "8 of 15 descriptors, then 7 are not enough")
 	require.Equal(t, 7, q.Send(frames))
 }
 
-func TestSendDropsWhatCannotBeSent(t *testing.T) {
+func TestSendDropsImpossibleFrames(t *testing.T) {
 	s, q := newSender(t, 16)
 	require.Equal(t, 3, q.Send([][]byte{nil, make([]byte, 60), make([]byte, 16000)}))
 	require.EqualValues(t, 2, q.Refused())
@@ -116,7 +116,7 @@ func TestSendDropsWhatCannotBeSent(t *testing.T) {
 	require.Len(t, s.sent, 1)
 }
 
-func TestSendAllocatesNothing(t *testing.T) {
+func TestSendDoesNotAllocate(t *testing.T) {
 	s, q := newSender(t, 64)
 	frames := [][]byte{make([]byte, 60), make([]byte, 1514), make([]byte, 9014)}
 	require.Zero(t, testing.AllocsPerRun(100, func() {
@@ -129,7 +129,7 @@ func TestSendAllocatesNothing(t *testing.T) {
 	}))
 }
 
-func TestNewTxQueueRefusesWhatCannotBe(t *testing.T) {
+func TestNewTxQueueRefusesImpossibleMemory(t *testing.T) {
 	_, err := driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*9)})
 	require.ErrorContains(t, err, "multiple of 8")
 	_, err = driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*8)})

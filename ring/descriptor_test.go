@@ -31,28 +31,28 @@ func TestWriteBackIsDecodedByteForByte(t *testing.T) {
 	hash, info := Describe(typ, s)
 	require.Equal(t, uint32(0x12345678), hash)
 	require.Equal(t, HasHash|HasVLAN|IPv4|TCP|IPChecked|IPBad|L4Checked, info)
-	require.False(t, IsPlain(typ, s), "tag and error")
+	require.False(t, IsFast(typ, s), "tag and error")
 }
 
-func TestArmWritesTheReadFormatAndClearsDone(t *testing.T) {
+func TestRefillWritesTheReadFormatAndClearsDone(t *testing.T) {
 	mem := aligned(2 * DescriptorSize)
 	descs := RxDescriptors(mem)
 	require.Len(t, descs, 2)
 	descs[1].WriteBack(0xffff, RxDD|RxEOP)
-	descs[1].Arm(0x1122334455667788)
+	descs[1].Refill(0x1122334455667788)
 	require.Equal(t, uint64(0x1122334455667788), binary.LittleEndian.Uint64(mem[16:]))
 	require.Zero(t, descs[1].Status())
 }
 
-func TestDescribePlainAgreesWithDescribe(t *testing.T) {
+func TestDescribeFastAgreesWithDescribe(t *testing.T) {
 	status := []RxStatus{0, RxIPCS, RxL4I, RxUDPCS, RxL4I | RxUDPCS | RxIPCS, RxPIF | RxLB | RxUDPV}
 	for low := range RxType(1 << 10) {
 		for _, s := range status {
 			s |= RxDD | RxEOP
 			typ := low | 0xdeadbeef<<32
-			require.True(t, IsPlain(typ, s))
+			require.True(t, IsFast(typ, s))
 			h1, i1 := Describe(typ, s)
-			h2, i2 := DescribePlain(typ, s)
+			h2, i2 := DescribeFast(typ, s)
 			require.Equal(t, i1, i2, "type %#x status %#x", typ, s)
 			require.Equal(t, h1, h2)
 			require.Equal(t, i1&HasHash != 0, h1 != 0)
@@ -60,13 +60,13 @@ func TestDescribePlainAgreesWithDescribe(t *testing.T) {
 	}
 }
 
-func TestIsPlainRefusesAllButWholeCleanFrames(t *testing.T) {
+func TestIsFastOnlyForCompleteFramesWithoutErrors(t *testing.T) {
 	const good = RxDD | RxEOP | RxIPCS
-	require.True(t, IsPlain(PktIPv4, good))
+	require.True(t, IsFast(PktIPv4, good))
 	for _, s := range []RxStatus{good &^ RxDD, good &^ RxEOP, good | RxVP, good | RxRXE, good | RxL4E, good | RxIPE} {
-		require.False(t, IsPlain(PktIPv4, s), "%#x", s)
+		require.False(t, IsFast(PktIPv4, s), "%#x", s)
 	}
-	require.False(t, IsPlain(PktETQF, good))
+	require.False(t, IsFast(PktETQF, good))
 }
 
 func TestBuildersKeepOtherFields(t *testing.T) {
@@ -138,8 +138,8 @@ func TestViewRefusesUnalignedMemory(t *testing.T) {
 	require.Panics(t, func() { RxDescriptors(mem[4:]) })
 }
 
-// FuzzDescriptors: whatever 16 bytes a device leaves, Describe contradicts
-// neither itself nor DescribePlain.
+// FuzzDescriptors: for any 16 bytes of a device, Describe is consistent with itself
+// and with DescribeFast.
 func FuzzDescriptors(f *testing.F) {
 	f.Add(make([]byte, 16))
 	f.Add([]byte{0x11, 0x01, 0x60, 0x85, 0x78, 0x56, 0x34, 0x12, 0x6b, 0, 0, 0x80, 0xea, 0x05, 0x2a, 0x60})
@@ -166,10 +166,10 @@ func FuzzDescriptors(f *testing.F) {
 		if s.Length() < 0 || s.Length() > 0xffff {
 			t.Fatalf("length %d", s.Length())
 		}
-		if IsPlain(typ, s) {
-			h, i := DescribePlain(typ, s)
+		if IsFast(typ, s) {
+			h, i := DescribeFast(typ, s)
 			if h != hash || i != info {
-				t.Fatalf("plain: %#x %#x, in full: %#x %#x", h, i, hash, info)
+				t.Fatalf("fast: %#x %#x, slow: %#x %#x", h, i, hash, info)
 			}
 		}
 		if got := s.WithLength(s.Length()).WithVLAN(s.VLAN()); got != s {
@@ -181,7 +181,7 @@ func FuzzDescriptors(f *testing.F) {
 		}
 		tx.SetContext(tx.Context())
 		if !tx.IsContext() {
-			t.Fatal("a context that is none")
+			t.Fatal("SetContext wrote no context descriptor")
 		}
 	})
 }

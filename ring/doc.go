@@ -1,10 +1,10 @@
-// Package ring knows what an Intel 82599 and its host write to each other in
-// memory: the descriptors of receive and transmit queues (82599 datasheet rev
-// 3.4, 7.1.6 and 7.2.3) and the index arithmetic of the rings that hold them.
-// It has no registers and no devices; in go bytes of a ring, out come Frames.
+// Package ring has the memory formats that an Intel 82599 and its host share: the
+// descriptors of receive and transmit queues (82599 datasheet rev 3.4, 7.1.6 and
+// 7.2.3), the index arithmetic of the rings that hold them, and the Frame that a
+// poll returns. It accesses no registers.
 //
-// A receive ring, seen while frames arrive. Between head and tail the
-// descriptors belong to the device; the others belong to the host:
+// A receive ring while frames arrive. The device owns the descriptors from head up
+// to the tail; the host owns the others:
 //
 //	        read format          write-back format
 //	        (host -> device)     (device -> host)
@@ -14,14 +14,14 @@
 //	        addr     DD EOP   DD       DD EOP   addr     addr
 //	          ^      '-----'  '--------------'    ^        ^
 //	          |      a frame  a frame of two    device   tail (RDT):
-//	     read, armed          buffers, done     head     one behind, never
-//	     again, not yet       (Rest has one)    (RDH)    given to the device
-//	     given back
+//	     polled and           buffers, done     head     one behind, never
+//	     refilled, not        (Rest has one)    (RDH)    posted
+//	     yet posted
 //
-// head == tail would mean "the device has none", so a ring of n descriptors
-// lends the device at most n-1 of them.
+// head == tail would mean that the device owns no descriptor, so at most n-1
+// descriptors of a ring of n are posted.
 //
-// A descriptor is 16 bytes, little-endian, in one of two meanings:
+// A descriptor is 16 bytes, little-endian, in one of two formats:
 //
 //	read format                       63                              0
 //	  word 0  packet buffer address   |<------------ IOVA ------------>|
@@ -33,6 +33,6 @@
 //	  word 1                          63  48 47  32 31    20 19        0
 //	                                  | VLAN | len  | errors |  status |
 //
-// Word 1 carries DD (descriptor done), and one aligned 64-bit load of it brings
-// status, errors, length and VLAN tag at once.
+// Word 1 has DD (descriptor done). One aligned 64-bit load of it returns status,
+// errors, length and VLAN tag together.
 package ring

@@ -3,18 +3,18 @@ package ring
 // Frame is one received frame as its write-back descriptors describe it.
 //
 // Data and Rest point into memory the device writes: they are valid until the
-// queue that filled the Frame is told to release it. Len is the length in bytes
-// without the CRC and equals len(Data) plus the lengths in Rest.
+// queue that filled the Frame releases it. Len is the length in bytes without the
+// CRC and equals len(Data) plus the lengths in Rest.
 type Frame struct {
 	Data []byte   // first buffer of the frame; all of it when Rest is nil
 	Rest [][]byte // further buffers of a multi-descriptor frame, in order
 	Len  uint32   // bytes of the frame, without CRC
 	Hash uint32   // RSS hash, 0 when the device computed none
 	VLAN uint16   // 802.1Q tag (PCP, DEI, VID), valid with HasVLAN
-	Info Info     // what the device found out about the frame
+	Info Info     // the device's classification of the frame
 }
 
-// Info is what the device found out about a frame while receiving it.
+// Info is the device's classification of a received frame.
 type Info uint16
 
 const (

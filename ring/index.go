@@ -20,7 +20,7 @@ func CheckSize(n int) error {
 
 // The functions below take indices within 0 <= i < size, and any size from 1.
 
-// Next is the index after i.
+// Next returns the index after i.
 func Next(i, size uint32) uint32 {
 	if i++; i == size {
 		return 0
@@ -28,7 +28,7 @@ func Next(i, size uint32) uint32 {
 	return i
 }
 
-// Prev is the index before i.
+// Prev returns the index before i.
 func Prev(i, size uint32) uint32 {
 	if i == 0 {
 		return size - 1
@@ -36,7 +36,7 @@ func Prev(i, size uint32) uint32 {
 	return i - 1
 }
 
-// Add is the index n places after i, 0 <= n <= size.
+// Add returns the index n places after i, 0 <= n <= size.
 func Add(i, n, size uint32) uint32 {
 	if i += n; i >= size {
 		i -= size
@@ -44,8 +44,8 @@ func Add(i, n, size uint32) uint32 {
 	return i
 }
 
-// Distance is how many steps lead from one index forward to another: 0 when
-// they are the same, never size.
+// Distance returns the number of steps forward from one index to another: 0 if
+// they are equal, never size.
 func Distance(from, to, size uint32) uint32 {
 	if to >= from {
 		return to - from
@@ -53,7 +53,7 @@ func Distance(from, to, size uint32) uint32 {
 	return size - from + to
 }
 
-// Free is how many descriptors a producer at tail may still fill while the
+// Free returns how many descriptors a producer at tail may still fill while the
 // consumer is at head. One always stays empty, so that a full ring (Free 0)
 // and an empty one (head == tail) differ.
 func Free(head, tail, size uint32) uint32 {

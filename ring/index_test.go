@@ -50,8 +50,7 @@ func TestDistanceAndFree(t *testing.T) {
 	}
 }
 
-// A ring driven through all its states never holds more than size-1 and never
-// loses count.
+// A ring in all its states holds at most size-1 descriptors and never loses count.
 func TestProducerAndConsumerAgree(t *testing.T) {
 	const size = 24
 	var head, tail, held uint32

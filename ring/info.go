@@ -1,31 +1,31 @@
 package ring
 
-// A plain frame is what nearly every frame is: whole in one descriptor, without
-// VLAN tag and without errors. A poll loop has a short way for them.
+// The fast path of a poll loop takes frames that are complete in one descriptor and
+// have no VLAN tag and no error: nearly all frames.
 const (
-	plainMask  = RxDD | RxEOP | RxVP | RxRXE | RxL4E | RxIPE
-	plainFrame = RxDD | RxEOP
+	fastMask  = RxDD | RxEOP | RxVP | RxRXE | RxL4E | RxIPE
+	fastValue = RxDD | RxEOP
 )
 
-// IsPlain tells whether the descriptor is done and holds a plain frame, which
-// DescribePlain may then describe.
-func IsPlain(t RxType, s RxStatus) bool {
-	return s&plainMask == plainFrame && t&PktETQF == 0
+// IsFast reports whether the descriptor is done and its frame can take the fast path,
+// with DescribeFast.
+func IsFast(t RxType, s RxStatus) bool {
+	return s&fastMask == fastValue && t&PktETQF == 0
 }
 
-// plainInfo is indexed by what tells about a plain frame: bits 9:0 of RxType (RSS
-// type, IPv4 to UDP) and, above them, bits 6:4 of RxStatus (UDPCS, L4I, IPCS). Of
-// its 16 KiB any one kind of traffic uses a line or two.
-var plainInfo = func() (t [1 << 13]Info) {
+// fastInfo is the Info of a frame on the fast path, indexed by bits 9:0 of RxType
+// (RSS type, IPv4 to UDP) and, above them, bits 6:4 of RxStatus (UDPCS, L4I, IPCS).
+// One kind of traffic uses one or two cache lines of its 16 KiB.
+var fastInfo = func() (t [1 << 13]Info) {
 	for i := range t {
 		_, t[i] = Describe(RxType(i&0x3ff), RxStatus(i>>10)<<4)
 	}
 	return t
 }()
 
-// DescribePlain is Describe for a plain frame, without a branch.
-func DescribePlain(t RxType, s RxStatus) (hash uint32, info Info) {
-	info = plainInfo[uint64(t)&0x3ff|uint64(s)<<6&0x1c00]
+// DescribeFast is Describe for a frame on the fast path, without a branch.
+func DescribeFast(t RxType, s RxStatus) (hash uint32, info Info) {
+	info = fastInfo[uint64(t)&0x3ff|uint64(s)<<6&0x1c00]
 	hash = t.Hash()
 	if t&0xf == 0 {
 		hash = 0
@@ -33,9 +33,9 @@ func DescribePlain(t RxType, s RxStatus) (hash uint32, info Info) {
 	return hash, info
 }
 
-// Describe is what the two words of a frame's last descriptor, the one with EOP,
-// say about it. HasVLAN means that the frame has a tag; Stripped is for the
-// caller to add, who knows the queue's setting. hash is 0 without HasHash.
+// Describe returns the hash and the Info of a frame from the two words of its last
+// descriptor, the one with EOP. HasVLAN means that the frame has a tag. The caller
+// adds Stripped if the queue strips tags. hash is 0 without HasHash.
 func Describe(t RxType, s RxStatus) (hash uint32, info Info) {
 	info = describeType(t)
 	if s&RxVP != 0 {

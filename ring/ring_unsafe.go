@@ -2,9 +2,9 @@ package ring
 
 import "unsafe"
 
-// RxDescriptors views memory as receive descriptors, without copying. mem must
-// be device memory outside the Go heap that outlives the view, start at a
-// multiple of 8 (rings start at 128) and hold at least one descriptor.
+// RxDescriptors returns memory as receive descriptors, without copying. mem must be
+// device memory outside the Go heap that outlives the result, and start at a
+// multiple of 8 (rings start at 128). Less than one descriptor gives nil.
 func RxDescriptors(mem []byte) []RxDescriptor {
 	return view[RxDescriptor](mem)
 }
@@ -14,9 +14,9 @@ func TxDescriptors(mem []byte) []TxDescriptor {
 	return view[TxDescriptor](mem)
 }
 
-// view reinterprets mem. Lifetime: the caller's, who keeps the mapping until
-// the queue is gone; the result keeps nothing alive. Alignment: checked, since
-// the 64-bit loads of DD must not be split.
+// view reinterprets mem. Lifetime: the caller keeps the mapping until the queue is
+// closed; the result keeps nothing alive. Alignment is checked: the 64-bit loads of
+// DD must not be split.
 func view[D RxDescriptor | TxDescriptor](mem []byte) []D {
 	n := len(mem) / DescriptorSize
 	if n == 0 {
@@ -37,8 +37,8 @@ type Buffers struct {
 	n            uint32
 }
 
-// NewBuffers cuts mem into n buffers. mem must outlive the Buffers and every
-// slice taken from them.
+// NewBuffers divides mem into n buffers. mem must outlive the Buffers and every slice
+// of them.
 func NewBuffers(mem []byte, n, size, stride int) Buffers {
 	if n <= 0 || size <= 0 || stride < size || len(mem) < (n-1)*stride+size {
 		panic("ring: buffers do not fit their memory")
@@ -46,36 +46,36 @@ func NewBuffers(mem []byte, n, size, stride int) Buffers {
 	return Buffers{base: unsafe.Pointer(&mem[0]), size: uint32(size), stride: uint32(stride), n: uint32(n)}
 }
 
-// Slice is the first length bytes of buffer i. The caller has made sure that
-// i < n and length <= size (a poll loop does so once, from the descriptor);
-// no other check is made here. The block outlives the slice (see NewBuffers);
-// bytes need no alignment.
+// Slice returns the first length bytes of buffer i. The caller must make sure that
+// i < n and length <= size (a poll loop does so once, from the descriptor); Slice
+// does not check it. The block outlives the slice (see NewBuffers); bytes need no
+// alignment.
 func (b *Buffers) Slice(i, length uint32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(b.base, uintptr(i)*uintptr(b.stride))), length)
 }
 
-// Cursor walks over the buffers of a ring, for loops that cannot afford Slice.
+// Cursor iterates over the buffers of a ring, for loops in which Slice is too slow.
 type Cursor struct{ at unsafe.Pointer }
 
-// From is a cursor at buffer i, i <= n. Its lifetime is that of the block.
+// From returns a cursor at buffer i, i <= n. Its lifetime is that of the block.
 func (b *Buffers) From(i uint32) Cursor {
 	return Cursor{unsafe.Add(b.base, uintptr(i)*uintptr(b.stride))}
 }
 
-// Slice is the first length bytes of the cursor's buffer, as Buffers.Slice.
+// Slice returns the first length bytes of the cursor's buffer, as Buffers.Slice.
 func (c Cursor) Slice(length uint32) []byte {
 	return (*[1 << 16]byte)(c.at)[:uint16(length):uint16(length)]
 }
 
-// Next is a cursor at the next buffer, stride bytes on. Past the last one it
-// points behind the block, which is no harm outside the Go heap.
+// Next returns a cursor at the next buffer, stride bytes on. After the last one it
+// points behind the block, which is allowed outside the Go heap.
 func (c Cursor) Next(stride uint64) Cursor { return Cursor{unsafe.Add(c.at, stride)} }
 
-// Size is the capacity of a buffer in bytes.
+// Size returns the capacity of a buffer in bytes.
 func (b *Buffers) Size() int { return int(b.size) }
 
-// Stride is the distance between two buffers in bytes.
+// Stride returns the distance between two buffers in bytes.
 func (b *Buffers) Stride() int { return int(b.stride) }
 
-// Len is the number of buffers.
+// Len returns the number of buffers.
 func (b *Buffers) Len() int { return int(b.n) }

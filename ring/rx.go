@@ -6,35 +6,35 @@ import "sync/atomic"
 const DescriptorSize = 16
 
 // RxDescriptor is an advanced receive descriptor in memory shared with the
-// device (datasheet 7.1.6). Words is written by both sides in turn: by the host
-// while the descriptor is its own (Arm), by the device, once, after the tail
-// register has passed it on (write-back). DD set means it is the host's again.
+// device (datasheet 7.1.6). Host and device write Words in turn: the host while it
+// owns the descriptor (Refill); the device, once, after the tail register has passed
+// it on (write-back). Once DD is set the host owns it again.
 type RxDescriptor struct {
 	// Words[0]: host: packet buffer address. Device: packet type, RSS type, hash.
 	// Words[1]: host: header buffer address, 0. Device: status, errors, length, VLAN.
 	Words [2]uint64
 }
 
-// Arm writes the read format: the device may put a packet at the IOVA addr. The
-// header address is 0 (header split is not used), which also clears DD.
-// Plain stores: the write of the tail register orders them for the device.
-func (d *RxDescriptor) Arm(addr uint64) {
+// Refill writes the read format: the device may write a packet to the IOVA addr. The
+// header address is 0 (header split is not used), which also clears DD. Plain
+// stores: the store of the tail register is their release (R1 of package driver).
+func (d *RxDescriptor) Refill(addr uint64) {
 	d.Words[0] = addr
 	d.Words[1] = 0
 }
 
-// Status loads word 1. Seeing DD in it acquires what the device wrote before it:
-// word 0 and the packet itself. It must be loaded before either.
+// Status loads word 1. It must be loaded before word 0 and the packet: with DD set
+// it is the acquire A1 of both, pairs with the release R1 in WriteBack.
 func (d *RxDescriptor) Status() RxStatus {
 	return RxStatus(atomic.LoadUint64(&d.Words[1]))
 }
 
-// Type loads word 0; it means something only after Status has shown DD.
+// Type loads word 0, which is valid only after Status has returned DD.
 func (d *RxDescriptor) Type() RxType { return RxType(d.Words[0]) }
 
-// WriteBack writes a completed descriptor as a device does: word 0 first, then
-// word 1 with DD in one atomic store, the release that Status acquires. Fakes
-// and tests use it; a driver never does.
+// WriteBack completes a descriptor as a device does: word 0 first, then word 1 with
+// DD in one atomic store, the release R1, pairs with the acquire A1 in Status. It is
+// for models and tests.
 func (d *RxDescriptor) WriteBack(t RxType, s RxStatus) {
 	d.Words[0] = uint64(t)
 	atomic.StoreUint64(&d.Words[1], uint64(s))
@@ -75,14 +75,14 @@ const (
 	rxVLANShift   = 48
 )
 
-// Length is the number of bytes in this descriptor's buffer; in a frame of
-// several descriptors only the last is not full.
+// Length returns the number of bytes in this descriptor's buffer. In a frame of
+// several descriptors all buffers but the last are full.
 func (s RxStatus) Length() int { return int(uint16(s >> rxLengthShift)) }
 
-// VLAN is the tag that was stripped; 0 when stripping is off.
+// VLAN returns the tag that was stripped, 0 if stripping is off.
 func (s RxStatus) VLAN() uint16 { return uint16(s >> rxVLANShift) }
 
-// WithLength and WithVLAN build a write-back word.
+// WithLength sets the length.
 func (s RxStatus) WithLength(n int) RxStatus {
 	return s&^(0xffff<<rxLengthShift) | RxStatus(uint16(n))<<rxLengthShift
 }
@@ -96,7 +96,7 @@ func (s RxStatus) WithVLAN(tag uint16) RxStatus {
 // type (16:4), RSC count (20:17), header length (30:21), SPH (31) and the hash.
 type RxType uint64
 
-// RSSType says which fields went into the RSS hash.
+// RSSType is the set of fields in the RSS hash.
 type RSSType uint8
 
 // RSS types.
@@ -129,27 +129,27 @@ const (
 	PktETQF   RxType = 1 << 15 // bits 6:4 are an EtherType filter's index instead
 )
 
-// RxSPH is set when the header was split off.
+// RxSPH is set if the header was split off.
 const RxSPH RxType = 1 << 31
 
-// RSS is the kind of hash in the descriptor.
+// RSS returns the kind of hash in the descriptor.
 func (t RxType) RSS() RSSType { return RSSType(t & 0xf) }
 
-// HeaderLength is the length in bytes of the header that was, or would have
+// HeaderLength returns the length in bytes of the header that was, or would have
 // been, split off.
 func (t RxType) HeaderLength() int { return int(t >> 21 & 0x3ff) }
 
-// Hash is the RSS hash, valid when RSS is not RSSNone.
+// Hash returns the RSS hash, valid if RSS is not RSSNone.
 func (t RxType) Hash() uint32 { return uint32(t >> 32) }
 
-// FragmentChecksum and IPID share the hash's place when the port computes
-// fragment checksums instead of hashes (RXCSUM.PCSD = 0).
+// FragmentChecksum returns the checksum of a fragment. It and IPID have the place of
+// the hash if the port computes fragment checksums instead (RXCSUM.PCSD = 0).
 func (t RxType) FragmentChecksum() uint16 { return uint16(t >> 48) }
 
-// IPID is the IP identification of a fragment; see FragmentChecksum.
+// IPID returns the IP identification of a fragment; see FragmentChecksum.
 func (t RxType) IPID() uint16 { return uint16(t >> 32) }
 
-// WithHash builds a write-back word.
+// WithHash sets the hash and its kind.
 func (t RxType) WithHash(kind RSSType, hash uint32) RxType {
 	return t&0xfffffff0 | RxType(kind&0xf) | RxType(hash)<<32
 }

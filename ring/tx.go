@@ -3,9 +3,9 @@ package ring
 import "sync/atomic"
 
 // TxDescriptor is an advanced transmit descriptor in memory shared with the
-// device (datasheet 7.2.3.2). The host writes both words while the descriptor is
-// its own, the device writes word 1 back when RS asked for it and the packet is
-// in its transmit buffer.
+// device (datasheet 7.2.3.2). The host writes both words while it owns the
+// descriptor; the device writes word 1 back if RS is set and the packet is in its
+// transmit buffer.
 type TxDescriptor struct {
 	// Data:    Words[0] buffer address; Words[1] length, type, commands, options.
 	// Context: Words[0] header lengths, VLAN tag; Words[1] L4 length, MSS, type.
@@ -17,7 +17,7 @@ type TxDescriptor struct {
 // beside them, at their place in word 1.
 type TxCommand uint64
 
-// Commands (datasheet 7.2.3.2.4). TxDD is what the device writes back.
+// Commands (datasheet 7.2.3.2.4). The device writes TxDD back.
 const (
 	TxDD     TxCommand = 1 << 32 // written by the device: done
 	TxEOP    TxCommand = 1 << 24 // last descriptor of the packet
@@ -36,41 +36,44 @@ const (
 )
 
 // SetData writes a data descriptor: n bytes at the IOVA addr, of a packet of
-// total bytes. Plain stores: the write of the tail register orders them.
+// total bytes. Plain stores: the store of the tail register is their release (R2 of
+// package driver).
 func (d *TxDescriptor) SetData(addr uint64, n, total int, c TxCommand) {
 	d.Words[0] = addr
 	d.Words[1] = uint64(uint16(n)) | uint64(txData|TxDEXT|c) | uint64(total&0x3ffff)<<txPayLen
 }
 
-// Data is what SetData wrote, for those who read descriptors.
+// Data returns the arguments of SetData.
 func (d *TxDescriptor) Data() (addr uint64, n, total int, c TxCommand) {
 	w := d.Words[1]
 	return d.Words[0], int(uint16(w)), int(w >> txPayLen), TxCommand(w &^ 0xffff &^ (0x3ffff << txPayLen))
 }
 
-// IsData and IsContext tell an advanced descriptor's type.
+// IsData reports whether the descriptor is an advanced data descriptor.
 func (d *TxDescriptor) IsData() bool {
 	return TxCommand(d.Words[1])&(txDTyp|TxDEXT) == txData|TxDEXT
 }
 
-// IsContext tells whether the descriptor is a context descriptor.
+// IsContext reports whether the descriptor is a context descriptor.
 func (d *TxDescriptor) IsContext() bool {
 	return TxCommand(d.Words[1])&(txDTyp|TxDEXT) == txCtx|TxDEXT
 }
 
-// Done tells whether the device has written the descriptor back. The load
-// acquires what the device did before: the buffer may be used again.
+// Done reports whether the device has written the descriptor back, so that the buffer
+// may be used again. The load is the acquire A2, pairs with the release R2 in
+// WriteBack.
 func (d *TxDescriptor) Done() bool {
 	return TxCommand(atomic.LoadUint64(&d.Words[1]))&TxDD != 0
 }
 
-// WriteBack writes the descriptor back as a device does; for fakes and tests.
+// WriteBack writes the descriptor back as a device does: the release R2, pairs with
+// the acquire A2 in Done. It is for models and tests.
 func (d *TxDescriptor) WriteBack() {
 	atomic.StoreUint64(&d.Words[1], uint64(TxDD))
 }
 
-// TxContext is what a context descriptor tells the device about the packets
-// that follow (datasheet 7.2.3.2.3): where the headers end and what to insert.
+// TxContext is the content of a context descriptor (datasheet 7.2.3.2.3): where the
+// headers of the packets that follow end, and what to insert.
 type TxContext struct {
 	Index  uint8  // which of the queue's two contexts
 	MACLen uint8  // bytes before the IP header, 14 to 127
@@ -102,7 +105,7 @@ func (d *TxDescriptor) SetContext(c TxContext) {
 	d.Words[1] = w
 }
 
-// Context is what SetContext wrote.
+// Context returns the argument of SetContext.
 func (d *TxDescriptor) Context() TxContext {
 	a, w := d.Words[0], d.Words[1]
 	return TxContext{

@@ -12,35 +12,35 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// Device is a PCI function that answers like an 82599 being brought up: the
-// waits of the initialisation sequence end, the EEPROM has a valid checksum,
-// queues can be enabled. It carries no traffic. Its fields may be set before use.
+// Device is a PCI function that answers like an 82599 during initialisation: the waits
+// of the sequence end, the EEPROM has a valid checksum, queues can be enabled. It has
+// no traffic. Its fields may be set before use.
 type Device struct {
-	// Identity; NewDevice gives an 82599ES.
+	// Identity; NewDevice sets that of an 82599ES.
 	Identity pci.ID
 	Kind     string // transport
 
-	// Mapper takes the DMA mappings; what it has Mapped at the end has leaked.
+	// Mapper has the DMA mappings; those left at the end have leaked.
 	Mapper dmatest.Mapper
 
-	// BARErr fails BAR, ConfigErr every access to configuration space.
+	// BARErr is the error of BAR, ConfigErr that of all accesses to configuration space.
 	BARErr, ConfigErr error
 
 	// BARSize of BAR 0 in bytes, default 128 KiB.
 	BARSize int64
 
-	// Stuck holds registers at a value, whatever is stored and whatever the
-	// device would do by itself.
+	// Stuck has registers that read as a constant, unaffected by stores and by the
+	// device.
 	Stuck map[reg.Register]uint32
 
-	// MSIX is how many vectors there are; those in Silent never fire. VectorErr
-	// fails SetVectors.
+	// MSIX is the number of vectors; those in Dead never fire. VectorErr is the error
+	// of SetVectors.
 	MSIX      int
-	Silent    map[int]bool
+	Dead      map[int]bool
 	VectorErr error
 
-	// GoneAfter, when not 0, makes the device disappear from the bus after that
-	// many register accesses.
+	// GoneAfter, if not 0, is the number of register accesses after which the device
+	// leaves the bus.
 	GoneAfter int
 
 	mu       sync.Mutex
@@ -49,24 +49,24 @@ type Device struct {
 	config   [256]byte
 	irq      interrupts
 	accesses int
-	order    []string // names of registers in the order they were stored to
+	order    []string // names of registers in the order of the stores
 	err      error
 	done     chan struct{}
 }
 
-// ErrGone is the error of a Device that has disappeared.
+// ErrGone is the error of a Device that has left the bus.
 var ErrGone = errors.New("drivertest: device has been removed")
 
 var _ pci.Device = (*Device)(nil)
 
-// NewDevice makes a device with working answers.
+// NewDevice returns a device without faults.
 func NewDevice() *Device {
 	d := &Device{
 		Identity: pci.ID{Vendor: 0x8086, Device: 0x10fb, Class: 0x020000, Revision: 1},
 		Kind:     "vfio-user",
 		BARSize:  128 << 10,
 		Stuck:    map[reg.Register]uint32{},
-		Silent:   map[int]bool{},
+		Dead:     map[int]bool{},
 		done:     make(chan struct{}),
 	}
 	for i := range d.eeprom {
@@ -86,7 +86,7 @@ func NewDevice() *Device {
 	return d
 }
 
-// SealEEPROM makes the EEPROM's checksum right.
+// SealEEPROM sets the EEPROM's checksum.
 func (d *Device) SealEEPROM() {
 	var sum uint16
 	for _, w := range d.eeprom[:0x3f] {
@@ -98,24 +98,24 @@ func (d *Device) SealEEPROM() {
 	d.eeprom[0x3f] = 0xbaba - sum
 }
 
-// BreakEEPROM changes a word without mending the checksum.
+// BreakEEPROM changes a word and not the checksum.
 func (d *Device) BreakEEPROM() { d.eeprom[0x20]++ }
 
-// Accesses is the number of register accesses so far.
+// Accesses returns the number of register accesses so far.
 func (d *Device) Accesses() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.accesses
 }
 
-// Stores are the names of the registers stored to, in order.
+// Stores returns the names of the registers stored to, in order.
 func (d *Device) Stores() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]string(nil), d.order...)
 }
 
-// Value is a register's value, without side effects.
+// Value returns a register's value, without side effects.
 func (d *Device) Value(r reg.Register) uint32 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -129,10 +129,10 @@ func (d *Device) Set(r reg.Register, v uint32) {
 	*d.at(r) = v
 }
 
-// at is where a register's value is kept.
+// at returns the place of a register's value.
 func (d *Device) at(r reg.Register) *uint32 { return &d.regs[r.Offset/4] }
 
-// BusMaster tells whether the function may make requests.
+// BusMaster reports whether the function may make bus requests.
 func (d *Device) BusMaster() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -153,7 +153,7 @@ func (d *Device) reset() {
 	}
 }
 
-// Remove takes the device from the bus.
+// Remove removes the device from the bus.
 func (d *Device) Remove() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -167,8 +167,8 @@ func (d *Device) remove(err error) {
 	}
 }
 
-// touch counts an access and tells whether the device is still there.
-func (d *Device) touch() bool {
+// access counts a register access and reports whether the device is present.
+func (d *Device) access() bool {
 	if d.accesses++; d.GoneAfter > 0 && d.accesses > d.GoneAfter {
 		d.remove(ErrGone)
 	}
@@ -178,7 +178,7 @@ func (d *Device) touch() bool {
 func (d *Device) load(off uint32) uint32 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.touch() {
+	if !d.access() {
 		return ^uint32(0)
 	}
 	r := registers[reg.Offset(off)]
@@ -198,7 +198,7 @@ func (d *Device) load(off uint32) uint32 {
 func (d *Device) store(off uint32, v uint32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.touch() {
+	if !d.access() {
 		return
 	}
 	r, known := registers[reg.Offset(off)]
@@ -237,8 +237,8 @@ var registers = func() map[reg.Offset]reg.Register {
 	return m
 }()
 
-// Name, Transport, ID, NUMANode, Config, BAR, DMA, Reset, Done, Err and Close,
-// with the methods in interrupt.go, make it a pci.Device.
+// The methods of pci.Device, with those in interrupt.go.
+
 func (d *Device) Name() string      { return "fake:82599" }
 func (d *Device) Transport() string { return d.Kind }
 func (d *Device) ID() pci.ID        { return d.Identity }
@@ -251,7 +251,7 @@ func (d *Device) BAR(n int) (pci.Region, error) {
 		return nil, d.BARErr
 	}
 	if n != 0 {
-		return nil, fmt.Errorf("BAR %d: not there", n)
+		return nil, fmt.Errorf("BAR %d: does not exist", n)
 	}
 	return bar0{d}, nil
 }

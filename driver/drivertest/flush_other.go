@@ -4,8 +4,8 @@ package drivertest
 
 import "runtime"
 
-// flushLines displaces the caches' content by reading more than they hold, for
-// want of an instruction that user space may use everywhere.
+// flushLines evicts the caches' content by reading more than they hold: not every
+// architecture has a flush instruction for user space.
 func flushLines(*byte, uintptr) {
 	var sum byte
 	b := make([]byte, 128<<20)

@@ -11,12 +11,12 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// interrupts is a Device's MSI-X: what is raised and let through is signalled,
-// and then clears and masks itself, as with EIAC and EIAM_EX all ones.
+// interrupts is a Device's MSI-X: a cause that is raised and enabled signals its
+// eventfd, then clears and masks itself, as with EIAC and EIAM_EX all ones.
 type interrupts struct {
 	events []int  // by vector; -1: not connected
 	causes uint64 // by vector
-	masks  uint64 // by vector: let through
+	masks  uint64 // by vector: enabled
 	others uint32 // EICR 30:16
 	omasks uint32
 }
@@ -29,7 +29,7 @@ func (d *Device) Raise(vector int) {
 	d.deliver()
 }
 
-// RaiseOther raises causes that are no queue's: bits of EICR.
+// RaiseOther raises causes other than queues: bits of EICR.
 func (d *Device) RaiseOther(causes uint32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -37,14 +37,14 @@ func (d *Device) RaiseOther(causes uint32) {
 	d.deliver()
 }
 
-// Armed tells whether a vector is let through.
+// Armed reports whether a vector is enabled.
 func (d *Device) Armed(vector int) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.irq.masks>>vector&1 != 0
 }
 
-// Connected is how many vectors have an eventfd.
+// Connected returns how many vectors have an eventfd.
 func (d *Device) Connected() (n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -56,7 +56,7 @@ func (d *Device) Connected() (n int) {
 	return n
 }
 
-// interruptStore carries out a store to a register of the interrupt unit.
+// interruptStore executes a store to a register of the interrupt unit.
 func (d *Device) interruptStore(r reg.Register, v uint32) {
 	q := &d.irq
 	low := uint64(reg.EICR_VECTORS.Of(v))
@@ -86,7 +86,7 @@ func (d *Device) interruptStore(r reg.Register, v uint32) {
 	d.deliver()
 }
 
-// deliver sends the messages that are due.
+// deliver sends the messages of raised and enabled causes.
 func (d *Device) deliver() {
 	q := &d.irq
 	due := q.causes & q.masks
@@ -98,7 +98,7 @@ func (d *Device) deliver() {
 	q.causes &^= due
 	q.masks &^= due
 	for v, fd := range q.events {
-		if due>>v&1 != 0 && fd >= 0 && !d.Silent[v] {
+		if due>>v&1 != 0 && fd >= 0 && !d.Dead[v] {
 			_, _ = unix.Write(fd, binary.NativeEndian.AppendUint64(nil, 1))
 		}
 	}

@@ -8,9 +8,8 @@ import (
 
 const hugePage = 2 << 20
 
-// memory is a block outside the Go heap, on huge pages where the kernel has
-// transparent ones to give (so that benchmarks see the driver's page size
-// without reserved pages).
+// memory is a block outside the Go heap, on transparent huge pages if the kernel has
+// them, so that benchmarks have the driver's page size without reserved pages.
 type memory struct {
 	mapping []byte
 	bytes   []byte
@@ -25,11 +24,11 @@ func allocate(n int) (*memory, error) {
 	if err != nil || n < hugePage {
 		return &memory{mapping: m, bytes: m}, err
 	}
-	// Only the address is looked at, to begin on a huge page; the mapping lives
-	// until close.
+	// Only the address is used, to begin on a huge page. The mapping lives until
+	// close.
 	skip := int(-uintptr(unsafe.Pointer(&m[0])) & (hugePage - 1))
 	b := m[skip : skip+n : skip+n]
-	// Only speed depends on it; a kernel without huge pages is no error.
+	// Without huge pages only speed differs, so an error is ignored.
 	_ = unix.Madvise(m, unix.MADV_HUGEPAGE)
 	for i := 0; i < len(b); i += 4096 {
 		b[i] = 0

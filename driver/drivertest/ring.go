@@ -9,8 +9,8 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// Ring is a receive queue in memory whose frames come from the test instead of
-// a device. Filling and polling may not overlap.
+// Ring is a receive queue in memory whose frames the test writes instead of a device.
+// Filling and polling must not run concurrently.
 type Ring struct {
 	mem   *memory
 	descs []ring.RxDescriptor
@@ -22,7 +22,7 @@ type Ring struct {
 	queue *driver.RxQueue
 }
 
-// Options of a Ring; the zero value is a ring like the driver's own.
+// Options of a Ring; the zero value is a ring like the driver's.
 type Options struct {
 	Size        int  // descriptors, default 4096
 	BufferSize  int  // bytes, default 2048
@@ -32,10 +32,10 @@ type Options struct {
 	Stripped    bool // VLAN tags are stripped
 }
 
-// iova is where the imaginary device sees the packet buffers.
+// iova is the device address of the packet buffers.
 const iova dma.IOVA = 0x10_0000_0000
 
-// NewRing makes a ring and its queue.
+// NewRing returns a ring and its queue.
 func NewRing(o Options) (*Ring, error) {
 	if o.Size == 0 {
 		o.Size = ring.MaxSize
@@ -68,28 +68,29 @@ func NewRing(o Options) (*Ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; %w", err, mem.close())
 	}
-	r.queue.Lend()
+	r.queue.Post()
 	return r, nil
 }
 
-// Queue is the queue that reads the ring.
+// Queue returns the queue that reads the ring.
 func (r *Ring) Queue() *driver.RxQueue { return r.queue }
 
 // Close frees the memory; neither the queue nor its frames may be used again.
 func (r *Ring) Close() error { return r.mem.close() }
 
-// Owned is how many descriptors the device has and has not filled.
+// Owned returns how many posted descriptors are not filled. Loading the tail is the
+// acquire A1, pairs with the release R1 in package driver.
 func (r *Ring) Owned() int {
 	return int(ring.Distance(r.head, r.tail.Value(), uint32(r.opt.Size)))
 }
 
-// Tail is what the queue wrote to its tail register last, and how often.
+// Tail returns the value of the tail register and the number of stores to it.
 func (r *Ring) Tail() (value uint32, writes int) { return r.tail.Value(), r.tail.Writes() }
 
-// Fill writes up to n frames of size bytes (of several descriptors when a
-// buffer is too small) to the ring, as a device does, and returns how many
-// there was room for. Each is UDP over IPv4 with a valid header, an RSS hash,
-// and a number in its last 4 bytes that counts all frames of the ring.
+// Fill writes up to n frames of size bytes (of several descriptors if they do not fit
+// a buffer) to the ring, as a device does, and returns how many had descriptors.
+// Each is UDP over IPv4 with a valid header, an RSS hash, and a number in its last 4
+// bytes that counts all frames of the ring.
 func (r *Ring) Fill(n, size int) int {
 	chain := max(1, (size+r.opt.BufferSize-1)/r.opt.BufferSize)
 	for done := range n {
@@ -116,7 +117,7 @@ func (r *Ring) put(size int) {
 				binary.BigEndian.PutUint16(b[16:], uint16(size-14))
 			}
 		}
-		for i, v := range number { // the part of it that lies in this buffer
+		for i, v := range number { // its part in this buffer
 			if p := size - 4 + i - at; p >= 0 && p < length {
 				b[p] = v
 			}
@@ -140,31 +141,31 @@ var header = []byte{
 	0x10, 0, 0x20, 0, 0, 26, 0x12, 0x34,
 }
 
-// Buffer is the packet buffer of descriptor i, wherever it is in its life.
+// Buffer returns the packet buffer of descriptor i.
 func (r *Ring) Buffer(i int) []byte {
 	at := i * r.opt.Stride
 	return r.bufs[at : at+r.opt.BufferSize : at+r.opt.BufferSize]
 }
 
-// Head is the index of the descriptor that Complete will write next.
+// Head returns the index of the descriptor that Complete writes next.
 func (r *Ring) Head() int { return int(r.head) }
 
-// Complete writes the next descriptor back with any content, well formed or not.
-// It panics when the device owns none, or when the queue has armed it wrongly.
+// Complete writes the next descriptor back with any content, valid or not. It panics
+// if the device owns none, or if the queue has refilled it wrongly.
 func (r *Ring) Complete(t ring.RxType, s ring.RxStatus) {
 	if r.Owned() == 0 {
-		panic("drivertest: the queue has lent no descriptor")
+		panic("drivertest: the queue has posted no descriptor")
 	}
 	d := &r.descs[r.head]
 	if want := uint64(iova) + uint64(r.head)*uint64(r.opt.Stride); d.Words[0] != want || d.Words[1] != 0 {
-		panic(fmt.Sprintf("drivertest: descriptor %d armed with %#x %#x, want %#x 0", r.head, d.Words[0], d.Words[1], want))
+		panic(fmt.Sprintf("drivertest: descriptor %d refilled with %#x %#x, want %#x 0", r.head, d.Words[0], d.Words[1], want))
 	}
 	d.WriteBack(t, s)
 	r.head = ring.Next(r.head, uint32(r.opt.Size))
 }
 
-// FlushCaches throws the ring's descriptors and buffers out of the processor's
-// caches, as if a device had written them to memory.
+// FlushCaches evicts the ring's descriptors and buffers from the processor's caches, as
+// if a device had written them to memory.
 func (r *Ring) FlushCaches() {
 	flushLines(&r.mem.bytes[0], uintptr(len(r.mem.bytes)))
 }

@@ -16,7 +16,7 @@ const (
 // Readable reports whether reading has no side effect.
 func (a Access) Readable() bool { return a == RW || a == RO }
 
-// Use says which elements of an array the driver uses.
+// Use is which elements of an array the driver uses.
 type Use uint8
 
 const (
