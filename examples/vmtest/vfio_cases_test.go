@@ -44,7 +44,7 @@ func refusals(t *testing.T, r rig) {
 	r.run(t, "vfio-bind bind "+addr) // for root
 	out, err = r.tryAs("probe", "/share/hpcapdd -i "+r.name(t, portLoop)+dry)
 	require.Error(t, err)
-	require.Contains(t, out, "permission denied: the node belongs to root:root, mode 0600; hand it over: sudo examples/vfio-bind bind "+addr+" -u $USER")
+	require.Contains(t, out, "permission denied: owner root:root, mode 0600. Bind it for this user: sudo examples/vfio-bind bind "+addr+" -u $USER")
 
 	r.bind(t, portLoop)
 	out, err = r.tryAs("probe", "ulimit -l 4096; /share/hpcapdd -i "+r.name(t, portLoop)+dry)
@@ -228,7 +228,7 @@ func removed(t *testing.T, r rig, file string) {
 	var status *statusError
 	require.ErrorAs(t, err, &status, out)
 	require.Equal(t, 1, status.Code, out)
-	require.Contains(t, out, "the kernel asked for the device back (VFIO request interrupt)")
+	require.Contains(t, out, "the kernel requested it (VFIO request interrupt)")
 
 	got, sent := readRaw(t, c.dir), readPcap(t, file)
 	require.Greater(t, len(got), 1000)

@@ -2,5 +2,5 @@ package vfio
 
 import "unsafe"
 
-// addressOf is where mapped memory begins, as /proc/self/maps writes it.
+// addressOf returns the address of mapped memory.
 func addressOf(mem []byte) uintptr { return uintptr(unsafe.Pointer(&mem[0])) }

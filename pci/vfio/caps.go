@@ -8,8 +8,8 @@ import (
 	"github.com/ixcap/ixcap/dma"
 )
 
-// capability is an entry of the chain behind a structure: struct
-// vfio_info_cap_header and what follows it, to the end of the structure.
+// capability is an entry of a structure's capability chain: struct
+// vfio_info_cap_header and all that follows it in the structure.
 type capability struct {
 	id      uint16
 	version uint16
@@ -18,8 +18,8 @@ type capability struct {
 
 const capHeaderSize = 8
 
-// chain walks the capabilities of a structure, the first of which is at a byte of
-// it. A chain that goes in circles or leaves the structure is an error.
+// chain iterates over the capabilities of a structure, from the offset of the first. A
+// chain with a loop, or with an offset beyond the structure, is an error.
 func chain(b []byte, first uint32) iter.Seq2[capability, error] {
 	return func(yield func(capability, error) bool) {
 		for at, left := first, len(b)/capHeaderSize; at != 0; left-- {
@@ -28,7 +28,7 @@ func chain(b []byte, first uint32) iter.Seq2[capability, error] {
 				return
 			}
 			if left == 0 {
-				yield(capability{}, fmt.Errorf("capabilities in a circle"))
+				yield(capability{}, fmt.Errorf("loop in the capability chain"))
 				return
 			}
 			c := capability{order.Uint16(b[at:]), order.Uint16(b[at+2:]), b[at+capHeaderSize:]}
@@ -41,8 +41,8 @@ func chain(b []byte, first uint32) iter.Seq2[capability, error] {
 	}
 }
 
-// pairs reads an array of pairs of 64-bit values whose length is in the 32-bit
-// field at the start of a capability's body, followed by 32 bits unused.
+// pairs decodes an array of pairs of 64-bit values. The body starts with the 32-bit
+// length of the array and 32 unused bits.
 func (c capability) pairs() ([][2]uint64, error) {
 	if len(c.body) < 8 {
 		return nil, fmt.Errorf("capability %d: %d bytes", c.id, len(c.body))
@@ -68,13 +68,13 @@ type regionInfo struct {
 	flags    uint32
 	size     uint64
 	offset   uint64 // of the region in the device's file
-	sparse   []area // parts that can be mapped, when it has them
+	sparse   []area // parts that can be mapped, if isSparse
 	isSparse bool
-	withMSIX bool // the part with the MSI-X table may be mapped as well
+	withMSIX bool // the MSI-X table can be mapped, too
 }
 
-// parseRegionInfo reads what the kernel filled in. When argSize is more than b
-// has, capabilities are missing.
+// parseRegionInfo decodes struct vfio_region_info. If argSize exceeds len(b), the
+// capabilities are missing.
 func parseRegionInfo(b []byte) (regionInfo, error) {
 	if len(b) < regionInfoSize {
 		return regionInfo{}, fmt.Errorf("%d bytes", len(b))
@@ -101,7 +101,7 @@ func parseRegionInfo(b []byte) (regionInfo, error) {
 			r.isSparse = true
 			for _, p := range list {
 				if p[0] > r.size || p[1] > r.size-p[0] {
-					return r, fmt.Errorf("area %#x+%#x outside of the region's %#x bytes", p[0], p[1], r.size)
+					return r, fmt.Errorf("area %#x+%#x outside the region's %#x bytes", p[0], p[1], r.size)
 				}
 				r.sparse = append(r.sparse, area{p[0], p[1]})
 			}
@@ -110,15 +110,15 @@ func parseRegionInfo(b []byte) (regionInfo, error) {
 	return r, nil
 }
 
-// iommuInfo is what the kernel says about an address space.
+// iommuInfo describes an address space.
 type iommuInfo struct {
 	argSize   uint32
-	pageSizes uint64      // a bit for each
-	ranges    []dma.Range // addresses that can be mapped; nil when the kernel does not say
-	avail     int         // mappings left; -1 when the kernel does not say
+	pageSizes uint64      // one bit per size
+	ranges    []dma.Range // that can be mapped; nil: not reported
+	avail     int         // mappings left; -1: not reported
 }
 
-// parseIOMMUInfo reads struct vfio_iommu_type1_info with its capabilities.
+// parseIOMMUInfo decodes struct vfio_iommu_type1_info with its capabilities.
 func parseIOMMUInfo(b []byte) (iommuInfo, error) {
 	if len(b) < iommuInfoSize {
 		return iommuInfo{}, fmt.Errorf("%d bytes", len(b))

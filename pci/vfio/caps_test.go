@@ -24,12 +24,12 @@ func FuzzRegionInfo(f *testing.F) {
 			require.Zero(t, a.size%4096)
 			require.NotZero(t, a.size)
 			require.LessOrEqual(t, a.first+a.size, info.size)
-			require.False(t, a.first < 0x1400 && 0x1000 < a.first+a.size, "the table")
+			require.False(t, a.first < 0x1400 && 0x1000 < a.first+a.size, "the MSI-X table")
 		}
 	})
 }
 
-// newCardBytes is BAR 4 with a sparse mmap capability, as the kernel writes it.
+// newCardBytes is struct vfio_region_info of BAR 4 with a sparse mmap capability.
 func newCardBytes() []byte {
 	b := words(80, regionFlagRead|regionFlagMmap|regionFlagCaps, 4, 32)
 	b = order.AppendUint64(b, 16<<10)
@@ -65,7 +65,7 @@ func FuzzConfigurationSpace(f *testing.F) {
 	f.Add(b)
 	f.Add(b[:100])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		msix, pm, err := walk(b)
+		msix, pm, err := parseCapabilities(b)
 		if err != nil {
 			return
 		}
@@ -75,7 +75,7 @@ func FuzzConfigurationSpace(f *testing.F) {
 	})
 }
 
-func TestDamagedAnswersAreRefused(t *testing.T) {
+func TestInvalidResultsAreRejected(t *testing.T) {
 	good := newCardBytes()
 	for name, c := range map[string]struct {
 		set  func(b []byte)
@@ -83,9 +83,9 @@ func TestDamagedAnswersAreRefused(t *testing.T) {
 	}{
 		"outside":  {func(b []byte) { order.PutUint32(b[12:], 100) }, "capability at byte 100 of 80"},
 		"odd":      {func(b []byte) { order.PutUint32(b[12:], 33) }, "capability at byte 33 of 80"},
-		"circle":   {func(b []byte) { order.PutUint32(b[36:], 32) }, "capabilities in a circle"},
+		"loop":     {func(b []byte) { order.PutUint32(b[36:], 32) }, "loop in the capability chain"},
 		"too many": {func(b []byte) { order.PutUint32(b[40:], 3) }, "3 entries in 32 bytes"},
-		"area":     {func(b []byte) { order.PutUint64(b[72:], 0x2001) }, "area 0x2000+0x2001 outside of the region's 0x4000 bytes"},
+		"area":     {func(b []byte) { order.PutUint64(b[72:], 0x2001) }, "area 0x2000+0x2001 outside the region's 0x4000 bytes"},
 		"huge":     {func(b []byte) { order.PutUint64(b[16:], 1<<63) }, "0x8000000000000000 bytes"},
 		"far":      {func(b []byte) { order.PutUint64(b[24:], 1<<63-1) }, "of the device's file"},
 	} {

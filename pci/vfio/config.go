@@ -16,31 +16,31 @@ const (
 	commandMemory = 1 << 1
 	commandMaster = 1 << 2
 	statusAt      = 0x06
-	statusCaps    = 1 << 4 // there is a list of capabilities
+	statusCaps    = 1 << 4 // the capability list exists
 	capsAt        = 0x34
 
 	capPower = 0x01
 	capMSIX  = 0x11
 
-	pmControl   = 4 // from the capability's start
+	pmControl   = 4 // offset in the capability
 	pmStateMask = 3 // D0 to D3hot
 )
 
-// msixTable is where the MSI-X vectors are described.
+// msixTable is the location of the MSI-X table.
 type msixTable struct {
 	bar    int // -1: no MSI-X
 	offset uint64
 	size   uint64 // bytes
 }
 
-// findConfig opens configuration space and reads who the function is.
+// findConfig opens configuration space and reads the function's identity.
 func (d *Device) findConfig() error {
 	r, _, err := d.findRegion(configRegion)
 	if err != nil {
 		return err
 	}
 	if r == nil || r.Size() < configHeader {
-		return errors.New("the kernel shows no configuration space")
+		return errors.New("no configuration space")
 	}
 	r.Widest = 4
 	b := make([]byte, min(r.Size(), 256))
@@ -50,9 +50,9 @@ func (d *Device) findConfig() error {
 	d.config = r
 	d.id = parseID(b)
 	if d.id.Vendor == 0xffff {
-		return errors.New("configuration space reads as all ones: the function is not there, or asleep")
+		return errors.New("configuration space reads as all ones: the function is lost or not in D0")
 	}
-	if d.msix, d.pmAt, err = walk(b); err != nil {
+	if d.msix, d.pmAt, err = parseCapabilities(b); err != nil {
 		return fmt.Errorf("configuration space: %w", err)
 	}
 	return nil
@@ -68,9 +68,9 @@ func parseID(h []byte) pci.ID {
 	}
 }
 
-// walk follows the list of capabilities (6.7) for the MSI-X table (6.8.2) and
-// the power management control register.
-func walk(b []byte) (msix msixTable, pmAt int64, err error) {
+// parseCapabilities finds the MSI-X table (6.8.2) and the offset of the power
+// management control register in the capability list (6.7).
+func parseCapabilities(b []byte) (msix msixTable, pmAt int64, err error) {
 	msix.bar = -1
 	if len(b) < configHeader || binary.LittleEndian.Uint16(b[statusAt:])&statusCaps == 0 {
 		return msix, 0, nil
@@ -81,7 +81,7 @@ func walk(b []byte) (msix msixTable, pmAt int64, err error) {
 			return msix, 0, fmt.Errorf("capability at %#x", at)
 		}
 		if left == 0 {
-			return msix, 0, errors.New("capabilities in a circle")
+			return msix, 0, errors.New("loop in the capability list")
 		}
 		switch b[at] {
 		case capPower:
@@ -102,8 +102,7 @@ func walk(b []byte) (msix msixTable, pmAt int64, err error) {
 	return msix, pmAt, nil
 }
 
-// command changes bits of the command register, below all other accesses: it
-// works while the device is being given back.
+// command sets and clears bits of the command register. It also works during release.
 func (d *Device) command(set, clear uint16) error {
 	b := make([]byte, 2)
 	if err := d.config.readAll(b, commandAt); err != nil {
@@ -118,10 +117,9 @@ func (d *Device) command(set, clear uint16) error {
 	return nil
 }
 
-// switching tells what a write to configuration space does to the BARs: reaches
-// says that it goes to the command register or the power state, off that they no
-// longer answer after it.
-func (d *Device) switching(p []byte, at int64) (reaches, off bool) {
+// affectsBARs reports whether a write to configuration space changes the command
+// register or the power state (reaches), and whether it disables the BARs (off).
+func (d *Device) affectsBARs(p []byte, at int64) (reaches, off bool) {
 	if i := commandAt - at; 0 <= i && i < int64(len(p)) {
 		reaches, off = true, p[i]&commandMemory == 0
 	}
@@ -131,40 +129,41 @@ func (d *Device) switching(p []byte, at int64) (reaches, off bool) {
 	return reaches, off
 }
 
-// writeSwitch makes a write that may switch the BARs off or on. They are taken
-// out of the way before, because the kernel answers an access to a mapped BAR that
-// is switched off with SIGBUS, and come back when they answer.
-func (d *Device) writeSwitch(p []byte, at int64, off bool) error {
+// writeBARControl makes a write that may disable or enable the BARs. It replaces the
+// registers before the write, because an access to a disabled BAR raises SIGBUS, and
+// restores them if the BARs are enabled after it.
+func (d *Device) writeBARControl(p []byte, at int64, off bool) error {
 	d.power.Lock()
 	defer d.power.Unlock()
-	parked := false
+	replaced := false
 	for _, r := range d.bars {
 		if r != nil && off {
-			r.park()
+			r.replaceRegisters()
 		}
-		parked = parked || r != nil && r.parked.Load()
+		replaced = replaced || r != nil && r.replaced.Load()
 	}
 	err := d.config.writeAll(p, at)
-	if !parked {
+	if !replaced {
 		return err
 	}
 	on, rerr := d.memoryOn()
 	if rerr != nil || !on {
 		return errors.Join(err, rerr)
 	}
-	d.mu.Lock() // fail must not come between
+	d.mu.Lock() // excludes fail
 	defer d.mu.Unlock()
 	if d.down != nil {
 		return d.down
 	}
 	for _, r := range d.bars {
 		if r != nil {
-			err = errors.Join(err, r.unpark())
+			err = errors.Join(err, r.restoreRegisters())
 		}
 	}
 	return err
 }
 
+// memoryOn reports whether the BARs are enabled.
 func (d *Device) memoryOn() (bool, error) {
 	b := make([]byte, 2)
 	if err := d.config.readAll(b, commandAt); err != nil {

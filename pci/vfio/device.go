@@ -12,15 +12,15 @@ import (
 
 // Reasons of Err.
 var (
-	// ErrClosed is Err's answer after Close.
+	// ErrClosed is returned by Err after Close.
 	ErrClosed = errors.New("device is closed")
 
-	// ErrRequested says that the kernel asked for the function (it is being
-	// unbound from vfio-pci, or unplugged) and that it has been given back.
-	ErrRequested = errors.New("the kernel asked for the device back (VFIO request interrupt): it is being unbound or unplugged, and was given back")
+	// ErrRequested reports that the function was released because the kernel
+	// requested it: the function is being unbound from vfio-pci, or unplugged.
+	ErrRequested = errors.New("device released: the kernel requested it (VFIO request interrupt), it is being unbound or unplugged")
 
-	// ErrUncorrectable says that the function, or the link to it, is broken.
-	ErrUncorrectable = errors.New("the device reported an uncorrectable PCIe error (VFIO error interrupt); the kernel's log has the details")
+	// ErrUncorrectable reports that the function or its link failed.
+	ErrUncorrectable = errors.New("uncorrectable PCIe error (VFIO error interrupt); see the kernel's log")
 )
 
 type iova = dma.IOVA
@@ -28,7 +28,7 @@ type iova = dma.IOVA
 var _ pci.Device = (*Device)(nil)
 
 // Device is a PCI function of this machine, opened through VFIO. All methods may
-// be called from any goroutine, Close beside any of them.
+// be called from any goroutine, at the same time as Close.
 type Device struct {
 	h        *host
 	name     string
@@ -44,18 +44,18 @@ type Device struct {
 	config   *region
 	bars     [bars]*region // nil: absent
 	msix     msixTable
-	pmAt     int64 // offset of the power management capability's control register; 0: none
+	pmAt     int64 // offset of the power management control register, 0: none
 
 	dma mapper
 	irq interrupts
 
-	power sync.Mutex // one write that may switch the BARs at a time
+	power sync.Mutex // serializes writes that enable or disable the BARs
 
 	mu   sync.Mutex // guards down
 	down error
 	done chan struct{}
 
-	released   chan struct{} // closed when the kernel has the function back
+	released   chan struct{} // closed when the function is released
 	releaseErr error         // written before released is closed
 }
 
@@ -65,10 +65,10 @@ func (d *Device) Name() string { return d.name }
 // Transport implements pci.Device.
 func (d *Device) Transport() string { return "vfio" }
 
-// Form is "vfio-group" or "vfio-iommufd".
+// Form returns "vfio-group" or "vfio-iommufd".
 func (d *Device) Form() string { return d.form.String() }
 
-// Function is what sysfs said about the function when it was opened.
+// Function returns the function as sysfs described it when it was opened.
 func (d *Device) Function() pci.Function { return d.function }
 
 // ID implements pci.Device.
@@ -104,11 +104,10 @@ func (d *Device) Err() error {
 	return d.down
 }
 
-// Reset implements pci.Device. Mapped registers are not answered meanwhile, by
-// anybody: accesses wait.
+// Reset implements pci.Device. Accesses to mapped registers wait until the reset ends.
 func (d *Device) Reset() error {
 	if !d.canReset {
-		return fmt.Errorf("%s: %v: the kernel knows no way to reset this function alone (%s/bus/pci/devices/%s/reset_method)",
+		return fmt.Errorf("%s: %v: the kernel has no reset method for this function (%s/bus/pci/devices/%s/reset_method)",
 			d.name, deviceReset, d.h.sys, d.function.Address)
 	}
 	if _, err := d.file.ioctlValue(d.h.limits.reset, deviceReset, 0); err != nil {
@@ -118,7 +117,7 @@ func (d *Device) Reset() error {
 	return nil
 }
 
-// failOnTimeout takes the device down when the kernel is stuck with it.
+// failOnTimeout calls fail if err is a TimeoutError.
 func (d *Device) failOnTimeout(err error) {
 	var timeout *TimeoutError
 	if errors.As(err, &timeout) {
@@ -126,9 +125,9 @@ func (d *Device) failOnTimeout(err error) {
 	}
 }
 
-// fail takes the device down, the first time, for the given reason, and begins
-// to give it back: the kernel waits for that in the middle of an unplug, for
-// ever, whatever the program above is doing.
+// fail marks the device as lost and starts its release, if it is the first call. The
+// kernel waits for the release without limit during an unplug, so it must not depend on
+// the program.
 func (d *Device) fail(reason error) {
 	d.mu.Lock()
 	if d.down != nil {
@@ -137,47 +136,47 @@ func (d *Device) fail(reason error) {
 	}
 	d.down = reason
 	d.mu.Unlock()
-	// Before Done: who was woken by Done must not load from the device.
+	// Before Done: a goroutine woken by Done must not load from the device.
 	for _, r := range d.bars {
 		if r != nil {
-			r.park()
+			r.replaceRegisters()
 		}
 	}
 	close(d.done)
 	go d.release(reason)
 }
 
-// release gives the function back. Each step has a deadline.
+// release releases the function. Each step has a timeout.
 func (d *Device) release(reason error) {
 	var errs []error
 	if d.config != nil {
 		errs = append(errs, d.command(0, commandMaster))
 	}
-	errs = append(errs, d.dma.close(), d.irq.close(), d.file.close(d.h.limits.reset), d.h.leave(d.space))
-	// A device that was lost may refuse what it is asked; nobody can mend that.
+	errs = append(errs, d.dma.close(), d.irq.close(), d.file.close(d.h.limits.reset), d.h.detach(d.space))
+	// A lost device may return errors, which are of no use to the caller.
 	if errors.Is(reason, ErrClosed) {
 		d.releaseErr = errors.Join(errs...)
 	}
 	close(d.released)
 }
 
-// Close implements pci.Device. DMA has ended, and the kernel has the function
-// back, when it returns.
+// Close implements pci.Device. When it returns, DMA has ended and the function is
+// released.
 func (d *Device) Close() error {
 	d.fail(ErrClosed)
-	if err := d.givenBack(); err != nil {
+	if err := d.waitReleased(); err != nil {
 		return err
 	}
 	return d.releaseErr
 }
 
-// givenBack waits for release, which is under way.
-func (d *Device) givenBack() error {
-	limit := 6*d.h.limits.reset + d.h.limits.mapping // more than the deadlines within
+// waitReleased waits until release ends.
+func (d *Device) waitReleased() error {
+	limit := 6*d.h.limits.reset + d.h.limits.mapping // more than the timeouts of release
 	select {
 	case <-d.released:
 		return nil
 	case <-time.After(limit):
-		return &TimeoutError{"give " + d.name + " back", limit}
+		return &TimeoutError{"release " + d.name, limit}
 	}
 }

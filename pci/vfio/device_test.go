@@ -20,7 +20,7 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// forms runs a test over both ways to a device.
+// forms runs a test with both forms.
 func forms(t *testing.T, f func(t *testing.T, r *rig, form form)) {
 	for _, form := range []form{formGroup, formIOMMUFD} {
 		t.Run(form.String(), func(t *testing.T) { f(t, newRig(t), form) })
@@ -34,7 +34,7 @@ func alloc(t *testing.T, bytes int) *hugepage.Memory {
 	return mem
 }
 
-func TestDeviceIsWhatTheKernelShows(t *testing.T) {
+func TestPropertiesOfADevice(t *testing.T) {
 	forms(t, func(t *testing.T, r *rig, form form) {
 		d := r.dial(form)
 		require.Equal(t, "eth2", d.Name())
@@ -62,7 +62,7 @@ func TestDeviceIsWhatTheKernelShows(t *testing.T) {
 		require.NoError(t, d.Err())
 		require.NoError(t, d.Close())
 		require.ErrorIs(t, d.Err(), ErrClosed)
-		require.EqualValues(t, commandMemory, r.k.card.command(), "bus master is cleared, memory stays as the kernel likes it")
+		require.EqualValues(t, commandMemory, r.k.card.command(), "bus mastering is off, memory decoding stays on")
 		<-d.Done()
 		require.NoError(t, d.Close())
 		_, err = d.Vectors(pci.MSIX)
@@ -91,7 +91,7 @@ func TestRegistersAreMapped(t *testing.T) {
 		require.Panics(t, func() { bar.Store32(128<<10, 0) })
 		require.NoError(t, d.Close())
 		require.Equal(t, uint32(allOnes), bar.Load32(0x1018))
-		bar.Store32(0x1018, 1) // vanishes
+		bar.Store32(0x1018, 1) // discarded
 		require.Equal(t, uint32(allOnes), bar.Load32(0x1018))
 		_, err = bar.ReadAt(b[:], 0x1018)
 		require.ErrorIs(t, err, ErrClosed)
@@ -101,16 +101,16 @@ func TestRegistersAreMapped(t *testing.T) {
 		reg := make([]byte, 4)
 		_, err = unix.Pread(r.k.card.bars[0], reg, 0x1018)
 		require.NoError(t, err)
-		require.Equal(t, uint32(0xfeedbeef), binary.LittleEndian.Uint32(reg), "the device saw nothing of the last store")
+		require.Equal(t, uint32(0xfeedbeef), binary.LittleEndian.Uint32(reg), "the last store did not reach the device")
 	})
 }
 
-// The hole with the MSI-X table is the kernel's, in each way it says so.
+// The MSI-X table is not mapped, however the kernel reports that.
 func TestMSIXTableIsNotMapped(t *testing.T) {
 	for name, set := range map[string]func(*fakeCard){
-		"mappable": func(*fakeCard) {},
-		"sparse":   func(c *fakeCard) { c.sparse, c.mappable = true, false },
-		"no word":  func(c *fakeCard) { c.noCaps = true },
+		"mappable":     func(*fakeCard) {},
+		"sparse":       func(c *fakeCard) { c.sparse, c.mappable = true, false },
+		"not reported": func(c *fakeCard) { c.noCaps = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -129,7 +129,7 @@ func TestMSIXTableIsNotMapped(t *testing.T) {
 			bar.Store32(0x2ffc, 7)
 			require.Equal(t, uint32(7), bar.Load32(0x2ffc))
 			if name != "mappable" {
-				bar.Store32(0x1000, 7) // through the file, and ignored
+				bar.Store32(0x1000, 7) // through the file, ignored
 				require.Equal(t, uint32(allOnes), bar.Load32(0x1000))
 			}
 		})
@@ -154,8 +154,8 @@ func TestConfigurationSpace(t *testing.T) {
 	require.ErrorContains(t, err, "negative offset")
 }
 
-// A BAR that is switched off answers with SIGBUS, which must not end the program.
-func TestSwitchingMemoryOffIsNoFault(t *testing.T) {
+// An access to a disabled BAR raises SIGBUS, which must not end the program.
+func TestDisablingMemoryIsNoFault(t *testing.T) {
 	for name, write := range map[string]struct {
 		at  int64
 		off []byte
@@ -172,7 +172,7 @@ func TestSwitchingMemoryOffIsNoFault(t *testing.T) {
 			bar.Store32(8, 1)
 			stop := make(chan struct{})
 			var busy sync.WaitGroup
-			busy.Go(func() { // a poller that knows nothing of it
+			busy.Go(func() { // a poller
 				for {
 					select {
 					case <-stop:
@@ -198,8 +198,8 @@ func TestSwitchingMemoryOffIsNoFault(t *testing.T) {
 	}
 }
 
-// The kernel may switch memory off without us (arm64 reports a device that is
-// gone like that, too): a load survives it.
+// The kernel may disable memory (arm64 also reports a lost device with SIGBUS): a load
+// recovers.
 func TestLoadSurvivesABusError(t *testing.T) {
 	r := newRig(t)
 	d := r.dial(formGroup)
@@ -219,10 +219,10 @@ func TestReset(t *testing.T) {
 
 	r.k.card.deviceFlags &^= deviceFlagReset
 	d = r.dial(formIOMMUFD)
-	require.ErrorContains(t, d.Reset(), "eth2: VFIO_DEVICE_RESET: the kernel knows no way to reset this function alone")
+	require.ErrorContains(t, d.Reset(), "eth2: VFIO_DEVICE_RESET: the kernel has no reset method for this function")
 }
 
-// Both ports of a card whose IOMMU cannot tell them apart.
+// Both ports of a card in one IOMMU group.
 func TestTwoPortsOfAGroupShareItsSpace(t *testing.T) {
 	forms(t, func(t *testing.T, r *rig, form form) {
 		one := r.dial(form)
@@ -235,7 +235,7 @@ func TestTwoPortsOfAGroupShareItsSpace(t *testing.T) {
 		require.NoError(t, err)
 		require.NotEqual(t, a, b)
 		require.ErrorContains(t, two.DMA().Unmap(a), "nothing is mapped there")
-		r.k.card.config[commandAt] |= commandMaster // one card plays both here
+		r.k.card.config[commandAt] |= commandMaster // one fake card is both functions
 		require.NoError(t, one.Close())
 		r.k.card.config[commandAt] |= commandMaster
 		_, err = two.DMA().Map(alloc(t, 4096), dma.DeviceWrites)
@@ -244,15 +244,16 @@ func TestTwoPortsOfAGroupShareItsSpace(t *testing.T) {
 	})
 }
 
-// Every step of opening fails in turn; nothing may stay behind (the rig looks).
-func TestOpenLeavesNothingBehindWhenAStepFails(t *testing.T) {
+// Every step of opening fails in turn. The rig checks that everything is closed and
+// unmapped.
+func TestOpenReleasesEverythingWhenAStepFails(t *testing.T) {
 	for _, form := range []form{formGroup, formIOMMUFD} {
 		r := newRig(t)
 		require.NoError(t, r.dial(form).Close())
 		steps := 0
 		for i, call := range r.k.calls {
 			if call == "close" {
-				steps = i - 2 // without switching bus master off again
+				steps = i - 2 // without the accesses that clear bus mastering
 				break
 			}
 		}
@@ -274,8 +275,8 @@ func TestOpenLeavesNothingBehindWhenAStepFails(t *testing.T) {
 	}
 }
 
-// What stays mapped after Close is given back once nobody can reach the region.
-func TestMappingsGoWhenTheRegionDoes(t *testing.T) {
+// A BAR stays mapped after Close until its region is unreachable.
+func TestMappingsEndWithTheRegion(t *testing.T) {
 	r := newRig(t)
 	d := r.dial(formGroup)
 	at := fmt.Sprintf("%x-", addressOf(d.bars[0].areas[0].mem))

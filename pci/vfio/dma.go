@@ -9,13 +9,13 @@ import (
 	"github.com/ixcap/ixcap/hugepage"
 )
 
-// mapper is a device's dma.Mapper: its part of the group's space.
+// mapper is a device's dma.Mapper: its mappings in the group's space.
 type mapper struct {
 	d *Device
 
 	mu   sync.Mutex
 	maps map[dma.IOVA]uint64 // size by address
-	gone bool                // release has begun: everything is unmapped, or will be
+	gone bool                // release has begun and unmaps everything
 }
 
 // Map implements dma.Mapper.
@@ -41,14 +41,14 @@ func (m *mapper) Map(mem *hugepage.Memory, access dma.Access) (dma.IOVA, error) 
 		m.maps[iova] = uint64(len(bytes))
 	}
 	m.mu.Unlock()
-	if gone { // meanwhile
+	if gone { // the device was lost during mapMemory
 		return 0, errors.Join(fmt.Errorf("map %s: %w", mem.Name(), m.d.Err()), m.d.space.unmapMemory(iova, uint64(len(bytes))))
 	}
 	return iova, nil
 }
 
-// Unmap implements dma.Mapper. When the device is gone its mappings went with it,
-// and there is nothing left to do.
+// Unmap implements dma.Mapper. If the device is lost, release unmaps the memory and
+// Unmap only waits for it.
 func (m *mapper) Unmap(iova dma.IOVA) error {
 	m.mu.Lock()
 	size, ok := m.maps[iova]
@@ -57,8 +57,8 @@ func (m *mapper) Unmap(iova dma.IOVA) error {
 	m.mu.Unlock()
 	switch {
 	case gone:
-		// Close frees the memory next, so what release has begun must be done.
-		return m.d.givenBack()
+		// The caller may free the memory, so release must have ended.
+		return m.d.waitReleased()
 	case !ok:
 		return fmt.Errorf("unmap IOVA %#x: nothing is mapped there", uint64(iova))
 	}
@@ -69,9 +69,8 @@ func (m *mapper) Unmap(iova dma.IOVA) error {
 	return nil
 }
 
-// close unmaps what is left. Mappings that cannot be taken back end with the
-// space; once the kernel is stuck the others are left to that, too, or each would
-// be waited for.
+// close unmaps everything. Mappings that cannot be unmapped end with the space. After
+// one timeout the rest is left to that, because each would time out.
 func (m *mapper) close() (err error) {
 	m.mu.Lock()
 	maps := m.maps

@@ -17,10 +17,10 @@ func TestMemoryIsMappedWhereTheIOMMUAllows(t *testing.T) {
 		small, large := alloc(t, 4096), alloc(t, 8<<20)
 		a, err := d.DMA().Map(small, dma.DeviceReadsWrites)
 		require.NoError(t, err)
-		require.Equal(t, dma.IOVA(1<<20), a, "the first megabyte stays empty")
+		require.Equal(t, dma.IOVA(1<<20), a, "the first megabyte is not allocated")
 		b, err := d.DMA().Map(large, dma.DeviceReads)
 		require.NoError(t, err)
-		require.Equal(t, dma.IOVA(0x4000000), b, "not in the hole, and not where it does not fit")
+		require.Equal(t, dma.IOVA(0x4000000), b, "not in the hole, not in a range too small")
 		require.NoError(t, d.DMA().Unmap(a))
 		require.ErrorContains(t, d.DMA().Unmap(a), "nothing is mapped there")
 		_, err = d.DMA().Map(small, 0)
@@ -28,14 +28,14 @@ func TestMemoryIsMappedWhereTheIOMMUAllows(t *testing.T) {
 		again, err := d.DMA().Map(small, dma.DeviceWrites)
 		require.NoError(t, err)
 		require.Equal(t, a, again)
-		require.NoError(t, d.Close()) // unmaps what is left: the rig looks
-		require.NoError(t, d.DMA().Unmap(b), "a device that is closed has given it back")
+		require.NoError(t, d.Close()) // unmaps everything: the rig checks that
+		require.NoError(t, d.DMA().Unmap(b), "unmapped by Close")
 		_, err = d.DMA().Map(small, dma.DeviceWrites)
 		require.ErrorIs(t, err, ErrClosed)
 	})
 }
 
-func TestAKernelThatDoesNotTellItsRangesIsTakenForASmallOne(t *testing.T) {
+func TestRangesThatAreNotReportedAreAssumedSmall(t *testing.T) {
 	r := newRig(t)
 	r.k.noCaps = true
 	d := r.dial(formGroup)
@@ -46,7 +46,7 @@ func TestAKernelThatDoesNotTellItsRangesIsTakenForASmallOne(t *testing.T) {
 	require.ErrorContains(t, err, "largest free range: 0xfef00000-0x7fffffffff")
 }
 
-func TestRefusedMappingsSayWhy(t *testing.T) {
+func TestFailedMappingsAreExplained(t *testing.T) {
 	forms(t, func(t *testing.T, r *rig, form form) {
 		call := map[bool]string{true: "VFIO_IOMMU_MAP_DMA", false: "IOMMU_IOAS_MAP"}[form == formGroup]
 		d := r.dial(form)
@@ -55,16 +55,16 @@ func TestRefusedMappingsSayWhy(t *testing.T) {
 		r.memlock = func() (uint64, uint64) { return 8 << 20, 4 << 20 }
 		_, err := d.DMA().Map(mem, dma.DeviceWrites)
 		require.ErrorIs(t, err, syscall.ENOMEM)
-		require.ErrorContains(t, err, call+": cannot allocate memory (8388608 bytes at IOVA 0x100000): RLIMIT_MEMLOCK lets this user lock 8 MiB, this process has locked 4 MiB, and this needs 8 MiB more: raise it to 12 MiB or unlimited: sudo prlimit --pid $$ --memlock=unlimited")
+		require.ErrorContains(t, err, call+": cannot allocate memory (8388608 bytes at IOVA 0x100000): RLIMIT_MEMLOCK is 8 MiB, locked are 4 MiB, needed are 8 MiB more. Raise it to 12 MiB or unlimited: sudo prlimit --pid $$ --memlock=unlimited")
 		r.memlock = func() (uint64, uint64) { return unix.RLIM_INFINITY, 0 }
 		_, err = d.DMA().Map(mem, dma.DeviceWrites)
-		require.ErrorContains(t, err, "the kernel has no memory left for it")
+		require.ErrorContains(t, err, ": out of memory")
 		r.k.memlock, r.k.locked = 0, 0
 		_, err = d.DMA().Map(mem, dma.DeviceWrites)
-		require.NoError(t, err, "a refusal leaves nothing behind")
+		require.NoError(t, err, "after a failure nothing is mapped")
 		r.k.pages = 64 << 10
 		r.k.short = 4096
-		require.ErrorContains(t, d.Close(), "the kernel unmapped 8384512 bytes at IOVA 0x100000, not the 8388608 mapped there")
+		require.ErrorContains(t, d.Close(), "the kernel unmapped 8384512 bytes at IOVA 0x100000, want 8388608")
 	})
 }
 
@@ -80,8 +80,8 @@ func TestMappingsOfAContainerAreCounted(t *testing.T) {
 	}
 	before := len(r.k.calls)
 	_, err := d.DMA().Map(alloc(t, 4096), dma.DeviceWrites)
-	require.ErrorContains(t, err, "VFIO_IOMMU_MAP_DMA: the container has all the mappings it may have: raise dma_entry_limit")
-	require.Len(t, r.k.calls, before, "the kernel need not be asked")
+	require.ErrorContains(t, err, "VFIO_IOMMU_MAP_DMA: the container is at its limit of mappings. Raise it (echo N | sudo tee ")
+	require.Len(t, r.k.calls, before, "no call of the kernel")
 	require.NoError(t, d.DMA().Unmap(at[0]))
 	_, err = d.DMA().Map(alloc(t, 4096), dma.DeviceWrites)
 	require.NoError(t, err)
@@ -92,5 +92,5 @@ func TestPagesTooSmallForTheIOMMU(t *testing.T) {
 	r.k.pages = 64<<10 | 2<<20
 	d := r.dial(formGroup)
 	_, err := d.DMA().Map(alloc(t, 4096), dma.DeviceWrites)
-	require.EqualError(t, err, "VFIO_IOMMU_MAP_DMA: 4096 bytes in pages of 4096: the IOMMU's pages have at least 65536")
+	require.EqualError(t, err, "VFIO_IOMMU_MAP_DMA: 4096 bytes in pages of 4096: the IOMMU's smallest page is 65536")
 }

@@ -1,17 +1,16 @@
-// Package vfio drives PCI functions of this machine through the kernel's VFIO,
-// which lets a process have a function behind an IOMMU. Importing it makes
-// pci.Open understand addresses and interface names:
+// Package vfio is the transport to PCI functions of this machine through the kernel's
+// VFIO, which gives a process access to a function behind an IOMMU. Importing it
+// registers addresses and interface names with pci.Open:
 //
-//	0000:03:00.0  eth2            the form is chosen automatically
+//	0000:03:00.0  eth2            selects the form
 //	vfio-group:0000:03:00.0       group and container, type 1 v2
 //	vfio-iommufd:0000:03:00.0     the function's own node, and iommufd
 //
-// The function must belong to vfio-pci (examples/vfio-bind hands it over). Out
-// comes a pci.Device:
+// The function must be bound to vfio-pci (examples/vfio-bind).
 //
 //	Load32, Store32 of a BAR --> mapped memory: one load, one store
 //	ReadAt, WriteAt, config ---> pread, pwrite of the device's file
-//	DMA().Map(memory) ---------> IOVA: pinned, and entered into the IOMMU
+//	DMA().Map(memory) ---------> IOVA: pinned, and mapped in the IOMMU
 //	SetVectors(eventfds) <------ the kernel signals the eventfds
 //	Done, Err <----------------- error and request interrupts
 //
@@ -22,54 +21,49 @@
 //	        |
 //	      device
 //
-// The newer form is taken where the function's node and /dev/iommu are there and
-// this process may open both, else the group. The kernel lends a group to one
-// opener at a time, so the functions of one group that a process opens share an
-// address space.
+// The iommufd form is used if the function's node and /dev/iommu exist and this process
+// may open both, else the group form. The kernel allows one opener per group, so the
+// functions of a group that a process opens share an address space.
 //
-// Device addresses come from our own allocator within the ranges that the IOMMU
-// reports (VFIO_IOMMU_GET_INFO, IOMMU_IOAS_IOVA_RANGES), without the first
-// megabyte, so that a descriptor full of zeros points nowhere.
+// IOVAs come from an allocator of this package within the ranges that the IOMMU
+// reports (VFIO_IOMMU_GET_INFO, IOMMU_IOAS_IOVA_RANGES), without the first megabyte, so
+// that a descriptor of zeros is not a valid address.
 //
-// # When the device goes away
+// # Loss of the device
 //
-// The kernel asks for a function by the request interrupt: it is being unbound,
-// or unplugged, and the kernel waits inside that, without end, until every file
-// and mapping of the device is closed. A broken device or link shows by the error
-// interrupt. In both cases, and when the kernel does not come back from a call,
-// the device is given back at once, whatever the program above is doing: it stops
-// being bus master, its memory is unmapped, its files are closed. From then on
-// loads give all ones and stores vanish, Done is closed and Err gives the reason.
+// The kernel requests the release of a function with the request interrupt, when the
+// function is unbound or unplugged, and then waits without limit until every file and
+// mapping of the device is closed. A failed device or link raises the error interrupt.
+// In both cases, and when a system call times out, the transport releases the device at
+// once, independent of the program: it clears bus mastering, unmaps all memory and
+// closes the files. Loads then return all ones, stores are discarded, Done is closed and
+// Err returns the reason.
 //
-// # Mapped registers that are no longer there
+// # Mapped registers after the loss
 //
-// A mapped BAR that is switched off answers with SIGBUS, and one that was
-// unmapped with SIGSEGV. Neither may happen to a poller that stores a tail
-// register while another goroutine closes the device, and nothing may be added to
-// that store. So a BAR's addresses stay mapped for as long as its Region is
-// reachable: when the device goes, or when a write to configuration space switches
-// its memory off or puts it to sleep, ordinary memory takes the registers' place in
-// one step. Loads, which cost a microsecond anyway, also survive a bus error that
-// comes from elsewhere.
+// An access to a mapped BAR raises SIGBUS if memory decoding is off, and SIGSEGV if the
+// BAR was unmapped. A poller may store a tail register at any time, and that store must
+// stay a single instruction. So the addresses of a BAR stay mapped while its Region is
+// reachable. When the device is lost, or when a write to configuration space turns
+// memory decoding off or leaves D0, ordinary memory replaces the registers in one mmap.
+// Loads, which take a microsecond anyway, also recover from a bus error.
 //
-// # Calls that may block
+// # Timeouts
 //
-// None of the waits here is without end: every system call on a device runs beside
-// a deadline, and a call that misses it is a TimeoutError that names it. What can
-// block in the kernel, and how long it is given:
+// Every system call on a device has a timeout; the error is a TimeoutError that names
+// the call. Calls that can block in the kernel, and their timeouts:
 //
-//   - opening and closing a device (VFIO_GROUP_GET_DEVICE_FD,
+//   - open and close of a device (VFIO_GROUP_GET_DEVICE_FD,
 //     VFIO_DEVICE_BIND_IOMMUFD, VFIO_DEVICE_ATTACH_IOMMUFD_PT, close) and
-//     VFIO_DEVICE_RESET reset the function, for which the kernel allows it a
-//     minute: 75 s
-//   - configuration space (pread, pwrite) is held back during such a reset: 75 s
-//   - VFIO_IOMMU_MAP_DMA, IOMMU_IOAS_MAP pin page by page, and the calls that
-//     unmap wait for the IOMMU's caches: a minute and a minute per GiB
-//   - VFIO_DEVICE_SET_IRQS waits for handlers under way; opening a node and the
-//     calls that ask for something should not block at all: 10 s
+//     VFIO_DEVICE_RESET reset the function, for which the kernel allows a minute: 75 s
+//   - accesses to configuration space (pread, pwrite) block during a reset: 75 s
+//   - VFIO_IOMMU_MAP_DMA and IOMMU_IOAS_MAP pin memory page by page, and the calls that
+//     unmap flush the IOMMU's caches: one minute, and one minute per GiB
+//   - VFIO_DEVICE_SET_IRQS waits for running interrupt handlers; other calls do not
+//     block: 10 s
 //
-// The thread in such a call cannot be taken out of it. It is left behind, the
-// device is taken down, and its file is closed once the kernel comes back. Loads
-// and stores of mapped registers are no calls: during a reset they wait in the
-// page fault, as long as the reset takes.
+// A thread cannot be removed from a system call. After a timeout the thread stays in the
+// call, the device is lost, and its file is closed when the call returns. Loads and
+// stores of mapped registers are not system calls: during a reset they wait in the page
+// fault until the reset ends.
 package vfio

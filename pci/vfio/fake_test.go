@@ -10,10 +10,9 @@ import (
 	"github.com/ixcap/ixcap/dma"
 )
 
-// fakeKernel is Linux as this package meets it, rebuilt from its documentation
-// and sources as strictly as they are: which call is allowed when, sizes of
-// structures, limits. It stands in for a machine with an IOMMU; the true one is
-// asked in a virtual machine (examples/vmtest).
+// fakeKernel behaves as Linux does towards this package, by its documentation and
+// sources: the order of calls, sizes of structures, limits. It replaces a machine with an
+// IOMMU; tests in a virtual machine (examples/vmtest) use Linux itself.
 type fakeKernel struct {
 	t    *testing.T
 	dev  string
@@ -22,12 +21,12 @@ type fakeKernel struct {
 	mu      sync.Mutex
 	files   map[int]*fakeFile
 	next    int
-	nodes   map[string]error // what opening a node gives; nil: open it
+	nodes   map[string]error // errors of opening, by node
 	viable  bool
 	noType1 bool
 	ranges  []dma.Range
-	noCaps  bool   // an old kernel: no capabilities behind structures
-	avail   int    // mappings a container takes
+	noCaps  bool   // an old kernel: no capabilities after structures
+	avail   int    // limit of mappings of a container
 	pages   uint64 // page sizes
 	memlock uint64 // bytes; 0: no limit
 	locked  uint64
@@ -36,14 +35,14 @@ type fakeKernel struct {
 	calls    []string
 	failAt   int // number of the call that fails, from 1
 	failWith error
-	stuck    map[string]chan struct{} // calls that block until the channel is closed
+	blocked  map[string]chan struct{} // calls that block until the channel is closed
 }
 
 type fakeFile struct {
 	kind string // container, group, iommufd, device
 	path string
 
-	group, container, iommufd *fakeFile // what it was put into
+	group, container, iommufd *fakeFile // what it was added to
 	iommu                     bool      // container: SET_IOMMU was done
 	bound, attached           bool      // device
 	maps                      map[uint64]uint64
@@ -57,10 +56,10 @@ func (k *fakeKernel) add(f *fakeFile) int {
 	return k.next
 }
 
-// enter counts a call and lets it fail or hang. The caller holds mu.
+// enter records a call, and makes it fail or block. The caller holds mu.
 func (k *fakeKernel) enter(name string) error {
 	k.calls = append(k.calls, name)
-	for call, c := range k.stuck {
+	for call, c := range k.blocked {
 		if strings.HasPrefix(name, call) {
 			k.mu.Unlock()
 			<-c
@@ -105,7 +104,7 @@ func (k *fakeKernel) close(fd int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.enter("close"); err != nil {
-		// The descriptor is gone whatever close says.
+		// The descriptor is closed even if close fails.
 		k.drop(fd)
 		return err
 	}
@@ -121,7 +120,7 @@ func (k *fakeKernel) drop(fd int) error {
 	delete(k.files, fd)
 	switch f.kind {
 	case "device":
-		if k.card.master() && f.attached && k.stuck == nil {
+		if k.card.master() && f.attached && k.blocked == nil {
 			k.t.Error("device closed while it was bus master")
 		}
 		if f.group != nil {
@@ -131,12 +130,12 @@ func (k *fakeKernel) drop(fd int) error {
 			k.card.closed()
 		}
 	case "group":
-		// A device that is stuck in a call holds its group's file itself.
-		if f.devices > 0 && k.stuck == nil {
+		// A device that blocks in a call keeps its group's file open.
+		if f.devices > 0 && k.blocked == nil {
 			k.t.Error("group closed before its devices")
 		}
 	}
-	for iova, size := range f.maps { // they end with the container
+	for iova, size := range f.maps { // unmapped with the container
 		delete(f.maps, iova)
 		k.locked -= size
 	}
@@ -203,8 +202,8 @@ func (k *fakeKernel) containerIoctl(f *fakeFile, req request, value uintptr, arg
 	return -1, syscall.ENOTTY
 }
 
-// iommuInfo fills struct vfio_iommu_type1_info: with capabilities where there is
-// room for them, else with the room they would need.
+// iommuInfo fills struct vfio_iommu_type1_info: with capabilities if they fit, else with
+// the size that they need.
 func (k *fakeKernel) iommuInfo(arg []byte) (int, error) {
 	if len(arg) < 16 || int(word(arg, 0)) > len(arg) || word(arg, 0) < 16 {
 		return -1, syscall.EINVAL
@@ -215,7 +214,7 @@ func (k *fakeKernel) iommuInfo(arg []byte) (int, error) {
 		return 0, nil
 	}
 	order.PutUint32(arg[4:], iommuFlagPageSizes|iommuFlagCaps)
-	// A capability nobody knows, the ranges, the mappings left.
+	// An unknown capability, the ranges, the mappings left.
 	at := uint32(24)
 	caps := append(words(99|7<<16, at+16, 1, 2), words(1|1<<16, 0, uint32(len(k.ranges)), 0)...)
 	for _, r := range k.ranges {
@@ -266,7 +265,7 @@ func (k *fakeKernel) mapDMA(f *fakeFile, iova, size uint64, mem []byte, avail in
 func (k *fakeKernel) unmapDMA(f *fakeFile, iova, size uint64) (uint64, error) {
 	n, ok := f.maps[iova]
 	if !ok || n != size {
-		return 0, nil // type 1 says how much was unmapped: nothing
+		return 0, nil // type 1 reports how much was unmapped: nothing
 	}
 	if k.card.master() && f.devices == 1 && k.card.closing {
 		k.t.Error("memory unmapped while the device was bus master")

@@ -13,10 +13,9 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// fakeCard is a function of two memory BARs as vfio-pci shows it: BAR 0 of 128
-// KiB, BAR 4 of 16 KiB with the MSI-X table in its second page. A BAR is a file
-// that is cut to nothing while memory is switched off, so that touching its
-// mapping raises SIGBUS as the kernel does.
+// fakeCard is a function with two memory BARs behind vfio-pci: BAR 0 of 128 KiB, BAR 4
+// of 16 KiB with the MSI-X table in its second page. A BAR is a file that is truncated to
+// 0 while memory decoding is off, so that an access to its mapping raises SIGBUS.
 type fakeCard struct {
 	t  *testing.T
 	mu sync.Mutex
@@ -26,11 +25,11 @@ type fakeCard struct {
 	config [256]byte
 
 	deviceFlags uint32
-	sparse      bool // BAR 4 has a sparse mmap capability, as before Linux 4.16
-	mappable    bool // BAR 4 has the MSI-X mappable capability, as since
+	sparse      bool // BAR 4 has a sparse mmap capability (before Linux 4.16)
+	mappable    bool // BAR 4 has the MSI-X mappable capability (since 4.16)
 	noCaps      bool
 	dynamic     bool // MSI-X vectors can be added, Linux 6.5
-	vectors     int  // that the machine has left
+	vectors     int  // that are left
 	noExpress   bool // no error interrupt
 
 	kind    int // of the interrupts that are set up, -1: none
@@ -39,7 +38,7 @@ type fakeCard struct {
 	single  [irqKinds]int
 	resets  int
 	closing bool
-	lost    bool // it no longer answers
+	lost    bool // accesses fail
 }
 
 func newCard(t *testing.T) *fakeCard {
@@ -75,12 +74,12 @@ func (c *fakeCard) master() bool    { return c.command()&commandMaster != 0 }
 
 func (c *fakeCard) opened() { c.power() }
 
-// closed is what the kernel does when the last user has left.
+// closed resets the interrupts, as the kernel does on the last close.
 func (c *fakeCard) closed() {
 	c.kind, c.fds, c.single = -1, nil, [irqKinds]int{}
 }
 
-// power makes the BARs answer or not.
+// power enables or disables the BARs.
 func (c *fakeCard) power() {
 	on := c.command()&commandMemory != 0 && c.config[0x44]&pmStateMask == 0
 	for i, fd := range c.bars {
@@ -122,7 +121,7 @@ func (k *fakeKernel) deviceIoctl(f *fakeFile, req request, arg []byte) (int, err
 		return 0, nil
 	}
 	if !f.bound {
-		return -1, syscall.EINVAL // the node alone gives no access
+		return -1, syscall.EINVAL // not bound: no access
 	}
 	switch req {
 	case deviceGetInfo:
@@ -205,7 +204,7 @@ func (c *fakeCard) irqInfo(arg []byte) error {
 	return nil
 }
 
-// setIRQs is vfio_pci_set_irqs_ioctl, as Linux has it.
+// setIRQs behaves as vfio_pci_set_irqs_ioctl of Linux.
 func (c *fakeCard) setIRQs(arg []byte) (int, error) {
 	flags, kind, start, count := word(arg, 4), int(word(arg, 8)), int(word(arg, 12)), int(word(arg, 16))
 	var info [16]byte
@@ -249,7 +248,7 @@ func (c *fakeCard) setIRQs(arg []byte) (int, error) {
 		return -1, syscall.EINVAL
 	case c.kind == -1:
 		if start+count > c.vectors {
-			return c.vectors, nil // no error, but not done either
+			return c.vectors, nil // not an error, but not done
 		}
 		c.kind, c.fds = kind, make([]int, start+count)
 		for i := range c.fds {
@@ -303,7 +302,7 @@ func (k *fakeKernel) access(call string, fd int, p []byte, off int64, bar func(i
 	}
 	f, c := k.files[fd], k.card
 	if f == nil || f.kind != "device" || !f.bound {
-		k.t.Errorf("%s on a descriptor that is no open device", call)
+		k.t.Errorf("%s on a descriptor that is not an open device", call)
 		return -1, syscall.EBADF
 	}
 	if c.lost {
@@ -313,7 +312,7 @@ func (k *fakeKernel) access(call string, fd int, p []byte, off int64, bar func(i
 		config(c.config[at : at+int64(len(p))])
 		return len(p), nil
 	}
-	if index == 4 && at >= 0x1000 && at < 0x1400 { // the table: reads as ones, writes vanish
+	if index == 4 && at >= 0x1000 && at < 0x1400 { // the MSI-X table: reads return ones, writes are discarded
 		for i := range p {
 			if call == "pread" {
 				p[i] = 0xff
@@ -339,7 +338,7 @@ func (k *fakeKernel) mmap(fd int, off int64, length int, at []byte) ([]byte, err
 		return nil, syscall.EINVAL
 	}
 	if index == 4 && (c.noCaps || !c.mappable) && first < 0x2000 && first+int64(length) > 0x1000 {
-		return nil, syscall.EINVAL // the table's page
+		return nil, syscall.EINVAL // the page of the MSI-X table
 	}
 	return mapAt(c.bars[index], first, length, at, unix.MAP_SHARED)
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// The kernel waits inside an unplug until the device is given back, whether or
-// not the program above does anything.
-func TestTheDeviceIsGivenBackWhenTheKernelWantsIt(t *testing.T) {
+// During an unplug, the kernel waits until the device is released. That must not depend
+// on the program.
+func TestTheDeviceIsReleasedOnRequest(t *testing.T) {
 	for kind, want := range map[pci.IRQKind]error{pci.Request: ErrRequested, pci.ErrorIRQ: ErrUncorrectable} {
 		forms(t, func(t *testing.T, r *rig, form form) {
 			d := r.dial(form)
@@ -37,23 +37,23 @@ func TestTheDeviceIsGivenBackWhenTheKernelWantsIt(t *testing.T) {
 			select {
 			case <-d.released:
 			case <-time.After(30 * time.Second):
-				t.Fatal("not given back")
+				t.Fatal("not released")
 			}
 			r.k.mu.Lock()
 			require.Empty(t, r.k.files)
 			r.k.mu.Unlock()
 			require.False(t, r.k.card.master())
-			require.Equal(t, []bool{true, false}, got(), "who asked for it is told as well")
+			require.Equal(t, []bool{true, false}, got(), "the eventfd of SetVectors is signalled")
 			require.ErrorIs(t, d.SetVectors(pci.MSIX, 0, fds), want)
 			require.ErrorIs(t, d.Reset(), errFileClosed)
-			require.NoError(t, d.DMA().Unmap(at), "the driver's clean-up is no error")
+			require.NoError(t, d.DMA().Unmap(at), "clean-up of the driver is no error")
 			require.NoError(t, d.Close())
 			require.Equal(t, want, d.Err())
 		})
 	}
 }
 
-func TestListenersOfWatchedInterruptsCanLeave(t *testing.T) {
+func TestEventfdsOfWatchedInterruptsCanBeReplaced(t *testing.T) {
 	r := newRig(t)
 	d := r.dial(formGroup)
 	fds, got := eventfds(t, 2)
@@ -66,8 +66,8 @@ func TestListenersOfWatchedInterruptsCanLeave(t *testing.T) {
 	require.Equal(t, []bool{false, true}, got())
 }
 
-// A card that was pulled out refuses everything; giving it back is no error.
-func TestALostDeviceIsGivenBack(t *testing.T) {
+// A card that was unplugged returns errors; its release is no error.
+func TestALostDeviceIsReleased(t *testing.T) {
 	r := newRig(t)
 	d := r.dial(formGroup)
 	r.k.card.mu.Lock()
@@ -83,7 +83,7 @@ func TestALostDeviceIsGivenBack(t *testing.T) {
 	require.NoError(t, d.Close())
 }
 
-func TestNoCallHangs(t *testing.T) {
+func TestCallsTimeOut(t *testing.T) {
 	for call, use := range map[string]func(d *Device) error{
 		"VFIO_DEVICE_RESET":    func(d *Device) error { return d.Reset() },
 		"VFIO_DEVICE_SET_IRQS": func(d *Device) error { return d.SetVectors(pci.MSIX, 0, []int{0}) },
@@ -103,14 +103,14 @@ func TestNoCallHangs(t *testing.T) {
 			r.limits = limits{quick: limit, reset: limit, mapping: limit}
 			free := make(chan struct{})
 			r.k.mu.Lock()
-			r.k.stuck = map[string]chan struct{}{call: free}
+			r.k.blocked = map[string]chan struct{}{call: free}
 			r.k.mu.Unlock()
 			err := use(d)
 			var timeout *TimeoutError
 			require.ErrorAs(t, err, &timeout)
 			require.ErrorIs(t, err, syscall.ETIMEDOUT)
 			require.Contains(t, timeout.Call, call)
-			require.ErrorAs(t, d.Err(), &timeout, "the device is of no use any more")
+			require.ErrorAs(t, d.Err(), &timeout, "the device is lost")
 			closed := make(chan error)
 			go func() { closed <- d.Close() }()
 			select {
@@ -118,7 +118,7 @@ func TestNoCallHangs(t *testing.T) {
 			case <-time.After(30 * time.Second):
 				t.Fatal("Close hangs")
 			}
-			close(free) // the kernel comes back, and what was left is closed behind it
+			close(free) // the call returns, then the files are closed
 			require.Eventually(t, func() bool {
 				r.k.mu.Lock()
 				defer r.k.mu.Unlock()
@@ -128,8 +128,8 @@ func TestNoCallHangs(t *testing.T) {
 	}
 }
 
-// A kernel that is stuck unmapping is waited for once, not for each mapping.
-func TestCloseNamesTheUnmapThatHangs(t *testing.T) {
+// If unmapping times out, Close waits for one mapping only.
+func TestCloseNamesTheUnmapThatTimedOut(t *testing.T) {
 	forms(t, func(t *testing.T, r *rig, form form) {
 		call := map[bool]string{true: "VFIO_IOMMU_UNMAP_DMA", false: "IOMMU_IOAS_UNMAP"}[form == formGroup]
 		d := r.dial(form)
@@ -143,10 +143,10 @@ func TestCloseNamesTheUnmapThatHangs(t *testing.T) {
 		r.limits = limits{quick: limit, reset: limit, mapping: limit}
 		free := make(chan struct{})
 		r.k.mu.Lock()
-		r.k.stuck = map[string]chan struct{}{call: free}
+		r.k.blocked = map[string]chan struct{}{call: free}
 		r.k.mu.Unlock()
-		require.ErrorContains(t, d.Close(), call+": the kernel has not answered for 100ms")
-		require.NoError(t, d.DMA().Unmap(at[0]), "it went with the device")
+		require.ErrorContains(t, d.Close(), call+": no return from the kernel within 100ms")
+		require.NoError(t, d.DMA().Unmap(at[0]), "unmapped with the device")
 		close(free)
 		require.Eventually(t, func() bool {
 			r.k.mu.Lock()
@@ -156,8 +156,8 @@ func TestCloseNamesTheUnmapThatHangs(t *testing.T) {
 	})
 }
 
-// Another function of the machine is being opened, which takes too long.
-func TestUnmapOfALostDeviceDoesNotWaitForEver(t *testing.T) {
+// Unmap waits for a release that is blocked: another function is being opened.
+func TestUnmapOfALostDeviceTimesOut(t *testing.T) {
 	r := newRig(t)
 	r.limits.reset, r.limits.mapping = 200*time.Millisecond, 200*time.Millisecond
 	d := r.dial(formGroup)
@@ -175,7 +175,7 @@ func TestUnmapOfALostDeviceDoesNotWaitForEver(t *testing.T) {
 	go func() { unmapped <- d.DMA().Unmap(at) }()
 	select {
 	case err := <-unmapped:
-		require.EqualError(t, err, "give eth2 back: the kernel has not answered for 1.4s")
+		require.EqualError(t, err, "release eth2: no return from the kernel within 1.4s")
 	case <-time.After(30 * time.Second):
 		r.host.mu.Unlock()
 		t.Fatal("Unmap hangs")
@@ -184,9 +184,8 @@ func TestUnmapOfALostDeviceDoesNotWaitForEver(t *testing.T) {
 	<-d.released
 }
 
-// The first of the two interrupts that are watched may come before the second
-// is connected.
-func TestInterruptsAreNotWatchedOnceTheDeviceIsGivenBack(t *testing.T) {
+// The first watched interrupt may arrive before the second is connected.
+func TestInterruptsAreNotWatchedAfterRelease(t *testing.T) {
 	r := newRig(t)
 	d := r.dial(formGroup)
 	require.NoError(t, d.irq.close())
@@ -194,14 +193,14 @@ func TestInterruptsAreNotWatchedOnceTheDeviceIsGivenBack(t *testing.T) {
 	require.Empty(t, d.irq.watched)
 }
 
-// A node that opens too late is closed again.
-func TestOpenThatHangs(t *testing.T) {
+// A node that opens after the timeout is closed.
+func TestOpenTimesOut(t *testing.T) {
 	r := newRig(t)
 	r.limits.quick = 50 * time.Millisecond
 	free := make(chan struct{})
-	r.k.stuck = map[string]chan struct{}{"open vfio/12": free}
+	r.k.blocked = map[string]chan struct{}{"open vfio/12": free}
 	_, err := r.host.open("eth2", formGroup, r.lookup("0000:03:00.0"))
-	require.ErrorContains(t, err, "vfio/12: the kernel has not answered for 50ms")
+	require.ErrorContains(t, err, "vfio/12: no return from the kernel within 50ms")
 	close(free)
 	require.Eventually(t, func() bool {
 		r.k.mu.Lock()

@@ -11,12 +11,13 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// The older form: a group of functions that the IOMMU cannot tell apart is opened
-// as a whole and put into a container, whose address space all of them see.
+// groupSpace is the group form. An IOMMU group, whose functions the IOMMU cannot
+// isolate from each other, is opened as a whole and added to a container, which is
+// their common address space.
 //
-//	/dev/vfio/vfio   container   map, unmap, what can be mapped
+//	/dev/vfio/vfio   container   map, unmap, IOVA ranges
 //	     ^ VFIO_GROUP_SET_CONTAINER, then VFIO_SET_IOMMU(type 1 v2)
-//	/dev/vfio/N      group       viable? which function
+//	/dev/vfio/N      group       viability, functions
 //	     ^ VFIO_GROUP_GET_DEVICE_FD
 //	device
 type groupSpace struct {
@@ -30,7 +31,7 @@ func (h *host) groupNode(group int) string {
 	return filepath.Join(h.dev, "vfio", strconv.Itoa(group))
 }
 
-// openGroup takes the IOMMU group of f into a container of its own.
+// openGroup opens the IOMMU group of f in a new container.
 func openGroup(h *host, f pci.Function) (_ backend, err error) {
 	g := &groupSpace{h: h}
 	defer func() {
@@ -43,14 +44,14 @@ func openGroup(h *host, f pci.Function) (_ backend, err error) {
 	}
 	version, err := g.container.ioctlValue(h.limits.quick, getAPIVersion, 0)
 	if err == nil && version != apiVersion {
-		err = fmt.Errorf("%v: the kernel has version %d, this package knows %d", getAPIVersion, version, apiVersion)
+		err = fmt.Errorf("%v: version %d, want %d", getAPIVersion, version, apiVersion)
 	}
 	if err != nil {
 		return nil, err
 	}
 	has, err := g.container.ioctlValue(h.limits.quick, checkExtension, type1v2)
 	if err == nil && has == 0 {
-		err = fmt.Errorf("%v: the kernel has no type 1 v2 IOMMU: sudo modprobe vfio_iommu_type1", checkExtension)
+		err = fmt.Errorf("%v: no type 1 v2 IOMMU in the kernel: sudo modprobe vfio_iommu_type1", checkExtension)
 	}
 	if err != nil {
 		return nil, err
@@ -73,14 +74,14 @@ func openGroup(h *host, f pci.Function) (_ backend, err error) {
 	}
 	if _, err = g.container.ioctlValue(h.limits.reset, setIOMMU, type1v2); err != nil {
 		if errors.Is(err, syscall.EPERM) {
-			err = fmt.Errorf("%w: the IOMMU does not isolate interrupts: boot with interrupt remapping (on in the firmware, not intremap=off)", err)
+			err = fmt.Errorf("%w: the IOMMU does not isolate interrupts. Enable interrupt remapping in the firmware and remove intremap=off", err)
 		}
 		return nil, err
 	}
 	return g, nil
 }
 
-// info asks twice when there are capabilities.
+// info implements backend. It makes a second call if the first reports capabilities.
 func (g *groupSpace) info() (iommuInfo, error) {
 	room := uint32(iommuInfoSize)
 	for range 2 {
@@ -100,7 +101,7 @@ func (g *groupSpace) info() (iommuInfo, error) {
 			break
 		}
 	}
-	return iommuInfo{}, fmt.Errorf("%v: the kernel wants room for %d bytes", iommuGetInfo, room)
+	return iommuInfo{}, fmt.Errorf("%v: %d bytes of result, too many", iommuGetInfo, room)
 }
 
 func (g *groupSpace) device(f pci.Function) (*file, error) {
@@ -110,7 +111,7 @@ func (g *groupSpace) device(f pci.Function) (*file, error) {
 	}, late)
 	if err != nil {
 		if errors.Is(err, syscall.EBUSY) {
-			err = fmt.Errorf("%w%s", err, g.h.holders(1, g.group.path))
+			err = fmt.Errorf("%w%s", err, g.h.usersOf(1, g.group.path))
 		}
 		return nil, fmt.Errorf("%s: %w", f.Address, err)
 	}
@@ -125,10 +126,10 @@ func (g *groupSpace) mapDMA(iova uint64, mem []byte, access dma.Access) error {
 	if access&dma.DeviceWrites != 0 {
 		flags |= dmaFlagWrite
 	}
-	b := words(32, flags, 0, 0) // bytes 8-15 are the address in this process
+	b := words(32, flags, 0, 0) // bytes 8-15: virtual address
 	b = order.AppendUint64(b, iova)
 	b = order.AppendUint64(b, uint64(len(mem)))
-	_, err := g.container.ioctl(g.h.limits.mapped(uint64(len(mem))), iommuMapDMA, b, ref{8, mem})
+	_, err := g.container.ioctl(g.h.limits.forMapping(uint64(len(mem))), iommuMapDMA, b, ref{8, mem})
 	return err
 }
 
@@ -136,7 +137,7 @@ func (g *groupSpace) unmapDMA(iova, size uint64) (uint64, error) {
 	b := words(24, 0)
 	b = order.AppendUint64(b, iova)
 	b = order.AppendUint64(b, size)
-	_, err := g.container.ioctl(g.h.limits.mapped(size), iommuUnmapDMA, b)
+	_, err := g.container.ioctl(g.h.limits.forMapping(size), iommuUnmapDMA, b)
 	if err != nil {
 		return 0, err // a call that timed out may still write to b
 	}
@@ -146,8 +147,8 @@ func (g *groupSpace) unmapDMA(iova, size uint64) (uint64, error) {
 func (g *groupSpace) mapCall() request   { return iommuMapDMA }
 func (g *groupSpace) unmapCall() request { return iommuUnmapDMA }
 
-// close needs the group's devices to be closed. Closing the container ends all
-// mappings that are left.
+// close closes the group, after its devices, and the container, which unmaps all
+// memory.
 func (g *groupSpace) close() (err error) {
 	if g.group != nil {
 		err = g.group.close(g.h.limits.reset)

@@ -12,10 +12,10 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// The newer form: each function has a node of its own, and is attached to an
-// address space (IOAS) of the kernel's one interface to IOMMUs.
+// iommufdSpace is the iommufd form. Each function has its own node and is attached to
+// an address space (IOAS) of /dev/iommu.
 //
-//	/dev/iommu                   map, unmap, what can be mapped, per IOAS
+//	/dev/iommu                   map, unmap, IOVA ranges, per IOAS
 //	     ^ VFIO_DEVICE_BIND_IOMMUFD, then VFIO_DEVICE_ATTACH_IOMMUFD_PT(IOAS)
 //	/dev/vfio/devices/vfioN      device
 type iommufdSpace struct {
@@ -26,8 +26,8 @@ type iommufdSpace struct {
 
 func (h *host) iommuNode() string { return filepath.Join(h.dev, "iommu") }
 
-// deviceNode is the function's own node, "" without one: the kernel is too old
-// or the function is not bound to vfio-pci.
+// deviceNode returns the function's own node, "" if there is none: the kernel is too
+// old, or the function is not bound to vfio-pci.
 func (h *host) deviceNode(f pci.Function) string {
 	entries, err := os.ReadDir(filepath.Join(h.sys, "bus/pci/devices", f.Address.String(), "vfio-dev"))
 	if err != nil {
@@ -41,7 +41,7 @@ func (h *host) deviceNode(f pci.Function) string {
 	return ""
 }
 
-// openIOMMUFD makes an empty address space.
+// openIOMMUFD creates an empty address space.
 func openIOMMUFD(h *host, f pci.Function) (backend, error) {
 	file, err := h.openNode(f, h.iommuNode())
 	if err != nil {
@@ -57,12 +57,11 @@ func openIOMMUFD(h *host, f pci.Function) (backend, error) {
 	return s, nil
 }
 
-// device opens the function's node and attaches it to the address space. Closing
-// the file undoes both.
+// device implements backend. Closing the file detaches the function.
 func (s *iommufdSpace) device(f pci.Function) (_ *file, err error) {
 	node := s.h.deviceNode(f)
 	if node == "" {
-		return nil, fmt.Errorf("%s has no vfio-dev: the kernel has no device nodes of VFIO (Linux 6.6 with CONFIG_VFIO_DEVICE_CDEV), or %s is not bound to vfio-pci",
+		return nil, fmt.Errorf("%s has no vfio-dev: VFIO device nodes need Linux 6.6 with CONFIG_VFIO_DEVICE_CDEV, and %s bound to vfio-pci",
 			filepath.Join(s.h.sys, "bus/pci/devices", f.Address.String()), f.Address)
 	}
 	file, err := s.h.openNode(f, node)
@@ -78,8 +77,8 @@ func (s *iommufdSpace) device(f pci.Function) (_ *file, err error) {
 		switch {
 		case errors.Is(err, syscall.EPERM):
 			err = s.h.notViable(f, err)
-		case errors.Is(err, syscall.EBUSY), errors.Is(err, syscall.EINVAL): // the latter when it is bound already
-			err = fmt.Errorf("%w: the function, or its group, is in use%s", err, s.h.holders(1, node, s.h.groupNode(f.Group)))
+		case errors.Is(err, syscall.EBUSY), errors.Is(err, syscall.EINVAL): // EINVAL: already bound
+			err = fmt.Errorf("%w: function or group in use%s", err, s.h.usersOf(1, node, s.h.groupNode(f.Group)))
 		}
 		return nil, err
 	}
@@ -89,8 +88,8 @@ func (s *iommufdSpace) device(f pci.Function) (_ *file, err error) {
 	return file, nil
 }
 
-// info is what devices attached so far allow. The kernel maps any size of page
-// and combines neighbours itself; it limits the number of mappings by memory only.
+// info implements backend, for the devices attached so far. The kernel accepts all page
+// sizes and limits the number of mappings by memory only.
 func (s *iommufdSpace) info() (iommuInfo, error) {
 	n := uint32(64)
 	for {
@@ -105,7 +104,7 @@ func (s *iommufdSpace) info() (iommuInfo, error) {
 			return iommuInfo{}, err
 		}
 		if word(b, 8) > n {
-			return iommuInfo{}, fmt.Errorf("%v: %d ranges, asked for %d", ioasRanges, word(b, 8), n)
+			return iommuInfo{}, fmt.Errorf("%v: %d ranges, more than the %d asked for", ioasRanges, word(b, 8), n)
 		}
 		info := iommuInfo{avail: -1, ranges: []dma.Range{}}
 		for i := range word(b, 8) {
@@ -116,7 +115,7 @@ func (s *iommufdSpace) info() (iommuInfo, error) {
 			info.ranges = append(info.ranges, r)
 		}
 		if align := order.Uint64(b[24:]); align != 0 {
-			info.pageSizes = -align // every power of two from there on
+			info.pageSizes = -align // every power of two from there
 		}
 		return info, nil
 	}
@@ -130,10 +129,10 @@ func (s *iommufdSpace) mapDMA(iova uint64, mem []byte, access dma.Access) error 
 	if access&dma.DeviceWrites != 0 {
 		flags |= ioasFlagWrite
 	}
-	b := words(40, flags, s.ioas, 0, 0, 0) // bytes 16-23 are the address in this process
+	b := words(40, flags, s.ioas, 0, 0, 0) // bytes 16-23: virtual address
 	b = order.AppendUint64(b, uint64(len(mem)))
 	b = order.AppendUint64(b, iova)
-	_, err := s.file.ioctl(s.h.limits.mapped(uint64(len(mem))), ioasMap, b, ref{16, mem})
+	_, err := s.file.ioctl(s.h.limits.forMapping(uint64(len(mem))), ioasMap, b, ref{16, mem})
 	return err
 }
 
@@ -141,7 +140,7 @@ func (s *iommufdSpace) unmapDMA(iova, size uint64) (uint64, error) {
 	b := words(24, s.ioas)
 	b = order.AppendUint64(b, iova)
 	b = order.AppendUint64(b, size)
-	_, err := s.file.ioctl(s.h.limits.mapped(size), ioasUnmap, b)
+	_, err := s.file.ioctl(s.h.limits.forMapping(size), ioasUnmap, b)
 	if err != nil {
 		return 0, err // a call that timed out may still write to b
 	}
@@ -151,5 +150,5 @@ func (s *iommufdSpace) unmapDMA(iova, size uint64) (uint64, error) {
 func (s *iommufdSpace) mapCall() request   { return ioasMap }
 func (s *iommufdSpace) unmapCall() request { return ioasUnmap }
 
-// close ends the address space; its devices must be closed.
+// close closes the address space, after its devices.
 func (s *iommufdSpace) close() error { return s.file.close(s.h.limits.reset) }

@@ -13,28 +13,29 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// interrupts is what is connected. INTx, MSI and MSI-X exclude each other.
+// interrupts is the state of a device's interrupts. Only one of INTx, MSI and MSI-X can
+// be connected.
 type interrupts struct {
-	setup sync.Mutex // one change at a time
+	setup sync.Mutex // serializes changes
 
 	// Guarded by setup.
-	kind pci.IRQKind // the kind in use
-	fds  []int       // by vector, -1 for none; nil: no kind in use
-	size int         // vectors the kernel has set up
+	kind pci.IRQKind // kind in use
+	fds  []int       // by vector, -1 for none; nil: no kind is in use
+	size int         // vectors set up in the kernel
 
 	mu        sync.Mutex
 	closed    bool
-	watched   []*os.File          // error and request
-	listeners map[pci.IRQKind]int // who else is told of those
-	held      map[int]int         // masked vector: the eventfd that collects its interrupts
+	watched   []*os.File          // eventfds of error and request interrupts
+	listeners map[pci.IRQKind]int // the caller's eventfds for those
+	masked    map[int]int         // by masked vector: the eventfd that receives its interrupts
 }
 
-// findVectors asks for the vectors of each kind.
+// findVectors reads the number of vectors of each kind.
 func (d *Device) findVectors(kinds uint32) error {
 	for kind := range min(kinds, irqKinds) {
 		b := words(irqInfoSize, 0, kind, 0)
 		if _, err := d.file.ioctl(d.h.limits.quick, deviceGetIRQ, b); err != nil {
-			// Kernels refuse to speak of error interrupts without PCI Express.
+			// Without PCI Express, the kernel returns EINVAL for error interrupts.
 			if errors.Is(err, syscall.EINVAL) && kind >= uint32(pci.ErrorIRQ) {
 				continue
 			}
@@ -42,7 +43,7 @@ func (d *Device) findVectors(kinds uint32) error {
 		}
 		info := parseIRQInfo(b)
 		if info.count > 2048 {
-			return fmt.Errorf("%v: %d vectors of kind %d, at most 2048 exist", deviceGetIRQ, info.count, kind)
+			return fmt.Errorf("%v: %d vectors of kind %d, want at most 2048", deviceGetIRQ, info.count, kind)
 		}
 		if info.flags&irqFlagEventFD != 0 {
 			d.kinds[kind] = info
@@ -73,14 +74,14 @@ func (d *Device) checkVectors(kind pci.IRQKind, first, n int) error {
 	return nil
 }
 
-// SetVectors implements pci.Device. INTx, MSI and MSI-X exclude each other: all
-// vectors of one are disconnected before another is connected. A kernel whose
-// set of vectors cannot grow (before Linux 6.5, or without dynamic MSI-X) has
-// all of them torn down and set up again when a higher one is connected; who was
-// connected before is then signalled once, since an interrupt may have been lost.
+// SetVectors implements pci.Device. Only one of INTx, MSI and MSI-X can be connected;
+// disconnect all its vectors before another kind. If the kernel cannot add vectors
+// (before Linux 6.5, or without dynamic MSI-X), connecting a higher vector sets up all
+// vectors again; the eventfds connected before are then signalled once, because an
+// interrupt may have been lost.
 //
-// Error and request interrupts are the transport's own, by which it learns that
-// the device goes away; an eventfd given here is signalled as well.
+// The transport itself uses error and request interrupts to detect the loss of the
+// device; eventfds for them are signalled as well.
 func (d *Device) SetVectors(kind pci.IRQKind, first int, eventfds []int) error {
 	if err := d.checkVectors(kind, first, len(eventfds)); err != nil {
 		return err
@@ -90,13 +91,13 @@ func (d *Device) SetVectors(kind pci.IRQKind, first int, eventfds []int) error {
 		if len(eventfds) > 0 {
 			fd = eventfds[0]
 		}
-		return d.irq.listen(kind, fd)
+		return d.irq.setListener(kind, fd)
 	}
 	q := &d.irq
 	q.setup.Lock()
 	defer q.setup.Unlock()
 	if q.fds != nil && q.kind != kind {
-		return fmt.Errorf("%s: %v: kind %d is connected, and excludes kind %d: disconnect it first", d.name, deviceSetIRQs, q.kind, kind)
+		return fmt.Errorf("%s: %v: kind %d is connected and excludes kind %d. Disconnect it first", d.name, deviceSetIRQs, q.kind, kind)
 	}
 	if len(eventfds) == 0 {
 		return d.disconnect()
@@ -110,7 +111,7 @@ func (d *Device) SetVectors(kind pci.IRQKind, first int, eventfds []int) error {
 	return nil
 }
 
-// connect sets a block of vectors. The set-up is locked.
+// connect connects a block of vectors. The caller holds setup.
 func (d *Device) connect(kind pci.IRQKind, first int, eventfds []int) error {
 	q := &d.irq
 	want := make([]int, d.kinds[kind].count)
@@ -123,7 +124,7 @@ func (d *Device) connect(kind pci.IRQKind, first int, eventfds []int) error {
 	fixed := d.kinds[kind].flags&irqFlagNoResize != 0
 	switch {
 	case q.fds == nil:
-		// The first block says how many there are, so it starts at 0.
+		// The first block sets the number of vectors, so it starts at 0.
 		if err := d.setIRQs(kind, 0, last, irqDataEventFD|irqActionTrigger, want[:last]); err != nil {
 			return err
 		}
@@ -133,7 +134,7 @@ func (d *Device) connect(kind pci.IRQKind, first int, eventfds []int) error {
 		}
 	default:
 		if err := d.setIRQs(kind, first, len(eventfds), irqDataEventFD|irqActionTrigger, eventfds); err != nil {
-			// The kernel disconnects the whole block then.
+			// After an error the kernel disconnects the whole block.
 			for i := range eventfds {
 				q.fds[first+i] = -1
 			}
@@ -141,12 +142,12 @@ func (d *Device) connect(kind pci.IRQKind, first int, eventfds []int) error {
 		}
 	}
 	q.kind, q.fds, q.size = kind, want, max(q.size, last)
-	q.unhold(first, last)
+	q.clearMasked(first, last)
 	return nil
 }
 
-// regrow sets a larger set of vectors up in place of the one there is, of which
-// those from first on are new. The set-up is locked.
+// regrow sets up a larger number of vectors in place of the present ones. The vectors
+// from first are new. The caller holds setup.
 func (d *Device) regrow(first int, want []int) error {
 	q := &d.irq
 	kind, before := q.kind, q.fds
@@ -156,7 +157,7 @@ func (d *Device) regrow(first int, want []int) error {
 	q.fds, q.size = nil, 0
 	block := slices.Clone(want)
 	q.mu.Lock()
-	for v, fd := range q.held {
+	for v, fd := range q.masked {
 		if v < first {
 			block[v] = fd // stays masked
 		}
@@ -173,7 +174,7 @@ func (d *Device) regrow(first int, want []int) error {
 	return nil
 }
 
-// disconnect ends the kind in use. The set-up is locked.
+// disconnect disconnects the kind in use. The caller holds setup.
 func (d *Device) disconnect() error {
 	q := &d.irq
 	if q.fds == nil {
@@ -182,27 +183,26 @@ func (d *Device) disconnect() error {
 	err := d.setIRQs(q.kind, 0, 0, irqDataNone|irqActionTrigger, nil)
 	if err == nil {
 		q.fds, q.size = nil, 0
-		q.unhold(0, int(d.kinds[q.kind].count))
+		q.clearMasked(0, int(d.kinds[q.kind].count))
 	}
 	return err
 }
 
-// unhold forgets that vectors are masked.
-func (q *interrupts) unhold(first, last int) {
+// clearMasked marks the vectors first to last-1 as not masked.
+func (q *interrupts) clearMasked(first, last int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for v, fd := range q.held {
+	for v, fd := range q.masked {
 		if first <= v && v < last {
 			_ = unix.Close(fd)
-			delete(q.held, v)
+			delete(q.masked, v)
 		}
 	}
 }
 
-// MaskVector implements pci.Device. The kernel masks INTx itself, after every
-// interrupt: unmasking lets the next one through. It has no call to mask vectors
-// of MSI and MSI-X; those are led to an eventfd of the transport's while they are
-// masked, and what has come meanwhile is delivered when they are unmasked.
+// MaskVector implements pci.Device. The kernel masks INTx after every interrupt. It has
+// no call to mask vectors of MSI and MSI-X: a masked vector is connected to an eventfd of
+// the transport, and its pending interrupt is delivered when it is unmasked.
 func (d *Device) MaskVector(kind pci.IRQKind, vector int, masked bool) error {
 	if err := d.checkVectors(kind, vector, 1); err != nil {
 		return err
@@ -221,26 +221,26 @@ func (d *Device) MaskVector(kind pci.IRQKind, vector int, masked bool) error {
 		return d.setIRQs(kind, vector, 1, irqDataNone|action, nil)
 	}
 	q.mu.Lock()
-	hold, is := q.held[vector]
+	own, is := q.masked[vector]
 	q.mu.Unlock()
 	if is == masked {
 		return nil
 	}
 	if masked {
-		return d.hold(kind, vector)
+		return d.redirect(kind, vector)
 	}
 	if err := d.setIRQs(kind, vector, 1, irqDataEventFD|irqActionTrigger, []int{q.fds[vector]}); err != nil {
 		return err
 	}
-	if pending(hold) {
+	if pending(own) {
 		signal(q.fds[vector])
 	}
-	q.unhold(vector, vector+1)
+	q.clearMasked(vector, vector+1)
 	return nil
 }
 
-// hold leads a vector to an eventfd of our own.
-func (d *Device) hold(kind pci.IRQKind, vector int) error {
+// redirect masks a vector by connecting it to an eventfd of the transport.
+func (d *Device) redirect(kind pci.IRQKind, vector int) error {
 	q := &d.irq
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
@@ -254,17 +254,17 @@ func (d *Device) hold(kind pci.IRQKind, vector int) error {
 	if q.closed {
 		return errors.Join(errFileClosed, unix.Close(fd))
 	}
-	if q.held == nil {
-		q.held = map[int]int{}
+	if q.masked == nil {
+		q.masked = map[int]int{}
 	}
-	q.held[vector] = fd
+	q.masked[vector] = fd
 	return nil
 }
 
 func (d *Device) setIRQs(kind pci.IRQKind, first, n int, flags uint32, fds []int) error {
 	got, err := d.file.ioctl(d.h.limits.quick, deviceSetIRQs, irqSet(flags, int(kind), first, n, fds))
-	if err == nil && got > 0 { // the kernel's way to say how many there would be
-		return fmt.Errorf("%v: %d vectors of interrupt kind %d wanted, the machine has %d left: use fewer queues", deviceSetIRQs, first+n, kind, got)
+	if err == nil && got > 0 { // the number of vectors that are left
+		return fmt.Errorf("%v: %d vectors of interrupt kind %d: only %d are left. Use fewer queues", deviceSetIRQs, first+n, kind, got)
 	}
 	if err == nil {
 		return nil

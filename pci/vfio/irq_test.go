@@ -9,7 +9,8 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// eventfds gives n of them, and a way to take what has come.
+// eventfds returns n eventfds, and a function that reports and resets which of them were
+// signalled.
 func eventfds(t *testing.T, n int) (fds []int, got func() []bool) {
 	for range n {
 		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
@@ -29,7 +30,7 @@ func TestVectorsAreConnected(t *testing.T) {
 	r := newRig(t)
 	d := r.dial(formGroup)
 	fds, got := eventfds(t, 3)
-	require.NoError(t, d.SetVectors(pci.MSIX, 1, []int{-1}), "nothing is connected, nothing to do")
+	require.NoError(t, d.SetVectors(pci.MSIX, 1, []int{-1}), "nothing is connected")
 	require.NoError(t, d.SetVectors(pci.MSIX, 0, []int{fds[0], fds[1], -1}))
 	r.k.fire(pci.MSIX, 1)
 	r.k.fire(pci.MSIX, 2)
@@ -40,7 +41,7 @@ func TestVectorsAreConnected(t *testing.T) {
 	r.k.fire(pci.MSIX, 2)
 	require.Equal(t, []bool{true, false, true}, got())
 
-	require.ErrorContains(t, d.SetVectors(pci.INTx, 0, fds[:1]), "VFIO_DEVICE_SET_IRQS: kind 2 is connected, and excludes kind 0: disconnect it first")
+	require.ErrorContains(t, d.SetVectors(pci.INTx, 0, fds[:1]), "VFIO_DEVICE_SET_IRQS: kind 2 is connected and excludes kind 0. Disconnect it first")
 	require.ErrorContains(t, d.SetVectors(pci.MSIX, 63, fds), "vectors 63 to 65 of interrupt kind 2: the device has 64")
 	require.ErrorContains(t, d.SetVectors(pci.MSIX, -1, fds), "the device has 64")
 	require.NoError(t, d.SetVectors(pci.MSIX, 0, nil))
@@ -51,7 +52,7 @@ func TestVectorsAreConnected(t *testing.T) {
 	require.ErrorIs(t, d.SetVectors(pci.MSIX, 0, fds), ErrClosed)
 }
 
-func TestASetThatCannotGrowIsSetUpAgain(t *testing.T) {
+func TestVectorsThatCannotBeAddedAreSetUpAgain(t *testing.T) {
 	for _, dynamic := range []bool{false, true} {
 		r := newRig(t)
 		r.k.card.dynamic = dynamic
@@ -70,7 +71,7 @@ func TestASetThatCannotGrowIsSetUpAgain(t *testing.T) {
 	}
 }
 
-func TestMaskedVectorsLoseNothing(t *testing.T) {
+func TestMaskedVectorsLoseNoInterrupt(t *testing.T) {
 	r := newRig(t)
 	d := r.dial(formGroup)
 	fds, got := eventfds(t, 2)
@@ -85,10 +86,10 @@ func TestMaskedVectorsLoseNothing(t *testing.T) {
 	require.Equal(t, []bool{false, true}, got())
 	require.NoError(t, d.MaskVector(pci.MSIX, 1, true))
 	require.NoError(t, d.MaskVector(pci.MSIX, 1, false))
-	require.Equal(t, []bool{false, false}, got(), "nothing came")
+	require.Equal(t, []bool{false, false}, got(), "no interrupt is pending")
 	r.k.fire(pci.MSIX, 1)
 	require.Equal(t, []bool{false, true}, got())
-	require.NoError(t, d.MaskVector(pci.MSIX, 0, true)) // left so
+	require.NoError(t, d.MaskVector(pci.MSIX, 0, true)) // Close handles a masked vector
 }
 
 func TestINTxIsMaskedByTheKernel(t *testing.T) {
@@ -100,7 +101,7 @@ func TestINTxIsMaskedByTheKernel(t *testing.T) {
 		r.k.fire(pci.INTx, 0)
 		require.Equal(t, []bool{true}, got())
 		r.k.fire(pci.INTx, 0)
-		require.Equal(t, []bool{false}, got(), "held back until it is unmasked")
+		require.Equal(t, []bool{false}, got(), "masked until it is unmasked")
 		require.NoError(t, d.MaskVector(pci.INTx, 0, false))
 	}
 	require.NoError(t, d.MaskVector(pci.INTx, 0, true))
@@ -108,13 +109,13 @@ func TestINTxIsMaskedByTheKernel(t *testing.T) {
 	require.Equal(t, []bool{false}, got())
 }
 
-// The kernel answers with the number of vectors it could have had.
+// The kernel returns the number of vectors that are left.
 func TestTooFewVectors(t *testing.T) {
 	r := newRig(t)
 	r.k.card.vectors = 2
 	d := r.dial(formGroup)
 	fds, _ := eventfds(t, 3)
-	require.ErrorContains(t, d.SetVectors(pci.MSIX, 0, fds), "VFIO_DEVICE_SET_IRQS: 3 vectors of interrupt kind 2 wanted, the machine has 2 left: use fewer queues")
+	require.ErrorContains(t, d.SetVectors(pci.MSIX, 0, fds), "VFIO_DEVICE_SET_IRQS: 3 vectors of interrupt kind 2: only 2 are left. Use fewer queues")
 	require.NoError(t, d.SetVectors(pci.MSIX, 0, fds[:2]))
 }
 

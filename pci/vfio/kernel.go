@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// kernel is the system calls this package makes, so that a test can stand in for
-// a machine with an IOMMU.
+// kernel is the system calls of this package. Tests replace it.
 type kernel interface {
 	open(path string) (fd int, err error) // for reading and writing
 	close(fd int) error
@@ -21,45 +20,46 @@ type kernel interface {
 	pread(fd int, p []byte, off int64) (int, error)
 	pwrite(fd int, p []byte, off int64) (int, error)
 
-	// mmap maps length bytes of a device's file, in place of the mapping at when
-	// that is not nil.
+	// mmap maps length bytes of a device's file. It replaces the mapping at, if at
+	// is not nil.
 	mmap(fd int, off int64, length int, at []byte) ([]byte, error)
 }
 
-// ref is memory whose address goes into a structure, as 64 bits at a byte of it.
+// ref is memory whose 64-bit address is stored at offset at of a structure.
 type ref struct {
 	at  int
 	mem []byte
 }
 
-// How long calls may take. The kernel gives a function up to a minute to come
-// back from a reset, which opening and closing a device may contain. Mapping pins
-// memory page by page, so it grows with the size.
+// limits are the timeouts of system calls. The kernel allows a minute for a reset, which
+// open and close of a device may include. Mapping pins memory page by page, so its
+// timeout grows with the size.
 type limits struct{ quick, reset, mapping, perGiB time.Duration }
 
 var defaultLimits = limits{quick: 10 * time.Second, reset: 75 * time.Second, mapping: time.Minute, perGiB: time.Minute}
 
-func (l limits) mapped(bytes uint64) time.Duration {
+// forMapping returns the timeout of mapping or unmapping.
+func (l limits) forMapping(bytes uint64) time.Duration {
 	return l.mapping + time.Duration(bytes>>20)*l.perGiB/1024
 }
 
-// TimeoutError says that the kernel did not come back from a call in time. The
-// call may still be under way; the thread in it cannot be taken out of it.
+// TimeoutError reports a system call that did not return in time. The call may still
+// be running; its thread cannot be stopped.
 type TimeoutError struct {
 	Call  string // such as VFIO_DEVICE_RESET
 	After time.Duration
 }
 
 func (e *TimeoutError) Error() string {
-	return fmt.Sprintf("%s: the kernel has not answered for %v", e.Call, e.After)
+	return fmt.Sprintf("%s: no return from the kernel within %v", e.Call, e.After)
 }
 
-// Unwrap makes it syscall.ETIMEDOUT.
+// Unwrap returns syscall.ETIMEDOUT.
 func (e *TimeoutError) Unwrap() error { return syscall.ETIMEDOUT }
 
-// within makes a call that may block in the kernel, and waits for it so long. A
-// call that comes back too late is passed to late, if that is not nil.
-func within[T any](limit time.Duration, name string, call func() (T, error), late func(T)) (T, error) {
+// withTimeout makes a call that may block in the kernel. After the limit it returns a
+// TimeoutError; if the call succeeds later, its result is passed to late, if not nil.
+func withTimeout[T any](limit time.Duration, name string, call func() (T, error), late func(T)) (T, error) {
 	type result struct {
 		v   T
 		err error
@@ -68,7 +68,7 @@ func within[T any](limit time.Duration, name string, call func() (T, error), lat
 	go func() {
 		for {
 			v, err := call()
-			if !errors.Is(err, syscall.EINTR) { // the runtime's own signals
+			if !errors.Is(err, syscall.EINTR) { // signals of the Go runtime
 				done <- result{v, err}
 				return
 			}
@@ -94,17 +94,17 @@ func within[T any](limit time.Duration, name string, call func() (T, error), lat
 
 var errFileClosed = errors.New("device is closed")
 
-// file is an open file of the kernel's. It is closed when nobody is inside a call
-// on it any more, so that no call meets another file of the same number.
+// file is an open file. It is closed after the last call on it has returned, so that no
+// call uses a reused descriptor number.
 type file struct {
 	k    kernel
 	path string
 
 	mu      sync.Mutex
 	fd      int
-	users   int
+	users   int // calls that run
 	closing bool
-	idle    chan struct{} // closed once closing and without users
+	idle    chan struct{} // closed when closing is set and users is 0
 }
 
 func newFile(k kernel, path string, fd int) *file {
@@ -113,7 +113,7 @@ func newFile(k kernel, path string, fd int) *file {
 
 // openFile opens a node.
 func openFile(k kernel, l limits, path string) (*file, error) {
-	fd, err := within(l.quick, "open "+path, func() (int, error) { return k.open(path) },
+	fd, err := withTimeout(l.quick, "open "+path, func() (int, error) { return k.open(path) },
 		func(fd int) { _ = k.close(fd) })
 	if err != nil {
 		return nil, err
@@ -121,7 +121,7 @@ func openFile(k kernel, l limits, path string) (*file, error) {
 	return newFile(k, path, fd), nil
 }
 
-func (f *file) enter() (int, error) {
+func (f *file) acquire() (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closing {
@@ -131,7 +131,7 @@ func (f *file) enter() (int, error) {
 	return f.fd, nil
 }
 
-func (f *file) leave() {
+func (f *file) release() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.users--; f.users == 0 && f.closing {
@@ -139,17 +139,17 @@ func (f *file) leave() {
 	}
 }
 
-// call makes a call on the file. What it writes to must be its own: after a
-// timeout it may still do so. For late see within.
+// call makes a call on the file. The call must own the memory that it writes: after a
+// timeout it may still write. For late see withTimeout.
 func (f *file) call(limit time.Duration, name string, call func(fd int) (int, error), late func(int)) (int, error) {
-	fd, err := f.enter()
+	fd, err := f.acquire()
 	if err != nil {
 		return -1, fmt.Errorf("%s: %w", name, err)
 	}
-	n, err := within(limit, name, func() (int, error) {
+	n, err := withTimeout(limit, name, func() (int, error) {
 		n, err := call(fd)
 		if !errors.Is(err, syscall.EINTR) {
-			f.leave()
+			f.release()
 		}
 		return n, err
 	}, late)
@@ -160,18 +160,18 @@ func (f *file) call(limit time.Duration, name string, call func(fd int) (int, er
 	return n, err
 }
 
-// ioctl passes a structure. Errors name the call.
+// ioctl makes an ioctl with a structure. Errors name the call.
 func (f *file) ioctl(limit time.Duration, req request, arg []byte, refs ...ref) (int, error) {
 	return f.call(limit, req.String(), func(fd int) (int, error) { return f.k.ioctl(fd, req, 0, arg, refs...) }, nil)
 }
 
-// ioctlValue passes a number.
+// ioctlValue makes an ioctl with a number.
 func (f *file) ioctlValue(limit time.Duration, req request, value uintptr) (int, error) {
 	return f.call(limit, req.String(), func(fd int) (int, error) { return f.k.ioctl(fd, req, value, nil) }, nil)
 }
 
-// close closes the file once it is idle. Calls that do not end keep it open, and
-// it is closed behind them.
+// close closes the file when it is idle. After a timeout the file is closed when the
+// last call returns.
 func (f *file) close(limit time.Duration) error {
 	f.mu.Lock()
 	if f.closing {
@@ -183,7 +183,7 @@ func (f *file) close(limit time.Duration) error {
 		close(f.idle)
 	}
 	f.mu.Unlock()
-	_, err := within(limit, "close "+f.path, func() (struct{}, error) {
+	_, err := withTimeout(limit, "close "+f.path, func() (struct{}, error) {
 		<-f.idle
 		return struct{}{}, f.k.close(f.fd)
 	}, nil)

@@ -7,16 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// linux is the real kernel.
+// linux makes the system calls.
 type linux struct{}
 
 func (linux) open(path string) (int, error) { return unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0) }
 
 func (linux) close(fd int) error { return unix.Close(fd) }
 
-// ioctl: arg and refs are not moved while the call runs. Slices of the Go heap
-// are not moved at all, and KeepAlive keeps them from being freed; memory of
-// mmap is its owner's to keep. The kernel wants no alignment of structures.
+// ioctl makes an ioctl. Lifetime: the Go heap does not move slices, and KeepAlive keeps
+// arg and refs until the call returns; the owner of mapped memory keeps it mapped.
+// Alignment: the kernel requires none for structures.
 func (linux) ioctl(fd int, req request, value uintptr, arg []byte, refs ...ref) (int, error) {
 	for _, r := range refs {
 		order.PutUint64(arg[r.at:], uint64(uintptr(unsafe.Pointer(unsafe.SliceData(r.mem)))))
@@ -44,12 +44,12 @@ func (linux) mmap(fd int, off int64, length int, at []byte) ([]byte, error) {
 	return mapAt(fd, off, length, at, unix.MAP_SHARED)
 }
 
-// mapAt maps a file (or nothing, with MAP_ANONYMOUS). A mapping at is replaced,
-// in one step for every other thread: an access meets the old one or the new one.
+// mapAt maps a file, or anonymous memory with MAP_ANONYMOUS. It replaces the mapping at,
+// if not nil, atomically: an access of another thread uses the old or the new one.
 func mapAt(fd int, off int64, length int, at []byte, flags int) ([]byte, error) {
 	var where unsafe.Pointer
 	if at != nil {
-		// at is a whole mapping of this package and length bytes long.
+		// at is an entire mapping of this package, of length bytes.
 		where = unsafe.Pointer(unsafe.SliceData(at))
 		flags |= unix.MAP_FIXED
 	}
@@ -60,16 +60,15 @@ func mapAt(fd int, off int64, length int, at []byte, flags int) ([]byte, error) 
 	return unsafe.Slice((*byte)(p), length), nil
 }
 
-// unmap ends a mapping that mapAt made.
+// unmap unmaps a mapping of mapAt.
 func unmap(mem []byte) error {
 	return unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem)))
 }
 
-// register is the 32-bit register at off of mapped memory.
+// register returns the 32-bit register at off of mapped memory.
 //
-// Lifetime: mem is mapped by mmap, outside of the Go heap, until the region it
-// belongs to is unreachable. Alignment: a mapping begins on a page, and callers
-// check that off is a multiple of 4.
+// Lifetime: mem is mapped by mmap until its region is unreachable. Alignment: a mapping
+// starts on a page, and callers check that off is a multiple of 4.
 func register(mem []byte, off uint64) *uint32 {
 	return (*uint32)(unsafe.Pointer(&mem[off : off+4][0]))
 }

@@ -22,7 +22,7 @@ func init() {
 	}
 }
 
-// form is how the kernel hands a function over.
+// form is an interface of the kernel to a function.
 type form int
 
 const (
@@ -33,7 +33,7 @@ const (
 
 func (f form) String() string { return [...]string{"vfio", "vfio-group", "vfio-iommufd"}[f] }
 
-// opener opens what follows the scheme that names a form.
+// opener returns the opener of a form's scheme.
 func opener(form form) pci.Opener {
 	return func(rest string) (pci.Device, error) {
 		name := form.String() + ":" + rest
@@ -45,17 +45,17 @@ func opener(form form) pci.Opener {
 	}
 }
 
-// host is the machine as this package sees it.
+// host is a machine: its kernel, files and address spaces in use.
 type host struct {
 	k         kernel
-	sys, dev  string // where sysfs and the device nodes are
+	sys, dev  string // where sysfs and the device nodes are mounted
 	proc      string
 	limits    limits
 	memlock   func() (limit, locked uint64)
-	reachable func(node string) bool // may this process open it?
+	reachable func(node string) bool // this process may open the node
 
 	mu     sync.Mutex
-	spaces map[spaceKey]*space // those in use: a group has one opener, so they are shared
+	spaces map[spaceKey]*space // in use; shared, because a group has one opener
 }
 
 var machine = &host{
@@ -76,9 +76,9 @@ func (h *host) open(name string, form form, f pci.Function) (pci.Device, error) 
 	return d, nil
 }
 
-// choose takes the form this process can use: the newer one where the function's
-// node and /dev/iommu are there for it, unless the group is open already.
-func (h *host) choose(f pci.Function) form {
+// selectForm selects the form: that in which the group is open, else iommufd if this
+// process can open the function's node and /dev/iommu, else group.
+func (h *host) selectForm(f pci.Function) form {
 	h.mu.Lock()
 	for _, form := range []form{formGroup, formIOMMUFD} {
 		if h.spaces[spaceKey{form, f.Group}] != nil {
@@ -88,19 +88,18 @@ func (h *host) choose(f pci.Function) form {
 	}
 	h.mu.Unlock()
 	node := h.deviceNode(f)
-	newer := node != "" && h.reachable(node) && h.reachable(h.iommuNode())
-	if newer {
+	if node != "" && h.reachable(node) && h.reachable(h.iommuNode()) {
 		return formIOMMUFD
 	}
 	return formGroup
 }
 
 func (h *host) openDevice(name string, form form, f pci.Function) (_ *Device, err error) {
-	if err := h.ready(f); err != nil {
+	if err := h.checkFunction(f); err != nil {
 		return nil, err
 	}
 	if form == formAuto {
-		form = h.choose(f)
+		form = h.selectForm(f)
 	}
 	space, file, err := h.attach(form, f)
 	if err != nil {
@@ -113,12 +112,13 @@ func (h *host) openDevice(name string, form form, f pci.Function) (_ *Device, er
 	d.dma = mapper{d: d, maps: map[iova]uint64{}}
 	if err := d.prepare(); err != nil {
 		d.fail(err)
-		return nil, errors.Join(err, d.givenBack())
+		return nil, errors.Join(err, d.waitReleased())
 	}
 	return d, nil
 }
 
-// prepare asks for all that does not change, and makes the function answer.
+// prepare reads the device's constant properties and enables memory decoding and bus
+// mastering.
 func (d *Device) prepare() error {
 	b := words(deviceInfoSize, 0, 0, 0)
 	if _, err := d.file.ioctl(d.h.limits.quick, deviceGetInfo, b); err != nil {
@@ -126,10 +126,10 @@ func (d *Device) prepare() error {
 	}
 	info := parseDeviceInfo(b)
 	if info.flags&deviceFlagPCI == 0 {
-		return fmt.Errorf("%v: no PCI function", deviceGetInfo)
+		return fmt.Errorf("%v: not a PCI function", deviceGetInfo)
 	}
 	if info.regions <= configRegion {
-		return fmt.Errorf("%v: %d regions: no configuration space", deviceGetInfo, info.regions)
+		return fmt.Errorf("%v: %d regions, no configuration space", deviceGetInfo, info.regions)
 	}
 	d.canReset = info.flags&deviceFlagReset != 0
 	if err := d.findVectors(info.irqs); err != nil {
@@ -138,8 +138,8 @@ func (d *Device) prepare() error {
 	if err := d.findConfig(); err != nil {
 		return err
 	}
-	// Before the first access to a BAR: memory that is switched off answers
-	// with SIGBUS. Bus master costs nothing yet, for nothing is mapped.
+	// Before the first access to a BAR, which raises SIGBUS without memory
+	// decoding. Bus mastering has no effect yet: no memory is mapped.
 	if err := d.command(commandMemory|commandMaster, 0); err != nil {
 		return err
 	}

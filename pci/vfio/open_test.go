@@ -14,16 +14,16 @@ import (
 
 const port = "0000:03:00.0"
 
-func TestFormIsChosen(t *testing.T) {
+func TestFormIsSelected(t *testing.T) {
 	for name, c := range map[string]struct {
 		set  func(r *rig)
 		want form
 	}{
-		"both there":            {func(*rig) {}, formIOMMUFD},
-		"no /dev/iommu":         {func(r *rig) { _ = os.Remove(r.iommuNode()) }, formGroup},
-		"/dev/iommu is root's":  {func(r *rig) { r.k.nodes[r.iommuNode()] = syscall.EACCES }, formGroup},
-		"no device node":        {func(r *rig) { _ = os.Remove(r.deviceNode(r.lookup(port))) }, formGroup},
-		"device node is root's": {func(r *rig) { r.k.nodes[r.deviceNode(r.lookup(port))] = syscall.EACCES }, formGroup},
+		"both exist":               {func(*rig) {}, formIOMMUFD},
+		"no /dev/iommu":            {func(r *rig) { _ = os.Remove(r.iommuNode()) }, formGroup},
+		"no access to /dev/iommu":  {func(r *rig) { r.k.nodes[r.iommuNode()] = syscall.EACCES }, formGroup},
+		"no device node":           {func(r *rig) { _ = os.Remove(r.deviceNode(r.lookup(port))) }, formGroup},
+		"no access to device node": {func(r *rig) { r.k.nodes[r.deviceNode(r.lookup(port))] = syscall.EACCES }, formGroup},
 		"old kernel": {func(r *rig) {
 			_ = os.RemoveAll(filepath.Join(r.sys, "bus/pci/devices", port, "vfio-dev"))
 		}, formGroup},
@@ -37,7 +37,7 @@ func TestFormIsChosen(t *testing.T) {
 	}
 }
 
-func TestRefusalsSayWhatToDo(t *testing.T) {
+func TestFailuresNameTheRemedy(t *testing.T) {
 	const bind = "sudo examples/vfio-bind bind 0000:03:00.0 -u $USER"
 	for name, c := range map[string]struct {
 		form form
@@ -46,34 +46,34 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	}{
 		"IOMMU off": {formAuto, func(r *rig) {
 			require.NoError(t, os.Remove(filepath.Join(r.sys, "bus/pci/devices", port, "iommu_group")))
-		}, []string{"it is in no IOMMU group", "intel_iommu=on (Intel)", "amd_iommu=off"}},
+		}, []string{"no IOMMU group: the IOMMU is off", "intel_iommu=on (Intel)", "amd_iommu=off"}},
 		"another driver": {formAuto, func(r *rig) { r.bind(port, "ixgbe") },
-			[]string{"held by the kernel driver ixgbe", "vfio-pci does not hold it", bind}},
-		"no driver": {formAuto, func(r *rig) { r.bind(port, "") }, []string{"held by no driver", bind}},
+			[]string{"kernel driver ixgbe", "not bound to vfio-pci", bind}},
+		"no driver": {formAuto, func(r *rig) { r.bind(port, "") }, []string{"no driver", bind}},
 		"no container": {formGroup, func(r *rig) { _ = os.Remove(r.containerNode()) },
 			[]string{"vfio/vfio: no such file or directory", "sudo modprobe vfio-pci"}},
 		"no type 1": {formGroup, func(r *rig) { r.k.noType1 = true },
 			[]string{"VFIO_CHECK_EXTENSION", "sudo modprobe vfio_iommu_type1"}},
-		"group is root's": {formGroup, func(r *rig) { r.k.nodes[r.groupNode(12)] = syscall.EACCES },
-			[]string{"vfio/12: permission denied: the node belongs to root:root, mode 0644", bind}},
-		"device node is root's": {formIOMMUFD, func(r *rig) { r.k.nodes[r.deviceNode(r.lookup(port))] = syscall.EPERM },
-			[]string{"vfio/devices/vfio3: operation not permitted: the node belongs to", bind}},
+		"no access to group": {formGroup, func(r *rig) { r.k.nodes[r.groupNode(12)] = syscall.EACCES },
+			[]string{"vfio/12: permission denied: owner root:root, mode 0644", bind}},
+		"no access to device node": {formIOMMUFD, func(r *rig) { r.k.nodes[r.deviceNode(r.lookup(port))] = syscall.EPERM },
+			[]string{"vfio/devices/vfio3: operation not permitted: owner ", bind}},
 		"no iommufd": {formIOMMUFD, func(r *rig) { _ = os.Remove(r.iommuNode()) },
 			[]string{"sudo modprobe iommufd (Linux 6.2), or use vfio-group:0000:03:00.0"}},
 		"no device node": {formIOMMUFD, func(r *rig) {
 			_ = os.RemoveAll(filepath.Join(r.sys, "bus/pci/devices", port, "vfio-dev"))
-		}, []string{"has no vfio-dev: the kernel has no device nodes of VFIO (Linux 6.6 with CONFIG_VFIO_DEVICE_CDEV)"}},
+		}, []string{"has no vfio-dev: VFIO device nodes need Linux 6.6 with CONFIG_VFIO_DEVICE_CDEV"}},
 		"not viable": {formGroup, func(r *rig) {
 			r.k.viable = false
 			r.bind("0000:03:00.1", "ixgbe")
-		}, []string{"VFIO_GROUP_GET_STATUS: the group is not viable", "IOMMU group 12 is handed over whole, and the kernel still uses 0000:03:00.1, held by ixgbe",
+		}, []string{"VFIO_GROUP_GET_STATUS: group not viable", "VFIO needs all functions of IOMMU group 12, and the kernel uses 0000:03:00.1 (ixgbe)",
 			"sudo examples/vfio-bind bind 0000:03:00.1 -u $USER"}},
 		"not viable, by node": {formIOMMUFD, func(r *rig) {
 			r.k.viable = false
 			r.bind("0000:03:00.1", "ixgbe")
-		}, []string{"VFIO_DEVICE_BIND_IOMMUFD: operation not permitted", "the kernel still uses 0000:03:00.1, held by ixgbe"}},
-		"no PCI": {formGroup, func(r *rig) { r.k.card.deviceFlags = 0 }, []string{"VFIO_DEVICE_GET_INFO: no PCI function"}},
-		"asleep": {formGroup, func(r *rig) {
+		}, []string{"VFIO_DEVICE_BIND_IOMMUFD: operation not permitted", "the kernel uses 0000:03:00.1 (ixgbe)"}},
+		"no PCI": {formGroup, func(r *rig) { r.k.card.deviceFlags = 0 }, []string{"VFIO_DEVICE_GET_INFO: not a PCI function"}},
+		"not in D0": {formGroup, func(r *rig) {
 			for i := range r.k.card.config {
 				r.k.card.config[i] = 0xff
 			}
@@ -87,43 +87,43 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 			for _, want := range c.want {
 				require.ErrorContains(t, err, want)
 			}
-			if name == "asleep" { // what would be written back
+			if name == "not in D0" { // undo for the clean-up
 				clear(r.k.card.config[commandAt:6])
 			}
 		})
 	}
 }
 
-func TestABusyGroupNamesItsUser(t *testing.T) {
+func TestABusyGroupNamesItsProcess(t *testing.T) {
 	r := newRig(t)
-	other, err := r.k.open(r.groupNode(12)) // somebody else
+	other, err := r.k.open(r.groupNode(12)) // another process
 	require.NoError(t, err)
 	_, err = r.host.open("eth2", formGroup, r.lookup(port))
 	require.ErrorIs(t, err, syscall.EBUSY)
-	require.ErrorContains(t, err, "it has one user at a time, somebody this user cannot see: sudo fuser -v ")
+	require.ErrorContains(t, err, "only one process at a time may open it. It is open in a process of another user: sudo fuser -v ")
 	r.write(filepath.Join(r.proc, "4711/comm"), "hpcapdd\n")
 	require.NoError(t, os.MkdirAll(filepath.Join(r.proc, "4711/fd"), 0o755))
 	require.NoError(t, os.Symlink(r.groupNode(12), filepath.Join(r.proc, "4711/fd/7")))
 	_, err = r.host.open("eth2", formGroup, r.lookup(port))
-	require.ErrorContains(t, err, "it has one user at a time: process 4711 (hpcapdd)")
+	require.ErrorContains(t, err, "only one process at a time may open it: process 4711 (hpcapdd)")
 	require.NoError(t, r.k.close(other))
 }
 
-// A node can be opened twice, and then does not bind.
-func TestABusyDeviceNamesItsUser(t *testing.T) {
+// A node can be opened twice, but bound only once.
+func TestABusyDeviceNamesItsProcess(t *testing.T) {
 	r := newRig(t)
 	d := r.dial(formIOMMUFD)
 	node := r.deviceNode(r.lookup(port))
 	self := filepath.Join(r.proc, fmt.Sprint(os.Getpid()), "fd")
 	require.NoError(t, os.MkdirAll(self, 0o755))
-	require.NoError(t, os.Symlink(node, filepath.Join(self, "5"))) // the one just opened
+	require.NoError(t, os.Symlink(node, filepath.Join(self, "5"))) // opened by the call under test
 	r.write(filepath.Join(r.proc, "4711/comm"), "hpcapdd\n")
 	require.NoError(t, os.MkdirAll(filepath.Join(r.proc, "4711/fd"), 0o755))
 	require.NoError(t, os.Symlink(node, filepath.Join(r.proc, "4711/fd/7")))
 	other := &host{k: r.k, sys: r.sys, dev: r.dev, proc: r.proc, limits: r.limits, memlock: r.memlock, reachable: r.reachable, spaces: map[spaceKey]*space{}}
 	_, err := other.open("eth2", formIOMMUFD, r.lookup(port))
 	require.ErrorIs(t, err, syscall.EINVAL)
-	require.ErrorContains(t, err, "VFIO_DEVICE_BIND_IOMMUFD: invalid argument: the function, or its group, is in use: process 4711 (hpcapdd)")
+	require.ErrorContains(t, err, "VFIO_DEVICE_BIND_IOMMUFD: invalid argument: function or group in use: process 4711 (hpcapdd)")
 	require.NotContains(t, err.Error(), "this process")
 	require.NoError(t, os.Symlink(node, filepath.Join(self, "6")))
 	_, err = other.open("eth2", formIOMMUFD, r.lookup(port))
@@ -131,7 +131,7 @@ func TestABusyDeviceNamesItsUser(t *testing.T) {
 	require.NoError(t, d.Close())
 }
 
-// This machine most likely has no such function; the registered openers say so.
+// This machine has no such function; the registered openers report that.
 func TestSchemesAreRegistered(t *testing.T) {
 	for _, scheme := range []string{"vfio-group:", "vfio-iommufd:"} {
 		_, err := pci.Open(scheme + "ffff:ff:1f.7")
@@ -144,7 +144,7 @@ func TestSchemesAreRegistered(t *testing.T) {
 	require.ErrorIs(t, err, pci.ErrNoFunction)
 }
 
-// The real system calls, as far as a machine without VFIO has them.
+// The system calls that work on a machine without VFIO.
 func TestLinuxCalls(t *testing.T) {
 	k := linux{}
 	_, err := k.open("/nonexistent/node")

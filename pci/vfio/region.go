@@ -18,31 +18,30 @@ import (
 
 const allOnes = math.MaxUint32
 
-// region is a pci.Region: mapped memory where the kernel allows it, accesses
-// through the device's file elsewhere.
+// region is a pci.Region: mapped memory where the kernel allows it, else accesses through
+// the device's file.
 type region struct {
 	access.Region // Widest is that of accesses through the file
 	d             *Device
 	offset        int64 // in the device's file
 
-	areas  []*mapped // by first byte
-	parked atomic.Bool
+	areas    []*mapped   // by first byte
+	replaced atomic.Bool // areas are ordinary memory, not registers
 }
 
-// mapped is a part of a region that is this process's memory.
+// mapped is a mapped part of a region.
 //
-// Its addresses stay mapped for as long as anybody can reach the region. When the
-// device goes away, or its memory is switched off, ordinary memory takes the
-// place of the registers, in one step. So a store needs no lock, no check and no
-// recovery from a fault: it meets either the device or memory that nobody looks
-// at. Loads look at parked afterwards.
+// Its addresses stay mapped while the region is reachable. When the device is lost or
+// memory decoding is turned off, ordinary memory replaces the registers atomically. So a
+// store needs no lock, no check and no recovery from a fault: it goes to the device or
+// to memory that is not used. A load checks region.replaced afterwards.
 type mapped struct {
 	area
 	offset int64 // in the device's file
 	mem    []byte
 }
 
-// findRegion gives nil for a region without size.
+// findRegion returns nil for a region of size 0.
 func (d *Device) findRegion(index int) (*region, regionInfo, error) {
 	room := uint32(regionInfoSize)
 	for range 2 {
@@ -68,7 +67,7 @@ func (d *Device) findRegion(index int) (*region, regionInfo, error) {
 			break
 		}
 	}
-	return nil, regionInfo{}, fmt.Errorf("%v (region %d): the kernel wants room for %d bytes", deviceGetRegion, index, room)
+	return nil, regionInfo{}, fmt.Errorf("%v (region %d): %d bytes of result, too many", deviceGetRegion, index, room)
 }
 
 // findBARs maps the BARs.
@@ -87,22 +86,22 @@ func (d *Device) findBARs() error {
 		}
 		for _, a := range mappable(info, d.msixHole(i, info), uint64(unix.Getpagesize())) {
 			at := r.offset + int64(a.first)
-			mem, err := within(d.h.limits.quick, "mmap", func() ([]byte, error) {
+			mem, err := withTimeout(d.h.limits.quick, "mmap", func() ([]byte, error) {
 				return d.h.mmap(d.file, at, int(a.size), nil)
 			}, func(mem []byte) { _ = unmap(mem) })
 			if err != nil {
 				return fmt.Errorf("mmap BAR %d, bytes %#x to %#x: %w", i, a.first, a.first+a.size, err)
 			}
 			r.areas = append(r.areas, &mapped{area: a, offset: at, mem: mem})
-			// Not at Close: an access may be under way then.
+			// Not in Close, which may run during an access.
 			runtime.AddCleanup(r, func(mem []byte) { _ = unmap(mem) }, mem)
 		}
 	}
 	return nil
 }
 
-// msixHole is the part of BAR i with the MSI-X table, which the kernel keeps for
-// itself unless it says that it may be mapped; empty when it is elsewhere.
+// msixHole returns the part of BAR i that cannot be mapped because it has the MSI-X
+// table, empty if there is none.
 func (d *Device) msixHole(i int, info regionInfo) area {
 	if d.msix.bar != i || info.withMSIX {
 		return area{}
@@ -110,7 +109,8 @@ func (d *Device) msixHole(i int, info regionInfo) area {
 	return area{d.msix.offset, d.msix.size}
 }
 
-// mappable is the whole pages of a region that may be mapped, by first byte.
+// mappable returns the areas of a region that may be mapped, in whole pages and in
+// ascending order.
 func mappable(info regionInfo, hole area, page uint64) []area {
 	offered := info.sparse
 	if !info.isSparse {
@@ -129,18 +129,18 @@ func mappable(info regionInfo, hole area, page uint64) []area {
 			add(a.first, end)
 			continue
 		}
-		// The hole's pages, whole.
+		// Without all pages of the hole.
 		add(a.first, max(hole.first&^(page-1), a.first))
 		add(min((hole.first+hole.size+page-1)&^(page-1), end), end)
 	}
 	return out
 }
 
-// find gives the mapped area that holds a 32-bit register, nil when none does.
+// find returns the mapped area of a 32-bit register, nil if it is not mapped.
 func (r *region) find(off uint32) *mapped {
 	for _, a := range r.areas {
 		if uint64(off)-a.first < a.size {
-			return a // areas are whole pages, so the register is all inside
+			return a // the whole register, because areas are whole pages
 		}
 	}
 	return nil
@@ -149,16 +149,16 @@ func (r *region) find(off uint32) *mapped {
 // Size implements pci.Region.
 func (r *region) Size() int64 { return r.Region.Size }
 
-// Store32 implements pci.Region. In a mapped area it is one store.
+// Store32 implements pci.Region, with a single store instruction in a mapped area.
 func (r *region) Store32(off uint32, v uint32) {
 	r.Check(off)
 	if a := r.find(off); a != nil {
 		mmio.Store32(register(a.mem, uint64(off)-a.first), v)
-		runtime.KeepAlive(r) // and so a.mem
+		runtime.KeepAlive(r) // keeps a.mem mapped
 		return
 	}
-	// A store that fails vanishes, as on the bus. The system call orders it
-	// behind the caller's earlier stores.
+	// A store that fails is discarded, as on the bus. The system call orders it
+	// after the caller's earlier stores.
 	_, _ = r.WriteAt(binary.LittleEndian.AppendUint32(nil, v), int64(off))
 }
 
@@ -167,7 +167,7 @@ func (r *region) Load32(off uint32) uint32 {
 	r.Check(off)
 	if a := r.find(off); a != nil {
 		v := loadGuarded(register(a.mem, uint64(off)-a.first))
-		if r.parked.Load() {
+		if r.replaced.Load() {
 			return allOnes
 		}
 		runtime.KeepAlive(r)
@@ -180,9 +180,9 @@ func (r *region) Load32(off uint32) uint32 {
 	return binary.LittleEndian.Uint32(b)
 }
 
-// loadGuarded is a load that gives all ones where the bus answers with an error
-// that the processor reports (SIGBUS; on amd64 the bus itself gives all ones). A
-// device read takes a microsecond, beside which the guard is nothing.
+// loadGuarded is a load that returns all ones after SIGBUS, by which some processors
+// report a bus error (on amd64 the bus itself returns all ones). The cost of the guard is
+// small compared with a device read, which takes a microsecond.
 func loadGuarded(p *uint32) (v uint32) {
 	old := debug.SetPanicOnFault(true)
 	defer func() {
@@ -197,35 +197,34 @@ func loadGuarded(p *uint32) (v uint32) {
 	return mmio.Load32(p)
 }
 
-// park puts ordinary memory in the registers' place.
-func (r *region) park() {
-	r.parked.Store(true)
+// replaceRegisters maps ordinary memory at the addresses of the registers.
+func (r *region) replaceRegisters() {
+	r.replaced.Store(true)
 	for _, a := range r.areas {
-		// Mapping private memory over a mapping takes no new address space and
-		// fails only where the kernel has no memory at all; the registers then
-		// stay where they are until the device's file is closed.
+		// This needs no new address space and fails only if the kernel has no memory;
+		// then the registers stay mapped until the device's file is closed.
 		_, _ = mapAt(-1, 0, len(a.mem), a.mem, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	}
 }
 
-// unpark puts the registers back.
-func (r *region) unpark() error {
+// restoreRegisters maps the registers again.
+func (r *region) restoreRegisters() error {
 	for _, a := range r.areas {
 		if _, err := r.d.h.mmap(r.d.file, a.offset, len(a.mem), a.mem); err != nil {
 			return fmt.Errorf("mmap BAR %d: %w", r.Index, err)
 		}
 	}
-	r.parked.Store(false)
+	r.replaced.Store(false)
 	return nil
 }
 
 // mmap maps a part of a device's file.
 func (h *host) mmap(f *file, off int64, length int, at []byte) ([]byte, error) {
-	fd, err := f.enter()
+	fd, err := f.acquire()
 	if err != nil {
 		return nil, err
 	}
-	defer f.leave()
+	defer f.release()
 	return h.k.mmap(fd, off, length, at)
 }
 
@@ -258,33 +257,33 @@ func (r *region) WriteAt(p []byte, off int64) (int, error) {
 	})
 }
 
-// write is one access.
+// write makes one access.
 func (r *region) write(b []byte, off int64) error {
 	if r.Index == configRegion {
-		if reaches, switchOff := r.d.switching(b, off); reaches {
-			return r.d.writeSwitch(b, off, switchOff)
+		if reaches, switchOff := r.d.affectsBARs(b, off); reaches {
+			return r.d.writeBARControl(b, off, switchOff)
 		}
 	}
 	return r.writeAll(b, off)
 }
 
-// readAll reads through the device's file.
+// readAll reads through the device's file, in one access.
 func (r *region) readAll(b []byte, off int64) error {
 	return r.transfer("pread", b, off, r.d.h.k.pread)
 }
 
-// writeAll writes through the device's file.
+// writeAll writes through the device's file, in one access.
 func (r *region) writeAll(b []byte, off int64) error {
 	return r.transfer("pwrite", b, off, r.d.h.k.pwrite)
 }
 
-// transfer waits as long as for a reset: during one the kernel holds accesses to
-// configuration space back.
+// transfer makes one access. Its timeout is that of a reset, because the kernel blocks
+// accesses to configuration space during a reset.
 func (r *region) transfer(call string, b []byte, off int64, f func(int, []byte, int64) (int, error)) error {
 	name := fmt.Sprintf("%s (region %d, offset %#x, %d bytes)", call, r.Index, off, len(b))
 	n, err := r.d.file.call(r.d.h.limits.reset, name, func(fd int) (int, error) { return f(fd, b, r.offset+off) }, nil)
 	if err == nil && n != len(b) {
-		err = fmt.Errorf("%s: the kernel moved %d bytes: %w", name, n, io.ErrUnexpectedEOF)
+		err = fmt.Errorf("%s: the kernel transferred %d bytes: %w", name, n, io.ErrUnexpectedEOF)
 	}
 	return err
 }

@@ -76,7 +76,7 @@ func (r *rig) function(addr, driver string) {
 	r.bind(addr, driver)
 }
 
-// bind gives a function a driver, or none.
+// bind binds a driver to a function, "" for none.
 func (r *rig) bind(addr, driver string) {
 	link := filepath.Join(r.sys, "bus/pci/devices", addr, "driver")
 	_ = os.Remove(link)
@@ -85,7 +85,7 @@ func (r *rig) bind(addr, driver string) {
 	}
 }
 
-// lookup is the function as sysfs has it.
+// lookup reads a function from sysfs.
 func (r *rig) lookup(addr string) pci.Function {
 	a, err := pci.ParseAddress(addr)
 	require.NoError(r.k.t, err)

@@ -9,12 +9,12 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// backend is an address space in one of the kernel's two forms.
+// backend is an address space in one of the two forms.
 type backend interface {
 	// device opens a function and attaches it to the space.
 	device(f pci.Function) (*file, error)
 
-	// info is what can be mapped, once a device is attached.
+	// info returns what can be mapped. A device must be attached.
 	info() (iommuInfo, error)
 
 	mapDMA(iova uint64, mem []byte, access dma.Access) error
@@ -25,10 +25,10 @@ type backend interface {
 	close() error
 }
 
-// space is the address space of an IOMMU group. The kernel lends a group to one
-// opener at a time, so all functions of it that this process opens (the two ports
-// of a card, say) share one, and see each other's memory: their IOMMU could not
-// keep them apart anyway.
+// space is the address space of an IOMMU group. The kernel allows one opener per group,
+// so the functions of a group that this process opens (the two ports of a card, for
+// example) share a space and can access each other's memory. The IOMMU could not
+// isolate them anyway.
 type space struct {
 	h    *host
 	key  spaceKey
@@ -38,8 +38,8 @@ type space struct {
 
 	mu    sync.Mutex
 	alloc *dma.Allocator // nil until the first device is attached
-	pages uint64         // sizes that can be mapped, a bit each
-	avail int            // mappings left, -1 for any number
+	pages uint64         // page sizes, one bit per size
+	avail int            // mappings left, -1: no limit
 	bytes uint64         // mapped, for messages
 }
 
@@ -48,19 +48,18 @@ type spaceKey struct {
 	group int
 }
 
-// What is never given out, whatever the IOMMU allows: the first megabyte, so that
-// a descriptor full of zeros points nowhere.
+// lowest is never allocated, so that a descriptor of zeros is not a valid address.
 var lowest = dma.Range{First: 0, Last: 1<<20 - 1}
 
-// What kernels before 5.4, which do not tell, are taken to allow: 39 address
-// bits, the fewest of real IOMMUs, without the window of x86's interrupts.
+// Kernels before 5.4 do not report IOVA ranges. Assumed are 39 address bits, the least
+// of real IOMMUs, without the interrupt window of x86.
 var (
 	assumed = []dma.Range{{First: 0, Last: 1<<39 - 1}}
 	window  = dma.Range{First: 0xfee00000, Last: 0xfeefffff}
 )
 
-// attach opens a function in the space of its group, which it makes if this
-// process has none. The space is given back by leave.
+// attach opens a function in the space of its group, and creates the space if there is
+// none. Call detach for the space.
 func (h *host) attach(form form, f pci.Function) (_ *space, _ *file, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -81,28 +80,27 @@ func (h *host) attach(form form, f pci.Function) (_ *space, _ *file, err error) 
 	s.users++
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, h.leaveLocked(s))
+			err = errors.Join(err, h.detachLocked(s))
 		}
 	}()
 	device, err := s.back.device(f)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = s.measure(); err != nil {
+	if err = s.initAllocator(); err != nil {
 		return nil, nil, errors.Join(err, device.close(h.limits.reset))
 	}
 	return s, device, nil
 }
 
-// leave gives the space back; the last one to do so closes it. The device is
-// closed before.
-func (h *host) leave(s *space) error {
+// detach releases the space, after the device is closed. The last call closes it.
+func (h *host) detach(s *space) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.leaveLocked(s)
+	return h.detachLocked(s)
 }
 
-func (h *host) leaveLocked(s *space) error {
+func (h *host) detachLocked(s *space) error {
 	if s.users--; s.users > 0 {
 		return nil
 	}
@@ -110,8 +108,8 @@ func (h *host) leaveLocked(s *space) error {
 	return s.back.close()
 }
 
-// measure asks what can be mapped.
-func (s *space) measure() error {
+// initAllocator creates the allocator from the ranges that can be mapped.
+func (s *space) initAllocator() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.alloc != nil {
@@ -133,11 +131,11 @@ func (s *space) measure() error {
 	return nil
 }
 
-// mapMemory makes memory visible at addresses of its choice, a multiple of align.
+// mapMemory maps memory at an IOVA that it allocates, a multiple of align.
 func (s *space) mapMemory(mem []byte, align uint64, access dma.Access) (dma.IOVA, error) {
 	call, size := s.back.mapCall(), uint64(len(mem))
 	if smallest := s.pages & -s.pages; align%smallest != 0 || size%smallest != 0 {
-		return 0, fmt.Errorf("%v: %d bytes in pages of %d: the IOMMU's pages have at least %d", call, size, align, smallest)
+		return 0, fmt.Errorf("%v: %d bytes in pages of %d: the IOMMU's smallest page is %d", call, size, align, smallest)
 	}
 	s.mu.Lock()
 	if s.avail == 0 {
@@ -150,24 +148,24 @@ func (s *space) mapMemory(mem []byte, align uint64, access dma.Access) (dma.IOVA
 	s.mu.Unlock()
 	iova, err := s.alloc.Alloc(size, align)
 	if err == nil {
-		// Not under the lock: pinning takes long.
+		// Without the lock, because pinning takes long.
 		if err = s.back.mapDMA(uint64(iova), mem, access); err == nil {
-			s.count(0, size)
+			s.account(0, size)
 			return iova, nil
 		}
 		var timeout *TimeoutError
 		if errors.As(err, &timeout) {
-			return 0, err // the kernel may map it yet: addresses and count stay taken
+			return 0, err // the kernel may still map it: the IOVA stays allocated
 		}
 		err = errors.Join(s.explainMap(err, uint64(iova), size), s.alloc.Free(iova))
 	} else {
 		err = fmt.Errorf("%v: %w", call, err)
 	}
-	s.count(1, 0)
+	s.account(1, 0)
 	return 0, err
 }
 
-// unmapMemory takes memory back, and checks that the kernel took all of it.
+// unmapMemory unmaps memory and checks that the kernel unmapped all of it.
 func (s *space) unmapMemory(iova dma.IOVA, size uint64) error {
 	call := s.back.unmapCall()
 	got, err := s.back.unmapDMA(uint64(iova), size)
@@ -175,14 +173,14 @@ func (s *space) unmapMemory(iova dma.IOVA, size uint64) error {
 		return fmt.Errorf("%w (%d bytes at IOVA %#x)", err, size, uint64(iova))
 	}
 	if got != size {
-		return fmt.Errorf("%v: the kernel unmapped %d bytes at IOVA %#x, not the %d mapped there", call, got, uint64(iova), size)
+		return fmt.Errorf("%v: the kernel unmapped %d bytes at IOVA %#x, want %d", call, got, uint64(iova), size)
 	}
-	s.count(1, -size)
+	s.account(1, -size)
 	return s.alloc.Free(iova)
 }
 
-// count keeps the accounts of mappings left and bytes mapped.
-func (s *space) count(mappings int, bytes uint64) {
+// account updates the numbers of mappings left and bytes mapped.
+func (s *space) account(mappings int, bytes uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.avail >= 0 {

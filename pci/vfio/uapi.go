@@ -5,14 +5,13 @@ import (
 	"fmt"
 )
 
-// The kernel's interface, from Linux's include/uapi/linux/vfio.h and iommufd.h.
-// Structures are in the machine's own byte order and have no padding that is not
-// shown here.
+// Source: Linux, include/uapi/linux/vfio.h and iommufd.h. Structures have the machine's
+// byte order, and no padding except as shown here.
 
 // order is the machine's byte order: amd64 and arm64 are little-endian.
 var order = binary.LittleEndian
 
-// request is the number of an ioctl: 59 (';') in bits 8-15, below it the call.
+// request is the number of an ioctl: 59 (';') in bits 8-15, the call in bits 0-7.
 type request uint
 
 const (
@@ -56,7 +55,7 @@ func (r request) String() string {
 	return fmt.Sprintf("ioctl %#x", uint(r))
 }
 
-// Values for the calls above.
+// Values of the calls above.
 const (
 	apiVersion = 0
 	type1v2    = 3 // VFIO_TYPE1v2_IOMMU
@@ -104,7 +103,7 @@ const (
 	irqKinds     = 5
 )
 
-// Bytes of the structures, as far as they are used.
+// Bytes used of the structures.
 const (
 	deviceInfoSize = 16
 	regionInfoSize = 32
@@ -123,7 +122,7 @@ func words(v ...uint32) []byte {
 	return b
 }
 
-// word is the 32-bit field at a byte of a structure.
+// word returns the 32-bit field at an offset of a structure.
 func word(b []byte, at int) uint32 { return order.Uint32(b[at:]) }
 
 // deviceInfo is struct vfio_device_info.
@@ -138,7 +137,7 @@ type irqInfo struct{ flags, count uint32 }
 
 func parseIRQInfo(b []byte) irqInfo { return irqInfo{word(b, 4), word(b, 12)} }
 
-// irqSet is struct vfio_irq_set with eventfds as data, which may be none.
+// irqSet encodes struct vfio_irq_set with eventfds as data, if any.
 func irqSet(flags uint32, index, start, count int, fds []int) []byte {
 	b := words(uint32(irqSetSize+4*len(fds)), flags, uint32(index), uint32(start), uint32(count))
 	for _, fd := range fds {

@@ -11,19 +11,19 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// watch connects the interrupts by which the kernel says that the device is
-// broken, or that it wants it back.
+// watch connects the error and the request interrupt, which report the loss of the
+// device.
 func (d *Device) watch() error {
 	for kind, reason := range map[pci.IRQKind]error{pci.ErrorIRQ: ErrUncorrectable, pci.Request: ErrRequested} {
 		if d.kinds[kind].count == 0 {
-			continue // an older kernel, or no PCI Express
+			continue // an older kernel, or not PCI Express
 		}
 		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 		if err != nil {
 			return fmt.Errorf("eventfd: %w", err)
 		}
 		f := os.NewFile(uintptr(fd), "eventfd")
-		if err := d.irq.keep(f); err != nil {
+		if err := d.irq.addWatched(f); err != nil {
 			return errors.Join(err, f.Close())
 		}
 		if err := d.setIRQs(kind, 0, 1, irqDataEventFD|irqActionTrigger, []int{fd}); err != nil {
@@ -41,9 +41,9 @@ func (d *Device) watch() error {
 	return nil
 }
 
-// keep leaves an eventfd to close. The first interrupt may take the device down
-// before the second is connected.
-func (q *interrupts) keep(f *os.File) error {
+// addWatched adds an eventfd that close closes. It fails if the first interrupt has
+// already released the device before the second is connected.
+func (q *interrupts) addWatched(f *os.File) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
@@ -53,7 +53,7 @@ func (q *interrupts) keep(f *os.File) error {
 	return nil
 }
 
-// forward passes a watched interrupt on to whom SetVectors connected.
+// forward signals the eventfd that SetVectors connected to a watched interrupt.
 func (q *interrupts) forward(kind pci.IRQKind) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -62,9 +62,9 @@ func (q *interrupts) forward(kind pci.IRQKind) {
 	}
 }
 
-// listen connects the caller's eventfd to a watched interrupt; -1 disconnects. It
-// is a duplicate that is kept, for the number is the caller's.
-func (q *interrupts) listen(kind pci.IRQKind, fd int) error {
+// setListener connects the caller's eventfd to a watched interrupt; -1 disconnects it.
+// It keeps a duplicate, because the caller may close its descriptor.
+func (q *interrupts) setListener(kind pci.IRQKind, fd int) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
@@ -90,7 +90,7 @@ func (q *interrupts) listen(kind pci.IRQKind, fd int) error {
 	return nil
 }
 
-// close gives the eventfds back; the kernel's own references end with the device.
+// close closes the eventfds. The kernel's references end with the device.
 func (q *interrupts) close() (err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -101,21 +101,21 @@ func (q *interrupts) close() (err error) {
 	for _, fd := range q.listeners {
 		err = errors.Join(err, unix.Close(fd))
 	}
-	for _, v := range q.held {
+	for _, v := range q.masked {
 		err = errors.Join(err, unix.Close(v))
 	}
-	q.watched, q.listeners, q.held = nil, nil, nil
+	q.watched, q.listeners, q.masked = nil, nil, nil
 	return err
 }
 
-// signal adds 1 to an eventfd. A full counter is signalled already.
+// signal adds 1 to an eventfd, unless its counter is full.
 func signal(fd int) {
 	var b [8]byte
 	binary.NativeEndian.PutUint64(b[:], 1)
 	_, _ = unix.Write(fd, b[:])
 }
 
-// pending takes what an eventfd holds.
+// pending reports whether an eventfd's counter is not 0, and resets it.
 func pending(fd int) bool {
 	var b [8]byte
 	n, err := unix.Read(fd, b[:])
