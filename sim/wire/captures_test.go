@@ -52,7 +52,7 @@ func TestFilesOfGopacketsWritersAreLoadedAsWritten(t *testing.T) {
 	}
 }
 
-// captures are the one in testdata and those beside the checkout.
+// captures returns the file in testdata and those beside the checkout.
 func captures(t *testing.T) []string {
 	t.Helper()
 	files := []string{"../../testdata/hosts.pcap"}
@@ -64,7 +64,7 @@ func captures(t *testing.T) []string {
 	return append(files, more...)
 }
 
-func TestRealCapturesAreReplayedWhole(t *testing.T) {
+func TestRealCapturesAreReplayedCompletely(t *testing.T) {
 	for _, name := range captures(t) {
 		f, err := loadPcap(name, cutRefuse, maxArena)
 		require.NoError(t, err)
@@ -113,8 +113,8 @@ func TestRealCapturesAreReplayedWhole(t *testing.T) {
 	}
 }
 
-// Written again, what was loaded is the file that it came from.
-func TestRealCapturesAreLoadedWhole(t *testing.T) {
+// Written again, the loaded frames are the same file.
+func TestRealCapturesAreLoadedCompletely(t *testing.T) {
 	for _, name := range captures(t) {
 		data, err := os.ReadFile(name)
 		require.NoError(t, err)

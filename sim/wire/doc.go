@@ -1,7 +1,6 @@
-// Package wire holds what a port of the model can be plugged into.
-//
-// In go the options of a device's name ("pcap=FILE,rate=line"), out comes a
-// Wire, from which the port's device thread takes the frames that have arrived:
+// Package wire has the wires of the model's ports. Parse makes a Wire of the options
+// of a device's name ("pcap=FILE,rate=line"). The port's device thread receives the
+// frames that have arrived from it and sends frames to it:
 //
 //	pcap=FILE  ─┐ frames in one arena
 //	gen        ─┴──> schedule at 10 GbE ──┐
@@ -10,24 +9,24 @@
 //
 // # Time
 //
-// At 10 Gb/s a bit takes 0.1 ns exactly, so schedules are kept as whole tenths
-// of a nanosecond, with a numerator of a fraction beside them where a rate does
-// not divide evenly: nothing drifts, however long a wire runs. A frame takes
-// (max(length, 60) + 24) x 8 bits: preamble 8 bytes, the frame padded to 60, CRC
-// 4, gap 12 (IEEE 802.3, clauses 3 and 4.4.2). Times are those of the last bit.
+// At 10 Gb/s a bit takes exactly 0.1 ns. Schedules count whole tenths of a
+// nanosecond, and the numerator of a fraction where a rate does not divide evenly,
+// so they do not drift. A frame takes (max(length, 60) + 24) x 8 bits: preamble 8
+// bytes, the frame padded to 60, CRC 4, gap 12 (IEEE 802.3, clauses 3 and 4.4.2).
+// Times are those of the last bit.
 //
 // # Options
 //
-// One of these names the wire:
+// One of these selects the wire:
 //
-//	pcap=FILE      replay a pcap (µs or ns, either byte order) or pcapng file,
-//	               of frames without CRC; of pcapng that is not checked
+//	pcap=FILE      replay a pcap (µs or ns, either byte order) or pcapng file. Its
+//	               frames must have no CRC, which is not checked in pcapng
 //	gen            generate frames
-//	packet=IFACE   a network interface of this machine, live
+//	packet=IFACE   a network interface of this machine
 //
 // All wires:
 //
-//	hold           wait while the port's packet buffer is full, instead of
+//	backpressure   wait while the port's packet buffer is full instead of
 //	               overrunning it: for tests of content, not of speed
 //
 // pcap and gen:
@@ -36,16 +35,16 @@
 //	rate=14.88Mpps frames a second: pps, kpps, Mpps
 //	rate=5Gbps     bits a second, preamble, CRC and gap counted, so that
 //	               10Gbps is the line: bps, kbps, Mbps, Gbps
-//	burst=32us     how much may be due at once before the wire calls the device
-//	               thread late and shifts the schedule
+//	burst=32us     wire time that may be due at once; if more is due, the device
+//	               thread is late and the schedule is delayed
 //
 // pcap:
 //
-//	rate=recorded  with the spacing of the file; where a pcapng file counts time in
-//	               powers of two, fractions of a second are inexact
+//	rate=recorded  spacing of the file; inexact below a second where a pcapng file
+//	               counts time in powers of two
 //	loop=N|forever rounds, 1 by default
-//	cut=pad|skip   frames the capture truncated: fill with zeros, or leave out;
-//	               without it such a file is refused
+//	cut=pad|skip   truncated frames: pad with zeros, or skip; without it a file
+//	               with such frames is refused
 //
 // gen:
 //
@@ -55,14 +54,14 @@
 //	count=N|forever frames, forever by default
 //	proto=udp|tcp  udp by default
 //	vlan=ID        an 802.1Q tag, 1-4094
-//	seed=N         what sizes and payloads are drawn from, 1 by default
+//	seed=N         seed of random sizes and payloads, 1 by default
 //
 // # Network interfaces
 //
-// A packet wire shows frames as a cable would carry them. Linux hands a packet
-// socket something else: checksums not yet filled in, tags taken out, and with
-// TSO or GRO frames far over the MTU. The wire fills checksums in, puts tags
-// back, and cuts TCP and UDP super-frames into their segments. Super-frames of
-// tunnels cannot be had from the kernel: the wire counts them as unreadable, and
+// A packet wire delivers frames as a cable carries them. A packet socket of Linux
+// delivers partial checksums, frames without their VLAN tags, and with TSO or GRO
+// frames far over the MTU. The wire completes checksums, restores tags, and cuts TCP
+// and UDP super-frames into their segments. The kernel does not deliver super-frames
+// of tunnels: the wire counts them as unreadable, and
 // `ethtool -K IFACE tso off gso off gro off` on both ends avoids them.
 package wire

@@ -8,14 +8,14 @@ import (
 )
 
 const (
-	longestGenerated = 15868     // bytes: the 82599's longest frame (15872) without its CRC
-	mostGenerated    = 512 << 20 // bytes of the arena
-	fewestSlots      = 256       // most frames of one Receive; few enough for 60-byte frames to stay in the L1 cache
-	fewestMixed      = 4096      // the same where sizes vary
-	slotAlign        = 64        // frames begin at cache lines
+	maxGenerated      = 15868     // bytes: the 82599's longest frame (15872) without its CRC
+	maxGeneratedArena = 512 << 20 // bytes of the arena
+	minSlots          = 256       // most frames of one Receive; 60-byte frames fit the L1 cache
+	minMixed          = 4096      // the same with several sizes
+	slotAlign         = 64        // frames are aligned to cache lines
 )
 
-// sizes says what lengths generated frames have.
+// sizes are the lengths of generated frames.
 type sizes struct {
 	low, high int // bytes without CRC; equal for one size
 	imix      bool
@@ -24,15 +24,16 @@ type sizes struct {
 // imixRound is the simple IMIX: IP packets of 40, 576 and 1500 bytes, 7:4:1.
 var imixRound = [12]int{60, 60, 60, 60, 60, 60, 60, 590, 590, 590, 590, 1514}
 
-// Generator makes the frames of a gen wire. Equal options make equal frames, so
-// a test can tell what frame n must have been: see Append.
+// Generator makes the frames of a gen wire. Equal options make equal frames: Append
+// returns what frame n must be.
 type Generator struct {
 	*train
 	count int64
 	kind  frameKind
 }
 
-// NewGenerator reads a gen wire's options, all but backpressure and burst.
+// NewGenerator makes a generator of a gen wire's options, all but backpressure and
+// burst.
 func NewGenerator(options []Option) (*Generator, error) {
 	var (
 		g         = &Generator{count: forever}
@@ -47,7 +48,7 @@ func NewGenerator(options []Option) (*Generator, error) {
 		switch o.Key {
 		case "gen":
 			if o.Value != "" {
-				err = bad(o, "no value; size=, flows=, count= and others say what to generate")
+				err = bad(o, "no value; size=, flows=, count= and others describe the frames")
 			}
 		case "size":
 			size, err = parseSizes(o)
@@ -103,27 +104,27 @@ func parseSizes(o Option) (sizes, error) {
 	}
 	low, err := strconv.Atoi(first)
 	high, err2 := strconv.Atoi(last)
-	if err != nil || err2 != nil || low < minFrame || high < low || high > longestGenerated {
-		return sizes{}, bad(o, fmt.Sprintf("a size in bytes without CRC from %d to %d, a range such as 60-1514, or imix", minFrame, longestGenerated))
+	if err != nil || err2 != nil || low < minFrame || high < low || high > maxGenerated {
+		return sizes{}, bad(o, fmt.Sprintf("a size in bytes without CRC from %d to %d, a range such as 60-1514, or imix", minFrame, maxGenerated))
 	}
 	return sizes{low: low, high: high}, nil
 }
 
-// build makes a round: every flow equally often, sizes and payloads drawn from
-// the seed.
+// build makes a round: every flow equally often, sizes and payloads random from
+// seed.
 func (g *Generator) build(size sizes, flows int64, seed uint64) error {
-	least := int64(fewestSlots)
+	least := int64(minSlots)
 	if size.imix || size.low != size.high {
-		least = fewestMixed
+		least = minMixed
 	}
 	mean := int64(size.low+size.high) / 2
 	if size.imix {
 		mean = (7*60 + 4*590 + 1514) / 12
 	}
 	n := (least + flows - 1) / flows * flows
-	if need := n * (mean + slotAlign/2); flows > mostGenerated/minFrame || need > mostGenerated {
+	if need := n * (mean + slotAlign/2); flows > maxGeneratedArena/minFrame || need > maxGeneratedArena {
 		return fmt.Errorf("wire option flows=%d: frames of %d bytes on average take too much memory for that many, at most %d flows fit %d MiB",
-			flows, mean, mostGenerated/(mean+slotAlign/2), mostGenerated>>20)
+			flows, mean, maxGeneratedArena/(mean+slotAlign/2), maxGeneratedArena>>20)
 	}
 	random := rand.New(rand.NewPCG(seed, 0))
 	slots := make([]slot, n)
@@ -155,10 +156,10 @@ func (g *Generator) build(size sizes, flows int64, seed uint64) error {
 	return nil
 }
 
-// Count is how many frames the wire sends; math.MaxInt64 for one without end.
+// Count is the number of frames that the wire sends, math.MaxInt64 if unlimited.
 func (g *Generator) Count() int64 { return g.count }
 
-// Append appends frame seq, the first being 0, to b.
+// Append appends frame seq, counted from 0, to b.
 func (g *Generator) Append(b []byte, seq uint64) []byte {
 	i := int(seq % uint64(len(g.slots)))
 	s := &g.slots[i]

@@ -10,8 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// all receives what a wire sends until it ends, by a virtual clock that runs
-// fast enough, and copies it.
+// all receives and copies the frames of a wire until it ends, with a virtual clock.
 func all(t *testing.T, w Wire) [][]byte {
 	t.Helper()
 	r := w.(*replay)
@@ -32,7 +31,7 @@ func all(t *testing.T, w Wire) [][]byte {
 	}
 }
 
-func TestGeneratedFramesAreValidInOrderAndAsAppendSays(t *testing.T) {
+func TestGeneratedFramesAreValidInOrderAndEqualToAppend(t *testing.T) {
 	for _, options := range []string{
 		"gen,size=60,count=5000",
 		"gen,size=60,count=5000,proto=tcp,vlan=7",
@@ -61,7 +60,7 @@ func TestGeneratedFramesAreValidInOrderAndAsAppendSays(t *testing.T) {
 	}
 }
 
-// An independent decoder and its checksum code say whether frames are right.
+// Frames are checked by an independent decoder.
 func TestGeneratedFramesPassAnotherDecoder(t *testing.T) {
 	for _, options := range []string{"size=60", "size=60,proto=tcp,vlan=100", "size=60-1514,flows=300", "size=imix,proto=tcp,flows=7", "size=61-67,vlan=1"} {
 		o, err := ParseOptions(options)
@@ -108,7 +107,7 @@ func TestFlowsAreDistinctAndEqual(t *testing.T) {
 	}
 }
 
-func TestImixHasItsShares(t *testing.T) {
+func TestImixHasItsRatios(t *testing.T) {
 	g, err := NewGenerator([]Option{{"size", "imix"}})
 	require.NoError(t, err)
 	count := map[int]int{}
@@ -118,7 +117,7 @@ func TestImixHasItsShares(t *testing.T) {
 	require.Equal(t, map[int]int{60: 700, 590: 400, 1514: 100}, count)
 }
 
-func TestSeedDecidesContent(t *testing.T) {
+func TestSeedDeterminesContent(t *testing.T) {
 	frame := func(seed string) []byte {
 		g, err := NewGenerator([]Option{{"seed", seed}, {"size", "60-1514"}})
 		require.NoError(t, err)
@@ -134,7 +133,7 @@ func TestSequenceRefusesDamage(t *testing.T) {
 		require.NoError(t, err)
 		good := g.Append(nil, 12345)
 		_, err = Sequence(append(append([]byte(nil), good...), 0, 0))
-		require.NoError(t, err, "padding is no damage")
+		require.NoError(t, err, "padding is allowed")
 		l := g.mark.layout
 		for i := range good {
 			if i >= l.ip-2 && i < l.ip || i >= 14 && i < l.ip-2 { // EtherType: another frame; tag: not summed

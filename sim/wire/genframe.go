@@ -8,8 +8,8 @@ import (
 	"math/rand/v2"
 )
 
-// Generated frames are Ethernet, perhaps 802.1Q, IPv4, UDP or TCP, with right
-// checksums. The sequence number, 64 bits, is in every frame whatever its size:
+// Generated frames are Ethernet, with an optional 802.1Q tag, IPv4, and UDP or TCP,
+// with valid checksums. Each has a 64-bit sequence number:
 //
 //	UDP: payload = "ixcp" | sequence number, big-endian | random bytes
 //	TCP: sequence number field = its low half, acknowledgment field = its high
@@ -39,7 +39,7 @@ type frameKind struct {
 	vlan uint16 // 0: no tag
 }
 
-// layout says where things are in frames of one kind.
+// layout has the offsets in frames of one kind.
 type layout struct {
 	ip   int // IPv4 header
 	l4   int // UDP or TCP header
@@ -62,15 +62,15 @@ func (k frameKind) layout() layout {
 	return l
 }
 
-// marks is what writing a sequence number into a slot's frame needs.
+// marks writes sequence numbers into the frames of slots.
 type marks struct {
 	layout
 	sums []uint32 // per slot: sum of pseudo header and segment with sequence number and checksum 0
 }
 
-// write makes data, the frame of slot i, frame number seq. The checksum is that
-// of the slot without the number plus the number's own four words (RFC 1624),
-// so the cost does not depend on the frame's length.
+// write sets the sequence number of data, the frame of slot i. The checksum is the
+// slot's without the number plus the number's four words (RFC 1624), so the cost does
+// not depend on the frame's length.
 func (m *marks) write(data []byte, i int, seq uint64) {
 	sum := uint64(m.sums[i]) + seq>>32 + seq&0xffffffff // below 2^34
 	sum = sum>>16 + sum&0xffff
@@ -79,13 +79,13 @@ func (m *marks) write(data []byte, i int, seq uint64) {
 	if m.tcp {
 		seq = bits.RotateLeft64(seq, 32)
 	} else if csum == 0 {
-		csum = 0xffff // 0 means that there is none (RFC 768)
+		csum = 0xffff // 0 means no checksum (RFC 768)
 	}
 	binary.BigEndian.PutUint64(data[m.seq:], seq)
 	binary.BigEndian.PutUint16(data[m.csum:], csum)
 }
 
-// build fills b with a frame of the flow and returns what marks.sums holds.
+// build fills b with a frame of the flow and returns its value for marks.sums.
 func (k frameKind) build(b []byte, l layout, flow uint32, random *rand.Rand) uint32 {
 	copy(b, genTarget[:])
 	copy(b[6:], genSource[:])
@@ -95,10 +95,9 @@ func (k frameKind) build(b []byte, l layout, flow uint32, random *rand.Rand) uin
 	}
 	binary.BigEndian.PutUint16(b[l.ip-2:], etherIPv4)
 
-	// The flow's number is in the two addresses, so 5-tuples are distinct; the
-	// source port varies with it for hashes' sake. 198.18.0.0/15 is for
-	// benchmarks (RFC 2544); port 9 discards, so no analyser looks for a protocol
-	// in the payload.
+	// The flow's number is in the two addresses, so 5-tuples are distinct; the source
+	// port varies with it, for hashes of ports. 198.18.0.0/15 is for benchmarks (RFC
+	// 2544). Port 9 is discard: analysers do not parse the payload.
 	ip := b[l.ip:]
 	ip[0] = 0x45
 	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
@@ -133,14 +132,13 @@ func (k frameKind) build(b []byte, l layout, flow uint32, random *rand.Rand) uin
 	return uint32(fold(sumWords(pseudo(ip, len(l4)), l4)))
 }
 
-// pseudo is the sum of the pseudo header of an IPv4 packet whose L4 part has n
-// bytes.
+// pseudo is the sum of the pseudo header of an IPv4 packet with n bytes of L4.
 func pseudo(ip []byte, n int) uint64 {
 	return sumWords(uint64(ip[9])+uint64(n), ip[12:20])
 }
 
-// sumWords adds b's big-endian 16-bit words to sum; an odd byte at the end is
-// the high half of a word. Add up to 2^32 such words before folding.
+// sumWords adds b's big-endian 16-bit words to sum; an odd byte at the end is the high
+// half of a word. Up to 2^32 words can be added before folding.
 func sumWords(sum uint64, b []byte) uint64 {
 	for len(b) >= 8 {
 		v := binary.BigEndian.Uint64(b)
@@ -157,8 +155,8 @@ func sumWords(sum uint64, b []byte) uint64 {
 	return sum
 }
 
-// fold turns a sum of words, however wide they were taken, into the ones'
-// complement sum of 16 bits (RFC 1071).
+// fold folds a sum of words of any width to the one's complement sum of 16 bits (RFC
+// 1071).
 func fold(sum uint64) uint16 {
 	sum = sum>>32 + sum&0xffffffff
 	sum = sum>>32 + sum&0xffffffff
@@ -169,9 +167,8 @@ func fold(sum uint64) uint16 {
 
 var errNotGenerated = errors.New("not a generated frame")
 
-// Sequence returns the number of a generated frame, and an error unless data is
-// such a frame with right lengths and checksums. Padding after the packet is
-// allowed.
+// Sequence returns the sequence number of a generated frame. It returns an error
+// unless data is such a frame with valid lengths and checksums. Padding is allowed.
 func Sequence(data []byte) (uint64, error) {
 	if len(data) < minFrame || [6]byte(data[:6]) != genTarget || [6]byte(data[6:12]) != genSource {
 		return 0, errNotGenerated
@@ -193,7 +190,7 @@ func Sequence(data []byte) (uint64, error) {
 	}
 	total := int(binary.BigEndian.Uint16(ip[2:]))
 	if total > len(ip) || total < minFrame-l.ip {
-		return 0, fmt.Errorf("generated frame: IP length %d in a frame that has %d bytes for it", total, len(ip))
+		return 0, fmt.Errorf("generated frame: IP length %d, %d bytes in the frame", total, len(ip))
 	}
 	if fold(sumWords(0, ip[:ipHeader])) != 0xffff {
 		return 0, fmt.Errorf("generated frame: wrong IP header checksum")

@@ -27,7 +27,7 @@ func TestPanicInTheLibraryIsADamagedFile(t *testing.T) {
 	require.ErrorContains(t, l.next(), "file is damaged: record 8 at byte 0: gopacket's reader fails: runtime error: slice bounds out of range")
 }
 
-// zeros is a file without end.
+// zeros is an endless file.
 type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) {
@@ -35,7 +35,7 @@ func (zeros) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func TestHostileFilesDoNotTakeMemoryNorTime(t *testing.T) {
+func TestHostileFilesDoNotTakeMemoryOrTime(t *testing.T) {
 	ng := func(build func(f *ngFile)) []byte {
 		f := &ngFile{appender: binary.LittleEndian}
 		build(f.section().iface(1, 0).packet(0, 1, 60, repeat(1, 60)))
@@ -49,19 +49,19 @@ func TestHostileFilesDoNotTakeMemoryNorTime(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"frame of 4 GiB":    {huge, "record 2 at byte 100: a frame that does not end, or over 16 MiB beside the frames"},
-		"ng frame of 4 GiB": {ng(func(f *ngFile) { f.b = append(f.b, f.u32(ngEnhanced, 0xfffffffc, 0, 0, 0, 0xffffffc0, 0xffffffc0)...) }), "record 2 at byte 140: a frame that does not end"},
-		"unknown block":     {ng(func(f *ngFile) { f.b = append(f.b, f.u32(0xbad, 0xfffffffc)...) }), "record 2 at byte 140: a frame that does not end"},
-		"block of no bytes": {ng(func(f *ngFile) { f.b = append(f.b, f.u32(0xbad, 0)...) }), "record 2 at byte 140: a frame that does not end"},
+		"frame of 4 GiB":    {huge, "record 2 at byte 100: a frame without end, or more than 16 MiB of other blocks"},
+		"ng frame of 4 GiB": {ng(func(f *ngFile) { f.b = append(f.b, f.u32(ngEnhanced, 0xfffffffc, 0, 0, 0, 0xffffffc0, 0xffffffc0)...) }), "record 2 at byte 140: a frame without end"},
+		"unknown block":     {ng(func(f *ngFile) { f.b = append(f.b, f.u32(0xbad, 0xfffffffc)...) }), "record 2 at byte 140: a frame without end"},
+		"block of no bytes": {ng(func(f *ngFile) { f.b = append(f.b, f.u32(0xbad, 0)...) }), "record 2 at byte 140: a frame without end"},
 		"names":             {ng(func(f *ngFile) { f.b = append(f.b, f.u32(ngNames, 0xfffffffc, 1|8<<16, 0)...) }), "record 2 at byte 140"},
-		"header":            {(&ngFile{appender: binary.LittleEndian}).u32(ngSection, 0xfffffffc, ngByteOrder, 1, 0, 0), "a frame that does not end"},
+		"header":            {(&ngFile{appender: binary.LittleEndian}).u32(ngSection, 0xfffffffc, ngByteOrder, 1, 0, 0), "a frame without end"},
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		_, err := readFrames(io.MultiReader(bytes.NewReader(c.data), zeros{}), 0, cutPad, maxArena)
 		runtime.ReadMemStats(&after)
 		require.ErrorContains(t, err, c.want, name)
-		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16*maxBeside), name, "not the 4 GiB that the file claims")
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16*maxOther), name, "not the 4 GiB that the file claims")
 		_, err = parse(c.data)
 		require.ErrorContains(t, err, "file is cut at byte", name)
 	}
@@ -108,14 +108,14 @@ func FuzzPcap(f *testing.F) {
 				t.Fatalf("frame %d: %+v at %d", i, s, got.stamps[i])
 			}
 		}
-		// Whatever was loaded can be replayed in order.
+		// All loaded frames can be replayed in order.
 		for _, r := range []rate{lineRate, {rateRecorded, 0}, {rateBits, 3_333_333_333}, {ratePackets, 3_000_000}} {
 			tr, err := newTrain(got, r)
 			if err != nil {
 				continue
 			}
 			v := &virtual{}
-			w := newReplay(tr, play{total: int64(len(got.slots)) + 1, burst: time.Second}, v)
+			w := newReplay(tr, playback{total: int64(len(got.slots)) + 1, burst: time.Second}, v)
 			frames := make([]Frame, 16)
 			sent := 0
 			for last := int64(0); ; v.now = w.next/10 + 1 {

@@ -2,11 +2,10 @@ package wire
 
 import "encoding/binary"
 
-// Linux puts off work to the network card: checksums, cutting TCP streams into
-// frames, VLAN tags. Between virtual interfaces it is put off for ever, so it
-// is done here.
+// Linux leaves checksums, segmentation and VLAN tags to the network card. Between
+// virtual interfaces no card does them, so this file does.
 
-// tagRoom is left free before each frame read, for the tag to be put back.
+// tagRoom is the free space before each frame read, to restore the tag.
 const tagRoom = 4
 
 type gsoType uint8
@@ -18,20 +17,20 @@ const (
 	gsoUDP  gsoType = 5
 
 	gsoECN      = 0x80
-	vnetPartial = 1 // virtio_net_hdr.flags: the checksum is to be filled in
+	vnetPartial = 1 // virtio_net_hdr.flags: the checksum is partial
 )
 
-// offload is what a virtio_net_hdr says about a frame.
+// offload is a decoded virtio_net_hdr.
 type offload struct {
-	partial bool // checksum holds the pseudo header's sum only
+	partial bool // the checksum field holds the pseudo header's sum only
 	gso     gsoType
 	size    int // payload bytes per segment
-	start   int // where the checksum's range begins, and after it
-	offset  int // ... the checksum
+	start   int // offset of the checksum's range
+	offset  int // of the checksum, from start
 }
 
-// decodeOffload reads flags, gso_type, hdr_len, gso_size, csum_start and
-// csum_offset; in the machine's byte order, as the legacy header has it.
+// decodeOffload decodes flags, gso_type, hdr_len, gso_size, csum_start and
+// csum_offset, in the machine's byte order (legacy header).
 func decodeOffload(b []byte) offload {
 	return offload{
 		partial: b[0]&vnetPartial != 0,
@@ -42,10 +41,10 @@ func decodeOffload(b []byte) offload {
 	}
 }
 
-// message is one frame as the packet socket gave it.
+// message is one frame of the packet socket.
 type message struct {
 	buffer    []byte // tagRoom free bytes, then the frame
-	data      []byte // the frame, without the tag that the kernel took out
+	data      []byte // the frame, without the tag that the kernel removed
 	at        int64  // CLOCK_REALTIME ns
 	offload   offload
 	hasTag    bool
@@ -60,8 +59,8 @@ func (m *message) tagLen() int {
 	return 0
 }
 
-// tagged puts the tag back where it was and returns the frame.
-func (m *message) tagged() []byte {
+// restoreTag inserts the tag that the kernel removed and returns the frame.
+func (m *message) restoreTag() []byte {
 	if !m.hasTag {
 		return m.data[:len(m.data):len(m.data)]
 	}
@@ -72,7 +71,7 @@ func (m *message) tagged() []byte {
 	return frame
 }
 
-// complete fills in a checksum of which only the pseudo header has been summed.
+// complete completes a partial checksum. It returns false if its range is invalid.
 func (m *message) complete() bool {
 	o := m.offload
 	if o.start < 14 || o.start+o.offset+2 > len(m.data) {
@@ -80,17 +79,16 @@ func (m *message) complete() bool {
 	}
 	sum := ^fold(sumWords(0, m.data[o.start:]))
 	if sum == 0 {
-		sum = 0xffff // the same number, and for UDP not "none"
+		sum = 0xffff // equal to 0, which for UDP means no checksum
 	}
 	binary.BigEndian.PutUint16(m.data[o.start+o.offset:], sum)
 	return true
 }
 
-// superframe is a TCP or UDP super-frame that is being cut into the frames
-// that a card would send.
+// superframe cuts a TCP or UDP super-frame into the frames that a card sends.
 type superframe struct {
 	message
-	ip, l4, payload int // offsets of headers and of what is cut
+	ip, l4, payload int // offsets
 	v6, udp         bool
 	sent            int // payload bytes
 	index           int // of the next segment
@@ -103,14 +101,14 @@ func (s *superframe) nextLen() int {
 	return s.tagLen() + s.payload + min(s.offload.size, len(s.data)-s.payload-s.sent)
 }
 
-// begin takes a message apart. It returns false for what is not a whole TCP or
+// begin starts with a message. It returns false unless the message is a whole TCP or
 // UDP super-frame.
 func (s *superframe) begin(m *message) bool {
 	*s = superframe{}
 	d := m.data
 	ip := 14
 	ether := binary.BigEndian.Uint16(d[12:])
-	for ether == etherVLAN || ether == etherQinQ { // tags that stayed in the frame
+	for ether == etherVLAN || ether == etherQinQ { // tags that the kernel left in the frame
 		if len(d) < ip+4 {
 			return false
 		}
@@ -152,7 +150,7 @@ func (s *superframe) begin(m *message) bool {
 	return true
 }
 
-// next writes the next segment's frame to b, which has nextLen bytes.
+// next writes the next segment's frame to b, of nextLen bytes.
 func (s *superframe) next(b []byte) {
 	part := s.data[s.payload+s.sent:]
 	part = part[:min(s.offload.size, len(part))]
@@ -164,7 +162,7 @@ func (s *superframe) next(b []byte) {
 		binary.BigEndian.PutUint16(b[12:], s.tpid)
 		binary.BigEndian.PutUint16(b[14:], s.tci)
 		copy(b[16:], s.data[12:s.payload])
-		f = b[tagRoom:] // offsets hold from the EtherType on
+		f = b[tagRoom:] // offsets are valid from the EtherType on
 	} else {
 		copy(b, s.data[:s.payload])
 	}

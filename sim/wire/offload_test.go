@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// superMessage makes a super-frame as the kernel would hand it over.
+// superMessage makes a super-frame as the kernel delivers it.
 func superMessage(t *testing.T, udp, v6 bool, payload, size int) message {
 	t.Helper()
 	var ip gopacket.NetworkLayer
@@ -49,7 +49,7 @@ func pattern(n int) []byte {
 	return b
 }
 
-func TestSuperFramesAreCutAsACardWould(t *testing.T) {
+func TestSuperFramesAreCutAsByACard(t *testing.T) {
 	for _, udp := range []bool{false, true} {
 		for _, v6 := range []bool{false, true} {
 			for _, tag := range []bool{false, true} {
@@ -137,16 +137,16 @@ func FuzzSuperFrame(f *testing.F) {
 			}
 		}
 		m.complete()
-		m.tagged()
+		m.restoreTag()
 	})
 }
 
-func TestTagGoesBackWhereItWas(t *testing.T) {
+func TestTagIsRestored(t *testing.T) {
 	m := message{buffer: append(make([]byte, tagRoom), pattern(60)...), hasTag: true, tpid: etherQinQ, tci: 0x2fff}
 	m.data = m.buffer[tagRoom:]
 	want := append(pattern(60)[:12:12], 0x88, 0xa8, 0x2f, 0xff)
 	want = append(want, pattern(60)[12:]...)
-	require.Equal(t, want, m.tagged())
+	require.Equal(t, want, m.restoreTag())
 }
 
 func TestVnetHeaderIsDecoded(t *testing.T) {

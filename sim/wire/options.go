@@ -6,11 +6,10 @@ import (
 	"strings"
 )
 
-// Option is one key of a wire's description, with its value. A bare key has
-// the value "".
+// Option is a key and its value. A key without a value has the value "".
 type Option struct{ Key, Value string }
 
-// String writes the option as ParseOptions reads it.
+// String formats the option for ParseOptions.
 func (o Option) String() string {
 	if o.Value == "" {
 		return o.Key
@@ -18,7 +17,7 @@ func (o Option) String() string {
 	return o.Key + "=" + Quote(o.Value)
 }
 
-// Quote writes a value so that ParseOptions reads it back, whatever it holds.
+// Quote formats a value for ParseOptions.
 func Quote(value string) string {
 	if !strings.ContainsAny(value, `,"\`) {
 		return value
@@ -26,10 +25,9 @@ func Quote(value string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value) + `"`
 }
 
-// ParseOptions reads "key=value,key,key=value". In a value a backslash makes
-// the next character ordinary, and so do double quotes for all but backslash
-// and double quote; a comma in a file's name is written a\,b or "a,b". A key
-// given twice is an error.
+// ParseOptions parses "key=value,key,key=value". In a value a backslash quotes the
+// next character, and double quotes quote all but backslash and double quote: a comma
+// in a file's name is written a\,b or "a,b". A key given twice is an error.
 func ParseOptions(s string) ([]Option, error) {
 	var options []Option
 	if s == "" {
@@ -53,7 +51,7 @@ func ParseOptions(s string) ([]Option, error) {
 	return options, nil
 }
 
-// nextOption takes one option off s; more says that a comma followed it.
+// nextOption parses the first option of s; more reports whether a comma follows it.
 func nextOption(s string) (o Option, rest string, more bool, err error) {
 	end := strings.IndexAny(s, "=,")
 	switch {
@@ -88,8 +86,8 @@ func nextOption(s string) (o Option, rest string, more bool, err error) {
 	return o, "", false, nil
 }
 
-// Take splits options into those with one of the keys and the rest, each in
-// their order. Package sim takes its own keys out and leaves the rest to Parse.
+// Take splits options into those with one of the keys and the rest, in order. Package
+// sim takes its own keys and passes the rest to Parse.
 func Take(options []Option, keys ...string) (taken, rest []Option) {
 	for _, o := range options {
 		if slices.Contains(keys, o.Key) {
@@ -101,7 +99,7 @@ func Take(options []Option, keys ...string) (taken, rest []Option) {
 	return taken, rest
 }
 
-// bad is the error for a value that an option does not take.
+// bad is the error for an invalid value of an option.
 func bad(o Option, allowed string) error {
 	return fmt.Errorf("wire option %s=%q: want %s", o.Key, o.Value, allowed)
 }

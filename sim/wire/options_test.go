@@ -28,7 +28,7 @@ func TestParseOptionsReadsKeysAndValues(t *testing.T) {
 	}
 }
 
-func TestParseOptionsRefusesWhatItCannotRead(t *testing.T) {
+func TestParseOptionsRefusesInvalidSyntax(t *testing.T) {
 	for in, want := range map[string]string{
 		"=x":        "no key",
 		"a,,b":      "no key",
@@ -85,8 +85,8 @@ func TestParseNamesKeyValueAndWhatIsAllowed(t *testing.T) {
 	jumbo := filepath.Join(dir, "large.pcap")
 	require.NoError(t, os.WriteFile(jumbo, classicFile(t, 1, 1514), 0o600))
 	for in, want := range map[string]string{
-		"":                              "no wire is named, want one of pcap=FILE, gen, packet=IFACE",
-		"rate=line":                     "no wire is named",
+		"":                              "no wire, want one of pcap=FILE, gen, packet=IFACE",
+		"rate=line":                     "no wire",
 		"foo=1":                         `unknown key "foo", want pcap, gen, packet`,
 		"gen,pcap=x":                    "a port has one wire",
 		"gen,lopp=3":                    `wire option "lopp=3": unknown key "lopp", want gen, rate, size`,

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,13 +15,13 @@ import (
 const (
 	packetBatch  = 64       // frames read by one system call
 	packetBytes  = 68 << 10 // of a super-frame: 64 KiB and headers
-	packetSocket = 64 << 20 // bytes the kernel may hold for us
+	packetSocket = 64 << 20 // bytes of the socket's receive buffer
 	carrierEvery = 50 * time.Millisecond
 )
 
-// packet is a wire to a network interface: everything the interface receives
-// comes in, what the port sends goes out of it. All fields but those marked
-// belong to the device thread.
+// packet is a wire to a network interface: the port receives all frames that the
+// interface receives, and sends through it. The device thread owns all fields up to
+// segments.
 type packet struct {
 	name         string
 	backpressure bool
@@ -29,18 +30,18 @@ type packet struct {
 
 	batch    *batch
 	have     int   // messages in the batch
-	used     int   // ... of which were handed out
-	latest   int64 // stamp of the last frame handed out
+	used     int   // ... delivered
+	latest   int64 // stamp of the last frame delivered
 	super    superframe
-	segments []byte // what super-frames are cut into, for one Receive
+	segments []byte // segments of super-frames of one Receive
 
 	up         atomic.Bool
 	gone       atomic.Bool
 	closed     atomic.Bool
 	stop       chan struct{}
 	watcher    sync.WaitGroup
-	io         sync.RWMutex // read: system call under way on in or out; write: they are being closed
-	statistics sync.Mutex   // guards dropped against a lost update: reading resets the kernel's
+	io         sync.RWMutex // read: system calls on in or out; write: closing them
+	statistics sync.Mutex   // guards dropped: reading resets the kernel's count
 	dropped    uint64       // by the kernel
 
 	unreadable atomic.Uint64
@@ -67,7 +68,7 @@ func openPacket(name string, backpressure bool) (_ *packet, err error) {
 	link, err := handle.LinkByName(name)
 	if err != nil {
 		if errors.As(err, new(netlink.LinkNotFoundError)) {
-			err = fmt.Errorf("no such network interface; `ip link` lists them")
+			err = fmt.Errorf("no such network interface: `ip link` lists them")
 		}
 		return fail(err)
 	}
@@ -95,9 +96,9 @@ func openPacket(name string, backpressure bool) (_ *packet, err error) {
 	return p, nil
 }
 
-// packetReader opens a socket that sees what the interface receives.
+// packetReader opens a socket that receives all frames of the interface.
 func packetReader(index int) (fd int, err error) {
-	// Protocol 0 until it is bound: no frame of another interface gets in.
+	// Protocol 0 until it is bound: no frames of other interfaces.
 	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("open packet socket: %w", err)
@@ -120,7 +121,7 @@ func packetReader(index int) (fd int, err error) {
 			return -1, fmt.Errorf("set %s: %w", o.name, err)
 		}
 	}
-	// As large as we may: beyond rmem_max only with CAP_NET_ADMIN.
+	// More than rmem_max needs CAP_NET_ADMIN.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, packetSocket) != nil {
 		if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, packetSocket); err != nil {
 			return -1, fmt.Errorf("set SO_RCVBUF: %w", err)
@@ -136,8 +137,8 @@ func packetReader(index int) (fd int, err error) {
 	return fd, nil
 }
 
-// packetWriter opens a socket that only sends. It is one of its own, since
-// PACKET_VNET_HDR would want a header before each frame.
+// packetWriter opens a socket that only sends. On the reader's socket, frames would
+// need a header because of PACKET_VNET_HDR.
 func packetWriter(index int) (int, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -150,14 +151,14 @@ func packetWriter(index int) (int, error) {
 	return fd, nil
 }
 
-// carrier is the link's, as far as the interface has been brought up.
+// carrier reports whether the interface is up and has carrier.
 func carrier(a *netlink.LinkAttrs) bool {
 	const want = unix.IFF_UP | unix.IFF_LOWER_UP
 	return a.RawFlags&want == want
 }
 
-// watch keeps the carrier up to date. It asks rather than listens: a
-// subscription that overflows is lost, and with it the carrier.
+// watch polls the carrier. A netlink subscription would lose changes when it
+// overflows.
 func (p *packet) watch(handle *netlink.Handle, index int) {
 	tick := time.NewTicker(carrierEvery)
 	defer tick.Stop()
@@ -179,13 +180,13 @@ func (p *packet) watch(handle *netlink.Handle, index int) {
 	}
 }
 
-// Receive implements Wire. It makes at most one system call, and none while
-// frames of the last one are left.
+// Receive implements Wire. It makes at most one system call, and none while frames of
+// the last one are left.
 func (p *packet) Receive(frames []Frame, room int) (int, error) {
 	p.io.RLock()
 	defer p.io.RUnlock()
 	if p.closed.Load() {
-		return 0, ErrClosed
+		return 0, os.ErrClosed
 	}
 	p.segments = p.segments[:0]
 	if p.used == p.have && !p.super.more() {
@@ -232,16 +233,15 @@ func (p *packet) Receive(frames []Frame, room int) (int, error) {
 			p.unreadable.Add(1)
 			continue
 		}
-		frames[n] = Frame{Data: m.tagged(), At: m.at}
+		frames[n] = Frame{Data: m.restoreTag(), At: m.at}
 		n++
 	}
 	return n, nil
 }
 
-// inOrder keeps stamps from going back: the kernel stamps before it queues, so
-// frames of two processors may be queued the other way round, and its first
-// stamps after a while without anybody asking for them are taken late. A frame
-// cannot have arrived before those ahead of it. A clock that was set is followed.
+// inOrder makes stamps monotonic: the kernel stamps before it queues, so frames of two
+// processors can be queued in reverse order, and the first stamps after stamping was
+// enabled are late. A larger step back is a clock that was set, and is kept.
 func (p *packet) inOrder(at int64) int64 {
 	if back := p.latest - at; back <= 0 || back > int64(clockStep) {
 		p.latest = at
@@ -249,8 +249,8 @@ func (p *packet) inOrder(at int64) int64 {
 	return p.latest
 }
 
-// full tells a holding wire to stop; otherwise the frame's bytes are taken off
-// room.
+// full reports whether a wire with backpressure must stop, since a frame does not fit
+// room. Otherwise it subtracts the frame from room.
 func (p *packet) full(size int, room *int) bool {
 	if !p.backpressure {
 		return false
@@ -263,7 +263,7 @@ func (p *packet) full(size int, room *int) bool {
 	return false
 }
 
-// fill reads the next batch.
+// fill receives the next batch.
 func (p *packet) fill() error {
 	p.used, p.have = 0, 0
 	n, err := p.batch.read(p.in)
@@ -271,16 +271,15 @@ func (p *packet) fill() error {
 	case err == nil:
 		p.have = n
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
-	case errors.Is(err, unix.ENETDOWN): // brought down: the carrier says so
+	case errors.Is(err, unix.ENETDOWN): // the interface is down, without carrier
 	case errors.Is(err, unix.EINVAL):
-		// A super-frame of a kind that the kernel cannot describe to us, which
-		// it has thrown away.
+		// The kernel dropped a super-frame that virtio_net_hdr cannot describe.
 		p.unreadable.Add(1)
 	default:
 		return fmt.Errorf("receive on %s: %w", p.name, err)
 	}
 	if p.have == 0 && p.gone.Load() {
-		return fmt.Errorf("receive on %s: the interface is gone", p.name)
+		return fmt.Errorf("receive on %s: the interface has been removed", p.name)
 	}
 	return nil
 }
@@ -290,7 +289,7 @@ func (p *packet) Send(data []byte) error {
 	p.io.RLock()
 	defer p.io.RUnlock()
 	if p.closed.Load() {
-		return ErrClosed
+		return os.ErrClosed
 	}
 	_, err := unix.Write(p.out, data)
 	switch {
@@ -298,15 +297,14 @@ func (p *packet) Send(data []byte) error {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.EINTR):
 		return ErrBusy
 	default:
-		// No carrier, or a frame that this interface is too small for: lost, as
-		// it would be on a cable.
+		// No carrier, or the frame is longer than the MTU: lost.
 		p.unsent.Add(1)
 	}
 	return nil
 }
 
-// Dropped implements External: frames the kernel could not queue for us, and those
-// it could not hand over as they were on the wire.
+// Dropped implements External: frames that the kernel could not queue, and frames that
+// are unreadable.
 func (p *packet) Dropped() uint64 {
 	p.statistics.Lock()
 	defer p.statistics.Unlock()
@@ -325,7 +323,7 @@ func (p *packet) readDropped() {
 	}
 }
 
-// Unsent is how many frames Send could not carry away.
+// Unsent is the number of frames that Send lost.
 func (p *packet) Unsent() uint64 { return p.unsent.Load() }
 
 // Up implements Wire.
@@ -340,7 +338,7 @@ func (p *packet) Close() error {
 	if p.closed.Load() {
 		return nil
 	}
-	p.readDropped() // the last count outlives the socket
+	p.readDropped() // Dropped returns it after Close
 	p.closed.Store(true)
 	close(p.stop)
 	p.watcher.Wait()

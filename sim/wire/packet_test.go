@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// host is a network namespace of its own.
+// host is a network namespace.
 type host struct {
 	t    *testing.T
 	ns   netns.NsHandle
@@ -31,7 +31,7 @@ func newHost(t *testing.T) *host {
 	h := &host{t: t}
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread goes with the goroutine
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		var err error
 		h.ns, err = netns.New()
 		done <- err
@@ -125,8 +125,8 @@ func (h *host) wire(options ...Option) *packet {
 	return w.(*packet)
 }
 
-// gather copies what arrives while f runs and until enough says so.
-func gather(t *testing.T, w Wire, enough func(frames [][]byte) bool) (got [][]byte) {
+// collect copies the frames that arrive until enough returns true.
+func collect(t *testing.T, w Wire, enough func(frames [][]byte) bool) (got [][]byte) {
 	t.Helper()
 	frames := make([]Frame, 16)
 	last := int64(0)
@@ -163,9 +163,9 @@ func checked(t *testing.T, frame []byte) gopacket.Packet {
 	return p
 }
 
-// TCP streams over a veth are super-frames with unfinished checksums; what
-// comes out of the wire must be what a cable would carry.
-func TestPacketWireShowsStreamsAsFrames(t *testing.T) {
+// TCP streams over a veth are super-frames with partial checksums. The wire must
+// deliver what a cable carries.
+func TestPacketWireDeliversStreamsAsFrames(t *testing.T) {
 	for _, c := range []struct {
 		name, network, address string
 		tag                    bool
@@ -196,9 +196,9 @@ func TestPacketWireShowsStreamsAsFrames(t *testing.T) {
 			for i := range content {
 				content[i] = byte(i * 7 >> 3)
 			}
-			// The sender keeps within reach of the wire's reader, which decodes every
-			// frame: at full speed the stream overflows the interface's ring, and TCP
-			// does not send again what its receiver got.
+			// The sender is limited to 256 KiB before the wire's reader, which decodes
+			// every frame: a full-speed stream overflows the interface's ring, and TCP
+			// does not retransmit what its receiver got.
 			var read atomic.Int64
 			sent := make(chan error, 1)
 			go a.do(func() error {
@@ -222,7 +222,7 @@ func TestPacketWireShowsStreamsAsFrames(t *testing.T) {
 			var stream []byte
 			var start uint32
 			seen, ended, segmented := 0, false, 0
-			gather(t, w, func(frames [][]byte) bool {
+			collect(t, w, func(frames [][]byte) bool {
 				for ; seen < len(frames); seen++ {
 					frame := frames[seen]
 					p := checked(t, frame)
@@ -239,7 +239,7 @@ func TestPacketWireShowsStreamsAsFrames(t *testing.T) {
 					if tcp.SYN {
 						start = tcp.Seq + 1
 					}
-					if off := int(tcp.Seq - start); off == len(stream) { // else sent again
+					if off := int(tcp.Seq - start); off == len(stream) { // else retransmitted
 						stream = append(stream, tcp.Payload...)
 						read.Store(int64(len(stream)))
 					}
@@ -251,7 +251,7 @@ func TestPacketWireShowsStreamsAsFrames(t *testing.T) {
 				return ended && len(stream) >= len(content)
 			})
 			require.NoError(t, <-sent)
-			require.True(t, bytes.Equal(content, stream), "the stream is whole")
+			require.True(t, bytes.Equal(content, stream), "the stream is complete")
 			require.Greater(t, segmented, 100, "segments before the last carry no PSH")
 			require.Zero(t, w.Dropped())
 		})
@@ -286,7 +286,7 @@ func TestPacketWireCompletesChecksumsAndKeepsTags(t *testing.T) {
 	})
 	count := map[string]int{}
 	seen := 0
-	gather(t, w, func(frames [][]byte) bool {
+	collect(t, w, func(frames [][]byte) bool {
 		for ; seen < len(frames); seen++ {
 			require.LessOrEqual(t, len(frames[seen]), 1518)
 			p := gopacket.NewPacket(frames[seen], layers.LayerTypeEthernet, gopacket.Default)
@@ -307,7 +307,7 @@ func TestPacketWireCompletesChecksumsAndKeepsTags(t *testing.T) {
 	})
 }
 
-func TestPacketWireSendsAndDoesNotHearItself(t *testing.T) {
+func TestPacketWireDoesNotReceiveWhatItSends(t *testing.T) {
 	a, b := twoHosts(t)
 	wa, wb := a.wire(), b.wire()
 	g, err := NewGenerator([]Option{{"size", "60-1514"}, {"vlan", "9"}})
@@ -321,7 +321,7 @@ func TestPacketWireSendsAndDoesNotHearItself(t *testing.T) {
 		require.Eventually(t, func() bool { return !errors.Is(wa.Send(f), ErrBusy) }, 30*time.Second, time.Millisecond)
 	}
 	next, seen := uint64(0), 0
-	gather(t, wb, func(got [][]byte) bool {
+	collect(t, wb, func(got [][]byte) bool {
 		for ; seen < len(got); seen++ {
 			if seq, err := Sequence(got[seen]); err == nil {
 				require.Equal(t, next, seq)
@@ -337,14 +337,14 @@ func TestPacketWireSendsAndDoesNotHearItself(t *testing.T) {
 		require.NoError(t, err)
 		for _, f := range buffer[:n] {
 			_, err := Sequence(f.Data)
-			require.ErrorIs(t, err, errNotGenerated, "what a port sends does not come back to it")
+			require.ErrorIs(t, err, errNotGenerated, "a port does not receive what it sends")
 		}
 	}
 	require.NoError(t, wa.Send(make([]byte, 5000)), "too long for the cable: lost")
 	require.EqualValues(t, 1, wa.Unsent())
 }
 
-func TestPacketWireHoldLeavesFramesInTheSocket(t *testing.T) {
+func TestPacketWireWithBackpressureLeavesFramesInTheSocket(t *testing.T) {
 	a, b := twoHosts(t)
 	wa, wb := a.wire(), b.wire(Option{"backpressure", ""})
 	g, err := NewGenerator(nil)
@@ -400,7 +400,7 @@ func TestPacketWireCountsWhatTheKernelDrops(t *testing.T) {
 	before := wb.Dropped()
 	require.Equal(t, before, wb.Dropped(), "reading does not reset")
 	require.NoError(t, wb.Close())
-	require.GreaterOrEqual(t, wb.Dropped(), before, "the count outlives the wire")
+	require.GreaterOrEqual(t, wb.Dropped(), before, "the count is valid after Close")
 }
 
 func TestPacketWireFollowsTheCarrier(t *testing.T) {
@@ -417,7 +417,7 @@ func TestPacketWireFollowsTheCarrier(t *testing.T) {
 	}
 	a.do(link(netlink.LinkSetDown))
 	require.Eventually(t, func() bool { return !w.Up() }, 30*time.Second, time.Millisecond)
-	require.NoError(t, w.Send(make([]byte, 60)), "lost, as on a cable")
+	require.NoError(t, w.Send(make([]byte, 60)), "lost")
 	a.do(link(netlink.LinkSetUp))
 	require.Eventually(t, w.Up, 30*time.Second, time.Millisecond)
 
@@ -425,25 +425,25 @@ func TestPacketWireFollowsTheCarrier(t *testing.T) {
 	require.Eventually(t, func() bool { return !w.Up() }, 30*time.Second, time.Millisecond)
 	frames := make([]Frame, 64)
 	_, err := w.Receive(frames, plenty)
-	require.NoError(t, err, "a link that is down is no fault")
+	require.NoError(t, err, "link down is no error")
 	b.do(link(netlink.LinkSetUp))
 	require.Eventually(t, w.Up, 30*time.Second, time.Millisecond)
 
 	a.do(link(netlink.LinkDel))
 	require.Eventually(t, func() bool { return w.gone.Load() }, 30*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool { _, err = w.Receive(frames, plenty); return err != nil }, 30*time.Second, time.Millisecond)
-	require.EqualError(t, err, "receive on cable: the interface is gone")
+	require.EqualError(t, err, "receive on cable: the interface has been removed")
 	require.False(t, w.Up())
 	require.NoError(t, w.Close())
 	require.NoError(t, w.Close())
 	_, err = w.Receive(frames, plenty)
-	require.ErrorIs(t, err, ErrClosed)
-	require.ErrorIs(t, w.Send(make([]byte, 60)), ErrClosed)
+	require.ErrorIs(t, err, os.ErrClosed)
+	require.ErrorIs(t, w.Send(make([]byte, 60)), os.ErrClosed)
 }
 
-func TestPacketWireSaysWhyItCannotOpen(t *testing.T) {
+func TestPacketWireOpenErrors(t *testing.T) {
 	_, err := Parse([]Option{{"packet", "nonesuch0"}})
-	require.EqualError(t, err, "packet=nonesuch0: no such network interface; `ip link` lists them")
+	require.EqualError(t, err, "packet=nonesuch0: no such network interface: `ip link` lists them")
 	if os.Geteuid() == 0 {
 		h := newHost(t)
 		h.do(func() error {

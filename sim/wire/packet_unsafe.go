@@ -20,11 +20,11 @@ const (
 	controlLen = 128
 )
 
-// batch is the memory of one recvmmsg: per message a virtio_net_hdr, the frame
-// after tagRoom free bytes, and control data.
+// batch is the memory of one recvmmsg: per message a virtio_net_hdr, the frame after
+// tagRoom free bytes, and control data.
 //
-// The kernel writes to it only within the call. Everything that headers point
-// to is kept alive by the slices here, and Go's collector does not move it.
+// The kernel writes to it only during the call. The slices keep alive what headers
+// point to; Go's collector does not move it.
 type batch struct {
 	headers []mmsghdr
 	iovecs  []unix.Iovec // two per message
@@ -55,14 +55,14 @@ func newBatch() *batch {
 	return b
 }
 
-// read fills the batch without waiting.
+// read receives a batch without blocking.
 func (b *batch) read(fd int) (int, error) {
 	for i := range b.headers {
 		b.headers[i].SetControllen(controlLen)
 		b.headers[i].Flags = 0
 	}
-	// headers is an array of the kernel's type at its alignment (8), alive
-	// until the call returns.
+	// headers is an array of the kernel's type, aligned to 8, alive until the call
+	// returns.
 	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.headers[0])), packetBatch, unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0, errno
@@ -103,7 +103,7 @@ func (b *batch) message(i int) message {
 	return m
 }
 
-// control takes what one control message says.
+// control decodes one control message.
 func (m *message) control(level, kind int, data []byte) {
 	switch {
 	case level == unix.SOL_PACKET && kind == unix.PACKET_AUXDATA && len(data) >= 20: // struct tpacket_auxdata

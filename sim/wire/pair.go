@@ -2,36 +2,36 @@ package wire
 
 import (
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 )
 
 const (
-	pairFrames = 4096    // frames under way in one direction
+	pairFrames = 4096    // frames in one direction
 	pairBytes  = 4 << 20 // ... and their bytes
 )
 
-// NewPair returns the two ends of a cable: what one port sends, the other
-// receives, at once. Each direction holds 4096 frames or 4 MiB; then Send
-// returns ErrBusy until the other port has taken some. An end is up while neither
-// is closed and the other one's transmitter is on; frames sent to an end that has
-// been closed are lost.
+// NewPair returns the two ends of a cable: a frame sent at one end arrives at once at
+// the other. Each direction holds 4096 frames or 4 MiB; then Send returns ErrBusy
+// until the other port receives. An end is up while both are open and the other one's
+// transmitter is on; frames sent to a closed end are lost.
 func NewPair() (a, b Wire) { return newPair(false, realClock) }
 
-// NewLinePair is NewPair with a line of 10 Gb/s between the ends: a frame
-// arrives when its last bit would. A port that sends faster gets ErrBusy.
+// NewLinePair is NewPair with a line of 10 Gb/s: a frame arrives with its last bit. A
+// port that sends faster gets ErrBusy.
 func NewLinePair() (a, b Wire) { return newPair(true, realClock) }
 
-// realClock returns monotonic ns since the pair was made, and what to add for
-// CLOCK_REALTIME.
+// realClock returns a clock of monotonic ns since the call, and CLOCK_REALTIME at the
+// call.
 func realClock() (since func() int64, realtime int64) {
 	start := time.Now()
 	return func() int64 { return int64(time.Since(start)) }, start.UnixNano()
 }
 
-func newPair(paced bool, clock func() (func() int64, int64)) (a, b *end) {
+func newPair(line bool, clock func() (func() int64, int64)) (a, b *end) {
 	since, realtime := clock()
-	cable := &cable{since: since, realtime: realtime, paced: paced}
+	cable := &cable{since: since, realtime: realtime, line: line}
 	ab, ba := newQueue(), newQueue()
 	a = &end{cable: cable, out: ab, in: ba}
 	b = &end{cable: cable, out: ba, in: ab}
@@ -39,11 +39,11 @@ func newPair(paced bool, clock func() (func() int64, int64)) (a, b *end) {
 	return a, b
 }
 
-// cable is what both ends share and neither changes.
+// cable is the immutable state that both ends share.
 type cable struct {
 	since    func() int64
 	realtime int64
-	paced    bool
+	line     bool // frames take their time on a line of 10 Gb/s
 }
 
 // end is one end of a pair.
@@ -53,23 +53,26 @@ type end struct {
 	out    *queue
 	in     *queue
 	closed atomic.Bool
-	dark   atomic.Bool // this end's port has turned its transmitter off
+	txOff  atomic.Bool // this end's port has turned its transmitter off
 
-	lineFree int64 // ticks: when the last frame sent has passed; sender's thread only
+	lineFree int64 // ticks: end of the last frame sent; sender only
 }
 
-// queue carries frames one way, from one thread to one other, without locks.
-// Positions grow for ever; their remainders are places.
+// queue is a lock-free queue of frames from one thread to another. Positions only
+// increase; modulo the size they are indices.
+//
+//	R1 release of tail in put      pairs with A1 acquire of tail in Receive
+//	R2 release of head in release  pairs with A2 acquire of head in put
 type queue struct {
 	entries []entry
 	bytes   []byte
 
-	tail  atomic.Uint64 // entries put in; stored by the sender after it has filled one
-	_     [56]byte      // the two ends' positions on cache lines of their own
-	head  atomic.Uint64 // entries taken out; stored by the receiver once it is done with their bytes
+	tail  atomic.Uint64 // entries put; sender stores
+	_     [56]byte      // tail and head on separate cache lines
+	head  atomic.Uint64 // entries released; receiver stores
 	_     [56]byte
-	given uint64 // entries handed out by the last Receive; receiver only
-	free  uint64 // position in bytes up to which the sender has written; sender only
+	taken uint64 // entries of the last Receive; receiver only
+	free  uint64 // position of the next byte to write; sender only
 }
 
 type entry struct {
@@ -85,13 +88,13 @@ func newQueue() *queue {
 // put copies a frame in and returns false when there is no room.
 func (q *queue) put(data []byte, at int64) bool {
 	tail := q.tail.Load()
-	head := q.head.Load() // pairs with the Store in release: the bytes before it are not read any more
+	head := q.head.Load() // A2: the bytes before it are no longer read
 	if tail-head == pairFrames {
 		return false
 	}
 	pos := q.free
 	if rest := pairBytes - pos%pairBytes; rest < uint64(len(data)) {
-		pos += rest // a frame does not wrap
+		pos += rest // frames do not wrap
 	}
 	oldest := pos
 	if head != tail {
@@ -103,27 +106,27 @@ func (q *queue) put(data []byte, at int64) bool {
 	copy(q.bytes[pos%pairBytes:], data)
 	q.free = pos + uint64(len(data))
 	q.entries[tail%pairFrames] = entry{at: at, pos: pos, len: len(data)}
-	q.tail.Store(tail + 1) // publishes the entry and its bytes to take
+	q.tail.Store(tail + 1) // R1: publishes the entry and its bytes
 	return true
 }
 
-// release gives back what the last Receive handed out.
+// release releases the entries of the last Receive.
 func (q *queue) release() {
-	if q.given > 0 {
-		q.head.Store(q.head.Load() + q.given)
-		q.given = 0
+	if q.taken > 0 {
+		q.head.Store(q.head.Load() + q.taken) // R2
+		q.taken = 0
 	}
 }
 
 // Receive implements Wire.
 func (e *end) Receive(frames []Frame, _ int) (int, error) {
 	if e.closed.Load() {
-		return 0, ErrClosed
+		return 0, os.ErrClosed
 	}
 	q := e.in
 	q.release()
 	head := q.head.Load()
-	tail := q.tail.Load() // pairs with the Store in put
+	tail := q.tail.Load() // A1
 	if head == tail {
 		return 0, nil
 	}
@@ -134,28 +137,28 @@ func (e *end) Receive(frames []Frame, _ int) (int, error) {
 		if f.at > now {
 			break
 		}
-		place := f.pos % pairBytes
-		frames[n] = Frame{Data: q.bytes[place : place+uint64(f.len) : place+uint64(f.len)], At: e.realtime + f.at/10}
+		at := f.pos % pairBytes
+		frames[n] = Frame{Data: q.bytes[at : at+uint64(f.len) : at+uint64(f.len)], At: e.realtime + f.at/10}
 		n++
 		head++
 	}
-	q.given = uint64(n)
+	q.taken = uint64(n)
 	return n, nil
 }
 
 // Send implements Wire.
 func (e *end) Send(data []byte) error {
 	if e.closed.Load() {
-		return ErrClosed
+		return os.ErrClosed
 	}
 	if e.peer.closed.Load() {
 		return nil // no carrier
 	}
 	if len(data) > maxFrame {
-		return fmt.Errorf("send frame of %d bytes: at most %d", len(data), maxFrame)
+		return fmt.Errorf("send frame of %d bytes: longer than %d", len(data), maxFrame)
 	}
 	at := e.since() * 10
-	if e.paced {
+	if e.line {
 		if e.lineFree-at > int64(DefaultBurst)*10 {
 			return ErrBusy
 		}
@@ -169,10 +172,10 @@ func (e *end) Send(data []byte) error {
 }
 
 // Up implements Wire.
-func (e *end) Up() bool { return !e.closed.Load() && !e.peer.closed.Load() && !e.peer.dark.Load() }
+func (e *end) Up() bool { return !e.closed.Load() && !e.peer.closed.Load() && !e.peer.txOff.Load() }
 
 // SetCarrier implements CarrierSetter.
-func (e *end) SetCarrier(on bool) { e.dark.Store(!on) }
+func (e *end) SetCarrier(on bool) { e.txOff.Store(!on) }
 
 // Close implements Wire.
 func (e *end) Close() error {

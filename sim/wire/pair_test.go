@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"errors"
+	"os"
 	"runtime"
 	"testing"
 	"time"
@@ -73,10 +74,10 @@ func TestPairIsBounded(t *testing.T) {
 	frames := make([]Frame, 1)
 	_, err := b.Receive(frames, 0)
 	require.NoError(t, err)
-	require.ErrorIs(t, a.Send(make([]byte, 60)), ErrBusy, "a frame that was handed out is still the receiver's")
+	require.ErrorIs(t, a.Send(make([]byte, 60)), ErrBusy, "the frame of the last Receive is in use")
 	_, err = b.Receive(frames, 0)
 	require.NoError(t, err)
-	require.NoError(t, a.Send(make([]byte, 60)), "the next Receive gives it back")
+	require.NoError(t, a.Send(make([]byte, 60)), "the next Receive releases it")
 	drain(n - 1)
 }
 
@@ -86,7 +87,7 @@ func TestLinePairPacesTheSender(t *testing.T) {
 	for a.Send(make([]byte, 60)) == nil {
 		sent++
 	}
-	require.Equal(t, 320_000/672+1, sent, "32 us of frames wait for the line")
+	require.Equal(t, 320_000/672+1, sent, "32 us of frames are queued")
 	frames := make([]Frame, 1000)
 	received := 0
 	for v.now = 0; v.now < 10_000; v.now++ {
@@ -107,13 +108,13 @@ func TestPairIsUpWhileBothEndsAreOpen(t *testing.T) {
 	require.NoError(t, b.Close())
 	require.False(t, a.Up() || b.Up())
 	require.NoError(t, a.Send([]byte{1}), "lost")
-	require.ErrorIs(t, b.Send([]byte{1}), ErrClosed)
+	require.ErrorIs(t, b.Send([]byte{1}), os.ErrClosed)
 	_, err := b.Receive(make([]Frame, 1), 0)
-	require.ErrorIs(t, err, ErrClosed)
+	require.ErrorIs(t, err, os.ErrClosed)
 	n, err := a.Receive(make([]Frame, 1), 0)
 	require.NoError(t, err)
 	require.Zero(t, n)
-	require.ErrorContains(t, func() error { a, _ := NewPair(); return a.Send(make([]byte, maxFrame+1)) }(), "at most 262144")
+	require.ErrorContains(t, func() error { a, _ := NewPair(); return a.Send(make([]byte, maxFrame+1)) }(), "longer than 262144")
 }
 
 func TestPairBetweenThreadsKeepsOrderAndContent(t *testing.T) {
@@ -168,7 +169,7 @@ func BenchmarkPair(b *testing.B) {
 	}
 }
 
-func TestPairSeesTheOtherEndsLight(t *testing.T) {
+func TestPairCarriesTheTransmitterState(t *testing.T) {
 	a, b, _ := virtualPair(false)
 	require.True(t, a.Up())
 	require.True(t, b.Up())

@@ -10,41 +10,36 @@ import (
 	"time"
 )
 
-// ErrBusy is what Send returns when the wire cannot take the frame yet. The
-// port keeps the frame and tries again, as a MAC waits for the line.
+// ErrBusy is the error of Send while the line is busy. The port tries again later.
 var ErrBusy = errors.New("wire busy")
-
-// ErrClosed is what Receive and Send return once the wire has been closed.
-var ErrClosed = errors.New("wire closed")
 
 // Scheduled is a wire with a schedule: pcap and gen.
 type Scheduled interface {
 	Wire
 
-	// Late is how far the schedule has been shifted in all, because the device
-	// thread did not come for frames in time or the wire had to hold. It may be
-	// called from any goroutine.
+	// Late is the total delay of the schedule: by late calls of Receive, and by
+	// backpressure. It may be called from any goroutine.
 	Late() time.Duration
 }
 
-// External is a wire whose frames come from elsewhere, whether or not the port
-// takes them in time. Its methods may be called from any goroutine.
+// External is a wire whose frames come from another sender, at times that do not depend
+// on the port. Its methods may be called from any goroutine.
 type External interface {
 	Wire
 
-	// Dropped is how many frames were lost before the port could see them.
+	// Dropped is the number of frames that were lost before the port received them.
 	Dropped() uint64
 }
 
-// The keys that each wire takes; the first one names it.
+// The keys of each wire. The first one selects it.
 var (
 	pcapKeys   = []string{"pcap", "rate", "loop", "backpressure", "cut", "burst"}
 	genKeys    = []string{"gen", "rate", "size", "flows", "count", "proto", "vlan", "seed", "backpressure", "burst"}
 	packetKeys = []string{"packet", "backpressure"}
 )
 
-// Parse makes the wire that options describe; see the package's documentation
-// for the keys. Exactly one of pcap, gen and packet must be among them.
+// Parse makes a wire of options, see the package's documentation. Exactly one of pcap,
+// gen and packet must be among them.
 func Parse(options []Option) (Wire, error) {
 	kinds := [][]string{pcapKeys, genKeys, packetKeys}
 	var kind []string
@@ -65,7 +60,7 @@ func Parse(options []Option) (Wire, error) {
 				return nil, unknown(o, []string{"pcap", "gen", "packet"})
 			}
 		}
-		return nil, errors.New("wire options: no wire is named, want one of pcap=FILE, gen, packet=IFACE")
+		return nil, errors.New("wire options: no wire, want one of pcap=FILE, gen, packet=IFACE")
 	}
 	for _, o := range options {
 		if !slices.Contains(kind, o.Key) {
@@ -92,7 +87,7 @@ func parsePcap(options []Option) (Wire, error) {
 		cut       cutPolicy
 		rate      = lineRate
 		rounds    = int64(1)
-		play      = play{burst: DefaultBurst}
+		play      = playback{burst: DefaultBurst}
 		rateGiven Option
 		err       error
 	)
@@ -134,7 +129,7 @@ func parsePcap(options []Option) (Wire, error) {
 }
 
 func parseGen(options []Option) (Wire, error) {
-	rest, play, err := splitPlay(options)
+	rest, play, err := splitPlayback(options)
 	if err != nil {
 		return nil, err
 	}
@@ -146,8 +141,8 @@ func parseGen(options []Option) (Wire, error) {
 	return newReplay(g.train, play, &systemClock{}), nil
 }
 
-// splitPlay takes out what the generator's frames do not depend on.
-func splitPlay(options []Option) (rest []Option, p play, err error) {
+// splitPlayback splits off the options that are not the generator's.
+func splitPlayback(options []Option) (rest []Option, p playback, err error) {
 	p.burst = DefaultBurst
 	taken, rest := Take(options, "backpressure", "burst")
 	for _, o := range taken {
@@ -183,7 +178,7 @@ func parsePacket(options []Option) (Wire, error) {
 	return openPacket(name, backpressure)
 }
 
-// forever is the number of frames or rounds of a wire that does not end.
+// forever is the number of frames or rounds of a wire without end.
 const forever = math.MaxInt64
 
 func parseCount(o Option) (int64, error) {

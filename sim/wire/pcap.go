@@ -13,23 +13,23 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 )
 
-// cutPolicy says what becomes of frames of which the capture holds a part only.
+// cutPolicy is the handling of truncated frames.
 type cutPolicy uint8
 
 const (
 	cutRefuse cutPolicy = iota // the file is refused
-	cutPad                     // the rest of the frame is zeros
-	cutSkip                    // the frame is left out
+	cutPad                     // frames are padded with zeros
+	cutSkip                    // frames are skipped
 )
 
-// What a file can make the loader allocate, bytes.
+// Limits of what the loader allocates for a file, bytes.
 const (
 	maxArena = 16 << 30 // frames and the zeros that cut=pad adds
 
-	// The library keeps the names and interfaces of a pcapng file and takes up to 50
-	// bytes of memory for one of theirs. A packet's own options are small.
-	maxBeside  = 16 << 20
-	maxOptions = 4 << 10 // of a packet, not counted against maxBeside
+	// Blocks other than frames. The library keeps names and interfaces of a pcapng
+	// file, at up to 50 bytes of memory per byte.
+	maxOther   = 16 << 20
+	maxOptions = 4 << 10 // of a packet, not counted against maxOther
 	maxEntries = 1 << 16 // interfaces, names
 )
 
@@ -55,12 +55,12 @@ func loadFile(name string, cut cutPolicy, most int64) (*frameFile, error) {
 	case info.IsDir():
 		return nil, errors.New("is a folder, want a pcap or pcapng file")
 	case info.Size() > most:
-		return nil, fmt.Errorf("file of %d bytes: a replayed file is held in memory, at most %d bytes", info.Size(), most)
+		return nil, fmt.Errorf("file of %d bytes: the limit of a replayed file in memory is %d bytes", info.Size(), most)
 	}
 	return readFrames(f, info.Size(), cut, most)
 }
 
-// readFrames reads a capture of size bytes, 0 when that is not known.
+// readFrames reads a capture of size bytes, 0 if unknown.
 func readFrames(r io.Reader, size int64, cut cutPolicy, most int64) (*frameFile, error) {
 	l := newLoader(r, cut, most)
 	if err := l.open(); err != nil {
@@ -76,47 +76,47 @@ func readFrames(r io.Reader, size int64, cut cutPolicy, most int64) (*frameFile,
 		case len(l.slots) > 0:
 			return &l.frameFile, nil
 		case l.records > 0:
-			return nil, fmt.Errorf("every one of the %d frames is cut, cut=skip leaves none", l.records)
+			return nil, fmt.Errorf("all %d frames are truncated: cut=skip leaves none", l.records)
 		default:
 			return nil, errors.New("file holds no frames")
 		}
 	}
 }
 
-// loader gathers the frames that gopacket's reader finds in a file.
+// loader loads the frames of a file with gopacket's reader.
 type loader struct {
 	frameFile
 	cut  cutPolicy
 	most int64 // bytes in the arena
 
 	src     source
-	in      *bufio.Reader // of src; the library takes it as its own buffer
+	in      *bufio.Reader // of src; the library uses it as its buffer
 	packets gopacket.ZeroCopyPacketDataSource
 	ng      *pcapgo.NgReader // = packets for pcapng, else nil
-	start   int64            // offset in the file of the record being read, or of blocks before it
-	records int              // read, also those left out
-	beside  int64            // how much of maxBeside is left
+	start   int64            // offset in the file of the current record, or of blocks before it
+	records int              // read, with skipped ones
+	other   int64            // bytes left of maxOther
 }
 
 func newLoader(r io.Reader, cut cutPolicy, most int64) *loader {
-	l := &loader{cut: cut, most: most, src: source{r: r, limit: maxBeside}, beside: maxBeside}
+	l := &loader{cut: cut, most: most, src: source{r: r, limit: maxOther}, other: maxOther}
 	l.in = bufio.NewReaderSize(&l.src, 64<<10)
 	return l
 }
 
-// source counts the bytes of a file and stops a reader that takes too many.
+// source counts and limits the bytes read of a file.
 type source struct {
 	r     io.Reader
 	taken int64
-	limit int64 // how far taken may go
-	err   error // what reading ended with; the library does not always hand it on
+	limit int64 // of taken
+	err   error // last error; the library does not always return it
 }
 
-var errBeside = fmt.Errorf("a frame that does not end, or over %d MiB beside the frames", maxBeside>>20)
+var errOther = fmt.Errorf("a frame without end, or more than %d MiB of other blocks", maxOther>>20)
 
 func (s *source) Read(b []byte) (n int, err error) {
 	if s.taken >= s.limit {
-		err = errBeside
+		err = errOther
 	} else {
 		n, err = s.r.Read(b[:min(int64(len(b)), s.limit-s.taken)])
 		s.taken += int64(n)
@@ -127,8 +127,7 @@ func (s *source) Read(b []byte) (n int, err error) {
 	return n, err
 }
 
-// recovered makes an error of a panic: the library may meet something in a
-// damaged file that it is not prepared for.
+// recovered turns a panic of the library on a damaged file into an error.
 func recovered(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("gopacket's reader fails: %v", p)
@@ -160,7 +159,7 @@ func (l *loader) open() error {
 
 const sectionHeader = "\x0a\x0d\x0d\x0a" // every pcapng file begins with it
 
-// recognise refuses what the library does not read, or reads as something else.
+// recognise refuses formats that the library does not read, or misreads.
 func (l *loader) recognise(head []byte) error {
 	fcs := byte(0)
 	switch string(head[:4]) {
@@ -179,10 +178,10 @@ func (l *loader) recognise(head []byte) error {
 		}
 		return fmt.Errorf("neither a pcap nor a pcapng file: it begins with % x", head[:4])
 	}
-	// The top byte of a pcap file's link type: the length of the FCS that frames
-	// end in, in 16-bit words, and whether that is known.
+	// Top byte of a pcap file's link type: length of the frames' FCS in 16-bit words,
+	// and whether it is valid.
 	if n := fcs >> 4 * 2; len(head) == 24 && fcs&4 != 0 && n != 0 {
-		return fmt.Errorf("frames end in an FCS of %d bytes: take it off first, editcap -C -%d IN OUT", n, n)
+		return fmt.Errorf("frames end in an FCS of %d bytes: remove it with editcap -C -%d IN OUT", n, n)
 	}
 	return nil
 }
@@ -193,7 +192,7 @@ func (l *loader) openReader(head []byte) (err error) {
 		l.packets, err = pcapgo.NewReader(l.in)
 		return err
 	}
-	// Frames tell their link type then, and interfaces without frames do not matter.
+	// The link type is then per frame: interfaces without frames do not matter.
 	l.ng, err = pcapgo.NewNgReader(l.in, pcapgo.NgReaderOptions{WantMixedLinkType: true})
 	l.packets = l.ng
 	return err
@@ -206,15 +205,15 @@ func ethernet(link layers.LinkType) error {
 	return nil
 }
 
-// offset says how far into the file the library has come.
+// offset is the library's position in the file.
 func (l *loader) offset() int64 { return l.src.taken - int64(l.in.Buffered()) }
 
 // next adds the next frame. The error is io.EOF after the last.
 func (l *loader) next() error {
 	l.start = l.offset()
-	l.src.limit = l.start + maxFrame + maxOptions + l.beside
+	l.src.limit = l.start + maxFrame + maxOptions + l.other
 	data, info, err := l.read()
-	// A file may also end between a record's header and its first byte.
+	// io.EOF also comes between a record's header and its first byte.
 	if err == io.EOF && info.CaptureLength == 0 {
 		return io.EOF
 	}
@@ -224,8 +223,8 @@ func (l *loader) next() error {
 	if err != nil {
 		return l.broken(err)
 	}
-	if beside := l.offset() - l.start - int64(len(data)); beside > maxOptions {
-		l.beside -= beside
+	if other := l.offset() - l.start - int64(len(data)); other > maxOptions {
+		l.other -= other
 	}
 	if l.ng != nil {
 		if err := ethernet(info.AncillaryData[0].(layers.LinkType)); err != nil {
@@ -253,7 +252,7 @@ func (l *loader) broken(err error) error {
 	return fmt.Errorf("file is damaged: record %d at byte %d: %w; %d whole frames before it", l.records+1, l.start, err, l.records)
 }
 
-// check refuses what no frame can be.
+// check returns an error if no frame can be like that.
 func (l *loader) check(info gopacket.CaptureInfo) error {
 	caplen, length, sec := info.CaptureLength, info.Length, info.Timestamp.Unix()
 	switch {
@@ -275,7 +274,7 @@ func (l *loader) add(data []byte, info gopacket.CaptureInfo) error {
 	if len(data) < info.Length {
 		switch l.cut {
 		case cutRefuse:
-			return fmt.Errorf("record %d at byte %d: the capture holds %d of the frame's %d bytes (snaplen): cut=pad fills such frames with zeros, cut=skip leaves them out",
+			return fmt.Errorf("record %d at byte %d: truncated to %d of %d bytes (snaplen): cut=pad pads such frames with zeros, cut=skip skips them",
 				l.records, l.start, len(data), info.Length)
 		case cutSkip:
 			return nil
@@ -283,7 +282,7 @@ func (l *loader) add(data []byte, info gopacket.CaptureInfo) error {
 	}
 	off := int64(len(l.arena))
 	if off+int64(info.Length) > l.most {
-		return fmt.Errorf("record %d at byte %d: frames up to it take more than %d bytes: a replayed file is held in memory", l.records, l.start, l.most)
+		return fmt.Errorf("record %d at byte %d: frames up to it take more than %d bytes, the limit of a replayed file in memory", l.records, l.start, l.most)
 	}
 	l.arena = append(l.arena, data...)
 	l.arena = append(l.arena, make([]byte, info.Length-len(data))...)

@@ -183,16 +183,16 @@ func TestSimplePacketsHaveNoStamps(t *testing.T) {
 	require.Equal(t, 1, got.timeless)
 	f.block(ngSimple, f.u32(100), repeat(2, 64))
 	_, err = parse(f.b)
-	require.ErrorContains(t, err, "record 2 at byte 124: the capture holds 64 of the frame's 100 bytes")
+	require.ErrorContains(t, err, "record 2 at byte 124: truncated to 64 of 100 bytes")
 }
 
-func TestCutFileIsRefusedWhereverItIsCut(t *testing.T) {
+func TestCutFileIsRefusedAtEveryOffset(t *testing.T) {
 	classic := classicFile(t, 3)
 	f := &ngFile{appender: binary.LittleEndian}
 	f.section().iface(1, 0).packet(0, 1, 60, repeat(1, 60)).packet(0, 1, 60, repeat(2, 60))
 	for name, c := range map[string]struct {
 		data  []byte
-		whole map[int]int // a cut here leaves a whole file of so many frames
+		whole map[int]int // by offset: a cut here leaves a valid file of n frames
 	}{
 		"classic": {classic, map[int]int{24: 0, 24 + 76: 1, 24 + 2*76: 2}},
 		"pcapng":  {f.b, map[int]int{28: 0, 48: 0, 48 + 92: 1}},
@@ -229,7 +229,7 @@ func TestTruncatedFramesAreRefusedPaddedOrSkipped(t *testing.T) {
 	b = appendRecord(b, binary.LittleEndian, 201, 0, 64, 64, 9)
 	b = appendRecord(b, binary.LittleEndian, 202, 0, 0, 100, 9)
 	_, err := parse(b)
-	require.ErrorContains(t, err, "record 2 at byte 100: the capture holds 20 of the frame's 1000 bytes (snaplen): cut=pad fills such frames with zeros, cut=skip leaves them out")
+	require.ErrorContains(t, err, "record 2 at byte 100: truncated to 20 of 1000 bytes (snaplen): cut=pad pads such frames with zeros, cut=skip skips them")
 
 	f, err := parseFrames(b, cutSkip, maxArena)
 	require.NoError(t, err)
@@ -245,11 +245,11 @@ func TestTruncatedFramesAreRefusedPaddedOrSkipped(t *testing.T) {
 	require.Equal(t, make([]byte, 100), f.frame(3))
 
 	_, err = parseFrames(b, cutPad, 60+1000+64+99)
-	require.ErrorContains(t, err, "record 4 at byte 216: frames up to it take more than 1223 bytes: a replayed file is held in memory")
+	require.ErrorContains(t, err, "record 4 at byte 216: frames up to it take more than 1223 bytes, the limit of a replayed file in memory")
 
 	only := appendRecord(classicFile(t, 0), binary.LittleEndian, 1, 1, 20, 60, 1)
 	_, err = parseFrames(only, cutSkip, maxArena)
-	require.ErrorContains(t, err, "every one of the 1 frames is cut")
+	require.ErrorContains(t, err, "all 1 frames are truncated")
 }
 
 func TestUnsuitableFilesAreRefused(t *testing.T) {
@@ -296,7 +296,7 @@ func TestFilesOverTheLimitAreNotRead(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "f.pcap")
 	require.NoError(t, os.WriteFile(name, classicFile(t, 2), 0o600))
 	_, err := loadPcap(name, cutRefuse, 100)
-	require.ErrorContains(t, err, "file of 176 bytes: a replayed file is held in memory, at most 100 bytes")
+	require.ErrorContains(t, err, "file of 176 bytes: the limit of a replayed file in memory is 100 bytes")
 }
 
 func TestInterfacesWithoutFramesMayBeOfAnyLinkType(t *testing.T) {
@@ -325,7 +325,7 @@ func TestPipesAreReadToTheEnd(t *testing.T) {
 	require.ErrorContains(t, err, "record 101 at byte 7624: frames up to it take more than 6000 bytes")
 }
 
-func TestReadErrorIsHandedOn(t *testing.T) {
+func TestReadErrorIsWrapped(t *testing.T) {
 	broken := errors.New("disk on fire")
 	_, err := readFrames(iotest.ErrReader(broken), 0, cutRefuse, maxArena)
 	require.ErrorIs(t, err, broken)
@@ -334,7 +334,7 @@ func TestReadErrorIsHandedOn(t *testing.T) {
 	require.ErrorContains(t, err, "record 4 at byte 252")
 }
 
-func TestReplayedFileComesOutAsItWas(t *testing.T) {
+func TestReplayDeliversTheFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "a,b.pcap")
 	require.NoError(t, os.WriteFile(name, classicFile(t, 300, 77), 0o600))
 	o, err := ParseOptions(`loop=3,pcap=` + Quote(name))

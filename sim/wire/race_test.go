@@ -2,5 +2,5 @@
 
 package wire
 
-// slow: the race detector makes long loops ten times longer.
+// slow is true with the race detector, which makes long loops ten times longer.
 const slow = true

@@ -13,12 +13,12 @@ const ticksPerSecond = 10_000_000_000
 const (
 	minFrame     = 60          // bytes, padded by the sender's MAC, without CRC
 	lineOverhead = 8 + 4 + 12  // preamble with start delimiter, CRC, gap
-	maxFrame     = 256 << 10   // bytes of the longest frame a wire takes, as tcpdump does
-	clockStep    = time.Second // a recorded stamp that goes back further is a clock that was set
+	maxFrame     = 256 << 10   // bytes of the longest frame, as in tcpdump
+	clockStep    = time.Second // a larger step back of stamps is a clock that was set
 	maxSpan      = 365 * 24 * time.Hour
 )
 
-// wireTicks is how long the line is taken by a frame of n bytes.
+// wireTicks is the time of a frame of n bytes on the line.
 func wireTicks(n int) int64 { return int64(max(n, minFrame)+lineOverhead) * 8 }
 
 type rateKind uint8
@@ -30,7 +30,7 @@ const (
 	rateBits
 )
 
-// rate says how frames are spaced.
+// rate is the spacing of frames.
 type rate struct {
 	kind rateKind
 	per  int64 // packets a second in millionths, or bits a second
@@ -40,7 +40,7 @@ var lineRate = rate{kind: rateLine}
 
 const rateAllowed = "line, recorded, a packet rate such as 14.88Mpps (at most 14.880952Mpps) or a bit rate such as 5Gbps (at most 10Gbps)"
 
-// parseRate reads a rate exactly: 14.88Mpps is 14880000, not a float near it.
+// parseRate parses a rate exactly: 14.88Mpps is 14880000, not a float.
 func parseRate(o Option) (rate, error) {
 	switch o.Value {
 	case "line":
@@ -61,8 +61,8 @@ func parseRate(o Option) (rate, error) {
 	return rate{}, bad(o, rateAllowed)
 }
 
-// scaled reads a decimal with an optional k, M or G and multiplies it by unit.
-// The result must be a whole number from 1.
+// scaled parses a decimal with an optional k, M or G and multiplies it by unit. The
+// result must be a whole number from 1.
 func scaled(s string, unit int64) (int64, bool) {
 	for suffix, factor := range map[string]int64{"k": 1e3, "M": 1e6, "G": 1e9} {
 		if digits, ok := strings.CutSuffix(s, suffix); ok {
@@ -87,30 +87,30 @@ func scaled(s string, unit int64) (int64, bool) {
 // slot is one frame of a train, and its place in the schedule.
 type slot struct {
 	off  int64 // of its first byte in the arena
-	step int64 // ticks after the frame before it, as the rate wants it
-	frac int64 // ... and this many of the train's den-ths of a tick
+	step int64 // ticks after the previous frame, by the rate
+	frac int64 // ... plus frac/den ticks, den of the train
 	len  int32 // bytes
-	wire int32 // ticks the line takes for it, the least distance from the frame before
+	wire int32 // ticks on the line: the minimum distance from the previous frame
 }
 
-// train is a round of frames with their spacing. It does not change, but for
-// the sequence numbers of generated frames.
+// train is a round of frames with their spacing. Only the sequence numbers of generated
+// frames change.
 type train struct {
 	arena []byte
 	slots []slot
-	den   int64  // what slot.frac counts
-	mark  *marks // where sequence numbers go, nil for a file's frames
+	den   int64  // denominator of slot.frac
+	mark  *marks // nil for a file's frames
 }
 
-// frameFile is a file's frames, as a loader leaves them.
+// frameFile holds a file's frames.
 type frameFile struct {
 	arena    []byte
 	slots    []slot  // off and len filled in
 	stamps   []int64 // ns, one per slot; nil when a frame has none
-	timeless int     // number of the first frame without a stamp, from 1; 0 if there is none
+	timeless int     // first frame without a stamp, counted from 1; 0 if there is none
 }
 
-// newTrain spaces a file's frames. An error is about the rate.
+// newTrain makes a train of a file's frames. The error is about the rate.
 func newTrain(f *frameFile, r rate) (*train, error) {
 	t := &train{arena: f.arena, slots: f.slots}
 	if err := t.space(r, f); err != nil {
@@ -119,10 +119,10 @@ func newTrain(f *frameFile, r rate) (*train, error) {
 	return t, nil
 }
 
-// space fills in step, frac and wire of every slot. f is needed for recorded
-// spacing only.
+// space sets step, frac and wire of every slot. f is needed for recorded spacing
+// only.
 func (t *train) space(r rate, f *frameFile) error {
-	var busy int64 // ticks the line needs for a round
+	var busy int64 // ticks of a round on the line
 	for i := range t.slots {
 		s := &t.slots[i]
 		s.wire = int32(wireTicks(int(s.len)))
@@ -149,9 +149,8 @@ func (t *train) space(r rate, f *frameFile) error {
 	return nil
 }
 
-// spaceEvenly gives every frame the same distance. A long frame may come later
-// than its time, the short ones after it catch up, but the round as a whole
-// must fit the line.
+// spaceEvenly spaces frames equally. A long frame can be late and the short ones after
+// it catch up, but the round as a whole must fit the line.
 func (t *train) spaceEvenly(perMillionSeconds, busy int64) error {
 	const ticks = ticksPerSecond * 1_000_000
 	t.den = perMillionSeconds
@@ -167,10 +166,10 @@ func (t *train) spaceEvenly(perMillionSeconds, busy int64) error {
 	return nil
 }
 
-// spaceRecorded keeps the file's spacing. A stamp a little before an earlier
-// one is a frame recorded out of order: it follows at once, and the time line
-// stays. One further back than clockStep means that the clock was set: the time
-// line goes on from there. A further round follows at the mean distance.
+// spaceRecorded takes the file's spacing. A stamp before the latest one is a frame
+// recorded out of order: it follows at once and the latest stamp stays. If it is more
+// than clockStep before, the clock was set: it is the latest stamp from then on. A
+// further round follows at the mean distance.
 func (t *train) spaceRecorded(f *frameFile) error {
 	if f == nil {
 		return fmt.Errorf("generated frames have no recorded spacing, want line, a packet rate or a bit rate")

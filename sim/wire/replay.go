@@ -2,32 +2,30 @@ package wire
 
 import (
 	"io"
+	"os"
 	"sync/atomic"
 	"time"
 )
 
-// DefaultBurst is how much wire time may be due at once. A device thread that
-// polls comes every few microseconds; 32 us are 476 of the shortest frames,
-// which the smallest ring in use (512) and a port's packet buffer take in one
-// go. Were more let through after the operating system had taken the thread
-// away for a while, the port would see frames faster than any line carries them
-// and lose them for a reason that is not its own.
+// DefaultBurst is the wire time that may be due at once. A device thread polls every
+// few microseconds; 32 us are 476 of the shortest frames, which a ring of 512 and the
+// packet buffer hold. Without the limit, a preempted device thread would receive frames
+// faster than a line carries them, and lose them.
 const DefaultBurst = 32 * time.Microsecond
 
-// play is how a train is sent.
-type play struct {
+// playback describes how a train is sent.
+type playback struct {
 	total        int64 // frames; forever for a wire without end
 	burst        time.Duration
 	backpressure bool
 }
 
-// clock gives a replay its time; tests put their own in.
+// clock is the time of a replay. Tests have their own.
 type clock interface {
-	// Start sets the instant that Since counts from and returns it as
-	// CLOCK_REALTIME nanoseconds.
+	// Start sets the origin of Since and returns it as CLOCK_REALTIME ns.
 	Start() int64
 
-	// Since is the monotonic time since Start in nanoseconds.
+	// Since is the monotonic time since Start in ns.
 	Since() int64
 }
 
@@ -40,8 +38,8 @@ func (c *systemClock) Start() int64 {
 
 func (c *systemClock) Since() int64 { return int64(time.Since(c.start)) }
 
-// replay sends a train on schedule, round after round. All fields but the
-// atomic ones belong to the device thread.
+// replay sends a train on schedule, round after round. The device thread owns all
+// fields but the atomic ones.
 type replay struct {
 	*train
 	clock        clock
@@ -51,21 +49,21 @@ type replay struct {
 
 	i       int   // slot of the next frame
 	next    int64 // ticks from the start until its last bit has arrived
-	nominal int64 // the same if the line had no limit
-	frac    int64 // den-ths of a tick to be added to nominal
-	shift   int64 // ticks that the schedule was shifted by
+	nominal int64 // the same without the limit of the line
+	frac    int64 // fraction of nominal, of den
+	shift   int64 // ticks of delay of the schedule
 	start   int64 // CLOCK_REALTIME ns
 	begun   bool
-	held    bool // the next frame is due and waits for room
+	blocked bool // the next frame is due and waits for room
 
 	seq  uint64 // sequence number of the next frame, generated frames only
-	mark *marks // where sequence numbers go, nil for a file's frames
+	mark *marks // nil for a file's frames
 
-	late   atomic.Int64 // = shift in ns, for others to read
+	late   atomic.Int64 // shift in ns, for other goroutines
 	closed atomic.Bool
 }
 
-func newReplay(t *train, p play, c clock) *replay {
+func newReplay(t *train, p playback, c clock) *replay {
 	r := &replay{train: t, clock: c, left: p.total, burst: int64(p.burst) * 10, backpressure: p.backpressure, mark: t.mark}
 	first := &t.slots[0]
 	r.next = int64(first.wire)
@@ -79,7 +77,7 @@ func (r *replay) Receive(frames []Frame, room int) (int, error) {
 		return 0, io.EOF
 	}
 	if r.closed.Load() {
-		return 0, ErrClosed
+		return 0, os.ErrClosed
 	}
 	if !r.begun {
 		r.begun = true
@@ -92,17 +90,17 @@ func (r *replay) Receive(frames []Frame, room int) (int, error) {
 		return 0, nil
 	}
 	if r.backpressure && max(int(r.slots[r.i].len), minFrame) > room {
-		r.held = true
+		r.blocked = true
 		return 0, nil
 	}
-	if r.held {
-		r.held = false
+	if r.blocked {
+		r.blocked = false
 		now -= r.delay(lag)
 	} else if lag > r.burst {
 		now -= r.delay(lag - r.burst)
 	}
 
-	// A slot is sent once per call: its bytes are the caller's until the next.
+	// A slot is sent once per call: the caller uses its bytes until the next call.
 	most := int(min(int64(len(frames)), r.left, int64(len(r.slots))))
 	n, i, next, nominal, frac := 0, r.i, r.next, r.nominal, r.frac
 	for n < most && next <= now {
@@ -110,7 +108,7 @@ func (r *replay) Receive(frames []Frame, room int) (int, error) {
 		data := r.arena[s.off : s.off+int64(s.len) : s.off+int64(s.len)]
 		if r.backpressure {
 			if room -= max(len(data), minFrame); room < 0 {
-				r.held = true
+				r.blocked = true
 				break
 			}
 		}
@@ -138,7 +136,7 @@ func (r *replay) Receive(frames []Frame, room int) (int, error) {
 	return n, nil
 }
 
-// delay shifts the rest of the schedule.
+// delay delays the rest of the schedule.
 func (r *replay) delay(ticks int64) int64 {
 	r.shift += ticks
 	r.late.Store(r.shift / 10)
@@ -148,20 +146,19 @@ func (r *replay) delay(ticks int64) int64 {
 // Late implements Scheduled.
 func (r *replay) Late() time.Duration { return time.Duration(r.late.Load()) }
 
-// Send implements Wire. Nobody listens at the far end of a replay.
+// Send implements Wire. The far end of a replay discards frames.
 func (r *replay) Send([]byte) error {
 	if r.closed.Load() {
-		return ErrClosed
+		return os.ErrClosed
 	}
 	return nil
 }
 
-// Up implements Wire. The sender is there until the wire is closed, also when
-// it has nothing more to send.
+// Up implements Wire. The carrier is up until the wire is closed, also after the last
+// frame.
 func (r *replay) Up() bool { return !r.closed.Load() }
 
-// Close implements Wire. The frames stay in memory as long as the device thread
-// refers to them.
+// Close implements Wire.
 func (r *replay) Close() error {
 	r.closed.Store(true)
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"os"
 	"testing"
 	"time"
 
@@ -35,8 +36,8 @@ func trainOf(t testing.TB, r rate, stamps []int64, lengths ...int) *train {
 	return tr
 }
 
-// begin makes a replay and lets it start at virtual time 0.
-func begin(t testing.TB, tr *train, p play) (*replay, *virtual) {
+// begin makes a replay and starts it at virtual time 0.
+func begin(t testing.TB, tr *train, p playback) (*replay, *virtual) {
 	t.Helper()
 	if p.burst == 0 {
 		p.burst = DefaultBurst
@@ -73,7 +74,7 @@ func TestLineRateSpacesFramesByTheirBits(t *testing.T) {
 		spaced int64 // tenths of a ns
 	}{{1, 672}, {42, 672}, {60, 672}, {61, 680}, {64, 704}, {590, 4912}, {1514, 12304}, {9014, 72304}} {
 		tr := trainOf(t, lineRate, nil, c.size)
-		r, v := begin(t, tr, play{total: 20})
+		r, v := begin(t, tr, playback{total: 20})
 		for i, at := range arrivals(t, r, v, 20) {
 			require.Equal(t, int64(i+1)*c.spaced/10, at, "size %d frame %d", c.size, i)
 		}
@@ -94,7 +95,7 @@ func TestSpacingDoesNotDriftOver100MillionFrames(t *testing.T) {
 		t.Run(fmt.Sprint(c.rate, " ", c.size), func(t *testing.T) {
 			rt, err := parseRate(Option{"rate", c.rate})
 			require.NoError(t, err)
-			r, v := begin(t, trainOf(t, rt, nil, manyOf(c.size, 1000)...), play{total: int64(frames), burst: time.Second})
+			r, v := begin(t, trainOf(t, rt, nil, manyOf(c.size, 1000)...), playback{total: int64(frames), burst: time.Second})
 			batch := make([]Frame, 1000)
 			var last int64
 			for sent := 0; sent < frames; {
@@ -129,7 +130,7 @@ func TestSpacingDoesNotDriftOver100MillionFrames(t *testing.T) {
 
 func TestPacketRateCatchesUpAfterLongFramesButKeepsToTheLine(t *testing.T) {
 	// 1 Mpps: 1000 ns apart; the long one needs 1230.4.
-	r, v := begin(t, trainOf(t, rate{ratePackets, 1_000_000_000_000}, nil, 60, 1514, 60, 60), play{total: 8})
+	r, v := begin(t, trainOf(t, rate{ratePackets, 1_000_000_000_000}, nil, 60, 1514, 60, 60), playback{total: 8})
 	require.Equal(t, []int64{67, 1297, 2067, 3067, 4067, 5297, 6067, 7067}, arrivals(t, r, v, 8))
 }
 
@@ -142,7 +143,7 @@ func TestRecordedSpacingSurvivesDisorderAndClockSteps(t *testing.T) {
 		1_000_000_000, // the clock was set back 4 s: at once
 		1_000_000_700,
 	}
-	r, v := begin(t, trainOf(t, rate{kind: rateRecorded}, stamps, 60, 60, 60, 60, 60, 60), play{total: 8})
+	r, v := begin(t, trainOf(t, rate{kind: rateRecorded}, stamps, 60, 60, 60, 60, 60, 60), playback{total: 8})
 	// In the last pair a second round: mean distance 3700/5.
 	require.Equal(t, []int64{67, 1067, 1134, 3067, 3134, 3767, 4507, 5507}, arrivals(t, r, v, 8))
 }
@@ -158,7 +159,7 @@ func TestRecordedSpacingRefusesYears(t *testing.T) {
 
 func TestRoundsFollowWithoutAGapAndEnd(t *testing.T) {
 	tr := trainOf(t, lineRate, nil, 60, 100, 1514)
-	r, v := begin(t, tr, play{total: 9, burst: time.Second})
+	r, v := begin(t, tr, playback{total: 9, burst: time.Second})
 	v.now = 1e6
 	frames := make([]Frame, 64)
 	var order []int
@@ -169,7 +170,7 @@ func TestRoundsFollowWithoutAGapAndEnd(t *testing.T) {
 			break
 		}
 		require.NoError(t, err)
-		require.LessOrEqual(t, n, 3, "a slot is handed out once per call")
+		require.LessOrEqual(t, n, 3, "a slot is sent once per call")
 		for _, f := range frames[:n] {
 			order = append(order, len(f.Data))
 		}
@@ -180,7 +181,7 @@ func TestRoundsFollowWithoutAGapAndEnd(t *testing.T) {
 }
 
 func TestLateDeviceThreadShiftsTheSchedule(t *testing.T) {
-	r, v := begin(t, trainOf(t, lineRate, nil, manyOf(60, 2000)...), play{total: 2000})
+	r, v := begin(t, trainOf(t, lineRate, nil, manyOf(60, 2000)...), playback{total: 2000})
 	frames := make([]Frame, 2000)
 
 	v.now = 20_000 // within the burst: all that is due, none late
@@ -190,7 +191,7 @@ func TestLateDeviceThreadShiftsTheSchedule(t *testing.T) {
 	require.Zero(t, r.Late())
 	require.EqualValues(t, 67, frames[0].At-virtualStart)
 
-	v.now = 120_000 // 100 us away: 32 us of it are let through
+	v.now = 120_000 // 100 us late: 32 us are sent
 	n, err = r.Receive(frames, plenty)
 	require.NoError(t, err)
 	require.Equal(t, 32_000*10/672+1, n)
@@ -200,7 +201,7 @@ func TestLateDeviceThreadShiftsTheSchedule(t *testing.T) {
 	require.Equal(t, (next+shift)/10, frames[0].At-virtualStart)
 	for i := range n {
 		require.Equal(t, (next+int64(i)*672+shift)/10, frames[i].At-virtualStart, "spacing stays that of the line")
-		require.LessOrEqual(t, frames[i].At-virtualStart, v.now, "no frame comes from the future")
+		require.LessOrEqual(t, frames[i].At-virtualStart, v.now, "no frame arrives in the future")
 	}
 	n, err = r.Receive(frames, plenty)
 	require.NoError(t, err)
@@ -215,8 +216,8 @@ func manyOf(size, n int) []int {
 	return s
 }
 
-func TestHoldWaitsForRoomAndShifts(t *testing.T) {
-	r, v := begin(t, trainOf(t, lineRate, nil, 40, 1514, 60), play{total: 3, backpressure: true})
+func TestBackpressureWaitsForRoomAndDelays(t *testing.T) {
+	r, v := begin(t, trainOf(t, lineRate, nil, 40, 1514, 60), playback{total: 3, backpressure: true})
 	frames := make([]Frame, 8)
 	v.now = 10_000
 	n, err := r.Receive(frames, 59)
@@ -226,7 +227,7 @@ func TestHoldWaitsForRoomAndShifts(t *testing.T) {
 	n, err = r.Receive(frames, 60+1513)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
-	require.EqualValues(t, 10_000, frames[0].At-virtualStart, "a held frame arrives when it is let in")
+	require.EqualValues(t, 10_000, frames[0].At-virtualStart, "a blocked frame arrives when there is room")
 	require.Equal(t, 9932*time.Nanosecond, r.Late(), "9932.8 ns, in whole ones")
 
 	v.now = 11_229 // 67.2 + 1230.4 later it would be here
@@ -251,8 +252,8 @@ func TestHoldWaitsForRoomAndShifts(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 }
 
-func TestWithoutHoldRoomIsThePortsAffair(t *testing.T) {
-	r, v := begin(t, trainOf(t, lineRate, nil, 60, 60), play{total: 2})
+func TestWithoutBackpressureRoomIsIgnored(t *testing.T) {
+	r, v := begin(t, trainOf(t, lineRate, nil, 60, 60), playback{total: 2})
 	v.now = 1000
 	n, err := r.Receive(make([]Frame, 2), 0)
 	require.NoError(t, err)
@@ -260,15 +261,15 @@ func TestWithoutHoldRoomIsThePortsAffair(t *testing.T) {
 }
 
 func TestClosedReplayIsDown(t *testing.T) {
-	r, _ := begin(t, trainOf(t, lineRate, nil, 60), play{total: forever})
+	r, _ := begin(t, trainOf(t, lineRate, nil, 60), playback{total: forever})
 	require.True(t, r.Up())
 	require.NoError(t, r.Send(make([]byte, 60)))
 	require.NoError(t, r.Close())
 	require.NoError(t, r.Close())
 	require.False(t, r.Up())
 	_, err := r.Receive(make([]Frame, 1), plenty)
-	require.ErrorIs(t, err, ErrClosed)
-	require.ErrorIs(t, r.Send(make([]byte, 60)), ErrClosed)
+	require.ErrorIs(t, err, os.ErrClosed)
+	require.ErrorIs(t, r.Send(make([]byte, 60)), os.ErrClosed)
 }
 
 func TestReceiveDoesNotAllocate(t *testing.T) {
@@ -328,7 +329,7 @@ func BenchmarkReceive(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			var r *replay
 			if name == "pcap" {
-				r = newReplay(trainOf(b, lineRate, nil, manyOf(60, 20_000)...), play{total: forever, burst: DefaultBurst}, nil)
+				r = newReplay(trainOf(b, lineRate, nil, manyOf(60, 20_000)...), playback{total: forever, burst: DefaultBurst}, nil)
 			} else {
 				o, err := ParseOptions(name)
 				require.NoError(b, err)
@@ -336,7 +337,7 @@ func BenchmarkReceive(b *testing.B) {
 				require.NoError(b, err)
 				r = w.(*replay)
 			}
-			r.clock = &always{real: &systemClock{}}
+			r.clock = &fastClock{real: &systemClock{}}
 			frames := make([]Frame, 32)
 			_, err := r.Receive(frames, plenty)
 			require.NoError(b, err)
@@ -350,15 +351,15 @@ func BenchmarkReceive(b *testing.B) {
 	}
 }
 
-// always reads the system's clock, for its cost, but time goes by quickly
-// enough for frames to be due at every call.
-type always struct {
+// fastClock reads the system's clock, for its cost, and advances fast enough that frames
+// are due at every call.
+type fastClock struct {
 	real *systemClock
 	now  int64
 }
 
-func (c *always) Start() int64 { return c.real.Start() }
-func (c *always) Since() int64 {
+func (c *fastClock) Start() int64 { return c.real.Start() }
+func (c *fastClock) Since() int64 {
 	c.now += 40_000
 	return c.real.Since() + c.now
 }
