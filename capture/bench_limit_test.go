@@ -31,7 +31,7 @@ func benchReader(b *testing.B, size int, cold bool, reader func(*stream.Listener
 		want := min(left, full)
 		require.Equal(b, want, r.Fill(want, size))
 		for got := 0; got < want; {
-			got += p.once()
+			got += p.poll()
 		}
 		if cold {
 			displace(flush)

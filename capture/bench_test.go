@@ -31,7 +31,7 @@ var sizes = []int{60, 1514}
 func BenchmarkCapture(b *testing.B) {
 	eachRing(b, func(b *testing.B, size int, cold bool) {
 		r, p := benchPoller(b)
-		drain(b, r, size, cold, p.once)
+		drain(b, r, size, cold, p.poll)
 	})
 }
 
@@ -79,7 +79,7 @@ func BenchmarkCaptureAs(b *testing.B) {
 				h.cfg.Core = AnyCore
 				r, p := benchPollerAs(b, h.policy, h.cfg)
 				seed := uint64(0)
-				drainMade(b, r, size, false, p.once, func(n int) {
+				drainMade(b, r, size, false, p.poll, func(n int) {
 					for i := range n { // the last n that were filled
 						b := r.Buffer((r.Head() - n + i + 2*ringSize) % ringSize)
 						if i%100 >= h.copies {

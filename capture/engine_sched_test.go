@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/sched"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/internal/logtest"
 )
@@ -29,7 +30,7 @@ func (p ringPort) Sources() (all []capture.Source) {
 	return all
 }
 
-func TestAListenerThatHeldTheCaptureIsNamed(t *testing.T) {
+func TestALedgerNamesTheListenerThatBlockedThePoller(t *testing.T) {
 	var log logtest.Recorder
 	p := ringPort{newPort(1)}
 	e, err := capture.New(p, capture.Config{Buffer: 1 << 20, Logger: log.Logger()})
@@ -43,7 +44,7 @@ func TestAListenerThatHeldTheCaptureIsNamed(t *testing.T) {
 	require.NoError(t, e.Start())
 	p.sources[0].put(100_000) // 7 MB into a buffer of 1 MiB
 	require.Eventually(t, func() bool { return e.Counters().Frames == 4096 }, 30*time.Second, time.Millisecond, "the index is full")
-	time.Sleep(200 * time.Millisecond) // so long is the poller held, or nearly
+	time.Sleep(200 * time.Millisecond) // the poller is blocked for about as long
 	packets := make([]stream.Packet, 256)
 	done := make(chan error)
 	go func() {
@@ -62,17 +63,17 @@ func TestAListenerThatHeldTheCaptureIsNamed(t *testing.T) {
 	require.NoError(t, ledger.Balanced())
 	require.EqualValues(t, 100_000, ledger.Frames())
 	q := ledger.Queues[0]
-	require.NotZero(t, q.Risky)
-	require.LessOrEqual(t, len(q.Worst), 8)
-	held := false
-	for _, w := range q.Worst {
-		held = held || w.Risky && w.Cause == capture.CauseHeld && w.Listener == "tardy" && w.Held >= 50*time.Millisecond
+	require.NotZero(t, q.ExcessiveGaps)
+	require.LessOrEqual(t, len(q.WorstGaps), 8)
+	blocked := false
+	for _, w := range q.WorstGaps {
+		blocked = blocked || w.Excessive && w.Cause == sched.CauseBackpressure && w.Listener == "tardy" && w.Backpressure >= 50*time.Millisecond
 	}
-	require.True(t, held, "%+v", q.Worst)
-	require.Contains(t, log.Text(), "held by a lossless listener (tardy)")
+	require.True(t, blocked, "%+v", q.WorstGaps)
+	require.Contains(t, log.Text(), "backpressure of a lossless listener (tardy)")
 	var text strings.Builder
 	require.NoError(t, ledger.WriteText(&text))
-	require.Contains(t, text.String(), "not polled for longer than the port holds what arrives")
+	require.Contains(t, text.String(), "exceeded the NIC buffer")
 }
 
 func TestNewRefusesSCHEDFIFOThatCouldLockTheMachineUp(t *testing.T) {
@@ -85,7 +86,7 @@ func TestNewRefusesSCHEDFIFOThatCouldLockTheMachineUp(t *testing.T) {
 		cfg    capture.Config
 	}{
 		"none would be left": {len(cores), capture.Config{FIFO: 50, Cores: cores}},
-		"choose 1 to 99":     {1, capture.Config{FIFO: 100}},
+		"Choose 1 to 99":     {1, capture.Config{FIFO: 100}},
 	} {
 		p := newPort(c.queues)
 		_, err := capture.New(p, c.cfg)

@@ -8,13 +8,12 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// Stop ends the capture in order: the port receives no more, pollers take what
-// is in the rings, streams end. Listeners read what is left and then get io.EOF.
-// Stopping again waits for the first Stop and returns the same.
+// Stop ends the capture in order: the port stops reception, pollers drain the
+// rings, streams end. Listeners read the remaining frames, then io.EOF. A further
+// Stop waits for the first one and returns the same error.
 func (e *Engine) Stop() error {
 	e.mu.Lock()
-	first := e.state != stopping
-	ran := e.state == started
+	first, ran := e.state != stopping, e.state == started
 	e.state = stopping
 	e.mu.Unlock()
 	if !first {
@@ -22,54 +21,61 @@ func (e *Engine) Stop() error {
 		return e.stopErr
 	}
 	defer close(e.stopped)
-	var errs []error
 	if !ran {
 		for _, s := range e.streams {
 			s.Producer().Finish()
 		}
 		return nil
 	}
-	unstoppable := false
-	if s, ok := e.port.(Stopper); ok {
-		if err := s.Stop(); err != nil {
-			errs = append(errs, fmt.Errorf("stop capture on %s: %w", e.port.Name(), err))
-			select {
-			case <-e.port.Gone():
-			default:
-				unstoppable = true // frames may come on and on, and no poll give nothing
-			}
-		}
-		if !unstoppable {
-			e.settle()
-		}
-	}
+	var errs []error
+	stopErr, drainable := e.stopPort()
+	errs = append(errs, stopErr)
 	for _, p := range e.pollers {
-		if unstoppable {
-			p.stop()
-		} else {
+		if drainable {
 			p.drain()
+		} else {
+			p.stop()
 		}
 	}
-	errs = append(errs, e.join(unstoppable))
-	close(e.watcher)
-	e.watched.Wait()
+	errs = append(errs, e.join(!drainable))
+	close(e.quit)
+	e.background.Wait()
 	e.mu.Lock()
 	e.ended = time.Now()
 	if e.failure != nil {
 		errs = append(errs, fmt.Errorf("capture on %s: %w", e.port.Name(), e.failure))
 	}
 	e.mu.Unlock()
-	a, _ := e.read() // Ledger tells when this failed
-	e.warner.stalled(e.pollers, e.streams, sum(a.Missed), time.Now(), true)
+	a, _ := e.read() // Ledger returns the error
+	e.report(a, true)
 	e.stopErr = errors.Join(errs...)
 	return e.stopErr
 }
 
-// join waits for the pollers, for as long as those that are held back get
-// anywhere, and lets go listeners of other processes that keep them from it. What
-// pollers then leave in the rings it takes out of them; left says that they were
-// told to.
-func (e *Engine) join(left bool) error {
+// stopPort stops reception, if the port can, and waits until accepted frames are in
+// the rings. The queues are not drainable if a device that is still there could
+// not be stopped: frames may continue to arrive, and no poll returns empty.
+func (e *Engine) stopPort() (err error, drainable bool) {
+	s, ok := e.port.(Stopper)
+	if !ok {
+		return nil, true
+	}
+	if err = s.Stop(); err != nil {
+		err = fmt.Errorf("stop capture on %s: %w", e.port.Name(), err)
+		select {
+		case <-e.port.Gone():
+		default:
+			return err, false
+		}
+	}
+	e.waitForRings()
+	return err, true
+}
+
+// join waits for the pollers as long as they make progress, and detaches clients
+// that prevent it. If pollers were stopped (abandon) or have to be, it removes the
+// remaining frames from the rings.
+func (e *Engine) join(abandon bool) error {
 	all := make(chan struct{})
 	go func() {
 		e.running.Wait()
@@ -78,7 +84,7 @@ func (e *Engine) join(left bool) error {
 	tick := time.NewTicker(max(e.cfg.StallTimeout/50, time.Millisecond))
 	defer tick.Stop()
 	var err error
-	var stand standstill
+	var stall stallDetector
 wait:
 	for {
 		select {
@@ -86,7 +92,7 @@ wait:
 			break wait
 		case <-tick.C:
 		}
-		if stand.look(e, 0, time.Now()) <= e.cfg.StallTimeout || err != nil || stand.release(e) {
+		if stall.observe(e, 0, time.Now()) <= e.cfg.StallTimeout || err != nil || stall.detach(e) {
 			continue
 		}
 		err = fmt.Errorf("stop capture on %s: a lossless listener read nothing for %v; frames were abandoned", e.port.Name(), e.cfg.StallTimeout)
@@ -95,22 +101,22 @@ wait:
 		}
 	}
 	e.mu.Lock()
-	left = left || err != nil || e.failure != nil
+	abandon = abandon || err != nil || e.failure != nil
 	e.mu.Unlock()
-	if left {
+	if abandon {
 		e.abandon()
 	}
 	return err
 }
 
-// settle waits until the frames that a stopped port has taken are in the rings,
-// so that an empty poll means an empty queue. While a listener holds a poller
-// back they cannot get there; one of another process is let go for that.
-func (e *Engine) settle() {
-	const glimpse, enough = time.Millisecond, 500 * time.Millisecond // a device in software may want for a core
-	for stand := (standstill{}); ; time.Sleep(glimpse) {
+// waitForRings waits until the frames that a stopped port has accepted are in the
+// rings, so that an empty poll means an empty queue. While a listener blocks a
+// poller they cannot get there; one of another process is detached.
+func (e *Engine) waitForRings() {
+	const interval, enough = time.Millisecond, 500 * time.Millisecond // a device in software may have to wait for a core
+	for stall := (stallDetector{}); ; time.Sleep(interval) {
 		a, err := e.read()
-		if err != nil || a.Wire == a.Received+sum(a.Missed)+sum(a.Bad) {
+		if err != nil || a.complete() {
 			return
 		}
 		select {
@@ -118,19 +124,23 @@ func (e *Engine) settle() {
 			return
 		default:
 		}
-		idle := stand.look(e, a.Received, time.Now())
-		switch held := e.polled() < a.Received; {
-		case held && idle > e.cfg.StallTimeout && !stand.release(e), !held && idle > enough:
-			return // join, or the ledger, will tell
+		idle := stall.observe(e, a.Received, time.Now())
+		switch blocked := e.polled() < a.Received; {
+		case blocked && idle > e.cfg.StallTimeout && !stall.detach(e), !blocked && idle > enough:
+			return // join reports the first; the second unbalances the ledger
 		}
 	}
 }
 
-// abandon takes out of the rings what pollers that were stopped have left there.
+// complete reports whether every frame that reached the port is accounted for.
+func (a *Account) complete() bool { return a.Wire == a.Received+sum(a.Missed)+sum(a.Bad) }
+
+// abandon removes the frames that stopped pollers left in the rings, and counts
+// them.
 func (e *Engine) abandon() {
 	frames := make([]ring.Frame, defaultBatch)
-	// The device has still to move what is in its packet buffer; a port that
-	// cannot be stopped goes on and on.
+	// The device still moves frames out of its packet buffer, and a port that
+	// cannot be stopped receives more.
 	for end := time.Now().Add(max(e.cfg.StallTimeout, defaultStallTimeout)); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		for q, src := range e.sources {
 			for n := -1; n != 0 && time.Now().Before(end); {
@@ -142,7 +152,7 @@ func (e *Engine) abandon() {
 			}
 		}
 		a, err := e.read()
-		if err != nil || e.polled() == a.Received && a.Wire == a.Received+sum(a.Missed)+sum(a.Bad) {
+		if err != nil || e.polled() == a.Received && a.complete() {
 			return
 		}
 	}
@@ -158,7 +168,7 @@ func (e *Engine) polled() (n uint64) {
 	return n
 }
 
-// progress is a number that grows while pollers get on.
+// progress is a number that grows while pollers store frames.
 func (e *Engine) progress() (n uint64) {
 	for i, s := range e.streams {
 		n += s.Stats().Bytes + e.pollers[i].counters().Frames

@@ -148,7 +148,7 @@ func TestWaitEndsWithItsContextAndCanBeRepeated(t *testing.T) {
 	require.NoError(t, e.Start())
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	require.NoError(t, e.Wait(ctx))
+	require.ErrorIs(t, e.Wait(ctx), context.DeadlineExceeded)
 	p.sources[0].put(5)
 	require.Eventually(t, func() bool { return e.Counters().Frames == 5 }, 30*time.Second, time.Millisecond, "the capture goes on")
 	require.NoError(t, e.Stop())

@@ -6,74 +6,73 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/sched"
 )
 
-// Ledger is the account of a capture: what became of every frame that reached
-// the port, and of every byte that was to be stored. It is exact once the
-// capture has ended (Engine.Stop); before, frames are on their way from one
-// account to the next.
+// Ledger is the account of a capture: it assigns every frame that reached the port,
+// and every byte to be stored, to one counter. It is exact once the capture has
+// ended (Engine.Stop); before, a frame may be between two counters. docs/JSON.md
+// describes its JSON form. Counts are frames unless their name says otherwise.
 type Ledger struct {
-	Port    string          `json:"port"`
-	Seconds float64         `json:"seconds"` // from Start until the port stopped
-	Account Account         `json:"account"`
-	Clock   ClockAccount    `json:"clock"`
-	Queues  []QueueAccount  `json:"queues"`
-	Storers []StorerAccount `json:"storers,omitempty"`
+	Port     string          `json:"port"`
+	Duration time.Duration   `json:"duration_ns"` // from Start until the port stopped
+	Account  Account         `json:"account"`
+	Clock    ClockAccount    `json:"clock"`
+	Queues   []QueueAccount  `json:"queues"`
+	Storers  []StorerAccount `json:"storers,omitempty"`
 }
 
-// ClockAccount says how frames were stamped, and how good the clock is.
+// ClockAccount holds the policy of the stamps and the accuracy of the clock.
 type ClockAccount struct {
 	Policy clock.Policy `json:"policy"`
 	clock.Status
 }
 
-// QueueAccount says what became of the frames that one queue received.
+// QueueAccount accounts for the frames that one queue received.
 type QueueAccount struct {
 	Queue         int               `json:"queue"`
 	Polled        uint64            `json:"polled"`                  // frames taken from the queue
 	Stored        uint64            `json:"stored"`                  // frames stored in the stream
 	Bytes         uint64            `json:"bytes"`                   // of the frames polled, on the wire without CRC
-	Cut           uint64            `json:"cut,omitempty"`           // of those stored, not whole
-	Filtered      uint64            `json:"filtered,omitempty"`      // left out on request
-	Duplicates    uint64            `json:"duplicates,omitempty"`    // left out as copies
-	Refused       []Count           `json:"refused,omitempty"`       // could not be stored, by cause
-	Rules         []RuleCount       `json:"rules,omitempty"`         // what those in force met, and what came before
-	Listeners     []ListenerAccount `json:"listeners,omitempty"`     // attached, then those that left last
-	OlderDetached DetachedAccount   `json:"older_detached,omitzero"` // listeners that left before those
+	Cut           uint64            `json:"cut,omitempty"`           // stored in part
+	Filtered      uint64            `json:"filtered,omitempty"`      // dropped by rules
+	Duplicates    uint64            `json:"duplicates,omitempty"`    // removed as duplicates
+	Refused       []Count           `json:"refused,omitempty"`       // lost, by cause
+	Rules         []RuleCount       `json:"rules,omitempty"`         // frames by the rule that they matched
+	Listeners     []ListenerAccount `json:"listeners,omitempty"`     // attached ones, then the last detached ones
+	OlderDetached DetachedAccount   `json:"older_detached,omitzero"` // listeners detached before these
 
-	StreamBytes uint64        `json:"stream_bytes"`   // put into the stream: stored bytes, headers and padding
-	Longest     time.Duration `json:"longest_gap"`    // between two polls, ns
-	Gaps        []Gap         `json:"gaps,omitempty"` // how often which time passed between two polls
+	StreamBytes uint64 `json:"stream_bytes"` // of the stream: stored bytes, headers and padding
 
-	Core int `json:"core"`           // that the poller was pinned to, or AnyCore
-	FIFO int `json:"fifo,omitempty"` // its SCHED_FIFO priority
+	Core    int  `json:"core"`              // that the poller was pinned to, or AnyCore
+	FIFO    int  `json:"fifo,omitempty"`    // its SCHED_FIFO priority
+	Demoted bool `json:"demoted,omitempty"` // SCHED_FIFO was given up because nothing else of the program ran
 
-	// FIFOGivenUp: it had SCHED_FIFO until nothing else of the program ran any more.
-	FIFOGivenUp bool `json:"fifo_given_up,omitempty"`
-
-	Risky uint64  `json:"risky"`           // times that it did not poll for so long that it could have cost frames
-	Worst []Stall `json:"worst,omitempty"` // the longest times that it did not poll, those that were risky first
+	LongestGap    time.Duration  `json:"longest_gap_ns"`       // between two polls
+	Gaps          []sched.Bucket `json:"gaps,omitempty"`       // histogram of the times between two polls
+	ExcessiveGaps uint64         `json:"excessive_gaps"`       // gaps that exceeded the NIC buffer: frames may be lost
+	WorstGaps     []sched.Gap    `json:"worst_gaps,omitempty"` // excessive ones first, then the longest
 
 	Polls  uint64        `json:"polls"`
 	Sleeps uint64        `json:"sleeps,omitempty"` // times the poller slept until an interrupt
-	Slept  time.Duration `json:"slept,omitempty"`  // ns
+	Slept  time.Duration `json:"slept_ns,omitempty"`
 }
 
-// ListenerAccount says what became of the frames stored since a listener attached.
+// ListenerAccount accounts for the frames stored since a listener attached.
 type ListenerAccount struct {
 	ID           uint64 `json:"id"` // unique in its queue
 	Name         string `json:"name"`
 	PID          int    `json:"pid"`
 	UID          int    `json:"uid"`
 	Policy       string `json:"policy"`
-	DetachReason string `json:"detach_reason,omitempty"` // why it is not attached any more; empty: it is
+	DetachReason string `json:"detach_reason,omitempty"` // empty: it is attached
 	Stored       uint64 `json:"stored"`                  // since it attached
-	Read         uint64 `json:"read"`                    // frames delivered to it
-	Overrun      uint64 `json:"overrun"`                 // frames it was too slow for
-	Unread       uint64 `json:"unread"`                  // frames still to be read
+	Read         uint64 `json:"read"`                    // delivered to it
+	Overrun      uint64 `json:"overrun"`                 // overwritten before it read them
+	Unread       uint64 `json:"unread"`                  // not read yet
 }
 
-// DetachedAccount is the sum of the accounts of listeners that left.
+// DetachedAccount is the sum of the accounts of detached listeners.
 type DetachedAccount struct {
 	Listeners uint64 `json:"listeners"`
 	Stored    uint64 `json:"stored"`
@@ -82,26 +81,26 @@ type DetachedAccount struct {
 	Unread    uint64 `json:"unread"`
 }
 
-// StorerAccount says what became of the bytes that a storer read from a stream.
+// StorerAccount accounts for the bytes that a storer read from a stream.
 type StorerAccount struct {
 	Name     string      `json:"name"`
 	Queue    int         `json:"queue"`
-	Read     uint64      `json:"read"`               // bytes
-	Written  uint64      `json:"written"`            // bytes
-	Filtered uint64      `json:"filtered,omitempty"` // bytes of frames that the storer left out on request
-	Cut      uint64      `json:"cut,omitempty"`      // bytes of frames' ends that it left out on request
-	Failed   []ByteCount `json:"failed,omitempty"`
+	Read     uint64      `json:"read_bytes"`
+	Written  uint64      `json:"written_bytes"`
+	Filtered uint64      `json:"filtered_bytes,omitempty"` // of frames that the storer's filter dropped
+	Cut      uint64      `json:"cut_bytes,omitempty"`      // of frames' ends that it does not store
+	Failed   []ByteCount `json:"failed,omitempty"`         // lost, by cause
 	Files    int         `json:"files"`
 }
 
-// ByteCount is a number of bytes and what it stands for.
+// ByteCount is a number of bytes and its cause.
 type ByteCount struct {
 	Cause string `json:"cause"`
 	Bytes uint64 `json:"bytes"`
 }
 
-// Lost is the number of frames that reached the port undamaged and were not stored,
-// those left out on request excepted.
+// Lost is the number of frames that reached the port undamaged and are not in a
+// stream, except those that rules dropped and duplicates.
 func (l Ledger) Lost() uint64 {
 	n := sum(l.Account.Missed)
 	for _, q := range l.Queues {
@@ -109,6 +108,21 @@ func (l Ledger) Lost() uint64 {
 	}
 	return n
 }
+
+// Unwritten is the number of bytes that storers read and could not write.
+func (l Ledger) Unwritten() uint64 {
+	var n uint64
+	for _, s := range l.Storers {
+		for _, f := range s.Failed {
+			n += f.Bytes
+		}
+	}
+	return n
+}
+
+// Lossless reports whether neither port nor engine lost a frame and the storers
+// wrote all bytes.
+func (l Ledger) Lossless() bool { return l.Lost() == 0 && l.Unwritten() == 0 }
 
 // Frames is the number of frames stored, over all queues.
 func (l Ledger) Frames() uint64 {
@@ -129,11 +143,11 @@ func (l Ledger) Bytes() uint64 {
 	return n
 }
 
-// ErrUnbalanced is wrapped by what Balanced returns.
+// ErrUnbalanced is wrapped by the errors of Balanced.
 var ErrUnbalanced = errors.New("ledger does not balance")
 
-// Balanced checks the ledger's equations. Its error names each that fails, with
-// its numbers.
+// Balanced checks the ledger's equations. The error contains each that fails, with
+// its numbers, and wraps ErrUnbalanced.
 func (l Ledger) Balanced() error {
 	var wrong []error
 	equal := func(what string, whole, parts uint64, terms string, args ...any) {
@@ -155,7 +169,7 @@ func (l Ledger) Balanced() error {
 			for _, r := range q.Rules {
 				ruled += r.Frames
 			}
-			equal(fmt.Sprintf("queue %d polled", q.Queue), q.Polled, ruled, "met by %d rules", len(q.Rules))
+			equal(fmt.Sprintf("queue %d polled", q.Queue), q.Polled, ruled, "matched by %d rules", len(q.Rules))
 		}
 		if q.Queue < len(a.Queue) {
 			equal(fmt.Sprintf("queue %d received", q.Queue), a.Queue[q.Queue], q.Polled, "polled")
@@ -165,7 +179,7 @@ func (l Ledger) Balanced() error {
 				r.Read+r.Overrun+r.Unread, "read %d + overrun %d + unread %d", r.Read, r.Overrun, r.Unread)
 		}
 		f := q.OlderDetached
-		equal(fmt.Sprintf("queue %d %d more listeners stored since they attached", q.Queue, f.Listeners), f.Stored,
+		equal(fmt.Sprintf("queue %d %d older listeners stored since they attached", q.Queue, f.Listeners), f.Stored,
 			f.Read+f.Overrun+f.Unread, "read %d + overrun %d + unread %d", f.Read, f.Overrun, f.Unread)
 	}
 	equal("received", a.Received, polled, "polled from %d queues", len(l.Queues))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,8 +15,8 @@ import (
 // balanced is a ledger in which every account is used.
 func balanced() capture.Ledger {
 	return capture.Ledger{
-		Port:    "sim:gen",
-		Seconds: 2,
+		Port:     "sim:gen",
+		Duration: 2 * time.Second,
 		Account: capture.Account{
 			Wire: 115, Received: 100,
 			Missed: []capture.Count{{Cause: "RXMPC", Frames: 7}, {Cause: "QPRDC0", Frames: 3}},
@@ -40,6 +41,9 @@ func TestLedgerOfACompleteAccountBalances(t *testing.T) {
 	require.EqualValues(t, 90, l.Frames())
 	require.EqualValues(t, 9000, l.Bytes())
 	require.EqualValues(t, 13, l.Lost())
+	require.EqualValues(t, 10, l.Unwritten())
+	require.False(t, l.Lossless())
+	require.True(t, capture.Ledger{}.Lossless())
 }
 
 func TestLedgerNamesTheEquationThatFails(t *testing.T) {
@@ -52,7 +56,7 @@ func TestLedgerNamesTheEquationThatFails(t *testing.T) {
 		"queue":    {func(l *capture.Ledger) { l.Account.Queue[1] = 39 }, "queue 1 received: 39 is not 40 = polled"},
 		"polled":   {func(l *capture.Ledger) { l.Queues[0].Filtered = 0 }, "queue 0 polled: 60 is not 56 = stored 50 + filtered 0 + duplicates 3 + refused 3"},
 		"received": {func(l *capture.Ledger) { l.Queues = l.Queues[:1] }, "received: 100 is not 60 = polled from 1 queues"},
-		"rules":    {func(l *capture.Ledger) { l.Queues[0].Rules[1].Frames-- }, "queue 0 polled: 60 is not 59 = met by 3 rules"},
+		"rules":    {func(l *capture.Ledger) { l.Queues[0].Rules[1].Frames-- }, "queue 0 polled: 60 is not 59 = matched by 3 rules"},
 		"listener": {func(l *capture.Ledger) { l.Queues[0].Listeners[0].Unread = 0 }, `queue 0 listener "a" stored since it attached: 50 is not 45 = read 30 + overrun 15 + unread 0`},
 		"storer":   {func(l *capture.Ledger) { l.Storers[0].Failed = nil }, "storer q0 bytes read: 100 is not 90 = written 90 + failed 0"},
 	} {
@@ -73,8 +77,8 @@ func TestLedgerTextShowsEveryAccount(t *testing.T) {
 		"115  frames  on the wire of sim:gen", "7  frames      missed: RXMPC", "5  frames      bad: CRCERRS",
 		"60  frames  received by queue 0", "refused: too long", "overrun", "unread",
 		"90   bytes    written to 2 files", "failed: ENOSPC", "Gb/s", "Mpps", "the ledger balances",
-		"12  frames      cut", "4  frames    met rule: (udp) drop", "20  frames    met rule: before these rules",
-		"-35      ns  stamps (adaptive) off CLOCK_REALTIME at the last of 9 fits, at worst 210; it was set once (clock: tsc)",
+		"12  frames      cut", "4  frames    matched rule: (udp) drop", "20  frames    matched rule: before these rules",
+		"-35      ns  clock error (max 210 ns) vs CLOCK_REALTIME, 9 fits, policy adaptive, source tsc, CLOCK_REALTIME steps: 1",
 	} {
 		require.Contains(t, out.String(), want)
 	}

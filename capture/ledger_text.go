@@ -6,123 +6,178 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/ixcap/ixcap/capture/sched"
 )
 
-// WriteText writes the ledger for people to read.
+// WriteText writes the ledger as lines of a figure, its unit and what it counts.
 func (l Ledger) WriteText(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	line := func(depth int, n uint64, unit, what string) {
-		fmt.Fprintf(t, "%d\t%s\t  %s%s\n", n, unit, strings.Repeat("  ", depth), what)
-	}
-	counts := func(depth int, all []Count, what string) {
-		for _, c := range all {
-			if c.Frames != 0 {
-				line(depth, c.Frames, "frames", what+": "+c.Cause)
-			}
-		}
-	}
-	some := func(depth int, n uint64, what string) {
-		if n != 0 {
-			line(depth, n, "frames", what)
-		}
-	}
-	line(0, l.Account.Wire, "frames", "on the wire of "+l.Port)
-	line(1, l.Account.Received, "frames", "received")
-	line(1, sum(l.Account.Missed), "frames", "missed")
-	counts(2, l.Account.Missed, "missed")
-	line(1, sum(l.Account.Bad), "frames", "bad")
-	counts(2, l.Account.Bad, "bad")
-	if n := l.Account.LinkDowns; n != 0 {
-		line(0, n, "times", "the link was lost")
-	}
+	t := ledgerText{tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)}
+	t.port(l)
 	for _, q := range l.Queues {
-		line(0, q.Polled, "frames", fmt.Sprintf("received by queue %d", q.Queue))
-		line(1, q.Stored, "frames", fmt.Sprintf("stored (%d bytes in the stream)", q.StreamBytes))
-		some(2, q.Cut, "cut")
-		some(1, q.Filtered, "filtered")
-		some(1, q.Duplicates, "duplicates")
-		counts(1, q.Refused, "refused")
-		for _, r := range q.Rules {
-			line(1, r.Frames, "frames", "met rule: "+r.Rule)
-		}
-		q.stalls(line)
-		for _, r := range q.Listeners {
-			line(1, r.Stored, "frames", "stored for listener "+r.who())
-			line(2, r.Read, "frames", "read")
-			some(2, r.Overrun, "overrun")
-			some(2, r.Unread, "unread")
-		}
-		if f := q.OlderDetached; f.Listeners != 0 {
-			line(1, f.Stored, "frames", fmt.Sprintf("stored for %d more listeners, which left earlier", f.Listeners))
-			line(2, f.Read, "frames", "read")
-			some(2, f.Overrun, "overrun")
-			some(2, f.Unread, "unread")
-		}
+		t.queue(q)
 	}
 	for _, s := range l.Storers {
-		line(0, s.Read, "bytes", fmt.Sprintf("read by storer %s", s.Name))
-		line(1, s.Written, "bytes", fmt.Sprintf("written to %d files", s.Files))
-		if s.Filtered != 0 {
-			line(1, s.Filtered, "bytes", "filtered")
-		}
-		if s.Cut != 0 {
-			line(1, s.Cut, "bytes", "cut")
-		}
-		for _, f := range s.Failed {
-			line(1, f.Bytes, "bytes", "failed: "+f.Cause)
-		}
+		t.storer(s)
 	}
-	if l.Seconds > 0 {
-		fmt.Fprintf(t, "%.3f\tGb/s\t  captured\n", float64(l.Bytes())*8/l.Seconds/1e9)
-		fmt.Fprintf(t, "%.3f\tMpps\t  captured in %.3f s\n", float64(l.Frames())/l.Seconds/1e6, l.Seconds)
+	if s := l.Duration.Seconds(); s > 0 {
+		fmt.Fprintf(t, "%.3f\tGb/s\t  captured\n", float64(l.Bytes())*8/s/1e9)
+		fmt.Fprintf(t, "%.3f\tMpps\t  captured in %.3f s\n", float64(l.Frames())/s/1e6, s)
 	}
-	if c := l.Clock; c.Source != "" {
-		fmt.Fprintf(t, "%d\tns\t  stamps (%v) off CLOCK_REALTIME at the last of %d fits, at worst %d", c.Residual, c.Policy, c.Fits, c.Worst)
-		switch c.Steps {
-		case 0:
-		case 1:
-			fmt.Fprint(t, "; it was set once")
-		default:
-			fmt.Fprintf(t, "; it was set %d times", c.Steps)
-		}
-		fmt.Fprintf(t, " (clock: %s)\n", c.Source)
+	t.clock(l.Clock)
+	if err := t.Flush(); err != nil {
+		return err
 	}
 	balance := "the ledger balances"
 	if err := l.Balanced(); err != nil {
 		balance = err.Error()
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
 	_, err := fmt.Fprintln(w, balance)
 	return err
 }
 
-// WriteJSON writes the ledger as one JSON object, its verdict included: balanced
-// is true, or unbalanced says which equations fail.
-func (l Ledger) WriteJSON(w io.Writer) error {
-	type fields Ledger // without methods
-	out := struct {
-		fields
-		Lost       uint64 `json:"lost"`
-		Balanced   bool   `json:"balanced"`
-		Unbalanced string `json:"unbalanced,omitempty"`
-	}{fields: fields(l), Lost: l.Lost()}
-	if err := l.Balanced(); err != nil {
-		out.Unbalanced = err.Error()
-	} else {
-		out.Balanced = true
+// ledgerText writes a ledger's lines in columns.
+type ledgerText struct{ *tabwriter.Writer }
+
+// line writes a figure with its unit, given in the plural, indented by depth.
+func (t ledgerText) line(depth int, n uint64, unit, what string) {
+	if n == 1 {
+		unit = strings.TrimSuffix(unit, "s")
 	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(out)
+	fmt.Fprintf(t, "%d\t%s\t  %s%s\n", n, unit, strings.Repeat("  ", depth), what)
 }
 
-// who is a listener, and why it has left if it has.
-func (a ListenerAccount) who() string {
-	who := fmt.Sprintf("%s (%s, pid %d)", a.Name, a.Policy, a.PID)
-	if a.DetachReason != "" {
-		who += ", detached: " + a.DetachReason
+// some is line without zeros.
+func (t ledgerText) some(depth int, n uint64, unit, what string) {
+	if n != 0 {
+		t.line(depth, n, unit, what)
 	}
-	return who
+}
+
+// counts writes a line for each cause that is not zero.
+func (t ledgerText) counts(depth int, all []Count, what string) {
+	for _, c := range all {
+		t.some(depth, c.Frames, "frames", what+": "+c.Cause)
+	}
+}
+
+func (t ledgerText) port(l Ledger) {
+	a := l.Account
+	t.line(0, a.Wire, "frames", "on the wire of "+l.Port)
+	t.line(1, a.Received, "frames", "received")
+	t.line(1, sum(a.Missed), "frames", "missed")
+	t.counts(2, a.Missed, "missed")
+	t.line(1, sum(a.Bad), "frames", "bad")
+	t.counts(2, a.Bad, "bad")
+	t.some(0, a.LinkDowns, "times", "link lost")
+}
+
+func (t ledgerText) queue(q QueueAccount) {
+	t.line(0, q.Polled, "frames", fmt.Sprintf("received by queue %d", q.Queue))
+	t.line(1, q.Stored, "frames", fmt.Sprintf("stored (%d bytes in the stream)", q.StreamBytes))
+	t.some(2, q.Cut, "frames", "cut")
+	t.some(1, q.Filtered, "frames", "filtered")
+	t.some(1, q.Duplicates, "frames", "duplicates")
+	t.counts(1, q.Refused, "refused")
+	for _, r := range q.Rules {
+		t.line(1, r.Frames, "frames", "matched rule: "+r.Rule)
+	}
+	t.gaps(q)
+	for _, r := range q.Listeners {
+		t.line(1, r.Stored, "frames", "stored for listener "+r.describe())
+		t.read(r.Read, r.Overrun, r.Unread)
+	}
+	if f := q.OlderDetached; f.Listeners != 0 {
+		t.line(1, f.Stored, "frames", fmt.Sprintf("stored for older detached listeners (%d)", f.Listeners))
+		t.read(f.Read, f.Overrun, f.Unread)
+	}
+}
+
+func (t ledgerText) read(read, overrun, unread uint64) {
+	t.line(2, read, "frames", "read")
+	t.some(2, overrun, "frames", "overrun")
+	t.some(2, unread, "frames", "unread")
+}
+
+// shownGaps is the maximum number of gaps in the text; JSON contains all.
+const shownGaps = 3
+
+// gaps writes the excessive gaps.
+func (t ledgerText) gaps(q QueueAccount) {
+	t.some(1, q.ExcessiveGaps, "poll gaps", "exceeded the NIC buffer")
+	for i, g := range q.WorstGaps {
+		if i == shownGaps || !g.Excessive {
+			return
+		}
+		cause := g.Cause
+		if g.Listener != "" {
+			cause += " (" + g.Listener + ")"
+		}
+		t.line(2, uint64(g.Length.Microseconds()), "us", fmt.Sprintf("%s, capacity %v, end %s", cause, sched.Short(g.Capacity), g.End.Format("15:04:05.000")))
+	}
+}
+
+func (t ledgerText) storer(s StorerAccount) {
+	t.line(0, s.Read, "bytes", "read by storer "+s.Name)
+	files := "files"
+	if s.Files == 1 {
+		files = "file"
+	}
+	t.line(1, s.Written, "bytes", fmt.Sprintf("written to %d %s", s.Files, files))
+	t.some(1, s.Filtered, "bytes", "filtered")
+	t.some(1, s.Cut, "bytes", "cut")
+	for _, f := range s.Failed {
+		t.line(1, f.Bytes, "bytes", "failed: "+f.Cause)
+	}
+}
+
+func (t ledgerText) clock(c ClockAccount) {
+	if c.Source == "" {
+		return
+	}
+	fits := "fits"
+	if c.Fits == 1 {
+		fits = "fit"
+	}
+	fmt.Fprintf(t, "%d\tns\t  clock error (max %d ns) vs CLOCK_REALTIME, %d %s, policy %v, source %s", c.Residual, c.Worst, c.Fits, fits, c.Policy, c.Source)
+	if c.Steps != 0 {
+		fmt.Fprintf(t, ", CLOCK_REALTIME steps: %d", c.Steps)
+	}
+	fmt.Fprintln(t)
+}
+
+// WriteJSON writes the ledger as one JSON object (docs/JSON.md).
+func (l Ledger) WriteJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(l.document())
+}
+
+// ledgerFields is a Ledger without its methods.
+type ledgerFields Ledger
+
+// ledgerDocument is what WriteJSON encodes.
+type ledgerDocument struct {
+	ledgerFields
+	Lost       uint64 `json:"lost"`
+	Unwritten  uint64 `json:"unwritten_bytes"`
+	Balanced   bool   `json:"balanced"`
+	Unbalanced string `json:"unbalanced,omitempty"` // the equations that fail
+}
+
+func (l Ledger) document() ledgerDocument {
+	d := ledgerDocument{ledgerFields: ledgerFields(l), Lost: l.Lost(), Unwritten: l.Unwritten(), Balanced: true}
+	if err := l.Balanced(); err != nil {
+		d.Balanced, d.Unbalanced = false, err.Error()
+	}
+	return d
+}
+
+// describe returns a listener's name, policy and process, and why it was detached.
+func (a ListenerAccount) describe() string {
+	text := fmt.Sprintf("%s (%s, pid %d)", a.Name, a.Policy, a.PID)
+	if a.DetachReason != "" {
+		text += ", detached: " + a.DetachReason
+	}
+	return text
 }

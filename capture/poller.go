@@ -7,52 +7,54 @@ import (
 
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/dedup"
+	"github.com/ixcap/ixcap/capture/sched"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/ring"
 )
 
-// pollerConfig are a poller's settings.
+// pollerConfig holds a poller's settings.
 type pollerConfig struct {
-	Core   int  // core that the thread is pinned to, or AnyCore
-	FIFO   int  // its SCHED_FIFO priority, 0 for the ordinary policy
+	Core   int  // that the thread is pinned to, or AnyCore
+	FIFO   int  // SCHED_FIFO priority, 0 for the ordinary policy
 	Batch  int  // frames per poll at most, default 64
 	Caplen int  // bytes kept of a frame, 0 for all
-	Idle   Idle // all but IdleAuto
+	Idle   Idle // any but IdleAuto
 
-	Sleeper Sleeper // the source, with IdleSleep
+	Sleeper Sleeper // the source, for IdleSleep
 
 	Dedup *dedup.Table // nil: duplicates are kept
-	Rules *ruleSet     // nil: as of no rules
+	Rules *ruleSet     // nil: no rules
 
 	Limits Limits // of the port
 
-	Beat *atomic.Uint64 // with FIFO: stands still when nobody else runs; nil: not watched
+	Heartbeat    *sched.Heartbeat // for FIFO; nil: the policy is kept whatever happens
+	StarvedAfter time.Duration    // see sched.Config
 }
 
-// Idle says what a poller does while nothing arrives.
+// Idle selects what a poller does while no frames arrive.
 type Idle uint8
 
 const (
-	// IdleAuto is IdleSleep where the port's queues can wake a poller, else
-	// IdleBusy where each poller can have a core and a processor of the Go
-	// scheduler to itself with one of both left over, else IdleYield.
+	// IdleAuto is IdleSleep if the port's queues can wake a poller; else IdleBusy
+	// if each poller can have a core and a processor of the Go scheduler of its
+	// own, and one of each remains; else IdleYield.
 	IdleAuto Idle = iota
-	// IdleBusy polls without a break.
+	// IdleBusy polls without a pause.
 	IdleBusy
-	// IdleYield lets other goroutines and threads run after some empty polls,
-	// and sleeps for moments after many.
+	// IdleYield yields to other goroutines and threads after some empty polls, and
+	// sleeps for microseconds after many.
 	IdleYield
-	// IdleSleep sleeps until the queue interrupts, and polls as long as frames
-	// come. The port must have been opened for it.
+	// IdleSleep sleeps until the queue's interrupt, and polls while frames arrive.
+	// The port must have been opened with queue interrupts.
 	IdleSleep
 )
 
-// idleFor is what IdleAuto stands for without interrupts. A locked thread that yields hands its Go
-// processor to another thread and waits to get one back, which costs more than a
-// batch of frames: so a poller had better never yield. But a poller that never
-// yields takes its processor away from all others: with no more of them than
-// pollers and one that does not block (a reader, the model's device thread)
-// nothing else would run.
+// idleFor resolves IdleAuto for queues without interrupts. A locked thread that
+// yields passes its Go processor to another thread and waits for one, which costs
+// more than a batch of frames: IdleBusy is better where it is possible. But a
+// poller that never yields occupies its processor. If all are occupied by pollers
+// and one other thread that does not block (a reader, the model's device thread),
+// no other goroutine runs.
 func idleFor(pollers, cores, processors int) Idle {
 	if pollers < cores && pollers+2 < processors {
 		return IdleBusy
@@ -65,125 +67,125 @@ const (
 	maxBatch     = 4096 // the largest ring
 	yieldAfter   = 16   // empty polls
 	napAfter     = 4096 // empty polls
-	idleNap      = 20 * time.Microsecond
-	heldNap      = 20 * time.Microsecond
-	flushEvery   = 16 // batches
+	nap          = 20 * time.Microsecond
+	publishEvery = 16 // batches
 )
 
-// PollerCounters are what a poller has done. They only grow.
+// PollerCounters count what a poller has done. They only grow.
 //
 //	Frames = stored in the stream + refused by it (stream.Stats) + Filtered + Duplicates + Abandoned
 type PollerCounters struct {
-	Polls     uint64 `json:"polls"`
-	Empty     uint64 `json:"empty"`     // polls that gave nothing
-	Frames    uint64 `json:"frames"`    // polled from the source
-	Bytes     uint64 `json:"bytes"`     // of those, on the wire without CRC
-	Held      uint64 `json:"held"`      // times that a lossless listener held the poller back
-	Abandoned uint64 `json:"abandoned"` // frames given up because it was stopped while held
+	Polls        uint64 // of the source
+	Empty        uint64 // polls that returned no frame
+	Frames       uint64 // polled from the source
+	Bytes        uint64 // of these frames, on the wire without CRC
+	Backpressure uint64 // times that a lossless listener blocked the poller
+	Abandoned    uint64 // frames discarded because the poller was stopped while blocked
 
-	Filtered   uint64 `json:"filtered"`   // frames that rules dropped
-	Duplicates uint64 `json:"duplicates"` // frames left out as copies
+	Filtered   uint64 // frames that rules dropped
+	Duplicates uint64 // frames removed as duplicates
 
-	Sleeps uint64        `json:"sleeps"` // times it slept until an interrupt
-	Slept  time.Duration `json:"slept"`
+	Sleeps uint64        // times it slept until an interrupt
+	Slept  time.Duration // in these
 
-	Gaps    []Gap         `json:"gaps"`    // times between polls
-	Longest time.Duration `json:"longest"` // the longest of them
+	Gaps    []sched.Bucket // times between polls
+	Longest time.Duration  // the longest of them
 }
 
-// poller drains one source into one stream, on a thread of its own.
+// poller moves frames from one source to one stream, on a thread of its own.
 type poller struct {
 	source   Source
 	producer *stream.Producer
 	stamper  *clock.Stamper
 	sleeper  Sleeper // nil unless the poller sleeps
+	monitor  *sched.Monitor
 	config   pollerConfig
 	frames   []ring.Frame
 
-	// plain: a stamp each and a copy is all that frames need, and AppendBatch does
-	// both; otherwise they take the path.
-	plain   bool
+	// fast: frames need a stamp each and a copy, which AppendBatch does. Otherwise
+	// they take the pipeline.
+	fast    bool
 	path    pipeline
-	adopted *ruleSet // the last one taken from wanted
-	emptied uint64   // start of the last poll that returned less than it could, ticks; 0: not known
+	applied *ruleSet // the last one taken from requested
+	emptied uint64   // start of the last poll that returned less than a full batch, ticks; 0: not known
 
-	wanted  atomic.Pointer[ruleSet] // by whoever sets rules
-	inForce atomic.Pointer[ruleSet] // adopted, for others
+	requested atomic.Pointer[ruleSet] // stored by Engine.SetFilter
+	published atomic.Pointer[ruleSet] // = applied, for other goroutines
 
-	// What the loop counts, and since how many batches it has not shown it.
+	// Counters of the loop, and the number of batches since they were published.
 	polls, empty, polled, bytes uint64
 	sleeps, slept               uint64 // slept: ns
 	dirty                       int
 	lastPoll                    uint64 // ticks
-	gaps                        gaps
-	stalls                      stalls // gaps that were long enough to ask why
-	dog                         watchdog
 
-	_      [64]byte // what others read, on lines of its own
-	shared struct{ polls, empty, frames, bytes, held, abandoned, sleeps, slept, filtered, duplicates atomic.Uint64 }
+	_      [64]byte // published values have cache lines of their own
+	shared struct{ polls, empty, frames, bytes, backpressure, abandoned, sleeps, slept, filtered, duplicates atomic.Uint64 }
 
 	stopping atomic.Int32
 	done     chan struct{}
 }
 
-// what stopping can be
+// values of poller.stopping
 const (
 	running  int32 = iota
-	draining       // end when a poll gives nothing
+	draining       // end when a poll returns no frame
 	stopped        // end after this batch
 )
 
-// newPoller makes a poller; run starts it.
+// newPoller returns a poller that run starts.
 func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConfig) *poller {
 	if cfg.Batch <= 0 {
 		cfg.Batch = defaultBatch
 	}
+	limits := sched.Limits{
+		LineRate: cfg.Limits.LineRate, PacketBuffer: uint64(cfg.Limits.PacketBuffer), BufferStep: uint64(cfg.Limits.BufferStep),
+	}
+	if r, ok := src.(Ring); ok {
+		limits.Descriptors = uint64(r.Size())
+	}
 	poller := &poller{
 		source: src, producer: p, stamper: st, config: cfg, sleeper: cfg.Sleeper,
 		frames: make([]ring.Frame, cfg.Batch), done: make(chan struct{}),
+		monitor: sched.NewMonitor(sched.Config{
+			Clock: st, Core: cfg.Core, FIFO: cfg.FIFO, Limits: limits, Heartbeat: cfg.Heartbeat, StarvedAfter: cfg.StarvedAfter,
+		}),
 	}
-	if r, ok := src.(Ring); ok {
-		poller.stalls.descriptors = uint64(r.Size())
-	}
-	poller.stalls.limits = cfg.Limits
-	poller.dog.beat, poller.dog.after = cfg.Beat, starvedAfter
 	poller.path.init(cfg.Batch, cfg.Caplen, cfg.Dedup)
-	poller.choose()
+	poller.selectPath()
 	if cfg.Rules == nil {
 		cfg.Rules = newRuleSet(nil)
 	}
-	poller.wanted.Store(cfg.Rules)
+	poller.requested.Store(cfg.Rules)
 	return poller
 }
 
-// choose chooses the way that frames take.
-func (p *poller) choose() {
-	p.plain = p.stamper.Policy() == clock.PerPacket && p.path.table == nil && p.path.rules == nil
+// selectPath selects the fast or the slow path.
+func (p *poller) selectPath() {
+	p.fast = p.stamper.Policy() == clock.PerPacket && p.path.table == nil && p.path.rules == nil
 }
 
-// run polls until stop or drain is called, then ends the stream. It keeps the
-// calling goroutine's thread to itself meanwhile. It returns an error only when
-// it could not start; the stream is ended then, too.
+// run polls until stop or drain is called, then ends the stream. It locks the
+// calling goroutine to its thread. An error means that it could not start; the
+// stream is ended then, too.
 func (p *poller) run() error {
 	defer close(p.done)
 	defer p.producer.Finish()
 	runtime.LockOSThread()
-	// Unlocked only if the thread's affinity and policy are as they were:
-	// otherwise the thread ends with the goroutine.
+	// Unlocked only if the thread's affinity and policy are unchanged: otherwise
+	// the thread ends with the goroutine.
 	if p.config.Core == AnyCore && p.config.FIFO == 0 {
 		defer runtime.UnlockOSThread()
 	}
-	if err := p.schedule(); err != nil {
+	if err := p.monitor.Start(); err != nil {
 		return err
 	}
-	defer p.unschedule()
-	defer p.flush()
+	defer func() { p.monitor.Stop(p.sample(p.stamper.Ticks())) }()
+	defer p.publish()
 	p.lastPoll = p.stamper.Ticks()
 	for idle := 0; ; {
-		// Asked before the poll: a poll that was empty before the end was
-		// announced says nothing about frames that came in between.
+		// Read before the poll: frames may arrive between an empty poll and drain.
 		draining := p.stopping.Load() == draining
-		n := p.once()
+		n := p.poll()
 		if n < 0 || draining && n == 0 || p.stopping.Load() == stopped {
 			return nil
 		}
@@ -196,105 +198,58 @@ func (p *poller) run() error {
 	}
 }
 
-// stop makes run return after the frames in hand, even if the stream is held.
+// stop makes run return after the current batch, even under backpressure.
 func (p *poller) stop() {
 	p.stopping.Store(stopped)
-	p.rouse()
+	p.wake()
 }
 
-// drain makes run return once a poll gives nothing. After stop it does nothing.
+// drain makes run return once a poll returns no frame. After stop it has no effect.
 func (p *poller) drain() {
 	p.stopping.CompareAndSwap(running, draining)
-	p.rouse()
+	p.wake()
 }
 
-// once polls and stores one batch and returns its length; -1 when the poller was
-// stopped while the stream was held.
-func (p *poller) once() int {
+// poll polls and stores one batch and returns its length, or -1 if the poller was
+// stopped under backpressure.
+func (p *poller) poll() int {
 	now := p.stamper.Ticks()
 	gap := p.stamper.Nanoseconds(now - p.lastPoll)
-	p.gaps.count(gap)
-	if gap >= stallAfter {
-		p.stalled(gap, now)
+	p.monitor.Observe(gap)
+	if gap >= sched.LongGap {
+		p.monitor.Begin(p.sample(now), gap)
 	}
 	p.lastPoll = now
 	p.polls++
-	// Acquire: pairs with the store of whoever made the set.
-	if s := p.wanted.Load(); s != p.adopted {
-		p.adopt(s)
+	// A1: acquire, pairs with R1 in Engine.SetFilter.
+	if s := p.requested.Load(); s != p.applied {
+		p.apply(s)
 	}
 	n := p.source.Poll(p.frames)
 	if n > 0 && !p.store(p.frames[:n]) {
 		return -1
 	}
-	if n < len(p.frames) {
+	full := n == len(p.frames)
+	if !full {
 		p.emptied = now
 	}
-	if p.stalls.open {
-		p.found(n)
+	if p.monitor.Open() {
+		p.monitor.Polled(p.sample(p.stamper.Ticks()), n, full)
 	}
 	return n
 }
 
-// store stamps frames, puts them into the stream and gives them back to the
-// source. A frame that the stream does not take yet is kept, and its stamp with
-// it, until the stream does. False: stopped meanwhile.
-func (p *poller) store(frames []ring.Frame) bool {
-	if !p.plain {
-		return p.storeBatch(frames)
-	}
-	p.stamper.Update()
-	before, others := p.producer.WireBytes(), uint64(0)
-	for left := frames; len(left) > 0; {
-		left = left[p.producer.AppendBatch(p.stamper, left, p.config.Caplen):]
-		if len(left) == 0 {
-			break
-		}
-		f, at := &left[0], p.stamper.Stamp()
-		if !p.held(func() bool { return p.producer.Append(at.Sec(), at.Nsec(), f, p.config.Caplen) }) {
-			p.shared.abandoned.Add(uint64(len(left)))
-			for i := range left {
-				others += uint64(left[i].Len)
-			}
-			p.source.Release()
-			p.count(len(frames), p.producer.WireBytes()-before+others)
-			return false
-		}
-		others += uint64(left[0].Len)
-		left = left[1:]
-	}
-	p.producer.Publish()
-	p.source.Release()
-	p.count(len(frames), p.producer.WireBytes()-before+others)
-	return true
+// sample returns the poller's state at now, in ticks.
+func (p *poller) sample(now uint64) sched.Sample {
+	return sched.Sample{Now: now, Poll: p.lastPoll, Frames: p.polled, Bytes: p.bytes}
 }
 
-// held tries to store a frame until the stream takes it. False: stopped meanwhile.
-func (p *poller) held(store func() bool) bool {
-	p.shared.held.Add(1)
-	began := p.stamper.Ticks()
-	defer func() { p.stalls.spent(p.lastPoll, p.stamper.Ticks()-began, 0) }()
-	for tries := 1; ; tries++ {
-		if store() {
-			return true
-		}
-		if p.stopping.Load() == stopped {
-			return false
-		}
-		if tries < yieldAfter {
-			runtime.Gosched()
-		} else {
-			time.Sleep(heldNap)
-		}
-	}
-}
-
-// idle passes the time after so many empty polls in a row.
+// idle passes the time after so many empty polls in succession.
 func (p *poller) idle(polls int) {
 	p.empty++
 	p.producer.Publish() // a listener may wait for an aligned start
 	if p.dirty > 0 || polls%yieldAfter == 0 {
-		p.flush()
+		p.publish()
 	}
 	if p.sleeper != nil {
 		p.sleep()
@@ -307,22 +262,23 @@ func (p *poller) idle(polls int) {
 	if polls < napAfter {
 		runtime.Gosched()
 	} else {
-		time.Sleep(idleNap)
+		time.Sleep(nap)
 	}
-	p.stalls.spent(p.lastPoll, 0, p.stamper.Ticks()-began)
+	p.monitor.Attribute(p.lastPoll, 0, p.stamper.Ticks()-began)
 }
 
-// count adds a batch. Other goroutines see it after at most flushEvery more, or
-// as soon as nothing arrives.
+// count adds a batch. Other goroutines see it after at most publishEvery batches,
+// or at the next empty poll.
 func (p *poller) count(frames int, bytes uint64) {
 	p.polled += uint64(frames)
 	p.bytes += bytes
-	if p.dirty++; p.dirty == flushEvery {
-		p.flush()
+	if p.dirty++; p.dirty == publishEvery {
+		p.publish()
 	}
 }
 
-func (p *poller) flush() {
+// publish makes the counters visible to other goroutines.
+func (p *poller) publish() {
 	p.dirty = 0
 	p.shared.polls.Store(p.polls)
 	p.shared.empty.Store(p.empty)
@@ -333,22 +289,22 @@ func (p *poller) flush() {
 	p.shared.filtered.Store(p.path.filtered)
 	p.shared.duplicates.Store(p.path.duplicates)
 	if p.path.rules != nil {
-		p.path.rules.flush()
+		p.path.rules.publish()
 	}
-	p.gaps.flush()
-	p.look()
+	p.monitor.Publish()
+	p.monitor.Refresh(p.sample(p.lastPoll))
 }
 
-// counters may be called from any goroutine.
+// counters returns the published counters. Any goroutine may call it.
 func (p *poller) counters() PollerCounters {
 	s := &p.shared
 	c := PollerCounters{
 		Polls: s.polls.Load(), Empty: s.empty.Load(),
 		Frames: s.frames.Load(), Bytes: s.bytes.Load(),
-		Held: s.held.Load(), Abandoned: s.abandoned.Load(),
+		Backpressure: s.backpressure.Load(), Abandoned: s.abandoned.Load(),
 		Filtered: s.filtered.Load(), Duplicates: s.duplicates.Load(),
 		Sleeps: s.sleeps.Load(), Slept: time.Duration(s.slept.Load()),
 	}
-	c.Gaps, c.Longest = p.gaps.read()
+	c.Gaps, c.Longest = p.monitor.Read()
 	return c
 }

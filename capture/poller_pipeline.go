@@ -7,26 +7,26 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// pipeline is what frames pass on their way into the stream when a stamp each and
-// a copy is not all that was asked for:
+// pipeline is the slow path, for frames that need more than a stamp each and a
+// copy:
 //
-//	poll ─► rules: how much of each is kept ─► stamps ─► duplicates ─► AppendStamped
-//	          └─► dropped: filtered                          └─► dropped: duplicates
+//	poll ─► rules: bytes to keep ─► stamps ─► duplicates ─► AppendStamped
+//	          └─► dropped: filtered             └─► dropped: duplicates
 //
-// All frames of a batch are stamped together, those that are dropped too: they
-// were on the wire. Rules come before duplicates, because a frame that is dropped
-// must not make a copy a duplicate of something that was never stored; nor does it
-// then take the place of another frame in the table.
+// All frames of a batch are stamped together, dropped ones included: they were on
+// the wire. Rules come before duplicates: a dropped frame must not make a later
+// copy a duplicate of a frame that was never stored, nor occupy an entry of the
+// table.
 type pipeline struct {
 	table *dedup.Table // nil: duplicates are kept
 	rules *ruleSet     // in force; nil: none
 
 	stamps []clock.Stamp
 	whole  []uint32 // bytes to keep of each frame where no rule says less
-	keep   []uint32 // the same by the rules
-	copies []bool   // what the table says
+	keep   []uint32 // the same after the rules
+	drop   []bool   // frames to remove from a group
 
-	filtered, duplicates uint64 // frames left out
+	filtered, duplicates uint64 // frames dropped
 }
 
 func (p *pipeline) init(batch, caplen int, table *dedup.Table) {
@@ -36,36 +36,63 @@ func (p *pipeline) init(batch, caplen int, table *dedup.Table) {
 	}
 	*p = pipeline{
 		table: table, stamps: make([]clock.Stamp, batch), whole: make([]uint32, batch),
-		keep: make([]uint32, batch), copies: make([]bool, batch),
+		keep: make([]uint32, batch), drop: make([]bool, batch),
 	}
 	for i := range p.whole {
 		p.whole[i] = most
 	}
 }
 
-// storeBatch passes a batch down the pipeline, and gives it back to the source.
-// False: stopped meanwhile.
-func (p *poller) storeBatch(frames []ring.Frame) bool {
+// group is the part of a batch that is stamped together: for each frame its stamp
+// and the number of bytes to keep.
+type group struct {
+	frames []ring.Frame
+	stamps []clock.Stamp
+	keep   []uint32
+}
+
+// from returns the group without its first n frames.
+func (g group) from(n int) group { return group{g.frames[n:], g.stamps[n:], g.keep[n:]} }
+
+// first returns the group's first n frames.
+func (g group) first(n int) group { return group{g.frames[:n], g.stamps[:n], g.keep[:n]} }
+
+// remove returns the group without the frames that drop marks, in order. It moves
+// entries within the group's memory.
+func (g group) remove(drop []bool) group {
+	n := 0
+	for i, d := range drop[:len(g.frames)] {
+		if d {
+			continue
+		}
+		if n != i {
+			g.frames[n], g.stamps[n], g.keep[n] = g.frames[i], g.stamps[i], g.keep[i]
+		}
+		n++
+	}
+	return g.first(n)
+}
+
+// storeSlow passes a batch through the pipeline and releases it to the source. It
+// returns false if the poller was stopped first.
+func (p *poller) storeSlow(frames []ring.Frame) bool {
 	w := clock.Window{Emptied: p.emptied, Polled: p.stamper.Ticks(), Full: len(frames) == len(p.frames)}
 	p.stamper.Update()
-	n, bytes := len(frames), uint64(0)
-	for i := range frames {
-		bytes += uint64(frames[i].Len)
-	}
+	n, bytes := len(frames), wireBytes(frames)
 	keep := p.path.decide(frames)
-	group := p.stamper.Group()
-	if group == 0 {
-		group = n
+	size := p.stamper.Group()
+	if size == 0 {
+		size = n
 	}
 	stored := true
 	for len(frames) > 0 {
-		g := min(group, len(frames))
+		m := min(size, len(frames))
 		if stored {
-			stored = p.storeGroup(frames[:g], keep[:g], w)
+			stored = p.storeGroup(group{frames[:m], p.path.stamps[:m], keep[:m]}, w)
 		} else {
-			p.abandon(frames[:g], keep[:g])
+			p.abandon(keep[:m])
 		}
-		frames, keep = frames[g:], keep[g:]
+		frames, keep = frames[m:], keep[m:]
 		if len(frames) > 0 {
 			w.Polled = p.stamper.Ticks()
 		}
@@ -78,7 +105,7 @@ func (p *poller) storeBatch(frames []ring.Frame) bool {
 	return stored
 }
 
-// decide says how many bytes to keep of each frame.
+// decide returns how many bytes to keep of each frame.
 func (p *pipeline) decide(frames []ring.Frame) []uint32 {
 	if p.rules == nil {
 		return p.whole[:len(frames)]
@@ -88,66 +115,73 @@ func (p *pipeline) decide(frames []ring.Frame) []uint32 {
 	return keep
 }
 
-// storeGroup stamps frames, leaves out what is to be left out, and stores the
-// others. It reorders all that it is given. False: stopped meanwhile.
-func (p *poller) storeGroup(frames []ring.Frame, keep []uint32, w clock.Window) bool {
-	n, stamps := len(frames), p.path.stamps[:len(frames)]
+// storeGroup stamps a group, removes dropped frames and duplicates, and stores the
+// others. With one stamp per packet, dropped frames are not stamped. It returns
+// false if the poller was stopped first.
+func (p *poller) storeGroup(g group, w clock.Window) bool {
 	each := p.stamper.Policy() == clock.PerPacket
 	if !each {
-		p.stamper.Batch(frames, w, stamps)
+		p.stamper.Batch(g.frames, w, g.stamps)
 	}
 	if p.path.rules != nil {
-		n = 0
-		for i := range frames {
-			if keep[i] == rules.Drop {
-				continue
-			}
-			if n != i {
-				frames[n], stamps[n], keep[n] = frames[i], stamps[i], keep[i]
-			}
-			n++
-		}
-		p.path.filtered += uint64(len(frames) - n)
+		g = p.path.removeFiltered(g)
 	}
 	if each {
-		p.stamper.Batch(frames[:n], w, stamps[:n])
+		p.stamper.Batch(g.frames, w, g.stamps)
 	}
-	if t := p.path.table; t != nil && t.Mark(frames[:n], stamps[:n], p.path.copies) != 0 {
-		all := n
-		n = 0
-		for i, again := range p.path.copies[:all] {
-			if again {
-				continue
-			}
-			if n != i {
-				frames[n], stamps[n], keep[n] = frames[i], stamps[i], keep[i]
-			}
-			n++
-		}
-		p.path.duplicates += uint64(all - n)
+	if p.path.table != nil {
+		g = p.path.removeDuplicates(g)
 	}
-	return p.append(frames[:n], stamps[:n], keep[:n])
+	return p.append(g)
 }
 
-// append stores frames. Those that the stream does not take yet keep their stamps
-// until it does. False: stopped meanwhile.
-func (p *poller) append(frames []ring.Frame, stamps []clock.Stamp, keep []uint32) bool {
+// removeFiltered removes and counts the frames that rules drop.
+func (p *pipeline) removeFiltered(g group) group {
+	dropped := 0
+	for i, keep := range g.keep {
+		p.drop[i] = keep == rules.Drop
+		if keep == rules.Drop {
+			dropped++
+		}
+	}
+	p.filtered += uint64(dropped)
+	switch dropped {
+	case 0:
+		return g
+	case len(g.frames):
+		return g.first(0)
+	}
+	return g.remove(p.drop)
+}
+
+// removeDuplicates removes and counts the frames that the table has seen before.
+func (p *pipeline) removeDuplicates(g group) group {
+	if p.table.Mark(g.frames, g.stamps, p.drop) == 0 {
+		return g
+	}
+	kept := g.remove(p.drop)
+	p.duplicates += uint64(len(g.frames) - len(kept.frames))
+	return kept
+}
+
+// append stores a group. Frames that the stream does not accept yet are retried
+// with their stamps. It returns false if the poller was stopped first.
+func (p *poller) append(g group) bool {
 	for {
-		n := p.producer.AppendStamped(stamps, keep, frames)
-		if n == len(frames) {
+		g = g.from(p.producer.AppendStamped(g.stamps, g.keep, g.frames))
+		if len(g.frames) == 0 {
 			return true
 		}
-		frames, stamps, keep = frames[n:], stamps[n:], keep[n:]
-		if !p.held(func() bool { return p.producer.AppendStamped(stamps[:1], keep[:1], frames[:1]) == 1 }) {
-			p.shared.abandoned.Add(uint64(len(frames)))
+		if one := g.first(1); !p.await(one.frames, one.stamps, one.keep) {
+			p.shared.abandoned.Add(uint64(len(g.frames)))
 			return false
 		}
-		frames, stamps, keep = frames[1:], stamps[1:], keep[1:]
+		g = g.from(1)
 	}
 }
 
-// abandon accounts for frames that come after one that could not be stored.
-func (p *poller) abandon(frames []ring.Frame, keep []uint32) {
+// abandon counts the frames of a group after one that could not be stored.
+func (p *poller) abandon(keep []uint32) {
 	var dropped uint64
 	for _, n := range keep {
 		if n == rules.Drop {
@@ -155,5 +189,5 @@ func (p *poller) abandon(frames []ring.Frame, keep []uint32) {
 		}
 	}
 	p.path.filtered += dropped
-	p.shared.abandoned.Add(uint64(len(frames)) - dropped)
+	p.shared.abandoned.Add(uint64(len(keep)) - dropped)
 }

@@ -208,7 +208,7 @@ func TestFramesHeldUpKeepTheirStampsAndAreAccountedFor(t *testing.T) {
 			})
 			src.limit.Store(200) // 100 to be stored, 64 fit
 			done := runPoller(p)
-			eventually(t, "the poller to be held", func() bool { return p.shared.held.Load() == 1 })
+			eventually(t, "the poller to be held", func() bool { return p.shared.backpressure.Load() == 1 })
 			held := time.Now().UnixNano()
 			time.Sleep(wait)
 			packets := make([]stream.Packet, 10)
@@ -262,14 +262,14 @@ func TestRulesThatAreReplacedStayAccountedFor(t *testing.T) {
 	poll := func(n int) {
 		src.limit.Add(int64(n))
 		for range n / 10 {
-			require.Equal(t, 10, p.once())
+			require.Equal(t, 10, p.poll())
 		}
-		p.flush()
+		p.publish()
 		whole(t, p, s)
 	}
 	poll(100)
 	require.Empty(t, p.ruleCounts())
-	p.wanted.Store(newRuleSet(parse(t, "(port 53) drop; 60")))
+	p.requested.Store(newRuleSet(parse(t, "(port 53) drop; 60")))
 	require.Empty(t, p.ruleCounts(), "not yet in force")
 	poll(100)
 	require.Equal(t, []RuleCount{
@@ -277,15 +277,15 @@ func TestRulesThatAreReplacedStayAccountedFor(t *testing.T) {
 	}, p.ruleCounts())
 	require.EqualValues(t, 50, p.counters().Filtered)
 	require.EqualValues(t, 50, s.Stats().Truncated)
-	p.wanted.Store(newRuleSet(parse(t, "(port 80) drop")))
+	p.requested.Store(newRuleSet(parse(t, "(port 80) drop")))
 	poll(200)
 	require.Equal(t, []RuleCount{
 		{EarlierRules, 200, 20_000}, {"(port 80) drop", 100, 10_000}, {"all", 100, 10_000},
 	}, p.ruleCounts())
-	p.wanted.Store(newRuleSet(nil))
-	require.False(t, p.plain)
+	p.requested.Store(newRuleSet(nil))
+	require.False(t, p.fast)
 	poll(100)
-	require.True(t, p.plain, "frames take the short way again")
+	require.True(t, p.fast, "frames take the short way again")
 	require.Empty(t, p.ruleCounts())
 	require.EqualValues(t, 150, p.counters().Filtered)
 	require.EqualValues(t, 350, s.Stats().Frames)
@@ -299,7 +299,7 @@ func TestPipelineDoesNotAllocate(t *testing.T) {
 			Core: AnyCore, Dedup: table, Rules: newRuleSet(parse(t, "(tcp) drop; (udp) 50")), Caplen: 100,
 		})
 		require.Zero(t, testing.AllocsPerRun(200, func() {
-			if r.Fill(32, 60) != 32 || p.once() != 32 {
+			if r.Fill(32, 60) != 32 || p.poll() != 32 {
 				t.Error("batch lost")
 			}
 			p.idle(1)

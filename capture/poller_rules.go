@@ -6,21 +6,21 @@ import (
 	"github.com/ixcap/ixcap/capture/rules"
 )
 
-// ruleSet is a list of rules on its way through one poller. Whoever makes it
-// allocates all that the poller needs for it.
+// ruleSet is a list of rules with the counters of one poller. The goroutine that
+// creates it allocates everything that the poller needs for it.
 type ruleSet struct {
 	rules   *rules.Rules
-	matcher *rules.Matcher // the poller's
+	matcher *rules.Matcher // used by the poller
 
-	// What was polled before these rules were in force.
+	// Frames and bytes polled before these rules were in force.
 	earlierFrames, earlierBytes uint64
 
-	shared []sharedHits // what others read
+	shared []sharedHits // = matcher.Hits(), for other goroutines
 }
 
 type sharedHits struct{ frames, bytes atomic.Uint64 }
 
-// newRuleSet prepares rules for a poller, nil for no rules.
+// newRuleSet prepares rules for a poller; r is nil for no rules.
 func newRuleSet(r *rules.Rules) *ruleSet {
 	s := &ruleSet{rules: r}
 	if r != nil {
@@ -30,45 +30,45 @@ func newRuleSet(r *rules.Rules) *ruleSet {
 	return s
 }
 
-// adopt puts the rules in force that were asked for last. The poller calls it
-// before it polls, so that every frame is judged by one list of rules.
-func (p *poller) adopt(s *ruleSet) {
-	p.flush()
+// apply puts rules in force. The poller calls it before it polls, so that all
+// frames of a batch meet the same rules.
+func (p *poller) apply(s *ruleSet) {
+	p.publish()
 	s.earlierFrames, s.earlierBytes = p.polled, p.bytes
 	p.path.rules = s
 	if s.rules == nil {
 		p.path.rules = nil
 	}
-	p.adopted = s
-	p.choose()
-	// Release: pairs with the load in ruleCounts, for the two fields above.
-	p.inForce.Store(s)
+	p.applied = s
+	p.selectPath()
+	// R2: release, pairs with A2 in ruleCounts, for earlierFrames and earlierBytes.
+	p.published.Store(s)
 }
 
-func (s *ruleSet) flush() {
+func (s *ruleSet) publish() {
 	for i, h := range s.matcher.Hits() {
 		s.shared[i].frames.Store(h.Frames)
 		s.shared[i].bytes.Store(h.Bytes)
 	}
 }
 
-// RuleCount is what a rule met: the frames that matched it and no rule before it.
+// RuleCount counts the frames that matched a rule and none before it.
 type RuleCount struct {
-	Rule   string `json:"rule"`   // EarlierRules for frames from before the rules now in force
-	Frames uint64 `json:"frames"` // dropped or cut or kept, as the rule says
+	Rule   string `json:"rule"`   // its text, or EarlierRules or NoRules
+	Frames uint64 `json:"frames"` // dropped, cut or kept by the rule
 	Bytes  uint64 `json:"bytes"`  // on the wire without CRC
 }
 
-// What stands in a ledger for a rule where frames met none that is in force.
+// Values of RuleCount.Rule for frames that met no rule in force.
 const (
-	EarlierRules = "before these rules"   // other rules, or none
-	NoRules      = "abandoned at the end" // the capture was given up before any rule saw them
+	EarlierRules = "before these rules"   // frames before the rules in force; earlier rules, or none, applied
+	NoRules      = "abandoned at the end" // frames that no rule was applied to, because the capture ended
 )
 
-// ruleCounts may be called from any goroutine. There is none where there has been
-// no rule.
+// ruleCounts returns the counts of the rules in force, nil if there are none. Any
+// goroutine may call it.
 func (p *poller) ruleCounts() (all []RuleCount) {
-	s := p.inForce.Load()
+	s := p.published.Load() // A2: acquire, pairs with R2 in apply
 	if s == nil || s.rules == nil {
 		return nil
 	}

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// sleepLimit bounds each sleep. It is not what a frame waits for, which wakes the
-// poller by itself, but what it would wait for if that went wrong, and a listener
-// that has asked for an aligned start.
+// sleepLimit is the longest sleep. Frames wake the poller earlier; the limit bounds
+// the delay after a missed interrupt, and for a listener that waits for an aligned
+// start.
 const sleepLimit = 50 * time.Millisecond
 
-// sleepers are the sources as Sleepers, or the reason why they are not.
+// sleepers returns the sources as Sleepers, or an error if one cannot sleep.
 func sleepers(port Port, sources []Source) ([]Sleeper, error) {
 	all := make([]Sleeper, len(sources))
 	for i, src := range sources {
@@ -23,7 +23,8 @@ func sleepers(port Port, sources []Source) ([]Sleeper, error) {
 	return all, nil
 }
 
-// sleep passes the time until something arrives, if the source thinks it worth it.
+// sleep blocks until a frame may have arrived. The source may decide to return at
+// once.
 func (p *poller) sleep() {
 	began := p.stamper.Ticks()
 	if !p.sleeper.Sleep(sleepLimit) {
@@ -32,15 +33,15 @@ func (p *poller) sleep() {
 	now := p.stamper.Ticks()
 	p.sleeps++
 	p.slept += p.stamper.Nanoseconds(now - began)
-	// Nothing had to be held meanwhile: it is no gap between polls.
+	// A sleep is no gap between polls: frames end it.
 	p.lastPoll = now
-	// The queue was empty until shortly before now, not only when it was polled.
+	// The queue was empty until shortly before now, not only at the last poll.
 	p.emptied = 0
-	p.flush()
+	p.publish()
 }
 
-// rouse makes a sleeping poller look at stopping.
-func (p *poller) rouse() {
+// wake makes a sleeping poller read p.stopping.
+func (p *poller) wake() {
 	if p.sleeper != nil {
 		p.sleeper.Wake()
 	}

@@ -78,7 +78,7 @@ func TestSleepIsNoGapBetweenPolls(t *testing.T) {
 		src := newDozer()
 		p := newPoller(src, s.Producer(), newStamper(t), pollerConfig{Core: AnyCore, Idle: IdleSleep, Sleeper: src})
 		p.lastPoll = clock.Ticks()
-		p.once()
+		p.poll()
 		go func() {
 			for src.sleeps.Load() == 0 {
 				time.Sleep(time.Millisecond)
@@ -87,8 +87,8 @@ func TestSleepIsNoGapBetweenPolls(t *testing.T) {
 			src.Wake()
 		}()
 		p.idle(1)
-		p.once()
-		p.flush()
+		p.poll()
+		p.publish()
 		c := p.counters()
 		return c.Slept >= nap/2 && c.Longest < nap/2
 	})
@@ -100,7 +100,7 @@ func TestSleepingPollerDoesNotAllocate(t *testing.T) {
 	p := newPoller(src, s.Producer(), newStamper(t), pollerConfig{Core: AnyCore, Idle: IdleSleep, Sleeper: src})
 	require.Zero(t, testing.AllocsPerRun(200, func() {
 		src.put(32)
-		if p.once() != 32 {
+		if p.poll() != 32 {
 			t.Error("batch lost")
 		}
 		p.idle(1)

@@ -103,7 +103,7 @@ func TestPollerDrainsTheSourceInOrder(t *testing.T) {
 	c := p.counters()
 	require.EqualValues(t, frames, c.Frames)
 	require.EqualValues(t, frames*200, c.Bytes)
-	require.NotZero(t, c.Held)
+	require.NotZero(t, c.Backpressure)
 	require.Zero(t, c.Abandoned)
 	var gaps uint64
 	for _, g := range c.Gaps {
@@ -148,7 +148,7 @@ func TestPollerKeepsFramesWhileHeldAndStopsAllTheSame(t *testing.T) {
 	p := newPoller(src, s.Producer(), newStamper(t), pollerConfig{Core: AnyCore, Batch: 48})
 	done := runPoller(p)
 	src.limit.Store(1000)
-	eventually(t, "the poller to be held", func() bool { return p.counters().Held == 1 })
+	eventually(t, "the poller to be held", func() bool { return p.counters().Backpressure == 1 })
 
 	// Some room: the frames kept go in, in order, and the next batch is held.
 	packets := make([]stream.Packet, 40)
@@ -163,7 +163,7 @@ func TestPollerKeepsFramesWhileHeldAndStopsAllTheSame(t *testing.T) {
 	p.drain()
 	_, err = l.ReadBatch(t.Context(), packets[:1]) // gives the 40 back
 	require.NoError(t, err)
-	eventually(t, "the poller to be held again", func() bool { return p.counters().Held == 2 })
+	eventually(t, "the poller to be held again", func() bool { return p.counters().Backpressure == 2 })
 	p.stop()
 	within(t, "the held poller to stop", done)
 	c := p.counters()
@@ -285,7 +285,7 @@ func TestCaptureOfChainedFramesFromTheDriversRing(t *testing.T) {
 		require.Equal(t, 1, r.Fill(1, size))
 	}
 	for got := 0; got < len(sizes); {
-		n := p.once()
+		n := p.poll()
 		require.Positive(t, n)
 		got += n
 	}
@@ -303,26 +303,9 @@ func TestCaptureOfChainedFramesFromTheDriversRing(t *testing.T) {
 func TestCaptureDoesNotAllocate(t *testing.T) {
 	r, p := benchPoller(t)
 	require.Zero(t, testing.AllocsPerRun(200, func() {
-		if r.Fill(32, 60) != 32 || p.once() != 32 {
+		if r.Fill(32, 60) != 32 || p.poll() != 32 {
 			t.Error("batch lost")
 		}
 		p.idle(1)
 	}))
-}
-
-func TestGapsFallIntoTheirBuckets(t *testing.T) {
-	var g gaps
-	for _, ns := range []uint64{0, 1, 2, 3, 4, 1000, 1 << 50} {
-		g.count(ns)
-	}
-	g.flush()
-	all, longest := g.read()
-	require.Equal(t, time.Duration(1<<50), longest)
-	count := map[time.Duration]uint64{}
-	for _, b := range all {
-		if b.Count != 0 {
-			count[b.Below] = b.Count
-		}
-	}
-	require.Equal(t, map[time.Duration]uint64{1: 1, 2: 1, 4: 2, 8: 1, 1024: 1, 1 << 40: 1}, count)
 }

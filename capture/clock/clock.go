@@ -36,11 +36,11 @@ type source struct {
 
 // Status says how good a clock is. Times are in nanoseconds.
 type Status struct {
-	Source      string  `json:"source"`      // "tsc", "cntvct" or "clock_gettime"
-	Hertz       float64 `json:"hertz"`       // of the counter, as measured last
-	Residual    int64   `json:"residual"`    // stamps minus CLOCK_REALTIME at the last fit
-	Worst       int64   `json:"worst"`       // largest residual at a fit, steps left out
-	Uncertainty int64   `json:"uncertainty"` // of Residual: half of what the last sample took
+	Source      string  `json:"source"`          // "tsc", "cntvct" or "clock_gettime"
+	Hertz       float64 `json:"frequency_hz"`    // of the counter, as measured last
+	Residual    int64   `json:"residual_ns"`     // stamps minus CLOCK_REALTIME at the last fit
+	Worst       int64   `json:"max_residual_ns"` // largest residual at a fit, steps left out
+	Uncertainty int64   `json:"uncertainty_ns"`  // of Residual: half of what the last sample took
 	Fits        uint64  `json:"fits"`
 	Steps       uint64  `json:"steps"` // times that somebody set CLOCK_REALTIME
 }

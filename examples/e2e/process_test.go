@@ -176,7 +176,7 @@ func TestDurationEndsACapture(t *testing.T) {
 	dir := t.TempDir()
 	r := succeed(t, "hpcapdd", "-i", "sim:gen,size=1000,rate=500Mbps", "-w", dir, "--buffer", "4MiB", "--duration", "3200ms", "--progress", "--json")
 	l := ledger(t, r)
-	require.InDelta(t, 3.2, l.Seconds, 5)
+	require.InDelta(t, 3.2, l.Duration.Seconds(), 5)
 	got, _ := readRaw(t, dir)
 	require.EqualValues(t, l.Frames(), len(got))
 	require.Contains(t, r.stderr, "Gb/s", "a line a second")

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -59,7 +58,7 @@ func run(o options, s *settings.Settings) (err error) {
 	all := d.Ledgers()
 	for _, l := range all {
 		if l.Err == nil {
-			cli.WarnLate(os.Stderr, l.Device, time.Duration(l.Ledger.Seconds*float64(time.Second)))
+			cli.WarnLate(os.Stderr, l.Device, l.Ledger.Duration)
 		}
 		err = errors.Join(err, l.Err)
 	}

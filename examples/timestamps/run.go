@@ -119,7 +119,7 @@ func (s *setup) measure(ctx context.Context, t traffic, p clock.Policy, shared b
 	}
 	r = &result{
 		Traffic: t.Name, Policy: p, Shared: shared, Frames: len(truth), Lost: ledger.Lost(),
-		Late: model.Late(), Gap: ledger.Queues[0].Longest, Steps: engine.Clock().Status().Steps,
+		Late: model.Late(), Gap: ledger.Queues[0].LongestGap, Steps: engine.Clock().Status().Steps,
 	}
 	r.quality, r.Noise = judge(truth, stream, &r.errors, &r.floor)
 	return r, nil
@@ -150,7 +150,7 @@ func (s *setup) capture(ctx context.Context, engine *capture.Engine, shared bool
 		}
 	}
 	err = engine.Wait(ctx)
-	if err == nil && ctx.Err() != nil {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = fmt.Errorf("the wire has not ended: %w (-limit gives it longer)", context.Cause(ctx))
 	}
 	return errors.Join(err, engine.Stop())

@@ -229,7 +229,9 @@ func (r *Recorder) Run(ctx context.Context) (l capture.Ledger, err error) {
 		if r.cfg.Progress != nil {
 			storing.Go(func() { tick(e, r.cfg.Progress, ticking) })
 		}
-		err = e.Wait(ctx)
+		if err = e.Wait(ctx); ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			err = nil // the end as requested
+		}
 		close(ticking)
 	}
 	if stopped := e.Stop(); err == nil {

@@ -90,8 +90,8 @@ func TestProgressIsReportedWhileTheCaptureRuns(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	require.NotZero(t, l.Frames())
-	require.Greater(t, l.Seconds, 0.5)
-	require.Less(t, l.Seconds, (60 * time.Second).Seconds())
+	require.Greater(t, l.Duration.Seconds(), 0.5)
+	require.Less(t, l.Duration.Seconds(), (60 * time.Second).Seconds())
 }
 
 // Rotations by the clock and on request begin new files in every queue, and cost

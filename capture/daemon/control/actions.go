@@ -45,7 +45,7 @@ func queueOf(a capture.QueueAccount, e *capture.Engine, queue int) Queue {
 		Queue: a.Queue, Core: a.Core, FIFO: a.FIFO,
 		Polled: a.Polled, Stored: a.Stored, Filtered: a.Filtered, Duplicates: a.Duplicates,
 		BufferBytes: uint64(st.Config().Size), FillBytes: now.Fill,
-		LongestGap: a.Longest, RiskyGaps: a.Risky,
+		LongestGap: a.LongestGap, RiskyGaps: a.ExcessiveGaps,
 		DetachedTotal: now.DetachedTotal, Filter: rulesText(e.Filter(queue)), Sockets: []Socket{}, Listeners: []Listener{},
 	}
 	for _, sh := range st.Servers() {

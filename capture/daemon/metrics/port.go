@@ -75,7 +75,7 @@ func (s sample) port(e *capture.Engine) {
 	began, ended := e.Times()
 	s.add(portCapturing, truth(!began.IsZero() && ended.IsZero()))
 	s.add(portReadable, truth(err == nil))
-	s.add(portSeconds, l.Seconds)
+	s.add(portSeconds, l.Duration.Seconds())
 	s.add(wireFrames, float64(l.Account.Wire))
 	s.add(received, float64(l.Account.Received))
 	s.counts(missed, l.Account.Missed)
@@ -119,13 +119,13 @@ func (s sample) queue(a *capture.QueueAccount, of *stream.Stream) {
 	for _, g := range a.Gaps {
 		s.add(pollGaps, float64(g.Count), strconv.FormatFloat(g.Below.Seconds(), 'g', -1, 64))
 	}
-	s.add(longestGap, a.Longest.Seconds())
-	s.add(riskyGaps, float64(a.Risky))
+	s.add(longestGap, a.LongestGap.Seconds())
+	s.add(riskyGaps, float64(a.ExcessiveGaps))
 	s.add(sleeps, float64(a.Sleeps))
 	s.add(slept, a.Slept.Seconds())
 	s.add(pollerCore, float64(a.Core))
 	s.add(pollerFIFO, float64(a.FIFO))
-	s.add(fifoGivenUp, truth(a.FIFOGivenUp))
+	s.add(fifoGivenUp, truth(a.Demoted))
 
 	gone := st.OlderDetached
 	for _, l := range st.RecentDetached {

@@ -10,13 +10,13 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-func TestLedgerSaysWhoLeftAndWhyAndForgetsNobodysFrames(t *testing.T) {
+func TestLedgerContainsDetachedListeners(t *testing.T) {
 	p := newPort(1)
 	e := engine(t, p, capture.Config{})
 	require.NoError(t, e.Start())
-	const guests = 70
-	for range guests {
-		l, err := e.Stream(0).Listen("guest", stream.Options{})
+	const clients = 70
+	for range clients {
+		l, err := e.Stream(0).Listen("client", stream.Options{})
 		require.NoError(t, err)
 		p.sources[0].put(10)
 		packets := make([]stream.Packet, 10)
@@ -25,7 +25,7 @@ func TestLedgerSaysWhoLeftAndWhyAndForgetsNobodysFrames(t *testing.T) {
 			require.NoError(t, err)
 			read += n
 		}
-		require.NoError(t, l.Close()) // the last batch was not given back by another read
+		require.NoError(t, l.Close()) // the last batch was not released by another read
 	}
 	stays, err := e.Stream(0).Listen("stays", stream.Options{Policy: stream.Lossy})
 	require.NoError(t, err)
@@ -35,18 +35,18 @@ func TestLedgerSaysWhoLeftAndWhyAndForgetsNobodysFrames(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, l.Balanced())
 	q := l.Queues[0]
-	require.Len(t, q.Listeners, 1+64, "one is attached, the last 64 that left are remembered")
+	require.Len(t, q.Listeners, 1+64, "one is attached, the last 64 detached ones are kept")
 	require.Equal(t, "stays", q.Listeners[0].Name)
 	require.Empty(t, q.Listeners[0].DetachReason)
 	require.Equal(t, "closed", q.Listeners[1].DetachReason)
-	require.EqualValues(t, guests-64, q.OlderDetached.Listeners)
+	require.EqualValues(t, clients-64, q.OlderDetached.Listeners)
 	require.NotZero(t, q.OlderDetached.Stored)
 
 	var text strings.Builder
 	require.NoError(t, l.WriteText(&text))
-	require.Regexp(t, `stored for listener guest \(lossless, pid \d+\), gone: closed\n`, text.String())
+	require.Regexp(t, `stored for listener client \(lossless, pid \d+\), detached: closed\n`, text.String())
 	require.Regexp(t, `stored for listener stays \(lossy, pid \d+\)\n`, text.String())
-	require.Contains(t, text.String(), "stored for 6 more listeners, which left earlier")
+	require.Contains(t, text.String(), "stored for older detached listeners (6)")
 
 	l.Queues[0].OlderDetached.Unread++
 	require.ErrorIs(t, l.Balanced(), capture.ErrUnbalanced)

@@ -1,4 +1,4 @@
-package capture
+package sched
 
 import (
 	"os"
@@ -23,15 +23,15 @@ func machineOf(t *testing.T, files map[string]string) topology.Machine {
 	return topology.Read(root)
 }
 
-func TestPollersArePlacedWhereTheyAreAskedToOrWhereThereIsRoom(t *testing.T) {
+func TestPlaceUsesRequestedCoresOrChoosesAmongTheUsable(t *testing.T) {
 	four := []int{0, 1, 2, 3}
 	for _, c := range []struct {
-		name          string
-		pollers, fifo int
-		asked, usable []int
-		want          []int
+		name              string
+		pollers, fifo     int
+		requested, usable []int
+		want              []int
 	}{
-		{"asked for", 2, 0, []int{1, AnyCore}, four, []int{1, AnyCore}},
+		{"requested", 2, 0, []int{1, AnyCore}, four, []int{1, AnyCore}},
 		{"two cores are too few", 1, 0, nil, []int{0, 1}, []int{AnyCore}},
 		{"but not with SCHED_FIFO", 1, 50, nil, []int{0, 1}, []int{1}},
 		{"three are enough for one", 1, 0, nil, []int{0, 1, 2}, []int{2}},
@@ -42,7 +42,7 @@ func TestPollersArePlacedWhereTheyAreAskedToOrWhereThereIsRoom(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			m := machineOf(t, map[string]string{"cpu/online": "0-3"})
 			var got []int
-			for _, choice := range placement(c.pollers, c.fifo, c.asked, -1, m, c.usable) {
+			for _, choice := range Place(c.pollers, c.fifo, c.requested, -1, m, c.usable) {
 				require.NotEmpty(t, choice.Reason)
 				got = append(got, choice.Core)
 			}
@@ -68,15 +68,15 @@ func TestSCHEDFIFOMustLeaveACoreForEverythingElse(t *testing.T) {
 		{"not pinned, on two", 50, []int{AnyCore}, []int{0, 1}, ""},
 		{"one pinned and one not, on two", 50, []int{AnyCore, 1}, []int{0, 1}, "none would be left"},
 		{"two on one core", 50, []int{1, 1}, []int{0, 1, 2, 3}, "two pollers on core 1"},
-		{"too high", 100, []int{1}, []int{0, 1}, "choose 1 to 99"},
-		{"negative", -1, []int{1}, []int{0, 1}, "choose 1 to 99"},
+		{"too high", 100, []int{1}, []int{0, 1}, "Choose 1 to 99"},
+		{"negative", -1, []int{1}, []int{0, 1}, "Choose 1 to 99"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var choices []topology.Choice
 			for _, core := range c.cores {
 				choices = append(choices, topology.Choice{Core: core})
 			}
-			err := checkFIFO(c.priority, choices, c.usable)
+			err := CheckFIFO(c.priority, choices, c.usable)
 			if c.want == "" {
 				require.NoError(t, err)
 			} else {

@@ -7,23 +7,23 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-// Ledger is the account of the capture so far. It is exact after Stop, and once
-// the listeners have come to their end it is final. An error says that the port's
-// counters could not be read; what was read last is in the ledger then.
+// Ledger returns the account of the capture so far. It is exact after Stop, and
+// final once the listeners have read to their end. If the port's counters cannot be
+// read, it returns an error and a ledger with the last ones.
 func (e *Engine) Ledger() (Ledger, error) {
 	e.mu.Lock()
-	account, err := e.account, e.accountOK
+	account, err := e.account, e.accountErr
 	l := Ledger{Port: e.port.Name(), Clock: ClockAccount{Policy: e.cfg.Stamps, Status: e.clock.Status()}}
 	over := !e.ended.IsZero()
 	if !e.began.IsZero() {
-		l.Seconds = time.Since(e.began).Seconds()
+		l.Duration = time.Since(e.began)
 		if over {
-			l.Seconds = e.ended.Sub(e.began).Seconds()
+			l.Duration = e.ended.Sub(e.began)
 		}
 	}
 	abandoned := append([]uint64(nil), e.abandoned...)
 	e.mu.Unlock()
-	if !over && l.Seconds > 0 {
+	if !over && l.Duration > 0 {
 		account, err = e.read()
 	}
 	l.Account = account
@@ -33,14 +33,14 @@ func (e *Engine) Ledger() (Ledger, error) {
 	for q, s := range e.streams {
 		a := queueAccount(q, e.pollers[q].counters(), s.Stats(), abandoned[q])
 		a.Core, a.FIFO = e.choices[q].Core, e.cfg.FIFO
-		if a.FIFOGivenUp = e.pollers[q].dog.bit.Load(); a.FIFOGivenUp {
+		if a.Demoted = e.pollers[q].monitor.Demoted(); a.Demoted {
 			a.FIFO = 0
 		}
 		a.Rules = e.pollers[q].ruleCounts()
 		if len(a.Rules) != 0 && abandoned[q] != 0 {
 			a.Rules = append(a.Rules, RuleCount{Rule: NoRules, Frames: abandoned[q]})
 		}
-		a.Worst, a.Risky = e.pollers[q].stalls.book.read()
+		a.WorstGaps, a.ExcessiveGaps = e.pollers[q].monitor.Worst()
 		l.Queues = append(l.Queues, a)
 	}
 	return l, err
@@ -50,7 +50,7 @@ func queueAccount(queue int, p PollerCounters, s stream.Stats, abandoned uint64)
 	a := QueueAccount{
 		Queue: queue, Polled: p.Frames + abandoned, Stored: s.Frames, Bytes: p.Bytes,
 		Filtered: p.Filtered, Duplicates: p.Duplicates, Cut: s.Truncated,
-		Longest: p.Longest, StreamBytes: s.Bytes, Polls: p.Polls, Sleeps: p.Sleeps, Slept: p.Slept,
+		LongestGap: p.Longest, StreamBytes: s.Bytes, Polls: p.Polls, Sleeps: p.Sleeps, Slept: p.Slept,
 	}
 	for _, g := range p.Gaps {
 		if g.Count != 0 {
@@ -82,19 +82,19 @@ func queueAccount(queue int, p PollerCounters, s stream.Stats, abandoned uint64)
 	return a
 }
 
-// Counters is what a capture does at a moment. Counters only grow; two readings and
-// the time between them give rates.
+// Counters are the sums of all queues. All but At and Fill only grow. Since computes
+// rates from two readings.
 type Counters struct {
 	At     time.Time
 	Frames uint64  // stored
 	Polled uint64  // frames taken from the queues
-	Bytes  uint64  // of those, on the wire without CRC
-	Lost   uint64  // frames missed by the port, as of its last reading, at most a second old
+	Bytes  uint64  // of these, on the wire without CRC
+	Lost   uint64  // frames missed by the port, when it was last read
 	Fill   float64 // of the fullest stream's buffer, 0 to 1
 }
 
-// Counters reads the counters without touching the port: those of the port are at
-// most a second old.
+// Counters returns the counters. It does not access the port, whose counters may be
+// up to a second old.
 func (e *Engine) Counters() Counters {
 	r := Counters{At: time.Now()}
 	e.mu.Lock()
@@ -111,16 +111,16 @@ func (e *Engine) Counters() Counters {
 	return r
 }
 
-// Rate is what a capture did between two moments.
+// Rate is the difference of two Counters per second.
 type Rate struct {
-	Gbps          float64 // 1e9 bits of frames a second, without CRC and gaps
-	Mpps          float64 // 1e6 frames a second
+	Gbps          float64 // 1e9 bits of frames per second, without CRC and gaps
+	Mpps          float64 // 1e6 frames per second
 	Fill          float64 // of the fullest stream's buffer at the end, 0 to 1
 	Lost          uint64  // frames since the capture began
 	LostPerSecond float64
 }
 
-// Since is what was done since an earlier reading.
+// Since returns the rates since an earlier reading.
 func (r Counters) Since(before Counters) Rate {
 	s := max(r.At.Sub(before.At).Seconds(), 1e-9)
 	return Rate{

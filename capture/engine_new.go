@@ -1,0 +1,156 @@
+package capture
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/dedup"
+	"github.com/ixcap/ixcap/capture/sched"
+	"github.com/ixcap/ixcap/capture/sched/topology"
+	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/hugepage"
+)
+
+// New allocates the streams of a capture on port. Unless New fails, the engine owns
+// the port: Close closes it.
+func New(port Port, cfg Config) (_ *Engine, err error) {
+	cfg.setDefaults(port)
+	sources := port.Sources()
+	if err := cfg.check(port, len(sources)); err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		port: port, cfg: cfg, sources: sources, clock: clock.New(), reporter: sched.NewReporter(cfg.Logger),
+		quit: make(chan struct{}), stopped: make(chan struct{}), failed: make(chan struct{}),
+		abandoned: make([]uint64, len(sources)),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.free())
+		}
+	}()
+	if err := e.place(); err != nil {
+		return nil, err
+	}
+	if !cfg.KeepGOMAXPROCS {
+		sched.AddPollers(cfg.Logger, len(sources))
+		e.processors = len(sources)
+	}
+	asleep, err := e.selectIdle()
+	if err != nil {
+		return nil, err
+	}
+	for q := range sources {
+		if err := e.addQueue(q, asleep[q]); err != nil {
+			return nil, err
+		}
+	}
+	sched.WarnFIFO(cfg.Logger, cfg.FIFO, e.choices, topology.ReadRealTime("/"))
+	return e, nil
+}
+
+// setDefaults replaces zero values. The NUMA node and the pages of the streams are
+// the port's, if it has a preference.
+func (cfg *Config) setDefaults(port Port) {
+	cfg.Buffer = cmp.Or(cfg.Buffer, defaultBuffer)
+	cfg.StallTimeout = cmp.Or(cfg.StallTimeout, defaultStallTimeout)
+	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
+	node := hugepage.AnyNode
+	if p, ok := port.(Placer); ok {
+		cfg.Pages = cmp.Or(cfg.Pages, p.Pages())
+		node = p.Node()
+	}
+	cfg.Node = cmp.Or(cfg.Node, &node)
+}
+
+// check returns an error for settings out of range.
+func (cfg *Config) check(port Port, queues int) error {
+	switch {
+	case queues == 0:
+		return fmt.Errorf("capture on %s: the port has no receive queue", port.Name())
+	case cfg.CapLen < 0 || cfg.CapLen > stream.MaxFrame:
+		return fmt.Errorf("capture length %d: out of range. Choose 1 to %d bytes, or 0 for whole frames", cfg.CapLen, stream.MaxFrame)
+	case cfg.Batch < 0 || cfg.Batch > maxBatch:
+		return fmt.Errorf("batch of %d frames: out of range. Choose 1 to %d, or 0 for %d", cfg.Batch, maxBatch, defaultBatch)
+	case len(cfg.Cores) != 0 && len(cfg.Cores) != len(port.Sources()):
+		return fmt.Errorf("cores %v: %d for %d queues. Name one for each queue", cfg.Cores, len(cfg.Cores), queues)
+	}
+	return nil
+}
+
+// place chooses the pollers' cores.
+func (e *Engine) place() error {
+	machine := topology.Read("/")
+	usable := slices.DeleteFunc(sched.UsableCores(machine), func(c int) bool { return slices.Contains(e.cfg.Taken, c) })
+	e.choices = sched.Place(len(e.sources), e.cfg.FIFO, e.cfg.Cores, *e.cfg.Node, machine, usable)
+	return sched.CheckFIFO(e.cfg.FIFO, e.choices, usable)
+}
+
+// selectIdle resolves IdleAuto. It returns the sources as Sleepers if the pollers
+// sleep, else nils.
+func (e *Engine) selectIdle() ([]Sleeper, error) {
+	none := make([]Sleeper, len(e.sources))
+	if e.cfg.Idle != IdleAuto && e.cfg.Idle != IdleSleep {
+		return none, nil
+	}
+	asleep, err := sleepers(e.port, e.sources)
+	switch {
+	case err == nil:
+		e.cfg.Idle = IdleSleep
+		return asleep, nil
+	case e.cfg.Idle == IdleSleep:
+		return nil, err
+	}
+	e.cfg.Idle = idleFor(len(e.sources), runtime.NumCPU(), runtime.GOMAXPROCS(0))
+	return none, nil
+}
+
+// addQueue allocates the stream and the poller of a queue.
+func (e *Engine) addQueue(q int, asleep Sleeper) error {
+	cfg := &e.cfg
+	s, err := stream.New(stream.Config{
+		Interface: shortName(e.port.Name()), Queue: q, Size: cfg.Buffer, Entries: cfg.Entries,
+		Segment: cfg.Segment, Pages: cfg.Pages, Node: *cfg.Node,
+	})
+	if err != nil {
+		return err
+	}
+	e.streams = append(e.streams, s)
+	stamper, err := e.clock.Stamper(cfg.Stamps)
+	if err != nil {
+		return err
+	}
+	pc := pollerConfig{
+		Core: e.choices[q].Core, FIFO: cfg.FIFO, Batch: cfg.Batch, Caplen: cfg.CapLen, Idle: cfg.Idle,
+		Sleeper: asleep, Rules: newRuleSet(cfg.Filter),
+	}
+	if cfg.Dedup != nil {
+		if pc.Dedup, err = dedup.New(*cfg.Dedup); err != nil {
+			return err
+		}
+	}
+	if l, ok := e.port.(Limited); ok {
+		pc.Limits = l.Limits()
+	}
+	if cfg.FIFO != 0 {
+		pc.Heartbeat = &e.heartbeat
+	}
+	e.pollers = append(e.pollers, newPoller(e.sources[q], s.Producer(), stamper, pc))
+	return nil
+}
+
+// shortName returns the end of a port's name that fits in a stream's header; the
+// end of a long name distinguishes it better than its beginning.
+func shortName(name string) string {
+	const room = 64
+	if len(name) > room {
+		name = name[len(name)-room:]
+	}
+	return strings.ToValidUTF8(name, "")
+}

@@ -1,0 +1,6 @@
+package capture
+
+import "reflect"
+
+// LedgerDocument is the type that Ledger.WriteJSON encodes.
+var LedgerDocument = reflect.TypeFor[ledgerDocument]()

@@ -1,0 +1,84 @@
+package capture
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/ring"
+)
+
+// A batch is stored in one of two states. As long as the stream has room,
+// AppendBatch (fast path) or AppendStamped (slow path) store runs of frames. Under
+// backpressure, await retries the next frame until a lossless listener has made
+// room for it:
+//
+//	AppendBatch / AppendStamped ─► all stored ─► Publish, Release
+//	      ▲       └─► stream full ─► await one frame ─► stopped: the rest is abandoned
+//	      └──────────────────────────────┘
+
+// store stamps frames, stores them in the stream and releases them to the source.
+// A frame that the stream does not accept yet is retried with its stamp. It
+// returns false if the poller was stopped first.
+func (p *poller) store(frames []ring.Frame) bool {
+	if !p.fast {
+		return p.storeSlow(frames)
+	}
+	p.stamper.Update()
+	before := p.producer.WireBytes()
+	n := p.producer.AppendBatch(p.stamper, frames, p.config.Caplen)
+	stored, bytes := true, uint64(0)
+	if n < len(frames) {
+		bytes, stored = p.storeBlocked(frames[n:])
+	}
+	if stored {
+		p.producer.Publish()
+	}
+	p.source.Release()
+	p.count(len(frames), p.producer.WireBytes()-before+bytes)
+	return stored
+}
+
+// storeBlocked stores frames of which the stream did not accept the first. It
+// returns the bytes on the wire of those that Producer.WireBytes does not count,
+// and false if the poller was stopped first.
+func (p *poller) storeBlocked(frames []ring.Frame) (bytes uint64, stored bool) {
+	for len(frames) > 0 {
+		p.path.stamps[0] = p.stamper.Stamp()
+		if !p.await(frames[:1], p.path.stamps[:1], p.path.whole[:1]) {
+			p.shared.abandoned.Add(uint64(len(frames)))
+			return bytes + wireBytes(frames), false
+		}
+		bytes += wireBytes(frames[:1])
+		frames = frames[1:]
+		frames = frames[p.producer.AppendBatch(p.stamper, frames, p.config.Caplen):]
+	}
+	return bytes, true
+}
+
+// await retries one frame until the stream accepts it. It returns false if the
+// poller was stopped first.
+func (p *poller) await(frame []ring.Frame, stamp []clock.Stamp, keep []uint32) bool {
+	p.shared.backpressure.Add(1)
+	began := p.stamper.Ticks()
+	defer func() { p.monitor.Attribute(p.lastPoll, p.stamper.Ticks()-began, 0) }()
+	for tries := 1; p.producer.AppendStamped(stamp, keep, frame) == 0; tries++ {
+		if p.stopping.Load() == stopped {
+			return false
+		}
+		if tries < yieldAfter {
+			runtime.Gosched()
+		} else {
+			time.Sleep(nap)
+		}
+	}
+	return true
+}
+
+// wireBytes is the length of frames on the wire, without CRC.
+func wireBytes(frames []ring.Frame) (n uint64) {
+	for i := range frames {
+		n += uint64(frames[i].Len)
+	}
+	return n
+}

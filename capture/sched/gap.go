@@ -1,0 +1,136 @@
+package sched
+
+import (
+	"runtime/debug"
+	"time"
+)
+
+// LongGap is the length in ns from which the cause of a gap is determined.
+// Shorter gaps are only counted.
+const LongGap = 100_000
+
+// Gap is a time between two polls of at least LongGap.
+type Gap struct {
+	End    time.Time     `json:"end"`
+	Length time.Duration `json:"length_ns"`
+	Cause  string        `json:"cause"` // of more than half of it, as far as the kernel reports
+
+	Frames    uint64 `json:"frames"`           // that had accumulated: polled until a batch was not full
+	Rate      uint64 `json:"rate_fps"`         // frames per second in some 10 ms before, or including the gap if that is higher
+	FrameSize uint64 `json:"frame_size_bytes"` // mean length without CRC
+
+	// Capacity is for how long the port's ring and packet buffer hold frames that
+	// arrive at that rate; 0 if none arrived or the port does not report its limits.
+	Capacity time.Duration `json:"capacity_ns"`
+	// Excessive reports that the gap was longer than that: frames may be lost.
+	Excessive bool `json:"excessive"`
+
+	Preempted    uint64        `json:"preempted,omitempty"`       // involuntary context switches of the thread
+	Blocked      uint64        `json:"blocked,omitempty"`         // voluntary context switches
+	Waited       time.Duration `json:"waited_ns,omitempty"`       // the thread was runnable and had no core
+	Backpressure time.Duration `json:"backpressure_ns,omitempty"` // the stream accepted no frame
+	Paused       time.Duration `json:"paused_ns,omitempty"`       // the poller yielded or slept because it had no frames
+	Listener     string        `json:"listener,omitempty"`        // slowest lossless listener within a second of the gap
+
+	explained bool // compared with the garbage collections
+}
+
+// Causes of gaps.
+const (
+	CausePreempted    = "core preempted"
+	CauseThrottled    = "core preempted: real-time throttling or a thread of higher priority"
+	CauseWoken        = "late wakeup: other threads occupied the core"
+	CauseBackpressure = "backpressure of a lossless listener"
+	CausePaused       = "idle pause: the poller has no core of its own"
+	CauseCollection   = "garbage collection of this program"
+	CauseBlocked      = "thread blocked: page fault or Go scheduler"
+	CauseOutside      = "interrupt, firmware or hypervisor"
+	CauseUnknown      = "unknown: the kernel does not count per thread"
+)
+
+var causes = []string{CausePreempted, CauseThrottled, CauseWoken, CauseBackpressure, CausePaused, CauseCollection, CauseBlocked, CauseOutside, CauseUnknown}
+
+// cause returns what accounts for more than half of a gap.
+func (g *Gap) cause(u usage, fifo bool) string {
+	half := g.Length / 2
+	switch {
+	case g.Backpressure > half:
+		return CauseBackpressure
+	case u.counted && g.Waited > half || !u.timed && g.Preempted > 0:
+		switch {
+		case g.Preempted == 0:
+			return CauseWoken
+		case fifo:
+			return CauseThrottled
+		}
+		return CausePreempted
+	case g.Paused > half:
+		return CausePaused
+	case !u.counted:
+		return CauseUnknown
+	case g.Blocked > 0:
+		return CauseBlocked
+	}
+	return CauseOutside
+}
+
+// Limits are the limits of a receive queue. Zero values mean unknown or none.
+type Limits struct {
+	LineRate     uint64 // bits per second
+	Descriptors  uint64 // of the ring
+	PacketBuffer uint64 // bytes that hold frames while the ring is full
+	BufferStep   uint64 // bytes: granularity of the packet buffer
+}
+
+// assess computes rate, capacity and Excessive from the frames and bytes that were
+// polled within ns around the gap, and from Rate, the one before the gap. Both
+// rates can be wrong: lost frames are missing from the first, a burst may have
+// begun after the second, and accumulated frames are polled faster than they
+// arrived. So the higher one counts, limited by the line rate. A frame takes one
+// descriptor, or its length with CRC in the packet buffer.
+func (g *Gap) assess(frames, bytes, ns uint64, l *Limits) {
+	if frames != 0 && ns != 0 {
+		g.FrameSize = bytes / frames
+		g.Rate = max(g.Rate, perSecond(frames, ns))
+	}
+	const crc, ifg = 4, 20 // bytes; ifg: preamble and pause between frames
+	var wire float64       // ns of a frame at line rate
+	if l.LineRate != 0 {
+		wire = 8e9 / float64(l.LineRate) * float64(max(g.FrameSize, 60)+crc+ifg)
+		g.Rate = min(g.Rate, uint64(1e9/wire))
+	}
+	if frames == 0 || l.Descriptors == 0 || g.Rate == 0 {
+		return
+	}
+	room := l.Descriptors + l.PacketBuffer/roundUp(g.FrameSize+crc, l.BufferStep)
+	g.Capacity = time.Duration(float64(room) / float64(g.Rate) * 1e9)
+	// The mean rate does not show a burst within the gap. The number of accumulated
+	// frames does, if the line can deliver them in that time.
+	fill := time.Duration(float64(room) * wire)
+	g.Excessive = g.Length > g.Capacity || g.Frames >= room && g.Length > fill
+}
+
+func roundUp(n, step uint64) uint64 {
+	step = max(step, 1)
+	return (n + step - 1) / step * step
+}
+
+func perSecond(frames, ns uint64) uint64 { return uint64(float64(frames) / float64(ns) * 1e9) }
+
+// explain adds what the poller's thread cannot know: a garbage collection during
+// the gap, or the slowest listener.
+func (g *Gap) explain(gc *debug.GCStats, slowest string) {
+	switch g.Cause {
+	case CauseBackpressure:
+		g.Listener = slowest
+	case CauseBlocked, CauseWoken:
+		began := g.End.Add(-g.Length)
+		for i := range min(len(gc.Pause), len(gc.PauseEnd)) {
+			end := gc.PauseEnd[i]
+			if end.After(began) && end.Add(-gc.Pause[i]).Before(g.End) {
+				g.Cause = CauseCollection
+				return
+			}
+		}
+	}
+}
