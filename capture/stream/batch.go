@@ -62,7 +62,7 @@ type window struct {
 	endPos, endSeq uint64
 	mask, wrap     uint64
 	most           uint64 // length of the longest frame that the fast path takes
-	truncated      uint64 // frames cut, by fastAppendStamped only
+	truncated      uint64 // frames cut; fastAppend cuts none
 }
 
 // fastRun stores frames up to the first that needs the slow path, and returns how many.

@@ -20,6 +20,12 @@ func prefetchFirst(frames []ring.Frame)
 //go:noescape
 func fastAppend(data []byte, index []Entry, frames []ring.Frame, at *window, line *clock.Line) int
 
+// fastAppendCut is fastAppendCutGo in assembly. It stops at a frame of which less
+// than 32 bytes are kept, but for skipped ones. len(keep) is len(frames).
+//
+//go:noescape
+func fastAppendCut(data []byte, index []Entry, frames []ring.Frame, keep []uint32, at *window, line *clock.Line) int
+
 // fastAppendStamped is fastAppendStampedGo in assembly. It stops at a frame of
 // which less than 32 bytes are kept.
 //

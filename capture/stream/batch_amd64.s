@@ -4,10 +4,10 @@
 // The layouts of ring.Frame and clock.Line come from memory_unsafe.go as
 // const_frame... and const_line..., those of window and Entry from go_asm.h itself.
 //
-// Registers of both routines: R8 data, R10 index, SI frame, CX frames left, R12
+// Registers of the routines: R8 data, R10 index, SI frame, CX frames left, R12
 // pos, R13 seq, BX window. In the loop: R9 bytes stored of the frame, R14 pos of
 // the next record, DI where the record goes, DX where the entry goes. R15 is the
-// last stamp in fastAppend, the frame's number in fastAppendStamped.
+// last stamp in fastAppend and fastAppendCut, the frame's number in fastAppendStamped.
 
 #define TRUNCATED_INFO $0x80000000 // Truncated, where VLAN and Info are one word
 
@@ -17,7 +17,7 @@
 // PREFETCHW 256(DX)
 #define PREFETCHW_ENTRY BYTE $0x0F; BYTE $0x0D; BYTE $0x8A; LONG $256
 
-// ARGUMENTS loads the arguments that both routines have.
+// ARGUMENTS loads the arguments that all routines have.
 #define ARGUMENTS(at) \
 	MOVQ data_base+0(FP), R8 \
 	MOVQ index_base+24(FP), R10 \
@@ -46,6 +46,27 @@
 	JA   done \
 	CMPQ R13, window_endSeq(BX) \
 	JAE  done
+
+// STAMP makes a stamp in AX of the counter. It leaves the loop if that is before the
+// last one, which R15 is, or in another second. Uses DX, R11.
+#define STAMP(line) \
+	RDTSC \
+	MOVQ line, R11 \
+	SHLQ $32, DX \
+	ORQ  DX, AX \
+	SUBQ const_lineTick(R11), AX \
+	MULQ const_lineRate(R11) \
+	SHLQ $24, DX \
+	SHRQ $40, AX \
+	ORQ  DX, AX \
+	ADDQ const_lineBase(R11), AX \
+	CMPQ AX, R15 \
+	JB   done \
+	CMPQ AX, $1000000000 \
+	JAE  done \
+	MOVQ AX, R15 \
+	SHLQ $32, AX \
+	ORQ  const_lineSec(R11), AX
 
 // RECORD computes DI and stores the stamp.
 #define RECORD(stamp) \
@@ -153,26 +174,7 @@ TEXT ·fastAppend(SB), NOSPLIT, $0-96
 next:
 	CHECK_FRAME
 	CHECK_ROOM
-
-	// Stamp, unless it is before the last one or in another second.
-	RDTSC
-	MOVQ line+80(FP), R11
-	SHLQ $32, DX
-	ORQ  DX, AX
-	SUBQ const_lineTick(R11), AX
-	MULQ const_lineRate(R11)
-	SHLQ $24, DX
-	SHRQ $40, AX
-	ORQ  DX, AX
-	ADDQ const_lineBase(R11), AX
-	CMPQ AX, R15
-	JB   done
-	CMPQ AX, $1000000000
-	JAE  done
-	MOVQ AX, R15
-	SHLQ $32, AX
-	ORQ  const_lineSec(R11), AX
-
+	STAMP(line+80(FP))
 	RECORD(AX)
 	MOVL R9, AX
 	SHLL $16, AX
@@ -194,6 +196,61 @@ done:
 	SUBQ CX, AX
 	MOVQ AX, ret+88(FP)
 	RET
+
+	LONG_COPY
+
+// func fastAppendCut(data []byte, index []Entry, frames []ring.Frame, keep []uint32, at *window, line *clock.Line) int
+TEXT ·fastAppendCut(SB), NOSPLIT, $0-120
+	ARGUMENTS(at+96(FP))
+	MOVQ line+104(FP), R11
+	MOVQ const_lineLast(R11), R15
+	TESTQ CX, CX
+	JZ   done
+
+next:
+	MOVQ keep_base+72(FP), R11
+	MOVQ frames_len+56(FP), AX
+	SUBQ CX, AX
+	MOVL (R11)(AX*4), R11
+	TESTL R11, R11
+	JZ   skip
+	CHECK_FRAME
+	CMPL R11, R9
+	CMOVLCS R11, R9
+	CHECK_ROOM
+	STAMP(line+104(FP))
+	RECORD(AX)
+	MOVL const_frameLen(SI), AX
+	SHLL $16, AX
+	ORL  R9, AX
+	MOVL AX, 8(DI)
+	ENTRY
+	CMPL R9, const_frameLen(SI)
+	JNE  cut
+
+entered:
+	MOVL R11, Entry_VLAN(DX)
+	COPY
+
+skip:
+	ADDQ $const_frameBytes, SI
+	DECQ CX
+	JNZ  next
+
+done:
+	MOVQ R12, window_pos(BX)
+	MOVQ R13, window_seq(BX)
+	MOVQ line+104(FP), R11
+	MOVQ R15, const_lineLast(R11)
+	MOVQ frames_len+56(FP), AX
+	SUBQ CX, AX
+	MOVQ AX, ret+112(FP)
+	RET
+
+cut:
+	ORL  TRUNCATED_INFO, R11
+	INCQ window_truncated(BX)
+	JMP  entered
 
 	LONG_COPY
 

@@ -13,6 +13,10 @@ func fastAppend(data []byte, index []Entry, frames []ring.Frame, at *window, lin
 	return fastAppendGo(data, index, frames, at, line, clock.Ticks)
 }
 
+func fastAppendCut(data []byte, index []Entry, frames []ring.Frame, keep []uint32, at *window, line *clock.Line) int {
+	return fastAppendCutGo(data, index, frames, keep, at, line, clock.Ticks)
+}
+
 func fastAppendStamped(data []byte, index []Entry, frames []ring.Frame, stamps []clock.Stamp, keep []uint32, at *window) int {
 	return fastAppendStampedGo(data, index, frames, stamps, keep, at)
 }
