@@ -112,7 +112,7 @@ func whole(o options, dir string, size int) (r result, err error) {
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
 	recorder, err := recorder.New(engine, recorder.Config{
-		Dirs: []string{dir}, Queue: recorder.AllQueues, Segment: int64(o.segment),
+		Dirs: []string{dir}, Queue: capture.AllQueues, Segment: int64(o.segment),
 		Store: rawstore.Config{Port: "bench", Block: int(o.block), Depth: o.depth, NoIndex: o.noIndex, Grow: o.grow},
 	})
 	if err != nil {

@@ -104,7 +104,7 @@ func captureTo(dir, device string) (l capture.Ledger, err error) {
 		return l, err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	c := recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues}
+	c := recorder.Config{Dirs: []string{dir}, Queue: capture.AllQueues}
 	c.Store.Port = "demo"
 	return recorder.Run(cli.Interrupted("demo"), engine, c)
 }

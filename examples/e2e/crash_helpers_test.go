@@ -133,7 +133,7 @@ func search(t *testing.T, files []string) (frames int) {
 	if len(files) == 0 {
 		return 0
 	}
-	s, err := index.Find(index.Query{Queue: index.AllQueues}, files...)
+	s, err := index.Find(index.Query{Queue: capture.AllQueues}, files...)
 	require.NoError(t, err)
 	defer s.Close()
 	for {

@@ -119,7 +119,7 @@ func TestStoppingUnderFullLoadLosesNothingUnaccounted(t *testing.T) {
 				}
 				cancel()
 			}()
-			l, err := recorder.Run(ctx, e, recorder.Config{Dirs: []string{recorder.Null}, Queue: recorder.AllQueues})
+			l, err := recorder.Run(ctx, e, recorder.Config{Dirs: []string{recorder.Null}, Queue: capture.AllQueues})
 			require.NoError(t, err)
 			require.NoError(t, l.Balanced())
 			audit(t, e, model)
@@ -134,7 +134,7 @@ func TestStoppingUnderFullLoadLosesNothingUnaccounted(t *testing.T) {
 
 func TestDamagedFramesAreCountedAsBad(t *testing.T) {
 	e, model := open(t, "sim:gen,count=5000,backpressure,fault=crc:100", nic.Config{}, capture.Config{})
-	l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Queue: recorder.AllQueues})
+	l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Queue: capture.AllQueues})
 	require.NoError(t, err)
 	require.NoError(t, l.Balanced())
 	audit(t, e, model)
@@ -151,7 +151,7 @@ func TestDeviceThatIsPulledOutEndsTheCapture(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	l, err := recorder.Run(ctx, e, recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues, Store: rawstore.Config{Port: "gone"}})
+	l, err := recorder.Run(ctx, e, recorder.Config{Dirs: []string{dir}, Queue: capture.AllQueues, Store: rawstore.Config{Port: "gone"}})
 	require.ErrorContains(t, err, "gone from the bus")
 	require.NotContains(t, err.Error(), "\n", "said once")
 	require.NoError(t, ctx.Err(), "the capture did not notice")
@@ -184,7 +184,7 @@ func TestNothingIsAllocatedPerFrame(t *testing.T) {
 			done := make(chan error, 1)
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() {
-				l, err := recorder.Run(ctx, e, recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues})
+				l, err := recorder.Run(ctx, e, recorder.Config{Dirs: []string{dir}, Queue: capture.AllQueues})
 				done <- errors.Join(err, l.Balanced())
 			}()
 			frames := func() uint64 { return e.Counters().Frames }

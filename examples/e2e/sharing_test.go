@@ -62,7 +62,7 @@ func (s *shared) capture(frames int) (capture.Ledger, report) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 2*deadline)
 	defer cancel()
-	l, err := recorder.Run(ctx, s.engine, recorder.Config{Dirs: []string{s.dir}, Queue: recorder.AllQueues, Linger: deadline, Store: rawstore.Config{Port: "shared"}})
+	l, err := recorder.Run(ctx, s.engine, recorder.Config{Dirs: []string{s.dir}, Queue: capture.AllQueues, Linger: deadline, Store: rawstore.Config{Port: "shared"}})
 	require.NoError(s.t, err)
 	require.NoError(s.t, ctx.Err(), "the capture took too long")
 	require.NoError(s.t, l.Balanced())
@@ -362,7 +362,7 @@ func TestHungListenerOfAnotherProcessDoesNotCostTheEndOfACapture(t *testing.T) {
 		}
 		end()
 	}()
-	l, err := recorder.Run(ctx, s.engine, recorder.Config{Dirs: []string{s.dir}, Queue: recorder.AllQueues, Linger: deadline, Store: rawstore.Config{Port: "shared"}})
+	l, err := recorder.Run(ctx, s.engine, recorder.Config{Dirs: []string{s.dir}, Queue: capture.AllQueues, Linger: deadline, Store: rawstore.Config{Port: "shared"}})
 	require.NoError(t, err)
 	require.NoError(t, l.Balanced())
 	audit(t, s.engine, s.model)

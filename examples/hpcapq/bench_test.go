@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
@@ -194,7 +195,7 @@ func BenchmarkWindow(b *testing.B) {
 			b.ReportMetric(first.Seconds()*1e3, "ms-to-first")
 			b.ReportMetric(all.Seconds()*1e3, "ms-to-last")
 			b.StopTimer()
-			s, packets := looked(b, index.Query{Queue: index.AllQueues, Filter: compile(b, filter), From: from, To: from.Add(span)}, dir)
+			s, packets := looked(b, index.Query{Queue: capture.AllQueues, Filter: compile(b, filter), From: from, To: from.Add(span)}, dir)
 			b.ReportMetric(float64(packets), "packets")
 			b.ReportMetric(100*float64(s.Read+s.IndexRead)/float64(s.Bytes), "%read")
 			if who.beats {

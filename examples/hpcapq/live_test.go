@@ -34,7 +34,7 @@ func TestAnswersFromARunningCaptureAreBeginningsOfTheLast(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		l, err := recorder.Run(t.Context(), engine, recorder.Config{
-			Dirs: []string{dir}, Queue: recorder.AllQueues, Segment: 2 << 20, Store: rawstore.Config{Port: "sim:gen"},
+			Dirs: []string{dir}, Queue: capture.AllQueues, Segment: 2 << 20, Store: rawstore.Config{Port: "sim:gen"},
 		})
 		if err == nil {
 			err = l.Balanced()

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
@@ -38,7 +39,7 @@ func main() { cli.Main(command(query, maintain)) }
 // command is the command line; find and care are called with what it says.
 func command(find func(context.Context, options) error, care func(maintenance, io.Writer) error) *cobra.Command {
 	o := options{claim: idle}
-	o.query.Queue = index.AllQueues
+	o.query.Queue = capture.AllQueues
 	var w words
 	cmd := &cobra.Command{
 		Use:   "hpcapq [flags] -r DIR -w FILE|-",
@@ -72,7 +73,7 @@ it is local time ($TZ). The window includes --from and excludes --to.`,
 		flags.StringVar(&w.to, "to", "", "`time` to end before; default: the end")
 		flags.StringVarP(&w.filter, "filter", "f", "", "find packets that match this pcap-filter `expression`")
 		flags.StringVar(&o.query.Port, "port", "", "read only files of the port with this `name`")
-		flags.IntVar(&o.query.Queue, "queue", index.AllQueues, "read only files of this `queue`; -1: all")
+		flags.IntVar(&o.query.Queue, "queue", capture.AllQueues, "read only files of this `queue`; -1: all")
 		flags.Uint64VarP(&o.count, "count", "c", 0, "end after `N` packets; 0: all")
 		flags.IntVarP(&o.snap, "snaplen", "s", 0, "write at most this many `bytes` of a packet; 0: all")
 	})
@@ -118,7 +119,7 @@ func complete(o *options, w words, now time.Time) (err error) {
 		return cli.Usagef("no output: name it with -w")
 	case o.format != convert.Pcap && o.format != convert.Pcapng:
 		return cli.Usagef("output %s: the name must end in .pcap or .pcapng. Or choose the format with --format", o.out)
-	case o.query.Queue < index.AllQueues:
+	case o.query.Queue < capture.AllQueues:
 		return cli.Usagef("--queue %d: must be 0 or more", o.query.Queue)
 	case o.snap < 0:
 		return cli.Usagef("--snaplen %d: must be 0 or more", o.snap)

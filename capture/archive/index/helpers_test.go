@@ -179,7 +179,7 @@ func traffic(seed uint64, n, hosts int, from time.Time, step time.Duration) []ra
 }
 
 // capture reads a shipped capture's records.
-func capture(t testing.TB, path string) []rawfile.Record {
+func captured(t testing.TB, path string) []rawfile.Record {
 	f, err := os.Open(path)
 	require.NoError(t, err)
 	defer f.Close()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/stream"
@@ -93,7 +94,7 @@ func (s *Search) attempt(paths []string, last bool) (files []archive.File, live 
 		socket := s.q.Live[i]
 		t := taker{search: s, listener: l, files: files, limits: limits, file: -1, last: last}
 		_, t.queue = l.Source()
-		if s.q.Queue != AllQueues && t.queue != s.q.Queue {
+		if s.q.Queue != capture.AllQueues && t.queue != s.q.Queue {
 			continue
 		}
 		if err := t.run(); err != nil {

@@ -75,7 +75,7 @@ func TestWhatMatchesIsNeverRuledOut(t *testing.T) {
 	for i := range 30 {
 		frames = append(frames, traffic(uint64(100+i), 40, 12, day, time.Microsecond)...)
 	}
-	frames = append(frames, capture(t, "../../../testdata/hosts.pcap")[:300]...)
+	frames = append(frames, captured(t, "../../../testdata/hosts.pcap")[:300]...)
 	c := newCollector()
 	entries := make([]Entry, len(frames))
 	for i := range frames {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
@@ -21,7 +22,7 @@ import (
 type Query struct {
 	From, To time.Time // From <= stamp < To; zero: no bound
 	Port     string    // label of the port in the files' names; "": all
-	Queue    int       // AllQueues: all
+	Queue    int       // capture.AllQueues: all
 
 	Filter *pcapfilter.Filter // nil: all packets match
 
@@ -38,9 +39,6 @@ type Query struct {
 	// for passing that on. It may be nil; an error ends the search.
 	Pause func() error
 }
-
-// AllQueues stands for the queues that there are.
-const AllQueues = -1
 
 // Stats counts what a search had to do so far.
 type Stats struct {
@@ -105,7 +103,7 @@ func Find(q Query, paths ...string) (*Search, error) {
 		}
 	}
 	for i, f := range files {
-		if q.Port != "" && f.Port != q.Port || q.Queue != AllQueues && f.Queue != q.Queue {
+		if q.Port != "" && f.Port != q.Port || q.Queue != capture.AllQueues && f.Queue != q.Queue {
 			continue
 		}
 		limit, ok := limits[f.Path]

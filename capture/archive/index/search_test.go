@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
@@ -59,7 +60,7 @@ func folder(t testing.TB, dir string) (files []capFile) {
 			files = append(files, capFile{nameOf("eth2", queue, records[0].Time(), seq), records})
 		}
 	}
-	real := capture(t, "../../../testdata/hosts.pcap")
+	real := captured(t, "../../../testdata/hosts.pcap")
 	for i := range real {
 		at := day.Add(time.Duration(i) * 200 * time.Microsecond)
 		real[i].Sec, real[i].Nsec = uint32(at.Unix()), uint32(at.Nanosecond())
@@ -98,7 +99,7 @@ func brute(files []capFile, q Query) (want []rawfile.Record) {
 func ask(t testing.TB, q Query, paths ...string) (got []rawfile.Record, s Stats, notices []string, faults error) {
 	q.Notice = func(text string) { notices = append(notices, text) }
 	if q.Queue == 0 {
-		q.Queue = AllQueues
+		q.Queue = capture.AllQueues
 	}
 	x, err := Find(q, paths...)
 	require.NoError(t, err)
@@ -273,7 +274,7 @@ func TestFilesThatAreClosedOrDeletedMeanwhile(t *testing.T) {
 		path := put(t, dir, nameOf("eth2", 0, day, 0)+".raw.part", rawOf(t, records))
 		gone := put(t, dir, nameOf("eth2", 1, day, 0)+".raw", rawOf(t, records))
 		var notices []string
-		s, err := Find(Query{Queue: AllQueues, Notice: func(text string) { notices = append(notices, text) }}, dir)
+		s, err := Find(Query{Queue: capture.AllQueues, Notice: func(text string) { notices = append(notices, text) }}, dir)
 		require.NoError(t, err)
 		for _, c := range s.pending {
 			f, err := os.Open(c.file.Path)

@@ -64,7 +64,7 @@ func TestCaptureToCompressedPcapng(t *testing.T) {
 			require.NoError(t, err)
 			var st *pcapstore.Storer
 			l, err := recorder.Run(t.Context(), e, recorder.Config{
-				Dirs: []string{dir}, Queue: recorder.AllQueues,
+				Dirs: []string{dir}, Queue: capture.AllQueues,
 				NewStorer: func(queue int, _ *stream.Stream) (_ recorder.Storer, err error) {
 					st, err = pcapstore.New(pcapstore.Config{
 						Port: port.Name(), Queue: queue, Level: 1, Size: 1 << 20, Filter: filter, Speed: 10_000_000_000,

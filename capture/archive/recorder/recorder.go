@@ -24,13 +24,10 @@ const Null = "null"
 // Listener is the name of the listeners that New attaches.
 const Listener = "storer"
 
-// AllQueues records every queue, each to its own files.
-const AllQueues = -1
-
 // Config says what to record and where.
 type Config struct {
 	Dirs    []string        // folders, which take turns; Null, or none: frames are dropped
-	Queue   int             // the queue, or AllQueues
+	Queue   int             // the queue, or capture.AllQueues
 	Segment int64           // bytes of a full file, the same as in the engine's streams
 	Every   time.Duration   // begin new files at multiples of this since midnight UTC; 0: only when they are full
 	Store   rawstore.Config // Queue, Segment, Every, Buffer, Rotate and Logger are filled in
@@ -93,7 +90,7 @@ func New(e *capture.Engine, cfg Config) (_ *Recorder, err error) {
 		}
 	}()
 	first, last := 0, e.Queues()-1
-	if cfg.Queue != AllQueues {
+	if cfg.Queue != capture.AllQueues {
 		if cfg.Queue < 0 || cfg.Queue > last {
 			return nil, fmt.Errorf("queue %d: the port has %d, numbered from 0", cfg.Queue, e.Queues())
 		}

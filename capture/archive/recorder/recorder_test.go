@@ -34,7 +34,7 @@ func engine(t *testing.T, device string, queues int) *capture.Engine {
 
 func TestRunStoresTheQueuesAskedFor(t *testing.T) {
 	for name, c := range map[string]struct{ queue, storers int }{
-		"all": {recorder.AllQueues, 2},
+		"all": {capture.AllQueues, 2},
 		"one": {1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestRunRefusesWhatItCannotRecord(t *testing.T) {
 	require.ErrorContains(t, err, "queue 2: the port has 2, numbered from 0")
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
-	_, err = recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{file}, Queue: recorder.AllQueues})
+	_, err = recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{file}, Queue: capture.AllQueues})
 	require.ErrorContains(t, err, "not a directory")
 	dir := t.TempDir()
 	_, err = recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{dir, recorder.Null}})
@@ -72,7 +72,7 @@ func TestRunRefusesWhatItCannotRecord(t *testing.T) {
 	_, err = recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{dir}, Every: time.Millisecond})
 	require.ErrorContains(t, err, "choose 1s to 24h")
 
-	l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Queue: recorder.AllQueues})
+	l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Queue: capture.AllQueues})
 	require.NoError(t, err, "the engine is as it was")
 	require.EqualValues(t, 10, l.Frames())
 }
@@ -108,7 +108,7 @@ func TestRotationBeginsNewFilesInEveryQueue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			e := engine(t, "sim:gen,rate=20kpps,flows=64,backpressure", 2)
-			r, err := recorder.New(e, recorder.Config{Dirs: []string{dir}, Queue: recorder.AllQueues, Every: c.every, Store: rawstore.Config{Port: "x"}})
+			r, err := recorder.New(e, recorder.Config{Dirs: []string{dir}, Queue: capture.AllQueues, Every: c.every, Store: rawstore.Config{Port: "x"}})
 			require.NoError(t, err)
 			ctx, end := context.WithCancel(t.Context())
 			var l capture.Ledger
@@ -172,7 +172,7 @@ func TestFullDiskDoesNotEndTheCapture(t *testing.T) {
 	e := engine(t, "sim:gen,size=1514,count=20000,backpressure,flows=64", 1) // with several a full ring drops
 	var log logtest.Recorder
 	l, err := recorder.Run(t.Context(), e, recorder.Config{
-		Dirs: []string{dir}, Queue: recorder.AllQueues, Store: rawstore.Config{Port: "x"},
+		Dirs: []string{dir}, Queue: capture.AllQueues, Store: rawstore.Config{Port: "x"},
 		Logger: log.Logger(),
 	})
 	require.ErrorIs(t, err, unix.ENOSPC)
@@ -198,7 +198,7 @@ func TestAnotherStorerGetsTheFrames(t *testing.T) {
 	e := engine(t, "sim:gen,count=1000,backpressure,flows=64", 2)
 	counters := map[int]*counter{}
 	l, err := recorder.Run(t.Context(), e, recorder.Config{
-		Dirs: []string{"somewhere"}, Queue: recorder.AllQueues,
+		Dirs: []string{"somewhere"}, Queue: capture.AllQueues,
 		NewStorer: func(queue int, s *stream.Stream) (recorder.Storer, error) {
 			counters[queue] = &counter{}
 			return counters[queue], nil

@@ -55,7 +55,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { require.NoError(t, stays.Close()) })
 
 	r := &rig{dir: t.TempDir()}
-	rec, err := recorder.New(e, recorder.Config{Dirs: []string{r.dir}, Queue: recorder.AllQueues, Store: rawstore.Config{Port: "x"}})
+	rec, err := recorder.New(e, recorder.Config{Dirs: []string{r.dir}, Queue: capture.AllQueues, Store: rawstore.Config{Port: "x"}})
 	require.NoError(t, err)
 	removed := retain.Stats{
 		Removed: map[retain.Reason]retain.Count{retain.ForSize: {Files: 3, Bytes: 6 << 30}},
@@ -191,7 +191,7 @@ func TestScrapesWhileCapturingNeverFail(t *testing.T) {
 	e, err := capture.New(port, capture.Config{Buffer: 4 << 20})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, e.Close()) }()
-	rec, err := recorder.New(e, recorder.Config{Queue: recorder.AllQueues})
+	rec, err := recorder.New(e, recorder.Config{Queue: capture.AllQueues})
 	require.NoError(t, err)
 	c := metrics.New([]metrics.Port{{Name: "a", Engine: e, Stored: rec.Stats}}, nil)
 	ctx, stop := context.WithCancel(t.Context())

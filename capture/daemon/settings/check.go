@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/sched"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/capture/units"
 )
@@ -19,7 +20,6 @@ const (
 	mib       = 1 << 20
 	maxName   = 48  // bytes of a port's name, which is part of file names
 	maxSocket = 107 // bytes of a UNIX socket's path
-	maxFIFO   = 99  // highest priority of SCHED_FIFO
 )
 
 // Check returns what is wrong with values, alone or together, without asking the
@@ -114,8 +114,8 @@ func (p *Port) check(all *problems) {
 	case p.Pages.Size != 0 && p.Buffer%units.Size(p.Pages.Size) != 0:
 		bad("buffer", "%v is not a multiple of %v pages: choose a larger buffer or smaller pages", p.Buffer, &p.Pages)
 	}
-	if p.FIFO < 0 || p.FIFO > maxFIFO {
-		bad("fifo", "%d: must be a SCHED_FIFO priority of 1 to %d, or 0 for the ordinary policy", p.FIFO, maxFIFO)
+	if p.FIFO < 0 || p.FIFO > sched.MaxFIFO {
+		bad("fifo", "%d: must be a SCHED_FIFO priority of 1 to %d, or 0 for the ordinary policy", p.FIFO, sched.MaxFIFO)
 	}
 	p.Storage.check(p.Queues, func(own, format string, args ...any) { bad("storage."+own, format, args...) })
 }
