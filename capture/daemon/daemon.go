@@ -38,7 +38,7 @@ type Daemon struct {
 	manager manager
 	started *settings.Settings // as given to Open
 	ports   []*port
-	keeper  *retain.Keeper // nil: nothing is stored
+	cleaner *retain.Cleaner // nil: nothing is stored
 	metrics *metrics.Server
 	closers []func() error // in the order of opening
 
@@ -77,7 +77,7 @@ func Open(s *settings.Settings, cfg Config) (_ *Daemon, err error) {
 	return d, d.serveMetrics()
 }
 
-// retain makes the keeper of the folders that files are stored in.
+// retain makes the cleaner of the folders that files are stored in.
 func (d *Daemon) retain() (err error) {
 	dirs := folders(d.started)
 	if len(dirs) == 0 {
@@ -88,7 +88,7 @@ func (d *Daemon) retain() (err error) {
 			d.log.Warn(e.String())
 		}
 	}
-	d.keeper, err = retain.New(retain.Config{Dirs: dirs, Policy: policy(d.started), Told: onEvent})
+	d.cleaner, err = retain.New(retain.Config{Dirs: dirs, Policy: policy(d.started), OnEvent: onEvent})
 	return err
 }
 
@@ -134,8 +134,8 @@ func (d *Daemon) serveMetrics() (err error) {
 		ports = append(ports, m)
 	}
 	var retained func() retain.Stats
-	if d.keeper != nil {
-		retained = d.keeper.Stats
+	if d.cleaner != nil {
+		retained = d.cleaner.Stats
 	}
 	if d.metrics, err = metrics.Serve(address, metrics.New(ports, retained)); err != nil {
 		return err

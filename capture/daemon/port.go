@@ -57,8 +57,8 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 		return nil, err
 	}
 	closed := func(string) {}
-	if d.keeper != nil {
-		closed = d.keeper.Closed
+	if d.cleaner != nil {
+		closed = d.cleaner.Closed
 	}
 	st := &p.Storage
 	c := recorder.Config{

@@ -71,8 +71,8 @@ func (d *Daemon) apply(next *settings.Settings, changes []settings.Change) (err 
 		}
 		err = errors.Join(err, p.named(p.recorder.SetEvery(n.Storage.Rotate.Duration())))
 	}
-	if d.keeper != nil {
-		err = errors.Join(err, d.keeper.Set(policy(next)))
+	if d.cleaner != nil {
+		err = errors.Join(err, d.cleaner.Set(policy(next)))
 	}
 	return err
 }

@@ -35,8 +35,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	} else if w != nil {
 		services.Go(func() { w.Run(background) })
 	}
-	if d.keeper != nil {
-		services.Go(func() { _ = d.keeper.Run(background) }) // it ends with background only
+	if d.cleaner != nil {
+		services.Go(func() { _ = d.cleaner.Run(background) }) // it ends with background only
 	}
 	recovered := make(chan struct{})
 	services.Go(func() {
@@ -52,8 +52,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.capture(capturing)
 	d.manager.notify(stopping)
 	<-recovered
-	if d.keeper != nil {
-		d.keeper.Keep(background) // the files closed last count towards the limits
+	if d.cleaner != nil {
+		d.cleaner.Clean(background) // the files closed last count towards the limits
 	}
 	return nil
 }

@@ -86,7 +86,7 @@ func TestFilesFromBeforeAStepOfTheClockAreFoundAndKeptInTurn(t *testing.T) {
 			}
 			k, err := retain.New(retain.Config{Dirs: []string{dir}, Policy: retain.Policy{Size: size}})
 			require.NoError(t, err)
-			k.Keep(t.Context())
+			k.Clean(t.Context())
 			for _, path := range inDir(t, dir) {
 				require.False(t, old[stem(path)], "%s was captured before those that were deleted", path)
 			}

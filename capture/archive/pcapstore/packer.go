@@ -82,32 +82,26 @@ func (p *packer) add(batch []stream.Packet, now time.Time, lost loss, every time
 			out.Data = in.Data[:p.cfg.CapLen]
 			s.counts.cut += uint64(len(in.Data) - p.cfg.CapLen)
 		}
-		p.append(&out, now)
-	}
-}
-
-// append encodes one packet into the chunk.
-func (p *packer) append(out *pcapfile.Packet, now time.Time) {
-	s := &p.now
-	if out.Nano >= s.fileEnd {
-		p.endFile()
-	}
-	if !s.inFile {
-		s.inFile, s.fileEnd = true, p.periodEnd(out.Nano)
-	}
-	c := s.chunk
-	if c.Packets == 0 {
-		s.since = now
-	}
-	if s.lost != (loss{}) {
-		out.Dropped, out.Comment = s.lost.total(), s.lost.String()
-		c.overrun += s.lost.overrun
-		s.lost = loss{}
-	}
-	c.raw = p.enc.Packet(c.raw, out)
-	c.addPacket(out.Nano, len(out.Data))
-	if len(c.raw) >= p.pipe.size {
-		p.nextChunk()
+		if out.Nano >= s.fileEnd {
+			p.endFile()
+		}
+		if !s.inFile {
+			s.inFile, s.fileEnd = true, p.periodEnd(out.Nano)
+		}
+		c := s.chunk
+		if c.Packets == 0 {
+			s.since = now
+		}
+		if s.lost != (loss{}) {
+			out.Dropped, out.Comment = s.lost.total(), s.lost.String()
+			c.overrun += s.lost.overrun
+			s.lost = loss{}
+		}
+		c.raw = p.enc.Packet(c.raw, &out)
+		c.addPacket(out.Nano, len(out.Data))
+		if len(c.raw) >= p.pipe.size {
+			p.nextChunk()
+		}
 	}
 }
 

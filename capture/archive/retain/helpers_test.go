@@ -28,7 +28,7 @@ func put(t *testing.T, dir, name string, size int) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
 	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte{7}, size), 0o644))
-	if n, ours := archive.ParseStored(name); ours {
+	if n, ok := archive.ParseStored(name); ok {
 		require.NoError(t, os.Chtimes(path, time.Time{}, n.First))
 	}
 	return path
@@ -45,7 +45,7 @@ func names(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// events collects what a Keeper tells.
+// events collects the events of a Cleaner.
 type events struct {
 	mu  sync.Mutex
 	all []Event
@@ -65,17 +65,17 @@ func (e *events) take() []Event {
 	return all
 }
 
-// keeper makes one that looks when it is told to.
-func keeper(t *testing.T, p Policy, dirs ...string) (*Keeper, *events) {
+// cleaner makes a Cleaner that scans only when Clean is called.
+func cleaner(t *testing.T, p Policy, dirs ...string) (*Cleaner, *events) {
 	t.Helper()
 	var e events
-	k, err := New(Config{Dirs: dirs, Policy: p, Every: time.Hour, Told: e.add})
+	k, err := New(Config{Dirs: dirs, Policy: p, Every: time.Hour, OnEvent: e.add})
 	require.NoError(t, err)
 	return k, &e
 }
 
-// hold opens a file and locks it.
-func hold(t *testing.T, path string, how int) *os.File {
+// lock opens a file and locks it.
+func lock(t *testing.T, path string, how int) *os.File {
 	t.Helper()
 	f, err := os.Open(path)
 	require.NoError(t, err)
@@ -95,7 +95,7 @@ func mount(t *testing.T, size string) string {
 	return dir
 }
 
-// raw is a RAW file of n records that is closed, and where each of them ends.
+// raw returns a closed RAW file of n records, and where each of them ends.
 func raw(t testing.TB, n int) (b []byte, ends []int) {
 	t.Helper()
 	var out bytes.Buffer

@@ -18,7 +18,7 @@ type folder struct {
 	fs uint64 // device number, which its files need not have (overlayfs)
 }
 
-// files gives the stored files of the folder.
+// files returns the stored files of the folder.
 func (d folder) files() (all []File, err error) {
 	for _, base := range d.Names {
 		n, ours := archive.ParseStored(base)
@@ -41,7 +41,7 @@ func (d folder) files() (all []File, err error) {
 		f.count(st)
 		for _, other := range n.Companions() {
 			if !d.Has(other) || other == n.Stem+archive.Index && n.Part && d.Has(n.Final) {
-				continue // the index is that of the closed file
+				continue // the index belongs to the closed file
 			}
 			path := filepath.Join(d.Path, other)
 			if st, err := lstat(path); err == nil {
@@ -68,7 +68,7 @@ func lstat(path string) (st unix.Stat_t, err error) {
 	return st, nil
 }
 
-// statfs says what a folder's file system has.
+// statfs returns the space of a folder's file system.
 func statfs(dir string) (Space, error) {
 	var st unix.Statfs_t
 	for {
@@ -87,8 +87,8 @@ func statfs(dir string) (Space, error) {
 	return Space{Free: int64(st.Bavail) * unit, Size: int64(st.Blocks) * unit}, nil
 }
 
-// list reads folders, those named twice once. Those that do not exist are left
-// out, as are those that cannot be read; failed is called with the latter.
+// list reads folders, each once. It skips those that do not exist, and those that
+// cannot be read, for which it calls failed.
 func list(dirs []string, failed func(dir string, err error)) Listing {
 	l := Listing{Spaces: map[uint64]Space{}}
 	type id struct{ dev, inode uint64 }
@@ -104,7 +104,7 @@ func list(dirs []string, failed func(dir string, err error)) Listing {
 			err = l.add(dir, uint64(st.Dev))
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			failed(dir, fmt.Errorf("look through %s: %w", dir, err))
+			failed(dir, fmt.Errorf("read %s: %w", dir, err))
 		}
 	}
 	l.Now = time.Now()
@@ -128,8 +128,8 @@ func (l *Listing) add(dir string, fs uint64) error {
 	if e != nil {
 		return e
 	}
-	// Free space as it was before or after, whichever is more: what a capture wrote
-	// and what another keeper deleted meanwhile must not look like want.
+	// The maximum of the free space before and after: what a capture wrote and
+	// another cleaner deleted during the scan must not count as missing.
 	s.Free = max(s.Free, before.Free, l.Spaces[fs].Free)
 	l.Spaces[fs] = s
 	return err

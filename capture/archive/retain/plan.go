@@ -8,32 +8,32 @@ import (
 	"time"
 )
 
-// File is a stored file with what belongs to it: its index, and what a repair cut
-// off it.
+// File is a stored file with the files that belong to it: its index, and what a
+// repair cut off.
 type File struct {
 	Path    string
-	Stamp   time.Time // of its first record by the name, or Changed if that does not say
+	Stamp   time.Time // of its first record by the name, or Changed if the name has none
 	Changed time.Time // when it was last written to
-	Bytes   int64     // length, of all that belongs to it
-	Frees   int64     // bytes of disk space that deleting it gives back: 0 if it has another name
+	Bytes   int64     // length, of companions too
+	Frees   int64     // bytes of disk space that deleting it frees: 0 if it has another hard link
 	FS      uint64    // file system of its folder
-	Part    bool      // it is being written, or was when its writer ended
+	Part    bool      // it has its temporary name
 	Left    bool      // it cannot be deleted now
 
-	with       []string // paths of what belongs to it
+	with       []string // paths of the files that belong to it
 	dev, inode uint64
 }
 
-// Space is what a file system has, in bytes.
+// Space is the size of a file system, in bytes.
 type Space struct {
 	Free int64 // for users other than root
 	Size int64
 }
 
-// Listing is what there is to decide about.
+// Listing is the input of Plan.
 type Listing struct {
 	Now    time.Time
-	Newest time.Time // stamp of the latest file of a capture under way; may be zero
+	Newest time.Time // stamp of the newest file that a running capture has closed; may be zero
 	Files  []File    // in any order
 	Spaces map[uint64]Space
 }
@@ -44,15 +44,14 @@ type Removal struct {
 	Reason Reason
 }
 
-// ahead is how far a stamp may be ahead of the clock and be believed. A clock
-// set back within a capture leaves its stamps ahead for a while (package clock).
-const ahead = 24 * time.Hour
+// maxAhead is how far ahead of the clock a stamp is valid. A clock that is set
+// back during a capture leaves its stamps ahead for a while (package clock).
+const maxAhead = 24 * time.Hour
 
-// Plan says which files to delete so that the limits hold, oldest first. First
-// those that are too old, whatever else; then, on each file system by itself, as
-// many of the oldest as bring the free space; then as many of the oldest of all
-// as bring the size. A file is left alone if it is marked so, or if deleting it
-// does not help, and the next oldest goes in its place.
+// Plan returns the files to delete so that the limits hold, oldest first: all files
+// that are too old; then, on each file system, the oldest until the free space is
+// reached; then the oldest of all until the size is reached. Files that are marked
+// as Left, or whose deletion does not help, are passed over.
 func Plan(l Listing, p Policy) []Removal {
 	all := make([]Removal, len(l.Files))
 	total := int64(0)
@@ -64,7 +63,7 @@ func Plan(l Listing, p Policy) []Removal {
 	free := map[uint64]int64{}
 	for fs, s := range l.Spaces {
 		if p.Free >= s.Size {
-			continue // never: deleting all would not bring it
+			continue // deleting all would not reach it
 		}
 		free[fs] = s.Free
 	}
@@ -96,8 +95,8 @@ func Plan(l Listing, p Policy) []Removal {
 	return slices.DeleteFunc(all, func(r Removal) bool { return r.Reason == "" })
 }
 
-// last is when the file's last record was captured, as far as is known without
-// reading: when it was written, unless that is before its first record, or to come.
+// last returns about when the file's last record was captured: when it was last
+// written, unless that is before its first record or in the future.
 func (f *File) last(now time.Time) time.Time {
 	if f.Changed.Before(f.Stamp) || f.Changed.After(now) {
 		return f.Stamp
@@ -105,13 +104,13 @@ func (f *File) last(now time.Time) time.Time {
 	return f.Changed
 }
 
-// sorted puts the oldest first.
+// sorted returns all, oldest first. Stamps too far ahead of the clock are oldest.
 func (l *Listing) sorted(all []Removal) []Removal {
 	wrong := l.Now
 	if l.Newest.After(wrong) {
 		wrong = l.Newest
 	}
-	wrong = wrong.Add(ahead)
+	wrong = wrong.Add(maxAhead)
 	slices.SortFunc(all, func(a, b Removal) int {
 		fa, fb := a.Stamp.After(wrong), b.Stamp.After(wrong)
 		if fa != fb {

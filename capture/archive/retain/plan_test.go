@@ -13,7 +13,7 @@ import (
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-// before is Plan's order, said in another way.
+// before is Plan's order, written differently.
 func before(l *Listing, a, b *File) bool {
 	limit := l.Now.Add(24 * time.Hour)
 	if e := l.Newest.Add(24 * time.Hour); e.After(limit) {
@@ -31,9 +31,9 @@ func before(l *Listing, a, b *File) bool {
 	return a.Path < b.Path
 }
 
-// holds requires of a plan all that is promised: it names files that may go, the
-// oldest first; the limits hold afterwards, unless all that could help is gone;
-// and putting back the youngest of those that went for a limit breaks it.
+// holds checks what Plan promises: it returns files that may be deleted, the oldest
+// first; the limits hold afterwards, unless all that could help is deleted; and
+// keeping the youngest of those deleted for a limit breaks that limit.
 func holds(l Listing, p Policy, plan []Removal) error {
 	why := map[string]Reason{}
 	for i, r := range plan {
@@ -102,7 +102,7 @@ func holds(l Listing, p Policy, plan []Removal) error {
 		return fmt.Errorf("%s need not go for the size", y.Path)
 	}
 	for fs, y := range youngest[ForFree] {
-		// What goes for the size went after it, and does not make it less needed.
+		// Files deleted for the size come after it, and do not make it less needed.
 		have := l.Spaces[fs].Free
 		for i := range plan {
 			if r := &plan[i]; r.FS == fs && r.Reason != ForSize && r.Path != y.Path {
@@ -146,7 +146,7 @@ func TestPlanKeepsItsPromisesOverAllSmallListings(t *testing.T) {
 					t.Fatalf("%+v\n%+v\n%+v: %v", p, l, plan, err)
 				}
 				if !slices.EqualFunc(files, l.Files, func(a, b File) bool { return a.Path == b.Path && a.Left == b.Left }) {
-					t.Fatal("Plan changes what it is given")
+					t.Fatal("Plan changes its input")
 				}
 				plans++
 			}
@@ -196,7 +196,7 @@ func TestPlanKeepsItsPromisesOverRandomListings(t *testing.T) {
 	}
 }
 
-// planned is which files a plan deletes, by their numbers.
+// planned returns the numbers of the files that a plan deletes.
 func planned(l Listing, p Policy) (all []string) {
 	for _, r := range Plan(l, p) {
 		all = append(all, filepath.Base(r.Path)+" "+string(r.Reason))
@@ -226,7 +226,7 @@ func TestPlanOfAFewFiles(t *testing.T) {
 		"size that holds":                 {Listing{Files: hours(3, 2, 1)}, Policy{Size: 30}, nil},
 		"size by one byte":                {Listing{Files: hours(3, 2, 1)}, Policy{Size: 29}, []string{"00 size"}},
 		"listing out of order":            {Listing{Files: hours(1, 3, 2)}, Policy{Size: 29}, []string{"01 size"}},
-		"size of nothing much":            {Listing{Files: hours(3, 2, 1)}, Policy{Size: 1}, []string{"00 size", "01 size", "02 size"}},
+		"size of one byte":                {Listing{Files: hours(3, 2, 1)}, Policy{Size: 1}, []string{"00 size", "01 size", "02 size"}},
 		"age":                             {Listing{Files: hours(3, 2, 1)}, Policy{Age: 90 * time.Minute}, []string{"00 age", "01 age"}},
 		"age of the last record":          {Listing{Files: long}, Policy{Age: 2 * time.Hour}, []string{"01 age"}},
 		"age of a copy made tomorrow":     {Listing{Files: copied}, Policy{Age: 2 * time.Hour}, []string{"00 age"}},
@@ -244,8 +244,8 @@ func TestPlanOfAFewFiles(t *testing.T) {
 	}
 }
 
-// The clock of an earlier run was wrong, or was set while this one ran: what is
-// captured now stays as long as it would otherwise.
+// The clock of an earlier run was wrong, or was set during this one: files of this
+// run stay as long as with a correct clock.
 func TestPlanSurvivesStepsOfTheClock(t *testing.T) {
 	at := func(offsets ...time.Duration) (all []File) {
 		for i, o := range offsets {

@@ -7,33 +7,33 @@ import (
 	"time"
 )
 
-// Policy says what may stay. A limit of 0 is none.
+// Policy limits what is stored. A limit of 0 is none.
 type Policy struct {
 	Size int64         // bytes of all files of all folders together
 	Age  time.Duration // since a file's last record
-	Free int64         // bytes that stay free on each folder's file system
+	Free int64         // bytes that are kept free on each folder's file system
 }
 
 // Reason is the limit for which a file was deleted.
 type Reason string
 
-// Reasons, in the order in which Plan looks.
+// Reasons, in the order of Plan.
 const (
 	ForAge  Reason = "age"
 	ForFree Reason = "free"
 	ForSize Reason = "size"
 )
 
-// Check says what is wrong with the limits by themselves and for folders, of
-// which some may not exist yet.
+// Check returns an error about the first invalid limit, by itself or for folders.
+// Folders that do not exist are skipped.
 func (p Policy) Check(dirs ...string) error {
 	switch {
 	case p.Size < 0:
-		return fmt.Errorf("retain %d bytes: choose a size, or 0 for no limit", p.Size)
+		return fmt.Errorf("retain %d bytes: must not be negative. Choose a size, or 0 for no limit", p.Size)
 	case p.Age < 0:
-		return fmt.Errorf("retain for %v: choose a time, or 0 for no limit", p.Age)
+		return fmt.Errorf("retain for %v: must not be negative. Choose a time, or 0 for no limit", p.Age)
 	case p.Free < 0:
-		return fmt.Errorf("keep %d bytes free: choose a size, or 0 for no limit", p.Free)
+		return fmt.Errorf("keep %d bytes free: must not be negative. Choose a size, or 0 for no limit", p.Free)
 	}
 	if p.Free == 0 {
 		return nil
@@ -54,8 +54,8 @@ func (p Policy) Check(dirs ...string) error {
 }
 
 func tooMuch(free, size int64, dir string) error {
-	return fmt.Errorf("keep %d bytes free: the file system of %s has %d in all; choose less", free, dir, size)
+	return fmt.Errorf("keep %d bytes free: the file system of %s has %d in all. Choose less", free, dir, size)
 }
 
-// limits tells whether there is anything to see to.
+// limits reports whether there is any limit.
 func (p Policy) limits() bool { return p != Policy{} }

@@ -17,15 +17,15 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/pcapstore"
 )
 
-// Recovered is something that a dead run left and what was done about it.
+// Recovered is a file that a killed run left, and what was done about it.
 type Recovered struct {
-	Path   string   // as it is now, or was before it was deleted; a folder that could not be read
-	Done   []string // in order; empty if nothing could be
-	Frames uint64   // whole records that the file holds
-	Err    error    // why it is not in order yet
+	Path   string   // final, or before it was deleted; or of a folder that could not be read
+	Done   []string // in order; may be empty
+	Frames uint64   // whole records in the file
+	Err    error    // nil: the file is in order
 }
 
-// String is r in one line.
+// String returns r in one line.
 func (r Recovered) String() string {
 	text := r.Path
 	if len(r.Done) > 0 {
@@ -35,17 +35,17 @@ func (r Recovered) String() string {
 		text += fmt.Sprintf("; %d frames", r.Frames)
 	}
 	if r.Err != nil {
-		text += fmt.Sprintf(": not put in order: %v", r.Err)
+		text += fmt.Sprintf(": not repaired: %v", r.Err)
 	}
 	return text
 }
 
-// Recover puts in order what dead runs left in folders: a file that was being
-// written ends after its last whole record and gets its final name and its index
-// (index.Repair), or is deleted if it holds none; indices without file, indices
-// half made and the probes of package store are deleted. What a living program
-// has open is left alone, so it may work while captures run; reading gigabytes it
-// takes a while. Folders that do not exist have nothing to put in order.
+// Recover repairs what killed runs left in folders: a file that was being written
+// is cut after its last whole record and gets its final name and its index
+// (index.Repair), or is deleted if it has no record. Indexes without a file,
+// temporary indexes and probes of package store are deleted. Files that a process
+// has open are skipped, so captures may run. Recover reads unfinished files as a
+// whole. It skips folders that do not exist.
 func Recover(ctx context.Context, dirs ...string) (all []Recovered) {
 	for _, dir := range dirs {
 		names, err := archive.ReadFolder(dir)
@@ -68,10 +68,10 @@ func Recover(ctx context.Context, dirs ...string) (all []Recovered) {
 	return all
 }
 
-// recover looks after one file. found is false if it is as it should be.
+// recover repairs one file. found is false if there was nothing to do.
 func (d folder) recover(base string) (r Recovered, found bool) {
 	path := filepath.Join(d.Path, base)
-	if n, ours := archive.ParseStored(base); ours {
+	if n, ok := archive.ParseStored(base); ok {
 		switch {
 		case !n.Part:
 			return r, false
@@ -85,10 +85,10 @@ func (d folder) recover(base string) (r Recovered, found bool) {
 		what = "an index without its file"
 	}
 	if archive.IsTempIndex(base) {
-		what = "an index half made"
+		what = "an unfinished index"
 	}
 	if strings.HasPrefix(base, archive.ProbePrefix) {
-		what = "a probe"
+		what = "a probe file"
 	}
 	if what == "" {
 		return r, false
@@ -106,7 +106,7 @@ func (d folder) recover(base string) (r Recovered, found bool) {
 	return Recovered{Path: path, Done: []string{"deleted: " + what}}, true
 }
 
-// closeRaw closes a RAW file that is not being written any more.
+// closeRaw closes a RAW file, unless it is being written.
 func closeRaw(path string) (Recovered, bool) {
 	f, _ := archive.ParseName(path)
 	report, done, err := index.Repair(f, false)
@@ -115,13 +115,13 @@ func closeRaw(path string) (Recovered, bool) {
 	}
 	r := Recovered{Path: report.File.Path, Done: done, Frames: report.Frames, Err: err}
 	if err == nil && report.Frames > 0 {
-		// The time of change tells how old a file is: putting it in order makes it no younger.
+		// Retention takes the age from the time of change.
 		r.Err = os.Chtimes(r.Path, time.Time{}, report.Latest)
 	}
 	return r, true
 }
 
-// closePackets closes a file of packets that is not being written any more.
+// closePackets closes a packet file, unless it is being written.
 func closePackets(path string) (r Recovered, found bool) {
 	in, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -151,14 +151,14 @@ func closePackets(path string) (r Recovered, found bool) {
 	return r, true
 }
 
-// orphan tells whether there is no file for an index named stem.
+// orphan reports whether there is no file for an index named stem.
 func (d folder) orphan(stem string) bool {
 	raw := stem + archive.Raw
 	if d.Has(raw) || d.Has(raw+archive.Part) {
 		return false
 	}
-	// A storer makes the file before the index and takes it away after it; while this
-	// folder was being read it may have been renamed, from the first to the second name.
+	// A storer makes the file before the index and removes it after the index. The file
+	// may have been renamed, from the first to the second name, since the folder was read.
 	for _, name := range []string{raw + archive.Part, raw} {
 		if _, err := lstat(filepath.Join(d.Path, name)); !errors.Is(err, fs.ErrNotExist) {
 			return false
@@ -167,11 +167,11 @@ func (d folder) orphan(stem string) bool {
 	return true
 }
 
-// old is how long nothing happened to a file that nobody uses any more, where the
-// file system does not tell whether somebody does.
-const old = time.Hour
+// minUnused is how old a file must be to count as unused where the file system
+// cannot tell whether a process has it open.
+const minUnused = time.Hour
 
-// abandoned tells whether nobody has a file open.
+// abandoned reports whether no process has a file open.
 func abandoned(path string) (bool, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -183,5 +183,5 @@ func abandoned(path string) (bool, error) {
 		return !used, nil
 	}
 	info, err := f.Stat()
-	return err == nil && time.Since(info.ModTime()) > old, err
+	return err == nil && time.Since(info.ModTime()) > minUnused, err
 }

@@ -23,7 +23,7 @@ import (
 )
 
 // inOrder requires that a folder's RAW files are closed, whole and indexed, and
-// says how many frames they hold.
+// returns the number of their frames.
 func inOrder(t *testing.T, dir string) (frames uint64) {
 	t.Helper()
 	files, err := archive.List(dir)
@@ -40,22 +40,22 @@ func inOrder(t *testing.T, dir string) (frames uint64) {
 	return frames
 }
 
-func TestRecoverClosesWhatADeadRunLeft(t *testing.T) {
+func TestRecoverClosesFilesOfAKilledRun(t *testing.T) {
 	whole, ends := raw(t, 40)
 	body := whole[:len(whole)-rawfile.HeaderLen]
 	for name, c := range map[string]struct {
 		left   []byte
 		frames uint64 // 0: it is deleted
 	}{
-		"closed, not renamed":            {whole, 40},
-		"not closed":                     {body, 40},
-		"cut in a record":                {whole[:ends[29]+5], 30},
-		"cut in a frame":                 {whole[:ends[38]-1], 38},
-		"room that was never written to": {append(slices.Clone(body), make([]byte, 100_000)...), 40},
-		"one record":                     {whole[:ends[0]], 1},
-		"no whole record":                {whole[:5], 0},
-		"nothing":                        {nil, 0},
-		"zeros":                          {make([]byte, 5000), 0},
+		"closed, not renamed":        {whole, 40},
+		"not closed":                 {body, 40},
+		"cut in a record":            {whole[:ends[29]+5], 30},
+		"cut in a frame":             {whole[:ends[38]-1], 38},
+		"reserved and never written": {append(slices.Clone(body), make([]byte, 100_000)...), 40},
+		"one record":                 {whole[:ends[0]], 1},
+		"no whole record":            {whole[:5], 0},
+		"nothing":                    {nil, 0},
+		"zeros":                      {make([]byte, 5000), 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -90,7 +90,7 @@ func TestRecoverClosesWhatADeadRunLeft(t *testing.T) {
 	}
 }
 
-func TestRecoverTakesAwayWhatBelongsToNothing(t *testing.T) {
+func TestRecoverDeletesOrphans(t *testing.T) {
 	dir := t.TempDir()
 	file, _ := raw(t, 10)
 	kept := stem(50, 0, 0)
@@ -124,7 +124,7 @@ func TestRecoverTakesAwayWhatBelongsToNothing(t *testing.T) {
 	require.Len(t, names(t, dir), len(before)-len(gone))
 }
 
-func TestRecoverLeavesWhatIsInUse(t *testing.T) {
+func TestRecoverSkipsFilesInUse(t *testing.T) {
 	dir := t.TempDir()
 	whole, ends := raw(t, 40)
 	left := func(n int) string {
@@ -139,7 +139,7 @@ func TestRecoverLeavesWhatIsInUse(t *testing.T) {
 		return f
 	}
 	locked := left(0)
-	hold(t, locked, unix.LOCK_EX)
+	lock(t, locked, unix.LOCK_EX)
 	unlocked := writing(left(1))
 	begun := writing(put(t, dir, stem(100, 2, 0)+".raw.part", 0))
 	probe := writing(put(t, dir, ".ixcap-probe-55", 0))
@@ -150,11 +150,11 @@ func TestRecoverLeavesWhatIsInUse(t *testing.T) {
 	require.Equal(t, before, names(t, dir))
 
 	read := left(5)
-	reader := hold(t, read, unix.LOCK_SH)
+	reader := lock(t, read, unix.LOCK_SH)
 	all := Recover(t.Context(), dir)
 	require.Len(t, all, 1)
 	require.ErrorIs(t, all[0].Err, archive.ErrBusy)
-	require.Contains(t, all[0].String(), "not put in order")
+	require.Contains(t, all[0].String(), "not repaired")
 	require.FileExists(t, read)
 
 	for _, f := range []*os.File{reader, unlocked, begun, probe, half, orphan} {
@@ -165,11 +165,11 @@ func TestRecoverLeavesWhatIsInUse(t *testing.T) {
 	require.Equal(t, 5, len(names(t, dir)), "two files, their indices, and what is locked")
 }
 
-func TestRecoverGoesOnAfterWhatItCannotPutInOrder(t *testing.T) {
+func TestRecoverGoesOnAfterErrors(t *testing.T) {
 	dir := t.TempDir()
 	whole, ends := raw(t, 40)
 	taken := stem(100, 0, 0)
-	put(t, dir, taken+".raw", 10) // somebody else's file has the name that it should get
+	put(t, dir, taken+".raw", 10) // another file has the final name
 	for _, name := range []string{taken, stem(90, 1, 0)} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name+".raw.part"), whole[:ends[20]+3], 0o644))
 	}
@@ -185,7 +185,7 @@ func TestRecoverGoesOnAfterWhatItCannotPutInOrder(t *testing.T) {
 
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	require.Empty(t, Recover(ctx, dir), "whoever is stopped does not begin")
+	require.Empty(t, Recover(ctx, dir), "it is stopped")
 }
 
 func TestRecoveringTwiceAtOnceDoesItOnce(t *testing.T) {
@@ -201,13 +201,13 @@ func TestRecoveringTwiceAtOnceDoesItOnce(t *testing.T) {
 			all.Go(func() { Recover(context.Background(), dir) })
 		}
 		all.Wait()
-		Recover(t.Context(), dir) // what one of them had while the others wanted it
+		Recover(t.Context(), dir) // files that one had locked while the others tried
 		require.EqualValues(t, 5*31, inOrder(t, dir))
 	}
 }
 
-// Whatever byte the last file of a killed run ends at, its whole records are kept.
-// Every 23rd byte is tried, or, with IXCAP_CRASHES set to more than 100, each.
+// The last file of a killed run may end at any byte; its whole records are kept.
+// Every 23rd byte is tried, or every one if IXCAP_CRASHES is more than 100.
 func TestFileCutAtAnyByteIsRecoveredUpToItsLastWholeRecord(t *testing.T) {
 	whole, ends := raw(t, 60)
 	step := 23
@@ -215,7 +215,7 @@ func TestFileCutAtAnyByteIsRecoveredUpToItsLastWholeRecord(t *testing.T) {
 		step = 1
 	}
 	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err == nil { // syncs that cost nothing
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err == nil { // fast syncs
 		defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
 	}
 	name := filepath.Join(dir, stem(100, 0, 0)+".raw")
@@ -233,7 +233,7 @@ func TestFileCutAtAnyByteIsRecoveredUpToItsLastWholeRecord(t *testing.T) {
 	}
 }
 
-func TestRecoverClosesFilesOfPackets(t *testing.T) {
+func TestRecoverClosesPacketFiles(t *testing.T) {
 	for _, c := range []struct {
 		format pcapfile.Format
 		level  int

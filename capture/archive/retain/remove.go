@@ -10,8 +10,9 @@ import (
 	"github.com/ixcap/ixcap/capture/archive"
 )
 
-// remove deletes a file and what belongs to it, unless somebody has it. The
-// error is fs.ErrNotExist if it is no longer what was listed.
+// remove deletes a file and the files that belong to it. The error is
+// archive.ErrBusy if it is in use, fs.ErrNotExist if it is not the listed file any
+// more.
 func remove(f *File) error {
 	in, err := os.OpenFile(f.Path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -23,9 +24,9 @@ func remove(f *File) error {
 		return &fs.PathError{Op: "stat", Path: f.Path, Err: err}
 	}
 	if uint64(st.Dev) != f.dev || st.Ino != f.inode {
-		return &fs.PathError{Op: "delete", Path: f.Path, Err: unix.ENOENT} // another file took its name
+		return &fs.PathError{Op: "delete", Path: f.Path, Err: unix.ENOENT} // another file has its name
 	}
-	if st.Size > 0 { // an empty file is one that a storer is about to lock
+	if st.Size > 0 { // a storer is about to lock an empty file
 		if err := archive.LockExclusive(in); err != nil {
 			return err
 		}
@@ -36,8 +37,8 @@ func remove(f *File) error {
 	if err := os.Remove(f.Path); err != nil {
 		return err
 	}
-	// The file before its index: an index without file is taken away by Recover, a
-	// file without index would have to be read as a whole.
+	// The file before its index: Recover deletes an index without a file, but a file
+	// without an index would have to be read as a whole.
 	var left error
 	for _, path := range f.with {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -47,7 +48,7 @@ func remove(f *File) error {
 	return left
 }
 
-// leftover is the error about something that belonged to a file that is deleted.
+// leftover is the error about a companion of a deleted file.
 type leftover struct{ error }
 
 func (l *leftover) Unwrap() error { return l.error }

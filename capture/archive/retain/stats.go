@@ -14,15 +14,15 @@ type Count struct {
 	Bytes uint64
 }
 
-// Stats are what a Keeper has done since it was made, and what it has left.
+// Stats are the counters of a Cleaner since it was made.
 type Stats struct {
 	Removed map[Reason]Count
-	Spared  uint64            // times that a file should have gone and somebody had it
-	Failed  map[string]uint64 // times that a file or a folder stood in the way, by the name of the errno
-	Kept    Count             // at the end of the last look, files being written included
+	Spared  uint64            // times that a file was not deleted because it was in use
+	Failed  map[string]uint64 // times that a file could not be deleted or a folder not be read, by the name of the errno
+	Kept    Count             // after the last scan, files being written included
 }
 
-func (s *Stats) removed(r *Removal) {
+func (s *Stats) addRemoved(r *Removal) {
 	if s.Removed == nil {
 		s.Removed = map[Reason]Count{}
 	}
@@ -30,11 +30,11 @@ func (s *Stats) removed(r *Removal) {
 	s.Removed[r.Reason] = Count{Files: c.Files + 1, Bytes: c.Bytes + uint64(r.Bytes)}
 }
 
-// busy stands for archive.ErrBusy among the causes.
+// busy is the cause of archive.ErrBusy.
 const busy = "busy"
 
-// stays counts something that could not be deleted.
-func (s *Stats) stays(why string) {
+// addFailed counts an error by its cause.
+func (s *Stats) addFailed(why string) {
 	if why == busy {
 		s.Spared++
 		return
@@ -45,7 +45,7 @@ func (s *Stats) stays(why string) {
 	s.Failed[why]++
 }
 
-func (s *Stats) kept(l *Listing) {
+func (s *Stats) setKept(l *Listing) {
 	s.Kept = Count{}
 	for i := range l.Files {
 		s.Kept.Files++
@@ -53,7 +53,7 @@ func (s *Stats) kept(l *Listing) {
 	}
 }
 
-// cause is a short name for why something stays.
+// cause returns a short name for an error.
 func cause(err error) string {
 	if errors.Is(err, archive.ErrBusy) {
 		return busy

@@ -28,7 +28,7 @@ type Collector struct {
 	retained func() retain.Stats
 }
 
-// New makes a collector; retained is what retention has done (retain.Keeper.Stats),
+// New makes a collector; retained is what retention has done (retain.Cleaner.Stats),
 // nil where there is none.
 func New(ports []Port, retained func() retain.Stats) *Collector {
 	return &Collector{ports: ports, retained: retained}

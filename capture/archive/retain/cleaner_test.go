@@ -17,14 +17,14 @@ import (
 	"github.com/ixcap/ixcap/capture/archive"
 )
 
-func TestKeepDeletesTheOldestOfAllPortsQueuesAndFolders(t *testing.T) {
+func TestCleanDeletesTheOldestOfAllPortsQueuesAndFolders(t *testing.T) {
 	a, b := t.TempDir(), filepath.Join(t.TempDir(), "b")
 	require.NoError(t, os.Mkdir(b, 0o755))
 	gone := []string{
 		put(t, a, stem(50, 0, 0)+".raw", 1000),
 		put(t, b, stem(45, 1, 0)+".pcapng.zst", 500),
 		put(t, a, stem(40, 1, 0)+".pcap", 700),
-		put(t, a, stem(39, 1, 0)+".raw.part", 1), // of a run that is dead
+		put(t, a, stem(39, 1, 0)+".raw.part", 1), // of a killed run
 	}
 	oldest := stem(60, 0, 0)
 	put(t, b, oldest+".raw", 1000)
@@ -33,8 +33,8 @@ func TestKeepDeletesTheOldestOfAllPortsQueuesAndFolders(t *testing.T) {
 	put(t, b, oldest+".raw.part.cut", 30)
 	stays := []string{put(t, a, stem(30, 0, 1)+".raw", 100), put(t, b, stem(20, 0, 2)+".pcap.zst", 200)}
 
-	k, told := keeper(t, Policy{Size: 300}, a, b, a, filepath.Join(a, "..", filepath.Base(a)), filepath.Join(b, "missing"))
-	k.Keep(t.Context())
+	k, events := cleaner(t, Policy{Size: 300}, a, b, a, filepath.Join(a, "..", filepath.Base(a)), filepath.Join(b, "missing"))
+	k.Clean(t.Context())
 	for _, path := range gone {
 		require.NoFileExists(t, path)
 	}
@@ -48,16 +48,16 @@ func TestKeepDeletesTheOldestOfAllPortsQueuesAndFolders(t *testing.T) {
 	require.Equal(t, Count{Files: 2, Bytes: 300}, st.Kept)
 	require.Zero(t, st.Spared)
 	require.Empty(t, st.Failed)
-	all := told.take()
+	all := events.take()
 	require.Len(t, all, 5)
 	require.Equal(t, Event{Path: filepath.Join(b, oldest+".raw"), Bytes: 1060, Reason: ForSize}, all[0])
 	require.Contains(t, all[0].String(), "deleted "+filepath.Join(b, oldest+".raw"))
 
-	k.Keep(t.Context())
-	require.Empty(t, told.take(), "the limits hold")
+	k.Clean(t.Context())
+	require.Empty(t, events.take(), "the limits hold")
 }
 
-func TestKeepTouchesNothingThatIsNotNamedAsStored(t *testing.T) {
+func TestCleanTouchesNothingThatIsNotNamedAsStored(t *testing.T) {
 	dir := t.TempDir()
 	s := stem(100, 0, 0)
 	for _, name := range []string{
@@ -72,117 +72,117 @@ func TestKeepTouchesNothingThatIsNotNamedAsStored(t *testing.T) {
 	require.NoError(t, os.Symlink(target, filepath.Join(dir, stem(98, 0, 0)+".raw")))
 	require.NoError(t, unix.Mkfifo(filepath.Join(dir, stem(97, 0, 0)+".raw"), 0o600))
 	before := names(t, dir)
-	k, told := keeper(t, Policy{Size: 1, Age: time.Nanosecond, Free: 1}, dir)
-	k.Keep(t.Context())
+	k, events := cleaner(t, Policy{Size: 1, Age: time.Nanosecond, Free: 1}, dir)
+	k.Clean(t.Context())
 	require.Equal(t, before, names(t, dir))
-	require.Empty(t, told.take())
+	require.Empty(t, events.take())
 	require.FileExists(t, target)
 }
 
-func TestKeepTakesTheTimeOfChangeWhereTheNameSaysNone(t *testing.T) {
+func TestCleanTakesTheTimeOfChangeWhereTheNameHasNone(t *testing.T) {
 	dir := t.TempDir()
 	nameless := put(t, dir, "00010101T000000.000000000Z-eth2-q00-000000.raw", 10)
 	require.NoError(t, os.Chtimes(nameless, time.Time{}, time.Now().Add(-10*time.Second)))
 	older := put(t, dir, stem(20, 0, 0)+".raw", 10)
 	younger := put(t, dir, stem(5, 0, 1)+".raw", 10)
-	k, _ := keeper(t, Policy{Size: 10}, dir)
-	k.Keep(t.Context())
+	k, _ := cleaner(t, Policy{Size: 10}, dir)
+	k.Clean(t.Context())
 	require.NoFileExists(t, nameless)
 	require.NoFileExists(t, older)
 	require.FileExists(t, younger)
 }
 
-func TestKeepGoesByAge(t *testing.T) {
+func TestCleanDeletesByAge(t *testing.T) {
 	dir := t.TempDir()
 	gone := put(t, dir, stem(7300, 0, 0)+".raw", 10)
 	long := put(t, dir, stem(7200, 0, 1)+".raw", 10)
 	require.NoError(t, os.Chtimes(long, time.Time{}, time.Now().Add(-100*time.Second))) // it was written for two hours
 	young := put(t, dir, stem(100, 0, 2)+".raw", 10)
-	k, told := keeper(t, Policy{Age: time.Hour}, dir)
-	k.Keep(t.Context())
+	k, events := cleaner(t, Policy{Age: time.Hour}, dir)
+	k.Clean(t.Context())
 	require.NoFileExists(t, gone)
 	require.FileExists(t, long)
 	require.FileExists(t, young)
-	require.Equal(t, []Event{{Path: gone, Bytes: 10, Reason: ForAge}}, told.take())
+	require.Equal(t, []Event{{Path: gone, Bytes: 10, Reason: ForAge}}, events.take())
 }
 
-func TestKeepFreesSpaceOnEachFileSystem(t *testing.T) {
+func TestCleanFreesSpaceOnEachFileSystem(t *testing.T) {
 	full, roomy := mount(t, "8m"), mount(t, "8m")
 	for i := range 7 {
 		put(t, full, stem(100-i, 0, i)+".raw", 1<<20)
 	}
 	put(t, roomy, stem(200, 0, 0)+".raw", 1<<20)
-	k, told := keeper(t, Policy{Free: 3 << 20}, full, roomy)
-	k.Keep(t.Context())
+	k, events := cleaner(t, Policy{Free: 3 << 20}, full, roomy)
+	k.Clean(t.Context())
 	require.Len(t, names(t, roomy), 1, "what is older elsewhere does not help")
 	require.Len(t, names(t, full), 5)
 	s, err := statfs(full)
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, s.Free, int64(3<<20))
-	require.Len(t, told.take(), 2)
+	require.Len(t, events.take(), 2)
 	require.Equal(t, map[Reason]Count{ForFree: {Files: 2, Bytes: 2 << 20}}, k.Stats().Removed)
 }
 
-// A deleted file that somebody has open takes its space until that one closes it.
-func TestSpaceThatComesBackLateIsWaitedFor(t *testing.T) {
+// A deleted file that a process has open takes its space until it is closed.
+func TestSpaceThatIsFreedLateIsWaitedFor(t *testing.T) {
 	dir := mount(t, "8m")
 	for i := range 7 {
 		put(t, dir, stem(100-i, 0, i)+".raw", 1<<20)
 	}
-	reader, err := os.Open(filepath.Join(dir, names(t, dir)[0])) // without a lock: a copy is being made, say
+	reader, err := os.Open(filepath.Join(dir, names(t, dir)[0])) // without a lock, as cp does
 	require.NoError(t, err)
 	defer reader.Close()
-	k, _ := keeper(t, Policy{Free: 3 << 19}, dir)
+	k, _ := cleaner(t, Policy{Free: 3 << 19}, dir)
 	for range 3 {
-		k.Keep(t.Context())
+		k.Clean(t.Context())
 		require.Len(t, names(t, dir), 6)
 	}
-	put(t, dir, stem(1, 0, 9)+".raw", 100<<10) // what comes new is not mistaken for it
-	k.Keep(t.Context())
+	put(t, dir, stem(1, 0, 9)+".raw", 100<<10) // a new file is not mistaken for it
+	k.Clean(t.Context())
 	require.Len(t, names(t, dir), 7)
 	require.NoError(t, reader.Close())
-	k.Keep(t.Context())
+	k.Clean(t.Context())
 	require.Len(t, names(t, dir), 7)
-	require.Empty(t, k.owed, "all is back")
+	require.Empty(t, k.pending, "all is free")
 }
 
-func TestOwedSpaceIsNotWaitedForInNeedNorForever(t *testing.T) {
-	k, _ := keeper(t, Policy{}, t.TempDir())
+func TestPendingSpaceIsNotWaitedForWhenSpaceIsShortNorForever(t *testing.T) {
+	k, _ := cleaner(t, Policy{}, t.TempDir())
 	for name, c := range map[string]struct {
 		free int64
 		wait time.Duration
 		want int64
 	}{
-		"not back yet":  {60, time.Second, 90},
-		"a part":        {75, time.Second, 90},
-		"all":           {90, time.Second, 90},
-		"more":          {95, time.Second, 95},
-		"after a while": {60, grace + time.Second, 60},
-		"in need":       {49, time.Second, 49},
+		"not free yet": {60, time.Second, 90},
+		"a part":       {75, time.Second, 90},
+		"all":          {90, time.Second, 90},
+		"more":         {95, time.Second, 95},
+		"timeout":      {60, freeTimeout + time.Second, 60},
+		"short":        {49, time.Second, 49},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := Listing{Spaces: map[uint64]Space{1: {Free: c.free, Size: 1000}}, Files: []File{{FS: 1, Frees: 10}}}
-			k.owed = map[uint64]owed{}
-			k.owe(1, 100, 30, noon)
-			k.coming(&l, Policy{Free: 100}, noon.Add(c.wait))
+			k.pending = map[uint64]pendingFree{}
+			k.expect(1, 100, 30, noon)
+			k.addPending(&l, Policy{Free: 100}, noon.Add(c.wait))
 			require.Equal(t, c.want, l.Spaces[1].Free)
 		})
 	}
 }
 
-func TestLinksOfAFileDoNotGoForSpaceThatTheyDoNotFree(t *testing.T) {
+func TestHardLinksAreNotDeletedForSpaceTheyDoNotFree(t *testing.T) {
 	dir := mount(t, "8m")
 	linked := put(t, dir, stem(100, 0, 0)+".raw", 4<<20)
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "evidence"), 0o755))
 	require.NoError(t, os.Link(linked, filepath.Join(dir, "evidence", "case1")))
 	next := put(t, dir, stem(90, 0, 0)+".raw", 3<<20)
-	k, _ := keeper(t, Policy{Free: 2 << 20}, dir)
-	k.Keep(t.Context())
+	k, _ := cleaner(t, Policy{Free: 2 << 20}, dir)
+	k.Clean(t.Context())
 	require.FileExists(t, linked)
 	require.NoFileExists(t, next)
 }
 
-func TestKeepSparesWhatIsReadOrWrittenAndTakesTheNext(t *testing.T) {
+func TestFilesInUseAreSparedAndTheNextIsDeleted(t *testing.T) {
 	dir := t.TempDir()
 	first := stem(100, 0, 0)
 	read, side := put(t, dir, first+".raw", 10), put(t, dir, first+".idx", 1)
@@ -190,16 +190,16 @@ func TestKeepSparesWhatIsReadOrWrittenAndTakesTheNext(t *testing.T) {
 	unlocked := put(t, dir, stem(80, 2, 0)+".pcapng.part", 10)
 	empty := put(t, dir, stem(70, 2, 0)+".raw.part", 0)
 	a, b := put(t, dir, stem(60, 0, 1)+".raw", 10), put(t, dir, stem(50, 0, 2)+".raw", 10)
-	reader := hold(t, read, unix.LOCK_SH)
-	hold(t, written, unix.LOCK_EX)
+	reader := lock(t, read, unix.LOCK_SH)
+	lock(t, written, unix.LOCK_EX)
 	for _, path := range []string{unlocked, empty} {
 		writer, err := os.OpenFile(path, os.O_WRONLY, 0)
 		require.NoError(t, err)
 		defer writer.Close()
 	}
-	k, told := keeper(t, Policy{Size: 41, Age: time.Minute + time.Second}, dir)
+	k, events := cleaner(t, Policy{Size: 41, Age: time.Minute + time.Second}, dir)
 	for range 3 {
-		k.Keep(t.Context())
+		k.Clean(t.Context())
 		for _, path := range []string{read, written, unlocked, empty, b, side} {
 			require.FileExists(t, path)
 		}
@@ -208,42 +208,42 @@ func TestKeepSparesWhatIsReadOrWrittenAndTakesTheNext(t *testing.T) {
 	st := k.Stats()
 	require.EqualValues(t, 4, st.Spared, "each is counted once")
 	require.Equal(t, map[Reason]Count{ForSize: {Files: 1, Bytes: 10}}, st.Removed)
-	all := told.take()
+	all := events.take()
 	require.Len(t, all, 5)
 	for _, e := range all {
 		require.Equal(t, e.Err == nil, e.Path == a)
 		if e.Err != nil {
 			require.ErrorIs(t, e.Err, archive.ErrBusy)
-			require.Contains(t, e.String(), "spared")
+			require.Contains(t, e.String(), "not deleted for")
 		}
 	}
 
 	require.NoError(t, reader.Close())
-	k.Keep(t.Context())
+	k.Clean(t.Context())
 	require.NoFileExists(t, read)
 	require.NoFileExists(t, side)
 	require.EqualValues(t, 4, k.Stats().Spared)
-	require.Equal(t, []Event{{Path: read, Bytes: 11, Reason: ForAge}}, told.take())
+	require.Equal(t, []Event{{Path: read, Bytes: 11, Reason: ForAge}}, events.take())
 }
 
-func TestFileThatCannotBeDeletedIsToldOnceAndTheNextGoes(t *testing.T) {
+func TestFileThatCannotBeDeletedIsReportedOnceAndTheNextIsDeleted(t *testing.T) {
 	stuck, dir := t.TempDir(), t.TempDir()
-	held := put(t, stuck, stem(100, 0, 0)+".raw", 10)
+	fixed := put(t, stuck, stem(100, 0, 0)+".raw", 10)
 	if err := unix.Mount(stuck, stuck, "", unix.MS_BIND, ""); err != nil {
 		t.Skipf("a read-only mount cannot be made: %v; run the tests as root", err)
 	}
 	defer func() { require.NoError(t, unix.Unmount(stuck, unix.MNT_DETACH)) }()
 	require.NoError(t, unix.Mount("", stuck, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 	next, last := put(t, dir, stem(90, 0, 0)+".raw", 10), put(t, dir, stem(80, 0, 0)+".raw", 10)
-	k, told := keeper(t, Policy{Size: 20}, stuck, dir)
+	k, events := cleaner(t, Policy{Size: 20}, stuck, dir)
 	for range 3 {
-		k.Keep(t.Context())
+		k.Clean(t.Context())
 	}
-	require.FileExists(t, held)
+	require.FileExists(t, fixed)
 	require.NoFileExists(t, next)
 	require.FileExists(t, last)
 	require.Equal(t, map[string]uint64{"EROFS": 1}, k.Stats().Failed)
-	all := told.take()
+	all := events.take()
 	require.Len(t, all, 2)
 	require.ErrorIs(t, all[0].Err, unix.EROFS)
 	require.Contains(t, all[0].String(), "read-only file system")
@@ -253,20 +253,20 @@ func TestFolderThatCannotBeReadDoesNotStopTheOthers(t *testing.T) {
 	file := put(t, t.TempDir(), "file", 1)
 	dir, gone := t.TempDir(), filepath.Join(t.TempDir(), "gone")
 	old := put(t, dir, stem(100, 0, 0)+".raw", 10)
-	k, told := keeper(t, Policy{Size: 1}, file, gone, dir)
+	k, events := cleaner(t, Policy{Size: 1}, file, gone, dir)
 	for range 3 {
-		k.Keep(t.Context())
+		k.Clean(t.Context())
 	}
 	require.NoFileExists(t, old)
-	all := told.take()
+	all := events.take()
 	require.Len(t, all, 2)
 	require.ErrorIs(t, all[0].Err, unix.ENOTDIR)
 	require.Equal(t, map[string]uint64{"ENOTDIR": 1}, k.Stats().Failed)
 
-	// A folder that was taken away comes back.
+	// A folder that was missing is there again.
 	require.NoError(t, os.Mkdir(gone, 0o755))
 	old = put(t, gone, stem(100, 0, 0)+".raw", 10)
-	k.Keep(t.Context())
+	k.Clean(t.Context())
 	require.NoFileExists(t, old)
 }
 
@@ -281,28 +281,28 @@ func TestAFileInTheNameOfAnotherIsLeftAlone(t *testing.T) {
 	require.FileExists(t, path)
 }
 
-func TestKeeperWaitsWhileAnotherIsAtWorkInTheFolder(t *testing.T) {
+func TestCleanWaitsWhileAnotherScansTheFolder(t *testing.T) {
 	dir := t.TempDir()
 	old := put(t, dir, stem(100, 0, 0)+".raw", 10)
-	k, _ := keeper(t, Policy{Size: 1}, dir)
-	other := hold(t, dir, unix.LOCK_EX)
+	k, _ := cleaner(t, Policy{Size: 1}, dir)
+	other := lock(t, dir, unix.LOCK_EX)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		k.Keep(context.Background())
+		k.Clean(context.Background())
 	}()
 	require.Never(t, func() bool { _, err := os.Stat(old); return err != nil }, 100*time.Millisecond, 5*time.Millisecond)
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	second, _ := keeper(t, Policy{Size: 1}, dir)
-	second.Keep(ctx) // who is stopped waits no longer, and deletes nothing
+	second, _ := cleaner(t, Policy{Size: 1}, dir)
+	second.Clean(ctx) // stopped: it does not wait, and deletes nothing
 	require.FileExists(t, old)
 	require.NoError(t, other.Close())
 	<-done
 	require.NoFileExists(t, old)
 }
 
-func TestSeveralKeepersDeleteNoMoreThanOne(t *testing.T) {
+func TestSeveralCleanersDeleteNoMoreThanOne(t *testing.T) {
 	dir := t.TempDir()
 	for round := range 10 {
 		for i := range 50 {
@@ -311,9 +311,9 @@ func TestSeveralKeepersDeleteNoMoreThanOne(t *testing.T) {
 		var all sync.WaitGroup
 		removed := make([]uint64, 4)
 		for i := range removed {
-			k, _ := keeper(t, Policy{Size: 1050}, dir, t.TempDir())
+			k, _ := cleaner(t, Policy{Size: 1050}, dir, t.TempDir())
 			all.Go(func() {
-				k.Keep(context.Background())
+				k.Clean(context.Background())
 				removed[i] = k.Stats().Removed[ForSize].Files
 			})
 		}
@@ -323,18 +323,18 @@ func TestSeveralKeepersDeleteNoMoreThanOne(t *testing.T) {
 		for _, n := range removed {
 			sum += n
 		}
-		require.EqualValues(t, 40, sum, "each file is counted by who deleted it")
+		require.EqualValues(t, 40, sum, "each file is counted once")
 		for _, name := range names(t, dir) {
 			require.NoError(t, os.Remove(filepath.Join(dir, name)))
 		}
 	}
 }
 
-func TestKeeperLooksAtOnceWhenAFileIsClosedAndWhenLimitsChange(t *testing.T) {
+func TestRunScansWhenAFileIsClosedAndWhenLimitsChange(t *testing.T) {
 	dir := t.TempDir()
 	first := put(t, dir, stem(100, 0, 0)+".raw", 10)
 	put(t, dir, stem(90, 0, 1)+".raw", 10)
-	k, _ := keeper(t, Policy{Size: 10}, dir) // by itself it would look again in an hour
+	k, _ := cleaner(t, Policy{Size: 10}, dir) // the next scan is in an hour
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- k.Run(ctx) }()
@@ -359,7 +359,7 @@ func TestKeeperLooksAtOnceWhenAFileIsClosedAndWhenLimitsChange(t *testing.T) {
 	require.NoError(t, k.Run(ctx), "it was stopped before it began")
 }
 
-func TestKeeperLooksEverySoOften(t *testing.T) {
+func TestRunScansAtItsInterval(t *testing.T) {
 	dir := t.TempDir()
 	k, err := New(Config{Dirs: []string{dir}, Policy: Policy{Size: 10}, Every: time.Millisecond})
 	require.NoError(t, err)
@@ -391,23 +391,23 @@ func TestLimitsThatMakeNoSenseAreRefused(t *testing.T) {
 	_, err = New(Config{})
 	require.ErrorContains(t, err, "no folder")
 	_, err = New(Config{Dirs: []string{dir}, Every: -1})
-	require.ErrorContains(t, err, "choose a time")
-	k, _ := keeper(t, Policy{Size: 5}, dir)
+	require.ErrorContains(t, err, "Choose a time")
+	k, _ := cleaner(t, Policy{Size: 5}, dir)
 	require.Error(t, k.Set(Policy{Size: -1}))
-	require.EqualValues(t, 5, k.policy.Size, "a policy that is refused changes nothing")
+	require.EqualValues(t, 5, k.policy.Size, "an invalid policy changes nothing")
 }
 
 // A file system that was mounted after the limits were checked may be too small
-// for them; then nothing is deleted in vain.
-func TestFreeSpaceThatNoDeletingCanBringDeletesNothing(t *testing.T) {
+// for them. Then nothing is deleted.
+func TestFreeSpaceThatCannotBeReachedDeletesNothing(t *testing.T) {
 	dir := mount(t, "8m")
 	put(t, dir, stem(100, 0, 0)+".raw", 10)
-	k, told := keeper(t, Policy{}, dir)
+	k, events := cleaner(t, Policy{}, dir)
 	k.policy = Policy{Free: 1 << 40}
-	k.Keep(t.Context())
-	k.Keep(t.Context())
+	k.Clean(t.Context())
+	k.Clean(t.Context())
 	require.Len(t, names(t, dir), 1)
-	all := told.take()
+	all := events.take()
 	require.Len(t, all, 1)
-	require.ErrorContains(t, all[0].Err, "choose less")
+	require.ErrorContains(t, all[0].Err, "Choose less")
 }
