@@ -32,55 +32,55 @@ type options struct {
 func main() { cli.Main(command(run)) }
 
 func run(o options) error {
-	fmt.Fprintf(os.Stderr, "stress for %v, frames of %s bytes at line rate, %d queues, up to %d guests; --seed %d repeats the choices\n",
+	fmt.Fprintf(os.Stderr, "stress for %v, frames of %s bytes at line rate, %d queues, up to %d clients per queue; --seed %d repeats the events\n",
 		o.duration, o.size, o.queues, o.listeners, o.seed)
-	before, err := countHeld()
+	before, err := countResources()
 	if err != nil {
 		return err
 	}
-	ledger, done, err := stress(o, os.Stderr)
+	ledger, counts, err := stress(o, os.Stderr)
 	if err != nil {
 		return err
 	}
 	if err := ledger.WriteText(os.Stdout); err != nil {
 		return err
 	}
-	fmt.Println(done)
-	after, err := countHeld()
+	fmt.Println(counts)
+	after, err := countResources()
 	if err == nil {
-		err = after.more(before)
+		err = after.leaked(before)
 	}
 	return errors.Join(ledger.Balanced(), err)
 }
 
-// stress captures for the time wanted and has the troubles at work meanwhile.
-func stress(o options, progress io.Writer) (l capture.Ledger, done troubles, err error) {
+// stress captures for the duration with events.
+func stress(o options, progress io.Writer) (l capture.Ledger, counts eventCounts, err error) {
 	cli.Processors(o.queues)
 	cli.Collector()
 	dir, err := os.MkdirTemp("", "ixcap-stress-")
 	if err != nil {
-		return l, done, err
+		return l, counts, err
 	}
 	defer os.RemoveAll(dir)
 	engine, _, err := nic.NewEngine("sim:gen,rate=line,flows=64,size="+o.size, nic.Config{Queues: o.queues}, capture.Config{Buffer: int(o.buffer)})
 	if err != nil {
-		return l, done, err
+		return l, counts, err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
 
-	h := newHouse(engine, dir, o)
-	if err := h.open(); err != nil {
-		return l, done, errors.Join(err, h.close())
+	h := newHarness(engine, dir, o)
+	if err := h.start(); err != nil {
+		return l, counts, errors.Join(err, h.close())
 	}
 	if err := engine.Start(); err != nil {
-		return l, done, errors.Join(err, h.close())
+		return l, counts, errors.Join(err, h.close())
 	}
 	ctx, cancel := context.WithTimeout(cli.Interrupted("stress"), o.duration.Duration())
 	defer cancel()
 	err = h.run(ctx, progress)
-	err = errors.Join(err, h.settle(), engine.Stop(), h.close())
+	err = errors.Join(err, h.resumeAll(), engine.Stop(), h.close())
 	l, lerr := engine.Ledger()
-	return l, h.done, errors.Join(err, lerr, h.verify())
+	return l, h.counts, errors.Join(err, lerr, h.verify())
 }
 
 func command(run func(options) error) *cobra.Command {

@@ -10,25 +10,25 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-// deep is how many frames go by for each whose checksums are recomputed; of
-// the others only the stamps are looked at, which costs next to nothing.
-const deep = 64
+// checksumEvery is the distance between frames whose checksums are verified. Of the
+// others only the stamps are checked.
+const checksumEvery = 64
 
-// reader reads a listener and checks what it gets.
+// reader reads a listener and checks the frames.
 type reader struct {
 	Read uint64 `json:"read"` // frames
-	Void uint64 `json:"void"` // batches that were overtaken while they were looked at
+	Void uint64 `json:"void"` // batches that were overrun while they were checked
 	Out  bool   `json:"out"`  // it was detached: the last batch does not count as read
 
-	sequence uint64 // of the frame looked at last, plus 1
+	sequence uint64 // of the last frame checked, plus 1
 	stamp    int64  // of the last frame
 }
 
-// run reads until the stream ends, the listener is closed or let go, or ctx is
-// done, which is no error.
+// run reads until the stream ends, the listener is closed or detached, or ctx is done.
+// None of these is an error.
 func (r *reader) run(ctx context.Context, l *stream.Listener) error {
 	packets := make([]stream.Packet, 256)
-	var wrong error // in the last batch, which may yet turn out to be void
+	var wrong error // in the last batch, which can still be overrun
 	before := *r
 	for {
 		n, err := l.ReadBatch(ctx, packets)
@@ -39,7 +39,7 @@ func (r *reader) run(ctx context.Context, l *stream.Listener) error {
 			continue
 		}
 		if r.Out = errors.Is(err, stream.ErrDetached); r.Out {
-			return nil // nobody has waited for it since, so the last batch may be void, too
+			return nil // the last batch can have been overrun since
 		}
 		if wrong != nil {
 			return wrong
@@ -59,20 +59,20 @@ func (r *reader) run(ctx context.Context, l *stream.Listener) error {
 	}
 }
 
-// check looks at one frame.
+// check checks one frame.
 func (r *reader) check(p *stream.Packet) error {
 	r.Read++
 	stamp := p.UnixNano()
 	if stamp < r.stamp {
-		return fmt.Errorf("frame %d of this listener is stamped %d ns before the one that came first", r.Read, r.stamp-stamp)
+		return fmt.Errorf("frame %d of this listener is stamped %d ns before the previous one", r.Read, r.stamp-stamp)
 	}
 	r.stamp = stamp
-	if r.Read%deep != 1 || len(p.Data) < int(p.Len) {
-		return nil // of a frame that was cut the checksum says nothing
+	if r.Read%checksumEvery != 1 || len(p.Data) < int(p.Len) {
+		return nil // truncated: no checksum
 	}
 	seq, err := wire.Sequence(p.Data)
 	if err != nil {
-		return fmt.Errorf("frame %d of this listener is none that was sent: %w", r.Read, err)
+		return fmt.Errorf("frame %d of this listener was not sent: %w", r.Read, err)
 	}
 	if seq < r.sequence {
 		return fmt.Errorf("frame %d of this listener is number %d on the wire, after number %d", r.Read, seq, r.sequence-1)

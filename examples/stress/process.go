@@ -16,9 +16,9 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-// visitor is a guest that is a process of its own.
-type visitor struct {
-	leaver
+// process is a client process.
+type process struct {
+	clientKey
 	command  *exec.Cmd
 	stdin    io.Closer
 	stdout   bytes.Buffer
@@ -26,18 +26,18 @@ type visitor struct {
 	ended    chan struct{}
 	err      error
 	stopped  bool
-	expected string // how it may end otherwise than in order: what was done to it
+	expected string // reason for which it may end with an error
 }
 
-// invite starts a guest process.
-func (h *house) invite(args ...string) error {
+// startProcess starts a client process.
+func (h *harness) startProcess(args ...string) error {
 	q := h.chance.IntN(h.engine.Queues())
 	h.number++
-	g := &visitor{leaver: leaver{q, fmt.Sprintf("guest-%d", h.number)}, ended: make(chan struct{})}
-	args = append([]string{guestWord, "--socket", socket(h.dir, q), "--name", g.name}, args...)
+	g := &process{clientKey: clientKey{q, fmt.Sprintf("process-%d", h.number)}, ended: make(chan struct{})}
+	args = append([]string{clientWord, "--socket", socket(h.dir, q), "--name", g.name}, args...)
 	g.command = exec.Command(h.self, args...)
 	g.command.Stdout, g.command.Stderr = &g.stdout, &g.stderr
-	// A guest outlives nobody: neither this process nor the terminal it was started from.
+	// It is killed when this process ends, and gets no signals of the terminal.
 	g.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	stdin, err := g.command.StdinPipe()
 	if err != nil {
@@ -45,59 +45,59 @@ func (h *house) invite(args ...string) error {
 	}
 	g.stdin = stdin
 	if err := g.command.Start(); err != nil {
-		return fmt.Errorf("start a guest: %w", err)
+		return fmt.Errorf("start a client: %w", err)
 	}
 	go func() {
 		g.err = g.command.Wait()
 		close(g.ended)
 	}()
-	h.guests = append(h.guests, g)
+	h.processes = append(h.processes, g)
 	return nil
 }
 
-func (g *visitor) signal(s syscall.Signal) { _ = g.command.Process.Signal(s) }
+func (g *process) signal(s syscall.Signal) { _ = g.command.Process.Signal(s) }
 
-// leave asks it to detach and end.
-func (g *visitor) leave() { _ = g.stdin.Close() }
+// detach makes it detach and end.
+func (g *process) detach() { _ = g.stdin.Close() }
 
-func (g *visitor) kill() {
+func (g *process) kill() {
 	g.expected = "killed"
 	g.signal(unix.SIGKILL)
 }
 
-func (g *visitor) stop() {
+func (g *process) stop() {
 	g.stopped = true
 	g.signal(unix.SIGSTOP)
 }
 
-func (g *visitor) wake() {
+func (g *process) resume() {
 	g.stopped = false
 	g.signal(unix.SIGCONT)
 }
 
-// reap says goodbye to those that have ended.
-func (h *house) reap() {
-	stay := h.guests[:0]
-	for _, g := range h.guests {
+// collect removes processes that have ended.
+func (h *harness) collect() {
+	running := h.processes[:0]
+	for _, g := range h.processes {
 		select {
 		case <-g.ended:
-			h.part(g)
+			h.finish(g)
 		default:
-			stay = append(stay, g)
+			running = append(running, g)
 		}
 	}
-	h.guests = stay
+	h.processes = running
 }
 
-// part looks at how a guest ended.
-func (h *house) part(g *visitor) {
+// finish checks how a process ended.
+func (h *harness) finish(g *process) {
 	if g.err != nil {
 		if g.expected == "" {
 			h.fail(fmt.Errorf("%s of queue %d: %w: %s", g.name, g.queue, g.err, bytes.TrimSpace(g.stderr.Bytes())))
 		}
 		return
 	}
-	p := parting{leaver: g.leaver}
+	p := finalReport{clientKey: g.clientKey}
 	lines := bytes.Split(bytes.TrimSpace(g.stdout.Bytes()), []byte("\n"))
 	if err := json.Unmarshal(lines[len(lines)-1], &p.report); err != nil {
 		h.fail(fmt.Errorf("%s of queue %d ended without a report: %q", g.name, g.queue, &g.stdout))
@@ -108,9 +108,9 @@ func (h *house) part(g *visitor) {
 	}
 }
 
-// dropIn starts a guest that is a goroutine, attached over the socket if one is
-// named, and leaves after a while.
-func (h *house) dropIn(socketPath string, queue int, o stream.Options, stay time.Duration) {
+// startThread starts a client goroutine that detaches after a while. With a socketPath
+// it attaches over the socket.
+func (h *harness) startThread(socketPath string, queue int, o stream.Options, stay time.Duration) {
 	h.number++
 	name := fmt.Sprintf("thread-%d", h.number)
 	h.threads.Go(func() {

@@ -18,16 +18,16 @@ import (
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
-// guestWord as the first argument makes this program a guest of a capture.
-const guestWord = "guest"
+// clientWord is the subcommand that makes this program a client of a capture.
+const clientWord = "client"
 
-// report is a guest's last word.
+// report is the final output of a client process.
 type report struct {
 	reader
 	Account account `json:"account"`
 }
 
-// account is what a listener says of itself.
+// account holds the counters of a listener.
 type account struct{ Stored, Read, Overrun, Unread uint64 }
 
 func accountOf(s stream.ListenerStats) account {
@@ -46,8 +46,8 @@ type clientOptions struct {
 func clientCommand() *cobra.Command {
 	var o clientOptions
 	cmd := &cobra.Command{
-		Use: guestWord, Hidden: true, Args: cli.NoOperands,
-		RunE: func(*cobra.Command, []string) error { return guest(o) },
+		Use: clientWord, Hidden: true, Args: cli.NoOperands,
+		RunE: func(*cobra.Command, []string) error { return client(o) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.socket, "socket", "", "attach at this `path`")
@@ -61,9 +61,9 @@ func clientCommand() *cobra.Command {
 	return cmd
 }
 
-// guest attaches, reads until a line comes in on standard input or the stream ends,
-// then reports. It is the process that is stopped and killed.
-func guest(c clientOptions) error {
+// client attaches, reads until its standard input or the stream ends, and prints a
+// report. It runs in the processes that are stopped and killed.
+func client(c clientOptions) error {
 	o := stream.Options{DetachAfter: c.detachAfter.Duration()}
 	if c.lossy {
 		o.Policy = stream.Lossy
@@ -72,7 +72,7 @@ func guest(c clientOptions) error {
 		o.Start = stream.FromOldest
 	}
 	o.Aligned = c.aligned
-	for range c.again { // come and go
+	for range c.again { // attach and detach
 		l, err := stream.Attach(c.socket, c.name, o)
 		if err != nil {
 			return err
@@ -93,7 +93,7 @@ func guest(c clientOptions) error {
 	if c.garbage {
 		go func() {
 			for ctx.Err() == nil {
-				if err := scribble(); err != nil {
+				if err := corruptCursor(); err != nil {
 					fmt.Fprintln(os.Stderr, err)
 					os.Exit(cli.Failure)
 				}
@@ -113,8 +113,8 @@ func guest(c clientOptions) error {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-// guestOptions are a guest's, by chance.
-func guestOptions(chance *rand.Rand) (args []string) {
+// randomOptions are the random options of a client process.
+func randomOptions(chance *rand.Rand) (args []string) {
 	switch chance.IntN(3) {
 	case 0:
 		args = append(args, "--lossy")
@@ -135,10 +135,10 @@ func guestOptions(chance *rand.Rand) (args []string) {
 	return args
 }
 
-// scribble writes nonsense where it can, which is its cursor, and tries where it
-// must not be able to. It goes through /proc/self/mem, which asks less than a
-// store does.
-func scribble() error {
+// corruptCursor writes random bytes to its cursor, and requires that writes to the
+// read-only mappings fail. It writes through /proc/self/mem, which ignores the
+// protection of the mapping.
+func corruptCursor() error {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
 		return err
@@ -157,22 +157,22 @@ func scribble() error {
 		if _, err := fmt.Sscanf(line, "%x-%x", &from, &to); err != nil {
 			return fmt.Errorf("mapping %q: %w", line, err)
 		}
-		junk := make([]byte, 128)
-		for i := range junk {
-			junk[i] = byte(rand.Uint32())
+		data := make([]byte, 128)
+		for i := range data {
+			data[i] = byte(rand.Uint32())
 		}
-		_, err := mem.WriteAt(junk, from)
+		_, err := mem.WriteAt(data, from)
 		switch cursor := strings.Contains(line, "ixcap-cursor"); {
 		case cursor && err != nil:
 			return fmt.Errorf("write to the cursor: %w", err)
 		case cursor:
 			cursors++
 		case err == nil:
-			return fmt.Errorf("wrote to what must be read-only: %s", line)
+			return fmt.Errorf("a write to a read-only mapping succeeded: %s", line)
 		}
 	}
 	if cursors == 0 {
-		return errors.New("found no cursor to scribble on")
+		return errors.New("no cursor is mapped")
 	}
 	return nil
 }
