@@ -283,5 +283,5 @@ func TestHpcapctlRefusesWhatMakesNoSense(t *testing.T) {
 	c := command(t, "hpcapctl", "status")
 	c.Env = append(os.Environ(), "IXCAP_CONTROL=/none/elsewhere.sock")
 	p := launch(t, c)
-	oneLine(t, p.wait(), "hpcapctl", "no capture is served at /none/elsewhere.sock: is one running there, such as hpcapdd --share?")
+	oneLine(t, p.wait(), "hpcapctl", "no capture is served at /none/elsewhere.sock: start one, such as hpcapdd --share DIR")
 }

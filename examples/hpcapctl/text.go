@@ -133,7 +133,7 @@ func (l listener) text(w io.Writer) error {
 
 func (f filters) text(w io.Writer) error {
 	for _, q := range f.Queues {
-		if q.Rules == "" {
+		if q.Rules == "none" {
 			fmt.Fprintf(w, "queue %d: every frame is kept whole; %d were left out before\n", q.Queue, q.Filtered)
 			continue
 		}

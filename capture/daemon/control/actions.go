@@ -9,11 +9,8 @@ import (
 	"strconv"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/rules"
+	"github.com/ixcap/ixcap/capture/daemon/settings"
 )
-
-// keepAll is the text of rules that keep every frame whole.
-const keepAll = "all"
 
 func (p *controlled) status(*http.Request) (any, error) {
 	e := p.engine
@@ -37,7 +34,7 @@ func (p *controlled) status(*http.Request) (any, error) {
 	return s, nil
 }
 
-// queueOf is a queue's account and what its stream is like now.
+// queueOf is a queue's account and the state of its stream.
 func queueOf(a capture.QueueAccount, e *capture.Engine, queue int) Queue {
 	st := e.Stream(queue)
 	now := st.Stats()
@@ -45,11 +42,11 @@ func queueOf(a capture.QueueAccount, e *capture.Engine, queue int) Queue {
 		Queue: a.Queue, Core: a.Core, FIFO: a.FIFO,
 		Polled: a.Polled, Stored: a.Stored, Filtered: a.Filtered, Duplicates: a.Duplicates,
 		BufferBytes: uint64(st.Config().Size), FillBytes: now.Fill,
-		LongestGap: a.LongestGap, RiskyGaps: a.ExcessiveGaps,
-		DetachedTotal: now.DetachedTotal, Filter: rulesText(e.Filter(queue)), Sockets: []Socket{}, Listeners: []Listener{},
+		LongestGap: a.LongestGap, ExcessiveGaps: a.ExcessiveGaps,
+		DetachedTotal: now.DetachedTotal, Rules: settings.RulesText(e.Filter(queue)), Sockets: []Socket{}, Listeners: []Listener{},
 	}
-	for _, sh := range st.Servers() {
-		q.Sockets = append(q.Sockets, Socket{Path: sh.Path(), Mode: fmt.Sprintf("%04o", sh.Mode())})
+	for _, s := range st.Servers() {
+		q.Sockets = append(q.Sockets, Socket{Path: s.Path(), Mode: fmt.Sprintf("%04o", s.Mode())})
 	}
 	for _, l := range now.Listeners {
 		q.Listeners = append(q.Listeners, listenerOf(queue, l))
@@ -60,10 +57,10 @@ func queueOf(a capture.QueueAccount, e *capture.Engine, queue int) Queue {
 	return q
 }
 
-func (p *controlled) listeners(*http.Request) (any, error) { return p.all(), nil }
+func (p *controlled) listListeners(*http.Request) (any, error) { return p.listeners(), nil }
 
-// all are the listeners of all queues.
-func (p *controlled) all() Listeners {
+// listeners are the listeners of all queues.
+func (p *controlled) listeners() Listeners {
 	all := Listeners{Attached: []Listener{}, Detached: []Listener{}}
 	for q := range p.engine.Queues() {
 		s := p.engine.Stream(q).Stats()
@@ -79,12 +76,12 @@ func (p *controlled) all() Listeners {
 }
 
 func (p *controlled) listener(r *http.Request) (any, error) {
-	return find(r.PathValue("listener"), p.all().Attached)
+	return find(r.PathValue("listener"), p.listeners().Attached)
 }
 
-// changeable is the listener that a request names, if it may be changed.
+// changeable returns the listener that a request names, if it may be changed.
 func (p *controlled) changeable(r *http.Request) (Listener, error) {
-	l, err := find(r.PathValue("listener"), p.all().Attached)
+	l, err := find(r.PathValue("listener"), p.listeners().Attached)
 	if err != nil || p.config.Fixed == nil {
 		return l, err
 	}
@@ -99,25 +96,25 @@ func (p *controlled) detach(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.engine.Stream(l.Queue).Detach(l.ID, "by "+asker(r.Context())); err != nil {
-		return nil, refuse(http.StatusNotFound, "listener %s (%s): %w; it may have left just now", l.Key(), l.Name, err)
+	if err := p.engine.Stream(l.Queue).Detach(l.ID, "by "+client(r.Context())); err != nil {
+		return nil, refuse(http.StatusNotFound, "listener %s (%s): %w; it may have detached in the meantime", l.Key(), l.Name, err)
 	}
-	gone, err := p.again(l)
+	detached, err := p.current(l)
 	if err != nil {
-		return l, nil // so many have left since that it is not remembered
+		return l, nil // the stream remembers only the last detached
 	}
-	return gone, nil
+	return detached, nil
 }
 
-// again is a listener as it is now, or as it was when it left.
-func (p *controlled) again(l Listener) (Listener, error) {
-	all := p.all()
+// current returns a listener's counters now, or as it was detached.
+func (p *controlled) current(l Listener) (Listener, error) {
+	all := p.listeners()
 	for _, now := range append(all.Attached, all.Detached...) {
 		if now.Queue == l.Queue && now.ID == l.ID {
 			return now, nil
 		}
 	}
-	return l, refuse(http.StatusNotFound, "listener %s (%s) has left", l.Key(), l.Name)
+	return l, refuse(http.StatusNotFound, "listener %s (%s) is detached", l.Key(), l.Name)
 }
 
 func (p *controlled) setPolicy(r *http.Request) (any, error) {
@@ -134,28 +131,29 @@ func (p *controlled) setPolicy(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if err := p.engine.Stream(l.Queue).SetPolicy(l.ID, policy, after); err != nil {
-		return nil, refuse(http.StatusNotFound, "listener %s (%s): %w; it may have left just now", l.Key(), l.Name, err)
+		return nil, refuse(http.StatusNotFound, "listener %s (%s): %w; it may have detached in the meantime", l.Key(), l.Name, err)
 	}
-	return p.again(l)
+	return p.current(l)
 }
 
-func (p *controlled) filters(*http.Request) (any, error) { return p.filter() }
+func (p *controlled) getFilter(*http.Request) (any, error) { return p.filters() }
 
-// filter is what each queue's rules are and have met.
-func (p *controlled) filter() (Filters, error) {
+// filters are the rules of each queue with their counters.
+func (p *controlled) filters() (Filters, error) {
 	f := Filters{Queues: []Filter{}}
 	l, err := p.engine.Ledger()
 	for i, a := range l.Queues {
-		q := Filter{Queue: a.Queue, Rules: rulesText(p.engine.Filter(i)), Filtered: a.Filtered, Hits: []capture.RuleCount{}}
+		q := Filter{Queue: a.Queue, Rules: settings.RulesText(p.engine.Filter(i)), Filtered: a.Filtered, Hits: []capture.RuleCount{}}
+		q.Hits = append(q.Hits, a.Rules...)
 		f.Queues = append(f.Queues, q)
-		f.Queues[i].Hits = append(f.Queues[i].Hits, a.Rules...)
 	}
 	return f, err
 }
 
 func (p *controlled) setFilter(r *http.Request) (any, error) {
 	queue := capture.AllQueues
-	if text := r.URL.Query().Get("queue"); text != "" {
+	if query := r.URL.Query(); query.Has("queue") {
+		text := query.Get("queue")
 		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil || int(n) >= p.engine.Queues() {
 			return nil, refuse(http.StatusBadRequest, "queue %q: the port has %d, numbered from 0", text, p.engine.Queues())
@@ -167,19 +165,16 @@ func (p *controlled) setFilter(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if want.Rules == nil {
-		return nil, refuse(http.StatusBadRequest, `no rules: send them as {"rules":"..."}; none keeps every frame whole`)
+		return nil, refuse(http.StatusBadRequest, `no rules: send them as {"rules":"..."}; "none" keeps every frame whole`)
 	}
-	parsed, err := rules.Parse(*want.Rules)
+	parsed, err := settings.ParseRules(*want.Rules)
 	if err != nil {
 		return nil, refusal{http.StatusBadRequest, err}
-	}
-	if parsed.String() == keepAll {
-		parsed = nil // the poller need not ask
 	}
 	if err := p.engine.SetFilter(queue, parsed); err != nil {
 		return nil, refusal{http.StatusConflict, err}
 	}
-	return p.filter()
+	return p.filters()
 }
 
 func (p *controlled) ledger(*http.Request) (any, error) {

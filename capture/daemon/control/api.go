@@ -5,42 +5,42 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-// State of a capture.
+// States of a capture.
 const (
-	Idle    = "idle"    // no frame has been let in yet
-	Running = "running" // frames are being received, or taken out of the rings at the end
+	Idle    = "idle"    // not started
+	Running = "running" // frames are received, or drained from the rings at the end
 	Ended   = "ended"   // listeners may still be reading
 )
 
-// Status is a capture at a moment.
+// Status is the state of one port's capture. Counters without a unit are frames.
 type Status struct {
-	Name    string          `json:"name,omitempty"` // of the port among several
-	Port    string          `json:"port"`
+	Name    string          `json:"name,omitempty"` // of the port, where there are several
+	Port    string          `json:"port"`           // device, as pci.Open takes it
 	State   string          `json:"state"`
-	PID     int             `json:"pid"`             // of the process that captures
-	Since   time.Time       `json:"since,omitzero"`  // when frames were let in
-	Ended   time.Time       `json:"ended,omitzero"`  // when the last had been taken
-	Clock   Clock           `json:"clock"`           // what frames are stamped by
+	PID     int             `json:"pid"`             // of the capturing process
+	Since   time.Time       `json:"since,omitzero"`  // of reception
+	Ended   time.Time       `json:"ended,omitzero"`  // of reception
+	Clock   Clock           `json:"clock"`           // of the stamps
 	Rate    Rate            `json:"rate"`            // over the last second
-	Lost    uint64          `json:"lost"`            // frames that reached the port undamaged and were not stored, but for those left out on request
-	Account capture.Account `json:"account"`         // the port's own
-	Error   string          `json:"error,omitempty"` // why the port could not be asked: Account is older then
+	Lost    uint64          `json:"lost"`            // undamaged frames that reached the port and were not stored, filtered ones and duplicates excepted
+	Account capture.Account `json:"account"`         // the port's own counters
+	Error   string          `json:"error,omitempty"` // why the port's counters could not be read; Account is older then
 	Queues  []Queue         `json:"queues"`
 }
 
-// Clock is what stamps are made of.
+// Clock is the clock that frames are stamped by. Errors are relative to
+// CLOCK_REALTIME.
 type Clock struct {
-	Policy      string  `json:"policy"`         // which frames get their stamp from the clock: as hpcapdd --stamps
+	Policy      string  `json:"policy"`         // as hpcapdd --stamps
 	Source      string  `json:"source"`         // tsc, cntvct or clock_gettime
-	Hertz       float64 `json:"hertz"`          // of the counter
-	Residual    int64   `json:"residual_ns"`    // stamps minus CLOCK_REALTIME when they were compared last
-	Worst       int64   `json:"worst_ns"`       // the largest such, steps left out
+	Hertz       float64 `json:"frequency_hz"`   // of the counter
+	Residual    int64   `json:"residual_ns"`    // error at the last comparison
+	Worst       int64   `json:"worst_ns"`       // largest error, steps excepted
 	Uncertainty int64   `json:"uncertainty_ns"` // of the residual
-	Steps       uint64  `json:"steps"`          // times that somebody set CLOCK_REALTIME
+	Steps       uint64  `json:"steps"`          // how often CLOCK_REALTIME was set
 }
 
 func clockOf(s capture.ClockAccount) Clock {
@@ -50,49 +50,50 @@ func clockOf(s capture.ClockAccount) Clock {
 	}
 }
 
-// Rate is what was captured in a time of about a second.
+// Rate is a mean over about a second.
 type Rate struct {
-	Over            time.Duration `json:"over_ns"`         // what it is the mean over
-	BitsPerSecond   float64       `json:"bits_per_second"` // of frames, without CRC and gaps
-	FramesPerSecond float64       `json:"frames_per_second"`
-	LostPerSecond   float64       `json:"lost_per_second"` // frames
+	Over            time.Duration `json:"over_ns"`
+	BitsPerSecond   float64       `json:"rate_bps"` // of frames, without CRC and gaps
+	FramesPerSecond float64       `json:"rate_fps"`
+	LostPerSecond   float64       `json:"lost_fps"`
 }
 
-// Queue is one receive queue and its stream. Frames are counted since the
-// capture began.
+// Queue is one receive queue and its stream, counted since the start:
+//
+//	Polled = Stored + Filtered + Duplicates + Refused    once the capture has ended
 type Queue struct {
 	Queue         int           `json:"queue"`
-	Core          int           `json:"core"`           // that the poller is pinned to; -1: none
+	Core          int           `json:"core"`           // of the poller; -1: not pinned
 	FIFO          int           `json:"fifo,omitempty"` // SCHED_FIFO priority of the poller; 0: off
-	Polled        uint64        `json:"polled"`         // frames; polled = stored + filtered + duplicates + refused, once it has ended
+	Polled        uint64        `json:"polled"`
 	Stored        uint64        `json:"stored"`
 	Filtered      uint64        `json:"filtered"`
 	Duplicates    uint64        `json:"duplicates"`
 	Refused       uint64        `json:"refused"`
 	BufferBytes   uint64        `json:"buffer_bytes"`
-	FillBytes     uint64        `json:"fill_bytes"`     // what the slowest lossless listener has still to give back
+	FillBytes     uint64        `json:"fill_bytes"`     // not yet released by the slowest lossless listener
 	LongestGap    time.Duration `json:"longest_gap_ns"` // between two polls
-	RiskyGaps     uint64        `json:"risky_gaps"`     // gaps that could have cost frames
-	DetachedTotal uint64        `json:"detached_total"` // listeners that were attached and are detached
-	Filter        string        `json:"filter"`         // rules; empty: every frame is kept whole
-	Sockets       []Socket      `json:"sockets"`        // at which it is shared
-	Listeners     []Listener    `json:"listeners"`      // attached now
+	ExcessiveGaps uint64        `json:"excessive_gaps"` // gaps that exceeded the NIC buffer
+	DetachedTotal uint64        `json:"detached_total"` // listeners detached since the start
+	Rules         string        `json:"rules"`          // "none": every frame is kept whole
+	Sockets       []Socket      `json:"sockets"`        // for listeners of other processes
+	Listeners     []Listener    `json:"listeners"`      // attached
 }
 
-// Socket is where other processes attach to a queue.
+// Socket is where listeners of other processes attach to a queue.
 type Socket struct {
 	Path string `json:"path"`
-	Mode string `json:"mode"` // in octal digits: who may attach
+	Mode string `json:"mode"` // in octal digits
 }
 
-// Listeners are those of all queues.
+// Listeners are the listeners of all queues.
 type Listeners struct {
 	Attached      []Listener `json:"attached"`
-	Detached      []Listener `json:"detached"` // the last detached, oldest first for each queue
-	DetachedTotal uint64     `json:"detached_total"`
+	Detached      []Listener `json:"detached"`       // the last detached, oldest first for each queue
+	DetachedTotal uint64     `json:"detached_total"` // detached since the start
 }
 
-// Listener is one listener.
+// Listener is one listener, counted since it attached:
 //
 //	Stored = Read + Overrun + Unread
 type Listener struct {
@@ -101,27 +102,26 @@ type Listener struct {
 	Name        string        `json:"name"`
 	PID         int           `json:"pid"`
 	UID         int           `json:"uid"`
-	User        string        `json:"user"` // the UID's name, or its number where it has none
+	User        string        `json:"user"` // name of the UID, or its number
 	Policy      string        `json:"policy"`
 	DetachAfter time.Duration `json:"detach_after_ns"` // 0: never
 	Since       time.Time     `json:"since"`
 
-	Stored       uint64 `json:"stored"`  // frames since it attached
-	Read         uint64 `json:"read"`    // frames
-	Overrun      uint64 `json:"overrun"` // frames missed
-	Unread       uint64 `json:"unread"`  // frames of lag
+	Stored       uint64 `json:"stored"`
+	Read         uint64 `json:"read"`
+	Overrun      uint64 `json:"overrun"` // missed because the listener was too slow
+	Unread       uint64 `json:"unread"`
 	ReadBytes    uint64 `json:"read_bytes"`
 	OverrunBytes uint64 `json:"overrun_bytes"`
 
 	LagBytes     uint64        `json:"lag_bytes"`
-	Lag          time.Duration `json:"lag_ns"` // age of the oldest frame not given back
+	Lag          time.Duration `json:"lag_ns"` // age of the oldest frame not released
 	DetachReason string        `json:"detach_reason,omitempty"`
 }
 
-// Key is the word that names the listener among all: QUEUE:ID.
+// Key identifies the listener among those of all queues: QUEUE:ID.
 func (l Listener) Key() string { return fmt.Sprintf("%d:%d", l.Queue, l.ID) }
 
-// listenerOf is a stream's account of a listener.
 func listenerOf(queue int, s stream.ListenerStats) Listener {
 	return Listener{
 		Queue: queue, ID: s.ID, Name: s.Name, PID: s.PID, UID: s.UID, User: userName(s.UID),
@@ -132,7 +132,7 @@ func listenerOf(queue int, s stream.ListenerStats) Listener {
 	}
 }
 
-// policyRequest changes a listener's policy.
+// policyRequest is the body of PUT /v1/listeners/{listener}/policy.
 type policyRequest struct {
 	Policy string `json:"policy"` // see ParsePolicy
 }
@@ -142,24 +142,31 @@ type Filters struct {
 	Queues []Filter `json:"queues"`
 }
 
-// Filter is the rules of one queue, in the words of package filter, and what
-// they and those before them met.
+// Filter is the rules of one queue and their counters.
 type Filter struct {
 	Queue    int                 `json:"queue"`
-	Rules    string              `json:"rules"`    // empty: every frame is kept whole
-	Filtered uint64              `json:"filtered"` // frames left out, by these rules and those before
-	Hits     []capture.RuleCount `json:"hits"`     // as in capture.QueueAccount; none where there are no rules
+	Rules    string              `json:"rules"`    // "none": every frame is kept whole
+	Filtered uint64              `json:"filtered"` // frames, by these rules and earlier ones
+	Hits     []capture.RuleCount `json:"hits"`     // of each rule, in order
 }
 
-// filterRequest changes the rules.
+// filterRequest is the body of PUT /v1/filter.
 type filterRequest struct {
 	Rules *string `json:"rules"`
 }
 
-// rulesText is the text of rules that may be none.
-func rulesText(r *rules.Rules) string {
-	if r == nil {
-		return ""
-	}
-	return r.String()
+// Ports are the ports that are captured.
+type Ports struct {
+	Ports []PortName `json:"ports"`
+}
+
+// PortName identifies a port.
+type PortName struct {
+	Name   string `json:"name"`   // empty for a port without one
+	Device string `json:"device"` // as pci.Open takes it
+}
+
+// failure is the answer to a request that failed.
+type failure struct {
+	Error string `json:"error"`
 }

@@ -17,33 +17,33 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/daemon/internal/httpserver"
 )
 
-// maxAnswer is the most bytes that a client takes: an answer of 16 queues with
-// as many listeners and rules as there can be has a few MiB.
+// maxAnswer is the most bytes of an answer. That of 16 queues with as many listeners
+// and rules as possible has a few MiB.
 const maxAnswer = 64 << 20
 
-// Client asks a capture that is served at a socket. Its methods may be called
-// from any goroutine.
+// Client sends requests to a Server. Its methods may be called from any goroutine.
 type Client struct {
 	path string
 	port string
 	http http.Client
 }
 
-// NewClient makes a client of the socket at path. It connects when it is asked
-// for something.
+// NewClient returns a client of the socket at path. It connects with the first
+// request.
 func NewClient(path string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}
 	return &Client{path: path, http: http.Client{
 		Transport: &http.Transport{DialContext: dial, MaxIdleConns: 1, IdleConnTimeout: idleTime / 2},
-		Timeout:   2 * requestTime,
+		Timeout:   2 * httpserver.RequestTimeout,
 	}}
 }
 
-// Port is a client of one of several ports.
+// Port returns a client of one of several ports.
 func (c *Client) Port(name string) *Client {
 	one := *c
 	one.port = name
@@ -53,7 +53,7 @@ func (c *Client) Port(name string) *Client {
 // Close closes the connection that is kept between requests.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Refused is what a capture answers to a request that it does not fulfil.
+// Refused is the error of a request that the server refuses.
 type Refused struct {
 	Code int // HTTP status
 	Text string
@@ -61,17 +61,17 @@ type Refused struct {
 
 func (r *Refused) Error() string { return r.Text }
 
-// Status asks how the capture is.
+// Status returns the state of the capture.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
-// Listeners asks who listens.
+// Listeners returns the attached listeners and the last detached.
 func (c *Client) Listeners(ctx context.Context) (l Listeners, err error) {
 	return l, c.do(ctx, http.MethodGet, "/v1/listeners", nil, &l)
 }
 
-// Detach lets a listener go, QUEUE:ID or its name, and returns it as it left.
+// Detach detaches a listener, QUEUE:ID or its name, and returns its last counters.
 func (c *Client) Detach(ctx context.Context, listener string) (l Listener, err error) {
 	path, err := listenerPath(listener)
 	if err != nil {
@@ -89,13 +89,13 @@ func (c *Client) SetPolicy(ctx context.Context, listener, policy string) (l List
 	return l, c.do(ctx, http.MethodPut, path+"/policy", policyRequest{policy}, &l)
 }
 
-// Filter asks for the rules of each queue.
+// Filter returns the rules of each queue.
 func (c *Client) Filter(ctx context.Context) (f Filters, err error) {
 	return f, c.do(ctx, http.MethodGet, "/v1/filter", nil, &f)
 }
 
-// SetFilter changes the rules of a queue, or of all with capture.AllQueues. No
-// rules keep every frame whole.
+// SetFilter changes the rules of a queue, or of all with capture.AllQueues. "none"
+// keeps every frame whole.
 func (c *Client) SetFilter(ctx context.Context, queue int, rules string) (f Filters, err error) {
 	path := "/v1/filter"
 	if queue != capture.AllQueues {
@@ -104,31 +104,31 @@ func (c *Client) SetFilter(ctx context.Context, queue int, rules string) (f Filt
 	return f, c.do(ctx, http.MethodPut, path, filterRequest{&rules}, &f)
 }
 
-// Ports asks what is captured there.
+// Ports returns the ports that are captured.
 func (c *Client) Ports(ctx context.Context) (p Ports, err error) {
 	return p, c.do(ctx, http.MethodGet, "/v1/ports", nil, &p)
 }
 
-// Rotate has new files begun, and returns of which ports.
+// Rotate begins new files, and returns the ports that store.
 func (c *Client) Rotate(ctx context.Context) (p Ports, err error) {
 	return p, c.do(ctx, http.MethodPost, "/v1/rotate", nil, &p)
 }
 
-// Ledger asks what became of every frame so far.
+// Ledger returns the ledger.
 func (c *Client) Ledger(ctx context.Context) (l capture.Ledger, err error) {
 	return l, c.do(ctx, http.MethodGet, "/v1/ledger", nil, &l)
 }
 
-// listenerPath is where a listener is. Words that are parts of paths are no names.
+// listenerPath is the path of a listener. Words with a meaning in paths are refused.
 func listenerPath(listener string) (string, error) {
 	switch listener {
 	case "", ".", "..":
-		return "", fmt.Errorf("listener %q: name it by its name or as QUEUE:ID", listener)
+		return "", fmt.Errorf("listener %q: must be a name or QUEUE:ID", listener)
 	}
 	return "/v1/listeners/" + url.PathEscape(listener), nil
 }
 
-// do asks for something and decodes the answer.
+// do sends a request and decodes the answer.
 func (c *Client) do(ctx context.Context, method, path string, send, into any) error {
 	var body io.Reader
 	if send != nil {
@@ -159,32 +159,32 @@ func (c *Client) do(ctx context.Context, method, path string, send, into any) er
 	case err != nil:
 		return c.unreachable(err)
 	case len(text) > maxAnswer:
-		return fmt.Errorf("%s: an answer of more than %d bytes", c.path, maxAnswer)
+		return fmt.Errorf("%s: the answer has more than %d bytes", c.path, maxAnswer)
 	case answer.StatusCode != http.StatusOK:
 		var f failure
 		if json.Unmarshal(text, &f) != nil || f.Error == "" {
-			return fmt.Errorf("%s: %s, which is not how a capture answers: another program serves there", c.path, answer.Status)
+			return fmt.Errorf("%s: %s, which is not the answer of a capture: another program serves this socket", c.path, answer.Status)
 		}
 		return &Refused{answer.StatusCode, f.Error}
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return fmt.Errorf("%s: the answer is none of a capture's: %w", c.path, err)
+		return fmt.Errorf("%s: not the answer of a capture: %w", c.path, err)
 	}
 	return nil
 }
 
-// unreachable says what the failure to reach a capture means.
+// unreachable explains why no capture could be reached.
 func (c *Client) unreachable(err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOTSOCK):
-		return fmt.Errorf("no capture is served at %s: is one running there, such as hpcapdd --share?", c.path)
+		return fmt.Errorf("no capture is served at %s: start one, such as hpcapdd --share DIR", c.path)
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%s: you may not control this capture; its socket's mode says who may", c.path)
+		return fmt.Errorf("%s: permission denied: the socket's mode restricts who may control the capture", c.path)
 	}
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		err = u.Err
 		if u.Timeout() {
-			return fmt.Errorf("%s: no answer within %v", c.path, 2*requestTime/time.Second*time.Second)
+			return fmt.Errorf("%s: no answer within %v", c.path, 2*httpserver.RequestTimeout/time.Second*time.Second)
 		}
 	}
 	return fmt.Errorf("%s: %s", c.path, strings.TrimSuffix(err.Error(), "\n"))

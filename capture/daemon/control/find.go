@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// find is the attached listener that a word names: QUEUE:ID, or a name that only
-// one has. A word of the form QUEUE:ID never stands for a name: a listener
-// cannot take another one's place by calling itself that.
+// find returns the attached listener that a word names: QUEUE:ID, or a name that
+// only one has. A word of the form QUEUE:ID is never a name: a listener with such a
+// name cannot be mistaken for another.
 func find(word string, attached []Listener) (Listener, error) {
 	if isKey(word) {
 		for _, l := range attached {
@@ -34,7 +34,7 @@ func find(word string, attached []Listener) (Listener, error) {
 	return Listener{}, refuse(http.StatusConflict, "%d listeners are named %q: choose one of %s", len(named), word, list(named))
 }
 
-// isKey tells whether a word has the form QUEUE:ID.
+// isKey reports whether a word has the form QUEUE:ID.
 func isKey(word string) bool {
 	queue, id, two := strings.Cut(word, ":")
 	_, badQueue := strconv.ParseUint(queue, 10, 31)
@@ -42,15 +42,15 @@ func isKey(word string) bool {
 	return two && badQueue == nil && badID == nil
 }
 
-// others tells who could have been meant.
+// others lists the attached listeners for an error.
 func others(attached []Listener) string {
 	if len(attached) == 0 {
-		return "; nobody is"
+		return "; none is"
 	}
-	return "; there are " + list(attached)
+	return "; attached are " + list(attached)
 }
 
-// list names listeners, not too many of them.
+// list lists at most 8 listeners.
 func list(all []Listener) string {
 	const enough = 8
 	var words []string

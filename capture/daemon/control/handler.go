@@ -7,17 +7,19 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/ixcap/ixcap/capture"
 )
 
 const maxBody = 1 << 20 // bytes of a request
 
-// handler answers requests about captures.
+// handler serves requests about captures.
 type handler struct {
 	ports []*controlled
 	mux   *http.ServeMux
 	done  chan struct{} // closed by close
+	once  sync.Once     // for done
 }
 
 // controlled is one capture.
@@ -28,7 +30,7 @@ type controlled struct {
 	rates  *rates
 }
 
-// newHandler answers requests about ports until it is closed.
+// newHandler returns a handler for ports. It computes rates until it is closed.
 func newHandler(ports []Port, cfg Config) *handler {
 	h := &handler{mux: http.NewServeMux(), done: make(chan struct{})}
 	for _, p := range ports {
@@ -39,11 +41,11 @@ func newHandler(ports []Port, cfg Config) *handler {
 		serve   func(*controlled, *http.Request) (any, error)
 	}{
 		{"GET /v1/status", (*controlled).status},
-		{"GET /v1/listeners", (*controlled).listeners},
+		{"GET /v1/listeners", (*controlled).listListeners},
 		{"GET /v1/listeners/{listener}", (*controlled).listener},
 		{"DELETE /v1/listeners/{listener}", (*controlled).detach},
 		{"PUT /v1/listeners/{listener}/policy", (*controlled).setPolicy},
-		{"GET /v1/filter", (*controlled).filters},
+		{"GET /v1/filter", (*controlled).getFilter},
 		{"PUT /v1/filter", (*controlled).setFilter},
 		{"GET /v1/ledger", (*controlled).ledger},
 	} {
@@ -60,7 +62,7 @@ func newHandler(ports []Port, cfg Config) *handler {
 	return h
 }
 
-// handle has serve answer what is asked for by pattern.
+// handle registers serve for a pattern.
 func (h *handler) handle(pattern string, serve func(*http.Request) (any, error)) {
 	h.mux.HandleFunc(pattern, func(w http.ResponseWriter, q *http.Request) {
 		q.Body = http.MaxBytesReader(w, q.Body, maxBody)
@@ -69,9 +71,9 @@ func (h *handler) handle(pattern string, serve func(*http.Request) (any, error))
 	})
 }
 
-// close ends what runs in the background, and waits for it.
+// close stops the goroutines that compute rates, and waits for them.
 func (h *handler) close() {
-	close(h.done)
+	h.once.Do(func() { close(h.done) })
 	for _, p := range h.ports {
 		p.rates.wait()
 	}
@@ -84,20 +86,20 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.mux.ServeHTTP(w, r)
 		return
 	}
-	// The mux says in plain text what is wrong: a path that is not there, a method
-	// that it does not have, or a path that can be written in another way.
+	// The mux answers in plain text for an unknown path or method and for a path
+	// that is not clean. Its status and headers count here.
 	plain := &discard{header: w.Header()}
 	h.mux.ServeHTTP(plain, r)
 	switch plain.status {
 	case http.StatusMethodNotAllowed:
-		reply(w, nil, refuse(plain.status, "%s cannot be asked for with %s: use %s", r.URL.Path, r.Method, w.Header().Get("Allow")))
+		reply(w, nil, refuse(plain.status, "%s has no method %s: use %s", r.URL.Path, r.Method, w.Header().Get("Allow")))
 	default:
 		w.Header().Del("Location")
-		reply(w, nil, refuse(http.StatusNotFound, "there is no %s: /v1/status, /v1/listeners, /v1/filter, /v1/ledger, /v1/ports and /v1/rotate are there", r.URL.Path))
+		reply(w, nil, refuse(http.StatusNotFound, "there is no %s: the paths are /v1/status, /v1/listeners, /v1/filter, /v1/ledger, /v1/ports and /v1/rotate", r.URL.Path))
 	}
 }
 
-// discard is a response of which only status and headers matter.
+// discard is a ResponseWriter that keeps status and headers only.
 type discard struct {
 	header http.Header
 	status int
@@ -120,12 +122,7 @@ func refuse(status int, format string, args ...any) error {
 	return refusal{status, fmt.Errorf(format, args...)}
 }
 
-// answer of a request that could not be served
-type failure struct {
-	Error string `json:"error"`
-}
-
-// reply writes an answer, or why there is none.
+// reply writes an answer, or the error of a request.
 func reply(w http.ResponseWriter, answer any, err error) {
 	status := http.StatusOK
 	if err != nil {
@@ -136,17 +133,18 @@ func reply(w http.ResponseWriter, answer any, err error) {
 		answer = failure{strings.ReplaceAll(err.Error(), "\n", "; ")}
 	}
 	body, err := json.MarshalIndent(answer, "", "  ")
-	if err != nil { // an answer of ours that has no JSON
+	if err != nil { // a value that JSON does not have
 		status, body = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written as JSON"}`)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // a client that is gone needs no answer
+	_, _ = w.Write(append(body, '\n')) // the client may have closed the connection
 }
 
-// decode reads a request's body: one JSON object with known fields.
+// decode parses a request's body: one JSON object without unknown keys. example is
+// part of the error.
 func decode(r *http.Request, into any, example string) error {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
@@ -155,7 +153,7 @@ func decode(r *http.Request, into any, example string) error {
 		err = errors.New("more than one value")
 	}
 	if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) {
-		return refuse(http.StatusRequestEntityTooLarge, "a request of more than %d bytes: send less", tooLong.Limit)
+		return refuse(http.StatusRequestEntityTooLarge, "the body has more than %d bytes: send less", tooLong.Limit)
 	}
 	if err != nil {
 		return refuse(http.StatusBadRequest, "send JSON such as %s: %w", example, err)

@@ -16,12 +16,12 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-func TestWhatCannotBeServedIsSaidInOneSentence(t *testing.T) {
+func TestErrorsAreOneSentenceAsJSON(t *testing.T) {
 	e, _ := engine(t, 2)
-	listen1(t, e, 0, "alone", stream.Options{})
-	listen1(t, e, 0, "twin", stream.Options{})
-	listen1(t, e, 1, "twin", stream.Options{})
-	listen1(t, e, 1, "storer", stream.Options{})
+	attach(t, e, 0, "alone", stream.Options{})
+	attach(t, e, 0, "twin", stream.Options{})
+	attach(t, e, 1, "twin", stream.Options{})
+	attach(t, e, 1, "storer", stream.Options{})
 	h := handle(t, e, Config{Fixed: func(l Listener) string {
 		if l.Name == "storer" {
 			return "it stores the capture"
@@ -35,14 +35,14 @@ func TestWhatCannotBeServedIsSaidInOneSentence(t *testing.T) {
 		status             int
 		want               string
 	}{
-		{"GET", "/", "", 404, "there is no /: /v1/status"},
+		{"GET", "/", "", 404, "there is no /: the paths are /v1/status"},
 		{"GET", "/v1/", "", 404, "there is no /v1/"},
 		{"GET", "/v2/status", "", 404, "there is no /v2/status"},
 		{"GET", "//v1//status", "", 404, "there is no"},
 		{"POST", "/v1/status", "", 405, "use GET, HEAD"},
 		{"DELETE", "/v1/filter", "", 405, "use GET, HEAD, PUT"},
 		{"GET", "/v1/listeners/alone/policy", "", 405, "use PUT"},
-		{"GET", "/v1/listeners/nobody", "", 404, `no listener named "nobody" is attached; there are 0:1 (alone, pid `},
+		{"GET", "/v1/listeners/other", "", 404, `no listener named "other" is attached; attached are 0:1 (alone, pid `},
 		{"GET", "/v1/listeners/0:99", "", 404, "no listener 0:99 is attached"},
 		{"DELETE", "/v1/listeners/twin", "", 409, `2 listeners are named "twin": choose one of 0:2 (twin, pid `},
 		{"DELETE", "/v1/listeners/storer", "", 409, "listener 1:2 (storer) must stay as it is: it stores the capture"},
@@ -52,17 +52,22 @@ func TestWhatCannotBeServedIsSaidInOneSentence(t *testing.T) {
 		{"PUT", "/v1/listeners/alone/policy", `{"policy":7}`, 400, "send JSON"},
 		{"PUT", "/v1/listeners/alone/policy", `{"polcy":"lossy"}`, 400, `unknown field "polcy"`},
 		{"PUT", "/v1/listeners/alone/policy", `{"policy":"lossy"}{}`, 400, "more than one value"},
-		{"PUT", "/v1/listeners/alone/policy", `{"policy":"sloppy"}`, 400, `policy "sloppy": choose lossless, lossy, or lossless,detach-after=TIME`},
+		{"PUT", "/v1/listeners/alone/policy", `{"policy":"sloppy"}`, 400, `policy "sloppy": choose lossless, lossy, or lossless,detach-after=DURATION`},
 		{"PUT", "/v1/listeners/alone/policy", `{"policy":"lossless,detach-after=2"}`, 400, "such as detach-after=2s"},
-		{"PUT", "/v1/listeners/alone/policy", `{"policy":"lossy,detach-after=2s"}`, 400, "for lossless ones"},
+		{"PUT", "/v1/listeners/alone/policy", `{"policy":"lossy,detach-after=2s"}`, 400, "detach-after is for lossless listeners"},
 		{"PUT", "/v1/filter", `{}`, 400, "no rules"},
 		{"PUT", "/v1/filter", `{"rules":"(port x) drop"}`, 400, grammar.Error()},
-		{"PUT", "/v1/filter?queue=2", `{"rules":""}`, 400, `queue "2": the port has 2, numbered from 0`},
-		{"PUT", "/v1/filter?queue=-1", `{"rules":""}`, 400, `queue "-1"`},
+		{"PUT", "/v1/filter", `{"rules":""}`, 400, `no rules: write "none" to keep every frame whole`},
+		{"PUT", "/v1/filter", `{"rules":" \n"}`, 400, `no rules: write "none"`},
+		{"PUT", "/v1/filter?queue=", `{"rules":"none"}`, 400, `queue "": the port has 2`},
+		{"PUT", "/v1/filter?port=", `{"rules":"none"}`, 400, "port: empty"},
+		{"PUT", "/v1/filter?queue=2", `{"rules":"none"}`, 400, `queue "2": the port has 2, numbered from 0`},
+		{"PUT", "/v1/filter?queue=-1", `{"rules":"none"}`, 400, `queue "-1"`},
+		{"PUT", "/v1/listeners/alone/policy", `{"policy":""}`, 400, `policy "": choose lossless`},
 		{"PUT", "/v1/filter", `{"rules":"` + strings.Repeat("#", maxBody) + `"}`, 413, "more than 1048576 bytes"},
 	} {
 		t.Run(fmt.Sprint(c.method, c.path, len(c.body)), func(t *testing.T) {
-			w := ask(h, c.method, c.path, c.body)
+			w := request(h, c.method, c.path, c.body)
 			require.Equal(t, c.status, w.Code, w.Body)
 			require.Equal(t, "application/json", w.Header().Get("Content-Type"))
 			require.Empty(t, w.Header().Get("Location"))
@@ -72,18 +77,18 @@ func TestWhatCannotBeServedIsSaidInOneSentence(t *testing.T) {
 			require.NotContains(t, f.Error, "\n")
 		})
 	}
-	require.Len(t, h.ports[0].all().Attached, 4, "nobody was harmed")
-	for _, l := range h.ports[0].all().Attached {
+	require.Len(t, h.ports[0].listeners().Attached, 4, "no request that fails changes anything")
+	for _, l := range h.ports[0].listeners().Attached {
 		require.Equal(t, "lossless", l.Policy)
 	}
 }
 
-func TestStatusTellsWhatTheCaptureIs(t *testing.T) {
+func TestStatusFollowsTheCapture(t *testing.T) {
 	e, p := engine(t, 2)
-	l := listen1(t, e, 1, "reader", stream.Options{})
+	l := attach(t, e, 1, "reader", stream.Options{})
 	h := handle(t, e, Config{})
 	get := func() (s Status) {
-		w := ask(h, http.MethodGet, "/v1/status", "")
+		w := request(h, http.MethodGet, "/v1/status", "")
 		require.Equal(t, http.StatusOK, w.Code, w.Body)
 		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &s))
 		return s
@@ -105,7 +110,7 @@ func TestStatusTellsWhatTheCaptureIs(t *testing.T) {
 	require.Equal(t, Running, s.State)
 	require.WithinDuration(t, time.Now(), s.Since, deadline)
 	require.EqualValues(t, 1000, s.Account.Wire)
-	require.EqualValues(t, 1000*(60+stream.RecordHeader), s.Queues[1].FillBytes, "the reader has given nothing back")
+	require.EqualValues(t, 1000*(60+stream.RecordHeader), s.Queues[1].FillBytes, "the reader has released nothing")
 	require.Zero(t, s.Lost)
 
 	require.NoError(t, e.Stop())
@@ -116,7 +121,7 @@ func TestStatusTellsWhatTheCaptureIs(t *testing.T) {
 	require.Empty(t, s.Queues[1].Listeners)
 	require.EqualValues(t, 1, s.Queues[1].DetachedTotal)
 
-	w := ask(h, http.MethodGet, "/v1/ledger", "")
+	w := request(h, http.MethodGet, "/v1/ledger", "")
 	var ledger capture.Ledger
 	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &ledger))
 	require.NoError(t, ledger.Balanced())
@@ -124,16 +129,16 @@ func TestStatusTellsWhatTheCaptureIs(t *testing.T) {
 	require.Equal(t, "closed", ledger.Queues[1].Listeners[0].DetachReason)
 }
 
-func TestListenersTellLagAndWhoLeft(t *testing.T) {
+func TestListenersHaveTheirLagAndDetachedOnesTheirReason(t *testing.T) {
 	e, p := engine(t, 2)
-	held := listen1(t, e, 0, "held", stream.Options{})
-	gone := listen1(t, e, 1, "gone", stream.Options{Policy: stream.Lossy})
+	held := attach(t, e, 0, "held", stream.Options{})
+	gone := attach(t, e, 1, "gone", stream.Options{Policy: stream.Lossy})
 	require.NoError(t, gone.Close())
 	require.NoError(t, e.Start())
 	p.queues[0].put(500)
 	h := handle(t, e, Config{})
-	require.Eventually(t, func() bool { return h.ports[0].all().Attached[0].Unread == 500 }, deadline, time.Millisecond)
-	a := h.ports[0].all()
+	require.Eventually(t, func() bool { return h.ports[0].listeners().Attached[0].Unread == 500 }, deadline, time.Millisecond)
+	a := h.ports[0].listeners()
 	require.Len(t, a.Attached, 1)
 	require.Len(t, a.Detached, 1)
 	require.EqualValues(t, 1, a.DetachedTotal)
@@ -155,7 +160,7 @@ func TestListenersTellLagAndWhoLeft(t *testing.T) {
 		read += n
 	}
 	require.NoError(t, held.Close())
-	a = h.ports[0].all()
+	a = h.ports[0].listeners()
 	require.Empty(t, a.Attached)
 	require.NoError(t, e.Stop())
 }
@@ -168,7 +173,7 @@ func TestRateIsThatOfTheLastSecond(t *testing.T) {
 	r := newRates(e, done)
 	r.wait()
 	r.kept = nil
-	for i := range 81 { // of the twenty seconds before now
+	for i := range 81 { // the twenty seconds before now
 		r.keep(capture.Counters{At: at.Add(time.Duration(i) * sampleEvery)})
 		require.LessOrEqual(t, len(r.kept), int(rateOver/sampleEvery)+2)
 	}
@@ -177,7 +182,7 @@ func TestRateIsThatOfTheLastSecond(t *testing.T) {
 	require.Zero(t, rate.FramesPerSecond)
 }
 
-// Whatever is asked, the handler answers with JSON, and the capture goes on.
+// Every request gets JSON, and the capture continues.
 func FuzzHandler(f *testing.F) {
 	for _, path := range []string{
 		"/v1/status", "/v1/listeners", "/v1/listeners/0:1", "/v1/listeners/x", "/v1/listeners/x/policy", "/v1/listeners/0:1/policy",
@@ -212,6 +217,6 @@ func FuzzHandler(f *testing.F) {
 			require.NotEmpty(t, f.Error)
 			require.Contains(t, []int{400, 404, 405, 409, 413}, w.Code, f.Error)
 		}
-		require.Equal(t, http.StatusOK, ask(h, http.MethodGet, "/v1/status", "").Code)
+		require.Equal(t, http.StatusOK, request(h, http.MethodGet, "/v1/status", "").Code)
 	})
 }

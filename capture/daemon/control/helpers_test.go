@@ -18,10 +18,10 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// deadline is for what must happen at some time on a busy machine.
+// deadline bounds waits on a busy machine.
 const deadline = 60 * time.Second
 
-// queue is a receive queue into which a test puts frames of 60 bytes.
+// queue is a source of frames of 60 bytes.
 type queue struct {
 	mu            sync.Mutex
 	frames, taken int
@@ -77,7 +77,7 @@ func (p *port) Account() (a capture.Account, err error) {
 	return a, nil
 }
 
-// engine makes a capture that has not been started.
+// engine returns an engine that is not started.
 func engine(t testing.TB, queues int) (*capture.Engine, *port) {
 	t.Helper()
 	p := &port{}
@@ -90,8 +90,8 @@ func engine(t testing.TB, queues int) (*capture.Engine, *port) {
 	return e, p
 }
 
-// listen attaches a listener of this process.
-func listen1(t testing.TB, e *capture.Engine, queue int, name string, o stream.Options) *stream.Listener {
+// attach attaches a listener of this process.
+func attach(t testing.TB, e *capture.Engine, queue int, name string, o stream.Options) *stream.Listener {
 	t.Helper()
 	l, err := e.Stream(queue).Listen(name, o)
 	require.NoError(t, err)
@@ -99,21 +99,21 @@ func listen1(t testing.TB, e *capture.Engine, queue int, name string, o stream.O
 	return l
 }
 
-// handle makes a handler without a socket.
+// handle returns a handler without a socket.
 func handle(t testing.TB, e *capture.Engine, cfg Config) *handler {
 	h := newHandler([]Port{{Engine: e}}, cfg)
 	t.Cleanup(h.close)
 	return h
 }
 
-// ask asks a handler.
-func ask(h http.Handler, method, path, body string) *httptest.ResponseRecorder {
+// request sends a request to a handler.
+func request(h http.Handler, method, path, body string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
 	return w
 }
 
-// folder is a short path: those of sockets are bounded.
+// folder returns a folder with a short path: those of sockets are bounded.
 func folder(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ixcap-ctl-")
@@ -122,7 +122,7 @@ func folder(t testing.TB) string {
 	return dir
 }
 
-// serve serves a capture, and gives a client.
+// serve serves a capture and returns a client.
 func serve(t testing.TB, e *capture.Engine, cfg Config) (*Client, string) {
 	t.Helper()
 	path := filepath.Join(folder(t), "control.sock")
@@ -134,7 +134,7 @@ func serve(t testing.TB, e *capture.Engine, cfg Config) (*Client, string) {
 	return c, path
 }
 
-// dial connects to a socket, to send what no client of ours would.
+// dial connects to a socket, for malformed requests.
 func dial(t testing.TB, path string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("unix", path)

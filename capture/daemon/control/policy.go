@@ -8,8 +8,8 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-// ParsePolicy reads a listener's policy: lossless, lossy, or
-// lossless,detach-after=TIME.
+// ParsePolicy parses a listener's policy: lossless, lossy, or
+// lossless,detach-after=DURATION.
 func ParsePolicy(text string) (p stream.Policy, detachAfter time.Duration, err error) {
 	word, option, more := strings.Cut(text, ",")
 	value, after := strings.CutPrefix(option, "detach-after=")
@@ -28,19 +28,19 @@ func ParsePolicy(text string) (p stream.Policy, detachAfter time.Duration, err e
 		return p, 0, policyError(text)
 	}
 	if p == stream.Lossy {
-		return p, 0, fmt.Errorf("policy %q: nobody waits for a lossy listener, so detach-after is for lossless ones", text)
+		return p, 0, fmt.Errorf("policy %q: detach-after is for lossless listeners; the capture does not wait for lossy ones", text)
 	}
 	if detachAfter, err = time.ParseDuration(value); err != nil || detachAfter <= 0 {
-		return p, 0, fmt.Errorf("policy %q: want a time above 0 with its unit, such as detach-after=2s", text)
+		return p, 0, fmt.Errorf("policy %q: must be a time above 0 with its unit, such as detach-after=2s", text)
 	}
 	return p, detachAfter, nil
 }
 
 func policyError(text string) error {
-	return fmt.Errorf("policy %q: choose lossless, lossy, or lossless,detach-after=TIME", text)
+	return fmt.Errorf("policy %q: choose lossless, lossy, or lossless,detach-after=DURATION", text)
 }
 
-// PolicyText is a policy as ParsePolicy reads it.
+// PolicyText formats a policy for ParsePolicy.
 func PolicyText(policy string, detachAfter time.Duration) string {
 	if detachAfter > 0 {
 		return fmt.Sprintf("%s,detach-after=%v", policy, detachAfter)

@@ -9,7 +9,7 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-func TestPolicyIsReadAsItIsWritten(t *testing.T) {
+func TestPolicyParsesAndPrints(t *testing.T) {
 	for text, want := range map[string]struct {
 		p     stream.Policy
 		after time.Duration
@@ -32,7 +32,7 @@ func TestPolicyIsReadAsItIsWritten(t *testing.T) {
 	}
 }
 
-func TestNameOfTheFormOfAKeyNeverStandsForItsOwner(t *testing.T) {
+func TestNameOfTheFormQueueIDIsNoName(t *testing.T) {
 	attached := []Listener{{Queue: 0, ID: 1, Name: "victim"}, {Queue: 0, ID: 2, Name: "0:1"}}
 	l, err := find("0:1", attached)
 	require.NoError(t, err)

@@ -7,34 +7,27 @@ import (
 	"github.com/ixcap/ixcap/capture"
 )
 
-// Port is one capture among those that are controlled together.
+// Port is one of the captures that a Server controls.
 type Port struct {
-	Name   string // "": that of its device; needed where there are several
+	Name   string // required where there are several
 	Engine *capture.Engine
 	Rotate func() // begins new files; nil: nothing is stored
 }
 
-// Ports are what is captured.
-type Ports struct {
-	Ports []PortName `json:"ports"`
-}
-
-// PortName names a port.
-type PortName struct {
-	Name   string `json:"name"`   // among several
-	Device string `json:"device"` // as pci.Open takes it
-}
-
-func (p *controlled) names() PortName {
-	l, _ := p.engine.Ledger() // an error says that counters are old
+func (p *controlled) name() PortName {
+	l, _ := p.engine.Ledger() // an error means that the counters are old
 	return PortName{p.Name, l.Port}
 }
 
-// chosen are the ports that a request means: the one that it names, or all.
-func (h *handler) chosen(r *http.Request) ([]*controlled, error) {
-	name := r.URL.Query().Get("port")
-	if name == "" {
+// selected returns the port that a request names, or all ports.
+func (h *handler) selected(r *http.Request) ([]*controlled, error) {
+	query := r.URL.Query()
+	if !query.Has("port") {
 		return h.ports, nil
+	}
+	name := query.Get("port")
+	if name == "" {
+		return nil, refuse(http.StatusBadRequest, "port: empty: name one, or leave it out%s", h.alternatives())
 	}
 	for _, p := range h.ports {
 		if p.Name == name {
@@ -44,9 +37,9 @@ func (h *handler) chosen(r *http.Request) ([]*controlled, error) {
 	return nil, refuse(http.StatusNotFound, "no port %q is captured here%s", name, h.alternatives())
 }
 
-// one is the port that a request means.
+// one returns the port that a request means.
 func (h *handler) one(r *http.Request) (*controlled, error) {
-	all, err := h.chosen(r)
+	all, err := h.selected(r)
 	if err != nil {
 		return nil, err
 	}
@@ -64,35 +57,35 @@ func (h *handler) alternatives() string {
 		}
 	}
 	if len(names) == 0 {
-		return "; there is one, without a name"
+		return ": the only one has no name"
 	}
-	return "; there are " + strings.Join(names, ", ")
+	return "; the ports are " + strings.Join(names, ", ")
 }
 
 func (h *handler) list(*http.Request) (any, error) {
 	all := Ports{Ports: []PortName{}}
 	for _, p := range h.ports {
-		all.Ports = append(all.Ports, p.names())
+		all.Ports = append(all.Ports, p.name())
 	}
 	return all, nil
 }
 
-// rotate begins new files of all ports that are meant.
+// rotate begins new files on the ports that a request means.
 func (h *handler) rotate(r *http.Request) (any, error) {
-	meant, err := h.chosen(r)
+	ports, err := h.selected(r)
 	if err != nil {
 		return nil, err
 	}
 	done := Ports{Ports: []PortName{}}
-	for _, p := range meant {
+	for _, p := range ports {
 		if p.Rotate == nil {
 			continue
 		}
 		p.Rotate()
-		done.Ports = append(done.Ports, p.names())
+		done.Ports = append(done.Ports, p.name())
 	}
 	if len(done.Ports) == 0 {
-		return nil, refuse(http.StatusConflict, "nothing is stored, so there is no file to begin")
+		return nil, refuse(http.StatusConflict, "nothing is stored: no file can be begun")
 	}
 	return done, nil
 }

@@ -12,14 +12,15 @@ import (
 	"github.com/ixcap/ixcap/capture"
 )
 
-// idle is an engine with one queue that has not been started.
+// idle returns an engine with one queue that is not started.
 func idle(t *testing.T) *capture.Engine {
 	e, _ := engine(t, 1)
 	return e
 }
 
-// two serves two ports, of which only the first is stored; rotated counts.
-func two(t *testing.T) (request func(method, path, body string) *httptest.ResponseRecorder, rotated *int) {
+// two serves two ports, of which only the first is stored; rotated counts its
+// rotations.
+func two(t *testing.T) (ask func(method, path, body string) *httptest.ResponseRecorder, rotated *int) {
 	t.Helper()
 	rotated = new(int)
 	h := newHandler([]Port{
@@ -28,11 +29,11 @@ func two(t *testing.T) (request func(method, path, body string) *httptest.Respon
 	}, Config{})
 	t.Cleanup(h.close)
 	return func(method, path, body string) *httptest.ResponseRecorder {
-		return ask(h, method, path, body)
+		return request(h, method, path, body)
 	}, rotated
 }
 
-func TestSeveralPortsAreToldApartByName(t *testing.T) {
+func TestSeveralPortsAreSelectedByName(t *testing.T) {
 	ask, _ := two(t)
 	w := ask(http.MethodGet, "/v1/ports", "")
 	require.Equal(t, http.StatusOK, w.Code)
@@ -45,11 +46,11 @@ func TestSeveralPortsAreToldApartByName(t *testing.T) {
 	for _, path := range []string{"/v1/status", "/v1/listeners", "/v1/filter", "/v1/ledger"} {
 		w = ask(http.MethodGet, path, "")
 		require.Equal(t, http.StatusBadRequest, w.Code)
-		require.Contains(t, w.Body.String(), "2 ports are captured here: say which one is meant (hpcapctl --port NAME, or ?port=NAME); there are a, b")
+		require.Contains(t, w.Body.String(), "2 ports are captured here: say which one is meant (hpcapctl --port NAME, or ?port=NAME); the ports are a, b")
 		require.Equal(t, http.StatusOK, ask(http.MethodGet, path+"?port=b", "").Code)
 		w = ask(http.MethodGet, path+"?port=c", "")
 		require.Equal(t, http.StatusNotFound, w.Code)
-		require.Contains(t, w.Body.String(), `no port \"c\" is captured here; there are a, b`)
+		require.Contains(t, w.Body.String(), `no port \"c\" is captured here; the ports are a, b`)
 	}
 	var s Status
 	require.NoError(t, json.Unmarshal(ask(http.MethodGet, "/v1/status?port=b", "").Body.Bytes(), &s))
@@ -60,7 +61,7 @@ func TestSeveralPortsAreToldApartByName(t *testing.T) {
 	require.NotContains(t, ask(http.MethodGet, "/v1/filter?port=a", "").Body.String(), "drop")
 }
 
-func TestRotateMeansAllPortsThatStoreUnlessOneIsNamed(t *testing.T) {
+func TestRotateMeansAllPortsThatStoreUnlessOneIsSelected(t *testing.T) {
 	ask, rotated := two(t)
 	for path, want := range map[string]int{"/v1/rotate": http.StatusOK, "/v1/rotate?port=a": http.StatusOK, "/v1/rotate?port=b": http.StatusConflict, "/v1/rotate?port=c": http.StatusNotFound} {
 		before := *rotated
@@ -79,7 +80,7 @@ func TestRotateMeansAllPortsThatStoreUnlessOneIsNamed(t *testing.T) {
 	require.Equal(t, http.StatusMethodNotAllowed, ask(http.MethodGet, "/v1/rotate", "").Code)
 }
 
-func TestClientAsksForThePortThatItIsOf(t *testing.T) {
+func TestClientOfAPortSelectsIt(t *testing.T) {
 	path := filepath.Join(folder(t), "control.sock")
 	var rotated []string
 	s, err := ServePorts([]Port{
@@ -99,7 +100,7 @@ func TestClientAsksForThePortThatItIsOf(t *testing.T) {
 	require.NoError(t, err)
 	f, err := c.Port("a").SetFilter(t.Context(), capture.AllQueues, "none")
 	require.NoError(t, err)
-	require.Empty(t, f.Queues[0].Rules)
+	require.Equal(t, "none", f.Queues[0].Rules)
 	p, err := c.Ports(t.Context())
 	require.NoError(t, err)
 	require.Len(t, p.Ports, 2)

@@ -12,18 +12,18 @@ const (
 	rateOver    = time.Second
 )
 
-// rates keeps the readings of the last second, so that a rate can be told at any
-// moment, to any number of clients.
+// rates keeps the counters of the last second, from which the rate is computed at
+// any moment, for any number of clients.
 type rates struct {
 	engine *capture.Engine
-	over   sync.WaitGroup
+	done   sync.WaitGroup
 	mu     sync.Mutex
 	kept   []capture.Counters // oldest first; the first is about a second old
 }
 
 func newRates(e *capture.Engine, done <-chan struct{}) *rates {
 	r := &rates{engine: e, kept: []capture.Counters{e.Counters()}}
-	r.over.Go(func() {
+	r.done.Go(func() {
 		tick := time.NewTicker(sampleEvery)
 		defer tick.Stop()
 		for {
@@ -38,9 +38,9 @@ func newRates(e *capture.Engine, done <-chan struct{}) *rates {
 	return r
 }
 
-func (r *rates) wait() { r.over.Wait() }
+func (r *rates) wait() { r.done.Wait() }
 
-// keep adds a reading and forgets those that are not needed any more.
+// keep adds counters and removes those that are older than needed.
 func (r *rates) keep(now capture.Counters) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,7 +50,7 @@ func (r *rates) keep(now capture.Counters) {
 	}
 }
 
-// now is the rate of the last second.
+// now returns the rate of the last second.
 func (r *rates) now() Rate {
 	now := r.engine.Counters()
 	r.mu.Lock()

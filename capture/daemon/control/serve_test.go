@@ -20,11 +20,11 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-func TestClientDoesWhatTheHandlerOffers(t *testing.T) {
+func TestClientCallsEveryEndpoint(t *testing.T) {
 	e, p := engine(t, 2)
 	require.NoError(t, e.Start())
-	odd := listen1(t, e, 1, "odd / näme", stream.Options{})
-	listen1(t, e, 0, "plain", stream.Options{})
+	odd := attach(t, e, 1, "odd / näme", stream.Options{})
+	attach(t, e, 0, "plain", stream.Options{})
 	c, _ := serve(t, e, Config{})
 	ctx := t.Context()
 
@@ -44,7 +44,7 @@ func TestClientDoesWhatTheHandlerOffers(t *testing.T) {
 
 	l, err = c.Detach(ctx, "odd / näme")
 	require.NoError(t, err)
-	require.Contains(t, l.DetachReason, fmt.Sprintf("(pid %d)", os.Getpid()), "the kernel says who asked")
+	require.Contains(t, l.DetachReason, fmt.Sprintf("(pid %d)", os.Getpid()), "the kernel reports the client's process")
 	_, err = odd.ReadBatch(ctx, make([]stream.Packet, 1))
 	require.ErrorIs(t, err, stream.ErrDetached)
 	all, err := c.Listeners(ctx)
@@ -63,7 +63,7 @@ func TestClientDoesWhatTheHandlerOffers(t *testing.T) {
 
 	f, err := c.SetFilter(ctx, 1, "(port 53) all; drop")
 	require.NoError(t, err)
-	require.Empty(t, f.Queues[0].Rules)
+	require.Equal(t, "none", f.Queues[0].Rules)
 	require.Contains(t, f.Queues[1].Rules, "port 53")
 	p.queues[0].put(10)
 	p.queues[1].put(10)
@@ -74,7 +74,9 @@ func TestClientDoesWhatTheHandlerOffers(t *testing.T) {
 	}, deadline, time.Millisecond)
 	f, err = c.SetFilter(ctx, capture.AllQueues, "none")
 	require.NoError(t, err)
-	require.Empty(t, f.Queues[1].Rules)
+	require.Equal(t, "none", f.Queues[1].Rules)
+	_, err = c.SetFilter(ctx, capture.AllQueues, "")
+	require.ErrorContains(t, err, "no rules")
 	_, err = c.SetFilter(ctx, capture.AllQueues, "(nonsense) drop")
 	require.ErrorAs(t, err, &refused)
 	require.Equal(t, http.StatusBadRequest, refused.Code)
@@ -87,7 +89,7 @@ func TestClientDoesWhatTheHandlerOffers(t *testing.T) {
 	require.EqualValues(t, 10, ledger.Frames())
 }
 
-func TestSocketHasItsModeAndGoesWithTheServer(t *testing.T) {
+func TestSocketHasItsModeAndIsRemovedByClose(t *testing.T) {
 	e, _ := engine(t, 1)
 	for want, cfg := range map[fs.FileMode]Config{0o600: {}, 0o660: {Mode: 0o660}, 0o666: {Mode: 0o666}} {
 		path := filepath.Join(folder(t), "c.sock")
@@ -102,7 +104,7 @@ func TestSocketHasItsModeAndGoesWithTheServer(t *testing.T) {
 	}
 }
 
-func TestSocketOfADeadServerIsReplacedAndThatOfALivingOneIsNot(t *testing.T) {
+func TestSocketWithoutAServerIsReplacedAndOneInUseIsNot(t *testing.T) {
 	e, _ := engine(t, 1)
 	path := filepath.Join(folder(t), "c.sock")
 	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -113,13 +115,13 @@ func TestSocketOfADeadServerIsReplacedAndThatOfALivingOneIsNot(t *testing.T) {
 	require.NoError(t, err)
 
 	_, err = Serve(e, path, Config{})
-	require.ErrorContains(t, err, "somebody serves there already")
+	require.ErrorContains(t, err, "another program serves this socket")
 	c := NewClient(path)
 	defer c.Close()
 	_, err = c.Status(t.Context())
-	require.NoError(t, err, "the first one is unharmed")
+	require.NoError(t, err, "the first one still serves")
 
-	// Somebody else's socket in our place is not ours to remove.
+	// A foreign socket at the same path is not removed.
 	require.NoError(t, os.Remove(path))
 	other, err := net.Listen("unix", path)
 	require.NoError(t, err)
@@ -129,11 +131,11 @@ func TestSocketOfADeadServerIsReplacedAndThatOfALivingOneIsNot(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestServeRefusesPlacesThatCannotBe(t *testing.T) {
+func TestServeRefusesBadPaths(t *testing.T) {
 	e, _ := engine(t, 1)
 	dir := folder(t)
 	file := filepath.Join(dir, "file")
-	require.NoError(t, os.WriteFile(file, []byte("precious"), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte("content"), 0o600))
 	for path, want := range map[string]string{
 		file:                                 "address already in use",
 		filepath.Join(dir, "none", "x.sock"): "no such file",
@@ -145,10 +147,10 @@ func TestServeRefusesPlacesThatCannotBe(t *testing.T) {
 	}
 	kept, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Equal(t, "precious", string(kept))
+	require.Equal(t, "content", string(kept))
 }
 
-func TestClientSaysWhatIsWrongWithTheSocket(t *testing.T) {
+func TestClientExplainsWhatIsWrongWithTheSocket(t *testing.T) {
 	dir := folder(t)
 	file := filepath.Join(dir, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
@@ -171,13 +173,13 @@ func TestClientSaysWhatIsWrongWithTheSocket(t *testing.T) {
 	c := NewClient(foreign)
 	defer c.Close()
 	_, err = c.Status(t.Context())
-	require.ErrorContains(t, err, "another program serves there")
+	require.ErrorContains(t, err, "another program serves this socket")
 	answer = "hello"
 	_, err = c.Status(t.Context())
-	require.ErrorContains(t, err, "none of a capture's")
+	require.ErrorContains(t, err, "not the answer of a capture")
 }
 
-func TestCloseIsNotHeldUpByClientsThatSayNothing(t *testing.T) {
+func TestCloseDoesNotWaitForSilentClients(t *testing.T) {
 	e, _ := engine(t, 1)
 	path := filepath.Join(folder(t), "c.sock")
 	s, err := Serve(e, path, Config{})
@@ -196,7 +198,7 @@ func TestCloseIsNotHeldUpByClientsThatSayNothing(t *testing.T) {
 	}
 }
 
-func TestNonsenseOnTheWireGetsAnAnswerOrAnEnd(t *testing.T) {
+func TestMalformedRequestsGetAnErrorStatusOrNoAnswer(t *testing.T) {
 	e, _ := engine(t, 1)
 	c, path := serve(t, e, Config{})
 	for _, text := range []string{
@@ -207,7 +209,7 @@ func TestNonsenseOnTheWireGetsAnAnswerOrAnEnd(t *testing.T) {
 		"PUT /v1/filter HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
 	} {
 		n := dial(t, path)
-		_, _ = n.Write([]byte(text)) // it may be cut off in the middle
+		_, _ = n.Write([]byte(text)) // the server may close the connection first
 		line, err := bufio.NewReader(n).ReadString('\n')
 		if err == nil {
 			require.Regexp(t, `^HTTP/1\.[01] (4|5)\d\d `, line, "%.60q", text)
@@ -218,13 +220,13 @@ func TestNonsenseOnTheWireGetsAnAnswerOrAnEnd(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestManyClientsAskWhileListenersComeAndGo(t *testing.T) {
+func TestManyClientsWhileListenersAttachAndDetach(t *testing.T) {
 	e, p := engine(t, 1)
 	require.NoError(t, e.Start())
 	_, path := serve(t, e, Config{})
-	var asking sync.WaitGroup
+	var clients sync.WaitGroup
 	for i := range 8 {
-		asking.Go(func() {
+		clients.Go(func() {
 			c := NewClient(path)
 			defer c.Close()
 			for range 20 {
@@ -236,24 +238,24 @@ func TestManyClientsAskWhileListenersComeAndGo(t *testing.T) {
 					_, err := c.Listeners(t.Context())
 					require.NoError(t, err)
 				case 2:
-					_, _ = c.Detach(t.Context(), "guest") // if there is exactly one
+					_, _ = c.Detach(t.Context(), "short") // succeeds if there is exactly one
 				case 3:
-					_, _ = c.SetPolicy(t.Context(), "guest", "lossy")
+					_, _ = c.SetPolicy(t.Context(), "short", "lossy")
 				}
 			}
 		})
 	}
 	for range 50 {
-		l, err := e.Stream(0).Listen("guest", stream.Options{})
+		l, err := e.Stream(0).Listen("short", stream.Options{})
 		p.queues[0].put(3)
 		if errors.Is(err, stream.ErrDetached) {
-			continue // before it had begun
+			continue // detached before Listen returned
 		}
 		require.NoError(t, err)
 		_, _ = l.ReadBatch(t.Context(), make([]stream.Packet, 8)) // it may have been detached
 		require.NoError(t, l.Close())
 	}
-	asking.Wait()
+	clients.Wait()
 	require.NoError(t, e.Stop())
 	l, err := e.Ledger()
 	require.NoError(t, err)

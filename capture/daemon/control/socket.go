@@ -13,20 +13,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listen makes the socket with its mode from the beginning.
+// listen listens at a UNIX socket that has its mode from the beginning.
 func listen(path string, mode fs.FileMode) (*limited, error) {
 	if mode == 0 {
 		mode = defaultMode
 	}
 	if len(path) > maxPath {
-		return nil, fmt.Errorf("socket %s: a path of %d bytes, and UNIX sockets have room for %d: choose a shorter one", path, len(path), maxPath)
+		return nil, fmt.Errorf("socket %s: the path has %d bytes, UNIX sockets have room for %d: choose a shorter one", path, len(path), maxPath)
 	}
 	switch c, err := net.Dial("unix", path); {
-	case err == nil, errors.Is(err, unix.EAGAIN): // or too many are waiting to be served
+	case err == nil, errors.Is(err, unix.EAGAIN): // its queue of connections is full
 		if c != nil {
-			_ = c.Close() // opened only to see whether somebody answers
+			_ = c.Close() // it was only a test for a server
 		}
-		return nil, fmt.Errorf("socket %s: somebody serves there already; choose another folder", path)
+		return nil, fmt.Errorf("socket %s: another program serves this socket; stop it or choose another folder", path)
 	case errors.Is(err, unix.ECONNREFUSED):
 		if st, err := os.Lstat(path); err == nil && st.Mode().Type() == fs.ModeSocket {
 			if err := os.Remove(path); err != nil {
@@ -34,8 +34,8 @@ func listen(path string, mode fs.FileMode) (*limited, error) {
 			}
 		}
 	}
-	// The kernel gives the file the mode of the socket, less the umask: nobody gets
-	// in before the mode is right.
+	// The file gets the socket's mode less the umask, so it is never more open than
+	// wanted.
 	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var refused error
 		err := c.Control(func(fd uintptr) { refused = unix.Fchmod(int(fd), uint32(mode.Perm())) })
@@ -48,11 +48,11 @@ func listen(path string, mode fs.FileMode) (*limited, error) {
 		}
 		return nil, fmt.Errorf("socket %s: %w", path, err)
 	}
-	l := &limited{UnixListener: s.(*net.UnixListener), path: path, free: make(chan struct{}, maxClients), done: make(chan struct{})}
+	l := &limited{UnixListener: s.(*net.UnixListener), path: path, open: make(chan struct{}, maxClients), done: make(chan struct{})}
 	l.SetUnlinkOnClose(false)
 	l.file, err = os.Lstat(path)
 	if err == nil {
-		err = os.Chmod(path, mode.Perm()) // what the umask took away
+		err = os.Chmod(path, mode.Perm()) // adds what the umask removed
 	}
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
@@ -60,33 +60,32 @@ func listen(path string, mode fs.FileMode) (*limited, error) {
 	return l, nil
 }
 
-// limited accepts no more connections than there is room for, and removes its
-// socket when it is closed.
+// limited accepts at most maxClients connections at a time, and removes its socket
+// when it is closed.
 type limited struct {
 	*net.UnixListener
 	path string
 	file fs.FileInfo
-	free chan struct{} // a token each connection
+	open chan struct{} // a token for each connection
 	once sync.Once
 	done chan struct{}
 }
 
 func (l *limited) Accept() (net.Conn, error) {
 	select {
-	case l.free <- struct{}{}:
+	case l.open <- struct{}{}:
 	case <-l.done:
 		return nil, net.ErrClosed
 	}
 	c, err := l.UnixListener.AcceptUnix()
 	if err != nil {
-		<-l.free
+		<-l.open
 		return nil, err
 	}
-	return &counted{UnixConn: c, free: l.free}, nil
+	return &counted{UnixConn: c, open: l.open}, nil
 }
 
-// Close closes the socket, and removes it unless somebody else has put another
-// one there.
+// Close closes the socket, and removes it unless another file has its path.
 func (l *limited) Close() error {
 	err := net.ErrClosed
 	l.once.Do(func() {
@@ -103,21 +102,21 @@ func (l *limited) Close() error {
 	return err
 }
 
-// counted is a connection that makes room when it is closed.
+// counted is a connection that returns its token when it is closed.
 type counted struct {
 	*net.UnixConn
 	once sync.Once
-	free <-chan struct{}
+	open <-chan struct{}
 }
 
 func (c *counted) Close() error {
-	c.once.Do(func() { <-c.free })
+	c.once.Do(func() { <-c.open })
 	return c.UnixConn.Close()
 }
 
 type peerKey struct{}
 
-// withPeer notes who is at the other end, as the kernel knows it.
+// withPeer adds the peer's credentials, which the kernel knows.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
 	u, ok := c.(*counted)
 	if !ok {
@@ -134,10 +133,10 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, cred)
 }
 
-// asker says who asks, for the record.
-func asker(ctx context.Context) string {
+// client names the process at the other end, with its user.
+func client(ctx context.Context) string {
 	if c, ok := ctx.Value(peerKey{}).(*unix.Ucred); ok {
 		return fmt.Sprintf("%s (pid %d)", userName(int(c.Uid)), c.Pid)
 	}
-	return "somebody"
+	return "an unknown process"
 }

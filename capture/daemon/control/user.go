@@ -6,11 +6,10 @@ import (
 	"sync"
 )
 
-// users are the names of the UIDs seen so far: looking one up may take a file,
-// or a server somewhere.
+// users caches the names of UIDs: a lookup may read a file or ask a server.
 var users sync.Map
 
-// userName is a UID's name, or its number where it has none.
+// userName returns a UID's name, or its number where it has none.
 func userName(uid int) string {
 	if name, ok := users.Load(uid); ok {
 		return name.(string)

@@ -11,25 +11,24 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/retain"
 )
 
-// Port is one capture.
+// Port is one of the captures that a Collector reads.
 type Port struct {
 	Name   string
 	Device string
 	Engine *capture.Engine
-	// Stored is what its storers have done (recorder.Recorder.Stats); nil: nothing
-	// is stored.
+	// Stored returns the counters of its storers (recorder.Recorder.Stats); nil:
+	// nothing is stored.
 	Stored func() []recorder.QueueStats
 }
 
-// Collector reads captures when it is scraped. The engines may not be closed
-// meanwhile: close the Server first.
+// Collector reads captures when it is scraped. Close its Server before the engines.
 type Collector struct {
 	ports    []Port
 	retained func() retain.Stats
 }
 
-// New makes a collector; retained is what retention has done (retain.Cleaner.Stats),
-// nil where there is none.
+// New returns a collector. retained returns the counters of retention
+// (retain.Cleaner.Stats); nil where there is none.
 func New(ports []Port, retained func() retain.Stats) *Collector {
 	return &Collector{ports: ports, retained: retained}
 }
@@ -66,16 +65,17 @@ type family struct {
 	kind prometheus.ValueType
 }
 
-// families are all that there are, for Describe.
+// families are all families, for Describe.
 var families []*family
 
 const namespace = "ixcap_"
 
-// counter declares what only grows; its name gets _total.
+// counter declares a value that only grows. Its name gets the suffix _total.
 func counter(name, help string, labels ...string) *family {
 	return declare(name+"_total", help, prometheus.CounterValue, labels)
 }
 
+// gauge declares a value that goes up and down.
 func gauge(name, help string, labels ...string) *family {
 	return declare(name, help, prometheus.GaugeValue, labels)
 }
@@ -91,29 +91,29 @@ func declare(name, help string, kind prometheus.ValueType, labels []string) *fam
 	return f
 }
 
-// sample is one scrape of something with labels.
+// sample is where a scrape adds values with common labels.
 type sample struct {
 	out    chan<- prometheus.Metric
 	labels []string
 }
 
-// with is a sample of a part, with further labels.
+// with returns a sample with further labels.
 func (s sample) with(labels ...string) sample {
 	all := append([]string(nil), s.labels...)
 	for _, l := range labels {
-		all = append(all, strings.ToValidUTF8(l, "\uFFFD")) // what other programs call themselves may be anything
+		all = append(all, strings.ToValidUTF8(l, "\uFFFD")) // other processes choose their names
 	}
 	return sample{s.out, all}
 }
 
 func (s sample) queueNumber(n int) sample { return s.with(strconv.Itoa(n)) }
 
-// add gives the value of a family with the labels of s and further ones.
+// add adds the value of a family with the labels of s and further ones.
 func (s sample) add(f *family, value float64, labels ...string) {
 	s.out <- prometheus.MustNewConstMetric(f.desc, f.kind, value, s.with(labels...).labels...)
 }
 
-// counts gives counters by cause; causes that say the same are one.
+// counts adds counters by cause. Those with the same cause are added up.
 func (s sample) counts(f *family, all []capture.Count) {
 	sums, order := map[string]uint64{}, []string{}
 	for _, c := range all {

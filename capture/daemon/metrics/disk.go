@@ -9,32 +9,32 @@ import (
 )
 
 var (
-	storerRead      = counter("storer_read_bytes", "Bytes that the storer has read: kept + filtered + cut + failed + still being written; of frames in the formats pcap and pcapng, else of the stream.", "port", "queue")
-	storerKept      = gauge("storer_kept_bytes", "Of those, written and kept; less than before when what was written turns out to be lost.", "port", "queue")
-	storerFailed    = counter("storer_failed_bytes", "Of those, not stored, by the name of the errno.", "port", "queue", "cause")
-	storerFiltered  = counter("storer_filtered_bytes", "Of those, left out by the storer's own filter.", "port", "queue")
-	storerCut       = counter("storer_cut_bytes", "Of those, behind the storer's own capture length.", "port", "queue")
-	storerFiles     = gauge("storer_files", "Files begun, and not removed again because nothing came to be in them.", "port", "queue")
-	storerIndexed   = gauge("storer_indexed_files", "Files closed that have their sidecar.", "port", "queue")
-	storerUnindexed = gauge("storer_unindexed_files", "Files closed that have none yet.", "port", "queue")
-	storerFailing   = gauge("storer_failing", "Whether what comes is not stored for the moment.", "port", "queue")
+	storerRead      = counter("storer_read_bytes", "Bytes read by the storer: kept + filtered + cut + failed + not yet written. Bytes of frames for the formats pcap and pcapng, of the stream for raw.", "port", "queue")
+	storerKept      = gauge("storer_kept_bytes", "Bytes written by the storer and kept. Decreases when written bytes turn out to be lost.", "port", "queue")
+	storerFailed    = counter("storer_failed_bytes", "Bytes read by the storer that could not be stored, by errno.", "port", "queue", "cause")
+	storerFiltered  = counter("storer_filtered_bytes", "Bytes dropped by the filter of the storer.", "port", "queue")
+	storerCut       = counter("storer_cut_bytes", "Bytes of frames beyond the capture length of the storer.", "port", "queue")
+	storerFiles     = gauge("storer_files", "Files begun by the storer and not removed because they stayed empty.", "port", "queue")
+	storerIndexed   = gauge("storer_indexed_files", "Complete files of the storer that have an index sidecar.", "port", "queue")
+	storerUnindexed = gauge("storer_unindexed_files", "Complete files of the storer that have no index sidecar yet.", "port", "queue")
+	storerFailing   = gauge("storer_failing", "1 while the storer cannot store to any folder, else 0.", "port", "queue")
 
-	dirWrote   = counter("storer_dir_wrote_bytes", "Bytes that the folder's disk took, whatever became of them.", "port", "queue", "dir")
-	dirFiles   = gauge("storer_dir_files", "Files begun in the folder, and not removed again.", "port", "queue", "dir")
-	dirWaiting = gauge("storer_dir_waiting_blocks", "Blocks for the folder that are read and not written yet.", "port", "queue", "dir")
-	dirFailing = gauge("storer_dir_failing", "Whether nothing can be stored in the folder for the moment.", "port", "queue", "dir")
-	dirDirect  = gauge("storer_dir_direct", "Whether the folder is written with O_DIRECT.", "port", "queue", "dir")
-	dirWrites  = histogram("storer_dir_write_seconds", "How long writes of a block took.", "port", "queue", "dir")
+	dirWritten = counter("storer_dir_written_bytes", "Bytes written by the storer to the folder, those that were lost later included.", "port", "queue", "dir")
+	dirFiles   = gauge("storer_dir_files", "Files begun by the storer in the folder and not removed because they stayed empty.", "port", "queue", "dir")
+	dirWaiting = gauge("storer_dir_waiting_blocks", "Blocks that the storer has read for the folder and not written yet.", "port", "queue", "dir")
+	dirFailing = gauge("storer_dir_failing", "1 while the storer cannot store to the folder, else 0.", "port", "queue", "dir")
+	dirDirect  = gauge("storer_dir_direct", "1 if the storer writes to the folder with O_DIRECT, 0 if through the page cache.", "port", "queue", "dir")
+	dirWrites  = histogram("storer_dir_write_seconds", "Latency of writes of a block to the folder.", "port", "queue", "dir")
 
-	removedFiles = counter("retention_removed_files", "Files deleted, by the limit that they were deleted for.", "reason")
-	removedBytes = counter("retention_removed_bytes", "Bytes of those.", "reason")
-	spared       = counter("retention_spared", "Times that a file should have gone and somebody was reading or writing it.")
-	retainFailed = counter("retention_failed", "Times that a file or folder stood in the way, by the name of the errno.", "cause")
+	removedFiles = counter("retention_removed_files", "Files deleted by retention, by the limit that they exceeded.", "reason")
+	removedBytes = counter("retention_removed_bytes", "Bytes of the files deleted by retention, by the limit that they exceeded.", "reason")
+	spared       = counter("retention_spared", "Number of times that retention spared a file that exceeded a limit because it was being read or written.")
+	retainFailed = counter("retention_failed", "Number of times that retention could not delete a file or list a folder, by errno.", "cause")
 	keptFiles    = gauge("retention_kept_files", "Files in all folders, those being written included.")
-	keptBytes    = gauge("retention_kept_bytes", "Bytes of those.")
+	keptBytes    = gauge("retention_kept_bytes", "Bytes of the files in all folders, those being written included.")
 )
 
-// storer is a storer's side of the ledger, and what its disks do.
+// storer adds the counters of a storer and its folders.
 func (s sample) storer(st *store.Stats) {
 	s.add(storerRead, float64(st.Read))
 	s.add(storerKept, float64(st.Written))
@@ -49,7 +49,7 @@ func (s sample) storer(st *store.Stats) {
 	s.add(storerFailing, truth(st.Failing))
 	for i := range st.Dirs {
 		d := &st.Dirs[i]
-		s.add(dirWrote, float64(d.Wrote), d.Path)
+		s.add(dirWritten, float64(d.Wrote), d.Path)
 		s.add(dirFiles, float64(d.Files), d.Path)
 		s.add(dirWaiting, float64(d.Waiting), d.Path)
 		s.add(dirFailing, truth(d.Failing != ""), d.Path)
@@ -62,7 +62,7 @@ func (s sample) storer(st *store.Stats) {
 	}
 }
 
-// retention is what was deleted, and what is left.
+// retention adds the counters of retention.
 func (s sample) retention(st *retain.Stats) {
 	for _, why := range []retain.Reason{retain.ForAge, retain.ForFree, retain.ForSize} {
 		s.add(removedFiles, float64(st.Removed[why].Files), string(why))

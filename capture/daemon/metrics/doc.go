@@ -1,14 +1,14 @@
-// Package metrics shows captures to Prometheus: every counter of the ledger, how
-// full the buffers are, how far listeners are behind, how long writes take, and
-// what retention deletes.
+// Package metrics exports captures to Prometheus: every counter of the ledger, the
+// fill of buffers, the lag of listeners, write latencies, and retention.
 //
-//	Collector (ports, retention) ◄── scrape ── Handler ◄── http://ADDRESS/metrics ── Prometheus
+//	Engine, Stream ─────┐
+//	Recorder ───────────┼─ read at each scrape ─► Collector ─► Handler ─► http://ADDRESS/metrics
+//	Cleaner (retention) ┘
 //
 // Names begin with ixcap_ and follow Prometheus' conventions: base units (seconds,
 // bytes), _total for what only grows. Labels name the port, its queue, and what a
-// counter is split by. Everything is read when it is scraped; the receive path has
-// no part in it.
+// counter is split by. The receive path is not involved.
 //
-// Listeners of other processes choose their names, so a name is a label's value
-// and never more than that. Those that have left are summed up per queue.
+// Other processes choose the names of their listeners, so a listener's name is the
+// value of a label only. Detached listeners are summed up for each queue.
 package metrics

@@ -26,12 +26,12 @@ import (
 	_ "github.com/ixcap/ixcap/sim"
 )
 
-// sent is how many frames the rig's wire carries.
+// sent is the number of frames on the rig's wire.
 const sent = 20_000
 
 // rig is a finished capture with everything that has a counter: two queues, rules
-// of which two say the same, duplicates left out, storers, a listener that is still
-// there and one that has left, and what retention did.
+// of which two are equal, duplicate removal, storers, an attached and a detached
+// listener, and retention.
 type rig struct {
 	*metrics.Collector
 	ledger capture.Ledger
@@ -69,7 +69,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// scrape is what Prometheus gets, by name and labels.
+// scrape returns what Prometheus gets: the text, and the values by name and labels.
 func scrape(t *testing.T, c *metrics.Collector) (text string, values map[string]string) {
 	t.Helper()
 	s, err := metrics.Serve("127.0.0.1:0", c)
@@ -138,7 +138,7 @@ func TestScrapeShowsEveryCounterOfTheLedger(t *testing.T) {
 				ruled += n
 			}
 		}
-		require.EqualValues(t, q.Polled, ruled, "rules that say the same are one series, and none is lost")
+		require.EqualValues(t, q.Polled, ruled, "equal rules are one series, and no counter is lost")
 		s := l.Storers[i]
 		want("ixcap_storer_read_bytes_total{"+of, s.Read)
 		want("ixcap_storer_kept_bytes{"+of, s.Written)
@@ -150,7 +150,7 @@ func TestScrapeShowsEveryCounterOfTheLedger(t *testing.T) {
 		require.NotEqual(t, "0", writes)
 		require.Equal(t, writes, got[fmt.Sprintf(`ixcap_storer_dir_write_seconds_bucket{dir=%q,port="hpcap0",queue="%d",le="+Inf"}`, r.dir, i)])
 	}
-	want(`ixcap_queue_left_listeners_total{port="hpcap0",queue="0"}`, 2) // the storer has left, too
+	want(`ixcap_queue_detached_listeners_total{port="hpcap0",queue="0"}`, 2) // the storer, too
 	unread := fmt.Sprintf(`{id="1",listener="na%sme",port="hpcap0",queue="1"}`, "\uFFFD")
 	want("ixcap_listener_stored_frames_total"+unread, l.Queues[1].Stored)
 	want("ixcap_listener_unread_frames"+unread, l.Queues[1].Stored)
@@ -169,7 +169,24 @@ func TestNamesFollowTheConventions(t *testing.T) {
 	problems, err := testutil.CollectAndLint(r.Collector)
 	require.NoError(t, err)
 	require.Empty(t, problems)
-	require.NoError(t, prometheus.NewPedanticRegistry().Register(r.Collector), "what is collected is what was described")
+	require.NoError(t, prometheus.NewPedanticRegistry().Register(r.Collector), "the families collected are those described")
+}
+
+// A HELP text stands alone: it does not refer to the metric before it.
+func TestHelpTextsStandAlone(t *testing.T) {
+	text, _ := scrape(t, newRig(t).Collector)
+	n := 0
+	for line := range strings.Lines(text) {
+		help, ok := strings.CutPrefix(line, "# HELP ixcap_")
+		if !ok {
+			continue
+		}
+		n++
+		_, help, _ = strings.Cut(strings.TrimSpace(help), " ")
+		require.Regexp(t, `^[A-Z0-9].*\.$`, help)
+		require.NotRegexp(t, `(?i)^(of|how|they|it|such)\b|\b(of|while) those\b|\bsuch\b|that (it|they) (read|was|were|has)\b`, help)
+	}
+	require.Greater(t, n, 60)
 }
 
 func TestPromtoolFindsNothing(t *testing.T) {
@@ -212,7 +229,7 @@ func TestScrapesWhileCapturingNeverFail(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
-func TestServerRefusesWhatMakesNoSense(t *testing.T) {
+func TestServerRefusesBadAddressesAndPaths(t *testing.T) {
 	_, err := metrics.Serve("192.0.2.77:0", metrics.New(nil, nil))
 	require.ErrorContains(t, err, "serve metrics at 192.0.2.77:0: ")
 	s, err := metrics.Serve("127.0.0.1:0", metrics.New(nil, nil))

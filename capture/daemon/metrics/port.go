@@ -11,65 +11,66 @@ import (
 )
 
 var (
-	portInfo      = gauge("port_info", "1; the label says which device the port is.", "port", "device")
-	portCapturing = gauge("port_capturing", "Whether frames are being let in.", "port")
-	portReadable  = gauge("port_readable", "Whether the port's own counters could be read for this scrape; if not they are older.", "port")
-	portSeconds   = counter("port_captured_seconds", "For how long frames have been let in.", "port")
+	portInfo      = gauge("port_info", "Always 1. The label device is the device of the port.", "port", "device")
+	portCapturing = gauge("port_capturing", "1 while the port receives frames, else 0.", "port")
+	portReadable  = gauge("port_readable", "1 if the counters of the port could be read for this scrape, 0 if they are those read last.", "port")
+	portSeconds   = counter("port_captured_seconds", "Time for which the port has received frames.", "port")
 	wireFrames    = counter("port_wire_frames", "Frames that reached the port: received + missed + bad.", "port")
-	received      = counter("port_received_frames", "Frames that the port handed to the host.", "port")
-	missed        = counter("port_missed_frames", "Frames that the port had no room for, by its register.", "port", "cause")
-	bad           = counter("port_bad_frames", "Frames that were damaged, by register or cause.", "port", "cause")
-	lost          = counter("port_lost_frames", "Undamaged frames that were not stored, those left out on request excepted.", "port")
-	linkDowns     = counter("port_link_downs", "Times that the link was lost.", "port")
+	received      = counter("port_received_frames", "Frames that the port wrote to host memory.", "port")
+	missed        = counter("port_missed_frames", "Frames that the port dropped because it had no buffer for them, by register.", "port", "cause")
+	bad           = counter("port_bad_frames", "Damaged frames that reached the port, by register or cause.", "port", "cause")
+	lost          = counter("port_lost_frames", "Undamaged frames that reached the port and were not stored, filtered frames and duplicates excepted.", "port")
+	linkDowns     = counter("port_link_downs", "Number of times that the port lost its link.", "port")
 
-	clockInfo        = gauge("clock_info", "1; the labels say which frames get their stamp from the clock, and what that counts.", "port", "policy", "source")
-	clockHertz       = gauge("clock_frequency_hertz", "Frequency of the clock's counter as measured last.", "port")
-	clockResidual    = gauge("clock_residual_seconds", "Stamps minus CLOCK_REALTIME when they were compared last.", "port")
-	clockWorst       = gauge("clock_worst_residual_seconds", "The largest such, steps left out.", "port")
-	clockUncertainty = gauge("clock_uncertainty_seconds", "Of the residual.", "port")
-	clockFits        = counter("clock_fits", "Times that the clock was compared with CLOCK_REALTIME.", "port")
-	clockSteps       = counter("clock_steps", "Times that somebody set CLOCK_REALTIME.", "port")
+	clockInfo        = gauge("clock_info", "Always 1. The label policy says which frames are stamped by the clock, source which counter the clock reads.", "port", "policy", "source")
+	clockHertz       = gauge("clock_frequency_hertz", "Frequency of the counter that the clock reads, as measured last.", "port")
+	clockResidual    = gauge("clock_residual_seconds", "Stamp minus CLOCK_REALTIME at the last comparison of the two.", "port")
+	clockWorst       = gauge("clock_worst_residual_seconds", "Largest difference between stamp and CLOCK_REALTIME since the start, steps of CLOCK_REALTIME excepted.", "port")
+	clockUncertainty = gauge("clock_uncertainty_seconds", "Uncertainty of the last comparison of stamps and CLOCK_REALTIME.", "port")
+	clockFits        = counter("clock_fits", "Number of comparisons of stamps and CLOCK_REALTIME.", "port")
+	clockSteps       = counter("clock_steps", "Number of times that CLOCK_REALTIME was set.", "port")
 
-	polled       = counter("queue_polled_frames", "Frames taken from the queue: stored + filtered + duplicates + refused.", "port", "queue")
-	polledBytes  = counter("queue_polled_bytes", "Bytes of those, on the wire without CRC.", "port", "queue")
-	stored       = counter("queue_stored_frames", "Frames stored in the stream.", "port", "queue")
-	cut          = counter("queue_cut_frames", "Of those, not whole.", "port", "queue")
-	filtered     = counter("queue_filtered_frames", "Frames left out by rules.", "port", "queue")
-	duplicates   = counter("queue_duplicate_frames", "Frames left out as copies.", "port", "queue")
-	refused      = counter("queue_refused_frames", "Frames that could not be stored, by cause.", "port", "queue", "cause")
-	ruleFrames   = counter("queue_rule_frames", "Frames that a rule was the first to match; begins anew with other rules.", "port", "queue", "rule")
-	ruleBytes    = counter("queue_rule_bytes", "Bytes of those, on the wire without CRC.", "port", "queue", "rule")
-	streamBytes  = counter("queue_stream_bytes", "Bytes put into the stream, headers and padding included.", "port", "queue")
-	segments     = counter("queue_segments", "Segments begun, each of which is a file.", "port", "queue")
-	bufferSize   = gauge("queue_buffer_size_bytes", "Size of the stream's buffer.", "port", "queue")
-	bufferFill   = gauge("queue_buffer_fill_bytes", "What the slowest lossless listener has still to give back.", "port", "queue")
-	polls        = counter("queue_polls", "Polls of the queue.", "port", "queue")
-	pollGaps     = counter("queue_poll_gaps", "Times between two polls, by length in seconds: below the label and not below half of it.", "port", "queue", "below")
-	longestGap   = gauge("queue_longest_poll_gap_seconds", "Longest time between two polls.", "port", "queue")
-	riskyGaps    = counter("queue_risky_poll_gaps", "Times that the queue was not polled for so long that it could have cost frames.", "port", "queue")
-	sleeps       = counter("queue_sleeps", "Times that the poller slept until an interrupt.", "port", "queue")
-	slept        = counter("queue_slept_seconds", "How long it slept.", "port", "queue")
-	pollerCore   = gauge("queue_poller_core", "Core that the poller is pinned to, -1 for none.", "port", "queue")
-	pollerFIFO   = gauge("queue_poller_fifo_priority", "SCHED_FIFO priority of the poller, 0 for the ordinary policy.", "port", "queue")
-	fifoGivenUp  = gauge("queue_poller_fifo_given_up", "Whether it gave SCHED_FIFO up because nothing else of the program ran.", "port", "queue")
-	leftNow      = counter("queue_left_listeners", "Listeners that were attached and are not any more.", "port", "queue")
-	leftStored   = counter("queue_left_listener_stored_frames", "Frames stored while those were attached: read + overtaken + unread.", "port", "queue")
-	leftRead     = counter("queue_left_listener_read_frames", "Frames that they read.", "port", "queue")
-	leftOvertook = counter("queue_left_listener_overtaken_frames", "Frames that they were too slow for.", "port", "queue")
-	leftUnread   = counter("queue_left_listener_unread_frames", "Frames that they left behind.", "port", "queue")
+	polled      = counter("queue_polled_frames", "Frames polled from the queue: stored + filtered + duplicates + refused.", "port", "queue")
+	polledBytes = counter("queue_polled_bytes", "Bytes on the wire, without CRC, of the frames polled from the queue.", "port", "queue")
+	stored      = counter("queue_stored_frames", "Frames stored in the stream of the queue.", "port", "queue")
+	cut         = counter("queue_cut_frames", "Frames stored in the stream of the queue that were truncated to a capture length.", "port", "queue")
+	filtered    = counter("queue_filtered_frames", "Frames of the queue that rules dropped.", "port", "queue")
+	duplicates  = counter("queue_duplicate_frames", "Frames of the queue that were dropped as duplicates.", "port", "queue")
+	refused     = counter("queue_refused_frames", "Frames of the queue that could not be stored, by cause.", "port", "queue", "cause")
+	ruleFrames  = counter("queue_rule_frames", "Frames of the queue whose first matching rule is this one. Restarts at 0 with new rules.", "port", "queue", "rule")
+	ruleBytes   = counter("queue_rule_bytes", "Bytes on the wire, without CRC, of the frames whose first matching rule is this one. Restarts at 0 with new rules.", "port", "queue", "rule")
+	streamBytes = counter("queue_stream_bytes", "Bytes appended to the stream of the queue, headers and padding included.", "port", "queue")
+	segments    = counter("queue_segments", "Segments begun in the stream of the queue. Each is a file.", "port", "queue")
+	bufferSize  = gauge("queue_buffer_size_bytes", "Size of the stream buffer of the queue.", "port", "queue")
+	bufferFill  = gauge("queue_buffer_fill_bytes", "Bytes in the stream buffer that the slowest lossless listener has not released.", "port", "queue")
+	polls       = counter("queue_polls", "Polls of the queue.", "port", "queue")
+	pollGaps    = counter("queue_poll_gaps", "Gaps between two polls of the queue that were shorter than the label below, in seconds, and not shorter than half of it.", "port", "queue", "below")
+	longestGap  = gauge("queue_longest_poll_gap_seconds", "Longest gap between two polls of the queue.", "port", "queue")
+	riskyGaps   = counter("queue_risky_poll_gaps", "Gaps between two polls of the queue that exceeded the NIC buffer at the rate of arrival, so that frames may have been lost.", "port", "queue")
+	sleeps      = counter("queue_sleeps", "Number of times that the poller of the queue slept until an interrupt.", "port", "queue")
+	slept       = counter("queue_slept_seconds", "Time that the poller of the queue slept until an interrupt.", "port", "queue")
+	pollerCore  = gauge("queue_poller_core", "Core that the poller of the queue is pinned to, -1 if it is not pinned.", "port", "queue")
+	pollerFIFO  = gauge("queue_poller_fifo_priority", "SCHED_FIFO priority of the poller of the queue, 0 for the ordinary policy.", "port", "queue")
+	fifoGivenUp = gauge("queue_poller_fifo_given_up", "1 if the watchdog demoted the poller of the queue from SCHED_FIFO because no other thread of the program ran.", "port", "queue")
 
-	listenerInfo   = gauge("listener_info", "1; the labels say who the listener is.", "port", "queue", "id", "listener", "pid", "uid", "policy")
-	listenerStored = counter("listener_stored_frames", "Frames stored since the listener attached: read + overtaken + unread.", "port", "queue", "id", "listener")
-	listenerRead   = counter("listener_read_frames", "Frames that it read.", "port", "queue", "id", "listener")
-	listenerBytes  = counter("listener_read_bytes", "Bytes of the stream that it read.", "port", "queue", "id", "listener")
-	overtaken      = counter("listener_overtaken_frames", "Frames that it was too slow for.", "port", "queue", "id", "listener")
-	overtakenBytes = counter("listener_overtaken_bytes", "Bytes of the stream that it was too slow for.", "port", "queue", "id", "listener")
-	unread         = gauge("listener_unread_frames", "Frames that it has still to read.", "port", "queue", "id", "listener")
-	lagBytes       = gauge("listener_lag_bytes", "Bytes that it has not given back.", "port", "queue", "id", "listener")
-	lagSeconds     = gauge("listener_lag_seconds", "Age of the oldest frame that it has not given back.", "port", "queue", "id", "listener")
+	detached        = counter("queue_detached_listeners", "Listeners detached from the queue.", "port", "queue")
+	detachedStored  = counter("queue_detached_listener_stored_frames", "Frames stored while the listeners that are now detached from the queue were attached: read + overrun + unread.", "port", "queue")
+	detachedRead    = counter("queue_detached_listener_read_frames", "Frames read by the listeners that are now detached from the queue.", "port", "queue")
+	detachedOverrun = counter("queue_detached_listener_overrun_frames", "Frames missed by the listeners that are now detached from the queue because they were too slow.", "port", "queue")
+	detachedUnread  = counter("queue_detached_listener_unread_frames", "Frames left unread by the listeners that are now detached from the queue.", "port", "queue")
+
+	listenerInfo   = gauge("listener_info", "Always 1. The labels identify an attached listener.", "port", "queue", "id", "listener", "pid", "uid", "policy")
+	listenerStored = counter("listener_stored_frames", "Frames stored since the listener attached: read + overrun + unread.", "port", "queue", "id", "listener")
+	listenerRead   = counter("listener_read_frames", "Frames read by the listener.", "port", "queue", "id", "listener")
+	listenerBytes  = counter("listener_read_bytes", "Bytes of the stream read by the listener.", "port", "queue", "id", "listener")
+	overrun        = counter("listener_overrun_frames", "Frames missed by the listener because it was too slow.", "port", "queue", "id", "listener")
+	overrunBytes   = counter("listener_overrun_bytes", "Bytes of the stream missed by the listener because it was too slow.", "port", "queue", "id", "listener")
+	unread         = gauge("listener_unread_frames", "Frames that the listener has not read yet.", "port", "queue", "id", "listener")
+	lagBytes       = gauge("listener_lag_bytes", "Bytes of the stream that the listener has not released.", "port", "queue", "id", "listener")
+	lagSeconds     = gauge("listener_lag_seconds", "Age of the oldest frame that the listener has not released.", "port", "queue", "id", "listener")
 )
 
-// port is the port's side of the ledger, and its queues'.
+// port adds the counters of a port, its clock and its queues.
 func (s sample) port(e *capture.Engine) {
 	l, err := e.Ledger()
 	began, ended := e.Times()
@@ -94,7 +95,7 @@ func (s sample) port(e *capture.Engine) {
 	}
 }
 
-// queue is one queue's account, its stream and who listens.
+// queue adds the counters of a queue, its stream and its listeners.
 func (s sample) queue(a *capture.QueueAccount, of *stream.Stream) {
 	st := of.Stats()
 	s.add(polled, float64(a.Polled))
@@ -134,31 +135,32 @@ func (s sample) queue(a *capture.QueueAccount, of *stream.Stream) {
 		gone.Overrun += l.Overrun
 		gone.Unread += l.Unread
 	}
-	s.add(leftNow, float64(st.DetachedTotal))
-	s.add(leftStored, float64(gone.Stored))
-	s.add(leftRead, float64(gone.Read))
-	s.add(leftOvertook, float64(gone.Overrun))
-	s.add(leftUnread, float64(gone.Unread))
+	s.add(detached, float64(st.DetachedTotal))
+	s.add(detachedStored, float64(gone.Stored))
+	s.add(detachedRead, float64(gone.Read))
+	s.add(detachedOverrun, float64(gone.Overrun))
+	s.add(detachedUnread, float64(gone.Unread))
 	for i := range st.Listeners {
 		l := &st.Listeners[i]
 		s.with(strconv.FormatUint(l.ID, 10), l.Name).listener(l)
 	}
 }
 
+// listener adds the counters of an attached listener.
 func (s sample) listener(l *stream.ListenerStats) {
 	s.add(listenerInfo, 1, strconv.Itoa(l.PID), strconv.Itoa(l.UID), l.Policy.String())
 	s.add(listenerStored, float64(l.Stored))
 	s.add(listenerRead, float64(l.Read))
 	s.add(listenerBytes, float64(l.ReadBytes))
-	s.add(overtaken, float64(l.Overrun))
-	s.add(overtakenBytes, float64(l.OverrunBytes))
+	s.add(overrun, float64(l.Overrun))
+	s.add(overrunBytes, float64(l.OverrunBytes))
 	s.add(unread, float64(l.Unread))
 	s.add(lagBytes, float64(l.LagBytes))
 	s.add(lagSeconds, l.Lag.Seconds())
 }
 
-// distribution gives a histogram: counts[i] are those below bounds[i], seconds,
-// and not below the one before; the last one has no bound.
+// distribution adds a histogram: counts[i] values lie below bounds[i], in seconds,
+// and not below bounds[i-1]. The last count has no bound.
 func (s sample) distribution(f *family, bounds []float64, counts []uint64, sum float64, labels ...string) {
 	buckets, n := map[float64]uint64{}, uint64(0)
 	for i, c := range counts {

@@ -1,0 +1,120 @@
+package control
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/rules"
+	"github.com/ixcap/ixcap/capture/stream"
+)
+
+// documented are the keys of each document in docs/JSON.md, section control.
+func documented(t *testing.T) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile("../../../docs/JSON.md")
+	require.NoError(t, err)
+	_, section, ok := strings.Cut(string(text), "\n## control\n")
+	require.True(t, ok, "docs/JSON.md has no section control")
+	section, _, _ = strings.Cut(section, "\n## ")
+	all := map[string][]string{}
+	for part := range strings.SplitSeq(section, "\n### ") {
+		name, table, found := strings.Cut(part, "\n")
+		if !found || strings.HasPrefix(part, "\n") {
+			continue
+		}
+		for _, row := range regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)` \\|").FindAllStringSubmatch(table, -1) {
+			all[name] = append(all[name], row[1])
+		}
+	}
+	return all
+}
+
+// keys are the JSON keys of a struct, in order.
+func keys(of any) (all []string) {
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(of)) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		all = append(all, name)
+	}
+	return all
+}
+
+func TestEveryKeyIsDocumented(t *testing.T) {
+	docs := documented(t)
+	types := map[string]any{
+		"status": Status{}, "clock": Clock{}, "rate": Rate{}, "queue": Queue{}, "socket": Socket{}, "listeners": Listeners{}, "listener": Listener{},
+		"policy": policyRequest{}, "rules": Filters{}, "rules of a queue": Filter{}, "new rules": filterRequest{}, "ports": Ports{}, "port": PortName{},
+		"error": failure{},
+	}
+	require.ElementsMatch(t, slices.Collect(maps.Keys(types)), slices.Collect(maps.Keys(docs)))
+	for name, v := range types {
+		require.Equal(t, keys(v), docs[name], "### %s", name)
+		for i, key := range keys(v) {
+			require.Regexp(t, `^[a-z][a-z0-9]*(_[a-z0-9]+)*$`, key)
+			f := reflect.VisibleFields(reflect.TypeOf(v))[i]
+			if f.Type == reflect.TypeFor[time.Duration]() {
+				require.True(t, strings.HasSuffix(key, "_ns"), "%s is a time", key)
+			}
+		}
+	}
+}
+
+func TestAnswersHaveTheDocumentedKeys(t *testing.T) {
+	e, p := engine(t, 1)
+	attach(t, e, 0, "reader", stream.Options{})
+	detached := attach(t, e, 0, "detached", stream.Options{})
+	require.NoError(t, detached.Close())
+	r, err := rules.Parse("(udp) all; drop")
+	require.NoError(t, err)
+	require.NoError(t, e.SetFilter(capture.AllQueues, r))
+	require.NoError(t, e.Start())
+	p.queues[0].put(10)
+	h := handle(t, e, Config{})
+	require.Eventually(t, func() bool { return h.ports[0].listeners().DetachedTotal == 1 }, deadline, time.Millisecond)
+	docs := documented(t)
+	// of requires that a JSON object has documented keys only.
+	of := func(document string, object any) map[string]any {
+		t.Helper()
+		m, ok := object.(map[string]any)
+		require.True(t, ok, "%s: %v", document, object)
+		for key := range m {
+			require.Contains(t, docs[document], key, document)
+		}
+		return m
+	}
+	first := func(list any) any {
+		t.Helper()
+		l, ok := list.([]any)
+		require.True(t, ok)
+		require.NotEmpty(t, l)
+		return l[0]
+	}
+	get := func(path string) (v any) {
+		t.Helper()
+		w := request(h, http.MethodGet, path, "")
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &v))
+		return v
+	}
+	status := of("status", get("/v1/status"))
+	of("clock", status["clock"])
+	of("rate", status["rate"])
+	queue := of("queue", first(status["queues"]))
+	of("listener", first(queue["listeners"]))
+	listeners := of("listeners", get("/v1/listeners"))
+	of("listener", first(listeners["attached"]))
+	of("listener", first(listeners["detached"]))
+	of("listener", get("/v1/listeners/reader"))
+	require.Equal(t, "(udp) all; drop", of("rules of a queue", first(of("rules", get("/v1/filter"))["queues"]))["rules"])
+	of("port", first(of("ports", get("/v1/ports"))["ports"]))
+	of("error", get("/v1/listeners/other"))
+}
