@@ -6,33 +6,33 @@ import (
 )
 
 // ListenerStats are a listener's side of the ledger. Frames and bytes count as
-// read once they are given back: by the next call that reads, or by Consume.
+// read once they are released: by the next reading call, or by Consume.
 //
 //	Stored = Read + Overrun + Unread, in frames and in bytes
 //
-// The stream believes a listener only as far as its account is possible. One
-// whose account cannot be true is detached, and the last that could is its final
-// one.
+// The stream checks every account. A listener with an inconsistent account is
+// detached, and its last consistent account is its final report.
 type ListenerStats struct {
-	ID          uint64 // of the attachment, unique in its stream
-	Name        string
-	PID, UID    int // of its process
-	Since       time.Time
-	Policy      Policy        // asked for last, see Stream.SetPolicy
-	DetachAfter time.Duration // 0: never
+	ID          uint64        `json:"id"` // of the attachment, unique in its stream
+	Name        string        `json:"name"`
+	PID         int           `json:"pid"` // of its process
+	UID         int           `json:"uid"`
+	Since       time.Time     `json:"since"`
+	Policy      Policy        `json:"policy"`          // requested last, see Stream.SetPolicy
+	DetachAfter time.Duration `json:"detach_after_ns"` // 0: never
 
-	Stored  uint64 // frames published since the listener's start
-	Read    uint64 // frames read
-	Overrun uint64 // frames lost because the producer overtook the listener
-	Unread  uint64 // frames published and not read yet
+	Stored  uint64 `json:"stored"`  // frames published since the listener's start
+	Read    uint64 `json:"read"`    // frames read
+	Overrun uint64 `json:"overrun"` // frames lost because the producer overwrote them before they were read
+	Unread  uint64 `json:"unread"`  // frames published and not read yet
 
-	ReadBytes    uint64 // bytes of the stream, headers and padding included
-	OverrunBytes uint64
+	ReadBytes    uint64 `json:"read_bytes"` // bytes of the stream, headers and padding included
+	OverrunBytes uint64 `json:"overrun_bytes"`
 
-	LagBytes uint64        // published and not given back
-	Lag      time.Duration // age of the oldest frame not given back and still there
+	LagBytes uint64        `json:"lag_bytes"` // published and not released
+	Lag      time.Duration `json:"lag_ns"`    // age of the oldest frame that is neither released nor overwritten
 
-	DetachReason string // why it is not attached any more; "" while it is
+	DetachReason string `json:"detach_reason"` // why it was detached; "" while it is attached
 }
 
 // add adds the frames and bytes of another listener.
@@ -45,30 +45,32 @@ func (s *ListenerStats) add(o *ListenerStats) {
 	s.OverrunBytes += o.OverrunBytes
 }
 
-// Balanced is nil when every frame since the listener's start is accounted for.
+// Balanced returns nil if every frame since the listener's start is accounted for.
 func (s ListenerStats) Balanced() error {
 	if s.Stored != s.Read+s.Overrun+s.Unread {
-		return fmt.Errorf("listener %s: %d frames stored, but %d read + %d overtaken + %d unread",
+		return fmt.Errorf("listener %s: %d frames stored, but %d read + %d overrun + %d unread",
 			s.Name, s.Stored, s.Read, s.Overrun, s.Unread)
 	}
 	return nil
 }
 
-// account is what a listener says of itself in its page.
+// account is a listener's account as its page holds it.
 type account struct {
 	start    position // where it began
-	position position // what lies before has been given back
+	position position // the bytes and frames before it are released
 
-	read, readBytes   uint64
-	missed, missBytes uint64 // overtaken
+	read, readBytes       uint64
+	overrun, overrunBytes uint64
 }
 
-// write puts an account into a listener's page. What is given back is told
-// first, so that an account never lies beyond it; index entries before seq are
-// given back, which may be more than the account's. Version is odd meanwhile.
+// write stores an account in a listener's page. It releases first, so that no
+// account lies beyond what is released; index entries before seq are released,
+// which may be more than the account's. Version is odd during the update.
 func (c *cursor) write(a *account, seq uint64) {
-	c.giveBack(a.position.offset, max(a.position.seq, seq))
+	c.release(a.position.offset, max(a.position.seq, seq))
 	n := c.Version.Load()
+	// R6: Version becomes odd before the account changes and even after it. Pairs
+	// with A6 in snapshot.
 	releaseStore(&c.Version, n+1)
 	fence()
 	releaseStore(&c.StartSeq, a.start.seq)
@@ -77,28 +79,29 @@ func (c *cursor) write(a *account, seq uint64) {
 	releaseStore(&c.PositionOffset, a.position.offset)
 	releaseStore(&c.Read, a.read)
 	releaseStore(&c.ReadBytes, a.readBytes)
-	releaseStore(&c.Overrun, a.missed)
-	releaseStore(&c.OverrunBytes, a.missBytes)
+	releaseStore(&c.Overrun, a.overrun)
+	releaseStore(&c.OverrunBytes, a.overrunBytes)
 	releaseStore(&c.Version, n+2)
 }
 
-// giveBack lets the producer reuse what lies before. Release: pairs with the
-// loads in Producer.scan; all that was read before has been read by then.
-func (c *cursor) giveBack(offset, seq uint64) {
+// release lets the producer reuse the bytes before offset and the index entries
+// before seq. R5: all reads of them come before these stores. Pairs with A5 in
+// scanListeners.
+func (c *cursor) release(offset, seq uint64) {
 	releaseStore(&c.Offset, offset)
 	releaseStore(&c.Seq, seq)
 }
 
-// snapshot reads an account while it may be written. False: its owner keeps
-// changing it, or was stopped or killed in the middle of a change.
+// snapshot reads an account that may be written at the same time. It returns false
+// if every try met a change, or if the writer was stopped or killed during one.
 func (c *cursor) snapshot() (a account, whole bool) {
 	for range 100 {
-		n := c.Version.Load()
+		n := c.Version.Load() // A6, pairs with R6 in write
 		a = account{
 			start:    position{c.StartOffset.Load(), c.StartSeq.Load()},
 			position: position{c.PositionOffset.Load(), c.Position.Load()},
 			read:     c.Read.Load(), readBytes: c.ReadBytes.Load(),
-			missed: c.Overrun.Load(), missBytes: c.OverrunBytes.Load(),
+			overrun: c.Overrun.Load(), overrunBytes: c.OverrunBytes.Load(),
 		}
 		fence()
 		if n%2 == 0 && c.Version.Load() == n {
@@ -109,48 +112,49 @@ func (c *cursor) snapshot() (a account, whole bool) {
 	return a, false
 }
 
-// follows tells whether a may come after b in the life of one listener, with so
-// much published and given back by now. The start may move only as long as
-// nothing has been read, and only if an aligned one is looked for (mayMove).
-func (a *account) follows(b *account, head, given position, mayMove bool) bool {
-	settled := a.start == b.start || mayMove && *b == (account{start: b.start, position: b.start}) &&
+// follows reports whether account a can come after account b of the same listener.
+// head is the end of what is published, released that of what the listener has
+// released. The start may change only before the first read, and only during the
+// search for an aligned start (startMoves).
+func (a *account) follows(b *account, head, released position, startMoves bool) bool {
+	sameStart := a.start == b.start || startMoves && *b == (account{start: b.start, position: b.start}) &&
 		a.start.seq >= b.start.seq && a.start.offset >= b.start.offset
-	return settled &&
-		b.position.seq <= a.position.seq && a.position.seq <= given.seq && given.seq <= head.seq &&
-		b.position.offset <= a.position.offset && a.position.offset <= given.offset && given.offset <= head.offset &&
+	return sameStart &&
+		b.position.seq <= a.position.seq && a.position.seq <= released.seq && released.seq <= head.seq &&
+		b.position.offset <= a.position.offset && a.position.offset <= released.offset && released.offset <= head.offset &&
 		a.start.seq <= a.position.seq && a.start.offset <= a.position.offset &&
-		a.read >= b.read && a.missed >= b.missed && a.readBytes >= b.readBytes && a.missBytes >= b.missBytes &&
-		a.read <= a.position.seq && a.read+a.missed == a.position.seq-a.start.seq &&
-		a.readBytes <= a.position.offset && a.readBytes+a.missBytes == a.position.offset-a.start.offset
+		a.read >= b.read && a.overrun >= b.overrun && a.readBytes >= b.readBytes && a.overrunBytes >= b.overrunBytes &&
+		a.read <= a.position.seq && a.read+a.overrun == a.position.seq-a.start.seq &&
+		a.readBytes <= a.position.offset && a.readBytes+a.overrunBytes == a.position.offset-a.start.offset
 }
 
-// stats is an account in a ledger's words, with so much published.
+// stats converts an account; head is the end of what is published.
 func (a *account) stats(head position) ListenerStats {
 	return ListenerStats{
 		Stored: head.seq - a.start.seq, Unread: head.seq - a.position.seq,
 		Read: a.read, ReadBytes: a.readBytes,
-		Overrun: a.missed, OverrunBytes: a.missBytes,
+		Overrun: a.overrun, OverrunBytes: a.overrunBytes,
 		LagBytes: head.offset - a.position.offset,
 	}
 }
 
-// look reads a listener's account. False: what its page says cannot be true;
-// last is what it was before.
-func (s *Stream) look(sl *slot) (possible bool) {
-	a, whole := sl.cursor.snapshot()
-	// After the account: positions lie before what is given back, and that
+// readAccount updates att.last from the listener's page. It returns false and
+// leaves att.last if the page is inconsistent.
+func (s *Stream) readAccount(att *attachment) (consistent bool) {
+	a, whole := att.cursor.snapshot()
+	// Loaded after the account: positions lie before what is released, and that
 	// before what is published.
-	given := position{sl.cursor.Offset.Load(), sl.cursor.Seq.Load()}
+	released := position{att.cursor.Offset.Load(), att.cursor.Seq.Load()}
 	if whole {
-		if !a.follows(&sl.last, s.published(), given, sl.mayMove) {
+		if !a.follows(&att.last, s.published(), released, att.startMoves) {
 			return false
 		}
-		sl.last = a
+		att.last = a
 	}
 	return true
 }
 
-// published is how much of the stream can be read.
+// published returns the end of what can be read.
 func (s *Stream) published() position {
 	if s.closed {
 		return position{s.final.Bytes, s.final.Frames}
@@ -158,16 +162,16 @@ func (s *Stream) published() position {
 	return s.reader().published()
 }
 
-// listenerStats is a listener's account as far as it is believed, and whether
-// all of it is.
-func (s *Stream) listenerStats(sl *slot) (ListenerStats, bool) {
-	possible := s.look(sl)
+// listenerStats returns a listener's last consistent account, and whether its page
+// is consistent now.
+func (s *Stream) listenerStats(att *attachment) (ListenerStats, bool) {
+	consistent := s.readAccount(att)
 	head := s.published()
-	st := sl.last.stats(head)
-	st.ID, st.Name, st.PID, st.UID, st.Since = sl.id, sl.name, sl.pid, sl.uid, sl.since
-	st.Policy, st.DetachAfter = sl.policy, sl.detachAfter
+	st := att.last.stats(head)
+	st.ID, st.Name, st.PID, st.UID, st.Since = att.id, att.name, att.pid, att.uid, att.since
+	st.Policy, st.DetachAfter = att.policy, att.detachAfter
 	if !s.closed {
-		st.Lag = s.reader().age(sl.last.position, head)
+		st.Lag = s.reader().age(att.last.position, head)
 	}
-	return st, possible
+	return st, consistent
 }

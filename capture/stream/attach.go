@@ -13,28 +13,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attachWithin is how long a capture may take to answer.
-const attachWithin = 10 * time.Second
+// attachTimeout limits connecting and the answer of the capture.
+const attachTimeout = 10 * time.Second
 
-// Attach listens to a stream of another process, or of this one, that is shared
-// at a socket (Stream.Serve). The connection stays open as long as the listener;
-// when the process ends, however it ends, the stream lets the listener go.
+// Attach attaches a listener to a stream that any process, also this one, serves
+// at a socket (Stream.Serve). The connection stays open as long as the listener.
+// When the process ends, for any reason, the stream detaches the listener.
 //
-// Reading gives ErrAbandoned once the capture's process is gone and what it had
-// published is read.
+// Once the capture's process has ended and all that it had published is read,
+// reading returns ErrAbandoned.
 func Attach(path, name string, o Options) (*Listener, error) {
 	fail := func(err error) (*Listener, error) {
 		return nil, fmt.Errorf("attach to %s: %w", path, err)
 	}
-	// The capture would say the same, but a name might not even fit a message.
+	// The capture checks it, too, but a long name may not fit a message.
 	if err := (&request{name: name, options: o}).check(); err != nil {
 		return fail(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), attachWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), attachTimeout)
 	defer cancel()
 	c, err := (&net.Dialer{}).DialContext(ctx, "unixpacket", path)
 	for errors.Is(err, syscall.EAGAIN) && ctx.Err() == nil {
-		// Many connect at once, and the socket's queue is full.
+		// The socket's queue is full.
 		time.Sleep(time.Millisecond)
 		c, err = (&net.Dialer{}).DialContext(ctx, "unixpacket", path)
 	}
@@ -50,38 +50,38 @@ func Attach(path, name string, o Options) (*Listener, error) {
 	return l, nil
 }
 
-// explainDial adds what to do about a socket that cannot be connected to.
+// explainDial adds the likely cause and the remedy to an error of connecting.
 func explainDial(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: no capture shares a stream there", err)
+		return fmt.Errorf("%w: no capture serves a stream there. Start it or check the path", err)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w: the capture that shared a stream there is gone", err)
+		return fmt.Errorf("%w: the capture that served a stream there has ended. Start it again", err)
 	case errors.Is(err, syscall.EPROTOTYPE):
-		return fmt.Errorf("%w: the socket is no stream's", err)
+		return fmt.Errorf("%w: the socket serves no stream. Check the path", err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: the socket's mode says who may attach", err)
+		return fmt.Errorf("%w: the socket's mode does not allow it. Change the mode or the user", err)
 	}
 	return err
 }
 
-// remote ties a listener to a stream of another process: by a connection, which
-// each side closes when it is done with the other.
+// remote links a listener to a stream of another process by a connection. Either
+// side closes it to detach.
 type remote struct {
-	conn   *net.UnixConn
-	reason atomic.Pointer[string] // of a farewell
-	gone   atomic.Bool            // the connection is closed
-	done   chan struct{}          // watch has ended
+	conn         *net.UnixConn
+	detachReason atomic.Pointer[string] // the stream's, once it has sent one
+	gone         atomic.Bool            // the connection is closed
+	done         chan struct{}          // watch has ended
 }
 
-// attach asks, and maps what it is granted.
+// attach sends a request and maps the memories that the stream grants.
 func (t *remote) attach(name string, o Options) (*Listener, error) {
 	t.done = make(chan struct{})
-	if err := t.conn.SetDeadline(time.Now().Add(attachWithin)); err != nil {
+	if err := t.conn.SetDeadline(time.Now().Add(attachTimeout)); err != nil {
 		return nil, err
 	}
 	if _, err := t.conn.Write(encodeRequest(name, o)); err != nil {
-		return nil, fmt.Errorf("ask: %w", err)
+		return nil, fmt.Errorf("send the request: %w", err)
 	}
 	a, fds, err := receiveAnswer(t.conn)
 	defer closeAll(fds)
@@ -100,14 +100,14 @@ func (t *remote) attach(name string, o Options) (*Listener, error) {
 		return nil, err
 	}
 	return open(grant{
-		name: name, options: o, id: a.id, number: int(a.number), searching: a.searching,
+		name: name, options: o, id: a.id, slot: int(a.slot), searching: a.searching,
 		data:    shared{fds[0], a.dataBytes, uint64(a.dataPage)},
 		control: shared{fds[1], a.ctrlBytes, uint64(a.controlPage)},
 		cursor:  shared{fds[2], pageBytes, pageBytes},
 	}, t)
 }
 
-// watch waits for the connection's end, and notes why.
+// watch waits for the end of the connection and stores the reason.
 func (t *remote) watch() {
 	defer close(t.done)
 	for {
@@ -117,43 +117,43 @@ func (t *remote) watch() {
 			t.gone.Store(true)
 			return
 		}
-		if a.state == farewell {
-			t.reason.Store(&a.text)
+		if a.state == detached {
+			t.detachReason.Store(&a.text)
 		}
 	}
 }
 
-func (t *remote) leave(st ListenerStats) ListenerStats {
-	st.DetachReason = whyClosed
-	if why := t.reason.Load(); why != nil {
+func (t *remote) detach(st ListenerStats) ListenerStats {
+	st.DetachReason = reasonClosed
+	if why := t.detachReason.Load(); why != nil {
 		st.DetachReason = *why
 	}
-	// The peer may be gone: then nobody needs to be told.
-	_ = sendNow(t.conn, bye(), nil)
+	// An error means that the capture has closed the connection.
+	_ = sendNow(t.conn, goodbye(), nil)
 	_ = t.conn.Close()
 	<-t.done
 	return st
 }
 
-func (t *remote) why() string {
-	// The slot is emptied first and the farewell sent then.
+func (t *remote) reason() string {
+	// The stream clears the slot first and then sends the reason.
 	select {
 	case <-t.done:
-	case <-time.After(farewellWithin):
+	case <-time.After(reasonTimeout):
 	}
-	if why := t.reason.Load(); why != nil {
+	if why := t.detachReason.Load(); why != nil {
 		return *why
 	}
 	return ""
 }
 
-// farewellWithin is how long a detached listener waits to be told why.
-const farewellWithin = time.Second
+// reasonTimeout limits the wait of a detached listener for the reason.
+const reasonTimeout = time.Second
 
-func (t *remote) lost() bool { return t.gone.Load() }
+func (t *remote) producerGone() bool { return t.gone.Load() }
 
-// receiveAnswer reads one message and the descriptors beside it, which are the
-// caller's to close even with an error.
+// receiveAnswer reads one message and the descriptors that come with it. The caller
+// closes the descriptors, also after an error.
 func receiveAnswer(c *net.UnixConn) (a answer, fds []int, err error) {
 	b := make([]byte, maxMessage)
 	oob := make([]byte, unix.CmsgSpace(8*4))
@@ -184,7 +184,7 @@ func receiveAnswer(c *net.UnixConn) (a answer, fds []int, err error) {
 	return a, fds, err
 }
 
-// sendNow sends a message without ever waiting.
+// sendNow sends a message and descriptors; it never blocks.
 func sendNow(c *net.UnixConn, b []byte, fds []int) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -203,6 +203,6 @@ func sendNow(c *net.UnixConn, b []byte, fds []int) error {
 
 func closeAll(fds []int) {
 	for _, fd := range fds {
-		_ = unix.Close(fd) // received a moment ago
+		_ = unix.Close(fd)
 	}
 }

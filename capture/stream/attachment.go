@@ -17,38 +17,38 @@ const (
 	// MaxName is the longest name of a listener in bytes.
 	MaxName = 200
 
-	keptDeparted = 64 // accounts of listeners that left
+	keptDetached = 64 // final reports of detached listeners
 )
 
-// slot is the stream's side of a listener, in this process or in another.
-type slot struct {
-	// What the producer looks at, together.
+// attachment is the stream's side of a listener, in this process or in another.
+type attachment struct {
+	// What the producer reads, together.
 	cursor      *cursor // the stream's mapping of the listener's page
-	respect     atomic.Uint32
-	offset, seq uint64 // what it saw last; it alone touches them while the slot is active
+	lossless    atomic.Uint32
+	offset, seq uint64 // what the producer read last; only it uses them while the slot is active
 	_           [96]byte
 
 	// Set by attach.
 	id          uint64
-	number      int
+	slot        int
 	name        string
 	pid, uid    int
 	since       time.Time
 	page        *hugepage.Memory
-	mayMove     bool          // it looks for an aligned start: its beginning is not settled
+	startMoves  bool          // it searches for an aligned start, so its start may still change
 	peer        *peer         // nil for a listener in this process
 	searching   bool          // no aligned start was there when it attached
-	began       position      // where it was put
-	policy      Policy        // wanted; here and below under Stream.mu
-	word        uint64        // policy and count of changes, as in cursors.Wanted
-	deadline    time.Time     // a change to lossy holds from then on without an answer; zero: none is under way
+	start       position      // where it began
+	policy      Policy        // requested; this and all below under Stream.mu
+	wanted      uint64        // policy and count of changes, as in cursors.Wanted
+	ackDeadline time.Time     // a change to lossy takes effect then even without an acknowledgement; zero: no change is pending
 	detachAfter time.Duration //
-	last        account       // the last that was possible
+	last        account       // the last consistent account
 	progress    progress      //
 	final       *ListenerStats
 }
 
-// request is what somebody who wants to listen asks for.
+// request is a request to attach.
 type request struct {
 	name     string
 	options  Options
@@ -62,38 +62,38 @@ func (r *request) check() error {
 	case o.Policy > Lossy || o.Start > FromOldest:
 		return fmt.Errorf("unknown policy or start (%d, %d)", o.Policy, o.Start)
 	case len(r.name) > MaxName:
-		return fmt.Errorf("a name of %d bytes: choose at most %d", len(r.name), MaxName)
+		return fmt.Errorf("name of %d bytes: choose at most %d", len(r.name), MaxName)
 	case o.DetachAfter < 0:
 		return fmt.Errorf("detach after %v: choose 0 or more", o.DetachAfter)
 	case o.DetachAfter > 0 && o.Policy != Lossless:
 		return errDetachLossy
 	}
 	for _, c := range r.name {
-		if !unicode.IsPrint(c) { // it is shown on terminals
+		if !unicode.IsPrint(c) { // names are shown on terminals
 			return fmt.Errorf("name %q: choose one of printable characters", r.name)
 		}
 	}
 	return nil
 }
 
-// attach makes a slot for a listener and puts it into its place. It may be called
-// at any time, before the first frame or while the producer runs, which does not
-// notice.
-func (s *Stream) attach(r request) (_ *slot, err error) {
+// attach creates an attachment and claims a slot for it. It may be called at any
+// time, before the first frame or while the producer runs. The producer does not
+// wait for it.
+func (s *Stream) attach(r request) (_ *attachment, err error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, fmt.Errorf("stream is closed")
+		return nil, ErrStreamClosed
 	}
-	s.reap()
-	number := 0
-	for number < MaxListeners && s.attached[number] != nil {
-		number++
+	s.collect()
+	slot := 0
+	for slot < MaxListeners && s.attached[slot] != nil {
+		slot++
 	}
-	if number == MaxListeners {
+	if slot == MaxListeners {
 		return nil, fmt.Errorf("%d listeners are attached already; close or detach one", MaxListeners)
 	}
 	page, err := newCursor("ixcap-cursor-" + r.name)
@@ -101,46 +101,48 @@ func (s *Stream) attach(r request) (_ *slot, err error) {
 		return nil, err
 	}
 	s.generation++
-	sl := &slot{
-		cursor: viewCursor(page.Bytes()), page: page, id: s.generation, number: number,
+	att := &attachment{
+		cursor: viewCursor(page.Bytes()), page: page, id: s.generation, slot: slot,
 		name: r.name, pid: r.pid, uid: r.uid, peer: r.peer, since: time.Now(),
-		policy: r.options.Policy, word: uint64(r.options.Policy), detachAfter: r.options.DetachAfter,
+		policy: r.options.Policy, wanted: uint64(r.options.Policy), detachAfter: r.options.DetachAfter,
 	}
-	if sl.policy == Lossless {
-		sl.respect.Store(1)
+	if att.policy == Lossless {
+		att.lossless.Store(1)
 	}
-	s.admit(sl, r.options)
-	s.attached[number] = sl
-	if sl.detachAfter > 0 || sl.peer != nil {
-		s.keepHouse()
+	s.claimSlot(att, r.options)
+	s.attached[slot] = att
+	if att.detachAfter > 0 || att.peer != nil {
+		s.startHousekeeper()
 	}
-	return sl, nil
+	return att, nil
 }
 
-// admit gives a listener its place in the stream and its slot. The producer
-// neither waits nor helps: it announces (ReserveOffset) and then looks at the
-// slots, here the slot is taken and then the announcement looked at. All four are
-// sequentially consistent, so at least one sees the other: either the producer
-// respects the listener's start from its next announcement on, or it is seen here
-// that the start is about to be overwritten, and the listener moves ahead.
-func (s *Stream) admit(sl *slot, o Options) {
+// claimSlot gives a listener its start and its slot, without the producer's help.
+//
+// SC1: the producer stores its announcement (ReserveOffset) and then loads the
+// slots (announce, scanListeners); claimSlot stores the slot and then loads the
+// announcement. All four are sequentially consistent, so at least one side sees
+// the other: either the producer spares the listener's start from its next
+// announcement on, or claimSlot sees that the start may be overwritten and tries
+// further ahead.
+func (s *Stream) claimSlot(att *attachment, o Options) {
 	v, from, margin := s.reader(), o.Start, uint64(0)
 	for {
 		at := v.newest()
 		if from == FromOldest {
 			at = v.oldest(margin)
 		}
-		s.put(sl, at)
-		sl.offset, sl.seq = at.offset, at.seq
-		s.view.cursors.Wanted[sl.number].Store(sl.word)
-		s.view.cursors.Slots[sl.number].Store(sl.id)
-		s.slots[sl.number].Store(sl)
-		s.active.Or(1 << sl.number)
-		if !v.overtaken(at) {
+		s.put(att, at)
+		att.offset, att.seq = at.offset, at.seq
+		s.view.cursors.Wanted[att.slot].Store(att.wanted)
+		s.view.cursors.Slots[att.slot].Store(att.id)
+		s.slots[att.slot].Store(att)
+		s.active.Or(1 << att.slot)
+		if !v.overwritten(at) {
 			break
 		}
-		// Take the slot back and try again further ahead.
-		s.withdraw(sl)
+		// Try again further ahead.
+		s.clearSlot(att)
 		if from == FromOldest {
 			margin += (v.mask + 1) / 8
 			if margin > v.mask {
@@ -151,119 +153,122 @@ func (s *Stream) admit(sl *slot, o Options) {
 	if !o.Aligned {
 		return
 	}
-	// What lies before the start is not for it, and the producer may need the
-	// room to close the segment.
-	at, found := v.firstStart(sl.began)
-	s.put(sl, at)
+	// What lies before the start is of no use to it, and the producer may need
+	// the room to close the segment.
+	at, found := v.firstStart(att.start)
+	s.put(att, at)
 	if !found {
-		sl.searching, sl.mayMove = true, true
+		att.searching, att.startMoves = true, true
 		s.align.Add(1)
 	}
 }
 
-// put writes a position into a listener's page before the listener has it.
-func (s *Stream) put(sl *slot, at position) {
-	sl.began = at
-	sl.last = account{start: at, position: at}
-	sl.cursor.Generation.Store(sl.id)
-	sl.cursor.Mode.Store(sl.word)
-	sl.cursor.write(&sl.last, at.seq)
+// put stores a position in a listener's page before the listener gets the page.
+func (s *Stream) put(att *attachment, at position) {
+	att.start = at
+	att.last = account{start: at, position: at}
+	att.cursor.Generation.Store(att.id)
+	att.cursor.Mode.Store(att.wanted)
+	att.cursor.write(&att.last, at.seq)
 }
 
-// withdraw empties a slot and waits until the producer has not got hold of it.
-// False: the producer has done so before.
-func (s *Stream) withdraw(sl *slot) bool {
-	mine := s.slots[sl.number].CompareAndSwap(sl, nil)
+// clearSlot clears the slot of an attachment and waits until the producer no longer
+// uses the attachment. It returns false if the producer had cleared the slot.
+func (s *Stream) clearSlot(att *attachment) bool {
+	mine := s.slots[att.slot].CompareAndSwap(att, nil)
 	if mine {
-		s.active.And(^uint64(1 << sl.number))
+		s.active.And(^uint64(1 << att.slot))
 		if !s.closed {
-			s.view.cursors.Slots[sl.number].Store(0)
+			s.view.cursors.Slots[att.slot].Store(0)
 		}
 	}
-	// The producer looks at slots between two steps of scans: once it has been
-	// even or has moved, nobody holds what the slot held.
+	// SC2: the producer loads slots while scans is odd (scanListeners). Once scans is
+	// even or has changed after the slot was cleared, it does not hold the attachment.
 	for n := s.scans.Load(); n%2 == 1 && s.scans.Load() == n; {
 		pause()
 	}
 	return mine
 }
 
-// evict lets a listener go from the producer's side, without a lock. Whoever
-// takes the lock next finishes it: reap.
-func (s *Stream) evict(number int, sl *slot) {
-	if s.slots[number].CompareAndSwap(sl, nil) {
-		s.view.cursors.Slots[number].Store(0)
-		s.detached.Add(1)
-		s.active.And(^uint64(1 << number))
+// detachCorrupt clears the slot of a listener with a corrupt cursor, on the
+// producer's side and without a lock. The next holder of the lock finishes it:
+// collect.
+func (s *Stream) detachCorrupt(slot int, att *attachment) {
+	if s.slots[slot].CompareAndSwap(att, nil) {
+		s.view.cursors.Slots[slot].Store(0)
+		s.corruptCursors.Add(1)
+		s.active.And(^uint64(1 << slot))
 	}
 }
 
 const (
-	whyClosed     = "closed"
-	whyDied       = "process exited"
-	whyImpossible = "corrupt cursor"
+	reasonClosed  = "closed"
+	reasonExited  = "process exited"
+	reasonCorrupt = "corrupt cursor"
 )
 
-// reap ends what the producer has evicted. Under mu, as all below.
-func (s *Stream) reap() {
-	for _, sl := range s.attached {
-		if sl != nil && s.slots[sl.number].Load() != sl {
-			s.end(sl, whyImpossible)
+// collect detaches the listeners whose slots the producer has cleared. It is called
+// under mu, as all below.
+func (s *Stream) collect() {
+	for _, att := range s.attached {
+		if att != nil && s.slots[att.slot].Load() != att {
+			s.detach(att, reasonCorrupt)
 		}
 	}
 }
 
-// end lets a listener go and settles its account, once.
-func (s *Stream) end(sl *slot, why string) {
-	if sl.final != nil {
+// detach ends an attachment and stores its final report. Further calls do nothing.
+func (s *Stream) detach(att *attachment, why string) {
+	if att.final != nil {
 		return
 	}
-	mine := s.withdraw(sl)
-	st, possible := s.listenerStats(sl)
+	mine := s.clearSlot(att)
+	st, consistent := s.listenerStats(att)
 	switch {
-	case !mine: // the producer was first, and has counted it
-		why = whyImpossible
-	case !possible || why == whyImpossible:
-		s.detached.Add(1)
-		why = whyImpossible
+	case !mine: // the producer was first and has counted it
+		why = reasonCorrupt
+	case !consistent || why == reasonCorrupt:
+		s.corruptCursors.Add(1)
+		why = reasonCorrupt
 	}
 	st.DetachReason = why
-	sl.final = &st
-	s.attached[sl.number] = nil
-	s.left++
-	s.departed = append(s.departed, st)
-	if len(s.departed) > keptDeparted {
-		s.forgotten.add(&s.departed[0])
-		s.departed = append(s.departed[:0], s.departed[1:]...)
+	att.final = &st
+	s.attached[att.slot] = nil
+	s.detachedTotal++
+	s.recentDetached = append(s.recentDetached, st)
+	if len(s.recentDetached) > keptDetached {
+		s.olderDetached.add(&s.recentDetached[0])
+		s.recentDetached = append(s.recentDetached[:0], s.recentDetached[1:]...)
 	}
-	if sl.peer != nil {
-		sl.peer.dismiss(why)
+	if att.peer != nil {
+		att.peer.disconnect(why)
 	}
-	// It can only fail for a descriptor that somebody else has closed.
-	_ = sl.page.Close()
-	sl.cursor = nil
+	// Close fails only for a descriptor that is closed already.
+	_ = att.page.Close()
+	att.cursor = nil
 }
 
-// find is the listener with that number, among those attached.
-func (s *Stream) find(id uint64) (*slot, error) {
+// find returns the attached listener with an ID.
+func (s *Stream) find(id uint64) (*attachment, error) {
 	if s.closed {
-		return nil, fmt.Errorf("stream is closed")
+		return nil, ErrStreamClosed
 	}
-	s.reap()
-	for _, sl := range s.attached {
-		if sl != nil && sl.id == id {
-			return sl, nil
+	s.collect()
+	for _, att := range s.attached {
+		if att != nil && att.id == id {
+			return att, nil
 		}
 	}
 	return nil, fmt.Errorf("no listener %d is attached", id)
 }
 
-// Detach lets a listener go, whatever it is doing; it is told why. Its place is
-// free and the producer no longer waits for it.
+// Detach detaches a listener at once. Its slot is free and the producer no longer
+// waits for it. The listener's next reading call returns ErrDetached with the
+// reason.
 func (s *Stream) Detach(id uint64, why string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sl, err := s.find(id)
+	att, err := s.find(id)
 	if err != nil {
 		return fmt.Errorf("detach: %w", err)
 	}
@@ -271,11 +276,11 @@ func (s *Stream) Detach(id uint64, why string) error {
 	if why != "" {
 		reason += ": " + why
 	}
-	s.end(sl, reason)
+	s.detach(att, reason)
 	return nil
 }
 
-// reader is the stream's own view of itself.
+// reader returns a view of the stream through its own mappings.
 func (s *Stream) reader() *view {
 	return &view{
 		data: s.bytes, mask: uint64(s.config.Size) - 1,
@@ -283,9 +288,8 @@ func (s *Stream) reader() *view {
 	}
 }
 
-// newCursor makes the page that a listener will write. The producer makes it,
-// not the listener, and forbids changing its size: a page that its owner could
-// truncate would kill the producer at its next look.
+// newCursor allocates a listener's cursor page and seals its size: if a listener
+// could truncate its page, the producer's next load would raise SIGBUS.
 func newCursor(name string) (*hugepage.Memory, error) {
 	m, err := hugepage.Alloc(pageBytes, hugepage.Options{Pages: hugepage.Ordinary, Node: hugepage.AnyNode, Name: name})
 	if err != nil {
@@ -304,5 +308,5 @@ func seal(m *hugepage.Memory, seals int) error {
 	return nil
 }
 
-// ours is who we are, as SO_PEERCRED would tell it.
-func ours() (pid, uid int) { return os.Getpid(), os.Getuid() }
+// selfIDs returns this process's IDs, as SO_PEERCRED would.
+func selfIDs() (pid, uid int) { return os.Getpid(), os.Getuid() }

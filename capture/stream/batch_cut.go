@@ -54,7 +54,8 @@ func (p *Producer) fastRunCut(st *clock.Stamper, keep []uint32, frames []ring.Fr
 	return n
 }
 
-// fastAppendCutGo is fastAppendCut without assembly. tick is the counter.
+// fastAppendCutGo is fastAppendCut in Go, for architectures without assembly and as the
+// reference for its tests. tick reads the counter.
 func fastAppendCutGo(data []byte, index []Entry, frames []ring.Frame, keep []uint32, at *window, line *clock.Line, tick func() uint64) int {
 	pos, seq := at.pos, at.seq
 	n := 0

@@ -11,8 +11,8 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// For every length and cut the assembly stores what Go would, and not a byte more.
-func TestCutStoresWhatGoStores(t *testing.T) {
+// For every length and cut the assembly stores exactly what the Go code stores.
+func TestFastAppendCutStoresWhatGoStores(t *testing.T) {
 	const room = 4 * MaxFrame
 	r := rand.New(rand.NewPCG(1, 1))
 	source := make([]byte, MaxFrame+64)
@@ -60,7 +60,7 @@ func TestCutStoresWhatGoStores(t *testing.T) {
 	}
 }
 
-func TestCutStopsWhereItMust(t *testing.T) {
+func TestFastAppendCutStopsWhereItMust(t *testing.T) {
 	frame := func(n int) ring.Frame { return *numbered(1, n) }
 	odd := frame(60)
 	odd.Len = 61
@@ -105,7 +105,7 @@ func TestCutStopsWhereItMust(t *testing.T) {
 	}
 }
 
-// Batches of anything are stored as they were cut, with stamps that never go back.
+// Batches are stored with the lengths requested, and with stamps that never go back.
 func TestCutBatchesAreStoredLikeSingleFrames(t *testing.T) {
 	s := newStream(t, Config{Size: 2 * Block, Segment: Block, Entries: 1024})
 	l := listen(t, s, Options{})
@@ -121,7 +121,7 @@ func TestCutBatchesAreStoredLikeSingleFrames(t *testing.T) {
 	var refused, read, cut, skipped uint64
 	last := int64(0)
 	take := func() {
-		n, err := l.ReadBatch(soon(t), packets)
+		n, err := l.ReadBatch(testContext(t), packets)
 		require.NoError(t, err)
 		for i, pkt := range packets[:n] {
 			w := want[i]

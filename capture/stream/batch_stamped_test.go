@@ -11,8 +11,8 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// For every length and cut the assembly stores what Go would, and not a byte more.
-func TestStampedStoresWhatGoStores(t *testing.T) {
+// For every length and cut the assembly stores exactly what the Go code stores.
+func TestFastAppendStampedStoresWhatGoStores(t *testing.T) {
 	const room = 4 * MaxFrame
 	r := rand.New(rand.NewPCG(1, 1))
 	source := make([]byte, MaxFrame+64)
@@ -55,9 +55,9 @@ func TestStampedStoresWhatGoStores(t *testing.T) {
 				want = 0
 			}
 			if took != 3 {
-				require.Equal(t, want, took, "length %d, keep %v", n, keep) // the others go the long way
+				require.Equal(t, want, took, "length %d, keep %v", n, keep) // the others take the slow path
 			}
-			// Go takes those, too: given only as many it does the same.
+			// The Go code takes short frames, too: it gets only the frames that the assembly took.
 			if keep != nil {
 				keep = keep[:took]
 			}
@@ -69,7 +69,7 @@ func TestStampedStoresWhatGoStores(t *testing.T) {
 	}
 }
 
-func TestStampedStopsWhereItMust(t *testing.T) {
+func TestFastAppendStampedStopsWhereItMust(t *testing.T) {
 	frame := func(n int) ring.Frame { return *numbered(1, n) }
 	odd := frame(60)
 	odd.Len = 61
@@ -106,7 +106,7 @@ func TestStampedStopsWhereItMust(t *testing.T) {
 	}
 }
 
-// Batches of anything come out as they were stamped and cut.
+// Batches are stored with the stamps and the lengths requested.
 func TestStampedBatchesAreStoredLikeSingleFrames(t *testing.T) {
 	s := newStream(t, Config{Size: 2 * Block, Segment: Block, Entries: 1024})
 	l := listen(t, s, Options{})
@@ -122,7 +122,7 @@ func TestStampedBatchesAreStoredLikeSingleFrames(t *testing.T) {
 	var want []stored // and not yet read
 	var refused, read, cut, at uint64
 	take := func() {
-		n, err := l.ReadBatch(soon(t), packets)
+		n, err := l.ReadBatch(testContext(t), packets)
 		require.NoError(t, err)
 		for i, pkt := range packets[:n] {
 			w := want[i]

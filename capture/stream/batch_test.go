@@ -20,8 +20,8 @@ func newStamper(tb testing.TB) *clock.Stamper {
 	return st
 }
 
-// For every length the assembly stores what Go would, and not a byte more.
-func TestPlainStoresWhatGoStores(t *testing.T) {
+// For every length the assembly stores exactly what the Go code stores.
+func TestFastAppendStoresWhatGoStores(t *testing.T) {
 	const room = 4 * MaxFrame
 	r := rand.New(rand.NewPCG(1, 1))
 	source := make([]byte, MaxFrame+64)
@@ -51,7 +51,7 @@ func TestPlainStoresWhatGoStores(t *testing.T) {
 		fastAt, slowAt, fastLine, slowLine := from, from, line, line
 		took := fastAppend(fast, fastIndex, frames, &fastAt, &fastLine)
 		if n < 32 && took == 0 {
-			continue // left to the long way
+			continue // slow path
 		}
 		require.Equal(t, 3, took)
 		require.Equal(t, took, fastAppendGo(slow, slowIndex, frames, &slowAt, &slowLine, clock.Ticks))
@@ -62,7 +62,7 @@ func TestPlainStoresWhatGoStores(t *testing.T) {
 	}
 }
 
-func TestPlainStopsWhereItMust(t *testing.T) {
+func TestFastAppendStopsWhereItMust(t *testing.T) {
 	frame := func(n int) ring.Frame { return *numbered(1, n) }
 	odd := frame(60)
 	odd.Len = 61
@@ -99,7 +99,7 @@ func TestPlainStopsWhereItMust(t *testing.T) {
 	}
 }
 
-// Batches of anything come out as one by one, with stamps that never go back.
+// Batches are stored as single frames are, with stamps that never go back.
 func TestBatchesAreStoredLikeSingleFrames(t *testing.T) {
 	for _, caplen := range []int{0, 100} {
 		s := newStream(t, Config{Size: 2 * Block, Segment: Block, Entries: 1024})
@@ -110,7 +110,7 @@ func TestBatchesAreStoredLikeSingleFrames(t *testing.T) {
 		var want []ring.Frame // stored and not yet read
 		refused, read, last := uint64(0), 0, int64(0)
 		take := func() {
-			n, err := l.ReadBatch(soon(t), packets)
+			n, err := l.ReadBatch(testContext(t), packets)
 			require.NoError(t, err)
 			for i, pkt := range packets[:n] {
 				w := want[i]

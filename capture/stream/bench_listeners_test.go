@@ -19,8 +19,8 @@ type fed struct {
 	costs    []uint64 // ticks of a batch each
 }
 
-// feedTo attaches lossless listeners that read all they get and nap in between,
-// as listeners on a link do.
+// feedTo attaches lossless listeners that read all frames and sleep in between, as
+// listeners of a capture do.
 func feedTo(b *testing.B, listeners int) *fed {
 	s := newStream(b, Config{Size: 16 * Block})
 	d := &fed{producer: s.Producer(), stamper: newStamper(b)}
@@ -42,8 +42,8 @@ func feedTo(b *testing.B, listeners int) *fed {
 	return d
 }
 
-// store stores and publishes a batch and remembers what it cost. False: held, so
-// the readers did not keep up and the cost says nothing.
+// store stores and publishes a batch and records the cost. It returns false if the
+// producer was held back: the readers did not keep up and the cost is dropped.
 func (d *fed) store(frames []ring.Frame) bool {
 	d.stamper.Update()
 	start := clock.Ticks()
@@ -58,9 +58,9 @@ func (d *fed) store(frames []ring.Frame) bool {
 	return false
 }
 
-// perFrame is the mean cost in ns a frame, without the dearest 3 of 1000 batches,
-// which the machine interrupted. The producer looks at its listeners in one batch
-// of 64, so that a median would not show them.
+// perFrame returns the mean cost in ns a frame, without the most expensive 3 of 1000
+// batches, which the machine interrupted. The producer loads the cursors in one of
+// 64 batches, which a median would not show.
 func (d *fed) perFrame(frames int) float64 {
 	slices.Sort(d.costs)
 	kept, sum := d.costs[:len(d.costs)*997/1000], uint64(0)
@@ -70,11 +70,11 @@ func (d *fed) perFrame(frames int) float64 {
 	return float64(d.stamper.Nanoseconds(sum)) / float64(len(kept)*frames)
 }
 
-// BenchmarkListeners is what the producer pays for listeners that keep up: the
-// mean over batches of 64 smallest frames, arriving at 10 GbE's line rate, of
-// AppendBatch and Publish. In 8, batches go in turns to a stream with one listener
-// and to one with eight, so that what else the machine does meets both alike, and
-// ratio is what the eight cost over the one.
+// BenchmarkListeners measures what listeners that keep up cost the producer: the mean
+// of AppendBatch and Publish over batches of 64 smallest frames at 10 GbE's line
+// rate. In 8, batches go in turns to a stream with one listener and to one with
+// eight, so that the load of the machine is the same for both; ratio is the cost
+// with eight over that with one.
 func BenchmarkListeners(b *testing.B) {
 	const batch, spacing = 64, 4301 // ns a batch
 	frames := make([]ring.Frame, batch)

@@ -5,20 +5,20 @@ import (
 	"fmt"
 )
 
-// maxInflight is how many blocks a byte reader can hold before consuming one.
+// maxInflight is the largest number of blocks that a reader of bytes can hold.
 const maxInflight = 256
 
-// inflight are the blocks handed out and not consumed, oldest first: where each
-// ends, and the first frame that begins at its end or later.
+// inflight are the blocks returned and not consumed, oldest first: where each ends,
+// and the first frame that begins at its end or later.
 type inflight struct {
 	ends  []position // a ring of maxInflight
 	first int
 	n     int
 
-	seq  uint64 // index entries before it have been looked at and given back
-	last bool   // the block handed out last ends its segment
+	seq  uint64 // index entries before it are counted and released
+	last bool   // the block returned last ends its segment
 
-	frames int // that begin in the block handed out last
+	frames int // frames that begin in the block returned last
 }
 
 func (b *inflight) push(at position) {
@@ -29,7 +29,7 @@ func (b *inflight) push(at position) {
 	b.n++
 }
 
-// reset forgets the blocks; index entries before seq are given back.
+// reset drops the blocks; index entries before seq are released.
 func (b *inflight) reset(seq uint64) {
 	b.first, b.n, b.last = 0, 0, false
 	b.seq = max(b.seq, seq)
@@ -42,95 +42,96 @@ func (b *inflight) pop() {
 	b.n--
 }
 
-// ReadBlock waits for the stream's next bytes up to a multiple of max (an offset
-// in the stream, so that blocks stay aligned) or up to the end of the segment,
-// and returns them as they lie in the stream. A record may begin in one block and
-// end in the next. Only the stream's last block is shorter than that; after it
-// comes io.EOF.
+// ReadBlock waits for the stream's next bytes up to a stream offset that is a
+// multiple of max, so that blocks stay aligned, or up to the end of the segment. It
+// returns them as they lie in the stream. A record may begin in one block and end
+// in the next. Only the stream's last block may be shorter; after it ReadBlock
+// returns io.EOF.
 //
-// The bytes stay where they are until Consume: several blocks may be in flight.
-// ErrReadAhead means that the next one cannot come before one of them has been
-// consumed. To a lossy reader ErrOverrun says that blocks were lost.
-// It does not allocate but for its first call.
+// The bytes stay in place until Consume; several blocks may be in flight. It
+// returns ErrReadAhead if the next block cannot come before one of them is
+// consumed, and ErrOverrun if a lossy reader has lost blocks. Only the first call
+// allocates.
 func (l *Listener) ReadBlock(ctx context.Context, max int) ([]byte, error) {
 	if !l.enter() {
 		return nil, ErrClosed
 	}
-	defer l.leave()
+	defer l.exit()
 	if max < 1 {
 		return nil, fmt.Errorf("read block of %d bytes: choose 1 or more", max)
 	}
 	size := l.mask + 1
 	if uint64(max)+MaxRecord > size {
-		return nil, fmt.Errorf("read block of %d bytes: a buffer of %d bytes never holds one whole; choose a larger buffer", max, size)
+		return nil, fmt.Errorf("read block of %d bytes: a buffer of %d bytes cannot hold it. Choose a larger buffer", max, size)
 	}
-	if err := l.ready(ctx); err != nil {
+	if err := l.prepare(ctx); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	want := (l.ahead.offset/uint64(max) + 1) * uint64(max)
-	// Held back by this very listener, the producer stops less than one record
-	// short of a whole buffer beyond what was given back.
-	if l.blocks.n == maxInflight || want+MaxRecord > l.given.offset+size {
+	want := (l.next.offset/uint64(max) + 1) * uint64(max)
+	// The producer stops less than one record short of a whole buffer beyond what
+	// this listener has released.
+	if l.blocks.n == maxInflight || want+MaxRecord > l.released.offset+size {
 		return nil, ErrReadAhead
 	}
 	for w := (waiter{}); ; {
-		over := l.over()          // before Head, which is final then
-		head := l.cur.Head.Load() // acquire: pairs with Producer.publish
+		ended := l.endOfStream()  // before Head, which is final then
+		head := l.cur.Head.Load() // A2, pairs with R2 in publish
 		end, last := want, false
 		if next, ok := l.segmentEnd(); ok && next <= end {
 			end, last = next, true
 		}
-		if over != nil && head < end {
+		if ended != nil && head < end {
 			end, last = head, false
 		}
-		l.passEntries(min(head, end))
-		if l.lossy && l.overtaken(l.given) {
-			l.skip()
+		l.releaseEntries(min(head, end))
+		if l.lossy && l.overwritten(l.released) {
+			l.skipAhead()
 			return nil, ErrOverrun
 		}
-		if end > l.ahead.offset && head >= end {
-			return l.handOut(end, last), nil
+		if end > l.next.offset && head >= end {
+			return l.deliver(end, last), nil
 		}
-		if err := l.wait(ctx, &w, over); err != nil {
+		if err := l.wait(ctx, &w, ended); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// SegmentEnd tells whether the block that ReadBlock returned last ends its
-// segment: the next block belongs to the next file.
+// SegmentEnd reports whether the block that ReadBlock returned last ends its
+// segment; the next block belongs to the next file then.
 func (l *Listener) SegmentEnd() bool { return l.blocks.last }
 
-// BlockFrames returns how many frames begin in the block that ReadBlock returned
-// last.
+// BlockFrames is the number of frames that begin in the block that ReadBlock
+// returned last.
 func (l *Listener) BlockFrames() int { return l.blocks.frames }
 
-// Offset is where in the stream the next block begins, in bytes.
-func (l *Listener) Offset() uint64 { return l.ahead.offset }
+// Offset is the stream offset of the next block, in bytes.
+func (l *Listener) Offset() uint64 { return l.next.offset }
 
-// InFlight is how many bytes ReadBlock has handed out that are not consumed yet.
-func (l *Listener) InFlight() int { return int(l.ahead.offset - l.given.offset) }
+// InFlight is the number of bytes that ReadBlock has returned and Consume has not
+// released.
+func (l *Listener) InFlight() int { return int(l.next.offset - l.released.offset) }
 
-func (l *Listener) handOut(end uint64, last bool) []byte {
-	at, n := l.ahead.offset&l.mask, end-l.ahead.offset
-	l.blocks.frames = int(l.blocks.seq - l.ahead.seq)
-	l.ahead = position{end, l.blocks.seq}
-	l.blocks.push(l.ahead)
+func (l *Listener) deliver(end uint64, last bool) []byte {
+	at, n := l.next.offset&l.mask, end-l.next.offset
+	l.blocks.frames = int(l.blocks.seq - l.next.seq)
+	l.next = position{end, l.blocks.seq}
+	l.blocks.push(l.next)
 	l.blocks.last = last
 	return l.data[at : at+n : at+n]
 }
 
-// segmentEnd is where the segment that ahead lies in ends, if that is known yet:
-// where the next one begins.
+// segmentEnd returns the end of the segment that the next byte lies in: where the
+// next segment begins. It returns false if that is not known yet.
 func (l *Listener) segmentEnd() (uint64, bool) {
-	n := l.cur.Segments.Load() // acquire: the starts it counts are visible
+	n := l.cur.Segments.Load() // A3, pairs with R3 in pad
 	end, found := uint64(0), false
 	for i := n; i > 0 && n-i+1 < uint64(len(l.starts)); i-- {
 		at := l.starts[(i-1)&uint64(len(l.starts)-1)].Offset.Load()
-		if at <= l.ahead.offset {
+		if at <= l.next.offset {
 			break
 		}
 		end, found = at, true
@@ -138,10 +139,10 @@ func (l *Listener) segmentEnd() (uint64, bool) {
 	return end, found
 }
 
-// passEntries counts the frames before a stream offset and gives their index
-// entries back, which a reader of bytes has no other use for: the index can
-// be full long before the data.
-func (l *Listener) passEntries(before uint64) {
+// releaseEntries counts the frames before a stream offset and releases their index
+// entries, which a reader of bytes does not need: the index may be full long before
+// the data.
+func (l *Listener) releaseEntries(before uint64) {
 	h := l.cur.IndexHead.Load()
 	seq := l.blocks.seq
 	if seq < h && l.entry(h-1).Offset < before {
@@ -157,34 +158,34 @@ func (l *Listener) passEntries(before uint64) {
 	}
 	if seq != l.blocks.seq {
 		l.blocks.seq = seq
-		l.account.giveBack(l.given.offset, seq)
+		l.account.release(l.released.offset, seq)
 	}
 }
 
-// Consume gives the oldest n bytes that ReadBlock handed out back to the
-// producer. ErrOverrun means, for a lossy listener, that they may have been
-// overwritten while they were in use: all blocks handed out are void then.
+// Consume releases the oldest n bytes that ReadBlock has returned. For a lossy
+// listener it returns ErrOverrun if they may have been overwritten while in use; all
+// blocks in flight are void then.
 func (l *Listener) Consume(n int) error {
 	if !l.enter() {
 		return ErrClosed
 	}
-	defer l.leave()
-	if err := l.renew(); err != nil {
+	defer l.exit()
+	if err := l.updatePolicy(); err != nil {
 		return err
 	}
-	if n < 0 || l.given.offset+uint64(n) > l.ahead.offset {
-		return fmt.Errorf("consume %d bytes: %d are handed out", n, l.InFlight())
+	if n < 0 || l.released.offset+uint64(n) > l.next.offset {
+		return fmt.Errorf("consume %d bytes: %d are in flight", n, l.InFlight())
 	}
-	if l.lossy && l.overtaken(l.given) {
-		l.skip()
+	if l.lossy && l.overwritten(l.released) {
+		l.skipAhead()
 		return ErrOverrun
 	}
 	l.readBytes += uint64(n)
-	l.given.offset += uint64(n)
-	for l.blocks.n > 0 && l.blocks.oldest().offset <= l.given.offset {
+	l.released.offset += uint64(n)
+	for l.blocks.n > 0 && l.blocks.oldest().offset <= l.released.offset {
 		at := l.blocks.oldest()
-		l.read += at.seq - l.given.seq
-		l.given.seq = at.seq
+		l.read += at.seq - l.released.seq
+		l.released.seq = at.seq
 		l.blocks.pop()
 	}
 	l.publish()

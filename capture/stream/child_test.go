@@ -23,8 +23,8 @@ import (
 	"github.com/ixcap/ixcap/hugepage"
 )
 
-// Tests that need other processes run this binary again, with childEnv set to
-// what it is to do: a name of children, a socket, and perhaps a policy.
+// Tests that need other processes run this binary again. childEnv holds a name of
+// children, a socket, and further arguments.
 const childEnv = "IXCAP_STREAM_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -38,17 +38,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// children say "ready" once they are attached, and what came of it at the end.
+// children are the client processes. Each prints "ready" once it is attached, and its
+// result at the end.
 var children = map[string]func(path string, args []string) error{
-	"read": childRead, "garbage": childGarbage, "scribble": childScribble, "serve": childServe, "starve": childStarve,
+	"read": childRead, "corrupt": childCorruptCursor, "write": childWriteMemory, "serve": childServe, "starve": childStarve,
 }
 
 // childResult is what a reading child found.
 type childResult struct {
 	Frames    uint64 // read
-	Unordered uint64 // not after the one before, or not intact
+	Unordered uint64 // out of order, or not intact
 	Gaps      uint64 // frames missing between two that were read
-	Overrun   int    // times that reading said so
+	Overrun   int    // times that reading returned ErrOverrun
 	End       string // what ended reading
 	Stats     ListenerStats
 }
@@ -100,25 +101,25 @@ func childRead(path string, args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-// childGarbage writes all over its cursor page until it is let go.
-func childGarbage(path string, _ []string) error {
+// childCorruptCursor writes random words to its cursor page until it is detached.
+func childCorruptCursor(path string, _ []string) error {
 	l, err := Attach(path, "child", Options{})
 	if err != nil {
 		return err
 	}
 	fmt.Println("ready")
 	r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-	for l.detached() == nil {
+	for l.checkAttached() == nil {
 		binary.LittleEndian.PutUint64(l.cursorMap.mem[r.IntN(32)*8:], r.Uint64()>>r.IntN(64))
 		clear(l.cursorMap.mem[r.IntN(pageBytes):])
 	}
-	fmt.Println(l.detached())
+	fmt.Println(l.checkAttached())
 	return l.Close()
 }
 
-// childScribble tries whatever could change a stream's memory, or get at a
-// descriptor that could, and says what worked.
-func childScribble(path string, _ []string) error {
+// childWriteMemory tries to change a stream's memories in every way, and prints the
+// ways that worked.
+func childWriteMemory(path string, _ []string) error {
 	c, err := net.Dial("unixpacket", path)
 	if err != nil {
 		return err
@@ -134,7 +135,7 @@ func childScribble(path string, _ []string) error {
 	again := func(fd, flags int) int {
 		n, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), flags|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return -1 // which no system call takes
+			return -1 // no valid descriptor
 		}
 		return n
 	}
@@ -182,8 +183,7 @@ func childScribble(path string, _ []string) error {
 	return c.Close()
 }
 
-// childServe is a capture that is killed before it can finish: frames are there,
-// and never an end.
+// childServe is a capture that stores frames and never finishes; the test kills it.
 func childServe(path string, _ []string) error {
 	s, err := New(Config{Interface: "child", Size: Block, Node: hugepage.AnyNode})
 	if err != nil {
@@ -205,8 +205,8 @@ func childServe(path string, _ []string) error {
 	select {}
 }
 
-// childStarve is a capture that has no descriptor left when somebody attaches,
-// and gets some back as soon as it has noticed.
+// childStarve is a capture without a free descriptor when a client attaches. It frees
+// some once the server has reported the error.
 func childStarve(path string, _ []string) error {
 	s, err := New(Config{Interface: "child", Size: Block, Node: hugepage.AnyNode})
 	if err != nil {
@@ -215,16 +215,16 @@ func childStarve(path string, _ []string) error {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 100, Max: 100}); err != nil {
 		return err
 	}
-	trouble := make(chan Event, 100)
+	failed := make(chan Event, 100)
 	_, err = s.Serve(ServerConfig{Path: path, OnEvent: func(e Event) {
 		if e.Kind == EventError {
-			trouble <- e
+			failed <- e
 		}
 	}})
 	if err != nil {
 		return err
 	}
-	var hoard []int
+	var held []int
 	for {
 		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if errors.Is(err, unix.EMFILE) {
@@ -233,11 +233,11 @@ func childStarve(path string, _ []string) error {
 		if err != nil {
 			return err
 		}
-		hoard = append(hoard, fd)
+		held = append(held, fd)
 	}
 	fmt.Println("ready")
-	e := <-trouble
-	closeAll(hoard)
+	e := <-failed
+	closeAll(held)
 	for s.Stats().DetachedTotal == 0 {
 		time.Sleep(time.Millisecond)
 	}
@@ -277,20 +277,20 @@ func spawn(tb testing.TB, what ...string) *child {
 	return c
 }
 
-// line is the next line that the child says; "" at its end.
+// line returns the next line that the child prints; "" at its end.
 func (c *child) line(tb testing.TB) string {
 	tb.Helper()
 	select {
 	case s := <-c.lines:
 		return s
-	case <-time.After(patience):
-		require.Fail(tb, "the child says nothing")
+	case <-time.After(timeout):
+		require.Fail(tb, "the child prints nothing")
 		return ""
 	}
 }
 
-// said tells whether the child has said something since, without waiting.
-func (c *child) said() (string, bool) {
+// printed returns the next line of the child if there is one, without waiting.
+func (c *child) printed() (string, bool) {
 	select {
 	case s, ok := <-c.lines:
 		return s, ok
@@ -299,7 +299,7 @@ func (c *child) said() (string, bool) {
 	}
 }
 
-// result is a reading child's last word.
+// result returns a reading child's result.
 func (c *child) result(tb testing.TB) (r childResult) {
 	tb.Helper()
 	for s := c.line(tb); s != ""; s = c.line(tb) {
@@ -313,12 +313,12 @@ func (c *child) result(tb testing.TB) (r childResult) {
 	return r
 }
 
-// readAll reads a lossless listener to the end and reports what is not as it was
-// stored; next is the first frame expected.
+// readAll reads a lossless listener to the end and fails the test if a frame differs
+// from what was stored. next is the first frame expected.
 func readAll(tb testing.TB, l *Listener, next uint32) uint32 {
 	packets := make([]Packet, 64)
 	for {
-		n, err := l.ReadBatch(soon(tb), packets)
+		n, err := l.ReadBatch(testContext(tb), packets)
 		if errors.Is(err, io.EOF) {
 			return next
 		}

@@ -29,7 +29,7 @@ func documented(t *testing.T) map[string]map[string][2]string {
 	return tables
 }
 
-func TestDocumentedLayoutIsTheCodes(t *testing.T) {
+func TestDocumentedLayoutMatchesTheCode(t *testing.T) {
 	tables := documented(t)
 	for name, of := range map[string]reflect.Type{
 		"header": reflect.TypeFor[header](), "cursors": reflect.TypeFor[cursors](), "start": reflect.TypeFor[start](),
@@ -59,7 +59,7 @@ func TestDocumentedLayoutIsTheCodes(t *testing.T) {
 	}
 }
 
-func TestDocumentedMessagesAreTheCodes(t *testing.T) {
+func TestDocumentedMessagesMatchTheCode(t *testing.T) {
 	tables := documented(t)
 	field := func(message string, b []byte, name string) uint64 {
 		row, ok := tables[message][name]
@@ -87,7 +87,7 @@ func TestDocumentedMessagesAreTheCodes(t *testing.T) {
 	same("request", encodeRequest("abcde", Options{Policy: Lossy, Start: FromOldest, Aligned: true, DetachAfter: 77 * time.Second}), map[string]uint64{
 		"magic": requestMagic, "version": version, "policy": 1, "start": 1, "aligned": 1, "zero1": 0, "detach": 77e9, "namelen": 5, "zero2": 0, "name": requestBytes,
 	})
-	a := answer{state: farewell, id: 1 << 40, number: 63, searching: true, dataBytes: 5 << 40, ctrlBytes: 6 << 40, dataPage: 7 << 20, controlPage: 8 << 20, text: "abc"}
+	a := answer{state: detached, id: 1 << 40, slot: 63, searching: true, dataBytes: 5 << 40, ctrlBytes: 6 << 40, dataPage: 7 << 20, controlPage: 8 << 20, text: "abc"}
 	same("answer", a.encode(), map[string]uint64{
 		"magic": answerMagic, "version": version, "state": 2, "id": 1 << 40, "slot": 63, "searching": 1,
 		"databytes": 5 << 40, "controlbytes": 6 << 40, "datapage": 7 << 20, "controlpage": 8 << 20, "textlen": 3, "text": answerBytes,
@@ -99,7 +99,7 @@ func TestDocumentedMessagesAreTheCodes(t *testing.T) {
 
 	text, err := os.ReadFile("../../docs/STREAM.md")
 	require.NoError(t, err)
-	for _, magic := range []uint64{magic, requestMagic, answerMagic, byeMagic} {
+	for _, magic := range []uint64{magic, requestMagic, answerMagic, goodbyeMagic} {
 		b := binary.LittleEndian.AppendUint64(nil, magic)
 		require.Regexp(t, "0x"+strconv.FormatUint(magic, 16)+`,? \(?"`+string(b)+`"`, string(text))
 	}

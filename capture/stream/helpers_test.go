@@ -37,8 +37,8 @@ func listen(tb testing.TB, s *Stream, o Options) *Listener {
 	return l
 }
 
-// soon is a context that ends a hanging test with a message.
-func soon(tb testing.TB) context.Context {
+// testContext returns a context that ends a hanging test.
+func testContext(tb testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(tb.Context(), 60*time.Second)
 	tb.Cleanup(cancel)
 	return ctx
@@ -57,7 +57,7 @@ func fill(data []byte, n uint32) {
 	}
 }
 
-// intact tells whether data are the first bytes of frame n.
+// intact reports whether data are the first bytes of frame n.
 func intact(data []byte, n uint32) bool {
 	for i, b := range data {
 		if b != byte(n)^byte(n>>8)*31^byte(i) {
@@ -67,7 +67,7 @@ func intact(data []byte, n uint32) bool {
 	return true
 }
 
-// append stores a frame, waiting for lossless listeners.
+// appendWait stores a frame; it waits for lossless listeners.
 func (p *Producer) appendWait(tb testing.TB, sec, nsec uint32, f *ring.Frame) {
 	for start := time.Now(); !p.Append(sec, nsec, f, 0); {
 		if time.Since(start) > 30*time.Second {
@@ -78,7 +78,7 @@ func (p *Producer) appendWait(tb testing.TB, sec, nsec uint32, f *ring.Frame) {
 	}
 }
 
-// record is what a reader of bytes finds.
+// record is a record as a reader of bytes gets it.
 type record struct {
 	at          uint64
 	sec, nsec   uint32
@@ -86,8 +86,8 @@ type record struct {
 	data        []byte
 }
 
-// parse splits bytes that begin with a record at offset at; records that go on
-// beyond them are an error. Padding is checked and left out.
+// parse splits bytes that begin with a record at offset at. Records that extend
+// beyond them fail the test. Padding is checked and dropped.
 func parse(tb testing.TB, at uint64, b []byte) []record {
 	tb.Helper()
 	var all []record
@@ -156,15 +156,15 @@ func randomSize(r *rand.Rand) int {
 	}
 }
 
-// soonEnds is a context for a wait that is expected to find nothing.
-func soonEnds(tb testing.TB) context.Context {
+// shortContext returns a context for a wait that finds nothing.
+func shortContext(tb testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(tb.Context(), 2*time.Millisecond)
 	tb.Cleanup(cancel)
 	return ctx
 }
 
-// How long a test waits for what is to happen, and how often it looks.
+// How long a test waits for an event, and how often it checks.
 const (
-	patience = 60 * time.Second
-	tick     = time.Millisecond
+	timeout = 60 * time.Second
+	tick    = time.Millisecond
 )

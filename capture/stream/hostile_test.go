@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestListenerWithAnImpossibleCursorIsLetGo(t *testing.T) {
-	for name, spoil := range map[string]func(c *cursor){
+func TestCorruptCursorIsDetached(t *testing.T) {
+	for name, corruptPage := range map[string]func(c *cursor){
 		"bytes beyond the head":   func(c *cursor) { c.Offset.Store(1 << 40) },
 		"entries beyond the head": func(c *cursor) { c.Seq.Store(1 << 40) },
 		"bytes going back":        func(c *cursor) { c.Offset.Store(c.Offset.Load() - 1) },
@@ -16,57 +16,56 @@ func TestListenerWithAnImpossibleCursorIsLetGo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStream(t, Config{Size: Block})
 			p := s.Producer()
-			bad, good := listen(t, s, Options{}), listen(t, s, Options{})
+			corrupt, good := listen(t, s, Options{}), listen(t, s, Options{})
 			packets := make([]Packet, 10)
 			for n := range uint32(20) {
 				require.True(t, p.Append(1, n, numbered(n, 60), 0))
 			}
 			p.Publish()
 			for range 2 {
-				_, err := bad.ReadBatch(soon(t), packets)
+				_, err := corrupt.ReadBatch(testContext(t), packets)
 				require.NoError(t, err)
 			}
-			bad.release()
-			p.scan()
-			spoil(bad.account)
+			corrupt.release()
+			p.scanListeners()
+			corruptPage(corrupt.account)
 			n := uint32(20)
 			for ; p.Append(1, n, numbered(n, 1514), 0); n++ {
 			}
 			require.EqualValues(t, 1, s.Stats().CorruptCursors)
 			require.Len(t, s.Stats().Listeners, 1)
-			_, err := bad.ReadBatch(soon(t), packets)
+			_, err := corrupt.ReadBatch(testContext(t), packets)
 			require.ErrorIs(t, err, ErrDetached)
 			got := uint32(0)
 			for got < n {
-				k, err := good.ReadBatch(soon(t), packets)
+				k, err := good.ReadBatch(testContext(t), packets)
 				require.NoError(t, err)
 				for _, pkt := range packets[:k] {
 					require.True(t, intact(pkt.Data, got))
 					got++
 				}
 			}
-			require.NoError(t, bad.Close())
-			require.NotNil(t, listen(t, s, Options{}), "the place is free again")
+			require.NoError(t, corrupt.Close())
+			require.NotNil(t, listen(t, s, Options{}), "the slot is free again")
 		})
 	}
 }
 
-// An account is believed as far as it is possible, and no further.
-func TestListenerWithAnImpossibleAccountIsLetGo(t *testing.T) {
-	for name, spoil := range map[string]func(c *cursor){
-		"more read than given back":   func(c *cursor) { c.Read.Add(1) },
-		"less read":                   func(c *cursor) { c.Read.Add(^uint64(0)) },
-		"overtaken out of nothing":    func(c *cursor) { c.Overrun.Add(3) },
-		"read shifted to overtaken":   func(c *cursor) { c.Read.Add(^uint64(4)); c.Overrun.Add(5) },
-		"sums that wrap":              func(c *cursor) { c.Read.Add(1 << 63); c.Overrun.Add(1 << 63) },
-		"more bytes":                  func(c *cursor) { c.ReadBytes.Add(1) },
-		"overtaken bytes":             func(c *cursor) { c.OverrunBytes.Add(7) },
-		"begun earlier":               func(c *cursor) { c.StartSeq.Add(^uint64(0)); c.Read.Add(1) },
-		"begun later":                 func(c *cursor) { c.StartSeq.Add(1); c.Read.Add(^uint64(0)) },
-		"begun beyond its position":   func(c *cursor) { c.StartSeq.Store(1 << 40) },
-		"beyond what is published":    func(c *cursor) { c.Position.Add(1000); c.Read.Add(1000); c.Seq.Add(1000) },
-		"beyond what it has returned": func(c *cursor) { c.Position.Add(5); c.Read.Add(5) },
-		"gone back":                   func(c *cursor) { c.Position.Add(^uint64(1)); c.Read.Add(^uint64(1)) },
+func TestInconsistentAccountIsDetached(t *testing.T) {
+	for name, corruptPage := range map[string]func(c *cursor){
+		"more read than released back": func(c *cursor) { c.Read.Add(1) },
+		"less read":                    func(c *cursor) { c.Read.Add(^uint64(0)) },
+		"overrun without a gap":        func(c *cursor) { c.Overrun.Add(3) },
+		"read shifted to overrun":      func(c *cursor) { c.Read.Add(^uint64(4)); c.Overrun.Add(5) },
+		"sums that wrap":               func(c *cursor) { c.Read.Add(1 << 63); c.Overrun.Add(1 << 63) },
+		"more bytes":                   func(c *cursor) { c.ReadBytes.Add(1) },
+		"overrun bytes":                func(c *cursor) { c.OverrunBytes.Add(7) },
+		"begun earlier":                func(c *cursor) { c.StartSeq.Add(^uint64(0)); c.Read.Add(1) },
+		"begun later":                  func(c *cursor) { c.StartSeq.Add(1); c.Read.Add(^uint64(0)) },
+		"begun beyond its position":    func(c *cursor) { c.StartSeq.Store(1 << 40) },
+		"beyond what is published":     func(c *cursor) { c.Position.Add(1000); c.Read.Add(1000); c.Seq.Add(1000) },
+		"beyond what it has released":  func(c *cursor) { c.Position.Add(5); c.Read.Add(5) },
+		"position goes back":           func(c *cursor) { c.Position.Add(^uint64(1)); c.Read.Add(^uint64(1)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStream(t, Config{Size: Block})
@@ -77,25 +76,25 @@ func TestListenerWithAnImpossibleAccountIsLetGo(t *testing.T) {
 			}
 			p.Publish()
 			for range 2 {
-				_, err := l.ReadBatch(soon(t), make([]Packet, 20))
+				_, err := l.ReadBatch(testContext(t), make([]Packet, 20))
 				require.NoError(t, err)
 			}
 			require.EqualValues(t, 20, s.Stats().Listeners[0].Read)
-			spoil(l.account)
+			corruptPage(l.account)
 			st := s.Stats()
 			require.Empty(t, st.Listeners)
 			require.EqualValues(t, 1, st.CorruptCursors)
-			require.Equal(t, whyImpossible, st.RecentDetached[0].DetachReason)
+			require.Equal(t, reasonCorrupt, st.RecentDetached[0].DetachReason)
 			require.EqualValues(t, 20, st.RecentDetached[0].Read)
 			require.EqualValues(t, 80, st.RecentDetached[0].Unread)
 			require.NoError(t, st.RecentDetached[0].Balanced())
-			_, err := l.ReadBatch(soon(t), make([]Packet, 1))
-			require.ErrorContains(t, err, whyImpossible)
+			_, err := l.ReadBatch(testContext(t), make([]Packet, 1))
+			require.ErrorContains(t, err, reasonCorrupt)
 		})
 	}
 }
 
-func TestListenerStoppedWhileItWritesItsAccountKeepsTheLast(t *testing.T) {
+func TestListenerStoppedDuringAnUpdateKeepsItsLastAccount(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
 	p := s.Producer()
 	l := listen(t, s, Options{})
@@ -104,7 +103,7 @@ func TestListenerStoppedWhileItWritesItsAccountKeepsTheLast(t *testing.T) {
 	}
 	p.Publish()
 	for range 2 {
-		_, err := l.ReadBatch(soon(t), make([]Packet, 20))
+		_, err := l.ReadBatch(testContext(t), make([]Packet, 20))
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, 20, s.Stats().Listeners[0].Read)
@@ -116,8 +115,8 @@ func TestListenerStoppedWhileItWritesItsAccountKeepsTheLast(t *testing.T) {
 	require.NoError(t, st.Listeners[0].Balanced())
 }
 
-// Whatever a listener writes to its page, the producer neither crashes nor waits
-// for it longer than for a slow listener, nobody else's frames suffer, and every
+// Whatever a listener writes to its page, the producer neither crashes nor waits for
+// it longer than for a slow listener, no other listener loses a frame, and every
 // account balances.
 func FuzzCursor(f *testing.F) {
 	f.Add(uint64(0), uint64(0), uint64(72), uint64(1), uint8(0), []byte{})
@@ -132,7 +131,7 @@ func FuzzCursor(f *testing.F) {
 		require.NoError(t, err)
 		defer func() { require.NoError(t, s.Close()) }()
 		p := s.Producer()
-		honest, hostile := listen(t, s, Options{}), listen(t, s, Options{Policy: Policy(how % 2), Aligned: how&2 != 0})
+		reference, hostile := listen(t, s, Options{}), listen(t, s, Options{Policy: Policy(how % 2), Aligned: how&2 != 0})
 		packets := make([]Packet, 64)
 		next := uint32(0)
 		check := func() {
@@ -147,14 +146,14 @@ func FuzzCursor(f *testing.F) {
 			for i := next; i < next+frames; i++ {
 				if !p.Append(1, i, numbered(i, 60), 0) {
 					// Only the hostile listener can be in the way: the index
-					// holds more than is stored here.
+					// is larger than what is stored here.
 					require.NoError(t, hostile.Close())
 					require.True(t, p.Append(1, i, numbered(i, 60), 0))
 				}
 			}
 			p.Publish()
 			for got := next; got < next+frames; {
-				n, err := honest.ReadBatch(soon(t), packets)
+				n, err := reference.ReadBatch(testContext(t), packets)
 				require.NoError(t, err)
 				for _, pkt := range packets[:n] {
 					require.Equal(t, got, pkt.Nsec)
@@ -162,13 +161,13 @@ func FuzzCursor(f *testing.F) {
 					got++
 				}
 			}
-			honest.release()
+			reference.release()
 			next += frames
 			check()
 		}
 		write := func(offset, seq uint64) {
 			if hostile.enter() {
-				defer hostile.leave()
+				defer hostile.exit()
 				hostile.account.Offset.Store(offset)
 				hostile.account.Seq.Store(seq)
 				copy(hostile.cursorMap.mem[16:], account)
@@ -179,22 +178,22 @@ func FuzzCursor(f *testing.F) {
 		store(100)
 		write(o1, s1)
 		if how&4 != 0 {
-			_ = s.SetPolicy(hostile.id, Policy(how>>3%2), 0) // it may be gone
+			_ = s.SetPolicy(hostile.id, Policy(how>>3%2), 0) // it may be detached
 		}
 		store(900)
 		write(o2, s2)
 		store(1000)
 		require.LessOrEqual(t, s.Stats().CorruptCursors, uint64(1))
-		require.NoError(t, honest.Stats().Balanced())
-		require.NoError(t, honest.Close())
+		require.NoError(t, reference.Stats().Balanced())
+		require.NoError(t, reference.Close())
 		require.NoError(t, hostile.Close())
 		check()
 	})
 }
 
-// A control memory that is not one is refused, not walked.
+// An invalid header is refused before any table is read.
 func FuzzHeader(f *testing.F) {
-	good := plan(Config{Size: Block, Entries: 64, Segment: Block})
+	good := newHeader(Config{Size: Block, Entries: 64, Segment: Block})
 	f.Add(good.Magic, good.DataBytes, good.Entries, good.IndexAt, good.Starts, good.Control, good.NameBytes)
 	f.Add(good.Magic, good.DataBytes, uint64(1)<<63, good.IndexAt, good.Starts, good.Control, good.NameBytes)
 	f.Add(good.Magic, good.DataBytes, good.Entries, ^uint64(4095), good.Starts, good.Control, good.NameBytes)

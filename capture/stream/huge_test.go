@@ -13,8 +13,8 @@ import (
 func TestAttachedListenerMapsHugePages(t *testing.T) {
 	hugepagetest.Reserve(t, hugepage.Size2M, hugepage.AnyNode, 8)
 	s := newStream(t, Config{Size: 4 * Block, Pages: hugepage.Size2M})
-	sh, _ := share(t, s, ServerConfig{})
-	l := attachTo(t, sh, Options{})
+	srv, _ := serve(t, s, ServerConfig{})
+	l := attachTo(t, srv, Options{})
 	for n := range uint32(5000) {
 		if !s.Producer().Append(1, n, numbered(n, 1000), 0) {
 			break

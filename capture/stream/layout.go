@@ -25,10 +25,10 @@ const (
 	// DefaultSegment is the segment size that HPCAP's files have: 2 GiB.
 	DefaultSegment = 2 << 30
 
-	// MaxListeners is how many listeners a stream serves at once.
+	// MaxListeners is the largest number of listeners attached at once.
 	MaxListeners = 64
 
-	// Groups is how many fan-out groups an index entry has room for.
+	// Groups is the number of fan-out groups that an index entry has room for.
 	Groups = 8
 )
 
@@ -46,7 +46,7 @@ const (
 )
 
 // header is the first page of the control memory. It is written once, before
-// the memory is shared. Sizes and places are in bytes unless they say otherwise.
+// the memory is shared. Sizes and places are in bytes unless noted.
 type header struct {
 	Magic       uint64
 	Version     uint32
@@ -54,9 +54,9 @@ type header struct {
 	DataBytes   uint64
 	Segment     uint64
 	Entries     uint64 // index entries, a power of two
-	IndexAt     uint64 // where in control the index begins
+	IndexAt     uint64 // offset of the index in control
 	Starts      uint64 // entries of the segment table, a power of two
-	StartsAt    uint64 // where in control the segment table begins
+	StartsAt    uint64 // offset of the segment table in control
 	Control     uint64 // length of control
 	EntryBytes  uint32
 	Slots       uint32
@@ -65,12 +65,12 @@ type header struct {
 	Name        [64]byte // interface
 }
 
-// cursors is the second page of the control memory, all written by the
-// producer's process. Two cache lines apart is one apart for hardware that
-// fetches lines in pairs.
+// cursors is the second page of the control memory. Only the producer's process
+// writes it. Its words lie two cache lines apart, because hardware prefetches
+// lines in pairs.
 type cursors struct {
-	// reserve: how far the producer may write without another announcement.
-	// Entries and bytes at or beyond these, less one buffer, are intact.
+	// The announcement: how far the producer may write. Entries and bytes at or
+	// beyond these, less one buffer, are intact.
 	ReserveOffset atomic.Uint64
 	ReserveSeq    atomic.Uint64
 	_             [112]byte
@@ -89,12 +89,13 @@ type cursors struct {
 
 	_ [384]byte // to 1024
 
-	// slots: the generation of the listener attached there, 0 for none. A
-	// listener whose generation is gone has been detached.
+	// Slots: the ID of the listener attached in each slot, 0 for none. A listener
+	// that finds another ID in its slot has been detached.
 	Slots [MaxListeners]atomic.Uint64
 
-	// Wanted: how the listener there is to read. Bit 0 is the policy, the other
-	// bits count its changes, so that one that was taken back is seen, too.
+	// Wanted: the policy requested for the listener in each slot. Bit 0 is the
+	// policy; the other bits count its changes, so that two changes in a row are
+	// seen, too.
 	Wanted [MaxListeners]atomic.Uint64
 
 	_ [pageBytes - 1024 - 16*MaxListeners]byte
@@ -106,7 +107,7 @@ type start struct {
 	Seq    atomic.Uint64 // of its first frame
 }
 
-// Entry is one frame in the index. Readers of another process see it as it is.
+// Entry is one frame in the index. Other processes read it as it lies in memory.
 type Entry struct {
 	Offset uint64 // of the frame's record in the stream
 	Hash   uint32 // RSS hash
@@ -118,18 +119,17 @@ type Entry struct {
 	Member [Groups]uint8 // per fan-out group, the member it was assigned to
 }
 
-// cursor is a listener's page. The listener writes it, the producer reads
-// Offset and Seq and believes neither. Who shares the stream fills it in before
-// the listener gets it: it begins where the page says.
+// cursor is a listener's page. The listener writes it; the producer reads Offset
+// and Seq and checks both. The stream fills the page in before the listener gets
+// it: the listener begins where the page says.
 type cursor struct {
-	Offset     atomic.Uint64 // bytes before it are given back
-	Seq        atomic.Uint64 // index entries before it are given back
-	Generation atomic.Uint64 // of the attachment, see cursors.Slots
-	Mode       atomic.Uint64 // the last of cursors.Wanted that the listener has seen and keeps to
+	Offset     atomic.Uint64 // bytes before it are released
+	Seq        atomic.Uint64 // index entries before it are released
+	Generation atomic.Uint64 // ID of the attachment, see cursors.Slots
+	Mode       atomic.Uint64 // the last value of cursors.Wanted that the listener has applied
 	_          [96]byte
 
-	// account: the listener's ledger, for whoever asks. Version is odd while
-	// it is being written.
+	// The listener's account, for Stats. Version is odd while it is written.
 	Version        atomic.Uint64
 	StartSeq       atomic.Uint64 // where the listener began
 	StartOffset    atomic.Uint64
@@ -143,8 +143,8 @@ type cursor struct {
 	_ [pageBytes - 128 - 72]byte
 }
 
-// plan is where things lie in the control memory of a stream.
-func plan(c Config) header {
+// newHeader is the header of a stream: it lays out the control memory.
+func newHeader(c Config) header {
 	starts := ceilPow2(uint64(c.Size/Block) + 2)
 	h := header{
 		Magic: magic, Version: version, HeaderBytes: pageBytes,
@@ -159,22 +159,22 @@ func plan(c Config) header {
 	return h
 }
 
-// check says whether a mapped control memory can be walked safely.
+// check returns an error unless a mapped control memory can be read safely.
 func (h *header) check(dataBytes, controlBytes uint64) error {
 	switch {
 	case h.Magic != magic:
-		return errors.New("not a stream's control memory")
+		return errors.New("no stream header")
 	case h.Version != version:
-		return fmt.Errorf("layout version %d, this program knows %d", h.Version, version)
+		return fmt.Errorf("layout version %d, this program has %d. Use programs of one release", h.Version, version)
 	case h.DataBytes != dataBytes || !isPow2(h.DataBytes) || h.DataBytes < Block:
 		return fmt.Errorf("data size %d, mapped %d", h.DataBytes, dataBytes)
 	case h.EntryBytes != entryBytes || h.Slots != MaxListeners || h.StartsAt != tableAt:
-		return errors.New("layout of another build")
+		return errors.New("layout of another release. Use programs of one release")
 	case !isPow2(h.Entries) || !isPow2(h.Starts) ||
 		h.IndexAt%pageBytes != 0 || h.IndexAt < h.StartsAt || h.IndexAt > controlBytes ||
 		h.Starts > (h.IndexAt-h.StartsAt)/startBytes ||
 		h.Entries > (controlBytes-h.IndexAt)/entryBytes:
-		return errors.New("tables reach beyond the control memory")
+		return errors.New("tables extend beyond the control memory")
 	case h.NameBytes > uint32(len(h.Name)):
 		return errors.New("interface name too long")
 	}

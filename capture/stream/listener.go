@@ -3,17 +3,18 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Policy says what happens when a listener is slower than the traffic.
+// Policy is what happens when a listener is slower than the traffic.
 type Policy uint8
 
 const (
-	Lossless Policy = iota // it holds the producer back; the loss moves to the NIC and is counted there
-	Lossy                  // it is overtaken and told how much it missed
+	Lossless Policy = iota // it holds the producer back; the NIC loses frames and counts them
+	Lossy                  // the producer overwrites frames; the listener counts them
 )
 
 func (p Policy) String() string {
@@ -26,67 +27,79 @@ func (p Policy) String() string {
 	return fmt.Sprintf("policy %d", uint8(p))
 }
 
-// Start says where a listener begins.
+// Start is where a listener begins.
 type Start uint8
 
 const (
 	FromNow    Start = iota // with the first frame that is published after Listen
-	FromOldest              // with the oldest frame that is still there
+	FromOldest              // with the oldest frame that is not overwritten
 )
 
-// Options are a listener's choices.
+// Options are a listener's settings.
 type Options struct {
 	Policy Policy
 	Start  Start
 
-	// Aligned begins with the first byte of a segment. FromNow, and FromOldest
-	// when no segment's start is still there, the current segment is closed
-	// early for it, which the producer does at its next Publish; until then the
-	// listener reads nothing.
+	// Aligned begins with the first byte of a segment. With FromNow, and with
+	// FromOldest if every segment's start is overwritten, the producer closes the
+	// current segment early, at its next Publish; until then the listener reads
+	// nothing.
 	Aligned bool
 
-	// DetachAfter lets a lossless listener go that has read nothing for so long
-	// while frames waited; 0: never.
+	// DetachAfter detaches a lossless listener that has read nothing for so long
+	// while frames were waiting; 0: never.
 	DetachAfter time.Duration
 }
 
 var (
-	// ErrClosed is what reading a closed listener gives.
-	ErrClosed = errors.New("listener is closed")
+	// ErrClosed is returned by the reading calls of a closed listener. It is an
+	// os.ErrClosed.
+	ErrClosed error = closedError("listener is closed")
 
-	// ErrDetached means that this listener has been let go: on request, because
-	// it read nothing for too long, or because its cursor page held what cannot
-	// be. The error that wraps it says which.
+	// ErrStreamClosed is returned by calls that need an open stream. It is an
+	// os.ErrClosed.
+	ErrStreamClosed error = closedError("stream is closed")
+
+	// ErrDetached means that the stream has detached the listener: on request,
+	// because it read nothing for too long, or because its cursor was corrupt. The
+	// error that wraps it has the reason.
 	ErrDetached = errors.New("listener was detached")
 
-	// ErrAbandoned means that the process that captured is gone without having
-	// finished the stream. What it had published has been read.
-	ErrAbandoned = errors.New("the capture ended without finishing the stream")
+	// ErrAbandoned means that the capture's process ended without finishing the
+	// stream. The listener has read all that was published.
+	ErrAbandoned = errors.New("capture ended without finishing the stream")
 
-	// ErrOverrun tells a reader that what it had been handed may have been
-	// overwritten while in use, and is void: a lossy reader of bytes, or one that
-	// was lossless and did not read for a second after it was made lossy. It
-	// goes on further ahead, at the start of a record.
-	ErrOverrun = errors.New("listener was overtaken")
+	// ErrOverrun means that the data in the reader's hands may have been
+	// overwritten while in use and is void. It is returned to a lossy reader of
+	// bytes, and to one that was lossless and did not read for a second after it
+	// was made lossy. Reading continues further ahead, at the start of a record.
+	ErrOverrun = errors.New("listener was overrun")
 
-	// ErrReadAhead means that a block is asked for that cannot come before
-	// earlier ones are consumed.
-	ErrReadAhead = errors.New("too much read ahead: consume first")
+	// ErrReadAhead means that the next block cannot come before an earlier one is
+	// consumed.
+	ErrReadAhead = errors.New("too many blocks in flight: consume one first")
 )
+
+// closedError is an error that is an os.ErrClosed.
+type closedError string
+
+func (e closedError) Error() string { return string(e) }
+
+func (e closedError) Unwrap() error { return os.ErrClosed }
 
 // Listener reads a stream at its own pace. Its reading methods belong to one
 // goroutine at a time; Stats, Policy and Close may be called from any.
 //
-// It sees the stream through mappings of its own, made from the descriptors, in
-// the process that captures (Stream.Listen) as in any other (Attach).
+// It reads through its own mappings of the stream's memories, in the capture's
+// process (Stream.Listen) and in any other (Attach).
 type Listener struct {
 	name        string
 	id          uint64 // of the attachment
-	number      int    // of its slot
+	slot        int
 	pid, uid    int
 	since       time.Time
 	detachAfter time.Duration
-	tie         tie
+	link        link
 
 	dataMap, controlMap, cursorMap mapping
 
@@ -98,111 +111,111 @@ type Listener struct {
 	mu     sync.Mutex    // for ended
 	ended  ListenerStats // once closed
 
-	mode      atomic.Uint64 // the last of cursors.Wanted that it keeps to
+	mode      atomic.Uint64 // the last value of cursors.Wanted that it has applied
 	lossy     bool          // how it reads now
-	searching bool          // the aligned start is yet to be found
+	searching bool          // the aligned start is not found yet
 	startAt   position      // where the listener began
-	given     position      // what lies before has been given back
-	ahead     position      // what lies before has been handed out
-	visible   uint64        // IndexHead as last seen
-	blocks    inflight      // handed out by ReadBlock and not yet consumed
-	scratch   []byte        // copies of frames, lossy only
-	batch     []Packet      // of Packets
-	err       error         // that ended Packets
+	released  position      // frames and bytes before it are released
+	next      position      // frames and bytes before it are returned to the reader
+	visible   uint64        // IndexHead as loaded last
+	blocks    inflight
+	scratch   []byte   // copies of frames, lossy only
+	batch     []Packet // of Packets
+	err       error    // that ended Packets
 
-	read, readBytes   uint64 // frames and bytes given back
-	missed, missBytes uint64 // overtaken
+	read, readBytes       uint64 // frames and bytes read and released
+	overrun, overrunBytes uint64
 }
 
-// tie is what a listener has to its stream besides the shared memory.
-type tie interface {
-	// leave detaches in order. The account, so far as the listener itself knows
-	// it, becomes the final one that leave returns.
-	leave(ListenerStats) ListenerStats
-	// why is the reason for which the listener was detached, "" if not known.
-	why() string
-	// lost tells whether the process that captures is gone: nothing more will be
-	// published. Loaded before Head, as Finished is.
-	lost() bool
+// link is a listener's connection to its stream besides the shared memory.
+type link interface {
+	// detach detaches in order. It gets the listener's own account and returns the
+	// final report.
+	detach(ListenerStats) ListenerStats
+	// reason returns why the listener was detached, "" if that is not known.
+	reason() string
+	// producerGone reports whether the capture's process has ended, so that nothing
+	// more will be published. It is called before Head is loaded, as Finished is.
+	producerGone() bool
 }
 
 // Listen attaches a listener of this process. It may be called at any time,
-// before the first frame or while the producer runs, which does not notice.
+// before the first frame or while the producer runs. The producer does not wait
+// for it.
 func (s *Stream) Listen(name string, o Options) (*Listener, error) {
-	pid, uid := ours()
-	sl, err := s.attach(request{name: name, options: o, pid: pid, uid: uid})
+	pid, uid := selfIDs()
+	att, err := s.attach(request{name: name, options: o, pid: pid, uid: uid})
 	if err != nil {
 		return nil, fmt.Errorf("listen as %s: %w", name, err)
 	}
-	g, fds, err := s.lend(sl, o)
+	g, fds, err := s.dupGrant(att, o)
 	defer closeAll(fds)
 	var l *Listener
 	if err == nil {
-		l, err = open(g, &local{s, sl})
+		l, err = open(g, &local{s, att})
 	}
 	if err != nil {
 		s.mu.Lock()
-		s.end(sl, whyClosed)
+		s.detach(att, reasonClosed)
 		s.mu.Unlock()
 		return nil, fmt.Errorf("listen as %s: %w", name, err)
 	}
 	return l, nil
 }
 
-// local ties a listener to a stream of its own process.
+// local links a listener to a stream of its own process.
 type local struct {
-	stream *Stream
-	slot   *slot
+	stream     *Stream
+	attachment *attachment
 }
 
-func (t *local) leave(ListenerStats) ListenerStats {
+func (t *local) detach(ListenerStats) ListenerStats {
 	t.stream.mu.Lock()
 	defer t.stream.mu.Unlock()
-	t.stream.end(t.slot, whyClosed)
-	return *t.slot.final
+	t.stream.detach(t.attachment, reasonClosed)
+	return *t.attachment.final
 }
 
-func (t *local) why() string {
+func (t *local) reason() string {
 	t.stream.mu.Lock()
 	defer t.stream.mu.Unlock()
-	t.stream.reap()
-	if t.slot.final == nil {
+	t.stream.collect()
+	if t.attachment.final == nil {
 		return ""
 	}
-	return t.slot.final.DetachReason
+	return t.attachment.final.DetachReason
 }
 
-func (t *local) lost() bool { return false }
+func (t *local) producerGone() bool { return false }
 
 // Name is the listener's name.
 func (l *Listener) Name() string { return l.name }
 
-// Policy is how the listener reads; whoever shares the stream may have changed
-// it (SetPolicy) since it attached.
+// Policy is how the listener reads now. Stream.SetPolicy can change it.
 func (l *Listener) Policy() Policy { return Policy(l.mode.Load() & 1) }
 
-// publish tells the producer, and whoever reads the account, how far l is.
+// publish writes the listener's account, which releases what it has read.
 func (l *Listener) publish() {
 	l.account.write(&account{
-		start: l.startAt, position: l.given,
+		start: l.startAt, position: l.released,
 		read: l.read, readBytes: l.readBytes,
-		missed: l.missed, missBytes: l.missBytes,
+		overrun: l.overrun, overrunBytes: l.overrunBytes,
 	}, l.blocks.seq)
 }
 
-// Stats is the listener's account. After Close it is what it was at the end.
+// Stats returns the listener's account. After Close it is the final report.
 func (l *Listener) Stats() ListenerStats {
 	if !l.enter() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return l.ended
 	}
-	defer l.leave()
+	defer l.exit()
 	return l.stats()
 }
 
 func (l *Listener) stats() ListenerStats {
-	a, _ := l.account.snapshot() // only its own reader writes it, at times
+	a, _ := l.account.snapshot() // written by the listener's own reader only
 	head := l.published()
 	st := a.stats(head)
 	st.ID, st.Name, st.PID, st.UID, st.Since = l.id, l.name, l.pid, l.uid, l.since
@@ -211,7 +224,8 @@ func (l *Listener) stats() ListenerStats {
 	return st
 }
 
-// enter keeps the listener's mappings until leave; false when it is closed.
+// enter keeps the listener's mappings until exit. It returns false if the listener
+// is closed.
 func (l *Listener) enter() bool {
 	for {
 		n := l.refs.Load()
@@ -224,28 +238,28 @@ func (l *Listener) enter() bool {
 	}
 }
 
-func (l *Listener) leave() {
+func (l *Listener) exit() {
 	if l.refs.Add(-1) == 0 {
 		l.unmap()
 	}
 }
 
 // Close detaches the listener: the producer no longer waits for it. A read that
-// waits in another goroutine returns ErrClosed. Frames and blocks handed out
-// must not be used any more; only inside a loop over Packets the current one
-// remains valid. Closing again does nothing.
+// waits in another goroutine returns ErrClosed. Frames and blocks must not be used
+// after Close; only the current packet of a loop over Packets remains valid.
+// Closing again does nothing.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.closed.CompareAndSwap(false, true) {
 		return nil
 	}
-	l.ended = l.tie.leave(l.stats())
-	l.leave()
+	l.ended = l.link.detach(l.stats())
+	l.exit()
 	return nil
 }
 
-// unmap gives the listener's memory back.
+// unmap unmaps the listener's memories.
 func (l *Listener) unmap() {
 	l.dataMap.unmap()
 	l.controlMap.unmap()

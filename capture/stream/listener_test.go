@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,7 +24,7 @@ func TestBlocksStayUntilConsumed(t *testing.T) {
 	var blocks [][]byte
 	var ends []bool
 	for {
-		b, err := l.ReadBlock(soon(t), Block)
+		b, err := l.ReadBlock(testContext(t), Block)
 		if errors.Is(err, ErrReadAhead) {
 			break
 		}
@@ -45,20 +46,20 @@ func TestBlocksStayUntilConsumed(t *testing.T) {
 	for ; p.Append(1, n, numbered(n, 1514), 0); n++ {
 	}
 	require.Equal(t, copies, blocks[1], "in flight, so untouched")
-	require.ErrorContains(t, l.Consume(2*Block+1), "handed out")
-	require.ErrorContains(t, l.Consume(-1), "handed out")
+	require.ErrorContains(t, l.Consume(2*Block+1), "are in flight")
+	require.ErrorContains(t, l.Consume(-1), "are in flight")
 	require.NoError(t, l.Consume(2*Block))
-	b, err := l.ReadBlock(soon(t), Block)
+	b, err := l.ReadBlock(testContext(t), Block)
 	require.NoError(t, err)
 	require.Len(t, b, Block)
 
-	_, err = l.ReadBlock(soon(t), 0)
+	_, err = l.ReadBlock(testContext(t), 0)
 	require.ErrorContains(t, err, "choose")
-	_, err = l.ReadBlock(soon(t), 4*Block)
+	_, err = l.ReadBlock(testContext(t), 4*Block)
 	require.ErrorContains(t, err, "larger buffer")
 }
 
-func TestWaitingReaderGivesUpWithItsContext(t *testing.T) {
+func TestWaitingReaderReturnsWhenItsContextEnds(t *testing.T) {
 	s := newStream(t, Config{})
 	p := s.Producer()
 	require.True(t, p.Append(1, 1, numbered(1, 60), 0))
@@ -89,6 +90,7 @@ func TestWaitingReaderGivesUpWithItsContext(t *testing.T) {
 
 			time.AfterFunc(5*time.Millisecond, func() { _ = l.Close() })
 			require.ErrorIs(t, read(t.Context(), l), ErrClosed, name)
+			require.ErrorIs(t, read(t.Context(), l), os.ErrClosed, name)
 			require.ErrorIs(t, read(t.Context(), l), ErrClosed, name)
 			require.NoError(t, l.Close(), "twice")
 			require.NoError(t, l.Stats().Balanced())
@@ -97,7 +99,7 @@ func TestWaitingReaderGivesUpWithItsContext(t *testing.T) {
 	require.Empty(t, s.Stats().Listeners)
 }
 
-func TestLeavingALoopReadsNoMoreThanWasSeen(t *testing.T) {
+func TestBreakInALoopOverPacketsReadsNoMore(t *testing.T) {
 	s := newStream(t, Config{})
 	p := s.Producer()
 	l := listen(t, s, Options{})
@@ -107,7 +109,7 @@ func TestLeavingALoopReadsNoMoreThanWasSeen(t *testing.T) {
 	p.Finish()
 	next := uint32(0)
 	for _, take := range []int{1, 63, 64, 65, 3} {
-		for pkt := range l.Packets(soon(t)) {
+		for pkt := range l.Packets(testContext(t)) {
 			require.Equal(t, next, pkt.Nsec)
 			next++
 			if take--; take == 0 {
@@ -117,7 +119,7 @@ func TestLeavingALoopReadsNoMoreThanWasSeen(t *testing.T) {
 		require.NoError(t, l.Err())
 		require.EqualValues(t, next, l.Stats().Read)
 	}
-	for pkt := range l.Packets(soon(t)) {
+	for pkt := range l.Packets(testContext(t)) {
 		if pkt.Nsec == 250 {
 			require.NoError(t, l.Close(), "from inside the loop; the packet stays valid")
 			require.True(t, intact(pkt.Data, 250))
@@ -126,7 +128,7 @@ func TestLeavingALoopReadsNoMoreThanWasSeen(t *testing.T) {
 	require.ErrorIs(t, l.Err(), ErrClosed)
 }
 
-func TestListenerFromOldestGetsWhatIsStillThere(t *testing.T) {
+func TestFromOldestReadsAllThatIsNotOverwritten(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
 	p := s.Producer()
 	for _, total := range []uint32{0, 1, 100, 5000, 12345} {
@@ -146,7 +148,7 @@ func TestListenerFromOldestGetsWhatIsStillThere(t *testing.T) {
 		packets := make([]Packet, 2000)
 		next := total - uint32(st.Stored)
 		if total > 0 {
-			n, err := l.ReadBatch(soon(t), packets)
+			n, err := l.ReadBatch(testContext(t), packets)
 			require.NoError(t, err)
 			require.EqualValues(t, st.Stored, n)
 			for _, pkt := range packets[:n] {
@@ -159,7 +161,7 @@ func TestListenerFromOldestGetsWhatIsStillThere(t *testing.T) {
 	}
 }
 
-// However much the producer has not published, whoever comes finds a place.
+// Listen succeeds at any time, however much the producer has not published.
 func TestListenNeverWaitsForTheProducer(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
 	p := s.Producer()
@@ -173,7 +175,7 @@ func TestListenNeverWaitsForTheProducer(t *testing.T) {
 	}
 }
 
-func TestThereIsRoomForSixtyFourListeners(t *testing.T) {
+func TestStreamHasSixtyFourSlots(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
 	var all []*Listener
 	for range MaxListeners {
@@ -183,13 +185,13 @@ func TestThereIsRoomForSixtyFourListeners(t *testing.T) {
 	require.ErrorContains(t, err, "64 listeners")
 	require.NoError(t, all[17].Close())
 	l := listen(t, s, Options{})
-	require.Equal(t, 17, l.number)
+	require.Equal(t, 17, l.slot)
 	_, err = s.Listen("odd", Options{Policy: 9})
 	require.ErrorContains(t, err, "unknown policy")
 }
 
-// A slow lossy listener sees whole frames only, and knows how many it missed.
-func TestLossyListenerCountsExactlyWhatItMissed(t *testing.T) {
+// A slow lossy listener gets whole frames only and counts those it missed.
+func TestLossyListenerCountsOverrunsExactly(t *testing.T) {
 	for name, c := range map[string]Config{
 		"by data":  {Size: Block, Segment: Block},
 		"by index": {Size: Block, Entries: 256, Segment: 4 * Block},
@@ -205,7 +207,7 @@ func TestLossyListenerCountsExactlyWhatItMissed(t *testing.T) {
 				l := listen(t, s, Options{Policy: Lossy})
 				listeners = append(listeners, l)
 				readers.Go(func() {
-					ctx := soon(t)
+					ctx := testContext(t)
 					packets := make([]Packet, 100)
 					r := rand.New(rand.NewPCG(uint64(i), 1))
 					next, read := uint64(0), uint64(0)
@@ -265,7 +267,7 @@ func TestLossyListenerCountsExactlyWhatItMissed(t *testing.T) {
 	}
 }
 
-func TestLossyReaderOfBytesIsToldItsBlocksAreVoid(t *testing.T) {
+func TestLossyReaderOfBytesGetsErrOverrun(t *testing.T) {
 	s := newStream(t, Config{Size: Block, Segment: 64 * Block})
 	p := s.Producer()
 	l := listen(t, s, Options{Policy: Lossy})
@@ -278,22 +280,22 @@ func TestLossyReaderOfBytesIsToldItsBlocksAreVoid(t *testing.T) {
 		p.Publish()
 	}
 	store(200)
-	b, err := l.ReadBlock(soon(t), 64<<10)
+	b, err := l.ReadBlock(testContext(t), 64<<10)
 	require.NoError(t, err)
 	require.NoError(t, l.Consume(len(b)))
-	_, err = l.ReadBlock(soon(t), 64<<10)
+	_, err = l.ReadBlock(testContext(t), 64<<10)
 	require.NoError(t, err)
 	store(2000)
 	require.ErrorIs(t, l.Consume(64<<10), ErrOverrun)
 	require.Zero(t, l.InFlight())
-	b, err = l.ReadBlock(soon(t), 64<<10)
+	b, err = l.ReadBlock(testContext(t), 64<<10)
 	require.NoError(t, err)
 	require.NotZero(t, b[0], "begins with a record")
 	store(2000)
-	_, err = l.ReadBlock(soon(t), 64<<10)
+	_, err = l.ReadBlock(testContext(t), 64<<10)
 	require.ErrorIs(t, err, ErrOverrun)
 	p.Finish()
-	_, _, err = readSegments(t, soon(t), l, 64<<10)
+	_, _, err = readSegments(t, testContext(t), l, 64<<10)
 	require.NoError(t, err)
 	st := l.Stats()
 	require.NoError(t, st.Balanced())
@@ -302,12 +304,12 @@ func TestLossyReaderOfBytesIsToldItsBlocksAreVoid(t *testing.T) {
 	require.Equal(t, s.Stats().Bytes, st.ReadBytes+st.OverrunBytes)
 }
 
-// Listeners of all kinds come and go while the producer runs; what each gets is
-// whole and without gaps, and its account balances at any moment.
-func TestListenersComeAndGoAtAnyTime(t *testing.T) {
+// Listeners of all kinds attach and detach while the producer runs. Each reads whole
+// frames without gaps, and its account balances at any moment.
+func TestListenersAttachAndDetachAtAnyTime(t *testing.T) {
 	s := newStream(t, Config{Size: Block, Segment: 2 * Block, Entries: 2048})
 	p := s.Producer()
-	ctx := soon(t)
+	ctx := testContext(t)
 	var stop atomic.Bool
 	var readers sync.WaitGroup
 	for i := range 6 {
@@ -316,7 +318,7 @@ func TestListenersComeAndGoAtAnyTime(t *testing.T) {
 			packets := make([]Packet, 50)
 			for !stop.Load() {
 				o := Options{Policy: Policy(r.IntN(2)), Start: Start(r.IntN(2)), Aligned: r.IntN(4) == 0}
-				l, err := s.Listen("guest", o)
+				l, err := s.Listen("client", o)
 				if err != nil {
 					t.Error(err)
 					return

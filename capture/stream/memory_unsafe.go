@@ -30,9 +30,8 @@ const (
 )
 
 // controlView is a control memory as typed tables. It is valid as long as the
-// mapping behind it; all three types hold only integers, so the garbage
-// collector has no interest in them, and their alignment (8) divides the page
-// alignment of the places they are put at.
+// mapping behind it. All types hold only integers, so the garbage collector never
+// follows them, and their alignment (8) divides the alignment of their places.
 type controlView struct {
 	header  *header
 	cursors *cursors
@@ -40,9 +39,9 @@ type controlView struct {
 	index   []Entry
 }
 
-// viewControl lays the types over mem, which must be at least tableAt long and
-// page-aligned, with the tables where h says; h has passed check, or is what
-// the memory is about to be filled with.
+// viewControl lays the types over mem, which is page-aligned and at least tableAt
+// long, with the tables where h says. h has passed check, or is the header that
+// the memory will get.
 func viewControl(mem []byte, h *header) controlView {
 	base := unsafe.Pointer(unsafe.SliceData(mem))
 	return controlView{
@@ -53,18 +52,18 @@ func viewControl(mem []byte, h *header) controlView {
 	}
 }
 
-// viewHeader is the header alone, to be checked before anything else is used.
-// mem is page-aligned and at least one page long.
+// viewHeader returns the header alone, for check. mem is page-aligned and at least
+// one page long.
 func viewHeader(mem []byte) *header { return (*header)(unsafe.Pointer(unsafe.SliceData(mem))) }
 
-// viewCursor is a listener's page; mem is page-aligned and one page long.
+// viewCursor returns a listener's page; mem is page-aligned and one page long.
 func viewCursor(mem []byte) *cursor { return (*cursor)(unsafe.Pointer(unsafe.SliceData(mem))) }
 
-// mapping is memory mapped from a descriptor. Nothing may use it after unmap.
+// mapping is memory mapped from a descriptor. It must not be used after unmap.
 type mapping struct {
-	base  unsafe.Pointer // what was reserved, which unmap gives back
+	base  unsafe.Pointer // the reservation, which unmap frees
 	total uintptr
-	mem   []byte // the part that is used
+	mem   []byte // the part in use
 }
 
 // mapShared maps length bytes of fd copies times in a row. page is the page
@@ -83,8 +82,8 @@ func mapShared(fd, length, copies, page, prot int) (_ mapping, err error) {
 			m.unmap()
 		}
 	}()
-	// base lies outside the Go heap, so arithmetic on it hides nothing from
-	// the garbage collector; the sum stays inside the reservation.
+	// base lies outside the Go heap, so the garbage collector does not care about
+	// arithmetic on it; the sum stays inside the reservation.
 	off := (uintptr(page) - uintptr(base)%uintptr(page)) % uintptr(page)
 	first := unsafe.Add(base, off)
 	for i := range copies {
@@ -98,16 +97,16 @@ func mapShared(fd, length, copies, page, prot int) (_ mapping, err error) {
 	return m, nil
 }
 
-// unmap gives the addresses back; twice is harmless.
+// unmap frees the addresses. Further calls do nothing.
 func (m *mapping) unmap() {
 	if m.base == nil {
 		return
 	}
-	// The reservation is ours and whole: munmap has no reason to refuse it.
+	// munmap cannot fail: the reservation is whole.
 	_ = unix.MunmapPtr(m.base, m.total)
 	*m = mapping{}
 }
 
-// releaseStore stores v for whoever acquires p. atomic.Uint64 holds a uint64
-// and nothing else, with its alignment.
+// releaseStore stores v with release order. atomic.Uint64 holds a uint64 and
+// nothing else, with its alignment.
 func releaseStore(p *atomic.Uint64, v uint64) { storeRelease((*uint64)(unsafe.Pointer(p)), v) }

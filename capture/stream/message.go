@@ -8,41 +8,42 @@ import (
 	"time"
 )
 
-// The messages of an attachment, one SOCK_SEQPACKET message each, little-endian,
-// as docs/STREAM.md has them. The listener sends a request and, before it closes
-// the connection in order, a bye. The stream sends an answer, with three
-// descriptors if it grants the request, and a farewell when it lets go a listener.
+// The messages of an attachment, one SOCK_SEQPACKET message each, little-endian;
+// docs/STREAM.md specifies them. The listener sends a request and, before it closes
+// the connection in order, a goodbye. The stream sends an answer, with three
+// descriptors if it grants the request, and an answer with the reason when it
+// detaches a listener.
 const (
 	requestMagic = 0x3154544150414358 // "XCAPATT1"
 	answerMagic  = 0x31534e4150414358 // "XCAPANS1"
-	byeMagic     = 0x3145594250414358 // "XCAPBYE1"
+	goodbyeMagic = 0x3145594250414358 // "XCAPBYE1"
 
 	requestBytes = 32 // without the name
 	answerBytes  = 64 // without the text
-	byeBytes     = 8
+	goodbyeBytes = 8
 	maxText      = 1000
 	maxMessage   = answerBytes + maxText + 1
 )
 
-// states of an answer
+// The states of an answer.
 const (
 	granted  = 0
-	refused  = 1 // text says why
-	farewell = 2 // detached, text says why
+	refused  = 1 // text is the reason
+	detached = 2 // text is the reason
 )
 
 // answer is what the stream sends.
 type answer struct {
 	state                 uint32
 	id                    uint64
-	number                uint32
+	slot                  uint32
 	searching             bool
 	dataBytes, ctrlBytes  uint64
 	dataPage, controlPage uint32
 	text                  string
 }
 
-// encodeRequest puts a request into a message.
+// encodeRequest encodes a request.
 func encodeRequest(name string, o Options) []byte {
 	b := make([]byte, requestBytes, requestBytes+len(name))
 	binary.LittleEndian.PutUint64(b, requestMagic)
@@ -56,16 +57,16 @@ func encodeRequest(name string, o Options) []byte {
 	return append(b, name...)
 }
 
-// decodeRequest is encodeRequest backwards. What it lets through request.check
-// has yet to see.
+// decodeRequest decodes a request. It checks the encoding only; request.check
+// checks the values.
 func decodeRequest(b []byte) (name string, o Options, err error) {
 	switch {
 	case len(b) < 12 || binary.LittleEndian.Uint64(b) != requestMagic:
 		return "", o, errors.New("not a request to attach")
 	case binary.LittleEndian.Uint32(b[8:]) != version:
-		return "", o, fmt.Errorf("the program speaks version %d, the capture %d; use programs of one release", binary.LittleEndian.Uint32(b[8:]), version)
+		return "", o, fmt.Errorf("protocol version %d, the capture has %d. Use programs of one release", binary.LittleEndian.Uint32(b[8:]), version)
 	case len(b) < requestBytes:
-		return "", o, fmt.Errorf("request of %d bytes: it has at least %d", len(b), requestBytes)
+		return "", o, fmt.Errorf("request of %d bytes: at least %d are needed", len(b), requestBytes)
 	}
 	n := binary.LittleEndian.Uint32(b[24:])
 	after := binary.LittleEndian.Uint64(b[16:])
@@ -73,7 +74,7 @@ func decodeRequest(b []byte) (name string, o Options, err error) {
 	case uint64(len(b)) != requestBytes+uint64(n):
 		return "", o, fmt.Errorf("request of %d bytes with a name of %d", len(b), n)
 	case b[14] > 1 || b[15] != 0 || binary.LittleEndian.Uint32(b[28:]) != 0:
-		return "", o, errors.New("request with bits set that have no meaning yet")
+		return "", o, errors.New("reserved bits are set")
 	case after > 1<<62:
 		return "", o, errors.New("detach-after is longer than 146 years")
 	}
@@ -81,7 +82,7 @@ func decodeRequest(b []byte) (name string, o Options, err error) {
 	return string(b[requestBytes:]), o, nil
 }
 
-// encode puts an answer into a message. A text that is too long is cut.
+// encode encodes an answer. It cuts a text that is too long.
 func (a *answer) encode() []byte {
 	text := a.text[:min(len(a.text), maxText)]
 	b := make([]byte, answerBytes, answerBytes+len(text))
@@ -89,7 +90,7 @@ func (a *answer) encode() []byte {
 	binary.LittleEndian.PutUint32(b[8:], version)
 	binary.LittleEndian.PutUint32(b[12:], a.state)
 	binary.LittleEndian.PutUint64(b[16:], a.id)
-	binary.LittleEndian.PutUint32(b[24:], a.number)
+	binary.LittleEndian.PutUint32(b[24:], a.slot)
 	if a.searching {
 		b[28] = 1
 	}
@@ -104,9 +105,9 @@ func (a *answer) encode() []byte {
 func decodeAnswer(b []byte) (a answer, err error) {
 	switch {
 	case len(b) < 16 || binary.LittleEndian.Uint64(b) != answerMagic:
-		return a, errors.New("what answers is not a capture")
+		return a, errors.New("the server is no capture")
 	case len(b) < answerBytes:
-		return a, fmt.Errorf("answer of %d bytes: it has at least %d", len(b), answerBytes)
+		return a, fmt.Errorf("answer of %d bytes: at least %d are needed", len(b), answerBytes)
 	}
 	a.state = binary.LittleEndian.Uint32(b[12:])
 	n := binary.LittleEndian.Uint32(b[56:])
@@ -114,18 +115,20 @@ func decodeAnswer(b []byte) (a answer, err error) {
 		return a, fmt.Errorf("answer of %d bytes with a text of %d", len(b), n)
 	}
 	a.text = string(bytes.ToValidUTF8(b[answerBytes:], []byte("?")))
-	// A refusal is understood whatever version the capture speaks.
+	// Refusals are the same in all versions.
 	if v := binary.LittleEndian.Uint32(b[8:]); v != version && a.state != refused {
-		return a, fmt.Errorf("the capture speaks version %d, this program %d; use programs of one release", v, version)
+		return a, fmt.Errorf("protocol version %d, this program has %d. Use programs of one release", v, version)
 	}
 	a.id = binary.LittleEndian.Uint64(b[16:])
-	a.number = binary.LittleEndian.Uint32(b[24:])
+	a.slot = binary.LittleEndian.Uint32(b[24:])
 	a.searching = b[28] != 0
 	a.dataBytes, a.ctrlBytes = binary.LittleEndian.Uint64(b[32:]), binary.LittleEndian.Uint64(b[40:])
 	a.dataPage, a.controlPage = binary.LittleEndian.Uint32(b[48:]), binary.LittleEndian.Uint32(b[52:])
 	return a, nil
 }
 
-func bye() []byte { return binary.LittleEndian.AppendUint64(nil, byeMagic) }
+func goodbye() []byte { return binary.LittleEndian.AppendUint64(nil, goodbyeMagic) }
 
-func isBye(b []byte) bool { return len(b) == byeBytes && binary.LittleEndian.Uint64(b) == byeMagic }
+func isGoodbye(b []byte) bool {
+	return len(b) == goodbyeBytes && binary.LittleEndian.Uint64(b) == goodbyeMagic
+}

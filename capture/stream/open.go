@@ -8,49 +8,48 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shared is one of a stream's memories as it is handed to a listener.
+// shared is one of a stream's memories, as a listener gets it.
 type shared struct {
 	fd    int
 	bytes uint64
 	page  uint64 // page size, to which mappings are aligned
 }
 
-// grant is what a listener gets when it is attached: its slot, and the memories
-// in which it finds all else.
+// grant is what a listener gets from the stream: its slot and the memories.
 type grant struct {
 	name    string
 	options Options
 	id      uint64
-	number  int
+	slot    int
 
-	searching bool // no aligned start was there
+	searching bool // no aligned start was there when it attached
 
 	data, control, cursor shared
 }
 
-// grant describes a slot. The descriptors remain the stream's and the slot's.
-func (s *Stream) grant(sl *slot, o Options) grant {
+// grant returns the grant for an attachment. The descriptors belong to the stream.
+func (s *Stream) grant(att *attachment, o Options) grant {
 	return grant{
-		name: sl.name, options: o, id: sl.id, number: sl.number, searching: sl.searching,
+		name: att.name, options: o, id: att.id, slot: att.slot, searching: att.searching,
 		data:    shared{s.data.Fd(), uint64(s.data.Len()), uint64(s.data.PageSize())},
 		control: shared{s.control.Fd(), uint64(s.control.Len()), uint64(s.control.PageSize())},
-		cursor:  shared{sl.page.Fd(), pageBytes, pageBytes},
+		cursor:  shared{att.page.Fd(), pageBytes, pageBytes},
 	}
 }
 
-// lend is grant with descriptors of the caller's own, to be closed. Those of the
-// stream are closed by whoever detaches the listener or closes the stream
-// meanwhile, and could be other files' then.
-func (s *Stream) lend(sl *slot, o Options) (g grant, fds []int, err error) {
+// dupGrant is grant with duplicates of the descriptors, which the caller closes.
+// Another goroutine may detach the listener or close the stream at any time, and
+// the stream's descriptors with it.
+func (s *Stream) dupGrant(att *attachment, o Options) (g grant, fds []int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sl.final != nil {
-		return g, nil, fmt.Errorf("%w: %s", ErrDetached, sl.final.DetachReason)
+	if att.final != nil {
+		return g, nil, fmt.Errorf("%w: %s", ErrDetached, att.final.DetachReason)
 	}
 	if s.closed {
-		return g, nil, errors.New("stream is closed")
+		return g, nil, ErrStreamClosed
 	}
-	g = s.grant(sl, o)
+	g = s.grant(att, o)
 	for _, m := range []*shared{&g.data, &g.control, &g.cursor} {
 		if m.fd, err = unix.FcntlInt(uintptr(m.fd), unix.F_DUPFD_CLOEXEC, 0); err != nil {
 			return g, fds, fmt.Errorf("duplicate a descriptor: %w", err)
@@ -60,12 +59,12 @@ func (s *Stream) lend(sl *slot, o Options) (g grant, fds []int, err error) {
 	return g, fds, nil
 }
 
-// open maps the three memories and begins where the cursor page says. It keeps
-// none of the descriptors.
-func open(g grant, t tie) (_ *Listener, err error) {
-	pid, uid := ours()
+// open maps the three memories and returns a listener that begins where its cursor
+// page says. It keeps none of the descriptors.
+func open(g grant, t link) (_ *Listener, err error) {
+	pid, uid := selfIDs()
 	l := &Listener{
-		name: g.name, id: g.id, number: g.number, searching: g.searching, tie: t,
+		name: g.name, id: g.id, slot: g.slot, searching: g.searching, link: t,
 		pid: pid, uid: uid, since: time.Now(), detachAfter: g.options.DetachAfter,
 	}
 	defer func() {
@@ -73,8 +72,8 @@ func open(g grant, t tie) (_ *Listener, err error) {
 			l.unmap()
 		}
 	}()
-	if g.number < 0 || g.number >= MaxListeners {
-		return nil, fmt.Errorf("slot %d of %d", g.number, MaxListeners)
+	if g.slot < 0 || g.slot >= MaxListeners {
+		return nil, fmt.Errorf("slot %d of %d", g.slot, MaxListeners)
 	}
 	const size, contents = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW, unix.F_SEAL_FUTURE_WRITE
 	for _, m := range []struct {
@@ -97,7 +96,7 @@ func open(g grant, t tie) (_ *Listener, err error) {
 			return nil, fmt.Errorf("%s: %w", m.what, err)
 		}
 	}
-	// A copy: what has been checked is what is used.
+	// A copy: the capture cannot change it after the check.
 	h := *viewHeader(l.controlMap.mem)
 	if err = h.check(g.data.bytes, g.control.bytes); err != nil {
 		return nil, fmt.Errorf("control memory: %w", err)
@@ -110,29 +109,30 @@ func open(g grant, t tie) (_ *Listener, err error) {
 	return l, nil
 }
 
-// begin takes the place that the stream has written into the cursor page.
+// begin loads the start and the policy that the stream has stored in the cursor page.
 func (l *Listener) begin() {
 	a, _ := l.account.snapshot()
-	l.startAt, l.given, l.ahead = a.start, a.position, a.position
+	l.startAt, l.released, l.next = a.start, a.position, a.position
 	l.visible, l.blocks.seq = a.position.seq, a.position.seq
 	w := l.account.Mode.Load()
 	l.mode.Store(w)
 	if Policy(w&1) == Lossy {
-		l.beLossy()
+		l.setLossy()
 	}
 }
 
-// maxShared is more memory than any stream has, and few enough bytes that two
-// copies fit into an address space.
+// maxShared is larger than any stream's memory; two mappings of it fit into an
+// address space.
 const maxShared = 1 << 44
 
-// check says whether a memory is what it is said to be, whoever made it. After
-// that nobody can take its pages away, which would kill who touches them: its
-// size is sealed, and where nothing may be written nothing can be punched out.
+// check returns an error unless a memory has the size, page size and seals that it
+// should have, whatever process made it. A memory that passes cannot lose pages,
+// which would raise SIGBUS in its readers: its size is sealed, and a seal against
+// writing forbids to punch holes, too.
 func (m *shared) check(seals int, atLeast uint64) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(m.fd, &st); err != nil {
-		return fmt.Errorf("its descriptor: %w", err)
+		return fmt.Errorf("stat its descriptor: %w", err)
 	}
 	has, err := unix.FcntlInt(uintptr(m.fd), unix.F_GET_SEALS, 0)
 	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
@@ -140,7 +140,7 @@ func (m *shared) check(seals int, atLeast uint64) error {
 	}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(m.fd, &fs); err != nil {
-		return fmt.Errorf("its file system: %w", err)
+		return fmt.Errorf("stat its file system: %w", err)
 	}
 	page := uint64(pageBytes)
 	if fs.Type == unix.HUGETLBFS_MAGIC {
@@ -154,8 +154,8 @@ func (m *shared) check(seals int, atLeast uint64) error {
 	case page != m.page:
 		return fmt.Errorf("its pages have %d bytes, not %d", page, m.page)
 	case uint64(st.Blocks)*512 < m.bytes:
-		// Else mapping it would allocate, at the listener's expense.
-		return fmt.Errorf("only %d of its %d bytes are there", st.Blocks*512, m.bytes)
+		// Mapping the rest would allocate memory for the listener.
+		return fmt.Errorf("only %d of its %d bytes are allocated", st.Blocks*512, m.bytes)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ type Packet struct {
 	Hash uint32    // RSS hash, valid with ring.HasHash
 	Len  uint16    // bytes on the wire, without CRC
 	VLAN uint16    // 802.1Q tag, valid with ring.HasVLAN
-	Info ring.Info // what the device found out, and Truncated
+	Info ring.Info // what the device reported, and Truncated
 	_    uint16
 
 	end uint64 // stream offset behind the record
@@ -31,21 +31,20 @@ func (p *Packet) Time() time.Time { return time.Unix(int64(p.Sec), int64(p.Nsec)
 // UnixNano is the packet's stamp in nanoseconds since 1970.
 func (p *Packet) UnixNano() int64 { return int64(p.Sec)*1e9 + int64(p.Nsec) }
 
-// batchSize is how many packets Packets takes at once, so that the lines shared
-// with the producer are touched once for all of them.
+// batchSize is the number of packets that Packets reads at once, so that it touches
+// the cache lines shared with the producer once for all of them.
 const batchSize = 64
 
-// Packets walks the stream's frames until it ends, ctx is done or the listener is
-// closed; Err then tells which. A packet's Data lies in the stream itself (for a
-// lossy listener in a copy, since the stream may be overwritten) and is valid
-// until the next iteration.
+// Packets iterates over the stream's frames until the stream ends, ctx is done or
+// the listener is closed; Err then returns which. A packet's Data lies in the stream
+// itself (for a lossy listener in a copy) and is valid until the next iteration.
 func (l *Listener) Packets(ctx context.Context) iter.Seq[Packet] {
 	return func(yield func(Packet) bool) {
 		if !l.enter() {
 			l.err = ErrClosed
 			return
 		}
-		defer l.leave()
+		defer l.exit()
 		if l.batch == nil {
 			l.batch = make([]Packet, batchSize)
 		}
@@ -55,11 +54,11 @@ func (l *Listener) Packets(ctx context.Context) iter.Seq[Packet] {
 				l.err = err
 				return
 			}
-			first := l.ahead.seq - uint64(n)
+			first := l.next.seq - uint64(n)
 			for i := range n {
 				if !yield(l.batch[i]) {
-					// The rest has not been seen: it is not read.
-					l.ahead = position{l.batch[i].end, first + uint64(i) + 1}
+					// The reader has not seen the rest of the batch.
+					l.next = position{l.batch[i].end, first + uint64(i) + 1}
 					l.release()
 					l.err = nil
 					return
@@ -69,8 +68,8 @@ func (l *Listener) Packets(ctx context.Context) iter.Seq[Packet] {
 	}
 }
 
-// Err says why the last loop over Packets ended: nil at the end of the stream
-// and when the loop was left.
+// Err returns why the last loop over Packets ended: nil at the end of the stream
+// and after a break.
 func (l *Listener) Err() error {
 	if errors.Is(l.err, io.EOF) {
 		return nil
@@ -78,15 +77,15 @@ func (l *Listener) Err() error {
 	return l.err
 }
 
-// ReadBatch waits for at least one frame, fills packets with what is there, and
-// returns how many; io.EOF at the end of the stream. What the last call handed
-// out is given back and no longer valid. It does not allocate.
+// ReadBatch waits for at least one frame, fills packets with the frames available,
+// and returns their number, or io.EOF at the end of the stream. It releases the
+// packets of the call before, which are no longer valid. It does not allocate.
 func (l *Listener) ReadBatch(ctx context.Context, packets []Packet) (int, error) {
 	if !l.enter() {
 		return 0, ErrClosed
 	}
 	n, err := l.readBatch(ctx, packets)
-	l.leave()
+	l.exit()
 	return n, err
 }
 
@@ -94,7 +93,7 @@ func (l *Listener) readBatch(ctx context.Context, packets []Packet) (int, error)
 	if len(packets) == 0 {
 		return 0, errors.New("read packets: no room for a packet")
 	}
-	if err := l.ready(ctx); err != nil {
+	if err := l.prepare(ctx); err != nil {
 		return 0, err
 	}
 	l.release()
@@ -106,50 +105,49 @@ func (l *Listener) readBatch(ctx context.Context, packets []Packet) (int, error)
 		n = min(n, len(packets))
 		if l.lossy {
 			if n = l.copyFrames(packets[:n]); n == 0 {
-				continue // overtaken meanwhile
+				continue // overrun
 			}
 		} else {
-			l.takeFrames(packets[:n])
+			l.readInPlace(packets[:n])
 		}
-		l.ahead = position{packets[n-1].end, l.ahead.seq + uint64(n)}
+		l.next = position{packets[n-1].end, l.next.seq + uint64(n)}
 		return n, nil
 	}
 }
 
-// release gives back what was handed out.
+// release releases the packets returned last.
 func (l *Listener) release() {
-	if l.given == l.ahead {
+	if l.released == l.next {
 		return
 	}
-	l.read += l.ahead.seq - l.given.seq
-	l.readBytes += l.ahead.offset - l.given.offset
-	l.given = l.ahead
-	l.blocks.reset(l.given.seq)
+	l.read += l.next.seq - l.released.seq
+	l.readBytes += l.next.offset - l.released.offset
+	l.released = l.next
+	l.blocks.reset(l.released.seq)
 	l.publish()
 }
 
-// available waits until there are frames ahead and returns how many; not more
-// than the index has entries, whatever the memory says.
+// available waits for frames and returns their number, at most the number of index
+// entries, whatever the memory contains.
 func (l *Listener) available(ctx context.Context) (int, error) {
-	if err := l.gone(ctx); err != nil {
+	if err := l.checkOpen(ctx); err != nil {
 		return 0, err
 	}
 	for w := (waiter{}); ; {
-		if l.visible > l.ahead.seq {
-			return int(min(l.visible-l.ahead.seq, uint64(len(l.index)))), nil
+		if l.visible > l.next.seq {
+			return int(min(l.visible-l.next.seq, uint64(len(l.index)))), nil
 		}
-		// In this order: when Finished is set, Head is final; all entries of
-		// frames before Head are counted by IndexHead. Acquires, they pair
-		// with the releases in Producer.publish and Finish.
-		end := l.over()
+		// A2: in this order, since Head is final when Finished is set, and
+		// IndexHead counts all frames before Head. Pairs with R2 in publish.
+		end := l.endOfStream()
 		head := l.cur.Head.Load()
 		l.visible = l.cur.IndexHead.Load()
-		if l.visible > l.ahead.seq {
+		if l.visible > l.next.seq {
 			continue
 		}
-		if head > l.ahead.offset {
-			// Padding only: the producer may be waiting for it.
-			l.ahead.offset = head
+		if head > l.next.offset {
+			// Padding only: the producer may need the room.
+			l.next.offset = head
 			l.release()
 		}
 		if err := l.wait(ctx, &w, end); err != nil {
@@ -158,10 +156,10 @@ func (l *Listener) available(ctx context.Context) (int, error) {
 	}
 }
 
-// takeFrames fills packets with the frames ahead, which are there and stay
-// there: the producer waits for a lossless listener.
-func (l *Listener) takeFrames(packets []Packet) {
-	seq, wrap := l.ahead.seq, uint64(len(l.index)-1)
+// readInPlace fills packets with the next frames where they lie. They stay there:
+// the producer waits for a lossless listener.
+func (l *Listener) readInPlace(packets []Packet) {
+	seq, wrap := l.next.seq, uint64(len(l.index)-1)
 	for i := range packets {
 		e := &l.index[(seq+uint64(i))&wrap]
 		size := uint64(RecordHeader) + uint64(e.Caplen)
@@ -176,18 +174,18 @@ func (l *Listener) takeFrames(packets []Packet) {
 	}
 }
 
-// copyFrames fills packets with copies of the frames ahead, as many as there is
-// room for, throws those away that may have been overwritten meanwhile, and
-// returns how many are left; after 0 it has skipped ahead.
+// copyFrames fills packets with copies of the next frames, as many as there is room
+// for. It drops those that may have been overwritten during the copy, and returns
+// the number of the others. If that is 0, it has skipped ahead.
 func (l *Listener) copyFrames(packets []Packet) int {
-	if l.overtaken(l.ahead) {
-		l.skip()
+	if l.overwritten(l.next) {
+		l.skipAhead()
 		return 0
 	}
 	free, n := l.scratch, 0
 	var first [batchSize]uint64 // offsets
 	for n < min(len(packets), len(first)) {
-		e := *l.entry(l.ahead.seq + uint64(n)) // may be torn: nothing in it is believed yet
+		e := *l.entry(l.next.seq + uint64(n)) // may be torn: not trusted before the check below
 		size := uint64(e.Caplen)
 		if size > uint64(len(free)) {
 			break
@@ -205,17 +203,17 @@ func (l *Listener) copyFrames(packets []Packet) int {
 		first[n] = e.Offset
 		n++
 	}
-	// What is overtaken is a prefix: the producer writes in order.
+	// The overwritten frames are a prefix: the producer writes in order.
 	drop := 0
-	for drop < n && l.overtaken(position{first[drop], l.ahead.seq + uint64(drop)}) {
+	for drop < n && l.overwritten(position{first[drop], l.next.seq + uint64(drop)}) {
 		drop++
 	}
 	if drop == n {
-		l.skip()
+		l.skipAhead()
 		return 0
 	}
 	if drop > 0 {
-		l.miss(position{first[drop], l.given.seq + uint64(drop)})
+		l.countOverrun(position{first[drop], l.released.seq + uint64(drop)})
 		copy(packets, packets[drop:n])
 	}
 	return n - drop

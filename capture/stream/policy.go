@@ -6,36 +6,34 @@ import (
 	"time"
 )
 
-// grace is how long a listener that is to become lossy may go on reading in
-// place without having answered. One that is waiting for frames answers within a
-// nap; one that hangs is the reason why somebody makes it lossy.
-const grace = time.Second
+// ackTimeout is how long the producer spares a listener that is to become lossy and
+// has not acknowledged it. A listener that waits for frames acknowledges within a
+// millisecond.
+const ackTimeout = time.Second
 
-var errDetachLossy = errors.New("detach-after is for lossless listeners; a lossy one holds nobody back")
+var errDetachLossy = errors.New("detach-after is for lossless listeners: a lossy one holds nothing back")
 
-// SetPolicy changes how an attached listener is treated, while it reads.
+// SetPolicy changes the policy of an attached listener while it reads. detachAfter
+// is as in Options. The producer neither waits nor takes a lock for it.
 //
-// A lossless listener may be using frames where they lie. When it is to become
-// lossy, its word in cursors.Wanted says so; it answers (cursor.Mode) at its next
-// reading call, from which on it copies and checks. The producer goes on
-// respecting it until it has answered, or for a second. One that did not answer
-// in time and was overtaken finds that out at its next call: what it held counts
-// as overtaken, and the call returns ErrOverrun.
+// To lossy: the listener may be using frames in place. SetPolicy stores the request
+// in cursors.Wanted. The listener acknowledges it (cursor.Mode) at its next reading
+// call and copies and checks from then on. The producer spares what the listener
+// holds until then, or for a second. If the listener acknowledges later and was
+// overrun, that call returns ErrOverrun and what it held counts as overrun.
 //
-// A lossy listener that is to become lossless is respected at once, and told
-// after that. Having been told, it looks at the announcement (ReserveOffset). The
-// producer announces first and then looks whom to respect. All four are
-// sequentially consistent, so either the producer's look sees that it has to
-// respect the listener, or the listener sees the announcement; then it skips
-// ahead of it, as lossy listeners do, and looks again. Once it sees no
-// announcement beyond its place, every later one respects it, and it reads in
-// place. See also Stream.admit.
-//
-// The producer neither waits nor takes a lock for either.
+// To lossless, SC3: SetPolicy stores attachment.lossless and then Wanted; the
+// listener loads Wanted and then the announcement (updatePolicy). The producer
+// stores the announcement and then loads attachment.lossless (announce,
+// scanListeners). All are sequentially consistent, so at least one side sees the
+// other: either the producer spares the listener, or the listener sees the
+// announcement, skips ahead of it as a lossy listener does, and checks again. Once
+// it sees no announcement beyond its position, all later ones spare it, and it
+// reads in place.
 func (s *Stream) SetPolicy(id uint64, p Policy, detachAfter time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sl, err := s.find(id)
+	att, err := s.find(id)
 	switch {
 	case err != nil:
 	case p > Lossy:
@@ -48,61 +46,60 @@ func (s *Stream) SetPolicy(id uint64, p Policy, detachAfter time.Duration) error
 	if err != nil {
 		return fmt.Errorf("set policy: %w", err)
 	}
-	sl.detachAfter = detachAfter
-	sl.progress = progress{}
-	if p != sl.policy {
-		sl.policy = p
-		sl.word = (sl.word>>1+1)<<1 | uint64(p)
+	att.detachAfter = detachAfter
+	att.progress = progress{}
+	if p != att.policy {
+		att.policy = p
+		att.wanted = (att.wanted>>1+1)<<1 | uint64(p)
 		if p == Lossless {
-			sl.deadline = time.Time{}
-			sl.respect.Store(1)
+			att.ackDeadline = time.Time{}
+			att.lossless.Store(1)
 		} else {
-			sl.deadline = time.Now().Add(grace)
+			att.ackDeadline = time.Now().Add(ackTimeout)
 		}
-		s.view.cursors.Wanted[sl.number].Store(sl.word)
+		s.view.cursors.Wanted[att.slot].Store(att.wanted)
 	}
-	if !sl.deadline.IsZero() || detachAfter > 0 {
-		s.keepHouse()
+	if !att.ackDeadline.IsZero() || detachAfter > 0 {
+		s.startHousekeeper()
 	}
 	return nil
 }
 
-// progress is how far a listener was when it was seen to move last.
+// progress is what a listener had released at the last change, and when that was.
 type progress struct {
-	given position
-	at    time.Time
+	released position
+	at       time.Time
 }
 
-// keepHouse starts the housekeeper or makes it look at once. Under mu.
-func (s *Stream) keepHouse() {
-	if s.keeping {
+// startHousekeeper starts the housekeeper or wakes it. It is called under mu.
+func (s *Stream) startHousekeeper() {
+	if s.housekeeping {
 		s.wakeHousekeeper()
 		return
 	}
-	s.keeping = true
+	s.housekeeping = true
 	go s.housekeep()
 }
 
 func (s *Stream) wakeHousekeeper() {
 	select {
-	case s.hurry <- struct{}{}:
+	case s.wake <- struct{}{}:
 	default:
 	}
 }
 
-// housekeep does what takes time or a lock, in the producer's place, as long as
-// there is a listener that needs it.
+// housekeep sweeps the listeners as long as one of them needs it.
 func (s *Stream) housekeep() {
 	t := time.NewTimer(0)
 	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
-		case <-s.hurry:
+		case <-s.wake:
 		}
 		s.mu.Lock()
-		next := s.tidy(time.Now())
-		s.keeping = next != 0
+		next := s.sweep(time.Now())
+		s.housekeeping = next != 0
 		s.mu.Unlock()
 		if next == 0 {
 			return
@@ -112,97 +109,98 @@ func (s *Stream) housekeep() {
 }
 
 const (
-	ackLook  = time.Millisecond       // while a change of policy waits for its answer
-	peerLook = 250 * time.Millisecond // while there are listeners of other processes
+	ackInterval  = time.Millisecond       // while a change of policy is not acknowledged
+	peerInterval = 250 * time.Millisecond // while listeners of other processes are attached
 )
 
-// tidy looks after all listeners and returns when to look again; 0: never.
-func (s *Stream) tidy(now time.Time) (next time.Duration) {
+// sweep detaches listeners with corrupt cursors or without progress and ends changes
+// of policy. It returns the time to the next sweep; 0: none is needed.
+func (s *Stream) sweep(now time.Time) (next time.Duration) {
 	if s.closed {
 		return 0
 	}
-	s.reap()
+	s.collect()
 	again := func(d time.Duration) {
-		if d = max(d, ackLook); next == 0 || d < next {
+		if d = max(d, ackInterval); next == 0 || d < next {
 			next = d
 		}
 	}
-	for _, sl := range s.attached {
-		if sl == nil {
+	for _, att := range s.attached {
+		if att == nil {
 			continue
 		}
-		if sl.peer != nil {
-			if !s.look(sl) {
-				s.end(sl, whyImpossible)
+		if att.peer != nil {
+			if !s.readAccount(att) {
+				s.detach(att, reasonCorrupt)
 				continue
 			}
-			again(peerLook)
+			again(peerInterval)
 		}
-		if !sl.deadline.IsZero() {
-			if sl.cursor.Mode.Load() == sl.word || !now.Before(sl.deadline) {
-				sl.respect.Store(0)
-				sl.deadline = time.Time{}
+		if !att.ackDeadline.IsZero() {
+			// A7, pairs with R7 in updatePolicy: from here on the listener copies.
+			if att.cursor.Mode.Load() == att.wanted || !now.Before(att.ackDeadline) {
+				att.lossless.Store(0)
+				att.ackDeadline = time.Time{}
 			} else {
-				again(ackLook)
+				again(ackInterval)
 			}
 		}
-		if sl.policy == Lossless && sl.detachAfter > 0 {
-			idle := s.idle(sl, now)
-			if idle >= sl.detachAfter {
-				s.end(sl, fmt.Sprintf("read nothing for %v", sl.detachAfter))
+		if att.policy == Lossless && att.detachAfter > 0 {
+			idle := s.idle(att, now)
+			if idle >= att.detachAfter {
+				s.detach(att, fmt.Sprintf("read nothing for %v", att.detachAfter))
 				continue
 			}
-			again(min(sl.detachAfter-idle, peerLook))
+			again(min(att.detachAfter-idle, peerInterval))
 		}
 	}
 	return next
 }
 
-// idle is for how long a listener has given nothing back though frames wait for
-// it. Frames that it has seen all of don't wait: a reader of bytes may be waiting
-// for its block to fill. Unless what it holds is in the producer's way.
-func (s *Stream) idle(sl *slot, now time.Time) time.Duration {
-	given := position{sl.cursor.Offset.Load(), sl.cursor.Seq.Load()}
+// idle returns for how long a listener has released nothing while frames waited for
+// it. A reader of bytes that has seen all frames may be waiting for its block to
+// fill; that counts only if what it holds is in the producer's way.
+func (s *Stream) idle(att *attachment, now time.Time) time.Duration {
+	released := position{att.cursor.Offset.Load(), att.cursor.Seq.Load()}
 	head := s.published()
-	waiting := given.seq < head.seq || given.offset+uint64(s.config.Size) < head.offset+MaxRecord
-	if !waiting || given != sl.progress.given || sl.progress.at.IsZero() {
-		sl.progress = progress{given, now}
+	waiting := released.seq < head.seq || released.offset+uint64(s.config.Size) < head.offset+MaxRecord
+	if !waiting || released != att.progress.released || att.progress.at.IsZero() {
+		att.progress = progress{released, now}
 	}
-	return now.Sub(sl.progress.at)
+	return now.Sub(att.progress.at)
 }
 
-// renew looks whether the listener is to read in another way from now on, and
-// answers. ErrOverrun: what it had in hand is void.
-func (l *Listener) renew() error {
-	// Pairs with SetPolicy: what was stored before the word is seen, and the
-	// announcements made before it, too.
-	w := l.cur.Wanted[l.number].Load()
+// updatePolicy applies and acknowledges a change of policy, if there is one. It
+// returns ErrOverrun if the frames or blocks in the reader's hands are void.
+func (l *Listener) updatePolicy() error {
+	// SC3: Wanted first, then the announcement. See SetPolicy.
+	w := l.cur.Wanted[l.slot].Load()
 	if w == l.mode.Load() {
 		return nil
 	}
 	if l.lossy && l.blocks.n == 0 {
-		l.release() // copies, good whatever happens
+		l.release() // copies, valid in any case
 	}
 	var err error
-	if l.overtaken(l.given) && l.given != l.ahead {
-		// In place, and overtaken after the grace; or the blocks of a lossy listener.
+	if l.overwritten(l.released) && l.released != l.next {
+		// In place and overwritten after ackTimeout, or blocks of a lossy listener.
 		err = ErrOverrun
-		l.skip()
+		l.skipAhead()
 	}
-	l.beLossy()
+	l.setLossy()
 	if Policy(w&1) == Lossless {
-		if l.overtaken(l.given) && !l.skip() {
+		if l.overwritten(l.released) && !l.skipAhead() {
 			return err // the next call tries again
 		}
 		l.lossy = false
 	}
 	l.mode.Store(w)
-	l.account.Mode.Store(w)
+	l.account.Mode.Store(w) // R7: nothing is used in place any more; pairs with A7 in sweep
 	return err
 }
 
-// beLossy makes the listener copy and check what it reads.
-func (l *Listener) beLossy() {
+// setLossy makes the listener copy and check what it reads.
+func (l *Listener) setLossy() {
 	if l.scratch == nil {
 		l.scratch = make([]byte, 4*MaxRecord)
 	}

@@ -21,18 +21,18 @@ func fillUp(tb testing.TB, s *Stream, next *uint32) {
 	}
 }
 
-func TestListenerMadeLossyWhileItWaitsIsOvertakenAtOnce(t *testing.T) {
+func TestWaitingListenerMadeLossyIsOverrunAtOnce(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
-	p, ctx := s.Producer(), soon(t)
+	p, ctx := s.Producer(), testContext(t)
 	l := listen(t, s, Options{})
 	var reader sync.WaitGroup
-	var overtaken bool
+	var overrun bool
 	reader.Go(func() {
 		packets := make([]Packet, 8)
 		for {
 			n, err := l.ReadBatch(ctx, packets)
 			if err != nil {
-				overtaken = errors.Is(err, ErrOverrun)
+				overrun = errors.Is(err, ErrOverrun)
 				return
 			}
 			for _, pkt := range packets[:n] {
@@ -43,44 +43,44 @@ func TestListenerMadeLossyWhileItWaitsIsOvertakenAtOnce(t *testing.T) {
 		}
 	})
 	require.NoError(t, s.SetPolicy(l.id, Lossy, 0))
-	require.Eventually(t, func() bool { return l.Policy() == Lossy }, patience, tick)
-	sl := s.attached[l.number]
-	require.Eventually(t, func() bool { return sl.respect.Load() == 0 }, patience, tick)
+	require.Eventually(t, func() bool { return l.Policy() == Lossy }, timeout, tick)
+	att := s.attached[l.slot]
+	require.Eventually(t, func() bool { return att.lossless.Load() == 0 }, timeout, tick)
 	for n := range uint32(20000) {
-		require.True(t, p.Append(1, n, numbered(n, 1000), 0), "nobody holds")
+		require.True(t, p.Append(1, n, numbered(n, 1000), 0), "no listener holds the producer")
 		if n%64 == 0 {
 			p.Publish()
 		}
 	}
 	p.Finish()
 	reader.Wait()
-	require.False(t, overtaken, "it held nothing when it was made lossy")
+	require.False(t, overrun, "it held nothing when it was made lossy")
 	st := l.Stats()
 	require.NoError(t, st.Balanced())
 	require.EqualValues(t, 20000, st.Read+st.Overrun)
 }
 
-func TestWhatWasHeldInPlaceCountsAsReadUnlessItWasOvertaken(t *testing.T) {
+func TestFramesInPlaceCountAsReadUnlessOverwritten(t *testing.T) {
 	for name, c := range map[string]struct {
-		back      bool // to lossless once overtaken
-		overtaken bool
+		back    bool // to lossless once overrun
+		overrun bool
 	}{
-		"in time":                               {},
-		"too late":                              {overtaken: true},
-		"too late, and made lossless meanwhile": {overtaken: true, back: true},
+		"in time":                           {},
+		"too late":                          {overrun: true},
+		"too late, and made lossless again": {overrun: true, back: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStream(t, Config{Size: Block})
 			l, next := listen(t, s, Options{}), uint32(0)
 			fillUp(t, s, &next)
 			packets := make([]Packet, 10)
-			n, err := l.ReadBatch(soon(t), packets)
+			n, err := l.ReadBatch(testContext(t), packets)
 			require.NoError(t, err)
 			require.Equal(t, 10, n)
 			require.NoError(t, s.SetPolicy(l.id, Lossy, 0))
-			if c.overtaken {
+			if c.overrun {
 				total := next + 5000
-				for next < total { // held for the grace, and never again
+				for next < total { // held for ackTimeout, and never again
 					s.Producer().appendWait(t, 1, next, numbered(next, 1000))
 					next++
 				}
@@ -90,12 +90,12 @@ func TestWhatWasHeldInPlaceCountsAsReadUnlessItWasOvertaken(t *testing.T) {
 				require.NoError(t, s.SetPolicy(l.id, Lossless, 0))
 			}
 			want := uint64(10)
-			if c.overtaken {
-				_, err = l.ReadBatch(soon(t), packets)
+			if c.overrun {
+				_, err = l.ReadBatch(testContext(t), packets)
 				require.ErrorIs(t, err, ErrOverrun)
 				want = 0
 			}
-			n, err = l.ReadBatch(soon(t), packets)
+			n, err = l.ReadBatch(testContext(t), packets)
 			require.NoError(t, err, "once")
 			require.NotZero(t, n)
 			for _, pkt := range packets[:n] {
@@ -104,27 +104,27 @@ func TestWhatWasHeldInPlaceCountsAsReadUnlessItWasOvertaken(t *testing.T) {
 			st := l.Stats()
 			require.NoError(t, st.Balanced())
 			require.Equal(t, want, st.Read)
-			require.Equal(t, c.overtaken, st.Overrun > 0)
+			require.Equal(t, c.overrun, st.Overrun > 0)
 			require.Equal(t, !c.back, l.Policy() == Lossy)
 			require.Equal(t, st.Policy, s.Stats().Listeners[0].Policy)
 			if c.back {
 				fillUp(t, s, &next)
-				require.False(t, s.Producer().Append(1, next, numbered(next, 1000), 0), "it is respected again")
+				require.False(t, s.Producer().Append(1, next, numbered(next, 1000), 0), "the producer spares it again")
 			}
 		})
 	}
 }
 
-func TestBlocksInFlightAreVoidOnlyIfOvertaken(t *testing.T) {
+func TestBlocksInFlightAreVoidOnlyIfOverwritten(t *testing.T) {
 	s := newStream(t, Config{Size: 2 * Block})
 	l, next := listen(t, s, Options{}), uint32(0)
 	fillUp(t, s, &next)
 	for range 2 {
-		_, err := l.ReadBlock(soon(t), Block/2)
+		_, err := l.ReadBlock(testContext(t), Block/2)
 		require.NoError(t, err)
 	}
 	require.NoError(t, s.SetPolicy(l.id, Lossy, 0))
-	require.NoError(t, l.Consume(Block/2), "not overtaken")
+	require.NoError(t, l.Consume(Block/2), "not overrun")
 	require.Equal(t, Lossy, l.Policy())
 	for range 5000 {
 		s.Producer().appendWait(t, 1, next, numbered(next, 1000))
@@ -133,26 +133,26 @@ func TestBlocksInFlightAreVoidOnlyIfOvertaken(t *testing.T) {
 	require.ErrorIs(t, l.Consume(Block/2), ErrOverrun)
 	require.Zero(t, l.InFlight())
 
-	_, err := l.ReadBlock(soon(t), Block/4)
+	_, err := l.ReadBlock(testContext(t), Block/4)
 	require.NoError(t, err)
 	require.NoError(t, s.SetPolicy(l.id, Lossless, 0))
 	require.NoError(t, l.Consume(l.InFlight()-1))
 	require.Equal(t, Lossless, l.Policy())
 	fillUp(t, s, &next)
-	require.NoError(t, l.Consume(1), "what is in flight is respected")
+	require.NoError(t, l.Consume(1), "the producer spares what is in flight")
 	require.NoError(t, l.Stats().Balanced())
 }
 
-// However often it changes: what a listener gets is whole, in order, and without
-// a gap that it is not told of; one that was lossless all along misses nothing.
+// However often the policy changes, a listener reads whole frames in order and counts
+// every gap. One that is always lossless misses nothing.
 func TestPolicyMayChangeAtAnyTime(t *testing.T) {
 	frames := uint32(60000)
 	if raceEnabled {
 		frames = 15000
 	}
 	s := newStream(t, Config{Size: Block, Entries: 2048, Segment: 4 * Block})
-	sh, _ := share(t, s, ServerConfig{})
-	p, ctx := s.Producer(), soon(t)
+	srv, _ := serve(t, s, ServerConfig{})
+	p, ctx := s.Producer(), testContext(t)
 	type reader struct {
 		*Listener
 		read uint64
@@ -160,7 +160,7 @@ func TestPolicyMayChangeAtAnyTime(t *testing.T) {
 	var readers []*reader
 	for i := range 2 {
 		readers = append(readers, &reader{Listener: listen(t, s, Options{Policy: Policy(i)})})
-		readers = append(readers, &reader{Listener: attachTo(t, sh, Options{Policy: Policy(i)})})
+		readers = append(readers, &reader{Listener: attachTo(t, srv, Options{Policy: Policy(i)})})
 	}
 	var all sync.WaitGroup
 	for i, l := range readers {
@@ -184,7 +184,7 @@ func TestPolicyMayChangeAtAnyTime(t *testing.T) {
 				}
 				for _, pkt := range packets[:n] {
 					if pkt.Nsec < next || !intact(pkt.Data, pkt.Nsec) {
-						torn = true // the next call has to say so
+						torn = true // the next call must return ErrOverrun
 					}
 					next = pkt.Nsec + 1
 				}
@@ -196,9 +196,9 @@ func TestPolicyMayChangeAtAnyTime(t *testing.T) {
 			}
 		})
 	}
-	steady := listen(t, s, Options{})
+	reference := listen(t, s, Options{})
 	var last uint32
-	all.Go(func() { last = readAll(t, steady, 0) })
+	all.Go(func() { last = readAll(t, reference, 0) })
 	r := rand.New(rand.NewPCG(5, 6))
 	for n := range frames {
 		p.appendWait(t, 1, n, numbered(n, 60+r.IntN(400)))
@@ -216,7 +216,7 @@ func TestPolicyMayChangeAtAnyTime(t *testing.T) {
 	p.Finish()
 	all.Wait()
 	require.EqualValues(t, frames, last)
-	require.Zero(t, steady.Stats().Overrun)
+	require.Zero(t, reference.Stats().Overrun)
 	for _, l := range readers {
 		st := l.Stats()
 		require.NoError(t, st.Balanced())
@@ -227,9 +227,9 @@ func TestPolicyMayChangeAtAnyTime(t *testing.T) {
 }
 
 // A listener that is made lossless holds the producer from where it is, even if it
-// was overtaken long ago, until it has moved ahead. What the producer was about to
-// write then may be padding, which takes no entry of the index.
-func TestPaddingGoesOnOnceAListenerMadeLosslessHasMovedAhead(t *testing.T) {
+// was overrun long ago, until it has skipped ahead. The producer may be writing
+// padding then, which takes no index entry.
+func TestPaddingContinuesAfterAListenerMadeLosslessSkipsAhead(t *testing.T) {
 	s := newStream(t, Config{Size: 8 * Block, Entries: 1024})
 	p, next := s.Producer(), uint32(0)
 	l := listen(t, s, Options{Policy: Lossy})
@@ -241,90 +241,90 @@ func TestPaddingGoesOnOnceAListenerMadeLosslessHasMovedAhead(t *testing.T) {
 	require.NoError(t, s.SetPolicy(l.id, Lossless, 0))
 	s.align.Add(1)
 	p.Publish() // closes the segment: half a MiB of padding, more than was announced
-	require.NotZero(t, p.padTo, "nobody held the padding")
+	require.NotZero(t, p.padTo, "the producer holds the padding back")
 	require.False(t, p.Append(1, next, numbered(next, 500), 0))
 
-	_, err := l.ReadBatch(soon(t), make([]Packet, 8))
+	_, err := l.ReadBatch(testContext(t), make([]Packet, 8))
 	require.NoError(t, err)
 	require.Equal(t, Lossless, l.Policy())
 	require.NotZero(t, l.Stats().Overrun)
-	require.True(t, p.Append(1, next, numbered(next, 500), 0), "the producer does not notice")
+	require.True(t, p.Append(1, next, numbered(next, 500), 0), "the producer continues")
 	require.NoError(t, l.Close())
 }
 
-func TestDetachAfterIsForThoseWhoDoNotReadThoughTheyCould(t *testing.T) {
+func TestDetachAfterAppliesOnlyWhileFramesWait(t *testing.T) {
 	const after = time.Minute
 	s := newStream(t, Config{Size: Block})
-	s.keeping = true // no housekeeper but this test, whose time is its own
+	s.housekeeping = true // no housekeeper: the test calls sweep with times of its own
 	hung := listen(t, s, Options{DetachAfter: after})
 	next := uint32(0)
 	start := time.Now()
-	look := func(after time.Duration) {
+	sweep := func(after time.Duration) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.tidy(start.Add(after))
+		s.sweep(start.Add(after))
 	}
-	look(0)
-	look(10 * after)
+	sweep(0)
+	sweep(10 * after)
 	require.Len(t, s.Stats().Listeners, 1, "no frame waited")
 
 	// A reader of bytes that has seen all frames waits for its block to fill.
 	bytes := listen(t, s, Options{DetachAfter: after})
 	require.True(t, s.Producer().Append(1, 0, numbered(0, 1000), 0))
 	s.Producer().Publish()
-	ctx, cancel := context.WithCancel(soon(t))
+	ctx, cancel := context.WithCancel(testContext(t))
 	go func() {
 		defer cancel()
-		for seen := &s.attached[bytes.number].cursor.Seq; seen.Load() == 0 && ctx.Err() == nil; {
+		for seen := &s.attached[bytes.slot].cursor.Seq; seen.Load() == 0 && ctx.Err() == nil; {
 			time.Sleep(tick)
 		}
 	}()
 	_, err := bytes.ReadBlock(ctx, Block/2)
 	require.ErrorIs(t, err, context.Canceled)
-	_, err = hung.ReadBatch(soon(t), make([]Packet, 1))
+	_, err = hung.ReadBatch(testContext(t), make([]Packet, 1))
 	require.NoError(t, err)
-	look(10 * after)
-	look(11*after - 1)
+	sweep(10 * after)
+	sweep(11*after - 1)
 	require.Len(t, s.Stats().Listeners, 2, "not yet")
-	look(11 * after)
+	sweep(11 * after)
 	st := s.Stats()
 	require.Len(t, st.Listeners, 1)
 	require.Len(t, st.RecentDetached, 1)
 	require.Equal(t, hung.id, st.RecentDetached[0].ID)
 	require.Equal(t, "read nothing for 1m0s", st.RecentDetached[0].DetachReason)
 	require.EqualValues(t, 1, st.RecentDetached[0].Unread)
-	_, err = hung.ReadBatch(soon(t), make([]Packet, 1))
+	_, err = hung.ReadBatch(testContext(t), make([]Packet, 1))
 	require.ErrorIs(t, err, ErrDetached)
 	require.ErrorContains(t, err, "read nothing for 1m0s")
 
-	// One that holds so much that the producer stands does not wait.
+	// A reader that holds so much that the producer stops counts as idle.
 	next = 1
 	fillUp(t, s, &next)
 	for {
-		if _, err = bytes.ReadBlock(soon(t), Block/8); err != nil {
+		if _, err = bytes.ReadBlock(testContext(t), Block/8); err != nil {
 			break
 		}
 	}
 	require.ErrorIs(t, err, ErrReadAhead)
-	look(12 * after)
-	look(13 * after)
+	sweep(12 * after)
+	sweep(13 * after)
 	require.Empty(t, s.Stats().Listeners)
 	require.True(t, s.Producer().Append(1, next, numbered(next, 1000), 0))
 
-	// The housekeeper does all this by itself.
+	// The housekeeper calls sweep.
 	s.mu.Lock()
-	s.keeping = false
+	s.housekeeping = false
 	s.mu.Unlock()
 	quick := listen(t, s, Options{DetachAfter: 10 * time.Millisecond})
 	s.Producer().Publish()
 	s.Producer().appendWait(t, 1, next, numbered(next, 1000))
 	s.Producer().Publish()
-	require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 3 }, patience, tick)
+	require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 3 }, timeout, tick)
 	require.NoError(t, quick.Close())
 	require.Equal(t, "read nothing for 10ms", quick.Stats().DetachReason)
 }
 
-func TestRequestsThatCannotBeMetAreExplained(t *testing.T) {
+func TestInvalidRequestsAreExplained(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
 	l := listen(t, s, Options{})
 	require.ErrorContains(t, s.SetPolicy(l.id+1, Lossy, 0), "no listener 2 is attached")
@@ -339,7 +339,7 @@ func TestRequestsThatCannotBeMetAreExplained(t *testing.T) {
 	require.NoError(t, s.SetPolicy(l.id, Lossless, time.Hour))
 	require.Equal(t, time.Hour, s.Stats().Listeners[0].DetachAfter)
 	require.NoError(t, s.Detach(l.id, "a test"))
-	_, err = l.ReadBatch(soon(t), make([]Packet, 1))
+	_, err = l.ReadBatch(testContext(t), make([]Packet, 1))
 	require.ErrorIs(t, err, ErrDetached)
 	require.ErrorContains(t, err, "on request: a test")
 	require.NoError(t, l.Close())
@@ -348,14 +348,14 @@ func TestRequestsThatCannotBeMetAreExplained(t *testing.T) {
 	require.Zero(t, s.Stats().CorruptCursors)
 }
 
-func TestOnlyTheLastDepartedAreKeptAndAllAreCounted(t *testing.T) {
+func TestLastFinalReportsAreKeptAndAllAreCounted(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
-	for range keptDeparted + 10 {
+	for range keptDetached + 10 {
 		require.NoError(t, listen(t, s, Options{}).Close())
 	}
 	st := s.Stats()
-	require.Len(t, st.RecentDetached, keptDeparted)
-	require.EqualValues(t, keptDeparted+10, st.DetachedTotal)
+	require.Len(t, st.RecentDetached, keptDetached)
+	require.EqualValues(t, keptDetached+10, st.DetachedTotal)
 	require.EqualValues(t, 11, st.RecentDetached[0].ID)
-	require.EqualValues(t, keptDeparted+10, st.RecentDetached[keptDeparted-1].ID)
+	require.EqualValues(t, keptDetached+10, st.RecentDetached[keptDetached-1].ID)
 }

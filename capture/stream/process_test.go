@@ -11,26 +11,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// feed is a stream whose producer goes on until it is told to end, while two
-// honest lossless listeners, one of them in another process, check every frame.
+// feed is a stream with two lossless reference readers, one of them in another
+// process, that check every frame until end.
 type feed struct {
-	tb     testing.TB
-	stream *Stream
-	share  *Server
-	events *events
-	honest *child
-	inside *Listener
-	reader sync.WaitGroup
-	read   uint32
-	next   uint32
+	tb        testing.TB
+	stream    *Stream
+	server    *Server
+	events    *events
+	reference *child
+	inside    *Listener
+	reader    sync.WaitGroup
+	read      uint32
+	next      uint32
 }
 
 func newFeed(tb testing.TB) *feed {
 	f := &feed{tb: tb, stream: newStream(tb, Config{Size: Block, Segment: 2 * Block})}
-	f.share, f.events = share(tb, f.stream, ServerConfig{})
+	f.server, f.events = serve(tb, f.stream, ServerConfig{})
 	f.inside = listen(tb, f.stream, Options{})
-	f.honest = spawn(tb, "read", f.share.Path(), "lossless")
-	require.Eventually(tb, func() bool { return len(f.stream.Stats().Listeners) == 2 }, patience, tick)
+	f.reference = spawn(tb, "read", f.server.Path(), "lossless")
+	require.Eventually(tb, func() bool { return len(f.stream.Stats().Listeners) == 2 }, timeout, tick)
 	f.reader.Go(func() { f.read = readAll(tb, f.inside, 0) })
 	return f
 }
@@ -45,15 +45,15 @@ func (f *feed) store() {
 	p.Publish()
 }
 
-// until stores frames until something is so.
+// until stores frames until a condition holds.
 func (f *feed) until(what string, so func() bool) {
 	f.tb.Helper()
 	for start := time.Now(); !so(); f.store() {
-		require.Less(f.tb, time.Since(start), patience, what)
+		require.Less(f.tb, time.Since(start), timeout, what)
 	}
 }
 
-// end finishes the stream and checks that the honest lost nothing.
+// end finishes the stream and checks that the reference readers lost nothing.
 func (f *feed) end() Stats {
 	f.tb.Helper()
 	for range 100 {
@@ -62,7 +62,7 @@ func (f *feed) end() Stats {
 	f.stream.Producer().Finish()
 	f.reader.Wait()
 	require.Equal(f.tb, f.next, f.read)
-	r := f.honest.result(f.tb)
+	r := f.reference.result(f.tb)
 	require.EqualValues(f.tb, f.next, r.Frames)
 	require.Zero(f.tb, r.Unordered+r.Gaps)
 	require.Equal(f.tb, "EOF", r.End)
@@ -76,8 +76,8 @@ func (f *feed) end() Stats {
 	return st
 }
 
-// gone is the account of the listener of a process that has left.
-func (f *feed) gone(pid int) (ListenerStats, bool) {
+// detached returns the final report of the listener of a process.
+func (f *feed) detached(pid int) (ListenerStats, bool) {
 	for _, l := range f.stream.Stats().RecentDetached {
 		if l.PID == pid {
 			return l, true
@@ -95,7 +95,7 @@ func (f *feed) listener(pid int) (ListenerStats, bool) {
 	return ListenerStats{}, false
 }
 
-func TestProcessThatMisbehavesIsLetGoAndCostsNobodyAFrame(t *testing.T) {
+func TestFaultyProcessIsDetachedAndOthersLoseNoFrame(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		child  []string
@@ -105,32 +105,32 @@ func TestProcessThatMisbehavesIsLetGoAndCostsNobodyAFrame(t *testing.T) {
 		{"stopped, with detach-after", []string{"read", "lossless", "300ms"}, syscall.SIGSTOP, "read nothing for 300ms"},
 		{"killed, lossless", []string{"read", "lossless"}, syscall.SIGKILL, "process exited"},
 		{"killed, lossy", []string{"read", "lossy"}, syscall.SIGKILL, "process exited"},
-		{"writes garbage into its cursor", []string{"garbage"}, 0, "corrupt cursor"},
+		{"corrupts its cursor page", []string{"corrupt"}, 0, "corrupt cursor"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFeed(t)
-			bad := spawn(t, append([]string{c.child[0], f.share.Path()}, c.child[1:]...)...)
-			f.until("the child is ready", func() bool { _, said := bad.said(); return said })
+			faulty := spawn(t, append([]string{c.child[0], f.server.Path()}, c.child[1:]...)...)
+			f.until("the child is ready", func() bool { _, ok := faulty.printed(); return ok })
 			if c.signal != 0 {
-				require.NoError(t, bad.cmd.Process.Signal(c.signal))
+				require.NoError(t, faulty.cmd.Process.Signal(c.signal))
 			}
-			f.until("it is let go", func() bool { _, gone := f.gone(bad.cmd.Process.Pid); return gone })
-			l, _ := f.gone(bad.cmd.Process.Pid)
+			f.until("it is detached", func() bool { _, ok := f.detached(faulty.cmd.Process.Pid); return ok })
+			l, _ := f.detached(faulty.cmd.Process.Pid)
 			require.Equal(t, c.why, l.DetachReason)
 			require.Equal(t, "child", l.Name)
 			require.LessOrEqual(t, l.Read, uint64(f.next))
 			st := f.end()
 			require.Equal(t, c.why == "corrupt cursor", st.CorruptCursors == 1)
-			require.Eventually(t, func() bool { return len(f.events.of(EventDetached)) == 2 }, patience, tick)
+			require.Eventually(t, func() bool { return len(f.events.of(EventDetached)) == 2 }, timeout, tick)
 		})
 	}
 }
 
-func TestStoppedLossyProcessKnowsExactlyWhatItMissed(t *testing.T) {
+func TestStoppedLossyProcessCountsOverrunsExactly(t *testing.T) {
 	f := newFeed(t)
-	slow := spawn(t, "read", f.share.Path(), "lossy")
+	slow := spawn(t, "read", f.server.Path(), "lossy")
 	pid := slow.cmd.Process.Pid
-	f.until("it is attached", func() bool { _, said := slow.said(); return said })
+	f.until("it is attached", func() bool { _, ok := slow.printed(); return ok })
 	require.NoError(t, slow.cmd.Process.Signal(syscall.SIGSTOP))
 	l, attached := f.listener(pid)
 	require.True(t, attached)
@@ -150,12 +150,12 @@ func TestStoppedLossyProcessKnowsExactlyWhatItMissed(t *testing.T) {
 	require.LessOrEqual(t, r.Gaps, r.Stats.Overrun, "the first and the last may be missing, too")
 }
 
-// What an operator does about a hung listener that holds back the capture.
-func TestStoppedLosslessProcessMadeLossyNoLongerHoldsTheProducer(t *testing.T) {
+// An operator makes a hung listener lossy that holds the capture back.
+func TestStoppedProcessMadeLossyNoLongerHoldsTheProducer(t *testing.T) {
 	f := newFeed(t)
-	hung := spawn(t, "read", f.share.Path(), "lossless")
+	hung := spawn(t, "read", f.server.Path(), "lossless")
 	pid := hung.cmd.Process.Pid
-	f.until("it is attached", func() bool { _, said := hung.said(); return said })
+	f.until("it is attached", func() bool { _, ok := hung.printed(); return ok })
 	require.NoError(t, hung.cmd.Process.Signal(syscall.SIGSTOP))
 	p := f.stream.Producer()
 	for p.Append(1, f.next, numbered(f.next, 1000), 0) {
@@ -173,35 +173,35 @@ func TestStoppedLosslessProcessMadeLossyNoLongerHoldsTheProducer(t *testing.T) {
 	require.NoError(t, hung.cmd.Process.Signal(syscall.SIGCONT))
 	f.end()
 	r := hung.result(t)
-	require.LessOrEqual(t, r.Overrun, 1, "it is told once")
+	require.LessOrEqual(t, r.Overrun, 1, "ErrOverrun comes once")
 	require.NoError(t, r.Stats.Balanced())
 	require.NotZero(t, r.Stats.Overrun)
 	require.Zero(t, r.Stats.Unread)
 	require.EqualValues(t, r.Stats.Stored, r.Stats.Read+r.Stats.Overrun)
 }
 
-func TestProcessCannotWriteWhatItIsGiven(t *testing.T) {
+func TestProcessCannotWriteSealedMemories(t *testing.T) {
 	f := newFeed(t)
-	bad := spawn(t, "scribble", f.share.Path())
-	require.Equal(t, "ready", bad.line(t))
-	require.Empty(t, bad.line(t), "these worked")
+	faulty := spawn(t, "write", f.server.Path())
+	require.Equal(t, "ready", faulty.line(t))
+	require.Empty(t, faulty.line(t), "these worked")
 	f.end()
 }
 
-func TestListenerOfAKilledCaptureReadsWhatIsLeftAndIsTold(t *testing.T) {
+func TestListenerOfAKilledCaptureReadsTheRestThenErrAbandoned(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q.sock")
 	capture := spawn(t, "serve", path)
 	require.Equal(t, "ready", capture.line(t))
-	l, err := Attach(path, "survivor", Options{})
+	l, err := Attach(path, "frames", Options{})
 	require.NoError(t, err)
-	bytes, err := Attach(path, "survivor of bytes", Options{Start: FromOldest})
+	bytes, err := Attach(path, "bytes", Options{Start: FromOldest})
 	require.NoError(t, err)
 	require.Equal(t, "stored", capture.line(t))
 	require.NoError(t, capture.cmd.Process.Kill())
 
 	packets, got := make([]Packet, 7), uint32(0)
 	for {
-		n, err := l.ReadBatch(soon(t), packets)
+		n, err := l.ReadBatch(testContext(t), packets)
 		if err != nil {
 			require.ErrorIs(t, err, ErrAbandoned)
 			break
@@ -216,7 +216,7 @@ func TestListenerOfAKilledCaptureReadsWhatIsLeftAndIsTold(t *testing.T) {
 	require.NoError(t, l.Stats().Balanced())
 	var all []byte
 	for {
-		b, err := bytes.ReadBlock(soon(t), Block/2)
+		b, err := bytes.ReadBlock(testContext(t), Block/2)
 		if err != nil {
 			require.ErrorIs(t, err, ErrAbandoned)
 			break
@@ -225,40 +225,40 @@ func TestListenerOfAKilledCaptureReadsWhatIsLeftAndIsTold(t *testing.T) {
 		require.NoError(t, bytes.Consume(len(b)))
 	}
 	require.Len(t, parse(t, 0, all), 100)
-	bytes.searching = true // as one that waits for an aligned start
-	bytes.given = position{1 << 40, 1 << 30}
-	_, err = bytes.ReadBatch(soon(t), packets)
+	bytes.searching = true // like a listener that waits for an aligned start
+	bytes.released = position{1 << 40, 1 << 30}
+	_, err = bytes.ReadBatch(testContext(t), packets)
 	require.ErrorIs(t, err, ErrAbandoned)
 	for _, l := range []*Listener{l, bytes} {
 		require.NoError(t, l.Close())
 	}
 
-	// Its socket file is left, and in nobody's way.
+	// Its socket file remains; a new server replaces it.
 	_, err = Attach(path, "late", Options{})
-	require.ErrorContains(t, err, "is gone")
+	require.ErrorContains(t, err, "has ended")
 	s := newStream(t, Config{})
-	sh, err := s.Serve(ServerConfig{Path: path})
+	srv, err := s.Serve(ServerConfig{Path: path})
 	require.NoError(t, err)
-	require.NoError(t, sh.Close())
+	require.NoError(t, srv.Close())
 }
 
 func TestSixtyFifthProcessIsRefused(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
-	sh, ev := share(t, s, ServerConfig{})
+	srv, ev := serve(t, s, ServerConfig{})
 	var all []*Listener
 	for i := range MaxListeners {
-		l, err := Attach(sh.Path(), fmt.Sprintf("reader %d", i), Options{})
+		l, err := Attach(srv.Path(), fmt.Sprintf("reader %d", i), Options{})
 		require.NoError(t, err)
 		all = append(all, l)
 	}
-	_, err := Attach(sh.Path(), "one more", Options{})
+	_, err := Attach(srv.Path(), "one more", Options{})
 	require.ErrorContains(t, err, "refused: 64 listeners are attached already; close or detach one")
-	require.Eventually(t, func() bool { return len(ev.of(EventRefused)) == 1 }, patience, tick)
+	require.Eventually(t, func() bool { return len(ev.of(EventRefused)) == 1 }, timeout, tick)
 	require.Equal(t, "one more", ev.of(EventRefused)[0].Listener.Name)
 	require.NoError(t, all[17].Close())
-	require.Eventually(t, func() bool { return len(s.Stats().Listeners) == MaxListeners-1 }, patience, tick)
-	all[17] = attachTo(t, sh, Options{})
-	require.Equal(t, 17, all[17].number)
+	require.Eventually(t, func() bool { return len(s.Stats().Listeners) == MaxListeners-1 }, timeout, tick)
+	all[17] = attachTo(t, srv, Options{})
+	require.Equal(t, 17, all[17].slot)
 
 	p := s.Producer()
 	for n := range uint32(100) {

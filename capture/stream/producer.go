@@ -7,10 +7,10 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// causes of refusal
+// The causes of refusal.
 const (
 	tooLong = iota
-	broken
+	inconsistent
 	late
 	refusals
 )
@@ -23,7 +23,7 @@ type Producer struct {
 	mask  uint64  // len(data)/2 - 1
 	pos   uint64  // where the next record goes
 	seq   uint64  // which index entry it gets
-	// endPos and endSeq: Append may write below them without looking around.
+	// The fast path may write below endPos and endSeq.
 	endPos uint64
 	endSeq uint64
 
@@ -34,18 +34,18 @@ type Producer struct {
 	padding      uint64
 	wireBytes    uint64
 
-	reserve  uint64 // announced, see cursors
-	reserveI uint64
-	step     uint64 // announced at once, in bytes
-	stepI    uint64 // and in entries
-	slowest  uint64 // nothing at or beyond may be written for the sake of lossless listeners
-	slowestI uint64
+	reserve    uint64 // announced, see cursors
+	reserveSeq uint64
+	step       uint64 // announced at once, in bytes
+	stepSeq    uint64 // and in entries
+	slowest    uint64 // lossless listeners need what lies at or beyond
+	slowestSeq uint64
 
 	segment uint64 // length of a segment
 	segEnd  uint64 // where the current one ends at the latest
 	segPos  uint64 // where it began
 	padTo   uint64 // padding is being written up to here; 0: none
-	aligned uint64 // of those asked for (Stream.align), how many were served
+	aligned uint64 // the value of Stream.align that was served
 
 	stream *Stream
 	cur    *cursors
@@ -57,7 +57,7 @@ func (p *Producer) init(s *Stream) {
 	*p = Producer{
 		data: s.bytes, mask: size - 1, index: s.view.index,
 		step:    min(size/8, 256<<10),
-		stepI:   min(uint64(len(s.view.index))/8, 4096),
+		stepSeq: min(uint64(len(s.view.index))/8, 4096),
 		segment: uint64(s.config.Segment), segEnd: uint64(s.config.Segment),
 		stream: s, cur: s.view.cursors, starts: s.view.starts,
 	}
@@ -68,10 +68,10 @@ func (p *Producer) init(s *Stream) {
 // is 0, under the stamp (seconds and nanoseconds since 1970). The frame's memory
 // is no longer needed when it returns.
 //
-// False means that a lossless listener holds the producer back and nothing was
-// stored: what was appended before is published then; try again later. A frame
-// that can never be stored is counted by cause (Stats) and passed over as if it
-// had been.
+// Append returns false if a lossless listener holds the producer back. Nothing was
+// stored then, and what was appended before is published; the caller tries again
+// later. A frame that can never be stored is refused: Append counts it by cause
+// (Stats) and returns true.
 func (p *Producer) Append(sec, nsec uint32, f *ring.Frame, caplen int) bool {
 	keep := uint64(f.Len)
 	if caplen > 0 {
@@ -80,7 +80,7 @@ func (p *Producer) Append(sec, nsec uint32, f *ring.Frame, caplen int) bool {
 	return p.append(sec, nsec, f, keep)
 }
 
-// append is Append of keep bytes of a frame, at most its length.
+// append is Append of keep bytes of a frame; keep is at most its length.
 func (p *Producer) append(sec, nsec uint32, f *ring.Frame, keep uint64) bool {
 	if f.Len > MaxFrame || uint64(len(f.Data)) < keep {
 		return p.appendParts(sec, nsec, f, keep)
@@ -95,8 +95,8 @@ func (p *Producer) append(sec, nsec uint32, f *ring.Frame, keep uint64) bool {
 	return true
 }
 
-// record writes the next record's header and index entry, moves on, and returns
-// where its keep bytes belong. There is room for it.
+// record writes the next record's header and its index entry, advances pos and seq,
+// and returns the place of its keep bytes. There is room for it.
 func (p *Producer) record(sec, nsec uint32, f *ring.Frame, keep uint64) []byte {
 	stamp := uint64(sec) | uint64(nsec)<<32
 	if stamp == 0 {
@@ -121,7 +121,7 @@ func (p *Producer) record(sec, nsec uint32, f *ring.Frame, keep uint64) []byte {
 	return rec[RecordHeader:]
 }
 
-// appendParts stores a frame that lies in several buffers, and refuses the odd ones.
+// appendParts stores a frame in several buffers, or refuses it.
 func (p *Producer) appendParts(sec, nsec uint32, f *ring.Frame, keep uint64) bool {
 	if f.Len > MaxFrame {
 		p.refuse(tooLong)
@@ -132,7 +132,7 @@ func (p *Producer) appendParts(sec, nsec uint32, f *ring.Frame, keep uint64) boo
 		total += len(part)
 	}
 	if total != int(f.Len) {
-		p.refuse(broken)
+		p.refuse(inconsistent)
 		return true
 	}
 	if !p.makeRoom(RecordHeader + keep) {
@@ -148,10 +148,10 @@ func (p *Producer) appendParts(sec, nsec uint32, f *ring.Frame, keep uint64) boo
 
 func (p *Producer) refuse(cause int) { p.stream.refused[cause].Add(1) }
 
-// makeRoom makes sure that a record of so many bytes fits at pos: it closes the
-// segment when the record would not leave room for another header in it, asks
-// the listeners how far they are, and announces what will be written. False:
-// held back, or finished.
+// makeRoom makes room for a record of size bytes at pos. It closes the segment if
+// the record would leave no room for another header, loads the listeners' cursors,
+// and announces what will be written. It returns false if a lossless listener is in
+// the way or the stream is finished.
 func (p *Producer) makeRoom(size uint64) bool {
 	if p.finished {
 		p.refuse(late)
@@ -165,84 +165,88 @@ func (p *Producer) makeRoom(size uint64) bool {
 			break
 		}
 		if p.padTo == 0 && p.pos+size+RecordHeader <= p.segEnd {
-			if p.extend(size, 1) {
+			if p.extendLimit(size, 1) {
 				return true
 			}
 			break
 		}
 	}
-	// An aligned listener may be waiting, even if it is the one that holds us.
+	// A listener may be waiting for an aligned start, even the one in the way.
 	p.Publish()
 	return false
 }
 
-// extend announces and looks around until size more bytes and frames more
-// entries may be written; false when a lossless listener is in the way.
-func (p *Producer) extend(size, frames uint64) bool {
-	if p.pos+size > min(p.reserve, p.slowest) || p.seq+frames > min(p.reserveI, p.slowestI) {
-		// Never let what is published fall far behind what is announced, however
-		// seldom Publish is called: a listener that begins with the last
-		// published frame must not find it on the point of being overwritten.
+// extendLimit announces size more bytes and frames more entries and loads the
+// listeners' cursors, if needed. It returns false if a lossless listener is in the
+// way.
+func (p *Producer) extendLimit(size, frames uint64) bool {
+	if p.pos+size > min(p.reserve, p.slowest) || p.seq+frames > min(p.reserveSeq, p.slowestSeq) {
+		// What is published must not fall far behind what is announced, however
+		// rarely Publish is called: a listener begins with the last published
+		// frame, which must not be about to be overwritten.
 		if p.pos != p.published {
 			p.publish()
 		}
-		p.announce(p.pos+max(p.step, size), p.seq+max(p.stepI, frames))
-		p.scan()
-		if p.slowest < p.reserve || p.slowestI < p.reserveI {
-			// Held, so it will not come to that. Say so: a lossless listener that
-			// is made lossy must not think that it has been overtaken. What has
+		p.announce(p.pos+max(p.step, size), p.seq+max(p.stepSeq, frames))
+		p.scanListeners()
+		if p.slowest < p.reserve || p.slowestSeq < p.reserveSeq {
+			// Held back: announce only what can be written, so that a lossless
+			// listener that is made lossy does not count it as overrun. What has
 			// been written stays announced.
-			p.announce(max(p.pos, min(p.reserve, p.slowest)), max(p.seq, min(p.reserveI, p.slowestI)))
+			p.announce(max(p.pos, min(p.reserve, p.slowest)), max(p.seq, min(p.reserveSeq, p.slowestSeq)))
 		}
 	}
 	limit := min(p.reserve, p.slowest)
 	p.endPos = min(limit, p.segEnd-RecordHeader)
-	p.endSeq = min(p.reserveI, p.slowestI)
+	p.endSeq = min(p.reserveSeq, p.slowestSeq)
 	return p.pos+size <= limit && p.seq+frames <= p.endSeq
 }
 
-// announce tells up to where everything may be overwritten from now on. Before
-// any byte of what is announced is written, every lossy reader that could be
-// harmed can see it: pairs with the loads in view.overtaken. It also comes before
-// the loads of scan: see Stream.admit and SetPolicy.
+// announce stores up to where the producer may write from now on.
+//
+// R1: the announcement is visible before any byte that it covers is written. Pairs
+// with A1 in overwritten. SC1, SC3: it is stored before scanListeners loads slots
+// and policies; see claimSlot and SetPolicy.
 func (p *Producer) announce(offset, seq uint64) {
-	p.reserve, p.reserveI = offset, seq
+	p.reserve, p.reserveSeq = offset, seq
 	p.cur.ReserveSeq.Store(seq)
 	p.cur.ReserveOffset.Store(offset)
 	fence()
 }
 
-// scan finds the slowest lossless listener, and detaches any listener whose
-// cursor is impossible: one that went back, or beyond what was published.
-func (p *Producer) scan() {
+// scanListeners finds the slowest lossless listener, and detaches any listener with a
+// corrupt cursor: one that went back, or beyond what was published.
+//
+// SC2: scans is odd while it uses slots; see clearSlot.
+func (p *Producer) scanListeners() {
 	s := p.stream
 	s.scans.Add(1)
 	pos, seq := p.pos, p.seq
 	for set := s.active.Load(); set != 0; set &= set - 1 {
 		i := bits.TrailingZeros64(set)
-		sl := s.slots[i].Load()
-		if sl == nil {
+		att := s.slots[i].Load()
+		if att == nil {
 			continue
 		}
-		// Acquire: pairs with the listener's release after its last look at
-		// the bytes that it gives back.
-		o, q := sl.cursor.Offset.Load(), sl.cursor.Seq.Load()
-		if o < sl.offset || o > p.published || q < sl.seq || q > p.publishedSeq {
-			s.evict(i, sl)
+		// A5, pairs with R5 in release: the listener no longer reads the bytes
+		// before.
+		o, q := att.cursor.Offset.Load(), att.cursor.Seq.Load()
+		if o < att.offset || o > p.published || q < att.seq || q > p.publishedSeq {
+			s.detachCorrupt(i, att)
 			continue
 		}
-		sl.offset, sl.seq = o, q
-		if sl.respect.Load() != 0 {
+		att.offset, att.seq = o, q
+		if att.lossless.Load() != 0 {
 			pos, seq = min(pos, o), min(seq, q)
 		}
 	}
 	s.scans.Add(1)
-	p.slowest, p.slowestI = pos+p.mask+1, seq+uint64(len(p.index))
+	p.slowest, p.slowestSeq = pos+p.mask+1, seq+uint64(len(p.index))
 }
 
-// Publish shows readers what was appended since the last time. The poller calls
-// it once a batch, and now and then while nothing arrives, for the sake of
-// listeners that wait for an aligned start.
+// Publish makes what was appended visible to readers. The poller calls it once a
+// batch, and from time to time while no frame arrives, for listeners that wait for an
+// aligned start.
 func (p *Producer) Publish() {
 	if p.pos != p.published {
 		p.publish()
@@ -253,17 +257,18 @@ func (p *Producer) Publish() {
 }
 
 func (p *Producer) publish() {
-	// Releases: all records and entries before them are visible to whoever
-	// acquires them (Listener.available, Listener.ReadBlock). Entries first, so that
-	// a reader that sees the head sees the entries of all frames before it.
 	p.publishedSeq, p.published = p.seq, p.pos
 	s := p.stream
 	rare := s.truncated.Load() != p.truncated || s.padding.Load() != p.padding
 	if rare {
+		// R8: publishing is odd while these and the heads change. Pairs with A8 in stats.
 		s.publishing.Add(1)
 		s.truncated.Store(p.truncated)
 		s.padding.Store(p.padding)
 	}
+	// R2: all records and entries before them are visible first. IndexHead comes
+	// first, so that a reader that sees Head sees the entries of all frames before
+	// it. Pairs with A2 in available, ReadBlock, newest and published.
 	releaseStore(&p.cur.IndexHead, p.seq)
 	releaseStore(&p.cur.Head, p.pos)
 	if rare {
@@ -271,12 +276,12 @@ func (p *Producer) publish() {
 	}
 }
 
-// Finish publishes what was appended and ends the stream: listeners read what
-// is left and then get io.EOF. Append stores nothing any more.
+// Finish publishes what was appended and ends the stream: listeners read what is
+// left and then get io.EOF. Append refuses all further frames.
 func (p *Producer) Finish() {
 	p.publish()
 	p.finished = true
 	p.endPos = 0
-	// Release: pairs with the loads of Finished before Head in the readers.
+	// R4: Head is final before Finished is set. Pairs with A4 in endOfStream.
 	p.cur.Finished.Store(1)
 }

@@ -2,27 +2,27 @@ package stream
 
 import "fmt"
 
-// Source is the interface, as the stream was made for it, and the receive queue
-// that the frames come from.
+// Source returns the interface and the receive queue that the frames come from, as
+// in the stream's Config.
 func (l *Listener) Source() (name string, queue int) {
 	if !l.enter() {
 		return "", 0
 	}
-	defer l.leave()
+	defer l.exit()
 	h := viewHeader(l.controlMap.mem)
 	return string(h.Name[:min(int(h.NameBytes), len(h.Name))]), int(h.Queue)
 }
 
-// SegmentStart is the offset in the stream at which the segment begins that a
-// byte of the stream belongs to: byte offset-SegmentStart(offset) of its RAW file.
-// The starts of all segments that are not overwritten are known; false means that
-// this one's is not.
+// SegmentStart returns the stream offset at which the segment of a byte begins: the
+// byte is byte offset-SegmentStart(offset) of its RAW file. It returns false if the
+// segment's start is not known any more, which is so only for segments that are
+// overwritten.
 func (l *Listener) SegmentStart(offset uint64) (uint64, bool) {
 	if !l.enter() {
 		return 0, false
 	}
-	defer l.leave()
-	n := l.cur.Segments.Load() // acquire: the starts it counts are visible
+	defer l.exit()
+	n := l.cur.Segments.Load() // A3, pairs with R3 in pad
 	for i := n; i > 0 && n-i+1 < uint64(len(l.starts)); i-- {
 		if at := l.starts[(i-1)&uint64(len(l.starts)-1)].Offset.Load(); at <= offset {
 			return at, true
@@ -31,31 +31,30 @@ func (l *Listener) SegmentStart(offset uint64) (uint64, bool) {
 	return 0, false
 }
 
-// Offset is where in the stream the packet's record begins, in bytes.
+// Offset is the stream offset of the packet's record, in bytes.
 func (p *Packet) Offset() uint64 { return p.end - RecordHeader - uint64(len(p.Data)) }
 
-// SkipTo gives back, unread, the frames before a stream offset, which is not
-// beyond what is published: reading goes on with the first record at or after it.
-// Whoever does not need them is in nobody's way. ErrOverrun tells a lossy reader
-// that they include some that it needs: what lies at the offset is overwritten. The
-// listener is where it was then.
+// SkipTo releases the frames before a stream offset unread: reading continues with
+// the first record at or after the offset, which must not lie beyond what is
+// published. For a lossy reader it returns ErrOverrun if the record at the offset
+// may be overwritten; the listener's position does not change then.
 func (l *Listener) SkipTo(offset uint64) error {
 	if !l.enter() {
 		return ErrClosed
 	}
-	defer l.leave()
-	if err := l.renew(); err != nil {
+	defer l.exit()
+	if err := l.updatePolicy(); err != nil {
 		return err
 	}
 	l.release()
-	if offset <= l.given.offset {
+	if offset <= l.released.offset {
 		return nil
 	}
 	to := l.newest()
 	if offset > to.offset {
-		return fmt.Errorf("forward to byte %d: only %d are published", offset, to.offset)
+		return fmt.Errorf("skip to byte %d: only %d are published", offset, to.offset)
 	}
-	lo := l.given.seq
+	lo := l.released.seq
 	if n, reserved := uint64(len(l.index)), l.cur.ReserveSeq.Load(); reserved > n {
 		lo = max(lo, reserved-n) // those before are overwritten
 	}
@@ -67,10 +66,10 @@ func (l *Listener) SkipTo(offset uint64) error {
 			lo = mid + 1
 		}
 	}
-	if l.lossy && l.overtaken(position{offset, to.seq}) {
+	if l.lossy && l.overwritten(position{offset, to.seq}) {
 		return ErrOverrun
 	}
-	l.ahead = to
+	l.next = to
 	l.release()
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-func TestPacketsTellTheirPlace(t *testing.T) {
+func TestPacketsHaveOffsets(t *testing.T) {
 	s, err := New(Config{Interface: "eth7", Queue: 3, Size: 4 * Block, Segment: Block, Node: hugepage.AnyNode})
 	require.NoError(t, err)
 	defer s.Close()
@@ -46,7 +46,7 @@ func TestPacketsTellTheirPlace(t *testing.T) {
 	require.ErrorIs(t, l.SkipTo(0), ErrClosed)
 }
 
-func TestForwardGoesToTheFirstRecordThere(t *testing.T) {
+func TestSkipToReadsTheFirstRecordAtOrAfter(t *testing.T) {
 	for _, policy := range []Policy{Lossless, Lossy} {
 		s, err := New(Config{Interface: "eth7", Size: 4 * Block, Segment: Block, Node: hugepage.AnyNode})
 		require.NoError(t, err)
@@ -89,7 +89,7 @@ func TestForwardGoesToTheFirstRecordThere(t *testing.T) {
 	}
 }
 
-func TestForwardToWhatIsOverwrittenTellsSo(t *testing.T) {
+func TestSkipToOverwrittenReturnsErrOverrun(t *testing.T) {
 	s, err := New(Config{Interface: "eth7", Size: Block, Segment: Block, Node: hugepage.AnyNode})
 	require.NoError(t, err)
 	defer s.Close()

@@ -7,9 +7,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever is left of a segment, padding fills it exactly with records whose
-// lengths fit 16 bits.
-func TestPaddingFitsForEveryLength(t *testing.T) {
+// Padding fills any rest of a segment exactly, with records whose lengths fit 16
+// bits.
+func TestPaddingFitsEveryLength(t *testing.T) {
 	for rest := uint64(RecordHeader); rest <= 3*MaxRecord; rest++ {
 		left := rest
 		for left > 0 {
@@ -22,8 +22,8 @@ func TestPaddingFitsForEveryLength(t *testing.T) {
 	}
 }
 
-// The largest frames leave the largest padding; one that misses the end of the
-// segment by any number of bytes around the limits must not straddle it.
+// A record that misses the end of the segment by any number of bytes around the
+// limits does not straddle it.
 func TestSegmentClosesExactlyAroundItsEnd(t *testing.T) {
 	for gap := -3; gap < 2*RecordHeader+3; gap++ {
 		for _, last := range []int{0, 60, MaxFrame - 11, MaxFrame} {
@@ -50,7 +50,7 @@ func TestSegmentClosesExactlyAroundItsEnd(t *testing.T) {
 			require.Equal(t, fits, p.pos <= Block, "gap %d, last %d", gap, last)
 			require.True(t, p.Append(1, n+1, numbered(n+1, 100), 0))
 			p.Finish()
-			segments, _, err := readSegments(t, soon(t), l, 64<<10)
+			segments, _, err := readSegments(t, testContext(t), l, 64<<10)
 			require.NoError(t, err)
 			var got []record
 			for i, b := range segments {
@@ -87,7 +87,7 @@ func TestAlignedListenerBeginsASegment(t *testing.T) {
 	}
 	p.Finish()
 
-	segments, at, err := readSegments(t, soon(t), first, Block)
+	segments, at, err := readSegments(t, testContext(t), first, Block)
 	require.NoError(t, err)
 	require.Zero(t, at)
 	require.Len(t, segments, 2)
@@ -96,7 +96,7 @@ func TestAlignedListenerBeginsASegment(t *testing.T) {
 	require.Len(t, parse(t, 0, segments[1]), 500)
 
 	for _, l := range []*Listener{second, again} {
-		segments, at, err = readSegments(t, soon(t), l, Block)
+		segments, at, err = readSegments(t, testContext(t), l, Block)
 		require.NoError(t, err)
 		require.EqualValues(t, Block, at)
 		require.Len(t, segments, 1)
@@ -109,8 +109,8 @@ func TestAlignedListenerBeginsASegment(t *testing.T) {
 	require.EqualValues(t, 2, s.Stats().Segments)
 }
 
-// An aligned start while the buffer is full of what another listener has not
-// read waits for that listener, and nothing is stored in between.
+// An aligned start waits for a listener that has not read a full buffer, and nothing
+// is stored in between.
 func TestAlignedStartWaitsForTheSlowest(t *testing.T) {
 	s := newStream(t, Config{Size: Block, Segment: 64 * Block})
 	p := s.Producer()
@@ -126,7 +126,7 @@ func TestAlignedStartWaitsForTheSlowest(t *testing.T) {
 	packets := make([]Packet, 64)
 	stored := n
 	for got := uint32(0); got < stored; {
-		k, err := slow.ReadBatch(soon(t), packets)
+		k, err := slow.ReadBatch(testContext(t), packets)
 		require.NoError(t, err)
 		got += uint32(k)
 		if p.Append(1, n, numbered(n, 60), 0) {
@@ -134,9 +134,9 @@ func TestAlignedStartWaitsForTheSlowest(t *testing.T) {
 		}
 	}
 	for start := time.Now(); ; { // padding of up to a whole buffer goes through it in parts
-		require.Less(t, time.Since(start), patience)
+		require.Less(t, time.Since(start), timeout)
 		slow.release()
-		ahead, err := slow.available(soonEnds(t))
+		ahead, err := slow.available(shortContext(t))
 		if err == nil && ahead > 0 {
 			break
 		}
@@ -146,7 +146,7 @@ func TestAlignedStartWaitsForTheSlowest(t *testing.T) {
 		p.Publish()
 	}
 	p.Finish()
-	segments, at, err := readSegments(t, soon(t), l, 64<<10)
+	segments, at, err := readSegments(t, testContext(t), l, 64<<10)
 	require.NoError(t, err)
 	require.Zero(t, at%Block)
 	require.NotZero(t, at)
@@ -175,7 +175,7 @@ func TestRotateClosesASegmentThatHasFrames(t *testing.T) {
 	s.Rotate()
 	s.Rotate()
 	p.Publish()
-	require.EqualValues(t, 2, s.Stats().Segments, "asked twice before the producer looked is once")
+	require.EqualValues(t, 2, s.Stats().Segments, "two requests before a Publish count once")
 	appendSome(20)
 	p.Publish()
 	s.Rotate()
@@ -185,7 +185,7 @@ func TestRotateClosesASegmentThatHasFrames(t *testing.T) {
 	p.Finish()
 	p.Publish()
 
-	segments, at, err := readSegments(t, soon(t), l, Block)
+	segments, at, err := readSegments(t, testContext(t), l, Block)
 	require.NoError(t, err)
 	require.Zero(t, at)
 	require.Len(t, segments, 3, "a stream that is finished begins none")
@@ -216,7 +216,7 @@ func TestRotateAtAnyMomentKeepsEveryFrame(t *testing.T) {
 	var all [][]byte
 	go func() {
 		defer close(done)
-		segments, _, err := readSegments(t, soon(t), l, 64<<10)
+		segments, _, err := readSegments(t, testContext(t), l, 64<<10)
 		if err != nil {
 			t.Error(err)
 		}
@@ -235,7 +235,7 @@ func TestRotateAtAnyMomentKeepsEveryFrame(t *testing.T) {
 		}
 	}()
 	frames := uint32(0)
-	for start := time.Now(); frames < 1500 || s.Stats().Segments < 3 && time.Since(start) < patience; frames++ {
+	for start := time.Now(); frames < 1500 || s.Stats().Segments < 3 && time.Since(start) < timeout; frames++ {
 		p.appendWait(t, 1, frames, numbered(frames, 60+int(frames)%1400))
 		if frames%16 == 0 {
 			p.Publish()

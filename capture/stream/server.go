@@ -6,78 +6,76 @@ import (
 	"io/fs"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// ServerConfig says how a stream is shared with other processes.
+// ServerConfig are the settings of a Server.
 type ServerConfig struct {
 	Path string      // of the socket
-	Mode fs.FileMode // of the socket: who may attach; 0: 0600
+	Mode fs.FileMode // of the socket: the users that may attach; 0: 0600
 
-	// OnEvent is called when a listener has attached or left, or was refused. One
-	// goroutine calls it at a time; it holds up nothing but attachments and
-	// detachments over the same socket. May be nil.
+	// OnEvent is called for every event, by one goroutine at a time; nil: never. It
+	// delays nothing but attachments and detachments over the same socket.
 	OnEvent func(Event)
 }
 
-// EventKind is what happened at a socket.
+// EventKind is the kind of an Event.
 type EventKind uint8
 
 const (
 	EventAttached EventKind = iota
 	EventDetached
 	EventRefused
-	EventError // the socket itself: Reason says what; it goes on
+	EventError // of the socket itself; the server continues
 )
 
 func (k EventKind) String() string {
 	return [...]string{"attached", "detached", "refused", "error"}[min(k, EventError)]
 }
 
-// Event is one thing that happened at a socket.
+// Event is an event at a server's socket.
 type Event struct {
 	Kind     EventKind
-	Listener ListenerStats // of one refused only name, PID and UID
-	Reason   string        // of all but Attached
+	Listener ListenerStats // of a refused listener only Name, PID and UID
+	Reason   string        // of all but EventAttached
 }
 
 func (e Event) String() string {
 	l := &e.Listener
-	who := fmt.Sprintf("listener %s (pid %d, uid %d)", l.Name, l.PID, l.UID)
+	name := fmt.Sprintf("listener %s (pid %d, uid %d)", l.Name, l.PID, l.UID)
 	switch e.Kind {
 	case EventAttached:
-		return fmt.Sprintf("%s attached, %s", who, l.Policy)
+		return fmt.Sprintf("%s attached, %s", name, l.Policy)
 	case EventDetached:
-		return fmt.Sprintf("%s detached: %s; read %d of %d frames, overrun %d", who, e.Reason, l.Read, l.Stored, l.Overrun)
+		return fmt.Sprintf("%s detached: %s; read %d of %d frames, overrun %d", name, e.Reason, l.Read, l.Stored, l.Overrun)
 	case EventRefused:
-		return fmt.Sprintf("%s refused: %s", who, e.Reason)
+		return fmt.Sprintf("%s refused: %s", name, e.Reason)
 	}
 	return "socket: " + e.Reason
 }
 
 const (
-	// askWithin is how long a process may take from connecting to asking.
-	askWithin = 2 * time.Second
-	// maxHalfOpen is how many may be about to ask at once; the others wait.
-	maxHalfOpen = 16
-	// Between two tries to accept when descriptors or memory are short.
+	// requestTimeout limits the time from the connection to the request.
+	requestTimeout = 2 * time.Second
+	// maxPending is the largest number of connections without a request; more wait.
+	maxPending = 16
+	// The pause between two tries to accept when descriptors or memory are short.
 	firstRetry, lastRetry = 10 * time.Millisecond, time.Second
 )
 
-// Server is a stream's socket. Every attachment over it has a goroutine that
-// waits for the connection's end; the producer has no part in any of it.
+// Server serves attachments of other processes at a socket. Every connection has a
+// goroutine that waits for its end; the producer has no part in it.
 type Server struct {
-	stream *Stream
-	tell   func(Event)
-	within time.Duration // askWithin but in tests
-	socket *socket
-	half   chan struct{} // a token each connection that has not asked yet
-	ends   chan struct{} // closed by Close
+	stream  *Stream
+	onEvent func(Event)
+	timeout time.Duration // requestTimeout but in tests
+	socket  *socket
+	pending chan struct{} // holds a token for each connection without a request
+	done    chan struct{} // closed by Close
 
-	telling sync.Mutex
+	eventMu sync.Mutex
 	serving sync.WaitGroup
 	closed  sync.Once
 	err     error // of Close
@@ -88,223 +86,222 @@ type Server struct {
 
 // peer is the process at the other end of a connection.
 type peer struct {
-	conn      *net.UnixConn
-	pid, uid  int
-	dismissed atomic.Bool
+	conn     *net.UnixConn
+	pid, uid int
 }
 
-// dismiss tells a listener that it has been let go, and why, and ends the
-// connection. It never waits: a peer that doesn't read is not told.
-func (p *peer) dismiss(why string) {
-	p.dismissed.Store(true)
-	a := answer{state: farewell, text: why}
+// disconnect sends the reason for the detachment and closes the connection. It never
+// blocks: a peer that does not read does not get the reason.
+func (p *peer) disconnect(why string) {
+	a := answer{state: detached, text: why}
 	_ = sendNow(p.conn, a.encode(), nil)
 	_ = p.conn.Close()
 }
 
-// Serve serves attachments of other processes at a UNIX socket (SOCK_SEQPACKET)
-// until Close. A socket that a killed program left is replaced.
-func (s *Stream) Serve(c ServerConfig) (*Server, error) { return s.share(c, askWithin) }
+// Serve starts a server for other processes at a UNIX socket (SOCK_SEQPACKET). It
+// returns at once; the server runs until Close. It replaces the socket file of a
+// program that was killed.
+func (s *Stream) Serve(c ServerConfig) (*Server, error) { return s.serve(c, requestTimeout) }
 
-func (s *Stream) share(c ServerConfig, within time.Duration) (*Server, error) {
+func (s *Stream) serve(c ServerConfig, timeout time.Duration) (*Server, error) {
 	if c.Mode == 0 {
 		c.Mode = 0o600
 	}
 	socket, err := bind(c.Path, c.Mode)
 	if err != nil {
-		return nil, fmt.Errorf("share stream at %s: %w", c.Path, err)
+		return nil, fmt.Errorf("serve stream at %s: %w", c.Path, err)
 	}
-	sh := &Server{
-		stream: s, tell: c.OnEvent, within: within, socket: socket,
-		half: make(chan struct{}, maxHalfOpen), ends: make(chan struct{}), peers: map[*peer]struct{}{},
+	srv := &Server{
+		stream: s, onEvent: c.OnEvent, timeout: timeout, socket: socket,
+		pending: make(chan struct{}, maxPending), done: make(chan struct{}), peers: map[*peer]struct{}{},
 	}
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {
-		s.shares[sh] = struct{}{}
+		s.servers[srv] = struct{}{}
 	}
 	s.mu.Unlock()
 	if closed {
-		return nil, errors.Join(fmt.Errorf("share stream at %s: stream is closed", c.Path), socket.close())
+		return nil, errors.Join(fmt.Errorf("serve stream at %s: %w", c.Path, ErrStreamClosed), socket.close())
 	}
-	sh.serving.Go(sh.accept)
-	return sh, nil
+	srv.serving.Go(srv.accept)
+	return srv, nil
 }
 
-// Servers are the sockets that are open.
+// Servers returns the servers that are open.
 func (s *Stream) Servers() (all []*Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for sh := range s.shares {
-		all = append(all, sh)
+	for srv := range s.servers {
+		all = append(all, srv)
 	}
 	return all
 }
 
-// Path is where the socket is; Mode is its mode, by which the kernel decides who
-// may attach.
-func (sh *Server) Path() string { return sh.socket.path }
+// Path is the path of the socket.
+func (srv *Server) Path() string { return srv.socket.path }
 
-func (sh *Server) Mode() fs.FileMode { return sh.socket.mode }
+// Mode is the mode of the socket, which decides the users that may attach.
+func (srv *Server) Mode() fs.FileMode { return srv.socket.mode }
 
-// Close lets go everybody who attached over the socket, and removes it. Those
-// read what is left if the stream is finished. It must not be called by OnEvent.
-func (sh *Server) Close() error {
-	sh.closed.Do(func() {
-		close(sh.ends)
-		sh.err = sh.socket.close()
-		sh.mu.Lock()
-		peers := sh.peers
-		sh.peers = nil
-		sh.mu.Unlock()
-		s := sh.stream
+// Close detaches all listeners that attached over the socket, and removes it. They
+// read what is left if the stream is finished. OnEvent must not call it.
+func (srv *Server) Close() error {
+	srv.closed.Do(func() {
+		close(srv.done)
+		srv.err = srv.socket.close()
+		srv.mu.Lock()
+		peers := srv.peers
+		srv.peers = nil
+		srv.mu.Unlock()
+		s := srv.stream
 		s.mu.Lock()
-		delete(s.shares, sh)
-		for _, sl := range s.attached {
-			if sl != nil && sl.peer != nil {
-				if _, ours := peers[sl.peer]; ours {
-					s.end(sl, "server closed")
+		delete(s.servers, srv)
+		for _, att := range s.attached {
+			if att != nil && att.peer != nil {
+				if _, ours := peers[att.peer]; ours {
+					s.detach(att, "server closed")
 				}
 			}
 		}
 		s.mu.Unlock()
 		for p := range peers {
-			_ = p.conn.Close() // those that are about to ask; twice for the others
+			_ = p.conn.Close() // those without a request; a second time for the others
 		}
-		sh.serving.Wait()
+		srv.serving.Wait()
 	})
-	return sh.err
+	return srv.err
 }
 
-func (sh *Server) report(e Event) {
-	if sh.tell == nil {
+func (srv *Server) emit(e Event) {
+	if srv.onEvent == nil {
 		return
 	}
-	sh.telling.Lock()
-	defer sh.telling.Unlock()
-	sh.tell(e)
+	srv.eventMu.Lock()
+	defer srv.eventMu.Unlock()
+	srv.onEvent(e)
 }
 
-// accept takes connections until the socket is closed.
-func (sh *Server) accept() {
+// accept accepts connections until the socket is closed.
+func (srv *Server) accept() {
 	retry := firstRetry
 	for {
 		select {
-		case sh.half <- struct{}{}:
-		case <-sh.ends:
+		case srv.pending <- struct{}{}:
+		case <-srv.done:
 			return
 		}
-		c, err := sh.socket.listener.AcceptUnix()
+		c, err := srv.socket.listener.AcceptUnix()
 		if err != nil {
-			<-sh.half
+			<-srv.pending
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			// No descriptors, no memory: others may give some back.
+			// No descriptors or no memory: try again until some are freed.
 			if retry == firstRetry {
-				sh.report(Event{Kind: EventError, Reason: fmt.Sprintf("accept: %v; trying on", err)})
+				srv.emit(Event{Kind: EventError, Reason: fmt.Sprintf("accept a connection: %v; retrying", err)})
 			}
 			select {
 			case <-time.After(retry):
-			case <-sh.ends:
+			case <-srv.done:
 				return
 			}
 			retry = min(2*retry, lastRetry)
 			continue
 		}
 		retry = firstRetry
-		sh.serving.Go(func() { sh.serve(&peer{conn: c}) })
+		srv.serving.Go(func() { srv.serve(&peer{conn: c}) })
 	}
 }
 
-// serve is one connection, from the request to its end.
-func (sh *Server) serve(p *peer) {
+// serve serves one connection, from the request to its end.
+func (srv *Server) serve(p *peer) {
 	defer p.conn.Close()
-	half := sync.OnceFunc(func() { <-sh.half })
+	half := sync.OnceFunc(func() { <-srv.pending })
 	defer half()
-	sh.mu.Lock()
-	open := sh.peers != nil
+	srv.mu.Lock()
+	open := srv.peers != nil
 	if open {
-		sh.peers[p] = struct{}{}
+		srv.peers[p] = struct{}{}
 	}
-	sh.mu.Unlock()
+	srv.mu.Unlock()
 	if !open {
 		return
 	}
 	defer func() {
-		sh.mu.Lock()
-		delete(sh.peers, p)
-		sh.mu.Unlock()
+		srv.mu.Lock()
+		delete(srv.peers, p)
+		srv.mu.Unlock()
 	}()
 
-	sl, o, err := sh.admit(p)
+	att, o, err := srv.attach(p)
 	if err != nil {
 		return
 	}
 	half()
 	st := ListenerStats{
-		ID: sl.id, Name: sl.name, PID: sl.pid, UID: sl.uid, Since: sl.since,
+		ID: att.id, Name: att.name, PID: att.pid, UID: att.uid, Since: att.since,
 		Policy: o.Policy, DetachAfter: o.DetachAfter,
 	}
-	sh.report(Event{Kind: EventAttached, Listener: st})
+	srv.emit(Event{Kind: EventAttached, Listener: st})
 
 	why := p.wait()
-	sh.stream.mu.Lock()
-	sh.stream.end(sl, why)
-	st = *sl.final
-	sh.stream.mu.Unlock()
-	sh.report(Event{Kind: EventDetached, Listener: st, Reason: st.DetachReason})
+	srv.stream.mu.Lock()
+	srv.stream.detach(att, why)
+	st = *att.final
+	srv.stream.mu.Unlock()
+	srv.emit(Event{Kind: EventDetached, Listener: st, Reason: st.DetachReason})
 }
 
-// admit reads a request and grants or refuses it.
-func (sh *Server) admit(p *peer) (*slot, Options, error) {
-	name, o, err := p.ask(sh.within)
-	var sl *slot
+// attach reads a request and grants or refuses it.
+func (srv *Server) attach(p *peer) (*attachment, Options, error) {
+	name, o, err := p.readRequest(srv.timeout)
+	var att *attachment
 	if err == nil {
-		sl, err = sh.stream.attach(request{name: name, options: o, pid: p.pid, uid: p.uid, peer: p})
+		att, err = srv.stream.attach(request{name: name, options: o, pid: p.pid, uid: p.uid, peer: p})
 	}
 	if err == nil {
-		if err = sh.grant(p, sl, o); err != nil {
-			sh.stream.mu.Lock()
-			sh.stream.end(sl, whyDied)
-			sh.stream.mu.Unlock()
+		if err = srv.grant(p, att, o); err != nil {
+			srv.stream.mu.Lock()
+			srv.stream.detach(att, reasonExited)
+			srv.stream.mu.Unlock()
 			return nil, o, err
 		}
-		return sl, o, nil
+		return att, o, nil
 	}
 	if errors.Is(err, net.ErrClosed) {
-		return nil, o, err // Close
+		return nil, o, err // by Close
 	}
 	_ = sendNow(p.conn, (&answer{state: refused, text: err.Error()}).encode(), nil)
-	sh.report(Event{Kind: EventRefused, Reason: err.Error(), Listener: ListenerStats{Name: printable(name), PID: p.pid, UID: p.uid}})
+	srv.emit(Event{Kind: EventRefused, Reason: err.Error(), Listener: ListenerStats{Name: printable(name), PID: p.pid, UID: p.uid}})
 	return nil, o, err
 }
 
-// grant sends a slot and its memories. The descriptors are taken under the
-// stream's lock: else they could be closed, and be somebody else's, meanwhile.
-func (sh *Server) grant(p *peer, sl *slot, o Options) error {
-	s := sh.stream
+// grant sends the answer and the descriptors. It holds the stream's lock, so that
+// no other goroutine closes the descriptors before they are sent.
+func (srv *Server) grant(p *peer, att *attachment, o Options) error {
+	s := srv.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sl.final != nil || s.closed {
+	if att.final != nil || s.closed {
 		return net.ErrClosed
 	}
-	g := s.grant(sl, o)
+	g := s.grant(att, o)
 	a := answer{
-		state: granted, id: g.id, number: uint32(g.number), searching: g.searching,
+		state: granted, id: g.id, slot: uint32(g.slot), searching: g.searching,
 		dataBytes: g.data.bytes, ctrlBytes: g.control.bytes,
 		dataPage: uint32(g.data.page), controlPage: uint32(g.control.page),
 	}
 	return sendNow(p.conn, a.encode(), []int{g.data.fd, g.control.fd, g.cursor.fd})
 }
 
-// ask finds out who is there and reads what it wants. Descriptors that come with
-// a message are not taken: no room for them is offered.
-func (p *peer) ask(within time.Duration) (name string, o Options, err error) {
+// readRequest reads the peer's credentials and its request. It provides no room for
+// descriptors, so the kernel discards those that come with the message.
+func (p *peer) readRequest(timeout time.Duration) (name string, o Options, err error) {
 	if p.pid, p.uid, err = credentials(p.conn); err != nil {
 		return "", o, err
 	}
-	if err := p.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
+	if err := p.conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		return "", o, err
 	}
 	b := make([]byte, requestBytes+MaxName+1)
@@ -313,7 +310,7 @@ func (p *peer) ask(within time.Duration) (name string, o Options, err error) {
 	case err != nil:
 		return "", o, fmt.Errorf("read the request: %w", err)
 	case flags&unix.MSG_CTRUNC != 0:
-		return "", o, errors.New("request with descriptors: none are wanted")
+		return "", o, errors.New("request with descriptors: send none")
 	case flags&unix.MSG_TRUNC != 0:
 		return "", o, fmt.Errorf("request longer than %d bytes", len(b)-1)
 	}
@@ -323,20 +320,20 @@ func (p *peer) ask(within time.Duration) (name string, o Options, err error) {
 	return name, o, p.conn.SetReadDeadline(time.Time{})
 }
 
-// wait waits until the connection ends, and says how.
+// wait waits for the end of the connection and returns the reason.
 func (p *peer) wait() string {
-	b := make([]byte, byeBytes+1)
+	b := make([]byte, goodbyeBytes+1)
 	n, _, flags, _, err := p.conn.ReadMsgUnix(b, nil)
 	switch {
 	case err != nil || n == 0:
-		return whyDied
-	case flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) == 0 && isBye(b[:n]):
-		return whyClosed
+		return reasonExited
+	case flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) == 0 && isGoodbye(b[:n]):
+		return reasonClosed
 	}
 	return "unexpected message"
 }
 
-// credentials are those of the process that connected (SO_PEERCRED).
+// credentials returns the IDs of the process that connected (SO_PEERCRED).
 func credentials(c *net.UnixConn) (pid, uid int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -347,7 +344,7 @@ func credentials(c *net.UnixConn) (pid, uid int, err error) {
 		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if err = errors.Join(cerr, err); err != nil {
-		return 0, 0, fmt.Errorf("credentials of the peer: %w", err)
+		return 0, 0, fmt.Errorf("read the credentials of the peer: %w", err)
 	}
 	return int(cred.Pid), int(cred.Uid), nil
 }

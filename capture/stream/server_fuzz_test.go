@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tie of a listener whose stream a test plays.
+// pair returns the two ends of a connection between a listener and a test.
 func pair(tb testing.TB) (near, far *net.UnixConn) {
 	tb.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -27,25 +27,25 @@ func pair(tb testing.TB) (near, far *net.UnixConn) {
 	return conns[0], conns[1]
 }
 
-// Whatever a process sends to ask, the stream answers or closes, and goes on.
+// Whatever request a process sends, the server answers or closes, and continues.
 func FuzzAttachRequest(f *testing.F) {
 	f.Add(encodeRequest("reader", Options{}), uint8(0))
 	f.Add(encodeRequest("reader", Options{Policy: Lossy, Start: FromOldest, Aligned: true}), uint8(1))
 	f.Add(encodeRequest("reader", Options{DetachAfter: time.Hour}), uint8(2))
-	f.Add(bye(), uint8(3))
+	f.Add(goodbye(), uint8(3))
 	f.Add([]byte{}, uint8(0))
 	s := newStream(f, Config{Size: Block})
-	sh := &Server{stream: s, within: patience, half: make(chan struct{}, 1), ends: make(chan struct{}), peers: map[*peer]struct{}{}}
+	srv := &Server{stream: s, timeout: timeout, pending: make(chan struct{}, 1), done: make(chan struct{}), peers: map[*peer]struct{}{}}
 	s.Producer().Append(1, 1, numbered(1, 100), 0)
 	s.Producer().Publish()
 	f.Fuzz(func(t *testing.T, message []byte, then uint8) {
 		near, far := pair(t)
 		defer near.Close()
-		sh.half <- struct{}{}
+		srv.pending <- struct{}{}
 		served := make(chan struct{})
 		go func() {
 			defer close(served)
-			sh.serve(&peer{conn: far})
+			srv.serve(&peer{conn: far})
 		}()
 		if _, err := near.Write(message); err != nil {
 			require.ErrorIs(t, err, unix.EMSGSIZE)
@@ -66,12 +66,12 @@ func FuzzAttachRequest(f *testing.F) {
 		require.NoError(t, near.Close())
 		<-served
 		require.Empty(t, s.Stats().Listeners)
-		require.Empty(t, sh.half)
+		require.Empty(t, srv.pending)
 	})
 }
 
-// Whatever answers a listener, with whatever descriptors: it gets an error or a
-// listener that reads nonsense, never a crash.
+// Whatever answer and descriptors Attach gets, it returns an error or a listener that
+// reads corrupt values; it never crashes.
 func FuzzAttachAnswer(f *testing.F) {
 	s := newStream(f, Config{Size: Block})
 	for n := range uint32(1000) {
@@ -79,7 +79,7 @@ func FuzzAttachAnswer(f *testing.F) {
 	}
 	s.Producer().Publish()
 	l := listen(f, s, Options{})
-	g := s.grant(s.attached[l.number], Options{})
+	g := s.grant(s.attached[l.slot], Options{})
 	good := answer{state: granted, id: g.id, dataBytes: g.data.bytes, ctrlBytes: g.control.bytes, dataPage: pageBytes, controlPage: pageBytes}
 	f.Add(good.encode(), []byte{0, 1, 2}, []byte{}, uint16(0), []byte{})
 	f.Add(good.encode(), []byte{0, 1, 2}, []byte{255, 255, 255, 255, 255, 255, 255, 255}, uint16(cursorsAt+256), []byte{})
@@ -93,7 +93,7 @@ func FuzzAttachAnswer(f *testing.F) {
 	f.Add(good.encode(), []byte{0, 1}, []byte{}, uint16(0), []byte{})
 	f.Add(good.encode(), []byte{0, 1, 2, 2, 2, 2, 2, 2, 2}, []byte{}, uint16(0), []byte{})
 	f.Add((&answer{state: refused, text: "no"}).encode(), []byte{}, []byte{}, uint16(0), []byte{})
-	f.Add((&answer{state: farewell, text: "bye"}).encode(), []byte{0}, []byte{}, uint16(0), []byte{})
+	f.Add((&answer{state: detached, text: "bye"}).encode(), []byte{0}, []byte{}, uint16(0), []byte{})
 	control := append([]byte(nil), s.control.Bytes()...)
 	f.Fuzz(func(t *testing.T, message, kinds, patch []byte, at uint16, page []byte) {
 		near, far := pair(t)
@@ -135,11 +135,11 @@ func FuzzAttachAnswer(f *testing.F) {
 	})
 }
 
-// The fuzzing above begins with an answer that is good but for what it patches.
+// The seeds of FuzzAttachAnswer are valid answers, apart from their patches.
 func TestAnswerWithTheRightDescriptorsIsAccepted(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
 	l := listen(t, s, Options{})
-	g := s.grant(s.attached[l.number], Options{})
+	g := s.grant(s.attached[l.slot], Options{})
 	good := answer{state: granted, id: g.id, dataBytes: g.data.bytes, ctrlBytes: g.control.bytes, dataPage: pageBytes, controlPage: pageBytes}
 	for name, c := range map[string]struct {
 		kinds []byte
@@ -175,8 +175,8 @@ func TestAnswerWithTheRightDescriptorsIsAccepted(t *testing.T) {
 	}
 }
 
-// kindOf makes a descriptor: the three right ones, of which control and cursor
-// may hold nonsense, and wrong ones.
+// kindOf makes a descriptor: the three valid ones, of which control and cursor may
+// have corrupt contents, and invalid ones.
 func kindOf(t *testing.T, s *Stream, kind byte, control, patch []byte, at int, page []byte) int {
 	fill := func(length, seals int, contents ...[]byte) int {
 		fd, err := unix.MemfdCreate("fuzz", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
@@ -208,7 +208,7 @@ func kindOf(t *testing.T, s *Stream, kind byte, control, patch []byte, at int, p
 		require.NoError(t, err)
 		return fd
 	case 4:
-		return fill(len(control), 0, control) // could be cut
+		return fill(len(control), 0, control) // may shrink
 	default:
 		return fill(100, size)
 	}

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socket is a listening socket and the file that stands for it.
+// socket is a listening socket and its file.
 type socket struct {
 	path     string
 	mode     fs.FileMode
@@ -23,13 +23,13 @@ type socket struct {
 }
 
 const (
-	backlog    = 64
-	lockWithin = 5 * time.Second
+	backlog     = 64
+	lockTimeout = 5 * time.Second
 )
 
-// bind makes the socket. Nobody can connect before its mode is what was asked
-// for. Of two programs that find the socket of a killed one, one gets its place:
-// the folder is locked meanwhile.
+// bind creates the socket and its file. No process can connect before the file has
+// the mode requested. The folder is locked during bind, so that of several programs
+// that find the socket of a killed one only one replaces it.
 func bind(path string, mode fs.FileMode) (_ *socket, err error) {
 	if mode&^fs.ModePerm != 0 {
 		return nil, fmt.Errorf("mode %v: choose permission bits only", mode)
@@ -52,8 +52,8 @@ func bind(path string, mode fs.FileMode) (_ *socket, err error) {
 	}
 	f := os.NewFile(uintptr(fd), path)
 	defer f.Close()
-	// The socket's own mode is what bind gives the file, less the umask. Until
-	// listen nobody can connect, so that chmod comes early enough to widen it.
+	// The file gets the socket's mode less the umask; the chmod below widens it in
+	// time, because no process can connect before listen.
 	if err = unix.Fchmod(fd, uint32(mode)); err != nil {
 		return nil, fmt.Errorf("set the socket's mode: %w", err)
 	}
@@ -67,7 +67,7 @@ func bind(path string, mode fs.FileMode) (_ *socket, err error) {
 		}
 	}()
 	if err = unix.Lstat(path, &s.file); err != nil {
-		return nil, fmt.Errorf("look at the socket: %w", err)
+		return nil, fmt.Errorf("stat the socket: %w", err)
 	}
 	if err = unix.Chmod(path, uint32(mode)); err != nil {
 		return nil, fmt.Errorf("set the socket's mode: %w", err)
@@ -83,7 +83,7 @@ func bind(path string, mode fs.FileMode) (_ *socket, err error) {
 	return s, nil
 }
 
-// removeStale removes a socket that nobody serves any more.
+// removeStale removes a socket file that no process serves any more.
 func removeStale(path string, addr *unix.SockaddrUnix) error {
 	st, err := os.Lstat(path)
 	switch {
@@ -92,7 +92,7 @@ func removeStale(path string, addr *unix.SockaddrUnix) error {
 	case err != nil:
 		return err
 	case st.Mode().Type() != fs.ModeSocket:
-		return errors.New("there is a file that is no socket; choose another path")
+		return errors.New("the file there is no socket. Choose another path")
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -103,19 +103,19 @@ func removeStale(path string, addr *unix.SockaddrUnix) error {
 	case errors.Is(err, unix.ECONNREFUSED):
 		return os.Remove(path)
 	case err == nil, errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EPROTOTYPE):
-		return errors.New("another program serves this socket; stop it or choose another path")
+		return errors.New("another program serves this socket. Stop it or choose another path")
 	default:
-		return fmt.Errorf("there is a socket; find out whether somebody serves it: %w", err)
+		return fmt.Errorf("check whether another program serves the socket: %w", err)
 	}
 }
 
-// lockFolder keeps others of us from making sockets in a folder.
+// lockFolder locks a folder against bind in other processes, at most for lockTimeout.
 func lockFolder(dir string) (unlock func(), err error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open folder %s: %w", dir, err)
 	}
-	for until := time.Now().Add(lockWithin); ; time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(lockTimeout); ; time.Sleep(time.Millisecond) {
 		err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return func() { _ = unix.Close(fd) }, nil
@@ -127,11 +127,11 @@ func lockFolder(dir string) (unlock func(), err error) {
 	}
 }
 
-// close ends listening and removes the file.
+// close closes the socket and removes its file.
 func (s *socket) close() error { return errors.Join(s.listener.Close(), s.remove()) }
 
-// remove removes the file if it is still this socket's: somebody may have removed
-// it, and another program have taken its place.
+// remove removes the file if it is still this socket's, and not that of another
+// program that has replaced it.
 func (s *socket) remove() error {
 	var st unix.Stat_t
 	err := unix.Lstat(s.path, &st)
@@ -144,7 +144,7 @@ func (s *socket) remove() error {
 	return err
 }
 
-// printable is a name fit to be shown.
+// printable replaces the characters of a name that cannot be printed.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

@@ -1,6 +1,6 @@
 package stream
 
-// Stats are a stream's counters. They only grow, but for Fill and the listeners.
+// Stats are a stream's counters. All but Fill and the listeners only grow.
 type Stats struct {
 	Frames uint64 // published
 	Bytes  uint64 // published, headers and padding included
@@ -10,19 +10,20 @@ type Stats struct {
 	Padding        uint64 // padding records
 	Truncated      uint64 // frames stored in part
 	Segments       uint64 // begun
-	Fill           uint64 // bytes that the slowest lossless listener has not given back
-	CorruptCursors uint64 // listeners thrown out because their cursor was impossible
+	Fill           uint64 // bytes that the slowest lossless listener has not released
+	CorruptCursors uint64 // listeners detached because of a corrupt cursor
 	TooLong        uint64 // frames refused: longer than a record can describe
 	Inconsistent   uint64 // frames refused: parts that do not add up to their length
 	Late           uint64 // frames refused: after Finish
-	DetachedTotal  uint64 // listeners that were attached and are not any more
+	DetachedTotal  uint64 // listeners that were attached and are detached
 
 	Listeners      []ListenerStats // attached now
-	RecentDetached []ListenerStats // the last 64 that left, oldest first
-	OlderDetached  ListenerStats   // of those that left before them the sums of frames and bytes, and nothing else
+	RecentDetached []ListenerStats // the last 64 detached, oldest first
+	OlderDetached  ListenerStats   // sums of frames and bytes of those detached before; nothing else is set
 }
 
-// Stats reads the stream's counters and those of the listeners attached now.
+// Stats returns the stream's counters and those of its listeners. After Close they
+// are those at Close.
 func (s *Stream) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -35,35 +36,35 @@ func (s *Stream) Stats() Stats {
 func (s *Stream) stats() Stats {
 	st := Stats{
 		TooLong:      s.refused[tooLong].Load(),
-		Inconsistent: s.refused[broken].Load(),
+		Inconsistent: s.refused[inconsistent].Load(),
 		Late:         s.refused[late].Load(),
 	}
 	if s.control == nil || s.view.cursors == nil {
 		return st
 	}
 	c := s.view.cursors
-	s.reap()
+	s.collect()
 	slowest, any := uint64(0), false
-	for _, sl := range s.attached {
-		if sl == nil {
+	for _, att := range s.attached {
+		if att == nil {
 			continue
 		}
-		ls, possible := s.listenerStats(sl)
-		if !possible {
-			s.end(sl, whyImpossible)
+		ls, consistent := s.listenerStats(att)
+		if !consistent {
+			s.detach(att, reasonCorrupt)
 			continue
 		}
 		st.Listeners = append(st.Listeners, ls)
-		if at := sl.last.position.offset; sl.respect.Load() != 0 && (!any || at < slowest) {
+		if at := att.last.position.offset; att.lossless.Load() != 0 && (!any || at < slowest) {
 			slowest, any = at, true
 		}
 	}
-	st.CorruptCursors, st.DetachedTotal = s.detached.Load(), s.left
-	st.RecentDetached, st.OlderDetached = append(st.RecentDetached, s.departed...), s.forgotten
+	st.CorruptCursors, st.DetachedTotal = s.corruptCursors.Load(), s.detachedTotal
+	st.RecentDetached, st.OlderDetached = append(st.RecentDetached, s.recentDetached...), s.olderDetached
 	// Read after the listeners' positions, so Fill cannot come out negative.
 	st.Segments = c.Segments.Load()
 	for {
-		n := s.publishing.Load()
+		n := s.publishing.Load() // A8, pairs with R8 in publish
 		st.Frames, st.Padding, st.Truncated = c.IndexHead.Load(), s.padding.Load(), s.truncated.Load()
 		st.Bytes = c.Head.Load()
 		// IndexHead changes just before Head: the last entry counted must lie

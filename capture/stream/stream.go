@@ -11,11 +11,11 @@ import (
 	"github.com/ixcap/ixcap/hugepage"
 )
 
-// Config describes a stream. The zero value of Entries, Segment and Pages
-// stands for the default.
+// Config are a stream's settings. A zero value of Entries, Segment or Pages means
+// the default.
 type Config struct {
 	Interface string        // for messages and other processes
-	Queue     int           // receive queue that it belongs to
+	Queue     int           // receive queue that the frames come from
 	Size      int           // bytes of data memory, a power of two and a multiple of 1 MiB
 	Entries   int           // index entries, a power of two; default one per 256 bytes of data
 	Segment   int64         // bytes of a segment, a multiple of 1 MiB; default 2 GiB
@@ -34,34 +34,34 @@ type Stream struct {
 
 	producer Producer
 
-	// Listeners come and go under mu; the producer never takes it.
-	mu         sync.Mutex
-	generation uint64
-	closed     bool
-	attached   [MaxListeners]*slot  // all of which the account is not settled
-	departed   []ListenerStats      // those that left last, oldest first
-	forgotten  ListenerStats        // sums of those that left before them
-	left       uint64               // all that left
-	shares     map[*Server]struct{} // to be closed with the stream
-	keeping    bool                 // keepHouse runs
-	hurry      chan struct{}        // makes it look at once
+	// Listeners attach and detach under mu; the producer never locks it.
+	mu             sync.Mutex
+	generation     uint64
+	closed         bool
+	attached       [MaxListeners]*attachment // those without a final report
+	recentDetached []ListenerStats           // the last detached, oldest first
+	olderDetached  ListenerStats             // sums of those detached before
+	detachedTotal  uint64                    // all detached
+	servers        map[*Server]struct{}      // to be closed with the stream
+	housekeeping   bool                      // the housekeeper runs
+	wake           chan struct{}             // makes it sweep at once
 
 	final Stats // once closed
 
-	active   atomic.Uint64                      // bit i: slots[i] is taken
-	slots    [MaxListeners]atomic.Pointer[slot] // set by attach, cleared by end or by the producer
-	scans    atomic.Uint64                      // odd while the producer walks slots
-	align    atomic.Uint64                      // segments to be begun that were asked for
-	detached atomic.Uint64                      // listeners thrown out for an impossible cursor
-	refused  [refusals]atomic.Uint64            // frames that Append would not store
+	active         atomic.Uint64                            // bit i: slots[i] is taken
+	slots          [MaxListeners]atomic.Pointer[attachment] // set by attach, cleared by detach or by the producer
+	scans          atomic.Uint64                            // odd while the producer uses slots
+	align          atomic.Uint64                            // requests to begin a segment
+	corruptCursors atomic.Uint64                            // listeners detached for a corrupt cursor
+	refused        [refusals]atomic.Uint64                  // frames that Append refused, by cause
 
-	publishing atomic.Uint64 // odd while counters change that do not with every frame
+	publishing atomic.Uint64 // odd while the counters below change
 	padding    atomic.Uint64 // published bytes of padding
 	truncated  atomic.Uint64 // published frames that were cut
 }
 
-// New allocates a stream's memory, maps it and seals it: whoever gets its
-// descriptors later can read it and nothing else.
+// New allocates a stream's memory, maps it and seals it: a process that gets the
+// descriptors can only read it.
 func New(c Config) (_ *Stream, err error) {
 	if c.Pages == 0 {
 		c.Pages = hugepage.Ordinary
@@ -76,7 +76,7 @@ func New(c Config) (_ *Stream, err error) {
 		return nil, fmt.Errorf("make stream: %w", err)
 	}
 
-	s := &Stream{config: c, shares: map[*Server]struct{}{}, hurry: make(chan struct{}, 1)}
+	s := &Stream{config: c, servers: map[*Server]struct{}{}, wake: make(chan struct{}, 1)}
 	name := fmt.Sprintf("ixcap-%s-%d", c.Interface, c.Queue)
 	s.data, err = hugepage.Alloc(c.Size, hugepage.Options{Pages: c.Pages, Node: c.Node, Name: name + "-data"})
 	if err != nil {
@@ -88,8 +88,8 @@ func New(c Config) (_ *Stream, err error) {
 		}
 	}()
 
-	h := plan(c)
-	// The control memory is far smaller than the data: a 1 GiB page would be wasted on it.
+	h := newHeader(c)
+	// The control memory is far smaller than a 1 GiB page.
 	pages := min(c.Pages, hugepage.Size2M)
 	s.control, err = hugepage.Alloc(int(h.Control), hugepage.Options{Pages: pages, Node: c.Node, Name: name + "-control"})
 	if err != nil {
@@ -105,7 +105,7 @@ func New(c Config) (_ *Stream, err error) {
 		if err = m.SealFutureWrite(); err != nil {
 			return nil, fmt.Errorf("make stream: %w", err)
 		}
-		// Nor may anybody add seals of their own.
+		// No listener may add seals.
 		if err = seal(m, unix.F_SEAL_SEAL); err != nil {
 			return nil, fmt.Errorf("make stream: %w", err)
 		}
@@ -133,25 +133,23 @@ func (c Config) check() error {
 	return nil
 }
 
-// Producer is the one writer of the stream. It may be used by one goroutine at
-// a time.
+// Producer returns the only writer of the stream. One goroutine at a time may use it.
 func (s *Stream) Producer() *Producer { return &s.producer }
 
-// Config is what the stream was made with, defaults filled in.
+// Config returns the stream's settings with the defaults filled in.
 func (s *Stream) Config() Config { return s.config }
 
-// Descriptors are the sealed memories that another process needs to read the
-// stream: data and control. They stay open until Close and belong to the stream.
+// Descriptors returns the descriptors of the sealed memories. They stay open until
+// Close and belong to the stream.
 func (s *Stream) Descriptors() (data, control int) { return s.data.Fd(), s.control.Fd() }
 
-// Close gives the memory back, after closing what Share has opened. The producer
-// must have been used for the last time; listeners of this process keep their
-// mappings and read what is left in peace, and so do others if the stream is
-// finished.
+// Close closes the stream's servers and frees its memory. The producer must not be
+// used after it. Listeners of this process keep their mappings and read what is left;
+// so do those of other processes if the stream is finished.
 func (s *Stream) Close() error {
 	var errs []error
-	for _, sh := range s.Servers() {
-		errs = append(errs, sh.Close())
+	for _, srv := range s.Servers() {
+		errs = append(errs, srv.Close())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"strings"
 	"sync"
@@ -34,7 +35,7 @@ func TestLayoutIsWhatOtherProcessesRead(t *testing.T) {
 		{reflect.TypeFor[Entry](), map[string]uintptr{
 			"Offset": 0, "Hash": 8, "VLAN": 12, "Info": 14, "Caplen": 16, "Len": 18, "Member": 24,
 		}},
-		// These the assembly takes for granted.
+		// The assembly loads VLAN and Info as one word.
 		{reflect.TypeFor[ring.Frame](), map[string]uintptr{"Data": 0, "Len": 48, "Hash": 52, "VLAN": 56, "Info": 58}},
 		{reflect.TypeFor[clock.Line](), map[string]uintptr{"Tick": 0, "Rate": 8, "Base": 16, "Last": 24, "Sec": 32}},
 	} {
@@ -75,10 +76,10 @@ func TestMemoriesCannotBeWrittenThroughTheirDescriptors(t *testing.T) {
 	l := listen(t, s, Options{})
 	require.Error(t, unix.Mprotect(l.controlMap.mem, unix.PROT_READ|unix.PROT_WRITE))
 	require.Error(t, unix.Mprotect(l.dataMap.mem, unix.PROT_READ|unix.PROT_WRITE))
-	require.Error(t, unix.Ftruncate(s.attached[l.number].page.Fd(), 0), "a listener that could cut its page would kill the producer")
+	require.Error(t, unix.Ftruncate(s.attached[l.slot].page.Fd(), 0), "a listener that could truncate its page would kill the producer")
 }
 
-func TestPacketsComeOutAsTheyWentIn(t *testing.T) {
+func TestPacketsAreReadAsTheyWereAppended(t *testing.T) {
 	s := newStream(t, Config{})
 	l := listen(t, s, Options{})
 	p := s.Producer()
@@ -96,7 +97,7 @@ func TestPacketsComeOutAsTheyWentIn(t *testing.T) {
 
 	packets := make([]Packet, 10)
 	p.Publish()
-	n, err := l.ReadBatch(soon(t), packets)
+	n, err := l.ReadBatch(testContext(t), packets)
 	require.NoError(t, err)
 	require.Equal(t, 6, n)
 	for i, want := range []struct {
@@ -145,7 +146,7 @@ func TestFramesThatNoRecordCanHoldAreCountedNotStored(t *testing.T) {
 	require.EqualValues(t, 1, st.Late)
 }
 
-// Every listener of a stream, by packets or by bytes, gets every frame, in order,
+// Every lossless listener, by packets or by bytes, reads every frame in order,
 // whatever the sizes of frames, buffer, index, block and segment.
 func TestLosslessListenersGetEverything(t *testing.T) {
 	for _, c := range []struct {
@@ -161,7 +162,7 @@ func TestLosslessListenersGetEverything(t *testing.T) {
 		t.Run(fmt.Sprintf("size=%d,segment=%d,entries=%d,block=%d", c.config.Size, c.config.Segment, c.config.Entries, c.block), func(t *testing.T) {
 			const frames = 6000
 			s := newStream(t, c.config)
-			ctx := soon(t)
+			ctx := testContext(t)
 			sizes := make([]int, frames)
 			r := rand.New(rand.NewPCG(1, 2))
 			for i := range sizes {
@@ -260,7 +261,7 @@ func TestLosslessListenersGetEverything(t *testing.T) {
 	}
 }
 
-func TestFullStreamHoldsTheProducerUntilTheSlowestGivesBack(t *testing.T) {
+func TestFullStreamHoldsTheProducerUntilTheSlowestReleases(t *testing.T) {
 	for name, c := range map[string]Config{
 		"data is full first":  {Size: Block},
 		"index is full first": {Size: Block, Entries: 64},
@@ -279,17 +280,17 @@ func TestFullStreamHoldsTheProducerUntilTheSlowestGivesBack(t *testing.T) {
 			} else {
 				require.EqualValues(t, Block/(RecordHeader+1514), stored)
 			}
-			require.False(t, p.Append(1, stored, numbered(stored, 1514), 0), "nobody has read")
+			require.False(t, p.Append(1, stored, numbered(stored, 1514), 0), "no listener has read")
 
 			for i := range stored {
-				n, err := fast.ReadBatch(soon(t), packets)
+				n, err := fast.ReadBatch(testContext(t), packets)
 				require.NoError(t, err)
 				require.Equal(t, 1, n)
 				require.True(t, intact(packets[0].Data, i))
 			}
 			require.False(t, p.Append(1, stored, numbered(stored, 1514), 0), "one has not read")
-			for range 3 { // the third call gives two back
-				_, err := slow.ReadBatch(soon(t), packets)
+			for range 3 { // the third call releases two
+				_, err := slow.ReadBatch(testContext(t), packets)
 				require.NoError(t, err)
 			}
 			require.True(t, p.Append(1, stored, numbered(stored, 1514), 0))
@@ -297,7 +298,7 @@ func TestFullStreamHoldsTheProducerUntilTheSlowestGivesBack(t *testing.T) {
 			require.False(t, p.Append(1, stored+2, numbered(stored+2, 1514), 0))
 			require.NoError(t, slow.Close())
 			fast.release()
-			require.True(t, p.Append(1, stored+2, numbered(stored+2, 1514), 0), "who goes no longer holds")
+			require.True(t, p.Append(1, stored+2, numbered(stored+2, 1514), 0), "a closed listener holds nothing back")
 		})
 	}
 }
@@ -312,31 +313,32 @@ func TestEndOfStreamComesAfterTheLastFrame(t *testing.T) {
 	old := listen(t, s, Options{Start: FromOldest})
 
 	packets := make([]Packet, 4)
-	n, err := a.ReadBatch(soon(t), packets)
+	n, err := a.ReadBatch(testContext(t), packets)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	for range 2 {
-		_, err = a.ReadBatch(soon(t), packets)
+		_, err = a.ReadBatch(testContext(t), packets)
 		require.ErrorIs(t, err, io.EOF)
 	}
-	block, err := b.ReadBlock(soon(t), Block)
+	block, err := b.ReadBlock(testContext(t), Block)
 	require.NoError(t, err)
 	require.Len(t, block, 72)
 	require.False(t, b.SegmentEnd())
-	_, err = b.ReadBlock(soon(t), Block)
+	_, err = b.ReadBlock(testContext(t), Block)
 	require.ErrorIs(t, err, io.EOF)
 	require.NoError(t, b.Consume(72))
 	require.EqualValues(t, 1, b.Stats().Read)
-	_, err = late.ReadBatch(soon(t), packets)
+	_, err = late.ReadBatch(testContext(t), packets)
 	require.ErrorIs(t, err, io.EOF)
-	n, err = old.ReadBatch(soon(t), packets)
+	n, err = old.ReadBatch(testContext(t), packets)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	require.NoError(t, s.Close())
-	_, err = old.ReadBatch(soon(t), packets)
+	_, err = old.ReadBatch(testContext(t), packets)
 	require.ErrorIs(t, err, io.EOF, "listeners outlive the stream")
 	require.EqualValues(t, 1, old.Stats().Read)
 	require.EqualValues(t, 1, s.Stats().Frames)
 	_, err = s.Listen("too late", Options{})
 	require.ErrorContains(t, err, "closed")
+	require.ErrorIs(t, err, os.ErrClosed)
 }

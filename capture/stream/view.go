@@ -5,12 +5,11 @@ import (
 	"time"
 )
 
-// view is a stream's memory as a reader sees it, read-only. The listeners' is
-// made from the descriptors, that of the stream itself from its own mappings.
+// view is a reader's read-only view of a stream's memory: a listener's is made of
+// mappings of the descriptors, the stream's own of its own mappings.
 //
-// Whoever lays it over memory has checked the header: every index below is
-// masked or bounded, so that memory with nonsense in it gives nonsense and
-// nothing worse.
+// The header has passed check before a view is made. Every index below is masked or
+// bounded, so that corrupt memory yields corrupt values and never a fault.
 type view struct {
 	data   []byte // twice mapped
 	mask   uint64 // size of the data memory less 1
@@ -19,34 +18,37 @@ type view struct {
 	cur    *cursors
 }
 
-// position is a place in the stream: seq is the first frame at or after offset.
+// position is a position in the stream: seq is the first frame at or after offset.
 type position struct{ offset, seq uint64 }
 
-// entry is the index entry of a frame, valid if the frame is not overtaken afterwards.
+// entry returns the index entry of a frame, valid if the frame is not overwritten.
 func (v *view) entry(seq uint64) *Entry { return &v.index[seq&uint64(len(v.index)-1)] }
 
-// overtaken tells whether what lies at a position may have been overwritten
-// before now. Called after reading: the fence keeps what was read before the
-// loads, which pair with the announcement in Producer.extend.
-func (v *view) overtaken(at position) bool {
+// overwritten reports whether what lies at a position may have been overwritten by
+// now. It is called after reading.
+//
+// A1: the fence keeps the reads before the loads of the announcement. Pairs with R1
+// in announce.
+func (v *view) overwritten(at position) bool {
 	fence()
 	return at.offset+v.mask+1 < v.cur.ReserveOffset.Load() || at.seq+uint64(len(v.index)) < v.cur.ReserveSeq.Load()
 }
 
-// newest is the end of what is published. Head first: all entries of frames
-// before it are visible then, and those beyond it are told by their offset.
+// newest returns the end of what is published. A2: Head is loaded first, so that all
+// entries of frames before it are visible; entries beyond it have a larger offset.
+// Pairs with R2 in publish.
 func (v *view) newest() position {
 	head := v.cur.Head.Load()
 	return position{head, v.search(v.cur.IndexHead.Load(), head)}
 }
 
-// published is how much can be read, and how much a listener may have read.
+// published returns the end of what a listener can have read.
 func (v *view) published() position {
 	var at position
 	for range 1000 {
 		at.seq, at.offset = v.cur.IndexHead.Load(), v.cur.Head.Load()
-		// Entries are published just before the bytes: a listener may have read
-		// a frame that Head does not count yet.
+		// A2, pairs with R2 in publish: entries are published just before the
+		// bytes, so a listener may have read a frame that Head does not count yet.
 		if at.seq > 0 {
 			e := v.entry(at.seq - 1)
 			at.offset = max(at.offset, e.Offset+RecordHeader+uint64(e.Caplen))
@@ -58,7 +60,7 @@ func (v *view) published() position {
 	return at
 }
 
-// search is the number of the first index entry at or after offset, known to be
+// search returns the number of the first index entry at or after offset, which is
 // among the last before limit; limit if there is none.
 func (v *view) search(limit, offset uint64) uint64 {
 	for range len(v.index) {
@@ -70,8 +72,8 @@ func (v *view) search(limit, offset uint64) uint64 {
 	return limit
 }
 
-// oldest is the first record still there and at least margin bytes away from
-// being overwritten.
+// oldest returns the first record that is at least margin bytes ahead of what may be
+// overwritten.
 func (v *view) oldest(margin uint64) position {
 	now := v.newest()
 	size, entries := v.mask+1, uint64(len(v.index))
@@ -102,11 +104,11 @@ func (v *view) oldest(margin uint64) position {
 	return position{v.entry(at).Offset, at}
 }
 
-// firstStart is the first segment start that is published and not before a
-// position; when there is none yet, the end of what is published, and false.
+// firstStart returns the first segment start that is published and not before a
+// position; if there is none yet, the end of what is published, and false.
 func (v *view) firstStart(from position) (position, bool) {
 	now := v.newest()
-	n := v.cur.Segments.Load() // acquire: the starts it counts are visible
+	n := v.cur.Segments.Load() // A3, pairs with R3 in pad
 	first, found := now, false
 	for i := n; i > 0 && n-i+1 < uint64(len(v.starts)); i-- {
 		st := &v.starts[(i-1)&uint64(len(v.starts)-1)]
@@ -121,16 +123,16 @@ func (v *view) firstStart(from position) (position, bool) {
 	return first, found
 }
 
-// age is how long ago the oldest frame at or after a position that is still there
-// was stamped; 0 when there is none before head.
+// age returns the time since the stamp of the oldest frame at or after a position
+// that is not overwritten; 0 if there is none before head.
 func (v *view) age(at, head position) time.Duration {
 	for tries := 0; tries < 100 && at.seq < head.seq; tries++ {
-		if v.overtaken(at) {
+		if v.overwritten(at) {
 			at = v.oldest(0)
 			continue
 		}
 		stamp := binary.LittleEndian.Uint64(v.data[v.entry(at.seq).Offset&v.mask:])
-		if !v.overtaken(at) {
+		if !v.overwritten(at) {
 			return max(0, time.Since(time.Unix(int64(uint32(stamp)), int64(stamp>>32))))
 		}
 	}

@@ -9,28 +9,28 @@ import (
 )
 
 const (
-	spins    = 32                     // looks before the first nap
-	firstNap = 5 * time.Microsecond   // doubled each time
-	lastNap  = 200 * time.Microsecond // the longest: what it can take to notice a frame
+	spins    = 32                     // polls before the first sleep
+	minSleep = 5 * time.Microsecond   // doubled each time
+	maxSleep = 200 * time.Microsecond // the longest delay until a frame is seen
 )
 
-// pause lets others run between two looks at a shared word.
+// pause yields between two loads of a shared word.
 func pause() { runtime.Gosched() }
 
-// waiter is one wait for the producer: it looks often at first, then seldom, and
-// costs the producer nothing.
+// waiter is one wait for the producer. It polls often at first, then rarely; the
+// producer has no part in it.
 type waiter struct {
-	looks int
-	nap   time.Duration
+	polls int
+	sleep time.Duration
 }
 
-// ready is how every reading call begins: the listener is still attached, reads
-// as it is to, and has its place.
-func (l *Listener) ready(ctx context.Context) error {
-	if err := l.detached(); err != nil {
+// prepare begins every reading call: it checks that the listener is attached,
+// applies its policy and waits for its aligned start.
+func (l *Listener) prepare(ctx context.Context) error {
+	if err := l.checkAttached(); err != nil {
 		return err
 	}
-	if err := l.renew(); err != nil {
+	if err := l.updatePolicy(); err != nil {
 		return err
 	}
 	if l.searching {
@@ -39,11 +39,12 @@ func (l *Listener) ready(ctx context.Context) error {
 	return nil
 }
 
-// over says why nothing more will be published, nil while it may: io.EOF when
-// the stream is finished, ErrAbandoned when the process that captured is gone.
-// Asked for before Head and Segments, which are final then.
-func (l *Listener) over() error {
-	lost := l.tie.lost()
+// endOfStream returns io.EOF if the stream is finished, ErrAbandoned if the
+// capture's process has ended without that, else nil. A4: it is called before Head
+// and Segments are loaded, which are final if it returns an error. Pairs with R4 in
+// Finish.
+func (l *Listener) endOfStream() error {
+	lost := l.link.producerGone()
 	if l.cur.Finished.Load() != 0 {
 		return io.EOF
 	}
@@ -53,50 +54,50 @@ func (l *Listener) over() error {
 	return nil
 }
 
-// wait passes some time, or says why there is no point in it; over is one
-// reason, if nothing better is known.
-func (l *Listener) wait(ctx context.Context, w *waiter, over error) error {
-	if err := l.gone(ctx); err != nil {
+// wait yields or sleeps, or returns the reason not to: that the listener cannot
+// read on, or else the end of the stream that the caller has found.
+func (l *Listener) wait(ctx context.Context, w *waiter, ended error) error {
+	if err := l.checkOpen(ctx); err != nil {
 		return err
 	}
-	if over != nil {
-		return over
+	if ended != nil {
+		return ended
 	}
-	if err := l.renew(); err != nil {
+	if err := l.updatePolicy(); err != nil {
 		return err
 	}
-	if w.looks < spins {
-		w.looks++
+	if w.polls < spins {
+		w.polls++
 		pause()
 		return nil
 	}
-	w.nap = min(max(2*w.nap, firstNap), lastNap)
-	time.Sleep(w.nap)
+	w.sleep = min(max(2*w.sleep, minSleep), maxSleep)
+	time.Sleep(w.sleep)
 	return nil
 }
 
-// gone says why reading cannot go on.
-func (l *Listener) gone(ctx context.Context) error {
+// checkOpen returns an error if ctx is done or the listener is not attached.
+func (l *Listener) checkOpen(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return l.detached()
+	return l.checkAttached()
 }
 
-// detached tells whether the listener is still open and attached. Once the
-// stream is finished nothing is overwritten any more, so one that had been let go
-// reads what is left all the same.
-func (l *Listener) detached() error {
+// checkAttached returns an error unless the listener is open and attached. Once the
+// stream is finished nothing is overwritten any more, so a detached listener reads
+// what is left.
+func (l *Listener) checkAttached() error {
 	if l.closed.Load() {
 		return ErrClosed
 	}
-	if l.cur.Slots[l.number].Load() == l.id {
+	if l.cur.Slots[l.slot].Load() == l.id {
 		return nil
 	}
-	if l.cur.Finished.Load() != 0 && !l.overtaken(l.given) {
+	if l.cur.Finished.Load() != 0 && !l.overwritten(l.released) {
 		return nil
 	}
-	if why := l.tie.why(); why != "" {
+	if why := l.link.reason(); why != "" {
 		return fmt.Errorf("%w: %s", ErrDetached, why)
 	}
 	return ErrDetached
@@ -105,53 +106,54 @@ func (l *Listener) detached() error {
 // awaitStart waits for the segment that an aligned listener begins with.
 func (l *Listener) awaitStart(ctx context.Context) error {
 	for w := (waiter{}); l.searching; {
-		// Before looking: all starts there will ever be are visible when it is set.
-		over := l.over()
+		// Before findStart: all starts are visible if the stream has ended.
+		ended := l.endOfStream()
 		if l.findStart() {
 			return nil
 		}
-		if err := l.wait(ctx, &w, over); err != nil {
+		if err := l.wait(ctx, &w, ended); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// findStart looks for the first segment start that is published and not before
-// the listener's place, and moves there. If there is none yet, the listener moves
-// to the end of what is published: what lies before the start is not for it, and
-// the producer may need the room to close the segment.
+// findStart moves the listener to the first segment start that is published and not
+// before its position, and reports whether there is one. If not, it moves the
+// listener to the end of what is published: what lies before the start is of no use
+// to it, and the producer may need the room to close the segment.
 func (l *Listener) findStart() bool {
-	first, found := l.firstStart(l.given)
+	first, found := l.firstStart(l.released)
 	l.searching = !found
-	l.startAt, l.given, l.ahead = first, first, first
+	l.startAt, l.released, l.next = first, first, first
 	l.visible = first.seq
 	l.blocks.reset(first.seq)
 	l.publish()
 	return found
 }
 
-// skip moves a lossy listener out of the producer's way, half a buffer ahead,
-// and counts what it misses. All that was handed out has been given back. False:
-// the producer was faster, try again.
-func (l *Listener) skip() bool {
+// skipAhead moves a lossy listener half a buffer ahead of what may be overwritten
+// and counts the frames before as overrun. Frames and blocks returned are void. It
+// returns false if the producer was faster; the caller tries again then.
+func (l *Listener) skipAhead() bool {
 	to := l.oldest((l.mask + 1) / 2)
 	for range 100 {
-		if !l.overtaken(to) {
+		if !l.overwritten(to) {
 			break
 		}
 		pause()
 		to = l.oldest((l.mask + 1) / 2)
 	}
-	l.miss(to)
-	return !l.overtaken(to)
+	l.countOverrun(to)
+	return !l.overwritten(to)
 }
 
-// miss counts everything from given up to a position as overtaken.
-func (l *Listener) miss(to position) {
-	l.missed += to.seq - l.given.seq
-	l.missBytes += to.offset - l.given.offset
-	l.given, l.ahead = to, to
+// countOverrun counts everything between released and a position as overrun and
+// continues there.
+func (l *Listener) countOverrun(to position) {
+	l.overrun += to.seq - l.released.seq
+	l.overrunBytes += to.offset - l.released.offset
+	l.released, l.next = to, to
 	l.blocks.reset(to.seq)
 	l.visible = max(l.visible, to.seq)
 	l.publish()

@@ -1,8 +1,8 @@
 //go:build ignore
-// creader listens to a shared stream as docs/STREAM.md has it, and checks that what it reads is in sequence.
+// creader is a listener written from docs/STREAM.md. It checks that the frames it reads are in sequence.
 // Build: gcc -std=c11 -O2 -Wall -Wextra -Werror -o creader creader.c
 // Use:   ./creader [-lossy] [-oldest] [-pattern] [-json] [-name NAME] SOCKET
-// Rates go to stderr once a second, the sum to stdout. -pattern checks the numbers of the model's generated frames, too.
+// It prints rates to stderr once a second, the sum to stdout. -pattern also checks the numbers in the model's generated frames.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
@@ -23,10 +23,10 @@ struct answer { uint64_t magic; uint32_t version, state; uint64_t id; uint32_t s
 struct entry { uint64_t offset; uint32_t hash; uint16_t vlan, info, caplen, len; uint32_t spare; uint8_t member[8]; };
 static uint8_t *data, *control, *cursor;
 static struct entry *table; static uint64_t size, entries;  // the index; bytes of data, and entries of the index
-#define CONTROL(off) atomic_load((_Atomic uint64_t *)(control + 4096 + (off)))  // sequentially consistent: acquires, and more
-#define CURSOR(off, v) atomic_store_explicit((_Atomic uint64_t *)(cursor + (off)), v, memory_order_release)
-static struct state { uint64_t seq, off, stamp, number, errors, bytes; int linked; } at;  // where we are, and what lies before
-static uint64_t account[8];  // of the cursor page: start and position (frame, offset), frames and bytes read, overtaken
+#define CONTROL(off) atomic_load((_Atomic uint64_t *)(control + 4096 + (off)))  // sequentially consistent: A1 to A4, SC3
+#define CURSOR(off, v) atomic_store_explicit((_Atomic uint64_t *)(cursor + (off)), v, memory_order_release)  // R5 to R7
+static struct state { uint64_t seq, off, stamp, number, errors, bytes; int linked; } at;  // the position, and what was read before it
+static uint64_t account[8];  // of the cursor page: start and position (frame, offset), frames and bytes read, overrun
 static volatile sig_atomic_t stop; static void on_signal(int n) { stop = n; }
 static void die(const char *what) { fprintf(stderr, "creader: %s: %s\n", what, errno ? strerror(errno) : "refused"); exit(2); }
 static uint64_t u64(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8); return v; }
@@ -62,28 +62,28 @@ static struct answer attach(int s, const char *path, const char *name, int polic
 	at.seq = account[2], at.off = account[3];
 	return a;
 }
-static int overtaken(uint64_t off, uint64_t seq) {
-	atomic_thread_fence(memory_order_acquire);  // what was copied before was copied before these loads
+static int overwritten(uint64_t off, uint64_t seq) {
+	atomic_thread_fence(memory_order_acquire);  // A1: the copy comes before these loads
 	return off + size < CONTROL(0) || seq + entries < CONTROL(8);
 }
-// give_back tells the producer, and whoever looks at our account, how far we are.
-static void give_back(void) {
+// release writes the account, which releases all that lies before the position.
+static void release(void) {
 	uint64_t v = u64(cursor + 128);
 	CURSOR(0, account[3] = at.off), CURSOR(8, account[2] = at.seq), CURSOR(128, v + 1);
 	atomic_thread_fence(memory_order_seq_cst);
 	for (int i = 0; i < 8; i++) CURSOR(136 + 8 * i, account[i]);
 	CURSOR(128, v + 2);
 }
-// skip goes to the last frame that is there, counts what it misses, and gives back.
-static void skip(void) {
+// skip_ahead moves to the last frame published and counts what lies between as overrun.
+static void skip_ahead(void) {
 	uint64_t seq, off;
-	do seq = CONTROL(256) - 1, off = table[seq & (entries - 1)].offset; while (overtaken(off, seq));
+	do seq = CONTROL(256) - 1, off = table[seq & (entries - 1)].offset; while (overwritten(off, seq));
 	account[6] += seq - at.seq, account[7] += off - at.off, at.seq = seq, at.off = off, at.linked = 0;
-	give_back();
+	release();
 }
 
-// look checks the next frame; for a lossy listener it may be torn, and the caller finds that out afterwards.
-static struct state look(struct state s, int pattern) {
+// check reads and checks the next frame. For a lossy listener it may be torn, which the caller checks afterwards.
+static struct state check(struct state s, int pattern) {
 	static uint8_t frame[12 + 65535 + 64];
 	struct entry e = table[s.seq & (entries - 1)];
 	for (const uint8_t *p; s.off != e.offset; s.off += 12 + u16(p + 8)) {  // only padding may lie between two frames
@@ -108,42 +108,42 @@ int main(int argc, char **argv) {
 	if (bad || optind + 1 != argc) return fprintf(stderr, "usage: creader [-lossy] [-oldest] [-pattern] [-json] [-name NAME] SOCKET\n"), 2;
 	int s = (signal(SIGINT, on_signal), signal(SIGTERM, on_signal), socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
 	struct answer a = attach(s, argv[optind], name, lossy, oldest);
-	uint64_t mode = lossy, wanted = 1536 + 8 * a.slot, frames = 0, bytes = 0, nap = 0;
+	uint64_t mode = lossy, wanted = 1536 + 8 * a.slot, frames = 0, bytes = 0, delay = 0;
 	for (time_t second = time(NULL); !stop;) {
 		if (CONTROL(1024 + 8 * a.slot) != a.id && !CONTROL(512)) { end = "detached"; break; }
-		if (CONTROL(wanted) != mode) {  // nothing is in hand here
+		if (CONTROL(wanted) != mode) {  // no frame is in use here
 			mode = CONTROL(wanted), lossy = mode & 1;
-			while (!lossy && overtaken(at.off, at.seq)) skip();
+			while (!lossy && overwritten(at.off, at.seq)) skip_ahead();
 			CURSOR(24, mode);
 		}
-		// Before the heads: they are final if nothing more can come.
-		int finished = CONTROL(512), gone = nap && closed(s);
+		// A4, before A2: the heads are final if the stream has ended.
+		int finished = CONTROL(512), gone = delay && closed(s);
 		uint64_t head = CONTROL(128), last = CONTROL(256), n;
 		struct state next = at;
-		if (lossy && overtaken(at.off, at.seq)) { skip(); continue; }
+		if (lossy && overwritten(at.off, at.seq)) { skip_ahead(); continue; }
 		for (n = 0; n < 256 && next.seq < last; n++) {
-			struct state one = look(next, pattern);
-			if (lossy && overtaken(next.off, next.seq)) break;  // it may be torn; those before are whole
+			struct state one = check(next, pattern);
+			if (lossy && overwritten(next.off, next.seq)) break;  // it may be torn; the frames before are whole
 			next = one;
 		}
 		if (n == 0 && at.seq == last && head > at.off) next.off = head;  // padding only
 		if (next.off != at.off) {
-			// In place, made lossy, and overtaken before we noticed: void.
-			if (CONTROL(wanted) != mode && !lossy && overtaken(at.off, at.seq)) { skip(); continue; }
+			// Read in place, made lossy, and overwritten before the acknowledgement: void.
+			if (CONTROL(wanted) != mode && !lossy && overwritten(at.off, at.seq)) { skip_ahead(); continue; }
 			account[4] += n, account[5] += next.off - at.off;
-			at = next, nap = 0;
-			give_back();
+			at = next, delay = 0;
+			release();
 		} else if (at.seq == last) {
 			if (finished || gone) { end = finished ? "finished" : "abandoned"; break; }
-			nap = nap == 0 ? 5 : nap < 100 ? 2 * nap : 200;
-			nanosleep(&(struct timespec){.tv_nsec = 1000 * nap}, NULL);
+			delay = delay == 0 ? 5 : delay < 100 ? 2 * delay : 200;
+			nanosleep(&(struct timespec){.tv_nsec = 1000 * delay}, NULL);
 		}
 		if (time(NULL) == second) continue;
-		fprintf(stderr, "%lu frames/s, %.3f Gb/s, %lu overtaken, %lu errors\n", account[4] - frames, (at.bytes - bytes) * 8e-9, account[6], at.errors);
+		fprintf(stderr, "%lu frames/s, %.3f Gb/s, %lu overrun, %lu errors\n", account[4] - frames, (at.bytes - bytes) * 8e-9, account[6], at.errors);
 		second = time(NULL), frames = account[4], bytes = at.bytes;
 	}
 	send(s, "XCAPBYE1", 8, MSG_NOSIGNAL);
 	printf(json ? "{\"frames\": %lu, \"bytes\": %lu, \"overrun\": %lu, \"errors\": %lu, \"end\": \"%s\"}\n"
-		: "%lu frames, %lu bytes, %lu overtaken, %lu errors: %s\n", account[4], at.bytes, account[6], at.errors, end);
+		: "%lu frames, %lu bytes, %lu overrun, %lu errors: %s\n", account[4], at.bytes, account[6], at.errors, end);
 	return at.errors || !strcmp(end, "detached") || !strcmp(end, "abandoned");
 }

@@ -1,6 +1,8 @@
-// Package creader has a listener in C, written from docs/STREAM.md; the build
-// constraint in it keeps the go command away. Its tests build it and have it read
-// a stream of this process.
+// Package creader has a listener in C, written from docs/STREAM.md; a build
+// constraint excludes it from Go builds. The tests compile it, and it reads a stream
+// of the test's process:
+//
+//	generated frames ─► stream ─► socket, shared memory ─► creader ─► JSON ─► test
 package creader
 
 import (
@@ -21,9 +23,9 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-const patience = 60 * time.Second
+const timeout = 60 * time.Second
 
-// build compiles the reader as its header says.
+// build compiles the reader with the command in its header.
 func build(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("gcc"); err != nil {
@@ -35,7 +37,7 @@ func build(t *testing.T) string {
 	return exe
 }
 
-// result is what the reader says at its end.
+// result is what the reader prints at its end.
 type result struct {
 	Frames, Bytes, Overrun, Errors uint64
 	End                            string
@@ -58,10 +60,10 @@ func start(t *testing.T, exe string, args ...string) *reader {
 	return r
 }
 
-// end waits for it.
+// end waits for the reader to exit.
 func (r *reader) end() (got result, code int) {
 	r.t.Helper()
-	timer := time.AfterFunc(patience, func() { _ = r.cmd.Process.Kill() })
+	timer := time.AfterFunc(timeout, func() { _ = r.cmd.Process.Kill() })
 	defer timer.Stop()
 	err := r.cmd.Wait()
 	if err != nil {
@@ -74,15 +76,15 @@ func (r *reader) end() (got result, code int) {
 	return got, code
 }
 
-type shared struct {
+type served struct {
 	*stream.Stream
 	path string
 	next uint32
 	gen  *wire.Generator
 }
 
-// share makes a stream to which frames of the model's generator go.
-func share(t *testing.T, c stream.Config, options ...wire.Option) *shared {
+// serve makes a stream for the model's generated frames, and serves it.
+func serve(t *testing.T, c stream.Config, options ...wire.Option) *served {
 	t.Helper()
 	gen, err := wire.NewGenerator(append(options, wire.Option{Key: "size", Value: "imix"}, wire.Option{Key: "flows", Value: "100"}))
 	require.NoError(t, err)
@@ -93,23 +95,23 @@ func share(t *testing.T, c stream.Config, options ...wire.Option) *shared {
 	path := filepath.Join(t.TempDir(), "q.sock")
 	_, err = s.Serve(stream.ServerConfig{Path: path})
 	require.NoError(t, err)
-	return &shared{Stream: s, path: path, gen: gen}
+	return &served{Stream: s, path: path, gen: gen}
 }
 
-func (s *shared) attached(t *testing.T, n int) {
+func (s *served) attached(t *testing.T, n int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return len(s.Stats().Listeners) == n }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.Stats().Listeners) == n }, timeout, time.Millisecond)
 }
 
-// store stores generated frames, waiting for who holds the producer.
-func (s *shared) store(t *testing.T, frames int) {
+// store stores generated frames; it waits for lossless listeners.
+func (s *served) store(t *testing.T, frames int) {
 	t.Helper()
 	p, b := s.Producer(), []byte(nil)
 	for i := range frames {
 		b = s.gen.Append(b[:0], uint64(s.next))
 		f := ring.Frame{Data: b, Len: uint32(len(b))}
 		for since := time.Now(); !p.Append(1+s.next/1e6, s.next%1e6, &f, 0); time.Sleep(10 * time.Microsecond) {
-			require.Less(t, time.Since(since), patience, "held")
+			require.Less(t, time.Since(since), timeout, "held")
 		}
 		s.next++
 		if i%50 == 49 {
@@ -119,7 +121,7 @@ func (s *shared) store(t *testing.T, frames int) {
 	p.Publish()
 }
 
-func TestReaderInCGetsEveryFrameInSequence(t *testing.T) {
+func TestReaderInCReadsEveryFrameInSequence(t *testing.T) {
 	exe := build(t)
 	for name, c := range map[string]struct {
 		config  stream.Config
@@ -131,7 +133,7 @@ func TestReaderInCGetsEveryFrameInSequence(t *testing.T) {
 		"tagged, never full, lossy": {config: stream.Config{Size: 32 * stream.Block}, options: []wire.Option{{Key: "vlan", Value: "7"}}, policy: []string{"-lossy"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := share(t, c.config, c.options...)
+			s := serve(t, c.config, c.options...)
 			r := start(t, exe, append(c.policy, "-json", "-pattern", "-name", "the C reader", s.path)...)
 			s.attached(t, 1)
 			require.Equal(t, "the C reader", s.Stats().Listeners[0].Name)
@@ -142,22 +144,22 @@ func TestReaderInCGetsEveryFrameInSequence(t *testing.T) {
 			require.Zero(t, code, r.err.String())
 			st := s.Stats()
 			require.Equal(t, result{Frames: 30000, Bytes: st.FrameBytes, End: "finished"}, got)
-			require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 1 }, patience, time.Millisecond)
-			gone := s.Stats().RecentDetached[0]
-			require.Equal(t, "closed", gone.DetachReason)
-			require.NoError(t, gone.Balanced())
-			require.EqualValues(t, 30000, gone.Read)
-			require.Equal(t, st.Bytes, gone.ReadBytes)
+			require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 1 }, timeout, time.Millisecond)
+			report := s.Stats().RecentDetached[0]
+			require.Equal(t, "closed", report.DetachReason)
+			require.NoError(t, report.Balanced())
+			require.EqualValues(t, 30000, report.Read)
+			require.Equal(t, st.Bytes, report.ReadBytes)
 			require.Zero(t, s.Stats().CorruptCursors)
 		})
 	}
 }
 
-func TestReaderInCCountsExactlyWhatItMissed(t *testing.T) {
+func TestReaderInCCountsOverrunsExactly(t *testing.T) {
 	exe := build(t)
-	for name, lossless := range map[string]bool{"lossy from the start": false, "made lossy while it hangs, and lossless again": true} {
+	for name, lossless := range map[string]bool{"lossy from the start": false, "made lossy while it is stopped, then lossless again": true} {
 		t.Run(name, func(t *testing.T) {
-			s := share(t, stream.Config{Size: stream.Block, Segment: 2 * stream.Block})
+			s := serve(t, stream.Config{Size: stream.Block, Segment: 2 * stream.Block})
 			args := []string{"-json", "-pattern", s.path}
 			if !lossless {
 				args = append([]string{"-lossy"}, args...)
@@ -183,21 +185,21 @@ func TestReaderInCCountsExactlyWhatItMissed(t *testing.T) {
 			require.NotZero(t, got.Overrun)
 			require.EqualValues(t, 41000, got.Frames+got.Overrun)
 			require.Zero(t, got.Errors)
-			require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 1 }, patience, time.Millisecond)
-			gone := s.Stats().RecentDetached[0]
-			require.NoError(t, gone.Balanced())
-			require.Equal(t, got.Overrun, gone.Overrun)
+			require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 1 }, timeout, time.Millisecond)
+			report := s.Stats().RecentDetached[0]
+			require.NoError(t, report.Balanced())
+			require.Equal(t, got.Overrun, report.Overrun)
 			require.Zero(t, s.Stats().CorruptCursors)
 		})
 	}
 }
 
-func TestReaderInCFindsWhatIsOutOfSequence(t *testing.T) {
-	s := share(t, stream.Config{Size: stream.Block})
+func TestReaderInCCountsFramesOutOfSequence(t *testing.T) {
+	s := serve(t, stream.Config{Size: stream.Block})
 	r := start(t, build(t), "-json", "-pattern", s.path)
 	s.attached(t, 1)
 	s.store(t, 500)
-	s.next++ // a frame is left out
+	s.next++ // a frame is missing
 	s.store(t, 500)
 	s.next -= 700 // stamps and numbers go back
 	s.store(t, 10)
@@ -208,13 +210,13 @@ func TestReaderInCFindsWhatIsOutOfSequence(t *testing.T) {
 	require.EqualValues(t, 1+2, got.Errors, "a number, then a number and a stamp")
 }
 
-func TestReaderInCSaysHowItEnded(t *testing.T) {
+func TestReaderInCReportsHowItEnded(t *testing.T) {
 	exe := build(t)
-	s := share(t, stream.Config{Size: stream.Block})
+	s := serve(t, stream.Config{Size: stream.Block})
 	stopped := start(t, exe, "-json", s.path)
 	s.attached(t, 1)
 	s.store(t, 100)
-	require.Eventually(t, func() bool { return s.Stats().Listeners[0].Read == 100 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return s.Stats().Listeners[0].Read == 100 }, timeout, time.Millisecond)
 	require.NoError(t, stopped.cmd.Process.Signal(syscall.SIGTERM))
 	got, code := stopped.end()
 	require.Zero(t, code)

@@ -295,5 +295,5 @@ func TestLiveDataOfOtherPortsAndQueuesIsLeftOut(t *testing.T) {
 		require.Empty(t, notices)
 	}
 	_, err := Find(Query{Live: []string{filepath.Join(dir, "nosuch.sock")}}, dir)
-	require.ErrorContains(t, err, "no capture shares a stream there")
+	require.ErrorContains(t, err, "no capture serves a stream there")
 }
