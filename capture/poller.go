@@ -102,9 +102,10 @@ type poller struct {
 	config   pollerConfig
 	frames   []ring.Frame
 
-	// fast: frames need a stamp each and a copy, which AppendBatch does. Otherwise
-	// they take the pipeline.
+	// fast: frames need a stamp each and a copy, which AppendBatch does. cut: they
+	// need rules, too, and AppendCut does the rest. Otherwise they take the pipeline.
 	fast    bool
+	cut     bool
 	path    pipeline
 	applied *ruleSet // the last one taken from requested
 	emptied uint64   // start of the last poll that returned less than a full batch, ticks; 0: not known
@@ -159,9 +160,10 @@ func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConf
 	return poller
 }
 
-// selectPath selects the fast or the slow path.
+// selectPath selects the fast path, the one with rules alone, or the slow path.
 func (p *poller) selectPath() {
-	p.fast = p.stamper.Policy() == clock.PerPacket && p.path.table == nil && p.path.rules == nil
+	simple := p.stamper.Policy() == clock.PerPacket && p.path.table == nil
+	p.fast, p.cut = simple && p.path.rules == nil, simple && p.path.rules != nil
 }
 
 // run polls until stop or drain is called, then ends the stream. It locks the

@@ -78,8 +78,8 @@ func (g group) remove(drop []bool) group {
 func (p *poller) storeSlow(frames []ring.Frame) bool {
 	w := clock.Window{Emptied: p.emptied, Polled: p.stamper.Ticks(), Full: len(frames) == len(p.frames)}
 	p.stamper.Update()
-	n, bytes := len(frames), wireBytes(frames)
-	keep := p.path.decide(frames)
+	n := len(frames)
+	keep, bytes := p.path.decide(frames)
 	size := p.stamper.Group()
 	if size == 0 {
 		size = n
@@ -105,14 +105,16 @@ func (p *poller) storeSlow(frames []ring.Frame) bool {
 	return stored
 }
 
-// decide returns how many bytes to keep of each frame.
-func (p *pipeline) decide(frames []ring.Frame) []uint32 {
+// decide returns how many bytes to keep of each frame, and the length of all on the
+// wire. It counts the frames that rules drop.
+func (p *pipeline) decide(frames []ring.Frame) (keep []uint32, bytes uint64) {
 	if p.rules == nil {
-		return p.whole[:len(frames)]
+		return p.whole[:len(frames)], wireBytes(frames)
 	}
-	keep := p.keep[:len(frames)]
-	p.rules.matcher.Apply(frames, keep, p.whole[0])
-	return keep
+	keep = p.keep[:len(frames)]
+	bytes, dropped := p.rules.matcher.Apply(frames, keep, p.whole[0])
+	p.filtered += uint64(dropped)
+	return keep, bytes
 }
 
 // storeGroup stamps a group, removes dropped frames and duplicates, and stores the
@@ -135,7 +137,7 @@ func (p *poller) storeGroup(g group, w clock.Window) bool {
 	return p.append(g)
 }
 
-// removeFiltered removes and counts the frames that rules drop.
+// removeFiltered removes the frames that rules drop.
 func (p *pipeline) removeFiltered(g group) group {
 	dropped := 0
 	for i, keep := range g.keep {
@@ -144,7 +146,6 @@ func (p *pipeline) removeFiltered(g group) group {
 			dropped++
 		}
 	}
-	p.filtered += uint64(dropped)
 	switch dropped {
 	case 0:
 		return g
@@ -188,6 +189,5 @@ func (p *poller) abandon(keep []uint32) {
 			dropped++
 		}
 	}
-	p.path.filtered += dropped
 	p.shared.abandoned.Add(uint64(len(keep)) - dropped)
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // A batch is stored in one of two states. As long as the stream has room,
-// AppendBatch (fast path) or AppendStamped (slow path) store runs of frames. Under
+// AppendBatch (fast path), AppendCut (rules) or AppendStamped (slow path) store runs of frames. Under
 // backpressure, await retries the next frame until a lossless listener has made
 // room for it:
 //
@@ -21,6 +21,9 @@ import (
 // A frame that the stream does not accept yet is retried with its stamp. It
 // returns false if the poller was stopped first.
 func (p *poller) store(frames []ring.Frame) bool {
+	if p.cut {
+		return p.storeCut(frames)
+	}
 	if !p.fast {
 		return p.storeSlow(frames)
 	}

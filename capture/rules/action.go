@@ -3,8 +3,6 @@ package rules
 import (
 	"math"
 	"strconv"
-
-	"github.com/ixcap/ixcap/ring"
 )
 
 // Drop is what Apply leaves in keep for a frame that is not to be stored.
@@ -51,20 +49,4 @@ func (a *action) limit(n int) (possible bool) {
 	}
 	*a = min(*a, action(n))
 	return true
-}
-
-// bytes is how much of a frame an action keeps: Drop, or at least 1 byte and no more
-// than the frame and most have.
-func (a action) bytes(f *ring.Frame, most uint32, start []byte) uint32 {
-	switch a {
-	case drop:
-		return Drop
-	case headers:
-		b := f.Data
-		if f.Rest != nil {
-			b = join(start[:headerReach], f, 0)
-		}
-		a = action(headerBytes(b))
-	}
-	return max(1, min(uint32(a), most, f.Len))
 }

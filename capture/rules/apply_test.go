@@ -172,6 +172,17 @@ func (r *Rules) first(b []byte, wireLen int) int {
 	return i
 }
 
+// bytes is how much of a frame an action keeps: Drop, or at least 1 byte.
+func (a action) bytes(f *ring.Frame, m *Matcher) uint32 {
+	switch a {
+	case drop:
+		return Drop
+	case headers:
+		a = action(m.headerBytes(f))
+	}
+	return max(1, min(uint32(a), f.Len))
+}
+
 func TestBatchesAreDividedAsEachFilterSays(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	bytes := mutants(sample(readCapture(t, hosts), 1000), rnd)
@@ -190,7 +201,7 @@ func TestBatchesAreDividedAsEachFilterSays(t *testing.T) {
 		m := r.NewMatcher()
 		m.Apply(frames, keep, unlimited)
 		for i, b := range bytes {
-			want := r.action(r.first(b, len(b))).bytes(&frames[i], unlimited, m.start)
+			want := r.action(r.first(b, len(b))).bytes(&frames[i], m)
 			require.Equal(t, want, keep[i], "%v: %x", r, b)
 		}
 		if m.Hits()[0].Frames > 0 {
@@ -246,14 +257,14 @@ func FuzzApply(f *testing.F) {
 			require.LessOrEqual(t, k, uint32(len(b)))
 		}
 		// The rules one by one.
-		want := r.action(r.first(b, len(b))).bytes(&frames[0], unlimited, m.start)
+		want := r.action(r.first(b, len(b))).bytes(&frames[0], m)
 		require.Equal(t, want, keep[0])
 		if want <= headerReach && len(b) <= headerReach {
 			require.Equal(t, want, keep[1], "in pieces")
 		}
 		if tagged := ring.Stripped | ring.HasVLAN; frames[2].Info&tagged == tagged && len(b) >= 12 {
 			whole := slices.Concat(b[:12], []byte{0x81, 0, byte(tag >> 8), byte(tag)}, b[12:])
-			require.Equal(t, r.action(r.first(whole, len(whole))).bytes(&frames[2], unlimited, m.start), keep[2], "with its tag")
+			require.Equal(t, r.action(r.first(whole, len(whole))).bytes(&frames[2], m), keep[2], "with its tag")
 		}
 	})
 }

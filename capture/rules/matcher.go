@@ -45,50 +45,87 @@ func (r *Rules) NewMatcher() *Matcher {
 func (m *Matcher) Hits() []Hits { return m.hits }
 
 // Apply sets keep[i] to the bytes to store of frames[i]: Drop for none, never more
-// than the frame and most have. keep is as long as frames. It does not allocate.
-func (m *Matcher) Apply(frames []ring.Frame, keep []uint32, most uint32) {
-	for len(frames) > pcapfilter.MaxBatch {
-		m.batch(frames[:pcapfilter.MaxBatch], keep, most)
-		frames, keep = frames[pcapfilter.MaxBatch:], keep[pcapfilter.MaxBatch:]
+// than the frame and most have. keep is as long as frames. It returns the length of
+// all frames on the wire and how many are dropped. It does not allocate.
+func (m *Matcher) Apply(frames []ring.Frame, keep []uint32, most uint32) (bytes uint64, dropped int) {
+	for len(frames) > 0 {
+		n := min(len(frames), pcapfilter.MaxBatch)
+		b, d := m.batch(frames[:n], keep, most)
+		bytes, dropped = bytes+b, dropped+d
+		frames, keep = frames[n:], keep[n:]
 	}
-	m.batch(frames, keep, most)
+	return bytes, dropped
 }
 
 // batch is Apply for at most pcapfilter.MaxBatch frames.
-func (m *Matcher) batch(frames []ring.Frame, keep []uint32, most uint32) {
+func (m *Matcher) batch(frames []ring.Frame, keep []uint32, most uint32) (bytes uint64, dropped int) {
 	keep = keep[:len(frames)]
-	every := ^(^uint64(0) << len(frames))
-	var pieces, bytes uint64 // frames that do not lie in one piece as they were on the wire
+	var pieces uint64 // frames that do not lie in one piece as they were on the wire
 	for i := range frames {
 		f := &frames[i]
 		bytes += uint64(f.Len)
+		keep[i] = max(1, min(most, f.Len))
 		if f.Rest != nil || f.Info&ring.Stripped != 0 {
 			pieces |= 1 << (i & 63)
 		}
 	}
+	every := ^uint64(0) >> (64 - len(frames))
 	m.rules.classifier.Classify(frames, every&^pieces, m.classes)
 	for left := pieces; left != 0; left &= left - 1 {
 		i := bits.TrailingZeros64(left)
 		m.classes.Add(m.rules.classifier.First(m.onWire(&frames[i])), 1<<i)
 	}
-	for _, class := range m.classes.Found() {
+	counted := uint64(0)
+	found := m.classes.Found()
+	for n, class := range found {
 		set := m.classes.Frames(class)
 		h := &m.hits[class]
 		h.Frames += uint64(bits.OnesCount64(set))
 		do := m.rules.action(int(class))
-		if set == every {
-			h.Bytes += bytes
-			for i := range frames {
-				keep[i] = do.bytes(&frames[i], most, m.start)
-			}
-			continue
+		if do == drop {
+			dropped += bits.OnesCount64(set)
 		}
-		for ; set != 0; set &= set - 1 {
-			i := bits.TrailingZeros64(set)
-			h.Bytes += uint64(frames[i].Len)
-			keep[i] = do.bytes(&frames[i], most, m.start)
+		if n < len(found)-1 {
+			b := wireBytes(frames, set)
+			h.Bytes += b
+			counted += b
+		} else {
+			h.Bytes += bytes - counted
+		}
+		if do != all {
+			m.cut(do, frames, keep, set)
 		}
 	}
+	return bytes, dropped
+}
+
+// wireBytes is the length on the wire of the frames of a set.
+func wireBytes(frames []ring.Frame, set uint64) (n uint64) {
+	for ; set != 0; set &= set - 1 {
+		n += uint64(frames[bits.TrailingZeros64(set)].Len)
+	}
+	return n
+}
+
+// cut lowers the bytes to keep of the frames of a set to what an action keeps.
+func (m *Matcher) cut(do action, frames []ring.Frame, keep []uint32, set uint64) {
+	for ; set != 0; set &= set - 1 {
+		i := bits.TrailingZeros64(set)
+		if do == headers {
+			keep[i] = min(keep[i], max(1, m.headerBytes(&frames[i])))
+		} else {
+			keep[i] = min(keep[i], uint32(do))
+		}
+	}
+}
+
+// headerBytes is where the headers of a frame end.
+func (m *Matcher) headerBytes(f *ring.Frame) uint32 {
+	b := f.Data
+	if f.Rest != nil {
+		b = join(m.start[:headerReach], f, 0)
+	}
+	return uint32(headerBytes(b))
 }
 
 // onWire returns the start of a frame as it was on the wire, as far as rules look:
