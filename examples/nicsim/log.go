@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// logHandler is a slog.Handler that prints a port's diagnostics, one line each.
-// Handle runs on the device thread and does not block: lines that the terminal
-// is too slow for are dropped.
+// logHandler is a slog.Handler that prints one line per record. Handle runs on the device
+// thread and does not block: lines are dropped while standard error is blocked.
 type logHandler struct{ lines chan string }
 
 func newLogHandler(print func(format string, args ...any)) logHandler {

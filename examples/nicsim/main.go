@@ -61,11 +61,11 @@ register access of a vCPU holds the lock that DMA by message needs.`,
 }
 
 func run(o options) (err error) {
-	plugs, err := assign(o.sockets, o.wires)
+	configs, err := assign(o.sockets, o.wires)
 	if err != nil {
 		return err
 	}
-	ports, err := open(plugs)
+	ports, err := open(configs)
 	defer func() {
 		for _, p := range ports {
 			err = errors.Join(err, p.nic.Close())
@@ -87,7 +87,7 @@ func run(o options) (err error) {
 	signal.Notify(asked, unix.SIGUSR1)
 	results := make(chan error, len(ports))
 	for _, p := range ports {
-		p.say("serving on %s", p.socket)
+		p.printf("serving on %s", p.socket)
 		go func() { results <- p.serve(ctx, o.once) }()
 	}
 	for left := len(ports); left > 0; {
@@ -98,7 +98,7 @@ func run(o options) (err error) {
 			left--
 			if e != nil {
 				err = errors.Join(err, e)
-				cancel() // one that cannot serve ends all
+				cancel() // one that fails ends all
 			}
 		}
 	}

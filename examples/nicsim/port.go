@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	"github.com/ixcap/ixcap/sim"
@@ -15,24 +17,24 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-// plug is what one port is to be.
-type plug struct {
+// portConfig describes a port.
+type portConfig struct {
 	socket  string
 	options []wire.Option
-	end     wire.Wire // of a pair, nil otherwise
+	end     wire.Wire // end of a pair, nil for others
 }
 
-// assign gives each socket its wire.
-func assign(sockets, wires []string) ([]plug, error) {
+// assign assigns the wires to the sockets.
+func assign(sockets, wires []string) ([]portConfig, error) {
 	switch {
 	case len(sockets) == 0:
-		return nil, cli.Usagef("no socket: name its path with --socket")
+		return nil, cli.Usagef("no socket: give its path with --socket")
 	case len(wires) == 0:
-		return nil, cli.Usagef("no wire: say what the port is connected to with --wire")
+		return nil, cli.Usagef("no wire: give it with --wire")
 	}
-	plugs := make([]plug, len(sockets))
+	configs := make([]portConfig, len(sockets))
 	for i, s := range sockets {
-		plugs[i].socket = s
+		configs[i].socket = s
 	}
 	next := 0
 	for _, w := range wires {
@@ -45,24 +47,24 @@ func assign(sockets, wires []string) ([]plug, error) {
 			return nil, cli.Usagef("wire option %q: pair takes no value", pair[0].String())
 		}
 		need := 1 + len(pair)
-		if next+need > len(plugs) {
+		if next+need > len(configs) {
 			return nil, cli.Usagef("%d sockets are too few: each wire takes one, pair two", len(sockets))
 		}
-		plugs[next].options = options
+		configs[next].options = options
 		if need == 2 {
-			plugs[next+1].options = second(options)
-			plugs[next].end, plugs[next+1].end = wire.NewPair()
+			configs[next+1].options = second(options)
+			configs[next].end, configs[next+1].end = wire.NewPair()
 		}
 		next += need
 	}
-	if next < len(plugs) {
-		return nil, cli.Usagef("%d sockets and wires for %d: each socket takes one wire, pair serves two", len(plugs), next)
+	if next < len(configs) {
+		return nil, cli.Usagef("%d sockets and wires for %d: each socket takes one wire, pair serves two", len(configs), next)
 	}
-	return plugs, nil
+	return configs, nil
 }
 
-// second makes the options of a pair's second port: those of the first, with the
-// next station address.
+// second returns the options of a pair's second port: those of the first, with the next
+// station address.
 func second(options []wire.Option) (next []wire.Option) {
 	for _, o := range options {
 		if mac, err := net.ParseMAC(o.Value); o.Key == "mac" && err == nil {
@@ -81,15 +83,15 @@ type port struct {
 	nic      *sim.NIC
 	listener *net.UnixListener
 	logger   *slog.Logger
-	alone    bool // there are no other ports
+	single   bool // there are no other ports
 }
 
-// open makes the ports. Those made before one failed are returned as well.
-func open(plugs []plug) (ports []*port, err error) {
-	for i, g := range plugs {
-		p := &port{index: i, socket: g.socket, alone: len(plugs) == 1}
-		p.logger = slog.New(newLogHandler(p.say))
-		if p.nic, err = p.plugIn(g); err != nil {
+// open creates the ports. On an error it also returns those created before.
+func open(configs []portConfig) (ports []*port, err error) {
+	for i, g := range configs {
+		p := &port{index: i, socket: g.socket, single: len(configs) == 1}
+		p.logger = slog.New(newLogHandler(p.printf))
+		if p.nic, err = p.newNIC(g); err != nil {
 			return ports, err
 		}
 		ports = append(ports, p)
@@ -97,7 +99,7 @@ func open(plugs []plug) (ports []*port, err error) {
 	return ports, nil
 }
 
-func (p *port) plugIn(g plug) (*sim.NIC, error) {
+func (p *port) newNIC(g portConfig) (*sim.NIC, error) {
 	cfg, rest, err := sim.ParseConfig(g.options)
 	if err != nil {
 		return nil, err
@@ -119,10 +121,10 @@ func (p *port) plugIn(g plug) (*sim.NIC, error) {
 	return nic, nil
 }
 
-// say prints a line about the port.
-func (p *port) say(format string, args ...any) {
+// printf prints a line to standard error, with the port's index if there are several.
+func (p *port) printf(format string, args ...any) {
 	name := "nicsim: "
-	if !p.alone {
+	if !p.single {
 		name += fmt.Sprintf("port %d: ", p.index)
 	}
 	fmt.Fprintf(os.Stderr, name+format+"\n", args...)
@@ -133,7 +135,7 @@ func (p *port) listen() (err error) {
 	return err
 }
 
-// serve serves clients until ctx ends or, with once, the first one has gone.
+// serve serves clients until ctx is done or, with once, the first one disconnects.
 func (p *port) serve(ctx context.Context, once bool) error {
 	s := server.New(p.nic)
 	s.Logger = p.logger
@@ -153,7 +155,7 @@ func (p *port) serve(ctx context.Context, once bool) error {
 	for {
 		select {
 		case <-ended:
-			p.say("the wire has ended")
+			p.printf("the wire has ended")
 			ended = nil
 		case <-ctx.Done():
 			return s.Close()
@@ -163,7 +165,7 @@ func (p *port) serve(ctx context.Context, once bool) error {
 	}
 }
 
-// print shows what became of each port's frames.
+// print prints the counters of each port.
 func print(ports []*port, asJSON bool) error {
 	for _, p := range ports {
 		s := p.nic.Stats()
@@ -182,22 +184,35 @@ func print(ports []*port, asJSON bool) error {
 			}
 			continue
 		}
-		head := ""
-		if !p.alone {
-			head = fmt.Sprintf("port %d (%v on %s): ", p.index, p.nic.MAC(), p.socket)
+		if !p.single {
+			fmt.Printf("port %d (%v on %s)\n", p.index, p.nic.MAC(), p.socket)
 		}
-		_, err := fmt.Printf("%s%d frames on the wire, %d bytes\n  %d delivered\n  %d missed (no room in the packet buffer)\n"+
-			"  %d dropped (no descriptor or queue disabled)\n  %d bad or filtered\n  %d otherwise\n%d frames sent\n", head,
-			s.Offered, s.OfferedBytes, s.Delivered, s.Missed, s.NoDescriptor+s.QueueDisabled,
-			s.BadCRC+s.Oversize+s.Filtered+s.Control, s.NotReceiving+s.Flushed+s.Removed+s.Buffered+s.Unwritten, s.Sent)
-		if err != nil {
+		if err := writeText(os.Stdout, s); err != nil {
 			return err
-		}
-		if s.Faults > 0 {
-			if _, err := fmt.Printf("  %d faults, among them: %s\n", s.Faults, s.LastFault); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
+}
+
+func writeText(w io.Writer, s sim.Stats) error {
+	var b strings.Builder
+	for _, line := range []struct {
+		frames uint64
+		what   string
+	}{
+		{s.Offered, fmt.Sprintf("offered by the wire, %d bytes", s.OfferedBytes)},
+		{s.Delivered, "delivered to the client"},
+		{s.Missed, "missed: packet buffer full"},
+		{s.NoDescriptor + s.QueueDisabled, "dropped: no descriptor, or queue disabled"},
+		{s.BadCRC + s.Oversize + s.Filtered + s.Control, "rejected: bad CRC, oversize, filtered or MAC control"},
+		{s.NotReceiving + s.Flushed + s.Removed + s.Buffered + s.Unwritten, "other: reception off, reset, removed, buffered or unmapped buffer"},
+		{s.Sent, "sent"},
+	} {
+		fmt.Fprintf(&b, "%12d  frames  %s\n", line.frames, line.what)
+	}
+	if s.Faults > 0 {
+		fmt.Fprintf(&b, "%12d  faults  last: %s\n", s.Faults, s.LastFault)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }

@@ -13,15 +13,15 @@ import (
 )
 
 func TestEachSocketTakesAWire(t *testing.T) {
-	plugs, err := assign([]string{"a", "b", "c"}, []string{"gen,size=60", "mac=02:00:00:00:00:08,pair"})
+	configs, err := assign([]string{"a", "b", "c"}, []string{"gen,size=60", "mac=02:00:00:00:00:08,pair"})
 	require.NoError(t, err)
-	require.Len(t, plugs, 3)
-	require.Nil(t, plugs[0].end)
-	require.Equal(t, "gen", plugs[0].options[0].String())
-	require.NotNil(t, plugs[1].end)
-	require.NotNil(t, plugs[2].end)
-	require.Equal(t, "mac=02:00:00:00:00:08", plugs[1].options[0].String())
-	require.Equal(t, "mac=02:00:00:00:00:09", plugs[2].options[0].String())
+	require.Len(t, configs, 3)
+	require.Nil(t, configs[0].end)
+	require.Equal(t, "gen", configs[0].options[0].String())
+	require.NotNil(t, configs[1].end)
+	require.NotNil(t, configs[2].end)
+	require.Equal(t, "mac=02:00:00:00:00:08", configs[1].options[0].String())
+	require.Equal(t, "mac=02:00:00:00:00:09", configs[2].options[0].String())
 
 	for _, bad := range []struct {
 		sockets, wires []string
@@ -51,21 +51,21 @@ func TestPairTakesOptionsOfThePortsOnly(t *testing.T) {
 		{[]string{"a"}, "gen,fault=no", "want flap"},
 		{[]string{"a"}, "nonsense", "unknown key"},
 	} {
-		plugs, err := assign(bad.sockets, []string{bad.wire})
+		configs, err := assign(bad.sockets, []string{bad.wire})
 		require.NoError(t, err)
-		_, err = open(plugs)
+		_, err = open(configs)
 		require.ErrorContains(t, err, bad.says)
 	}
 }
 
-// Two ports of one process are two devices, and the cable between them works:
-// each sees the other's light.
+// Two ports of one process are two devices with a cable between them: each has the
+// carrier of the other.
 func TestPortsAreServedSideBySide(t *testing.T) {
 	dir := t.TempDir()
 	sockets := []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}
-	plugs, err := assign(sockets, []string{"pair,mac=02:00:00:00:00:08"})
+	configs, err := assign(sockets, []string{"pair,mac=02:00:00:00:00:08"})
 	require.NoError(t, err)
-	ports, err := open(plugs)
+	ports, err := open(configs)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 2)
