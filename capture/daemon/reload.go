@@ -62,8 +62,8 @@ func (d *Daemon) apply(next *settings.Settings, changes []settings.Change) (err 
 		}
 		// Rules that were set over the control socket stay where the file has not
 		// changed.
-		if live["port."+p.Name+".filter"] || live["port."+p.Name+".caplen"] {
-			rules, bad := n.Rules(p.CapLen)
+		if live["port."+p.Name+".rules"] || live["port."+p.Name+".snaplen"] {
+			rules, bad := n.LiveRules(p.CapLen)
 			if bad == nil {
 				bad = p.engine.SetFilter(capture.AllQueues, rules)
 			}

@@ -75,7 +75,7 @@ dir = "%[1]s/share"
 // rules are the rules of a port's first queue.
 func rules(t *testing.T, c *control.Client, port string) string {
 	t.Helper()
-	f, err := c.Port(port).Filter(t.Context())
+	f, err := c.Port(port).Rules(t.Context())
 	require.NoError(t, err)
 	return f.Queues[0].Rules
 }
@@ -86,12 +86,12 @@ func TestReloadAppliesWhatCanChangeAndNamesWhatCannot(t *testing.T) {
 	end := r.start(t)
 	require.Equal(t, "READY=1\nSTATUS=capturing", m.next())
 
-	set(text("filter = \"(udp) 64; (tcp) drop\"\nfifo = 1", "[retention]\nage = \"7d\""))
+	set(text("rules = \"(udp) 64; (tcp) drop\"\nfifo = 1", "[retention]\nage = \"7d\""))
 	require.NoError(t, r.Reload())
 	require.Regexp(t, `^RELOADING=1\nMONOTONIC_USEC=\d+$`, m.next())
 	require.Equal(t, "READY=1\nSTATUS=capturing", m.next())
 	for _, want := range []string{
-		"reload: port.one.filter: (udp) 64; (tcp) drop; all instead of none",
+		"reload: port.one.rules: (udp) 64; (tcp) drop; all instead of none",
 		"reload: needs a restart: port.two.fifo: 1 instead of 0",
 		"reload: retention.age: 7d instead of 0s",
 	} {
@@ -105,13 +105,13 @@ func TestReloadAppliesWhatCanChangeAndNamesWhatCannot(t *testing.T) {
 	require.Equal(t, 1, strings.Count(r.log.String(), "reload: retention.age"))
 
 	// Rules set over the control socket stay where the file has not changed.
-	_, err := c.Port("one").SetFilter(t.Context(), 0, "96")
+	_, err := c.Port("one").SetRules(t.Context(), 0, "96")
 	require.NoError(t, err)
-	set(text("filter = \"(udp) 64; (tcp) drop\"", "[retention]\nage = \"8d\""))
+	set(text("rules = \"(udp) 64; (tcp) drop\"", "[retention]\nage = \"8d\""))
 	require.NoError(t, r.Reload())
 	require.Equal(t, "96", rules(t, c, "one"))
 
-	set(text("filter = \"(udp) 64; (tcp) drop\"", "[retention]\nage = \"8d\""))
+	set(text("rules = \"(udp) 64; (tcp) drop\"", "[retention]\nage = \"8d\""))
 	require.NoError(t, r.Reload())
 	require.Contains(t, r.log.String(), "reload: no setting has changed")
 
@@ -133,8 +133,8 @@ func TestReloadWithAMistakeChangesNothing(t *testing.T) {
 	r.start(t)
 	before := rules(t, c, "one")
 	for _, bad := range []struct{ text, want string }{
-		{text("filter = \"(udp) 65; drop\"\ncolour = 3", "[retention]\nage = \"soon\""), "ixcap.toml:5: "},
-		{text("filter = \"(udp) 65; drop\"", "[retention]\nfree = \"1000000TiB\""), "free"},
+		{text("rules = \"(udp) 65; drop\"\ncolour = 3", "[retention]\nage = \"soon\""), "ixcap.toml:5: "},
+		{text("rules = \"(udp) 65; drop\"", "[retention]\nfree = \"1000000TiB\""), "free"},
 		{"not TOML", "ixcap.toml:1: "},
 	} {
 		set(bad.text)

@@ -175,18 +175,18 @@ dir = "%[1]s/hpcapmon"
 	require.Zero(t, closed("two"))
 
 	// What can change does, and files begin anew.
-	setup(t, path, text(`filter = "(udp) 64; (tcp) drop"`+"\nfifo = 1", "[retention]\nage = \"7d\""))
+	setup(t, path, text(`rules = "(udp) 64; (tcp) drop"`+"\nfifo = 1", "[retention]\nage = \"7d\""))
 	p.signal(unix.SIGHUP)
 	require.Regexp(t, `^RELOADING=1\nMONOTONIC_USEC=\d+$`, told())
 	require.Contains(t, told(), "READY=1")
-	p.says("reload: port.one.filter: (udp) 64; (tcp) drop; all instead of none")
+	p.says("reload: port.one.rules: (udp) 64; (tcp) drop; all instead of none")
 	p.says("reload: needs a restart: port.two.fifo: 1 instead of 0")
 	p.says("reload: retention.age: 7d instead of 0s")
 	require.Contains(t, succeed(t, "hpcapctl", ctl("rules", "--port", "two")...).stdout, "(udp) 64")
 	eventually(t, "no file is closed", func() bool { return closed("one") == 2 && closed("two") == 1 })
 
 	// A bad file changes nothing.
-	setup(t, path, text(`filter = "(udp) 65; (tcp) drop"`+"\ncolour = 3", "[retention]\nage = \"soon\""))
+	setup(t, path, text(`rules = "(udp) 65; (tcp) drop"`+"\ncolour = 3", "[retention]\nage = \"soon\""))
 	p.signal(unix.SIGHUP)
 	told()
 	told()
@@ -194,7 +194,7 @@ dir = "%[1]s/hpcapmon"
 	p.says(`retention.age: duration "soon": must be seconds or a number with its unit`)
 	p.says("reload: nothing has changed")
 	require.Contains(t, succeed(t, "hpcapctl", ctl("rules", "--port", "one")...).stdout, "(udp) 64")
-	setup(t, path, text(`filter = "(udp) 64; (tcp) drop"`+"\nfifo = 1", "[retention]\nage = \"7d\""))
+	setup(t, path, text(`rules = "(udp) 64; (tcp) drop"`+"\nfifo = 1", "[retention]\nage = \"7d\""))
 	p.signal(unix.SIGHUP)
 	told()
 	told()

@@ -115,7 +115,7 @@ func TestHpcapctlShowsAndChangesARunningCapture(t *testing.T) {
 	eventually(t, "nothing is filtered", func() bool { return asJSON[control.Status](t, ctl("status")...).Queues[0].Filtered > 0 })
 	rules := filepath.Join(folder(t), "rules")
 	require.NoError(t, os.WriteFile(rules, []byte("# headers only\n(udp) headers\n(tcp) 96\n"), 0o644))
-	f := asJSON[control.Filters](t, ctl("rules", "--queue", "0", "@"+rules)...)
+	f := asJSON[control.Rules](t, ctl("rules", "--queue", "0", "@"+rules)...)
 	require.Contains(t, f.Queues[0].Rules, "(tcp) 96")
 	fail(t, "line 1, column 2", "hpcapctl", ctl("rules", "(colour green) drop")...)
 	fail(t, `queue "1": the port has 1`, "hpcapctl", ctl("rules", "--queue", "1", "drop")...)

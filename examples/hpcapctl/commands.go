@@ -92,14 +92,14 @@ var requests = []request{
 	{"rules [RULES|@FILE|none]", "Show or replace the rules of what is kept", [2]int{0, 1}, false, true,
 		func(ctx context.Context, c *control.Client, o options) (answer, error) {
 			if len(o.operands) == 0 {
-				f, err := c.Filter(ctx)
+				f, err := c.Rules(ctx)
 				return filters{f}, err
 			}
 			rules, err := settings.Text(o.operands[0])
 			if err != nil {
 				return nil, err
 			}
-			f, err := c.SetFilter(ctx, o.queue, rules)
+			f, err := c.SetRules(ctx, o.queue, rules)
 			return filters{f}, err
 		}},
 }

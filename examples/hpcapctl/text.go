@@ -17,7 +17,7 @@ import (
 type (
 	status    struct{ control.Status }
 	listeners struct{ control.Listeners }
-	filters   struct{ control.Filters }
+	filters   struct{ control.Rules }
 	ledger    struct{ capture.Ledger }
 	listener  struct {
 		control.Listener

@@ -104,7 +104,7 @@ func portFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 func frameFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 	flags.IntVarP(&p.CapLen, "snaplen", "s", 0, "keep at most this many `bytes` of a frame; 0: all")
 	flags.StringVarP(&o.filter, "filter", "f", "", "keep only frames that match this pcap-filter `expression`")
-	flags.Var(&p.Filter, "rules", "keep of each frame what the first matching `rule` says, or the rules in @FILE; hpcapctl rules changes them")
+	flags.Var(&p.Rules, "rules", "keep of each frame what the first matching `rule` says, or the rules in @FILE; hpcapctl rules changes them")
 	flags.Var(&p.Dedup, "dedup", "drop duplicates, such as mirror ports make; `settings`: window=200ms,records=32768,pools=4,bytes=96")
 	flags.Lookup("dedup").NoOptDefVal = "true"
 	flags.TextVar(&p.Stamps, "stamps", clock.PerPacket, "timestamp `policy`: packet, batch, uniform, weighted, adaptive or sample=N")
@@ -170,11 +170,11 @@ func complete(cmd *cobra.Command, o *options, s *settings.Settings, p *settings.
 		return cli.Usagef("-w \"\": the name is empty. -w null stores nothing")
 	case cmd.Flags().Changed("share-mode") && s.Share.Dir == "":
 		return cli.Usagef("--share-mode: goes with --share")
-	case o.filter != "" && p.Filter.Rules != nil:
+	case o.filter != "" && p.Rules.Rules != nil:
 		return cli.Usagef("--filter and --rules: give one of them")
 	}
 	if o.filter != "" {
-		if err := p.Filter.Set(fmt.Sprintf("(%s) all; drop", o.filter)); err != nil {
+		if err := p.Rules.Set(fmt.Sprintf("(%s) all; drop", o.filter)); err != nil {
 			return cli.Usagef("--filter: %w", err)
 		}
 	}
@@ -192,10 +192,6 @@ func flagOf(setting string) string {
 	switch setting {
 	case "device":
 		setting = "interface"
-	case "caplen":
-		setting = "snaplen"
-	case "filter":
-		setting = "rules"
 	case "dirs":
 		setting = "write"
 	case "share.dir":

@@ -136,21 +136,21 @@ func (p *controlled) setPolicy(r *http.Request) (any, error) {
 	return p.current(l)
 }
 
-func (p *controlled) getFilter(*http.Request) (any, error) { return p.filters() }
+func (p *controlled) getRules(*http.Request) (any, error) { return p.queueRules() }
 
-// filters are the rules of each queue with their counters.
-func (p *controlled) filters() (Filters, error) {
-	f := Filters{Queues: []Filter{}}
+// queueRules are the rules of each queue with their counters.
+func (p *controlled) queueRules() (Rules, error) {
+	f := Rules{Queues: []QueueRules{}}
 	l, err := p.engine.Ledger()
 	for i, a := range l.Queues {
-		q := Filter{Queue: a.Queue, Rules: settings.RulesText(p.engine.Filter(i)), Filtered: a.Filtered, Hits: []capture.RuleCount{}}
+		q := QueueRules{Queue: a.Queue, Rules: settings.RulesText(p.engine.Filter(i)), Filtered: a.Filtered, Hits: []capture.RuleCount{}}
 		q.Hits = append(q.Hits, a.Rules...)
 		f.Queues = append(f.Queues, q)
 	}
 	return f, err
 }
 
-func (p *controlled) setFilter(r *http.Request) (any, error) {
+func (p *controlled) setRules(r *http.Request) (any, error) {
 	queue := capture.AllQueues
 	if query := r.URL.Query(); query.Has("queue") {
 		text := query.Get("queue")
@@ -160,7 +160,7 @@ func (p *controlled) setFilter(r *http.Request) (any, error) {
 		}
 		queue = int(n)
 	}
-	var want filterRequest
+	var want rulesRequest
 	if err := decode(r, &want, `{"rules":"(udp and port 53) all; 128"}`); err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (p *controlled) setFilter(r *http.Request) (any, error) {
 	if err := p.engine.SetFilter(queue, parsed); err != nil {
 		return nil, refusal{http.StatusConflict, err}
 	}
-	return p.filters()
+	return p.queueRules()
 }
 
 func (p *controlled) ledger(*http.Request) (any, error) {

@@ -137,21 +137,21 @@ type policyRequest struct {
 	Policy string `json:"policy"` // see ParsePolicy
 }
 
-// Filters are the rules of all queues.
-type Filters struct {
-	Queues []Filter `json:"queues"`
+// Rules are the rules of all queues.
+type Rules struct {
+	Queues []QueueRules `json:"queues"`
 }
 
-// Filter is the rules of one queue and their counters.
-type Filter struct {
+// QueueRules is the rules of one queue and their counters.
+type QueueRules struct {
 	Queue    int                 `json:"queue"`
 	Rules    string              `json:"rules"`    // "none": every frame is kept whole
 	Filtered uint64              `json:"filtered"` // frames, by these rules and earlier ones
 	Hits     []capture.RuleCount `json:"hits"`     // of each rule, in order
 }
 
-// filterRequest is the body of PUT /v1/filter.
-type filterRequest struct {
+// rulesRequest is the body of PUT /v1/rules.
+type rulesRequest struct {
 	Rules *string `json:"rules"`
 }
 

@@ -89,19 +89,19 @@ func (c *Client) SetPolicy(ctx context.Context, listener, policy string) (l List
 	return l, c.do(ctx, http.MethodPut, path+"/policy", policyRequest{policy}, &l)
 }
 
-// Filter returns the rules of each queue.
-func (c *Client) Filter(ctx context.Context) (f Filters, err error) {
-	return f, c.do(ctx, http.MethodGet, "/v1/filter", nil, &f)
+// Rules returns the rules of each queue.
+func (c *Client) Rules(ctx context.Context) (f Rules, err error) {
+	return f, c.do(ctx, http.MethodGet, "/v1/rules", nil, &f)
 }
 
-// SetFilter changes the rules of a queue, or of all with capture.AllQueues. "none"
+// SetRules changes the rules of a queue, or of all with capture.AllQueues. "none"
 // keeps every frame whole.
-func (c *Client) SetFilter(ctx context.Context, queue int, rules string) (f Filters, err error) {
-	path := "/v1/filter"
+func (c *Client) SetRules(ctx context.Context, queue int, rules string) (f Rules, err error) {
+	path := "/v1/rules"
 	if queue != capture.AllQueues {
 		path += "?queue=" + strconv.Itoa(queue)
 	}
-	return f, c.do(ctx, http.MethodPut, path, filterRequest{&rules}, &f)
+	return f, c.do(ctx, http.MethodPut, path, rulesRequest{&rules}, &f)
 }
 
 // Ports returns the ports that are captured.

@@ -12,8 +12,8 @@
 //	GET    /v1/listeners/{listener}         Listener
 //	DELETE /v1/listeners/{listener}         detaches a listener; Listener, as it was detached
 //	PUT    /v1/listeners/{listener}/policy  {"policy":"lossless,detach-after=2s"}; Listener
-//	GET    /v1/filter                       Filters: the rules of each queue with their counters
-//	PUT    /v1/filter[?queue=N]             {"rules":"..."} of queue N or of all, "none" keeps everything; Filters
+//	GET    /v1/rules                       Rules: the rules of each queue with their counters
+//	PUT    /v1/rules[?queue=N]             {"rules":"..."} of queue N or of all, "none" keeps everything; Rules
 //	GET    /v1/ledger                       capture.Ledger, as hpcapdd prints it
 //	GET    /v1/ports                        Ports
 //	POST   /v1/rotate                       begins new files; Ports: those that store

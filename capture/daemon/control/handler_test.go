@@ -40,7 +40,7 @@ func TestErrorsAreOneSentenceAsJSON(t *testing.T) {
 		{"GET", "/v2/status", "", 404, "there is no /v2/status"},
 		{"GET", "//v1//status", "", 404, "there is no"},
 		{"POST", "/v1/status", "", 405, "use GET, HEAD"},
-		{"DELETE", "/v1/filter", "", 405, "use GET, HEAD, PUT"},
+		{"DELETE", "/v1/rules", "", 405, "use GET, HEAD, PUT"},
 		{"GET", "/v1/listeners/alone/policy", "", 405, "use PUT"},
 		{"GET", "/v1/listeners/other", "", 404, `no listener named "other" is attached; attached are 0:1 (alone, pid `},
 		{"GET", "/v1/listeners/0:99", "", 404, "no listener 0:99 is attached"},
@@ -55,16 +55,16 @@ func TestErrorsAreOneSentenceAsJSON(t *testing.T) {
 		{"PUT", "/v1/listeners/alone/policy", `{"policy":"sloppy"}`, 400, `policy "sloppy": choose lossless, lossy, or lossless,detach-after=DURATION`},
 		{"PUT", "/v1/listeners/alone/policy", `{"policy":"lossless,detach-after=2"}`, 400, "such as detach-after=2s"},
 		{"PUT", "/v1/listeners/alone/policy", `{"policy":"lossy,detach-after=2s"}`, 400, "detach-after is for lossless listeners"},
-		{"PUT", "/v1/filter", `{}`, 400, "no rules"},
-		{"PUT", "/v1/filter", `{"rules":"(port x) drop"}`, 400, grammar.Error()},
-		{"PUT", "/v1/filter", `{"rules":""}`, 400, `no rules: write "none" to keep every frame whole`},
-		{"PUT", "/v1/filter", `{"rules":" \n"}`, 400, `no rules: write "none"`},
-		{"PUT", "/v1/filter?queue=", `{"rules":"none"}`, 400, `queue "": the port has 2`},
-		{"PUT", "/v1/filter?port=", `{"rules":"none"}`, 400, "port: empty"},
-		{"PUT", "/v1/filter?queue=2", `{"rules":"none"}`, 400, `queue "2": the port has 2, numbered from 0`},
-		{"PUT", "/v1/filter?queue=-1", `{"rules":"none"}`, 400, `queue "-1"`},
+		{"PUT", "/v1/rules", `{}`, 400, "no rules"},
+		{"PUT", "/v1/rules", `{"rules":"(port x) drop"}`, 400, grammar.Error()},
+		{"PUT", "/v1/rules", `{"rules":""}`, 400, `no rules: write "none" to keep every frame whole`},
+		{"PUT", "/v1/rules", `{"rules":" \n"}`, 400, `no rules: write "none"`},
+		{"PUT", "/v1/rules?queue=", `{"rules":"none"}`, 400, `queue "": the port has 2`},
+		{"PUT", "/v1/rules?port=", `{"rules":"none"}`, 400, "port: empty"},
+		{"PUT", "/v1/rules?queue=2", `{"rules":"none"}`, 400, `queue "2": the port has 2, numbered from 0`},
+		{"PUT", "/v1/rules?queue=-1", `{"rules":"none"}`, 400, `queue "-1"`},
 		{"PUT", "/v1/listeners/alone/policy", `{"policy":""}`, 400, `policy "": choose lossless`},
-		{"PUT", "/v1/filter", `{"rules":"` + strings.Repeat("#", maxBody) + `"}`, 413, "more than 1048576 bytes"},
+		{"PUT", "/v1/rules", `{"rules":"` + strings.Repeat("#", maxBody) + `"}`, 413, "more than 1048576 bytes"},
 	} {
 		t.Run(fmt.Sprint(c.method, c.path, len(c.body)), func(t *testing.T) {
 			w := request(h, c.method, c.path, c.body)
@@ -186,14 +186,14 @@ func TestRateIsThatOfTheLastSecond(t *testing.T) {
 func FuzzHandler(f *testing.F) {
 	for _, path := range []string{
 		"/v1/status", "/v1/listeners", "/v1/listeners/0:1", "/v1/listeners/x", "/v1/listeners/x/policy", "/v1/listeners/0:1/policy",
-		"/v1/listeners/%2f%00/policy", "/v1/filter", "/v1/filter?queue=0", "/v1/filter?queue=99999999999999999999&queue=%", "/v1/ledger", "/", "*",
+		"/v1/listeners/%2f%00/policy", "/v1/rules", "/v1/rules?queue=0", "/v1/rules?queue=99999999999999999999&queue=%", "/v1/ledger", "/", "*",
 		"/v1/../v1/status", "//", "/v1/listeners/", "/v1/listeners/..", "http://a/b", "/v1/status?a;b",
 	} {
 		for _, method := range []string{"GET", "PUT", "DELETE"} {
 			f.Add(method, path, []byte(`{"policy":"lossless,detach-after=1h","rules":"(port 53) all; 96"}`))
 		}
 	}
-	f.Add("PUT", "/v1/filter", []byte(`{"rules":"(vlan and tcp) drop\n# x\n(net 10.0.0.0/8) headers"}`))
+	f.Add("PUT", "/v1/rules", []byte(`{"rules":"(vlan and tcp) drop\n# x\n(net 10.0.0.0/8) headers"}`))
 	f.Add("PUT", "/v1/listeners/x/policy", []byte(`{"policy":"lossy"}`))
 	f.Add("CONNECT", "/v1/status", []byte{})
 	e, _ := engine(f, 1)

@@ -53,7 +53,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	docs := documented(t)
 	types := map[string]any{
 		"status": Status{}, "clock": Clock{}, "rate": Rate{}, "queue": Queue{}, "socket": Socket{}, "listeners": Listeners{}, "listener": Listener{},
-		"policy": policyRequest{}, "rules": Filters{}, "rules of a queue": Filter{}, "new rules": filterRequest{}, "ports": Ports{}, "port": PortName{},
+		"policy": policyRequest{}, "rules": Rules{}, "rules of a queue": QueueRules{}, "new rules": rulesRequest{}, "ports": Ports{}, "port": PortName{},
 		"error": failure{},
 	}
 	require.ElementsMatch(t, slices.Collect(maps.Keys(types)), slices.Collect(maps.Keys(docs)))
@@ -114,7 +114,7 @@ func TestAnswersHaveTheDocumentedKeys(t *testing.T) {
 	of("listener", first(listeners["attached"]))
 	of("listener", first(listeners["detached"]))
 	of("listener", get("/v1/listeners/reader"))
-	require.Equal(t, "(udp) all; drop", of("rules of a queue", first(of("rules", get("/v1/filter"))["queues"]))["rules"])
+	require.Equal(t, "(udp) all; drop", of("rules of a queue", first(of("rules", get("/v1/rules"))["queues"]))["rules"])
 	of("port", first(of("ports", get("/v1/ports"))["ports"]))
 	of("error", get("/v1/listeners/other"))
 }

@@ -43,7 +43,7 @@ func TestSeveralPortsAreSelectedByName(t *testing.T) {
 	require.Equal(t, "a", p.Ports[0].Name)
 	require.NotEmpty(t, p.Ports[0].Device)
 
-	for _, path := range []string{"/v1/status", "/v1/listeners", "/v1/filter", "/v1/ledger"} {
+	for _, path := range []string{"/v1/status", "/v1/listeners", "/v1/rules", "/v1/ledger"} {
 		w = ask(http.MethodGet, path, "")
 		require.Equal(t, http.StatusBadRequest, w.Code)
 		require.Contains(t, w.Body.String(), "2 ports are captured here: say which one is meant (hpcapctl --port NAME, or ?port=NAME); the ports are a, b")
@@ -56,9 +56,9 @@ func TestSeveralPortsAreSelectedByName(t *testing.T) {
 	require.NoError(t, json.Unmarshal(ask(http.MethodGet, "/v1/status?port=b", "").Body.Bytes(), &s))
 	require.Equal(t, "b", s.Name)
 
-	require.Equal(t, http.StatusOK, ask(http.MethodPut, "/v1/filter?queue=0&port=b", `{"rules":"drop"}`).Code)
-	require.Contains(t, ask(http.MethodGet, "/v1/filter?port=b", "").Body.String(), `"rules": "drop"`)
-	require.NotContains(t, ask(http.MethodGet, "/v1/filter?port=a", "").Body.String(), "drop")
+	require.Equal(t, http.StatusOK, ask(http.MethodPut, "/v1/rules?queue=0&port=b", `{"rules":"drop"}`).Code)
+	require.Contains(t, ask(http.MethodGet, "/v1/rules?port=b", "").Body.String(), `"rules": "drop"`)
+	require.NotContains(t, ask(http.MethodGet, "/v1/rules?port=a", "").Body.String(), "drop")
 }
 
 func TestRotateMeansAllPortsThatStoreUnlessOneIsSelected(t *testing.T) {
@@ -96,9 +96,9 @@ func TestClientOfAPortSelectsIt(t *testing.T) {
 	st, err := c.Port("b").Status(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "b", st.Name)
-	_, err = c.Port("b").SetFilter(t.Context(), 0, "64")
+	_, err = c.Port("b").SetRules(t.Context(), 0, "64")
 	require.NoError(t, err)
-	f, err := c.Port("a").SetFilter(t.Context(), capture.AllQueues, "none")
+	f, err := c.Port("a").SetRules(t.Context(), capture.AllQueues, "none")
 	require.NoError(t, err)
 	require.Equal(t, "none", f.Queues[0].Rules)
 	p, err := c.Ports(t.Context())

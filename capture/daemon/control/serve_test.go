@@ -61,23 +61,23 @@ func TestClientCallsEveryEndpoint(t *testing.T) {
 		require.ErrorContains(t, err, "QUEUE:ID")
 	}
 
-	f, err := c.SetFilter(ctx, 1, "(port 53) all; drop")
+	f, err := c.SetRules(ctx, 1, "(port 53) all; drop")
 	require.NoError(t, err)
 	require.Equal(t, "none", f.Queues[0].Rules)
 	require.Contains(t, f.Queues[1].Rules, "port 53")
 	p.queues[0].put(10)
 	p.queues[1].put(10)
 	require.Eventually(t, func() bool {
-		f, err := c.Filter(ctx)
+		f, err := c.Rules(ctx)
 		require.NoError(t, err)
 		return f.Queues[1].Filtered == 10 && f.Queues[0].Filtered == 0
 	}, deadline, time.Millisecond)
-	f, err = c.SetFilter(ctx, capture.AllQueues, "none")
+	f, err = c.SetRules(ctx, capture.AllQueues, "none")
 	require.NoError(t, err)
 	require.Equal(t, "none", f.Queues[1].Rules)
-	_, err = c.SetFilter(ctx, capture.AllQueues, "")
+	_, err = c.SetRules(ctx, capture.AllQueues, "")
 	require.ErrorContains(t, err, "no rules")
-	_, err = c.SetFilter(ctx, capture.AllQueues, "(nonsense) drop")
+	_, err = c.SetRules(ctx, capture.AllQueues, "(nonsense) drop")
 	require.ErrorAs(t, err, &refused)
 	require.Equal(t, http.StatusBadRequest, refused.Code)
 
@@ -205,8 +205,8 @@ func TestMalformedRequestsGetAnErrorStatusOrNoAnswer(t *testing.T) {
 		"\x00\x01\x02\r\n\r\n", "GET\r\n\r\n", "GET /v1/status HTTP/9.9\r\n\r\n",
 		"GET /v1/status HTTP/1.1\r\n\r\n", // without a host
 		"GET /v1/status HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("y", 64<<10) + "\r\n\r\n",
-		"PUT /v1/filter HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
-		"PUT /v1/filter HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+		"PUT /v1/rules HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+		"PUT /v1/rules HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
 	} {
 		n := dial(t, path)
 		_, _ = n.Write([]byte(text)) // the server may close the connection first

@@ -104,7 +104,7 @@ func (p *Port) check(all *problems) {
 		bad("speed", "%d: must be one of %v Mb/s, or 0 for the module's fastest", p.Speed, limits.Speeds)
 	}
 	if p.CapLen < 0 || p.CapLen > stream.MaxFrame {
-		bad("caplen", "%d: must be 1 to %d bytes, or 0 for whole frames", p.CapLen, stream.MaxFrame)
+		bad("snaplen", "%d: must be 1 to %d bytes, or 0 for whole frames", p.CapLen, stream.MaxFrame)
 	}
 	switch least := max(2*mib, 2*p.Storage.Block); {
 	case p.Buffer < least:

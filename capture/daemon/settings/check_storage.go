@@ -34,7 +34,7 @@ func (s *Storage) check(queues int, bad func(own, format string, args ...any)) {
 			bad("zstd", "only files of the formats pcap and pcapng are compressed: remove it, or set another format")
 		}
 		if s.StoreFilter != "" {
-			bad("store_filter", "only for the formats pcap and pcapng: use filter, or set another format")
+			bad("store_filter", "only for the formats pcap and pcapng: use rules, or set another format")
 		}
 	}
 	owned := func(key string, err error) {

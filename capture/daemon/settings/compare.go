@@ -38,8 +38,8 @@ func Compare(started, running, next *Settings) []Change {
 		}
 		changes := compare("port."+p.Name+".", reflect.ValueOf(old).Elem(), reflect.ValueOf(&p).Elem())
 		for i := range changes {
-			if c := &changes[i]; c.Key == "port."+p.Name+".caplen" || c.Key == "port."+p.Name+".filter" {
-				_, err := p.Rules(byName(started)[p.Name].CapLen)
+			if c := &changes[i]; c.Key == "port."+p.Name+".snaplen" || c.Key == "port."+p.Name+".rules" {
+				_, err := p.LiveRules(byName(started)[p.Name].CapLen)
 				c.Live = c.Live && err == nil
 			}
 		}
@@ -109,25 +109,25 @@ func (s *Settings) Take(started, next *Settings) {
 		if n == nil {
 			continue
 		}
-		if _, err := n.Rules(byName(started)[p.Name].CapLen); err == nil {
-			p.Filter, p.CapLen = n.Filter, n.CapLen
+		if _, err := n.LiveRules(byName(started)[p.Name].CapLen); err == nil {
+			p.Rules, p.CapLen = n.Rules, n.CapLen
 		}
 		p.Storage.Rotate = n.Storage.Rotate
 	}
 	s.Retention = next.Retention
 }
 
-// Rules returns the port's rules for a capture that was started with a capture
+// LiveRules returns the port's rules for a capture that was started with a capture
 // length. They keep at most the port's own length, which must not be greater than
 // that. nil keeps everything.
-func (p *Port) Rules(started int) (*rules.Rules, error) {
+func (p *Port) LiveRules(started int) (*rules.Rules, error) {
 	switch {
 	case p.CapLen == started:
-		return p.Filter.Rules, nil
+		return p.Rules.Rules, nil
 	case started != 0 && (p.CapLen == 0 || p.CapLen > started):
 		return nil, fmt.Errorf("capture length %d: the capture was started with %d, and a longer one needs a restart", p.CapLen, started)
 	}
-	list := p.Filter.Rules
+	list := p.Rules.Rules
 	if list == nil {
 		list, _ = rules.Parse("none") // keeps everything
 	}

@@ -35,7 +35,7 @@ func live(changes []settings.Change, want bool) (keys []string) {
 const before = `
 [port.a]
 device = "sim:gen"
-caplen = 1000
+snaplen = 1000
 [port.b]
 device = "sim:gen,x"
 [storage]
@@ -52,8 +52,8 @@ func TestCompareTellsWhatARunningCaptureCanTakeOver(t *testing.T) {
 	next := parse(t, `
 [port.a]
 device = "sim:gen"
-filter = "(udp) all; 64"
-caplen = 96
+rules = "(udp) all; 64"
+snaplen = 96
 buffer = "1GiB"
 [port.b]
 device = "sim:gen,x"
@@ -72,7 +72,7 @@ listen = ":1"
 `)
 	changes := settings.Compare(started, started, next)
 	require.Equal(t, []string{
-		"port.a.caplen", "port.a.filter", "port.a.storage.rotate", "port.b.storage.rotate", "retention.age", "retention.size",
+		"port.a.rules", "port.a.snaplen", "port.a.storage.rotate", "port.b.storage.rotate", "retention.age", "retention.size",
 	}, live(changes, true))
 	require.Equal(t, []string{
 		"metrics.listen", "port.a.buffer", "port.a.storage.dirs", "port.b.dedup", "port.b.storage.dirs", "port.c", "share.dir",
@@ -81,7 +81,7 @@ listen = ":1"
 	for _, c := range changes {
 		lines = append(lines, c.String())
 	}
-	require.Contains(t, lines, "port.a.filter: (udp) all; 64 instead of none")
+	require.Contains(t, lines, "port.a.rules: (udp) all; 64 instead of none")
 	require.Contains(t, lines, "port.a.storage.rotate: 15m instead of 1h")
 	require.Contains(t, lines, "port.b.dedup: window=0s,records=0,pools=0,bytes=0,index=content instead of none")
 	require.Contains(t, lines, "port.c: sim:gen,y instead of none")
@@ -91,7 +91,7 @@ listen = ":1"
 	changes = settings.Compare(started, running, next)
 	require.Empty(t, live(changes, true), "what can be taken over was")
 	require.Len(t, changes, 7)
-	rules, err := running.Ports[0].Rules(1000)
+	rules, err := running.Ports[0].LiveRules(1000)
 	require.NoError(t, err)
 	require.Equal(t, "(udp) 96; 64", rules.String())
 
@@ -110,16 +110,16 @@ func TestCaptureLengthGrowsOnlyUpToWhatTheCaptureBeganWith(t *testing.T) {
 		{"96", "96", true, ""},
 		{"96", "97", false, ""},
 		{"96", "0", false, ""},
-		{"0", "96\nfilter = \"(udp) headers\"", false, ""},
-		{"96", "96\nfilter = \"(udp) headers\"", true, "(udp) headers; all"},
+		{"0", "96\nrules = \"(udp) headers\"", false, ""},
+		{"96", "96\nrules = \"(udp) headers\"", true, "(udp) headers; all"},
 	} {
-		started, next := parse(t, good+"caplen = "+c.started), parse(t, good+"caplen = "+c.next)
+		started, next := parse(t, good+"snaplen = "+c.started), parse(t, good+"snaplen = "+c.next)
 		for _, change := range settings.Compare(started, started, next) {
 			require.Equal(t, c.live, change.Live, "%+v: %v", c, change)
 		}
-		rules, err := next.Ports[0].Rules(started.Ports[0].CapLen)
+		rules, err := next.Ports[0].LiveRules(started.Ports[0].CapLen)
 		require.Equal(t, c.live, err == nil)
-		running := parse(t, good+"caplen = "+c.started)
+		running := parse(t, good+"snaplen = "+c.started)
 		running.Take(started, next)
 		require.Equal(t, c.live, len(settings.Compare(started, running, next)) == 0)
 		if c.rules == "" {

@@ -34,7 +34,7 @@ func TestExampleIsRightAndShowsEveryKey(t *testing.T) {
 	require.EqualValues(t, []int{2, 3}, p.Cores)
 	require.EqualValues(t, 1<<30, p.Buffer)
 	require.Equal(t, hugepage.Size2M, p.Pages.Size)
-	require.Equal(t, "(udp and port 53) all; (vlan 12) drop; all", p.Filter.Rules.String())
+	require.Equal(t, "(udp and port 53) all; (vlan 12) drop; all", p.Rules.Rules.String())
 	require.EqualValues(t, []string{"/data0", "/data1"}, p.Storage.Dirs)
 	require.EqualValues(t, 2<<30, p.Storage.Segment, "a port's own [storage] replaces only what it names")
 	require.Equal(t, time.Hour, p.Storage.Rotate.Duration())
@@ -57,7 +57,7 @@ func TestExampleIsRightAndShowsEveryKey(t *testing.T) {
 // lineOf is what the file says about a key: its line, and the end of its value.
 func lineOf(text, key string) string {
 	for part := range strings.SplitSeq(strings.ReplaceAll(text, "\"\"\"\n(", "("), "\n") {
-		if strings.HasPrefix(strings.TrimPrefix(part, "# "), key+" ") && key != "filter" {
+		if strings.HasPrefix(strings.TrimPrefix(part, "# "), key+" ") && key != "rules" {
 			return part
 		}
 	}
@@ -93,7 +93,7 @@ dedup = true
 [storage]
 dirs = ["/x"]
 [defaults]
-caplen = 60
+snaplen = 60
 `)
 	require.NoError(t, err)
 	var names []string
@@ -114,7 +114,7 @@ func TestEveryMistakeIsToldWithItsLineAllAtOnce(t *testing.T) {
 device = "sim:gen"
 bufer = "1GiB"
 queues = 17
-caplen = "sixty"
+snaplen = "sixty"
 
 [storage]
 dirs = ["/x", "/x/"]
@@ -135,7 +135,7 @@ listen = 9482
 	want := []string{
 		`ixcap.toml:3: port.a.bufer: unknown key: did you mean buffer?`,
 		`ixcap.toml:4: port.a.queues: 17: must be 1 to 16, the receive queues of the 82599`,
-		`ixcap.toml:5: port.a.caplen: "sixty": must be a number without quotes`,
+		`ixcap.toml:5: port.a.snaplen: "sixty": must be a number without quotes`,
 		`ixcap.toml:8: storage.dirs: folder /x/ is listed twice`,
 		`ixcap.toml:9: storage.segment: 1500000B: must be a multiple of 1MiB`,
 		`ixcap.toml:11: port.b.device: no device: set the port's address or interface, as in device = "0000:03:00.0"`,
@@ -176,8 +176,8 @@ func TestBadValuesSayWhatToDo(t *testing.T) {
 		port("queues = 0"):                                   `f:3: port.a.queues: 0: must be 1 to 16`,
 		port("queues = 2\ncores = [1]"):                      `f:4: port.a.cores: 1 for 2: list one core for each queue`,
 		port("cores = [-1]"):                                 `f:3: port.a.cores: core "-1": must be a list of numbers from 0`,
-		port("caplen = 70000"):                               `f:3: port.a.caplen: 70000: must be 1 to`,
-		port("buffer = \"1GiB \"\nx=1"):                      `f:4: port.a.x: unknown key: must be one of buffer, caplen, cores, dedup`,
+		port("snaplen = 70000"):                              `f:3: port.a.snaplen: 70000: must be 1 to`,
+		port("buffer = \"1GiB \"\nx=1"):                      `f:4: port.a.x: unknown key: must be one of buffer, cores, dedup, device`,
 		port("buffer = \"1MiB\""):                            `f:3: port.a.buffer: 1MiB: must be at least 2MiB`,
 		port("buffer = 3"):                                   `port.a.buffer: 3B: must be at least`,
 		port("buffer = 3.5"):                                 `port.a.buffer: 3.5: must be text in quotes`,
@@ -186,8 +186,8 @@ func TestBadValuesSayWhatToDo(t *testing.T) {
 		port("fifo = 100"):                                   `port.a.fifo: 100: must be a SCHED_FIFO priority of 1 to 99`,
 		port("sleep = \"no\""):                               `port.a.sleep: "no": must be true or false`,
 		port("stamps = \"never\""):                           `timestamp policy "never": choose packet, batch`,
-		port("filter = \"(colour) drop\""):                   `f:3: port.a.filter: rules: line 1, column 2`,
-		port("filter = \"@nowhere\""):                        `nowhere: no such file`,
+		port("rules = \"(colour) drop\""):                    `f:3: port.a.rules: rules: line 1, column 2`,
+		port("rules = \"@nowhere\""):                         `nowhere: no such file`,
 		port("dedup = \"pools=3\""):                          `f:3: port.a.dedup: dedup: 32768 records in 3 pools`,
 		port("dedup = \"colour=3\""):                         `"colour=3": must be window=DURATION, records=N`,
 		port("storage = 3"):                                  `f:3: port.a.storage: not a table`,
@@ -195,7 +195,7 @@ func TestBadValuesSayWhatToDo(t *testing.T) {
 		port("storage.format = \"doc\""):                     `port.a.storage.format: "doc": must be raw, pcap or pcapng`,
 		port("storage.zstd = 3"):                             `port.a.storage.zstd: only files of the formats pcap and pcapng are compressed`,
 		port("storage.zstd = 23\nstorage.format = \"pcap\""): `port.a.storage.zstd: zstd level 23: choose 1 (fast) to 22`,
-		port("storage.store_filter = \"port 22\""):           `port.a.storage.store_filter: only for the formats pcap and pcapng: use filter`,
+		port("storage.store_filter = \"port 22\""):           `port.a.storage.store_filter: only for the formats pcap and pcapng: use rules`,
 		port("storage.format=\"pcap\"\nstorage.store_filter = \"prot\""):               `f:4: port.a.storage.store_filter: pcapfilter: `,
 		port("storage.dirs = [\"null\", \"/y\"]"):                                      `"null" stores nothing and must be alone`,
 		port("storage.dirs = []"):                                                      `port.a.storage.dirs: no folder: list those for the files`,
@@ -228,7 +228,7 @@ func TestBadValuesSayWhatToDo(t *testing.T) {
 }
 
 func TestEmptyValuesAreRefusedAndNoneTurnsOff(t *testing.T) {
-	for _, key := range []string{"device", "mode", "cores", "buffer", "pages", "stamps", "filter", "dedup", "storage.queue", "storage.format",
+	for _, key := range []string{"device", "mode", "cores", "buffer", "pages", "stamps", "rules", "dedup", "storage.queue", "storage.format",
 		"storage.store_filter", "storage.segment", "storage.block", "storage.flush", "storage.fsync", "storage.rotate"} {
 		_, err := settings.Parse("f", "[port.b]\n"+key+" = \"\"\n"+good)
 		require.ErrorContains(t, err, "f:2: port.b."+key+`: empty: remove the key, or write "none"`)
@@ -237,12 +237,12 @@ func TestEmptyValuesAreRefusedAndNoneTurnsOff(t *testing.T) {
 		_, err := settings.Parse("f", key+" = \"\"\n"+good)
 		require.ErrorContains(t, err, "f:1: "+key+`: empty: remove the key, or write "none"`)
 	}
-	_, err := settings.Parse("f", good+`filter = " "`)
-	require.ErrorContains(t, err, `f:5: port.a.filter: no rules: write "none" to keep every frame whole`)
+	_, err := settings.Parse("f", good+`rules = " "`)
+	require.ErrorContains(t, err, `f:5: port.a.rules: no rules: write "none" to keep every frame whole`)
 	_, err = settings.Parse("f", good+`storage.dirs = [""]`)
 	require.Error(t, err)
 
-	s, err := settings.Parse("f", good+`filter = "none"
+	s, err := settings.Parse("f", good+`rules = "none"
 dedup = "none"
 storage.store_filter = "none"
 [share]
@@ -272,10 +272,10 @@ func TestRulesInAFileAreLookedForBesideTheSettings(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "rules"), []byte("(tcp) drop # no\n64"), 0o600))
 	path := filepath.Join(dir, "ixcap.toml")
-	require.NoError(t, os.WriteFile(path, []byte(good+"filter = \"@rules\""), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte(good+"rules = \"@rules\""), 0o600))
 	s, err := settings.Load(path)
 	require.NoError(t, err)
-	require.Equal(t, "(tcp) drop; 64", s.Ports[0].Filter.String())
+	require.Equal(t, "(tcp) drop; 64", s.Ports[0].Rules.String())
 
 	_, err = settings.Load(filepath.Join(dir, "none"))
 	require.ErrorIs(t, err, os.ErrNotExist)
@@ -289,7 +289,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("")
 	f.Add("[port.a]\ndevice.x = 3\n[port.a.storage]\ndirs = [[1]]")
 	f.Add("[defaults]\n[[storage]]\n[port]\na = {device = 1979-05-27, cores = [{}]}")
-	f.Add("port.a.filter = \"@/nowhere\"\nstorage = []\nretention.size = inf")
+	f.Add("port.a.rules = \"@/nowhere\"\nstorage = []\nretention.size = inf")
 	if text, err := os.ReadFile(example); err == nil {
 		f.Add(string(text))
 	}

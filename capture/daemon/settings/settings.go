@@ -27,16 +27,16 @@ type Port struct {
 	Name    string       // empty for the only port of a command line
 	Device  string       `toml:"device"` // as pci.Open takes it
 	Mode    Mode         `toml:"mode"`
-	Queues  int          `toml:"queues"`            // receive queues that frames are spread over
-	Cores   Cores        `toml:"cores"`             // of the polling threads, one for each queue; none: chosen
-	Speed   int          `toml:"speed"`             // Mb/s; 0: the module's fastest
-	CapLen  int          `toml:"caplen" live:"yes"` // bytes kept of a frame; 0: all
-	Buffer  units.Size   `toml:"buffer"`            // of each queue, a power of two
+	Queues  int          `toml:"queues"`             // receive queues that frames are spread over
+	Cores   Cores        `toml:"cores"`              // of the polling threads, one for each queue; none: chosen
+	Speed   int          `toml:"speed"`              // Mb/s; 0: the module's fastest
+	CapLen  int          `toml:"snaplen" live:"yes"` // bytes kept of a frame; 0: all
+	Buffer  units.Size   `toml:"buffer"`             // of each queue, a power of two
 	Pages   Pages        `toml:"pages"`
 	FIFO    int          `toml:"fifo"`  // SCHED_FIFO priority of the polling threads; 0: off
 	Sleep   bool         `toml:"sleep"` // until an interrupt, while nothing arrives
 	Stamps  clock.Policy `toml:"stamps"`
-	Filter  Rules        `toml:"filter" live:"yes"`
+	Rules   Rules        `toml:"rules" live:"yes"`
 	Dedup   Dedup        `toml:"dedup"`
 	Storage Storage      `toml:"storage"`
 }

@@ -67,7 +67,7 @@ func (p *Port) summary() string {
 	if p.CapLen != 0 {
 		words = append(words, fmt.Sprintf("%d bytes of a frame", p.CapLen))
 	}
-	if p.Filter.Rules != nil {
+	if p.Rules.Rules != nil {
 		words = append(words, "filtered")
 	}
 	if p.Dedup.Config != nil {
