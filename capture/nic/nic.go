@@ -12,12 +12,12 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// Config is how to run the port: the driver's settings. With Interrupts =
-// driver.QueueInterrupts a capture's pollers sleep while nothing arrives.
+// Config holds the driver's settings. With Interrupts = driver.QueueInterrupts a
+// capture's pollers sleep while no frames arrive.
 type Config = driver.Config
 
-// Port is an 82599 port that a capture can drain. It also implements
-// capture.Stopper, capture.Placer and capture.Limited.
+// Port is an 82599 port as a capture.Port. It also implements capture.Stopper,
+// capture.Placer and capture.Limited.
 type Port struct {
 	*driver.Port
 	dev     pci.Device
@@ -27,9 +27,9 @@ type Port struct {
 	quit chan struct{} // closed by Close
 	once sync.Once     // for quit
 
-	mu   sync.Mutex      // guards what follows
-	lost error           // why the device is gone
-	last capture.Account // read last while it was there
+	mu   sync.Mutex      // guards the following fields
+	lost error           // why the device is gone; nil: it is there
+	last capture.Account // the last one read from the device
 }
 
 var _ interface {
@@ -40,7 +40,7 @@ var _ interface {
 } = (*Port)(nil)
 
 // Open opens the device of that name (see pci.Open) and brings its port up,
-// reception excepted. Close gives both back.
+// without reception. Close releases both.
 func Open(name string, cfg Config) (*Port, error) {
 	dev, err := pci.Open(name)
 	if err != nil {
@@ -53,8 +53,8 @@ func Open(name string, cfg Config) (*Port, error) {
 	return p, nil
 }
 
-// New brings the port of an opened device up. The device belongs to the Port
-// then, unless New fails.
+// New brings up the port of an opened device. Unless New fails, the Port owns the
+// device.
 func New(dev pci.Device, cfg Config) (*Port, error) {
 	d, err := driver.Open(dev, cfg)
 	if err != nil {
@@ -77,11 +77,11 @@ func New(dev pci.Device, cfg Config) (*Port, error) {
 // Device is the device behind the port.
 func (p *Port) Device() pci.Device { return p.dev }
 
-// Sources implements capture.Port: the receive queues as they are.
+// Sources implements capture.Port.
 func (p *Port) Sources() []capture.Source { return p.sources }
 
-// check is nil while the device is there. A device that was pulled out answers
-// with ones, whatever is read; its vendor cannot be 0xffff.
+// check returns nil while the device is there. A removed device returns all ones
+// for any read; a vendor ID cannot be 0xffff.
 func (p *Port) check() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -100,12 +100,12 @@ func (p *Port) check() error {
 	return p.lost
 }
 
-// Account implements capture.Port. Frames that the driver had to drop between
-// the ring and its caller count as bad, not as received. Once the device is gone
-// it gives what was read last, and an error.
+// Account implements capture.Port. Frames that the driver dropped after the ring
+// count as bad, not as received. Once the device is gone it returns the last
+// account and an error.
 func (p *Port) Account() (capture.Account, error) {
 	s, err := p.Stats()
-	gone := p.check() // after reading: what was read of a device that is there is true
+	gone := p.check() // checked after the read: then the device was there during it
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if gone == nil && err == nil {
@@ -114,7 +114,7 @@ func (p *Port) Account() (capture.Account, error) {
 	return p.last, cmp.Or(gone, err)
 }
 
-// account puts the driver's statistics into the ledger's words.
+// account converts the driver's statistics.
 func account(s driver.Stats) capture.Account {
 	a := capture.Account{Wire: s.Wire, Received: s.Received, LinkDowns: s.LinkDowns}
 	for _, c := range s.Missed {
@@ -159,8 +159,8 @@ func (p *Port) Ended() <-chan struct{} {
 	return nil
 }
 
-// Gone implements capture.Port. A device that vanishes without its transport
-// noticing is found to be gone when its Account is next asked for.
+// Gone implements capture.Port. If the transport does not report a removed device,
+// the next Account does.
 func (p *Port) Gone() <-chan struct{} { return p.gone }
 
 // GoneErr implements capture.Port.
@@ -170,8 +170,7 @@ func (p *Port) GoneErr() error {
 	return p.lost
 }
 
-// Pages implements capture.Placer: streams lie in the same kind of memory as
-// the rings.
+// Pages implements capture.Placer: the streams use pages of the rings' size.
 func (p *Port) Pages() hugepage.Size { return p.Config().Pages }
 
 // Node implements capture.Placer.
@@ -183,8 +182,8 @@ func (p *Port) Limits() capture.Limits {
 	return capture.Limits{LineRate: c.LineRate, PacketBuffer: c.PacketBuffer, BufferStep: c.PacketBufferStep}
 }
 
-// Close stops the port and gives it and its device back. That a device which is
-// gone could not be stopped is no error.
+// Close stops and releases the port and its device. A device that is gone cannot be
+// stopped, which is no error.
 func (p *Port) Close() error {
 	p.once.Do(func() { close(p.quit) })
 	gone := p.check()
