@@ -22,6 +22,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
@@ -279,7 +280,7 @@ func toPcap(b *testing.B, name, pcap string) {
 	defer in.Close()
 	out, err := os.Create(pcap)
 	require.NoError(b, err)
-	w, err := convert.NewWriter(out, convert.Pcap)
+	w, err := convert.NewWriter(out, pcapfile.Pcap)
 	require.NoError(b, err)
 	_, err = w.Copy(in)
 	require.NoError(b, err, fmt.Sprint(name))

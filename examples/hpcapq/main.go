@@ -15,7 +15,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/index"
-	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
+	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
@@ -26,7 +26,7 @@ type options struct {
 	dirs   []string
 	shares []string
 	out    string
-	format convert.Format
+	format pcapfile.Format
 	stats  bool
 	force  bool
 	count  uint64 // packets at most; 0: all
@@ -109,7 +109,7 @@ func complete(o *options, w words, now time.Time) (err error) {
 	if w.format == "" && o.out != "-" {
 		w.format = strings.TrimPrefix(filepath.Ext(o.out), ".")
 	}
-	o.format = convert.Format(cmp.Or(w.format, string(convert.Pcap)))
+	o.format = pcapfile.Format(cmp.Or(w.format, string(pcapfile.Pcap)))
 	switch {
 	case len(o.dirs) == 0:
 		return cli.Usagef("no directory: name the one with the RAW files with -r")
@@ -117,7 +117,7 @@ func complete(o *options, w words, now time.Time) (err error) {
 		return cli.Usagef("-r \"\": the name is empty")
 	case o.out == "":
 		return cli.Usagef("no output: name it with -w")
-	case o.format != convert.Pcap && o.format != convert.Pcapng:
+	case o.format != pcapfile.Pcap && o.format != pcapfile.Pcapng:
 		return cli.Usagef("output %s: the name must end in .pcap or .pcapng. Or choose the format with --format", o.out)
 	case o.query.Queue < capture.AllQueues:
 		return cli.Usagef("--queue %d: must be 0 or more", o.query.Queue)

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 	"github.com/ixcap/ixcap/examples/internal/cli"
@@ -17,7 +18,7 @@ func main() { cli.Main(command()) }
 
 func command() *cobra.Command {
 	var files cli.InOut
-	format := string(convert.Pcap)
+	format := string(pcapfile.Pcap)
 	cmd := &cobra.Command{
 		Use:   "raw2pcap [flags] -w OUT IN...\n  raw2pcap RAW PCAP",
 		Short: "Convert RAW files to pcap or pcapng with nanosecond timestamps",
@@ -38,10 +39,10 @@ truncated input are written, and the exit status is 1.`,
 			if files.Output == "" {
 				return cli.Usagef("no output: name it with -w")
 			}
-			if err := cli.OneOf("--format", format, string(convert.Pcap), string(convert.Pcapng)); err != nil {
+			if err := cli.OneOf("--format", format, string(pcapfile.Pcap), string(pcapfile.Pcapng)); err != nil {
 				return err
 			}
-			return run(files, convert.Format(format))
+			return run(files, pcapfile.Format(format))
 		},
 	}
 	cli.Group(cmd, "Files", func(flags *pflag.FlagSet) {
@@ -51,7 +52,7 @@ truncated input are written, and the exit status is 1.`,
 	return cmd
 }
 
-func run(files cli.InOut, format convert.Format) (err error) {
+func run(files cli.InOut, format pcapfile.Format) (err error) {
 	out, err := files.Create()
 	if err != nil {
 		return err

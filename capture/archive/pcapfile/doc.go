@@ -1,6 +1,5 @@
-// Package pcapfile writes and reads files of packets: pcap and pcapng, both with
-// nanoseconds, and either of them compressed with zstd so that it can be searched
-// without unpacking it whole.
+// Package pcapfile writes and reads pcap and pcapng files, both with nanoseconds.
+// Either may be compressed with zstd, in frames that can be unpacked one by one.
 //
 //	Packet ── Encoder ──► pcap    header | packet | packet | ...
 //	                      pcapng  section header | interface | packet | ... | statistics
@@ -11,11 +10,11 @@
 //	                      └──── frames, each can be unpacked alone ───┘ └─ skippable frames ─┘
 //
 // The seek table at the end is that of zstd's seekable format (version 0.1.0 in
-// zstd's contrib/seekable_format). The skippable frame before it is ours: when the
-// first packet of each frame was captured, and how many there are. Every program
-// that unpacks zstd skips both. A file that is cut has neither, and the frames are
-// found by their headers; it still unpacks up to the cut.
+// zstd's contrib/seekable_format). The skippable frame before it is private: it has
+// the stamp of each frame's first packet, and the number of its packets. Every
+// program that unpacks zstd skips both. A file that is cut has neither; Open finds
+// its frames by their headers, and it unpacks up to the cut.
 //
-// Pcapng is that of the IETF's draft-ietf-opsawg-pcapng: one section of unknown
+// Pcapng follows the IETF's draft-ietf-opsawg-pcapng: one section of unknown
 // length, one interface of Ethernet frames.
 package pcapfile

@@ -36,8 +36,8 @@ const (
 	isbDelivered                                         = 8
 )
 
-// Encoder turns packets into the bytes of one file. Its methods append to b and
-// keep nothing, so that parts of a file can be made apart from each other.
+// Encoder encodes the parts of one file. Its methods append to b and have no
+// state, so that the parts can be made independently.
 type Encoder struct {
 	Format Format
 	Interface
@@ -50,7 +50,7 @@ func (e *Encoder) snaplen() uint32 {
 	return e.Snaplen
 }
 
-// Header appends what a file begins with.
+// Header appends the start of a file.
 func (e *Encoder) Header(b []byte) []byte {
 	le := binary.LittleEndian
 	if e.Format == Pcap {
@@ -84,7 +84,7 @@ func (e *Encoder) Header(b []byte) []byte {
 	return end(option(b, optEnd, nil), at)
 }
 
-// Packet appends a packet. It allocates only when b has no room.
+// Packet appends a packet. It allocates only if b is too small.
 func (e *Encoder) Packet(b []byte, p *Packet) []byte {
 	if e.Format == Pcap {
 		b = slices.Grow(b, pcapRecord+len(p.Data))
@@ -119,7 +119,7 @@ func (e *Encoder) Packet(b []byte, p *Packet) []byte {
 	return end(b, at)
 }
 
-// Statistics appends what a file ends with: nothing, for pcap.
+// Statistics appends the end of a file; for pcap it is empty.
 func (e *Encoder) Statistics(b []byte, s *Statistics) []byte {
 	if e.Format == Pcap {
 		return b
@@ -139,7 +139,7 @@ func (e *Encoder) Statistics(b []byte, s *Statistics) []byte {
 	return end(option(b, optEnd, nil), at)
 }
 
-// begin appends a block's type and room for its length, and says where it begins.
+// begin appends a block's type and a place for its length, and returns its start.
 func begin(b []byte, kind uint32) (_ []byte, at int) {
 	at = len(b)
 	return append(binary.LittleEndian.AppendUint32(b, kind), 0, 0, 0, 0), at
@@ -164,8 +164,7 @@ func option(b []byte, code uint16, value []byte) []byte {
 	return pad(append(b, value...), len(value))
 }
 
-// text appends an option of text, unless it is empty. What is longer than an
-// option can be is cut.
+// text appends a text option, unless it is empty, cut to the length of an option.
 func text(b []byte, code uint16, s string) []byte {
 	if s == "" {
 		return b
@@ -181,7 +180,7 @@ func number(b []byte, code uint16, n uint64) []byte {
 	return binary.LittleEndian.AppendUint64(b, n)
 }
 
-// stamp appends a time as pcapng has it: the high 32 bits first.
+// stamp appends a time in pcapng's order: the high 32 bits first.
 func stamp(b []byte, t time.Time) []byte {
 	n := uint64(t.UnixNano())
 	b = binary.LittleEndian.AppendUint32(b, uint32(n>>32))

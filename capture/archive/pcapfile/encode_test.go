@@ -16,7 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 )
 
-func TestPacketsComeBackAsTheyWereWritten(t *testing.T) {
+func TestPacketsAreReadAsTheyWereWritten(t *testing.T) {
 	for _, format := range formats {
 		for _, level := range []int{0, 1, 3, 22} {
 			t.Run(fmt.Sprintf("%s level %d", format, level), func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestGopacketReadsWhatIsWritten(t *testing.T) {
 	require.Equal(t, io.EOF, err)
 }
 
-func TestGopacketFindsAllThatPcapngSaysBesidePackets(t *testing.T) {
+func TestGopacketReadsTheOptionsOfPcapng(t *testing.T) {
 	packets := sizes()
 	packets[2].Dropped, packets[2].Comment = 17, "17 frames were lost before this one"
 	packets[4].Dropped = 1 << 40
@@ -130,7 +130,7 @@ func TestTsharkAndCapinfosReadWhatIsWritten(t *testing.T) {
 	require.True(t, strings.HasPrefix(dump, fmt.Sprintf("%d.%09d ", packets[0].Nano/1e9, packets[0].Nano%1e9)), dump[:60])
 }
 
-func TestWiresharksCommentsAreKeptWhateverTheirLength(t *testing.T) {
+func TestCommentsOfAnyLengthAreKept(t *testing.T) {
 	p := some(1)[0]
 	p.Comment = strings.Repeat("x", 70000)
 	got := readAll(t, write(t, pcapfile.Encoder{Format: pcapfile.Pcapng}, 0, 0, []pcapfile.Packet{p}, nil))
@@ -152,7 +152,7 @@ func TestEncodingAPacketAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestWriterRefusesWhatItCannotWrite(t *testing.T) {
+func TestWriterRefusesInvalidSettings(t *testing.T) {
 	_, err := pcapfile.NewWriter(io.Discard, pcapfile.Encoder{Format: "doc"}, 0)
 	require.EqualError(t, err, `format "doc": must be pcap or pcapng`)
 	for _, level := range []int{-1, 23} {

@@ -13,7 +13,7 @@ const (
 	Pcapng Format = "pcapng" // with nanoseconds
 )
 
-// Check says what is wrong with a format.
+// Check returns an error if the format is unknown.
 func (f Format) Check() error {
 	if f != Pcap && f != Pcapng {
 		return fmt.Errorf("format %q: must be %s or %s", string(f), Pcap, Pcapng)
@@ -21,10 +21,10 @@ func (f Format) Check() error {
 	return nil
 }
 
-// Application is what files say that wrote them.
+// Application is the name of the writing program in files.
 const Application = "ixcap"
 
-// MaxPacket is the longest packet in bytes that is written: RAW's limit.
+// MaxPacket is the length in bytes of the longest packet, the limit of RAW.
 const MaxPacket = 1<<16 - 1
 
 // Packet is one captured frame.
@@ -34,33 +34,32 @@ type Packet struct {
 	Data []byte // the bytes kept, at most Len
 
 	// Pcapng only.
-	Dropped uint64 // packets lost between the one before and this; 0: none known
+	Dropped uint64 // packets lost since the previous one; 0: none known
 	Comment string
 }
 
-// Time is the packet's stamp.
+// Time returns the packet's stamp.
 func (p *Packet) Time() time.Time { return time.Unix(0, p.Nano).UTC() }
 
-// Interface says where packets come from. Pcap keeps Snaplen alone.
+// Interface describes the source of packets. Pcap has only Snaplen.
 type Interface struct {
 	Name        string // "eth2"
 	Description string // "queue 0"
-	Filter      string // what packets had to match, in pcap-filter's words
+	Filter      string // pcap-filter expression that the packets match
 	Speed       uint64 // bits a second; 0: not known
-	Snaplen     uint32 // bytes kept of a packet at most; 0: MaxPacket
-	OS          string // that it was captured under
-	Comment     string // on the file as a whole
+	Snaplen     uint32 // bytes kept of a packet, at most; 0: MaxPacket
+	OS          string // of the capturing machine
+	Comment     string // about the file
 }
 
-// Statistics are the counters at a file's end, of the time from Start to End.
-// Pcapng only.
+// Statistics are the counters at the end of a pcapng file, from Start to End.
 type Statistics struct {
 	Start, End time.Time
 
-	Port              bool   // the port's two counters are known
-	Received, Dropped uint64 // packets that reached the port; of these, those it lost
+	Port              bool   // Received and Dropped are known
+	Received, Dropped uint64 // packets that reached the port; of these, packets that it lost
 
 	Accepted  uint64 // packets that matched the filter
 	OSDropped uint64 // packets lost between port and writer
-	Delivered uint64 // packets that were to be written
+	Delivered uint64 // packets for this file
 }

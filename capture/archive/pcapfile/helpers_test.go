@@ -20,10 +20,10 @@ import (
 
 var formats = []pcapfile.Format{pcapfile.Pcap, pcapfile.Pcapng}
 
-// origin is when the first of the tests' packets was captured, in ns.
+// origin is the stamp of the first test packet, in ns.
 const origin = 1_700_000_000_123_456_789
 
-// some are n packets, each a microsecond after the one before but for pauses.
+// some returns n packets at intervals of 1 us, and sometimes 1 s.
 func some(n int) []pcapfile.Packet {
 	r := rand.New(rand.NewPCG(1, uint64(n)))
 	all := make([]pcapfile.Packet, n)
@@ -45,7 +45,7 @@ func some(n int) []pcapfile.Packet {
 	return all
 }
 
-// sizes has one packet of each kind of length there is.
+// sizes returns packets of every kind of length.
 func sizes() []pcapfile.Packet {
 	var all []pcapfile.Packet
 	for i, n := range []int{0, 1, 2, 3, 4, 5, 60, 1514, 9000, 65535} {
@@ -100,7 +100,7 @@ func save(tb testing.TB, name string, file []byte) string {
 	return path
 }
 
-// memory is a file that is on no disk, for tests that write thousands.
+// memory makes a file in memory, for tests that write thousands.
 func memory(tb testing.TB, file []byte) (path string) {
 	tb.Helper()
 	fd, err := unix.MemfdCreate("test", unix.MFD_CLOEXEC)
@@ -140,7 +140,7 @@ func try(tb testing.TB, name string, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// field is what capinfos says after "name:" or "name =".
+// field returns what capinfos prints after "name:" or "name =".
 func field(tb testing.TB, text, name string) string {
 	tb.Helper()
 	for line := range strings.Lines(text) {
@@ -150,7 +150,7 @@ func field(tb testing.TB, text, name string) string {
 			}
 		}
 	}
-	require.Fail(tb, "not said", "%s in %s", name, text)
+	require.Fail(tb, "not printed", "%s in %s", name, text)
 	return ""
 }
 

@@ -14,30 +14,31 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture/archive"
 )
 
 // Reader reads the packets of one file: pcap or pcapng of any program, compressed
-// with zstd or not; its first bytes say which.
+// with zstd or not, recognized by the first bytes.
 type Reader struct {
 	pcap   *pcapgo.Reader
 	ng     *pcapgo.NgReader // one of the two
 	in     *bufio.Reader
 	unpack *zstd.Decoder // nil: not compressed
-	from   int64         // packets stamped before are passed over, ns
+	from   int64         // packets with earlier stamps are skipped, ns
 	count  uint64
 	err    error // what Next returns from now on
 
 	file   *os.File // of Open
-	header []byte   // what the file begins with, unpacked
-	frames []Frame  // that can be begun with; nil: only the first byte can
-	timed  bool     // they have their times
+	header []byte   // of the file, unpacked
+	frames []Frame  // that reading may begin with; nil: it begins at the first byte
+	timed  bool     // their times are known
 }
 
-// bufferSize is how much is read at once, in bytes.
+// bufferSize is the size of reads, in bytes.
 const bufferSize = 128 << 10
 
-// NewReader reads the header of a file from its first byte on.
+// NewReader reads the header of a file.
 func NewReader(src io.Reader) (*Reader, error) {
 	r := &Reader{in: bufio.NewReaderSize(src, bufferSize), from: math.MinInt64}
 	if err := r.begin(); err != nil {
@@ -47,8 +48,8 @@ func NewReader(src io.Reader) (*Reader, error) {
 	return r, nil
 }
 
-// Open opens a file that SeekTime works on, to be closed in the end. It holds a
-// shared lock (flock), by which retention knows that the file is being read.
+// Open opens a file, for SeekTime too. The Reader holds a reader's lock until Close,
+// so that retention does not delete the file.
 func Open(path string) (_ *Reader, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -61,14 +62,14 @@ func Open(path string) (_ *Reader, err error) {
 			err = fmt.Errorf("%s: %w", path, err)
 		}
 	}()
-	_ = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) // one being written is its writer's
+	_ = archive.LockShared(f) // it fails while the file is being written
 	if err := r.index(); err != nil {
 		return nil, err
 	}
 	return r, r.begin()
 }
 
-// Close closes what Open opened.
+// Close closes the file.
 func (r *Reader) Close() error {
 	r.release()
 	r.err = os.ErrClosed
@@ -110,8 +111,8 @@ func (r *Reader) open(in *bufio.Reader) (err error) {
 	}
 	var link layers.LinkType
 	if binary.LittleEndian.Uint32(magic) == blockSection {
-		// Without mixed link types the reader takes the first interface's for all;
-		// asked to, it reports packets of another.
+		// The reader takes the first interface's link type for all, or with this option
+		// reports packets of another one.
 		r.ng, err = pcapgo.NewNgReader(in, pcapgo.NgReaderOptions{ErrorOnMismatchingLinkType: true})
 		if err != nil {
 			return fmt.Errorf("read pcapng header: %w", cut(err))
@@ -129,7 +130,7 @@ func (r *Reader) open(in *bufio.Reader) (err error) {
 	return nil
 }
 
-// cut is err for a file that ends where it must not.
+// cut returns err for a file that ends too early.
 func cut(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
@@ -158,7 +159,7 @@ func (r *Reader) Next() (Packet, error) {
 	return Packet{}, r.err
 }
 
-// Count is the number of packets delivered.
+// Count returns the number of packets delivered.
 func (r *Reader) Count() uint64 { return r.count }
 
 func (r *Reader) next() (p Packet, err error) {
@@ -182,10 +183,10 @@ func (r *Reader) next() (p Packet, err error) {
 	case len(p.Data) > info.Length:
 		return p, fmt.Errorf("a packet of %d bytes of which %d were captured", info.Length, len(p.Data))
 	}
-	// 1677 to 2262: what an int64 of nanoseconds can say.
+	// An int64 of nanoseconds spans 1677 to 2262.
 	const most = math.MaxInt64/1_000_000_000 - 1
 	if sec := info.Timestamp.Unix(); sec < -most || sec > most {
-		return p, fmt.Errorf("a packet stamped %v: no year for a capture", info.Timestamp)
+		return p, fmt.Errorf("a packet stamped %v: out of range", info.Timestamp)
 	}
 	p.Nano, p.Len = info.Timestamp.UnixNano(), uint32(info.Length)
 	p.Comment = strings.Join(options.Comments, "\n")

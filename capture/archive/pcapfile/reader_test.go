@@ -31,7 +31,7 @@ func TestZstdUnpacksToTheFileThatIsNotCompressed(t *testing.T) {
 }
 
 // TestSeekTableIsThatOfTheSeekableFormat reads the table as zstd's
-// contrib/seekable_format describes it, with nothing of the package.
+// contrib/seekable_format describes it, without this package.
 func TestSeekTableIsThatOfTheSeekableFormat(t *testing.T) {
 	file := write(t, pcapfile.Encoder{Format: pcapfile.Pcapng}, 1, 40, some(200), &statistics)
 	le := binary.LittleEndian
@@ -56,7 +56,7 @@ func TestSeekTableIsThatOfTheSeekableFormat(t *testing.T) {
 	require.Greater(t, unpacked, 200*60)
 }
 
-// after are the packets stamped nano or later, as a reader that seeks is to give them.
+// after returns the packets that a Reader must return after a seek to nano.
 func after(packets []pcapfile.Packet, nano int64) []pcapfile.Packet {
 	return packets[sort.Search(len(packets), func(i int) bool { return packets[i].Nano >= nano }):]
 }
@@ -100,7 +100,7 @@ func TestSeekingFindsTheFirstPacketOfATime(t *testing.T) {
 	}
 }
 
-func TestSeekingUnpacksNothingThatLiesBefore(t *testing.T) {
+func TestSeekingUnpacksNoEarlierFrame(t *testing.T) {
 	packets := some(3000)
 	for _, tables := range []bool{true, false} {
 		file := write(t, pcapfile.Encoder{Format: pcapfile.Pcapng}, 1, 400, packets, &statistics)
@@ -113,8 +113,8 @@ func TestSeekingUnpacksNothingThatLiesBefore(t *testing.T) {
 			last := frames[len(frames)-1]
 			file = file[:last.Offset+last.Compressed]
 		}
-		// What lies in the frames before is spoilt behind their first packet, by
-		// which a file without tables is searched.
+		// The earlier frames are damaged after their first packet: the search in a file
+		// without tables reads the first packets.
 		for _, f := range frames[:5] {
 			clear(file[f.Offset+f.Compressed-8 : f.Offset+f.Compressed])
 		}
@@ -127,7 +127,7 @@ func TestSeekingUnpacksNothingThatLiesBefore(t *testing.T) {
 		require.Equal(t, io.EOF, err)
 		require.Equal(t, packets[2500:], got)
 
-		require.NoError(t, r.SeekTime(time.Unix(0, 0)), "they are spoilt indeed")
+		require.NoError(t, r.SeekTime(time.Unix(0, 0)), "they are damaged")
 		_, err = drain(r)
 		require.ErrorContains(t, err, "after")
 		require.NotErrorIs(t, err, io.EOF)
@@ -138,10 +138,10 @@ func TestSeekingUnpacksNothingThatLiesBefore(t *testing.T) {
 func TestStreamCannotSeek(t *testing.T) {
 	r, err := pcapfile.NewReader(bytes.NewReader(write(t, pcapfile.Encoder{Format: pcapfile.Pcap}, 1, 0, some(1), nil)))
 	require.NoError(t, err)
-	require.ErrorContains(t, r.SeekTime(time.Unix(0, 0)), "open a file")
+	require.ErrorContains(t, r.SeekTime(time.Unix(0, 0)), "Use Open")
 }
 
-func TestFilesOfOthersAreReadFromTheirBeginning(t *testing.T) {
+func TestFilesOfOtherProgramsAreReadFromTheirStart(t *testing.T) {
 	packets := some(100)
 	plain := save(t, "x.pcapng", write(t, pcapfile.Encoder{Format: pcapfile.Pcapng}, 0, 0, packets, nil))
 	run(t, "zstd", "-q", plain, "-o", plain+".zst")
@@ -184,7 +184,7 @@ func TestFileThatIsCutIsReadUpToTheCut(t *testing.T) {
 	}
 }
 
-// oracle counts the packets that gopacket reads before the end, whatever it is.
+// oracle counts the packets that gopacket reads before the end or an error.
 func oracle(file []byte, format pcapfile.Format) (n int) {
 	if format == pcapfile.Pcap {
 		r, err := pcapgo.NewReader(bytes.NewReader(file))
@@ -234,7 +234,7 @@ func TestCompressedFileThatIsCutGivesItsWholeFrames(t *testing.T) {
 			require.GreaterOrEqual(t, len(got), whole, "%s cut at %d: %v", format, size, err)
 			require.Equal(t, packets[:len(got)], append([]pcapfile.Packet{}, got...))
 
-			// By time, and without unpacking what lies before.
+			// By time, without unpacking earlier frames.
 			replace(t, path, file[:size])
 			r, err = pcapfile.Open(path)
 			require.NoError(t, err)
@@ -250,7 +250,7 @@ func TestCompressedFileThatIsCutGivesItsWholeFrames(t *testing.T) {
 	}
 }
 
-func TestReaderRefusesWhatIsNoCapture(t *testing.T) {
+func TestReaderRefusesOtherFiles(t *testing.T) {
 	for _, text := range []string{"", "abc", "this is no capture, whatever its name says"} {
 		_, err := pcapfile.NewReader(bytes.NewReader([]byte(text)))
 		require.Error(t, err, "%q", text)
@@ -275,8 +275,8 @@ func fuzzSeeds(f *testing.F) {
 	}
 }
 
-// FuzzOpen: no bytes make a reader panic, or give something else when it seeks to
-// the beginning of time.
+// FuzzOpen: no bytes make a Reader panic, and a seek to the earliest time gives the
+// same packets.
 func FuzzOpen(f *testing.F) {
 	fuzzSeeds(f)
 	f.Fuzz(func(t *testing.T, file []byte) {

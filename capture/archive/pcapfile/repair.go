@@ -10,14 +10,12 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// ErrForeign is what Repair returns for a file that no Encoder made.
-var ErrForeign = errors.New("not a capture file of ours")
+// ErrForeign is wrapped by Repair's error about a file that no Encoder made.
+var ErrForeign = errors.New("not a capture file of this program")
 
-// Repair makes a whole file of one that was being written when its program or
-// the machine died: it is cut after its last whole packet, or frame if it is
-// compressed, and gets the tables of a compressed file. It returns what is left.
-// A file that is whole stays as it is but for statistics and tables, which a
-// compressed one gets anew.
+// Repair closes a file whose writer or machine died: it cuts the file after its
+// last whole packet, or zstd frame, and appends the tables of a compressed file. It
+// returns what is left. A file that was closed stays the same.
 func Repair(f *os.File) (Part, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -68,7 +66,7 @@ func repairPackets(f *os.File) (Part, error) {
 	return whole, f.Truncate(whole.Bytes)
 }
 
-// join adds what follows.
+// join adds the next part.
 func (p *Part) join(next Part) {
 	if p.Packets == 0 {
 		p.First = next.First
@@ -81,8 +79,8 @@ func (p *Part) join(next Part) {
 	p.Kept += next.Kept
 }
 
-// repairFrames repairs a compressed file: each frame is unpacked, for a machine
-// that lost power may have left anything.
+// repairFrames repairs a compressed file. It unpacks each frame: after a power
+// failure it may have any content.
 func repairFrames(f *os.File, size int64) (Part, error) {
 	frames, _, err := findFrames(f, size)
 	if err != nil {
@@ -101,7 +99,7 @@ func repairFrames(f *os.File, size int64) (Part, error) {
 	)
 	for i := range frames {
 		fr := &frames[i]
-		if fr.Offset != end { // a skippable frame: tables that a run before has written
+		if fr.Offset != end { // a skippable frame: tables of an earlier repair
 			break
 		}
 		in = append(in[:0], make([]byte, fr.Compressed)...)

@@ -18,7 +18,7 @@ func repair(t *testing.T, path string) (pcapfile.Part, error) {
 	return pcapfile.Repair(f)
 }
 
-// whole reads a file that is to be in order.
+// whole reads a file that must be whole.
 func whole(t *testing.T, path string) []pcapfile.Packet {
 	t.Helper()
 	r, err := pcapfile.Open(path)
@@ -29,7 +29,7 @@ func whole(t *testing.T, path string) []pcapfile.Packet {
 	return all
 }
 
-func TestRepairKeepsWhatIsWholeWhereverTheFileIsCut(t *testing.T) {
+func TestRepairKeepsTheWholePacketsWhereverTheFileIsCut(t *testing.T) {
 	for _, format := range formats {
 		for _, level := range []int{0, 1} {
 			packets := some(6)
@@ -57,17 +57,17 @@ func TestRepairKeepsWhatIsWholeWhereverTheFileIsCut(t *testing.T) {
 				require.EqualValues(t, 20*last, part.Kept)
 				again, err := repair(t, path)
 				require.NoError(t, err)
-				require.Equal(t, part, again, "what is repaired stays as it is")
+				require.Equal(t, part, again, "a repaired file stays the same")
 			}
 			require.Equal(t, 6, last)
 			got, err := os.ReadFile(path)
 			require.NoError(t, err)
-			require.Equal(t, file, got, "%s level %d: a whole file stays as it is", format, level)
+			require.Equal(t, file, got, "%s level %d: a whole file stays the same", format, level)
 		}
 	}
 }
 
-func TestRepairCutsWhatAPowerFailureLeft(t *testing.T) {
+func TestRepairCutsAfterAPowerFailure(t *testing.T) {
 	zeros := make([]byte, 5000)
 	for _, format := range formats {
 		for _, level := range []int{0, 1} {
@@ -99,7 +99,7 @@ func TestRepairLeavesOtherFilesAlone(t *testing.T) {
 		path := save(t, "x", []byte(text))
 		_, err := repair(t, path)
 		if err == nil {
-			continue // a frame that cannot be unpacked is one that was cut
+			continue // a frame that cannot be unpacked counts as cut
 		}
 		require.ErrorIs(t, err, pcapfile.ErrForeign)
 		got, err := os.ReadFile(path)
@@ -118,8 +118,8 @@ func TestRepairLeavesOtherFilesAlone(t *testing.T) {
 	require.Equal(t, before, got)
 }
 
-// FuzzRepair: whatever the bytes, what is repaired can be read to its end, and
-// has as many packets as Repair says.
+// FuzzRepair: after Repair any file can be read to its end, and has as many packets
+// as Repair returns.
 func FuzzRepair(f *testing.F) {
 	fuzzSeeds(f)
 	f.Fuzz(func(t *testing.T, file []byte) {
@@ -130,7 +130,7 @@ func FuzzRepair(f *testing.F) {
 		}
 		r, err := pcapfile.Open(path)
 		if err != nil {
-			return // of another link type, say
+			return // for example another link type
 		}
 		defer r.Close()
 		n := uint64(0)

@@ -14,18 +14,17 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Frames are the frames of a compressed file of ours, the header's excepted; nil
-// for any other. Their times are not known in a file that was cut.
+// Frames returns the frames of a compressed file of an Encoder, without the
+// header's; nil for other files. Their times are not known if the file was cut.
 func (r *Reader) Frames() []Frame { return r.frames }
 
-// SeekTime goes to the first packet stamped t or later; Next returns it. In a
-// compressed file of ours only the frame that it lies in is unpacked, also if the
-// file is cut; any other file is read from its beginning. Packets are taken to lie
-// in the order of their stamps; where they do not, none stamped t or later that
-// lies behind is missed.
+// SeekTime makes Next return the first packet stamped t or later. Of a compressed
+// file of an Encoder it unpacks only the frame with this packet, also if the file is
+// cut; it reads other files from their start. If the packets are not in the order of
+// their stamps, no packet stamped t or later after that one is missed.
 func (r *Reader) SeekTime(t time.Time) error {
 	if r.file == nil {
-		return errors.New("seek: a stream can only be read on; open a file")
+		return errors.New("seek: not a file. Use Open")
 	}
 	r.release()
 	r.err, r.from, r.count = nil, t.UnixNano(), 0
@@ -56,9 +55,9 @@ func (r *Reader) seek() error {
 	return r.open(bufio.NewReaderSize(io.MultiReader(bytes.NewReader(r.header), r.unpack), bufferSize))
 }
 
-// frameOf is the number of the frame to begin with for packets stamped nano or
-// later: the last one before any that begins at nano or later, for one that ends
-// with the same stamp.
+// frameOf returns the number of the frame to begin with for packets stamped nano or
+// later: the last one before the first that begins at nano or later. It may end with
+// the same stamp.
 func (r *Reader) frameOf(nano int64) (int, error) {
 	if r.timed {
 		last := 0 // with packets; statistics have a frame of their own
@@ -84,8 +83,8 @@ func (r *Reader) frameOf(nano int64) (int, error) {
 	return max(i-1, 0), failed
 }
 
-// first unpacks as much of a frame as tells when its first packet was captured;
-// beyond all times if it has none.
+// first unpacks the start of a frame and returns the stamp of its first packet;
+// math.MaxInt64 if it has none.
 func (r *Reader) first(i int) (int64, error) {
 	f := &r.frames[i]
 	z, err := zstd.NewReader(io.NewSectionReader(r.file, f.Offset, f.Compressed), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
@@ -108,8 +107,8 @@ func (r *Reader) first(i int) (int64, error) {
 	return math.MaxInt64, nil
 }
 
-// index finds the frames of a compressed file of ours: one whose first frame is
-// its header, and nothing else. Other files have none.
+// index finds the frames of a compressed file whose first frame is a header of an
+// Encoder, and nothing else. Other files get none.
 func (r *Reader) index() error {
 	info, err := r.file.Stat()
 	if err != nil || !info.Mode().IsRegular() {
@@ -133,7 +132,7 @@ func (r *Reader) index() error {
 	defer z.Close()
 	b, err := io.ReadAll(io.LimitReader(z, 1<<20))
 	if err != nil {
-		return nil // reading from the beginning will say what is wrong
+		return nil // begin reports the error
 	}
 	if _, n := detect(b); n != 0 && n == len(b) {
 		r.header, r.frames, r.timed = b, frames[1:], timed

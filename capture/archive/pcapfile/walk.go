@@ -2,13 +2,13 @@ package pcapfile
 
 import "encoding/binary"
 
-// maxBlock is the longest block of pcapng in bytes that is taken for one: a
-// packet of MaxPacket bytes with two of the longest options fits.
+// maxBlock is the length in bytes of the longest valid pcapng block: a packet of
+// MaxPacket bytes with two of the longest options fits.
 const maxBlock = 256 << 10
 
-// Part is what a piece of a file holds.
+// Part describes the packets of a part of a file.
 type Part struct {
-	Bytes   int64  // from its start, up to the end of the last whole packet or block
+	Bytes   int64  // up to the end of the last whole packet or block
 	Packets uint64 // whole ones
 	Kept    uint64 // their bytes, without headers
 	First   int64  // stamp of the first, ns; 0: no packets
@@ -25,8 +25,8 @@ func (p *Part) add(nano int64, kept uint64) {
 	p.Last = nano
 }
 
-// Walk looks through bytes that an Encoder of this format made, without the
-// header of a pcap file, and stops where they are not whole or not an Encoder's.
+// Walk parses bytes that an Encoder of this format made, without a pcap file's
+// header. It stops at the first packet that is not whole or not valid.
 func (f Format) Walk(b []byte) (p Part) {
 	for {
 		size, nano, kept := f.next(b[p.Bytes:])
@@ -40,8 +40,8 @@ func (f Format) Walk(b []byte) (p Part) {
 	}
 }
 
-// next looks at what b begins with: its size, 0 if it is not whole or nonsense,
-// and the stamp and the bytes kept if it is a packet, else kept is -1.
+// next parses the packet or block at the start of b. size is 0 if it is not whole
+// or not valid; kept is -1 if it is no packet.
 func (f Format) next(b []byte) (size int, nano int64, kept int) {
 	le := binary.LittleEndian
 	if f == Pcap {
@@ -49,7 +49,7 @@ func (f Format) next(b []byte) (size int, nano int64, kept int) {
 			return 0, 0, 0
 		}
 		sec, nsec, caplen, wire := le.Uint32(b), le.Uint32(b[4:]), le.Uint32(b[8:]), le.Uint32(b[12:])
-		// A disk that lost power may have left zeros: no packet of ours.
+		// A power failure may leave zeros. They are no packet.
 		if nsec >= 1e9 || caplen > MaxPacket || caplen > wire || sec|nsec|wire == 0 || len(b) < pcapRecord+int(caplen) {
 			return 0, 0, 0
 		}
@@ -76,8 +76,8 @@ func (f Format) next(b []byte) (size int, nano int64, kept int) {
 	return 0, 0, 0
 }
 
-// detect says which format an Encoder's file is that begins with b, "" if it is
-// none, and how long its header is, 0 if it is not whole.
+// detect returns the format of an Encoder's file that begins with b, "" if it is
+// none, and the length of its header, 0 if it is not whole.
 func detect(b []byte) (f Format, header int) {
 	switch le := binary.LittleEndian; {
 	case len(b) < 4:

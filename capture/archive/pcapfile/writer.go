@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// Writer writes one file to a stream. It compresses in the caller's goroutine; a
-// capture at full speed is stored by package pcapstore.
+// Writer writes one file to a stream. It compresses in the caller's goroutine;
+// package pcapstore does so in several.
 type Writer struct {
 	dst        io.Writer
 	enc        Encoder
@@ -18,8 +18,7 @@ type Writer struct {
 	size       int64  // written
 }
 
-// NewWriter returns a Writer that has written nothing yet; a level of 0 does not
-// compress.
+// NewWriter returns a Writer that compresses with a zstd level; 0 means not at all.
 func NewWriter(dst io.Writer, e Encoder, level int) (*Writer, error) {
 	if err := e.Format.Check(); err != nil {
 		return nil, err
@@ -34,7 +33,7 @@ func NewWriter(dst io.Writer, e Encoder, level int) (*Writer, error) {
 	}
 	w.raw = e.Header(make([]byte, 0, FrameSize+MaxPacket))
 	if w.compressor != nil {
-		return w, w.Flush() // a frame of its own, to which any other can be added
+		return w, w.Flush() // a frame of its own: SeekTime puts it before another frame
 	}
 	return w, nil
 }
@@ -52,7 +51,7 @@ func (w *Writer) Write(p *Packet) error {
 	return nil
 }
 
-// Flush writes out what is buffered.
+// Flush writes what is buffered.
 func (w *Writer) Flush() error {
 	if len(w.raw) == 0 {
 		return nil
@@ -67,8 +66,8 @@ func (w *Writer) Flush() error {
 	return w.put(b)
 }
 
-// Close ends the file, with statistics unless they are nil. It does not close what
-// is written to.
+// Close ends the file, with statistics unless they are nil. It does not close the
+// underlying writer.
 func (w *Writer) Close(s *Statistics) error {
 	if err := w.Flush(); err != nil {
 		return err

@@ -12,18 +12,18 @@ import (
 // MaxLevel is zstd's highest level of compression.
 const MaxLevel = 22
 
-// FrameSize is how many bytes of packets a frame holds at least before the next
-// is begun: what has to be unpacked to find one packet.
+// FrameSize is the size in bytes of the packets at which a frame ends: as much has
+// to be unpacked to find one packet.
 const FrameSize = 1 << 20
 
-// maxFrames is how many frames a seek table is believed to have.
+// maxFrames is the greatest valid number of frames in a seek table.
 const maxFrames = 1 << 24
 
-// maxWindow is how much memory a frame may ask for to be unpacked: zstd's own limit.
+// maxWindow limits the memory for unpacking a frame, in bytes: the limit of zstd.
 const maxWindow = 128 << 20
 
-// Compressor makes zstd frames. Any number of goroutines may use it; as many as
-// it was made for at a time.
+// Compressor makes zstd frames. Any goroutine may use it; more at once than it was
+// made for wait.
 type Compressor struct{ z *zstd.Encoder }
 
 // NewCompressor makes a Compressor of a level from 1, the fastest, to MaxLevel.
@@ -38,15 +38,15 @@ func NewCompressor(level, goroutines int) (*Compressor, error) {
 	return &Compressor{z}, nil
 }
 
-// Frame appends the frame that unpacks to src.
+// Frame appends a frame of src.
 func (c *Compressor) Frame(dst, src []byte) []byte { return c.z.EncodeAll(src, dst) }
 
 // Frame is one zstd frame of a file.
 type Frame struct {
 	Offset     int64 // in the file, bytes
 	Compressed int64 // its length in the file
-	Size       int64 // what it unpacks to; -1: not known
-	First      int64 // stamp of its first packet, ns since 1970; 0: it has none, or it is not known
+	Size       int64 // of the unpacked bytes; -1: not known
+	First      int64 // stamp of its first packet, ns since 1970; 0: none, or not known
 	Packets    uint32
 }
 
@@ -54,7 +54,7 @@ type Frame struct {
 const (
 	zstdMagic      = 0xfd2fb528
 	skippableMagic = 0x184d2a50 // to ...5f
-	timesMagic     = 0x184d2a58 // ours among them, as good as any
+	timesMagic     = 0x184d2a58 // one of them; others mean nothing to it
 	seekMagic      = 0x184d2a5e
 	seekEnd        = 0x8f92eab1
 	seekFooter     = 9 // frames u32, descriptor u8, seekEnd u32
@@ -93,16 +93,16 @@ func AppendTables(b []byte, frames []Frame) []byte {
 	return le.AppendUint32(b, seekEnd)
 }
 
-// TablesSize is how long the tables of so many frames are, in bytes.
+// TablesSize returns the length of the tables of so many frames, in bytes.
 func TablesSize(frames int) int64 {
 	return int64(skippable + 8 + timesEntry*frames + skippable + seekEntry*(frames+1) + seekFooter)
 }
 
 var errNoTable = errors.New("no seek table")
 
-// readTables reads the tables at the end of a file of size bytes. errNoTable:
-// there are none, as in a file that was cut; timed is false when the times are
-// missing, as in one that somebody else wrote.
+// readTables reads the tables at the end of a file of size bytes. errNoTable: there
+// are none, as in a file that was cut. timed is false if there are no times, as in
+// a file of another program.
 func readTables(r io.ReaderAt, size int64) (frames []Frame, timed bool, err error) {
 	le := binary.LittleEndian
 	var foot [seekFooter]byte
@@ -142,8 +142,8 @@ func readTables(r io.ReaderAt, size int64) (frames []Frame, timed bool, err erro
 	return readTimes(r, frames)
 }
 
-// readTimes looks whether the last of the frames is the table of times, and
-// enters what it says in the others.
+// readTimes removes the table of times from the end of frames, and sets the times
+// of the others. timed is false if there is no such table.
 func readTimes(r io.ReaderAt, frames []Frame) (_ []Frame, timed bool, err error) {
 	le := binary.LittleEndian
 	n := len(frames) - 1
@@ -165,9 +165,9 @@ func readTimes(r io.ReaderAt, frames []Frame) (_ []Frame, timed bool, err error)
 	return frames, true, nil
 }
 
-// findFrames finds the whole frames of a file without tables, by their headers
-// and those of their blocks (RFC 8878, 3.1.1), and where the last of them ends.
-// Skippable frames are left out.
+// findFrames returns the whole frames of a file without tables, found by the
+// headers of frames and blocks (RFC 8878, 3.1.1), without skippable ones. whole is
+// the end of the last frame.
 func findFrames(r io.ReaderAt, size int64) (frames []Frame, whole int64, err error) {
 	var head [zstd.HeaderMaxSize]byte
 	for whole < size {

@@ -1,7 +1,8 @@
 // Package rawfile reads and writes RAW files, the capture format of HPCAP.
 //
-// In go bytes (a file, a pipe, a block of the capture stream), out come records,
-// and the other way round:
+//	bytes (file, pipe, block of the capture stream) ── Reader ──► Record ── Writer, Files ──► bytes
+//
+// The layout of a file:
 //
 //	|<------ 12-byte header ------>|                                 |<-- padding -->|
 //	+------+------+--------+-------+----------+------+-- ... --------+---------------+
@@ -10,9 +11,9 @@
 //	+------+------+--------+-------+----------+------+-- ... --------+---------------+
 //
 // All fields are little-endian. There is no file header. len is the length of
-// the frame on the wire without its CRC, caplen how much of it was kept. A header
-// with sec and nsec both 0 is padding: readers stop there. It closes a file, so
-// that all files of a capture have one size; a record is never split over two.
+// the frame on the wire without its CRC, caplen the number of bytes kept. A header
+// with sec and nsec both 0 is padding: readers stop there. It ends a file, so that
+// all files of a capture have one size. A record is never split over two files.
 //
 // The format is described in appendix B.2 of the HPCAP thesis.
 package rawfile

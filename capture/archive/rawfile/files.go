@@ -12,7 +12,7 @@ type Files struct {
 	open    func(n int) (io.WriteCloser, error)
 	segment int64
 	opened  int
-	file    io.WriteCloser // nil after a failure
+	file    io.WriteCloser // nil after an error
 	buf     *bufio.Writer
 	w       *Writer
 	err     error
@@ -39,7 +39,7 @@ func (f *Files) next() (err error) {
 	return err
 }
 
-// close ends the current file by one of Writer's ways of closing.
+// close closes the current file after end, one of Writer's methods.
 func (f *Files) close(end func(*Writer) error) error {
 	err := end(f.w)
 	if err == nil {
@@ -50,8 +50,8 @@ func (f *Files) close(end func(*Writer) error) error {
 	return err
 }
 
-// Write appends a record, in the next file if this one is full. A failure to
-// write stays.
+// Write appends a record, to the next file if this one is full. After an error it
+// returns the same error again.
 func (f *Files) Write(r Record) error {
 	if f.err != nil {
 		return f.err
@@ -68,8 +68,8 @@ func (f *Files) Write(r Record) error {
 	return f.err
 }
 
-// Close closes the last file after its last record. After a Write that failed it
-// only closes what is open: that error has been told.
+// Close ends and closes the last file. After an error of Write it only closes the
+// file, and returns nil.
 func (f *Files) Close() error {
 	if f.file == nil {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
-// memory is a folder of files in memory; room is how much each can take.
+// memory is a folder of files in memory; room is the maximum size of each, in bytes.
 type memory struct {
 	files  []*bytes.Buffer
 	closed int
@@ -70,7 +70,7 @@ func TestFilesHaveExactlyTheSegmentsSize(t *testing.T) {
 	require.EqualValues(t, 300, sec)
 }
 
-func TestFilesTellAFailureOnce(t *testing.T) {
+func TestFilesReturnAnErrorOnce(t *testing.T) {
 	_, err := rawfile.NewFiles(10, (&memory{}).open)
 	require.ErrorContains(t, err, "at least")
 	_, err = rawfile.NewFiles(0, func(int) (io.WriteCloser, error) { return nil, errRoom })

@@ -12,7 +12,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
-// layout is a file put together by hand from the thesis' table: two records and
+// layout is a file written by hand after the table in the thesis: two records and
 // three bytes of padding.
 var layout = []byte{
 	0x78, 0x56, 0x34, 0x12, 0xff, 0xc9, 0x9a, 0x3b, 3, 0, 4, 1, 'a', 'b', 'c',
@@ -67,7 +67,7 @@ func TestReaderOfAFileWithoutPaddingEndsAfterItsLastRecord(t *testing.T) {
 	require.False(t, r.Padded())
 }
 
-func TestReaderDeliversWhatIsWholeOfAFileCutAnywhere(t *testing.T) {
+func TestReaderDeliversTheWholeRecordsOfAFileCutAnywhere(t *testing.T) {
 	for cut := range 39 {
 		whole, offset := 0, 0
 		for _, end := range []int{15, 27} {
@@ -92,7 +92,7 @@ func TestReaderDeliversWhatIsWholeOfAFileCutAnywhere(t *testing.T) {
 	}
 }
 
-func TestReaderTellsNonsenseFromACut(t *testing.T) {
+func TestReaderDistinguishesInvalidFromCut(t *testing.T) {
 	for name, header := range map[string]rawfile.Header{
 		"nanoseconds":       {Sec: 1, Nsec: 1e9, Caplen: 1, Len: 1},
 		"caplen above len":  {Sec: 1, Caplen: 61, Len: 60},
@@ -113,8 +113,8 @@ func TestReaderTellsNonsenseFromACut(t *testing.T) {
 	}
 }
 
-func TestReaderPassesTheSourcesErrorOnAfterWhatWasWhole(t *testing.T) {
-	broken := errors.New("disk on fire")
+func TestReaderReturnsTheSourcesErrorAfterTheWholeRecords(t *testing.T) {
+	broken := errors.New("broken disk")
 	r := rawfile.NewReader(io.MultiReader(bytes.NewReader(layout[:20]), iotest.ErrReader(broken)))
 	all, err := readAll(r)
 	require.Len(t, all, 1)
@@ -186,7 +186,7 @@ func TestWriterKeepsToTheSegmentExactly(t *testing.T) {
 	}
 }
 
-func TestWriterPadsMoreThanTheFieldCanSay(t *testing.T) {
+func TestWriterPadsMoreThanTheFieldHolds(t *testing.T) {
 	var out bytes.Buffer
 	w, err := rawfile.NewWriter(&out, 3*rawfile.MinSegment)
 	require.NoError(t, err)
@@ -234,8 +234,8 @@ func TestNothingAllocatesPerRecord(t *testing.T) {
 	}))
 }
 
-// FuzzReader: any bytes are read without a panic, and what was read is written
-// again byte for byte.
+// FuzzReader: any bytes are read without a panic, and the records read give the same
+// bytes when they are written.
 func FuzzReader(f *testing.F) {
 	f.Add(layout)
 	f.Add(layout[:27])
@@ -254,8 +254,8 @@ func FuzzReader(f *testing.F) {
 		for {
 			rec, err := r.Next()
 			if err != nil {
-				cut, nonsense := errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, rawfile.ErrFormat)
-				require.True(t, err == io.EOF || cut != nonsense, "%v", err)
+				cut, invalid := errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, rawfile.ErrFormat)
+				require.True(t, err == io.EOF || cut != invalid, "%v", err)
 				break
 			}
 			n++

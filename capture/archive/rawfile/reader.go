@@ -7,12 +7,12 @@ import (
 	"iter"
 )
 
-// Error is what a Reader returns for bytes that it cannot read to the end. All
-// records before Offset were whole and have been delivered.
+// Error is a Reader's error. All records before Offset were whole and have been
+// delivered.
 type Error struct {
 	Offset  int64  // of the record that could not be read, in bytes
 	Records uint64 // whole records before it
-	Err     error  // wraps io.ErrUnexpectedEOF (cut), ErrFormat (nonsense), or is the source's error
+	Err     error  // wraps io.ErrUnexpectedEOF (cut) or ErrFormat (invalid), or is the source's error
 }
 
 func (e *Error) Error() string {
@@ -27,16 +27,16 @@ func (e *Error) Unwrap() error { return e.Err }
 // Reader reads the records of one RAW file.
 type Reader struct {
 	src     io.Reader
-	buf     []byte // buf[at:end] is read and not yet delivered
+	buf     []byte // buf[at:end] is read and not delivered
 	at, end int
 	offset  int64 // in the file, of buf[at]
 	records uint64
 	padded  bool
-	fault   error // of src, delivered once the bytes before it are used up
+	fault   error // of src, returned after the bytes before it
 	err     error // what Next returns from now on
 }
 
-// bufferSize holds the longest record with room for reads of a useful length.
+// bufferSize holds several of the longest records.
 const bufferSize = 4 * (HeaderLen + MaxData + 1)
 
 // NewReader returns a Reader of one file's bytes. It reads ahead.
@@ -44,10 +44,10 @@ func NewReader(src io.Reader) *Reader {
 	return &Reader{src: src, buf: make([]byte, bufferSize)}
 }
 
-// Next returns the next record. Its Data is valid until the following call.
+// Next returns the next record. Its Data is valid until the next call.
 //
 // At the padding record, or when the bytes end after a whole record, the error
-// is io.EOF. Any other error is an *Error. An error stays.
+// is io.EOF. Any other error is an *Error. Later calls return the same error.
 func (r *Reader) Next() (Record, error) {
 	if r.err != nil {
 		return Record{}, r.err
@@ -74,8 +74,8 @@ func (r *Reader) Next() (Record, error) {
 	return Record{Sec: h.Sec, Nsec: h.Nsec, Len: h.Len, Data: data}, nil
 }
 
-// Records is an iterator over the records; each is valid until the next one.
-// A last pair with an error says why the file could not be read to its end.
+// Records returns an iterator over the records; each is valid until the next one.
+// The last pair has the error, if the file cannot be read to its end.
 func (r *Reader) Records() iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		for {
@@ -90,17 +90,17 @@ func (r *Reader) Records() iter.Seq2[Record, error] {
 	}
 }
 
-// Offset is where the last whole record delivered ends, in bytes.
+// Offset returns the end of the last record delivered, in bytes of the file.
 func (r *Reader) Offset() int64 { return r.offset }
 
-// Count is the number of records delivered.
+// Count returns the number of records delivered.
 func (r *Reader) Count() uint64 { return r.records }
 
-// Padded tells whether the end that Next reported was a padding record, as it is
-// in a file that was closed in order.
+// Padded reports whether Next returned io.EOF at a padding record, as in a file that
+// was closed.
 func (r *Reader) Padded() bool { return r.padded }
 
-// fill makes n bytes available at buf[at:], and reports whether it could.
+// fill reads until n bytes are available at buf[at:]. It returns false on an error.
 func (r *Reader) fill(n int) bool {
 	if r.end-r.at >= n {
 		return true
@@ -125,7 +125,7 @@ func (r *Reader) fill(n int) bool {
 	return true
 }
 
-// short says why fill could not.
+// short returns the error of fill.
 func (r *Reader) short() error {
 	switch {
 	case r.fault != io.EOF:

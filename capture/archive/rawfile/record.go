@@ -11,10 +11,10 @@ const (
 	// HeaderLen is the length in bytes of a record's header.
 	HeaderLen = 12
 
-	// MaxData is the greatest number of frame bytes a record can hold.
+	// MaxData is the greatest number of frame bytes in a record.
 	MaxData = 1<<16 - 1
 
-	// Block is what HPCAP's tools write at once, in bytes.
+	// Block is the size of the writes of HPCAP's tools, in bytes.
 	Block = 1 << 20
 
 	// DefaultSegment is the size in bytes of HPCAP's files.
@@ -29,16 +29,16 @@ type Record struct {
 	Data []byte // the bytes kept, at most Len
 }
 
-// Time is the record's timestamp.
+// Time returns the record's timestamp.
 func (r Record) Time() time.Time { return time.Unix(int64(r.Sec), int64(r.Nsec)).UTC() }
 
-// Header is a record's header as it stands in a file.
+// Header is a record's header in a file.
 type Header struct {
 	Sec, Nsec   uint32
 	Caplen, Len uint16
 }
 
-// IsPadding tells whether the header opens the padding that closes a file.
+// IsPadding reports whether the header is that of the padding that ends a file.
 func (h Header) IsPadding() bool { return h.Sec == 0 && h.Nsec == 0 }
 
 // DecodeHeader reads the header at the start of b, which holds at least HeaderLen bytes.
@@ -61,10 +61,10 @@ func (h Header) Put(b []byte) {
 	binary.LittleEndian.PutUint16(b[10:], h.Len)
 }
 
-// ErrFormat is wrapped by errors about bytes that no writer of RAW files makes.
+// ErrFormat is wrapped by errors about invalid headers.
 var ErrFormat = errors.New("not a RAW record")
 
-// Check says what is wrong with a header that no writer makes.
+// Check returns an error if the header is invalid: no writer makes it.
 func (h Header) Check() error {
 	switch {
 	case h.IsPadding() && h.Caplen != h.Len:

@@ -6,21 +6,21 @@ import (
 	"io"
 )
 
-// MinSegment is the smallest file size that a Writer can keep to: one record of
-// any length and the padding record's header.
+// MinSegment is the smallest segment of a Writer in bytes: one record of any length
+// and the padding record's header.
 const MinSegment = HeaderLen + MaxData + HeaderLen
 
 var (
-	// ErrFull is returned by Write when the record belongs into the next file.
+	// ErrFull is returned by Write for a record that does not fit.
 	ErrFull = errors.New("segment is full")
 
-	// ErrNoTime is returned by Write for a record whose time is 0, which the
-	// format keeps for padding.
+	// ErrNoTime is returned by Write for a record whose time is 0, which means
+	// padding.
 	ErrNoTime = errors.New("a record at 1970-01-01 00:00:00.000000000 would read as padding")
 )
 
-// Writer writes the records of one RAW file. It writes each record in one Write
-// to its destination, which should therefore be buffered.
+// Writer writes the records of one RAW file, each with one Write to its
+// destination, which should be buffered.
 type Writer struct {
 	dst     io.Writer
 	segment int64 // bytes of the full file, 0: no limit
@@ -37,17 +37,17 @@ func NewWriter(dst io.Writer, segment int64) (*Writer, error) {
 	return &Writer{dst: dst, segment: segment, buf: make([]byte, HeaderLen+MaxData)}, nil
 }
 
-// Fits tells whether a record with caplen frame bytes belongs into this file:
-// after it there must be room for the header of the padding.
+// Fits reports whether a record with caplen frame bytes and the header of the
+// padding fit into the file.
 func (w *Writer) Fits(caplen int) bool {
 	return w.segment == 0 || w.size+int64(HeaderLen+caplen+HeaderLen) <= w.segment
 }
 
-// Size is the number of bytes written.
+// Size returns the number of bytes written.
 func (w *Writer) Size() int64 { return w.size }
 
-// Write appends a record. It returns ErrFull when the record does not fit, and
-// then has written nothing.
+// Write appends a record. It returns ErrFull if the record does not fit, and writes
+// nothing then.
 func (w *Writer) Write(r Record) error {
 	if len(r.Data) > int(r.Len) {
 		return fmt.Errorf("write record: %d bytes kept of a frame of %d", len(r.Data), r.Len)
@@ -67,17 +67,17 @@ func (w *Writer) Write(r Record) error {
 	return w.put(w.buf[:n])
 }
 
-// Fill closes a full file: padding up to the segment size.
+// Fill ends a full file with padding up to the segment size.
 func (w *Writer) Fill() error {
 	if w.segment == 0 {
 		return w.End()
 	}
 	clear(w.buf)
 	n := w.segment - w.size - HeaderLen
-	// The field has 16 bits. Only after a record of more than MaxData-12 bytes can
-	// there be more to pad; no reader looks at what follows the padding's header.
-	said := uint16(min(n, MaxData))
-	Header{Caplen: said, Len: said}.Put(w.buf)
+	// The field has 16 bits. The padding is longer only if a record of more than
+	// MaxData-12 bytes did not fit. Readers ignore what follows the padding's header.
+	length := uint16(min(n, MaxData))
+	Header{Caplen: length, Len: length}.Put(w.buf)
 	if err := w.put(w.buf[:HeaderLen]); err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (w *Writer) Fill() error {
 	return nil
 }
 
-// End closes the last file of a capture where it stands, with a padding record
+// End ends the last file of a capture after its last record, with a padding record
 // of length 0.
 func (w *Writer) End() error {
 	clear(w.buf[:HeaderLen])

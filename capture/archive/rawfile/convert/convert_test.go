@@ -12,6 +12,7 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 )
@@ -34,7 +35,7 @@ func rawOf(t *testing.T, records []rawfile.Record) []byte {
 	return out.Bytes()
 }
 
-func capture(t *testing.T, format convert.Format, records []rawfile.Record) []byte {
+func capture(t *testing.T, format pcapfile.Format, records []rawfile.Record) []byte {
 	var out bytes.Buffer
 	w, err := convert.NewWriter(&out, format)
 	require.NoError(t, err)
@@ -57,8 +58,8 @@ func readAll(r *convert.Reader) ([]rawfile.Record, error) {
 	}
 }
 
-func TestRecordsSurviveTheWayToEitherFormatAndBack(t *testing.T) {
-	for _, format := range []convert.Format{convert.Pcap, convert.Pcapng} {
+func TestRecordsAreTheSameAfterBothConversions(t *testing.T) {
+	for _, format := range []pcapfile.Format{pcapfile.Pcap, pcapfile.Pcapng} {
 		t.Run(string(format), func(t *testing.T) {
 			r, err := convert.NewReader(bytes.NewReader(capture(t, format, records)))
 			require.NoError(t, err)
@@ -74,9 +75,9 @@ func TestRecordsSurviveTheWayToEitherFormatAndBack(t *testing.T) {
 	}
 }
 
-func TestCutCapturesGiveWhatIsWholeAndSayTheyAreCut(t *testing.T) {
+func TestCutCapturesGiveTheWholePacketsAndAnError(t *testing.T) {
 	small := []rawfile.Record{records[0], records[0], records[0]}
-	for _, format := range []convert.Format{convert.Pcap, convert.Pcapng} {
+	for _, format := range []pcapfile.Format{pcapfile.Pcap, pcapfile.Pcapng} {
 		file := capture(t, format, small)
 		clean := 0
 		for cut := range file {
@@ -93,7 +94,7 @@ func TestCutCapturesGiveWhatIsWholeAndSayTheyAreCut(t *testing.T) {
 			}
 			require.ErrorIs(t, err, io.ErrUnexpectedEOF, "%s cut at %d", format, cut)
 		}
-		require.Equal(t, len(small), clean, "%s: only cuts between packets cannot be told from the end", format)
+		require.Equal(t, len(small), clean, "%s: only cuts between packets look like the end", format)
 	}
 }
 
@@ -128,10 +129,10 @@ func TestReaderRefusesWhatRAWCannotHold(t *testing.T) {
 	}
 }
 
-func TestCopyWritesWhatIsWholeOfACutFile(t *testing.T) {
+func TestCopyWritesTheWholeRecordsOfACutFile(t *testing.T) {
 	raw := rawOf(t, []rawfile.Record{records[0], records[0]})
 	var out bytes.Buffer
-	w, err := convert.NewWriter(&out, convert.Pcap)
+	w, err := convert.NewWriter(&out, pcapfile.Pcap)
 	require.NoError(t, err)
 	n, err := w.Copy(bytes.NewReader(raw[:20]))
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
@@ -148,10 +149,9 @@ func TestCopyWritesWhatIsWholeOfACutFile(t *testing.T) {
 	require.ErrorContains(t, err, "must be pcap or pcapng")
 }
 
-// FuzzReader: no bytes make the reader of captures panic, and what it gives can
-// be written as RAW.
+// FuzzReader: no bytes make the Reader panic, and its records can be written as RAW.
 func FuzzReader(f *testing.F) {
-	for _, format := range []convert.Format{convert.Pcap, convert.Pcapng} {
+	for _, format := range []pcapfile.Format{pcapfile.Pcap, pcapfile.Pcapng} {
 		var out bytes.Buffer
 		w, err := convert.NewWriter(&out, format)
 		require.NoError(f, err)

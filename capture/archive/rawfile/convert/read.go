@@ -14,11 +14,11 @@ type Reader struct {
 	packets *pcapfile.Reader
 	count   uint64
 	moved   uint64
-	broken  error
+	err     error // that Next returns
 }
 
-// NewReader reads the header of a pcap or pcapng file, which may be compressed
-// with zstd; its first bytes say what it is.
+// NewReader reads the header of a pcap or pcapng file, which may be compressed with
+// zstd. The format is recognized by the first bytes.
 func NewReader(src io.Reader) (*Reader, error) {
 	p, err := pcapfile.NewReader(src)
 	if err != nil {
@@ -27,25 +27,27 @@ func NewReader(src io.Reader) (*Reader, error) {
 	return &Reader{packets: p}, nil
 }
 
-// Next returns the next packet; Data is valid until the following call. The
-// error is io.EOF at the end, wraps io.ErrUnexpectedEOF when the file is cut,
-// and names the packet that RAW cannot hold. An error stays.
+// Next returns the next packet; Data is valid until the next call. The error is
+// io.EOF at the end, wraps io.ErrUnexpectedEOF if the file is cut, or is about a
+// packet that RAW cannot hold. Later calls return the same error.
 func (r *Reader) Next() (rawfile.Record, error) {
-	if r.broken != nil {
-		return rawfile.Record{}, r.broken
+	if r.err != nil {
+		return rawfile.Record{}, r.err
 	}
 	rec, err := r.next()
 	if err != nil {
-		r.broken = err
+		r.err = err
 		return rawfile.Record{}, err
 	}
 	r.count++
 	return rec, nil
 }
 
-// Count is the number of packets delivered; Moved how many of them had a time
-// of 0, which RAW keeps for padding, and were given the first nanosecond of 1970.
+// Count returns the number of packets delivered.
 func (r *Reader) Count() uint64 { return r.count }
+
+// Moved returns how many of them had a time of 0, which means padding in RAW, and
+// got the first nanosecond of 1970.
 func (r *Reader) Moved() uint64 { return r.moved }
 
 func (r *Reader) next() (rawfile.Record, error) {

@@ -8,19 +8,11 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
-// Format is a file format for packets.
-type Format = pcapfile.Format
-
-const (
-	Pcap   = pcapfile.Pcap
-	Pcapng = pcapfile.Pcapng
-)
-
 // Writer writes records to a pcap or pcapng file.
 type Writer struct{ out *pcapfile.Writer }
 
-// NewWriter writes the header of a file of the given format to w, as Flush does.
-func NewWriter(w io.Writer, format Format) (*Writer, error) {
+// NewWriter returns a Writer of a file of the given format.
+func NewWriter(w io.Writer, format pcapfile.Format) (*Writer, error) {
 	out, err := pcapfile.NewWriter(w, pcapfile.Encoder{Format: format, Interface: pcapfile.Interface{Name: pcapfile.Application}}, 0)
 	if err != nil {
 		return nil, err
@@ -33,11 +25,11 @@ func (w *Writer) Write(r rawfile.Record) error {
 	return w.out.Write(&pcapfile.Packet{Nano: int64(r.Sec)*1e9 + int64(r.Nsec), Len: uint32(r.Len), Data: r.Data})
 }
 
-// Flush writes out what is buffered. It must be called after the last Write.
+// Flush writes what is buffered. It must be called after the last Write.
 func (w *Writer) Flush() error { return w.out.Flush() }
 
-// Copy writes all records of the RAW file src, and says how many there were.
-// An error of src is an *rawfile.Error; what was whole has been written then.
+// Copy writes all records of the RAW file src, and returns their number. An error of
+// src is an *rawfile.Error; the whole records before it are written.
 func (w *Writer) Copy(src io.Reader) (records uint64, err error) {
 	r := rawfile.NewReader(src)
 	for {
