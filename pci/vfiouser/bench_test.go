@@ -6,8 +6,7 @@ import (
 	"github.com/ixcap/ixcap/sim/server/servertest"
 )
 
-// A doorbell store: shadow memory and an eventfd write. The device's thread is
-// woken by it and takes the counter, on another processor where there is one.
+// A doorbell store: shadow memory and an eventfd write, which wakes the device's thread.
 func BenchmarkDoorbellStore(b *testing.B) {
 	_, d, _ := pair(b, 1)
 	r := bar0(b, d)

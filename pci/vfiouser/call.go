@@ -11,16 +11,16 @@ import (
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
-// subject says what a request is about. It becomes text only in errors.
-type subject struct {
+// request describes a request, for errors.
+type request struct {
 	command proto.Command
-	what    string // of the index: region, interrupt kind, address; empty: nothing more
+	what    string // what index is: region, interrupt kind, address; "": no index
 	index   uint64
-	off     uint64 // with n: bytes off to off+n of it
+	off     uint64 // with n: bytes off to off+n
 	n       int
 }
 
-func (s subject) String() string {
+func (s request) String() string {
 	switch {
 	case s.what == "":
 		return s.command.String()
@@ -30,35 +30,35 @@ func (s subject) String() string {
 	return fmt.Sprintf("%v (%s %#x, offset %#x, %d bytes)", s.command, s.what, s.index, s.off, s.n)
 }
 
-func (s subject) wrap(err error) error { return fmt.Errorf("%v: %w", s, err) }
+func (s request) wrap(err error) error { return fmt.Errorf("%v: %w", s, err) }
 
-// call is a request that waits for its reply.
+// call is a request without a reply yet.
 type call struct {
 	command proto.Command
-	done    chan struct{} // one element when reply or err is there
+	done    chan struct{} // receives when reply or err is set
 	reply   *proto.Message
 	err     error
 	timer   *time.Timer
 }
 
-// calls are the requests under way.
+// calls are the requests without a reply yet.
 type calls struct {
 	mu      sync.Mutex
 	nextID  uint16
 	pending map[uint16]*call
-	down    error // set: no more requests
+	down    error // not nil: no more requests
 
 	idle     sync.Pool // *call
 	messages sync.Pool // *proto.Message
 }
 
-// maxPending bounds the requests under way; the rest of the 16-bit IDs keeps
-// the search for a free one short.
+// maxPending is the most requests at a time. Half of the 16-bit IDs stay free, which
+// keeps the search for a free one short.
 const maxPending = 1 << 15
 
-// call sends a request and waits for its reply, which the caller recycles. The
-// error of a reply is returned as an error. Any goroutine may call.
-func (d *Device) call(s subject, fds []int, parts ...[]byte) (*proto.Message, error) {
+// call sends a request and returns its reply, which the caller recycles. An error reply
+// is returned as an error. call may be used by any goroutine.
+func (d *Device) call(s request, fds []int, parts ...[]byte) (*proto.Message, error) {
 	c, _ := d.calls.idle.Get().(*call)
 	if c == nil {
 		c = &call{done: make(chan struct{}, 1), timer: time.NewTimer(d.timeout)}
@@ -66,7 +66,7 @@ func (d *Device) call(s subject, fds []int, parts ...[]byte) (*proto.Message, er
 		c.timer.Reset(d.timeout)
 	}
 	c.command = s.command
-	id, err := d.calls.enter(c)
+	id, err := d.calls.add(c)
 	if err != nil {
 		return nil, s.wrap(err)
 	}
@@ -77,7 +77,7 @@ func (d *Device) call(s subject, fds []int, parts ...[]byte) (*proto.Message, er
 	case <-c.done:
 	case <-c.timer.C:
 		d.fail(s.wrap(fmt.Errorf("no reply within %v: %w", d.timeout, syscall.ETIMEDOUT)))
-		<-c.done // by fail, if not by a reply that came at the last moment
+		<-c.done // from fail, or from a reply at the last moment
 	}
 	c.timer.Stop()
 	reply, err := c.reply, c.err
@@ -93,22 +93,23 @@ func (d *Device) call(s subject, fds []int, parts ...[]byte) (*proto.Message, er
 	return reply, nil
 }
 
-// sendError makes a broken pipe what it is.
+// sendError explains a broken pipe.
 func (d *Device) sendError(err error) error {
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
-		return fmt.Errorf("the server has closed the connection: %w", err)
+		return fmt.Errorf("the server closed the connection: %w", err)
 	}
 	return err
 }
 
-func (cs *calls) enter(c *call) (uint16, error) {
+// add assigns an ID to a request.
+func (cs *calls) add(c *call) (uint16, error) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if cs.down != nil {
 		return 0, cs.down
 	}
 	if len(cs.pending) >= maxPending {
-		return 0, fmt.Errorf("%d requests are under way already", len(cs.pending))
+		return 0, fmt.Errorf("%d requests without a reply", len(cs.pending))
 	}
 	for {
 		cs.nextID++
@@ -119,17 +120,17 @@ func (cs *calls) enter(c *call) (uint16, error) {
 	}
 }
 
-// complete gives a reply to its request.
+// complete assigns a reply to its request.
 func (cs *calls) complete(m *proto.Message) error {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	c, ok := cs.pending[m.ID]
 	if !ok {
-		return fmt.Errorf("server answers message %d (%v), which waits for no answer", m.ID, m.Command)
+		return fmt.Errorf("reply to message %d (%v), which was not requested", m.ID, m.Command)
 	}
-	// Some servers leave the command of a reply empty.
+	// Some servers send replies with command 0.
 	if m.Command != c.command && m.Command != 0 {
-		return fmt.Errorf("server answers %v with %v", c.command, m.Command)
+		return fmt.Errorf("reply to %v with command %v", c.command, m.Command)
 	}
 	delete(cs.pending, m.ID)
 	c.reply = m
@@ -137,8 +138,7 @@ func (cs *calls) complete(m *proto.Message) error {
 	return nil
 }
 
-// fail takes the device down, the first time, for the given reason, and ends
-// all waiting.
+// fail marks the device as lost and ends all calls, if it is the first call.
 func (d *Device) fail(reason error) {
 	cs := &d.calls
 	cs.mu.Lock()
@@ -147,8 +147,8 @@ func (d *Device) fail(reason error) {
 		return
 	}
 	cs.down = reason
-	// Before Done: who was woken by Done must not load from the device.
-	d.gone.Store(true)
+	// Before Done: a goroutine woken by Done must not load from the device.
+	d.lost.Store(true)
 	close(d.done)
 	_ = d.conn.Close()
 	for id, c := range cs.pending {
@@ -165,20 +165,20 @@ func (d *Device) message() *proto.Message {
 	return new(proto.Message)
 }
 
-// recycle closes the descriptors nobody took out of m and keeps its memory.
+// recycle closes the descriptors that m still owns and keeps m for later messages.
 func (d *Device) recycle(m *proto.Message) {
 	m.Release()
 	d.calls.messages.Put(m)
 }
 
-// receive reads what the server sends until the connection ends.
+// receive reads messages until the connection ends.
 func (d *Device) receive() {
 	defer close(d.received)
 	for {
 		m := d.message()
 		if err := d.conn.Receive(m); err != nil {
 			if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
-				err = fmt.Errorf("the server has closed the connection: %w", err)
+				err = fmt.Errorf("the server closed the connection: %w", err)
 			}
 			d.fail(err)
 			return
@@ -191,25 +191,25 @@ func (d *Device) receive() {
 			}
 			continue
 		}
-		err := d.answer(m)
+		err := d.serve(m)
 		d.recycle(m)
 		if err != nil {
-			d.fail(fmt.Errorf("answer the server: %w", d.sendError(err)))
+			d.fail(fmt.Errorf("reply to the server: %w", d.sendError(err)))
 			return
 		}
 	}
 }
 
-// answer serves the server's own requests: DMA into memory that is mapped for
-// it. The error is that of sending.
-func (d *Device) answer(m *proto.Message) error {
+// serve replies to a request of the server: DMA to or from mapped memory. The error is
+// that of sending the reply.
+func (d *Device) serve(m *proto.Message) error {
 	switch {
 	case m.Flags&proto.TypeMask != proto.TypeCommand:
 		return d.conn.Reply(m, syscall.EINVAL, nil)
 	case m.FDs() > 0:
 		return d.conn.Reply(m, syscall.EINVAL, nil)
 	case m.Command == proto.DMARead, m.Command == proto.DMAWrite:
-		return d.dma.answer(m)
+		return d.dma.serve(m)
 	}
 	return d.conn.Reply(m, syscall.ENOTSUP, nil)
 }

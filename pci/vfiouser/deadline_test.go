@@ -11,20 +11,20 @@ import (
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
-func TestAccessThatDoesNotEndIsWaitedForOnlySoLong(t *testing.T) {
-	var o opening
+func TestCloseOfAGateTimesOut(t *testing.T) {
+	var o gate
 	require.True(t, o.enter())
-	freed := 0
-	require.False(t, o.close(20*time.Millisecond, func() { freed++ }))
-	require.Positive(t, freed)
-	require.False(t, o.enter(), "closed all the same")
+	drained := 0
+	require.False(t, o.close(20*time.Millisecond, func() { drained++ }))
+	require.Positive(t, drained)
+	require.False(t, o.enter(), "closed after the timeout")
 	o.leave()
 	require.True(t, o.close(time.Minute, func() {}))
 }
 
-// A server can make a doorbell's eventfd blocking and fill its counter. Closing
-// the device then sets whoever is held up free.
-func TestWriterHeldUpByTheServerIsFreedByClose(t *testing.T) {
+// A server can make a doorbell's eventfd blocking and fill its counter. Close then
+// unblocks the writer.
+func TestCloseUnblocksAWriter(t *testing.T) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	require.NoError(t, err)
 	event, err := proto.OpenEventFD(fd)
@@ -34,7 +34,7 @@ func TestWriterHeldUpByTheServerIsFreedByClose(t *testing.T) {
 	for i := range full {
 		full[i] = math.MaxUint8
 	}
-	full[0]-- // native little endian; on others the write is refused and the test fails
+	full[0]-- // little endian; on other machines the write fails
 	_, err = unix.Write(fd, full[:])
 	require.NoError(t, err)
 	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, 0) // as the server could
@@ -46,7 +46,7 @@ func TestWriterHeldUpByTheServerIsFreedByClose(t *testing.T) {
 		defer close(rung)
 		b.ring(7)
 	}()
-	require.Eventually(t, func() bool { return b.open.users.Load() == 1 }, 30*time.Second, time.Millisecond)
-	require.True(t, b.open.close(time.Minute, event.Drain))
+	require.Eventually(t, func() bool { return b.gate.users.Load() == 1 }, 30*time.Second, time.Millisecond)
+	require.True(t, b.gate.close(time.Minute, event.Drain))
 	<-rung
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
-// ErrClosed is Err's answer after Close.
+// ErrClosed is returned by Err after Close.
 var ErrClosed = errors.New("device is closed")
 
 var _ pci.Device = (*Device)(nil)
 
 // Device is a PCI function behind a vfio-user server. All methods may be called
-// from any goroutine, Close beside any of them.
+// from any goroutine, at the same time as Close.
 type Device struct {
 	name    string
 	timeout time.Duration
@@ -26,7 +26,7 @@ type Device struct {
 	conn     *proto.Conn
 	server   proto.Capabilities
 	calls    calls
-	received chan struct{} // closed when the receiver has ended
+	received chan struct{} // closed when receive has ended
 
 	id       pci.ID
 	canReset bool
@@ -37,7 +37,7 @@ type Device struct {
 	dma mapper
 
 	done  chan struct{}
-	gone  atomic.Bool // true before done is closed
+	lost  atomic.Bool // set before done is closed
 	close sync.Once
 	cerr  error
 }
@@ -51,7 +51,7 @@ func (d *Device) Transport() string { return "vfio-user" }
 // ID implements pci.Device.
 func (d *Device) ID() pci.ID { return d.id }
 
-// NUMANode implements pci.Device: a socket is attached to no node.
+// NUMANode implements pci.Device. A socket has no NUMA node.
 func (d *Device) NUMANode() int { return -1 }
 
 // Config implements pci.Device.
@@ -83,9 +83,9 @@ func (d *Device) Err() error {
 
 // Reset implements pci.Device.
 func (d *Device) Reset() error {
-	s := subject{command: proto.DeviceReset}
+	s := request{command: proto.DeviceReset}
 	if !d.canReset {
-		return s.wrap(errors.New("the server's device has no reset"))
+		return s.wrap(errors.New("not supported by the server"))
 	}
 	m, err := d.call(s, nil)
 	if err != nil {
@@ -95,9 +95,8 @@ func (d *Device) Reset() error {
 	return nil
 }
 
-// Close implements pci.Device. While the server answers, each mapping is taken
-// back by message before the connection ends, so that no DMA is under way when
-// Close returns.
+// Close implements pci.Device. It unmaps all memory by message before it closes the
+// connection, so that no DMA is active when it returns, if the server answers.
 func (d *Device) Close() error {
 	d.close.Do(func() {
 		d.cerr = d.dma.close()

@@ -20,7 +20,7 @@ import (
 	"github.com/ixcap/ixcap/sim/server/servertest"
 )
 
-// pair serves a test device over a socketpair and drives it.
+// pair serves a test device over a socketpair and opens it.
 func pair(t testing.TB, bells int, options ...vfiouser.Option) (*servertest.Device, *vfiouser.Device, *server.Server) {
 	t.Helper()
 	fake, err := servertest.New(bells)
@@ -59,7 +59,7 @@ func eventfd(t testing.TB) int {
 	return fd
 }
 
-// count takes an eventfd's counter, 0 when it stays 0 for the given time.
+// count returns and resets an eventfd's counter, 0 if it stays 0 for the given time.
 func count(fd int, wait time.Duration) uint64 {
 	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	if n, _ := unix.Poll(p, int(wait.Milliseconds())); n != 1 {
@@ -74,7 +74,7 @@ func count(fd int, wait time.Duration) uint64 {
 
 const soon = 2 * time.Second
 
-func TestDeviceTellsWhatItIs(t *testing.T) {
+func TestPropertiesOfADevice(t *testing.T) {
 	servertest.NoLeak(t)
 	_, d, _ := pair(t, 0)
 	require.Equal(t, "test", d.Name())
@@ -144,7 +144,7 @@ func TestAccessesBeyondARegionFail(t *testing.T) {
 	require.NoError(t, d.Err())
 }
 
-func TestRefusedAccessIsAnErrorButNotTheDevicesEnd(t *testing.T) {
+func TestAnErrorReplyDoesNotLoseTheDevice(t *testing.T) {
 	_, d, _ := pair(t, 0)
 	r := bar0(t, d)
 	_, err := r.ReadAt(make([]byte, 4), servertest.Refused)
@@ -163,7 +163,7 @@ func TestRefusedAccessIsAnErrorButNotTheDevicesEnd(t *testing.T) {
 	require.Equal(t, uint32(7), r.Load32(0))
 }
 
-func TestDoorbellsBypassMessagesAndTheirNeighboursDoNot(t *testing.T) {
+func TestOnlyDoorbellsBypassMessages(t *testing.T) {
 	servertest.NoLeak(t)
 	fake, d, _ := pair(t, 8)
 	r := bar0(t, d)
@@ -176,13 +176,13 @@ func TestDoorbellsBypassMessagesAndTheirNeighboursDoNot(t *testing.T) {
 		case ring := <-fake.Rings():
 			require.Equal(t, servertest.Ring{Bell: i, Value: 100 + uint32(i)}, ring)
 		case <-time.After(soon):
-			t.Fatal("the device did not notice the doorbell")
+			t.Fatal("the device did not see the doorbell")
 		}
 	}
 	require.Zero(t, r.Load32(servertest.Counter), "no doorbell was a message")
 	require.Zero(t, testing.AllocsPerRun(100, func() { r.Store32(servertest.Doorbell, 1) }))
 	require.NoError(t, d.Close())
-	r.Store32(servertest.Doorbell, 5) // vanishes
+	r.Store32(servertest.Doorbell, 5) // discarded
 }
 
 // transfer runs the test device's DMA engine.
@@ -202,7 +202,7 @@ func transfer(t testing.TB, r pci.Region, command uint32, src, dst uint64, n int
 			return s
 		}
 	}
-	t.Fatal("the DMA engine does not end")
+	t.Fatal("the DMA engine did not finish")
 	return 0
 }
 
@@ -251,7 +251,7 @@ func TestDMAMovesBytesBothWays(t *testing.T) {
 	}
 }
 
-func TestServerCannotCutMemoryItWasGiven(t *testing.T) {
+func TestServerCannotTruncateMappedMemory(t *testing.T) {
 	_, d, _ := pair(t, 0)
 	m := memory(t, 8192)
 	_, err := d.DMA().Map(m, dma.DeviceReadsWrites)
@@ -263,7 +263,7 @@ func TestInterruptsReachTheirEventfds(t *testing.T) {
 	servertest.NoLeak(t)
 	_, d, _ := pair(t, 0)
 	r := bar0(t, d)
-	const nobody = 30 * time.Millisecond
+	const none = 30 * time.Millisecond
 	raise := func() { r.Store32(servertest.Command, servertest.RaiseOnly) } // MSI-X 0, 1, INTx
 	fds := make([]int, 64)
 	for i := range fds {
@@ -281,20 +281,20 @@ func TestInterruptsReachTheirEventfds(t *testing.T) {
 		raise()
 		require.EqualValues(t, 1, count(fds[0], soon))
 	}
-	require.Zero(t, count(fds[1], nobody), "masked")
+	require.Zero(t, count(fds[1], none), "masked")
 	require.NoError(t, d.MaskVector(pci.MSIX, 1, false))
-	require.EqualValues(t, 1, count(fds[1], soon), "held back while masked")
+	require.EqualValues(t, 1, count(fds[1], soon), "pending while masked")
 
 	require.NoError(t, d.SetVectors(pci.MSIX, 1, []int{-1}))
 	count(fds[0], 0)
 	raise()
 	require.EqualValues(t, 1, count(fds[0], soon))
-	require.Zero(t, count(fds[1], nobody), "disconnected")
+	require.Zero(t, count(fds[1], none), "disconnected")
 	require.NoError(t, d.SetVectors(pci.MSIX, 0, nil))
 	raise()
-	require.Zero(t, count(fds[0], nobody), "all disconnected")
+	require.Zero(t, count(fds[0], none), "all disconnected")
 
-	all := make([]int, 64) // more than one message takes
+	all := make([]int, 64) // more than fit in one message
 	for i := range all {
 		all[i] = eventfd(t)
 	}
@@ -321,7 +321,7 @@ func TestINTxMasksItselfUntilUnmasked(t *testing.T) {
 	before := fake.Resamples.Load()
 	require.NoError(t, d.MaskVector(pci.INTx, 0, false))
 	require.EqualValues(t, 1, count(fd, soon))
-	require.Equal(t, before+1, fake.Resamples.Load(), "the device is asked for the line's level")
+	require.Equal(t, before+1, fake.Resamples.Load(), "unmasking checks the level of the line")
 }
 
 func TestResetReachesTheDevice(t *testing.T) {
@@ -333,8 +333,8 @@ func TestResetReachesTheDevice(t *testing.T) {
 	require.Zero(t, r.Load32(0x10))
 }
 
-// gone checks all that pci.Device promises of a device that went away.
-func gone(t *testing.T, d *vfiouser.Device, r pci.Region) {
+// requireLost checks the behaviour of a lost pci.Device.
+func requireLost(t *testing.T, d *vfiouser.Device, r pci.Region) {
 	t.Helper()
 	select {
 	case <-d.Done():
@@ -360,7 +360,7 @@ func gone(t *testing.T, d *vfiouser.Device, r pci.Region) {
 	require.Error(t, err)
 }
 
-func TestLostConnectionMakesTheDeviceGone(t *testing.T) {
+func TestALostConnectionLosesTheDevice(t *testing.T) {
 	servertest.NoLeak(t)
 	fake, d, s := pair(t, 2)
 	r := bar0(t, d)
@@ -369,21 +369,21 @@ func TestLostConnectionMakesTheDeviceGone(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 	require.Zero(t, fake.Attached.Load())
-	gone(t, d, r)
-	require.ErrorContains(t, d.Err(), "server has closed the connection")
-	require.NoError(t, d.DMA().Unmap(iova), "nobody is left who could reach it")
+	requireLost(t, d, r)
+	require.ErrorContains(t, d.Err(), "server closed the connection")
+	require.NoError(t, d.DMA().Unmap(iova), "the mapping is removed")
 	require.NoError(t, d.Close())
 	require.NoError(t, d.Close(), "twice")
 }
 
-func TestClosedDeviceIsGone(t *testing.T) {
+func TestAClosedDeviceIsLost(t *testing.T) {
 	servertest.NoLeak(t)
 	fake, d, _ := pair(t, 2)
 	r := bar0(t, d)
 	_, err := d.DMA().Map(memory(t, 4096), dma.DeviceReadsWrites)
 	require.NoError(t, err)
 	require.NoError(t, d.Close())
-	gone(t, d, r)
+	requireLost(t, d, r)
 	require.ErrorIs(t, d.Err(), vfiouser.ErrClosed)
 	require.Eventually(t, func() bool { return fake.Attached.Load() == 0 }, soon, time.Millisecond)
 }
@@ -431,7 +431,7 @@ func TestManyGoroutinesShareADevice(t *testing.T) {
 	require.Empty(t, fake.Errors)
 }
 
-func TestCloseBesideAccesses(t *testing.T) {
+func TestCloseDuringAccesses(t *testing.T) {
 	servertest.NoLeak(t)
 	_, d, _ := pair(t, 1)
 	r := bar0(t, d)
@@ -451,7 +451,7 @@ func TestCloseBesideAccesses(t *testing.T) {
 	wg.Wait()
 }
 
-func TestDialOverAPathAndTakeTurns(t *testing.T) {
+func TestDialOneClientAfterAnother(t *testing.T) {
 	servertest.NoLeak(t)
 	fake, err := servertest.New(1)
 	require.NoError(t, err)

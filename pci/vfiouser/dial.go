@@ -33,22 +33,21 @@ func checkSocket(path string) error {
 	return err
 }
 
-// DefaultTimeout bounds every wait for the server.
+// DefaultTimeout is the timeout of requests to the server.
 const DefaultTimeout = 5 * time.Second
 
-// Option changes how a device is driven.
+// Option is an option of Dial and New.
 type Option func(*Device)
 
-// Timeout replaces DefaultTimeout. A request that is not answered within it
-// takes the device down, a reset too, which may be slow on some servers.
+// Timeout replaces DefaultTimeout. The device is lost if a request is not answered in
+// time, including a reset, which may be slow on some servers.
 func Timeout(d time.Duration) Option { return func(dev *Device) { dev.timeout = d } }
 
-// PrivateDMA keeps memory mapped for DMA in this process: its descriptors are
-// not passed on, and the server reads and writes it by message, within the
-// bounds and rights of the mapping.
+// PrivateDMA keeps memory mapped for DMA private: its descriptors are not sent, and the
+// server reads and writes it by message, within the bounds and rights of the mapping.
 func PrivateDMA() Option { return func(dev *Device) { dev.dma.private = true } }
 
-// Dial connects to the vfio-user server that listens at path.
+// Dial connects to the vfio-user server at path.
 func Dial(path string, options ...Option) (*Device, error) {
 	name := "vfio-user:" + path
 	fail := func(format string, a ...any) (*Device, error) {
@@ -62,9 +61,9 @@ func Dial(path string, options ...Option) (*Device, error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, fs.ErrNotExist):
-		return fail("no such socket: is the server running? (%w)", syscall.ENOENT)
+		return fail("no such socket: the server is not running (%w)", syscall.ENOENT)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fail("nobody listens there: the server has ended, or this is no socket (%w)", syscall.ECONNREFUSED)
+		return fail("no server listens: it has ended, or this is not a socket (%w)", syscall.ECONNREFUSED)
 	case errors.Is(err, syscall.EAGAIN):
 		return fail("the server is busy with other clients (%w)", syscall.EAGAIN)
 	default:
@@ -76,8 +75,8 @@ func Dial(path string, options ...Option) (*Device, error) {
 	return d, nil
 }
 
-// New drives the device whose server is at the other end of conn, which New
-// takes over, also when it fails. The name is for messages.
+// New returns the device of the server at the other end of conn. It owns conn, even if it
+// fails. The name is for messages.
 func New(conn *net.UnixConn, name string, options ...Option) (*Device, error) {
 	d := newDevice(name, options)
 	if err := d.open(conn); err != nil {
@@ -96,7 +95,7 @@ func newDevice(name string, options []Option) *Device {
 	return d
 }
 
-// open negotiates and asks the server for all that does not change.
+// open negotiates the protocol and reads the device's constant properties.
 func (d *Device) open(uc *net.UnixConn) (err error) {
 	d.conn = proto.NewConn(uc, d.timeout)
 	go d.receive()
@@ -125,13 +124,13 @@ func (d *Device) open(uc *net.UnixConn) (err error) {
 
 func (d *Device) negotiate() error {
 	proposal := proto.Proposal()
-	proposal.Capabilities.WriteMultiple = false // never sent from here
-	m, err := d.call(subject{command: proto.Version}, nil, proposal.Append(nil))
+	proposal.Capabilities.WriteMultiple = false // never sent by this package
+	m, err := d.call(request{command: proto.Version}, nil, proposal.Append(nil))
 	if err != nil {
 		if errors.Is(err, syscall.ETIMEDOUT) {
-			return fmt.Errorf("the server does not answer: it serves another client, or is no vfio-user server: %w", err)
+			return fmt.Errorf("no answer: the server serves another client, or is not a vfio-user server: %w", err)
 		}
-		return fmt.Errorf("no vfio-user server, or it refuses us: %w", err)
+		return fmt.Errorf("not a vfio-user server, or it rejects this client: %w", err)
 	}
 	defer d.recycle(m)
 	v, err := proto.ParseVersion(m.Body)
@@ -139,14 +138,14 @@ func (d *Device) negotiate() error {
 		err = proto.CheckReply(v)
 	}
 	if err != nil {
-		return fmt.Errorf("no vfio-user server of protocol %d.%d: %w", proto.Major, proto.Minor, err)
+		return fmt.Errorf("not a vfio-user server of protocol %d.%d: %w", proto.Major, proto.Minor, err)
 	}
 	d.server = v.Capabilities
 	return nil
 }
 
 func (d *Device) deviceInfo() (proto.DeviceInfo, error) {
-	s := subject{command: proto.GetInfo}
+	s := request{command: proto.GetInfo}
 	m, err := d.call(s, nil, proto.DeviceInfo{ArgSize: proto.DeviceInfoSize}.Append(nil))
 	if err != nil {
 		return proto.DeviceInfo{}, err
@@ -157,17 +156,17 @@ func (d *Device) deviceInfo() (proto.DeviceInfo, error) {
 	case err != nil:
 		return info, s.wrap(err)
 	case info.Flags&proto.DeviceFlagPCI == 0:
-		return info, s.wrap(errors.New("the server offers no PCI device"))
+		return info, s.wrap(errors.New("not a PCI device"))
 	case info.Regions <= proto.ConfigRegion:
-		return info, s.wrap(fmt.Errorf("%d regions: no configuration space", info.Regions))
+		return info, s.wrap(fmt.Errorf("%d regions, no configuration space", info.Regions))
 	}
 	return info, nil
 }
 
-// findVectors asks for the vectors of each interrupt kind.
+// findVectors reads the number of vectors of each interrupt kind.
 func (d *Device) findVectors(kinds uint32) error {
 	for kind := range min(kinds, proto.PCIIRQs) {
-		s := subject{command: proto.GetIRQInfo, what: "interrupt kind", index: uint64(kind)}
+		s := request{command: proto.GetIRQInfo, what: "interrupt kind", index: uint64(kind)}
 		m, err := d.call(s, nil, proto.IRQInfo{ArgSize: proto.IRQInfoSize, Index: kind}.Append(nil))
 		if err != nil {
 			return err
@@ -178,9 +177,9 @@ func (d *Device) findVectors(kinds uint32) error {
 		case err != nil:
 			return s.wrap(err)
 		case info.Index != kind:
-			return s.wrap(fmt.Errorf("server answers for kind %d", info.Index))
+			return s.wrap(fmt.Errorf("reply for kind %d", info.Index))
 		case info.Count > maxVectors:
-			return s.wrap(fmt.Errorf("%d vectors, at most %d exist", info.Count, maxVectors))
+			return s.wrap(fmt.Errorf("%d vectors, want at most %d", info.Count, maxVectors))
 		}
 		d.vectors[kind] = int(info.Count)
 	}

@@ -23,7 +23,7 @@ func listen(t testing.TB, path string) *net.UnixListener {
 	return l
 }
 
-func TestDialErrorsSayWhatIsWrongInOneLine(t *testing.T) {
+func TestDialErrorsHaveOneLine(t *testing.T) {
 	dir := t.TempDir()
 	plain := filepath.Join(dir, "file")
 	require.NoError(t, os.WriteFile(plain, nil, 0o600))
@@ -33,7 +33,7 @@ func TestDialErrorsSayWhatIsWrongInOneLine(t *testing.T) {
 	l.SetUnlinkOnClose(false)
 	l.Close()
 
-	// Servers of something else.
+	// Servers of other protocols.
 	other := func(name string, serve func(c net.Conn)) string {
 		path := filepath.Join(dir, name)
 		l := listen(t, path)
@@ -56,11 +56,11 @@ func TestDialErrorsSayWhatIsWrongInOneLine(t *testing.T) {
 	for _, c := range []struct{ path, want string }{
 		{"", "no path"},
 		{filepath.Join(dir, "nothing"), "no such socket"},
-		{plain, "nobody listens there"},
-		{dead, "nobody listens there"},
-		{talker, "no vfio-user server"},
-		{hangup, "no vfio-user server"},
-		{silent, "no vfio-user server"},
+		{plain, "no server listens"},
+		{dead, "no server listens"},
+		{talker, "not a vfio-user server"},
+		{hangup, "not a vfio-user server"},
+		{silent, "not a vfio-user server"},
 		{strings.Repeat("x", 200), "invalid argument"},
 	} {
 		t.Run(c.want, func(t *testing.T) {

@@ -15,22 +15,21 @@ import (
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
-// The addresses given to a device. Nothing asks for less than 64 bits here;
-// 39 is what the smallest real IOMMUs have, the first megabyte stays empty so
-// that a descriptor full of zeros points nowhere, and on a real bus writes to
-// the MSI window are interrupts.
+// The IOVAs of a device: 39 bits as with the smallest real IOMMUs, without the first
+// megabyte, so that a descriptor of zeros is not a valid address, and without the MSI
+// window, where writes are interrupts on a real bus.
 var (
 	allowed  = []dma.Range{{First: 1 << 20, Last: 1<<39 - 1}}
 	reserved = []dma.Range{{First: 0xfee00000, Last: 0xfeefffff}}
 )
 
-// mapping is memory that the server may reach.
+// mapping is memory mapped for the server.
 type mapping struct {
-	iova   uint64
-	size   uint64
-	access dma.Access
-	mem    *hugepage.Memory
-	going  bool // Unmap is under way
+	iova      uint64
+	size      uint64
+	access    dma.Access
+	mem       *hugepage.Memory
+	unmapping bool // an Unmap is running
 }
 
 // mapper is the device's dma.Mapper.
@@ -39,8 +38,8 @@ type mapper struct {
 	private bool
 	alloc   *dma.Allocator
 
-	// mu is held for reading while the server's DMA messages are served, so
-	// that memory does not go away under them.
+	// mu is read-locked while a DMA message of the server is served, so that the
+	// memory stays mapped.
 	mu   sync.RWMutex
 	maps []mapping // by iova
 }
@@ -51,20 +50,19 @@ func (p *mapper) init(d *Device) {
 
 // Map implements dma.Mapper.
 func (p *mapper) Map(mem *hugepage.Memory, access dma.Access) (_ dma.IOVA, err error) {
-	s := subject{command: proto.DMAMap, what: "bytes", index: uint64(mem.Len())}
+	s := request{command: proto.DMAMap, what: "bytes", index: uint64(mem.Len())}
 	page := uint64(mem.PageSize())
 	switch {
 	case access == 0 || access&^dma.DeviceReadsWrites != 0:
 		return 0, s.wrap(fmt.Errorf("access %#x: want reads, writes or both", access))
 	case p.d.server.PageSizes&(2*page-1) == 0:
-		return 0, s.wrap(fmt.Errorf("pages of %#x bytes: the server maps only %#x", page, p.d.server.PageSizes))
+		return 0, s.wrap(fmt.Errorf("pages of %#x bytes: the server supports only %#x", page, p.d.server.PageSizes))
 	}
 	iova, err := p.alloc.Alloc(uint64(mem.Len()), page)
 	if err != nil {
 		return 0, s.wrap(err)
 	}
-	// The device may use the memory as soon as the server knows of it, before
-	// its reply is here.
+	// The device may use the memory before the server's reply arrives.
 	m := mapping{iova: uint64(iova), size: uint64(mem.Len()), access: access, mem: mem}
 	if err := p.insert(m); err != nil {
 		return 0, errors.Join(s.wrap(err), p.alloc.Free(iova))
@@ -78,8 +76,8 @@ func (p *mapper) Map(mem *hugepage.Memory, access dma.Access) (_ dma.IOVA, err e
 	}
 	var fds []int
 	if !p.private && mem.Fd() >= 0 {
-		// Who has the descriptor could cut the file, and this process would die
-		// of touching its own memory. A file that takes no seals stays as it is.
+		// The seals keep the server from truncating the file, which would crash this
+		// process. A file without support for seals stays unsealed.
 		_, _ = unix.FcntlInt(uintptr(mem.Fd()), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW)
 		fds = []int{mem.Fd()}
 	}
@@ -92,11 +90,10 @@ func (p *mapper) Map(mem *hugepage.Memory, access dma.Access) (_ dma.IOVA, err e
 	return iova, nil
 }
 
-// Unmap implements dma.Mapper. When the device is gone there is nobody left to
-// ask, and the mapping is forgotten.
+// Unmap implements dma.Mapper. If the device is lost it only removes the mapping.
 func (p *mapper) Unmap(iova dma.IOVA) error {
-	s := subject{command: proto.DMAUnmap, what: "address", index: uint64(iova)}
-	size, err := p.leave(uint64(iova))
+	s := request{command: proto.DMAUnmap, what: "address", index: uint64(iova)}
+	size, err := p.beginUnmap(uint64(iova))
 	if err != nil {
 		return s.wrap(err)
 	}
@@ -105,22 +102,22 @@ func (p *mapper) Unmap(iova dma.IOVA) error {
 	switch {
 	case err == nil:
 		p.d.recycle(reply)
-	case !p.d.gone.Load():
-		// The server refuses: it still has the memory, so it stays known.
-		p.stay(uint64(iova))
+	case !p.d.lost.Load():
+		// An error reply: the server still uses the memory, so it stays mapped.
+		p.cancelUnmap(uint64(iova))
 		return err
 	}
 	p.remove(uint64(iova))
 	return p.alloc.Free(iova)
 }
 
-// close unmaps everything, while the server answers.
+// close unmaps everything.
 func (p *mapper) close() (err error) {
 	p.mu.RLock()
 	maps := slices.Clone(p.maps)
 	p.mu.RUnlock()
 	for _, m := range maps {
-		if !m.going {
+		if !m.unmapping {
 			err = errors.Join(err, p.Unmap(dma.IOVA(m.iova)))
 		}
 	}
@@ -131,30 +128,31 @@ func (p *mapper) insert(m mapping) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.maps) >= p.d.server.MaxMaps {
-		return fmt.Errorf("%d ranges are mapped, the server takes no more", len(p.maps))
+		return fmt.Errorf("%d ranges mapped, the server supports no more", len(p.maps))
 	}
 	i, _ := p.search(m.iova)
 	p.maps = slices.Insert(p.maps, i, m)
 	return nil
 }
 
-// leave marks a mapping as going, so that a second Unmap of it fails.
-func (p *mapper) leave(iova uint64) (size uint64, err error) {
+// beginUnmap marks a mapping as being unmapped, so that a second Unmap of it fails.
+func (p *mapper) beginUnmap(iova uint64) (size uint64, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	i, ok := p.search(iova)
-	if !ok || p.maps[i].going {
+	if !ok || p.maps[i].unmapping {
 		return 0, errors.New("nothing is mapped there")
 	}
-	p.maps[i].going = true
+	p.maps[i].unmapping = true
 	return p.maps[i].size, nil
 }
 
-func (p *mapper) stay(iova uint64) {
+// cancelUnmap reverts beginUnmap.
+func (p *mapper) cancelUnmap(iova uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if i, ok := p.search(iova); ok {
-		p.maps[i].going = false
+		p.maps[i].unmapping = false
 	}
 }
 
@@ -170,9 +168,9 @@ func (p *mapper) search(iova uint64) (int, bool) {
 	return slices.BinarySearchFunc(p.maps, iova, func(m mapping, iova uint64) int { return cmp.Compare(m.iova, iova) })
 }
 
-// answer serves a DMA_READ or DMA_WRITE of the server. The error is that of
-// sending the reply.
-func (p *mapper) answer(m *proto.Message) error {
+// serve replies to a DMA_READ or DMA_WRITE of the server. The error is that of sending
+// the reply.
+func (p *mapper) serve(m *proto.Message) error {
 	a, data, err := proto.ParseDMAAccess(m.Body)
 	write := m.Command == proto.DMAWrite
 	switch {
@@ -202,7 +200,7 @@ func (p *mapper) answer(m *proto.Message) error {
 	return p.d.conn.Reply(m, nil, nil, fixed, mem)
 }
 
-// bytes finds the memory that the server asks for, within one mapping.
+// bytes returns the memory of a DMA message. It must be in one mapping.
 func (p *mapper) bytes(a proto.DMAAccess, write bool) ([]byte, error) {
 	i, ok := p.search(a.Address)
 	if !ok {

@@ -13,73 +13,77 @@ import (
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
-// opening lets accesses to memory that can be unmapped pass, until close has
-// been called; close waits for those inside. Accesses wait for nobody.
+// gate admits accesses to memory until close, which waits for the running ones before
+// the memory is unmapped. Accesses never wait.
 //
-// enter adds to users and then loads closed, close stores closed and then loads
-// users, all sequentially consistent: one of the two sees the other.
-type opening struct {
-	users  atomic.Int64
+// Memory order, sequentially consistent: enter adds to users (G1), then loads closed
+// (G2); close stores closed (G3), then loads users (G4). Either G2 sees G3, or G4 sees
+// G1.
+type gate struct {
+	users  atomic.Int64 // accesses that run
 	closed atomic.Bool
 }
 
-func (o *opening) enter() bool {
-	o.users.Add(1)
-	if o.closed.Load() {
-		o.users.Add(-1)
+// enter reports whether an access may run; then leave must follow.
+
+func (g *gate) enter() bool {
+	g.users.Add(1)       // G1
+	if g.closed.Load() { // G2
+		g.users.Add(-1)
 		return false
 	}
 	return true
 }
 
-func (o *opening) leave() { o.users.Add(-1) }
+func (g *gate) leave() { g.users.Add(-1) }
 
-// close waits until nobody is inside, for limit at most. What runs inside is a
-// load, a store, or a write to an eventfd; the last can block if the server has
-// made it so and filled it, in which case free makes room. False: somebody still
-// is inside, so the memory must stay.
-func (o *opening) close(limit time.Duration, free func()) bool {
-	o.closed.Store(true)
-	for begin := time.Now(); o.users.Load() != 0; {
+// close waits until no access runs, at most for limit. An access is a load, a store or a
+// write to an eventfd. The last blocks if the server made the eventfd blocking and filled
+// its counter; unblock drains it. close returns false if an access still runs: the memory
+// must stay mapped.
+func (g *gate) close(limit time.Duration, unblock func()) bool {
+	g.closed.Store(true)                            // G3
+	for begin := time.Now(); g.users.Load() != 0; { // G4
 		runtime.Gosched()
 		if spent := time.Since(begin); spent > limit {
 			return false
 		} else if spent > time.Millisecond {
-			free()
+			unblock()
 			time.Sleep(time.Millisecond)
 		}
 	}
 	return true
 }
 
-// doorbell is a register that is written through shadow memory and an eventfd.
-// Padding keeps doorbells of different queues off each other's cache lines.
+// doorbell is a register that is written through shadow memory and an eventfd. The
+// padding keeps doorbells of different queues on different cache lines.
 type doorbell struct {
-	shadow *uint32 // in one of the region's files
+	shadow *uint32 // in the region's shadow memory
 	event  *proto.EventFD
-	open   opening
+	gate   gate
 	_      [64]byte
 }
 
-// ring is the path of a ring's tail register. The store is ordered behind the
-// caller's earlier stores by mmio.Store32, and before the server's load by the
-// eventfd: the server reads the counter, then the shadow.
+// ring writes the register, usually a ring's tail. Memory order: the store of the shadow
+// (D1) is a release of the caller's earlier stores, by mmio.Store32. The write of the
+// eventfd comes after it, and the server reads the eventfd before the shadow, so it sees
+// D1.
 func (b *doorbell) ring(v uint32) {
-	if !b.open.enter() {
+	if !b.gate.enter() {
 		return
 	}
-	mmio.Store32(b.shadow, v)
+	mmio.Store32(b.shadow, v) // D1
 	b.event.Signal()
-	b.open.leave()
+	b.gate.leave()
 }
 
-// files are the server's files behind a region's doorbells.
-type files struct {
+// doorbellFiles are the server's eventfds and shadow memory of a region's doorbells.
+type doorbellFiles struct {
 	events  map[uint32]*proto.EventFD // by index in the reply
 	shadows map[uint32]*proto.Mapping
 }
 
-func (f *files) close() (err error) {
+func (f *doorbellFiles) close() (err error) {
 	if f == nil {
 		return nil
 	}
@@ -92,37 +96,36 @@ func (f *files) close() (err error) {
 	return err
 }
 
-// maxShadow bounds the shadow memory of one file, bytes.
+// maxShadow is the most shadow memory of one file, in bytes.
 const maxShadow = 1 << 20
 
-// findDoorbells asks the server which registers want no message. A server that
-// does not know the command has none.
+// findDoorbells reads the region's doorbells. A server without the command has none.
 func (r *region) findDoorbells() error {
-	s := subject{command: proto.GetRegionFDs, what: "region", index: uint64(r.Index)}
+	s := request{command: proto.GetRegionFDs, what: "region", index: uint64(r.Index)}
 	m, list, err := r.regionFDs(s, infoRoom)
 	if err == nil && list.ArgSize > infoRoom {
 		r.d.recycle(m)
-		m, list, err = r.regionFDs(s, list.ArgSize) // what does not fit now is done without
+		m, list, err = r.regionFDs(s, list.ArgSize) // entries that still do not fit are ignored
 	}
 	if err != nil {
-		if r.d.gone.Load() || m != nil {
+		if r.d.lost.Load() || m != nil {
 			return err
 		}
 		return nil
 	}
 	defer r.d.recycle(m)
-	if err := r.takeDoorbells(m, list.Entries); err != nil {
-		return s.wrap(err) // Close gives back what was taken
+	if err := r.addDoorbells(m, list.Entries); err != nil {
+		return s.wrap(err) // Close closes the files
 	}
 	return nil
 }
 
-// regionFDs gives a message along with an error when the message is the error's
-// cause; it is recycled already.
-func (r *region) regionFDs(s subject, room uint32) (*proto.Message, proto.RegionFDs, error) {
+// regionFDs requests the descriptors of a region. With an error it returns a message,
+// already recycled, if the message caused the error.
+func (r *region) regionFDs(s request, room uint32) (*proto.Message, proto.RegionFDs, error) {
 	var list proto.RegionFDs
 	if room > proto.MaxTransfer {
-		return new(proto.Message), list, s.wrap(fmt.Errorf("server wants to send %d bytes of description", room))
+		return new(proto.Message), list, s.wrap(fmt.Errorf("%d bytes of description, too many", room))
 	}
 	m, err := r.d.call(s, nil, proto.RegionFDs{ArgSize: room, Index: uint32(r.Index)}.Append(nil))
 	if err != nil {
@@ -130,7 +133,7 @@ func (r *region) regionFDs(s subject, room uint32) (*proto.Message, proto.Region
 	}
 	list, err = proto.ParseRegionFDs(m.Body)
 	if err == nil && list.Index != uint32(r.Index) {
-		err = fmt.Errorf("server answers for region %d", list.Index)
+		err = fmt.Errorf("reply for region %d", list.Index)
 	}
 	if err != nil {
 		r.d.recycle(m)
@@ -139,15 +142,15 @@ func (r *region) regionFDs(s subject, room uint32) (*proto.Message, proto.Region
 	return m, list, nil
 }
 
-// takeDoorbells takes over the shadow ioeventfds among the entries.
-func (r *region) takeDoorbells(m *proto.Message, entries []proto.RegionFD) error {
-	r.files = &files{events: map[uint32]*proto.EventFD{}, shadows: map[uint32]*proto.Mapping{}}
+// addDoorbells adds the shadow ioeventfds of the entries.
+func (r *region) addDoorbells(m *proto.Message, entries []proto.RegionFD) error {
+	r.files = &doorbellFiles{events: map[uint32]*proto.EventFD{}, shadows: map[uint32]*proto.Mapping{}}
 	r.bells = map[uint32]*doorbell{}
 	extent := map[uint32]uint64{} // bytes needed of each shadow file
 	var shadows []proto.RegionFD
 	for _, e := range entries {
-		// Flags would make the write conditional (a value to match, port I/O);
-		// such an entry, and any but a 32-bit register, goes by message.
+		// Registers with flags (a value to match, port I/O) and registers of other
+		// sizes are written by message.
 		if e.Kind != proto.KindShadowIOEventFD || e.Flags != 0 || e.Size != 4 && e.Size != 0 {
 			continue
 		}
@@ -159,7 +162,7 @@ func (r *region) takeDoorbells(m *proto.Message, entries []proto.RegionFD) error
 		case e.Shadow%4 != 0 || e.Shadow >= maxShadow:
 			return fmt.Errorf("doorbell at %#x: shadow at %#x", e.Offset, e.Shadow)
 		case e.Offset > allOnes:
-			continue // beyond what Store32 can name
+			continue // beyond the offsets of Store32
 		}
 		extent[e.ShadowIndex] = max(extent[e.ShadowIndex], e.Shadow+4)
 		shadows = append(shadows, e)
@@ -182,13 +185,13 @@ func (r *region) takeDoorbells(m *proto.Message, entries []proto.RegionFD) error
 	return nil
 }
 
-// event opens the eventfd at an index, once: doorbells may share it.
+// event returns the eventfd at an index. Doorbells may share it.
 func (r *region) event(m *proto.Message, index uint32) (*proto.EventFD, error) {
 	if e := r.files.events[index]; e != nil {
 		return e, nil
 	}
 	if m.FD(int(index)) < 0 {
-		return nil, errors.New("descriptor is used twice")
+		return nil, errors.New("descriptor used twice")
 	}
 	e, err := proto.OpenEventFD(m.FD(int(index)))
 	if err != nil {

@@ -12,10 +12,9 @@ import (
 	"github.com/ixcap/ixcap/sim/server/servertest"
 )
 
-// FuzzClientReplies feeds bytes to a client in place of a server's messages:
-// from the start, or after a proper opening, where a read, a DMA mapping and a
-// reset are under way. The client must end with an error or an answer, without a
-// panic, without hanging, without a descriptor left.
+// FuzzClientReplies sends bytes to a client in place of a server's messages: from the
+// start, or after a regular start, during a read, a DMA mapping and a reset. The client
+// must return an error or an answer, without panic, deadlock or leaked descriptor.
 func FuzzClientReplies(f *testing.F) {
 	h := func(id uint16, c proto.Command, body []byte) []byte {
 		return append(proto.Header{ID: id, Command: c, Size: uint32(16 + len(body)), Flags: proto.TypeReply}.Append(nil), body...)

@@ -17,7 +17,7 @@ import (
 	"github.com/ixcap/ixcap/sim/server/servertest"
 )
 
-func TestHostileServersGiveErrors(t *testing.T) {
+func TestHostileServersCauseErrors(t *testing.T) {
 	efd, mem := eventfd(t), memfd(t, 1<<20)
 	many := make([]int, proto.MaxFDs)
 	for i := range many {
@@ -41,20 +41,20 @@ func TestHostileServersGiveErrors(t *testing.T) {
 		script script
 		want   string
 	}{
-		"hangs up at once":         {on(proto.Version, nil, always(&reply{hangUp: true})), "closed the connection"},
-		"refuses the version":      {on(proto.Version, nil, always(&reply{err: syscall.EINVAL})), "VERSION: invalid argument"},
-		"is silent":                {on(proto.Version, nil, always(&reply{none: true})), "no reply within"},
+		"closes at once":           {on(proto.Version, nil, always(&reply{hangUp: true})), "closed the connection"},
+		"rejects the version":      {on(proto.Version, nil, always(&reply{err: syscall.EINVAL})), "VERSION: invalid argument"},
+		"no answer":                {on(proto.Version, nil, always(&reply{none: true})), "no reply within"},
 		"other major version":      {on(proto.Version, nil, body(proto.VersionMsg{Major: 1}.Append(nil))), "version"},
 		"newer minor version":      {on(proto.Version, nil, body(proto.VersionMsg{Minor: 7, Capabilities: proto.Proposal().Capabilities}.Append(nil))), "version"},
 		"bad JSON":                 {on(proto.Version, nil, body([]byte{0, 0, 0, 0, '{', 0})), "version"},
 		"short version":            {on(proto.Version, nil, body([]byte{0, 0})), "version"},
-		"wrong id":                 {on(proto.GetInfo, nil, header(func(h *proto.Header) { h.ID++ })), "waits for no answer"},
-		"wrong command":            {on(proto.GetInfo, nil, header(func(h *proto.Header) { h.Command++ })), "DEVICE_GET_INFO with"},
+		"wrong id":                 {on(proto.GetInfo, nil, header(func(h *proto.Header) { h.ID++ })), "which was not requested"},
+		"wrong command":            {on(proto.GetInfo, nil, header(func(h *proto.Header) { h.Command++ })), "reply to DEVICE_GET_INFO with command "},
 		"message too short":        {on(proto.GetInfo, nil, always(&reply{raw: proto.Header{ID: 2, Command: 4, Size: 3, Flags: 1}.Append(nil)})), "message of 3 bytes"},
 		"message too long":         {on(proto.GetInfo, nil, always(&reply{raw: proto.Header{ID: 2, Command: 4, Size: 1 << 30, Flags: 1}.Append(nil)})), "message of 1073741824 bytes"},
 		"message cut off":          {on(proto.GetInfo, nil, always(&reply{raw: proto.Header{ID: 2, Command: 4, Size: 32, Flags: 1}.Append(nil)})), "no reply within"},
 		"short info":               {on(proto.GetInfo, nil, body(make([]byte, 15))), "device info"},
-		"no PCI device":            {on(proto.GetInfo, nil, body(proto.DeviceInfo{Regions: 9}.Append(nil))), "no PCI device"},
+		"no PCI device":            {on(proto.GetInfo, nil, body(proto.DeviceInfo{Regions: 9}.Append(nil))), "not a PCI device"},
 		"too few regions":          {on(proto.GetInfo, nil, body(proto.DeviceInfo{Flags: 2, Regions: 7}.Append(nil))), "no configuration space"},
 		"many descriptors":         {on(proto.GetInfo, nil, body(make([]byte, 3), many...)), "device info"},
 		"error without number":     {on(proto.GetInfo, nil, header(func(h *proto.Header) { h.Flags |= proto.ErrorFlag })), "DEVICE_GET_INFO: input/output error"},
@@ -63,17 +63,17 @@ func TestHostileServersGiveErrors(t *testing.T) {
 		"other region":             {on(proto.GetRegionInfo, nil, body(proto.RegionInfo{ArgSize: 32, Index: 5}.Append(nil))), "region 5"},
 		"short region info":        {on(proto.GetRegionInfo, nil, body(make([]byte, 31))), "region info"},
 		"huge argsz":               {on(proto.GetRegionInfo, nil, body(proto.RegionInfo{ArgSize: ^uint32(0)}.Append(nil))), "4294967295 bytes"},
-		"growing argsz":            {on(proto.GetRegionInfo, nil, growing()), "server still wants more"},
+		"growing argsz":            {on(proto.GetRegionInfo, nil, growing()), "reply still larger"},
 		"negative size":            {bar(proto.RegionInfo{Size: 1 << 63}), "0x8000000000000000 bytes"},
 		"no configuration space":   {on(proto.GetRegionInfo, region(7), body(proto.RegionInfo{ArgSize: 32, Index: 7}.Append(nil))), "no configuration space"},
 		"tiny configuration space": {on(proto.GetRegionInfo, region(7), body(proto.RegionInfo{ArgSize: 32, Index: 7, Size: 63}.Append(nil))), "no configuration space"},
 		"area beyond the file":     {bar(proto.RegionInfo{Flags: mmap, Size: 2 << 20}, mem), "mappable area"},
 		"area beyond the region":   {bar(proto.RegionInfo{Flags: mmap, Size: 0x10000, Sparse: []proto.Area{{Offset: 0xf000, Size: 0x2000}}}, mem), "outside"},
 		"area that overflows":      {bar(proto.RegionInfo{Flags: mmap, Size: 0x10000, Sparse: []proto.Area{{Offset: 0x1000, Size: ^uint64(0)}}}, mem), "outside"},
-		"areas that overlap":       {bar(proto.RegionInfo{Flags: mmap, Size: 0x10000, Sparse: []proto.Area{{Offset: 0, Size: 0x2000}, {Offset: 0x1000, Size: 0x1000}}}, mem), "page of its own"},
-		"area off its page":        {bar(proto.RegionInfo{Flags: mmap, Size: 0x10000, Sparse: []proto.Area{{Offset: 0x800, Size: 0x1000}}}, mem), "page of its own"},
+		"areas that overlap":       {bar(proto.RegionInfo{Flags: mmap, Size: 0x10000, Sparse: []proto.Area{{Offset: 0, Size: 0x2000}, {Offset: 0x1000, Size: 0x1000}}}, mem), "does not start on its own page"},
+		"area off its page":        {bar(proto.RegionInfo{Flags: mmap, Size: 0x10000, Sparse: []proto.Area{{Offset: 0x800, Size: 0x1000}}}, mem), "does not start on its own page"},
 		"second area bad":          {bar(proto.RegionInfo{Flags: mmap, Size: 4 << 20, Sparse: []proto.Area{{Offset: 0, Size: 0x1000}, {Offset: 2 << 20, Size: 0x1000}}}, mem), "mappable area"},
-		"area in an eventfd":       {bar(proto.RegionInfo{Flags: mmap, Size: 0x10000}, efd), "no regular file"},
+		"area in an eventfd":       {bar(proto.RegionInfo{Flags: mmap, Size: 0x10000}, efd), "not a regular file"},
 		"area far in the file":     {bar(proto.RegionInfo{Flags: mmap, Size: 0x10000, Offset: ^uint64(0)}, mem), "mappable area"},
 		"bell outside":             {bells(1, []proto.RegionFD{{Offset: 0x10000, Size: 4, Kind: shadow, ShadowIndex: 1}}, efd, mem), "doorbell at 0x10000"},
 		"bell between":             {bells(1, []proto.RegionFD{{Offset: 2, Size: 4, Kind: shadow, ShadowIndex: 1}}, efd, mem), "doorbell at 0x2"},
@@ -85,7 +85,7 @@ func TestHostileServersGiveErrors(t *testing.T) {
 		"shadow beyond the file":   {bells(1, []proto.RegionFD{{Kind: shadow, Size: 4, ShadowIndex: 1, Shadow: 0x1000}}, efd, memfd(t, 0x1000)), "shadow memory"},
 		"shadow far out":           {bells(1, []proto.RegionFD{{Kind: shadow, Size: 4, ShadowIndex: 1, Shadow: 1 << 60}}, efd, mem), "shadow at"},
 		"bells without entries":    {bells(1, make([]proto.RegionFD, 3), efd, mem), ""},
-		"bells by the billion":     {bells(1<<26, nil, efd, mem), "bytes of description"},
+		"bells by the billion":     {bells(1<<26, nil, efd, mem), "bytes of description, too many"},
 		"short region read":        {on(proto.RegionRead, nil, body(make([]byte, 15))), "region access"},
 		"less data":                {on(proto.RegionRead, nil, truncated(-1)), "3 bytes of data"},
 		"more data":                {on(proto.RegionRead, nil, truncated(+1)), "5 bytes of data"},
@@ -111,7 +111,7 @@ func TestHostileServersGiveErrors(t *testing.T) {
 	}
 }
 
-// growing always has more to say than was asked for.
+// growing always reports a larger reply than was requested.
 func growing() func(m *proto.Message) *reply {
 	return func(m *proto.Message) *reply {
 		q, _ := proto.ParseRegionInfo(m.Body)
@@ -126,7 +126,7 @@ func truncated(by int) func(m *proto.Message) *reply {
 	}
 }
 
-func TestServerWithoutDoorbellsIsFine(t *testing.T) {
+func TestServerWithoutDoorbells(t *testing.T) {
 	servertest.NoLeak(t)
 	near, _ := scripted(t, func(*proto.Message) *reply { return nil })
 	d, err := vfiouser.New(near, "plain")
@@ -225,7 +225,7 @@ func TestSparseAreasAreMemoryAndTheRestIsMessages(t *testing.T) {
 	r.Store32(0x2000, 1)
 }
 
-func TestLargeDescriptionsAreAskedForAgain(t *testing.T) {
+func TestLargeDescriptionsAreRequestedAgain(t *testing.T) {
 	servertest.NoLeak(t)
 	mem := memfd(t, 1<<20)
 	info := proto.RegionInfo{Flags: 3 | proto.RegionFlagMmap, Size: 8 << 20}
@@ -263,11 +263,11 @@ func TestTimeoutNamesTheRegister(t *testing.T) {
 	require.Equal(t, ^uint32(0), r.Load32(0x42a4))
 	require.ErrorContains(t, d.Err(), "REGION_READ (region 0x0, offset 0x42a4, 4 bytes): no reply within 50ms")
 	require.ErrorIs(t, d.Err(), syscall.ETIMEDOUT)
-	gone(t, d, r)
+	requireLost(t, d, r)
 	require.NoError(t, d.Close())
 }
 
-func TestServerDyingInEachPhaseIsAnError(t *testing.T) {
+func TestTheEndOfTheServerIsAnErrorInEachPhase(t *testing.T) {
 	for n := range 60 {
 		left := n
 		near, _ := scripted(t, func(m *proto.Message) *reply {
@@ -300,8 +300,8 @@ func TestServerDyingInEachPhaseIsAnError(t *testing.T) {
 	}
 }
 
-// The server's own requests reach mapped memory only, within its bounds and rights.
-func TestServerReachesMappedMemoryOnly(t *testing.T) {
+// DMA messages of the server access mapped memory only, within its bounds and rights.
+func TestServerAccessesMappedMemoryOnly(t *testing.T) {
 	servertest.NoLeak(t)
 	replies := make(chan proto.Message, 1)
 	near, far := servertest.Pair(t)
@@ -321,7 +321,7 @@ func TestServerReachesMappedMemoryOnly(t *testing.T) {
 			m.Release()
 		}
 	}()
-	d, err := vfiouser.New(near, "asking", vfiouser.PrivateDMA())
+	d, err := vfiouser.New(near, "requests", vfiouser.PrivateDMA())
 	require.NoError(t, err)
 	a, b := memory(t, 8192), memory(t, 4096)
 	ro, err := d.DMA().Map(a, dma.DeviceReads)
@@ -329,7 +329,7 @@ func TestServerReachesMappedMemoryOnly(t *testing.T) {
 	wo, err := d.DMA().Map(b, dma.DeviceWrites)
 	require.NoError(t, err)
 	fill(a.Bytes())
-	ask := func(command proto.Command, addr uint64, n uint64, data []byte, fds ...int) proto.Message {
+	send := func(command proto.Command, addr uint64, n uint64, data []byte, fds ...int) proto.Message {
 		require.NoError(t, conn.Send(proto.Header{ID: 5, Command: command}, fds, proto.DMAAccess{Address: addr, Count: n}.Append(nil), data))
 		select {
 		case m := <-replies:
@@ -337,15 +337,15 @@ func TestServerReachesMappedMemoryOnly(t *testing.T) {
 			require.Equal(t, command, m.Command)
 			return m
 		case <-time.After(soon):
-			t.Fatal("the client does not answer")
+			t.Fatal("no answer from the client")
 			panic("unreachable")
 		}
 	}
 	r, w := uint64(ro), uint64(wo)
-	m := ask(proto.DMARead, r+4000, 4192, nil)
+	m := send(proto.DMARead, r+4000, 4192, nil)
 	require.NoError(t, m.Err())
 	require.Equal(t, a.Bytes()[4000:], m.Body[16:])
-	m = ask(proto.DMAWrite, w+4090, 6, []byte("sixsix"))
+	m = send(proto.DMAWrite, w+4090, 6, []byte("sixsix"))
 	require.NoError(t, m.Err())
 	require.Len(t, m.Body, 16)
 	require.Equal(t, "sixsix", string(b.Bytes()[4090:]))
@@ -355,35 +355,35 @@ func TestServerReachesMappedMemoryOnly(t *testing.T) {
 		addr, n uint64
 		data    int
 	}{
-		"write to what it may read":     {syscall.EACCES, proto.DMAWrite, r, 4, 4},
-		"read of what it may write":     {syscall.EACCES, proto.DMARead, w, 4, 0},
+		"write to read-only memory":     {syscall.EACCES, proto.DMAWrite, r, 4, 4},
+		"read of write-only memory":     {syscall.EACCES, proto.DMARead, w, 4, 0},
 		"beyond the end":                {syscall.EFAULT, proto.DMARead, r + 8190, 3, 0},
 		"before the first":              {syscall.EFAULT, proto.DMARead, r - 1, 1, 0},
 		"address 0":                     {syscall.EFAULT, proto.DMARead, 0, 1, 0},
 		"the last address":              {syscall.EFAULT, proto.DMARead, ^uint64(0), 1, 0},
-		"more than a message holds":     {syscall.EINVAL, proto.DMARead, r, proto.MaxTransfer + 1, 0},
+		"more than a message carries":   {syscall.EINVAL, proto.DMARead, r, proto.MaxTransfer + 1, 0},
 		"a count that overflows":        {syscall.EINVAL, proto.DMARead, r + 1, ^uint64(0), 0},
 		"read with data":                {syscall.EINVAL, proto.DMARead, r, 4, 4},
 		"write with less data":          {syscall.EINVAL, proto.DMAWrite, w, 4, 3},
 		"another command of the server": {syscall.ENOTSUP, proto.RegionRead, 0, 0, 0},
 		"an unknown command":            {syscall.ENOTSUP, 77, 0, 0, 0},
 	} {
-		m := ask(c.command, c.addr, c.n, make([]byte, c.data))
+		m := send(c.command, c.addr, c.n, make([]byte, c.data))
 		require.ErrorIs(t, m.Err(), c.want, what)
 	}
-	m = ask(proto.DMARead, r, 4, nil, eventfd(t))
+	m = send(proto.DMARead, r, 4, nil, eventfd(t))
 	require.ErrorIs(t, m.Err(), syscall.EINVAL, "with a descriptor")
 	require.NoError(t, d.DMA().Unmap(ro))
-	m = ask(proto.DMARead, r, 4, nil)
+	m = send(proto.DMARead, r, 4, nil)
 	require.ErrorIs(t, m.Err(), syscall.EFAULT, "unmapped")
 	require.NoError(t, d.Err())
 	require.NoError(t, d.Close())
 }
 
-func TestRefusedUnmapKeepsTheMapping(t *testing.T) {
+func TestAFailedUnmapKeepsTheMapping(t *testing.T) {
 	var allow atomic.Bool
 	near, _ := scripted(t, on(proto.DMAUnmap, func(*proto.Message) bool { return !allow.Load() }, always(&reply{err: syscall.EBUSY})))
-	d, err := vfiouser.New(near, "stubborn")
+	d, err := vfiouser.New(near, "busy")
 	require.NoError(t, err)
 	iova, err := d.DMA().Map(memory(t, 4096), dma.DeviceReads)
 	require.NoError(t, err)

@@ -7,7 +7,7 @@ import (
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
-// maxVectors is the most vectors any interrupt kind has: MSI-X's limit.
+// maxVectors is the limit of MSI-X, the largest of all kinds.
 const maxVectors = 2048
 
 // Vectors implements pci.Device.
@@ -21,10 +21,9 @@ func (d *Device) Vectors(kind pci.IRQKind) (int, error) {
 	return d.vectors[kind], nil
 }
 
-// SetVectors implements pci.Device. Vectors that are connected and vectors that
-// are disconnected go in separate messages, and no message carries more
-// descriptors than the server takes; after an error the vectors before it are
-// set.
+// SetVectors implements pci.Device. It sends separate messages for vectors to connect and
+// to disconnect, with at most as many descriptors as the server supports. After an error,
+// the vectors of earlier messages are set.
 func (d *Device) SetVectors(kind pci.IRQKind, first int, eventfds []int) error {
 	if err := d.checkVectors(kind, first, len(eventfds)); err != nil {
 		return err
@@ -75,7 +74,7 @@ func (d *Device) checkVectors(kind pci.IRQKind, first, n int) error {
 }
 
 func (d *Device) setIRQs(kind pci.IRQKind, first, n int, flags uint32, fds []int) error {
-	s := subject{command: proto.SetIRQs, what: "interrupt kind", index: uint64(kind), off: uint64(first), n: n}
+	s := request{command: proto.SetIRQs, what: "interrupt kind", index: uint64(kind), off: uint64(first), n: n}
 	body := proto.IRQSet{ArgSize: proto.IRQSetSize, Flags: flags, Index: uint32(kind), Start: uint32(first), Count: uint32(n)}
 	m, err := d.call(s, fds, body.Append(nil))
 	if err != nil {

@@ -13,31 +13,30 @@ import (
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
-// infoRoom is what a first DEVICE_GET_REGION_INFO or DEVICE_GET_REGION_IO_FDS
-// leaves for the reply; a server with more to say is asked again.
+// infoRoom is the size for the reply in a first DEVICE_GET_REGION_INFO or
+// DEVICE_GET_REGION_IO_FDS. A second request follows if the reply is larger.
 const infoRoom = 16 << 10
 
 const allOnes = math.MaxUint32
 
-// region is a pci.Region: accesses by message, but for mapped areas and doorbells.
+// region is a pci.Region: accesses by message, except for mapped areas and doorbells.
 type region struct {
 	access.Region
 	d *Device
 
 	areas []*area              // by offset
-	bells map[uint32]*doorbell // by offset; not changed once the device is open
-	files *files               // behind the doorbells
+	bells map[uint32]*doorbell // by offset; constant once the device is open
+	files *doorbellFiles       // of the doorbells
 }
 
-// area is a part of the region that is this process's memory.
+// area is a mapped part of a region.
 type area struct {
 	first, size uint64
-	open        opening
+	gate        gate
 	mem         *proto.Mapping
 }
 
-// findRegions asks for the BARs and the configuration space. What else the
-// server has (a ROM, regions of its own) is not asked for.
+// findRegions opens the BARs and the configuration space.
 func (d *Device) findRegions(count uint32) error {
 	for i := range uint32(len(d.bars)) {
 		r, err := d.findRegion(i)
@@ -56,23 +55,23 @@ func (d *Device) findRegions(count uint32) error {
 		return err
 	}
 	if r == nil || r.Size() < 64 {
-		return errors.New("the server's device has no configuration space")
+		return errors.New("no configuration space")
 	}
 	d.config = r
 	r.Widest = 4
 	return nil
 }
 
-// findRegion gives nil for a region without size.
+// findRegion returns nil for a region of size 0.
 func (d *Device) findRegion(index uint32) (*region, error) {
-	s := subject{command: proto.GetRegionInfo, what: "region", index: uint64(index)}
+	s := request{command: proto.GetRegionInfo, what: "region", index: uint64(index)}
 	info, fds, err := d.regionInfo(s, infoRoom)
 	if err == nil && info.ArgSize > infoRoom {
 		closeAll(fds)
 		room := info.ArgSize
 		if info, fds, err = d.regionInfo(s, room); err == nil && info.ArgSize > room {
 			closeAll(fds)
-			err = s.wrap(fmt.Errorf("server still wants more room than the %d bytes it asked for", room))
+			err = s.wrap(fmt.Errorf("reply still larger than the %d bytes requested", room))
 		}
 	}
 	if err != nil {
@@ -95,9 +94,9 @@ func (d *Device) findRegion(index uint32) (*region, error) {
 	return r, nil
 }
 
-func (d *Device) regionInfo(s subject, room uint32) (proto.RegionInfo, []int, error) {
+func (d *Device) regionInfo(s request, room uint32) (proto.RegionInfo, []int, error) {
 	if room > proto.MaxTransfer {
-		return proto.RegionInfo{}, nil, s.wrap(fmt.Errorf("server wants to send %d bytes of description", room))
+		return proto.RegionInfo{}, nil, s.wrap(fmt.Errorf("%d bytes of description, too many", room))
 	}
 	m, err := d.call(s, nil, proto.RegionInfo{ArgSize: room, Index: uint32(s.index)}.Append(nil))
 	if err != nil {
@@ -106,7 +105,7 @@ func (d *Device) regionInfo(s subject, room uint32) (proto.RegionInfo, []int, er
 	defer d.recycle(m)
 	info, err := proto.ParseRegionInfo(m.Body)
 	if err == nil && info.Index != uint32(s.index) {
-		err = fmt.Errorf("server answers for region %d", info.Index)
+		err = fmt.Errorf("reply for region %d", info.Index)
 	}
 	if err != nil {
 		return proto.RegionInfo{}, nil, s.wrap(err)
@@ -114,8 +113,8 @@ func (d *Device) regionInfo(s subject, room uint32) (proto.RegionInfo, []int, er
 	return info, m.TakeFDs(), nil
 }
 
-// mapAreas maps the parts of the region that the server offers: those of the
-// sparse capability, or all of it. Configuration space is never mapped.
+// mapAreas maps the areas of the sparse capability, or the whole region if there is no
+// capability. Configuration space is never mapped.
 func (r *region) mapAreas(info proto.RegionInfo, fd int) error {
 	if r.Index == proto.ConfigRegion {
 		return nil
@@ -123,7 +122,7 @@ func (r *region) mapAreas(info proto.RegionInfo, fd int) error {
 	areas := info.Sparse
 	if len(areas) == 0 {
 		if info.Flags&proto.RegionFlagCaps != 0 {
-			return nil // capabilities, none of which allows a mapping
+			return nil // no capability allows a mapping
 		}
 		areas = []proto.Area{{Offset: 0, Size: info.Size}}
 	}
@@ -134,7 +133,7 @@ func (r *region) mapAreas(info proto.RegionInfo, fd int) error {
 		case a.Size == 0:
 			continue
 		case a.Offset%page != 0 || a.Offset < end:
-			return fmt.Errorf("mappable area %#x+%#x is not on a page of its own", a.Offset, a.Size)
+			return fmt.Errorf("mappable area %#x+%#x does not start on its own page", a.Offset, a.Size)
 		case a.Offset > info.Size || a.Size > info.Size-a.Offset:
 			return fmt.Errorf("mappable area %#x+%#x is outside the region's %#x bytes", a.Offset, a.Size, info.Size)
 		case info.Offset%page != 0 || info.Offset > math.MaxInt64-a.Offset:
@@ -150,7 +149,7 @@ func (r *region) mapAreas(info proto.RegionInfo, fd int) error {
 	return nil
 }
 
-// find gives the mapped area that holds a 32-bit register, nil when none does.
+// find returns the mapped area of a 32-bit register, nil if it is not mapped.
 func (r *region) find(off uint32) *area {
 	for _, a := range r.areas {
 		if uint64(off)-a.first < a.size && uint64(off)-a.first+4 <= a.size {
@@ -167,12 +166,12 @@ func (r *region) Size() int64 { return r.Region.Size }
 func (r *region) Load32(off uint32) uint32 {
 	r.Check(off)
 	if a := r.find(off); a != nil {
-		if !a.open.enter() {
+		if !a.gate.enter() {
 			return allOnes
 		}
 		v := mmio.Load32(register(a.mem.Bytes(), uint64(off)-a.first))
-		a.open.leave()
-		if r.d.gone.Load() {
+		a.gate.leave()
+		if r.d.lost.Load() {
 			return allOnes
 		}
 		return v
@@ -184,7 +183,7 @@ func (r *region) Load32(off uint32) uint32 {
 	return binary.LittleEndian.Uint32(b[:])
 }
 
-// Store32 implements pci.Region. For a doorbell see the package's description.
+// Store32 implements pci.Region. For doorbells see the package documentation.
 func (r *region) Store32(off uint32, v uint32) {
 	r.Check(off)
 	if b := r.bells[off]; b != nil {
@@ -192,16 +191,16 @@ func (r *region) Store32(off uint32, v uint32) {
 		return
 	}
 	if a := r.find(off); a != nil {
-		if a.open.enter() {
+		if a.gate.enter() {
 			mmio.Store32(register(a.mem.Bytes(), uint64(off)-a.first), v)
-			a.open.leave()
+			a.gate.leave()
 		}
 		return
 	}
 	var b [4]byte
 	binary.LittleEndian.PutUint32(b[:], v)
-	// A store that fails vanishes, as on the bus. The lock in Send orders it
-	// behind the caller's earlier stores.
+	// A store that fails is discarded, as on the bus. The lock in Send orders it
+	// after the caller's earlier stores.
 	_ = r.write(b[:], int64(off))
 }
 
@@ -212,9 +211,9 @@ func (r *region) ReadAt(p []byte, off int64) (int, error) { return r.Read(p, off
 // WriteAt implements pci.Region, see access.Region.Write.
 func (r *region) WriteAt(p []byte, off int64) (int, error) { return r.Write(p, off, r.write) }
 
-// read is one access by message.
+// read makes one access by message.
 func (r *region) read(p []byte, off int64) error {
-	s := subject{command: proto.RegionRead, what: "region", index: uint64(r.Index), off: uint64(off), n: len(p)}
+	s := request{command: proto.RegionRead, what: "region", index: uint64(r.Index), off: uint64(off), n: len(p)}
 	a := proto.RegionAccess{Offset: uint64(off), Region: uint32(r.Index), Count: uint32(len(p))}
 	m, err := r.d.call(s, nil, a.Append(make([]byte, 0, proto.RegionAccessSize)))
 	if err != nil {
@@ -225,7 +224,7 @@ func (r *region) read(p []byte, off int64) error {
 	switch {
 	case err != nil:
 	case got != a:
-		err = fmt.Errorf("server answers for %d bytes of region %d at %#x", got.Count, got.Region, got.Offset)
+		err = fmt.Errorf("reply for %d bytes of region %d at %#x", got.Count, got.Region, got.Offset)
 	default:
 		err = got.HasData(data)
 	}
@@ -236,9 +235,9 @@ func (r *region) read(p []byte, off int64) error {
 	return nil
 }
 
-// write is one access by message. The server has carried it out when it returns.
+// write makes one access by message. It returns after the server has done it.
 func (r *region) write(p []byte, off int64) error {
-	s := subject{command: proto.RegionWrite, what: "region", index: uint64(r.Index), off: uint64(off), n: len(p)}
+	s := request{command: proto.RegionWrite, what: "region", index: uint64(r.Index), off: uint64(off), n: len(p)}
 	a := proto.RegionAccess{Offset: uint64(off), Region: uint32(r.Index), Count: uint32(len(p))}
 	m, err := r.d.call(s, nil, a.Append(make([]byte, 0, proto.RegionAccessSize)), p)
 	if err != nil {
@@ -247,7 +246,7 @@ func (r *region) write(p []byte, off int64) error {
 	defer r.d.recycle(m)
 	got, _, err := proto.ParseRegionAccess(m.Body)
 	if err == nil && got != a {
-		err = fmt.Errorf("server answers for %d bytes of region %d at %#x", got.Count, got.Region, got.Offset)
+		err = fmt.Errorf("reply for %d bytes of region %d at %#x", got.Count, got.Region, got.Offset)
 	}
 	if err != nil {
 		return s.wrap(err)

@@ -13,22 +13,22 @@ import (
 	"github.com/ixcap/ixcap/sim/server/servertest"
 )
 
-// reply is what a scripted server answers; nil parts of it are the default.
+// reply is a reply of a scripted server. Parts that are nil have their default.
 type reply struct {
 	header func(h *proto.Header)
 	body   []byte
 	fds    []int
 	err    error
-	none   bool // no answer at all
+	none   bool // no reply
 	hangUp bool
 	raw    []byte // instead of a message
 }
 
-// script answers a request, or gives nil for the default answer.
+// script returns the reply to a request, nil for the default.
 type script func(m *proto.Message) *reply
 
-// scripted serves a minimal device: BAR 0 of 64 KiB, configuration space,
-// nothing behind them. It answers as the script wants.
+// scripted serves a minimal device with the replies of a script: BAR 0 of 64 KiB and a
+// configuration space, which read as 0.
 func scripted(t testing.TB, s script) (near *net.UnixConn, conn *proto.Conn) {
 	t.Helper()
 	near, far := servertest.Pair(t)
@@ -98,10 +98,10 @@ func standard(m *proto.Message) *reply {
 	case proto.DMAUnmap:
 		return &reply{body: append([]byte(nil), m.Body...)}
 	}
-	return &reply{err: syscall.EINVAL} // as servers do that know no DEVICE_GET_REGION_IO_FDS
+	return &reply{err: syscall.EINVAL} // as servers without DEVICE_GET_REGION_IO_FDS
 }
 
-// on answers the given command, the first time that match holds, and once.
+// on replies to a command if match returns true.
 func on(command proto.Command, match func(m *proto.Message) bool, answer func(m *proto.Message) *reply) script {
 	return func(m *proto.Message) *reply {
 		if m.Command != command || match != nil && !match(m) {

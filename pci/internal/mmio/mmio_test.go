@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestStoreAndLoadTouchExactlyFourBytes(t *testing.T) {
+func TestStoreAndLoadAccessFourBytes(t *testing.T) {
 	for _, v := range []uint32{0, 1, 0x80000000, 0xdeadbeef, 0xffffffff} {
 		regs := [3]uint32{0x11111111, 0x22222222, 0x33333333}
 		Store32(&regs[1], v)
@@ -21,11 +21,11 @@ func TestStoreAndLoadTouchExactlyFourBytes(t *testing.T) {
 	}
 }
 
-// A locked instruction would be a device read. The function is looked up in the
-// test binary; what must not be there is any instruction but one store.
+// A locked instruction would be a device read. The machine code of the function, from the
+// test binary, must be one store.
 func TestStoreIsOneMOVOnAMD64(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
-		t.Skip("amd64 only: looks at machine code")
+		t.Skip("needs amd64: compares machine code")
 	}
 	exe, err := os.Executable()
 	require.NoError(t, err)
@@ -53,11 +53,11 @@ func TestStoreIsOneMOVOnAMD64(t *testing.T) {
 		require.NotContains(t, string(code), "\xf0", "LOCK prefix")
 		found = append(found, string(code))
 	}
-	// The compiler's wrapper, which moves arguments to the stack, has the same name.
+	// The compiler's wrapper, which stores arguments on the stack, has the same name.
 	require.True(t, slices.ContainsFunc(found, func(code string) bool { return strings.HasPrefix(code, movs) }), "%x", found)
 }
 
-// The write that announces a descriptor is seen after the descriptor.
+// The store of a doorbell is visible after the store of a descriptor.
 func TestStoreComesAfterEarlierStores(t *testing.T) {
 	type slot struct {
 		descriptor uint32
@@ -70,7 +70,7 @@ func TestStoreComesAfterEarlierStores(t *testing.T) {
 	go func() {
 		ok := true
 		for seen := uint32(0); seen < rounds; {
-			seen = Load32(&s.doorbell) // acquires what Store32 released
+			seen = Load32(&s.doorbell) // M2 acquires what M1 released
 			ok = ok && Load32(&s.descriptor) >= seen
 		}
 		done <- ok

@@ -11,15 +11,14 @@ type RegionAccess struct {
 	Count  uint32
 }
 
-// Append adds the fixed part to b; the data follows where there is any.
+// Append appends the fixed part to b; data, if any, follows it.
 func (m RegionAccess) Append(b []byte) []byte {
 	b = order.AppendUint64(b, m.Offset)
 	return appendUint32s(b, m.Region, m.Count)
 }
 
-// ParseRegionAccess decodes the fixed part and returns the data behind it, a
-// part of b. A message that carries data carries Count bytes of it: check with
-// HasData.
+// ParseRegionAccess decodes the fixed part and returns the data after it, a part of b. If
+// the message must have data, check its length with HasData.
 func ParseRegionAccess(b []byte) (RegionAccess, []byte, error) {
 	if len(b) < RegionAccessSize {
 		return RegionAccess{}, nil, short("region access", len(b), RegionAccessSize)
@@ -28,7 +27,7 @@ func ParseRegionAccess(b []byte) (RegionAccess, []byte, error) {
 	return m, b[RegionAccessSize:], nil
 }
 
-// HasData checks that data is what Count says.
+// HasData returns an error unless data has Count bytes.
 func (m RegionAccess) HasData(data []byte) error {
 	if uint64(len(data)) != uint64(m.Count) {
 		return bad("region access: count %d, %d bytes of data", m.Count, len(data))
@@ -39,8 +38,8 @@ func (m RegionAccess) HasData(data []byte) error {
 // DMAAccessSize is the length of DMA_READ's and DMA_WRITE's body before the data.
 const DMAAccessSize = 16
 
-// dmaWriteReplySize is the shortest reply to DMA_WRITE: the specification's
-// table gives count 4 bytes there, implementations send 8.
+// dmaWriteReplySize is the length of the shortest reply to DMA_WRITE: count has 4 bytes in
+// the specification, 8 in implementations.
 const dmaWriteReplySize = 12
 
 // DMAAccess is the body of DMA_READ and DMA_WRITE, without the data.
@@ -49,13 +48,13 @@ type DMAAccess struct {
 	Count   uint64
 }
 
-// Append adds the fixed part to b.
+// Append appends the fixed part to b.
 func (m DMAAccess) Append(b []byte) []byte {
 	b = order.AppendUint64(b, m.Address)
 	return order.AppendUint64(b, m.Count)
 }
 
-// ParseDMAAccess decodes the fixed part and returns the data behind it, a part of b.
+// ParseDMAAccess decodes the fixed part and returns the data after it, a part of b.
 func ParseDMAAccess(b []byte) (DMAAccess, []byte, error) {
 	if len(b) < DMAAccessSize {
 		return DMAAccess{}, nil, short("dma access", len(b), DMAAccessSize)
@@ -74,7 +73,7 @@ func ParseDMAWriteReply(b []byte) (DMAAccess, error) {
 	return DMAAccess{order.Uint64(b), order.Uint64(b[8:])}, nil
 }
 
-// HasData checks that data is what Count says.
+// HasData returns an error unless data has Count bytes.
 func (m DMAAccess) HasData(data []byte) error {
 	if uint64(len(data)) != m.Count {
 		return bad("dma access: count %d, %d bytes of data", m.Count, len(data))
@@ -91,10 +90,10 @@ const (
 // MultiWrite is one write of REGION_WRITE_MULTI.
 type MultiWrite struct {
 	RegionAccess
-	Data [multiData]byte // Count bytes of it, at most 8
+	Data [multiData]byte // Count bytes are used, at most 8
 }
 
-// AppendMulti adds the body of REGION_WRITE_MULTI to b.
+// AppendMulti appends the body of REGION_WRITE_MULTI to b.
 func AppendMulti(b []byte, writes []MultiWrite) []byte {
 	b = order.AppendUint64(b, uint64(len(writes)))
 	for _, w := range writes {
@@ -120,7 +119,7 @@ func ParseMulti(b []byte) (Multi, error) {
 	return Multi{b}, nil
 }
 
-// Len is the number of writes.
+// Len returns the number of writes.
 func (m Multi) Len() int { return len(m.b) / multiEntrySize }
 
 // At decodes write i; data points into the message.
@@ -136,5 +135,5 @@ func (m Multi) At(i int) (a RegionAccess, data []byte, err error) {
 	return a, data[:a.Count], nil
 }
 
-// AppendCount is the body of REGION_WRITE_MULTI's reply: writes completed.
+// AppendCount appends the body of the reply to REGION_WRITE_MULTI: completed writes.
 func AppendCount(b []byte, n uint64) []byte { return order.AppendUint64(b, n) }

@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// firstRead bounds what a message's announced size alone makes Receive
-// allocate; the buffer grows as bytes arrive.
+// firstRead is the most bytes that Receive allocates for the announced size of a message;
+// the buffer grows as bytes arrive.
 const firstRead = 64 << 10
 
-// A FrameError is a message whose end cannot be found: its size is impossible,
-// or it carries more descriptors than MaxFDs. The header is known, so that the
-// peer can be told before the connection is dropped.
+// A FrameError is a message with an invalid size or with more than MaxFDs descriptors, so
+// that the next message cannot be found. The header is valid, for an error reply before
+// the connection is closed.
 type FrameError struct {
 	Header Header
 	what   string
@@ -27,38 +27,38 @@ type FrameError struct {
 
 func (e *FrameError) Error() string { return e.what }
 
-// Unwrap gives the error number a peer is told.
+// Unwrap returns the error number for the reply.
 func (e *FrameError) Unwrap() error { return syscall.EINVAL }
 
-// Message is a received message. Whoever holds it owns its descriptors.
+// Message is a received message. It owns its descriptors.
 type Message struct {
 	Header
 	Body []byte
 	fds  []int
-	lost bool // more descriptors came than there is room for
+	lost bool // some descriptors did not fit
 }
 
-// FDs is how many descriptors the message still owns.
+// FDs returns the number of descriptors of the message.
 func (m *Message) FDs() int { return len(m.fds) }
 
-// FD is descriptor i, which stays the message's.
+// FD returns descriptor i, which the message owns.
 func (m *Message) FD(i int) int { return m.fds[i] }
 
-// TakeFD gives descriptor i to the caller, who closes it.
+// TakeFD returns descriptor i; the caller owns it.
 func (m *Message) TakeFD(i int) int {
 	fd := m.fds[i]
 	m.fds[i] = -1
 	return fd
 }
 
-// TakeFDs gives all descriptors to the caller.
+// TakeFDs returns all descriptors; the caller owns them.
 func (m *Message) TakeFDs() []int {
 	fds := slices.Clone(m.fds)
 	m.fds = m.fds[:0]
 	return fds
 }
 
-// Release closes the descriptors nobody took. It may be called twice.
+// Release closes the descriptors that the message owns. It may be called twice.
 func (m *Message) Release() {
 	for _, fd := range m.fds {
 		if fd >= 0 {
@@ -68,8 +68,8 @@ func (m *Message) Release() {
 	m.fds = m.fds[:0]
 }
 
-// Conn carries whole messages over a UNIX stream socket. Receive is for one
-// goroutine, Send for any.
+// Conn sends and receives messages over a UNIX stream socket. Only one goroutine may call
+// Receive; any may call Send.
 type Conn struct {
 	uc      *net.UnixConn
 	timeout time.Duration
@@ -81,26 +81,25 @@ type Conn struct {
 	out []byte
 }
 
-// NewConn takes the socket over. A Send that the peer does not read within
-// timeout fails.
+// NewConn returns a connection that owns the socket. Send fails if the peer does not read
+// within timeout.
 func NewConn(uc *net.UnixConn, timeout time.Duration) *Conn {
 	return &Conn{uc: uc, timeout: timeout, oob: make([]byte, unix.CmsgSpace(MaxFDs*4))}
 }
 
-// SetReadDeadline bounds Receive; the zero time lifts the bound.
+// SetReadDeadline sets the deadline of Receive; the zero time means none.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.uc.SetReadDeadline(t) }
 
-// Close ends the connection; a Receive under way returns.
+// Close closes the connection; a blocked Receive returns.
 func (c *Conn) Close() error { return c.uc.Close() }
 
-// Receive waits for the next message and puts it into m, whose earlier content
-// is released and whose memory is used again. io.EOF is the peer's orderly end
-// between two messages; a *FrameError a message that cannot be received whole.
-// After an error m owns nothing.
+// Receive reads the next message into m. It releases the earlier content of m and reuses
+// its memory. The error is io.EOF if the peer closed the connection between two messages,
+// and a *FrameError for a message that cannot be received. After an error m owns no
+// descriptors.
 //
-// Header and body are read on their own, never a byte beyond: descriptors that
-// arrive with a read are then those of the message being read, however the
-// stream was cut or joined on its way.
+// Receive never reads beyond the message, so descriptors that arrive with a read belong
+// to this message, independent of how the stream is segmented.
 func (c *Conn) Receive(m *Message) (err error) {
 	m.Release()
 	m.Body, m.lost = m.Body[:0], false
@@ -112,7 +111,7 @@ func (c *Conn) Receive(m *Message) (err error) {
 	if err := c.fill(m, c.header[:]); err != nil {
 		return err
 	}
-	m.Header, _ = ParseHeader(c.header[:]) // 16 bytes are there
+	m.Header, _ = ParseHeader(c.header[:]) // 16 bytes were read
 	if m.Size < HeaderSize || m.Size > MaxMessage {
 		return &FrameError{m.Header, fmt.Sprintf("%v: message of %d bytes, want %d to %d", m.Command, m.Size, HeaderSize, MaxMessage)}
 	}
@@ -134,20 +133,20 @@ func (c *Conn) Receive(m *Message) (err error) {
 	return nil
 }
 
-// fill reads exactly len(b) bytes and collects the descriptors beside them.
-// io.EOF means that nothing at all came.
+// fill reads exactly len(b) bytes and collects their descriptors. The error is io.EOF if
+// the stream ends before the first byte.
 func (c *Conn) fill(m *Message, b []byte) error {
 	for n := 0; n < len(b); {
-		// ReadMsgUnix asks for MSG_CMSG_CLOEXEC.
+		// ReadMsgUnix sets MSG_CMSG_CLOEXEC.
 		got, oobn, flags, _, err := c.uc.ReadMsgUnix(b[n:], c.oob)
 		if errors.Is(err, io.EOF) {
-			err = nil // got is 0; the package net would name both ends
+			err = nil // got is 0; the error of package net would name both ends
 		}
 		if oobn > 0 {
 			err = errors.Join(err, m.collect(c.oob[:oobn]))
 		}
 		if flags&unix.MSG_CTRUNC != 0 || len(m.fds) > MaxFDs {
-			m.lost = true // the kernel has closed those that found no room
+			m.lost = true // the kernel closed those that did not fit
 		}
 		switch {
 		case err != nil:
@@ -162,8 +161,7 @@ func (c *Conn) fill(m *Message, b []byte) error {
 	return nil
 }
 
-// collect takes the descriptors of control messages into m, so that they are
-// closed whatever happens next.
+// collect adds the descriptors of control messages to m, which closes them in any case.
 func (m *Message) collect(oob []byte) error {
 	controls, err := unix.ParseSocketControlMessage(oob)
 	for i := range controls {
@@ -180,17 +178,16 @@ func (m *Message) collect(oob []byte) error {
 	return err
 }
 
-// Send sends a message with the given descriptors beside its first byte. The
-// body is the concatenation of parts; h.Size is filled in. The caller keeps the
-// descriptors. After an error part of the message may be on its way: the
-// connection is of no further use.
+// Send sends a message with descriptors. The body is the concatenation of parts; Send
+// sets h.Size. The caller owns the descriptors. After an error the connection cannot be
+// used, because a part of the message may have been sent.
 func (c *Conn) Send(h Header, fds []int, parts ...[]byte) error {
 	size := HeaderSize
 	for _, p := range parts {
 		size += len(p)
 	}
 	if size > MaxMessage || len(fds) > MaxFDs {
-		return fmt.Errorf("send %v: %d bytes and %d descriptors, at most %d and %d fit", h.Command, size, len(fds), MaxMessage, MaxFDs)
+		return fmt.Errorf("send %v: %d bytes and %d descriptors: want at most %d and %d", h.Command, size, len(fds), MaxMessage, MaxFDs)
 	}
 	h.Size = uint32(size)
 
@@ -213,19 +210,18 @@ func (c *Conn) Send(h Header, fds []int, parts ...[]byte) error {
 	if err != nil || n == len(c.out) {
 		return err
 	}
-	// A stream socket may take a part; the descriptors went with its first byte.
+	// A stream socket may accept a part; the descriptors are sent with its first byte.
 	_, err = c.uc.Write(c.out[n:])
 	return err
 }
 
-// Reply answers request m. err, when not nil, is sent as the error number it
-// wraps, EINVAL when it wraps none, without a body. A request that wants no
-// reply gets none.
+// Reply replies to request m, unless the request has the flag NoReply. An error that is
+// not nil is sent as its error number, see Errno, without a body.
 func (c *Conn) Reply(m *Message, err error, fds []int, parts ...[]byte) error {
 	return c.ReplyTo(m.Header, err, fds, parts...)
 }
 
-// ReplyTo is Reply for a request of which only the header is left.
+// ReplyTo is Reply for the header of a request.
 func (c *Conn) ReplyTo(request Header, err error, fds []int, parts ...[]byte) error {
 	if request.Flags&NoReply != 0 {
 		return nil
@@ -239,7 +235,7 @@ func (c *Conn) ReplyTo(request Header, err error, fds []int, parts ...[]byte) er
 	return c.Send(h, fds, parts...)
 }
 
-// Errno is the error number that err wraps, EINVAL when it wraps none.
+// Errno returns the error number that err wraps, EINVAL if there is none.
 func Errno(err error) syscall.Errno {
 	var e syscall.Errno
 	if errors.As(err, &e) && e != 0 {

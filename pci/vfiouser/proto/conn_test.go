@@ -49,7 +49,7 @@ func eventfds(t testing.TB, n int) []int {
 	return fds
 }
 
-func TestMessagesSurviveAnyCutOfTheStream(t *testing.T) {
+func TestMessagesAreReceivedFromAnySegments(t *testing.T) {
 	near, far := sockets(t)
 	var stream []byte
 	var want []Header
@@ -75,7 +75,7 @@ func TestMessagesSurviveAnyCutOfTheStream(t *testing.T) {
 	}
 }
 
-func TestDescriptorsBelongToTheMessageWhoseBytesCarriedThem(t *testing.T) {
+func TestDescriptorsBelongToTheirMessage(t *testing.T) {
 	near, far := sockets(t)
 	before := openFDs(t)
 	fds := eventfds(t, 3)
@@ -86,10 +86,10 @@ func TestDescriptorsBelongToTheMessageWhoseBytesCarriedThem(t *testing.T) {
 		require.NoError(t, err)
 	}
 	send(a)               // none
-	send(a[:3], fds[0])   // beside the header
+	send(a[:3], fds[0])   // with the header
 	send(a[3:])           //
 	send(a[:18])          //
-	send(a[18:], fds[1])  // beside the body
+	send(a[18:], fds[1])  // with the body
 	send(append(b, a...)) // two messages in one write
 	send(b, fds[0], fds[2])
 
@@ -106,12 +106,12 @@ func TestDescriptorsBelongToTheMessageWhoseBytesCarriedThem(t *testing.T) {
 	}
 	fd := m.TakeFD(1)
 	m.Release()
-	require.Equal(t, before+len(fds)+1, openFDs(t), "the one that was taken")
+	require.Equal(t, before+len(fds)+1, openFDs(t), "the descriptor of TakeFD")
 	require.NoError(t, unix.Close(fd))
 	m.Release()
 }
 
-func TestFramesWithoutAnEndAreRefusedWithTheirHeader(t *testing.T) {
+func TestFrameErrorsHaveTheHeader(t *testing.T) {
 	for what, c := range map[string]struct {
 		size uint32
 		fds  int
@@ -134,7 +134,7 @@ func TestFramesWithoutAnEndAreRefusedWithTheirHeader(t *testing.T) {
 	}
 }
 
-func TestEndOfStreamIsOrderlyOnlyBetweenMessages(t *testing.T) {
+func TestEOFIsReturnedOnlyBetweenMessages(t *testing.T) {
 	for n, want := range map[int]error{0: io.EOF, 7: io.ErrUnexpectedEOF, 16: io.ErrUnexpectedEOF, 18: io.ErrUnexpectedEOF, 20: nil} {
 		near, far := sockets(t)
 		before := openFDs(t)
@@ -154,7 +154,7 @@ func TestEndOfStreamIsOrderlyOnlyBetweenMessages(t *testing.T) {
 	}
 }
 
-func TestAnnouncedSizeAloneAllocatesLittle(t *testing.T) {
+func TestAnAnnouncedSizeAllocatesLittle(t *testing.T) {
 	near, far := sockets(t)
 	_, err := far.Write(append(Header{Size: MaxMessage}.Append(nil), "few"...))
 	require.NoError(t, err)
@@ -164,7 +164,7 @@ func TestAnnouncedSizeAloneAllocatesLittle(t *testing.T) {
 	require.LessOrEqual(t, cap(m.Body), 2*firstRead)
 }
 
-func TestLargeMessagesArePassedWhole(t *testing.T) {
+func TestLargeMessages(t *testing.T) {
 	near, far := sockets(t)
 	a, b := NewConn(near, 5*time.Second), NewConn(far, 5*time.Second)
 	body := make([]byte, MaxTransfer)
@@ -184,7 +184,7 @@ func TestLargeMessagesArePassedWhole(t *testing.T) {
 	require.Error(t, a.Send(Header{}, append(fds, 0)), "too many")
 }
 
-func TestSendGivesUpOnAPeerThatDoesNotRead(t *testing.T) {
+func TestSendTimesOutIfThePeerDoesNotRead(t *testing.T) {
 	near, _ := sockets(t)
 	c := NewConn(near, 50*time.Millisecond)
 	var err error
@@ -196,11 +196,11 @@ func TestSendGivesUpOnAPeerThatDoesNotRead(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
-func TestRepliesCarryTheErrnoAndNothingElse(t *testing.T) {
+func TestErrorRepliesHaveOnlyTheErrno(t *testing.T) {
 	near, far := sockets(t)
 	a, b := NewConn(near, time.Second), NewConn(far, time.Second)
 	request := &Message{Header: Header{ID: 77, Command: DMAMap}}
-	require.NoError(t, a.Reply(&Message{Header: Header{Flags: NoReply}}, nil, nil), "none is wanted")
+	require.NoError(t, a.Reply(&Message{Header: Header{Flags: NoReply}}, nil, nil), "NoReply")
 	require.NoError(t, a.Reply(request, syscall.EEXIST, []int{0}, []byte("body")))
 	require.NoError(t, a.Reply(request, errors.New("unnumbered"), nil))
 	require.NoError(t, a.Reply(request, nil, nil, []byte("body")))
@@ -237,7 +237,7 @@ func TestOnlyEventfdsAreSignalled(t *testing.T) {
 		_, err = unix.Read(fd, b[:])
 		require.NoError(t, err)
 		require.EqualValues(t, 2, order.Uint64(b[:]))
-		// A peer may fill the counter to make the writer block.
+		// A full counter blocks the writer of a blocking eventfd.
 		order.PutUint64(b[:], ^uint64(0)-1)
 		_, err = unix.Write(fd, b[:])
 		require.NoError(t, err)
@@ -259,7 +259,7 @@ func memfd(t testing.TB, size int64, flags int) int {
 func TestMappingsStayWithinTheFile(t *testing.T) {
 	fd := memfd(t, 3*4096, 0)
 	for what, c := range map[string]struct{ offset, size uint64 }{
-		"nothing": {0, 0}, "beyond the end": {0, 3*4096 + 1}, "behind the end": {3 * 4096, 1}, "around the end": {^uint64(0) - 4095, 4097}, "huge": {0, 1 << 63},
+		"nothing": {0, 0}, "beyond the end": {0, 3*4096 + 1}, "after the end": {3 * 4096, 1}, "around the end": {^uint64(0) - 4095, 4097}, "huge": {0, 1 << 63},
 	} {
 		_, err := Map(fd, c.offset, c.size, unix.PROT_READ)
 		require.ErrorIs(t, err, syscall.EINVAL, what)

@@ -9,8 +9,8 @@ const (
 	PCIRegions   = 9
 )
 
-// PCIIRQs is how many interrupt kinds a PCI function has: INTx, MSI, MSI-X,
-// error, request.
+// PCIIRQs is the number of interrupt kinds of a PCI function: INTx, MSI, MSI-X, error,
+// request.
 const PCIIRQs = 5
 
 // Flags of DeviceInfo.
@@ -19,18 +19,18 @@ const (
 	DeviceFlagPCI   uint32 = 1 << 1
 )
 
-// DeviceInfoSize is the length of DEVICE_GET_INFO's body, both ways.
+// DeviceInfoSize is the length of DEVICE_GET_INFO's body, in requests and replies.
 const DeviceInfoSize = 16
 
 // DeviceInfo is the body of DEVICE_GET_INFO. In a request only ArgSize is set.
 type DeviceInfo struct {
-	ArgSize uint32 // request: room for the reply; reply: size of the full reply
+	ArgSize uint32 // request: size for the reply; reply: size of the complete reply
 	Flags   uint32
 	Regions uint32
 	IRQs    uint32 // kinds, not vectors
 }
 
-// Append adds the body to b.
+// Append appends the body to b.
 func (m DeviceInfo) Append(b []byte) []byte {
 	return appendUint32s(b, m.ArgSize, m.Flags, m.Regions, m.IRQs)
 }
@@ -51,7 +51,7 @@ const (
 	IRQFlagNoResize   uint32 = 1 << 3
 )
 
-// IRQInfoSize is the length of DEVICE_GET_IRQ_INFO's body, both ways.
+// IRQInfoSize is the length of DEVICE_GET_IRQ_INFO's body, in requests and replies.
 const IRQInfoSize = 16
 
 // IRQInfo is the body of DEVICE_GET_IRQ_INFO.
@@ -62,7 +62,7 @@ type IRQInfo struct {
 	Count   uint32 // vectors
 }
 
-// Append adds the body to b.
+// Append appends the body to b.
 func (m IRQInfo) Append(b []byte) []byte {
 	return appendUint32s(b, m.ArgSize, m.Flags, m.Index, m.Count)
 }
@@ -91,10 +91,10 @@ const (
 // IRQSetSize is the length of DEVICE_SET_IRQS's body before its data.
 const IRQSetSize = 20
 
-// IRQSet is the body of DEVICE_SET_IRQS. The descriptors of IRQDataEventFD
-// travel beside the message, not in it.
+// IRQSet is the body of DEVICE_SET_IRQS. With IRQDataEventFD, descriptors are sent with
+// the message.
 type IRQSet struct {
-	ArgSize uint32 // size of this body, data included
+	ArgSize uint32 // size of the body including data
 	Flags   uint32
 	Index   uint32 // kind
 	Start   uint32 // first vector
@@ -102,7 +102,7 @@ type IRQSet struct {
 	Data    []byte // one boolean byte per vector with IRQDataBool
 }
 
-// Append adds the body to b.
+// Append appends the body to b.
 func (m IRQSet) Append(b []byte) []byte {
 	b = appendUint32s(b, m.ArgSize, m.Flags, m.Index, m.Start, m.Count)
 	return append(b, m.Data...)

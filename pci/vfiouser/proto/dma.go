@@ -1,7 +1,7 @@
 package proto
 
-// Flags of MapDMA. Mmap and FileIO are libvfio-user's: how the server is to
-// use the descriptor. Without either, a descriptor is there to be mapped.
+// Flags of MapDMA. Mmap and FileIO are extensions of libvfio-user: how the server uses the
+// descriptor. Without either it maps the descriptor.
 const (
 	DMAFlagRead   uint32 = 1 << 0
 	DMAFlagWrite  uint32 = 1 << 1
@@ -18,12 +18,12 @@ const MapDMASize = 32
 type MapDMA struct {
 	ArgSize uint32
 	Flags   uint32
-	Offset  uint64 // in the descriptor, 0 without one
+	Offset  uint64 // in the descriptor's file, 0 without descriptor
 	Address uint64
 	Size    uint64
 }
 
-// Append adds the body to b.
+// Append appends the body to b.
 func (m MapDMA) Append(b []byte) []byte {
 	b = appendUint32s(b, m.ArgSize, m.Flags)
 	b = order.AppendUint64(b, m.Offset)
@@ -31,8 +31,8 @@ func (m MapDMA) Append(b []byte) []byte {
 	return order.AppendUint64(b, m.Size)
 }
 
-// ParseMapDMA decodes the body. The range it names is not empty and does not
-// wrap around the address space.
+// ParseMapDMA decodes the body. It rejects ranges that are empty or wrap around the
+// address space.
 func ParseMapDMA(b []byte) (MapDMA, error) {
 	if len(b) < MapDMASize {
 		return MapDMA{}, short("dma map", len(b), MapDMASize)
@@ -68,15 +68,15 @@ type UnmapDMA struct {
 	Size    uint64
 }
 
-// Append adds the body to b.
+// Append appends the body to b.
 func (m UnmapDMA) Append(b []byte) []byte {
 	b = appendUint32s(b, m.ArgSize, m.Flags)
 	b = order.AppendUint64(b, m.Address)
 	return order.AppendUint64(b, m.Size)
 }
 
-// ParseUnmapDMA decodes the body. Dirty bitmaps belong to migration, which this
-// package does not speak.
+// ParseUnmapDMA decodes the body. Dirty bitmaps belong to migration, which is not
+// supported.
 func ParseUnmapDMA(b []byte) (UnmapDMA, error) {
 	if len(b) < UnmapDMASize {
 		return UnmapDMA{}, short("dma unmap", len(b), UnmapDMASize)

@@ -9,8 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// EventFD is an eventfd that a peer gave. Signal adds 1 to it and never blocks,
-// whatever the peer does with its end.
+// EventFD is an eventfd from a peer.
 type EventFD struct {
 	fd       int
 	blocking bool
@@ -19,11 +18,10 @@ type EventFD struct {
 // one is what Signal writes: 1, in the host's byte order.
 var one = order.AppendUint64(nil, 1)
 
-// OpenEventFD takes fd over after checking that it is an eventfd; another kind
-// of file could block its writer, or be written to. On an error fd stays the
-// caller's.
+// OpenEventFD checks that fd is an eventfd, because a write to another file could block or
+// change it. The EventFD owns fd; after an error the caller does.
 func OpenEventFD(fd int) (*EventFD, error) {
-	// Only the kernel can name a file like this.
+	// Only the kernel creates files with this name.
 	kind, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
 		return nil, fmt.Errorf("eventfd: %w", err)
@@ -38,12 +36,11 @@ func OpenEventFD(fd int) (*EventFD, error) {
 	return &EventFD{fd: fd, blocking: flags&unix.O_NONBLOCK == 0}, nil
 }
 
-// Signal adds 1 to the counter. A full counter is signalled already, so nothing
-// is lost when the write is refused.
+// Signal adds 1 to the counter, unless it is full.
 //
-// The status flags belong to both ends, so a blocking eventfd is left blocking
-// and asked for room first. Only a peer that fills the counter at that very
-// moment could still hold the writer up, and only its own device.
+// Both processes share the status flags, so Signal does not change a blocking eventfd, but
+// polls it before the write. A peer that fills the counter between poll and write can
+// block Signal, but only for its own device.
 func (e *EventFD) Signal() {
 	if e.blocking {
 		ready := [1]unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLOUT}}
@@ -58,8 +55,8 @@ func (e *EventFD) Signal() {
 	}
 }
 
-// Drain empties the counter, so that a Signal that a peer holds up goes on. It
-// never blocks unless another reader comes in between.
+// Drain resets the counter, which unblocks Signal. It blocks only if another reader
+// resets the counter between poll and read.
 func (e *EventFD) Drain() {
 	ready := [1]unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}
 	if n, err := unix.Poll(ready[:], 0); n != 1 || err != nil {
@@ -69,5 +66,5 @@ func (e *EventFD) Drain() {
 	_, _ = unix.Read(e.fd, b[:])
 }
 
-// Close closes the descriptor. Nobody may be in Signal.
+// Close closes the descriptor. No Signal may run.
 func (e *EventFD) Close() error { return unix.Close(e.fd) }

@@ -39,7 +39,7 @@ var commandNames = [...]string{
 	MigDataRead: "MIG_DATA_READ", MigDataWrite: "MIG_DATA_WRITE",
 }
 
-// Known tells whether the protocol defines the command.
+// Known reports whether the protocol defines the command.
 func (c Command) Known() bool { return int(c) < len(commandNames) && commandNames[c] != "" }
 
 func (c Command) String() string {
@@ -70,12 +70,11 @@ type Header struct {
 	Errno   uint32
 }
 
-// IsReply tells a reply from a command.
+// IsReply reports whether the message is a reply.
 func (h Header) IsReply() bool { return h.Flags&TypeMask == TypeReply }
 
-// Err is the error a reply reports, nil when it reports none. A peer may set
-// the error flag and no number; that is EIO here. Numbers that are no errno
-// become EINVAL.
+// Err returns the error of a reply, nil if it has none. An error flag without number is
+// EIO; an invalid number is EINVAL.
 func (h Header) Err() error {
 	switch {
 	case h.Flags&ErrorFlag == 0:
@@ -93,7 +92,7 @@ const maxErrno = 4095
 
 var order = binary.NativeEndian
 
-// Append adds the header's 16 bytes to b.
+// Append appends the header, 16 bytes, to b.
 func (h Header) Append(b []byte) []byte {
 	b = order.AppendUint16(b, h.ID)
 	b = order.AppendUint16(b, uint16(h.Command))
@@ -102,8 +101,8 @@ func (h Header) Append(b []byte) []byte {
 	return order.AppendUint32(b, h.Errno)
 }
 
-// ParseHeader decodes a header's 16 bytes. It says nothing of their sense: a
-// receiver still answers a message whose Size is impossible.
+// ParseHeader decodes a header, 16 bytes, without checking its fields: a receiver replies
+// to a message with an invalid Size.
 func ParseHeader(b []byte) (Header, error) {
 	if len(b) < HeaderSize {
 		return Header{}, short("header", len(b), HeaderSize)
@@ -117,13 +116,13 @@ func ParseHeader(b []byte) (Header, error) {
 	}, nil
 }
 
-// A LayoutError is a body that does not have the layout of its command. It
-// wraps EINVAL, which is what the peer is told.
+// A LayoutError reports a body without the layout of its command. It wraps EINVAL, the
+// error number for the reply.
 type LayoutError struct{ what string }
 
 func (e *LayoutError) Error() string { return e.what }
 
-// Unwrap gives the error number a peer is told.
+// Unwrap returns the error number for the reply.
 func (e *LayoutError) Unwrap() error { return syscall.EINVAL }
 
 func short(what string, got, want int) error {

@@ -34,8 +34,8 @@ func TestHeaderHasTheSpecifiedLayout(t *testing.T) {
 	require.Equal(t, "command 14", Command(14).String())
 }
 
-// layouts are one body of every kind, its length in the specification, and a
-// decoder that must give the same body again.
+// layouts are a body of each kind, its length in the specification, and a function that
+// decodes and encodes it.
 var layouts = []struct {
 	name  string
 	size  int // without variable parts
@@ -84,7 +84,7 @@ var layouts = []struct {
 	}},
 }
 
-func TestBodiesSurviveARoundTripAndShortOnesAreErrors(t *testing.T) {
+func TestBodiesRoundTripAndShortBodiesAreErrors(t *testing.T) {
 	for _, c := range layouts {
 		t.Run(c.name, func(t *testing.T) {
 			again, err := c.again(c.body)
@@ -98,7 +98,7 @@ func TestBodiesSurviveARoundTripAndShortOnesAreErrors(t *testing.T) {
 	}
 }
 
-func TestSparseAreasSurviveARoundTrip(t *testing.T) {
+func TestSparseAreasRoundTrip(t *testing.T) {
 	m := RegionInfo{Flags: RegionFlagMmap | RegionFlagCaps, Index: 2, Size: 1 << 20, Sparse: []Area{{0x1000, 0x1000}, {0x4000, 0x8000}}}
 	m.ArgSize = m.FullSize()
 	b := m.Append(nil)
@@ -108,19 +108,19 @@ func TestSparseAreasSurviveARoundTrip(t *testing.T) {
 	require.Equal(t, m, back)
 
 	cut, err := ParseRegionInfo(b[:32])
-	require.NoError(t, err, "the first of two questions")
+	require.NoError(t, err, "the first of two requests")
 	require.Nil(t, cut.Sparse)
 	require.Equal(t, uint32(len(b)), cut.ArgSize)
 
 	n := binary.NativeEndian
 	for what, change := range map[string]func(b []byte){
-		"offset in the fixed part":    func(b []byte) { n.PutUint32(b[12:], 8) },
-		"offset beyond the end":       func(b []byte) { n.PutUint32(b[12:], uint32(len(b)-4)) },
-		"next pointing at itself":     func(b []byte) { n.PutUint32(b[36:], 32) },
-		"next pointing back":          func(b []byte) { n.PutUint32(b[36:], 31) },
-		"more areas than bytes":       func(b []byte) { n.PutUint32(b[40:], 3) },
-		"four billion areas":          func(b []byte) { n.PutUint32(b[40:], ^uint32(0)) },
-		"areas behind a cut-off list": func(b []byte) { n.PutUint32(b[36:], uint32(len(b)-8)); n.PutUint16(b[len(b)-8:], 1) },
+		"offset in the fixed part": func(b []byte) { n.PutUint32(b[12:], 8) },
+		"offset beyond the end":    func(b []byte) { n.PutUint32(b[12:], uint32(len(b)-4)) },
+		"next pointing at itself":  func(b []byte) { n.PutUint32(b[36:], 32) },
+		"next pointing back":       func(b []byte) { n.PutUint32(b[36:], 31) },
+		"more areas than bytes":    func(b []byte) { n.PutUint32(b[40:], 3) },
+		"four billion areas":       func(b []byte) { n.PutUint32(b[40:], ^uint32(0)) },
+		"areas after the end":      func(b []byte) { n.PutUint32(b[36:], uint32(len(b)-8)); n.PutUint16(b[len(b)-8:], 1) },
 	} {
 		broken := bytes.Clone(b)
 		change(broken)
@@ -129,7 +129,7 @@ func TestSparseAreasSurviveARoundTrip(t *testing.T) {
 	}
 }
 
-func TestRegionFDEntriesOfBothSizesAreRead(t *testing.T) {
+func TestRegionFDEntriesOfBothSizes(t *testing.T) {
 	n := binary.NativeEndian
 	short := RegionFDs{ArgSize: 16 + 40, Count: 1}.Append(nil)
 	short = append(short, make([]byte, 40)...)
@@ -141,15 +141,15 @@ func TestRegionFDEntriesOfBothSizesAreRead(t *testing.T) {
 
 	n.PutUint32(short[16+20:], KindShadowIOEventFD)
 	_, err = ParseRegionFDs(short)
-	require.ErrorIs(t, err, syscall.EINVAL, "a shadow needs the longer entry")
+	require.ErrorIs(t, err, syscall.EINVAL, "a shadow needs 48 bytes")
 	_, err = ParseRegionFDs(append(short, 0))
-	require.ErrorIs(t, err, syscall.EINVAL, "entries of no whole number of bytes")
+	require.ErrorIs(t, err, syscall.EINVAL, "length not a multiple of the entry")
 	n.PutUint32(short[12:], ^uint32(0))
 	_, err = ParseRegionFDs(short)
 	require.ErrorIs(t, err, syscall.EINVAL, "four billion entries")
 }
 
-func TestImpossibleRequestsAreErrors(t *testing.T) {
+func TestInvalidRequestsAreErrors(t *testing.T) {
 	for what, err := range map[string]error{
 		"irq set: argsz":          second(ParseIRQSet(IRQSet{ArgSize: 3, Flags: IRQDataNone}.Append(nil))),
 		"irq set: few booleans":   second(ParseIRQSet(IRQSet{ArgSize: 21, Flags: IRQDataBool, Count: 2, Data: []byte{0}}.Append(nil))),
@@ -174,7 +174,7 @@ func TestImpossibleRequestsAreErrors(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-func TestMultiWritesAreReadOneByOne(t *testing.T) {
+func TestMultiWrites(t *testing.T) {
 	b := AppendMulti(nil, []MultiWrite{
 		{RegionAccess{8, 0, 4}, [8]byte{1, 2, 3, 4}},
 		{RegionAccess{16, 0, 9}, [8]byte{}},
@@ -190,7 +190,7 @@ func TestMultiWritesAreReadOneByOne(t *testing.T) {
 	require.ErrorIs(t, err, syscall.EINVAL, "more than eight bytes")
 }
 
-func TestVersionJSONIsStrictAboutTypesOnly(t *testing.T) {
+func TestVersionJSONChecksTypes(t *testing.T) {
 	body := func(json string) []byte { return append([]byte{0, 0, 1, 0}, json...) }
 	for _, json := range []string{
 		"{", `"`, "{}", `{}x` + "\x00", `{ "capabilities": "23" }` + "\x00", `{ "capabilities": { "max_msg_fds": "foo" } }` + "\x00",
@@ -220,7 +220,7 @@ func TestVersionJSONIsStrictAboutTypesOnly(t *testing.T) {
 	}
 }
 
-func TestServerAnswersTheSmallerVersion(t *testing.T) {
+func TestNegotiateReturnsTheSmallerVersion(t *testing.T) {
 	answer, err := Negotiate(VersionMsg{Major: 0, Minor: 0})
 	require.NoError(t, err)
 	require.Zero(t, answer.Minor)
@@ -246,8 +246,7 @@ func TestDecodersDoNotAllocate(t *testing.T) {
 	}))
 }
 
-// FuzzDecoders feeds every decoder. What one accepts must survive encoding and
-// decoding again.
+// FuzzDecoders decodes with every decoder. A body that is accepted must round-trip.
 func FuzzDecoders(f *testing.F) {
 	for i, c := range layouts {
 		f.Add(uint8(i), c.body)
@@ -277,8 +276,8 @@ func FuzzDecoders(f *testing.F) {
 			return
 		}
 		if c.name == "region info" {
-			// Capabilities may come from anywhere in b, and be re-encoded at
-			// one place: give the encoding room to be read back.
+			// Capabilities may be anywhere in b, but are encoded at one place: adapt
+			// the size so that they are decoded.
 			m, _ := ParseRegionInfo(b)
 			m.ArgSize = m.FullSize()
 			if len(m.Sparse) == 0 {
@@ -294,7 +293,7 @@ func FuzzDecoders(f *testing.F) {
 		}
 		twice, err := c.again(once)
 		if err != nil {
-			t.Fatalf("%s: own encoding is refused: %v", c.name, err)
+			t.Fatalf("%s: own encoding is rejected: %v", c.name, err)
 		}
 		if !bytes.Equal(once, twice) {
 			t.Fatalf("%s: %x becomes %x", c.name, once, twice)

@@ -9,26 +9,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mapping is a part of a peer's file in this process's memory.
+// Mapping is a mapped part of a peer's file.
 //
-// The file's end is checked when it is mapped, but the peer may cut the file
-// later: an access beyond the new end raises SIGBUS. Whoever touches Bytes
-// decides what that means (see sim/server.Recover).
+// Map checks the file's size, but the peer may truncate the file later. An access to Bytes
+// beyond the new end then raises SIGBUS, which the caller must handle (see
+// sim/server.Recover).
 type Mapping struct {
-	whole []byte // what munmap wants back
+	whole []byte // for munmap
 	bytes []byte
 }
 
-// Map maps size bytes of the regular file fd from offset, shared. Offset need
-// not be a multiple of the file's page size. fd stays the caller's and may be
-// closed at once.
+// Map maps size bytes of the regular file fd from offset, shared. offset need not be a
+// multiple of the page size. The caller owns fd and may close it at once.
 func Map(fd int, offset, size uint64, prot int) (*Mapping, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, fmt.Errorf("map: %w", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("map: descriptor is no regular file: %w", syscall.EINVAL)
+		return nil, fmt.Errorf("map: descriptor is not a regular file: %w", syscall.EINVAL)
 	}
 	end := offset + size
 	if size == 0 || end < offset || end > uint64(max(st.Size, 0)) {
@@ -38,9 +37,9 @@ func Map(fd int, offset, size uint64, prot int) (*Mapping, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Huge pages are mapped and unmapped whole, so both ends are rounded
-	// outwards; a huge file is a multiple of its pages, and an ordinary page
-	// is whole in memory even where the file ends within it.
+	// Both ends are rounded to pages, because huge pages cannot be mapped in part. A
+	// hugetlbfs file is a multiple of its pages, and an ordinary page is completely
+	// mapped even if the file ends in it.
 	lead := offset & (page - 1)
 	length := (lead + size + page - 1) &^ (page - 1)
 	if offset > math.MaxInt64 || length > math.MaxInt || length < size {
@@ -50,15 +49,15 @@ func Map(fd int, offset, size uint64, prot int) (*Mapping, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map: %w", err)
 	}
-	// A dump of this process need not hold the peer's memory. Refusal is harmless.
+	// Core dumps do not need the peer's memory. An error does not matter.
 	_ = unix.Madvise(whole, unix.MADV_DONTDUMP)
 	return &Mapping{whole: whole, bytes: whole[lead : lead+size : lead+size]}, nil
 }
 
-// Bytes is the mapped part. It may be used until Close.
+// Bytes returns the mapped memory, valid until Close.
 func (m *Mapping) Bytes() []byte { return m.bytes }
 
-// Close unmaps. Nobody may use Bytes any more.
+// Close unmaps the memory. Bytes must not be used after it.
 func (m *Mapping) Close() error {
 	if m.whole == nil {
 		return errors.New("unmap: mapping is closed")
@@ -70,7 +69,7 @@ func (m *Mapping) Close() error {
 
 const hugetlbfsMagic = 0x958458f6
 
-// pageSize is the granule in which fd's file is mapped.
+// pageSize returns the page size of fd's file.
 func pageSize(fd int) (uint64, error) {
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil {

@@ -21,22 +21,22 @@ const (
 	sparseAreaSize   = 16
 )
 
-// Area is a part of a region that the client may map: bytes from the start of
-// the region.
+// Area is a part of a region that the client may map, in bytes from the start of the
+// region.
 type Area struct{ Offset, Size uint64 }
 
 // RegionInfo is the body of DEVICE_GET_REGION_INFO. In a request only ArgSize
 // and Index are set.
 type RegionInfo struct {
-	ArgSize uint32 // request: room for the reply; reply: size of the full reply
+	ArgSize uint32 // request: size for the reply; reply: size of the complete reply
 	Flags   uint32
 	Index   uint32
 	Size    uint64
-	Offset  uint64 // in the descriptor that comes beside the reply
+	Offset  uint64 // in the file of the reply's descriptor
 	Sparse  []Area // from the sparse mmap capability
 }
 
-// FullSize is the length of the reply with all its capabilities.
+// FullSize returns the length of the reply with all capabilities.
 func (m RegionInfo) FullSize() uint32 {
 	if len(m.Sparse) == 0 {
 		return RegionInfoSize
@@ -44,7 +44,7 @@ func (m RegionInfo) FullSize() uint32 {
 	return uint32(RegionInfoSize + sparseHeaderSize + len(m.Sparse)*sparseAreaSize)
 }
 
-// Append adds the body to b, the sparse areas as a capability when there are any.
+// Append appends the body to b, with a capability for the sparse areas, if any.
 func (m RegionInfo) Append(b []byte) []byte {
 	var capOffset uint32
 	if len(m.Sparse) > 0 {
@@ -68,8 +68,8 @@ func (m RegionInfo) Append(b []byte) []byte {
 	return b
 }
 
-// ParseRegionInfo decodes the body. Capabilities are read only when all of them
-// arrived (ArgSize within b); those of an unknown kind are passed over.
+// ParseRegionInfo decodes the body. It decodes capabilities only if b has all of them
+// (ArgSize), and ignores unknown ones.
 func ParseRegionInfo(b []byte) (RegionInfo, error) {
 	if len(b) < RegionInfoSize {
 		return RegionInfo{}, short("region info", len(b), RegionInfoSize)
@@ -81,7 +81,7 @@ func ParseRegionInfo(b []byte) (RegionInfo, error) {
 	if m.Flags&RegionFlagCaps == 0 || uint64(m.ArgSize) > uint64(len(b)) {
 		return m, nil
 	}
-	// Each capability must lie behind the one before, so a list has an end.
+	// Offsets must ascend, so that the list ends.
 	last := uint64(RegionInfoSize - 1)
 	for at := uint64(order.Uint32(b[12:])); at != 0; {
 		if at <= last || at+capHeaderSize > uint64(len(b)) {
@@ -123,20 +123,19 @@ const (
 	KindShadowIOEventFD uint32 = 2
 )
 
-// RegionFDsSize is the length of DEVICE_GET_REGION_IO_FDS's body before its
-// entries; RegionFDSize that of an entry. The specification's entry has 40
-// bytes, libvfio-user's, with the shadow fields, 48.
+// RegionFDsSize is the length of DEVICE_GET_REGION_IO_FDS's body before its entries,
+// RegionFDSize that of an entry: 40 bytes in the specification, 48 with the shadow fields
+// of libvfio-user.
 const (
 	RegionFDsSize   = 16
 	RegionFDSize    = 48
 	minRegionFDSize = 40
 )
 
-// RegionFD is a register or a span of registers whose writes may go through a
-// descriptor.
+// RegionFD is a range of registers that can be written through a descriptor.
 type RegionFD struct {
 	Offset      uint64 // in the region
-	Size        uint64 // of the access, 0 when it does not matter
+	Size        uint64 // of the access, 0: any
 	FDIndex     uint32 // eventfd among the message's descriptors
 	Kind        uint32
 	Flags       uint32
@@ -151,11 +150,11 @@ type RegionFDs struct {
 	ArgSize uint32
 	Flags   uint32
 	Index   uint32
-	Count   uint32 // entries the server has, whether or not they fitted
+	Count   uint32 // all entries of the server, including those that did not fit
 	Entries []RegionFD
 }
 
-// Append adds the body to b.
+// Append appends the body to b.
 func (m RegionFDs) Append(b []byte) []byte {
 	b = appendUint32s(b, m.ArgSize, m.Flags, m.Index, m.Count)
 	for _, e := range m.Entries {
@@ -168,9 +167,8 @@ func (m RegionFDs) Append(b []byte) []byte {
 	return b
 }
 
-// ParseRegionFDs decodes the body. The size of an entry is not fixed by the
-// specification: it follows from the body's length and Count. Entries are nil
-// when they did not fit (ArgSize beyond b).
+// ParseRegionFDs decodes the body. The size of an entry is the length of the entries
+// divided by Count. Entries is nil if they did not fit (ArgSize).
 func ParseRegionFDs(b []byte) (RegionFDs, error) {
 	if len(b) < RegionFDsSize {
 		return RegionFDs{}, short("region io fds", len(b), RegionFDsSize)
@@ -201,8 +199,8 @@ func parseRegionFD(b []byte) (RegionFD, error) {
 		FDIndex: order.Uint32(b[16:]), Kind: order.Uint32(b[20:]), Flags: order.Uint32(b[24:]),
 	}
 	if e.Kind != KindShadowIOEventFD {
-		// Kinds 0 and 1 end in datamatch or user data, at 32, or at 40 in
-		// libvfio-user's longer entry.
+		// Kinds 0 and 1 end with datamatch or user data: at 32, or at 40 with
+		// libvfio-user.
 		e.DataMatch = order.Uint64(b[32:])
 		if len(b) >= RegionFDSize {
 			e.DataMatch = order.Uint64(b[40:])

@@ -5,36 +5,35 @@ import (
 	"fmt"
 )
 
-// Protocol version spoken here.
+// Version of the protocol.
 const (
 	Major = 0
 	Minor = 1
 )
 
-// Limits of this implementation, announced in Capabilities and enforced.
+// Limits of this implementation. Capabilities announce them.
 const (
-	// MaxTransfer is the most data one read or write message may carry, bytes.
+	// MaxTransfer is the most data of one read or write message, in bytes.
 	MaxTransfer = 1 << 20
-	// MaxFDs is the most descriptors a message may carry. The kernel stops at
-	// 253 (SCM_MAX_FD).
+	// MaxFDs is the most descriptors of one message. The kernel's limit is 253
+	// (SCM_MAX_FD).
 	MaxFDs = 128
-	// ServerFDs is what a server announces: QEMU's client refuses a server that
-	// claims more than 16.
+	// ServerFDs is the limit that a server announces. QEMU's client rejects more
+	// than 16.
 	ServerFDs = 16
-	// MaxMaps is how many DMA ranges a server here accepts at once. Guests whose
-	// IOMMU translates map every packet buffer by itself.
+	// MaxMaps is the most DMA ranges of a server at a time. A VM with a translating
+	// IOMMU maps each packet buffer separately.
 	MaxMaps = 65535
-	// PageSizes are those of DMA maps, or'ed together: every power of two from
-	// 4 KiB to 1 GiB.
+	// PageSizes are the page sizes of DMA maps, one bit per size: 4 KiB to 1 GiB.
 	PageSizes = 2<<30 - 4<<10
-	// MaxMessage bounds the size of a message: the largest transfer plus the
-	// largest fixed part, rounded up.
+	// MaxMessage is the most bytes of a message: the largest transfer and the largest
+	// fixed part, rounded up.
 	MaxMessage = MaxTransfer + 4096
-	// maxVersionData bounds the JSON of VERSION.
+	// maxVersionData is the most bytes of JSON in VERSION.
 	maxVersionData = 16 << 10
 )
 
-// Defaults the specification gives to capabilities that a peer leaves out.
+// The specification's defaults of missing capabilities.
 const (
 	defaultMaxFDs      = 1
 	defaultMaxTransfer = 1 << 20
@@ -42,22 +41,22 @@ const (
 	defaultPageSizes   = 4 << 10
 )
 
-// Capabilities are what the sender of VERSION can do. Migration and the twin
-// socket are not offered and not read.
+// Capabilities are the capabilities of the sender of VERSION. Migration and the twin
+// socket are not supported.
 type Capabilities struct {
-	MaxFDs        int    // descriptors it takes in one message
-	MaxTransfer   int    // bytes it takes in one data message
-	MaxMaps       int    // DMA ranges valid at once
-	PageSizes     uint64 // of DMA maps, or'ed
-	WriteMultiple bool   // REGION_WRITE_MULTI is understood
+	MaxFDs        int    // descriptors per message
+	MaxTransfer   int    // bytes per data message
+	MaxMaps       int    // DMA ranges at a time
+	PageSizes     uint64 // of DMA maps, one bit per size
+	WriteMultiple bool   // REGION_WRITE_MULTI is supported
 }
 
-// Proposal is the VERSION that a client here sends.
+// Proposal returns the VERSION request of a client.
 func Proposal() VersionMsg {
 	return VersionMsg{Major, Minor, Capabilities{MaxFDs: MaxFDs, MaxTransfer: MaxTransfer, MaxMaps: MaxMaps, PageSizes: PageSizes, WriteMultiple: true}}
 }
 
-// VersionMsg is the body of VERSION, request and reply alike.
+// VersionMsg is the body of VERSION, request and reply.
 type VersionMsg struct {
 	Major, Minor uint16
 	Capabilities Capabilities
@@ -75,12 +74,12 @@ type capabilitiesJSON struct {
 	WriteMultiple *bool   `json:"write_multiple,omitempty"`
 }
 
-// Append adds the body to b: version numbers, JSON, the NUL that ends it.
+// Append appends the body to b: version numbers, JSON, NUL.
 func (v VersionMsg) Append(b []byte) []byte {
 	b = order.AppendUint16(b, v.Major)
 	b = order.AppendUint16(b, v.Minor)
 	c := v.Capabilities
-	// Written by hand: five numbers need no encoder that could fail.
+	// Formatted without encoding/json, which could fail.
 	b = fmt.Appendf(b, `{"capabilities":{"max_msg_fds":%d,"max_data_xfer_size":%d,"max_dma_maps":%d,"pgsizes":%d`,
 		c.MaxFDs, c.MaxTransfer, c.MaxMaps, c.PageSizes)
 	if c.WriteMultiple {
@@ -89,9 +88,8 @@ func (v VersionMsg) Append(b []byte) []byte {
 	return append(b, '}', '}', 0)
 }
 
-// ParseVersion decodes the body of VERSION. Capabilities that the peer left
-// out have the specification's defaults; numbers beyond what this package can
-// use are cut down to it.
+// ParseVersion decodes the body of VERSION. Missing capabilities have the specification's
+// defaults; numbers are limited to those of this package.
 func ParseVersion(b []byte) (VersionMsg, error) {
 	if len(b) < 4 {
 		return VersionMsg{}, short("version", len(b), 4)
@@ -105,10 +103,10 @@ func ParseVersion(b []byte) (VersionMsg, error) {
 		return v, nil
 	}
 	if len(data) > maxVersionData {
-		return VersionMsg{}, bad("version: %d bytes of JSON, at most %d are taken", len(data), maxVersionData)
+		return VersionMsg{}, bad("version: %d bytes of JSON, want at most %d", len(data), maxVersionData)
 	}
 	if data[len(data)-1] != 0 {
-		return VersionMsg{}, bad("version: JSON does not end in NUL")
+		return VersionMsg{}, bad("version: JSON does not end with NUL")
 	}
 	var j versionJSON
 	if err := json.Unmarshal(data[:len(data)-1], &j); err != nil {
@@ -117,10 +115,11 @@ func ParseVersion(b []byte) (VersionMsg, error) {
 	if j.Capabilities == nil {
 		return v, nil
 	}
-	return v, v.Capabilities.take(j.Capabilities)
+	return v, v.Capabilities.set(j.Capabilities)
 }
 
-func (c *Capabilities) take(j *capabilitiesJSON) error {
+// set sets the capabilities that are present.
+func (c *Capabilities) set(j *capabilitiesJSON) error {
 	if j.MaxFDs != nil {
 		c.MaxFDs = int(min(*j.MaxFDs, MaxFDs))
 	}
@@ -146,12 +145,12 @@ func (c *Capabilities) take(j *capabilitiesJSON) error {
 	return nil
 }
 
-// Negotiate is the server's answer to a proposal: the same major version, the
-// smaller minor version, and its own limits. A capability the client did not
-// propose is not claimed.
+// Negotiate returns the server's reply to a proposal: the same major version, the smaller
+// minor version, and the server's limits. It has no capability that the client did not
+// propose.
 func Negotiate(proposal VersionMsg) (VersionMsg, error) {
 	if proposal.Major != Major {
-		return VersionMsg{}, bad("version: peer speaks %d.%d, this side %d.%d", proposal.Major, proposal.Minor, Major, Minor)
+		return VersionMsg{}, bad("version: peer has %d.%d, want %d.%d", proposal.Major, proposal.Minor, Major, Minor)
 	}
 	return VersionMsg{Major, min(proposal.Minor, Minor), Capabilities{
 		MaxFDs: ServerFDs, MaxTransfer: MaxTransfer, MaxMaps: MaxMaps, PageSizes: PageSizes,
@@ -159,10 +158,10 @@ func Negotiate(proposal VersionMsg) (VersionMsg, error) {
 	}}, nil
 }
 
-// CheckReply checks a server's answer to a proposal of this package.
+// CheckReply checks a server's reply to Proposal.
 func CheckReply(reply VersionMsg) error {
 	if reply.Major != Major || reply.Minor > Minor {
-		return bad("version: server answers %d.%d to %d.%d", reply.Major, reply.Minor, Major, Minor)
+		return bad("version: reply with %d.%d to %d.%d", reply.Major, reply.Minor, Major, Minor)
 	}
 	return nil
 }
