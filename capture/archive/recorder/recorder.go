@@ -220,25 +220,15 @@ func (r *Recorder) Run(ctx context.Context) (l capture.Ledger, err error) {
 			}
 		})
 	}
-	err = e.Start()
-	if err == nil {
-		ticking := make(chan struct{})
-		if r.cfg.Progress != nil {
-			storing.Go(func() { tick(e, r.cfg.Progress, ticking) })
-		}
-		if err = e.Wait(ctx); ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-			err = nil // the end as requested
-		}
-		close(ticking)
+	ticking := make(chan struct{})
+	if r.cfg.Progress != nil {
+		storing.Go(func() { tick(e, r.cfg.Progress, ticking) })
 	}
-	if stopped := e.Stop(); err == nil {
-		err = stopped // after another error it repeats that
-	}
+	l, err = e.Run(ctx, r.cfg.Linger)
+	close(ticking)
 	storing.Wait()
-	linger(e, r.cfg.Linger)
-
-	l, lerr := e.Ledger()
-	if err == nil {
+	var lerr error
+	if l, lerr = e.Ledger(); err == nil { // with what the storers read last
 		err = lerr
 	}
 	for _, q := range r.queues {
@@ -330,30 +320,6 @@ func joinErrors(all []*queue) error {
 		return fmt.Errorf("queue %d, and 1 other: %w (what was stored is kept)", first.number, first.err)
 	}
 	return fmt.Errorf("queue %d, and %d others: %w (what was stored is kept)", first.number, n-1, first.err)
-}
-
-// linger waits until no listener has unread frames, or none has read any for
-// timeout.
-func linger(e *capture.Engine, timeout time.Duration) {
-	read, at := uint64(0), time.Now()
-	for wait := time.Millisecond; timeout > 0; wait = min(2*wait, 20*time.Millisecond) {
-		unread, now := false, uint64(0)
-		for q := range e.Queues() {
-			s := e.Stream(q).Stats()
-			now += s.DetachedTotal // a detached listener is progress, too
-			for _, l := range s.Listeners {
-				unread = unread || l.Unread != 0
-				now += l.Read + l.Overrun
-			}
-		}
-		if now != read {
-			read, at = now, time.Now()
-		}
-		if !unread || time.Since(at) >= timeout {
-			return
-		}
-		time.Sleep(wait)
-	}
 }
 
 // tick calls report once a second until done.

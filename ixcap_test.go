@@ -1,0 +1,214 @@
+package ixcap_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap"
+	"github.com/ixcap/ixcap/capture/pcapfilter"
+)
+
+const endless = "sim:gen,size=60,rate=20kpps,flows=64,backpressure"
+
+func open(t *testing.T, port string, options ...ixcap.Option) *ixcap.Capture {
+	t.Helper()
+	c, err := ixcap.Open(t.Context(), port, append([]ixcap.Option{ixcap.Buffer(4 << 20)}, options...)...)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
+
+func TestErrorsOfOpenSayWhatToDo(t *testing.T) {
+	for name, c := range map[string]struct {
+		port   string
+		option ixcap.Option
+		says   string
+	}{
+		"unknown scheme": {"smoke:x", ixcap.Queues(1), "smoke"},
+		"no such file":   {"sim:pcap=/none.pcap", ixcap.Queues(1), "no such file"},
+		"queues":         {endless, ixcap.Queues(99), "99"},
+		"buffer":         {endless, ixcap.Buffer(3 << 20), "power of two"},
+		"rules":          {endless, ixcap.Rules("(tcp) sometimes"), "rules: line 1"},
+		"empty rules":    {endless, ixcap.Rules(""), "rules"},
+		"filter":         {endless, ixcap.Filter("prot 7"), "rules: line 1"},
+		"stamps":         {endless, ixcap.Stamps("lunar"), "lunar"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := ixcap.Open(t.Context(), c.port, c.option)
+			require.ErrorContains(t, err, c.says)
+		})
+	}
+	_, err := ixcap.Open(t.Context(), "sim:pcap=/none.pcap")
+	require.ErrorIs(t, err, os.ErrNotExist)
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = ixcap.Open(canceled, endless)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestRunEndsWithTheContextAndTheLedgerBalances(t *testing.T) {
+	c := open(t, endless, ixcap.Queues(2), ixcap.SymmetricRSS())
+	listeners, err := c.Listen("count")
+	require.NoError(t, err)
+	require.Len(t, listeners, 2)
+	var read atomic.Uint64
+	var reading sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for q, l := range listeners {
+		require.Equal(t, q, l.Queue())
+		reading.Go(func() {
+			for range l.Packets(context.Background()) {
+				if read.Add(1) == 1000 {
+					cancel()
+				}
+			}
+			require.NoError(t, l.Err())
+		})
+	}
+	ledger, err := c.Run(ctx)
+	require.NoError(t, err, "a context that is done is no error")
+	reading.Wait()
+	require.NoError(t, ledger.Balanced())
+	require.Equal(t, ledger.Frames(), read.Load(), "the listeners have read everything when Run returns")
+	require.GreaterOrEqual(t, read.Load(), uint64(1000))
+	require.Zero(t, ledger.Lost())
+	require.Equal(t, read.Load(), c.Counters().Polled)
+	_, err = c.Run(t.Context())
+	require.Error(t, err, "a capture runs once")
+}
+
+func TestListenerThatDoesNotReadDoesNotHoldRun(t *testing.T) {
+	c := open(t, "sim:gen,size=60,count=100,backpressure")
+	_, err := c.Listen("idle")
+	require.NoError(t, err)
+	began := time.Now()
+	ledger, err := c.Run(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, ledger.Balanced())
+	require.Less(t, time.Since(began), time.Minute)
+}
+
+func TestReadingAClosedListenerIsErrClosed(t *testing.T) {
+	c := open(t, endless)
+	listeners, err := c.Listen("closed")
+	require.NoError(t, err)
+	l := listeners[0]
+	require.NoError(t, l.Close())
+	_, err = l.Next(t.Context())
+	require.ErrorIs(t, err, ixcap.ErrClosed)
+	require.ErrorIs(t, err, os.ErrClosed)
+	_, _, err = l.ReadPacketData()
+	require.Equal(t, io.EOF, err, "gopacket retries other errors forever")
+
+	listeners, err = c.Listen("canceled")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range listeners[0].Packets(ctx) {
+		t.Fatal("no packet can come")
+	}
+	require.ErrorIs(t, listeners[0].Err(), context.Canceled)
+}
+
+func TestListenFilterPassesWhatMatches(t *testing.T) {
+	const tcp = "tcp and host 192.0.2.1"
+	_, err := ixcap.Attach("/none.sock", "x", ixcap.ListenFilter(" "))
+	require.ErrorContains(t, err, "expression is empty")
+	_, err = ixcap.Attach("/none.sock", "x", ixcap.ListenFilter("prot 7"))
+	require.True(t, errors.As(err, new(*pcapfilter.Error)))
+
+	c := open(t, port)
+	all, err := c.Listen("all")
+	require.NoError(t, err)
+	some, err := c.Listen("some", ixcap.ListenFilter(tcp))
+	require.NoError(t, err)
+	filter, err := pcapfilter.Compile(tcp)
+	require.NoError(t, err)
+	var want, got, total int
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for p := range all[0].Packets(context.Background()) {
+			total++
+			if filter.Match(p.Data, int(p.Len)) {
+				want++
+			}
+		}
+	})
+	reading.Go(func() {
+		for {
+			_, info, err := some[0].ZeroCopyReadPacketData()
+			if err == io.EOF {
+				return
+			}
+			require.NoError(t, err)
+			require.Positive(t, info.Length)
+			require.False(t, info.Timestamp.IsZero())
+			got++
+		}
+	})
+	_, err = c.Run(t.Context())
+	require.NoError(t, err)
+	reading.Wait()
+	require.Positive(t, got)
+	require.Equal(t, want, got)
+	require.EqualValues(t, total-want, some[0].Filtered())
+}
+
+func TestGopacketKeepsPacketsThatWereCopied(t *testing.T) {
+	c := open(t, port)
+	listeners, err := c.Listen("copy")
+	require.NoError(t, err)
+	go func() { _, _ = c.Run(t.Context()) }()
+	var data [][]byte
+	var info []gopacket.CaptureInfo
+	for {
+		d, i, err := listeners[0].ReadPacketData()
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+		data, info = append(data, d), append(info, i)
+	}
+	require.Len(t, data, 4019)
+	for i, d := range data {
+		require.Len(t, d, info[i].CaptureLength)
+		p := gopacket.NewPacket(d, layers.LinkTypeEthernet, gopacket.NoCopy)
+		require.NotNil(t, p.LinkLayer())
+	}
+}
+
+func TestStoredAndSharedAtOnce(t *testing.T) {
+	dir, sockets := t.TempDir(), filepath.Join(t.TempDir(), "share")
+	c := open(t, "sim:gen,size=200,count=3000,backpressure", ixcap.Store(dir), ixcap.Share(sockets), ixcap.Stamps("adaptive"), ixcap.Dedup(time.Second))
+	l, err := ixcap.Attach(filepath.Join(sockets, "queue0.sock"), "second")
+	require.NoError(t, err)
+	read := 0
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for range l.Packets(context.Background()) {
+			read++
+		}
+	})
+	ledger, err := c.Run(t.Context())
+	require.NoError(t, err)
+	reading.Wait()
+	require.NoError(t, l.Close())
+	require.NoError(t, ledger.Balanced())
+	require.Equal(t, 3000, read)
+	require.Len(t, ledger.Storers, 1)
+	files, err := filepath.Glob(filepath.Join(dir, "*.raw"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+}

@@ -1,0 +1,138 @@
+package ixcap
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/dedup"
+	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/rules"
+	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/driver"
+)
+
+// config is what options set.
+type config struct {
+	port    nic.Config
+	capture capture.Config
+	dirs    []string
+	share   string
+	err     error
+}
+
+// An Option changes how Open opens a port.
+type Option func(*config)
+
+func settings(options []Option) (*config, error) {
+	var c config
+	for _, option := range options {
+		option(&c)
+	}
+	return &c, c.err
+}
+
+func (c *config) fail(err error) { c.err = errors.Join(c.err, err) }
+
+// Queues spreads frames over n receive queues, each with a poller and a stream of
+// its own; the default is 1.
+func Queues(n int) Option { return func(c *config) { c.port.Queues = n } }
+
+// SymmetricRSS puts both directions of a flow into the same queue
+// (driver.SymmetricKey).
+func SymmetricRSS() Option { return func(c *config) { c.port.RSSKey = &driver.SymmetricKey } }
+
+// Buffer sets the size of each queue's stream in bytes, a power of two; the default
+// is 256 MiB.
+func Buffer(bytes int) Option { return func(c *config) { c.capture.Buffer = bytes } }
+
+// SnapLen keeps at most n bytes of each frame; the default is all.
+func SnapLen(n int) Option { return func(c *config) { c.capture.CapLen = n } }
+
+// Rules keeps of each frame what the first matching rule says (package
+// capture/rules): "(udp and port 53) all; (tcp or sctp) 96; drop".
+func Rules(text string) Option {
+	return func(c *config) {
+		r, err := rules.Parse(text)
+		if err != nil {
+			c.fail(err)
+		}
+		c.capture.Filter = r
+	}
+}
+
+// Filter keeps only frames that match a pcap-filter expression, before they are
+// copied. A listener can have a filter of its own: ListenFilter.
+func Filter(expression string) Option { return Rules(fmt.Sprintf("(%s) all; drop", expression)) }
+
+// Dedup drops duplicates, such as mirror ports make, within a time window; 0 is the
+// default of package capture/dedup.
+func Dedup(window time.Duration) Option {
+	return func(c *config) { c.capture.Dedup = &dedup.Config{Window: window} }
+}
+
+// Stamps selects the policy of timestamps: packet, batch, uniform, weighted,
+// adaptive or sample=N (package capture/clock); the default is packet.
+func Stamps(policy string) Option {
+	return func(c *config) {
+		p, err := clock.ParsePolicy(policy)
+		if err != nil {
+			c.fail(err)
+		}
+		c.capture.Stamps = p
+	}
+}
+
+// Cores pins each queue's poller to a core.
+func Cores(cores ...int) Option { return func(c *config) { c.capture.Cores = cores } }
+
+// Sleep makes pollers sleep until the port interrupts while no frames arrive.
+func Sleep() Option {
+	return func(c *config) { c.port.Interrupts, c.capture.Idle = driver.QueueInterrupts, capture.IdleSleep }
+}
+
+// Logger gets diagnostics: poll gaps that may have cost frames, changes of the link,
+// errors of disks. By default they are discarded.
+func Logger(l *slog.Logger) Option {
+	return func(c *config) {
+		c.capture.Logger = l
+		c.port.OnEvent = func(e driver.Event) { l.Warn(e.Text) }
+	}
+}
+
+// Store writes every frame to RAW files in directories, which take turns.
+func Store(dirs ...string) Option { return func(c *config) { c.dirs = append(c.dirs, dirs...) } }
+
+// Share serves the streams to other processes (Attach) at DIR/queue0.sock,
+// DIR/queue1.sock and so on. Only the same user may attach.
+func Share(dir string) Option { return func(c *config) { c.share = dir } }
+
+// listenConfig is what listen options set.
+type listenConfig struct {
+	stream.Options
+	filter *string
+}
+
+// A ListenOption changes how a listener attaches.
+type ListenOption func(*listenConfig)
+
+// Lossy makes a listener lose frames when it is slow, instead of holding the capture
+// back.
+func Lossy() ListenOption { return func(o *listenConfig) { o.Policy = stream.Lossy } }
+
+// FromOldest starts at the oldest frame that is still in the stream. By default a
+// listener sees what arrives after it has attached.
+func FromOldest() ListenOption { return func(o *listenConfig) { o.Start = stream.FromOldest } }
+
+// DetachAfter detaches a lossless listener that has not read for d while frames were
+// waiting.
+func DetachAfter(d time.Duration) ListenOption { return func(o *listenConfig) { o.DetachAfter = d } }
+
+// ListenFilter gives a listener only packets that match a pcap-filter expression. An
+// empty expression is an error.
+func ListenFilter(expression string) ListenOption {
+	return func(o *listenConfig) { o.filter = &expression }
+}
