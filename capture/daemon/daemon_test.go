@@ -140,8 +140,7 @@ device = "sim:gen,count=3000,rate=10kpps,size=60,backpressure"
 	require.ErrorContains(t, all[0].Err, "bad: ")
 	require.NoError(t, all[1].Err)
 	require.EqualValues(t, 3000, all[1].Ledger.Frames())
-	require.Contains(t, r.log.String(), "level=ERROR")
-	require.Contains(t, r.log.String(), "port=bad")
+	require.Contains(t, r.log.Text(), "port=bad")
 }
 
 func TestRunEndsAfterTheDurationOrWithItsContext(t *testing.T) {

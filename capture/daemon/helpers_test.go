@@ -1,9 +1,7 @@
 package daemon_test
 
 import (
-	"bytes"
 	"context"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/daemon"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
+	"github.com/ixcap/ixcap/internal/logtest"
 	_ "github.com/ixcap/ixcap/pci/vfiouser"
 	_ "github.com/ixcap/ixcap/sim"
 )
@@ -28,35 +27,17 @@ func parse(t *testing.T, text string) *settings.Settings {
 	return s
 }
 
-// log is a log that a test reads while it is written.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // rig is a Daemon and its log.
 type rig struct {
 	*daemon.Daemon
-	log *log
+	log logtest.Recorder
 }
 
 // open opens a Daemon that is closed at the end of the test.
 func open(t *testing.T, s *settings.Settings, cfg daemon.Config) *rig {
 	t.Helper()
-	r := &rig{log: new(log)}
-	cfg.Logger = slog.New(slog.NewTextHandler(r.log, nil))
+	r := &rig{}
+	cfg.Logger = r.log.Logger()
 	var err error
 	r.Daemon, err = daemon.Open(s, cfg)
 	require.NoError(t, err)

@@ -95,14 +95,14 @@ func TestReloadAppliesWhatCanChangeAndNamesWhatCannot(t *testing.T) {
 		"reload: needs a restart: port.two.fifo: 1 instead of 0",
 		"reload: retention.age: 7d instead of 0s",
 	} {
-		require.Contains(t, r.log.String(), want)
+		require.Contains(t, r.log.Text(), want)
 	}
 	require.Contains(t, rules(t, c, "two"), "(udp) 64")
 
 	// What still needs a restart is logged again, what was applied is not.
 	require.NoError(t, r.Reload())
-	require.Equal(t, 2, strings.Count(r.log.String(), "needs a restart: port.two.fifo"))
-	require.Equal(t, 1, strings.Count(r.log.String(), "reload: retention.age"))
+	require.Equal(t, 2, strings.Count(r.log.Text(), "needs a restart: port.two.fifo"))
+	require.Equal(t, 1, strings.Count(r.log.Text(), "reload: retention.age"))
 
 	// Rules set over the control socket stay where the file has not changed.
 	_, err := c.Port("one").SetRules(t.Context(), 0, "96")
@@ -113,7 +113,7 @@ func TestReloadAppliesWhatCanChangeAndNamesWhatCannot(t *testing.T) {
 
 	set(text("rules = \"(udp) 64; (tcp) drop\"", "[retention]\nage = \"8d\""))
 	require.NoError(t, r.Reload())
-	require.Contains(t, r.log.String(), "reload: no setting has changed")
+	require.Contains(t, r.log.Text(), "reload: no setting has changed")
 
 	for range 3 {
 		require.Regexp(t, "^RELOADING=1\n", m.next())
@@ -141,7 +141,7 @@ func TestReloadWithAMistakeChangesNothing(t *testing.T) {
 		err := r.Reload()
 		require.ErrorContains(t, err, bad.want)
 		require.Equal(t, before, rules(t, c, "one"))
-		require.NotRegexp(t, regexp.MustCompile("reload: (port|retention)"), r.log.String())
+		require.NotRegexp(t, regexp.MustCompile("reload: (port|retention)"), r.log.Text())
 	}
 }
 
@@ -158,5 +158,5 @@ func TestServiceManagerThatCannotBeReachedIsLoggedOnce(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "none"))
 	r := open(t, parse(t, "[port.a]\ndevice = \"sim:gen,count=10,backpressure\"\nbuffer = \"8MiB\"\nstorage.dirs = \"null\""), daemon.Config{})
 	require.NoError(t, r.Run(t.Context()))
-	require.Equal(t, 1, strings.Count(r.log.String(), "notify the service manager: "))
+	require.Equal(t, 1, strings.Count(r.log.Text(), "notify the service manager: "))
 }

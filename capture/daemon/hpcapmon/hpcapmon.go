@@ -13,25 +13,25 @@ import (
 	"github.com/ixcap/ixcap/capture"
 )
 
-// Port is a port that a file is written about.
+// Port is a port that a file is written for.
 type Port struct {
-	Name string                  // of the file
-	Read func() capture.Counters // its counters now
+	Name string                  // of the port and its file
+	Read func() capture.Counters // returns its counters
 }
 
-// Config says what to write. Zero values stand for the defaults.
+// Config configures a Writer. Zero values are the defaults.
 type Config struct {
-	Dir   string // made if only the last part of its path is missing
+	Dir   string // created if only the last part of its path is missing
 	Ports []Port
 
-	// Proc is where the kernel's proc is mounted; default /proc.
+	// Proc is where procfs is mounted; default /proc.
 	Proc string
 	// Logger gets one message when lines cannot be written, and one when they can be
 	// written again; nil discards.
 	Logger *slog.Logger
 }
 
-// Cpus is the name of the file about the machine.
+// Cpus is the name of the machine's file.
 const Cpus = "cpus"
 
 // Writer writes the files.
@@ -40,16 +40,16 @@ type Writer struct {
 	ports   []*series
 	machine machine
 	failing bool
-	missed  uint64 // lines, since it fails
+	missed  uint64 // lines not written since it is failing
 }
 
-// New makes sure that the folder is there.
+// New returns a Writer to a folder, which it creates.
 func New(cfg Config) (*Writer, error) {
 	if err := os.Mkdir(cfg.Dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("data files: %w", err)
+		return nil, fmt.Errorf("hpcapmon: %w", err)
 	}
 	if st, err := os.Stat(cfg.Dir); err != nil || !st.IsDir() {
-		return nil, fmt.Errorf("data files: %s is no folder: name another one", cfg.Dir)
+		return nil, fmt.Errorf("hpcapmon: %s: not a folder; choose another", cfg.Dir)
 	}
 	if cfg.Proc == "" {
 		cfg.Proc = "/proc"
@@ -60,16 +60,16 @@ func New(cfg Config) (*Writer, error) {
 	w := &Writer{cfg: cfg, machine: machine{proc: cfg.Proc}}
 	for _, p := range cfg.Ports {
 		if p.Name == Cpus {
-			return nil, fmt.Errorf("data files: a port cannot have the name %s, which is the machine's file", Cpus)
+			return nil, fmt.Errorf("hpcapmon: port name %s: it is the name of the machine's file; rename the port", Cpus)
 		}
 		w.ports = append(w.ports, &series{read: p.Read, name: p.Name, before: p.Read()})
 	}
-	_, _ = w.machine.line() // lines are the difference to the one before
+	_, _ = w.machine.line() // a line is the difference to the one before
 	return w, nil
 }
 
-// Run writes at each full second of the clock, also after that was set, until ctx
-// is done.
+// Run writes at each full second of the wall clock until ctx is done, also after
+// that was set.
 func (w *Writer) Run(ctx context.Context) {
 	for last := time.Now().Unix(); ; {
 		now := time.Now()
@@ -80,7 +80,7 @@ func (w *Writer) Run(ctx context.Context) {
 			return
 		case <-next.C:
 		}
-		// A clock that is being slowed down is not there yet.
+		// A clock that is slewed may not have reached the second yet.
 		if now := time.Now(); now.Unix() != last {
 			last = now.Unix()
 			w.Write(now)
@@ -88,14 +88,14 @@ func (w *Writer) Run(ctx context.Context) {
 	}
 }
 
-// Folder is the folder of a moment's lines.
+// Folder is the name of the folder for lines of a time.
 func Folder(now time.Time) string {
 	year, week := now.UTC().ISOWeek()
 	return fmt.Sprintf("%04d-%02d", year, week)
 }
 
-// Write adds a line to each file: what has come since the last one, and the time
-// now. Lines that cannot be written are left out and logged (Config.Logger).
+// Write appends a line to each file: the rates since the last line. Lines that
+// cannot be written are left out, and that is logged (Config.Logger).
 func (w *Writer) Write(now time.Time) {
 	dir := filepath.Join(w.cfg.Dir, Folder(now))
 	err := os.MkdirAll(dir, 0o755)
@@ -114,24 +114,24 @@ func (w *Writer) Write(now time.Time) {
 	}
 	line, problem := w.machine.line()
 	add(Cpus, line, problem)
-	w.tell(err, lines)
+	w.log(err, lines)
 }
 
-// tell warns when it begins to fail, and when that is over.
-func (w *Writer) tell(err error, lines int) {
+// log logs the first failure to write, and the first success after it.
+func (w *Writer) log(err error, lines int) {
 	switch {
 	case err != nil:
 		if !w.failing {
-			w.cfg.Logger.Warn(fmt.Sprintf("data files: %v; lines are left out until it works again", err))
+			w.cfg.Logger.Warn(fmt.Sprintf("hpcapmon: %v; no lines until it can be written again", err))
 		}
 		w.failing, w.missed = true, w.missed+uint64(lines)
 	case w.failing:
-		w.cfg.Logger.Warn(fmt.Sprintf("data files: written again, after up to %d lines that were left out", w.missed))
+		w.cfg.Logger.Warn(fmt.Sprintf("hpcapmon: writing again; up to %d lines left out", w.missed))
 		w.failing, w.missed = false, 0
 	}
 }
 
-// appendLine adds a whole line to a file, or nothing.
+// appendLine appends a whole line to a file, or nothing.
 func appendLine(path, line string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 	if err != nil {
@@ -147,15 +147,15 @@ func appendLine(path, line string) error {
 	return errors.Join(err, f.Close())
 }
 
-// series is what a port's counters do from second to second.
+// series computes the rates of a port.
 type series struct {
 	name   string
 	read   func() capture.Counters
 	before capture.Counters
-	mean   float64 // bits of a frame, as received last
+	mean   float64 // bits of a frame, in the last line with frames
 }
 
-// line is what has come since the last one, as rates.
+// line returns the rates since the last line.
 func (s *series) line() string {
 	now := s.read()
 	seconds := max(now.At.Sub(s.before.At).Seconds(), 1e-9)

@@ -17,7 +17,7 @@ import (
 	"github.com/ixcap/ixcap/internal/logtest"
 )
 
-// rig is a writer on a clock, a port and a machine of the test's own.
+// rig is a Writer with a port and a procfs that the test sets.
 type rig struct {
 	t    *testing.T
 	dir  string
@@ -52,7 +52,7 @@ func (r *rig) memory(total, free, cached int) {
 	require.NoError(r.t, os.WriteFile(filepath.Join(r.proc, "meminfo"), []byte(text), 0o644))
 }
 
-// second lets a second pass in which so much came.
+// second writes the lines of a second with these frames, bytes and losses.
 func (r *rig) second(at time.Time, frames, bytes, lost uint64) {
 	r.now.At = r.now.At.Add(time.Second)
 	r.now.Polled += frames
@@ -68,15 +68,15 @@ func (r *rig) lines(folder, name string) []string {
 	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 }
 
-func TestLinesAreRatesOfTheSecondBehindThem(t *testing.T) {
+func TestLinesAreRatesOfTheLastSecond(t *testing.T) {
 	r := start(t)
 	at := time.Date(2026, 11, 21, 16, 0, 0, 0, time.UTC)
 	r.cores("cpu0 10 10 10 60 5 3 2 0 7 7", "cpu1 0 0 0 100 0 0 0 0")
 	r.second(at, 1000, 60_000, 0)
 	r.second(at.Add(time.Second), 0, 0, 0)
 	r.now.At = r.now.At.Add(time.Second)
-	r.second(at.Add(3*time.Second), 4000, 6_000_000, 10) // two seconds in one line: as when the machine was asleep
-	r.second(at.Add(4*time.Second), 0, 0, 2)             // nothing but loss: as long as those before
+	r.second(at.Add(3*time.Second), 4000, 6_000_000, 10) // two seconds in one line, as after a suspend
+	r.second(at.Add(4*time.Second), 0, 0, 2)             // only losses: the length is that of earlier frames
 	require.Equal(t, []string{
 		"1795276800 480000 1000 0 0",
 		"1795276801 0 0 0 0",
@@ -96,7 +96,7 @@ func TestFolderFollowsTheWeekPastMidnightAndNewYear(t *testing.T) {
 		time.Date(2026, 12, 31, 23, 59, 59, 0, time.UTC),
 		time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC), // Friday: still the old year's week
 		time.Date(2027, 1, 4, 0, 0, 0, 0, time.UTC),
-		time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), // somebody has set the clock back
+		time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), // the clock was set back
 	} {
 		r.second(at, 1, 60, 0)
 	}
@@ -107,7 +107,7 @@ func TestFolderFollowsTheWeekPastMidnightAndNewYear(t *testing.T) {
 	require.Equal(t, "2026-01", hpcapmon.Folder(time.Date(2025, 12, 29, 0, 0, 0, 0, time.UTC)))
 }
 
-func TestFilesThatAreTakenAwayAreBegunAgain(t *testing.T) {
+func TestRemovedFilesAreCreatedAgain(t *testing.T) {
 	r := start(t)
 	at := time.Date(2026, 11, 21, 16, 0, 0, 0, time.UTC)
 	r.second(at, 1, 60, 0)
@@ -118,7 +118,7 @@ func TestFilesThatAreTakenAwayAreBegunAgain(t *testing.T) {
 	require.Empty(t, r.log.Lines())
 }
 
-func TestFullDiskIsToldOnceAndLeavesWholeLines(t *testing.T) {
+func TestFullDiskIsLoggedOnceAndLeavesWholeLines(t *testing.T) {
 	r := start(t)
 	if err := unix.Mount("tmpfs", r.dir, "tmpfs", 0, "size=64k"); err != nil {
 		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
@@ -133,12 +133,12 @@ func TestFullDiskIsToldOnceAndLeavesWholeLines(t *testing.T) {
 		r.second(at, 1, 60, 0)
 	}
 	require.Len(t, r.log.Lines(), 1)
-	require.Contains(t, r.log.Lines()[0], "no space left on device; lines are left out until it works again")
+	require.Contains(t, r.log.Lines()[0], "no space left on device; no lines until it can be written again")
 	require.NoError(t, os.Remove(ballast))
 	r.second(at, 1, 60, 0)
 	r.second(at, 1, 60, 0)
 	require.Len(t, r.log.Lines(), 2)
-	require.Contains(t, r.log.Lines()[1], "written again, after up to ")
+	require.Contains(t, r.log.Lines()[1], "writing again; up to ")
 	for _, name := range []string{"hpcap0", "cpus"} {
 		for _, line := range r.lines("2026-47", name) {
 			require.Regexp(t, `^\d+( [\d.]+){4,6}$`, line)
@@ -146,18 +146,18 @@ func TestFullDiskIsToldOnceAndLeavesWholeLines(t *testing.T) {
 	}
 }
 
-func TestFolderThatCannotBeIsRefusedAtOnce(t *testing.T) {
+func TestBadFolderIsRefused(t *testing.T) {
 	_, err := hpcapmon.New(hpcapmon.Config{Dir: filepath.Join(t.TempDir(), "no", "such")})
 	require.ErrorIs(t, err, os.ErrNotExist)
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
 	_, err = hpcapmon.New(hpcapmon.Config{Dir: file})
-	require.ErrorContains(t, err, "is no folder")
+	require.ErrorContains(t, err, "not a folder")
 	_, err = hpcapmon.New(hpcapmon.Config{Dir: t.TempDir(), Ports: []hpcapmon.Port{{Name: hpcapmon.Cpus}}})
-	require.ErrorContains(t, err, "cannot have the name cpus")
+	require.ErrorContains(t, err, "port name cpus")
 }
 
-func TestThisMachineIsWrittenAboutByTheClock(t *testing.T) {
+func TestRunWritesAtEachFullSecond(t *testing.T) {
 	dir := t.TempDir()
 	var n uint64
 	w, err := hpcapmon.New(hpcapmon.Config{Dir: dir, Ports: []hpcapmon.Port{{Name: "p", Read: func() capture.Counters {

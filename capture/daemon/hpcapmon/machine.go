@@ -9,16 +9,17 @@ import (
 	"strings"
 )
 
-// machine is what the cores and the memory do.
+// machine computes the use of cores and memory.
 type machine struct {
 	proc   string
 	before map[string]ticks
 }
 
-// ticks are what a core has spent since the machine was started, in USER_HZ.
+// ticks are the times of a core since boot, in units of USER_HZ.
 type ticks struct{ busy, all uint64 }
 
-// line is the use of each core since the last line, in percent, and of memory.
+// line returns the use of each core since the last line, in percent, and that of
+// memory in KiB.
 func (m *machine) line() (string, error) {
 	stat, err := os.ReadFile(filepath.Join(m.proc, "stat"))
 	if err != nil {
@@ -35,7 +36,7 @@ func (m *machine) line() (string, error) {
 	var words []string
 	for _, name := range names {
 		was, is := m.before[name], now[name]
-		if is.all <= was.all || is.busy < was.busy { // a core that was taken away and came back
+		if is.all <= was.all || is.busy < was.busy { // the core was offline in between
 			was = ticks{}
 		}
 		used := 0.0
@@ -52,9 +53,9 @@ func (m *machine) line() (string, error) {
 	return fmt.Sprintf("%s %d %d %d %d", strings.Join(words, " "), total, used, free, cached), nil
 }
 
-// cores reads the lines of /proc/stat that are about a core.
+// cores parses the lines of /proc/stat for single cores.
 func cores(stat string) (names []string, all map[string]ticks, err error) {
-	const idle, iowait, guest = 3, 4, 8
+	const idle, iowait, virtual = 3, 4, 8
 	all = map[string]ticks{}
 	for line := range strings.Lines(stat) {
 		fields := strings.Fields(line)
@@ -67,7 +68,7 @@ func cores(stat string) (names []string, all map[string]ticks, err error) {
 			if err != nil {
 				return nil, nil, fmt.Errorf("/proc/stat: %q: %w", strings.TrimSpace(line), err)
 			}
-			if i >= guest { // counted as user time already
+			if i >= virtual { // included in user time
 				break
 			}
 			t.all += n
@@ -79,12 +80,12 @@ func cores(stat string) (names []string, all map[string]ticks, err error) {
 		all[fields[0]] = t
 	}
 	if len(names) == 0 {
-		return nil, nil, errors.New("/proc/stat tells of no core")
+		return nil, nil, errors.New("/proc/stat: no core")
 	}
 	return names, all, nil
 }
 
-// memory reads /proc/meminfo, in KiB.
+// memory parses /proc/meminfo. Values are in KiB.
 func memory(info string) (total, used, free, cached uint64, err error) {
 	kib := map[string]uint64{}
 	for line := range strings.Lines(info) {
@@ -98,7 +99,7 @@ func memory(info string) (total, used, free, cached uint64, err error) {
 	total, free = kib["MemTotal"], kib["MemFree"]
 	cached = kib["Cached"] + kib["Buffers"] + kib["SReclaimable"]
 	if total == 0 {
-		return 0, 0, 0, 0, errors.New("/proc/meminfo does not tell how much memory there is")
+		return 0, 0, 0, 0, errors.New("/proc/meminfo: no MemTotal")
 	}
 	// The kernel does not count all of them at one moment.
 	return total, total - min(total, free+cached), free, cached, nil
