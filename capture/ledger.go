@@ -90,7 +90,9 @@ type StorerAccount struct {
 	Filtered uint64      `json:"filtered_bytes,omitempty"` // of frames that the storer's filter dropped
 	Cut      uint64      `json:"cut_bytes,omitempty"`      // of frames' ends that it does not store
 	Failed   []ByteCount `json:"failed,omitempty"`         // lost, by cause
-	Files    int         `json:"files"`
+
+	FailedFrames uint64 `json:"failed_frames,omitempty"` // of which not all bytes were written
+	Files        int    `json:"files"`
 }
 
 // ByteCount is a number of bytes and its cause.

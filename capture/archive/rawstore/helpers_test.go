@@ -154,16 +154,19 @@ func (r *rig) balanced(t *testing.T, dirs ...string) store.Stats {
 		failed += n
 	}
 	require.Equal(t, st.Read, st.Written+failed, "%+v", st)
-	require.NoError(t, r.listener.Stats().Balanced())
-	inFiles, files := uint64(0), 0
+	ls := r.listener.Stats()
+	require.NoError(t, ls.Balanced())
+	inFiles, frames, files := uint64(0), uint64(0), 0
 	for _, dir := range dirs {
 		for _, f := range specFiles(t, dir) {
 			inFiles += uint64(f.streamBytes)
+			frames += uint64(len(f.records))
 			files++
 		}
 	}
 	require.Equal(t, st.Written, inFiles, "bytes written, and in files")
 	require.Equal(t, st.Files, files)
+	require.Equal(t, ls.Read, frames+st.FailedFrames, "frames read, in files and failed")
 	return st
 }
 

@@ -291,7 +291,7 @@ func (q *queue) account(name string) capture.StorerAccount {
 	st := q.storer.Stats()
 	a := capture.StorerAccount{
 		Name: fmt.Sprintf("%s q%d", name, q.number), Queue: q.number,
-		Read: st.Read, Written: st.Written, Files: st.Files, Filtered: st.Filtered, Cut: st.Cut,
+		Read: st.Read, Written: st.Written, Files: st.Files, Filtered: st.Filtered, Cut: st.Cut, FailedFrames: st.FailedFrames,
 	}
 	for _, cause := range slices.Sorted(maps.Keys(st.Failed)) {
 		a.Failed = append(a.Failed, capture.ByteCount{Cause: cause, Bytes: st.Failed[cause]})

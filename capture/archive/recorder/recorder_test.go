@@ -191,6 +191,20 @@ func TestFullDiskDoesNotEndTheCapture(t *testing.T) {
 		}
 	}
 	require.Greater(t, failed, uint64(20<<20))
+	frames := uint64(0)
+	files, err := filepath.Glob(filepath.Join(dir, "*.raw"))
+	require.NoError(t, err)
+	for _, path := range files {
+		in, err := os.Open(path)
+		require.NoError(t, err)
+		reader := rawfile.NewReader(in)
+		for _, err := range reader.Records() {
+			require.NoError(t, err)
+		}
+		require.NoError(t, in.Close())
+		frames += reader.Count()
+	}
+	require.Equal(t, l.Frames(), frames+l.Storers[0].FailedFrames, "frames in files and failed")
 }
 
 // Config.NewStorer replaces RAW files.
