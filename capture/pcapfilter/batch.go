@@ -135,18 +135,25 @@ func (c *Classifier) load(s *step, frames []ring.Frame, which uint64, col *colum
 		col.failed = 0
 	}
 	if 2*bits.OnesCount64(which) >= len(frames) {
-		// All at once, also of frames that are not asked for.
+		// All at once, also of frames that are not in the set.
+		whole := true
 		switch s.src {
 		case byte1:
 			col.failed = loadBytes(frames, s.off, &col.numbers)
-			col.known = ^uint64(0)
-			return
 		case half:
 			col.failed = loadHalves(frames, s.off, &col.numbers)
-			col.known = ^uint64(0)
-			return
 		case word:
 			col.failed = loadWords(frames, s.off, &col.numbers)
+		case ipByte1:
+			col.failed = loadIPGo(frames, s.base, s.off, 1, &col.numbers)
+		case ipHalf:
+			col.failed = loadIPHalves(frames, s.base, s.off, &col.numbers)
+		case ipWord:
+			col.failed = loadIPGo(frames, s.base, s.off, 4, &col.numbers)
+		default:
+			whole = false
+		}
+		if whole {
 			col.known = ^uint64(0)
 			return
 		}
@@ -179,58 +186,55 @@ func (c *Classifier) number(s *step, data []byte, wireLen uint32) (uint32, bool)
 	default:
 		size <<= s.src - byte1
 	}
+	return bigEndian(data, off, size)
+}
+
+// loadGo loads size bytes at off of each frame, and returns the frames that end
+// before. It is loadBytes, loadHalves and loadWords without assembly.
+func loadGo(frames []ring.Frame, off, size uint32, out *[MaxBatch]uint32) (failed uint64) {
+	for i := range frames[:min(len(frames), MaxBatch)] {
+		n, ok := bigEndian(frames[i].Data, uint64(off), uint64(size))
+		if !ok {
+			failed |= 1 << i
+			continue
+		}
+		out[i] = n
+	}
+	return failed
+}
+
+// loadIPGo is loadGo at off behind the IPv4 header that begins at base.
+func loadIPGo(frames []ring.Frame, base, off, size uint32, out *[MaxBatch]uint32) (failed uint64) {
+	for i := range frames[:min(len(frames), MaxBatch)] {
+		b := frames[i].Data
+		if uint64(base) >= uint64(len(b)) {
+			failed |= 1 << i
+			continue
+		}
+		n, ok := bigEndian(b, uint64(off)+uint64(b[base]&0xf)<<2, uint64(size))
+		if !ok {
+			failed |= 1 << i
+			continue
+		}
+		out[i] = n
+	}
+	return failed
+}
+
+// bigEndian is the number of size bytes at off; ok is false if data ends before.
+func bigEndian(data []byte, off, size uint64) (n uint32, ok bool) {
 	if off+size > uint64(len(data)) {
 		return 0, false
 	}
-	n := uint32(0)
 	for _, b := range data[off : off+size] {
 		n = n<<8 | uint32(b)
 	}
 	return n, true
 }
 
-// loadBytes loads the byte at off of each frame and returns where there is none.
-func loadBytes(frames []ring.Frame, off uint32, out *[MaxBatch]uint32) (failed uint64) {
-	for i := range frames[:min(len(frames), MaxBatch)] {
-		b := frames[i].Data
-		if uint64(off) >= uint64(len(b)) {
-			failed |= 1 << i
-			continue
-		}
-		out[i] = uint32(b[off])
-	}
-	return failed
-}
-
-// loadHalves is loadBytes for 2 bytes.
-func loadHalves(frames []ring.Frame, off uint32, out *[MaxBatch]uint32) (failed uint64) {
-	for i := range frames[:min(len(frames), MaxBatch)] {
-		b := frames[i].Data
-		if uint64(off)+2 > uint64(len(b)) {
-			failed |= 1 << i
-			continue
-		}
-		out[i] = uint32(b[off])<<8 | uint32(b[off+1])
-	}
-	return failed
-}
-
-// loadWords is loadBytes for 4 bytes.
-func loadWords(frames []ring.Frame, off uint32, out *[MaxBatch]uint32) (failed uint64) {
-	for i := range frames[:min(len(frames), MaxBatch)] {
-		b := frames[i].Data
-		if uint64(off)+4 > uint64(len(b)) {
-			failed |= 1 << i
-			continue
-		}
-		w := b[off : off+4]
-		out[i] = uint32(w[0])<<24 | uint32(w[1])<<16 | uint32(w[2])<<8 | uint32(w[3])
-	}
-	return failed
-}
-
-// compare32 is the set of the first n numbers with lo <= number&mask <= lo+span.
-func compare32(numbers *[MaxBatch]uint32, n int, mask, lo, span uint32) (yes uint64) {
+// compare32Go is the set of the first n numbers with lo <= number&mask <= lo+span;
+// those behind may be in it or not.
+func compare32Go(numbers *[MaxBatch]uint32, n int, mask, lo, span uint32) (yes uint64) {
 	for i := range numbers[:min(n, MaxBatch)] {
 		bit := uint64(0)
 		if numbers[i]&mask-lo <= span {

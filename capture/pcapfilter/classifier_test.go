@@ -165,3 +165,67 @@ func FuzzClassify(f *testing.F) {
 		c.sameAsMatch(t, batch, ^uint64(0), out)
 	})
 }
+
+func TestAssemblyLoadsAndComparesAsGo(t *testing.T) {
+	a := author{rand.New(rand.NewPCG(31, 32))}
+	all := append(sample(t, 200*stride), a.frames(500/thin)...)
+	all = append(all, thinned(cuts())...)
+	var fast, slow, numbers [MaxBatch]uint32
+	for range 6000 / thin {
+		frames := make([]ring.Frame, a.IntN(MaxBatch+1))
+		for i := range frames {
+			f := all[a.IntN(len(all))]
+			if a.IntN(3) == 0 {
+				f.data = f.data[:a.IntN(len(f.data)+1)]
+			}
+			frames[i].Data = f.data[:len(f.data):len(f.data)]
+		}
+		base, off := uint32(a.IntN(80)), uint32(a.IntN(80))
+		switch a.IntN(10) {
+		case 0:
+			base, off = 14, ^uint32(0)-off
+		case 1:
+			base = ^base
+		}
+		for name, load := range map[string]func(out *[MaxBatch]uint32, inGo bool) uint64{
+			"bytes": func(out *[MaxBatch]uint32, inGo bool) uint64 {
+				if inGo {
+					return loadGo(frames, off, 1, out)
+				}
+				return loadBytes(frames, off, out)
+			},
+			"halves": func(out *[MaxBatch]uint32, inGo bool) uint64 {
+				if inGo {
+					return loadGo(frames, off, 2, out)
+				}
+				return loadHalves(frames, off, out)
+			},
+			"words": func(out *[MaxBatch]uint32, inGo bool) uint64 {
+				if inGo {
+					return loadGo(frames, off, 4, out)
+				}
+				return loadWords(frames, off, out)
+			},
+			"halves behind IPv4": func(out *[MaxBatch]uint32, inGo bool) uint64 {
+				if inGo {
+					return loadIPGo(frames, base, off, 2, out)
+				}
+				return loadIPHalves(frames, base, off, out)
+			},
+		} {
+			clear(fast[:])
+			clear(slow[:])
+			require.Equal(t, load(&slow, true), load(&fast, false), "%s: base %d, offset %d, %d frames", name, base, off, len(frames))
+			require.Equal(t, slow, fast, "%s: base %d, offset %d", name, base, off)
+		}
+		for i := range numbers {
+			numbers[i] = a.Uint32() >> a.IntN(32)
+		}
+		n, mask, lo, span := a.IntN(MaxBatch+1), a.Uint32()|uint32(a.IntN(2))*0xffffffff, a.Uint32()>>a.IntN(32), a.Uint32()>>a.IntN(32)
+		if a.IntN(3) == 0 {
+			lo, span = numbers[a.IntN(MaxBatch)]&mask, 0
+		}
+		within := uint64(1)<<n - 1
+		require.Equal(t, compare32Go(&numbers, n, mask, lo, span)&within, compare32(&numbers, n, mask, lo, span)&within, "%x: mask %x, lo %x, span %x", numbers, mask, lo, span)
+	}
+}

@@ -1,0 +1,17 @@
+package pcapfilter
+
+import (
+	"unsafe"
+
+	"github.com/ixcap/ixcap/ring"
+)
+
+// The layout of ring.Frame for assembly: Data is the address and the length of a
+// slice.
+//
+//lint:file-ignore U1000 used by batch_amd64.s
+const (
+	frameData    = unsafe.Offsetof(ring.Frame{}.Data)
+	frameDataLen = frameData + unsafe.Sizeof(uintptr(0))
+	frameBytes   = unsafe.Sizeof(ring.Frame{})
+)
