@@ -9,7 +9,6 @@ const (
 	autoc2Reset = 2 << 16
 
 	autocRestart = 1 << 12
-	autocFLU     = 1 << 0 // force link up
 
 	autoc2Disable = 7 << 28
 

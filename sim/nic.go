@@ -46,8 +46,7 @@ type Config struct {
 	// Faults are injected faults.
 	Faults Faults
 
-	// Arrivals is how many frames have their true times recorded, for NIC.Arrivals.
-	// 0: none.
+	// Arrivals is the number of frames to record for NIC.Arrivals. 0: none.
 	Arrivals int
 
 	// Thread, when set, is called once on the device thread, to pin it or to raise
@@ -73,7 +72,7 @@ type Faults struct {
 	BadChecksum bool // the EEPROM's checksum is wrong
 	NoWriteBack bool // descriptors are executed and never written back
 	NoEnable    bool // RXDCTL.ENABLE never reads back set
-	NoMSIX      bool // MSI-X vectors never fire
+	NoMSIX      bool // MSI-X vectors are never signalled
 }
 
 // NIC is one port of a software 82599. It implements server.Device.
@@ -113,7 +112,7 @@ type NIC struct {
 	rng      *rand.Rand
 	closing  atomic.Bool
 	asleep   atomic.Bool
-	wakes    atomic.Uint32 // register writes; the device thread does not sleep over one
+	wakes    atomic.Uint32 // calls of wake: the device thread does not sleep if it changed
 	done     chan struct{} // closed when the device thread has ended
 	ended    chan struct{}
 	endOnce  sync.Once
@@ -122,7 +121,7 @@ type NIC struct {
 // New starts a NIC on w. Close closes both.
 func New(cfg Config, w wire.Wire) (*NIC, error) {
 	if w == nil {
-		return nil, errors.New("create NIC: no wire; wire.Parse makes one")
+		return nil, errors.New("create NIC: no wire: make one with wire.Parse")
 	}
 	dec, err := newDecoder(registerTable())
 	if err != nil {
@@ -189,7 +188,7 @@ func (n *NIC) Close() error {
 	return errors.Join(n.wire.Close(), n.bells.Close())
 }
 
-// MAC is the station address in the EEPROM.
+// MAC returns the station address in the EEPROM.
 func (n *NIC) MAC() net.HardwareAddr { return net.HardwareAddr(n.cfg.MAC[:]) }
 
 // Ended is closed when the wire has ended and the packet buffer is empty: each

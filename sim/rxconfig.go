@@ -4,7 +4,7 @@ package sim
 // per change.
 type rxConfig struct {
 	enabled bool // RXCTRL.RXEN
-	open    bool // enabled, and the security block lets frames through
+	open    bool // enabled, and the security block is not stopped
 
 	unicast, multicast, broadcast bool // FCTRL: accept all of a kind
 	addrs                         []uint64
@@ -22,7 +22,6 @@ type rxConfig struct {
 	pause    bool // MFLCN.RFCE
 	discard  bool // MFLCN.DPF
 	pass     bool // MFLCN.PMCF
-	badToo   bool // FCTRL.SBP
 	buffer   int  // RXPBSIZE[0] in bytes
 	loop     bool // HLREG0.LPBK
 
@@ -45,8 +44,7 @@ func (n *NIC) configure() {
 	fctrl, mcst, vln := n.reg[rFCTRL/4], n.reg[rMCSTCTRL/4], n.reg[rVLNCTRL/4]
 	c.enabled = n.reg[rRXCTRL/4]&1 != 0
 	c.open = c.enabled && n.reg[rSECRXCTRL/4]&secDisable == 0
-	n.rx.started = n.rx.started || c.open // the wire is read from now on
-	c.badToo = fctrl&(1<<1) != 0
+	n.rx.started = n.rx.started || c.open // from now on the wire is read
 	c.multicast = fctrl&(1<<8) != 0
 	c.unicast = fctrl&(1<<9) != 0
 	c.broadcast = fctrl&(1<<10) != 0 || c.multicast

@@ -102,7 +102,7 @@ func parse(options string) (cfg Config, w wire.Wire, err error) {
 	return cfg, w, err
 }
 
-// check returns what is wrong with options, without starting a model.
+// check returns an error if options are invalid, without starting a model.
 func check(options string) error {
 	_, w, err := parse(options)
 	if err != nil {

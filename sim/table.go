@@ -20,8 +20,6 @@ const (
 	rESDP    = 0x00020
 	rGCREXT  = 0x11050
 	rCIAA    = 0x11088
-	rPICAUSE = 0x110b0
-	rPIENA   = 0x110b8
 )
 
 // controlRegisters: general control (8.2.3.1) and PCIe (8.2.3.3).
@@ -48,8 +46,8 @@ func controlRegisters() []register {
 		one("DCA_CTRL", 0x11074, rw, 1, "8.2.3.11"),
 		one("CIAA", rCIAA, rw, 0, "8.2.3.4"),
 		one("CIAD", 0x1108c, rw, 0, "8.2.3.4").onRead((*NIC).readCIAD).onWrite((*NIC).writeCIAD),
-		one("PICAUSE", rPICAUSE, w1c, 0, "8.2.3.4"),
-		one("PIENA", rPIENA, rw, 0, "8.2.3.4"),
+		one("PICAUSE", 0x110b0, w1c, 0, "8.2.3.4"),
+		one("PIENA", 0x110b8, rw, 0, "8.2.3.4"),
 		one("FACTPS", 0x10150, ro, 0, "8.2.3.4"),
 	}
 }

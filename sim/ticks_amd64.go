@@ -1,5 +1,5 @@
 package sim
 
-// ticks reads the time-stamp counter: time.Now takes as long as all that the
-// model does for a short frame.
+// ticks reads the time-stamp counter. time.Now takes as long as the model's work for a
+// short frame.
 func ticks() uint64

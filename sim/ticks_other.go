@@ -6,5 +6,5 @@ import "time"
 
 var ticksSince = time.Now()
 
-// ticks is what there is instead of a counter: nanoseconds.
+// ticks is the time in ns, in place of a counter.
 func ticks() uint64 { return uint64(time.Since(ticksSince)) }

@@ -17,7 +17,7 @@ type txUnit struct {
 	spare  [][]byte // free buffers
 	tag    uint16   // VLNCTRL.VET
 	pad    bool     // HLREG0.TXPADEN
-	enable bool     // DMATXCTL.TE, and the security block lets frames through
+	enable bool     // DMATXCTL.TE, and the security block is not stopped
 }
 
 // txQueue is a transmit queue. The device owns descriptors head to tail-1.

@@ -148,7 +148,7 @@ func (t *dmaTable) within(first, size uint64) (from place, n int, err error) {
 			return from, n, nil
 		}
 		if s.first < first || s.last() > last {
-			return from, 0, fmt.Errorf("dma unmap: %#x+%#x cuts through %#x+%#x: %w", first, size, s.first, s.size, syscall.EINVAL)
+			return from, 0, fmt.Errorf("dma unmap: %#x+%#x contains part of %#x+%#x: %w", first, size, s.first, s.size, syscall.EINVAL)
 		}
 		n++
 	}

@@ -144,7 +144,7 @@ func (l Layout) check() error {
 	for i, r := range l.Regions {
 		for _, d := range r.Doorbells {
 			if d.Offset%4 != 0 || d.Offset+4 > r.Size || d.Shadow%4 != 0 || d.EventFD < 0 || d.ShadowFD < 0 {
-				return fmt.Errorf("layout: doorbell %+v of region %d (%#x bytes) is impossible", d, i, r.Size)
+				return fmt.Errorf("layout: doorbell %+v of region %d (%#x bytes) is invalid", d, i, r.Size)
 			}
 		}
 	}

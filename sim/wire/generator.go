@@ -123,7 +123,7 @@ func (g *Generator) build(size sizes, flows int64, seed uint64) error {
 	}
 	n := (least + flows - 1) / flows * flows
 	if need := n * (mean + slotAlign/2); flows > maxGeneratedArena/minFrame || need > maxGeneratedArena {
-		return fmt.Errorf("wire option flows=%d: frames of %d bytes on average take too much memory for that many, at most %d flows fit %d MiB",
+		return fmt.Errorf("wire option flows=%d: frames of %d bytes on average take too much memory: at most %d flows fit %d MiB",
 			flows, mean, maxGeneratedArena/(mean+slotAlign/2), maxGeneratedArena>>20)
 	}
 	random := rand.New(rand.NewPCG(seed, 0))

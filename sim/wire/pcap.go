@@ -147,7 +147,7 @@ func (l *loader) open() error {
 	}
 	switch err := l.openReader(head); {
 	case l.src.err == io.EOF:
-		return fmt.Errorf("file is cut at byte %d, within its header, no frame is whole", l.src.taken)
+		return fmt.Errorf("file is cut at byte %d, within its header: it has no frames", l.src.taken)
 	case err != nil:
 		return fmt.Errorf("file is damaged, or neither pcap 2.4 nor pcapng 1.0: %w", err)
 	}
@@ -257,13 +257,13 @@ func (l *loader) check(info gopacket.CaptureInfo) error {
 	caplen, length, sec := info.CaptureLength, info.Length, info.Timestamp.Unix()
 	switch {
 	case max(caplen, length) > maxFrame:
-		return fmt.Errorf("%d bytes captured of a frame of %d, at most %d can be", caplen, length, maxFrame)
+		return fmt.Errorf("%d bytes captured of a frame of %d, longer than %d", caplen, length, maxFrame)
 	case caplen > length:
 		return fmt.Errorf("%d bytes captured of a frame of %d", caplen, length)
 	case length < 14:
 		return fmt.Errorf("a frame of %d bytes is shorter than an Ethernet header", length)
 	case !info.Timestamp.IsZero() && (sec < 0 || sec > 1<<33):
-		return errors.New("time stamp before 1970 or after 2242")
+		return errors.New("stamp before 1970 or after 2242")
 	case l.ng != nil && max(l.ng.NInterfaces(), l.ng.NNames()) > maxEntries:
 		return fmt.Errorf("more than %d interfaces or names before it", maxEntries)
 	}
