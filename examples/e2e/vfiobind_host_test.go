@@ -17,29 +17,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// bindHost is a machine that vfio-bind sees: a mount namespace in which /sys,
-// /dev and /run are folders of the test, and a network namespace with eth2. A
-// goroutine is the kernel: it answers what is written to bind and unbind. What a
-// real kernel does is tested in virtual machines, see examples/vmtest; here are
-// the cases that those cannot make: groups of several functions, device nodes of
-// their own (cdev and iommufd), drivers that do not answer.
+// bindHost is a machine for vfio-bind: a mount namespace in which /sys, /dev and /run are
+// folders of the test, and a network namespace with eth2. A goroutine acts as the kernel
+// after writes to bind and unbind. Tests with Linux itself are in examples/vmtest; these
+// are the cases that are not possible there: groups of several functions, own device
+// nodes (cdev and iommufd), drivers that do not react.
 type bindHost struct {
 	t    *testing.T
 	root string
-	pid  string // of the process that holds the namespaces
+	pid  string // of a process in the namespaces
 	stop chan struct{}
 
-	mu     sync.Mutex // guards what the test tells the kernel
-	deaf   string     // a driver's file that is not answered
-	noNode bool       // the device nodes never come
-	cdev   bool       // there are cdevs and /dev/iommu
+	mu      sync.Mutex // guards the following
+	ignored string     // a driver's file without reaction to writes
+	noNode  bool       // no device nodes are created
+	cdev    bool       // own device nodes are created
 }
 
 const port0, port1 = "0000:03:00.0", "0000:03:00.1"
 
 func newBindHost(t *testing.T) *bindHost {
 	if os.Geteuid() != 0 {
-		t.Skip("vfio-bind is run in a mount namespace, which takes root: sudo make test")
+		t.Skip("a mount namespace needs root: sudo make test")
 	}
 	h := &bindHost{t: t, root: t.TempDir(), stop: make(chan struct{})}
 	h.write("sys/bus/pci/drivers/ixgbe/bind", "")
@@ -58,22 +57,22 @@ func newBindHost(t *testing.T) *bindHost {
 		h.mkdir(dir)
 	}
 	h.write("dev/null", "")
-	// It makes what the module would; vfio-bind must look whether it worked.
+	// Creates the files of the module. vfio-bind must check for them.
 	h.write("bin/modprobe", "#!/bin/sh\ncase $* in *vfio-pci) mkdir -p /sys/bus/pci/drivers/vfio-pci && cd /sys/bus/pci/drivers/vfio-pci && : >>bind && : >>unbind ;; esac\n")
 	require.NoError(t, os.Chmod(filepath.Join(h.root, "bin/modprobe"), 0o755))
 
 	hold := exec.Command("unshare", "-mn", "--propagation", "private", "sh", "-c", `cd "$1" && mount --bind /dev/null dev/null &&
 		mount --bind sys /sys && mount --bind run /run && mount --bind dev /dev && ip link add eth2 type bridge && echo $$ && exec sleep 600`, "sh", h.root)
-	var problems bytes.Buffer
-	hold.Stderr = &problems
+	var stderr bytes.Buffer
+	hold.Stderr = &stderr
 	out, err := hold.StdoutPipe()
 	require.NoError(t, err)
 	if err := hold.Start(); err != nil {
-		t.Skipf("util-linux's unshare is needed: %v", err)
+		t.Skipf("needs unshare of util-linux: %v", err)
 	}
 	t.Cleanup(func() { _ = hold.Process.Kill(); _ = hold.Wait() })
 	if _, err := fmt.Fscan(out, &h.pid); err != nil {
-		t.Fatalf("make the namespaces: %v %s", err, problems.String())
+		t.Fatalf("create the namespaces: %v %s", err, stderr.String())
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); h.kernel() }()
@@ -95,7 +94,7 @@ func (h *bindHost) link(name, target string) {
 	require.NoError(h.t, os.Symlink(target, h.path(name)))
 }
 
-// attach and detach are what a driver does to sysfs and devtmpfs.
+// attach and detach make the changes of a driver to sysfs and devtmpfs.
 func (h *bindHost) attach(addr, driver string) {
 	dir := "sys/bus/pci/devices/" + addr
 	switch driver {
@@ -116,7 +115,7 @@ func (h *bindHost) attach(addr, driver string) {
 			h.write(dir+"/vfio-dev/"+cdev+"/dev", "511:0\n")
 			nodes = append(nodes, "dev/vfio/devices/"+cdev)
 		}
-		time.AfterFunc(200*time.Millisecond, func() { // devtmpfs is not that slow, udev is
+		time.AfterFunc(200*time.Millisecond, func() { // as slow as udev
 			for _, node := range nodes {
 				_ = os.MkdirAll(filepath.Dir(h.path(node)), 0o755)
 				if f, err := os.OpenFile(h.path(node), os.O_CREATE, 0o600); err == nil {
@@ -142,7 +141,7 @@ func (h *bindHost) detach(addr string) {
 	}
 }
 
-// kernel answers what is written to the drivers' files.
+// kernel reacts to writes to the drivers' files.
 func (h *bindHost) kernel() {
 	for {
 		select {
@@ -154,12 +153,12 @@ func (h *bindHost) kernel() {
 		h.mu.Lock()
 		for _, file := range files {
 			if st, err := os.Lstat(file); err != nil || !st.Mode().IsRegular() {
-				continue // a driver that is never done
+				continue // a driver that blocks
 			}
 			text, err := os.ReadFile(file)
 			addr := strings.TrimSpace(string(text))
 			driver := filepath.Base(filepath.Dir(file))
-			if err != nil || addr == "" || h.deaf == driver+"/"+filepath.Base(file) {
+			if err != nil || addr == "" || h.ignored == driver+"/"+filepath.Base(file) {
 				continue
 			}
 			_ = os.Truncate(file, 0)
@@ -174,7 +173,8 @@ func (h *bindHost) kernel() {
 	}
 }
 
-func (h *bindHost) tell(f func()) {
+// locked calls f with the lock of the kernel.
+func (h *bindHost) locked(f func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	f()
@@ -190,7 +190,7 @@ func (h *bindHost) driver(addr string) string {
 	return strings.TrimPrefix(target, "/sys/bus/pci/drivers/")
 }
 
-// mode is who may use a node: "root 600".
+// mode returns the owner and the mode of a node: "0 600".
 func (h *bindHost) mode(node string) string {
 	st, err := os.Stat(h.path(node))
 	if err != nil {
@@ -201,12 +201,12 @@ func (h *bindHost) mode(node string) string {
 
 func (h *bindHost) in(args ...string) (string, int) {
 	h.t.Helper()
-	// Steps that fail wait for 10 s, and are undone for as long.
+	// Failed steps and their undo take 10 s each.
 	ctx, cancel := context.WithTimeout(context.Background(), 3*deadline)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"-t", h.pid, "-m", "-n"}, args...)...)
 	cmd.Env = append(os.Environ(), "PATH="+h.path("bin")+":"+os.Getenv("PATH"))
-	cmd.WaitDelay = deadline // for who has inherited the output
+	cmd.WaitDelay = deadline // for processes that inherited the output
 	out, err := cmd.CombinedOutput()
 	require.NoError(h.t, ctx.Err(), "%s", out)
 	if _, exited := err.(*exec.ExitError); !exited {
@@ -215,7 +215,7 @@ func (h *bindHost) in(args ...string) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// bind runs vfio-bind, which must end with that status.
+// bind runs vfio-bind, checks its exit status and returns its output.
 func (h *bindHost) bind(status int, args ...string) string {
 	h.t.Helper()
 	script, err := filepath.Abs("../vfio-bind")
@@ -225,10 +225,10 @@ func (h *bindHost) bind(status int, args ...string) string {
 	return out
 }
 
-// all is everything below the folders, to see that nothing was changed.
+// all returns the names and contents of all files.
 func (h *bindHost) all() string {
 	var b strings.Builder
-	h.tell(func() {
+	h.locked(func() {
 		require.NoError(h.t, filepath.WalkDir(h.root, func(path string, d fs.DirEntry, err error) error {
 			name := strings.TrimPrefix(path, h.root)
 			switch {

@@ -9,15 +9,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a run that was killed half way has left, unbind puts in order as well.
-func TestVFIOBindGivesBackAfterAKilledRun(t *testing.T) {
+// unbind also restores the state that a killed run left.
+func TestVFIOUnbindAfterAKilledRun(t *testing.T) {
 	t.Parallel()
 	h := newBindHost(t)
 	record, override := "run/ixcap/vfio-bind/"+port0, "sys/bus/pci/devices/"+port0+"/driver_override"
 	h.write(record, "driver=ixgbe\ninterface=eth2\n")
 	h.write(override, "vfio-pci\n")
-	h.tell(func() { h.detach(port0) }) // between the two drivers
-	require.Equal(t, port0+" has its driver back: ixgbe, interface eth2\n", h.bind(0, "unbind", "eth2"))
+	h.locked(func() { h.detach(port0) }) // between the two drivers
+	require.Equal(t, port0+" is bound to ixgbe again, interface eth2\n", h.bind(0, "unbind", "eth2"))
 	require.Equal(t, "ixgbe", h.driver(port0))
 	require.Empty(t, h.text(override))
 	require.NoFileExists(t, h.path(record))
@@ -25,75 +25,75 @@ func TestVFIOBindGivesBackAfterAKilledRun(t *testing.T) {
 	h.write(record, "driver=ixgbe\ninterface=eth2\n")
 	h.write(override, "vfio-pci\n") // before the first of them
 	require.Contains(t, h.bind(0, "unbind", "eth2"), "is not bound to vfio-pci (driver: ixgbe)")
-	require.Empty(t, h.text(override), "else ixgbe does not get the port when it is loaded again")
+	require.Empty(t, h.text(override), "or ixgbe would not bind the port when it is loaded")
 	require.NoFileExists(t, h.path(record))
 }
 
-func TestVFIOBindKeepsApartWhatHasLeft(t *testing.T) {
+func TestVFIOBindDistinguishesUnpluggedPorts(t *testing.T) {
 	t.Parallel()
 	h := newBindHost(t)
 	h.write("dev/iommu", "")
 	require.NoError(t, os.Chmod(h.path("dev/iommu"), 0o660))
-	h.tell(func() { h.cdev = true })
+	h.locked(func() { h.cdev = true })
 	h.bind(0, "bind", "eth2", "-u", "daemon")
-	// A port that had the same name has been pulled out.
+	// A port with the same interface name was unplugged.
 	h.write("run/ixcap/vfio-bind/0000:09:00.0", "driver=ixgbe\ninterface=eth2\n")
 	require.Contains(t, h.bind(0, "status", "eth2"), port0)
-	require.Contains(t, h.bind(0, "unbind", "eth2"), port0+" has its driver back")
-	require.Equal(t, "1 660", h.mode("dev/iommu"), "another record is there")
-	require.Equal(t, "0000:09:00.0 has left the machine\n", h.bind(0, "unbind", "0000:09:00.0"))
-	require.Equal(t, "0 660", h.mode("dev/iommu"), "nobody needs it now")
+	require.Contains(t, h.bind(0, "unbind", "eth2"), port0+" is bound to ixgbe again")
+	require.Equal(t, "1 660", h.mode("dev/iommu"), "needed by another record")
+	require.Equal(t, "0000:09:00.0 was unplugged, record removed\n", h.bind(0, "unbind", "0000:09:00.0"))
+	require.Equal(t, "0 660", h.mode("dev/iommu"), "no longer needed")
 	require.NoFileExists(t, h.path("run/ixcap/nodes"))
 }
 
-func TestVFIOBindKnowsUsersByNumber(t *testing.T) {
+func TestVFIOBindAcceptsUsersByNumber(t *testing.T) {
 	t.Parallel()
 	h := newBindHost(t)
 	h.write("dev/iommu", "")
 	require.NoError(t, os.Chmod(h.path("dev/iommu"), 0o660))
-	h.tell(func() { h.cdev = true })
+	h.locked(func() { h.cdev = true })
 	for _, user := range []string{"1", "daemon", "1"} {
 		h.bind(0, "bind", port0, "-u", user)
-		require.Equal(t, "1 660", h.mode("dev/iommu"), "of one user, and closed to others")
+		require.Equal(t, "1 660", h.mode("dev/iommu"), "owned by one user, closed to others")
 	}
 }
 
-func TestVFIOBindShowsAPortThatHadNothing(t *testing.T) {
+func TestVFIOBindShowsAPortWithoutDriver(t *testing.T) {
 	t.Parallel()
 	h := newBindHost(t)
-	h.tell(func() { h.detach(port0) })
+	h.locked(func() { h.detach(port0) })
 	h.bind(0, "bind", port1)
 	require.Contains(t, h.bind(0, "status", port1), "  interface    none\n  driver       vfio-pci\n")
 	require.NoError(t, os.Remove(h.path("sys/bus/pci/devices/"+port0+"/iommu_group")))
 	out := h.bind(0, "status", port0)
-	require.Contains(t, out, "IOMMU group  none: the IOMMU is off\n")
+	require.Contains(t, out, "IOMMU group  none, the IOMMU is off\n")
 	require.NotContains(t, out, "node ", "%s", out)
 }
 
-// Root believes what is in its folder, so nobody else may write to it.
-func TestVFIOBindTrustsItsOwnFolderOnly(t *testing.T) {
+// Only root may write to the folder of records.
+func TestVFIOBindTrustsFoldersOfRootOnly(t *testing.T) {
 	t.Parallel()
 	h := newBindHost(t)
 	h.mkdir("run/ixcap/vfio-bind")
 	require.NoError(t, os.Chown(h.path("run/ixcap"), 1, 1))
 	h.link("run/ixcap/lock", "/run/victim")
 	h.write("run/victim", "precious")
-	require.Contains(t, h.bind(1, "bind", "eth2"), "/run/ixcap must be a folder of root that nobody else writes to: daemon:daemon drwxr-xr-x")
+	require.Contains(t, h.bind(1, "bind", "eth2"), "/run/ixcap: must be writable by root only: daemon:daemon drwxr-xr-x")
 	require.NoError(t, os.Chown(h.path("run/ixcap"), 0, 0))
 	require.NoError(t, os.Chmod(h.path("run/ixcap/vfio-bind"), 0o777))
-	require.Contains(t, h.bind(1, "bind", "eth2"), "/run/ixcap/vfio-bind must be a folder of root")
+	require.Contains(t, h.bind(1, "bind", "eth2"), "/run/ixcap/vfio-bind: must be writable by root only")
 	require.Equal(t, "precious", h.text("run/victim"))
 	require.Equal(t, "ixgbe", h.driver(port0))
 }
 
-// A driver that never answers keeps neither vfio-bind nor who reads its output.
-func TestVFIOBindLeavesAWriterThatNeverEndsBehind(t *testing.T) {
+// A driver that blocks keeps neither vfio-bind nor its output open.
+func TestVFIOBindTimesOut(t *testing.T) {
 	t.Parallel()
 	h := newBindHost(t)
 	fifo := h.path("sys/bus/pci/drivers/ixgbe/unbind")
 	require.NoError(t, os.Remove(fifo))
 	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
-	t.Cleanup(func() { // lets the writer go
+	t.Cleanup(func() { // unblocks the writer
 		if f, err := os.OpenFile(fifo, os.O_RDWR|syscall.O_NONBLOCK, 0); err == nil {
 			time.Sleep(100 * time.Millisecond)
 			f.Close()
@@ -102,8 +102,8 @@ func TestVFIOBindLeavesAWriterThatNeverEndsBehind(t *testing.T) {
 	start := time.Now()
 	out := h.bind(1, "bind", "eth2")
 	require.Less(t, time.Since(start), 30*time.Second+deadline, "the writer keeps the output open")
-	require.Contains(t, out, "no answer within 30 s from /sys/bus/pci/devices/"+port0+"/driver/unbind")
-	require.Contains(t, out, "is as it was: driver ixgbe")
+	require.Contains(t, out, "write to /sys/bus/pci/devices/"+port0+"/driver/unbind did not return within 30 s")
+	require.Contains(t, out, "restored: driver ixgbe")
 	out = h.bind(0, "unbind", "eth2") // the lock is free
 	require.Contains(t, out, "is not bound to vfio-pci")
 }

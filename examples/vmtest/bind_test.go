@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// keep writes what a user sees into the folder $VMTEST_KEEP, for documents.
+// keep writes the output of a program to the folder $VMTEST_KEEP, for documents.
 func keep(t *testing.T, name, text string) {
 	t.Helper()
 	if dir := os.Getenv("VMTEST_KEEP"); dir != "" {
@@ -22,7 +22,7 @@ func keep(t *testing.T, name, text string) {
 	}
 }
 
-// bound is a machine with a port that vfio-bind takes and gives back.
+// bound is a machine with a port for vfio-bind.
 type bound struct {
 	*guest
 	addr, group string
@@ -35,7 +35,7 @@ func newBound(t *testing.T, g *guest) bound {
 	return b
 }
 
-// refused runs a command that must end with status 1, and returns what it said.
+// refused runs a command that must end with status 1, and returns its output.
 func (b bound) refused(t *testing.T, command string) string {
 	t.Helper()
 	out, err := b.try(command)
@@ -48,8 +48,7 @@ func (b bound) driver(t *testing.T) string {
 	return strings.TrimSpace(b.run(t, "basename $(readlink /sys/bus/pci/devices/"+b.addr+"/driver || echo none)"))
 }
 
-// nodes are the device nodes that the port must have when it is bound, and those
-// of the machine that go with them.
+// nodes returns the device nodes of the bound port, and /dev/iommu if it needs it.
 func (b bound) nodes(t *testing.T) []string {
 	nodes := []string{"/dev/vfio/" + b.group}
 	if out, err := b.try("ls -d /sys/bus/pci/devices/" + b.addr + "/vfio-dev/vfio*/dev"); err == nil {
@@ -58,13 +57,13 @@ func (b bound) nodes(t *testing.T) []string {
 	return nodes
 }
 
-// state is all that vfio-bind may change; what a failure must leave as it was.
+// state returns everything that vfio-bind may change. A failure must not change it.
 func (b bound) state(t *testing.T) string {
 	t.Helper()
 	out := b.run(t, `cd /sys/bus/pci/devices/`+b.addr+` && basename $(readlink driver) && cat driver_override
 for i in net/*; do ip -o address show dev ${i#net/} | grep -v inet6; ip route show dev ${i#net/} | sed 's/ *linkdown *//; s/ *$//'; cat $i/mtu $i/flags; done
 cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages; stat -c '%n %a %U' /dev/iommu /dev/vfio/* 2>/dev/null; ls /run/ixcap/vfio-bind 2>/dev/null; true`)
-	return regexp.MustCompile(`(?m)^\d+: `).ReplaceAllString(out, "") // an interface that came back has another number
+	return regexp.MustCompile(`(?m)^\d+: `).ReplaceAllString(out, "") // a new interface has another index
 }
 
 func TestBind(t *testing.T) {
@@ -75,7 +74,7 @@ func TestBind(t *testing.T) {
 			n := newPeer(t, 0, "192.0.2.1/24")
 			b := newBound(t, boot(t, machine{Kernel: kernel, NICs: []nic{{Wire: "packet=" + n.Wire}}}))
 			bindAndUnbind(t, b)
-			if kernel == "6.1" { // the script's own business, the same for all
+			if kernel == "6.1" { // independent of the kernel
 				bindRefuses(t, b)
 				bindUndoes(t, b)
 			}
@@ -85,7 +84,7 @@ func TestBind(t *testing.T) {
 
 func bindAndUnbind(t *testing.T, b bound) {
 	before := b.state(t)
-	step(t, "hands the nodes to a user, twice", func(t *testing.T) {
+	step(t, "makes a user the owner of the nodes, twice", func(t *testing.T) {
 		keep(t, "bind "+b.machine.Kernel, b.run(t, "vfio-bind bind nic0 -u probe --hugepages 24"))
 		for range 2 {
 			require.Equal(t, "vfio-pci", b.driver(t))
@@ -100,27 +99,27 @@ func bindAndUnbind(t *testing.T, b bound) {
 			b.run(t, "vfio-bind bind "+b.addr+" -u probe --hugepages 8") // never fewer
 		}
 	})
-	step(t, "shows the state to anybody", func(t *testing.T) {
+	step(t, "shows the state to all users", func(t *testing.T) {
 		out := b.runAs(t, "probe", "vfio-bind status")
 		keep(t, "status "+b.machine.Kernel, out)
 		for _, want := range []string{b.addr + "  [8086:10fb]", "none (was nic0)", "vfio-pci (was ixgbe)", "/dev/vfio/" + b.group + "  probe:root", "huge pages of 2 MiB"} {
 			require.Contains(t, out, want)
 		}
 	})
-	step(t, "does not take a port from a program", func(t *testing.T) {
+	step(t, "does not unbind an open port", func(t *testing.T) {
 		p := b.startAs(t, "probe", "exec 3<>/dev/vfio/"+b.group+"; echo open; read -r never </dev/zero; sleep 100")
 		p.waitFor(t, "open", time.Minute)
-		require.Contains(t, b.refused(t, "vfio-bind unbind nic0"), "is in use by process")
+		require.Contains(t, b.refused(t, "vfio-bind unbind nic0"), "is open in process")
 		require.NoError(t, p.signal("KILL"))
 		<-p.done
 	})
-	step(t, "gives the port back, twice, and it carries traffic", func(t *testing.T) {
+	step(t, "unbinds the port, twice, and it carries traffic", func(t *testing.T) {
 		keep(t, "unbind "+b.machine.Kernel, b.run(t, "vfio-bind unbind nic0"))
 		require.Contains(t, b.run(t, "vfio-bind unbind nic0"), "is not bound to vfio-pci")
 		b.run(t, "echo 0 >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
 		after := b.state(t)
 		require.NotContains(t, after, "probe")
-		// Modules that were loaded stay, and so does the container's node.
+		// Loaded modules and the container's node remain.
 		after = strings.ReplaceAll(after, "/dev/vfio/vfio 666 root\n", "")
 		after = strings.ReplaceAll(after, "/dev/vfio/devices 755 root\n", "")
 		if !strings.Contains(before, "/dev/iommu") {
@@ -133,14 +132,14 @@ func bindAndUnbind(t *testing.T, b bound) {
 	})
 }
 
-// ping waits until the peer answers: a link needs its time.
+// ping waits until the peer answers, because link-up takes seconds.
 func (b bound) ping(t *testing.T) {
 	t.Helper()
 	b.run(t, "for i in $(seq 30); do ping -c 1 -W 2 192.0.2.1 >/dev/null && exit 0; done; exit 1")
 }
 
 func bindRefuses(t *testing.T, b bound) {
-	step(t, "refuses what is no port", func(t *testing.T) {
+	step(t, "rejects other functions", func(t *testing.T) {
 		_, err := b.tryAs("probe", "vfio-bind bind nic0")
 		require.Error(t, err)
 		for command, want := range map[string]string{
@@ -149,7 +148,7 @@ func bindRefuses(t *testing.T, b bound) {
 			"vfio-bind bind 0000:7f:00.0":                           "no such PCI function",
 			"vfio-bind bind 0000:00:10.0":                           "not a network function",
 			"vfio-bind bind " + strings.TrimPrefix(b.addr, "0000:"): "the domain is missing (most likely " + b.addr + ")",
-			"vfio-bind bind nic0 -u nobody-of-that-name":            "no such user",
+			"vfio-bind bind nic0 -u no-such-user":                   "no such user",
 			"vfio-bind bind nic0 --hugepages 8@7":                   "no huge pages of 2 MiB on NUMA node 7",
 		} {
 			require.Contains(t, b.refused(t, command), want, command)
@@ -157,14 +156,14 @@ func bindRefuses(t *testing.T, b bound) {
 		out, err := b.try("vfio-bind bind nic0 --huge 8")
 		require.EqualError(t, err, "status 2", out)
 	})
-	step(t, "refuses a port that carries something", func(t *testing.T) {
+	step(t, "rejects a port in use", func(t *testing.T) {
 		b.run(t, "modprobe 8021q; modprobe macvlan; modprobe bonding; modprobe bridge")
 		for setup, c := range map[string]struct{ undo, want string }{
 			"ip address add 192.0.2.2/24 dev nic0 && ip link set nic0 up && ip route add default via 192.0.2.1": {"ip address flush dev nic0", "address 192.0.2.2/24, route default via 192.0.2.1"},
 			"ip link add link nic0 name nic0.5 type vlan id 5":                                                  {"ip link del nic0.5", "interface nic0.5 on top"},
 			"ip link add link nic0 name over type macvlan":                                                      {"ip link del over", "interface over on top"},
-			"ip link add bond7 type bond && ip link set nic0 down && ip link set nic0 master bond7":             {"ip link del bond7", "membership of bond bond7"},
-			"ip link add br7 type bridge && ip link set nic0 master br7":                                        {"ip link del br7", "membership of bridge br7"},
+			"ip link add bond7 type bond && ip link set nic0 down && ip link set nic0 master bond7":             {"ip link del bond7", "member of bond bond7"},
+			"ip link add br7 type bridge && ip link set nic0 master br7":                                        {"ip link del br7", "member of bridge br7"},
 		} {
 			b.run(t, setup)
 			out := b.refused(t, "vfio-bind bind nic0 -u probe")
@@ -175,44 +174,44 @@ func bindRefuses(t *testing.T, b bound) {
 			b.run(t, c.undo)
 		}
 	})
-	step(t, "takes it all the same when told to", func(t *testing.T) {
+	step(t, "binds it with --force", func(t *testing.T) {
 		b.run(t, "ip address add 192.0.2.2/24 dev nic0 && ip link set nic0 up")
 		b.run(t, "vfio-bind bind nic0 --force")
 		require.Equal(t, "vfio-pci", b.driver(t))
-		require.Regexp(t, "^root", b.run(t, "stat -c %U /dev/vfio/"+b.group), "nobody was named")
+		require.Regexp(t, "^root", b.run(t, "stat -c %U /dev/vfio/"+b.group), "no user was named")
 		b.run(t, "vfio-bind unbind "+b.addr)
 		require.Equal(t, "ixgbe", b.driver(t))
 		b.run(t, "test -e /sys/class/net/nic0")
 	})
 }
 
-// A step that fails is undone: what the port was, and what it carried.
+// A failed step restores the port and its configuration.
 func bindUndoes(t *testing.T, b bound) {
 	const sys = "/sys/bus/pci/"
 	b.run(t, "ip address add 192.0.2.2/24 dev nic0; ip link set nic0 mtu 4000 up && ip route add 203.0.113.0/24 via 192.0.2.1 metric 7")
 	before := b.state(t)
 	for name, file := range map[string]string{
-		"the driver does not take the port": sys + "drivers/vfio-pci/bind",
-		"the override is refused":           sys + "devices/" + b.addr + "/driver_override",
+		"the driver does not bind": sys + "drivers/vfio-pci/bind",
+		"the override is rejected": sys + "devices/" + b.addr + "/driver_override",
 	} {
 		step(t, "undoes: "+name, func(t *testing.T) {
 			b.run(t, "modprobe vfio-pci; echo '(null)' >/tmp/over; mount --bind /tmp/over "+file+" && mount -o remount,bind,ro "+file)
 			out := b.refused(t, "vfio-bind bind nic0 -u probe --force --hugepages 8")
 			b.run(t, "umount "+file)
-			require.Contains(t, out, "the kernel refused")
-			require.Contains(t, out, b.addr+" is as it was: driver ixgbe")
+			require.Contains(t, out, "the kernel rejected")
+			require.Contains(t, out, b.addr+" restored: driver ixgbe")
 			require.Equal(t, before, b.state(t), out)
 			b.ping(t)
 		})
 	}
 	step(t, "undoes: more huge pages than memory", func(t *testing.T) {
 		out := b.refused(t, "vfio-bind bind nic0 -u probe --force --hugepages 99999")
-		require.Regexp(t, `the kernel gave \d+ of 99999 huge pages`, out)
+		require.Regexp(t, `huge pages of 2 MiB.*: \d+ of 99999`, out)
 		require.Equal(t, before, b.state(t), out)
 	})
 	for _, signal := range []string{"TERM", "INT"} {
-		step(t, "undoes: SIG"+signal+" half way", func(t *testing.T) {
-			// A FIFO in the place of the file: the step lasts until it is read.
+		step(t, "undoes: SIG"+signal, func(t *testing.T) {
+			// A FIFO in place of the file: the step blocks until it is read.
 			bind := sys + "drivers/vfio-pci/bind"
 			b.run(t, "rm -f /tmp/fifo; mkfifo /tmp/fifo && mount --bind /tmp/fifo "+bind)
 			p := b.start(t, "exec vfio-bind bind nic0 -u probe --force")
@@ -221,12 +220,12 @@ func bindUndoes(t *testing.T, b bound) {
 			out, err := p.end(2 * time.Minute)
 			require.Error(t, err)
 			b.run(t, "umount "+bind+"; cat /tmp/fifo >/dev/null & sleep 1; kill $! 2>/dev/null; true")
-			require.Contains(t, out, "is as it was: driver ixgbe")
+			require.Contains(t, out, "restored: driver ixgbe")
 			require.Equal(t, before, b.state(t), out)
 			b.ping(t)
 		})
 	}
-	step(t, "says that the module is missing", func(t *testing.T) {
+	step(t, "reports a missing module", func(t *testing.T) {
 		module := strings.TrimSpace(b.run(t, "find /usr/lib/modules/ -name 'vfio-pci.ko*'"))
 		require.NotEmpty(t, module)
 		b.run(t, fmt.Sprintf("modprobe -r vfio-pci; mount --bind /dev/null %s", module))

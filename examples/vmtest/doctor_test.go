@@ -125,7 +125,7 @@ func TestDoctorWithoutIOMMU(t *testing.T) {
 	})
 	step(t, "vfio-bind refuses", func(t *testing.T) {
 		out := b.refused(t, "vfio-bind bind nic0 --hugepages 8")
-		require.Contains(t, out, "no IOMMU isolates it")
+		require.Contains(t, out, "not behind an IOMMU")
 		keep(t, "bind without IOMMU", out)
 		require.Equal(t, "ixgbe", b.driver(t))
 	})
