@@ -46,7 +46,7 @@ func TestAddingPacketsAllocatesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkAdd is what a packet costs up to its chunk; ns per packet.
+// BenchmarkAdd measures the time of a packet up to its chunk; ns per packet.
 func BenchmarkAdd(b *testing.B) {
 	for _, format := range []pcapfile.Format{pcapfile.Pcap, pcapfile.Pcapng} {
 		for name, size := range map[string]int{"size=60": 60, "size=1514": 1514} {

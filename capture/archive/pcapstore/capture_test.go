@@ -25,7 +25,7 @@ import (
 
 const hosts = "../../../testdata/hosts.pcap"
 
-// frames are those of a capture file, as they are on the wire.
+// frames returns the frames of a capture file as they are on the wire.
 func frames(t *testing.T, path string) (all [][]byte) {
 	t.Helper()
 	r, err := pcapfile.Open(path)
@@ -37,16 +37,15 @@ func frames(t *testing.T, path string) (all [][]byte) {
 			return all
 		}
 		data := bytes.Clone(p.Data)
-		if len(data) < 60 { // as any sender's MAC does
+		if len(data) < 60 { // as a sender's MAC does
 			data = append(data, make([]byte, 60-len(data))...)
 		}
 		all = append(all, data)
 	}
 }
 
-// TestCaptureToCompressedPcapng is a whole capture: the model replays a file, its
-// frames go through driver, poller and stream to files, the ledger balances, and
-// the files hold what was sent.
+// The model replays a file. Its frames go through driver, poller and stream to
+// files; the ledger balances, and the files have the frames sent.
 func TestCaptureToCompressedPcapng(t *testing.T) {
 	dns, err := pcapfilter.Compile("udp port 53")
 	require.NoError(t, err)
@@ -118,19 +117,18 @@ func TestCaptureToCompressedPcapng(t *testing.T) {
 				left-- // the end
 				require.NoError(t, r.Close())
 			}
-			behind := 0
+			later := 0
 			for _, p := range all {
 				if p.Nano >= middle.Nano {
-					behind++
+					later++
 				}
 			}
-			require.Equal(t, behind, left)
+			require.Equal(t, later, left)
 		})
 	}
 }
 
-// others counts a compressed file's packets with zstd and tshark, neither of which
-// is ours, and with gopacket.
+// others counts a compressed file's packets with zstd, capinfos and gopacket.
 func others(t *testing.T, name string) int {
 	t.Helper()
 	for _, tool := range []string{"zstd", "capinfos"} {

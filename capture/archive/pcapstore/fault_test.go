@@ -21,7 +21,7 @@ import (
 	"github.com/ixcap/ixcap/internal/logtest"
 )
 
-// disk stands in for the files of a storer: it can fail, and it can hang.
+// disk replaces the disk of a storer: it can fail, and it can hang.
 type disk struct {
 	bad   atomic.Bool   // writes fail with EIO after half of their bytes
 	lying atomic.Bool   // syncs fail
@@ -63,7 +63,7 @@ func count(log *logtest.Recorder, part string) (n int) {
 	return n
 }
 
-// isSubset requires packets to be frames in order, without repeats.
+// isSubset requires that packets are frames in order, none twice.
 func isSubset(t *testing.T, all []pcapfile.Packet, size int) {
 	t.Helper()
 	last := -1
@@ -97,7 +97,7 @@ func TestWriteErrorsAreCountedAndStoringGoesOn(t *testing.T) {
 			r.send(t, 1000, 1000)
 			time.Sleep(time.Millisecond)
 		}
-		wait(t, "it is over", func() bool { return count(log, "storing goes on after") == 1 })
+		wait(t, "it has recovered", func() bool { return count(log, "storing goes on after") == 1 })
 		require.ErrorIs(t, r.finish(t), unix.EIO)
 		p := r.balanced(t)
 		require.NotZero(t, p.Failed["EIO"].Packets)
@@ -108,7 +108,7 @@ func TestWriteErrorsAreCountedAndStoringGoesOn(t *testing.T) {
 		require.GreaterOrEqual(t, len(names(t, dir)), 2)
 		require.False(t, st.Stats().Failing)
 
-		// The file says what is missing before it.
+		// The file has a comment about the packets missing before it.
 		in, err := os.Open(names(t, dir)[len(names(t, dir))-1])
 		require.NoError(t, err)
 		if level == 0 {
@@ -120,12 +120,12 @@ func TestWriteErrorsAreCountedAndStoringGoesOn(t *testing.T) {
 	}
 }
 
-func TestOtherFolderTakesWhatOneCannot(t *testing.T) {
+func TestAnotherFolderReplacesOneThatFails(t *testing.T) {
 	good, bad := t.TempDir(), t.TempDir()
-	broken := &disk{}
-	broken.bad.Store(true)
+	faulty := &disk{}
+	faulty.bad.Store(true)
 	st := newStorer(t, pcapstore.Config{Size: pcapstore.MinSize}, bad, good)
-	st.Wrap(bad, broken.wrap)
+	st.Wrap(bad, faulty.wrap)
 	st.SetRetry(time.Hour)
 	r := start(t, stream.Lossless, st)
 	r.send(t, 2000, 1000)
@@ -146,7 +146,7 @@ func TestSeveralFoldersTakeTurns(t *testing.T) {
 	r.balanced(t)
 }
 
-func TestFullDiskIsStoredToAgainOnceThereIsRoom(t *testing.T) {
+func TestFullDiskIsWrittenAgainWhenThereIsSpace(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=5m"); err != nil {
 		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
@@ -158,7 +158,7 @@ func TestFullDiskIsStoredToAgainOnceThereIsRoom(t *testing.T) {
 	for st.Packets().Failed["ENOSPC"].Packets == 0 {
 		r.send(t, 1000, 1000)
 	}
-	full := names2(t, dir)
+	full := closedFiles(t, dir)
 	require.NotEmpty(t, full)
 	isSubset(t, packetsOf(t, full), 1000)
 	for _, name := range full[:3] {
@@ -174,8 +174,8 @@ func TestFullDiskIsStoredToAgainOnceThereIsRoom(t *testing.T) {
 	isSubset(t, packets(t, dir), 1000)
 }
 
-// names2 are the files of a folder that have their final names.
-func names2(t *testing.T, dir string) []string {
+// closedFiles returns the files of a folder that have their final names.
+func closedFiles(t *testing.T, dir string) []string {
 	all, err := filepath.Glob(filepath.Join(dir, "*.pcapng"))
 	require.NoError(t, err)
 	return all
@@ -188,7 +188,7 @@ func packetsOf(t *testing.T, names []string) (all []pcapfile.Packet) {
 	return all
 }
 
-func TestFolderThatIsRemovedIsMadeAgainAndTheLossCounted(t *testing.T) {
+func TestRemovedFolderIsMadeAgainAndTheLossCounted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "files")
 	st := newStorer(t, pcapstore.Config{Flush: time.Millisecond}, dir)
 	st.SetRetry(time.Millisecond)
@@ -197,7 +197,7 @@ func TestFolderThatIsRemovedIsMadeAgainAndTheLossCounted(t *testing.T) {
 	wait(t, "they are written", func() bool { return st.Packets().Written.Packets == 100 })
 	require.NoError(t, os.RemoveAll(dir))
 	wait(t, "the loss is noticed", func() bool { return st.Packets().Failed["ENOENT"].Packets >= 100 })
-	for len(names2(t, dir)) == 0 && st.Packets().Written.Packets == 0 {
+	for len(closedFiles(t, dir)) == 0 && st.Packets().Written.Packets == 0 {
 		r.send(t, 10, 1000)
 		time.Sleep(time.Millisecond)
 	}
@@ -208,7 +208,7 @@ func TestFolderThatIsRemovedIsMadeAgainAndTheLossCounted(t *testing.T) {
 	isSubset(t, all, 1000)
 }
 
-func TestSyncThatFailsCountsWhatMayBeLost(t *testing.T) {
+func TestFailedSyncCountsUnsyncedPacketsAsLost(t *testing.T) {
 	for name, sync := range map[string]store.Sync{"at close": store.SyncAtClose, "every 10ms": store.Sync(10 * time.Millisecond)} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -227,12 +227,12 @@ func TestSyncThatFailsCountsWhatMayBeLost(t *testing.T) {
 			require.EqualValues(t, 100, r.balanced(t).Failed["EIO"].Packets)
 			part, err := filepath.Glob(filepath.Join(dir, "*.part"))
 			require.NoError(t, err)
-			require.NotEmpty(t, part, "it is left for the start after")
+			require.NotEmpty(t, part, "it is left for Recover")
 		})
 	}
 }
 
-func TestLossesAreSaidWithThePacketBehind(t *testing.T) {
+func TestLossesAreInTheCommentOfTheNextPacket(t *testing.T) {
 	dir := t.TempDir()
 	d := &disk{gate: make(chan struct{})}
 	var dropped atomic.Uint64
@@ -242,14 +242,14 @@ func TestLossesAreSaidWithThePacketBehind(t *testing.T) {
 	st.Wrap("", d.wrap)
 	st.SetRetry(time.Millisecond)
 	r := start(t, stream.Lossy, st)
-	r.send(t, 20_000, 1000) // 10 times what the stream holds, and more than the chunks do
+	r.send(t, 20_000, 1000) // 10 times the size of the stream, and more than the chunks hold
 	close(d.gate)
-	wait(t, "what is left is read", func() bool {
+	wait(t, "the rest is read", func() bool {
 		p := st.Packets()
 		return p.Read.Packets+p.Overrun == 20_000
 	})
 	dropped.Store(17)
-	wait(t, "the port's loss is said", func() bool {
+	wait(t, "the port's loss is noted", func() bool {
 		r.send(t, 1, 1000)
 		time.Sleep(10 * time.Millisecond)
 		return r.sent > 20_050
@@ -274,7 +274,7 @@ func TestLossesAreSaidWithThePacketBehind(t *testing.T) {
 	require.EqualValues(t, 17, port)
 	require.Equal(t, p.Overrun+17, lost)
 
-	// And once more, at the file's end.
+	// The statistics at the file's end have it, too.
 	var got pcapgo.NgInterfaceStatistics
 	file, err := os.ReadFile(names(t, dir)[0])
 	require.NoError(t, err)

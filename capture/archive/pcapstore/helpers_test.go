@@ -22,8 +22,8 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// patience is how long a test waits for what is to happen.
-const patience = 60 * time.Second
+// deadline is how long a test waits for an event.
+const deadline = 60 * time.Second
 
 // rig is a stream with a listener that is being stored.
 type rig struct {
@@ -66,14 +66,14 @@ func start(tb testing.TB, policy stream.Policy, st *pcapstore.Storer) *rig {
 	go func() {
 		err := st.Run(ctx, l)
 		if err != nil {
-			l.Close() // else it would hold the producer back
+			l.Close() // else it would block the producer
 		}
 		r.done <- err
 	}()
 	return r
 }
 
-// frame is the n-th frame: it names itself. A bit of it does not compress.
+// frame is the n-th frame: it has its number, and bytes that do not compress.
 func frame(n, size int) []byte {
 	b := bytes.Repeat([]byte{byte(n)}, size)
 	for i, x := 4, uint32(n); i < min(size, 100); i++ {
@@ -92,8 +92,8 @@ func (r *rig) send(tb testing.TB, frames, size int) {
 	for range frames {
 		f := ring.Frame{Data: frame(r.sent, size), Len: uint32(size)}
 		at := r.stamp(r.sent)
-		for end := time.Now().Add(patience); !p.Append(uint32(at.Unix()), uint32(at.Nanosecond()), &f, 0); {
-			require.True(tb, time.Now().Before(end), "held back")
+		for end := time.Now().Add(deadline); !p.Append(uint32(at.Unix()), uint32(at.Nanosecond()), &f, 0); {
+			require.True(tb, time.Now().Before(end), "blocked")
 			time.Sleep(10 * time.Microsecond)
 		}
 		r.sent++
@@ -107,16 +107,16 @@ func (r *rig) finish(tb testing.TB) error {
 	select {
 	case err := <-r.done:
 		return err
-	case <-time.After(patience):
+	case <-time.After(deadline):
 		require.Fail(tb, "storer did not end with the stream")
 		return nil
 	}
 }
 
-// wait waits until something is so.
-func wait(tb testing.TB, what string, so func() bool) {
+// wait waits until happened returns true.
+func wait(tb testing.TB, what string, happened func() bool) {
 	tb.Helper()
-	for end := time.Now().Add(patience); !so(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(deadline); !happened(); time.Sleep(time.Millisecond) {
 		require.True(tb, time.Now().Before(end), what)
 	}
 }
@@ -139,8 +139,7 @@ func read(tb testing.TB, path string) []pcapfile.Packet {
 	}
 }
 
-// names are the files of a folder, in the order of their names; none is being
-// written.
+// names returns the files of a folder, sorted. It requires that none is being written.
 func names(tb testing.TB, dir string) (all []string) {
 	tb.Helper()
 	entries, err := os.ReadDir(dir)
@@ -152,7 +151,7 @@ func names(tb testing.TB, dir string) (all []string) {
 	return all
 }
 
-// packets are those of all files of a folder.
+// packets returns the packets of all files of folders.
 func packets(tb testing.TB, dirs ...string) (all []pcapfile.Packet) {
 	tb.Helper()
 	for _, dir := range dirs {
@@ -163,7 +162,7 @@ func packets(tb testing.TB, dirs ...string) (all []pcapfile.Packet) {
 	return all
 }
 
-// number is which frame a packet is.
+// number returns the number of a packet's frame.
 func number(p pcapfile.Packet) int { return int(binary.BigEndian.Uint32(p.Data)) }
 
 // isAll requires packets to be frames 0 to n-1.
@@ -178,7 +177,7 @@ func (r *rig) isAll(tb testing.TB, all []pcapfile.Packet, n, size int) {
 	}
 }
 
-// failed is the sum of all causes.
+// failed returns the sum of all causes.
 func failed(p pcapstore.Packets) (n store.Amount) {
 	for _, f := range p.Failed {
 		n.Packets += f.Packets
@@ -187,8 +186,7 @@ func failed(p pcapstore.Packets) (n store.Amount) {
 	return n
 }
 
-// balanced requires the storer's account to be right, and to agree with the
-// listener's.
+// balanced requires that the storer's counters balance, and agree with the listener's.
 func (r *rig) balanced(tb testing.TB) pcapstore.Packets {
 	tb.Helper()
 	p := r.storer.Packets()

@@ -12,11 +12,11 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 )
 
-// Recover makes a whole file of one that a dead program left with its temporary
-// name: it is cut after its last whole packet, or frame, and gets its final name,
-// which is returned. One that holds no packet is removed; final is "" then. The
-// error wraps archive.ErrBusy when its program lives, and pcapfile.ErrForeign when
-// it is not one of ours; the file is left alone then.
+// Recover closes a file that a killed program left under its temporary name: it is
+// cut after its last whole packet, or zstd frame, and gets its final name, which is
+// returned. A file without packets is removed; final is "" then. The error wraps
+// archive.ErrBusy if the file is being written, and pcapfile.ErrForeign if no Storer
+// wrote it; it stays unchanged then.
 func Recover(path string) (final string, part pcapfile.Part, err error) {
 	if !archive.IsPacketPart(path) {
 		return "", part, fmt.Errorf("recover %s: its name is not that of a file being written", path)

@@ -66,7 +66,7 @@ func TestStreamWithoutPacketsMakesNoFile(t *testing.T) {
 	r.balanced(t)
 }
 
-func TestFilesKeepToTheirSize(t *testing.T) {
+func TestFilesAreNotLargerThanTheirSize(t *testing.T) {
 	for _, level := range []int{0, 1} {
 		dir := t.TempDir()
 		r := start(t, stream.Lossless, newStorer(t, pcapstore.Config{Size: pcapstore.MinSize, Level: level}, dir))
@@ -85,7 +85,7 @@ func TestFilesKeepToTheirSize(t *testing.T) {
 	}
 }
 
-func TestFilesEndWithThePeriodThatTheirPacketsLieIn(t *testing.T) {
+func TestFilesEndWithThePeriodOfTheirPackets(t *testing.T) {
 	dir := t.TempDir()
 	st := newStorer(t, pcapstore.Config{Every: 7 * time.Second, Flush: time.Hour}, dir)
 	r := start(t, stream.Lossless, st)
@@ -104,7 +104,7 @@ func TestFilesEndWithThePeriodThatTheirPacketsLieIn(t *testing.T) {
 	r.isAll(t, packets(t, dir), 1000, 100)
 }
 
-func TestPeriodCanBeChangedWhilePacketsCome(t *testing.T) {
+func TestPeriodCanBeChangedDuringACapture(t *testing.T) {
 	dir := t.TempDir()
 	st := newStorer(t, pcapstore.Config{Flush: time.Millisecond}, dir)
 	r := start(t, stream.Lossless, st)
@@ -119,7 +119,7 @@ func TestPeriodCanBeChangedWhilePacketsCome(t *testing.T) {
 	require.GreaterOrEqual(t, len(names(t, dir)), 2)
 }
 
-func TestFileOfAPeriodThatIsOverIsClosedThoughNothingComes(t *testing.T) {
+func TestFileOfAPastPeriodIsClosedWithoutPackets(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, stream.Lossless, newStorer(t, pcapstore.Config{Every: time.Hour, Flush: time.Millisecond}, dir))
 	r.send(t, 10, 100)
@@ -149,7 +149,7 @@ func TestRotateEndsTheFile(t *testing.T) {
 	r.isAll(t, packets(t, dir), 30, 100)
 }
 
-func TestSlowTrafficReachesTheDiskWithinTheFlushTime(t *testing.T) {
+func TestSlowTrafficIsOnDiskAfterTheFlushTime(t *testing.T) {
 	for _, level := range []int{0, 1} {
 		dir := t.TempDir()
 		r := start(t, stream.Lossless, newStorer(t, pcapstore.Config{Flush: 10 * time.Millisecond, Level: level}, dir))
@@ -159,11 +159,11 @@ func TestSlowTrafficReachesTheDiskWithinTheFlushTime(t *testing.T) {
 			part, _ = filepath.Glob(filepath.Join(dir, "*.part"))
 			return len(part) == 1 && r.storer.Packets().Written.Packets == 50
 		})
-		// What a killed program would have left.
+		// The file after a kill.
 		left, err := os.ReadFile(part[0])
 		require.NoError(t, err)
 		_, _, err = pcapstore.Recover(part[0])
-		require.ErrorIs(t, err, archive.ErrBusy, "its storer lives")
+		require.ErrorIs(t, err, archive.ErrBusy, "its storer is running")
 		dead := filepath.Join(t.TempDir(), filepath.Base(part[0]))
 		require.NoError(t, os.WriteFile(dead, left, 0o600))
 		final, whole, err := pcapstore.Recover(dead)
@@ -178,7 +178,7 @@ func TestSlowTrafficReachesTheDiskWithinTheFlushTime(t *testing.T) {
 	}
 }
 
-func TestRecoverRefusesWhatIsNotForIt(t *testing.T) {
+func TestRecoverRefusesOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	_, _, err := pcapstore.Recover(filepath.Join(dir, "x.raw.part"))
 	require.ErrorContains(t, err, "not that of a file being written")
@@ -196,7 +196,7 @@ func TestRecoverRefusesWhatIsNotForIt(t *testing.T) {
 	require.NoFileExists(t, empty)
 }
 
-func TestFilterAndCutShowInTheAccount(t *testing.T) {
+func TestFilteredAndCutBytesAreCounted(t *testing.T) {
 	only, err := pcapfilter.Compile("ether[3] & 1 = 1")
 	require.NoError(t, err)
 	dir := t.TempDir()
@@ -209,7 +209,7 @@ func TestFilterAndCutShowInTheAccount(t *testing.T) {
 		require.Equal(t, 2*i+1, number(p))
 		require.Equal(t, frame(2*i+1, 100)[:40], p.Data)
 		require.EqualValues(t, 100, p.Len)
-		require.Zero(t, p.Dropped, "what is filtered is not lost")
+		require.Zero(t, p.Dropped, "filtered packets are not lost")
 	}
 	p := r.balanced(t)
 	require.Equal(t, store.Amount{Packets: 500, Bytes: 50_000}, p.Filtered)
@@ -217,7 +217,7 @@ func TestFilterAndCutShowInTheAccount(t *testing.T) {
 	require.EqualValues(t, 30_000, p.Cut)
 }
 
-func TestStoppingInTheMiddleKeepsWhatWasRead(t *testing.T) {
+func TestStoppingKeepsThePacketsRead(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, stream.Lossless, newStorer(t, pcapstore.Config{}, dir))
 	r.send(t, 1000, 500)
@@ -247,7 +247,7 @@ func TestFileOfAnotherCaptureIsNeverReplaced(t *testing.T) {
 	r.isAll(t, read(t, filepath.Join(dir, archive.FileName("test", 0, r.start, 2)+".pcapng")), 10, 60)
 }
 
-func TestSettingsThatMakeNoSenseAreRefused(t *testing.T) {
+func TestInvalidSettingsAreRefused(t *testing.T) {
 	d, err := store.OpenDir(t.TempDir())
 	require.NoError(t, err)
 	for want, c := range map[string]pcapstore.Config{
@@ -266,29 +266,29 @@ func TestSettingsThatMakeNoSenseAreRefused(t *testing.T) {
 	require.ErrorContains(t, err, "no folder")
 }
 
-// void is a source whose second batch turns out to be void.
-type void struct {
+// script is a source that returns given batches and errors.
+type script struct {
 	batches [][]stream.Packet
 	errs    []error
 	missed  uint64
 }
 
-func (v *void) Stats() stream.ListenerStats { return stream.ListenerStats{Overrun: v.missed} }
+func (s *script) Stats() stream.ListenerStats { return stream.ListenerStats{Overrun: s.missed} }
 
-func (v *void) ReadBatch(ctx context.Context, p []stream.Packet) (int, error) {
-	if len(v.batches) == 0 {
+func (s *script) ReadBatch(ctx context.Context, p []stream.Packet) (int, error) {
+	if len(s.batches) == 0 {
 		return 0, io.EOF
 	}
-	b, err := v.batches[0], v.errs[0]
-	v.batches, v.errs = v.batches[1:], v.errs[1:]
+	b, err := s.batches[0], s.errs[0]
+	s.batches, s.errs = s.batches[1:], s.errs[1:]
 	if err != nil {
-		v.missed += uint64(len(b))
+		s.missed += uint64(len(b))
 		return 0, err
 	}
 	return copy(p, b), nil
 }
 
-func TestBatchThatWasOvertakenWhileItWasCopiedIsNotStored(t *testing.T) {
+func TestBatchThatWasOverrunIsNotStored(t *testing.T) {
 	batch := func(from, n, size int) (b []stream.Packet) {
 		for i := range n {
 			b = append(b, stream.Packet{Sec: uint32(1000 + from + i), Data: frame(from+i, size), Len: uint16(size)})
@@ -300,7 +300,7 @@ func TestBatchThatWasOvertakenWhileItWasCopiedIsNotStored(t *testing.T) {
 			t.Run(fmt.Sprintf("%d bytes, files every %v", size, every), func(t *testing.T) {
 				dir := t.TempDir()
 				st := newStorer(t, pcapstore.Config{Size: pcapstore.MinSize, Every: every}, dir)
-				src := &void{
+				src := &script{
 					batches: [][]stream.Packet{batch(0, 64, size), batch(64, 64, size), batch(64, 64, size), batch(128, 64, size)},
 					errs:    []error{nil, nil, stream.ErrOverrun, nil},
 				}

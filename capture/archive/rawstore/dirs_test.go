@@ -12,11 +12,11 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/store"
 )
 
-func TestSegmentsGoToFoldersInTurn(t *testing.T) {
-	a, _ := openSick(t)
-	b, _ := openSick(t)
+func TestFoldersTakeTurns(t *testing.T) {
+	a, _ := openFaulty(t)
+	b, _ := openFaulty(t)
 	r := startIn(t, rawstore.Config{Depth: 2}, a, b)
-	for i := range 6 { // one at a time: nothing waits in either folder when the next begins
+	for i := range 6 { // one at a time: no block waits in a folder when the next segment begins
 		r.send(t, 100, 1500)
 		r.stream.Rotate()
 		r.send(t, 0, 0)
@@ -45,8 +45,7 @@ func (g gate) WriteAt(b []byte, off int64) (int, error) {
 	return g.Handle.WriteAt(b, off)
 }
 
-// Two disks write at once although the stream has one end: while the first has
-// its hands full, the next segment is on its way to the second.
+// Two disks write at once: while the first is busy, the second writes the next segment.
 func TestSeveralFoldersAreWrittenAtOnce(t *testing.T) {
 	entered, open := make(chan string, 64), make(chan struct{})
 	var dirs []*store.Dir
@@ -80,9 +79,9 @@ func TestSeveralFoldersAreWrittenAtOnce(t *testing.T) {
 	r.balanced(t, dirs[0].Path(), dirs[1].Path())
 }
 
-func TestFolderThatFailsIsPassedOver(t *testing.T) {
-	a, disk := openSick(t)
-	b, _ := openSick(t)
+func TestDegradedFolderIsSkipped(t *testing.T) {
+	a, disk := openFaulty(t)
+	b, _ := openFaulty(t)
 	r := startIn(t, rawstore.Config{}, a, b)
 	r.send(t, 1000, 1500)
 	require.Eventually(t, func() bool { return r.storer.Stats().Written > 0 }, deadline, time.Millisecond)
@@ -102,8 +101,8 @@ func TestFolderThatFailsIsPassedOver(t *testing.T) {
 	requireFrames(t, inOrder(t, 1500, a.Path(), b.Path()), from, r.sent)
 }
 
-func TestWritesAreCountedByTheTimeTheyTook(t *testing.T) {
-	d, disk := openSick(t)
+func TestWritesAreCountedByDuration(t *testing.T) {
+	d, disk := openFaulty(t)
 	disk.delay.Store(int64(3 * time.Millisecond))
 	r := startIn(t, rawstore.Config{Depth: 1}, d)
 	r.send(t, 2000, 1500)
@@ -147,7 +146,7 @@ func TestBlocksOfEverySizeGiveTheSameFiles(t *testing.T) {
 	}
 }
 
-func TestSettingsThatMakeNoSenseAreRefused(t *testing.T) {
+func TestInvalidSettingsAreRefused(t *testing.T) {
 	d, err := store.OpenDir(t.TempDir())
 	require.NoError(t, err)
 	for want, c := range map[string]rawstore.Config{

@@ -15,21 +15,21 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/store"
 )
 
-// sick is a disk that can be told to fail.
-type sick struct {
+// faultyDisk is a disk with faults that can be switched on.
+type faultyDisk struct {
 	write, reserve, sync, truncate atomic.Int32 // errno, 0: none
 	delay                          atomic.Int64 // of a write, ns
-	short                          atomic.Bool  // writes that fail write half of it first
-	healthy                        atomic.Int32 // writes that work before
+	short                          atomic.Bool  // failing writes write half of their bytes
+	healthy                        atomic.Int32 // writes that succeed before the first failure
 	reserves                       atomic.Int32 // calls
 }
 
-type sickFile struct {
+type faultyFile struct {
 	store.Handle
-	disk *sick
+	disk *faultyDisk
 }
 
-func (d *sick) wrap(h store.Handle) store.Handle { return sickFile{h, d} }
+func (d *faultyDisk) wrap(h store.Handle) store.Handle { return faultyFile{h, d} }
 
 func errno(e *atomic.Int32) error {
 	if n := e.Load(); n != 0 {
@@ -38,7 +38,7 @@ func errno(e *atomic.Int32) error {
 	return nil
 }
 
-func (f sickFile) WriteAt(b []byte, off int64) (int, error) {
+func (f faultyFile) WriteAt(b []byte, off int64) (int, error) {
 	time.Sleep(time.Duration(f.disk.delay.Load()))
 	if err := errno(&f.disk.write); err != nil && f.disk.healthy.Add(-1) < 0 {
 		if f.disk.short.Load() {
@@ -50,7 +50,7 @@ func (f sickFile) WriteAt(b []byte, off int64) (int, error) {
 	return f.Handle.WriteAt(b, off)
 }
 
-func (f sickFile) Reserve(off, n int64, grow bool) error {
+func (f faultyFile) Reserve(off, n int64, grow bool) error {
 	f.disk.reserves.Add(1)
 	if err := errno(&f.disk.reserve); err != nil {
 		return err
@@ -58,32 +58,32 @@ func (f sickFile) Reserve(off, n int64, grow bool) error {
 	return f.Handle.Reserve(off, n, grow)
 }
 
-func (f sickFile) Sync() error {
+func (f faultyFile) Sync() error {
 	if err := errno(&f.disk.sync); err != nil {
 		return err
 	}
 	return f.Handle.Sync()
 }
 
-func (f sickFile) Truncate(size int64) error {
+func (f faultyFile) Truncate(size int64) error {
 	if err := errno(&f.disk.truncate); err != nil {
 		return err
 	}
 	return f.Handle.Truncate(size)
 }
 
-// openSick opens a folder on a disk that can be told to fail.
-func openSick(t *testing.T) (*store.Dir, *sick) {
+// openFaulty opens a folder on a faultyDisk.
+func openFaulty(t *testing.T) (*store.Dir, *faultyDisk) {
 	t.Helper()
 	d, err := store.OpenDir(t.TempDir())
 	require.NoError(t, err)
-	disk := &sick{}
+	disk := &faultyDisk{}
 	d.Wrap(disk.wrap)
 	return d, disk
 }
 
-// inOrder are the frames of all files of folders: each file's follow each other
-// without a gap, and no frame is there twice.
+// inOrder returns the frames of all files of folders. It requires that no file has a
+// gap, and no frame is stored twice.
 func inOrder(t *testing.T, size int, dirs ...string) map[int]bool {
 	t.Helper()
 	all := map[int]bool{}
@@ -101,7 +101,7 @@ func inOrder(t *testing.T, size int, dirs ...string) map[int]bool {
 	return all
 }
 
-// requireFrames requires that frames from up to before to are there.
+// requireFrames requires the frames from (inclusive) to to (exclusive).
 func requireFrames(t *testing.T, stored map[int]bool, from, to int) {
 	t.Helper()
 	for n := from; n < to; n++ {
@@ -111,7 +111,7 @@ func requireFrames(t *testing.T, stored map[int]bool, from, to int) {
 	}
 }
 
-func TestWriteErrorEndsItsFileAndStoringGoesOnWhenItIsOver(t *testing.T) {
+func TestWriteErrorEndsItsFileAndStoringGoesOnAfterIt(t *testing.T) {
 	for name, c := range map[string]struct {
 		errno   unix.Errno
 		name    string
@@ -123,15 +123,15 @@ func TestWriteErrorEndsItsFileAndStoringGoesOnWhenItIsOver(t *testing.T) {
 		"after three blocks": {unix.EIO, "EIO", false, 3, 1},
 		"among four blocks":  {unix.EIO, "EIO", false, 3, 4},
 		"within a block":     {unix.ENOSPC, "ENOSPC", true, 1, 1},
-		"for want of quota":  {unix.EDQUOT, "EDQUOT", true, 0, 4},
+		"quota exceeded":     {unix.EDQUOT, "EDQUOT", true, 0, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, disk := openSick(t)
+			d, disk := openFaulty(t)
 			disk.short.Store(c.short)
 			disk.healthy.Store(c.healthy)
 			disk.write.Store(int32(c.errno))
 			r := startIn(t, rawstore.Config{Depth: c.depth}, d)
-			r.send(t, 8000, 1500) // not held back by a disk that takes nothing
+			r.send(t, 8000, 1500) // the failing disk does not block the producer
 			require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, deadline, time.Millisecond)
 			require.Contains(t, r.warnings()[0], d.Path())
 			require.Contains(t, r.warnings()[0], "the capture goes on, and what is not stored is counted")
@@ -142,16 +142,16 @@ func TestWriteErrorEndsItsFileAndStoringGoesOnWhenItIsOver(t *testing.T) {
 			disk.write.Store(0)
 			files := len(r.closedFiles())
 			r.until(t, "storing goes on", func() bool { return len(r.closedFiles()) > files+1 && len(r.warnings())%2 == 0 })
-			told := r.warnings()
-			require.LessOrEqual(t, len(told), 4, "told once, and when it is over; a write may have been on its way: %v", told)
-			require.Contains(t, told[1], "storing goes on after")
+			lines := r.warnings()
+			require.LessOrEqual(t, len(lines), 4, "one line at the failure and one at the recovery; writes were in flight: %v", lines)
+			require.Contains(t, lines[1], "storing goes on after")
 			from := r.sent
 			r.send(t, 4000, 1500)
 			err := r.finish(t)
 			require.ErrorIs(t, err, c.errno)
 			require.ErrorContains(t, err, "bytes were not stored")
 			require.NotContains(t, err.Error(), "\n", "one line")
-			require.Equal(t, told, r.warnings())
+			require.Equal(t, lines, r.warnings())
 
 			st := r.balanced(t, d.Path())
 			require.Positive(t, st.Failed[c.name])
@@ -160,35 +160,35 @@ func TestWriteErrorEndsItsFileAndStoringGoesOnWhenItIsOver(t *testing.T) {
 			require.Empty(t, st.Dirs[0].Failing)
 			stored := inOrder(t, 1500, d.Path())
 			requireFrames(t, stored, from, r.sent)
-			if c.depth == 1 { // else blocks overtake each other
-				requireFrames(t, stored, 0, int(c.healthy)*690) // what was written before is kept
+			if c.depth == 1 { // else blocks are written out of order
+				requireFrames(t, stored, 0, int(c.healthy)*690) // the earlier writes are kept
 			}
 		})
 	}
 }
 
-func TestDiskThatStaysFullIsNotLitteredWithFiles(t *testing.T) {
-	d, disk := openSick(t)
+func TestFullDiskGetsNoMoreFiles(t *testing.T) {
+	d, disk := openFaulty(t)
 	disk.write.Store(int32(unix.ENOSPC))
 	disk.reserve.Store(int32(unix.ENOSPC))
 	disk.healthy.Store(1)
 	r := startIn(t, rawstore.Config{}, d)
 	r.send(t, 2000, 1500)
 	require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, deadline, time.Millisecond)
-	disk.healthy.Store(1 << 20) // somebody frees a block now and then, but never room for a file
+	disk.healthy.Store(1 << 20) // blocks become free, but never enough for a file
 	tries := disk.reserves.Load()
-	r.until(t, "it is tried again", func() bool { return disk.reserves.Load() > tries+5 })
+	r.until(t, "another attempt", func() bool { return disk.reserves.Load() > tries+5 })
 	require.ErrorIs(t, r.finish(t), unix.ENOSPC)
 	require.Len(t, entries(t, d.Path(), ".raw"), 1)
 	require.Len(t, r.warnings(), 1)
 	r.balanced(t, d.Path())
 }
 
-func TestFullFileSystemIsWrittenToAgainWhenThereIsRoom(t *testing.T) {
+func TestFullFileSystemIsWrittenAgainWhenThereIsSpace(t *testing.T) {
 	dir := t.TempDir()
 	mount(t, "tmpfs", dir, "size=5m")
 	r := start(t, dir, rawstore.Config{NoIndex: true})
-	r.send(t, 7000, 1500) // 10 MB; not held back by a disk that is full
+	r.send(t, 7000, 1500) // 10 MB; the full disk does not block the producer
 	require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, deadline, time.Millisecond)
 	require.Contains(t, r.warnings()[0], "no space left on device")
 	full := inRoot(t, dir)
@@ -204,11 +204,11 @@ func TestFullFileSystemIsWrittenToAgainWhenThereIsRoom(t *testing.T) {
 	require.Positive(t, r.balanced(t, dir).Failed["ENOSPC"])
 }
 
-// inRoot is how many bytes the files of a folder have.
+// inRoot returns the number of bytes in the files of a folder.
 func inRoot(t *testing.T, dir string) (n int64) {
 	t.Helper()
 	for _, path := range entries(t, dir, "") {
-		if info, err := os.Stat(path); err == nil { // it may be renamed meanwhile
+		if info, err := os.Stat(path); err == nil { // else it was renamed
 			n += info.Size()
 		}
 	}
@@ -223,27 +223,27 @@ func mount(t *testing.T, kind, dir, options string) {
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 }
 
-func TestFolderThatIsRemovedIsMadeAgain(t *testing.T) {
+func TestRemovedFolderIsMadeAgain(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made")
 	r := start(t, dir, rawstore.Config{Flush: 10 * time.Millisecond})
 	r.send(t, 1000, 1500)
 	require.Eventually(t, func() bool { return r.storer.Stats().Written > 1<<20 }, deadline, time.Millisecond)
-	for os.RemoveAll(dir) != nil { // the storer may make files meanwhile
+	for os.RemoveAll(dir) != nil { // the storer may make files at the same time
 	}
-	r.until(t, "the loss shows", func() bool { return len(r.warnings()) > 0 })
+	r.until(t, "the loss is logged", func() bool { return len(r.warnings()) > 0 })
 	require.Contains(t, r.warnings()[0], "it was deleted")
 	r.until(t, "storing goes on", func() bool { return len(r.warnings()) > 1 })
 	from := r.sent
 	r.send(t, 3000, 1500)
 	require.ErrorIs(t, r.finish(t), unix.ENOENT)
 	st := r.balanced(t, dir)
-	require.Greater(t, st.Failed["ENOENT"], uint64(1<<20), "what was written and then deleted is lost")
+	require.Greater(t, st.Failed["ENOENT"], uint64(1<<20), "written and deleted bytes are lost")
 	require.Greater(t, st.Wrote, st.Written)
 	stored := inOrder(t, 1500, dir)
 	requireFrames(t, stored, from, r.sent)
 }
 
-func TestFolderThatIsMovedTakesItsFileAlong(t *testing.T) {
+func TestFileInAMovedFolderIsClosedThere(t *testing.T) {
 	parent := t.TempDir()
 	dir, moved := filepath.Join(parent, "dir"), filepath.Join(parent, "moved")
 	r := start(t, dir, rawstore.Config{})
@@ -253,11 +253,11 @@ func TestFolderThatIsMovedTakesItsFileAlong(t *testing.T) {
 	r.send(t, 3000, 1500)
 	require.NoError(t, r.finish(t), "nothing was lost")
 	r.balanced(t, moved, dir)
-	require.NotEmpty(t, entries(t, dir, ".raw"), "later files are where they belong")
+	require.NotEmpty(t, entries(t, dir, ".raw"), "later files are in the original path")
 	require.Len(t, inOrder(t, 1500, moved, dir), r.sent)
 }
 
-// A disk that drops out must not have the one below filled in its place.
+// When a disk is unmounted, the file system below must not be filled.
 func TestUnmountedFolderIsNotWrittenBelow(t *testing.T) {
 	point := t.TempDir()
 	mount(t, "tmpfs", point, "size=64m")
@@ -268,7 +268,7 @@ func TestUnmountedFolderIsNotWrittenBelow(t *testing.T) {
 	r.send(t, 0, 0)
 	require.Eventually(t, func() bool { return len(r.closedFiles()) == 1 }, deadline, time.Millisecond)
 	require.NoError(t, unix.Unmount(point, 0), "nothing is open there")
-	r.until(t, "the loss shows", func() bool { return len(r.warnings()) > 0 && r.storer.Stats().Failed["ENODEV"] > 0 })
+	r.until(t, "the loss is logged", func() bool { return len(r.warnings()) > 0 && r.storer.Stats().Failed["ENODEV"] > 0 })
 	require.Contains(t, r.warnings()[0], "its file system is not mounted any more")
 	require.Empty(t, entries(t, point, ""))
 	mount(t, "tmpfs", point, "size=64m")
@@ -277,13 +277,13 @@ func TestUnmountedFolderIsNotWrittenBelow(t *testing.T) {
 	require.NotEmpty(t, inOrder(t, 1500, dir))
 }
 
-func TestBytesThatADiskDoesNotConfirmCountAsLost(t *testing.T) {
-	for name, c := range map[string]store.Sync{"at close": store.SyncAtClose, "meanwhile": store.Sync(time.Millisecond)} {
+func TestBytesWithoutASuccessfulSyncCountAsLost(t *testing.T) {
+	for name, c := range map[string]store.Sync{"at close": store.SyncAtClose, "at an interval": store.Sync(time.Millisecond)} {
 		t.Run(name, func(t *testing.T) {
-			d, disk := openSick(t)
+			d, disk := openFaulty(t)
 			r := startIn(t, rawstore.Config{Sync: c}, d)
 			disk.sync.Store(int32(unix.EIO))
-			r.until(t, "the loss shows", func() bool { return len(r.warnings()) > 0 })
+			r.until(t, "the loss is logged", func() bool { return len(r.warnings()) > 0 })
 			require.Contains(t, r.warnings()[0], "sync "+d.Path())
 			disk.sync.Store(0)
 			r.until(t, "storing goes on", func() bool { return len(r.warnings()) > 1 })
@@ -293,7 +293,7 @@ func TestBytesThatADiskDoesNotConfirmCountAsLost(t *testing.T) {
 			st := r.storer.Stats()
 			require.Equal(t, st.Read, st.Written+st.Failed["EIO"])
 			stored := map[int]bool{}
-			for _, path := range entries(t, d.Path(), ".raw", ".part") { // what could not be closed is left for repair
+			for _, path := range entries(t, d.Path(), ".raw", ".part") { // unclosed files are left for repair
 				b, err := os.ReadFile(path)
 				require.NoError(t, err)
 				for _, n := range wholeFrames(t, b, 1500) {
@@ -306,7 +306,7 @@ func TestBytesThatADiskDoesNotConfirmCountAsLost(t *testing.T) {
 }
 
 func TestSyncPolicyNoneNeverSyncs(t *testing.T) {
-	d, disk := openSick(t)
+	d, disk := openFaulty(t)
 	disk.sync.Store(int32(unix.EIO))
 	r := startIn(t, rawstore.Config{Sync: store.SyncNever}, d)
 	r.send(t, 3000, 1500)
@@ -314,10 +314,10 @@ func TestSyncPolicyNoneNeverSyncs(t *testing.T) {
 	r.balanced(t, d.Path())
 }
 
-// What cannot even be cut stays under its temporary name, for repair; the ledger
-// counts of it what is before the first gap.
-func TestFileOnADeadDiskIsLeftAsItIs(t *testing.T) {
-	d, disk := openSick(t)
+// A file that cannot be cut keeps its temporary name, for repair. Its bytes before
+// the first gap count as written.
+func TestFileOnADeadDiskKeepsItsTemporaryName(t *testing.T) {
+	d, disk := openFaulty(t)
 	r := startIn(t, rawstore.Config{}, d)
 	r.send(t, 1000, 1500)
 	require.Eventually(t, func() bool { return r.storer.Stats().Written == 1<<20 }, deadline, time.Millisecond)

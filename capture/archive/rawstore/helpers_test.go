@@ -81,7 +81,7 @@ func startWith(t *testing.T, cfg rawstore.Config, prepare func(*rawstore.Storer)
 	go func() {
 		err := r.storer.Run(ctx, r.listener)
 		if err != nil {
-			r.listener.Close() // else it would hold the producer back
+			r.listener.Close() // else it would block the producer
 		}
 		r.done <- err
 	}()
@@ -103,7 +103,7 @@ func frame(n, size int) []byte {
 	return b
 }
 
-// isFrame tells whether b is the n-th frame.
+// isFrame reports whether b is the n-th frame.
 func isFrame(b []byte, n, size int) bool {
 	return len(b) == size && binary.BigEndian.Uint32(b) == uint32(n) && bytes.Count(b[4:], []byte{byte(n)}) == size-4
 }
@@ -114,7 +114,7 @@ func (r *rig) send(t *testing.T, frames, size int) {
 	for range frames {
 		f := ring.Frame{Data: frame(r.sent, size), Len: uint32(size)}
 		for end := time.Now().Add(deadline); !p.Append(uint32(1+r.sent/1e6), uint32(r.sent%1e6), &f, 0); {
-			require.True(t, time.Now().Before(end), "held back for %v", deadline)
+			require.True(t, time.Now().Before(end), "blocked for %v", deadline)
 			time.Sleep(10 * time.Microsecond)
 		}
 		r.sent++
@@ -122,7 +122,7 @@ func (r *rig) send(t *testing.T, frames, size int) {
 	p.Publish()
 }
 
-// until sends a little now and then until something has happened.
+// until sends frames at intervals until happened returns true.
 func (r *rig) until(t *testing.T, what string, happened func() bool) {
 	t.Helper()
 	for end := time.Now().Add(deadline); !happened(); {
@@ -144,8 +144,8 @@ func (r *rig) finish(t *testing.T) error {
 	}
 }
 
-// balanced requires that every byte that was read is accounted for, and that what
-// counts as written is in the files.
+// balanced requires that every byte and frame that was read is accounted for, and
+// that the written ones are in the files.
 func (r *rig) balanced(t *testing.T, dirs ...string) store.Stats {
 	t.Helper()
 	st := r.storer.Stats()
@@ -190,7 +190,7 @@ func files(t *testing.T, dir string, size int) (names []string, frames int) {
 	return names, frames
 }
 
-// entries are the names in a folder that end in one of the suffixes.
+// entries returns the names in a folder that end in one of the suffixes.
 func entries(t *testing.T, dir string, suffixes ...string) (names []string) {
 	t.Helper()
 	all, err := os.ReadDir(dir)
@@ -205,7 +205,7 @@ func entries(t *testing.T, dir string, suffixes ...string) (names []string) {
 	return names
 }
 
-// wholeFrames are the frames that a file which was not closed begins with.
+// wholeFrames returns the numbers of the whole frames at the start of an unclosed file.
 func wholeFrames(t *testing.T, file []byte, size int) (numbers []int) {
 	t.Helper()
 	r := rawfile.NewReader(bytes.NewReader(file))
@@ -217,7 +217,7 @@ func wholeFrames(t *testing.T, file []byte, size int) (numbers []int) {
 		}
 		n := int(rec.Sec-1)*1e6 + int(rec.Nsec)
 		if !isFrame(rec.Data, n, size) {
-			require.Fail(t, "it is changed", "frame %d of the file differs from frame %d", len(numbers), n)
+			require.Fail(t, "changed", "frame %d of the file differs from frame %d", len(numbers), n)
 		}
 		numbers = append(numbers, n)
 	}

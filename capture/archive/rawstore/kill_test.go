@@ -24,7 +24,7 @@ import (
 
 const killEnv = "IXCAP_TEST_STORE_UNTIL_KILLED"
 
-// The other half of the test below: a program that stores until it is killed.
+// The test below runs this program again, which then stores until it is killed.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(killEnv); dir != "" {
 		storeUntilKilled(dir)
@@ -68,7 +68,7 @@ func TestKilledStorerLeavesFilesThatCanBeRead(t *testing.T) {
 		for _, path := range entries(t, dir, ".raw.part") {
 			f, err := os.Open(path)
 			if err != nil {
-				continue // it was closed meanwhile
+				continue // it has been closed
 			}
 			err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 			f.Close()
@@ -78,14 +78,14 @@ func TestKilledStorerLeavesFilesThatCanBeRead(t *testing.T) {
 		}
 		require.NoError(t, c.Process.Kill())
 		_ = c.Wait()
-		// Several writes were in flight, and those of a file's last blocks and the next
-		// file's first: a file may have a hole, and ends there.
+		// Several writes were in flight, perhaps of two files: a file may have a hole,
+		// and ends there.
 		gaps := map[string]bool{}
 		for _, path := range entries(t, dir, ".raw.part") {
 			parts++
 			f, err := os.Open(path)
 			require.NoError(t, err)
-			require.NoError(t, unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB), "the lock went with the program")
+			require.NoError(t, unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB), "the lock ended with the program")
 			require.NoError(t, f.Close())
 			part, ok := archive.ParseName(path)
 			require.True(t, ok)

@@ -14,8 +14,8 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
 )
 
-// loopDisk is a file system on a disk whose far end can be taken away: writes
-// there give EIO until it is back.
+// loopDisk is a file system on a disk whose end can be removed: writes there return
+// EIO until it is added again.
 type loopDisk struct {
 	dir, image, device string
 }
@@ -32,7 +32,7 @@ func newLoopDisk(t *testing.T) loopDisk {
 	d := loopDisk{dir: t.TempDir(), image: filepath.Join(t.TempDir(), "image")}
 	require.NoError(t, os.WriteFile(d.image, nil, 0o600))
 	require.NoError(t, os.Truncate(d.image, loopSize))
-	// Without a journal: only what is written far out fails.
+	// Without a journal only writes near the end fail.
 	out, err := exec.Command("mkfs.ext4", "-q", "-F", "-O", "^has_journal", d.image).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	out, err = exec.Command("losetup", "-f", "--show", d.image).CombinedOutput()
@@ -48,20 +48,20 @@ func newLoopDisk(t *testing.T) loopDisk {
 
 func (d loopDisk) resize(t *testing.T, size int64) {
 	t.Helper()
-	unix.Sync() // what the file system itself has to write
+	unix.Sync() // the metadata
 	require.NoError(t, os.Truncate(d.image, size))
 	out, err := exec.Command("losetup", "-c", d.device).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 }
 
-func TestDiskThatGivesEIOCostsOnlyWhatItDidNotTake(t *testing.T) {
+func TestDiskWithEIOLosesOnlyTheFailedBytes(t *testing.T) {
 	disk := newLoopDisk(t)
 	dir := filepath.Join(disk.dir, "dir")
 	r := start(t, dir, rawstore.Config{})
 	r.send(t, 2000, 1500)
 	require.Eventually(t, func() bool { return len(r.closedFiles()) > 0 }, deadline, time.Millisecond)
 	disk.resize(t, 12<<20)
-	r.until(t, "the error shows", func() bool { return len(r.warnings()) > 0 })
+	r.until(t, "the error is logged", func() bool { return len(r.warnings()) > 0 })
 	require.Contains(t, r.warnings()[0], "input/output error")
 	disk.resize(t, loopSize)
 	r.until(t, "storing goes on", func() bool { return len(r.warnings()) > 1 })

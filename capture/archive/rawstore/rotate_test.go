@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A clock that jumps, ahead or back, into another period is as good as one that
-// goes: no file spans two periods.
+// A clock that is set, ahead or back, into another period begins a file: no file
+// spans two periods.
 func TestRotationFollowsTheWallClock(t *testing.T) {
 	now := time.Date(2026, 11, 21, 14, 7, 0, 0, time.UTC)
 	var p period
@@ -37,7 +37,7 @@ func TestRotationFollowsTheWallClock(t *testing.T) {
 	}
 }
 
-func TestTimesBetweenRotationsThatMakeNoSenseAreRefused(t *testing.T) {
+func TestInvalidPeriodsAreRefused(t *testing.T) {
 	var r rotator
 	r.init(0, func() {})
 	for _, every := range []time.Duration{-time.Second, time.Millisecond, 25 * time.Hour} {

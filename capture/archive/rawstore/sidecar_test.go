@@ -13,8 +13,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/store"
 )
 
-// indexed requires that all RAW files of a folder have the sidecars that are made
-// of their bytes.
+// indexed requires that all RAW files of a folder have correct sidecars.
 func indexed(t *testing.T, dir string) {
 	t.Helper()
 	for _, path := range entries(t, dir, ".raw") {
@@ -27,8 +26,8 @@ func indexed(t *testing.T, dir string) {
 	}
 }
 
-func TestEveryFileHasItsSidecarHoweverItEnded(t *testing.T) {
-	d, disk := openSick(t)
+func TestEveryFileHasItsSidecarWhateverItsEnd(t *testing.T) {
+	d, disk := openFaulty(t)
 	r := startIn(t, rawstore.Config{}, d)
 	r.send(t, 3000, 1500) // full ones
 	r.stream.Rotate()
@@ -48,9 +47,8 @@ func TestEveryFileHasItsSidecarHoweverItEnded(t *testing.T) {
 	indexed(t, d.Path())
 }
 
-// An index that does not get on keeps nothing from being stored, and is made
-// afterwards.
-func TestIndexThatLagsIsLeftOutAndMadeAfterwards(t *testing.T) {
+// A sidecar whose indexer lags does not delay storing, and is made afterwards.
+func TestSidecarThatLagsIsDeferred(t *testing.T) {
 	dir := t.TempDir()
 	d, err := store.OpenDir(dir)
 	require.NoError(t, err)
@@ -74,7 +72,7 @@ func TestIndexThatLagsIsLeftOutAndMadeAfterwards(t *testing.T) {
 	}
 }
 
-func TestNoSidecarIsMadeWhereNoneIsWanted(t *testing.T) {
+func TestNoIndexMakesNoSidecar(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, dir, rawstore.Config{NoIndex: true})
 	r.send(t, 3000, 1500)

@@ -10,10 +10,10 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
 )
 
-// specFile is what HPCAP's description of RAW files says is in one, read from its
-// bytes by nothing else: little-endian records of seconds u32, nanoseconds u32,
-// caplen u16, len u16 and caplen bytes; a record with no time is padding, caplen =
-// len bytes of it, and ends the file.
+// specFile is the content of a RAW file, read by HPCAP's description and without
+// the code under test: little-endian records of seconds u32, nanoseconds u32,
+// caplen u16, len u16 and caplen bytes; a record with time 0 is padding of
+// caplen = len bytes, and ends the file.
 type specFile struct {
 	path        string
 	size        int64
@@ -28,8 +28,8 @@ type specRecord struct {
 	data      []byte
 }
 
-// readSpec requires that a file keeps HPCAP's rules: it starts with a record, holds
-// whole ones only, and from the first padding to its last byte nothing but padding.
+// readSpec requires that a file keeps HPCAP's rules: it starts with a record, has
+// whole records only, and only padding from the first padding to its last byte.
 func readSpec(t *testing.T, path string) (f specFile) {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -75,8 +75,8 @@ func readSpec(t *testing.T, path string) (f specFile) {
 	return f
 }
 
-// specFiles reads all RAW files of a folder, and requires that nothing else is
-// there but their sidecars.
+// specFiles reads all RAW files of a folder, and requires that it has no others
+// except their sidecars.
 func specFiles(t *testing.T, dir string) (all []specFile) {
 	t.Helper()
 	for _, path := range entries(t, dir, ".raw") {
@@ -86,22 +86,21 @@ func specFiles(t *testing.T, dir string) (all []specFile) {
 	return all
 }
 
-// frames are the numbers of a file's frames, all of a size, which the tests' send
-// sent.
+// frames returns the numbers of a file's frames, all of a size, which send sent.
 func (f specFile) frames(t *testing.T, size int) (numbers []int) {
 	t.Helper()
 	for i, r := range f.records {
 		n := int(r.sec-1)*1e6 + int(r.nsec)
 		if r.length != size || !isFrame(r.data, n, size) {
-			require.Fail(t, "it is changed", "%s: frame %d of the file differs from frame %d", f.path, i, n)
+			require.Fail(t, "changed", "%s: frame %d of the file differs from frame %d", f.path, i, n)
 		}
 		numbers = append(numbers, n)
 	}
 	return numbers
 }
 
-// A segment of 2 MiB is closed by what lies in front of its end: these sizes end
-// records at every distance from it that matters.
+// These sizes end the last record of a segment of 2 MiB at every distance from its
+// end that matters.
 func TestFilesKeepHPCAPsRulesToTheByte(t *testing.T) {
 	for _, size := range []int{60, 64, 1012, 1500, 1514, 1524, 9000, 65535} {
 		dir := t.TempDir()

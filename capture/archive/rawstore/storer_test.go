@@ -45,7 +45,7 @@ func TestStreamIsStoredByteForByteInFilesOfOneSegment(t *testing.T) {
 	}
 }
 
-func TestStreamEndingAtAnyPlaceOfABlockIsClosedInOrder(t *testing.T) {
+func TestStreamMayEndAnywhereInABlock(t *testing.T) {
 	for _, frames := range []int{0, 1, 2, 3, 4, 683, 684, 1381, 1387, 1388} {
 		dir := t.TempDir()
 		r := start(t, dir, rawstore.Config{})
@@ -56,7 +56,7 @@ func TestStreamEndingAtAnyPlaceOfABlockIsClosedInOrder(t *testing.T) {
 	}
 }
 
-func TestSlowTrafficReachesTheDiskWithinTheFlushTime(t *testing.T) {
+func TestSlowTrafficIsOnDiskAfterTheFlushTime(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, dir, rawstore.Config{Flush: 10 * time.Millisecond})
 	r.send(t, 100, 1500)
@@ -70,12 +70,12 @@ func TestSlowTrafficReachesTheDiskWithinTheFlushTime(t *testing.T) {
 		return r.storer.Stats().Written >= 100*1512-4096
 	}, deadline, 5*time.Millisecond, "whole sectors are on disk before their block is full")
 
-	// What a killed program would have left can be read up to its last whole record.
+	// After a kill the file could be read up to its last whole record.
 	file, err := os.ReadFile(part)
 	require.NoError(t, err)
 	require.Len(t, wholeFrames(t, file, 1500), min(len(file)/1512, 100))
 
-	r.send(t, 3000, 1500) // the rest follows without a seam
+	r.send(t, 3000, 1500) // the rest follows without a gap
 	require.NoError(t, r.finish(t))
 	_, frames := files(t, dir, 1500)
 	require.Equal(t, 3100, frames)
@@ -107,7 +107,7 @@ func TestFileSystemWithoutDirectIOIsWrittenThroughTheCache(t *testing.T) {
 	require.Equal(t, dir, d.Path())
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Empty(t, entries, "the probe leaves nothing behind")
+	require.Empty(t, entries, "the probe is deleted")
 
 	r := start(t, dir, rawstore.Config{})
 	r.send(t, 3000, 1500)
@@ -117,10 +117,10 @@ func TestFileSystemWithoutDirectIOIsWrittenThroughTheCache(t *testing.T) {
 	require.Len(t, names, 3)
 }
 
-func TestClosedFileKeepsNoRoomBehindItsEnd(t *testing.T) {
+func TestClosedFileHasNoReservedSpaceAfterItsEnd(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, dir, rawstore.Config{})
-	r.send(t, 40, 1012) // ten whole sectors: the padding record is added behind what was written
+	r.send(t, 40, 1012) // ten whole sectors: the padding record extends the file
 	require.NoError(t, r.finish(t))
 	names, _ := files(t, dir, 1012)
 	require.Len(t, names, 1)
@@ -147,7 +147,7 @@ func TestFileOfAnotherCaptureIsNeverReplaced(t *testing.T) {
 	}
 }
 
-func TestFolderThatCannotBeWrittenIsRefusedAtOnce(t *testing.T) {
+func TestFolderThatCannotBeWrittenIsRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
 	_, err := store.OpenDir(file)

@@ -74,8 +74,8 @@ type queue struct {
 	err      error
 }
 
-// New attaches to every queue wanted, so that what is recorded begins with the
-// first frame. Close the Recorder if it is never run.
+// New attaches to every queue to be recorded, so that the files begin with the first
+// frame. Close the Recorder if it is never run.
 func New(e *capture.Engine, cfg Config) (_ *Recorder, err error) {
 	if err := store.CheckPeriod(cfg.Every); err != nil {
 		return nil, err

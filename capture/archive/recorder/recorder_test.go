@@ -32,7 +32,7 @@ func engine(t *testing.T, device string, queues int) *capture.Engine {
 	return e
 }
 
-func TestRunStoresTheQueuesAskedFor(t *testing.T) {
+func TestRunStoresTheConfiguredQueues(t *testing.T) {
 	for name, c := range map[string]struct{ queue, storers int }{
 		"all": {capture.AllQueues, 2},
 		"one": {1, 1},
@@ -56,7 +56,7 @@ func TestRunStoresTheQueuesAskedFor(t *testing.T) {
 	}
 }
 
-func TestRunRefusesWhatItCannotRecord(t *testing.T) {
+func TestRunRefusesInvalidSettings(t *testing.T) {
 	e := engine(t, "sim:gen,count=10,backpressure", 2)
 	_, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Queue: 2})
 	require.ErrorContains(t, err, "queue 2: the port has 2, numbered from 0")
@@ -73,7 +73,7 @@ func TestRunRefusesWhatItCannotRecord(t *testing.T) {
 	require.ErrorContains(t, err, "choose 1s to 24h")
 
 	l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Queue: capture.AllQueues})
-	require.NoError(t, err, "the engine is as it was")
+	require.NoError(t, err, "the engine can still be used")
 	require.EqualValues(t, 10, l.Frames())
 }
 
@@ -94,8 +94,8 @@ func TestProgressIsReportedWhileTheCaptureRuns(t *testing.T) {
 	require.Less(t, l.Duration.Seconds(), (60 * time.Second).Seconds())
 }
 
-// Rotations by the clock and on request begin new files in every queue, and cost
-// no frame.
+// Rotations by the clock and on request begin new files in every queue, and lose no
+// frame.
 func TestRotationBeginsNewFilesInEveryQueue(t *testing.T) {
 	for name, c := range map[string]struct {
 		every time.Duration
@@ -161,8 +161,8 @@ func TestRotationBeginsNewFilesInEveryQueue(t *testing.T) {
 	}
 }
 
-// A disk that fails ends neither the capture nor the other queues' files, and the
-// ledger says what it cost.
+// A disk that fails ends neither the capture nor the other queues' files. The ledger
+// counts the loss.
 func TestFullDiskDoesNotEndTheCapture(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=5m"); err != nil {

@@ -34,7 +34,7 @@ func TestPeriodsBeginAtMultiplesSinceMidnightUTC(t *testing.T) {
 	}
 }
 
-func TestTimesBetweenRotationsThatMakeNoSenseAreRefused(t *testing.T) {
+func TestInvalidPeriodsAreRefused(t *testing.T) {
 	for _, every := range []time.Duration{-time.Second, time.Millisecond, 25 * time.Hour} {
 		require.ErrorContains(t, store.CheckPeriod(every), "choose 1s to 24h")
 	}
