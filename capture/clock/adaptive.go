@@ -2,33 +2,31 @@ package clock
 
 import "github.com/ixcap/ixcap/ring"
 
-// What is known about the frames of a batch when it has been polled:
+// What is known about the frames of a batch after the poll:
 //
 //	         before              Emptied                         Polled
 //	...───────┤                     ┆                               ┆
-//	          |--- wire 1 ---|--- wire 2 ---|          the earliest they can have been
-//	                        E-wire1 |- wire 1 -|- wire 2 -|       and still not seen then
+//	          |--- wire 1 ---|--- wire 2 ---|          earliest, after the last stamp
+//	                        E-wire1 |- wire 1 -|- wire 2 -|       earliest, not seen at Emptied
 //
-// A frame ends no earlier than its time on the wire after the one before; the
-// first was not there at Emptied, and all were at Polled. What is left of the
-// time (slack) says which kind of traffic it is.
+// A frame ends no earlier than its time on the wire after the frame before. The
+// first frame arrived after Emptied, and all arrived before Polled. The rest of that
+// time (slack) decides how the frames are placed:
 //
-//   - None: the frames came all at once, because device or poller was late. They
-//     lie back to back, and end at Polled.
-//   - Less than the longest frame takes, and the link was busy all the way: the
-//     poller looked while the next frame was on its way. The frames lie back to
-//     back from the last stamp on, and what the poller's rhythm adds to each
-//     reading of the clock is in no stamp.
-//   - The link was busy without a pause until now, and the queue was empty for a
-//     moment all the same: then the device is believed to be late, not the link.
-//     The frames lie back to back as before, until a number of frames in a row were
-//     late; then all move by what the least late of them was.
-//   - More: nobody knows when, so evenly, which is least wrong.
-//   - A full batch: there may be any number of frames behind it, so that Polled
-//     says little. The frames lie as far apart as they did of late.
+//   - No slack: the frames were seen at once, because device or poller was late. They
+//     are placed back to back and end at Polled.
+//   - Less slack than the time of the longest frame, on a busy link: the poll came
+//     while the next frame was on the wire. The frames are placed back to back from
+//     the last stamp on, so the interval between polls adds no error.
+//   - The link was busy without a pause, but the queue was empty for a moment: the
+//     device is taken to be late, not the link. The frames are placed back to back,
+//     until lateBatches batches in a row were late; then all move by the smallest of
+//     these delays.
+//   - More slack: the frames are placed evenly, which minimises the error.
+//   - A full batch: more frames may wait behind it, so Polled is no good bound. The
+//     frames are placed at the recent density of the link.
 
-// A byte takes 0.8 ns at 10 Gb/s. On slower links frames are further apart than
-// need be: the bounds hold, but are less tight.
+// A byte takes 0.8 ns at 10 Gb/s. On slower links the bounds hold but are less tight.
 const (
 	psPerByte    = 800
 	longestFrame = (1518 + 20) * psPerByte / 1000 // ns
@@ -36,23 +34,23 @@ const (
 
 func wireNs(bytes uint64) int64 { return int64(bytes * psPerByte / 1000) }
 
-// adaptive chooses where the frames of a batch go.
+// adaptive returns the places of the frames of a batch.
 func (s *Stamper) adaptive(frames []ring.Frame, before int64, known bool, w Window, end int64) (r rates) {
-	bytes := onWire(frames)
+	bytes := wireTotal(frames)
 	wire := wireNs(bytes)
-	if !known { // the first batch: nothing came before it
-		before = max(before, s.since(before, known, w, end)-wire)
+	if !known { // the first batch
+		before = max(before, s.spanStart(before, known, w, end)-wire)
 	}
-	begin, idle, doubted := before, false, false
+	begin, idle, late := before, false, false
 	if w.Emptied != 0 {
-		if e := s.ns(w.Emptied) - wireNs(wireBytes(frames[0].Len)); !s.load.doubts(e - begin) {
+		if e := s.ns(w.Emptied) - wireNs(wireBytes(frames[0].Len)); !s.load.deviceLate(e - begin) {
 			idle = e > begin
 			begin = max(begin, e)
 		} else {
-			begin, doubted = begin+s.load.shift(), true
+			begin, late = begin+s.load.confirmedDelay(), true
 		}
 	} else if !w.Full {
-		begin, idle = max(begin, end-wire), true // a sleep: the first frame has ended it
+		begin, idle = max(begin, end-wire), true // a sleep, which the first frame has ended
 	}
 	slack := end - begin - wire
 	last := end
@@ -60,15 +58,15 @@ func (s *Stamper) adaptive(frames []ring.Frame, before int64, known bool, w Wind
 	case before+wire > end:
 		r.spread(before, end, bytes, 0)
 	case slack < 0:
-		r.steady(end-wire, end)
+		r.backToBack(end-wire, end)
 	case w.Full:
 		last = begin + s.load.stretch(wire, end-begin)
 		r.spread(begin, last, bytes, 0)
-	case doubted || !idle && slack <= longestFrame:
-		r.steady(begin, end)
+	case late || !idle && slack <= longestFrame:
+		r.backToBack(begin, end)
 		last = begin + wire
 	default:
-		r.steady(begin, end)
+		r.backToBack(begin, end)
 		each := slack / int64(len(frames)+1)
 		r.perFrame = uint64(each) << r.point
 		last = end - each
@@ -79,66 +77,66 @@ func (s *Stamper) adaptive(frames []ring.Frame, before int64, known bool, w Wind
 	return r
 }
 
-// steady makes rates at which frames lie back to back, beginning at from; to is
-// the end of all.
-func (r *rates) steady(from, to int64) {
+// backToBack places frames back to back from from on; no stamp is later than to.
+func (r *rates) backToBack(from, to int64) {
 	r.from, r.to, r.point = from, to, pointFor(uint64(to-from))
 	r.perByte = psPerByte << r.point / 1000
 }
 
-// load is how busy the link was of late.
+// load is the recent load of the link.
 type load struct {
 	wire, passed uint64 // ns
 
-	excess int64 // least of those doubted since the last shift, ns
-	since  int   // how many they are
+	excess  int64 // smallest delay of the late batches in a row, ns
+	lateRun int   // number of late batches in a row
 }
 
 const (
 	loadMemory = 1 << 18 // ns on the wire over which the load is measured
-	longestGap = 1 << 20 // ns: a longer one says nothing about what comes after it
+	maxGap     = 1 << 20 // ns: a longer pause counts as this long
 )
 
-// add counts so much time on the wire in so much time that passed.
+// add adds wire ns on the wire in passed ns.
 func (l *load) add(wire, passed uint64) {
 	l.wire += wire
-	l.passed += min(passed, wire+longestGap)
+	l.passed += min(passed, wire+maxGap)
 	if l.wire > loadMemory {
 		l.wire, l.passed = l.wire/2, l.passed/2
 	}
 }
 
 const (
-	full     = 1 << 14 // ns on the wire before a link is called busy
-	patience = 64_000  // ns by which a frame may be seen late without being believed to have come late
-	enough   = 16      // frames in a row that were late before it is believed
+	busyAfter   = 1 << 14 // ns on the wire before a link counts as busy
+	maxLate     = 64_000  // ns: an excess above this is a delay of the link
+	lateBatches = 16      // late batches in a row that are a delay of the link
 )
 
-// doubts tells whether frames that were seen so much later than they can have come
-// are believed to be late only in being seen: on a link that has had no pauses.
-func (l *load) doubts(excess int64) bool {
-	if excess <= 0 || excess > patience || l.wire < full || l.passed-l.passed/32 > l.wire {
-		l.since = 0
+// deviceLate reports whether a batch that was seen excess ns after its earliest
+// arrival was delayed by the device: on a link that had no pauses.
+func (l *load) deviceLate(excess int64) bool {
+	if excess <= 0 || excess > maxLate || l.wire < busyAfter || l.passed-l.passed/32 > l.wire {
+		l.lateRun = 0
 		return false
 	}
-	if l.since == 0 || excess < l.excess {
+	if l.lateRun == 0 || excess < l.excess {
 		l.excess = excess
 	}
-	l.since++
+	l.lateRun++
 	return true
 }
 
-// shift is by how much the frames really were late, if as many as it takes were.
-func (l *load) shift() int64 {
-	if l.since < enough {
+// confirmedDelay returns the delay of the link if lateBatches batches in a row were
+// late, else 0.
+func (l *load) confirmedDelay() int64 {
+	if l.lateRun < lateBatches {
 		return 0
 	}
-	l.since = 0
+	l.lateRun = 0
 	return l.excess
 }
 
-// stretch is how long frames that take so long on the wire have taken of late,
-// at most so long.
+// stretch returns the time that frames with wire ns on the wire take at the recent
+// load, at most most ns.
 func (l *load) stretch(wire, most int64) int64 {
 	if l.wire == 0 {
 		return wire

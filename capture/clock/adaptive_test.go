@@ -16,26 +16,26 @@ type arrival struct {
 	len uint32
 }
 
-// machine is a poller on a machine of its own: times in ns.
+// machine simulates a poller; times are in ns.
 type machine struct {
-	poll, perPoll float64        // an empty poll, and what a frame adds to it
-	store         float64        // a frame, and
-	perByte       float64        // each of its bytes
+	poll, perPoll float64        // an empty poll, and each frame in it
+	store         float64        // storing a frame,
+	perByte       float64        // and each of its bytes
 	away          func() float64 // time lost after a poll
-	late          func() float64 // time from a frame's end to its being seen
+	late          func() float64 // time from a frame's end until it is visible
 	batch         int            //
-	visible       []float64      // when a poll sees each frame
-	stored        []float64      // when it was stored
+	visible       []float64      // when each frame is visible
+	stored        []float64      // when each frame was stored
 	batches       []batch        //
 }
 
-// batch is n frames from first on.
+// batch is n frames, beginning with frame first.
 type batch struct {
 	Window
 	first, n int
 }
 
-// run polls until all frames are taken.
+// run polls until all frames are stored.
 func (m *machine) run(traffic []arrival) {
 	m.visible, m.stored, m.batches = nil, nil, nil
 	for i, a := range traffic {
@@ -68,10 +68,10 @@ func (m *machine) run(traffic []arrival) {
 	}
 }
 
-// origin is where the test's counter, of 1 GHz, begins.
+// origin is the first reading of the test's counter of 1 GHz.
 const origin = 10_000_000_000
 
-// stamper makes a stamper whose counter counts nanoseconds since 1970.
+// stamper returns a stamper whose counter counts nanoseconds since 1970.
 func stamper(t *testing.T, p Policy) *Stamper {
 	t.Helper()
 	c := &Clock{}
@@ -81,8 +81,8 @@ func stamper(t *testing.T, p Policy) *Stamper {
 	return s
 }
 
-// stamps are the frames' stamps by a policy, in ns, checked against what they
-// must be: not before the stamp before, not after the poll.
+// stamps returns the frames' stamps by a policy, in ns. It checks that none is before
+// the stamp before or after the poll.
 func (m *machine) stamps(t *testing.T, p Policy, traffic []arrival) []float64 {
 	t.Helper()
 	s := stamper(t, p)
@@ -121,7 +121,7 @@ func (m *machine) stamps(t *testing.T, p Policy, traffic []arrival) []float64 {
 	return all
 }
 
-// gapError is the standard deviation of the error of the times between frames.
+// gapError returns the standard deviation of the error of the times between frames.
 func gapError(traffic []arrival, stamps []float64) float64 {
 	var sum, squares float64
 	n := float64(len(traffic) - 1)
@@ -133,11 +133,11 @@ func gapError(traffic []arrival, stamps []float64) float64 {
 	return math.Sqrt(max(0, squares/n-sum/n*sum/n))
 }
 
-// What traffic there is.
+// Traffic.
 
 func wireTime(n uint32) float64 { return float64(wireBytes(n)) * 0.8 }
 
-// saturated frames follow each other without a pause.
+// saturated returns frames back to back.
 func saturated(n int, size func() uint32) (all []arrival) {
 	at := float64(origin)
 	for range n {
@@ -148,7 +148,7 @@ func saturated(n int, size func() uint32) (all []arrival) {
 	return all
 }
 
-// spaced frames come with random pauses, so that the link is busy for a part of the time.
+// spaced returns frames with random pauses, at a load of the link.
 func spaced(n int, load float64, r *rand.Rand, size func() uint32) (all []arrival) {
 	at, mean := float64(origin), 0.0
 	for range 1000 {
@@ -162,7 +162,7 @@ func spaced(n int, load float64, r *rand.Rand, size func() uint32) (all []arriva
 	return all
 }
 
-// trains are runs of frames back to back with pauses between.
+// trains returns runs of frames back to back, with pauses between.
 func trains(n, length int, pause float64, r *rand.Rand, size func() uint32) (all []arrival) {
 	at := float64(origin)
 	for len(all) < n {
@@ -180,7 +180,7 @@ func TestAdaptiveStampsAreNoWorseThanTheBestOfTheOthers(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	big := func() uint32 { return 1514 }
 	small := func() uint32 { return 60 }
-	mixed := func() uint32 { // as on the Internet: acknowledgements, full segments, and the rest
+	mixed := func() uint32 { // like Internet traffic: acknowledgements, full segments, and others
 		switch x := r.IntN(100); {
 		case x < 45:
 			return 60 + r.Uint32N(10)
@@ -191,27 +191,27 @@ func TestAdaptiveStampsAreNoWorseThanTheBestOfTheOthers(t *testing.T) {
 		}
 	}
 	steady := func() float64 { return 0 }
-	disturbed := func() float64 { // the machine takes the core away now and then
+	disturbed := func() float64 { // the core is preempted at times
 		if r.IntN(20_000) == 0 {
 			return r.Float64() * 50_000
 		}
 		return 0
 	}
-	busy := func() float64 { // other work between polls, as when the core does everything
+	busy := func() float64 { // other work on the core between polls
 		return 200 + r.ExpFloat64()*2000
 	}
 	exact := func() float64 { return 800 }
 	rough := func() float64 { return 800 + r.ExpFloat64()*100 }
 	const n = 10_000
 	policies := []Policy{PerPacket, Weighted, Adaptive}
-	if !raceEnabled { // the others for comparison
+	if !raceEnabled { // for comparison
 		policies = append(policies, Batch, Uniform, Sample(8))
 	}
 	for name, c := range map[string]struct {
 		traffic []arrival
 		away    func() float64
 		late    func() float64
-		bound   float64 // of the better of packet and weighted
+		bound   float64 // times the better of packet and weighted
 	}{
 		"1514 B at line rate":             {saturated(n, big), steady, exact, 0.5},
 		"1514 B at line rate, disturbed":  {saturated(n, big), disturbed, exact, 0.5},
@@ -243,7 +243,7 @@ func TestAdaptiveStampsAreNoWorseThanTheBestOfTheOthers(t *testing.T) {
 			}
 			best := min(got["packet"], got["weighted"])
 			t.Logf("%.2f of the best; %d batches; %v", got["adaptive"]/best, len(m.batches), got)
-			require.LessOrEqual(t, got["adaptive"], c.bound*best+1) // a nanosecond for the stamps' own rounding
+			require.LessOrEqual(t, got["adaptive"], c.bound*best+1) // 1 ns for the rounding of stamps
 		})
 	}
 }

@@ -17,7 +17,7 @@ func ofLengths(lengths ...uint32) (frames []ring.Frame) {
 	return frames
 }
 
-// stampsOf are a batch's stamps, in ns.
+// stampsOf returns a batch's stamps in ns.
 func stampsOf(s *Stamper, frames []ring.Frame, w Window) (all []uint64) {
 	stamps := make([]Stamp, len(frames))
 	s.Update()
@@ -41,7 +41,7 @@ func TestStampsOfABatchFollowThePolicy(t *testing.T) {
 		Uniform:   {Window{Emptied: at + 2900, Polled: at + 3000}, []uint64{at + 1000, at + 2000, at + 3000}},
 		Weighted:  {Window{Emptied: at + 2900, Polled: at + 3360}, []uint64{at + 840, at + 1720, at + 3360}},
 		Sample(4): {Window{Emptied: at + 3024, Polled: at + 3360}, []uint64{at + 3108, at + 3196, at + 3360}},
-		// Back to back before the poll, because there is no room after Emptied.
+		// Back to back before the poll: there is no slack after Emptied.
 		Adaptive: {Window{Emptied: at + 2900, Polled: at + 3000}, []uint64{at + 2799, at + 2869, at + 3000}},
 	} {
 		s := stamper(t, policy)
@@ -59,8 +59,8 @@ func TestStampsOfABatchFollowThePolicy(t *testing.T) {
 	}
 }
 
-// Equations 4.3 and 4.4 for batches of anything, over seconds and their limits.
-func TestUniformAndWeightedStampsAreTheThesis(t *testing.T) {
+// Equations 4.3 and 4.4 hold for random batches, also across seconds.
+func TestUniformAndWeightedStampsFollowTheThesis(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for _, policy := range []Policy{Uniform, Weighted} {
 		s := stamper(t, policy)
@@ -91,8 +91,8 @@ func TestUniformAndWeightedStampsAreTheThesis(t *testing.T) {
 	}
 }
 
-// Whatever windows a poller may give, and however the line moves, stamps go
-// forward; they stay before Polled as long as the clock is not set back.
+// For all windows and all changes of the line, stamps never go back, and do not exceed
+// Polled unless the clock is set back.
 func TestBatchStampsNeverGoBack(t *testing.T) {
 	for _, policy := range []Policy{Batch, Uniform, Weighted, Adaptive, Sample(3)} {
 		t.Run(policy.String(), func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestBatchStampsNeverGoBack(t *testing.T) {
 			s := stamper(t, policy)
 			l := *s.from
 			tick, emptied, last := uint64(origin), uint64(0), uint64(0)
-			back := uint64(0) // by how much the clock has been set back since stamps were last beyond it
+			back := uint64(0) // the largest step back so far
 			batches := 20_000
 			if raceEnabled {
 				batches = 5_000
@@ -150,8 +150,8 @@ func TestBatchStampsNeverGoBack(t *testing.T) {
 	}
 }
 
-// A frame that the clock's jump lies before is not spread over the jump.
-func TestAJumpAheadIsNotSharedOutAmongFrames(t *testing.T) {
+// The frames after a jump of the clock are not spread over the jump.
+func TestAJumpAheadIsNotSpreadOverFrames(t *testing.T) {
 	for _, policy := range []Policy{Uniform, Weighted, Adaptive, Sample(8)} {
 		s := stamper(t, policy)
 		stampsOf(s, ofLengths(60), Window{Emptied: origin - 50, Polled: origin})
@@ -164,7 +164,7 @@ func TestAJumpAheadIsNotSharedOutAmongFrames(t *testing.T) {
 	}
 }
 
-func TestASleepEndsWithItsFrames(t *testing.T) {
+func TestFramesThatEndASleepAreStampedAtItsEnd(t *testing.T) {
 	s := stamper(t, Adaptive)
 	stampsOf(s, ofLengths(60), Window{Emptied: origin - 50, Polled: origin})
 	got := stampsOf(s, ofLengths(1514, 1514), Window{Polled: origin + 40_000_000})
@@ -172,8 +172,8 @@ func TestASleepEndsWithItsFrames(t *testing.T) {
 	require.InDelta(t, origin+40_000_000-1230, got[0], 1)
 }
 
-// A poller that comes back to a full ring finds frames as far apart as they were.
-func TestBacklogIsSpreadAsFramesCameBefore(t *testing.T) {
+// After a stall, the frames of a full ring are placed at the density of those before.
+func TestBacklogIsSpreadAtTheRecentDensity(t *testing.T) {
 	s := stamper(t, Adaptive)
 	const gap = 10_000 // ns between frames
 	now := uint64(origin)

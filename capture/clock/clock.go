@@ -10,10 +10,10 @@ import (
 const (
 	firstFit = 20 * time.Millisecond // until the second fit, then doubled
 	lastFit  = 500 * time.Millisecond
-	tries    = 16 // samples of which the quickest is kept
+	tries    = 16 // samples of which the fastest is kept
 )
 
-// Clock turns counter readings into time. Its methods may be called from any
+// Clock converts counter readings to time. Its methods may be called from any
 // goroutine.
 type Clock struct {
 	source   source
@@ -27,25 +27,25 @@ type Clock struct {
 	status Status
 }
 
-// source is where a clock reads from; tests bring their own.
+// source is what a clock reads; tests have their own.
 type source struct {
 	name  string
 	ticks func() uint64
 	wall  func() int64 // ns since 1970
 }
 
-// Status says how good a clock is. Times are in nanoseconds.
+// Status is a clock's accuracy. Times are in nanoseconds.
 type Status struct {
 	Source      string  `json:"source"`          // "tsc", "cntvct" or "clock_gettime"
-	Hertz       float64 `json:"frequency_hz"`    // of the counter, as measured last
+	Hertz       float64 `json:"frequency_hz"`    // of the counter, measured at the last fit
 	Residual    int64   `json:"residual_ns"`     // stamps minus CLOCK_REALTIME at the last fit
-	Worst       int64   `json:"max_residual_ns"` // largest residual at a fit, steps left out
-	Uncertainty int64   `json:"uncertainty_ns"`  // of Residual: half of what the last sample took
+	Worst       int64   `json:"max_residual_ns"` // largest residual at a fit, without steps
+	Uncertainty int64   `json:"uncertainty_ns"`  // of Residual: half of the duration of the last sample
 	Fits        uint64  `json:"fits"`
-	Steps       uint64  `json:"steps"` // times that somebody set CLOCK_REALTIME
+	Steps       uint64  `json:"steps"` // times that CLOCK_REALTIME was set
 }
 
-// New measures the counter for a moment and starts a clock. Close stops it.
+// New measures the counter for 20 ms and starts a clock. Close stops it.
 func New() *Clock {
 	wall := func() int64 { return time.Now().UnixNano() }
 	if !invariant() {
@@ -54,8 +54,8 @@ func New() *Clock {
 	return start(source{counterName, Ticks, wall}, time.After)
 }
 
-// direct makes a clock without a counter: the kernel's nanoseconds are its
-// ticks, and there is nothing to fit.
+// direct returns a clock without a counter: its ticks are the kernel's nanoseconds,
+// and it needs no fits.
 func direct(wall func() int64) *Clock {
 	c := &Clock{source: source{"clock_gettime", func() uint64 { return uint64(wall()) }, wall}, stop: make(chan struct{})}
 	c.status.Source, c.status.Hertz = c.source.name, 1e9
@@ -63,7 +63,7 @@ func direct(wall func() int64) *Clock {
 	return c
 }
 
-// start makes a clock that fits itself to a source; after paces the fits.
+// start returns a clock that is fitted to a source; after times the fits.
 func start(s source, after func(time.Duration) <-chan time.Time) *Clock {
 	c := &Clock{source: s, stop: make(chan struct{})}
 	c.status.Source = s.name
@@ -83,20 +83,20 @@ func start(s source, after func(time.Duration) <-chan time.Time) *Clock {
 	return c
 }
 
-// Close stops the fits. Stampers go on along the last line.
+// Close stops the fits. Stampers continue along the last line.
 func (c *Clock) Close() {
 	c.stopOnce.Do(func() { close(c.stop) })
 	c.stopped.Wait()
 }
 
-// Status is the clock's quality now.
+// Status returns the clock's accuracy at the last fit.
 func (c *Clock) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.status
 }
 
-// fit measures once, and publishes the line to follow for the next interval.
+// fit takes one sample and publishes the line for the next interval.
 func (c *Clock) fit(next time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -106,15 +106,15 @@ func (c *Clock) fit(next time.Duration) {
 	c.status.Residual, c.status.Uncertainty = r.residual, r.uncertainty
 	if r.stepped {
 		c.status.Steps++
-	} else if !r.chasing && abs(r.residual) > abs(c.status.Worst) {
+	} else if !r.slowed && abs(r.residual) > abs(c.status.Worst) {
 		c.status.Worst = r.residual
 	}
-	// Stampers load the pointer once a batch: readers see a whole line.
+	// R1: the line is complete before its pointer is stored. Pairs with A1 in Update.
 	c.line.Store(l)
 }
 
-// sample reads counter and kernel clock as nearly at once as can be: of several
-// tries the one with the shortest time around the reading counts.
+// sample reads counter and kernel clock as simultaneously as possible: of several
+// tries it returns the fastest.
 func (c *Clock) sample() sample {
 	best := sample{width: ^uint64(0)}
 	for range tries {
@@ -128,25 +128,25 @@ func (c *Clock) sample() sample {
 	return best
 }
 
-// shift is the binary point of rates: a rate is ns per tick times 2^40. At one
-// fit in half a second the rounding is far below a nanosecond, and after a year
-// without any it is 40 us for a counter of 2.6 GHz.
+// shift is the binary point of rates: a rate is ns per tick times 2^40. Between two
+// fits the rounding error is far below a nanosecond; after a year without a fit it
+// is 40 us for a counter of 2.6 GHz.
 const shift = 40
 
-// line is what stampers follow. It is never changed once published.
+// line is what stampers follow. It does not change after it is published.
 type line struct {
-	tick   uint64 // earlier than any reading of the counter that meets the line
+	tick   uint64 // earlier than any counter reading that the line is used for
 	ns     uint64 // at tick
 	rate   uint64
-	direct bool // no counter: ask the kernel each time
+	direct bool // no counter: every stamp calls the kernel
 
-	// A line that corrects an error turns when that is done. A stamper that looks
-	// late follows the first part for a little longer, which does no harm.
+	// A line that corrects an error turns when that is done. A stamper that updates
+	// late follows the first part a little longer, which is harmless.
 	until uint64 // ticks; 0: never
 	then  *line
 }
 
-// at is the time in ns since 1970 at a reading of the counter.
+// at returns the time in ns since 1970 at a counter reading.
 func (l *line) at(tick uint64) uint64 {
 	if l.turned(tick) {
 		l = l.then
@@ -154,11 +154,11 @@ func (l *line) at(tick uint64) uint64 {
 	return l.ns + scale(tick-l.tick, l.rate)
 }
 
-// turned says whether the line's second part holds at a reading of the counter.
+// turned reports whether the line's second part applies at a counter reading.
 func (l *line) turned(tick uint64) bool { return l.then != nil && int64(tick-l.until) > 0 }
 
-// scale is ticks times rate in nanoseconds, exact to the last one for any count
-// of ticks that comes to less than 2^64 ns.
+// scale returns ticks times rate in whole nanoseconds, exact if the result is below
+// 2^64.
 func scale(ticks, rate uint64) uint64 {
 	hi, lo := bits.Mul64(ticks, rate)
 	return hi<<(64-shift) | lo>>shift

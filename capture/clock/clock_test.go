@@ -11,21 +11,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// bench is a counter and a kernel clock that the test turns.
+// bench is a counter and a kernel clock that the test advances.
 type bench struct {
 	mu   sync.Mutex
 	tick float64
 	wall float64 // since epoch
 	hz   float64
-	ppm  float64 // by which the kernel's clock is slewed
-	cost float64 // ns that one reading takes
+	ppm  float64 // slew of the kernel's clock
+	cost float64 // of one reading in ns
 }
 
 func newBench(hz float64) *bench {
 	return &bench{tick: 1e10, hz: hz, cost: 20}
 }
 
-// pass lets time go by, in true nanoseconds.
+// pass advances true time by ns.
 func (b *bench) pass(ns float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -37,7 +37,7 @@ func (b *bench) advance(ns float64) {
 	b.wall += ns * (1 + b.ppm/1e6)
 }
 
-// set is what a user does to the clock.
+// set sets the kernel's clock ahead by ns.
 func (b *bench) set(ns float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -51,12 +51,12 @@ func (b *bench) source() source {
 	}
 }
 
-// clock starts a clock on the bench whose fits come when the test says so.
+// clock starts a clock on the bench; the test calls fit.
 func (b *bench) clock(t *testing.T) *Clock {
 	first := true
 	c := start(b.source(), func(d time.Duration) <-chan time.Time {
 		ch := make(chan time.Time, 1)
-		if first { // the one that start waits for
+		if first { // start waits for the first
 			first = false
 			b.pass(float64(d))
 			ch <- time.Time{}
@@ -67,7 +67,8 @@ func (b *bench) clock(t *testing.T) *Clock {
 	return c
 }
 
-// epoch is where the bench's kernel clock begins, ns; floats are too coarse to hold it.
+// epoch is the start of the bench's kernel clock in ns, kept apart because a float64
+// cannot hold it exactly.
 const epoch = 1_700_000_000_000_000_000
 
 func nanos(s Stamp) int64 { return int64(s.Sec())*1e9 + int64(s.Nsec()) }
@@ -134,7 +135,7 @@ func TestStampsNeverGoBackWhateverTheClockDoes(t *testing.T) {
 				walk()
 			}
 			require.Zero(t, same, "stamps stay distinct")
-			if step != -3600e9 { // which takes two hours to make up
+			if step != -3600e9 { // which takes two hours to correct
 				require.InDelta(t, b.wall, last-epoch, 2e7)
 			}
 			if math.Abs(step) >= 1e9 {
@@ -144,8 +145,8 @@ func TestStampsNeverGoBackWhateverTheClockDoes(t *testing.T) {
 	}
 }
 
-// A line published between two stamps may lie below the last stamp by what the
-// old one was ahead; the stamper holds still until it is reached.
+// A new line may lie below the last stamp. The stamper repeats the last stamp until
+// the line has reached it.
 func TestStamperHoldsItsLastStamp(t *testing.T) {
 	c := newBench(1e9).clock(t)
 	s, err := c.Stamper(PerPacket)
@@ -193,14 +194,14 @@ func TestStamperRunsAYearWithoutAFit(t *testing.T) {
 	}
 }
 
-// Against the real clock: the machine may be busy, so the bound holds for the
-// best of many stamps, each taken between two readings of the kernel's clock.
+// The machine may be busy, so the bound is for the best of many stamps, each taken
+// between two readings of the kernel's clock.
 func TestRealClockAgreesWithTheKernel(t *testing.T) {
 	c := New()
 	defer c.Close()
 	s, err := c.Stamper(PerPacket)
 	require.NoError(t, err)
-	for range 20 { // let it fit itself a few times
+	for range 20 { // wait for some fits
 		if c.Status().Fits > 3 || c.Status().Source == "clock_gettime" {
 			break
 		}
@@ -220,7 +221,7 @@ func TestRealClockAgreesWithTheKernel(t *testing.T) {
 	t.Logf("%+v, best within %d ns", c.Status(), best)
 }
 
-func TestClockWithoutACounterAsksTheKernel(t *testing.T) {
+func TestClockWithoutACounterCallsTheKernel(t *testing.T) {
 	b := newBench(1e9)
 	c := direct(b.source().wall)
 	defer c.Close()

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// day is a simulated day of one machine: its counter, what happens to its clock,
-// and a stamper that works all the time.
+// day simulates one day of a machine: its counter, the changes of its clock, and a
+// stamper in use all the time.
 type day struct {
 	*bench
 	t     *testing.T
@@ -21,15 +21,15 @@ type day struct {
 
 	last    int64
 	fits    int
-	settled int // fits until stamps may be held against the kernel's clock again
+	settled int // fits until stamps are compared with the kernel's clock again
 	worst   float64
-	slowest float64 // ratio of stamped to true time, smallest
+	slowest float64 // smallest ratio of stamped to true time
 }
 
 func newDay(t *testing.T, hz float64) *day {
 	d := &day{bench: newBench(hz), t: t, r: rand.New(rand.NewPCG(7, uint64(hz))), slowest: 1}
 	d.clock = d.bench.clock(t)
-	// One goroutine does everything from here on, and a day is long: no lock.
+	// No lock: all that follows is in one goroutine, and a day is long.
 	d.clock.source = source{"bench",
 		func() uint64 { d.advance(d.cost); return uint64(d.tick) },
 		func() int64 { d.advance(d.cost); return epoch + int64(d.wall) },
@@ -42,7 +42,7 @@ func newDay(t *testing.T, hz float64) *day {
 
 const stampsPerFit = 6
 
-// walk lets time pass, stamps on the way, and fits at its end.
+// walk advances time, makes stamps, and fits at the end.
 func (d *day) walk(long time.Duration) {
 	before, from := d.last, d.wall
 	for range stampsPerFit {
@@ -65,12 +65,12 @@ func (d *day) walk(long time.Duration) {
 	d.settled--
 }
 
-// disturb: stamps may be off until so many more fits have been made.
+// disturb suspends the comparison of stamps for a number of fits.
 func (d *day) disturb(fits int) { d.settled = max(d.settled, fits) }
 
-// A day in which everything happens to the clock that can. Stamps never go back;
-// two seconds after the last disturbance they agree with the kernel's clock again,
-// or once the time is made up that it was set back by.
+// All kinds of changes to the clock happen during one day. Stamps never go back. Two
+// seconds after the last change, or after a step back is corrected, they agree with
+// the kernel's clock again.
 func TestStampsThroughADayOfClockSteps(t *testing.T) {
 	const settle = 4 // fits, 2 s
 	for _, hz := range []float64{25e6, 2.6e9} {
@@ -84,7 +84,7 @@ func TestStampsThroughADayOfClockSteps(t *testing.T) {
 				// The oscillator warms and cools by 1 ppm over the day, at most 0.07 ppb a second.
 				d.hz = hz * (1 + 1e-6*math.Sin(2*math.Pi*float64(second)/86400))
 				switch hour, at := second/3600, second%3600; {
-				case at%600 == 0 && hour < 8: // NTP slews, now this way, now that, at most 500 ppm
+				case at%600 == 0 && hour < 8: // NTP slews in either direction, at most 500 ppm
 					d.ppm = 1000*d.r.Float64() - 500
 					if at == 0 {
 						d.ppm = math.Copysign(500, -d.ppm)
@@ -93,32 +93,32 @@ func TestStampsThroughADayOfClockSteps(t *testing.T) {
 				case hour == 9 && at%300 == 0: // steps ahead, 2 ms to 100 s
 					set(2e6 * math.Pow(10, float64(at/300)*0.4))
 					d.disturb(settle)
-				case hour == 10 && at%300 == 0: // steps back, 2 ms to 5 s: made up at half speed
+				case hour == 10 && at%300 == 0: // steps back, 2 ms to 5 s, corrected at half speed
 					ns := 2e6 * math.Pow(10, float64(at/300)*0.3)
 					set(-ns)
 					d.disturb(settle + int(2*ns/float64(lastFit)) + 1)
 				case hour == 11 && at == 600: // a leap second: 23:59:59 twice
 					set(-1e9)
 					d.disturb(settle + 5)
-				case hour == 12 && at == 0: // somebody sets the hour, ...
+				case hour == 12 && at == 0: // an hour ahead, ...
 					set(3600e9)
 					d.disturb(settle)
-				case hour == 13 && at == 0: // ... and back: two hours until that is made up
+				case hour == 13 && at == 0: // ... and back: two hours until it is corrected
 					set(-3600e9)
 					d.disturb(2*7200 + settle)
-				case hour >= 17 && hour < 20 && at%900 == 0: // the goroutine gets no processor for up to a minute
+				case hour >= 17 && hour < 20 && at%900 == 0: // fits are up to a minute late
 					d.walk(time.Duration(d.r.Int64N(int64(time.Minute))))
-				case hour == 20 && at%900 == 0: // that, and the clock is set meanwhile
+				case hour == 20 && at%900 == 0: // late fits, and the clock is set in between
 					set((2*d.r.Float64() - 1) * 1e9)
 					d.disturb(settle)
 					d.walk(time.Duration(d.r.Int64N(int64(time.Minute))))
 					d.disturb(settle + 5)
-				case hour == 21 && at == 0: // suspended for ten minutes, the counter too
+				case hour == 21 && at == 0: // suspended for ten minutes, including the counter
 					set(600e9)
 					d.disturb(settle)
-				case hour == 22 && at%60 == 0: // a busy machine: reading the clock takes long
+				case hour == 22 && at%60 == 0: // a busy machine: a reading takes long
 					d.cost = 20 + 3000*d.r.Float64()
-					d.disturb(1 << 20) // what is measured then is as good as it can be
+					d.disturb(1 << 20) // not compared
 				case hour == 23 && at == 0:
 					d.cost, d.settled = 20, settle
 				}
@@ -135,18 +135,18 @@ func TestStampsThroughADayOfClockSteps(t *testing.T) {
 			}
 			st := d.clock.Status()
 			t.Logf("%d fits, worst stamp %.0f ns off once settled, slowest %.3f of true time, %+v", d.fits, d.worst, d.slowest, st)
-			require.LessOrEqual(t, d.worst, 500+50e9/hz, "once settled; the counter's resolution counts where fits are a minute apart")
-			require.LessOrEqual(t, abs(st.Worst), int64(600_000), "what slews cost at most; steps are counted")
-			require.Greater(t, d.slowest, 0.49, "stamps never stand still")
+			require.LessOrEqual(t, d.worst, 500+50e9/hz, "worst error once settled; fits may be a minute apart, so the counter's resolution counts")
+			require.LessOrEqual(t, abs(st.Worst), int64(600_000), "a slew costs this much at most")
+			require.Greater(t, d.slowest, 0.49, "stamps always advance")
 			require.Equal(t, steps, st.Steps)
 		})
 	}
 }
 
-// A fit that comes late must not find the line far off because the correction
-// before it went on for too long.
-func TestLateFitFindsTheLineWhereItShouldBe(t *testing.T) {
-	const sampling = tries * 3 * 20 // ns that the fit has taken since the last stamp
+// A late fit does not find the line far off: the correction before it has ended in
+// time.
+func TestLateFitFindsTheLineInPlace(t *testing.T) {
+	const sampling = tries * 3 * 20 // ns of the fit since the last stamp
 	for name, off := range map[string]float64{
 		"400 us ahead": 400e3, "400 us behind": -400e3, "3 s ahead": 3e9, "100 ms ahead": 1e8,
 	} {

@@ -6,24 +6,23 @@ import (
 	"strings"
 )
 
-// Policy says how the frames of a batch get their stamps. The zero value is
-// PerPacket.
+// Policy is how the frames of a batch are stamped. The zero value is PerPacket.
 type Policy uint32
 
 const (
-	// PerPacket reads the clock for every frame, at the moment the poller stores it.
+	// PerPacket reads the clock for every frame when the poller stores it.
 	PerPacket Policy = iota
-	// Batch gives all frames of a batch the time at which they were polled.
+	// Batch stamps all frames of a batch with the time of the poll.
 	Batch
-	// Uniform spreads the frames of a batch evenly over the time since the batch
-	// before: UDTS, equation 4.3 of the HPCAP thesis.
+	// Uniform divides the time since the batch before evenly among the frames: UDTS,
+	// equation 4.3 of the HPCAP thesis.
 	Uniform
-	// Weighted spreads that time in proportion to the frames' time on the wire:
-	// WDTS, equation 4.4.
+	// Weighted divides it in proportion to the frames' time on the wire: WDTS,
+	// equation 4.4.
 	Weighted
-	// Adaptive places frames where the link could have carried them: no closer
-	// together than their time on the wire, after the queue was last seen empty,
-	// before they were polled. See adaptive.go.
+	// Adaptive places frames where the link can have carried them: no closer together
+	// than their time on the wire, after the queue was last seen empty, and before
+	// the poll. See adaptive.go.
 	Adaptive
 )
 
@@ -32,11 +31,11 @@ const MaxSample = 4096
 
 const sampled Policy = 1 << 16 // and n
 
-// Sample reads the clock for one frame in n, 1 to MaxSample, and gives the frames
-// between two readings the time between them, in proportion to their time on the wire.
+// Sample reads the clock for one frame in n, 1 to MaxSample, and divides the time
+// between two readings in proportion to the frames' time on the wire.
 func Sample(n int) Policy { return sampled | Policy(uint16(n)) }
 
-// every is the n of Sample, 0 for other policies.
+// every returns the n of Sample, 0 for other policies.
 func (p Policy) every() int {
 	if p&sampled == 0 {
 		return 0
@@ -67,8 +66,7 @@ func (p Policy) check() error {
 	return fmt.Errorf("stamp frames: unknown %v", p)
 }
 
-// ParsePolicy reads what String writes: packet, batch, uniform, weighted,
-// adaptive or sample=N.
+// ParsePolicy parses packet, batch, uniform, weighted, adaptive or sample=N.
 func ParsePolicy(s string) (Policy, error) {
 	for p, name := range policyNames {
 		if s == name {
@@ -85,7 +83,7 @@ func ParsePolicy(s string) (Policy, error) {
 	return 0, fmt.Errorf("timestamp policy %q: choose %s or sample=N", s, strings.Join(policyNames[:], ", "))
 }
 
-// MarshalText writes what String writes.
+// MarshalText implements encoding.TextMarshaler.
 func (p Policy) MarshalText() ([]byte, error) {
 	if err := p.check(); err != nil {
 		return nil, err
@@ -93,8 +91,7 @@ func (p Policy) MarshalText() ([]byte, error) {
 	return []byte(p.String()), nil
 }
 
-// UnmarshalText reads what ParsePolicy reads; with it a Policy is a flag
-// (flag.TextVar) and a JSON string.
+// UnmarshalText implements encoding.TextUnmarshaler with ParsePolicy.
 func (p *Policy) UnmarshalText(text []byte) (err error) {
 	q, err := ParsePolicy(string(text))
 	if err == nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPoliciesAreReadAsTheyAreWritten(t *testing.T) {
+func TestPoliciesParseAsTheyPrint(t *testing.T) {
 	for want, p := range map[string]Policy{
 		"packet": PerPacket, "batch": Batch, "uniform": Uniform, "weighted": Weighted, "adaptive": Adaptive,
 		"sample=1": Sample(1), "sample=8": Sample(8), "sample=4096": Sample(MaxSample),
@@ -26,7 +26,7 @@ func TestPoliciesAreReadAsTheyAreWritten(t *testing.T) {
 	require.Equal(t, PerPacket, Policy(0), "the default")
 }
 
-func TestPoliciesThatAreNoneAreRefused(t *testing.T) {
+func TestUnknownPoliciesAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"":               "choose packet, batch, uniform, weighted, adaptive or sample=N",
 		"Packet":         "choose packet",

@@ -1,8 +1,8 @@
 package clock
 
-// Line is what a stamp is computed from, in terms of the current second. A hot
-// loop may take a copy (Stamper.Line), stamp from it until it says no, and put
-// it back (SetLast).
+// Line computes stamps within the current second. A hot loop may copy it
+// (Stamper.Line), stamp from the copy until Stamp returns false, and store the last
+// stamp (SetLast).
 type Line struct {
 	Tick uint64 // origin
 	Rate uint64 // ns per tick, times 2^40
@@ -11,8 +11,8 @@ type Line struct {
 	Sec  uint64 // the current second
 }
 
-// Stamp is the stamp of a reading of the counter. Not ok: that lies before the
-// last stamp or in another second; ask Stamper.Stamp.
+// Stamp returns the stamp of a counter reading. It returns false if that lies before
+// the last stamp or in another second; Stamper.Stamp handles both.
 func (l *Line) Stamp(tick uint64) (_ Stamp, ok bool) {
 	now := l.Base + scale(tick-l.Tick, l.Rate)
 	if now < l.Last || now >= second {
@@ -26,7 +26,7 @@ func (l *Line) Stamp(tick uint64) (_ Stamp, ok bool) {
 // used by one goroutine at a time.
 type Stamper struct {
 	line   Line
-	direct bool // there is no counter, every stamp asks the kernel
+	direct bool // no counter: every stamp calls the kernel
 	from   *line
 	clock  *Clock
 	policy Policy
@@ -37,7 +37,7 @@ type Stamper struct {
 	load   load
 }
 
-// Stamper makes a stamper for one queue.
+// Stamper returns a new stamper for one queue.
 func (c *Clock) Stamper(p Policy) (*Stamper, error) {
 	if err := p.check(); err != nil {
 		return nil, err
@@ -47,10 +47,10 @@ func (c *Clock) Stamper(p Policy) (*Stamper, error) {
 	return s, nil
 }
 
-// Policy is how frames are stamped.
+// Policy returns the stamper's policy.
 func (s *Stamper) Policy() Policy { return s.policy }
 
-// Ticks reads the counter that stamps are made from.
+// Ticks reads the counter that stamps are computed from.
 func (s *Stamper) Ticks() uint64 {
 	if s.direct {
 		return s.clock.source.ticks()
@@ -58,9 +58,9 @@ func (s *Stamper) Ticks() uint64 {
 	return Ticks()
 }
 
-// Update takes over the line that the clock published last; once a batch.
+// Update loads the line that the clock published last. A poller calls it once a batch.
 func (s *Stamper) Update() {
-	l := s.clock.line.Load()
+	l := s.clock.line.Load() // A1, pairs with R1 in fit
 	if l.then != nil && l.turned(s.clock.source.ticks()) {
 		l = l.then
 	}
@@ -76,22 +76,22 @@ func (s *Stamper) follow(l *line) {
 
 const second = 1_000_000_000
 
-// Line is the line to stamp from; not ok where Ticks is not what it wants.
+// Line returns the line to stamp from. It returns false if there is no counter.
 func (s *Stamper) Line() (_ Line, ok bool) { return s.line, !s.direct }
 
-// SetLast takes over the last stamp made from a copy of the line.
+// SetLast stores the last stamp made from a copy of the line.
 func (s *Stamper) SetLast(l Line) { s.line.Last = l.Last }
 
-// Stamp is the time now.
+// Stamp returns the stamp of the current time.
 func (s *Stamper) Stamp() Stamp { return s.At(s.Ticks()) }
 
-// At is the stamp of a reading of the counter, or the last stamp when that is
-// later. It divides nothing, but once a second.
+// At returns the stamp of a counter reading, or the last stamp if that is later. It
+// divides only once a second.
 func (s *Stamper) At(tick uint64) Stamp {
 	if stamp, ok := s.line.Stamp(tick); ok {
 		return stamp
 	}
-	// Before the last stamp, which holds then, or in another second.
+	// Before the last stamp, which is returned then, or in another second.
 	l := &s.line
 	now := l.Base + scale(tick-l.Tick, l.Rate)
 	if int64(now-l.Last) < 0 {
@@ -103,8 +103,8 @@ func (s *Stamper) At(tick uint64) Stamp {
 	return Stamp(l.Sec | l.Last<<32)
 }
 
-// Stamp is a time: seconds since 1970 in the lower half, nanoseconds in the
-// upper, as a RAW record begins.
+// Stamp is a time: seconds since 1970 in the lower half, nanoseconds in the upper
+// half, like the first 8 bytes of a RAW record.
 type Stamp uint64
 
 // Sec is the stamp's seconds since 1970.
@@ -116,5 +116,5 @@ func (s Stamp) Nsec() uint32 { return uint32(s >> 32) }
 // UnixNano is the stamp in nanoseconds since 1970.
 func (s Stamp) UnixNano() uint64 { return uint64(s.Sec())*second + uint64(s.Nsec()) }
 
-// Nanoseconds is how long that many ticks of the counter are.
+// Nanoseconds converts ticks of the counter to nanoseconds.
 func (s *Stamper) Nanoseconds(ticks uint64) uint64 { return scale(ticks, s.line.Rate) }

@@ -5,5 +5,5 @@ func Ticks() uint64
 
 const counterName = "cntvct"
 
-// invariant: the generic timer ticks at a constant rate by definition.
+// invariant returns true: the generic timer ticks at a constant rate.
 func invariant() bool { return true }

@@ -4,7 +4,7 @@ package clock
 
 import "time"
 
-// Ticks stands in for a counter: nanoseconds of the kernel's clock.
+// Ticks returns nanoseconds of the kernel's clock; there is no counter.
 func Ticks() uint64 { return uint64(time.Now().UnixNano()) }
 
 const counterName = "none"
