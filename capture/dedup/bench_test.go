@@ -11,8 +11,8 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// batch is what a poller has in hand: frames that differ by a counter, as the IPv4
-// identification and a checksum make frames differ, so that none repeats but those asked for.
+// batch is a poller's batch. Its frames differ by a counter, like real frames by IPv4
+// identification and checksum, so that only the requested share repeats.
 type batch struct {
 	frames []ring.Frame
 	stamps []clock.Stamp
@@ -42,7 +42,7 @@ func (b *batch) next() {
 	}
 }
 
-// BenchmarkDedup is the default table, with one pool, and HPCAP's.
+// BenchmarkDedup measures the default table, one with one pool, and HPCAP's.
 func BenchmarkDedup(b *testing.B) {
 	for _, c := range []Config{{Pools: 4}, {Pools: 1}, {Pools: 1, Bytes: 70, Index: IndexRSS}} {
 		for _, table := range []struct {
@@ -68,7 +68,7 @@ func BenchmarkDedup(b *testing.B) {
 	}
 }
 
-// BenchmarkDedupLimit is what making the frames costs alone.
+// BenchmarkDedupLimit measures the generation of the frames alone.
 func BenchmarkDedupLimit(b *testing.B) {
 	in := newBatch(60, 0)
 	for n := 0; n < b.N; n += len(in.frames) {
@@ -76,7 +76,7 @@ func BenchmarkDedupLimit(b *testing.B) {
 	}
 }
 
-// BenchmarkDuplicate is a frame at a time.
+// BenchmarkDuplicate measures Duplicate, a frame at a time.
 func BenchmarkDuplicate(b *testing.B) {
 	for _, size := range []int{60, 1514} {
 		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {

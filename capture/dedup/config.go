@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// Index says what chooses a frame's slot.
+// Index is the hash that selects a frame's slot.
 type Index uint8
 
 const (
 	// IndexContent hashes length and first bytes of the frame.
 	IndexContent Index = iota
-	// IndexRSS takes the hash that the device computed, as HPCAP does; frames
-	// without one share a slot.
+	// IndexRSS uses the device's RSS hash, as HPCAP does; frames without one share
+	// a slot.
 	IndexRSS
 )
 
@@ -27,19 +27,19 @@ func (x Index) String() string {
 	return fmt.Sprintf("index %d", uint8(x))
 }
 
-// ParseIndex is the index of that name.
+// ParseIndex parses content or rss.
 func ParseIndex(s string) (Index, error) {
 	for _, x := range []Index{IndexContent, IndexRSS} {
 		if s == x.String() {
 			return x, nil
 		}
 	}
-	return 0, fmt.Errorf("index %q: want content or rss", s)
+	return 0, fmt.Errorf("index %q: choose content or rss", s)
 }
 
-// Config are a table's settings; the zero value is a good one.
+// Config are a table's settings; zero values mean the defaults.
 type Config struct {
-	Window  time.Duration // a duplicate is at most so much younger; 0: 200 ms
+	Window  time.Duration // the longest time between two copies; 0: 200 ms
 	Records int           // of the whole table; 0: 32768
 	Pools   int           // records per slot; 0: 4. Records / Pools is a power of two
 	Bytes   int           // compared at the start of a frame; 0: 96
@@ -58,7 +58,7 @@ const (
 	maxWindow  = time.Hour
 )
 
-// withDefaults fills in what is zero and checks the rest.
+// withDefaults sets the defaults and checks the settings.
 func (c Config) withDefaults() (Config, error) {
 	if c.Window == 0 {
 		c.Window = defaultWindow
@@ -74,23 +74,23 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	switch {
 	case c.Window < 0 || c.Window > maxWindow:
-		return c, fmt.Errorf("dedup: window of %v: want more than 0 and at most %v", c.Window, maxWindow)
+		return c, fmt.Errorf("dedup: window of %v: choose more than 0 and at most %v", c.Window, maxWindow)
 	case c.Records < 1 || c.Records > maxRecords:
-		return c, fmt.Errorf("dedup: %d records: want 1 to %d", c.Records, maxRecords)
+		return c, fmt.Errorf("dedup: %d records: choose 1 to %d", c.Records, maxRecords)
 	case c.Pools < 1 || c.Pools > min(c.Records, maxPools):
-		return c, fmt.Errorf("dedup: %d pools: want 1 to %d", c.Pools, min(c.Records, maxPools))
+		return c, fmt.Errorf("dedup: %d pools: choose 1 to %d", c.Pools, min(c.Records, maxPools))
 	case c.Records%c.Pools != 0 || bits.OnesCount(uint(c.Records/c.Pools)) != 1:
-		return c, fmt.Errorf("dedup: %d records in %d pools: want a power of two for each pool, as %d records",
+		return c, fmt.Errorf("dedup: %d records in %d pools: choose a power of two for each pool, as %d records",
 			c.Records, c.Pools, c.Pools<<(bits.Len(uint(c.Records/c.Pools))-1))
 	case c.Bytes < 1 || c.Bytes > maxBytes:
-		return c, fmt.Errorf("dedup: %d bytes compared: want 1 to %d", c.Bytes, maxBytes)
+		return c, fmt.Errorf("dedup: %d bytes compared: choose 1 to %d", c.Bytes, maxBytes)
 	case c.Index > IndexRSS:
-		return c, fmt.Errorf("dedup: unknown %v: want IndexContent or IndexRSS", c.Index)
+		return c, fmt.Errorf("dedup: unknown %v: choose IndexContent or IndexRSS", c.Index)
 	}
 	return c, nil
 }
 
-// Check tells whether New would take the settings.
+// Check returns the error that New would return.
 func (c Config) Check() error {
 	_, err := c.withDefaults()
 	return err

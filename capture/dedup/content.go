@@ -5,7 +5,7 @@ import (
 	"math/bits"
 )
 
-// short makes a word of fewer than 8 bytes.
+// short returns fewer than 8 bytes as a word.
 func short(b []byte) uint64 {
 	var w uint64
 	for i, c := range b {
@@ -15,8 +15,8 @@ func short(b []byte) uint64 {
 }
 
 // hashOf hashes a frame's key and first bytes. Each pair of words is multiplied to
-// 128 bits and folded; the products do not wait for each other. It is no secret: a
-// sender who knows it can only have duplicates of his frames missed.
+// 128 bits and folded; the products do not depend on each other. The hash needs no
+// secret: with chosen frames, a sender can only cause duplicates to be missed.
 func hashOf(key uint64, b []byte) uint64 {
 	h := key
 	var lo, hi uint64
@@ -26,7 +26,7 @@ func hashOf(key uint64, b []byte) uint64 {
 		lo, hi = binary.LittleEndian.Uint64(tail), binary.LittleEndian.Uint64(tail[8:])
 		for ; len(b) > 16; b = b[16:] {
 			pair := fold(binary.LittleEndian.Uint64(b)^key0, binary.LittleEndian.Uint64(b[8:])^key1)
-			h = bits.RotateLeft64(h, 23) ^ pair // turned, so that the order counts
+			h = bits.RotateLeft64(h, 23) ^ pair // rotated, so that the order counts
 		}
 	case len(b) >= 8:
 		lo, hi = binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[len(b)-8:])

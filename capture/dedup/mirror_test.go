@@ -26,23 +26,23 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// The captures: one that is always there, one of real traffic that may be.
+// The captures: one of the repository, and one of real traffic that may be missing.
 const (
 	hosts = "../../testdata/hosts.pcap"
 	mix   = "../../../shared/pcaps/real-mix.pcap"
 )
 
-// arrival is a frame and when it came.
+// arrival is a frame and its arrival time.
 type arrival struct {
 	ns   uint64
 	data []byte
 }
 
-// readCapture skips the test where the file is not there.
+// readCapture reads a capture. It skips the test if the file is missing.
 func readCapture(t testing.TB, file string) []arrival {
 	f, err := os.Open(file)
 	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("%s is missing: it is not shipped, and docs/DEDUP.md is about it; testdata/hosts.pcap stands in for it elsewhere", file)
+		t.Skipf("%s is missing: it is not part of the repository; docs/DEDUP.md describes it; other tests use testdata/hosts.pcap", file)
 	}
 	require.NoError(t, err)
 	defer f.Close()
@@ -56,17 +56,17 @@ func readCapture(t testing.TB, file string) []arrival {
 		}
 		require.NoError(t, err)
 		if ci.CaptureLength != ci.Length {
-			continue // what was cut off cannot be compared
+			continue // cut: not comparable
 		}
 		out = append(out, arrival{uint64(ci.Timestamp.UnixNano()), data})
 	}
 }
 
-// mirrored is what a monitor port sees of a capture that is played at a mean rate
-// of so many frames a second: some frames once more, after 1 us to twice the window.
+// mirrored describes the traffic of a monitor port: a capture replayed at a mean rate
+// in frames a second, with copies of some frames after 1 us to twice the window.
 type mirrored struct {
 	rate   float64
-	copies float64 // share of the frames that come again
+	copies float64 // share of the frames that are copied
 	seed   uint64
 	window time.Duration
 	latest time.Duration // of the copies; 0: twice the window
@@ -82,7 +82,7 @@ func (m mirrored) of(frames []arrival) []arrival {
 	}
 	var out []arrival
 	for i, f := range frames {
-		// Never two at the same moment, so that their order is beyond doubt.
+		// No two at the same time, so that their order is defined.
 		f.ns = first + uint64(float64(f.ns-first)*scale)&^0xf + uint64(i%16)
 		out = append(out, f)
 		if rnd.Float64() >= m.copies {
@@ -104,7 +104,7 @@ func (m mirrored) of(frames []arrival) []arrival {
 	return out
 }
 
-// retagged is a frame on another VLAN: its tag changed, or one added.
+// retagged returns a frame on another VLAN: with its tag changed, or one added.
 func retagged(b []byte, vid uint16) []byte {
 	tag := binary.BigEndian.AppendUint16([]byte{0x81, 0}, vid)
 	if binary.BigEndian.Uint16(b[12:]) == 0x8100 {
@@ -116,7 +116,7 @@ func retagged(b []byte, vid uint16) []byte {
 	return slices.Concat(b[:12], tag, b[12:])
 }
 
-// hopped is a frame behind one more router; nil where there is nothing to count down.
+// hopped returns a frame after one more router; nil if it has no hop limit to decrement.
 func hopped(b []byte) []byte {
 	out := bytes.Clone(b)
 	switch binary.BigEndian.Uint16(b[12:]) {
@@ -125,7 +125,7 @@ func hopped(b []byte) []byte {
 			return nil
 		}
 		out[22]--
-		// RFC 1624, equation 3: what is taken from a word is added to the checksum.
+		// RFC 1624, equation 3: the checksum grows by what the word loses.
 		sum := uint32(binary.BigEndian.Uint16(b[24:])) + 0x100
 		binary.BigEndian.PutUint16(out[24:], uint16(sum+sum>>16))
 	case 0x86dd:
@@ -139,8 +139,8 @@ func hopped(b []byte) []byte {
 	return out
 }
 
-// rssOf is the hash that an 82599 computes with the driver's settings, and whether
-// it does (datasheet 7.1.2.8).
+// rssOf returns the hash that an 82599 computes with the driver's settings, and
+// whether it computes one (datasheet 7.1.2.8).
 func rssOf(b []byte) (uint32, bool) {
 	typ, l3 := binary.BigEndian.Uint16(b[12:]), b[14:]
 	if typ == 0x8100 {
@@ -168,7 +168,7 @@ func rssOf(b []byte) (uint32, bool) {
 	return driver.MicrosoftKey.Hash(netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport)), true
 }
 
-// received is an arrival as a port of the driver hands it over.
+// received returns an arrival as a frame from the driver.
 func received(a arrival) ring.Frame {
 	f := ring.Frame{Data: a.data, Len: uint32(len(a.data))}
 	if hash, ok := rssOf(a.data); ok {
@@ -177,9 +177,9 @@ func received(a arrival) ring.Frame {
 	return f
 }
 
-// truth asks editcap which frames are duplicates: those of which it has seen the
-// length and MD5 hash in a frame that is not older than the window.
-func truth(t testing.TB, frames []arrival, window time.Duration) []bool {
+// reference returns which frames are duplicates for editcap: those with the length and
+// MD5 hash of a frame that is not older than the window.
+func reference(t testing.TB, frames []arrival, window time.Duration) []bool {
 	editcap, err := exec.LookPath("editcap")
 	if err != nil {
 		t.Skip("editcap is missing: make tools, or install wireshark-common")
@@ -205,11 +205,11 @@ func truth(t testing.TB, frames []arrival, window time.Duration) []bool {
 			}
 		}
 	}
-	require.Len(t, dup, len(frames), "editcap tells of every frame")
+	require.Len(t, dup, len(frames), "editcap reports every frame")
 	return dup
 }
 
-// score is how a table does against the truth.
+// score compares a table with the reference.
 type score struct {
 	duplicates, found int // of the true duplicates
 	others, wrong     int // of the others
@@ -220,12 +220,12 @@ type score struct {
 func (s score) tpr() float64 { return float64(s.found) / float64(s.duplicates) }
 func (s score) fpr() float64 { return float64(s.wrong) / float64(s.others) }
 
-func judge(t testing.TB, c Config, p *played) (s score) {
+func evaluate(t testing.TB, c Config, p *played) (s score) {
 	table := newTable(t, c)
 	for i := range p.received {
 		dup := table.Duplicate(&p.received[i], p.at[i].ns)
 		switch {
-		case p.truth[i]:
+		case p.reference[i]:
 			s.duplicates++
 			if dup {
 				s.found++
@@ -245,33 +245,32 @@ func judge(t testing.TB, c Config, p *played) (s score) {
 	return s
 }
 
-// played is a capture as a traffic, what the driver hands over, and the truth.
+// played is a traffic, as arrivals, as frames from the driver, and the reference.
 type played struct {
-	at       []arrival
-	received []ring.Frame
-	truth    []bool
+	at        []arrival
+	received  []ring.Frame
+	reference []bool
 }
 
-// made keeps them: each costs more than the tests that use it.
-var made = map[string]*played{}
+// cached holds the traffics: each costs more than the tests that use it.
+var cached = map[string]*played{}
 
 func play(t testing.TB, file, name string, m mirrored) *played {
 	key := file + " " + name
-	if made[key] == nil {
+	if cached[key] == nil {
 		p := &played{at: m.of(readCapture(t, file))}
 		for _, a := range p.at {
 			p.received = append(p.received, received(a))
 		}
-		p.truth = truth(t, p.at, m.window)
-		made[key] = p
+		p.reference = reference(t, p.at, m.window)
+		cached[key] = p
 	}
-	return made[key]
+	return cached[key]
 }
 
-// traffics: A and B have the rates of the thesis's traces (Table 4.6), and duplicates
-// like them: a third of A, little of B; near is A with copies as a switch makes them,
-// that are not held up. C fills a 10 GbE link, with a window that is short against the
-// capture.
+// traffics: A and B have the rates and shares of duplicates of the thesis's traces
+// (Table 4.6). near is A with the short delays of a switch. C fills a 10 GbE link, with
+// a window that is short compared with the capture.
 var traffics = []struct {
 	name string
 	mirrored
@@ -291,7 +290,7 @@ func TestDefaultsFindExactlyTheDuplicatesThatEditcapFinds(t *testing.T) {
 		for _, tr := range traffics {
 			t.Run(filepath.Base(file)+"/"+tr.name, func(t *testing.T) {
 				p := play(t, file, tr.name, tr.mirrored)
-				s := judge(t, Config{Window: tr.window}, p)
+				s := evaluate(t, Config{Window: tr.window}, p)
 				t.Logf("%d frames, %d duplicates, %d found, %d wrong, %d evicted", len(p.at), s.duplicates, s.found, s.wrong, s.evicted)
 				for _, i := range s.wrongFrames {
 					t.Logf("wrong: frame %d of %d bytes: %x", i, len(p.at[i].data), p.at[i].data[:min(len(p.at[i].data), 90)])

@@ -11,8 +11,8 @@ import (
 
 const document = "../../docs/DEDUP.md"
 
-// TestSweepOfSizesAndPools is the thesis's Table 4.7 on a duplicated real capture:
-// HPCAP's table as it was, and ours. -v prints it; docs/DEDUP.md has to hold it.
+// TestSweepOfSizesAndPools makes the thesis's Table 4.7 with a real capture and copies,
+// for HPCAP's table and the default one. -v prints it; docs/DEDUP.md must contain it.
 func TestSweepOfSizesAndPools(t *testing.T) {
 	if raceEnabled {
 		t.Skip("one goroutine: nothing for the race detector")
@@ -28,7 +28,7 @@ func TestSweepOfSizesAndPools(t *testing.T) {
 		for _, kind := range kinds {
 			for records := 1024; records <= defaultRecords; records *= 2 {
 				for pools := 1; records/pools >= 1024; pools *= 2 {
-					s := judge(t, Config{Window: tr.window, Records: records, Pools: pools, Bytes: kind.bytes, Index: kind.index}, p)
+					s := evaluate(t, Config{Window: tr.window, Records: records, Pools: pools, Bytes: kind.bytes, Index: kind.index}, p)
 					cells[fmt.Sprint(records, pools)] += fmt.Sprintf(" %s | %s |", rate(s.found, s.duplicates), rate(s.wrong, s.others))
 					if kind.index == IndexContent && records == defaultRecords && pools == defaultPools {
 						require.Equal(t, []int{s.duplicates, 0}, []int{s.found, s.wrong}, "the default configuration on %s", tr.name)
@@ -55,10 +55,10 @@ func TestSweepOfSizesAndPools(t *testing.T) {
 	t.Logf("\n%s", &b)
 	doc, err := os.ReadFile(document)
 	require.NoError(t, err)
-	require.Contains(t, string(doc), b.String(), "%s holds another table than this test makes", document)
+	require.Contains(t, string(doc), b.String(), "%s does not contain the table that this test makes", document)
 }
 
-// rate is a share with three digits; 1.000 and 0 are exact.
+// rate formats a share with three digits; 1.000 and 0 are exact.
 func rate(n, of int) string {
 	switch {
 	case n == of:

@@ -8,7 +8,7 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// Table remembers frames. It is used by one goroutine at a time.
+// Table is a table of recent frames. It is used by one goroutine at a time.
 type Table struct {
 	heads  []head // of all records, slot after slot
 	bodies []byte // of all records
@@ -19,32 +19,32 @@ type Table struct {
 	bytes  int
 	index  Index
 
-	stats   Stats
-	places  [chunk]place
-	scratch []byte // first bytes of a frame in several buffers
-	sink    uint64
-	config  Config
+	stats     Stats
+	locations [chunk]location
+	scratch   []byte // first bytes of a frame in several buffers
+	sink      uint64
+	config    Config
 }
 
-// head is what a frame's slot is searched by. Those of one slot lie together: four
-// on a cache line.
+// head is the part of a record that a search reads. The heads of a slot lie
+// together, four on a cache line.
 type head struct {
 	ns    uint64 // since 1970
-	check uint64 // hash of the content, or the key where nothing is hashed; 0: nothing was stored yet
+	check uint64 // hash of the content, or the key with IndexRSS; 0: empty
 }
 
-// Stats are what a table has seen.
+// Stats are a table's counters.
 type Stats struct {
 	Frames     uint64 `json:"frames"`
 	Duplicates uint64 `json:"duplicates"`
-	// Evicted records were replaced by another frame while they were younger than
-	// the window: a duplicate of theirs that comes now is missed. Where that is more
-	// than a few of a hundred frames the table is too small.
+	// Evicted records were younger than the window when another frame replaced them;
+	// later copies of these frames are missed. If that is more than a few percent of
+	// the frames, the table is too small.
 	Evicted uint64 `json:"evicted"`
 }
 
-// New makes a table: 144 bytes for each record at 96 bytes compared, so 4.5 MiB by
-// default. All of it is touched, so that no page is missing later.
+// New returns a table. A record takes 144 bytes at 96 bytes compared, so the default
+// table takes 4.5 MiB. New touches all of it, so that no page faults occur later.
 func New(c Config) (*Table, error) {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -64,7 +64,7 @@ func New(c Config) (*Table, error) {
 		scratch: make([]byte, c.Bytes),
 		config:  c,
 	}
-	// A page that is only mapped would fault at its first frame.
+	// Touch every page.
 	for i := 0; i < len(t.bodies); i += 4096 {
 		t.bodies[i] = 0
 	}
@@ -74,32 +74,32 @@ func New(c Config) (*Table, error) {
 	return t, nil
 }
 
-// Config is what the table was made from, defaults filled in.
+// Config returns the settings with the defaults filled in.
 func (t *Table) Config() Config { return t.config }
 
-// Stats may only be called where Duplicate may.
+// Stats returns the counters. It is called by the table's goroutine only.
 func (t *Table) Stats() Stats { return t.stats }
 
-// Duplicate tells whether a frame that was stamped ns nanoseconds after 1970 was
-// there before, and remembers it. A record with a later stamp does not count.
+// Duplicate reports whether a frame, stamped ns nanoseconds after 1970, is a
+// duplicate, and stores it. Records with later stamps are ignored.
 func (t *Table) Duplicate(f *ring.Frame, ns uint64) bool {
-	p := t.find(f)
-	return t.visit(&p, t.start(f), ns)
+	p := t.locate(f)
+	return t.update(&p, t.prefix(f), ns)
 }
 
-// chunk is how many frames' slots are on their way from memory at a time.
+// chunk is the number of frames whose slots are loaded at a time.
 const chunk = 32
 
-// place is where a frame's slot is.
-type place struct {
+// location is a frame's slot and the words to compare.
+type location struct {
 	slot  uint64
 	key   uint64
 	check uint64
 }
 
-// Mark does for frames in order what Duplicate does for one, and is faster: it has
-// their slots fetched together. dup[i] tells of frames[i]; stamps and dup are as long
-// as frames. It returns how many are duplicates.
+// Mark calls Duplicate for frames in order, but is faster: it loads their slots
+// together. It sets dup[i] if frames[i] is a duplicate and returns the number of
+// duplicates. stamps and dup are as long as frames.
 func (t *Table) Mark(frames []ring.Frame, stamps []clock.Stamp, dup []bool) int {
 	n := 0
 	for len(frames) > 0 {
@@ -111,21 +111,21 @@ func (t *Table) Mark(frames []ring.Frame, stamps []clock.Stamp, dup []bool) int 
 }
 
 func (t *Table) mark(frames []ring.Frame, stamps []clock.Stamp, dup []bool) int {
-	places := t.places[:len(frames)]
+	locations := t.locations[:len(frames)]
 	for i := range frames {
-		places[i] = t.find(&frames[i])
+		locations[i] = t.locate(&frames[i])
 	}
-	// Loads that nothing waits for, so that the misses overlap.
+	// Independent loads, so that the cache misses overlap.
 	sink := t.sink
-	for i := range places {
-		first := places[i].slot * t.pools
+	for i := range locations {
+		first := locations[i].slot * t.pools
 		sink += t.heads[first].check + t.heads[first+t.pools-1].check
 	}
 	t.sink = sink
 	n := 0
 	for i := range frames {
 		ns := uint64(stamps[i].Sec())*1e9 + uint64(stamps[i].Nsec())
-		dup[i] = t.visit(&places[i], t.start(&frames[i]), ns)
+		dup[i] = t.update(&locations[i], t.prefix(&frames[i]), ns)
 		if dup[i] {
 			n++
 		}
@@ -133,18 +133,18 @@ func (t *Table) mark(frames []ring.Frame, stamps []clock.Stamp, dup []bool) int 
 	return n
 }
 
-// find computes a frame's slot.
-func (t *Table) find(f *ring.Frame) place {
+// locate computes a frame's slot.
+func (t *Table) locate(f *ring.Frame) location {
 	key := keyOf(f)
 	if t.index == IndexRSS {
-		return place{slot: uint64(f.Hash) & t.mask, key: key, check: key}
+		return location{slot: uint64(f.Hash) & t.mask, key: key, check: key}
 	}
-	hash := hashOf(key, t.start(f))
-	return place{slot: hash & t.mask, key: key, check: hash | 1}
+	hash := hashOf(key, t.prefix(f))
+	return location{slot: hash & t.mask, key: key, check: hash | 1}
 }
 
-// keyOf is what is compared beside the bytes: the length, and the tag that is no
-// longer among them. It is never 0.
+// keyOf returns what is compared besides the bytes: the length, and a tag that was
+// stripped. It is never 0.
 func keyOf(f *ring.Frame) uint64 {
 	const stored = 1 << 63
 	key := stored | uint64(f.Len)
@@ -154,17 +154,17 @@ func keyOf(f *ring.Frame) uint64 {
 	return key
 }
 
-// start is the first bytes of a frame, all of them if it is shorter.
-func (t *Table) start(f *ring.Frame) []byte {
+// prefix returns the bytes of a frame that are compared.
+func (t *Table) prefix(f *ring.Frame) []byte {
 	n := min(t.bytes, int(f.Len))
 	if len(f.Data) >= n {
 		return f.Data[:n]
 	}
-	return t.gather(f, n)
+	return t.assemble(f, n)
 }
 
-// gather puts the first n bytes of a frame in several buffers together.
-func (t *Table) gather(f *ring.Frame, n int) []byte {
+// assemble copies the first n bytes of a multi-descriptor frame.
+func (t *Table) assemble(f *ring.Frame, n int) []byte {
 	got := copy(t.scratch[:n], f.Data)
 	for _, b := range f.Rest {
 		got += copy(t.scratch[got:n], b)
@@ -172,19 +172,19 @@ func (t *Table) gather(f *ring.Frame, n int) []byte {
 	return t.scratch[:got]
 }
 
-// visit looks for a frame in its slot and puts it there.
-func (t *Table) visit(p *place, start []byte, ns uint64) bool {
+// update reports whether a frame is in its slot, and stores it there.
+func (t *Table) update(p *location, prefix []byte, ns uint64) bool {
 	first := p.slot * t.pools
 	heads := t.heads[first:][:t.pools]
 	found, oldest := -1, uint64(0)
 	for i := range heads {
-		// A stamp in the future gives an age beyond any window, and so does an
-		// empty record's. Age and index in one word are compared without a branch
-		// that nobody could foretell.
+		// A stamp in the future has an age beyond any window, and so has an empty
+		// record. Age and index in one word are compared without a branch, which
+		// the processor could not predict.
 		h := &heads[i]
 		age := ns - h.ns
 		oldest = max(oldest, min(age, maxAge)*maxPools|uint64(i))
-		if h.check == p.check && age <= t.window && t.same(first+uint64(i), p.key, start) {
+		if h.check == p.check && age <= t.window && t.matches(first+uint64(i), p.key, prefix) {
 			found = i
 		}
 	}
@@ -202,24 +202,24 @@ func (t *Table) visit(p *place, start []byte, ns uint64) bool {
 	h.ns, h.check = ns, p.check
 	body := t.body(first + uint64(i))
 	binary.LittleEndian.PutUint64(body, p.key)
-	copy(body[keySize:], start)
+	copy(body[keySize:], prefix)
 	t.stats.Frames++
 	return found >= 0
 }
 
 const (
 	keySize = 8
-	maxAge  = (1<<64 - 1) / maxPools // ns: 208 days; more counts as much
+	maxAge  = (1<<64 - 1) / maxPools // ns: 208 days; higher ages count as this
 )
 
-// body is a record's: the key and behind it the frame's first bytes.
+// body returns a record's body: the key, then the frame's first bytes.
 func (t *Table) body(record uint64) []byte {
 	return t.bodies[record*t.stride:][:t.stride]
 }
 
-// same tells whether a record is of a frame with that key and those first bytes. A
-// key has the length, so as many bytes were stored.
-func (t *Table) same(record, key uint64, start []byte) bool {
+// matches reports whether a record has this key and these first bytes. The key
+// contains the length, so as many bytes were stored.
+func (t *Table) matches(record, key uint64, prefix []byte) bool {
 	body := t.body(record)
-	return binary.LittleEndian.Uint64(body) == key && bytes.Equal(body[keySize:][:len(start)], start)
+	return binary.LittleEndian.Uint64(body) == key && bytes.Equal(body[keySize:][:len(prefix)], prefix)
 }

@@ -20,7 +20,7 @@ func newTable(t testing.TB, c Config) *Table {
 	return table
 }
 
-// frame is a frame of that many bytes whose word at 40 is n.
+// frame returns a frame of size bytes whose word at byte 40 is n.
 func frame(size int, n uint64) *ring.Frame {
 	b := make([]byte, size)
 	binary.LittleEndian.PutUint64(b[40:], n)
@@ -33,7 +33,7 @@ func TestTheWindowIncludesItsEnd(t *testing.T) {
 		f := frame(60, 1)
 		require.False(t, tab.Duplicate(f, 5000))
 		require.True(t, tab.Duplicate(f, 6000))
-		require.True(t, tab.Duplicate(f, 7000), "the second copy is what the third is compared with")
+		require.True(t, tab.Duplicate(f, 7000), "the third copy is compared with the second")
 		require.False(t, tab.Duplicate(f, 8001))
 		require.Equal(t, Stats{Frames: 4, Duplicates: 2}, tab.Stats())
 	}
@@ -54,7 +54,7 @@ func TestOnlyEqualFramesAreDuplicates(t *testing.T) {
 		want   bool
 	}{
 		{"nothing changed", func(*ring.Frame) {}, true},
-		{"other hash and facts", func(f *ring.Frame) { f.Hash++; f.Info = ring.IPv4 | ring.FrameError }, true},
+		{"other hash and information", func(f *ring.Frame) { f.Hash++; f.Info = ring.IPv4 | ring.FrameError }, true},
 		{"a byte behind the compared ones", func(f *ring.Frame) { f.Data[96]++ }, true},
 		{"the last of the compared bytes", func(f *ring.Frame) { f.Data[95]++ }, false},
 		{"the first byte", func(f *ring.Frame) { f.Data[0]++ }, false},
@@ -64,9 +64,9 @@ func TestOnlyEqualFramesAreDuplicates(t *testing.T) {
 			f.Data, f.Rest = f.Data[:50], [][]byte{f.Data[50:]}
 			f.Rest[0][3]++
 		}, false},
-		{"a tag in the frame, and told of", func(f *ring.Frame) { f.VLAN, f.Info = 5, ring.HasVLAN }, true},
-		{"a tag taken out", func(f *ring.Frame) { f.VLAN, f.Info = 5, ring.HasVLAN|ring.Stripped }, false},
-		{"tag 0 taken out", func(f *ring.Frame) { f.Info = ring.HasVLAN | ring.Stripped }, false},
+		{"a tag in the frame and in VLAN", func(f *ring.Frame) { f.VLAN, f.Info = 5, ring.HasVLAN }, true},
+		{"a tag stripped", func(f *ring.Frame) { f.VLAN, f.Info = 5, ring.HasVLAN|ring.Stripped }, false},
+		{"tag 0 stripped", func(f *ring.Frame) { f.Info = ring.HasVLAN | ring.Stripped }, false},
 	} {
 		tab := newTable(t, Config{})
 		require.False(t, tab.Duplicate(base(), 1000))
@@ -78,7 +78,7 @@ func TestOnlyEqualFramesAreDuplicates(t *testing.T) {
 	for i, tag := range []uint16{5, 6, 5, 7} {
 		f := base()
 		f.VLAN, f.Info = tag, ring.HasVLAN|ring.Stripped
-		require.Equal(t, i == 2, tab.Duplicate(f, uint64(1000+i)), "frames with tags taken out are told apart by them")
+		require.Equal(t, i == 2, tab.Duplicate(f, uint64(1000+i)), "stripped tags distinguish frames")
 	}
 }
 
@@ -105,7 +105,7 @@ func TestEveryLengthIsComparedWhole(t *testing.T) {
 }
 
 func TestOldestOfASlotIsReplaced(t *testing.T) {
-	// One slot: what counts is the order alone.
+	// One slot, so only the order counts.
 	for _, c := range []struct {
 		index   Index
 		order   string
@@ -113,11 +113,11 @@ func TestOldestOfASlotIsReplaced(t *testing.T) {
 		evicted uint64
 	}{
 		{IndexContent, "abcdabcd", "....dddd", 0},
-		{IndexContent, "abcdeabcde", "..........", 6}, // each is replaced one before it comes again
+		{IndexContent, "abcdeabcde", "..........", 6}, // each is replaced just before it comes again
 		{IndexContent, "abcdaaaabcd", "....ddddddd", 0},
 		{IndexRSS, "abcdabcd", "....dddd", 0},
 		{IndexRSS, "abcdeabcde", "..........", 6},
-		{IndexRSS, "abcdaaaabcd", "....dddd...", 6}, // copies push out the others
+		{IndexRSS, "abcdaaaabcd", "....dddd...", 6}, // copies replace the others
 	} {
 		tab := newTable(t, Config{Records: 4, Pools: 4, Index: c.index})
 		got := ""
@@ -155,18 +155,18 @@ func TestConfigIsChecked(t *testing.T) {
 		c    Config
 		want string
 	}{
-		{Config{Window: -1}, "dedup: window of -1ns: want more than 0 and at most 1h0m0s"},
+		{Config{Window: -1}, "dedup: window of -1ns: choose more than 0 and at most 1h0m0s"},
 		{Config{Window: 2 * time.Hour}, "window of 2h0m0s"},
-		{Config{Records: -1}, "-1 records: want 1 to 16777216"},
+		{Config{Records: -1}, "-1 records: choose 1 to 16777216"},
 		{Config{Records: 1 << 25}, "33554432 records"},
-		{Config{Pools: -1}, "-1 pools: want 1 to 1024"},
+		{Config{Pools: -1}, "-1 pools: choose 1 to 1024"},
 		{Config{Pools: 2048}, "2048 pools"},
-		{Config{Records: 4, Pools: 8}, "8 pools: want 1 to 4"},
-		{Config{Records: 1000, Pools: 1}, "1000 records in 1 pools: want a power of two for each pool, as 512 records"},
-		{Config{Records: 1000, Pools: 3}, "1000 records in 3 pools: want a power of two for each pool, as 768 records"},
-		{Config{Bytes: -1}, "-1 bytes compared: want 1 to 2048"},
+		{Config{Records: 4, Pools: 8}, "8 pools: choose 1 to 4"},
+		{Config{Records: 1000, Pools: 1}, "1000 records in 1 pools: choose a power of two for each pool, as 512 records"},
+		{Config{Records: 1000, Pools: 3}, "1000 records in 3 pools: choose a power of two for each pool, as 768 records"},
+		{Config{Bytes: -1}, "-1 bytes compared: choose 1 to 2048"},
 		{Config{Bytes: 2049}, "2049 bytes compared"},
-		{Config{Index: 2}, "unknown index 2: want IndexContent or IndexRSS"},
+		{Config{Index: 2}, "unknown index 2: choose IndexContent or IndexRSS"},
 	} {
 		_, err := New(c.c)
 		require.ErrorContains(t, err, c.want)
@@ -179,10 +179,10 @@ func TestConfigIsChecked(t *testing.T) {
 		require.Equal(t, x, again)
 	}
 	_, err := ParseIndex("RSS")
-	require.EqualError(t, err, `index "RSS": want content or rss`)
+	require.EqualError(t, err, `index "RSS": choose content or rss`)
 }
 
-// naive is the rule as the package's documentation states it, with slots by name.
+// naive implements the rule of the package's documentation, with slots in a map.
 type naive struct {
 	c     Config
 	slots map[uint64][]memory
@@ -193,7 +193,7 @@ type memory struct {
 	ns  uint64
 }
 
-// duplicate keeps a slot in the order of age, the oldest first.
+// duplicate keeps each slot in the order of age, the oldest first.
 func (n *naive) duplicate(slot uint64, f *ring.Frame, ns uint64) bool {
 	whole := slices.Concat(append([][]byte{f.Data}, f.Rest...)...)
 	key := fmt.Sprint(len(whole), whole[:min(len(whole), n.c.Bytes)])
@@ -217,8 +217,7 @@ func (n *naive) duplicate(slot uint64, f *ring.Frame, ns uint64) bool {
 	return same >= 0
 }
 
-// FuzzTable compares the table, and Mark, with the naive one, for frames that are
-// much alike.
+// FuzzTable compares Duplicate and Mark with naive, for similar frames.
 func FuzzTable(f *testing.F) {
 	f.Add([]byte("ababcdcdabcdeeeaaabbbccc0123456789"), uint8(0), uint8(1), uint16(70), uint16(500))
 	f.Add([]byte("aAbBaAbBxyzaAbBaAbBxyz"), uint8(1), uint8(4), uint16(60), uint16(9000))
@@ -233,7 +232,7 @@ func FuzzTable(f *testing.F) {
 		var want []bool
 		ns := uint64(5e9)
 		for i, b := range script {
-			ns += uint64(b>>3) + 1 // no two alike, so that the oldest is one
+			ns += uint64(b>>3) + 1 // no two alike, so that the oldest is unique
 			data := make([]byte, 1+int(size)%128+int(b&3))
 			data[min(len(data)-1, i%2*c.Bytes)] = b & 7
 			f := ring.Frame{Data: data, Len: uint32(len(data)), Hash: uint32(b & 15)}
@@ -243,7 +242,7 @@ func FuzzTable(f *testing.F) {
 			case 2:
 				f.Info, f.VLAN = ring.HasVLAN|ring.Stripped, uint16(b>>4&1)
 			}
-			slot := table.find(&f).slot
+			slot := table.locate(&f).slot
 			want = append(want, n.duplicate(slot, &f, ns))
 			require.Equal(t, want[i], table.Duplicate(&f, ns), "frame %d", i)
 			frames = append(frames, f)
@@ -270,7 +269,7 @@ func TestHashSpreadsFramesThatDifferInOneWord(t *testing.T) {
 			var counts [slots]int
 			for i := range uint64(n) {
 				binary.LittleEndian.PutUint64(f.Data[at:], i)
-				counts[tab.find(f).slot]++
+				counts[tab.locate(f).slot]++
 			}
 			// Poisson with mean 16: more than 60 in one of 1024 slots has odds of 1e-13.
 			require.Less(t, slices.Max(counts[:]), 60, "frames of %d bytes, changed at %d", size, at)
