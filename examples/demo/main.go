@@ -64,6 +64,9 @@ func run(o options) error {
 	// backpressure: the wire waits for a machine too slow for 10 Gb/s, so that the
 	// demo shows content on any; the rates below tell how fast it went.
 	device := fmt.Sprintf("sim:pcap=%s,rate=line,loop=%d,backpressure", wire.Quote(o.file), o.loop)
+	if err := os.MkdirAll(o.dir, 0o755); err != nil {
+		return err
+	}
 	before, err := rawFiles(o.dir)
 	if err != nil {
 		return err

@@ -22,6 +22,10 @@ import (
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
+func main() {
+	cli.Main(command(func(o options) error { return o.run(cli.Interrupted("timestamps"), os.Stdout) }))
+}
+
 // options are the command line.
 type options struct {
 	trace, fallback string
