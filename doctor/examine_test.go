@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -295,7 +296,7 @@ func TestNamesOfDevices(t *testing.T) {
 		"eth9":         `interface "eth9": no such interface`,
 		"03:00.0":      "the domain is missing (most likely 0000:03:00.0)",
 		"0000:09:00.0": "look up 0000:09:00.0: no such PCI function",
-		"ens5":         "interface ens5, held by the kernel driver virtio-pci, in no IOMMU group: not a port of an Intel 82599",
+		"ens5":         "interface ens5, kernel driver virtio-pci, no IOMMU group: not a port of an Intel 82599",
 	} {
 		_, err := p.examiner().examine(spec(name))
 		require.ErrorContains(t, err, want)
@@ -334,6 +335,24 @@ func TestJSON(t *testing.T) {
 		"iommu_group": 12, "iommu_group_peers": [{"address": "0000:03:00.1", "driver": ""}]
 	}`, string(keys.Ports[0]))
 	require.JSONEq(t, `{"name": "kernel", "state": "ok", "found": "Linux 6.1.0-56-amd64"}`, string(keys.Checks[0]))
+}
+
+func TestJSONKeysAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/JSON.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(text), "\n## doctor\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n## ")
+	p := healthy(t)
+	p.bindIxgbe()
+	var b strings.Builder
+	require.NoError(t, p.report().WriteJSON(&b))
+	keys := regexp.MustCompile(`"([^"]+)": `).FindAllStringSubmatch(b.String(), -1)
+	require.Greater(t, len(keys), 30)
+	for _, key := range keys {
+		require.Regexp(t, "^[a-z0-9_]+$", key[1])
+		require.Contains(t, section, "`"+key[1]+"`")
+	}
 }
 
 // Every check of this machine has a finding.
