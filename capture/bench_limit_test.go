@@ -11,8 +11,8 @@ import (
 	"github.com/ixcap/ixcap/driver/drivertest"
 )
 
-// benchReader captures a ring full of frames with the clock stopped, throws the
-// stream out of the caches in cold runs, and lets a reader read them all.
+// benchReader captures a ring of frames with the clock stopped, evicts the stream
+// from the caches in cold runs, and measures a reader of all frames.
 func benchReader(b *testing.B, size int, cold bool, reader func(*stream.Listener) func(frames int)) {
 	r, err := drivertest.NewRing(drivertest.Options{})
 	require.NoError(b, err)
@@ -44,15 +44,15 @@ func benchReader(b *testing.B, size int, cold bool, reader func(*stream.Listener
 	times.report(b)
 }
 
-// displace throws everything else out of the caches by filling them with b.
+// displace evicts everything else from the caches by filling them with b.
 func displace(b []byte) {
 	for i := 0; i < len(b); i += 64 {
 		b[i]++
 	}
 }
 
-// BenchmarkLimit is what this machine takes for the things that no hot path can
-// do without, to be read beside the other figures of the same run.
+// BenchmarkLimit measures the operations that every fast path contains, for
+// comparison with the other figures of the same run.
 func BenchmarkLimit(b *testing.B) {
 	b.Run("tsc", func(b *testing.B) {
 		inRounds(b, func(calls int) {
@@ -79,7 +79,7 @@ func BenchmarkLimit(b *testing.B) {
 
 var sink uint64
 
-// inRounds calls run for 4096 operations at a time, b.N in all.
+// inRounds calls run for 4096 operations at a time, b.N in total.
 func inRounds(b *testing.B, run func(operations int)) {
 	var times median
 	for left := b.N; left > 0; {
@@ -92,8 +92,8 @@ func inRounds(b *testing.B, run func(operations int)) {
 	times.report(b)
 }
 
-// benchCopy copies frames as a hot path would have to: from one buffer of a ring
-// of 4096 after the other to the end of a circular buffer of 64 MiB.
+// benchCopy copies frames like a fast path: from successive buffers of a ring of
+// 4096 to a circular buffer of 64 MiB.
 func benchCopy(b *testing.B, size, stride int) {
 	const total = 64 << 20
 	src, dst := make([]byte, 4096*stride), make([]byte, total)

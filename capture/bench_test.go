@@ -18,16 +18,16 @@ import (
 )
 
 // All ns/op in these files are per frame, or per call of a limit. A ring of 4096
-// descriptors is filled with the clock stopped, in cold runs thrown out of the
-// caches, and drained with the clock running. What is reported is the median
-// ring's, for limits the median of as many calls, so that figures of one run can
-// be compared although the machine had other things to do meanwhile.
-// BenchmarkPoll, the ring alone, is the driver's.
+// descriptors is filled with the clock stopped, evicted from the caches in cold
+// runs, and drained with the clock running. The result is the median of the rings,
+// for limits the median of as many calls, so that the figures of one run are
+// comparable on a machine with other load. BenchmarkPoll in package driver measures
+// the ring alone.
 
 var sizes = []int{60, 1514}
 
-// BenchmarkCapture is the whole hot path: poll, stamp each frame, copy it into
-// the stream, write its index entry, publish, give the buffers back.
+// BenchmarkCapture measures the whole fast path: poll, stamp each frame, copy it to
+// the stream, write its index entry, publish, release the buffers.
 func BenchmarkCapture(b *testing.B) {
 	eachRing(b, func(b *testing.B, size int, cold bool) {
 		r, p := benchPoller(b)
@@ -35,10 +35,9 @@ func BenchmarkCapture(b *testing.B) {
 	})
 }
 
-// BenchmarkCaptureAs is the same with everything else that a capture can do to
-// frames, each by itself, beside plain: hot, because what is compared is the work.
-// Nothing matches in the lists of rules but where the name says so, and all frames
-// differ from each other but for those that are said to be copies.
+// BenchmarkCaptureAs measures the same with each other operation of a capture, in
+// hot runs, because it compares the operations. No frame matches the rules and no
+// frame is a duplicate, unless the name of the benchmark says so.
 func BenchmarkCaptureAs(b *testing.B) {
 	type how struct {
 		name   string
@@ -80,7 +79,7 @@ func BenchmarkCaptureAs(b *testing.B) {
 				r, p := benchPollerAs(b, h.policy, h.cfg)
 				seed := uint64(0)
 				drainMade(b, r, size, false, p.poll, func(n int) {
-					for i := range n { // the last n that were filled
+					for i := range n { // the last n descriptors filled
 						b := r.Buffer((r.Head() - n + i + 2*ringSize) % ringSize)
 						if i%100 >= h.copies {
 							seed++
@@ -94,7 +93,7 @@ func BenchmarkCaptureAs(b *testing.B) {
 	}
 }
 
-// ringSize is how many descriptors the rings of benchmarks have.
+// ringSize is the number of descriptors of the benchmarks' rings.
 const ringSize = 4096
 
 // eachRing runs a benchmark for all sizes, hot and cold.
@@ -105,14 +104,14 @@ func eachRing(b *testing.B, run func(b *testing.B, size int, cold bool)) {
 	}
 }
 
-// drain fills a ring and lets turn empty it, over and over, b.N frames in all.
+// drain repeatedly fills a ring and drains it with turn, b.N frames in total.
 func drain(b *testing.B, r *drivertest.Ring, size int, cold bool, turn func() int) {
 	drainMade(b, r, size, cold, turn, func(int) {})
 }
 
-// drainMade is drain of frames to which made has done something when the ring is full.
+// drainMade is drain with frames that made modifies when the ring is full.
 func drainMade(b *testing.B, r *drivertest.Ring, size int, cold bool, turn func() int, made func(frames int)) {
-	const full = ringSize - 1 // one descriptor always stays behind
+	const full = ringSize - 1 // one descriptor is always unused
 	var times median
 	for left := b.N; left > 0; {
 		want := min(left, full)
@@ -178,8 +177,8 @@ func newStamperOf(tb testing.TB, p clock.Policy) *clock.Stamper {
 	return st
 }
 
-// BenchmarkReadPackets is what a reader of packets pays for each, in batches of
-// 64, looking at stamp, length and first bytes.
+// BenchmarkReadPackets measures a reader of packets in batches of 64 that reads
+// stamp, length and first bytes of each.
 func BenchmarkReadPackets(b *testing.B) {
 	eachRing(b, func(b *testing.B, size int, cold bool) {
 		benchReader(b, size, cold, func(l *stream.Listener) func(int) {
@@ -202,8 +201,8 @@ func BenchmarkReadPackets(b *testing.B) {
 	})
 }
 
-// BenchmarkReadBytes is what a reader of whole blocks pays for each frame, the
-// bytes left untouched as a storer does.
+// BenchmarkReadBytes measures a reader of whole blocks that does not access the
+// bytes, as a storer does.
 func BenchmarkReadBytes(b *testing.B) {
 	const block = 64 << 10
 	eachRing(b, func(b *testing.B, size int, cold bool) {

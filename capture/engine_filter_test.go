@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-// numberedUDP is frame n of a flow to a UDP port: n is in its payload.
+// numberedUDP returns frame n of a flow to a UDP port, with n in its payload.
 func numberedUDP(n uint64, port uint16) []byte {
 	b := make([]byte, 80)
 	copy(b, []byte{
@@ -38,9 +39,9 @@ func parseRules(t *testing.T, text string) *rules.Rules {
 	return r
 }
 
-// Rules change a thousand times while frames come: those that no rule drops all
-// arrive, in order, and every other one is there or is counted.
-func TestFilterChangesWhileCapturingWithoutLosingAFrame(t *testing.T) {
+// Rules change a thousand times during a capture. All frames that no rule drops are
+// stored, in order, and every other frame is stored or counted.
+func TestFilterChangesDuringACaptureLoseNoFrame(t *testing.T) {
 	const changes, queues = 1000, 2
 	p := newPort(queues)
 	for _, s := range p.sources {
@@ -89,7 +90,7 @@ func TestFilterChangesWhileCapturingWithoutLosingAFrame(t *testing.T) {
 			}
 			total += n
 		}
-		if i%100 == 0 { // the pollers see some of the changes, however busy the machine
+		if i%100 == 0 { // the pollers apply some of the changes on any machine
 			before := total
 			require.Eventually(t, func() bool {
 				l, err := e.Ledger()
@@ -117,9 +118,10 @@ func TestFilterChangesWhileCapturingWithoutLosingAFrame(t *testing.T) {
 	require.Equal(t, clock.Adaptive, l.Clock.Policy)
 	require.NotEmpty(t, l.Clock.Source)
 	require.ErrorContains(t, e.SetFilter(0, nil), "the capture is over")
+	require.ErrorIs(t, e.SetFilter(0, nil), os.ErrClosed)
 }
 
-func TestSetFilterNamesTheQueuesThereAre(t *testing.T) {
+func TestSetFilterRejectsUnknownQueues(t *testing.T) {
 	e := engine(t, newPort(2), capture.Config{})
 	for _, q := range []int{-2, 2} {
 		require.ErrorContains(t, e.SetFilter(q, nil), fmt.Sprintf("set filter of queue %d: the capture has queues 0 to 1", q))
@@ -130,10 +132,10 @@ func TestSetFilterNamesTheQueuesThereAre(t *testing.T) {
 	require.Equal(t, "64", e.Filter(1).String())
 }
 
-func TestCopiesAreLeftOutAndCounted(t *testing.T) {
+func TestDuplicatesAreRemovedAndCounted(t *testing.T) {
 	for _, policy := range []clock.Policy{clock.PerPacket, clock.Weighted, clock.Sample(8)} {
 		p := newPort(1)
-		// Of each ten frames two are those of eight and nine before.
+		// Of each ten frames, the last two equal the first two.
 		p.sources[0].frame = func(n int) []byte {
 			if n%10 >= 8 {
 				n -= 8

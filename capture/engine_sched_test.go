@@ -16,7 +16,7 @@ import (
 	"github.com/ixcap/ixcap/internal/logtest"
 )
 
-// ringPort is a fake port whose ring is known to be small.
+// ringPort is a fake port with small rings.
 type ringPort struct{ *fakePort }
 
 type ringSource struct{ *fakeSource }
@@ -76,7 +76,7 @@ func TestALedgerNamesTheListenerThatBlockedThePoller(t *testing.T) {
 	require.Contains(t, text.String(), "exceeded the NIC buffer")
 }
 
-func TestNewRefusesSCHEDFIFOThatCouldLockTheMachineUp(t *testing.T) {
+func TestNewRejectsSCHEDFIFOThatCouldLockUpTheMachine(t *testing.T) {
 	cores := make([]int, runtime.NumCPU())
 	for i := range cores {
 		cores[i] = i
@@ -109,6 +109,6 @@ func TestCoresOfOtherEnginesAreNotChosen(t *testing.T) {
 
 	e, err = capture.New(newPort(1), capture.Config{Buffer: 1 << 20, Taken: cores[1:], Cores: cores[:1]})
 	require.NoError(t, err)
-	require.Equal(t, []int{0}, e.Cores(), "what is asked for is given")
+	require.Equal(t, []int{0}, e.Cores(), "requested cores are used")
 	require.NoError(t, e.Close())
 }

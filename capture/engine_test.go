@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -13,10 +15,11 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/dedup"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/logtest"
 	"github.com/ixcap/ixcap/ring"
 )
 
-// fakeSource gives frames that a test has put in.
+// fakeSource returns frames that a test has put.
 type fakeSource struct {
 	mu     sync.Mutex
 	frames int
@@ -108,7 +111,7 @@ func engine(t *testing.T, p *fakePort, cfg capture.Config) *capture.Engine {
 	return e
 }
 
-func TestEngineTakesWhatIsInTheRingsWhenTheWireHasEnded(t *testing.T) {
+func TestStopDrainsTheRingsAfterTheEndOfTheWire(t *testing.T) {
 	p := newPort(3)
 	e := engine(t, p, capture.Config{})
 	require.Equal(t, 3, e.Queues())
@@ -172,15 +175,15 @@ func TestWaitReportsAPollerThatCannotRun(t *testing.T) {
 	require.ErrorContains(t, e.Stop(), "core 100000")
 	l, err := e.Ledger()
 	require.NoError(t, err)
-	require.NoError(t, l.Balanced(), "what nobody polled is accounted for")
+	require.NoError(t, l.Balanced(), "frames that were not polled are accounted for")
 	require.EqualValues(t, 100, l.Lost())
 }
 
 func TestStartReportsAPortThatCannotStart(t *testing.T) {
 	p := newPort(1)
-	p.startErr = errors.New("no carrier pigeon")
+	p.startErr = errors.New("no carrier")
 	e := engine(t, p, capture.Config{})
-	require.ErrorContains(t, e.Start(), "start capture on fake: no carrier pigeon")
+	require.ErrorContains(t, e.Start(), "start capture on fake: no carrier")
 }
 
 func TestEngineThatNeverStartedEndsItsStreams(t *testing.T) {
@@ -195,7 +198,7 @@ func TestEngineThatNeverStartedEndsItsStreams(t *testing.T) {
 	require.NoError(t, ledger.Balanced())
 }
 
-func TestCaptureWithNoPatienceStops(t *testing.T) {
+func TestCaptureWithAMinimalStallTimeoutStops(t *testing.T) {
 	e := engine(t, newPort(1), capture.Config{StallTimeout: time.Nanosecond})
 	require.NoError(t, e.Start())
 	require.NotPanics(t, func() { _ = e.Stop() }) // an error only if the poller was not fast enough
@@ -204,7 +207,7 @@ func TestCaptureWithNoPatienceStops(t *testing.T) {
 	require.NoError(t, ledger.Balanced())
 }
 
-func TestHeldListenerDelaysStopOnlyForAWhile(t *testing.T) {
+func TestHungListenerDelaysStopByTheStallTimeout(t *testing.T) {
 	p := newPort(1)
 	e := engine(t, p, capture.Config{StallTimeout: 50 * time.Millisecond})
 	l, err := e.Stream(0).Listen("hung", stream.Options{Policy: stream.Lossless})
@@ -221,30 +224,30 @@ func TestHeldListenerDelaysStopOnlyForAWhile(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
-func TestNewRefusesWhatMakesNoSense(t *testing.T) {
+func TestNewRejectsInvalidSettings(t *testing.T) {
 	for want, c := range map[string]struct {
 		queues int
 		cfg    capture.Config
 	}{
-		"no receive queue":  {0, capture.Config{}},
-		"capture length -1": {1, capture.Config{CapLen: -1}},
-		"capture length":    {1, capture.Config{CapLen: 65536}},
-		"one for each":      {2, capture.Config{Cores: []int{0}}},
-		"power of two":      {1, capture.Config{Buffer: 3 << 20}},
-		"multiple of 1 MiB": {1, capture.Config{Segment: 1000}},
-		"batch of -1":       {1, capture.Config{Batch: -1}},
-		"batch of 5000":     {1, capture.Config{Batch: 5000}},
-		"unknown policy 9":  {1, capture.Config{Stamps: 9}},
-		"window of -1s":     {2, capture.Config{Dedup: &dedup.Config{Window: -time.Second}}},
+		"no receive queue":   {0, capture.Config{}},
+		"capture length -1":  {1, capture.Config{CapLen: -1}},
+		"capture length":     {1, capture.Config{CapLen: 65536}},
+		"one for each queue": {2, capture.Config{Cores: []int{0}}},
+		"power of two":       {1, capture.Config{Buffer: 3 << 20}},
+		"multiple of 1 MiB":  {1, capture.Config{Segment: 1000}},
+		"batch of -1":        {1, capture.Config{Batch: -1}},
+		"batch of 5000":      {1, capture.Config{Batch: 5000}},
+		"unknown policy 9":   {1, capture.Config{Stamps: 9}},
+		"window of -1s":      {2, capture.Config{Dedup: &dedup.Config{Window: -time.Second}}},
 	} {
 		p := newPort(c.queues)
 		_, err := capture.New(p, c.cfg)
 		require.ErrorContains(t, err, want)
-		require.Zero(t, p.closed, "the port remains the caller's")
+		require.Zero(t, p.closed, "the caller still owns the port")
 	}
 }
 
-func TestRatesAreDifferencesOverTime(t *testing.T) {
+func TestCountersGiveRates(t *testing.T) {
 	at := time.Now()
 	before := capture.Counters{At: at, Frames: 10, Bytes: 1000, Lost: 1}
 	now := capture.Counters{At: at.Add(2 * time.Second), Frames: 2_000_010, Bytes: 1000 + 2_500_000_000, Lost: 5, Fill: 0.5}
@@ -253,4 +256,27 @@ func TestRatesAreDifferencesOverTime(t *testing.T) {
 	require.InDelta(t, 1, r.Mpps, 1e-9)
 	require.InDelta(t, 2, r.LostPerSecond, 1e-9)
 	require.EqualValues(t, 5, r.Lost)
+}
+
+func TestUseAfterStopAndCloseIsErrClosed(t *testing.T) {
+	p := newPort(1)
+	e, err := capture.New(p, capture.Config{Buffer: 1 << 20})
+	require.NoError(t, err)
+	require.NoError(t, e.Stop())
+	require.ErrorIs(t, e.Start(), os.ErrClosed)
+	require.ErrorIs(t, e.SetFilter(0, nil), os.ErrClosed)
+	require.NoError(t, e.Close())
+	require.ErrorIs(t, e.Close(), os.ErrClosed)
+	require.Equal(t, 1, p.closed)
+}
+
+func TestNewRaisesGOMAXPROCSUnlessToldNotTo(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
+	t.Setenv("GOMAXPROCS", "")
+	engine(t, newPort(1), capture.Config{KeepGOMAXPROCS: true})
+	require.Equal(t, runtime.NumCPU(), runtime.GOMAXPROCS(0))
+	var log logtest.Recorder
+	engine(t, newPort(1), capture.Config{Logger: log.Logger()})
+	require.Equal(t, runtime.NumCPU()+2, runtime.GOMAXPROCS(0))
+	require.Contains(t, log.Text(), "GOMAXPROCS raised")
 }

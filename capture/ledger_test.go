@@ -12,7 +12,7 @@ import (
 	"github.com/ixcap/ixcap/capture/clock"
 )
 
-// balanced is a ledger in which every account is used.
+// balanced returns a ledger that uses every account.
 func balanced() capture.Ledger {
 	return capture.Ledger{
 		Port:     "sim:gen",
@@ -46,7 +46,7 @@ func TestLedgerOfACompleteAccountBalances(t *testing.T) {
 	require.True(t, capture.Ledger{}.Lossless())
 }
 
-func TestLedgerNamesTheEquationThatFails(t *testing.T) {
+func TestBalancedNamesTheEquationThatFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(*capture.Ledger)
 		want  string
@@ -89,17 +89,17 @@ func TestLedgerTextShowsEveryAccount(t *testing.T) {
 	require.Contains(t, out.String(), "does not balance")
 }
 
-func TestLedgerJSONGivesTheLedgerBackWithItsVerdict(t *testing.T) {
+func TestLedgerJSONRoundTripsAndReportsTheBalance(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, balanced().WriteJSON(&out))
 	var back capture.Ledger
 	require.NoError(t, json.Unmarshal(out.Bytes(), &back))
 	require.Equal(t, balanced(), back)
-	var verdict struct {
+	var result struct {
 		Lost     uint64
 		Balanced bool
 	}
-	require.NoError(t, json.Unmarshal(out.Bytes(), &verdict))
-	require.True(t, verdict.Balanced)
-	require.EqualValues(t, 13, verdict.Lost)
+	require.NoError(t, json.Unmarshal(out.Bytes(), &result))
+	require.True(t, result.Balanced)
+	require.EqualValues(t, 13, result.Lost)
 }

@@ -169,10 +169,11 @@ func (p *pipeline) removeDuplicates(g group) group {
 // with their stamps. It returns false if the poller was stopped first.
 func (p *poller) append(g group) bool {
 	for {
-		g = g.from(p.producer.AppendStamped(g.stamps, g.keep, g.frames))
-		if len(g.frames) == 0 {
+		n := p.producer.AppendStamped(g.stamps, g.keep, g.frames)
+		if n == len(g.frames) {
 			return true
 		}
+		g = g.from(n)
 		if one := g.first(1); !p.await(one.frames, one.stamps, one.keep) {
 			p.shared.abandoned.Add(uint64(len(g.frames)))
 			return false

@@ -21,8 +21,7 @@ var stampings = []clock.Policy{
 	clock.PerPacket, clock.Batch, clock.Uniform, clock.Weighted, clock.Adaptive, clock.Sample(1), clock.Sample(7), clock.Sample(4096),
 }
 
-// script is a source of frames that a test has written: it gives them while it
-// may, in batches of any length.
+// script is a source of a test's frames, up to a limit, in batches of random length.
 type script struct {
 	frames [][]byte
 	limit  atomic.Int64
@@ -45,8 +44,8 @@ func (s *script) Poll(frames []ring.Frame) int {
 
 func (s *script) Release() {}
 
-// udpFrame is an Ethernet frame of so many bytes to a UDP port; mark is in its
-// first bytes behind the header.
+// udpFrame returns an Ethernet frame of so many bytes to a UDP port, with mark in the
+// first bytes after the header.
 func udpFrame(size int, port uint16, mark uint64) []byte {
 	b := make([]byte, size)
 	copy(b, []byte{
@@ -67,8 +66,8 @@ func parse(tb testing.TB, text string) *rules.Rules {
 	return r
 }
 
-// whole tells that every frame that a poller polled is accounted for.
-func whole(t *testing.T, p *poller, s *stream.Stream) {
+// requireBalanced requires that every polled frame is accounted for.
+func requireBalanced(t *testing.T, p *poller, s *stream.Stream) {
 	t.Helper()
 	c, st := p.counters(), s.Stats()
 	require.Equal(t, c.Frames, st.Frames+c.Filtered+c.Duplicates+c.Abandoned+st.Inconsistent+st.TooLong+st.Late, "%+v %+v", c, st)
@@ -85,10 +84,10 @@ func whole(t *testing.T, p *poller, s *stream.Stream) {
 	require.Equal(t, c.Bytes, bytes, "%+v", counts)
 }
 
-// Every policy, with and without the rest of the pipeline: what comes out is what
-// was put in, in order, cut as it should be, with stamps that go forward and lie
-// within the time of the capture.
-func TestPipelineStoresWhatItShouldWhateverThePolicy(t *testing.T) {
+// Every policy, with and without the other steps of the pipeline: the stream has the
+// expected frames, in order, cut as configured, with monotonic stamps within the
+// time of the capture.
+func TestPipelineStoresTheExpectedFramesUnderEveryPolicy(t *testing.T) {
 	const n = 6000
 	for _, policy := range stampings {
 		for name, c := range map[string]struct {
@@ -96,7 +95,7 @@ func TestPipelineStoresWhatItShouldWhateverThePolicy(t *testing.T) {
 			dedup  bool
 			caplen int
 		}{
-			"plain": {}, "cut": {caplen: 100}, "rules": {rules: "(port 53) drop; (port 80) 64; (port 443) 200", caplen: 150},
+			"stamps only": {}, "cut": {caplen: 100}, "rules": {rules: "(port 53) drop; (port 80) 64; (port 443) 200", caplen: 150},
 			"dedup": {dedup: true}, "all": {rules: "(port 53) drop; (port 80) 64", dedup: true, caplen: 150},
 		} {
 			t.Run(policy.String()+"/"+name, func(t *testing.T) {
@@ -108,11 +107,11 @@ func TestPipelineStoresWhatItShouldWhateverThePolicy(t *testing.T) {
 				}
 				var want []stored
 				var dropped, copies, cut uint64
-				last := map[int]int{} // by port, what was stored last
+				last := map[int]int{} // last stored frame, by port
 				for i := range n {
 					port := []int{53, 80, 443, 999}[r.IntN(4)]
 					again, known := last[port]
-					if known && r.IntN(3) == 0 { // a copy of an earlier frame
+					if known && r.IntN(3) == 0 { // a duplicate of an earlier frame
 						src.frames = append(src.frames, src.frames[again])
 						switch {
 						case port == 53 && c.rules != "":
@@ -143,7 +142,7 @@ func TestPipelineStoresWhatItShouldWhateverThePolicy(t *testing.T) {
 					}
 					want = append(want, stored{binary.LittleEndian.Uint64(f[42:]), kept})
 				}
-				s := newTestStream(t, stream.Config{Size: 1 << 20, Entries: 1024}) // holds the poller now and then
+				s := newTestStream(t, stream.Config{Size: 1 << 20, Entries: 1024}) // full at times
 				l, err := s.Listen("reader", stream.Options{})
 				require.NoError(t, err)
 				defer func() { require.NoError(t, l.Close()) }()
@@ -164,7 +163,7 @@ func TestPipelineStoresWhatItShouldWhateverThePolicy(t *testing.T) {
 				for pkt := range l.Packets(t.Context()) {
 					require.Less(t, at, len(want))
 					if binary.LittleEndian.Uint64(pkt.Data[42:]) != want[at].mark || len(pkt.Data) != want[at].kept || pkt.UnixNano() < before {
-						require.Fail(t, "another frame", "%d: %d of %d bytes at %d after %d, want %+v", at, len(pkt.Data), pkt.Len, pkt.UnixNano(), before, want[at])
+						require.Fail(t, "unexpected frame", "%d: %d of %d bytes at %d after %d, want %+v", at, len(pkt.Data), pkt.Len, pkt.UnixNano(), before, want[at])
 					}
 					require.Equal(t, len(pkt.Data) < int(pkt.Len), pkt.Info&stream.Truncated != 0)
 					if at == 0 {
@@ -181,15 +180,15 @@ func TestPipelineStoresWhatItShouldWhateverThePolicy(t *testing.T) {
 				require.Equal(t, dropped, counters.Filtered)
 				require.Equal(t, copies, counters.Duplicates)
 				require.Equal(t, cut, s.Stats().Truncated)
-				whole(t, p, s)
+				requireBalanced(t, p, s)
 			})
 		}
 	}
 }
 
-// Frames that a listener holds up have the stamps of when they came, and those
-// that are given up in the end are accounted for, whatever group they are in.
-func TestFramesHeldUpKeepTheirStampsAndAreAccountedFor(t *testing.T) {
+// Frames under backpressure keep the stamps of their arrival, and abandoned frames
+// are accounted for in every group.
+func TestFramesUnderBackpressureKeepTheirStampsAndAreAccountedFor(t *testing.T) {
 	const wait = 60 * time.Millisecond
 	for _, policy := range stampings[1:] {
 		t.Run(policy.String(), func(t *testing.T) {
@@ -208,8 +207,8 @@ func TestFramesHeldUpKeepTheirStampsAndAreAccountedFor(t *testing.T) {
 			})
 			src.limit.Store(200) // 100 to be stored, 64 fit
 			done := runPoller(p)
-			eventually(t, "the poller to be held", func() bool { return p.shared.backpressure.Load() == 1 })
-			held := time.Now().UnixNano()
+			eventually(t, "backpressure", func() bool { return p.shared.backpressure.Load() == 1 })
+			blocked := time.Now().UnixNano()
 			time.Sleep(wait)
 			packets := make([]stream.Packet, 10)
 			got, before := 0, int64(0)
@@ -220,8 +219,8 @@ func TestFramesHeldUpKeepTheirStampsAndAreAccountedFor(t *testing.T) {
 					require.EqualValues(t, 2*got+1, binary.LittleEndian.Uint64(pkt.Data[42:]))
 					require.GreaterOrEqual(t, pkt.UnixNano(), before)
 					before = pkt.UnixNano()
-					if policy != clock.Sample(1) && policy != clock.Sample(7) { // which go by when the poller gets there
-						require.Less(t, before, held+int64(wait/2), "frame %d", got)
+					if policy != clock.Sample(1) && policy != clock.Sample(7) { // which stamp when the frame is stored
+						require.Less(t, before, blocked+int64(wait/2), "frame %d", got)
 					}
 					got++
 				}
@@ -229,16 +228,16 @@ func TestFramesHeldUpKeepTheirStampsAndAreAccountedFor(t *testing.T) {
 			for got < 20 {
 				read(min(10, 20-got))
 			}
-			read(1) // gives the 20 back
-			eventually(t, "the poller to be held again", func() bool { return s.Stats().Frames >= 64+20 })
+			read(1) // releases the 20
+			eventually(t, "backpressure again", func() bool { return s.Stats().Frames >= 64+20 })
 			p.stop()
-			within(t, "the held poller to stop", done)
+			within(t, "the blocked poller to stop", done)
 			c := p.counters()
 			require.EqualValues(t, 200, c.Frames)
 			require.EqualValues(t, 100, c.Filtered)
 			require.NotZero(t, c.Abandoned)
 			require.EqualValues(t, 200*100, c.Bytes)
-			whole(t, p, s)
+			requireBalanced(t, p, s)
 			for err == nil {
 				var n int
 				n, err = l.ReadBatch(t.Context(), packets)
@@ -250,9 +249,8 @@ func TestFramesHeldUpKeepTheirStampsAndAreAccountedFor(t *testing.T) {
 	}
 }
 
-// Rules take effect between two batches, and the counters of those they replace
-// are not lost.
-func TestRulesThatAreReplacedStayAccountedFor(t *testing.T) {
+// Rules take effect between two batches, and the counts of replaced rules are kept.
+func TestReplacedRulesStayAccountedFor(t *testing.T) {
 	src := &script{}
 	for i := range 1000 {
 		src.frames = append(src.frames, udpFrame(100, []uint16{53, 80}[i%2], uint64(i)))
@@ -265,7 +263,7 @@ func TestRulesThatAreReplacedStayAccountedFor(t *testing.T) {
 			require.Equal(t, 10, p.poll())
 		}
 		p.publish()
-		whole(t, p, s)
+		requireBalanced(t, p, s)
 	}
 	poll(100)
 	require.Empty(t, p.ruleCounts())
@@ -285,7 +283,7 @@ func TestRulesThatAreReplacedStayAccountedFor(t *testing.T) {
 	p.requested.Store(newRuleSet(nil))
 	require.False(t, p.fast)
 	poll(100)
-	require.True(t, p.fast, "frames take the short way again")
+	require.True(t, p.fast, "frames take the fast path again")
 	require.Empty(t, p.ruleCounts())
 	require.EqualValues(t, 150, p.counters().Filtered)
 	require.EqualValues(t, 350, s.Stats().Frames)

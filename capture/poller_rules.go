@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 
 	"github.com/ixcap/ixcap/capture/rules"
-	"github.com/ixcap/ixcap/ring"
 )
 
 // ruleSet is a list of rules with the counters of one poller. The goroutine that
@@ -44,31 +43,6 @@ func (p *poller) apply(s *ruleSet) {
 	p.selectPath()
 	// R2: release, pairs with A2 in ruleCounts, for earlierFrames and earlierBytes.
 	p.published.Store(s)
-}
-
-// storeCut is store with rules, one stamp per packet, and duplicates kept: AppendCut
-// stamps, cuts and stores in one pass. Dropped frames are not stamped.
-func (p *poller) storeCut(frames []ring.Frame) bool {
-	p.stamper.Update()
-	keep, bytes := p.path.decide(frames)
-	stored := true
-	for left := frames; ; left, keep = left[1:], keep[1:] {
-		n := p.producer.AppendCut(p.stamper, keep, left)
-		if left, keep = left[n:], keep[n:]; len(left) == 0 {
-			break
-		}
-		p.path.stamps[0] = p.stamper.Stamp()
-		if stored = p.await(left[:1], p.path.stamps[:1], keep[:1]); !stored {
-			p.abandon(keep)
-			break
-		}
-	}
-	if stored {
-		p.producer.Publish()
-	}
-	p.source.Release()
-	p.count(len(frames), bytes)
-	return stored
 }
 
 func (s *ruleSet) publish() {

@@ -13,45 +13,45 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-// dozer is a tap whose reader can sleep; Wake and put end it.
-type dozer struct {
+// sleepyTap is a tap that implements Sleeper; Wake and put end a sleep.
+type sleepyTap struct {
 	*tap
-	bell   chan struct{}
+	woken  chan struct{}
 	sleeps atomic.Int64
 	limits atomic.Int64 // longest limit, ns
 }
 
-func newDozer() *dozer { return &dozer{tap: newTap(), bell: make(chan struct{}, 1)} }
+func newSleepyTap() *sleepyTap { return &sleepyTap{tap: newTap(), woken: make(chan struct{}, 1)} }
 
-func (d *dozer) CanSleep() bool { return true }
+func (d *sleepyTap) CanSleep() bool { return true }
 
-func (d *dozer) Sleep(limit time.Duration) bool {
+func (d *sleepyTap) Sleep(limit time.Duration) bool {
 	d.sleeps.Add(1)
 	d.limits.Store(max(d.limits.Load(), int64(limit)))
-	<-d.bell // longer than it may: only Wake and frames end it
+	<-d.woken // without the limit: only Wake and frames end it
 	return true
 }
 
-func (d *dozer) Wake() {
+func (d *sleepyTap) Wake() {
 	select {
-	case d.bell <- struct{}{}:
+	case d.woken <- struct{}{}:
 	default:
 	}
 }
 
-func (d *dozer) put(n int64) {
+func (d *sleepyTap) put(n int64) {
 	d.limit.Add(n)
 	d.Wake()
 }
 
-func TestPollerSleepsWhileNothingComesAndIsWokenToStop(t *testing.T) {
+func TestPollerSleepsWithoutFramesAndIsWokenToStop(t *testing.T) {
 	for name, end := range map[string]func(*poller){"stop": (*poller).stop, "drain": (*poller).drain} {
 		t.Run(name, func(t *testing.T) {
 			s := newTestStream(t, stream.Config{Size: 1 << 20})
 			l, err := s.Listen("reader", stream.Options{Policy: stream.Lossless})
 			require.NoError(t, err)
 			defer func() { require.NoError(t, l.Close()) }()
-			src := newDozer()
+			src := newSleepyTap()
 			p := newPoller(src, s.Producer(), newStamper(t), pollerConfig{Core: AnyCore, Idle: IdleSleep, Sleeper: src})
 			done := runPoller(p)
 			for round := range int64(20) {
@@ -59,12 +59,12 @@ func TestPollerSleepsWhileNothingComesAndIsWokenToStop(t *testing.T) {
 				src.put(100)
 				eventually(t, "the frames", func() bool { return p.counters().Frames == 100*uint64(round+1) })
 			}
-			eventually(t, "the poller to sleep", func() bool { return len(src.bell) == 0 && src.sleeps.Load() > 20 })
+			eventually(t, "the poller to sleep", func() bool { return len(src.woken) == 0 && src.sleeps.Load() > 20 })
 			end(p)
 			within(t, "the poller to end", done)
 			c := p.counters()
 			require.EqualValues(t, 2000, c.Frames)
-			require.Less(t, c.Polls, uint64(200), "it does not poll while it sleeps")
+			require.Less(t, c.Polls, uint64(200), "no polls during a sleep")
 			require.GreaterOrEqual(t, c.Sleeps, uint64(20))
 			require.Equal(t, int64(sleepLimit), src.limits.Load())
 		})
@@ -74,8 +74,8 @@ func TestPollerSleepsWhileNothingComesAndIsWokenToStop(t *testing.T) {
 func TestSleepIsNoGapBetweenPolls(t *testing.T) {
 	const nap = 100 * time.Millisecond
 	s := newTestStream(t, stream.Config{Size: 1 << 20})
-	eventually(t, "a sleep without a gap", func() bool { // a busy machine makes gaps, too
-		src := newDozer()
+	eventually(t, "a sleep without a gap", func() bool { // a busy machine causes gaps, too
+		src := newSleepyTap()
 		p := newPoller(src, s.Producer(), newStamper(t), pollerConfig{Core: AnyCore, Idle: IdleSleep, Sleeper: src})
 		p.lastPoll = clock.Ticks()
 		p.poll()
@@ -96,7 +96,7 @@ func TestSleepIsNoGapBetweenPolls(t *testing.T) {
 
 func TestSleepingPollerDoesNotAllocate(t *testing.T) {
 	s := newTestStream(t, stream.Config{Size: 1 << 20})
-	src := newDozer()
+	src := newSleepyTap()
 	p := newPoller(src, s.Producer(), newStamper(t), pollerConfig{Core: AnyCore, Idle: IdleSleep, Sleeper: src})
 	require.Zero(t, testing.AllocsPerRun(200, func() {
 		src.put(32)
@@ -107,26 +107,26 @@ func TestSleepingPollerDoesNotAllocate(t *testing.T) {
 	}))
 }
 
-// dozePort is a port with one such queue.
-type dozePort struct {
+// sleepyPort is a port with one such queue.
+type sleepyPort struct {
 	Port
 	src  Source
 	gone chan struct{}
 }
 
-func (p *dozePort) Name() string              { return "dozy" }
-func (p *dozePort) Sources() []Source         { return []Source{p.src} }
-func (p *dozePort) Start() error              { return nil }
-func (p *dozePort) Close() error              { return nil }
-func (p *dozePort) Ended() <-chan struct{}    { return nil }
-func (p *dozePort) Gone() <-chan struct{}     { return p.gone }
-func (p *dozePort) Account() (Account, error) { return Account{}, nil }
+func (p *sleepyPort) Name() string              { return "sleepy" }
+func (p *sleepyPort) Sources() []Source         { return []Source{p.src} }
+func (p *sleepyPort) Start() error              { return nil }
+func (p *sleepyPort) Close() error              { return nil }
+func (p *sleepyPort) Ended() <-chan struct{}    { return nil }
+func (p *sleepyPort) Gone() <-chan struct{}     { return p.gone }
+func (p *sleepyPort) Account() (Account, error) { return Account{}, nil }
 
-func TestEngineSleepsWhereThePortCanWakeIt(t *testing.T) {
-	_, err := New(&dozePort{src: newTap()}, Config{Buffer: 1 << 20, Idle: IdleSleep})
-	require.ErrorContains(t, err, "capture on dozy: queue 0 has no interrupt to wake a poller that sleeps. Open the port with queue interrupts")
+func TestEngineSleepsIfThePortHasInterrupts(t *testing.T) {
+	_, err := New(&sleepyPort{src: newTap()}, Config{Buffer: 1 << 20, Idle: IdleSleep})
+	require.ErrorContains(t, err, "capture on sleepy: queue 0 has no interrupt to wake a poller that sleeps. Open the port with queue interrupts")
 	for idle, want := range map[Idle]Idle{IdleAuto: IdleSleep, IdleSleep: IdleSleep, IdleBusy: IdleBusy, IdleYield: IdleYield} {
-		e, err := New(&dozePort{src: newDozer()}, Config{Buffer: 1 << 20, Idle: idle})
+		e, err := New(&sleepyPort{src: newSleepyTap()}, Config{Buffer: 1 << 20, Idle: idle})
 		require.NoError(t, err)
 		require.Equal(t, want, e.pollers[0].config.Idle)
 		require.Equal(t, want == IdleSleep, e.pollers[0].sleeper != nil)
@@ -134,17 +134,17 @@ func TestEngineSleepsWhereThePortCanWakeIt(t *testing.T) {
 	}
 }
 
-// restless is a source that never runs dry, on a port that cannot be stopped.
-type restless struct{ *tap }
+// endless is a source that always has frames, on a port that cannot be stopped.
+type endless struct{ *tap }
 
-type restlessPort struct{ dozePort }
+type endlessPort struct{ sleepyPort }
 
-func (p *restlessPort) Stop() error { return context.DeadlineExceeded }
+func (p *endlessPort) Stop() error { return context.DeadlineExceeded }
 
-func TestPortThatCannotBeStoppedDoesNotHoldStopUp(t *testing.T) {
-	src := &restless{tap: newTap()}
+func TestStopEndsOnAPortThatCannotBeStopped(t *testing.T) {
+	src := &endless{tap: newTap()}
 	src.limit.Store(1 << 62)
-	e, err := New(&restlessPort{dozePort{src: src}}, Config{Buffer: 1 << 20, Idle: IdleYield, StallTimeout: 50 * time.Millisecond})
+	e, err := New(&endlessPort{sleepyPort{src: src}}, Config{Buffer: 1 << 20, Idle: IdleYield, StallTimeout: 50 * time.Millisecond})
 	require.NoError(t, err)
 	require.NoError(t, e.Start())
 	for e.pollers[0].counters().Frames == 0 {
@@ -158,5 +158,5 @@ func TestPortThatCannotBeStoppedDoesNotHoldStopUp(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		require.Fail(t, "Stop hangs")
 	}
-	require.NoError(t, e.Close(), "who stopped has been told")
+	require.NoError(t, e.Close(), "Stop has returned the error")
 }

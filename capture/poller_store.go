@@ -8,14 +8,14 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// A batch is stored in one of two states. As long as the stream has room,
-// AppendBatch (fast path), AppendCut (rules) or AppendStamped (slow path) store runs of frames. Under
-// backpressure, await retries the next frame until a lossless listener has made
-// room for it:
+// A batch is stored in one of two states. As long as the stream has room, one call
+// stores the frames: AppendBatch (fast path), AppendCut (rules) or AppendStamped
+// (slow path). Under backpressure, await retries the next frame until a lossless
+// listener has made room for it:
 //
-//	AppendBatch / AppendStamped ─► all stored ─► Publish, Release
-//	      ▲       └─► stream full ─► await one frame ─► stopped: the rest is abandoned
-//	      └──────────────────────────────┘
+//	Append... ─► all stored ─► Publish, Release
+//	  ▲   └────► stream full ─► await one frame ─► stopped: the rest is abandoned
+//	  └────────────────────────────┘
 
 // store stamps frames, stores them in the stream and releases them to the source.
 // A frame that the stream does not accept yet is retried with its stamp. It
@@ -57,6 +57,31 @@ func (p *poller) storeBlocked(frames []ring.Frame) (bytes uint64, stored bool) {
 		frames = frames[p.producer.AppendBatch(p.stamper, frames, p.config.Caplen):]
 	}
 	return bytes, true
+}
+
+// storeCut is store with rules, one stamp per packet, and duplicates kept: AppendCut
+// stamps, cuts and stores in one pass. Dropped frames are not stamped.
+func (p *poller) storeCut(frames []ring.Frame) bool {
+	p.stamper.Update()
+	keep, bytes := p.path.decide(frames)
+	stored := true
+	for left := frames; ; left, keep = left[1:], keep[1:] {
+		n := p.producer.AppendCut(p.stamper, keep, left)
+		if left, keep = left[n:], keep[n:]; len(left) == 0 {
+			break
+		}
+		p.path.stamps[0] = p.stamper.Stamp()
+		if stored = p.await(left[:1], p.path.stamps[:1], keep[:1]); !stored {
+			p.abandon(keep)
+			break
+		}
+	}
+	if stored {
+		p.producer.Publish()
+	}
+	p.source.Release()
+	p.count(len(frames), bytes)
+	return stored
 }
 
 // await retries one frame until the stream accepts it. It returns false if the

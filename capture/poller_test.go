@@ -17,10 +17,10 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// tap is a source that gives numbered frames while it may. Frames given out are
-// spoilt at Release: nobody may need them any more.
+// tap is a source of numbered frames, up to a limit. Release overwrites the frames
+// that it has returned: they must not be used after it.
 type tap struct {
-	limit    atomic.Int64 // frames that may be given
+	limit    atomic.Int64 // frames to return in total
 	given    int64
 	released int64
 	buffers  [][]byte
@@ -52,7 +52,7 @@ func (s *tap) Release() {
 	s.released = s.given
 }
 
-// running starts a poller and returns a channel with its error.
+// runPoller starts a poller and returns a channel with its error.
 func runPoller(p *poller) <-chan error {
 	done := make(chan error, 1)
 	go func() { done <- p.run() }()
@@ -93,7 +93,7 @@ func TestPollerDrainsTheSourceInOrder(t *testing.T) {
 		last = pkt.UnixNano()
 		next++
 		if next%5000 == 0 {
-			time.Sleep(time.Millisecond) // so that the poller is held
+			time.Sleep(time.Millisecond) // so that the stream is full at times
 		}
 	}
 	within(t, "the poller to drain", done)
@@ -114,8 +114,8 @@ func TestPollerDrainsTheSourceInOrder(t *testing.T) {
 	require.InDelta(t, time.Now().UnixNano(), last, 60e9)
 }
 
-// late is a tap whose first poll finds nothing; before it returns, a frame arrives
-// and the end is announced.
+// late is a tap whose first poll returns no frame; during it, a frame arrives and
+// drain is called.
 type late struct {
 	*tap
 	poller *poller
@@ -131,7 +131,7 @@ func (s *late) Poll(frames []ring.Frame) int {
 	return s.tap.Poll(frames)
 }
 
-func TestPollerTakesWhatCameWhileItFoundNothing(t *testing.T) {
+func TestPollerDrainsFramesThatArriveDuringAnEmptyPoll(t *testing.T) {
 	src := &late{tap: newTap()}
 	s := newTestStream(t, stream.Config{Size: 1 << 20})
 	src.poller = newPoller(src, s.Producer(), newStamper(t), pollerConfig{Core: AnyCore})
@@ -139,7 +139,7 @@ func TestPollerTakesWhatCameWhileItFoundNothing(t *testing.T) {
 	require.EqualValues(t, 1, src.poller.counters().Frames)
 }
 
-func TestPollerKeepsFramesWhileHeldAndStopsAllTheSame(t *testing.T) {
+func TestPollerKeepsFramesUnderBackpressureAndCanBeStopped(t *testing.T) {
 	src := newTap()
 	s := newTestStream(t, stream.Config{Size: 1 << 20, Entries: 64})
 	l, err := s.Listen("stuck", stream.Options{})
@@ -148,9 +148,9 @@ func TestPollerKeepsFramesWhileHeldAndStopsAllTheSame(t *testing.T) {
 	p := newPoller(src, s.Producer(), newStamper(t), pollerConfig{Core: AnyCore, Batch: 48})
 	done := runPoller(p)
 	src.limit.Store(1000)
-	eventually(t, "the poller to be held", func() bool { return p.counters().Backpressure == 1 })
+	eventually(t, "backpressure", func() bool { return p.counters().Backpressure == 1 })
 
-	// Some room: the frames kept go in, in order, and the next batch is held.
+	// With some room the retained frames are stored, in order, and the next batch is blocked.
 	packets := make([]stream.Packet, 40)
 	for want := uint64(0); want < 40; {
 		n, err := l.ReadBatch(t.Context(), packets[:40-want])
@@ -161,11 +161,11 @@ func TestPollerKeepsFramesWhileHeldAndStopsAllTheSame(t *testing.T) {
 		}
 	}
 	p.drain()
-	_, err = l.ReadBatch(t.Context(), packets[:1]) // gives the 40 back
+	_, err = l.ReadBatch(t.Context(), packets[:1]) // releases the 40
 	require.NoError(t, err)
-	eventually(t, "the poller to be held again", func() bool { return p.counters().Backpressure == 2 })
+	eventually(t, "backpressure again", func() bool { return p.counters().Backpressure == 2 })
 	p.stop()
-	within(t, "the held poller to stop", done)
+	within(t, "the blocked poller to stop", done)
 	c := p.counters()
 	require.Equal(t, c.Frames, s.Stats().Frames+c.Abandoned)
 	require.NotZero(t, c.Abandoned)
@@ -208,7 +208,7 @@ func TestIdlePollerServesAlignedStarts(t *testing.T) {
 	}
 }
 
-func TestPollerOnACoreThatIsNotThereEndsTheStream(t *testing.T) {
+func TestPollerOnAMissingCoreEndsTheStream(t *testing.T) {
 	s := newTestStream(t, stream.Config{Size: 1 << 20})
 	l, err := s.Listen("reader", stream.Options{})
 	require.NoError(t, err)
@@ -238,7 +238,7 @@ func TestPollerIsPinned(t *testing.T) {
 	require.Equal(t, 1, set.Count())
 	require.True(t, set.IsSet(core))
 
-	// Its thread has gone with it: no other goroutine finds itself pinned.
+	// Its thread has ended: no other goroutine runs pinned.
 	for range 50 {
 		done := make(chan error, 1)
 		go func() {
@@ -255,7 +255,7 @@ func TestPollerIsPinned(t *testing.T) {
 	}
 }
 
-// peek is a source that looks at the affinity of who polls it.
+// peek is a source that reads the affinity of the calling thread.
 type peek struct{ seen chan unix.CPUSet }
 
 func (p *peek) Poll([]ring.Frame) int {

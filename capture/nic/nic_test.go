@@ -13,7 +13,7 @@ import (
 	"github.com/ixcap/ixcap/sim"
 )
 
-// drain polls until the wire has ended and nothing is left.
+// drain polls until the wire has ended and the queues are empty.
 func drain(t *testing.T, p capture.Port) (frames uint64) {
 	t.Helper()
 	batch := make([]ring.Frame, 32)
@@ -40,7 +40,7 @@ func drain(t *testing.T, p capture.Port) (frames uint64) {
 	return 0
 }
 
-func TestPortOfTheModelIsAPortOfACapture(t *testing.T) {
+func TestModelsPortIsACapturePort(t *testing.T) {
 	p, err := nic.Open("sim:gen,count=3000,flows=100,backpressure", nic.Config{Queues: 4})
 	require.NoError(t, err)
 	require.Equal(t, "sim:gen,count=3000,flows=100,backpressure", p.Name())
@@ -60,7 +60,7 @@ func TestPortOfTheModelIsAPortOfACapture(t *testing.T) {
 	require.NoError(t, p.Close())
 }
 
-func TestPortThatIsPulledOutKeepsItsLastAccount(t *testing.T) {
+func TestRemovedPortKeepsItsLastAccount(t *testing.T) {
 	p, err := nic.Open("sim:gen,count=5000,backpressure,fault=remove:1000", nic.Config{})
 	require.NoError(t, err)
 	require.NoError(t, p.Start())
@@ -69,17 +69,17 @@ func TestPortThatIsPulledOutKeepsItsLastAccount(t *testing.T) {
 	require.NotZero(t, model.Stats().Removed)
 	a, err := p.Account()
 	require.ErrorContains(t, err, "gone from the bus")
-	require.LessOrEqual(t, a.Wire, uint64(1000), "ones are no counts")
+	require.LessOrEqual(t, a.Wire, uint64(1000), "all ones are not counters")
 	select {
 	case <-p.Gone():
 	default:
-		require.Fail(t, "the port is not known to be gone")
+		require.Fail(t, "Gone is not closed")
 	}
 	require.Equal(t, err, p.GoneErr())
 	require.NoError(t, p.Close(), "a device that is gone cannot be stopped, which is no error")
 }
 
-func TestOpenFailsInOneLineAndLeavesNothingBehind(t *testing.T) {
+func TestOpenFailsWithAnErrorOfOneLine(t *testing.T) {
 	for name, want := range map[string]string{
 		"sim:gen,size=0":       "size",
 		"sim:pcap=nosuch.pcap": "no such file",
@@ -93,7 +93,7 @@ func TestOpenFailsInOneLineAndLeavesNothingBehind(t *testing.T) {
 	require.ErrorContains(t, err, "1 to 16")
 }
 
-func TestNewEngineClosesThePortWhereTheEngineCannotBeMade(t *testing.T) {
+func TestNewEngineClosesThePortAfterAnError(t *testing.T) {
 	_, _, err := nic.NewEngine("sim:gen,backpressure", nic.Config{}, capture.Config{Buffer: 3})
 	require.ErrorContains(t, err, "buffer")
 	_, _, err = nic.NewEngine("smoke-signal:x", nic.Config{}, capture.Config{})
