@@ -215,7 +215,7 @@ func (n *NIC) yield() {
 
 // wake wakes the device thread.
 func (n *NIC) wake() {
-	n.wakes.Add(1)
+	n.wakes.Add(1) // S2: before asleep is loaded, pairs with S1 in run
 	if n.asleep.Load() {
 		n.bells.wake()
 	}

@@ -161,7 +161,7 @@ func unixConn(fd int) (*net.UnixConn, error) {
 // ParseConfig parses the options of the port, see Open, and returns the others,
 // which are the wire's.
 func ParseConfig(options []wire.Option) (cfg Config, rest []wire.Option, err error) {
-	mine, rest := wire.Take(options, modelKeys...)
+	mine, rest := wire.SplitOptions(options, modelKeys...)
 	cfg, err = parsePort(mine)
 	return cfg, rest, err
 }

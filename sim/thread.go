@@ -80,6 +80,8 @@ func (n *NIC) run(started chan<- error) {
 		if next > 0 {
 			sleep = min(sleep, time.Duration(next-now.UnixNano()))
 		}
+		// S1: asleep is stored before wakes is loaded. Pairs with S2 in wake: one of the
+		// two sees the other's store.
 		n.asleep.Store(true)
 		if n.wakes.Load() == wakes && sleep > 0 {
 			n.bells.wait(sleep)

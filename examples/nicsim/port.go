@@ -42,7 +42,7 @@ func assign(sockets, wires []string) ([]portConfig, error) {
 		if err != nil {
 			return nil, err
 		}
-		pair, options := wire.Take(options, "pair")
+		pair, options := wire.SplitOptions(options, "pair")
 		if len(pair) > 0 && pair[0].Value != "" {
 			return nil, cli.Usagef("wire option %q: pair takes no value", pair[0].String())
 		}

@@ -86,9 +86,9 @@ func nextOption(s string) (o Option, rest string, more bool, err error) {
 	return o, "", false, nil
 }
 
-// Take splits options into those with one of the keys and the rest, in order. Package
+// SplitOptions splits options into those with one of the keys and the rest, in order. Package
 // sim takes its own keys and passes the rest to Parse.
-func Take(options []Option, keys ...string) (taken, rest []Option) {
+func SplitOptions(options []Option, keys ...string) (taken, rest []Option) {
 	for _, o := range options {
 		if slices.Contains(keys, o.Key) {
 			taken = append(taken, o)

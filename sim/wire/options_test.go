@@ -72,8 +72,8 @@ func FuzzOptions(f *testing.F) {
 	})
 }
 
-func TestTakeSplitsByKey(t *testing.T) {
-	taken, rest := Take([]Option{{"a", "1"}, {"b", ""}, {"c", "2"}}, "c", "a", "z")
+func TestSplitOptionsSplitsByKey(t *testing.T) {
+	taken, rest := SplitOptions([]Option{{"a", "1"}, {"b", ""}, {"c", "2"}}, "c", "a", "z")
 	require.Equal(t, []Option{{"a", "1"}, {"c", "2"}}, taken)
 	require.Equal(t, []Option{{"b", ""}}, rest)
 }

@@ -144,7 +144,7 @@ func parseGen(options []Option) (Wire, error) {
 // splitPlayback splits off the options that are not the generator's.
 func splitPlayback(options []Option) (rest []Option, p playback, err error) {
 	p.burst = DefaultBurst
-	taken, rest := Take(options, "backpressure", "burst")
+	taken, rest := SplitOptions(options, "backpressure", "burst")
 	for _, o := range taken {
 		if o.Key == "backpressure" {
 			p.backpressure, err = parseBool(o)
