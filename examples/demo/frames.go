@@ -12,7 +12,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 )
 
-// frames are the frames of a file as they are on the wire.
+// frames are the frames of a file, padded as on the wire.
 type frames struct {
 	data  [][]byte
 	bytes int64
@@ -23,7 +23,7 @@ const (
 	overhead = 24 // preamble 8, CRC 4, gap 12
 )
 
-// load reads a pcap file.
+// load reads the frames of a pcap file.
 func load(path string) (*frames, error) {
 	in, err := os.Open(path)
 	if err != nil {
@@ -38,7 +38,7 @@ func load(path string) (*frames, error) {
 	for {
 		rec, err := r.Next()
 		if err == io.EOF && len(all.data) == 0 {
-			return nil, fmt.Errorf("%s: no frame in it", path)
+			return nil, fmt.Errorf("%s: no frames", path)
 		}
 		if err == io.EOF {
 			return all, nil
@@ -53,12 +53,12 @@ func load(path string) (*frames, error) {
 	}
 }
 
-// lineTime is how long the frames take at 10 Gb/s: 0.8 ns a byte.
+// lineTime is the time that the frames take at 10 Gb/s, 0.8 ns a byte.
 func (f *frames) lineTime() time.Duration {
 	return time.Duration(f.bytes+int64(len(f.data))*overhead) * 8 / 10
 }
 
-// rawFiles lists the RAW files of a folder, in the order they were captured.
+// rawFiles lists the RAW files of a folder in the order of capture.
 func rawFiles(dir string) ([]string, error) {
 	if _, err := os.Stat(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

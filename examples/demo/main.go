@@ -61,8 +61,8 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
-	// backpressure: the wire waits for a machine too slow for 10 Gb/s, so that the
-	// demo shows content on any; the rates below tell how fast it went.
+	// With backpressure the wire waits for a machine that is too slow for 10 Gb/s, so
+	// that no frame is lost on any. The rates printed below are those achieved.
 	device := fmt.Sprintf("sim:pcap=%s,rate=line,loop=%d,backpressure", wire.Quote(o.file), o.loop)
 	if err := os.MkdirAll(o.dir, 0o755); err != nil {
 		return err
@@ -79,7 +79,7 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
-	// Not simply the last ones: a file of another name may sort behind them.
+	// Files of earlier runs may sort after the new ones.
 	files := slices.DeleteFunc(after, func(f string) bool { return slices.Contains(before, f) })
 	took, err := compare(files, frames, o.loop)
 	if err != nil {
@@ -90,15 +90,15 @@ func run(o options) error {
 	}
 	sent := frames.bytes * int64(o.loop)
 	line := frames.lineTime() * time.Duration(o.loop)
-	fmt.Printf("verified: %d frames in %d files in %s are those of %s, sent %d times\n",
+	fmt.Printf("verified: %d frames in %d files in %s equal those of %s, sent %d times\n",
 		len(frames.data)*o.loop, len(files), o.dir, o.file, o.loop)
-	fmt.Printf("rates between the first and the last stamp: %.3f Gb/s, %.3f Mpps (%v; %v at line rate)\n",
+	fmt.Printf("rate: %.3f Gb/s, %.3f Mpps, in %v between first and last stamp (line rate: %v)\n",
 		float64(sent)*8/float64(took), float64(len(frames.data)*o.loop)/took.Seconds()/1e6,
 		took.Round(time.Microsecond), line.Round(time.Microsecond))
 	return ledger.Balanced()
 }
 
-// captureTo records what the device receives until its wire ends.
+// captureTo captures a device to RAW files until its wire ends.
 func captureTo(dir, device string) (l capture.Ledger, err error) {
 	cli.Processors(1)
 	cli.Collector()
@@ -112,8 +112,8 @@ func captureTo(dir, device string) (l capture.Ledger, err error) {
 	return recorder.Run(cli.Interrupted("demo"), engine, c)
 }
 
-// compare requires that the files hold the frames, loop times over, and says how
-// long they took to arrive.
+// compare requires that the files hold the frames loop times, and returns the time
+// between the first and the last stamp.
 func compare(files []string, frames *frames, loop int) (time.Duration, error) {
 	var first, last time.Time
 	n, all := 0, len(frames.data)*loop
@@ -126,7 +126,7 @@ func compare(files []string, frames *frames, loop int) (time.Duration, error) {
 		}
 		want := frames.data[n%len(frames.data)]
 		if !bytes.Equal(want, rec.Data) || int(rec.Len) != len(want) {
-			return 0, fmt.Errorf("frame %d was captured differently from how it was sent", n)
+			return 0, fmt.Errorf("frame %d differs from the frame sent", n)
 		}
 		if last = rec.Time(); n == 0 {
 			first = last
