@@ -1,14 +1,13 @@
 package sim
 
 import (
-	"context"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/internal/logtest"
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
@@ -144,20 +143,9 @@ func TestLaserSetsCarrierOfTheOtherEnd(t *testing.T) {
 	require.Equal(t, []bool{true, false, true}, w.on)
 }
 
-// messages is a slog.Handler that keeps the messages.
-type messages []string
-
-func (m *messages) Enabled(context.Context, slog.Level) bool { return true }
-func (m *messages) WithAttrs([]slog.Attr) slog.Handler       { return m }
-func (m *messages) WithGroup(string) slog.Handler            { return m }
-func (m *messages) Handle(_ context.Context, r slog.Record) error {
-	*m = append(*m, r.Message)
-	return nil
-}
-
 func TestLoggerGetsFaultsOfAddresses(t *testing.T) {
-	var logged messages
-	r := newRig(t, Config{Logger: slog.New(&logged)})
+	var log logtest.Recorder
+	r := newRig(t, Config{Logger: log.Logger()})
 	r.promiscuous()
 	x := r.rx(1, 8, 2048)
 	r.write(rIVAR, 0)
@@ -170,6 +158,7 @@ func TestLoggerGetsFaultsOfAddresses(t *testing.T) {
 	arp[12], arp[13] = 8, 6
 	r.w.push(arp)
 	r.run()
+	logged := log.Lines()
 	require.Len(t, logged, 1)
 	require.True(t, strings.HasPrefix(logged[0], "receive queue 1, buffer at 0x77"), logged[0])
 	require.EqualValues(t, 1, r.Stats().Unwritten)
