@@ -15,7 +15,7 @@ func TestAGapIsExcessiveWhenItExceedsTheCapacity(t *testing.T) {
 	for _, c := range []struct {
 		name                string
 		length              time.Duration
-		found               uint64
+		accumulated         uint64
 		frames, bytes, ns   uint64
 		descriptors, buffer uint64
 		capacity            time.Duration
@@ -32,7 +32,7 @@ func TestAGapIsExcessiveWhenItExceedsTheCapacity(t *testing.T) {
 		{"a ring of unknown size", 90 * ms, 64, 1000, 60_000, 100e6, 0, 0, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := Gap{Length: c.length, Frames: c.found}
+			s := Gap{Length: c.length, Frames: c.accumulated}
 			s.assess(c.frames, c.bytes, c.ns, &Limits{LineRate: 10e9, Descriptors: c.descriptors, PacketBuffer: c.buffer, BufferStep: 16})
 			require.InEpsilon(t, c.capacity+1, s.Capacity+1, 1e-3)
 			require.Equal(t, c.excessive, s.Excessive)
