@@ -17,6 +17,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive/query"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/retain"
@@ -133,7 +134,7 @@ func search(t *testing.T, files []string) (frames int) {
 	if len(files) == 0 {
 		return 0
 	}
-	s, err := index.Find(index.Query{Queue: capture.AllQueues}, files...)
+	s, err := query.Find(query.Request{Queue: capture.AllQueues}, files...)
 	require.NoError(t, err)
 	defer s.Close()
 	for {
@@ -180,10 +181,10 @@ func sound(t *testing.T, dir string) {
 		require.NoError(t, err)
 		require.Empty(t, r.Problems, f.Path)
 		require.False(t, f.Part, f.Path)
-		if r.Index == index.IndexWhole {
+		if r.Index == index.Complete {
 			n++
 		} else {
-			require.Equal(t, index.IndexMissing, r.Index, f.Path)
+			require.Equal(t, index.Missing, r.Index, f.Path)
 		}
 	}
 	entries, err := os.ReadDir(dir)

@@ -23,20 +23,21 @@ import (
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
+	"github.com/ixcap/ixcap/capture/archive/query"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/capture/units"
 )
 
-// storedSize and storedDir say how much traffic BenchmarkWindow stores, and where; a
-// file's size more is needed beside it.
+// storedSize and storedDir set how much traffic BenchmarkWindow stores, and where. The
+// disk needs the size of one file more.
 //
 //	IXCAP_STORED=20GiB go test -run '^$' -bench Window -benchtime 1x -timeout 1h ./examples/hpcapq
 const (
-	storedSize  = "IXCAP_STORED"
-	storedDir   = "IXCAP_STORED_DIR"
-	storedUsual = 2 << 30
+	storedSize    = "IXCAP_STORED"
+	storedDir     = "IXCAP_STORED_DIR"
+	storedDefault = 2 << 30
 )
 
 const (
@@ -44,12 +45,12 @@ const (
 	servers = 2_000
 	active  = 400               // flows at a time
 	rate    = 1e9 / 8           // bytes per second
-	window  = time.Minute       // asked for, of the 172 s that 20 GiB are; as much in proportion of less
+	window  = time.Minute       // of the query, for the 172 s of 20 GiB; in proportion for less
 	segment = int64(1024) << 20 // bytes of a file
 )
 
-// generator makes the traffic of a link: flows between clients, some of which are
-// far busier than others, and servers, most of them short, a few long.
+// generator generates the traffic of a link: flows between clients of very different
+// activity and servers, most flows short, a few long.
 type generator struct {
 	r     *rand.Rand
 	zipf  *rand.Zipf
@@ -76,7 +77,7 @@ func newGenerator() *generator {
 
 func clientAddr(n int) [4]byte { return [4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)} }
 
-// next is the next packet; its data is valid until the following call.
+// next returns the next packet; its data is valid until the following call.
 func (g *generator) next() rawfile.Record {
 	f := &g.flows[g.r.IntN(active)]
 	if f.left == 0 {
@@ -104,7 +105,7 @@ func (g *generator) next() rawfile.Record {
 	return rawfile.Record{Sec: uint32(at.Unix()), Nsec: uint32(at.Nanosecond()), Len: uint16(size), Data: b}
 }
 
-// fill stores traffic of a size as a storer does, sidecars included.
+// fill stores traffic of a size as a storer does, with sidecars.
 func (g *generator) fill(b *testing.B, dir string, size int64) {
 	next := g.next()
 	for seq := 0; size > 0; seq++ {
@@ -122,13 +123,13 @@ func (g *generator) fill(b *testing.B, dir string, size int64) {
 				b.Fatal(err)
 			}
 			next = g.next()
-			if _, err := side.Write(x.Take()); err != nil {
+			if _, err := side.Write(x.Encoded()); err != nil {
 				b.Fatal(err)
 			}
 		}
 		require.NoError(b, w.Fill())
 		require.NoError(b, out.Flush())
-		_, err = side.Write(x.Take())
+		_, err = side.Write(x.Encoded())
 		require.NoError(b, err)
 		_, err = side.Write(x.Finish(w.Size()))
 		require.NoError(b, err)
@@ -138,8 +139,8 @@ func (g *generator) fill(b *testing.B, dir string, size int64) {
 	}
 }
 
-// chill has the files of a folder read from the disk again.
-func chill(b *testing.B, dir string) {
+// dropCache removes the files of a directory from the page cache.
+func dropCache(b *testing.B, dir string) {
 	names, err := filepath.Glob(filepath.Join(dir, "*"))
 	require.NoError(b, err)
 	for _, name := range names {
@@ -150,13 +151,13 @@ func chill(b *testing.B, dir string) {
 	}
 }
 
-// BenchmarkWindow asks stored traffic for one client in one minute: hpcapq by its
-// index, and for one of the clients tcpdump over the same packets as pcap files,
-// which are made outside the time measured. Both are programs writing into a pipe,
-// and nothing is in the page cache. For "first" the clock stops at the first
-// packet of the answer, for tcpdump too, who has no words for the window.
+// BenchmarkWindow measures a query for one client in one minute: hpcapq with its index,
+// and for one of the clients tcpdump over the same packets as pcap files, whose
+// conversion is not measured. Both are programs that write to a pipe, without page
+// cache. "first" is the time to the first packet of the result, for tcpdump too,
+// which cannot select a time window.
 func BenchmarkWindow(b *testing.B) {
-	size := units.Size(storedUsual)
+	size := units.Size(storedDefault)
 	if text := os.Getenv(storedSize); text != "" {
 		require.NoError(b, size.Set(text))
 	}
@@ -179,9 +180,9 @@ func BenchmarkWindow(b *testing.B) {
 	}
 	slices.SortFunc(byPackets, func(x, y int) int { return cmp.Compare(g.packets[x], g.packets[y]) })
 	for _, who := range []struct {
-		name  string
-		at    int  // per mille of the clients in the window have fewer packets there
-		beats bool // tcpdump is asked, too
+		name string
+		at   int  // per mille of the clients in the window have fewer packets there
+		dump bool // also with tcpdump
 	}{{"median", 500, false}, {"percentile90", 900, true}, {"percentile99", 990, false}, {"busiest", 1000, false}} {
 		client := byPackets[min(len(byPackets)*who.at/1000, len(byPackets)-1)]
 		filter := "host " + netip.AddrFrom4(clientAddr(client)).String()
@@ -189,17 +190,17 @@ func BenchmarkWindow(b *testing.B) {
 			var first, all time.Duration
 			for b.Loop() {
 				b.StopTimer()
-				chill(b, dir)
+				dropCache(b, dir)
 				b.StartTimer()
 				first, all, _ = timed(b, from, program(b, "-r", dir, "--from", from.Format(time.RFC3339Nano), "--to", "+"+span.String(), "-f", filter, "-w", "-"))
 			}
 			b.ReportMetric(first.Seconds()*1e3, "ms-to-first")
 			b.ReportMetric(all.Seconds()*1e3, "ms-to-last")
 			b.StopTimer()
-			s, packets := looked(b, index.Query{Queue: capture.AllQueues, Filter: compile(b, filter), From: from, To: from.Add(span)}, dir)
+			s, packets := runStats(b, query.Request{Queue: capture.AllQueues, Filter: compile(b, filter), From: from, To: from.Add(span)}, dir)
 			b.ReportMetric(float64(packets), "packets")
 			b.ReportMetric(100*float64(s.Read+s.IndexRead)/float64(s.Bytes), "%read")
-			if who.beats {
+			if who.dump {
 				first, all := dump(b, dir, filter, from)
 				b.ReportMetric(first.Seconds()*1e3, "tcpdump-ms-to-first")
 				b.ReportMetric(all.Seconds()*1e3, "tcpdump-ms-to-last")
@@ -214,9 +215,9 @@ func compile(b *testing.B, expr string) *pcapfilter.Filter {
 	return f
 }
 
-// looked runs a query in this process, for what it had to read.
-func looked(b *testing.B, q index.Query, dir string) (index.Stats, int) {
-	s, err := index.Find(q, dir)
+// runStats runs a query in this process and returns its statistics.
+func runStats(b *testing.B, q query.Request, dir string) (query.Stats, int) {
+	s, err := query.Find(q, dir)
 	require.NoError(b, err)
 	defer s.Close()
 	for n := 0; ; n++ {
@@ -228,8 +229,8 @@ func looked(b *testing.B, q index.Query, dir string) (index.Stats, int) {
 	}
 }
 
-// timed runs a program that writes pcap: how long until the first packet that is
-// not before from, and until the last one; and how many there were.
+// timed runs a program that writes pcap and returns the time to the first packet not
+// before from, the time to the last one, and the number of packets.
 func timed(b *testing.B, from time.Time, c *exec.Cmd) (first, all time.Duration, packets int) {
 	began := time.Now()
 	out, err := c.StdoutPipe()
@@ -251,8 +252,8 @@ func timed(b *testing.B, from time.Time, c *exec.Cmd) (first, all time.Duration,
 	return first, time.Since(began), packets
 }
 
-// dump runs tcpdump over each RAW file of a folder as pcap: how long until the
-// first packet of the answer, and for all.
+// dump runs tcpdump over each RAW file of a directory as pcap, and returns the time to
+// the first packet of the result and for all.
 func dump(b *testing.B, dir, filter string, from time.Time) (first, all time.Duration) {
 	path, err := exec.LookPath("tcpdump")
 	if err != nil {
@@ -263,7 +264,7 @@ func dump(b *testing.B, dir, filter string, from time.Time) (first, all time.Dur
 	for _, name := range names {
 		pcap := filepath.Join(dir, "x.pcap")
 		toPcap(b, name, pcap)
-		chill(b, dir)
+		dropCache(b, dir)
 		f, a, _ := timed(b, from, exec.CommandContext(b.Context(), path, "-U", "-n", "-r", pcap, "-w", "-", "--nano", filter))
 		if first == 0 && f > 0 {
 			first = all + f

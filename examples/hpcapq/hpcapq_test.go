@@ -23,7 +23,7 @@ import (
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
-// asProgram makes this test's binary the program itself.
+// asProgram makes the test binary run the program.
 const asProgram = "IXCAP_HPCAPQ"
 
 func TestMain(m *testing.M) {
@@ -41,7 +41,7 @@ func program(t testing.TB, args ...string) *exec.Cmd {
 	return c
 }
 
-// call runs the program to its end.
+// call runs the program and returns its output and status.
 func call(t testing.TB, args ...string) (stdout, stderr string, status int) {
 	c := program(t, args...)
 	var out, err bytes.Buffer
@@ -52,14 +52,14 @@ func call(t testing.TB, args ...string) (stdout, stderr string, status int) {
 	return out.String(), err.String(), c.ProcessState.ExitCode()
 }
 
-// day is when the test's capture begins.
+// day is the begin of the test's capture.
 var day = time.Date(2026, 11, 21, 14, 0, 0, 0, time.UTC)
 
-// folder spreads the shipped capture over the queues of two ports, in segments,
-// and gives the folder.
+// folder distributes a capture over the queues of two ports, in segments, and returns
+// the directory.
 func folder(t testing.TB) string { return spread(t, "../../testdata/hosts.pcap", 400) }
 
-// spread is folder for any capture, with so many frames in a file.
+// spread is folder for any capture, with a number of frames per file.
 func spread(t testing.TB, capture string, frames int) string {
 	dir := t.TempDir()
 	in, err := os.Open(capture)
@@ -111,7 +111,7 @@ func spread(t testing.TB, capture string, frames int) string {
 	return dir
 }
 
-// tcpdump gives tcpdump's lines about a capture's packets that match.
+// tcpdump returns tcpdump's lines for the packets of a capture that match.
 func tcpdump(t *testing.T, file, filter string) []string {
 	t.Helper()
 	path, err := exec.LookPath("tcpdump")
@@ -119,27 +119,26 @@ func tcpdump(t *testing.T, file, filter string) []string {
 		t.Skip("needs tcpdump: make tools")
 	}
 	c := exec.CommandContext(t.Context(), path, "--nano", "-n", "-XX", "-tt", "-r", file, filter)
-	var complaint bytes.Buffer
-	c.Stderr = &complaint
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
 	out, err := c.Output()
-	require.NoError(t, err, "%s: %s", filter, complaint.String())
+	require.NoError(t, err, "%s: %s", filter, stderr.String())
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
-// The answer is what tcpdump -r writes with the same filter over the same frames,
-// byte for byte.
-func TestAnswersAreTcpdumps(t *testing.T) {
+// The output equals that of tcpdump -r with the same filter and frames, byte for byte.
+func TestOutputEqualsTcpdump(t *testing.T) {
 	captures := []string{"../../testdata/hosts.pcap"}
 	more, err := filepath.Glob("../../../shared/pcaps/*.pcap")
 	require.NoError(t, err)
 	if len(more) == 0 {
-		t.Log("no captures in ../shared/pcaps, beside the checkout: only testdata/hosts.pcap is asked; put pcap files there for more")
+		t.Log("no captures in ../shared/pcaps, beside the checkout: only testdata/hosts.pcap is used; put pcap files there for more")
 	}
 	for _, capture := range append(captures, more...) {
 		t.Run(filepath.Base(capture), func(t *testing.T) {
 			dir := spread(t, capture, 3000)
 			all := filepath.Join(t.TempDir(), "all.pcap")
-			require.NoError(t, cli.Execute(command(query, maintain), "-r", dir, "-w", all))
+			require.NoError(t, cli.Execute(command(runQuery, maintain), "-r", dir, "-w", all))
 			address := "10.0.0.1"
 			if line := strings.Fields(tcpdump(t, all, "ip and (tcp or udp)")[0]); len(line) > 2 {
 				address = line[2][:strings.LastIndexByte(line[2], '.')]
@@ -158,20 +157,20 @@ func TestAnswersAreTcpdumps(t *testing.T) {
 						continue
 					}
 					got := filepath.Join(t.TempDir(), "got.pcap")
-					require.NoError(t, cli.Execute(command(query, maintain), append(filterFlag(filter), "-r", dir, "-w", got)...))
+					require.NoError(t, cli.Execute(command(runQuery, maintain), append(filterFlag(filter), "-r", dir, "-w", got)...))
 					answer, err := os.ReadFile(got)
 					require.NoError(t, err)
 					require.True(t, bytes.Equal(tcpdumpBytes(t, all, filter), answer), "index %v: %s", indexed, filter)
 				}
 			}
 			ng := filepath.Join(t.TempDir(), "got.pcapng")
-			require.NoError(t, cli.Execute(command(query, maintain), "-r", dir, "-f", filters[1], "-w", ng))
+			require.NoError(t, cli.Execute(command(runQuery, maintain), "-r", dir, "-f", filters[1], "-w", ng))
 			require.Equal(t, tcpdump(t, all, filters[1]), tcpdump(t, ng, ""))
 		})
 	}
 }
 
-// tcpdumpBytes is what tcpdump -w writes of the packets that match.
+// tcpdumpBytes returns the output of tcpdump -w for the packets that match.
 func tcpdumpBytes(t *testing.T, file, filter string) []byte {
 	out := filepath.Join(t.TempDir(), "out.pcap")
 	text, err := exec.CommandContext(t.Context(), "tcpdump", "--nano", "-r", file, "-w", out, filter).CombinedOutput()
@@ -181,7 +180,7 @@ func tcpdumpBytes(t *testing.T, file, filter string) []byte {
 	return b
 }
 
-func TestAnswerWithNothingInItSaysWhy(t *testing.T) {
+func TestQueryWithoutAMatch(t *testing.T) {
 	dir := folder(t)
 	for says, args := range map[string][]string{
 		"no packet matches\n": {"-f", "host 203.0.113.200"},
@@ -194,7 +193,7 @@ func TestAnswerWithNothingInItSaysWhy(t *testing.T) {
 	}
 }
 
-func TestSpanPortAndQueueAreKeptTo(t *testing.T) {
+func TestTimeSpanPortAndQueueAreSelected(t *testing.T) {
 	dir := folder(t)
 	count := func(args ...string) (n int) {
 		out, stderr, status := call(t, append([]string{"-r", dir, "-w", "-"}, args...)...)
@@ -219,7 +218,7 @@ func TestSpanPortAndQueueAreKeptTo(t *testing.T) {
 	require.Equal(t, count("--port", "eth2", "--queue", "1"), count("--queue", "1"))
 }
 
-func TestReaderThatHasEnoughIsNoFailure(t *testing.T) {
+func TestClosedPipeIsNoError(t *testing.T) {
 	dir := folder(t)
 	c := program(t, "-r", dir, "-w", "-", "--stats")
 	r, w, err := os.Pipe()
@@ -235,7 +234,7 @@ func TestReaderThatHasEnoughIsNoFailure(t *testing.T) {
 	require.Contains(t, stderr.String(), "packets:")
 }
 
-// filterFlag is the flag for an expression; the empty one matches everything.
+// filterFlag returns the flag for an expression, none for the empty one.
 func filterFlag(expression string) []string {
 	if expression == "" {
 		return nil
@@ -243,7 +242,7 @@ func filterFlag(expression string) []string {
 	return []string{"-f", expression}
 }
 
-func TestMistakesAreOneClearLine(t *testing.T) {
+func TestErrorsAreOneLine(t *testing.T) {
 	dir := folder(t)
 	for _, c := range []struct {
 		status int
@@ -254,7 +253,7 @@ func TestMistakesAreOneClearLine(t *testing.T) {
 		{2, "no output", []string{"-r", dir}},
 		{2, "must end in .pcap or .pcapng", []string{"-r", dir, "-w", "x.txt"}},
 		{2, "--from: \"yesterday\" is no time", []string{"-r", dir, "-w", "-", "--from", "yesterday"}},
-		{2, "--to: \"+5m\" counts from --from", []string{"-r", dir, "-w", "-", "--to", "+5m"}},
+		{2, "--to: \"+5m\" is relative to --from", []string{"-r", dir, "-w", "-", "--to", "+5m"}},
 		{2, "is before --from", []string{"-r", dir, "-w", "-", "--from", "now", "--to", "-5m"}},
 		{2, "--filter: ", []string{"-r", dir, "-w", "-", "-f", "hosts 10.0.0.1"}},
 		{2, "unknown command \"port\"", []string{"-r", dir, "-w", "-", "port", "53"}},
@@ -273,7 +272,7 @@ func TestMistakesAreOneClearLine(t *testing.T) {
 	}
 }
 
-func TestVerifyRepairAndInfoTellByTheirStatus(t *testing.T) {
+func TestStatusOfVerifyRepairAndInfo(t *testing.T) {
 	dir := folder(t)
 	out, stderr, status := call(t, "verify", dir)
 	require.Zero(t, status, out+stderr)
@@ -288,11 +287,11 @@ func TestVerifyRepairAndInfoTellByTheirStatus(t *testing.T) {
 	require.NoError(t, os.Remove(victim))
 	out, stderr, status = call(t, "verify", dir)
 	require.Equal(t, 1, status)
-	require.Contains(t, out, "wrong: file is cut")
-	require.Contains(t, stderr, "not all is right")
+	require.Contains(t, out, "problem: file is cut")
+	require.Contains(t, stderr, "problems found")
 	out, _, status = call(t, "repair", "-n", dir)
 	require.Equal(t, 1, status)
-	require.Contains(t, out, "to be done: cut at byte")
+	require.Contains(t, out, "dry run: cut at byte")
 	require.NoFileExists(t, victim)
 	out, stderr, status = call(t, "repair", dir)
 	require.Zero(t, status, out+stderr)
@@ -309,7 +308,7 @@ func TestVerifyRepairAndInfoTellByTheirStatus(t *testing.T) {
 			Earliest    time.Time
 		}
 		require.NoError(t, lines.Decode(&r))
-		require.Equal(t, "whole", r.Index)
+		require.Equal(t, "complete", r.Index)
 		require.Contains(t, names, r.File)
 		require.False(t, r.Earliest.Before(day))
 		frames += r.Frames
@@ -322,11 +321,11 @@ func TestVerifyRepairAndInfoTellByTheirStatus(t *testing.T) {
 	require.NoError(t, os.Remove(middle[0]))
 	out, _, status = call(t, "info", dir)
 	require.Equal(t, 1, status)
-	require.Contains(t, out, "segments are missing")
+	require.Contains(t, out, "segment before this one is missing")
 }
 
-// A cut file keeps nothing from being found, and is told by the status.
-func TestWhatCannotBeReadIsTold(t *testing.T) {
+// A cut file does not hide other packets, and sets the exit status.
+func TestUnreadableFilesSetTheStatus(t *testing.T) {
 	dir := folder(t)
 	names, err := filepath.Glob(filepath.Join(dir, "*.raw"))
 	require.NoError(t, err)
@@ -339,7 +338,7 @@ func TestWhatCannotBeReadIsTold(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestTimesAreReadAsPeopleWriteThem(t *testing.T) {
+func TestTimesAreParsed(t *testing.T) {
 	zone := time.FixedZone("here", 3600)
 	now := time.Date(2026, 11, 21, 15, 30, 0, 5, zone)
 	from := now.Add(-time.Hour)
@@ -370,10 +369,10 @@ func TestTimesAreReadAsPeopleWriteThem(t *testing.T) {
 	}
 }
 
-func TestClaimOnTheDiskIsThatOfAllThreads(t *testing.T) {
-	require.NoError(t, yield(normal))
-	for claim, want := range map[claim]uintptr{low: 2<<13 | 7, idle: 3 << 13} {
-		require.NoError(t, yield(claim))
+func TestIOPriorityIsSetForAllThreads(t *testing.T) {
+	require.NoError(t, setIOPriority(normal))
+	for priority, want := range map[ioPriority]uintptr{low: 2<<13 | 7, idle: 3 << 13} {
+		require.NoError(t, setIOPriority(priority))
 		tasks, err := os.ReadDir("/proc/self/task")
 		require.NoError(t, err)
 		for _, task := range tasks {

@@ -18,9 +18,9 @@ import (
 	_ "github.com/ixcap/ixcap/sim"
 )
 
-// While a capture runs, an answer is the beginning of the one that the files give
-// in the end, byte for byte, whatever of it was in memory.
-func TestAnswersFromARunningCaptureAreBeginningsOfTheLast(t *testing.T) {
+// While a capture runs, the output of a query is the begin of that over the final
+// files, byte for byte.
+func TestLiveOutputIsABeginOfTheFinalOutput(t *testing.T) {
 	const queues = 2
 	dir, shared := t.TempDir(), t.TempDir()
 	port, err := nic.Open("sim:gen,count=20000,size=1000,rate=10kpps,flows=64,backpressure", nic.Config{Queues: queues})
@@ -44,15 +44,15 @@ func TestAnswersFromARunningCaptureAreBeginningsOfTheLast(t *testing.T) {
 	ask := func(i, queue int, args ...string) []byte {
 		out := filepath.Join(t.TempDir(), fmt.Sprintf("%d.pcap", i))
 		args = append([]string{"-r", dir, "--queue", fmt.Sprint(queue), "-f", "udp or tcp", "-w", out}, args...)
-		require.NoError(t, cli.Execute(command(query, maintain), args...))
+		require.NoError(t, cli.Execute(command(runQuery, maintain), args...))
 		b, err := os.ReadFile(out)
 		require.NoError(t, err)
 		return b
 	}
-	var answers [queues][][]byte
+	var outputs [queues][][]byte
 	for running := true; running; {
 		for q := range queues {
-			answers[q] = append(answers[q], ask(len(answers[q]), q, "--share", shared))
+			outputs[q] = append(outputs[q], ask(len(outputs[q]), q, "--share", shared))
 		}
 		select {
 		case err := <-done:
@@ -62,17 +62,17 @@ func TestAnswersFromARunningCaptureAreBeginningsOfTheLast(t *testing.T) {
 		}
 	}
 	require.NoError(t, engine.Close())
-	for q, all := range answers {
+	for q, all := range outputs {
 		last, grew := ask(-1, q), 0
 		for i, a := range all {
-			require.True(t, bytes.HasPrefix(last, a), "queue %d, answer %d: %d of %d bytes", q, i, len(a), len(last))
+			require.True(t, bytes.HasPrefix(last, a), "queue %d, output %d: %d of %d bytes", q, i, len(a), len(last))
 			if i > 0 && len(a) > len(all[i-1]) {
 				grew++
 			}
-			require.True(t, i == 0 || len(a) >= len(all[i-1]), "an answer holds what an earlier one held")
+			require.True(t, i == 0 || len(a) >= len(all[i-1]), "an output includes the earlier ones")
 		}
 		require.Greater(t, len(last), 1<<20)
 		require.NotZero(t, grew)
-		t.Logf("queue %d: %d answers, of 0 to %d bytes", q, len(all), len(last))
+		t.Logf("queue %d: %d outputs, of 0 to %d bytes", q, len(all), len(last))
 	}
 }

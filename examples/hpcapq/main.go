@@ -14,40 +14,40 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
+	"github.com/ixcap/ixcap/capture/archive/query"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
 // options are the command line.
 type options struct {
-	query  index.Query
-	dirs   []string
-	shares []string
-	out    string
-	format pcapfile.Format
-	stats  bool
-	force  bool
-	count  uint64 // packets at most; 0: all
-	snap   int    // bytes kept of a packet; 0: all
-	claim  claim  // on the disk
+	request query.Request
+	dirs    []string
+	shares  []string
+	out     string
+	format  pcapfile.Format
+	stats   bool
+	force   bool
+	count   uint64 // packets at most; 0: all
+	snap    int    // bytes kept of a packet; 0: all
+	io      ioPriority
 }
 
-func main() { cli.Main(command(query, maintain)) }
+func main() { cli.Main(command(runQuery, maintain)) }
 
-// command is the command line; find and care are called with what it says.
+// command returns the command line, which calls find or care.
 func command(find func(context.Context, options) error, care func(maintenance, io.Writer) error) *cobra.Command {
-	o := options{claim: idle}
-	o.query.Queue = capture.AllQueues
-	var w words
+	o := options{io: idle}
+	o.request.Queue = capture.AllQueues
+	var u unparsed
 	cmd := &cobra.Command{
 		Use:   "hpcapq [flags] -r DIR -w FILE|-",
 		Short: "Find packets in the RAW files of a capture; verify and repair the files",
 		Long: `Find packets in the RAW files of a capture and write them, ordered by timestamp, as pcap
-or pcapng with nanoseconds. The index beside each file tells which blocks can match; files
-without an index are read whole. With --share, packets that a running capture holds in
-memory are found, too.
+or pcapng with nanoseconds. The index of each file rules out blocks that cannot match; files
+without an index are read completely. With --share, packets that a running capture holds in
+memory are found too.
 
 TIME is 2026-11-21T14:00:00Z, "2026-11-21 14:00", 14:00 (today), 1795269600.5 (seconds
 since 1970), -5m (before now) or now; for --to also +1m (after --from). Without a zone
@@ -60,7 +60,7 @@ it is local time ($TZ). The window includes --from and excludes --to.`,
 			if err := cli.NotEmpty(cmd); err != nil {
 				return err
 			}
-			if err := complete(&o, w, time.Now()); err != nil {
+			if err := complete(&o, u, time.Now()); err != nil {
 				return err
 			}
 			return find(cli.Interrupted("hpcapq"), o)
@@ -69,20 +69,20 @@ it is local time ($TZ). The window includes --from and excludes --to.`,
 	cli.Group(cmd, "Packets", func(flags *pflag.FlagSet) {
 		flags.StringArrayVarP(&o.dirs, "read", "r", nil, "read the RAW files in this `directory`, or one such file; may be repeated")
 		flags.StringArrayVar(&o.shares, "share", nil, "read the memory of the capture with sockets in this `directory`, too; may be repeated")
-		flags.StringVar(&w.from, "from", "", "first `time`; default: the beginning")
-		flags.StringVar(&w.to, "to", "", "`time` to end before; default: the end")
-		flags.StringVarP(&w.filter, "filter", "f", "", "find packets that match this pcap-filter `expression`")
-		flags.StringVar(&o.query.Port, "port", "", "read only files of the port with this `name`")
-		flags.IntVar(&o.query.Queue, "queue", capture.AllQueues, "read only files of this `queue`; -1: all")
+		flags.StringVar(&u.from, "from", "", "first `time`; default: the beginning")
+		flags.StringVar(&u.to, "to", "", "`time` to end before; default: the end")
+		flags.StringVarP(&u.filter, "filter", "f", "", "find packets that match this pcap-filter `expression`")
+		flags.StringVar(&o.request.Port, "port", "", "read only files of the port with this `name`")
+		flags.IntVar(&o.request.Queue, "queue", capture.AllQueues, "read only files of this `queue`; -1: all")
 		flags.Uint64VarP(&o.count, "count", "c", 0, "end after `N` packets; 0: all")
 		flags.IntVarP(&o.snap, "snaplen", "s", 0, "write at most this many `bytes` of a packet; 0: all")
 	})
 	cli.Group(cmd, "Output", func(flags *pflag.FlagSet) {
 		flags.StringVarP(&o.out, "write", "w", "", "write this `file`, named .pcap or .pcapng; - is standard output")
-		flags.StringVarP(&w.format, "format", "F", "", "`format` of the output, pcap or pcapng; default: by its name")
+		flags.StringVarP(&u.format, "format", "F", "", "`format` of the output, pcap or pcapng; default: by its name")
 		flags.BoolVar(&o.force, "force", false, "replace an output that exists")
 		flags.BoolVar(&o.stats, "stats", false, "print what was read and what was skipped")
-		flags.Var(&o.claim, "io", "I/O `priority`: idle, low or normal")
+		flags.Var(&o.io, "io", "I/O `priority`: idle, low or normal")
 	})
 	for _, m := range maintenances {
 		cmd.AddCommand(m.command(care))
@@ -90,26 +90,26 @@ it is local time ($TZ). The window includes --from and excludes --to.`,
 	return cmd
 }
 
-// words are flags that are parsed once all are known.
-type words struct{ from, to, filter, format string }
+// unparsed are flags that are parsed together.
+type unparsed struct{ from, to, filter, format string }
 
-// complete parses words into o.
-func complete(o *options, w words, now time.Time) (err error) {
-	if o.query.From, err = parseTime(w.from, now, time.Time{}); err != nil {
+// complete parses u into o and checks it.
+func complete(o *options, u unparsed, now time.Time) (err error) {
+	if o.request.From, err = parseTime(u.from, now, time.Time{}); err != nil {
 		return cli.Usagef("--from: %w", err)
 	}
-	if o.query.To, err = parseTime(w.to, now, o.query.From); err != nil {
+	if o.request.To, err = parseTime(u.to, now, o.request.From); err != nil {
 		return cli.Usagef("--to: %w", err)
 	}
-	if w.filter != "" {
-		if o.query.Filter, err = pcapfilter.Compile(w.filter); err != nil {
+	if u.filter != "" {
+		if o.request.Filter, err = pcapfilter.Compile(u.filter); err != nil {
 			return cli.Usagef("--filter: %w", err)
 		}
 	}
-	if w.format == "" && o.out != "-" {
-		w.format = strings.TrimPrefix(filepath.Ext(o.out), ".")
+	if u.format == "" && o.out != "-" {
+		u.format = strings.TrimPrefix(filepath.Ext(o.out), ".")
 	}
-	o.format = pcapfile.Format(cmp.Or(w.format, string(pcapfile.Pcap)))
+	o.format = pcapfile.Format(cmp.Or(u.format, string(pcapfile.Pcap)))
 	switch {
 	case len(o.dirs) == 0:
 		return cli.Usagef("no directory: name the one with the RAW files with -r")
@@ -119,12 +119,12 @@ func complete(o *options, w words, now time.Time) (err error) {
 		return cli.Usagef("no output: name it with -w")
 	case o.format != pcapfile.Pcap && o.format != pcapfile.Pcapng:
 		return cli.Usagef("output %s: the name must end in .pcap or .pcapng. Or choose the format with --format", o.out)
-	case o.query.Queue < capture.AllQueues:
-		return cli.Usagef("--queue %d: must be 0 or more", o.query.Queue)
+	case o.request.Queue < capture.AllQueues:
+		return cli.Usagef("--queue %d: must be 0 or more", o.request.Queue)
 	case o.snap < 0:
 		return cli.Usagef("--snaplen %d: must be 0 or more", o.snap)
-	case !o.query.To.IsZero() && o.query.To.Before(o.query.From):
-		return cli.Usagef("--to %s: is before --from %s", when(o.query.To), when(o.query.From))
+	case !o.request.To.IsZero() && o.request.To.Before(o.request.From):
+		return cli.Usagef("--to %s: is before --from %s", formatTime(o.request.To), formatTime(o.request.From))
 	}
 	return nil
 }

@@ -18,17 +18,17 @@ import (
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
-// errWrong ends a program that has told what is wrong.
-var errWrong = errors.New("not all is right: see above")
+// errProblems is the error of a run that has printed problems.
+var errProblems = errors.New("problems found, see above")
 
-// result is what is told of a file.
+// result is printed for each file (docs/JSON.md).
 type result struct {
 	index.Report
 	Done  []string `json:"done,omitempty"`
 	Error string   `json:"error,omitempty"`
 }
 
-// maintenance is a command for files, with its command line.
+// maintenance is a command for files.
 type maintenance struct {
 	what, short string
 	asJSON, dry bool
@@ -36,12 +36,12 @@ type maintenance struct {
 }
 
 var maintenances = []maintenance{
-	{what: "verify", short: "Read files whole and report faults: structure, time order, missing segments, index"},
+	{what: "verify", short: "Read files completely and report problems: structure, time order, missing segments, index"},
 	{what: "repair", short: "Cut damaged ends, finish files of killed writers, rebuild missing and wrong indices"},
 	{what: "info", short: "Print a line for each file: time range, frames, bytes, gaps"},
 }
 
-// command is the command line; run is called with what it says.
+// command returns the command line, which calls run.
 func (m maintenance) command(run func(maintenance, io.Writer) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: m.what + " [flags] DIR|FILE...", Short: m.short,
@@ -65,14 +65,14 @@ func (m maintenance) command(run func(maintenance, io.Writer) error) *cobra.Comm
 
 // maintain verifies, repairs or describes files.
 func maintain(c maintenance, w io.Writer) error {
-	if err := yield(idle); err != nil {
-		fmt.Fprintln(os.Stderr, "hpcapq: warning:", err)
+	if err := setIOPriority(idle); err != nil {
+		cli.Logger(os.Stderr, "hpcapq", false).Warn(err.Error())
 	}
 	files, err := archive.List(c.paths...)
 	if err != nil {
 		return err
 	}
-	m := maintainer{what: c.what, dry: c.dry, out: w, sequence: c.what != "repair" && folders(c.paths)}
+	m := maintainer{what: c.what, dry: c.dry, out: w, sequence: c.what != "repair" && directories(c.paths)}
 	m.print = m.text
 	if c.asJSON {
 		lines := json.NewEncoder(w)
@@ -83,15 +83,15 @@ func maintain(c maintenance, w io.Writer) error {
 			return err
 		}
 	}
-	if m.wrong {
-		return errWrong
+	if m.problems {
+		return errProblems
 	}
 	return nil
 }
 
-// folders tells whether all of the paths are folders, whose files can be expected
-// to follow each other.
-func folders(paths []string) bool {
+// directories reports whether all paths are directories, in which missing segments can
+// be detected.
+func directories(paths []string) bool {
 	for _, p := range paths {
 		if info, err := os.Stat(p); err != nil || !info.IsDir() {
 			return false
@@ -106,8 +106,8 @@ type maintainer struct {
 	sequence bool
 	out      io.Writer
 	print    func(result) error
-	before   index.Report
-	wrong    bool
+	previous index.Report
+	problems bool
 }
 
 func (m *maintainer) file(f archive.File) error {
@@ -125,15 +125,14 @@ func (m *maintainer) file(f archive.File) error {
 		r.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
 	if m.sequence {
-		r.After(&m.before)
-		m.before = r.Report
+		r.After(&m.previous)
+		m.previous = r.Report
 	}
-	m.wrong = m.wrong || r.Error != "" || len(r.Problems) > 0
+	m.problems = m.problems || r.Error != "" || len(r.Problems) > 0
 	return m.print(r)
 }
 
-// text prints a line for the file, and with verify and repair one for each thing
-// that is wrong or was done.
+// text prints a line for the file and one for each repair and problem.
 func (m *maintainer) text(r result) error {
 	var b strings.Builder
 	name := filepath.Base(r.Path)
@@ -144,39 +143,47 @@ func (m *maintainer) text(r result) error {
 	}
 	for _, d := range r.Done {
 		if m.dry {
-			d = "to be done: " + d
+			d = "dry run: " + d
 		}
 		fmt.Fprintf(&b, "    %s\n", d)
 	}
 	for _, p := range r.Problems {
-		fmt.Fprintf(&b, "    wrong: %s\n", p)
+		fmt.Fprintf(&b, "    problem: %s\n", p)
 	}
 	_, err := io.WriteString(m.out, b.String())
 	return err
 }
 
-// summary is a report in one line.
+// summary returns a report as one line.
 func summary(r index.Report) string {
 	var parts []string
 	if r.Frames > 0 {
 		const layout = "2006-01-02T15:04:05.000000000Z"
 		parts = append(parts, r.Earliest.Format(layout)+" to "+r.Latest.Format(layout))
 	}
-	parts = append(parts, fmt.Sprintf("%d frames", r.Frames), fmt.Sprintf("%d bytes", r.Size))
+	parts = append(parts, plural(r.Frames, "frame"), fmt.Sprintf("%d bytes", r.Size))
 	switch r.Index {
-	case index.IndexMissing:
+	case index.Missing:
 		parts = append(parts, "no index")
 	default:
 		parts = append(parts, fmt.Sprintf("index %s (%.2f %%)", r.Index, 100*float64(r.IndexSize)/float64(max(r.Size, 1))))
 	}
 	switch {
-	case r.Missing > 0:
-		parts = append(parts, fmt.Sprintf("%d segments missing before it", r.Missing))
+	case r.MissingSegments > 0:
+		parts = append(parts, plural(uint64(r.MissingSegments), "segment")+" missing before it")
 	case r.Gap > 0:
-		parts = append(parts, fmt.Sprintf("%v after the one before it", time.Duration(r.Gap*1e9).Round(time.Nanosecond)))
+		parts = append(parts, fmt.Sprintf("gap %v", time.Duration(r.Gap)))
 	}
 	if r.Writing {
 		parts = append(parts, "being written")
 	}
 	return strings.Join(parts, "  ")
+}
+
+// plural returns n and a noun in singular or plural.
+func plural(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -17,59 +17,60 @@ const (
 	ioprioIdle       = 3
 )
 
-// claim is how much a program claims of the disk, beside others.
-type claim uintptr
+// ioPriority is the I/O priority of a process (ioprio_set(2)).
+type ioPriority uintptr
 
 const (
-	normal claim = 0
-	low    claim = ioprioBestEffort<<ioprioClassShift | 7
-	idle   claim = ioprioIdle << ioprioClassShift
+	normal ioPriority = 0
+	low    ioPriority = ioprioBestEffort<<ioprioClassShift | 7
+	idle   ioPriority = ioprioIdle << ioprioClassShift
 )
 
-var claims = map[string]claim{"normal": normal, "low": low, "idle": idle}
+var ioPriorities = map[string]ioPriority{"normal": normal, "low": low, "idle": idle}
 
-func (c claim) String() string {
-	for name, v := range claims {
-		if v == c {
+func (p ioPriority) String() string {
+	for name, v := range ioPriorities {
+		if v == p {
 			return name
 		}
 	}
-	return strconv.Itoa(int(c))
+	return strconv.Itoa(int(p))
 }
 
 // Set implements flag.Value.
-func (c *claim) Set(text string) error {
-	v, ok := claims[text]
+func (p *ioPriority) Set(text string) error {
+	v, ok := ioPriorities[text]
 	if !ok {
 		return errors.New("must be idle, low or normal")
 	}
-	*c = v
+	*p = v
 	return nil
 }
 
 // Type implements pflag.Value.
-func (*claim) Type() string { return "PRIORITY" }
+func (*ioPriority) Type() string { return "PRIORITY" }
 
-// yield gives way to others on the disk: a storer must not wait for a query.
-func yield(c claim) error {
-	if c == normal {
+// setIOPriority sets the priority of all threads, so that a storer does not wait for a
+// query.
+func setIOPriority(p ioPriority) error {
+	if p == normal {
 		return nil
 	}
-	// The priority is a thread's. Threads inherit it from the one that makes them, so
-	// two rounds reach those that were made during the first.
+	// The priority is that of a thread. New threads inherit it, so two rounds reach those
+	// that were created during the first.
 	for range 2 {
 		tasks, err := os.ReadDir("/proc/self/task")
 		if err != nil {
-			return fmt.Errorf("lower the claim on the disk: %w", err)
+			return fmt.Errorf("set the I/O priority: %w", err)
 		}
 		for _, t := range tasks {
 			id, err := strconv.Atoi(t.Name())
 			if err != nil {
 				continue
 			}
-			_, _, errno := unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, uintptr(id), uintptr(c))
+			_, _, errno := unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, uintptr(id), uintptr(p))
 			if errno != 0 && errno != unix.ESRCH {
-				return fmt.Errorf("lower the claim on the disk: %w", errno)
+				return fmt.Errorf("set the I/O priority: %w", errno)
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
@@ -13,22 +14,36 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/archive"
-	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive/query"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
-// notices is how many files are named of those that are read without an index or
-// the like; of a folder that has none there may be hundreds.
-const notices = 10
+// maxWarnings is how many warnings a query prints. A directory without indices may
+// have hundreds of files.
+const maxWarnings = 10
 
-// query writes what the query finds. What could not be read is an error in the
-// end; it keeps nothing else from being found.
-func query(ctx context.Context, o options) (err error) {
-	if err := yield(o.claim); err != nil {
-		fmt.Fprintln(os.Stderr, "hpcapq: warning:", err)
+// limiter is a slog.Handler that passes on the first maxWarnings records.
+type limiter struct {
+	slog.Handler
+	records *int
+}
+
+func (l limiter) Handle(ctx context.Context, r slog.Record) error {
+	if *l.records++; *l.records > maxWarnings {
+		return nil
 	}
-	signal.Ignore(unix.SIGPIPE) // a reader that has enough makes a write fail, which ends the query
+	return l.Handler.Handle(ctx, r)
+}
+
+// runQuery writes the packets of a query. Files that cannot be read are an error at the
+// end; the packets of the others are written.
+func runQuery(ctx context.Context, o options) (err error) {
+	logger := cli.Logger(os.Stderr, "hpcapq", false)
+	if err := setIOPriority(o.io); err != nil {
+		logger.Warn(err.Error())
+	}
+	signal.Ignore(unix.SIGPIPE) // if the reader exits, a write fails, which ends the query
 	began := time.Now()
 	var w *convert.Writer
 	pending := uint64(0)
@@ -39,27 +54,23 @@ func query(ctx context.Context, o options) (err error) {
 		pending = 0
 		return w.Flush()
 	}
-	told := 0
-	o.query.Notice = func(text string) {
-		if told++; told <= notices {
-			fmt.Fprintln(os.Stderr, "hpcapq: notice:", text)
-		}
-	}
-	o.query.Pause = func() error { return errors.Join(ctx.Err(), flush()) }
+	warnings := 0
+	o.request.Logger = slog.New(limiter{logger.Handler(), &warnings})
+	o.request.BeforeRead = func() error { return errors.Join(ctx.Err(), flush()) }
 	for _, dir := range o.shares {
-		sockets, err := index.Sockets(dir)
+		sockets, err := query.Sockets(dir)
 		if err != nil {
 			return fmt.Errorf("--share: %w", err)
 		}
-		o.query.Live = append(o.query.Live, sockets...)
+		o.request.Live = append(o.request.Live, sockets...)
 	}
-	s, err := index.Find(o.query, o.dirs...)
+	s, err := query.Find(o.request, o.dirs...)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	if s.Stats().Files == 0 && s.Faults() == nil && len(o.shares) == 0 {
-		return fmt.Errorf("no RAW files in %v that fit --port and --queue", o.dirs)
+		return fmt.Errorf("no RAW files in %v for --port and --queue", o.dirs)
 	}
 	file, err := cli.Create(o.out, o.dirs, o.force)
 	if err != nil {
@@ -71,11 +82,11 @@ func query(ctx context.Context, o options) (err error) {
 			err = errors.Join(err, file.Commit())
 		}
 		err = errors.Join(err, file.Close())
-		if told > notices {
-			fmt.Fprintf(os.Stderr, "hpcapq: notice: and so on, %d in all\n", told)
+		if warnings > maxWarnings {
+			logger.Warn(fmt.Sprintf("%d warnings, the first %d printed", warnings, maxWarnings))
 		}
 		if o.stats {
-			tell(os.Stderr, s.Stats(), first, time.Since(began))
+			printStats(os.Stderr, s.Stats(), first, time.Since(began))
 		}
 		if errors.Is(err, unix.EPIPE) {
 			err = nil
@@ -95,7 +106,7 @@ func query(ctx context.Context, o options) (err error) {
 			written++
 		}
 		if err == nil && first < 0 {
-			err = flush() // whoever waits for it sees it at once
+			err = flush() // the first packet is shown at once
 			first = time.Since(began)
 		}
 		if err == nil && written == o.count {
@@ -104,44 +115,45 @@ func query(ctx context.Context, o options) (err error) {
 		switch {
 		case err == io.EOF:
 			if s.Stats().Matched == 0 {
-				fmt.Fprintln(os.Stderr, "hpcapq: notice:", nothing(o))
+				logger.Info(noMatch(o))
 			}
 			return errors.Join(w.Flush(), s.Faults())
 		case errors.Is(err, context.Canceled):
-			return errors.Join(w.Flush(), errors.New("interrupted: there may be more"), s.Faults())
+			return errors.Join(w.Flush(), errors.New("interrupted: more packets may match"), s.Faults())
 		case err != nil:
 			return err
 		}
 	}
 }
 
-// nothing says that there is nothing in the answer and, if a time was asked for,
-// what times there are.
-func nothing(o options) string {
+// noMatch is the message of a query without a match. If a time span was asked for, it
+// has the time range of the files.
+func noMatch(o options) string {
 	const text = "no packet matches"
 	files, err := archive.List(o.dirs...)
 	files = slices.DeleteFunc(files, func(f archive.File) bool { return f.First.IsZero() })
-	if err != nil || len(files) == 0 || o.query.From.IsZero() && o.query.To.IsZero() {
+	if err != nil || len(files) == 0 || o.request.From.IsZero() && o.request.To.IsZero() {
 		return text
 	}
 	slices.SortFunc(files, func(a, b archive.File) int { return a.First.Compare(b.First) })
-	return fmt.Sprintf("%s; the first file begins at %s, the last at %s", text, when(files[0].First), when(files[len(files)-1].First))
+	return fmt.Sprintf("%s; the first file begins at %s, the last at %s", text, formatTime(files[0].First), formatTime(files[len(files)-1].First))
 }
 
-// when is a time as a line shows it, in the zone that times are read in.
-func when(t time.Time) string { return t.Local().Format("2006-01-02T15:04:05.000Z07:00") }
+// formatTime returns a time in the zone in which times are parsed.
+func formatTime(t time.Time) string { return t.Local().Format("2006-01-02T15:04:05.000Z07:00") }
 
-// tell prints what a query had to read.
-func tell(w io.Writer, s index.Stats, first, all time.Duration) {
+// printStats prints the work of a query; first is the time to the first packet.
+func printStats(w io.Writer, s query.Stats, first, all time.Duration) {
 	percent := func(n int64) float64 { return 100 * float64(n) / float64(max(s.Bytes, 1)) }
-	fmt.Fprintf(w, "files:   %d, %d of them outside the time span, %d read without an index\n", s.Files, s.Outside, s.Unindexed)
-	fmt.Fprintf(w, "blocks:  %d in indexed files; %d outside the time span, %d without what is looked for, %d read\n",
-		s.Blocks, s.Early, s.Without, s.Blocks-s.Early-s.Without)
-	fmt.Fprintf(w, "bytes:   %d stored, %d read (%.3f %%), and %d of indices (%.3f %%)\n",
+	fmt.Fprintf(w, "files:   %d, of these %d outside the time span, %d without index\n", s.Files, s.FilesOutside, s.Unindexed)
+	fmt.Fprintf(w, "blocks:  %d indexed, of these %d outside the time span, %d ruled out by the index, %d read\n",
+		s.Blocks, s.BlocksOutside, s.BlocksRuled, s.Blocks-s.BlocksOutside-s.BlocksRuled)
+	fmt.Fprintf(w, "bytes:   %d stored, %d read (%.3f %%), %d of indices read (%.3f %%)\n",
 		s.Bytes, s.Read, percent(s.Read), s.IndexRead, percent(s.IndexRead))
-	fmt.Fprintf(w, "packets: %d looked at, %d found, %d of them in memory", s.Frames, s.Matched, s.Live)
+	fmt.Fprintf(w, "packets: %d examined, %d matched, of these %d in memory\n", s.Frames, s.Matched, s.Live)
 	if first >= 0 {
-		fmt.Fprintf(w, ", the first after %v", first.Round(time.Microsecond))
+		fmt.Fprintf(w, "time:    first packet after %v, all after %v\n", first.Round(time.Microsecond), all.Round(time.Microsecond))
+	} else {
+		fmt.Fprintf(w, "time:    %v\n", all.Round(time.Microsecond))
 	}
-	fmt.Fprintf(w, ", all after %v\n", all.Round(time.Microsecond))
 }

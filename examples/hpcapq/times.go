@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// layouts are the forms of a date and time without a zone, and of a time of today.
+// Layouts of a date and time without zone, and of a time of today.
 var (
 	dated = []string{"2006-01-02 15:04:05", "2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02T15:04", "2006-01-02"}
 	today = []string{"15:04:05", "15:04"}
 )
 
-// parseTime reads a time as the usage describes it; from is what "+1m" counts
-// from. Without a zone it is in now's. The empty text is no time.
+// parseTime parses a time as the usage describes it; "+1m" is relative to from. Without
+// a zone it is in that of now. The empty text is the zero time.
 func parseTime(text string, now, from time.Time) (time.Time, error) {
 	switch {
 	case text == "":
@@ -24,13 +24,13 @@ func parseTime(text string, now, from time.Time) (time.Time, error) {
 	case text[0] == '-' || text[0] == '+':
 		d, err := time.ParseDuration(text)
 		if err != nil {
-			return time.Time{}, fmt.Errorf("%q is no length of time: write -5m or -1h30m", text)
+			return time.Time{}, fmt.Errorf("%q is no duration: write -5m or -1h30m", text)
 		}
 		if d < 0 || text[0] == '-' {
 			return now.Add(d), nil
 		}
 		if from.IsZero() {
-			return time.Time{}, fmt.Errorf("%q counts from --from, which is not given", text)
+			return time.Time{}, fmt.Errorf("%q is relative to --from, which is not given", text)
 		}
 		return from.Add(d), nil
 	}
@@ -54,7 +54,7 @@ func parseTime(text string, now, from time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is no time: write 2026-11-21T14:00:00Z, \"2026-11-21 14:00\", 14:00, -5m, now or seconds since 1970", text)
 }
 
-// unixTime reads seconds since 1970, to the nanosecond.
+// unixTime parses seconds since 1970 with up to nine decimals.
 func unixTime(text string) (time.Time, bool) {
 	if strings.Trim(text, "0123456789.") != "" || len(text) > 30 {
 		return time.Time{}, false

@@ -6,20 +6,20 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
-// Builder makes the sidecar of one RAW file from the file's bytes, in any pieces.
-// One goroutine uses it. Once warm it does not allocate.
+// Builder encodes the sidecar of one RAW file from the file's bytes, in pieces of any
+// length. It is used by one goroutine. Once warm it does not allocate.
 type Builder struct {
 	at    int64  // offset of the next record
-	block int64  // the entry's
-	carry []byte // the next record, as far as it is here
-	entry Entry  // of the block at hand; no Frames: none yet
+	block int64  // number of the entry's block
+	carry []byte // begin of the next record
+	entry Entry  // of the current block; no Frames: none yet
 	file  Trailer
 	last  int64 // stamp of the last record in ns
 
 	back   uint64 // stamps earlier than the one before them
 	backAt int64  // offset of the first such record
 
-	ended bool // by padding or an error; what follows is no record
+	ended bool // by padding or an error: no record follows
 	err   error
 
 	frames  *collector
@@ -27,17 +27,16 @@ type Builder struct {
 	sets    []byte   // scratch
 	out     []byte
 	written int64 // bytes of the sidecar before out
-	taken   bool  // out has been handed out
+	taken   bool  // Encoded has returned out
 }
 
-// NewBuilder returns a Builder of a new file's sidecar.
+// NewBuilder returns a Builder for a new file.
 func NewBuilder() *Builder {
 	return &Builder{frames: newCollector(), out: appendHeader(nil)}
 }
 
-// Write takes the file's next bytes. An error, an *rawfile.Error, says that they
-// are no records from some place on; the index goes up to there, and the rest of
-// the file is for whoever reads it to judge.
+// Write indexes the file's next bytes. It returns an *rawfile.Error if they are no
+// records from some byte on; the index goes up to there.
 func (b *Builder) Write(p []byte) (int, error) {
 	n := len(p)
 	if b.err != nil {
@@ -69,7 +68,7 @@ func (b *Builder) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// complete takes from p what the record at hand lacks, and says how much.
+// complete appends the rest of the record in carry from p, and returns its length.
 func (b *Builder) complete(p []byte) int {
 	want := rawfile.HeaderLen
 	if len(b.carry) >= want {
@@ -83,8 +82,8 @@ func (b *Builder) complete(p []byte) int {
 	return n
 }
 
-// record takes the record at the start of p, and says how long it is: 0 if it is
-// not whole, or none.
+// record indexes the record at the start of p, and returns its length: 0 if it is not
+// complete, or no record.
 func (b *Builder) record(p []byte) int {
 	h := rawfile.DecodeHeader(p)
 	if err := h.Check(); err != nil {
@@ -105,7 +104,7 @@ func (b *Builder) record(p []byte) int {
 		b.block = block
 		b.entry = Entry{First: b.at, Head: [rawfile.HeaderLen]byte(p)}
 	}
-	ns := stamp(h)
+	ns := h.UnixNano()
 	e := &b.entry
 	if e.Frames == 0 {
 		e.Earliest, e.Latest = ns, ns
@@ -127,16 +126,13 @@ func (b *Builder) record(p []byte) int {
 	return n
 }
 
-// stamp is a header's time in ns since 1970.
-func stamp(h rawfile.Header) int64 { return int64(h.Sec)*1e9 + int64(h.Nsec) }
-
-// sum goes on with a sum over headers.
+// sum adds a header to a checksum of headers.
 func sum(s uint64, header []byte) uint64 {
 	s = bits.RotateLeft64((s^little.Uint64(header))*0x9e3779b97f4a7c15, 29)
 	return (s ^ uint64(little.Uint32(header[8:]))) * 0xbf58476d1ce4e5b9
 }
 
-// close ends the block at hand.
+// close encodes the entry of the current block.
 func (b *Builder) close() {
 	e := &b.entry
 	if e.Frames == 0 {
@@ -158,10 +154,10 @@ func (b *Builder) close() {
 	*e = Entry{}
 }
 
-// Take gives the bytes of the sidecar that have come since the last call; they
-// are valid until the next Write. They describe only bytes that Write was given,
-// so they may go to the sidecar once those are in the file.
-func (b *Builder) Take() []byte {
+// Encoded returns the bytes of the sidecar encoded since the last call, valid until the
+// next Write. They describe only bytes passed to Write, so they may be written to the
+// sidecar once those are in the file.
+func (b *Builder) Encoded() []byte {
 	if b.taken {
 		return nil
 	}
@@ -169,8 +165,8 @@ func (b *Builder) Take() []byte {
 	return b.out
 }
 
-// Finish gives the rest of the sidecar of a file that is closed, being length
-// bytes long, which all of what Write was given but for padding is part of.
+// Finish returns the rest of the sidecar of a closed file of length bytes. All records
+// of the file must have been written to the Builder.
 func (b *Builder) Finish(length int64) []byte {
 	if b.taken {
 		b.written += int64(len(b.out))
@@ -180,11 +176,11 @@ func (b *Builder) Finish(length int64) []byte {
 	b.ended = true
 	b.file.Length, b.file.Records = length, b.at
 	b.out = b.file.encode(b.out, b.written+int64(len(b.out)))
-	return b.Take()
+	return b.Encoded()
 }
 
-// Records is where the last whole record ends, in bytes of the file.
+// Records returns the end of the last complete record, in bytes of the file.
 func (b *Builder) Records() int64 { return b.at }
 
-// Frames is the number of whole records.
+// Frames returns the number of complete records.
 func (b *Builder) Frames() uint64 { return b.file.Frames }

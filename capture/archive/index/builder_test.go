@@ -10,10 +10,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capture/archive/archivetest"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
-func TestRiceSetHoldsItsMembersAndNothingElse(t *testing.T) {
+func TestRiceSetContainsExactlyItsMembers(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, limit := range []uint64{1, 2, 100, 65536, 1 << 40} {
 		for _, n := range []int{0, 1, 2, 10, 1000} {
@@ -36,39 +37,39 @@ func TestRiceSetHoldsItsMembersAndNothingElse(t *testing.T) {
 			for range 500 {
 				lo := r.Uint64N(limit)
 				hi := lo + r.Uint64N(limit/8+1)
-				require.Equal(t, is(lo, lo), s.holds(lo, lo))
-				require.Equal(t, is(lo, hi), s.holds(lo, hi))
-				require.Equal(t, is(lo, hi), s.slow(lo, hi))
+				require.Equal(t, is(lo, lo), s.contains(lo, lo))
+				require.Equal(t, is(lo, hi), s.contains(lo, hi))
+				require.Equal(t, is(lo, hi), s.containsSlow(lo, hi))
 			}
 			for _, v := range members {
-				require.True(t, s.holds(v, v))
+				require.True(t, s.contains(v, v))
 			}
-			if len(b) > 0 { // what is cut may hold anything
+			if len(b) > 0 { // a set that is cut may have any member
 				cut := riceSet{b: b[:len(b)-1], n: n, k: w.k}
 				for _, v := range members {
-					require.True(t, cut.holds(v, v))
+					require.True(t, cut.contains(v, v))
 				}
 			}
 		}
 	}
 }
 
-// FuzzRiceSet: any bytes are a set that can be asked, and both ways of asking agree.
+// FuzzRiceSet: any bytes are a set, and both implementations of contains agree.
 func FuzzRiceSet(f *testing.F) {
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, 3, uint8(4), uint64(70), uint64(90))
 	f.Add([]byte{}, 1, uint8(0), uint64(0), uint64(0))
 	f.Fuzz(func(t *testing.T, b []byte, n int, k uint8, lo, hi uint64) {
 		s := riceSet{b: b, n: n & 0xffff, k: k % 33}
-		require.Equal(t, s.slow(lo, hi), s.holds(lo, hi))
+		require.Equal(t, s.containsSlow(lo, hi), s.contains(lo, hi))
 	})
 }
 
-func TestBuilderDoesNotCareHowTheBytesArePieced(t *testing.T) {
-	raw := rawOf(t, traffic(1, 6000, 300, day, time.Microsecond))
+func TestBuilderResultIsIndependentOfPieces(t *testing.T) {
+	raw := archivetest.Raw(t, archivetest.Traffic(1, 6000, 300, archivetest.Day, time.Microsecond))
 	want := sidecarOf(t, raw, len(raw))
 	side, err := Parse(bytes.Clone(want))
 	require.NoError(t, err)
-	require.True(t, side.Whole)
+	require.True(t, side.Complete)
 	require.Greater(t, len(side.Entries), 2)
 	require.EqualValues(t, 6000, side.Trailer.Frames)
 	require.EqualValues(t, len(raw), side.Trailer.Length)
@@ -79,9 +80,9 @@ func TestBuilderDoesNotCareHowTheBytesArePieced(t *testing.T) {
 	t.Logf("%d bytes of index for %d: %.2f %%", len(want), len(raw), 100*float64(len(want))/float64(len(raw)))
 }
 
-func TestEntriesTellWhatTheRecordsAre(t *testing.T) {
-	records := traffic(2, 5000, 300, day, time.Microsecond)
-	raw := rawOf(t, records)
+func TestEntriesDescribeTheRecords(t *testing.T) {
+	records := archivetest.Traffic(2, 5000, 300, archivetest.Day, time.Microsecond)
+	raw := archivetest.Raw(t, records)
 	side, err := Parse(sidecarOf(t, raw, Block))
 	require.NoError(t, err)
 	r := rawfile.NewReader(bytes.NewReader(raw))
@@ -102,35 +103,35 @@ func TestEntriesTellWhatTheRecordsAre(t *testing.T) {
 	for i, e := range side.Entries {
 		require.Equal(t, frames[i], e.Frames)
 		require.False(t, e.Backwards)
-		require.True(t, e.describes(raw[e.First:e.End]))
-		require.False(t, e.describes(raw[e.First:e.End-1]))
+		require.True(t, e.Describes(raw[e.First:e.End]))
+		require.False(t, e.Describes(raw[e.First:e.End-1]))
 	}
 }
 
-func TestRecordsThatSpanBlocksBelongToTheirFirst(t *testing.T) {
+func TestRecordsBelongToTheBlockTheyBeginIn(t *testing.T) {
 	var records []rawfile.Record
 	for i := range 40 {
-		records = append(records, record(day.Add(time.Duration(i)), make([]byte, 65535-i*400), 0))
+		records = append(records, archivetest.Record(archivetest.Day.Add(time.Duration(i)), make([]byte, 65535-i*400), 0))
 	}
-	raw := rawOf(t, records)
+	raw := archivetest.Raw(t, records)
 	for _, piece := range []int{3, Block / 2, Block} {
 		side, err := Parse(sidecarOf(t, raw, piece))
 		require.NoError(t, err)
 		n := uint32(0)
 		for _, e := range side.Entries {
-			require.True(t, e.describes(raw[e.First:e.End]))
+			require.True(t, e.Describes(raw[e.First:e.End]))
 			n += e.Frames
 		}
 		require.EqualValues(t, 40, n)
 	}
 }
 
-func TestBuilderTellsWhereRecordsEnd(t *testing.T) {
-	raw := rawOf(t, traffic(3, 100, 10, day, time.Microsecond))
+func TestBuilderFindsTheEndOfRecords(t *testing.T) {
+	raw := archivetest.Raw(t, archivetest.Traffic(3, 100, 10, archivetest.Day, time.Microsecond))
 	b := NewBuilder()
 	_, err := b.Write(raw)
 	require.NoError(t, err)
-	_, err = b.Write([]byte("what follows the padding is not looked at"))
+	_, err = b.Write([]byte("bytes after the padding are ignored"))
 	require.NoError(t, err)
 	require.EqualValues(t, len(raw)-rawfile.HeaderLen, b.Records())
 
@@ -152,23 +153,23 @@ func TestFileWithoutRecordsHasAnIndexWithoutEntries(t *testing.T) {
 	for _, raw := range [][]byte{{}, make([]byte, 12), make([]byte, 5)} {
 		side, err := Parse(sidecarOf(t, raw, 100))
 		require.NoError(t, err)
-		require.True(t, side.Whole)
+		require.True(t, side.Complete)
 		require.Empty(t, side.Entries)
 		require.EqualValues(t, len(raw), side.Trailer.Length)
 	}
 }
 
-func TestFloodsDoNotMakeEntriesLarge(t *testing.T) {
+func TestManyAddressesDoNotExceedTheEntrySize(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	var records []rawfile.Record
 	for i := range 40_000 {
-		f := flow{proto: 6, sport: uint16(r.Uint32()), dport: uint16(r.Uint32()), v6: i%5 == 0}
-		for j := range f.src {
-			f.src[j], f.dst[j] = byte(r.Uint32()), byte(r.Uint32())
+		f := archivetest.Flow{Proto: 6, Sport: uint16(r.Uint32()), Dport: uint16(r.Uint32()), V6: i%5 == 0}
+		for j := range f.Src {
+			f.Src[j], f.Dst[j] = byte(r.Uint32()), byte(r.Uint32())
 		}
-		records = append(records, record(day.Add(time.Duration(i)*67), f.frame(60), 0))
+		records = append(records, archivetest.Record(archivetest.Day.Add(time.Duration(i)*67), f.Frame(60), 0))
 	}
-	raw := rawOf(t, records)
+	raw := archivetest.Raw(t, records)
 	out := sidecarOf(t, raw, Block)
 	require.Less(t, float64(len(out)), 0.008*float64(len(raw)))
 	side, err := Parse(out)
@@ -176,7 +177,7 @@ func TestFloodsDoNotMakeEntriesLarge(t *testing.T) {
 	requireFound(t, side, records, 97)
 }
 
-// requireFound requires that no record, or one of so many, is ruled out by its own addresses and ports.
+// requireFound requires that every n-th record is not ruled out by its own addresses and ports.
 func requireFound(t *testing.T, side *Sidecar, records []rawfile.Record, every int) {
 	t.Helper()
 	at, i := int64(0), 0
@@ -196,8 +197,8 @@ func requireFound(t *testing.T, side *Sidecar, records []rawfile.Record, every i
 	}
 }
 
-func TestNothingAllocatesOnceWarm(t *testing.T) {
-	raw := rawOf(t, traffic(6, 8000, 300, day, time.Microsecond))
+func TestBuilderDoesNotAllocateOnceWarm(t *testing.T) {
+	raw := archivetest.Raw(t, archivetest.Traffic(6, 8000, 300, archivetest.Day, time.Microsecond))
 	raw = raw[:len(raw)-rawfile.HeaderLen]
 	b := NewBuilder()
 	feed := func() {
@@ -205,7 +206,7 @@ func TestNothingAllocatesOnceWarm(t *testing.T) {
 			if _, err := b.Write(raw[off:min(off+Block, len(raw))]); err != nil {
 				t.Fatal(err)
 			}
-			b.Take()
+			b.Encoded()
 		}
 	}
 	feed()
@@ -213,10 +214,10 @@ func TestNothingAllocatesOnceWarm(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(5, feed))
 }
 
-// FuzzBuilder: any bytes are indexed without a panic, as rawfile reads them, and
-// the same in pieces.
+// FuzzBuilder: any bytes are indexed without a panic, as rawfile reads them, and equally
+// in pieces.
 func FuzzBuilder(f *testing.F) {
-	raw := rawOf(f, traffic(7, 30, 5, day, time.Microsecond))
+	raw := archivetest.Raw(f, archivetest.Traffic(7, 30, 5, archivetest.Day, time.Microsecond))
 	f.Add(raw, 7)
 	f.Add(raw[:100], 50)
 	f.Add(make([]byte, 30), 12)
@@ -231,7 +232,7 @@ func FuzzBuilder(f *testing.F) {
 				require.Error(t, err)
 				break
 			}
-			out = append(out, pieces.Take()...)
+			out = append(out, pieces.Encoded()...)
 		}
 		out = append(out, pieces.Finish(int64(len(raw)))...)
 		require.Equal(t, whole.Finish(int64(len(raw))), out)
@@ -260,12 +261,12 @@ func BenchmarkBuilder(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			r := rand.New(rand.NewPCG(8, 8))
 			var records []rawfile.Record
-			flows := make([]flow, min(c.flows, 16<<20/(c.size+rawfile.HeaderLen)))
+			flows := make([]archivetest.Flow, min(c.flows, 16<<20/(c.size+rawfile.HeaderLen)))
 			for i := range flows {
-				flows[i] = randomFlow(r, 3000)
-				flows[i].arp = false
-				if c.flows > 500 { // every frame from another address
-					binary.BigEndian.PutUint32(flows[i].src[:], r.Uint32())
+				flows[i] = archivetest.RandomFlow(r, 3000)
+				flows[i].ARP = false
+				if c.flows > 500 { // a new address for every frame
+					binary.BigEndian.PutUint32(flows[i].Src[:], r.Uint32())
 				}
 			}
 			for i := range 16 << 20 / (c.size + rawfile.HeaderLen) {
@@ -273,16 +274,16 @@ func BenchmarkBuilder(b *testing.B) {
 				if c.flows > 500 {
 					f = &flows[i]
 				}
-				records = append(records, record(day.Add(time.Duration(i)*100), f.frame(c.size), 0))
+				records = append(records, archivetest.Record(archivetest.Day.Add(time.Duration(i)*100), f.Frame(c.size), 0))
 			}
-			raw := rawOf(b, records)
+			raw := archivetest.Raw(b, records)
 			raw = raw[:len(raw)-rawfile.HeaderLen]
 			x := NewBuilder()
 			b.SetBytes(int64(len(raw)))
 			for b.Loop() {
 				for off := 0; off < len(raw); off += Block {
 					_, _ = x.Write(raw[off:min(off+Block, len(raw))])
-					x.Take()
+					x.Encoded()
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(records)), "ns/frame")

@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/archive"
+	"github.com/ixcap/ixcap/capture/archive/archivetest"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
-// memoryDir is a folder in memory, where there is one: what is repaired is synced,
-// and these tests repair hundreds of files.
+// memoryDir returns a directory in memory if there is one: repairs are synced, and
+// these tests repair hundreds of files.
 func memoryDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("/dev/shm", "ixcap-index-")
 	if err != nil {
@@ -28,7 +28,7 @@ func memoryDir(t testing.TB) string {
 	return dir
 }
 
-// headers is where the headers of the last n of a file's records are.
+// headers returns the offsets of the last n records of a file, and their end.
 func headers(records []rawfile.Record, n int) (at []int) {
 	off := 0
 	for i, r := range records {
@@ -40,8 +40,8 @@ func headers(records []rawfile.Record, n int) (at []int) {
 	return append(at, off)
 }
 
-// repaired requires that Repair does what it said it would do, leaves a file whose
-// index is whole, and has nothing more to do. It gives the file.
+// repaired requires that Repair does what a dry run reports, that the file has a
+// complete index, and that a second Repair does nothing. It returns the file.
 func repaired(t *testing.T, f archive.File, text string) (r Report, raw []byte) {
 	t.Helper()
 	_, planned, err := Repair(f, true)
@@ -52,7 +52,7 @@ func repaired(t *testing.T, f archive.File, text string) (r Report, raw []byte) 
 	again, done, err := Repair(r.File, false)
 	require.NoError(t, err, text)
 	require.Empty(t, done, text)
-	require.Equal(t, IndexWhole, again.Index, text)
+	require.Equal(t, Complete, again.Index, text)
 	require.Equal(t, r.Problems, again.Problems, text)
 	raw, err = os.ReadFile(r.Path)
 	require.NoError(t, err, text)
@@ -60,41 +60,41 @@ func repaired(t *testing.T, f archive.File, text string) (r Report, raw []byte) 
 }
 
 func TestFileCutAtEveryByteOfItsLastTwoRecordsIsRepaired(t *testing.T) {
-	records := traffic(70, 40, 8, day, time.Microsecond)
+	records := archivetest.Traffic(70, 40, 8, archivetest.Day, time.Microsecond)
 	for i := range records {
 		records[i].Data = records[i].Data[:min(len(records[i].Data), 60)]
 	}
-	raw := rawOf(t, records)
+	raw := archivetest.Raw(t, records)
 	side := sidecarOf(t, raw, Block)
 	at := headers(records, 2)
 	for _, suffix := range []string{".raw", ".raw.part"} {
 		for cut := at[0]; cut < len(raw); cut++ {
 			dir := memoryDir(t)
 			text := fmt.Sprintf("%s cut at %d of %d", suffix, cut, len(raw))
-			path := put(t, dir, nameOf("eth2", 0, day, 0)+suffix, raw[:cut])
-			put(t, dir, nameOf("eth2", 0, day, 0)+archive.Index, side)
-			whole := len(records) - 2
-			for whole < len(records) && cut >= at[whole-len(records)+3] {
-				whole++
+			path := archivetest.Put(t, dir, archive.FileName("eth2", 0, archivetest.Day, 0)+suffix, raw[:cut])
+			archivetest.Put(t, dir, archive.FileName("eth2", 0, archivetest.Day, 0)+archive.Index, side)
+			complete := len(records) - 2
+			for complete < len(records) && cut >= at[complete-len(records)+3] {
+				complete++
 			}
 			r, got := repaired(t, only(t, path), text)
-			require.EqualValues(t, whole, r.Frames, text)
+			require.EqualValues(t, complete, r.Frames, text)
 			require.Empty(t, r.Problems, text)
-			end := at[whole-len(records)+2]
+			end := at[complete-len(records)+2]
 			require.True(t, bytes.Equal(append(bytes.Clone(raw[:end]), make([]byte, rawfile.HeaderLen)...), got), text)
 			require.NoError(t, os.RemoveAll(dir))
 		}
 	}
 }
 
-// Whatever byte of the last records changes, those before it stay, and a header
-// that is not what it was is noticed.
-func TestFileChangedInItsLastTwoRecordsIsToldAndRepaired(t *testing.T) {
-	records := traffic(71, 40, 8, day, time.Microsecond)
+// If any byte of the last records changes, those before it stay, and a changed header
+// is reported.
+func TestFileChangedInItsLastTwoRecordsIsReportedAndRepaired(t *testing.T) {
+	records := archivetest.Traffic(71, 40, 8, archivetest.Day, time.Microsecond)
 	for i := range records {
 		records[i].Data = records[i].Data[:min(len(records[i].Data), 60)]
 	}
-	raw := rawOf(t, records)
+	raw := archivetest.Raw(t, records)
 	side := sidecarOf(t, raw, Block)
 	at := headers(records, 2)
 	for i := at[0]; i < len(raw); i++ {
@@ -103,8 +103,8 @@ func TestFileChangedInItsLastTwoRecordsIsToldAndRepaired(t *testing.T) {
 			text := fmt.Sprintf("byte %d of %d ^ %#x", i, len(raw), flip)
 			bad := bytes.Clone(raw)
 			bad[i] ^= flip
-			path := put(t, dir, nameOf("eth2", 0, day, 0)+".raw", bad)
-			put(t, dir, nameOf("eth2", 0, day, 0)+archive.Index, side)
+			path := archivetest.Put(t, dir, archive.FileName("eth2", 0, archivetest.Day, 0)+".raw", bad)
+			archivetest.Put(t, dir, archive.FileName("eth2", 0, archivetest.Day, 0)+archive.Index, side)
 			before := at[0]
 			if i >= at[1] {
 				before = at[1]
@@ -121,62 +121,16 @@ func TestFileChangedInItsLastTwoRecordsIsToldAndRepaired(t *testing.T) {
 	}
 }
 
-// Blocks are written several at once. Where one is missing the file has a hole, or
-// room that is reserved, and a record that begins before it is not whole, though its
-// bytes can be read, and have been.
-func TestRecordThatReachesIntoAHoleIsNotWhole(t *testing.T) {
-	const room = 64 << 10
-	records := traffic(72, 400, 8, day, time.Microsecond)
-	raw := rawOf(t, records)
-	whole, end := 0, 0
-	for end+rawfile.HeaderLen+len(records[whole].Data) <= room {
-		end += rawfile.HeaderLen + len(records[whole].Data)
-		whole++
-	}
-	for name, mode := range map[string]uint32{"hole": unix.FALLOC_FL_PUNCH_HOLE, "reserved": unix.FALLOC_FL_ZERO_RANGE} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			path := put(t, dir, nameOf("eth2", 0, day, 0)+".raw.part", raw)
-			f, err := os.OpenFile(path, os.O_RDWR, 0)
-			require.NoError(t, err)
-			err = unix.Fallocate(int(f.Fd()), mode|unix.FALLOC_FL_KEEP_SIZE, room, room)
-			require.NoError(t, f.Sync())
-			require.NoError(t, unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
-			hole, _ := unix.Seek(int(f.Fd()), 0, unix.SEEK_HOLE)
-			if err != nil || hole != room {
-				t.Skipf("the file system of %s tells no holes (%v): set TMPDIR to a folder on ext4 or xfs", dir, err)
-			}
-			require.NoError(t, f.Close())
-			_, err = os.ReadFile(path)
-			require.NoError(t, err)
-			got, _, _, faults := ask(t, Query{}, dir)
-			require.NoError(t, faults)
-			same(t, records[:whole], got, "search")
-			_, err = os.ReadFile(path)
-			require.NoError(t, err)
-			r, err := Verify(only(t, path))
-			require.NoError(t, err)
-			require.EqualValues(t, whole, r.Frames)
-			r, fixed := repaired(t, only(t, path), "hole")
-			require.EqualValues(t, whole, r.Frames)
-			require.True(t, bytes.Equal(raw[:end], fixed[:end]))
-			require.Len(t, fixed, end+rawfile.HeaderLen)
-			_, err = os.Stat(path + archive.Cut)
-			require.NoError(t, err, "what lies behind the hole is kept")
-		})
-	}
-}
-
 func TestFileWhoseFirstBlockWasNeverWrittenIsSetAside(t *testing.T) {
 	dir := t.TempDir()
-	raw := rawOf(t, traffic(73, 400, 8, day, time.Microsecond))
-	path := put(t, dir, nameOf("eth2", 0, day, 0)+".raw.part", nil)
+	raw := archivetest.Raw(t, archivetest.Traffic(73, 400, 8, archivetest.Day, time.Microsecond))
+	path := archivetest.Put(t, dir, archive.FileName("eth2", 0, archivetest.Day, 0)+".raw.part", nil)
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	require.NoError(t, err)
 	_, err = f.WriteAt(raw, 1<<20)
 	require.NoError(t, errors.Join(err, f.Sync(), f.Close()))
 	part := only(t, path)
-	put(t, dir, filepath.Base(part.Sidecar()), []byte("of what was written"))
+	archivetest.Put(t, dir, filepath.Base(part.Sidecar()), []byte("index"))
 
 	_, said, err := Repair(part, true)
 	require.NoError(t, err)
@@ -184,7 +138,7 @@ func TestFileWhoseFirstBlockWasNeverWrittenIsSetAside(t *testing.T) {
 	_, done, err := Repair(part, false)
 	require.NoError(t, err)
 	require.Equal(t, said, done)
-	require.Contains(t, done[0], "it does not begin with a record")
+	require.Contains(t, done[0], "does not begin with a record")
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 1, "no file without a record, no index")
@@ -194,9 +148,10 @@ func TestFileWhoseFirstBlockWasNeverWrittenIsSetAside(t *testing.T) {
 }
 
 // FuzzRepair: any bytes, with any bytes as their index, are verified and repaired
-// without a panic; all records that rawfile reads stay, and no more needs to be done.
+// without a panic; all records that rawfile reads stay, and a second repair does
+// nothing.
 func FuzzRepair(f *testing.F) {
-	raw := rawOf(f, traffic(73, 20, 5, day, time.Microsecond))
+	raw := archivetest.Raw(f, archivetest.Traffic(73, 20, 5, archivetest.Day, time.Microsecond))
 	side := sidecarOf(f, raw, len(raw))
 	f.Add(raw, side, true)
 	f.Add(raw, side[:len(side)-trailerLen], false)
@@ -231,7 +186,7 @@ func FuzzRepair(f *testing.F) {
 		require.NoError(t, err)
 		if part && x.Count() == 0 {
 			if _, err := os.Stat(filepath.Join(dir, "x.raw")); err != nil {
-				return // there was nothing worth keeping
+				return // deleted or renamed
 			}
 		}
 		r, got := repaired(t, only(t, filepath.Join(dir, "x.raw")), "again")

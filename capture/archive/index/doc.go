@@ -1,30 +1,30 @@
-// Package index finds packets in stored traffic without reading all of it. A
-// sidecar beside each RAW file tells, for every 256 KiB of the file, when its
-// records were captured and which addresses and ports they carry:
+// Package index builds, reads, verifies and repairs the indices of RAW files, with which
+// package query finds packets without reading all of a file. An index is a sidecar file
+// that describes, for every 256 KiB of its RAW file, the time range of the records and
+// their addresses, ports and protocols:
 //
 //	NAME.raw | record | record | record | reco|rd | record | ...        two blocks
-//	           ▲                               ▲ first record that begins in the block
+//	           │                               ▲ first record that begins in the block
+//	           ▼ Builder
 //	NAME.idx | header | entry of block 0       | entry of block 1 | ... | trailer |
 //	                    offsets, times, frames,
 //	                    addresses, ports, CRC
+//	           │ Load, Fits
+//	           ▼
+//	Sidecar, Entry.May ──► package query
 //
-// In go the bytes of a RAW file, as they are stored (Builder), out come the bytes
-// of its sidecar, a fraction of a percent of the data. Find takes folders of such
-// files and gives the packets of a span of time that match a filter, merged in
-// the order of time; it reads only the blocks that can hold one. Of a running
-// capture it also takes what is in memory and not on disk yet (Query.Live).
+// The index takes a fraction of a percent of the data. It is a function of the file's
+// bytes alone, so Verify compares it with the index that it builds from the file, and
+// Repair can rebuild it at any time. Repair also completes what a crash has left, so
+// that every reader of RAW files accepts the file.
 //
-// A sidecar is never needed and never trusted: a file without one is scanned, one
-// that is cut is used as far as it goes, and one that does not belong to its file
-// is noticed and left aside. It is a function of the file's bytes alone, so that
-// Verify compares it with what Build makes of the file; Repair makes whatever a
-// crash left a file that every reader of RAW files takes. What is believed are the
-// names that package store gives, and that stamps of one queue never go backwards.
+// An index is optional and checked before use: a file without one is read completely,
+// one that is cut is used as far as it goes, and one that does not belong to its file
+// is detected (ErrStale) and ignored.
 //
-// What a block's entry says about addresses and ports is a superset: a block that
-// it rules out holds no such frame; of the blocks it lets through about one in
-// 500 is read in vain.
+// The sets of addresses and ports of a block are supersets: a block that is ruled out
+// has no such frame; of the blocks that are not, about one in 500 has none either.
 //
-// Who reads, writes or deletes a file tells the others by flock: archive.LockShared,
-// archive.LockExclusive.
+// Files are locked as in package archive: readers share the lock, repair needs it
+// exclusively.
 package index

@@ -9,14 +9,13 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
-// Block is how many bytes of a RAW file one entry describes, in bytes. A packet
-// costs a block's reading: a quarter of the MiB that storers write at once makes
-// the index twice as large, and what is read for a host that says little four
-// times less.
+// Block is how many bytes of a RAW file one entry describes. To find one packet a
+// whole block is read: with 256 KiB instead of the MiB that storers write at once, the
+// index is twice as large, and a query for a host with few packets reads a quarter.
 const Block = rawfile.Block / 4
 
-// A sidecar, little-endian: header, entries, trailer. The trailer is there once
-// the RAW file is closed. Each part ends in its CRC-32C.
+// A sidecar, little-endian: header, entries, trailer. The trailer is written when the
+// RAW file is closed. Each part ends with its CRC-32C.
 //
 //	header   8 "IXCAPIDX"  2 version  2 length of the header  4 bytes of a block  4 CRC
 //	entry    see Entry.encode
@@ -28,7 +27,8 @@ const (
 	trailerLen = 80
 	crcLen     = 4
 
-	// addrBytes and portBytes bound a block's sets: with the rest 0.75 % of the data.
+	// addrBytes and portBytes limit a block's sets, so that the index is at most 0.75 %
+	// of the data.
 	addrBytes  = 1024
 	portBytes  = 768
 	protoBytes = 256 * 9 / 8
@@ -38,24 +38,24 @@ const (
 
 var (
 	magic      = [8]byte{'I', 'X', 'C', 'A', 'P', 'I', 'D', 'X'}
-	endMagic   = [8]byte{0xff, 0xff, 0xff, 0xff, 'I', 'X', 'E', 'N'} // no entry is so long
+	endMagic   = [8]byte{0xff, 0xff, 0xff, 0xff, 'I', 'X', 'E', 'N'} // longer than any entry
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 	little     = binary.LittleEndian
 )
 
-// ErrIndex is wrapped by errors about bytes that are no sidecar, or no longer one.
+// ErrIndex is wrapped by errors of bytes that are no sidecar, or a damaged one.
 var ErrIndex = errors.New("not an index")
 
 // Entry describes the records that begin in one block.
 type Entry struct {
 	First, End       int64                   // offsets in the file: of the first record, and behind the last one
-	Frames           uint32                  // how many, at least 1
+	Frames           uint32                  // at least 1
 	Earliest, Latest int64                   // of their stamps, in ns since 1970
 	Head             [rawfile.HeaderLen]byte // header of the first one
 	Sum              uint64                  // of all headers
 	Backwards        bool                    // a stamp is earlier than the one before it in the file
 
-	addrLevels uint8 // bit l: the addresses' keys of level l are in the set; 0: nothing is known of addresses
+	addrLevels uint8 // bit l: the set has the addresses' keys of level l; 0: addresses are not known
 	addrBits   uint8 // a key is cut to log2(members) + addrBits bits
 	portShift  uint8 // lowest bits of ports left out
 	addrs      riceSet
@@ -68,7 +68,7 @@ func seal(out []byte, from int) []byte {
 	return little.AppendUint32(out, crc32.Checksum(out[from:], castagnoli))
 }
 
-// sealed tells whether b ends in its CRC.
+// sealed reports whether b ends with its CRC.
 func sealed(b []byte) bool {
 	n := len(b) - crcLen
 	return n >= 0 && crc32.Checksum(b[:n], castagnoli) == little.Uint32(b[n:])
@@ -83,7 +83,7 @@ func appendHeader(out []byte) []byte {
 	return seal(out, from)
 }
 
-// checkHeader says what is wrong with a sidecar's first bytes.
+// checkHeader returns an error if b does not begin with the header of a sidecar.
 func checkHeader(b []byte) error {
 	switch {
 	case len(b) < headerLen:
@@ -91,7 +91,7 @@ func checkHeader(b []byte) error {
 	case [8]byte(b[:8]) != magic:
 		return fmt.Errorf("%w: it begins with other bytes", ErrIndex)
 	case little.Uint16(b[8:]) != version:
-		return fmt.Errorf("%w of version %d, which is known here, but of version %d", ErrIndex, version, little.Uint16(b[8:]))
+		return fmt.Errorf("%w: version %d, want %d", ErrIndex, little.Uint16(b[8:]), version)
 	case !sealed(b[:headerLen]) || little.Uint32(b[12:]) != Block:
 		return fmt.Errorf("%w: its header is damaged", ErrIndex)
 	}
@@ -137,8 +137,8 @@ func (e *Entry) encode(out []byte) []byte {
 	return seal(out, from)
 }
 
-// decodeEntry reads the entry at the start of b, whose sets go on using b, and
-// says how long it is.
+// decodeEntry decodes the entry at the start of b, and returns its length. The entry's
+// sets use b.
 func decodeEntry(b []byte) (e Entry, n int, err error) {
 	if len(b) < 4 {
 		return e, 0, fmt.Errorf("%w: cut", ErrIndex)
@@ -166,14 +166,14 @@ func decodeEntry(b []byte) (e Entry, n int, err error) {
 	case entryLen+na+np+nr+crcLen != n, e.addrs.k > 32, e.ports.k > 16, e.protos.k > 16, e.addrBits > 32, e.portShift > 16,
 		e.First < 0, e.End < e.First+rawfile.HeaderLen, e.End-e.First > Block+rawfile.HeaderLen+rawfile.MaxData,
 		e.Frames == 0, int64(e.Frames) > (e.End-e.First)/rawfile.HeaderLen, e.Earliest > e.Latest:
-		return e, 0, fmt.Errorf("%w: an entry makes no sense", ErrIndex)
+		return e, 0, fmt.Errorf("%w: an entry is inconsistent", ErrIndex)
 	}
 	b = b[entryLen:]
 	e.addrs.b, e.ports.b, e.protos.b = b[:na], b[na:na+np], b[na+np:na+np+nr]
 	return e, n, nil
 }
 
-// Trailer describes a whole RAW file.
+// Trailer describes a complete RAW file.
 type Trailer struct {
 	Length           int64 // of the RAW file in bytes
 	Records          int64 // bytes up to the end of its last record
@@ -184,7 +184,7 @@ type Trailer struct {
 	Entries          uint32
 }
 
-// encode appends the trailer of a sidecar of which size bytes precede it:
+// encode appends the trailer after size bytes of a sidecar:
 //
 //	 0  8 mark   8  8 length of the sidecar   16  8 length of the RAW file   24  8 end of its records
 //	32  8 frames     40  8 earliest   48  8 latest    56  8 sum
@@ -208,8 +208,8 @@ func (t *Trailer) encode(out []byte, size int64) []byte {
 	return seal(out, from)
 }
 
-// decodeTrailer reads the trailer that a sidecar of size bytes ends in, if b,
-// its last trailerLen bytes, is one.
+// decodeTrailer decodes the trailer of a sidecar of size bytes from its last
+// trailerLen bytes. ok is false if they are no trailer.
 func decodeTrailer(b []byte, size int64) (t Trailer, ok bool) {
 	if len(b) != trailerLen || [8]byte(b[:8]) != endMagic || !sealed(b) || int64(little.Uint64(b[8:])) != size {
 		return t, false

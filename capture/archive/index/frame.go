@@ -2,7 +2,7 @@ package index
 
 import "encoding/binary"
 
-// Types of the next header that the walk through a frame knows.
+// Types of headers that the collector parses.
 const (
 	typeIPv4    = 0x0800
 	typeARP     = 0x0806
@@ -25,12 +25,11 @@ const (
 	protoFragment = 44 // the header of IPv6's fragments
 )
 
-// frame adds the addresses, ports and protocols of a frame, of which d is what was kept.
+// frame adds the addresses, ports and protocols of a frame, of which d was kept.
 //
-// What it looks at is what pcapfilter.Term says a frame has: addresses, ports and
-// protocols of IP and ARP headers behind any number of VLAN tags, behind MPLS
-// labels and in PPPoE sessions. The type field is believed, not the header. What
-// lies beyond the bytes kept no filter matches.
+// It parses what pcapfilter.Term defines: addresses, ports and protocols of IP and ARP
+// headers after any number of VLAN tags, after MPLS labels and in PPPoE sessions, by
+// the type fields. No filter matches bytes that were not kept.
 func (c *collector) frame(d []byte) {
 	if len(d) < 14 {
 		return
@@ -69,7 +68,7 @@ func (c *collector) frame(d []byte) {
 	}
 }
 
-// mpls adds what lies behind a stack of labels: IP, by its version.
+// mpls adds the IP packet after a stack of labels, by its version.
 func (c *collector) mpls(d []byte) {
 	for {
 		if len(d) < 5 {
@@ -95,17 +94,17 @@ func (c *collector) ipv4(d []byte) {
 	c.proto(d[9])
 	switch {
 	case len(d) >= 20:
-		// Most frames are of flows that had another one lately.
+		// Most frames belong to flows that had a frame recently.
 		pair := little.Uint64(d[12:])
-		if lately := &c.pairs[pair*0x9e3779b97f4a7c15>>(64-pairBits)]; pair == 0 || *lately != pair {
-			*lately = pair
+		if recent := &c.pairs[pair*0x9e3779b97f4a7c15>>(64-pairBits)]; pair == 0 || *recent != pair {
+			*recent = pair
 			c.addr4(d[12:])
 			c.addr4(d[16:])
 		}
 	case len(d) >= 16:
 		c.addr4(d[12:])
 	}
-	if binary.BigEndian.Uint16(d[6:])&0x1fff == 0 { // the others' first bytes are no ports
+	if binary.BigEndian.Uint16(d[6:])&0x1fff == 0 { // later fragments have no ports
 		c.transport(d[9], d, 4*int(d[0]&0xf))
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"net/netip"
 )
 
-// level is how much of an address a key is made of. Keys of shorter prefixes
-// answer for networks.
+// level is the prefix length of an address that a key is computed from. Keys of
+// shorter prefixes are for networks.
 type level uint8
 
 const (
@@ -18,7 +18,7 @@ const (
 	levels
 )
 
-// length is the level's prefix length in bits.
+// length returns the level's prefix length in bits.
 func (l level) length(v6 bool) int {
 	if v6 {
 		return [levels]int{128, 64, 48, 32}[l]
@@ -26,16 +26,16 @@ func (l level) length(v6 bool) int {
 	return [levels]int{32, 24, 16, 8}[l]
 }
 
-// mix is the finalizer of SplitMix64 (Steele, Lea, Flood 2014): every bit of x
-// has a say in every bit of the result.
+// mix is the finalizer of SplitMix64 (Steele, Lea, Flood 2014): every bit of x affects
+// every bit of the result.
 func mix(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
 }
 
-// key4 and key6 hash the first bits of an address, as many as the level says.
-// These functions are part of the format.
+// key4 and key6 hash the first bits of an address, as many as the level has. These
+// functions are part of the format.
 func key4(addr uint32, l level) uint64 {
 	return mix(uint64(addr&^(1<<(8*l)-1)) | uint64(l+1)<<40)
 }
@@ -53,7 +53,7 @@ func key6(hi, lo uint64, l level) uint64 {
 	return mix(mix(hi^uint64(l+1)<<8) ^ lo ^ 6)
 }
 
-// prefixKey is the key of an address' prefix.
+// prefixKey returns the key of an address' prefix.
 func prefixKey(a netip.Addr, l level) uint64 {
 	if a.Is4() {
 		b := a.As4()
@@ -64,26 +64,26 @@ func prefixKey(a netip.Addr, l level) uint64 {
 }
 
 const (
-	// maxLevel is how many keys of one level a block's entry can hold; with more
-	// of them none of the level is kept.
+	// maxLevel is how many keys of one level a block's entry can have; with more of
+	// them the level is left out.
 	maxLevel = 1250
 
-	// slots is the size of the table that tells new keys from known ones: a power
-	// of two that all levels' keys fill to less than two thirds.
+	// slots is the size of the hash table of keys: a power of two of which the keys of
+	// all levels use less than two thirds.
 	slots    = 1 << slotBits
 	slotBits = 13
 )
 
-// collector gathers the distinct addresses, ports and IP protocols of a block's frames.
+// collector collects the distinct addresses, ports and IP protocols of a block's frames.
 type collector struct {
-	seed   uint64           // odd, of this process alone: who sends frames cannot choose their slots
+	seed   uint64           // odd, random: a sender of frames cannot choose their slots
 	table  []uint64         // keys by hash, 0: free
 	keys   [levels][]uint64 // the distinct ones
-	full   [levels]bool     // more than maxLevel: keys holds none that count
+	full   [levels]bool     // more than maxLevel: the keys are not used
 	ports  [1 << 16 / 64]uint64
 	nport  int
 	protos [256 / 64]uint64
-	pairs  [1 << pairBits]uint64 // of IPv4 addresses that have been added, by hash
+	pairs  [1 << pairBits]uint64 // recently added pairs of IPv4 addresses, by hash
 }
 
 const pairBits = 9
@@ -106,7 +106,7 @@ func (c *collector) reset() {
 	} else {
 		for l := range c.keys {
 			for _, k := range c.keys[l] {
-				c.forget(k)
+				c.clearSlots(k)
 			}
 		}
 	}
@@ -120,19 +120,19 @@ func (c *collector) reset() {
 	clear(c.pairs[:])
 }
 
-// slot is where a key is looked for first.
+// slot returns the first slot of a key.
 func (c *collector) slot(k uint64) uint64 { return k * c.seed >> (64 - slotBits) }
 
-// forget clears the slots from a key's own on; with all keys forgotten, all of
-// the table is clear.
-func (c *collector) forget(k uint64) {
+// clearSlots clears the slots from a key's first one on. After all keys the whole table
+// is clear.
+func (c *collector) clearSlots(k uint64) {
 	for i := c.slot(k); c.table[i] != 0; i = (i + 1) % slots {
 		c.table[i] = 0
 	}
 }
 
-// fresh adds a key, and reports whether it is new.
-func (c *collector) fresh(k uint64, l level) bool {
+// add adds a key, and reports whether it is new.
+func (c *collector) add(k uint64, l level) bool {
 	if k == 0 {
 		k = 1
 	}
@@ -156,21 +156,21 @@ func (c *collector) fresh(k uint64, l level) bool {
 func (c *collector) addr4(b []byte) {
 	a := binary.BigEndian.Uint32(b)
 	for l := hosts; l < levels; l++ {
-		// What is known has been added with its shorter prefixes.
-		if !c.full[l] && !c.fresh(key4(a, l), l) {
+		// A known key was added with its shorter prefixes.
+		if !c.full[l] && !c.add(key4(a, l), l) {
 			return
 		}
 	}
 }
 
-// addr6 adds an IPv6 address of which b holds the first bytes, 4 at least: a
-// network is found in an address that is cut.
+// addr6 adds an IPv6 address of which b has the first bytes, at least 4: an address that
+// is cut still has its networks.
 func (c *collector) addr6(b []byte) {
 	var a [16]byte
-	whole := copy(a[:], b) * 8
+	bits := copy(a[:], b) * 8
 	hi, lo := binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:])
 	for l := hosts; l < levels; l++ {
-		if l.length(true) <= whole && !c.full[l] && !c.fresh(key6(hi, lo, l), l) {
+		if l.length(true) <= bits && !c.full[l] && !c.add(key6(hi, lo, l), l) {
 			return
 		}
 	}

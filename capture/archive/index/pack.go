@@ -6,14 +6,14 @@ import (
 )
 
 const (
-	// fineBits is the precision of keys where there is room: of the blocks without
-	// an address one in 2^9 seems to have it. coarseBits is the least of use.
+	// fineBits is the precision of keys if the set fits: of the blocks without an
+	// address one in 2^9 seems to have it. coarseBits is the smallest useful one.
 	fineBits   = 9
 	coarseBits = 5
 )
 
-// selections are the levels kept, the most wanted first. Hosts are what is asked
-// for most; a network can be found by a shorter prefix, at a price.
+// selections are sets of levels, best first. Most queries are for hosts; a network can
+// be found by a shorter prefix, with more blocks read.
 var selections = []uint8{
 	1<<hosts | 1<<subnet | 1<<site | 1<<region,
 	1<<hosts | 1<<site | 1<<region,
@@ -24,7 +24,7 @@ var selections = []uint8{
 	1 << region,
 }
 
-// pack writes the sets of e from what was collected.
+// pack encodes the collected sets into e.
 func (c *collector) pack(e *Entry, scratch []uint64, out []byte) ([]uint64, []byte) {
 	scratch, out = c.packAddrs(e, scratch, out[:0])
 	na := len(out)
@@ -35,8 +35,8 @@ func (c *collector) pack(e *Entry, scratch []uint64, out []byte) ([]uint64, []by
 	return scratch, out
 }
 
-// fit chooses the levels and the precision that fit: the best selection at a good
-// precision, before a lesser selection is taken; a poor precision is the last resort.
+// fit selects the levels and the precision that fit: the best selection that fits with
+// a good precision, else the best with a poor one.
 func (c *collector) fit() (selection, bits uint8, n int) {
 	for _, least := range []uint8{fineBits - 2, coarseBits} {
 		for _, s := range selections {
@@ -74,11 +74,11 @@ func (c *collector) packAddrs(e *Entry, scratch []uint64, out []byte) ([]uint64,
 	return scratch, out
 }
 
-// crowd is how many members that begin alike are still sorted one by one.
-const crowd = 100
+// maxBucket is how many members with the same first byte are sorted by insertion.
+const maxBucket = 100
 
-// sorted fills out with the members that the levels' keys are, in order. Keys are
-// spread evenly, so their first bits all but sort them.
+// sorted fills out with the members for the levels' keys, in order. Keys are
+// distributed evenly, so sorting them by the first byte nearly sorts them.
 func (c *collector) sorted(selection uint8, limit uint64, out []uint64) []uint64 {
 	var start [257]int
 	for l := range c.keys {
@@ -101,13 +101,13 @@ func (c *collector) sorted(selection uint8, limit uint64, out []uint64) []uint64
 			}
 		}
 	}
-	if start[0] > crowd {
+	if start[0] > maxBucket {
 		slices.Sort(out)
 		return out
 	}
-	for i := 1; i < 256; i++ { // start[i] is where those that begin with i end now
-		if start[i]-start[i-1] > crowd {
-			slices.Sort(out) // somebody chose addresses that crowd
+	for i := 1; i < 256; i++ { // start[i] is now the end of bucket i
+		if start[i]-start[i-1] > maxBucket {
+			slices.Sort(out) // unevenly distributed addresses
 			return out
 		}
 	}
@@ -121,8 +121,7 @@ func (c *collector) sorted(selection uint8, limit uint64, out []uint64) []uint64
 	return out
 }
 
-// packPorts writes the ports, all of them, with as many of their lower bits left
-// out as it takes.
+// packPorts encodes all ports, without as many of their lowest bits as needed to fit.
 func (c *collector) packPorts(e *Entry, out []byte) []byte {
 	shift, n := uint8(0), c.nport
 	for riceSize(n, 1<<16>>shift, riceBits(n, 1<<16>>shift)) > portBytes {

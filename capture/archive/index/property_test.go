@@ -9,11 +9,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capture/archive/archivetest"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 )
 
-// entryOf is the entry of a block that holds one frame.
+// entryOf returns the entry of a block with one frame.
 func entryOf(c *collector, data []byte) (e Entry) {
 	c.reset()
 	c.frame(data)
@@ -69,13 +70,13 @@ func randomExpression(r *rand.Rand, depth int) string {
 }
 
 // An index never rules out a block with a frame that matches.
-func TestWhatMatchesIsNeverRuledOut(t *testing.T) {
+func TestBlocksThatMatchAreNeverRuledOut(t *testing.T) {
 	r := rand.New(rand.NewPCG(21, 1))
 	var frames []rawfile.Record
 	for i := range 30 {
-		frames = append(frames, traffic(uint64(100+i), 40, 12, day, time.Microsecond)...)
+		frames = append(frames, archivetest.Traffic(uint64(100+i), 40, 12, archivetest.Day, time.Microsecond)...)
 	}
-	frames = append(frames, captured(t, "../../../testdata/hosts.pcap")[:300]...)
+	frames = append(frames, archivetest.Capture(t, "../../../testdata/hosts.pcap")[:300]...)
 	c := newCollector()
 	entries := make([]Entry, len(frames))
 	for i := range frames {
@@ -91,7 +92,7 @@ func TestWhatMatchesIsNeverRuledOut(t *testing.T) {
 		compiled++
 		needs := f.Needs()
 		for i, rec := range frames {
-			match, may := f.Match(rec.Data, int(rec.Len)), entries[i].may(needs)
+			match, may := f.Match(rec.Data, int(rec.Len)), entries[i].May(needs)
 			if match && !may {
 				t.Fatalf("%q matches frame %d, which the index rules out by %v\n%x", expr, i, needs, rec.Data)
 			}
@@ -106,17 +107,17 @@ func TestWhatMatchesIsNeverRuledOut(t *testing.T) {
 	require.Greater(t, compiled, 100)
 	require.NotZero(t, matched)
 	require.NotZero(t, ruled)
-	t.Logf("%d expressions, %d matches, %d ruled out of %d", compiled, matched, ruled, compiled*len(frames))
+	t.Logf("%d archivetest.Expressions, %d matches, %d ruled out of %d", compiled, matched, ruled, compiled*len(frames))
 }
 
-// FuzzMatch looks for a frame that a filter matches and the index rules out.
+// FuzzMatch searches for a frame that a filter matches and the index rules out.
 func FuzzMatch(f *testing.F) {
 	r := rand.New(rand.NewPCG(22, 1))
 	for range 40 {
-		f.Add(randomFlow(r, 12).frame(60), randomExpression(r, 3))
+		f.Add(archivetest.RandomFlow(r, 12).Frame(60), randomExpression(r, 3))
 	}
-	for _, e := range expressions {
-		f.Add(randomFlow(r, 12).frame(60), e)
+	for _, e := range archivetest.Expressions {
+		f.Add(archivetest.RandomFlow(r, 12).Frame(60), e)
 	}
 	c := newCollector()
 	f.Fuzz(func(t *testing.T, data []byte, expr string) {
@@ -128,14 +129,14 @@ func FuzzMatch(f *testing.F) {
 			return
 		}
 		e := entryOf(c, data)
-		require.False(t, x.Match(data, len(data)) && !e.may(x.Needs()), "%q needs %v: ruled out", expr, x.Needs())
+		require.False(t, x.Match(data, len(data)) && !e.May(x.Needs()), "%q needs %v: ruled out", expr, x.Needs())
 	})
 }
 
-// FuzzParse: no bytes make the reader of sidecars panic, what it believes is
-// consistent, and a sidecar with a byte changed is not believed whole.
+// FuzzParse: Parse does not panic for any bytes, its result is consistent, and a
+// sidecar with a changed byte is not complete without an error.
 func FuzzParse(f *testing.F) {
-	raw := rawOf(f, traffic(23, 40, 10, day, time.Microsecond))
+	raw := archivetest.Raw(f, archivetest.Traffic(23, 40, 10, archivetest.Day, time.Microsecond))
 	good := sidecarOf(f, raw, len(raw))
 	f.Add(good, 40, byte(1))
 	f.Add(good[:100], 3, byte(0))
@@ -144,7 +145,7 @@ func FuzzParse(f *testing.F) {
 		s, err := Parse(b)
 		if err != nil {
 			require.ErrorIs(t, err, ErrIndex)
-			require.False(t, s.Whole)
+			require.False(t, s.Complete)
 		}
 		end := int64(0)
 		for _, e := range s.Entries {
@@ -152,13 +153,13 @@ func FuzzParse(f *testing.F) {
 			require.Greater(t, e.End, e.First)
 			end = e.End
 			_ = e.has(port(80))
-			_ = e.describes(make([]byte, 30))
+			_ = e.Describes(make([]byte, 30))
 		}
 		if at >= 0 && at < len(good) && flip != 0 {
 			bad := append([]byte(nil), good...)
 			bad[at] ^= flip
 			s, err := Parse(bad)
-			require.False(t, err == nil && s.Whole, "byte %d changed", at)
+			require.False(t, err == nil && s.Complete, "byte %d changed", at)
 		}
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture/archive"
+	"github.com/ixcap/ixcap/capture/archive/archivetest"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
@@ -24,14 +25,13 @@ func only(t *testing.T, path string) archive.File {
 	return files[0]
 }
 
-// isRight requires that a file is one that nothing is wrong with, and that HPCAP's
-// readers find n records in.
-func isRight(t *testing.T, f archive.File, n int) {
+// requireValid requires that a file has no problems and n records.
+func requireValid(t *testing.T, f archive.File, n int) {
 	t.Helper()
 	r, err := Verify(f)
 	require.NoError(t, err)
 	require.Empty(t, r.Problems)
-	require.Equal(t, IndexWhole, r.Index)
+	require.Equal(t, Complete, r.Index)
 	require.EqualValues(t, n, r.Frames)
 	in, err := os.Open(f.Path)
 	require.NoError(t, err)
@@ -44,9 +44,9 @@ func isRight(t *testing.T, f archive.File, n int) {
 	require.True(t, x.Padded())
 }
 
-func TestRepairMendsWhatCrashesLeave(t *testing.T) {
-	records := traffic(31, 2500, 20, day, time.Microsecond)
-	raw := rawOf(t, records)
+func TestRepairOfFilesAfterACrash(t *testing.T) {
+	records := archivetest.Traffic(31, 2500, 20, archivetest.Day, time.Microsecond)
+	raw := archivetest.Raw(t, records)
 	whole := raw[:len(raw)-rawfile.HeaderLen]
 	last := rawfile.HeaderLen + len(records[2499].Data)
 	var full bytes.Buffer
@@ -58,39 +58,39 @@ func TestRepairMendsWhatCrashesLeave(t *testing.T) {
 	require.NoError(t, w.Fill())
 	hole := append(append(bytes.Clone(whole), make([]byte, 100_000)...), whole[:200_000]...)
 	join := func(a []byte, b ...byte) []byte { return append(bytes.Clone(a), b...) }
-	// As the stream does it: padding records one behind the other.
+	// As the stream does: several padding records.
 	early := join(whole, append([]byte{8: 255, 9: 255, 10: 255, 11: 255}, make([]byte, 65535)...)...)
 	early = join(early, append([]byte{8: 100, 9: 0, 10: 100, 11: 0}, make([]byte, 100)...)...)
 	for name, c := range map[string]struct {
 		part bool
 		file []byte
-		n    int    // whole records
-		says string // of what was wrong; "" for nothing
-		kept int    // bytes kept beside the file
+		n    int    // complete records
+		says string // of the problems; "" for none
+		kept int    // bytes saved to a file
 	}{
 		"closed":                      {false, raw, 2500, "", 0},
 		"full":                        {false, full.Bytes(), 2500, "", 0},
 		"closed early":                {false, early, 2500, "", 0},
 		"closed early, in one":        {false, join(whole, append([]byte{8: 255, 9: 255, 10: 255, 11: 255}, make([]byte, 300_000)...)...), 2500, "", 0},
-		"full, not renamed":           {true, full.Bytes(), 2500, "unfinished", 0},
+		"full, not renamed":           {true, full.Bytes(), 2500, "not finished", 0},
 		"cut in a record":             {false, whole[:len(whole)-1], 2499, "cut", 0},
 		"cut in a record's header":    {true, whole[:len(whole)-last+5], 2499, "cut", 0},
 		"cut in the padding's header": {false, raw[:len(raw)-4], 2500, "cut", 0},
 		"cut in the padding":          {false, full.Bytes()[:full.Len()-9], 2500, "padding", 0},
 		"cut behind a record":         {false, whole, 2500, "not closed", 0},
-		"zeros follow":                {true, join(whole, make([]byte, 70_000)...), 2500, "unfinished", 0},
-		"a hole, and blocks behind":   {true, hole, 2500, "not all zeros", len(hole) - len(whole)},
-		"nonsense":                    {false, join(whole, bytes.Repeat([]byte("A"), 30)...), 2500, "not a RAW record", 0},
-		"much nonsense":               {false, join(whole, bytes.Repeat([]byte("A"), 70_000)...), 2500, "not a RAW record", 70_000},
+		"zeros follow":                {true, join(whole, make([]byte, 70_000)...), 2500, "not finished", 0},
+		"a hole, and blocks after":    {true, hole, 2500, "not all zeros", len(hole) - len(whole)},
+		"no record":                   {false, join(whole, bytes.Repeat([]byte("A"), 30)...), 2500, "not a RAW record", 0},
+		"much of it":                  {false, join(whole, bytes.Repeat([]byte("A"), 70_000)...), 2500, "not a RAW record", 70_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			base := nameOf("eth2", 0, day, 0)
+			base := archive.FileName("eth2", 0, archivetest.Day, 0)
 			suffix := ".raw"
 			if c.part {
 				suffix += ".part"
 			}
-			f := only(t, put(t, dir, base+suffix, c.file))
+			f := only(t, archivetest.Put(t, dir, base+suffix, c.file))
 			before, err := Verify(f)
 			require.NoError(t, err)
 			require.Equal(t, c.says == "", len(before.Problems) == 0, "%v", before.Problems)
@@ -108,7 +108,7 @@ func TestRepairMendsWhatCrashesLeave(t *testing.T) {
 			require.Equal(t, planned, done)
 			require.Empty(t, r.Problems)
 			f = only(t, filepath.Join(dir, base+".raw"))
-			isRight(t, f, c.n)
+			requireValid(t, f, c.n)
 			got, err := os.ReadFile(f.Path)
 			require.NoError(t, err)
 			require.True(t, bytes.HasPrefix(got, c.file[:r.Records]))
@@ -121,53 +121,53 @@ func TestRepairMendsWhatCrashesLeave(t *testing.T) {
 			}
 			entries, err := os.ReadDir(dir)
 			require.NoError(t, err)
-			require.Len(t, entries, 2+min(c.kept, 1), "nothing temporary is left")
+			require.Len(t, entries, 2+min(c.kept, 1), "no temporary files")
 
 			_, done, err = Repair(f, false)
 			require.NoError(t, err)
-			require.Empty(t, done, "there is nothing left to do")
+			require.Empty(t, done, "nothing to repair")
 		})
 	}
 }
 
-func TestRepairDeletesLeftoversWithoutAWholeRecord(t *testing.T) {
-	raw := rawOf(t, traffic(30, 1, 5, day, time.Microsecond))
+func TestRepairDeletesFilesWithoutACompleteRecord(t *testing.T) {
+	raw := archivetest.Raw(t, archivetest.Traffic(30, 1, 5, archivetest.Day, time.Microsecond))
 	for _, file := range [][]byte{{}, make([]byte, 5), make([]byte, 100_000), raw[:9], raw[:20]} {
 		dir := t.TempDir()
-		f := only(t, put(t, dir, "x.raw.part", file))
-		put(t, dir, "x.idx", sidecarOf(t, nil, 1))
+		f := only(t, archivetest.Put(t, dir, "x.raw.part", file))
+		archivetest.Put(t, dir, "x.idx", sidecarOf(t, nil, 1))
 		_, done, err := Repair(f, false)
 		require.NoError(t, err)
-		require.Contains(t, strings.Join(done, ""), "no whole record")
+		require.Contains(t, strings.Join(done, ""), "no complete record")
 		entries, err := os.ReadDir(dir)
 		require.NoError(t, err)
 		require.Empty(t, entries)
 	}
 }
 
-func TestRepairMakesIndicesThatAreNotTheFiles(t *testing.T) {
-	records := traffic(32, 3000, 20, day, time.Microsecond)
-	raw := rawOf(t, records)
+func TestRepairBuildsMissingAndWrongIndices(t *testing.T) {
+	records := archivetest.Traffic(32, 3000, 20, archivetest.Day, time.Microsecond)
+	raw := archivetest.Raw(t, records)
 	good := sidecarOf(t, raw, Block)
-	for state, side := range map[string][]byte{
-		IndexWhole:   good,
-		IndexMissing: nil,
-		IndexPartial: good[:len(good)-trailerLen],
-		IndexDamaged: good[:len(good)-trailerLen-1],
-		"damaged ":   append(bytes.Clone(good), make([]byte, 200_000)...), // longer than any can be
-		IndexStale:   sidecarOf(t, rawOf(t, records[1:]), Block),
+	for state, side := range map[State][]byte{
+		Complete:   good,
+		Missing:    nil,
+		Partial:    good[:len(good)-trailerLen],
+		Damaged:    good[:len(good)-trailerLen-1],
+		"damaged ": append(bytes.Clone(good), make([]byte, 200_000)...), // longer than any index
+		Stale:      sidecarOf(t, archivetest.Raw(t, records[1:]), Block),
 	} {
-		t.Run(state, func(t *testing.T) {
-			state := strings.TrimSpace(state)
+		t.Run(string(state), func(t *testing.T) {
+			state := State(strings.TrimSpace(string(state)))
 			dir := t.TempDir()
-			f := only(t, put(t, dir, "x.raw", raw))
+			f := only(t, archivetest.Put(t, dir, "x.raw", raw))
 			if side != nil {
-				put(t, dir, "x.idx", side)
+				archivetest.Put(t, dir, "x.idx", side)
 			}
 			r, err := Verify(f)
 			require.NoError(t, err)
 			require.Equal(t, state, r.Index)
-			require.Equal(t, state == IndexWhole || state == IndexMissing, len(r.Problems) == 0)
+			require.Equal(t, state == Complete || state == Missing, len(r.Problems) == 0)
 			i, err := Inspect(f)
 			require.NoError(t, err)
 			require.Equal(t, state, i.Index)
@@ -176,8 +176,8 @@ func TestRepairMakesIndicesThatAreNotTheFiles(t *testing.T) {
 			require.Equal(t, r.Latest, i.Latest)
 			_, done, err := Repair(f, false)
 			require.NoError(t, err)
-			require.Equal(t, state == IndexWhole, len(done) == 0)
-			isRight(t, f, 3000)
+			require.Equal(t, state == Complete, len(done) == 0)
+			requireValid(t, f, 3000)
 			made, err := os.ReadFile(f.Sidecar())
 			require.NoError(t, err)
 			require.Equal(t, good, made)
@@ -185,52 +185,52 @@ func TestRepairMakesIndicesThatAreNotTheFiles(t *testing.T) {
 	}
 }
 
-// A change that no sample sees is seen by Verify, be it in the file or in a set.
+// Verify finds changes that Fits does not, in the file or in a set.
 func TestVerifyComparesTheWholeIndexWithTheData(t *testing.T) {
 	dir := t.TempDir()
-	raw := rawOf(t, traffic(33, 6000, 20, day, time.Microsecond))
+	raw := archivetest.Raw(t, archivetest.Traffic(33, 6000, 20, archivetest.Day, time.Microsecond))
 	side := sidecarOf(t, raw, Block)
-	put(t, dir, "x.idx", side)
+	archivetest.Put(t, dir, "x.idx", side)
 	s, err := Parse(bytes.Clone(side))
 	require.NoError(t, err)
 	e := &s.Entries[1]
 	changed := bytes.Clone(raw)
 	changed[e.First+int64(rawfile.HeaderLen)+int64(rawfile.DecodeHeader(e.Head[:]).Caplen)+4] ^= 1
-	f := only(t, put(t, dir, "x.raw", changed))
+	f := only(t, archivetest.Put(t, dir, "x.raw", changed))
 	r, err := Verify(f)
 	require.NoError(t, err)
-	require.Equal(t, IndexStale, r.Index)
+	require.Equal(t, Stale, r.Index)
 	require.Contains(t, strings.Join(r.Problems, ""), "does not agree")
 
-	put(t, dir, "x.raw", raw)
-	isRight(t, f, 6000)
+	archivetest.Put(t, dir, "x.raw", raw)
+	requireValid(t, f, 6000)
 	e.ports.n--
 	out := appendHeader(nil)
 	for i := range s.Entries {
 		out = s.Entries[i].encode(out)
 	}
-	put(t, dir, "x.idx", s.Trailer.encode(out, int64(len(out))))
+	archivetest.Put(t, dir, "x.idx", s.Trailer.encode(out, int64(len(out))))
 	r, err = Verify(f)
 	require.NoError(t, err)
-	require.Equal(t, IndexStale, r.Index)
+	require.Equal(t, Stale, r.Index)
 }
 
-func TestVerifyTellsStampsThatGoBackwards(t *testing.T) {
-	records := traffic(34, 100, 5, day, time.Microsecond)
+func TestVerifyReportsStampsThatGoBackwards(t *testing.T) {
+	records := archivetest.Traffic(34, 100, 5, archivetest.Day, time.Microsecond)
 	records[50].Nsec = 1
-	f := only(t, put(t, t.TempDir(), "x.raw", rawOf(t, records)))
+	f := only(t, archivetest.Put(t, t.TempDir(), "x.raw", archivetest.Raw(t, records)))
 	r, err := Verify(f)
 	require.NoError(t, err)
-	require.Contains(t, strings.Join(r.Problems, ""), "1 times a stamp is earlier")
+	require.Contains(t, strings.Join(r.Problems, ""), "1 of 100 stamps are earlier than the one before")
 	repaired, done, err := Repair(f, false)
 	require.NoError(t, err)
-	require.Equal(t, []string{"index made"}, done)
-	require.Equal(t, r.Problems, repaired.Problems, "no repair puts records in order")
+	require.Equal(t, []string{"index built"}, done)
+	require.Equal(t, r.Problems, repaired.Problems, "repair does not reorder records")
 }
 
-func TestSegmentsThatAreMissingAreTold(t *testing.T) {
+func TestMissingSegmentsAreReported(t *testing.T) {
 	at := func(port string, queue, seq int, from time.Duration) Report {
-		return Report{File: archive.File{Port: port, Queue: queue, Seq: seq}, Frames: 1, Earliest: day.Add(from), Latest: day.Add(from + time.Second)}
+		return Report{File: archive.File{Port: port, Queue: queue, Seq: seq}, Frames: 1, Earliest: archivetest.Day.Add(from), Latest: archivetest.Day.Add(from + time.Second)}
 	}
 	reports := []Report{
 		at("a", 0, 4, 0), at("a", 0, 5, 3*time.Second), at("a", 0, 8, 5*time.Second), at("a", 0, 0, 9*time.Second),
@@ -239,24 +239,24 @@ func TestSegmentsThatAreMissingAreTold(t *testing.T) {
 	missing := make([]int, len(reports))
 	for i := 1; i < len(reports); i++ {
 		reports[i].After(&reports[i-1])
-		missing[i] = reports[i].Missing
+		missing[i] = reports[i].MissingSegments
 	}
 	require.Equal(t, []int{0, 0, 2, 0, 0, 0, 0}, missing)
-	require.EqualValues(t, 2, reports[1].Gap)
+	require.EqualValues(t, 2*time.Second, reports[1].Gap)
 	require.Contains(t, reports[2].Problems[0], "2 segments")
 	require.Contains(t, reports[4].Problems[0], "before")
 }
 
-func TestRepairLeavesFilesThatSomebodyWrites(t *testing.T) {
-	raw := rawOf(t, traffic(35, 100, 5, day, time.Microsecond))
-	f := only(t, put(t, t.TempDir(), "x.raw.part", raw[:len(raw)-30]))
+func TestRepairLeavesFilesThatAreBeingWritten(t *testing.T) {
+	raw := archivetest.Raw(t, archivetest.Traffic(35, 100, 5, archivetest.Day, time.Microsecond))
+	f := only(t, archivetest.Put(t, t.TempDir(), "x.raw.part", raw[:len(raw)-30]))
 
 	writer, err := os.OpenFile(f.Path, os.O_WRONLY, 0)
 	require.NoError(t, err)
 	lease, err := os.Open(f.Path)
 	require.NoError(t, err)
 	defer lease.Close()
-	if archive.BeingWritten(lease, int64(len(raw)-30)) { // a file system with leases tells a writer that has no lock
+	if archive.BeingWritten(lease, int64(len(raw)-30)) { // a file system with leases detects a writer without lock
 		r, done, err := Repair(f, false)
 		require.NoError(t, err)
 		require.True(t, r.Writing)
@@ -289,9 +289,9 @@ func TestRepairLeavesFilesThatSomebodyWrites(t *testing.T) {
 
 func TestRepairNeverReplacesAnotherFile(t *testing.T) {
 	dir := t.TempDir()
-	raw := rawOf(t, traffic(36, 100, 5, day, time.Microsecond))
-	part := put(t, dir, "x.raw.part", raw)
-	precious := put(t, dir, "x.raw", []byte("precious"))
+	raw := archivetest.Raw(t, archivetest.Traffic(36, 100, 5, archivetest.Day, time.Microsecond))
+	part := archivetest.Put(t, dir, "x.raw.part", raw)
+	precious := archivetest.Put(t, dir, "x.raw", []byte("precious"))
 	f, ok := archive.ParseName(part)
 	require.True(t, ok)
 	_, _, err := Repair(f, false)
@@ -303,11 +303,10 @@ func TestRepairNeverReplacesAnotherFile(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Whatever byte a file ends at, everything whole in it is found: by the builder,
-// which sees each end of the last two blocks in turn, and by the walk of a search
-// over what is left of each record.
+// For every byte of its last two blocks at which a file ends, Builder and Measure find
+// the same complete records.
 func TestFileCutAtEveryByteOfItsLastTwoBlocks(t *testing.T) {
-	raw := rawOf(t, traffic(37, 6500, 20, day, time.Microsecond))
+	raw := archivetest.Raw(t, archivetest.Traffic(37, 6500, 20, archivetest.Day, time.Microsecond))
 	from := len(raw) - 2*rawfile.Block
 	b := NewBuilder()
 	_, err := b.Write(raw[:from])
@@ -317,7 +316,7 @@ func TestFileCutAtEveryByteOfItsLastTwoBlocks(t *testing.T) {
 		if _, err := b.Write(raw[end-1 : end]); err != nil {
 			t.Fatal(err)
 		}
-		n, err := whole(raw[start:end])
+		n, err := rawfile.Measure(raw[start:end])
 		if err == nil {
 			start += n
 		} else if err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) || err == io.EOF && end != len(raw) {
@@ -328,39 +327,4 @@ func TestFileCutAtEveryByteOfItsLastTwoBlocks(t *testing.T) {
 		}
 	}
 	require.Equal(t, len(raw)-rawfile.HeaderLen, start)
-}
-
-// The same with the files themselves, for cuts at and around records' ends and at
-// odd places: a search finds all that is whole, and Repair makes a right file of it.
-func TestFilesCutNearTheirEndAreFoundAndRepaired(t *testing.T) {
-	records := traffic(38, 4000, 20, day, time.Microsecond)
-	raw := rawOf(t, records)
-	side := sidecarOf(t, raw, Block)
-	var ends []int
-	at := 0
-	for _, r := range records {
-		at += rawfile.HeaderLen + len(r.Data)
-		ends = append(ends, at)
-	}
-	cuts := map[int]int{} // where: whole records
-	whole := 0
-	for cut := len(raw) - rawfile.Block; cut < len(raw); cut++ {
-		for whole < len(ends) && ends[whole] <= cut {
-			whole++
-		}
-		if near := cut - ends[whole-1]; whole%397 == 0 && (near == 0 || near == 1 || near == 12) || cut%99991 == 0 || cut > len(raw)-5 {
-			cuts[cut] = whole
-		}
-	}
-	require.Greater(t, len(cuts), 10)
-	for cut, n := range cuts {
-		dir := t.TempDir()
-		f := only(t, put(t, dir, "x.raw", raw[:cut]))
-		put(t, dir, "x.idx", side)
-		got, _, _, _ := ask(t, Query{}, dir)
-		require.Len(t, got, n, "cut at %d", cut)
-		_, _, err := Repair(f, false)
-		require.NoError(t, err, "cut at %d", cut)
-		isRight(t, f, n)
-	}
 }

@@ -6,12 +6,12 @@ import (
 	"math/bits"
 )
 
-// A set of integers is stored as the differences of its sorted members, each
-// Rice coded: the difference's upper bits as so many ones and a zero, then its
-// lower k bits. With k near the logarithm of the mean difference that is within
-// half a bit of what a set of that size needs at least.
+// A set of integers is stored as the differences of its sorted members, each Rice
+// coded: the difference's upper bits in unary, as ones and a zero, then its lower k
+// bits. With k near the logarithm of the mean difference that takes at most half a bit
+// per member more than the minimum.
 
-// riceBits is k for n members below limit.
+// riceBits returns k for n members below limit.
 func riceBits(n int, limit uint64) uint8 {
 	if n == 0 || limit/uint64(n) < 2 {
 		return 0
@@ -19,7 +19,7 @@ func riceBits(n int, limit uint64) uint8 {
 	return uint8(bits.Len64(limit/uint64(n)) - 1)
 }
 
-// riceSize is the greatest number of bytes that n members below limit can take.
+// riceSize returns the largest number of bytes that n members below limit can take.
 func riceSize(n int, limit uint64, k uint8) int {
 	return int((uint64(n)*(1+uint64(k)) + limit>>k + 7) / 8)
 }
@@ -33,7 +33,7 @@ type riceWriter struct {
 	k    uint8
 }
 
-// add appends the next member, which is not below the last one.
+// add appends a member that is not below the last one.
 func (w *riceWriter) add(v uint64) {
 	d := v - w.last
 	w.last = v
@@ -56,7 +56,7 @@ func (w *riceWriter) put(v uint64, n uint) {
 	}
 }
 
-// end returns the bytes written to.
+// end completes the last byte and returns the bytes.
 func (w *riceWriter) end() []byte {
 	if w.n > 0 {
 		w.out = append(w.out, byte(w.acc))
@@ -72,9 +72,9 @@ type riceSet struct {
 	k uint8
 }
 
-// holds tells whether the set may have a member from lo to hi. A set that is cut
+// contains reports whether the set may have a member from lo to hi. A set that is cut
 // may have any.
-func (s riceSet) holds(lo, hi uint64) bool {
+func (s riceSet) contains(lo, hi uint64) bool {
 	var acc, v uint64
 	var have uint
 	b := s.b
@@ -94,10 +94,10 @@ func (s riceSet) holds(lo, hi uint64) bool {
 		}
 		ones := uint(bits.TrailingZeros64(^acc))
 		if ones >= have {
-			return s.slow(lo, hi)
+			return s.containsSlow(lo, hi)
 		}
 		if ones+1+uint(s.k) > have {
-			return s.slow(lo, hi)
+			return s.containsSlow(lo, hi)
 		}
 		acc >>= ones + 1
 		v += uint64(ones)<<s.k | acc&(1<<s.k-1)
@@ -110,8 +110,9 @@ func (s riceSet) holds(lo, hi uint64) bool {
 	return false
 }
 
-// slow is holds, bit by bit, for the rare difference that is longer than a word.
-func (s riceSet) slow(lo, hi uint64) bool {
+// containsSlow is contains, bit by bit, for the rare difference that is longer than a
+// word.
+func (s riceSet) containsSlow(lo, hi uint64) bool {
 	at, end := 0, 8*len(s.b)
 	bit := func() uint64 {
 		at++

@@ -10,24 +10,24 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
-// Sidecar is what a sidecar's bytes say.
+// Sidecar is the decoded index of a RAW file.
 type Sidecar struct {
-	Entries []Entry // in the order of the file, without gaps
-	Trailer Trailer // if Whole
-	Whole   bool    // it has been written to its end
+	Entries  []Entry // in the order of the file, without gaps
+	Trailer  Trailer // if Complete
+	Complete bool    // the index ends with its trailer
 }
 
-// Parse reads a sidecar, whose bytes it goes on using. With an error, which wraps
-// ErrIndex, it gives what precedes the damage. A sidecar that ends between two
-// entries is one of a file that was not closed, and no error.
+// Parse decodes a sidecar; the result uses b. With an error, which wraps ErrIndex, it
+// returns the part before the damage. A sidecar that ends between two entries belongs
+// to a file that was not closed, and is no error.
 func Parse(b []byte) (*Sidecar, error) {
 	s := &Sidecar{}
 	if err := checkHeader(b); err != nil {
 		return s, err
 	}
-	t, whole := Trailer{}, false
+	t, complete := Trailer{}, false
 	if len(b) >= headerLen+trailerLen {
-		if t, whole = decodeTrailer(b[len(b)-trailerLen:], int64(len(b))); whole {
+		if t, complete = decodeTrailer(b[len(b)-trailerLen:], int64(len(b))); complete {
 			b = b[:len(b)-trailerLen]
 		}
 	}
@@ -42,23 +42,23 @@ func Parse(b []byte) (*Sidecar, error) {
 		s.Entries = append(s.Entries, e)
 		at += n
 	}
-	if !whole {
+	if !complete {
 		return s, nil
 	}
 	if got := s.summary(); got != t.entries() {
-		return s, fmt.Errorf("%w: its end does not agree with its entries", ErrIndex)
+		return s, fmt.Errorf("%w: its trailer does not agree with its entries", ErrIndex)
 	}
-	s.Trailer, s.Whole = t, true
+	s.Trailer, s.Complete = t, true
 	return s, nil
 }
 
-// follows tells whether e can be the next entry: records lie back to back.
+// follows reports whether e can be the next entry: records are contiguous.
 func (s *Sidecar) follows(e *Entry) bool {
 	end := s.End()
 	return e.First == end && (end == 0 || e.First/Block > s.Entries[len(s.Entries)-1].First/Block)
 }
 
-// End is where the records that the entries describe end, in bytes of the file.
+// End returns the end of the records that the entries describe, in bytes of the file.
 func (s *Sidecar) End() int64 {
 	if len(s.Entries) == 0 {
 		return 0
@@ -66,7 +66,7 @@ func (s *Sidecar) End() int64 {
 	return s.Entries[len(s.Entries)-1].End
 }
 
-// summary is the part of a trailer that the entries tell.
+// summary returns the part of a trailer that follows from the entries.
 func (s *Sidecar) summary() (t Trailer) {
 	for i, e := range s.Entries {
 		if i == 0 {
@@ -82,14 +82,14 @@ func (s *Sidecar) summary() (t Trailer) {
 	return t
 }
 
-// entries is t without what the entries do not tell.
+// entries returns t without the part that does not follow from the entries.
 func (t Trailer) entries() Trailer {
 	t.Length = 0
 	return t
 }
 
-// Load reads the sidecar of a RAW file of size bytes, and says how many bytes it
-// read. A missing one is fs.ErrNotExist; otherwise see Parse.
+// Load reads the sidecar of a RAW file of size bytes, and returns how many bytes it
+// read. The error of a missing one is fs.ErrNotExist; otherwise see Parse.
 func Load(name string, size int64) (*Sidecar, int64, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -101,7 +101,7 @@ func Load(name string, size int64) (*Sidecar, int64, error) {
 		return &Sidecar{}, 0, err
 	}
 	if most := headerLen + (size/Block+1)*maxEntry + trailerLen; info.Size() > most {
-		return &Sidecar{}, 0, fmt.Errorf("%w: %d bytes are more than one of a file of %d can have", ErrIndex, info.Size(), size)
+		return &Sidecar{}, 0, fmt.Errorf("%w: %d bytes, too many for a file of %d", ErrIndex, info.Size(), size)
 	}
 	b := make([]byte, info.Size())
 	n, err := f.ReadAt(b, 0)
@@ -112,26 +112,26 @@ func Load(name string, size int64) (*Sidecar, int64, error) {
 	return s, int64(n), err
 }
 
-// ErrStale is wrapped by the error about a sidecar that belongs to another file,
-// or to an earlier state of this one.
+// ErrStale is wrapped by the error of a sidecar that belongs to another file, or to an
+// earlier state of this one.
 var ErrStale = errors.New("index of another file or of an earlier state of this one")
 
-// samples is how many records a sidecar's claims are compared with.
+// samples is how many records of the file Fits compares.
 const samples = 3
 
-// Fits says why the sidecar does not belong to a RAW file of size bytes: its
-// length, or the header of its first, middle or last block's first record. One that
-// is not whole, as of a file that is not closed (part), may describe less than the
-// file, and is cut to the blocks that are there. The bytes read of the file are
-// added to *read.
+// Fits returns an error if the sidecar does not belong to a RAW file of size bytes, by
+// the file's length and the header of the first record of its first, middle and last
+// block. The sidecar of a file that is not closed (part) may describe less than the
+// file; it is truncated to the blocks that the file has. Fits adds the bytes that it
+// reads of the file to *read.
 func (s *Sidecar) Fits(raw io.ReaderAt, part bool, size int64, read *int64) error {
-	if s.Whole && s.Trailer.Length != size {
+	if s.Complete && s.Trailer.Length != size {
 		if !part {
-			return fmt.Errorf("%w: it is about %d bytes, the file has %d", ErrStale, s.Trailer.Length, size)
+			return fmt.Errorf("%w: it describes %d bytes, the file has %d", ErrStale, s.Trailer.Length, size)
 		}
-		s.Whole = false // the file is being closed
+		s.Complete = false // the file is being closed
 	}
-	s.cut(size)
+	s.Truncate(size)
 	n := len(s.Entries)
 	if n == 0 {
 		return nil
@@ -145,23 +145,25 @@ func (s *Sidecar) Fits(raw io.ReaderAt, part bool, size int64, read *int64) erro
 			return err
 		}
 		if got < len(head) || head != e.Head {
-			return fmt.Errorf("%w: another record is at byte %d", ErrStale, e.First)
+			return fmt.Errorf("%w: different record at byte %d", ErrStale, e.First)
 		}
 	}
 	return nil
 }
 
-// cut leaves out the blocks that do not end within the first size bytes of the file.
-func (s *Sidecar) cut(size int64) {
+// Truncate removes the entries of blocks that do not end within the first size bytes
+// of the file.
+func (s *Sidecar) Truncate(size int64) {
 	for len(s.Entries) > 0 && s.End() > size {
 		s.Entries = s.Entries[:len(s.Entries)-1]
-		s.Whole = false
+		s.Complete = false
 	}
 }
 
-// peek reads from a sidecar no more than it takes to know the times of a whole
-// one: its first entry and its trailer. ok is false if it is not whole.
-func peek(name string, read *int64) (first Entry, t Trailer, ok bool, err error) {
+// Peek reads the first entry and the trailer of a sidecar, which are enough for the
+// time range of the file. ok is false if the sidecar is not complete. Peek adds the
+// bytes that it reads to *read.
+func Peek(name string, read *int64) (first Entry, t Trailer, ok bool, err error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return first, t, false, err
@@ -178,7 +180,7 @@ func peek(name string, read *int64) (first Entry, t Trailer, ok bool, err error)
 	n, err := f.ReadAt(end, info.Size()-trailerLen)
 	*read += int64(n)
 	if err != nil {
-		return first, t, false, nil // it has become shorter
+		return first, t, false, nil // the file has become shorter
 	}
 	if t, ok = decodeTrailer(end, info.Size()); !ok || t.Entries == 0 {
 		return first, t, ok, nil
@@ -193,5 +195,5 @@ func peek(name string, read *int64) (first Entry, t Trailer, ok bool, err error)
 	return first, t, err == nil, nil
 }
 
-// missing tells whether err is about a file that is not there.
+// missing reports whether err is that of a file that does not exist.
 func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -111,7 +111,7 @@ func (s *Storer) build(path string) (made bool, err error) {
 		if _, e := b.Write(buf[:n]); e != nil {
 			return false, e
 		}
-		if _, e := out.Write(b.Take()); e != nil {
+		if _, e := out.Write(b.Encoded()); e != nil {
 			return false, e
 		}
 		_ = unix.Fadvise(int(in.Fd()), size, int64(n), unix.FADV_DONTNEED)

@@ -84,7 +84,7 @@ func (f *file) wholeRecords(size int64) (length int64, frames int, err error) {
 		if x.digest(buf[:n]) != nil {
 			break // no records from there on
 		}
-		if out := x.b.Take(); !x.off.Load() {
+		if out := x.b.Encoded(); !x.off.Load() {
 			x.put(out)
 		}
 	}

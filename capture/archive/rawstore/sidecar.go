@@ -47,7 +47,7 @@ func (s *Storer) index() {
 			left = left[n:]
 		}
 		if !side.off.Load() {
-			side.put(side.b.Take())
+			side.put(side.b.Encoded())
 		}
 		b.indexed <- struct{}{}
 	}

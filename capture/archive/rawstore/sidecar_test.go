@@ -21,7 +21,7 @@ func indexed(t *testing.T, dir string) {
 		require.True(t, ok)
 		r, err := index.Verify(f)
 		require.NoError(t, err)
-		require.Equal(t, index.IndexWhole, r.Index, path)
+		require.Equal(t, index.Complete, r.Index, path)
 		require.Empty(t, r.Problems, path)
 	}
 }
@@ -67,7 +67,7 @@ func TestSidecarThatLagsIsDeferred(t *testing.T) {
 		require.True(t, ok)
 		report, err := index.Verify(f)
 		require.NoError(t, err)
-		require.Equal(t, index.IndexWhole, report.Index)
+		require.Equal(t, index.Complete, report.Index)
 		require.Empty(t, report.Problems)
 	}
 }

@@ -32,7 +32,7 @@ func inOrder(t *testing.T, dir string) (frames uint64) {
 		r, err := index.Verify(f)
 		require.NoError(t, err)
 		require.Empty(t, r.Problems)
-		require.Equal(t, index.IndexWhole, r.Index)
+		require.Equal(t, index.Complete, r.Index)
 		require.False(t, f.Part)
 		frames += r.Frames
 	}

@@ -1,4 +1,4 @@
-package index
+package query
 
 import (
 	"bytes"
@@ -18,16 +18,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture/archive"
+	"github.com/ixcap/ixcap/capture/archive/archivetest"
+	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/ring"
 )
 
-func init() { liveWait = 10 * time.Minute }
+func init() { liveTimeout = 10 * time.Minute }
 
-// liveQueue is a queue of a running capture, and somebody who stores it: as slowly
-// as he likes, block after block or not in their order.
+// liveQueue is a queue of a running capture with a storer of random speed, which writes
+// blocks in any order.
 type liveQueue struct {
 	t         *testing.T
 	dir       string
@@ -42,7 +44,7 @@ type liveQueue struct {
 
 	raw  *os.File
 	side *os.File // nil: no sidecar
-	b    *Builder
+	b    *index.Builder
 	seq  int
 }
 
@@ -59,7 +61,7 @@ func newLiveQueue(t *testing.T, dir string, queue int, seed uint64) *liveQueue {
 	return q
 }
 
-// numbered is frame n of a queue: it names itself.
+// numbered returns frame n of a queue, with both numbers.
 func (q *liveQueue) numbered(n int) []byte {
 	b := bytes.Repeat([]byte{byte(n)}, 60+n*7919%1400)
 	binary.BigEndian.PutUint32(b, uint32(q.queue))
@@ -82,7 +84,7 @@ func (q *liveQueue) produce(n int) {
 		}
 		f := ring.Frame{Data: q.numbered(i)}
 		f.Len = uint32(len(f.Data))
-		for !p.Append(uint32(day.Unix()), uint32(i/10), &f, 0) {
+		for !p.Append(uint32(archivetest.Day.Unix()), uint32(i/10), &f, 0) {
 			if q.t.Context().Err() != nil {
 				return
 			}
@@ -105,32 +107,32 @@ func (q *liveQueue) store() {
 		b  []byte
 		at int64
 	}
-	var flying []block
+	var inFlight []block
 	at := int64(0)
-	land := func() {
-		for _, i := range q.r.Perm(len(flying)) {
-			_, err := q.raw.WriteAt(flying[i].b, flying[i].at)
+	complete := func() {
+		for _, i := range q.r.Perm(len(inFlight)) {
+			_, err := q.raw.WriteAt(inFlight[i].b, inFlight[i].at)
 			q.must(err)
 			if q.r.IntN(3) == 0 {
 				time.Sleep(time.Duration(q.r.IntN(500)) * time.Microsecond)
 			}
 		}
-		for _, x := range flying {
+		for _, x := range inFlight {
 			if _, err := q.b.Write(x.b); err != nil {
 				q.must(err)
 			}
 			if q.side != nil {
-				_, err := q.side.Write(q.b.Take())
+				_, err := q.side.Write(q.b.Encoded())
 				q.must(err)
 			}
 			q.must(q.listener.Consume(len(x.b)))
 		}
-		flying = flying[:0]
+		inFlight = inFlight[:0]
 	}
 	for {
 		b, err := q.listener.ReadBlock(context.Background(), 64<<10)
 		if errors.Is(err, stream.ErrReadAhead) {
-			land()
+			complete()
 			continue
 		}
 		if err == io.EOF {
@@ -142,16 +144,16 @@ func (q *liveQueue) store() {
 			q.open(rawfile.Record{Sec: h.Sec, Nsec: h.Nsec}.Time())
 			at = 0
 		}
-		flying = append(flying, block{b, at})
+		inFlight = append(inFlight, block{b, at})
 		at += int64(len(b))
-		if last := q.listener.SegmentEnd(); last || len(flying) == 4 {
-			land()
+		if last := q.listener.SegmentEnd(); last || len(inFlight) == 4 {
+			complete()
 			if last {
 				q.close(at)
 			}
 		}
 	}
-	land()
+	complete()
 	if q.raw != nil {
 		q.must(q.raw.Truncate(at + rawfile.HeaderLen))
 		q.close(at + rawfile.HeaderLen)
@@ -169,11 +171,11 @@ func (q *liveQueue) must(err error) {
 
 func (q *liveQueue) open(first time.Time) {
 	var err error
-	name := filepath.Join(q.dir, nameOf("eth2", q.queue, first, q.seq))
+	name := filepath.Join(q.dir, archive.FileName("eth2", q.queue, first, q.seq))
 	q.raw, err = os.OpenFile(name+".raw.part", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	q.must(err)
 	q.must(archive.LockExclusive(q.raw))
-	q.b = NewBuilder()
+	q.b = index.NewBuilder()
 	if q.r.IntN(4) > 0 {
 		q.side, err = os.Create(name + archive.Index)
 		q.must(err)
@@ -195,9 +197,9 @@ func (q *liveQueue) close(length int64) {
 	q.raw = nil
 }
 
-// At any moment of a capture the answer is what has been captured so far: every
-// frame once, in order, be it in a file or in memory.
-func TestAnswersFromARunningCaptureHaveNoSeam(t *testing.T) {
+// At any time of a capture the result is what has been captured so far: every frame
+// once, in order, from files and memory.
+func TestLiveResultsHaveNoGapAndNoDuplicate(t *testing.T) {
 	const frames, queues = 10_000, 2
 	dir := t.TempDir()
 	var all []*liveQueue
@@ -211,13 +213,13 @@ func TestAnswersFromARunningCaptureHaveNoSeam(t *testing.T) {
 	}
 	filter := compile(t, "ether[7] & 1 = 1") // odd numbers
 	r := rand.New(rand.NewPCG(55, 9))
-	asked, live := 0, uint64(0)
-	for done := false; !done; asked++ {
+	queries, live := 0, uint64(0)
+	for done := false; !done; queries++ {
 		done = true
 		var before [queues]int64
 		for i, q := range all {
 			before[i] = q.published.Load()
-			q.allowed.Add([]int64{100, 700, 700, 4000}[r.IntN(4)]) // produced and stored while we ask
+			q.allowed.Add([]int64{100, 700, 700, 4000}[r.IntN(4)]) // produced and stored during the query
 			select {
 			case <-q.ended:
 			default:
@@ -227,16 +229,16 @@ func TestAnswersFromARunningCaptureHaveNoSeam(t *testing.T) {
 		files, err := archive.List(dir)
 		require.NoError(t, err)
 		for _, f := range files {
-			r, err := Verify(f)
+			r, err := index.Verify(f)
 			require.NoError(t, err)
 			require.Empty(t, r.Problems, "%+v", r)
 		}
-		query := Query{Live: sockets}
+		request := Request{Live: sockets}
 		step := 1
-		if asked%3 == 1 {
-			query.Filter, step = filter, 2
+		if queries%3 == 1 {
+			request.Filter, step = filter, 2
 		}
-		got, s, _, faults := ask(t, query, dir)
+		got, s, _, faults := ask(t, request, dir)
 		require.NoError(t, faults)
 		live += s.Live
 		var next [queues]int
@@ -246,23 +248,23 @@ func TestAnswersFromARunningCaptureHaveNoSeam(t *testing.T) {
 		last := time.Time{}
 		for _, r := range got {
 			q, n := binary.BigEndian.Uint32(r.Data), int(binary.BigEndian.Uint32(r.Data[4:]))
-			require.Equal(t, next[q], n, "answer %d, queue %d", asked, q)
+			require.Equal(t, next[q], n, "result %d, queue %d", queries, q)
 			require.True(t, bytes.Equal(all[q].numbered(n), r.Data))
 			require.False(t, r.Time().Before(last))
 			last = r.Time()
 			next[q] += step
 		}
 		for i := range next {
-			require.Greater(t, int64(next[i]+step), before[i], "answer %d, queue %d: what was published before is part of it", asked, i)
+			require.Greater(t, int64(next[i]+step), before[i], "result %d, queue %d: includes what was published before", queries, i)
 		}
 	}
 	require.NotZero(t, live)
-	t.Logf("%d answers, %d of their packets from memory", asked, live)
+	t.Logf("%d results, %d of their packets from memory", queries, live)
 	files, err := archive.List(dir)
 	require.NoError(t, err)
 	n := uint64(0)
 	for _, f := range files {
-		r, err := Verify(f)
+		r, err := index.Verify(f)
 		require.NoError(t, err)
 		require.Empty(t, r.Problems)
 		n += r.Frames
@@ -274,26 +276,26 @@ func TestLiveDataOfOtherPortsAndQueuesIsLeftOut(t *testing.T) {
 	dir := t.TempDir()
 	q := newLiveQueue(t, dir, 1, 60)
 	q.allowed.Store(100)
-	go q.produce(100) // never a full block: nothing is on disk before the end
+	go q.produce(100) // less than a block: no file before the end
 	require.Eventually(t, func() bool { return q.published.Load() == 100 }, 30*time.Second, time.Millisecond)
-	query := Query{Live: []string{q.socket}, Queue: 1}
-	got, s, notices, _ := ask(t, query, dir)
+	request := Request{Live: []string{q.socket}, Queue: 1}
+	got, s, warned, _ := ask(t, request, dir)
 	require.Len(t, got, 100)
 	require.EqualValues(t, 100, s.Live)
-	require.Empty(t, notices)
-	got, _, _, _ = ask(t, Query{Live: []string{q.socket}, Queue: 2}, dir)
+	require.Empty(t, warned)
+	got, _, _, _ = ask(t, Request{Live: []string{q.socket}, Queue: 2}, dir)
 	require.Empty(t, got)
-	got, _, notices, _ = ask(t, Query{Live: []string{q.socket}, Port: "eth2"}, dir)
+	got, _, warned, _ = ask(t, Request{Live: []string{q.socket}, Port: "eth2"}, dir)
 	require.Empty(t, got)
-	require.Contains(t, fmt.Sprint(notices), "which port")
+	require.Contains(t, fmt.Sprint(warned), "so its port is not known")
 	go q.store()
 	<-q.ended
 	for port, n := range map[string]int{"eth2": 100, "eth3": 0} {
-		got, s, notices, _ = ask(t, Query{Live: []string{q.socket}, Port: port}, dir)
+		got, s, warned, _ = ask(t, Request{Live: []string{q.socket}, Port: port}, dir)
 		require.Len(t, got, n)
 		require.Zero(t, s.Live)
-		require.Empty(t, notices)
+		require.Empty(t, warned)
 	}
-	_, err := Find(Query{Live: []string{filepath.Join(dir, "nosuch.sock")}}, dir)
+	_, err := Find(Request{Live: []string{filepath.Join(dir, "nosuch.sock")}}, dir)
 	require.ErrorContains(t, err, "no capture serves a stream there")
 }

@@ -13,8 +13,8 @@ func network(p netip.Prefix) pcapfilter.Term { return pcapfilter.Term{Kind: pcap
 
 func port(p uint16) pcapfilter.Term { return pcapfilter.Term{Kind: pcapfilter.Port, Lo: p, Hi: p} }
 
-// termsOf is what a filter can ask of a frame, by a decoder that is not ours:
-// each of the addresses, their networks, and the ports of its outermost IP header.
+// termsOf returns the terms of a frame by an independent decoder: its addresses, their
+// networks, and the ports of its outermost IP header.
 func termsOf(data []byte) (terms []pcapfilter.Term) {
 	p := gopacket.NewPacket(data, layers.LayerTypeEthernet, gopacket.NoCopy)
 	add := func(b []byte) {
@@ -54,7 +54,7 @@ func termsOf(data []byte) (terms []pcapfilter.Term) {
 			continue
 		}
 		if _, ip := l.(gopacket.NetworkLayer); !ip {
-			break // one transport; what ICMP and tunnels carry no filter looks at
+			break // one transport: filters do not read the payload of ICMP and tunnels
 		}
 	}
 	return terms

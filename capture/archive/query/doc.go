@@ -1,0 +1,21 @@
+// Package query finds packets in stored traffic without reading all of it.
+//
+//	Request: time span, port, queue, filter, directories
+//	   │
+//	   ▼
+//	Find: list and lock the files, skip those outside the span          result.go
+//	   │
+//	   ├─► cursor per file: index ──► blocks that can match ──► records  cursor.go
+//	   ├─► cursor per run of live records, from a capture's memory       live.go
+//	   ▼
+//	Result.Next: merge by stamp ──► packets in order of time
+//
+// The index of a file (package index) rules out blocks; a file without one, or whose
+// index is damaged or belongs to other data, is read completely from there on. Live
+// records are those that a running capture has in memory and not yet on disk
+// (Request.Live). A query shares a lock on the files that it still has to read, so
+// that retention and repair leave them (archive.LockShared).
+//
+// The order of the result relies on the names that package archive defines, and on
+// stamps of one queue never going backwards.
+package query

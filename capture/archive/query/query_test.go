@@ -1,0 +1,420 @@
+package query
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive"
+	"github.com/ixcap/ixcap/capture/archive/archivetest"
+	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/pcapfilter"
+)
+
+func compile(t testing.TB, expr string) *pcapfilter.Filter {
+	if expr == "" {
+		return nil
+	}
+	f, err := pcapfilter.Compile(expr)
+	require.NoError(t, err, expr)
+	return f
+}
+
+// capFile is a file of a test directory.
+type capFile struct {
+	name    string
+	records []rawfile.Record
+}
+
+// folder writes a capture of two ports, one with three queues, in segments, with
+// changing hosts.
+func folder(t testing.TB, dir string) (files []capFile) {
+	for queue := range 3 {
+		at := archivetest.Day.Add(time.Duration(queue) * 100)
+		for seq := range 3 {
+			var records []rawfile.Record
+			for part := range 4 {
+				r := archivetest.Traffic(uint64(queue*100+seq*10+part), 400, 30+5*part, at, 300*time.Microsecond)
+				records = append(records, r...)
+				at = at.Add(400 * 300 * time.Microsecond)
+			}
+			files = append(files, capFile{archive.FileName("eth2", queue, records[0].Time(), seq), records})
+		}
+	}
+	real := archivetest.Capture(t, "../../../testdata/hosts.pcap")
+	for i := range real {
+		at := archivetest.Day.Add(time.Duration(i) * 200 * time.Microsecond)
+		real[i].Sec, real[i].Nsec = uint32(at.Unix()), uint32(at.Nanosecond())
+	}
+	files = append(files, capFile{archive.FileName("eth9", 0, real[0].Time(), 0), real})
+	for _, f := range files {
+		archivetest.Put(t, dir, f.name+".raw", archivetest.Raw(t, f.records))
+	}
+	return files
+}
+
+// build builds all indices of a directory.
+func build(t testing.TB, dir string) {
+	files, err := archive.List(dir)
+	require.NoError(t, err)
+	for _, f := range files {
+		_, err := index.Build(f)
+		require.NoError(t, err)
+	}
+}
+
+// brute returns the expected result: all records, matched one by one.
+func brute(files []capFile, q Request) (want []rawfile.Record) {
+	for _, f := range files {
+		for _, r := range f.records {
+			if at := r.Time(); !at.Before(q.From) && (q.To.IsZero() || at.Before(q.To)) && (q.Filter == nil || q.Filter.Match(r.Data, int(r.Len))) {
+				want = append(want, r)
+			}
+		}
+	}
+	slices.SortStableFunc(want, func(a, b rawfile.Record) int { return a.Time().Compare(b.Time()) })
+	return want
+}
+
+// warnings is a slog.Handler that collects messages.
+type warnings struct{ texts *[]string }
+
+func (w warnings) Enabled(context.Context, slog.Level) bool { return true }
+func (w warnings) WithAttrs([]slog.Attr) slog.Handler       { return w }
+func (w warnings) WithGroup(string) slog.Handler            { return w }
+func (w warnings) Handle(_ context.Context, r slog.Record) error {
+	*w.texts = append(*w.texts, r.Message)
+	return nil
+}
+
+// ask runs a query to its end.
+func ask(t testing.TB, q Request, paths ...string) (got []rawfile.Record, s Stats, warned []string, faults error) {
+	q.Logger = slog.New(warnings{&warned})
+	if q.Queue == 0 {
+		q.Queue = capture.AllQueues
+	}
+	x, err := Find(q, paths...)
+	require.NoError(t, err)
+	defer x.Close()
+	for {
+		r, err := x.Next()
+		if err == io.EOF {
+			return got, x.Stats(), warned, x.Faults()
+		}
+		require.NoError(t, err)
+		r.Data = bytes.Clone(r.Data)
+		got = append(got, r)
+	}
+}
+
+// sidecarOf returns the sidecar of a RAW file's bytes.
+func sidecarOf(raw []byte) (side []byte) {
+	b := index.NewBuilder()
+	if _, err := b.Write(raw); err == nil {
+		side = append(side, b.Encoded()...)
+	}
+	return append(side, b.Finish(int64(len(raw)))...)
+}
+
+// trailerLen is the length of a sidecar's trailer in bytes.
+const trailerLen = 80
+
+func same(t testing.TB, want, got []rawfile.Record, text string) {
+	t.Helper()
+	require.Equal(t, len(want), len(got), text)
+	for i := range want {
+		if want[i].Sec != got[i].Sec || want[i].Nsec != got[i].Nsec || want[i].Len != got[i].Len || !bytes.Equal(want[i].Data, got[i].Data) {
+			require.Equal(t, want[i], got[i], "%s: packet %d", text, i)
+		}
+	}
+}
+
+func TestQueryByIndexIsQueryByScan(t *testing.T) {
+	dir := t.TempDir()
+	files := folder(t, dir)
+	spans := []Request{
+		{},
+		{From: archivetest.Day.Add(300 * time.Millisecond), To: archivetest.Day.Add(900 * time.Millisecond)},
+		{From: files[1].records[0].Time(), To: files[1].records[0].Time().Add(1)},
+		{To: archivetest.Day.Add(time.Millisecond)},
+		{From: archivetest.Day.Add(time.Hour)},
+	}
+	found, ruled := 0, 0
+	for _, indexed := range []bool{false, true} {
+		if indexed {
+			build(t, dir)
+		}
+		for n, expr := range archivetest.Expressions {
+			if !indexed && n%8 != 0 {
+				continue
+			}
+			for i, q := range spans {
+				q.Filter = compile(t, expr)
+				want := brute(files, q)
+				got, s, warned, faults := ask(t, q, dir)
+				text := fmt.Sprintf("index %v, filter %q, span %d", indexed, expr, i)
+				same(t, want, got, text)
+				require.NoError(t, faults, text)
+				require.EqualValues(t, len(want), s.Matched, text)
+				if indexed {
+					require.Empty(t, warned)
+					require.Zero(t, s.Unindexed)
+					found += len(got)
+					ruled += s.BlocksRuled
+				} else {
+					require.Len(t, warned, s.Unindexed)
+				}
+			}
+		}
+	}
+	require.NotZero(t, found)
+	require.NotZero(t, ruled)
+}
+
+func TestOnlyBlocksThatCanMatchAreRead(t *testing.T) {
+	dir := t.TempDir()
+	files := folder(t, dir)
+	build(t, dir)
+	_, s, _, _ := ask(t, Request{Filter: compile(t, "host 203.0.113.9")}, dir)
+	require.Less(t, s.Read, int64(100*len(files)), "only headers")
+	require.Equal(t, s.Blocks, s.BlocksRuled)
+	_, s, _, _ = ask(t, Request{From: archivetest.Day.Add(time.Hour)}, dir)
+	require.Equal(t, len(files), s.FilesOutside)
+	require.Zero(t, s.Blocks)
+	_, s, _, _ = ask(t, Request{}, dir)
+	require.LessOrEqual(t, s.Read, s.Bytes+int64(100*len(files)))
+	n := 0
+	for _, f := range files {
+		n += len(f.records)
+	}
+	require.EqualValues(t, n, s.Frames)
+}
+
+func TestPortAndQueueAreSelected(t *testing.T) {
+	dir := t.TempDir()
+	files := folder(t, dir)
+	got, s, _, _ := ask(t, Request{Port: "eth2", Queue: 2}, dir)
+	same(t, brute(files[6:9], Request{}), got, "queue 2")
+	require.Equal(t, 3, s.Files)
+	got, _, _, _ = ask(t, Request{Port: "eth9"}, dir)
+	same(t, files[9].records, got, "port eth9")
+	got, s, _, _ = ask(t, Request{Port: "eth7"}, dir)
+	require.Empty(t, got)
+	require.Zero(t, s.Files)
+}
+
+func TestEqualStampsAreOrderedByPortQueueAndCapture(t *testing.T) {
+	dir := t.TempDir()
+	var files []capFile
+	for queue := range 3 {
+		for seq := range 2 {
+			var records []rawfile.Record
+			for i := range 50 {
+				at := archivetest.Day.Add(time.Duration(seq*10+i/10) * time.Microsecond) // ten of each stamp
+				records = append(records, archivetest.Record(at, []byte{byte(queue), byte(seq), byte(i), 13: 0}, 60))
+			}
+			files = append(files, capFile{archive.FileName("eth2", queue, records[0].Time(), seq), records})
+		}
+	}
+	for i := len(files) - 1; i >= 0; i-- {
+		archivetest.Put(t, dir, files[i].name+".raw", archivetest.Raw(t, files[i].records))
+	}
+	want := brute(files, Request{})
+	got, _, _, _ := ask(t, Request{}, dir)
+	same(t, want, got, "scanned")
+	build(t, dir)
+	got, _, _, _ = ask(t, Request{}, dir)
+	same(t, want, got, "indexed")
+}
+
+func TestFilesBeingWrittenAreReadUpToTheirEnd(t *testing.T) {
+	dir := t.TempDir()
+	records := archivetest.Traffic(11, 6000, 50, archivetest.Day, time.Microsecond)
+	raw := archivetest.Raw(t, records)
+	raw = raw[:len(raw)-rawfile.HeaderLen]
+	side := sidecarOf(raw[:2*index.Block])
+	side = side[:len(side)-trailerLen]
+	complete, err := index.Parse(side)
+	require.NoError(t, err)
+	name := archive.FileName("eth2", 0, archivetest.Day, 0)
+	q := Request{Filter: compile(t, "host 10.0.3.21")}
+	for what, file := range map[string][]byte{
+		"in the middle of a record": raw[:len(raw)-7],
+		"block by block":            raw[:2*index.Block+index.Block/2],
+		"with reserved space":       append(bytes.Clone(raw[:2*index.Block]), make([]byte, index.Block)...),
+		"index ahead of the file":   raw[:index.Block+5000],
+		"empty":                     {},
+	} {
+		var want []rawfile.Record
+		for r := range rawfile.NewReader(bytes.NewReader(file)).Records() {
+			if r.Data != nil {
+				r.Data = bytes.Clone(r.Data)
+				want = append(want, r)
+			}
+		}
+		want = brute([]capFile{{"", want}}, q)
+		path := archivetest.Put(t, dir, name+".raw.part", file)
+		for _, indexed := range []bool{true, false} {
+			text := fmt.Sprintf("%s, index %v", what, indexed)
+			if indexed {
+				archivetest.Put(t, dir, name+archive.Index, side)
+			} else {
+				require.NoError(t, os.Remove(archive.SidecarName(path)))
+			}
+			got, s, _, faults := ask(t, q, dir)
+			same(t, want, got, text)
+			require.NoError(t, faults, text)
+			if indexed && len(file) > 2*index.Block {
+				require.Equal(t, len(complete.Entries), s.Blocks, text)
+			}
+		}
+	}
+}
+
+func TestFilesClosedOrDeletedDuringAQuery(t *testing.T) {
+	for _, open := range []bool{true, false} {
+		dir := t.TempDir()
+		records := archivetest.Traffic(12, 100, 5, archivetest.Day, time.Microsecond)
+		path := archivetest.Put(t, dir, archive.FileName("eth2", 0, archivetest.Day, 0)+".raw.part", archivetest.Raw(t, records))
+		deleted := archivetest.Put(t, dir, archive.FileName("eth2", 1, archivetest.Day, 0)+".raw", archivetest.Raw(t, records))
+		var warned []string
+		s, err := Find(Request{Queue: capture.AllQueues, Logger: slog.New(warnings{&warned})}, dir)
+		require.NoError(t, err)
+		for _, c := range s.pending {
+			f, err := os.Open(c.file.Path)
+			require.NoError(t, err)
+			require.ErrorIs(t, archive.LockExclusive(f), archive.ErrBusy, "locked against deletion")
+			require.NoError(t, f.Close())
+			if !open {
+				c.closeFile() // as with more files than maxOpen
+			}
+		}
+		require.NoError(t, os.Rename(path, strings.TrimSuffix(path, ".part")))
+		require.NoError(t, os.Remove(deleted))
+		n := 0
+		for {
+			if _, err := s.Next(); err == io.EOF {
+				break
+			}
+			require.NoError(t, err)
+			n++
+		}
+		require.NoError(t, s.Faults())
+		if open {
+			require.Equal(t, 200, n)
+		} else {
+			require.Equal(t, 100, n)
+			require.Contains(t, strings.Join(warned, "\n"), "was deleted during the query")
+		}
+		free, err := os.Open(strings.TrimSuffix(path, ".part"))
+		require.NoError(t, err)
+		require.NoError(t, archive.LockExclusive(free))
+		require.NoError(t, free.Close())
+	}
+}
+
+// A sidecar that is cut or changed anywhere does not change a result, and is logged.
+func TestDamagedSidecarsAreDetectedAndIgnored(t *testing.T) {
+	dir := t.TempDir()
+	records := archivetest.Traffic(13, 5000, 20, archivetest.Day, time.Microsecond)
+	f := capFile{archive.FileName("eth2", 0, archivetest.Day, 0), records}
+	archivetest.Put(t, dir, f.name+".raw", archivetest.Raw(t, records))
+	good := sidecarOf(archivetest.Raw(t, records))
+	q := Request{Filter: compile(t, "host 10.0.3.21 or port 80"), From: archivetest.Day.Add(time.Millisecond)}
+	want := brute([]capFile{f}, q)
+	require.NotEmpty(t, want)
+	try := func(side []byte, text string) {
+		archivetest.Put(t, dir, f.name+archive.Index, side)
+		got, _, warned, faults := ask(t, q, dir)
+		same(t, want, got, text)
+		require.NoError(t, faults, text)
+		require.NotEmpty(t, warned, text)
+	}
+	step := max(1, len(good)/60)
+	for at := 0; at < len(good); at += step {
+		try(good[:at], fmt.Sprintf("cut at %d", at))
+		bad := bytes.Clone(good)
+		bad[at] ^= 0x10
+		try(bad, fmt.Sprintf("changed at %d", at))
+	}
+	try(sidecarOf(archivetest.Raw(t, records[:4000])), "of an earlier state")
+	try(sidecarOf(archivetest.Raw(t, archivetest.Traffic(14, 5000, 20, archivetest.Day, time.Microsecond))), "of another file")
+	try([]byte("something else"), "no index")
+	future := bytes.Clone(good)
+	future[8] = 2
+	try(future, "of a later version")
+
+	// Of another file of the same length: only its records differ.
+	other := slices.Clone(records)
+	for i := range other {
+		other[i].Nsec++
+	}
+	try(sidecarOf(archivetest.Raw(t, other)), "of another file of this length")
+}
+
+func TestIndexThatDoesNotFitInTheMiddleIsAFault(t *testing.T) {
+	dir := t.TempDir()
+	records := archivetest.Traffic(15, 8000, 20, archivetest.Day, time.Microsecond)
+	raw := archivetest.Raw(t, records)
+	name := archive.FileName("eth2", 0, archivetest.Day, 0)
+	archivetest.Put(t, dir, name+archive.Index, sidecarOf(raw))
+	side, err := index.Parse(sidecarOf(raw))
+	require.NoError(t, err)
+	e := side.Entries[1]
+	changed := bytes.Clone(raw)
+	second := e.First + int64(rawfile.HeaderLen) + int64(rawfile.DecodeHeader(e.Head[:]).Caplen)
+	changed[second+4] ^= 1 // a nanosecond
+	archivetest.Put(t, dir, name+".raw", changed)
+	got, _, _, faults := ask(t, Request{}, dir)
+	require.ErrorIs(t, faults, index.ErrStale)
+	require.Len(t, got, len(records), "read without the index from there")
+}
+
+func TestDamagedFilesAreReadUpToTheDamageAndAreFaults(t *testing.T) {
+	dir := t.TempDir()
+	records := archivetest.Traffic(16, 3000, 20, archivetest.Day, time.Microsecond)
+	raw := archivetest.Raw(t, records)
+	name := filepath.Join(dir, "anything.raw")
+	for what, c := range map[string]struct {
+		file  []byte
+		fault error
+		n     int
+	}{
+		"cut in a record":    {raw[:len(raw)-20], io.ErrUnexpectedEOF, 2999},
+		"cut behind one":     {raw[:len(raw)-rawfile.HeaderLen], nil, 3000},
+		"cut in the padding": {raw[:len(raw)-3], io.ErrUnexpectedEOF, 3000},
+		"no record":          {append(bytes.Clone(raw[:len(raw)-12]), bytes.Repeat([]byte("A"), 100)...), rawfile.ErrFormat, 3000},
+		"empty":              {nil, nil, 0},
+	} {
+		require.NoError(t, os.WriteFile(name, c.file, 0o644))
+		got, _, _, faults := ask(t, Request{}, dir)
+		require.Len(t, got, c.n, what)
+		if c.fault == nil {
+			require.NoError(t, faults, what)
+		} else {
+			require.ErrorIs(t, faults, c.fault, what)
+			require.ErrorContains(t, faults, name)
+		}
+	}
+}
+
+func TestInvalidRequestsAreErrors(t *testing.T) {
+	_, err := Find(Request{From: archivetest.Day, To: archivetest.Day.Add(-1)}, t.TempDir())
+	require.ErrorContains(t, err, "before it begins")
+	_, err = Find(Request{}, filepath.Join(t.TempDir(), "nosuch"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+	_, err = Find(Request{}, archivetest.Put(t, t.TempDir(), "x.pcap", nil))
+	require.ErrorContains(t, err, ".raw")
+}
