@@ -8,40 +8,40 @@ import (
 	"github.com/ixcap/ixcap/sim"
 )
 
-// seen is what a capture says about one frame.
-type seen struct {
+// stamped is one frame of the stream.
+type stamped struct {
 	stamp  int64 // ns since 1970
 	digest uint32
 	len    uint32 // bytes
 }
 
-// match holds the frames of a stream against those that the model wrote to the
-// host: every one of them, in that order, and no other.
-func match(truth []sim.Arrival, stream []seen) error {
-	for i := range min(len(truth), len(stream)) {
-		if t, s := &truth[i], &stream[i]; t.Len != s.len || t.Digest != s.digest {
-			return fmt.Errorf("frame %d of the stream (%d bytes, digest %08x) is not what the model wrote then (%d bytes, digest %08x; frame %d of the wire)",
+// match returns an error unless the frames of a stream are those that the model wrote
+// to the host, in the same order.
+func match(arrivals []sim.Arrival, stream []stamped) error {
+	for i := range min(len(arrivals), len(stream)) {
+		if t, s := &arrivals[i], &stream[i]; t.Len != s.len || t.Digest != s.digest {
+			return fmt.Errorf("frame %d of the stream (%d bytes, digest %08x) is not the frame that the model wrote (%d bytes, digest %08x; frame %d of the wire)",
 				i, s.len, s.digest, t.Len, t.Digest, t.Seq)
 		}
 	}
-	if len(truth) != len(stream) {
-		return fmt.Errorf("%d frames in the stream, but the model wrote %d", len(stream), len(truth))
+	if len(arrivals) != len(stream) {
+		return fmt.Errorf("%d frames in the stream, but the model wrote %d", len(stream), len(arrivals))
 	}
 	return nil
 }
 
-// distribution sums up errors, in ns.
+// distribution summarises errors. Median and below are of the absolute value.
 type distribution struct {
-	Mean   float64 `json:"mean"`
-	Std    float64 `json:"std"`    // standard deviation
-	Median float64 `json:"median"` // this and the others: of the absolute value
-	MeanOf float64 `json:"mean_of_absolute"`
-	P95    float64 `json:"p95"`
-	P99    float64 `json:"p99"`
-	Worst  float64 `json:"worst"`
+	Mean   float64 `json:"mean_ns"`
+	Std    float64 `json:"std_ns"` // standard deviation
+	Median float64 `json:"median_ns"`
+	MeanOf float64 `json:"mean_absolute_ns"`
+	P95    float64 `json:"p95_ns"`
+	P99    float64 `json:"p99_ns"`
+	Worst  float64 `json:"worst_ns"`
 }
 
-// distributionOf sorts errors, which it changes.
+// distributionOf summarises errors. It overwrites and sorts them.
 func distributionOf(errors []int64) (d distribution) {
 	n := float64(len(errors))
 	if n == 0 {
@@ -67,53 +67,54 @@ func distributionOf(errors []int64) (d distribution) {
 	return d
 }
 
-// quantile is the smallest value that at least that part of all do not exceed.
+// quantile returns the smallest value that at least this part of all values does not
+// exceed.
 func quantile(sorted []int64, part float64) float64 {
 	i := int(math.Ceil(part*float64(len(sorted)))) - 1
 	return float64(sorted[min(max(i, 0), len(sorted)-1)])
 }
 
-// quality is how good the stamps of a run are.
+// quality is the accuracy of the stamps of a run.
 type quality struct {
-	// Inter is the error of inter-arrival times, observed minus true: the
-	// measure of the thesis.
+	// Inter is the error of inter-arrival times, observed minus true, as in the
+	// thesis.
 	Inter distribution `json:"inter_arrival"`
 	// Absolute is stamp minus true arrival.
 	Absolute distribution `json:"absolute"`
-	// Written is stamp minus the time at which the frame could be seen first.
+	// Written is stamp minus write-back, after which software can see the frame.
 	Written distribution `json:"since_written"`
 }
 
-// noise is what the machine adds before any software of ours sees a frame.
+// noise is the error that the machine adds before the poller can see a frame.
 type noise struct {
 	Delay distribution `json:"delay"`         // write-back minus true arrival
-	Inter distribution `json:"inter_arrival"` // the error that stamps taken at the write-back would have
+	Inter distribution `json:"inter_arrival"` // the error of stamps taken at the write-back
 }
 
-// judge compares stamps with the truth. h gets the inter-arrival errors,
-// floor those of the write-backs.
-func judge(truth []sim.Arrival, stream []seen, h, floor *histogram) (q quality, n noise) {
-	errors := make([]int64, len(truth))
+// evaluate compares stamps with the true arrivals. It adds the inter-arrival errors to
+// h, those of the write-backs to floor.
+func evaluate(arrivals []sim.Arrival, stream []stamped, h, floor *histogram) (q quality, n noise) {
+	errors := make([]int64, len(arrivals))
 	all := func(f func(i int) int64) distribution {
 		for i := range errors {
 			errors[i] = f(i)
 		}
 		return distributionOf(errors)
 	}
-	q.Absolute = all(func(i int) int64 { return stream[i].stamp - truth[i].At })
-	q.Written = all(func(i int) int64 { return stream[i].stamp - truth[i].Written })
-	n.Delay = all(func(i int) int64 { return truth[i].Written - truth[i].At })
-	if len(truth) == 0 {
+	q.Absolute = all(func(i int) int64 { return stream[i].stamp - arrivals[i].At })
+	q.Written = all(func(i int) int64 { return stream[i].stamp - arrivals[i].Written })
+	n.Delay = all(func(i int) int64 { return arrivals[i].Written - arrivals[i].At })
+	if len(arrivals) == 0 {
 		return q, n
 	}
 	errors = errors[1:]
 	q.Inter = all(func(i int) int64 {
-		e := (stream[i+1].stamp - stream[i].stamp) - (truth[i+1].At - truth[i].At)
+		e := (stream[i+1].stamp - stream[i].stamp) - (arrivals[i+1].At - arrivals[i].At)
 		h.add(e)
 		return e
 	})
 	n.Inter = all(func(i int) int64 {
-		e := (truth[i+1].Written - truth[i].Written) - (truth[i+1].At - truth[i].At)
+		e := (arrivals[i+1].Written - arrivals[i].Written) - (arrivals[i+1].At - arrivals[i].At)
 		floor.add(e)
 		return e
 	})
@@ -143,7 +144,7 @@ func (h *histogram) merge(other *histogram) {
 	}
 }
 
-// upTo is the part of all errors in the bins up to each, 0 to 1.
+// upTo returns for each bin the part of all errors up to its end, 0 to 1.
 func (h *histogram) upTo() (parts [len(histogram{})]float64) {
 	var all, sum uint64
 	for _, n := range h {
@@ -156,7 +157,8 @@ func (h *histogram) upTo() (parts [len(histogram{})]float64) {
 	return parts
 }
 
-// median of values, which it sorts; of an even number the mean of the middle two.
+// median returns the median of values, which it sorts; the mean of the middle two if
+// their number is even.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()

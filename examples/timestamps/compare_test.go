@@ -14,17 +14,17 @@ import (
 	"github.com/ixcap/ixcap/sim"
 )
 
-// ten frames 1000 ns apart, seen 100 ns after their arrival.
-func tenFrames() (truth []sim.Arrival, stream []seen) {
+// tenFrames returns ten frames 1000 ns apart, written 100 ns after their arrival.
+func tenFrames() (arrivals []sim.Arrival, stream []stamped) {
 	for i := range 10 {
 		at := int64(1_700_000_000_000_000_000 + 1000*i)
-		truth = append(truth, sim.Arrival{At: at, Written: at + 100, Seq: uint64(i), Digest: uint32(i), Len: 60})
-		stream = append(stream, seen{stamp: at, digest: uint32(i), len: 60})
+		arrivals = append(arrivals, sim.Arrival{At: at, Written: at + 100, Seq: uint64(i), Digest: uint32(i), Len: 60})
+		stream = append(stream, stamped{stamp: at, digest: uint32(i), len: 60})
 	}
-	return truth, stream
+	return arrivals, stream
 }
 
-func TestKnownErrorsAreFoundExactly(t *testing.T) {
+func TestKnownErrorsAreMeasuredExactly(t *testing.T) {
 	for name, c := range map[string]struct {
 		stamp    func(i int) int64 // error of stamp i
 		inter    distribution
@@ -44,13 +44,13 @@ func TestKnownErrorsAreFoundExactly(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			truth, stream := tenFrames()
+			arrivals, stream := tenFrames()
 			for i := range stream {
 				stream[i].stamp += c.stamp(i)
 			}
-			require.NoError(t, match(truth, stream))
+			require.NoError(t, match(arrivals, stream))
 			var h, floor histogram
-			q, n := judge(truth, stream, &h, &floor)
+			q, n := evaluate(arrivals, stream, &h, &floor)
 			requireClose(t, c.inter, q.Inter)
 			requireClose(t, c.absolute, q.Absolute)
 			require.InDelta(t, c.absolute.Mean-100, q.Written.Mean, 1e-9)
@@ -68,19 +68,19 @@ func requireClose(t *testing.T, want, got distribution) {
 	}
 }
 
-func TestFramesThatAreNotTheModelsAreFound(t *testing.T) {
-	truth, stream := tenFrames()
+func TestFramesThatTheModelDidNotWriteAreReported(t *testing.T) {
+	arrivals, stream := tenFrames()
 	stream[3], stream[4] = stream[4], stream[3]
-	require.ErrorContains(t, match(truth, stream), "frame 3 of the stream")
-	truth, stream = tenFrames()
+	require.ErrorContains(t, match(arrivals, stream), "frame 3 of the stream")
+	arrivals, stream = tenFrames()
 	stream[9].len++
-	require.ErrorContains(t, match(truth, stream), "frame 9 of the stream")
-	truth, stream = tenFrames()
-	require.ErrorContains(t, match(truth, stream[:9]), "9 frames in the stream, but the model wrote 10")
-	require.ErrorContains(t, match(truth[1:], stream), "frame 0 of the stream")
+	require.ErrorContains(t, match(arrivals, stream), "frame 9 of the stream")
+	arrivals, stream = tenFrames()
+	require.ErrorContains(t, match(arrivals, stream[:9]), "9 frames in the stream, but the model wrote 10")
+	require.ErrorContains(t, match(arrivals[1:], stream), "frame 0 of the stream")
 	require.NoError(t, match(nil, nil))
 	var h histogram
-	q, _ := judge(nil, nil, &h, &h)
+	q, _ := evaluate(nil, nil, &h, &h)
 	require.Zero(t, q)
 }
 
@@ -99,8 +99,8 @@ func TestHistogramBinsAreLogarithmic(t *testing.T) {
 	require.InDelta(t, 1, parts[len(parts)-1], 1e-12)
 }
 
-// made makes runs with the standard deviations given, by policy, of each pass.
-func made(traffic string, of map[clock.Policy][]float64) (runs []*result) {
+// makeRuns returns runs with the given standard deviations, by policy and pass.
+func makeRuns(traffic string, of map[clock.Policy][]float64) (runs []*result) {
 	for p, passes := range of {
 		for i, std := range passes {
 			r := &result{Traffic: traffic, Policy: p, Pass: i}
@@ -114,7 +114,7 @@ func made(traffic string, of map[clock.Policy][]float64) (runs []*result) {
 }
 
 func TestSummaryTakesMediansAndRatiosOfTheSamePass(t *testing.T) {
-	cells := summarise(made("wire", map[clock.Policy][]float64{
+	cells := summarise(makeRuns("wire", map[clock.Policy][]float64{
 		clock.PerPacket: {100, 1000, 200}, clock.Adaptive: {50, 1000, 20},
 	}))
 	c := cells[key{"wire", clock.Adaptive, false}]
@@ -125,7 +125,7 @@ func TestSummaryTakesMediansAndRatiosOfTheSamePass(t *testing.T) {
 	require.Equal(t, 1.0, c.ToFloor)
 }
 
-func TestVerdictHoldsAdaptiveAgainstTheBetterOfBoth(t *testing.T) {
+func TestVerdictComparesAdaptiveWithTheBetterOfBoth(t *testing.T) {
 	list := []traffic{{Name: "1514", Title: "a"}, {Name: "wire", Title: "b"}, {Name: "original", Title: "c"}}
 	for name, c := range map[string]struct {
 		packet, weighted, adaptive [3]float64
@@ -138,24 +138,24 @@ func TestVerdictHoldsAdaptiveAgainstTheBetterOfBoth(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var runs []*result
 			for i, tr := range list {
-				runs = append(runs, made(tr.Name, map[clock.Policy][]float64{
+				runs = append(runs, makeRuns(tr.Name, map[clock.Policy][]float64{
 					clock.PerPacket: {c.packet[i]}, clock.Weighted: {c.weighted[i]}, clock.Adaptive: {c.adaptive[i]},
 				})...)
 			}
 			var got []bool
-			for _, v := range judgeAdaptive(summarise(runs), list) {
+			for _, v := range evaluateAdaptive(summarise(runs), list) {
 				got = append(got, v.OK)
 			}
 			require.Equal(t, c.want, got)
 		})
 	}
-	require.Empty(t, judgeAdaptive(summarise(made("wire", map[clock.Policy][]float64{clock.PerPacket: {1}})), list))
+	require.Empty(t, evaluateAdaptive(summarise(makeRuns("wire", map[clock.Policy][]float64{clock.PerPacket: {1}})), list))
 }
 
 func TestPlotIsWellFormedAndHasEveryPolicy(t *testing.T) {
 	policies := []clock.Policy{clock.PerPacket, clock.Adaptive, clock.Sample(3)}
 	list := []traffic{{Name: "wire", Title: "trace at wire speed"}}
-	cells := summarise(made("wire", map[clock.Policy][]float64{clock.PerPacket: {100}, clock.Adaptive: {1e12}, clock.Sample(3): {0}}))
+	cells := summarise(makeRuns("wire", map[clock.Policy][]float64{clock.PerPacket: {100}, clock.Adaptive: {1e12}, clock.Sample(3): {0}}))
 	var b strings.Builder
 	require.NoError(t, plot(&b, cells, list, policies))
 	texts := b.String()

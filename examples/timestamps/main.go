@@ -1,5 +1,8 @@
 // Timestamps measures the accuracy of a capture's timestamps on the software 82599,
-// which knows when each frame arrived.
+// which records when each frame arrived:
+//
+//	traffic ─► model ─► driver ─► capture ─► stream ─► stamps ─┐
+//	             └────────────── arrivals ─────────────────────┴─► errors ─► tables, plot, verdicts
 package main
 
 import (
@@ -100,14 +103,14 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 	}
 	defer os.RemoveAll(dir)
 	if _, err := os.Stat(o.trace); errors.Is(err, os.ErrNotExist) && o.fallback != "" {
-		tell("no file %s: the trace is %s instead", o.trace, o.fallback)
+		logf("%s does not exist: using %s", o.trace, o.fallback)
 		o.trace = o.fallback
 	}
-	list, said, err := traffics(o.trace, dir, o.duration.Duration())
+	list, description, err := traffics(o.trace, dir, o.duration.Duration())
 	if err != nil {
 		return err
 	}
-	if list, err = choose(list, o.only); err != nil {
+	if list, err = selectTraffics(list, o.only); err != nil {
 		return err
 	}
 	runs, repeated, err := o.measure(ctx, list, policies)
@@ -115,71 +118,95 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	cells := summarise(runs)
-	fmt.Fprintf(out, "%s; %d passes; trace %s\n", machineName(), o.passes, said)
-	fmt.Fprintf(out, "runs repeated because frames were lost: %d of %d; steps of the machine's clock: %d\n\n", repeated, len(runs)+repeated, steps(runs))
+	fmt.Fprintf(out, "%s; %d passes; trace %s\n", machineName(), o.passes, description)
+	fmt.Fprintf(out, "%d of %d runs repeated because of lost frames; %d steps of the machine's clock\n\n", repeated, len(runs)+repeated, steps(runs))
 	for _, t := range tables(cells, list, policies) {
 		if err := t.write(out, o.markdown); err != nil {
 			return err
 		}
 	}
-	verdicts := judgeAdaptive(cells, list)
+	verdicts := evaluateAdaptive(cells, list)
 	for _, v := range verdicts {
-		word := "missed "
+		word := "FAIL"
 		if v.OK {
-			word = "reached"
+			word = "PASS"
 		}
 		fmt.Fprintf(out, "%s  %s\n", word, v.Text)
 	}
 	return errors.Join(
-		o.save(o.json, func(w io.Writer) error { return report(w, said, list, policies, runs, cells, verdicts) }),
+		o.save(o.json, func(w io.Writer) error { return report(w, description, list, policies, runs, cells, verdicts) }),
 		o.save(o.svg, func(w io.Writer) error { return plot(w, cells, list, policies) }))
 }
 
-// measure makes all runs: in every pass each traffic with each policy, so that
-// what changes on the machine with time changes for all.
+// measure makes all runs: in every pass each traffic with each policy, so that slow
+// changes of the machine affect all alike. It returns the runs and the number of runs
+// that were repeated because they lost frames.
 func (o *options) measure(ctx context.Context, list []traffic, policies []clock.Policy) (runs []*result, repeated int, err error) {
 	cli.Processors(2) // the poller and the busy loop
-	where, err := findPlaces()
+	c, err := findCores()
 	if err != nil {
 		return nil, 0, err
 	}
-	// No collection while a run lasts, for it stops the poller.
+	// No collection during a run, because it stops the poller.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	all := o.cases(list, policies)
 	for pass := range o.passes {
-		for _, t := range list {
-			for _, shared := range []bool{false, true}[:1+b2i(o.shared)] {
-				for _, p := range policies {
-					s := setup{places: where, limit: o.limit.Duration(), fifo: o.fifo}
-					for try := 0; ; try++ {
-						runtime.GC()
-						r, err := s.measure(ctx, t, p, shared)
-						if err != nil {
-							return nil, 0, err
-						}
-						r.Pass = pass
-						tell("pass %d, %s, %v%s: std %s ns, 99 %% within %s; absolute median %s; write-back std %s; %d lost", pass+1, t.Name, p,
-							map[bool]string{true: ", core shared"}[shared], ns(r.Inter.Std), ns(r.Inter.P99), ns(r.Absolute.Median), ns(r.Noise.Inter.Std), r.Lost)
-						if r.Lost == 0 || shared || try == o.retries {
-							runs = append(runs, r)
-							break
-						}
-						repeated++
-					}
-				}
+		for _, k := range all {
+			r, tries, err := o.repeat(ctx, setup{cores: c, limit: o.limit.Duration(), fifo: o.fifo}, k, pass)
+			if err != nil {
+				return nil, 0, err
 			}
+			runs, repeated = append(runs, r), repeated+tries-1
 		}
 	}
 	return runs, repeated, nil
 }
 
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
+// testCase is what one run measures.
+type testCase struct {
+	traffic traffic
+	policy  clock.Policy
+	shared  bool
 }
 
-func tell(format string, args ...any) { fmt.Fprintf(os.Stderr, "timestamps: "+format+"\n", args...) }
+// cases returns the cases of a pass in order.
+func (o *options) cases(list []traffic, policies []clock.Policy) (all []testCase) {
+	for _, t := range list {
+		for _, p := range policies {
+			all = append(all, testCase{t, p, false})
+		}
+		for _, p := range policies {
+			if o.shared {
+				all = append(all, testCase{t, p, true})
+			}
+		}
+	}
+	return all
+}
+
+// repeat runs a case until a run loses no frame, at most retries times more. With a
+// shared core it runs once. It returns the last run and the number of runs.
+func (o *options) repeat(ctx context.Context, s setup, k testCase, pass int) (r *result, tries int, err error) {
+	for {
+		runtime.GC()
+		if r, err = s.measure(ctx, k.traffic, k.policy, k.shared); err != nil {
+			return nil, 0, err
+		}
+		r.Pass = pass
+		tries++
+		core := ""
+		if k.shared {
+			core = ", core shared"
+		}
+		logf("pass %d, %s, %v%s: inter-arrival error std %s ns, 99 %% within %s ns; absolute error median %s ns; write-back std %s ns; %d frames lost",
+			pass+1, k.traffic.Name, k.policy, core, ns(r.Inter.Std), ns(r.Inter.P99), ns(r.Absolute.Median), ns(r.Noise.Inter.Std), r.Lost)
+		if r.Lost == 0 || k.shared || tries > o.retries {
+			return r, tries, nil
+		}
+	}
+}
+
+func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, "timestamps: "+format+"\n", args...) }
 
 func steps(runs []*result) (n uint64) {
 	for _, r := range runs {
@@ -199,8 +226,8 @@ func parsePolicies(list string) (policies []clock.Policy, err error) {
 	return policies, nil
 }
 
-// choose keeps the traffics named in a list.
-func choose(all []traffic, list string) (chosen []traffic, err error) {
+// selectTraffics returns the traffics named in a list.
+func selectTraffics(all []traffic, list string) (chosen []traffic, err error) {
 	for word := range strings.SplitSeq(list, ",") {
 		found := false
 		for _, t := range all {
@@ -215,7 +242,7 @@ func choose(all []traffic, list string) (chosen []traffic, err error) {
 	return chosen, nil
 }
 
-// save writes a file, if it has a name.
+// save creates a file and calls write, unless name is empty.
 func (o *options) save(name string, write func(w io.Writer) error) (err error) {
 	if name == "" {
 		return nil
@@ -228,8 +255,8 @@ func (o *options) save(name string, write func(w io.Writer) error) (err error) {
 	return write(f)
 }
 
-// report writes everything as JSON.
-func report(w io.Writer, said string, list []traffic, policies []clock.Policy, runs []*result, cells map[key]*cell, verdicts []verdict) error {
+// report writes the runs, the summary and the verdicts as JSON.
+func report(w io.Writer, description string, list []traffic, policies []clock.Policy, runs []*result, cells map[key]*cell, verdicts []verdict) error {
 	var ordered []*cell
 	for _, t := range list {
 		for _, shared := range []bool{false, true} {
@@ -249,10 +276,10 @@ func report(w io.Writer, said string, list []traffic, policies []clock.Policy, r
 		Summary  []*cell   `json:"summary"`
 		Verdicts []verdict `json:"verdicts"`
 		Runs     []*result `json:"runs"`
-	}{machineName(), said, list, ordered, verdicts, runs})
+	}{machineName(), description, list, ordered, verdicts, runs})
 }
 
-// machineName is the processor's name and the number of cores.
+// machineName returns the processor's name and the number of cores.
 func machineName() string {
 	name := runtime.GOARCH
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {

@@ -9,20 +9,20 @@ import (
 	"github.com/ixcap/ixcap/capture/clock"
 )
 
-// The plot: a panel for each traffic, a row for each use of the poller's core. A
-// curve tells which part of the frames has an inter-arrival error of more than
-// so much; both axes are logarithmic, for the tail is what the standard deviation is made of.
+// The plot has a column for each traffic and a row for each use of the poller's core. A
+// curve shows the part of the frames whose inter-arrival error exceeds x. Both axes are
+// logarithmic, because the tail makes the standard deviation.
 const (
 	panelW, panelH = 330, 230
 	marginL        = 64
 	marginT        = 84
 	gapX, gapY     = 40, 66
 	xFrom, xTo     = 0, 7 // decades of ns
-	yTo            = -5   // decades: the smallest part that is shown
+	yTo            = -5   // decades: the smallest part shown
 	footer         = 78   // axis labels and legend
 )
 
-// curve is how a policy is drawn.
+// curve is the style of a policy's curve.
 type curve struct{ colour, dash, width string }
 
 var curves = map[clock.Policy]curve{
@@ -38,8 +38,8 @@ var curves = map[clock.Policy]curve{
 
 var floorCurve = curve{"ink", "1 3", "1.4"}
 
-// hues are the colours on a light and on a dark page. They are written out, for
-// not every program that shows SVG knows variables.
+// hues are the colours on a light and on a dark page. They are written out, because
+// some SVG viewers do not support variables.
 var hues = []struct{ name, light, dark string }{
 	{"paper", "#ffffff", "#0d1117"}, {"ink", "#24292f", "#e6edf3"}, {"faint", "#d8dee4", "#30363d"},
 	{"blue", "#0969da", "#58a6ff"}, {"grey", "#8c959f", "#8b949e"}, {"gold", "#bf8700", "#e3b341"},
@@ -84,8 +84,8 @@ func plot(w io.Writer, cells map[key]*cell, list []traffic, policies []clock.Pol
 	d.add(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-label="Distribution of timestamp errors by policy">`, width, height, width, height)
 	d.add("<style>%s</style>", styles())
 	d.add(`<rect width="%d" height="%d" class="paper"/>`, width, height)
-	d.text(marginL, 28, "title", "start", "How far measured inter-arrival times are off")
-	d.text(marginL, 47, "small", "start", "part of the frames whose error is larger than that on the x axis; further left and lower is better")
+	d.text(marginL, 28, "title", "start", "Error of measured inter-arrival times")
+	d.text(marginL, 47, "small", "start", "part of the frames whose error exceeds the value on the x axis; further left and lower is better")
 	for i, shared := range rows {
 		for k, t := range list {
 			x := float64(marginL + k*(panelW+gapX))
@@ -124,7 +124,7 @@ func (d *drawing) panel(x, y float64, left, bottom bool, t traffic, cells map[ke
 	if bottom {
 		d.text(x+panelW/2, y+panelH+34, "small", "middle", "error of the inter-arrival time")
 	}
-	if t.Name == goalOn && !shared {
+	if t.Name == goalTraffic && !shared {
 		at := x + xOf(goal)
 		d.add(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="goal c-ink"/>`, at, y, at, y+panelH)
 		d.text(at+5, y+14, "small", "start", "std of the thesis, 418 ns")
@@ -132,15 +132,15 @@ func (d *drawing) panel(x, y float64, left, bottom bool, t traffic, cells map[ke
 	d.add(`<rect x="%.1f" y="%.1f" width="%d" height="%d" class="frame c-ink"/>`, x, y, panelW, panelH)
 	_, floor := floorOf(cells, policies, t.Name, shared)
 	d.curve(x, y, &floor, floorCurve)
-	for _, p := range inOrder(policies) {
+	for _, p := range drawingOrder(policies) {
 		if c := cells[key{t.Name, p, shared}]; c != nil {
 			d.curve(x, y, &c.errors, curveOf(p))
 		}
 	}
 }
 
-// inOrder draws what matters most last, on top.
-func inOrder(policies []clock.Policy) (list []clock.Policy) {
+// drawingOrder returns the policies with the most important last, on top.
+func drawingOrder(policies []clock.Policy) (list []clock.Policy) {
 	for i := range policies {
 		if p := policies[len(policies)-1-i]; p != clock.Adaptive {
 			list = append(list, p)
@@ -161,7 +161,8 @@ func curveOf(p clock.Policy) curve {
 	return curve{"pink", "1 2", "1.2"}
 }
 
-// xOf and yOf are places in a panel, of an error in ns and of a part of all frames.
+// xOf and yOf return the coordinates in a panel of an error in ns and of a part of all
+// frames.
 func xOf(ns float64) float64 {
 	at := (math.Log10(ns) - xFrom) / (xTo - xFrom)
 	return panelW * min(max(at, 0), 1)

@@ -19,33 +19,33 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-// setup is what the runs of a measurement have in common.
+// setup is common to all runs of a measurement.
 type setup struct {
-	places places
-	fifo   int           // priority of model and poller, 0: none; of the model alone where the poller shares its core
-	limit  time.Duration // of a run
-	model  int           // the model's thread, once it has told
+	cores cores
+	fifo  int           // priority of model and poller, 0: none; of the model alone if the poller shares its core
+	limit time.Duration // of a run
+	model int           // ID of the model's thread, once it runs
 }
 
-// result is one run: one traffic, stamped by one policy.
+// result is the result of one run: one traffic, stamped by one policy.
 type result struct {
 	Traffic string       `json:"traffic"`
 	Policy  clock.Policy `json:"policy"`
-	Shared  bool         `json:"shared"` // the poller's core, with a busy loop
+	Shared  bool         `json:"shared"` // a busy loop ran on the poller's core
 	Pass    int          `json:"pass"`
 	quality
 	Noise  noise         `json:"noise"`
-	Frames int           `json:"frames"` // compared
-	Lost   uint64        `json:"lost"`   // by the port; the others are compared all the same
-	Late   time.Duration `json:"late"`   // by which the wire's schedule had to be shifted
-	Gap    time.Duration `json:"gap"`    // longest between two polls
-	Steps  uint64        `json:"steps"`  // times that somebody set the machine's clock meanwhile
+	Frames int           `json:"frames"`  // compared
+	Lost   uint64        `json:"lost"`    // by the port; not compared
+	Late   time.Duration `json:"late_ns"` // shift of the wire's schedule
+	Gap    time.Duration `json:"gap_ns"`  // longest gap between two polls
+	Steps  uint64        `json:"steps"`   // times that the machine's clock was set during the run
 
 	errors, floor histogram
 }
 
-// measure makes one run. What the model wrote to the host and what the stream
-// holds are compared frame by frame, and the ledger must balance.
+// measure makes one run. It compares the frames that the model wrote to the host with
+// those in the stream, and checks that the ledger balances.
 func (s *setup) measure(ctx context.Context, t traffic, p clock.Policy, shared bool) (r *result, err error) {
 	options, err := wire.ParseOptions(t.Wire)
 	if err != nil {
@@ -59,7 +59,7 @@ func (s *setup) measure(ctx context.Context, t traffic, p clock.Policy, shared b
 	if s.fifo > 0 {
 		cfg.Thread = func() error {
 			s.model = unix.Gettid()
-			return s.places.modelThread(s.fifo)
+			return s.cores.modelThread(s.fifo)
 		}
 	}
 	model, err := sim.New(cfg, w)
@@ -76,12 +76,12 @@ func (s *setup) measure(ctx context.Context, t traffic, p clock.Policy, shared b
 	}
 	poller := s.fifo
 	if shared && s.fifo > 0 {
-		poller = s.fifo - 2 // until demote, which must come before it
+		poller = s.fifo - 2 // until demote, which needs the higher priority
 	}
-	// The stream holds the whole run, so that no reader is busy meanwhile.
+	// The stream holds the whole run, so that no reader runs during it.
 	engine, err := capture.New(port, capture.Config{
 		Stamps: p, Buffer: ceiling(t.Bytes + int64(t.Frames)*stream.RecordHeader), Entries: ceiling(int64(t.Frames)),
-		Cores: []int{s.places.poller}, FIFO: poller, Idle: capture.IdleBusy,
+		Cores: []int{s.cores.poller}, FIFO: poller, Idle: capture.IdleBusy,
 	})
 	if err != nil {
 		return nil, errors.Join(err, port.Close())
@@ -107,33 +107,33 @@ func (s *setup) measure(ctx context.Context, t traffic, p clock.Policy, shared b
 	if err := errors.Join(ledger.Balanced(), model.Stats().Balanced()); err != nil {
 		return nil, err
 	}
-	truth, err := model.Arrivals()
+	arrivals, err := model.Arrivals()
 	if err != nil {
 		return nil, err
 	}
-	if err := match(truth, stream); err != nil {
+	if err := match(arrivals, stream); err != nil {
 		return nil, fmt.Errorf("%s, policy %v: %w", t.Title, p, err)
 	}
-	if lost := ledger.Lost(); uint64(len(truth))+lost != uint64(t.Frames) {
-		return nil, fmt.Errorf("%s, policy %v: %d frames captured and %d lost do not make the %d sent", t.Title, p, len(truth), lost, t.Frames)
+	if lost := ledger.Lost(); uint64(len(arrivals))+lost != uint64(t.Frames) {
+		return nil, fmt.Errorf("%s, policy %v: %d frames captured + %d lost is not %d sent", t.Title, p, len(arrivals), lost, t.Frames)
 	}
 	r = &result{
-		Traffic: t.Name, Policy: p, Shared: shared, Frames: len(truth), Lost: ledger.Lost(),
+		Traffic: t.Name, Policy: p, Shared: shared, Frames: len(arrivals), Lost: ledger.Lost(),
 		Late: model.Late(), Gap: ledger.Queues[0].LongestGap, Steps: engine.Clock().Status().Steps,
 	}
-	r.quality, r.Noise = judge(truth, stream, &r.errors, &r.floor)
+	r.quality, r.Noise = evaluate(arrivals, stream, &r.errors, &r.floor)
 	return r, nil
 }
 
 // capture runs the engine until the wire has ended.
 func (s *setup) capture(ctx context.Context, engine *capture.Engine, shared bool) error {
-	restore, err := s.places.take(s.fifo)
+	restore, err := s.cores.moveThreads(s.fifo)
 	if err != nil {
 		return err
 	}
 	defer restore()
 	if shared {
-		stop, err := hog(s.places.poller)
+		stop, err := busyLoop(s.cores.poller)
 		if err != nil {
 			return err
 		}
@@ -144,20 +144,20 @@ func (s *setup) capture(ctx context.Context, engine *capture.Engine, shared bool
 	if err := engine.Start(); err != nil {
 		return err
 	}
-	if shared && s.fifo > 0 { // threads went first so that the poller would start in time
+	if shared && s.fifo > 0 { // the priorities were for the start only
 		if err := s.demote(); err != nil {
 			return errors.Join(err, engine.Stop())
 		}
 	}
 	err = engine.Wait(ctx)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		err = fmt.Errorf("the wire has not ended: %w (-limit gives it longer)", context.Cause(ctx))
+		err = fmt.Errorf("the wire has not ended: %w. Raise --limit", context.Cause(ctx))
 	}
 	return errors.Join(err, engine.Stop())
 }
 
-// demote takes the priority from all threads but the model's, its own last. It
-// looks several times: a thread may just be making another, as high as itself.
+// demote puts all threads but the model's under SCHED_NORMAL, its own last. It repeats
+// that, because a thread with a priority may be creating another.
 func (s *setup) demote() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -167,18 +167,18 @@ func (s *setup) demote() error {
 			if tid == s.model || tid == own {
 				return nil
 			}
-			return ordinary(tid)
+			return timeShared(tid)
 		}); err != nil {
 			return err
 		}
 		time.Sleep(time.Millisecond)
 	}
-	return ordinary(own)
+	return timeShared(own)
 }
 
-// readAll reads a stream that has ended.
-func readAll(ctx context.Context, l *stream.Listener, frames int) ([]seen, error) {
-	all := make([]seen, 0, frames)
+// readAll reads a finished stream.
+func readAll(ctx context.Context, l *stream.Listener, frames int) ([]stamped, error) {
+	all := make([]stamped, 0, frames)
 	packets := make([]stream.Packet, 256)
 	for {
 		n, err := l.ReadBatch(ctx, packets)
@@ -190,10 +190,10 @@ func readAll(ctx context.Context, l *stream.Listener, frames int) ([]seen, error
 		}
 		for i := range packets[:n] {
 			p := &packets[i]
-			all = append(all, seen{stamp: p.UnixNano(), digest: sim.Digest(p.Data), len: uint32(p.Len)})
+			all = append(all, stamped{stamp: p.UnixNano(), digest: sim.Digest(p.Data), len: uint32(p.Len)})
 		}
 	}
 }
 
-// ceiling is the power of two that holds so many, from 1 MiB.
+// ceiling returns the smallest power of two above n, at least 1 MiB.
 func ceiling(n int64) int { return 1 << max(20, bits.Len64(uint64(n))) }

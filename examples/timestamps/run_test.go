@@ -19,13 +19,13 @@ import (
 
 const shipped = "../../testdata/hosts.pcap"
 
-// Small runs of everything: what the model wrote is what the stream holds, frame
-// by frame, and the ledgers balance; measure fails otherwise. Nothing timed is asserted.
-func TestEveryFrameIsMatchedWithItsTruth(t *testing.T) {
-	if _, err := findPlaces(); err != nil {
+// Small runs of everything. measure fails unless the stream has the frames that the
+// model wrote and the ledgers balance. The test asserts no times.
+func TestEveryFrameIsMatchedWithItsArrival(t *testing.T) {
+	if _, err := findCores(); err != nil {
 		t.Skipf("needs two cores for model and poller: %v", err)
 	}
-	// Whatever the environment says: who answers requests for registers is not to wait for busy threads.
+	// More processors than busy threads, whatever GOMAXPROCS is: the model must answer register accesses.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 3))
 	dir := t.TempDir()
 	o := options{
@@ -72,9 +72,9 @@ func TestTraceKeepsItsProportionsAtAnotherSpeed(t *testing.T) {
 	in, err := readTrace(shipped)
 	require.NoError(t, err)
 	name := filepath.Join(t.TempDir(), "out.pcap")
-	said, err := in.write(name, thesisBits)
+	description, err := in.write(name, thesisBits)
 	require.NoError(t, err)
-	require.Contains(t, said, "4019 frames, 1842193 bytes, 9.71 Mb/s of its own; all gaps divided by 58.1")
+	require.Contains(t, description, "4019 frames, 1842193 bytes, recorded at 9.71 Mb/s; all gaps divided by 58.1")
 	out, err := readTrace(name)
 	require.NoError(t, err)
 	require.Equal(t, in.frames, out.frames)
@@ -83,12 +83,12 @@ func TestTraceKeepsItsProportionsAtAnotherSpeed(t *testing.T) {
 	for _, i := range []int{1, 100, n / 2, n} {
 		require.InDelta(t, float64(in.at[i])/float64(in.at[n]), float64(out.at[i])/float64(out.at[n]), 1e-6)
 	}
-	said, err = in.write(name, 1e6) // slower than it is: its own gaps
+	description, err = in.write(name, 1e6) // slower than the trace: it keeps its gaps
 	require.NoError(t, err)
-	require.NotContains(t, said, "divided")
+	require.NotContains(t, description, "divided")
 }
 
-func TestMistakesAreToldInOneLine(t *testing.T) {
+func TestErrorsAreOneLine(t *testing.T) {
 	for name, c := range map[string]struct {
 		args []string
 		want string
@@ -96,7 +96,7 @@ func TestMistakesAreToldInOneLine(t *testing.T) {
 		"policy":   {[]string{"--policies", "packet,best"}, `policy "best"`},
 		"traffic":  {[]string{"--traffic", "2000", "--trace", shipped}, "choose from 1514, wire and original"},
 		"trace":    {[]string{"--trace", "nowhere.pcap", "--fallback", "nothing.pcap"}, "nothing.pcap"},
-		"no pcap":  {[]string{"--trace", "run_test.go"}, "want a pcap file"},
+		"no pcap":  {[]string{"--trace", "run_test.go"}, "Use a pcap file"},
 		"fifo":     {[]string{"--fifo", "2"}, "must be 3 to 99"},
 		"passes":   {[]string{"--passes", "0"}, "must be 1 or more"},
 		"argument": {[]string{"now"}, "unexpected operand"},

@@ -7,9 +7,8 @@ import (
 	"github.com/ixcap/ixcap/capture/clock"
 )
 
-// cell sums up the runs of one policy on one traffic: medians over the passes,
-// figure by figure, so that a pass in which the machine had other things to do
-// counts for no more than one.
+// cell summarises the runs of one policy on one traffic: each figure is the median over
+// the passes, so that a pass disturbed by other work counts once.
 type cell struct {
 	Traffic string       `json:"traffic"`
 	Policy  clock.Policy `json:"policy"`
@@ -18,30 +17,30 @@ type cell struct {
 	quality
 	Noise noise `json:"noise"`
 
-	// ToPacket is the standard deviation of the inter-arrival error divided by
-	// that of policy packet in the same pass; the median over the passes.
+	// ToPacket is the standard deviation of the inter-arrival error divided by that
+	// of policy packet in the same pass.
 	ToPacket float64 `json:"to_packet"`
-	// ToFloor is the same, divided by what stamps at the write-back would have.
+	// ToFloor is the same, divided by that of stamps at the write-back.
 	ToFloor float64 `json:"to_floor"`
 
 	LostWorst uint64        `json:"lost_worst"` // frames, in one run
-	LateWorst time.Duration `json:"late_worst"`
-	Gap       time.Duration `json:"gap"` // the median of the longest
+	LateWorst time.Duration `json:"late_worst_ns"`
+	Gap       time.Duration `json:"gap_ns"` // the median of the longest gaps
 
 	errors, floor histogram // all passes
 }
 
-// key names a cell.
+// key identifies a cell.
 type key struct {
 	traffic string
 	policy  clock.Policy
 	shared  bool
 }
 
-// summarise sums runs up by cell. The runs of a pass were made one after the other.
+// summarise returns the cells of all runs.
 func summarise(runs []*result) map[key]*cell {
 	groups := map[key][]*result{}
-	packet := map[key]map[int]float64{} // policy left out: standard deviation of packet by pass
+	packet := map[key]map[int]float64{} // policy is 0: standard deviation of packet by pass
 	for _, r := range runs {
 		k := key{r.Traffic, r.Policy, r.Shared}
 		groups[k] = append(groups[k], r)
@@ -100,7 +99,7 @@ func (d *distribution) fields() []*float64 {
 	return []*float64{&d.Mean, &d.Std, &d.Median, &d.MeanOf, &d.P95, &d.P99, &d.Worst}
 }
 
-// floorOf sums up what the machine did in all runs on a traffic, whatever the policy.
+// floorOf summarises the noise of all runs on a traffic, for all policies.
 func floorOf(cells map[key]*cell, policies []clock.Policy, traffic string, shared bool) (n noise, h histogram) {
 	var of []*cell
 	for _, p := range policies {

@@ -10,7 +10,7 @@ import (
 	"github.com/ixcap/ixcap/capture/clock"
 )
 
-// table is rows of words below a title; the first row is the head.
+// table is a table with a title; the first row is the head.
 type table struct {
 	title string
 	rows  [][]string
@@ -18,7 +18,7 @@ type table struct {
 
 func (t *table) add(row ...string) { t.rows = append(t.rows, row) }
 
-// write prints the table, aligned, or as Markdown.
+// write writes the table, aligned or as Markdown.
 func (t *table) write(w io.Writer, markdown bool) error {
 	widths := make([]int, len(t.rows[0]))
 	for _, row := range t.rows {
@@ -55,7 +55,7 @@ func (t *table) write(w io.Writer, markdown bool) error {
 	return err
 }
 
-// ns writes nanoseconds with three digits that mean something.
+// ns formats nanoseconds with about three significant digits.
 func ns(v float64) string {
 	switch a := math.Abs(v); {
 	case math.IsNaN(v):
@@ -78,7 +78,7 @@ func ratio(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
-// tables are what a measurement is shown as.
+// tables returns the tables of a measurement.
 func tables(cells map[key]*cell, list []traffic, policies []clock.Policy) (all []*table) {
 	for _, shared := range []bool{false, true} {
 		if !has(cells, shared) {
@@ -105,12 +105,12 @@ func has(cells map[key]*cell, shared bool) bool {
 	return false
 }
 
-// interTable is Tables 4.1 and 4.2 of the thesis.
+// interTable returns Tables 4.1 and 4.2 of the thesis.
 func interTable(cells map[key]*cell, list []traffic, policies []clock.Policy, shared bool, where string) *table {
 	t := &table{title: "Error of inter-arrival times (observed minus true), ns, " + where}
 	head := []string{"policy"}
 	for _, tr := range list {
-		head = append(head, tr.Name+": mean", "std", "99 % within", "std to packet")
+		head = append(head, tr.Name+": mean", "std", "99 % within", "std / packet")
 		if !shared {
 			head = append(head, "thesis std")
 		}
@@ -128,7 +128,7 @@ func interTable(cells map[key]*cell, list []traffic, policies []clock.Policy, sh
 			if shared {
 				continue
 			}
-			if th, ok := published[key{tr.Name, p, false}]; ok {
+			if th, ok := thesis[key{tr.Name, p, false}]; ok {
 				row = append(row, ns(th.std))
 			} else {
 				row = append(row, "-")
@@ -185,9 +185,9 @@ func absoluteTable(cells map[key]*cell, list []traffic, policies []clock.Policy,
 	return t
 }
 
-// machineTable is what the machine did meanwhile.
+// machineTable returns the noise of the machine, poll gaps and losses.
 func machineTable(cells map[key]*cell, list []traffic, policies []clock.Policy, shared bool, where string) *table {
-	t := &table{title: "The machine, " + where}
+	t := &table{title: "Machine, " + where}
 	t.add("traffic", "frames a run", "write-back after arrival, ns: mean", "std", "longest gap between polls, us (median)", "wire late, us (worst)", "frames lost (worst)")
 	for _, tr := range list {
 		n, _ := floorOf(cells, policies, tr.Name, shared)

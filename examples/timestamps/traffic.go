@@ -14,7 +14,7 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-// traffic is one of the three that the thesis measured.
+// traffic is one of the three traffics of the thesis.
 type traffic struct {
 	Name   string `json:"name"`
 	Title  string `json:"title"`
@@ -24,27 +24,28 @@ type traffic struct {
 }
 
 const (
-	lineBits     = 10e9
-	overhead     = 8 + 4 + 12 // preamble, CRC, gap
-	thesisBits   = 564e6      // bit/s of the thesis's trace at its original speed
-	longFrame    = 1514
-	wirePart     = 4 // a trace at wire speed takes this part of the time of the others: it has more frames
-	millionsMost = 40_000_000
+	lineBits   = 10e9
+	overhead   = 8 + 4 + 12 // preamble, CRC, gap
+	thesisBits = 564e6      // bit/s of the thesis's trace at its original speed
+	longFrame  = 1514
+	wirePart   = 4 // a trace at wire speed runs for this part of the time of the others: it has more frames
+	maxFrames  = 40_000_000
 )
 
 func lineTime(frames, bytes int64) time.Duration {
 	return time.Duration(float64(bytes+overhead*frames) * 8 / lineBits * 1e9)
 }
 
-// traffics are the three: frames of 1514 bytes at line rate, a trace at line rate,
-// and the trace with its own gaps, each for about so long. dir is for the trace as it is sent.
+// traffics returns the three traffics, each for about the time long: frames of 1514
+// bytes at line rate, a trace at line rate, and the trace with its own gaps. It writes
+// the trace that is sent to dir.
 func traffics(trace, dir string, long time.Duration) ([]traffic, string, error) {
 	t, err := readTrace(trace)
 	if err != nil {
 		return nil, "", err
 	}
 	paced := filepath.Join(dir, "paced.pcap")
-	said, err := t.write(paced, thesisBits)
+	description, err := t.write(paced, thesisBits)
 	if err != nil {
 		return nil, "", err
 	}
@@ -67,20 +68,20 @@ func traffics(trace, dir string, long time.Duration) ([]traffic, string, error) 
 		},
 	}
 	for _, l := range list {
-		if l.Frames > millionsMost {
-			return nil, "", fmt.Errorf("%s: %d frames in a run are more than the %d that memory is kept for; choose a shorter --duration", l.Title, l.Frames, millionsMost)
+		if l.Frames > maxFrames {
+			return nil, "", fmt.Errorf("%s: %d frames in a run: at most %d fit into memory. Choose a shorter --duration", l.Title, l.Frames, maxFrames)
 		}
 	}
-	return list, said, nil
+	return list, description, nil
 }
 
 // trace is a capture file in memory.
 type trace struct {
 	name   string
 	frames [][]byte
-	at     []time.Duration // since the first, never going back
+	at     []time.Duration // since the first, never decreasing
 	bytes  int64           // without CRC
-	took   time.Duration   // as it was written last
+	took   time.Duration   // duration of the trace written last
 }
 
 func readTrace(name string) (*trace, error) {
@@ -91,7 +92,7 @@ func readTrace(name string) (*trace, error) {
 	defer f.Close()
 	r, err := pcapgo.NewReader(f)
 	if err != nil {
-		return nil, fmt.Errorf("trace %s: %w (want a pcap file; editcap -F nsecpcap converts others)", name, err)
+		return nil, fmt.Errorf("trace %s: %w. Use a pcap file; editcap -F nsecpcap converts others", name, err)
 	}
 	t := &trace{name: name}
 	var first time.Time
@@ -103,7 +104,7 @@ func readTrace(name string) (*trace, error) {
 		if err != nil {
 			return nil, fmt.Errorf("trace %s: frame %d: %w", name, len(t.frames)+1, err)
 		}
-		// What the capture cut off was on the wire all the same.
+		// The bytes that the capture cut were on the wire.
 		data = append(data, make([]byte, max(0, info.Length-len(data)))...)
 		if first.IsZero() {
 			first = info.Timestamp
@@ -115,23 +116,22 @@ func readTrace(name string) (*trace, error) {
 		t.frames, t.at, t.bytes = append(t.frames, data), append(t.at, at), t.bytes+int64(len(data))
 	}
 	if len(t.frames) < 2 || t.at[len(t.at)-1] == 0 {
-		return nil, fmt.Errorf("trace %s: want at least two frames that did not come at once", name)
+		return nil, fmt.Errorf("trace %s: fewer than two frames with different times. Choose another trace", name)
 	}
 	return t, nil
 }
 
-// write writes the trace with its gaps stretched or shrunk in proportion, so that
-// its mean rate becomes so many bits a second, and says what it did. A trace that
-// is as fast or faster keeps its gaps.
-func (t *trace) write(name string, bits float64) (said string, err error) {
+// write writes the trace with all gaps scaled so that its mean rate becomes bits a
+// second. A trace that is as fast or faster keeps its gaps. It returns a description.
+func (t *trace) write(name string, bits float64) (description string, err error) {
 	n := len(t.at)
 	own := t.at[n-1]
 	ownBits := float64(t.bytes) * 8 / own.Seconds()
 	factor := 1.0
-	said = fmt.Sprintf("%s: %d frames, %d bytes, %.3g Mb/s of its own", filepath.Base(t.name), n, t.bytes, ownBits/1e6)
+	description = fmt.Sprintf("%s: %d frames, %d bytes, recorded at %.3g Mb/s", filepath.Base(t.name), n, t.bytes, ownBits/1e6)
 	if ownBits < bits {
 		factor = ownBits / bits
-		said += fmt.Sprintf("; all gaps divided by %.4g, which makes the thesis's %.0f Mb/s", 1/factor, bits/1e6)
+		description += fmt.Sprintf("; all gaps divided by %.4g for the thesis's %.0f Mb/s", 1/factor, bits/1e6)
 	}
 	t.took = time.Duration(float64(own) * factor)
 	f, err := os.Create(name)
@@ -152,10 +152,10 @@ func (t *trace) write(name string, bits float64) (said string, err error) {
 			return "", err
 		}
 	}
-	return said, nil
+	return description, nil
 }
 
-// rounds is how often the trace is to be sent, each time taking so long.
+// rounds returns how often a trace of duration each is sent within the time long.
 func (t *trace) rounds(each, long time.Duration) int {
 	return max(1, int((long+each/2)/max(each, 1)))
 }
