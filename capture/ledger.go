@@ -122,9 +122,15 @@ func (l Ledger) Unwritten() uint64 {
 	return n
 }
 
-// Lossless reports whether neither port nor engine lost a frame and the storers
-// wrote all bytes.
-func (l Ledger) Lossless() bool { return l.Lost() == 0 && l.Unwritten() == 0 }
+// TotalLost is Lost and the frames that storers could not write completely. It
+// counts a frame once for each storer that failed to write it.
+func (l Ledger) TotalLost() uint64 {
+	n := l.Lost()
+	for _, s := range l.Storers {
+		n += s.FailedFrames
+	}
+	return n
+}
 
 // Frames is the number of frames stored, over all queues.
 func (l Ledger) Frames() uint64 {

@@ -129,6 +129,7 @@ func (t ledgerText) storer(s StorerAccount) {
 	for _, f := range s.Failed {
 		t.line(1, f.Bytes, "bytes", "failed: "+f.Cause)
 	}
+	t.some(1, s.FailedFrames, "frames", "not written completely")
 }
 
 func (t ledgerText) clock(c ClockAccount) {

@@ -71,7 +71,7 @@ func run(o options, s *settings.Settings) (err error) {
 	}
 	var lost uint64
 	for _, l := range all {
-		lost += l.Ledger.Lost()
+		lost += l.Ledger.TotalLost()
 	}
 	if lost > 0 {
 		return cli.LossError{Frames: lost}
