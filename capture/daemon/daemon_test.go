@@ -100,7 +100,7 @@ func TestLedgerOfAPortWithoutANameStandsAlone(t *testing.T) {
 	require.Empty(t, text.String())
 }
 
-func TestWhatCannotBeOpenedLeavesNothingOpen(t *testing.T) {
+func TestFailedOpenLeavesNothingOpen(t *testing.T) {
 	dir := folder(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -124,7 +124,7 @@ func TestWhatCannotBeOpenedLeavesNothingOpen(t *testing.T) {
 	}
 }
 
-func TestPortThatFailsDoesNotEndTheOthers(t *testing.T) {
+func TestFailedPortDoesNotEndTheOthers(t *testing.T) {
 	r := open(t, parse(t, `
 [defaults]
 buffer = "8MiB"

@@ -29,7 +29,7 @@ func (d *Daemon) Ledgers() (all []Ledger) {
 	return all
 }
 
-// captured reports whether the port captured anything that a ledger could tell.
+// captured reports whether there is a ledger: the port was started.
 func (l Ledger) captured() bool { return len(l.Ledger.Queues) > 0 }
 
 // WriteText writes the ledgers as text, each below the name of its port.

@@ -18,7 +18,7 @@ import (
 	"github.com/ixcap/ixcap/capture/daemon/settings"
 )
 
-// manager is a service manager: what it is told.
+// manager is a service manager that reads notifications.
 type manager struct {
 	t *testing.T
 	*net.UnixConn

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	readyInterval    = 10 * time.Millisecond // between two looks whether every port receives
+	readyInterval    = 10 * time.Millisecond // between two checks whether every port receives
 	progressInterval = time.Second
 )
 

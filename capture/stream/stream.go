@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync"
@@ -63,16 +64,8 @@ type Stream struct {
 // New allocates a stream's memory, maps it and seals it: a process that gets the
 // descriptors can only read it.
 func New(c Config) (_ *Stream, err error) {
-	if c.Pages == 0 {
-		c.Pages = hugepage.Ordinary
-	}
-	if c.Entries == 0 {
-		c.Entries = max(c.Size/256, minEntries)
-	}
-	if c.Segment == 0 {
-		c.Segment = DefaultSegment
-	}
-	if err := c.check(); err != nil {
+	c = c.withDefaults()
+	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("make stream: %w", err)
 	}
 
@@ -115,7 +108,9 @@ func New(c Config) (_ *Stream, err error) {
 
 const minEntries = 64
 
-func (c Config) check() error {
+// Check returns why New refuses the settings.
+func (c Config) Check() error {
+	c = c.withDefaults()
 	switch {
 	case c.Size < Block || !isPow2(uint64(c.Size)):
 		return fmt.Errorf("buffer of %d bytes: choose a power of two of at least 1 MiB", c.Size)
@@ -131,6 +126,13 @@ func (c Config) check() error {
 		return fmt.Errorf("interface name of %d bytes: choose at most %d", len(c.Interface), len(header{}.Name))
 	}
 	return nil
+}
+
+func (c Config) withDefaults() Config {
+	c.Pages = cmp.Or(c.Pages, hugepage.Ordinary)
+	c.Entries = cmp.Or(c.Entries, max(c.Size/256, minEntries))
+	c.Segment = cmp.Or(c.Segment, DefaultSegment)
+	return c
 }
 
 // Producer returns the only writer of the stream. One goroutine at a time may use it.

@@ -51,7 +51,7 @@ func TestBadInputGivesOneClearLineAndKeepsEarlierCaptures(t *testing.T) {
 		"too many queues":   {"1 to 16", []string{"-i", gen, "-w", earlier, "--queues", "99"}},
 		"small buffer":      {"at least 2MiB", []string{"-i", gen, "-w", earlier, "--buffer", "64KiB"}},
 		"odd buffer":        {"power of two", []string{"-i", gen, "-w", earlier, "--buffer", "3MiB"}},
-		"odd segment":       {"multiple of 1MiB", []string{"-i", gen, "-w", earlier, "--segment", "1500kB"}},
+		"odd segment":       {"multiple of 1 MiB", []string{"-i", gen, "-w", earlier, "--segment", "1500kB"}},
 		"no unit":           {"256MiB or 2G", []string{"-i", gen, "-w", earlier, "--segment", "2X"}},
 		"caplen":            {"--snaplen: 70000: must be 1 to 65535", []string{"-i", gen, "-w", earlier, "--snaplen", "70000"}},
 		"pages":             {"2MiB, 1GiB or ordinary", []string{"-i", gen, "-w", earlier, "--pages", "3MiB"}},

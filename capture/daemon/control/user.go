@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// users caches the names of UIDs: a lookup may read a file or ask a server.
+// users caches the names of UIDs: a lookup may read a file or query a server.
 var users sync.Map
 
 // userName returns a UID's name, or its number where it has none.

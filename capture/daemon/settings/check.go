@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	mib       = 1 << 20
 	maxName   = 48  // bytes of a port's name, which is part of file names
 	maxSocket = 107 // bytes of a UNIX socket's path
 )
@@ -80,8 +79,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// check adds what is wrong with a port. Limits of the hardware are those of the
-// driver.
+// check adds what is wrong with a port. Limits are checked by their owners: the
+// driver, the stream, the scheduler.
 func (p *Port) check(all *problems) {
 	key := p.key()
 	bad := func(own, format string, args ...any) { all.add(key(own), format, args...) }
@@ -106,13 +105,10 @@ func (p *Port) check(all *problems) {
 	if p.CapLen < 0 || p.CapLen > stream.MaxFrame {
 		bad("snaplen", "%d: must be 1 to %d bytes, or 0 for whole frames", p.CapLen, stream.MaxFrame)
 	}
-	switch least := max(2*mib, 2*p.Storage.Block); {
-	case p.Buffer < least:
+	if least := max(2*units.MiB, 2*p.Storage.Block); p.Buffer < least {
 		bad("buffer", "%v: must be at least %v", p.Buffer, least)
-	case p.Buffer&(p.Buffer-1) != 0:
-		bad("buffer", "%v: must be a power of two, such as 256MiB or 1GiB", p.Buffer)
-	case p.Pages.Size != 0 && p.Buffer%units.Size(p.Pages.Size) != 0:
-		bad("buffer", "%v is not a multiple of %v pages: choose a larger buffer or smaller pages", p.Buffer, &p.Pages)
+	} else if err := (stream.Config{Size: int(p.Buffer), Pages: p.Pages.Size}).Check(); err != nil {
+		bad("buffer", "%v", err)
 	}
 	if p.FIFO < 0 || p.FIFO > sched.MaxFIFO {
 		bad("fifo", "%d: must be a SCHED_FIFO priority of 1 to %d, or 0 for the ordinary policy", p.FIFO, sched.MaxFIFO)

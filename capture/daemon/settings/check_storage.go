@@ -11,6 +11,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
+	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/capture/units"
 )
 
@@ -47,8 +48,10 @@ func (s *Storage) check(queues int, bad func(own, format string, args ...any)) {
 		_, err := pcapfilter.Compile(s.StoreFilter)
 		owned("store_filter", err)
 	}
-	if s.Segment < mib || s.Segment%mib != 0 {
-		bad("segment", "%v: must be a multiple of 1MiB", s.Segment)
+	if s.Segment <= 0 {
+		bad("segment", "%v: must be at least 1MiB", s.Segment)
+	} else {
+		owned("segment", stream.Config{Size: stream.Block, Segment: int64(s.Segment)}.Check())
 	}
 	if s.Block <= 0 {
 		bad("block", "%v: must be at least 1MiB", s.Block)

@@ -21,7 +21,7 @@ func parse(t *testing.T, text string) *settings.Settings {
 	return s
 }
 
-// live are the keys of changes that are, or are not, to be taken over.
+// live are the keys of the changes with Live set to want.
 func live(changes []settings.Change, want bool) (keys []string) {
 	for _, c := range changes {
 		if c.Live == want {
@@ -45,7 +45,7 @@ rotate = "1h"
 size = "1TiB"
 `
 
-func TestCompareTellsWhatARunningCaptureCanTakeOver(t *testing.T) {
+func TestCompareMarksWhatARunningCaptureCanApply(t *testing.T) {
 	started := parse(t, before)
 	require.Empty(t, settings.Compare(started, started, parse(t, before)))
 
@@ -89,7 +89,7 @@ listen = ":1"
 	running := parse(t, before)
 	running.Take(started, next)
 	changes = settings.Compare(started, running, next)
-	require.Empty(t, live(changes, true), "what can be taken over was")
+	require.Empty(t, live(changes, true), "everything live is applied")
 	require.Len(t, changes, 7)
 	rules, err := running.Ports[0].LiveRules(1000)
 	require.NoError(t, err)
@@ -99,7 +99,7 @@ listen = ":1"
 	require.Equal(t, []string{"port.b", "port.d"}, live(gone, false))
 }
 
-func TestCaptureLengthGrowsOnlyUpToWhatTheCaptureBeganWith(t *testing.T) {
+func TestSnaplenGrowsOnlyUpToTheFirst(t *testing.T) {
 	for _, c := range []struct {
 		started, next string
 		live          bool
@@ -130,7 +130,7 @@ func TestCaptureLengthGrowsOnlyUpToWhatTheCaptureBeganWith(t *testing.T) {
 	}
 }
 
-func TestMachineIsAskedForWhatSettingsNeed(t *testing.T) {
+func TestCheckMachineFindsWhatIsMissing(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
@@ -163,12 +163,12 @@ listen = "`+metrics+`"
 	require.Contains(t, lines[4], "f:9: share.dir: "+file+": not a directory")
 	require.Contains(t, lines[5], "f:11: metrics.listen: 192.0.2.77:9482: ")
 
-	asked := ""
-	m.Device = func(device string) error { asked = device; return unix.ENODEV }
+	checked := ""
+	m.Device = func(device string) error { checked = device; return unix.ENODEV }
 	problems = text("[2, 3]", `"null"`, "none", "none").CheckMachine(m)
 	require.Len(t, problems, 1)
 	require.EqualError(t, problems[0], "f:3: port.a.device: sim:gen: no such device")
-	require.Equal(t, "sim:gen", asked)
+	require.Equal(t, "sim:gen", checked)
 
 	s := parse(t, good+"[port.k]\ndevice = \"ffff:ff:1f.7\"\nmode = \"kernel\"\n[port.m]\ndevice = \"sim:gen,x\"\nmode = \"kernel\"")
 	problems = s.CheckMachine(settings.Machine{})
@@ -190,7 +190,7 @@ func TestReadOnlyFolderIsFound(t *testing.T) {
 	require.ErrorContains(t, problems[0], "read-only file system: allow this user to write there")
 }
 
-func TestSummarySaysWhatTheSettingsDo(t *testing.T) {
+func TestSummary(t *testing.T) {
 	s, err := settings.Load(example)
 	require.NoError(t, err)
 	require.Equal(t, `hpcap0  0000:03:00.0, 2 queues on cores 2,3, buffer 1GiB, 10000 Mb/s, filtered, raw files of 2GiB or 1h to /data0, /data1

@@ -17,14 +17,14 @@ import (
 
 const example = "../../../examples/systemd/ixcap.toml"
 
-// good is the least that a file must say.
+// good is the smallest valid file.
 const good = `
 [port.a]
 device = "sim:gen"
 storage.dirs = "null"
 `
 
-func TestExampleIsRightAndShowsEveryKey(t *testing.T) {
+func TestExampleIsValidAndShowsEveryKey(t *testing.T) {
 	s, err := settings.Load(example)
 	require.NoError(t, err)
 	require.Len(t, s.Ports, 2)
@@ -48,13 +48,13 @@ func TestExampleIsRightAndShowsEveryKey(t *testing.T) {
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(of)) {
 			if key := f.Tag.Get("toml"); key != "" && key != "storage" {
 				require.Regexp(t, `(?m)^(# )?`+key+` *= `, string(text), "the example lacks a key")
-				require.Equal(t, f.Tag.Get("live") == "yes", strings.Contains(lineOf(string(text), key), "[live"), "%s: what is marked live must be", key)
+				require.Equal(t, f.Tag.Get("live") == "yes", strings.Contains(lineOf(string(text), key), "[live"), "%s: the mark [live] must agree with the tag", key)
 			}
 		}
 	}
 }
 
-// lineOf is what the file says about a key: its line, and the end of its value.
+// lineOf is the line of a key, or the end of its value.
 func lineOf(text, key string) string {
 	for part := range strings.SplitSeq(strings.ReplaceAll(text, "\"\"\"\n(", "("), "\n") {
 		if strings.HasPrefix(strings.TrimPrefix(part, "# "), key+" ") && key != "rules" {
@@ -66,7 +66,7 @@ func lineOf(text, key string) string {
 	return line
 }
 
-func TestDefaultsStandWhereAFileSaysNothing(t *testing.T) {
+func TestDefaultsHoldWhereAFileSetsNothing(t *testing.T) {
 	s, err := settings.Parse("f", good)
 	require.NoError(t, err)
 	want := settings.Defaults()
@@ -78,7 +78,7 @@ func TestDefaultsStandWhereAFileSaysNothing(t *testing.T) {
 	require.False(t, s.Retention.Any())
 }
 
-func TestPortsComeInTheOrderOfTheFile(t *testing.T) {
+func TestPortsAreInTheOrderOfTheFile(t *testing.T) {
 	s, err := settings.Parse("f", `
 [port.z]
 device = "sim:gen"
@@ -109,7 +109,7 @@ snaplen = 60
 	require.EqualValues(t, 2<<30, s.Ports[0].Storage.Segment)
 }
 
-func TestEveryMistakeIsToldWithItsLineAllAtOnce(t *testing.T) {
+func TestEveryMistakeIsReportedWithItsLineAtOnce(t *testing.T) {
 	_, err := settings.Parse("ixcap.toml", `[port.a]
 device = "sim:gen"
 bufer = "1GiB"
@@ -137,7 +137,7 @@ listen = 9482
 		`ixcap.toml:4: port.a.queues: 17: must be 1 to 16, the receive queues of the 82599`,
 		`ixcap.toml:5: port.a.snaplen: "sixty": must be a number without quotes`,
 		`ixcap.toml:8: storage.dirs: folder /x/ is listed twice`,
-		`ixcap.toml:9: storage.segment: 1500000B: must be a multiple of 1MiB`,
+		`ixcap.toml:9: storage.segment: segment of 1500000 bytes: choose a multiple of 1 MiB`,
 		`ixcap.toml:11: port.b.device: no device: set the port's address or interface, as in device = "0000:03:00.0"`,
 		`ixcap.toml:12: port.b.mode: "kernal": must be capture, or kernel for a port that is left to the kernel's driver`,
 		`ixcap.toml:13: port.b.speed: 40000: must be one of [10000 1000] Mb/s, or 0 for the module's fastest`,
@@ -149,7 +149,7 @@ listen = 9482
 	require.Equal(t, want, strings.Split(err.Error(), "\n"))
 }
 
-func TestWhatManyPortsInheritIsToldOnce(t *testing.T) {
+func TestInheritedMistakeIsReportedOnce(t *testing.T) {
 	_, err := settings.Parse("f", `[defaults]
 buffer = "3MiB"
 [port.a]
@@ -159,7 +159,7 @@ device = "sim:gen,x"
 [storage]
 dirs = "null"
 `)
-	require.EqualError(t, err, "f:2: defaults.buffer: 3MiB: must be a power of two, such as 256MiB or 1GiB")
+	require.EqualError(t, err, "f:2: defaults.buffer: buffer of 3145728 bytes: choose a power of two of at least 1 MiB")
 }
 
 func TestBadValuesSayWhatToDo(t *testing.T) {
@@ -182,7 +182,7 @@ func TestBadValuesSayWhatToDo(t *testing.T) {
 		port("buffer = 3"):                                   `port.a.buffer: 3B: must be at least`,
 		port("buffer = 3.5"):                                 `port.a.buffer: 3.5: must be text in quotes`,
 		port("pages = \"3MiB\""):                             `port.a.pages: "3MiB": must be 2MiB, 1GiB or ordinary`,
-		port("pages = \"1GiB\""):                             `buffer: 256MiB is not a multiple of 1GiB pages`,
+		port("pages = \"1GiB\""):                             `port.a.buffer: buffer of 268435456 bytes is no multiple of its 1GiB pages`,
 		port("fifo = 100"):                                   `port.a.fifo: 100: must be a SCHED_FIFO priority of 1 to 99`,
 		port("sleep = \"no\""):                               `port.a.sleep: "no": must be true or false`,
 		port("stamps = \"never\""):                           `timestamp policy "never": choose packet, batch`,
@@ -268,7 +268,7 @@ storage.in_flight: 0: must be at least 1`)
 	require.Equal(t, "queues", s.Check()[1].Setting())
 }
 
-func TestRulesInAFileAreLookedForBesideTheSettings(t *testing.T) {
+func TestRulesFileIsRelativeToTheSettings(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "rules"), []byte("(tcp) drop # no\n64"), 0o600))
 	path := filepath.Join(dir, "ixcap.toml")

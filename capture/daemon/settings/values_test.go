@@ -12,7 +12,7 @@ import (
 	"github.com/ixcap/ixcap/capture/daemon/settings"
 )
 
-func TestWhatIsRefusedLeavesTheValueAsItWas(t *testing.T) {
+func TestRefusedTextLeavesTheValueUnchanged(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rules")
 	require.NoError(t, os.WriteFile(file, []byte("(udp) all\n96 # the rest"), 0o600))
 	for _, c := range []struct {
