@@ -171,7 +171,7 @@ func TestFilters(t *testing.T) {
 	copy(broadcast, "\xff\xff\xff\xff\xff\xff")
 	multicast := plain(60)
 	copy(multicast, "\x01\x00\x5e\x01\x02\x03")
-	stranger := plain(60)
+	unknown := plain(60)
 	pause := plain(60)
 	copy(pause, "\x01\x80\xc2\x00\x00\x01")
 	copy(pause[12:], "\x88\x08\x00\x01\x12\x34")
@@ -184,8 +184,8 @@ func TestFilters(t *testing.T) {
 		pif   bool
 	}{
 		{"station address from the EEPROM", nil, station, true, false},
-		{"unknown address", nil, stranger, false, false},
-		{"unknown address, UPE", func(r *rig) { r.write(rFCTRL, 1<<9) }, stranger, true, true},
+		{"unknown address", nil, unknown, false, false},
+		{"unknown address, UPE", func(r *rig) { r.write(rFCTRL, 1<<9) }, unknown, true, true},
 		{"multicast with UPE only", func(r *rig) { r.write(rFCTRL, 1<<9) }, multicast, false, false},
 		{"multicast, MPE", func(r *rig) { r.write(rFCTRL, 1<<8) }, multicast, true, true},
 		{"broadcast by default", nil, broadcast, false, false},
@@ -194,7 +194,7 @@ func TestFilters(t *testing.T) {
 		{"second address, written at the old offset", func(r *rig) {
 			r.write(0x5408, 0x00000002)
 			r.write(0x540c, 0x8000bb00)
-		}, stranger, true, false},
+		}, unknown, true, false},
 		{"multicast hash without MFE", func(r *rig) { r.write(rMTA+4*(0x302>>5), 1<<(0x302&31)) }, multicast, false, false},
 		{"multicast hash", func(r *rig) {
 			h := uint32(0x0302) >> 4 & 0xfff // bits 47:36 of the address

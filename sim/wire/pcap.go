@@ -252,7 +252,7 @@ func (l *loader) broken(err error) error {
 	return fmt.Errorf("file is damaged: record %d at byte %d: %w; %d whole frames before it", l.records+1, l.start, err, l.records)
 }
 
-// check returns an error if no frame can be like that.
+// check returns an error if the header of a record is invalid.
 func (l *loader) check(info gopacket.CaptureInfo) error {
 	caplen, length, sec := info.CaptureLength, info.Length, info.Timestamp.Unix()
 	switch {
