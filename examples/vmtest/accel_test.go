@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-const probeDeadline = 8 * time.Second // a kernel boots in less by KVM
+const probeDeadline = 8 * time.Second // a kernel boots faster with KVM
 
-// findAccel is kvm where a kernel boots by it, else tcg. A probe that fails
-// takes its time, so the answer is kept until the machine starts anew.
+// findAccel returns kvm if a kernel boots with it, else tcg. A failing probe takes
+// seconds, so the result is cached until the host reboots.
 func findAccel(ctx context.Context) string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -29,13 +29,13 @@ func findAccel(ctx context.Context) string {
 		}
 	}
 	answer := probeAccel(ctx)
-	// Without the file the next run asks again: no harm.
+	// Without the file the next run probes again.
 	_ = os.WriteFile(file, []byte(string(boot)+" "+answer+"\n"), 0o644)
 	return answer
 }
 
-// probeAccel boots a kernel that finds no root file system and panics. That
-// /dev/kvm is there proves nothing, nor that the firmware runs by it.
+// probeAccel boots a kernel without root file system until it panics. The existence of
+// /dev/kvm does not prove that KVM works.
 func probeAccel(ctx context.Context) string {
 	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {

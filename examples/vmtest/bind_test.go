@@ -24,12 +24,12 @@ func keep(t *testing.T, name, text string) {
 
 // bound is a machine with a port for vfio-bind.
 type bound struct {
-	*guest
+	*vm
 	addr, group string
 }
 
-func newBound(t *testing.T, g *guest) bound {
-	b := bound{guest: g, addr: g.nic(0).addr(t)}
+func newBound(t *testing.T, v *vm) bound {
+	b := bound{vm: v, addr: v.nic(0).addr(t)}
 	b.run(t, "modprobe ixgbe")
 	b.group = strings.TrimSpace(b.run(t, "basename $(readlink /sys/bus/pci/devices/"+b.addr+"/iommu_group)"))
 	return b

@@ -16,13 +16,13 @@ import (
 	"github.com/ixcap/ixcap/examples/vmtest/internal/agent"
 )
 
-// bootDeadline is for a machine to come up: seconds on an idle machine.
+// bootDeadline is the time limit of a boot, which takes seconds on an idle host.
 const bootDeadline = 3 * time.Minute
 
-// boot starts the models and a machine with their NICs, and returns when its
-// agent answers. Machine and models end with the test; where it failed, what
-// they said is in its output. Booting is a case by itself, with a line.
-func boot(t *testing.T, m machine) *guest {
+// boot starts the models and a VM with their NICs, and returns after the agent's first
+// message. VM and models end with the test. A failed test prints their output. Booting is
+// a case with a line of its own.
+func boot(t *testing.T, m machine) *vm {
 	t.Helper()
 	start, ok := time.Now(), false
 	defer func() { report(caseTitle(t.Name(), "boot"), ok, t.Skipped(), time.Since(start)) }()
@@ -34,31 +34,31 @@ func boot(t *testing.T, m machine) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &guest{share: filepath.Join(dir, "share"), machine: m, stderr: &transcript{},
+	v := &vm{share: filepath.Join(dir, "share"), machine: m, stderr: &transcript{},
 		jobs: map[uint32]*process{}, broken: make(chan struct{})}
-	g.console = &transcript{seen: g.watch}
+	v.console = &transcript{seen: v.checkConsole}
 	t.Cleanup(func() {
-		g.end(t)
+		v.end(t)
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := os.Mkdir(g.share, 0o777); err != nil {
+	if err := os.Mkdir(v.share, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(g.share, 0o777); err != nil { // whatever the umask: the guest's users write here too
+	if err := os.Chmod(v.share, 0o777); err != nil { // independent of the umask: users of the VM write here
 		t.Fatal(err)
 	}
-	startModels(t, g, m.NICs, dir)
-	if err := g.boot(initrd, dir); err != nil {
+	startModels(t, v, m.NICs, dir)
+	if err := v.boot(initrd, dir); err != nil {
 		t.Fatalf("boot kernel %s: %v", m.Kernel, err)
 	}
 	ok = true
-	return g
+	return v
 }
 
-func (g *guest) boot(initrd, dir string) error {
-	// QEMU connects to these, so that nothing has to wait for it to listen.
+func (v *vm) boot(initrd, dir string) error {
+	// QEMU connects to these sockets.
 	control, err := listen(filepath.Join(dir, "qmp"))
 	if err != nil {
 		return err
@@ -70,35 +70,35 @@ func (g *guest) boot(initrd, dir string) error {
 	}
 	defer agents.Close()
 
-	cmd, err := g.machine.command(context.Background(), initrd, dir, g.share, g.ports)
+	cmd, err := v.machine.command(context.Background(), initrd, dir, v.share, v.ports)
 	if err != nil {
 		return err
 	}
-	cmd.Stdout, cmd.Stderr = g.console, g.stderr
-	if g.qemu, err = startChild("qemu", cmd, -1); err != nil {
+	cmd.Stdout, cmd.Stderr = v.console, v.stderr
+	if v.qemu, err = startChild("qemu", cmd, -1); err != nil {
 		return err
 	}
 	go func() {
-		<-g.qemu.done
-		g.breaks(fmt.Errorf("QEMU has ended: %v\n%s", g.qemu.err, tail(g.stderr.String(), 20)))
+		<-v.qemu.done
+		v.markBroken(fmt.Errorf("QEMU ended: %v\n%s", v.qemu.err, tail(v.stderr.String(), 20)))
 	}()
 
-	conn, err := g.accept(control, 30*time.Second)
+	conn, err := v.accept(control, 30*time.Second)
 	if err != nil {
 		return fmt.Errorf("QEMU's control channel: %w", err)
 	}
-	if g.control, err = newQMP(conn); err != nil {
+	if v.control, err = newQMP(conn); err != nil {
 		return err
 	}
-	if g.conn, err = g.accept(agents, 30*time.Second); err != nil {
+	if v.conn, err = v.accept(agents, 30*time.Second); err != nil {
 		return fmt.Errorf("QEMU's serial port: %w", err)
 	}
-	return g.greet()
+	return v.awaitAgent()
 }
 
-// greet waits for the agent to say that it is up.
-func (g *guest) greet() error {
-	r := agent.NewReader(g.conn)
+// awaitAgent waits for the agent's first message.
+func (v *vm) awaitAgent() error {
+	r := agent.NewReader(v.conn)
 	type hello struct {
 		agent.Frame
 		error
@@ -114,21 +114,21 @@ func (g *guest) greet() error {
 	case h := <-first:
 		var greeting agent.Greeting
 		if h.error == nil && h.Kind != agent.Hello {
-			h.error = fmt.Errorf("it began with a frame of kind %d", h.Kind)
+			h.error = fmt.Errorf("first frame of kind %d", h.Kind)
 		}
 		if h.error == nil {
 			h.error = json.Unmarshal(h.Payload, &greeting)
 		}
 		if h.error != nil {
-			return fmt.Errorf("the guest's agent: %w\n--- end of the guest's console ---\n%s", h.error, tail(g.console.String(), 50))
+			return fmt.Errorf("agent: %w\n--- end of the VM's console ---\n%s", h.error, tail(v.console.String(), 50))
 		}
-		g.release = greeting.Release
-		go g.serve(r)
+		v.release = greeting.Release
+		go v.serve(r)
 		return nil
-	case <-g.broken:
-		return g.trouble()
+	case <-v.broken:
+		return v.brokenError()
 	case <-timer.C:
-		return fmt.Errorf("the guest's agent does not answer after %v\n--- end of the guest's console ---\n%s", bootDeadline, tail(g.console.String(), 50))
+		return fmt.Errorf("no message of the agent within %v\n--- end of the VM's console ---\n%s", bootDeadline, tail(v.console.String(), 50))
 	}
 }
 
@@ -137,7 +137,7 @@ func listen(path string) (*net.UnixListener, error) {
 }
 
 // accept waits for QEMU's connection.
-func (g *guest) accept(l *net.UnixListener, patience time.Duration) (net.Conn, error) {
+func (v *vm) accept(l *net.UnixListener, timeout time.Duration) (net.Conn, error) {
 	for start := time.Now(); ; {
 		if err := l.SetDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
 			return nil, err
@@ -147,44 +147,44 @@ func (g *guest) accept(l *net.UnixListener, patience time.Duration) (net.Conn, e
 			return conn, err
 		}
 		select {
-		case <-g.broken:
-			return nil, g.trouble()
+		case <-v.broken:
+			return nil, v.brokenError()
 		default:
 		}
-		if time.Since(start) > patience {
-			return nil, fmt.Errorf("no connection within %v: %s", patience, tail(g.stderr.String(), 20))
+		if time.Since(start) > timeout {
+			return nil, fmt.Errorf("no connection within %v: %s", timeout, tail(v.stderr.String(), 20))
 		}
 	}
 }
 
-// sinceInit prints the kernel's log with its levels, from init on.
+// sinceInit prints the kernel's log since init, with levels.
 const sinceInit = `dmesg -x | sed '1,/Run .init as init process/d'`
 
-// end stops what runs and, if the test failed, tells what the parts said.
-func (g *guest) end(t *testing.T) {
-	g.mu.Lock()
-	g.ending = true
-	why := g.why
-	g.mu.Unlock()
-	if why != nil && !t.Failed() && !g.mayBreak {
-		// Nobody waited for the guest when it broke.
-		t.Errorf("%v", g.trouble())
+// end stops QEMU and the models, and prints their output if the test failed.
+func (v *vm) end(t *testing.T) {
+	v.mu.Lock()
+	v.ending = true
+	why := v.why
+	v.mu.Unlock()
+	if why != nil && !t.Failed() && !v.mayBreak {
+		// No command was running.
+		t.Errorf("%v", v.brokenError())
 	}
-	if t.Failed() && why == nil && g.conn != nil {
-		// The agent may be of no use by now: then the console has to do.
-		if log, err := g.try(sinceInit + ` | grep -E '^[a-z]+ *:(emerg|alert|crit|err|warn) *:'`); err == nil {
-			t.Logf("--- what the guest's kernel warned of ---\n%s", log)
+	if t.Failed() && why == nil && v.conn != nil {
+		// The agent may not work any more; the console is printed in any case.
+		if log, err := v.try(sinceInit + ` | grep -E '^[a-z]+ *:(emerg|alert|crit|err|warn) *:'`); err == nil {
+			t.Logf("--- warnings of the VM's kernel ---\n%s", log)
 		}
-		if log, err := g.try(sinceInit + " | tail -n 50"); err == nil {
-			t.Logf("--- end of the guest's dmesg ---\n%s", log)
+		if log, err := v.try(sinceInit + " | tail -n 50"); err == nil {
+			t.Logf("--- end of the VM's dmesg ---\n%s", log)
 		}
 	}
-	if g.qemu != nil {
-		if err := g.quit(); err != nil {
+	if v.qemu != nil {
+		if err := v.quit(); err != nil {
 			t.Errorf("end QEMU: %v", err)
 		}
 	}
-	for _, m := range g.models {
+	for _, m := range v.models {
 		if m.child == nil {
 			continue
 		}
@@ -192,32 +192,32 @@ func (g *guest) end(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if g.conn != nil {
-		g.conn.Close()
+	if v.conn != nil {
+		v.conn.Close()
 	}
-	if g.control != nil {
-		g.control.conn.Close()
+	if v.control != nil {
+		v.control.conn.Close()
 	}
 	if !t.Failed() {
 		return
 	}
-	t.Logf("--- end of the guest's console ---\n%s", tail(g.console.String(), 60))
-	t.Logf("--- QEMU's messages ---\n%s", tail(g.stderr.String(), 30))
-	for i, m := range g.models {
+	t.Logf("--- end of the VM's console ---\n%s", tail(v.console.String(), 60))
+	t.Logf("--- QEMU's messages ---\n%s", tail(v.stderr.String(), 30))
+	for i, m := range v.models {
 		t.Logf("--- nicsim %d (%v): messages ---\n%s\n--- its counters ---\n%s", i, m.wires, tail(m.err.String(), 40), tail(m.out.String(), len(m.sockets)))
 	}
 }
 
-// quit ends QEMU, politely at first.
-func (g *guest) quit() error {
-	if g.control != nil {
-		// An error here is QEMU ending before it answers, or having ended.
-		_, _ = g.control.call("quit", nil)
+// quit ends QEMU by QMP, then by signals.
+func (v *vm) quit() error {
+	if v.control != nil {
+		// An error means that QEMU has ended.
+		_, _ = v.control.call("quit", nil)
 		select {
-		case <-g.qemu.done:
+		case <-v.qemu.done:
 			return nil
 		case <-time.After(10 * time.Second):
 		}
 	}
-	return g.qemu.stop(os.Interrupt, 5*time.Second)
+	return v.qemu.stop(os.Interrupt, 5*time.Second)
 }

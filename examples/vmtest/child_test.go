@@ -14,29 +14,29 @@ import (
 	"time"
 )
 
-// child is a process that dies with this one.
+// child is a process that ends with this one.
 type child struct {
 	name string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
-	err  error         // how, valid then
+	err  error         // valid then
 }
 
-// startChild starts cmd. The kernel sends the parent-death signal when the
-// thread that forked is gone, not the process, so that thread stays for the
-// child's life. ns, where not negative, is the network namespace it runs in.
+// startChild starts cmd, in the network namespace ns if that is not negative. The kernel
+// sends the parent-death signal at the end of the forking thread, not of the process, so
+// that thread runs until the child ends.
 func startChild(name string, cmd *exec.Cmd, ns int) (*child, error) {
 	c := &child{name: name, cmd: cmd, done: make(chan struct{})}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	cmd.SysProcAttr.Setpgid = true // an interrupt at the terminal is this process's to handle
+	cmd.SysProcAttr.Setpgid = true // interrupts of the terminal go to this process only
 	cmd.WaitDelay = 2 * time.Second
 	started := make(chan error)
 	go func() {
-		// Never unlocked: with a namespace of its own the thread is no good for
-		// other goroutines, and ends with this one.
+		// Not unlocked: the thread is in another namespace and must end with this
+		// goroutine.
 		runtime.LockOSThread()
 		if ns >= 0 {
 			if err := enter(ns); err != nil {
@@ -58,34 +58,33 @@ func startChild(name string, cmd *exec.Cmd, ns int) (*child, error) {
 	return c, nil
 }
 
-// stop sends the signal and, where that does not end it in time, the one that
-// nothing survives.
-func (c *child) stop(sig os.Signal, patience time.Duration) error {
+// stop sends the signal, and SIGKILL if the process does not end in time.
+func (c *child) stop(sig os.Signal, timeout time.Duration) error {
 	select {
 	case <-c.done:
 		return nil
 	default:
 	}
-	_ = c.cmd.Process.Signal(sig) // gone already: the wait below ends at once
+	_ = c.cmd.Process.Signal(sig) // an error means that it has ended
 	select {
 	case <-c.done:
 		return nil
-	case <-time.After(patience):
+	case <-time.After(timeout):
 	}
 	_ = c.cmd.Process.Kill()
 	select {
 	case <-c.done:
-		return fmt.Errorf("%s did not end within %v of %v and was killed", c.name, patience, sig)
+		return fmt.Errorf("%s did not end within %v of %v and was killed", c.name, timeout, sig)
 	case <-time.After(10 * time.Second):
 		return fmt.Errorf("%s (process %d) cannot be killed", c.name, c.cmd.Process.Pid)
 	}
 }
 
-// transcript keeps what a process writes and can be read meanwhile.
+// transcript stores the output of a process. It can be read while the process runs.
 type transcript struct {
 	mu sync.Mutex
 	b  bytes.Buffer
-	// seen, if set, is called with every whole line.
+	// seen, if not nil, is called with every complete line.
 	seen func(line string)
 	part []byte
 }
@@ -120,7 +119,7 @@ func (l *transcript) String() string {
 	return l.b.String()
 }
 
-// tail is the end of s: the last n lines.
+// tail returns the last n lines of s.
 func tail(s string, n int) string {
 	b := bytes.TrimRight([]byte(s), "\r\n")
 	for i := len(b) - 1; i >= 0; i-- {

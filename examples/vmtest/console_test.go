@@ -7,15 +7,13 @@ import (
 	"regexp"
 )
 
-// trouble is what a kernel prints on its console when something is wrong with
-// it, whatever the test is about.
-var trouble = regexp.MustCompile(`Kernel panic|\bBUG: |\bOops\b|WARNING: |general protection fault|` +
+// kernelError matches lines of the console that report an error of the kernel.
+var kernelError = regexp.MustCompile(`Kernel panic|\bBUG: |\bOops\b|WARNING: |general protection fault|` +
 	`unable to handle|cut here|INFO: task .* blocked|Out of memory|UBSAN:|KASAN:|init: `)
 
-// watch looks at each line of the console. The lines after the first bad one
-// say more, so the test is told a moment later; see breaks.
-func (g *guest) watch(line string) {
-	if trouble.MatchString(line) {
-		g.breaks(fmt.Errorf("the guest's kernel is in trouble: %s", line))
+// checkConsole checks a line of the console.
+func (v *vm) checkConsole(line string) {
+	if kernelError.MatchString(line) {
+		v.markBroken(fmt.Errorf("error of the VM's kernel: %s", line))
 	}
 }

@@ -1,6 +1,6 @@
-// Package vmtest tests the project in virtual machines: Linux's own drivers on
-// the software 82599, and ours over the kernel's VFIO behind an IOMMU. The tests
-// have the build tag vmtest; "make vmtest" builds the machine and runs them.
+// Package vmtest tests ixcap in virtual machines: Linux's drivers on the software 82599,
+// and the driver of ixcap over the kernel's VFIO behind an IOMMU. The tests have the build
+// tag vmtest; "make vmtest" builds the VM and runs them.
 //
 //	test ──socket── nicsim ──wire── a network namespace, a capture, another port
 //	  │               │
@@ -8,14 +8,14 @@
 //	  │               │
 //	  ├──console──  QEMU: root ports rp0.. ── nic0.., intel-iommu
 //	  ├──QMP─────     │
-//	  └──virtio-serial── guest: init, agent (./guest), the project's programs
+//	  └──virtio-serial── VM: init, agent (./agentd), programs
 //
-// A test boots a machine, runs commands in its guest and looks at what comes out:
+// A test boots a VM, runs commands in it and checks their output:
 //
-//	g := boot(t, machine{Kernel: "6.1", NICs: []nic{{Wire: "packet=" + n.Wire}}})
-//	step(t, "ping", func(t *testing.T) { g.run(t, "ping -c 3 192.0.2.1") })
+//	v := boot(t, machine{Kernel: "6.1", NICs: []nic{{Wire: "packet=" + n.Wire}}})
+//	step(t, "ping", func(t *testing.T) { v.run(t, "ping -c 3 192.0.2.1") })
 //
-// QEMU, kernels and user land come from Debian packages in a cache that .ci/vm
-// builds. Nothing of it is installed and nothing is left behind: QEMU and nicsim
-// die with the test, namespaces and interfaces with the process that holds them.
+// QEMU, kernels and user space come from Debian packages in a cache that .ci/vm builds;
+// nothing is installed. QEMU and nicsim end with the test, namespaces and interfaces with
+// the process that uses them.
 package vmtest

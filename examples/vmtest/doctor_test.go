@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// examine runs the doctor as the user that captures; ready is its verdict.
+// examine runs doctor as the user of captures and checks its exit status.
 func (b bound) examine(t *testing.T, name string, ready bool) string {
 	t.Helper()
 	out, err := b.tryAs("probe", "doctor "+b.addr)
@@ -29,7 +29,7 @@ func (b bound) examine(t *testing.T, name string, ready bool) string {
 	return out
 }
 
-// verdict is the line of a check, with the spaces run together.
+// verdict returns the line of a check with single spaces.
 func verdict(t *testing.T, out, check string) string {
 	t.Helper()
 	for line := range strings.Lines(out) {
@@ -37,7 +37,7 @@ func verdict(t *testing.T, out, check string) string {
 			return words
 		}
 	}
-	t.Fatalf("the doctor says nothing about %s:\n%s", check, out)
+	t.Fatalf("no line about %s:\n%s", check, out)
 	return ""
 }
 
@@ -47,8 +47,8 @@ func TestDoctor(t *testing.T) {
 		t.Run(kernel, func(t *testing.T) {
 			t.Parallel()
 			b := newBound(t, boot(t, machine{Kernel: kernel, NICs: []nic{{Wire: "gen,size=60,rate=1kpps"}}, Memlock: "12288"}))
-			step(t, "sees a port that the kernel still has", func(t *testing.T) {
-				out := b.examine(t, "held by ixgbe", false)
+			step(t, "a port bound to ixgbe", func(t *testing.T) {
+				out := b.examine(t, "bound to ixgbe", false)
 				require.Contains(t, out, "interface    nic0, down")
 				require.Equal(t, "FAILED driver ixgbe, interface nic0", verdict(t, out, "driver"))
 				require.Contains(t, out, "sudo examples/vfio-bind bind "+b.addr+" -u $USER\n")
@@ -56,7 +56,7 @@ func TestDoctor(t *testing.T) {
 				require.Contains(t, verdict(t, out, "huge pages"), "FAILED huge pages 0 of 2 MiB free")
 				require.Contains(t, verdict(t, out, "device node"), "unknown device node")
 			})
-			step(t, "sees nodes that the user may not open", func(t *testing.T) {
+			step(t, "nodes without access", func(t *testing.T) {
 				b.run(t, "vfio-bind bind nic0 --hugepages 151")
 				out := b.examine(t, "node of root", false)
 				require.Contains(t, verdict(t, out, "device node"), "FAILED device node")
@@ -64,18 +64,18 @@ func TestDoctor(t *testing.T) {
 				require.Contains(t, strings.Join(strings.Fields(out), " "), "/dev/vfio/"+b.group+" (root:root 0600)")
 				require.Contains(t, verdict(t, out, "huge pages"), "ok huge pages 151 of 2 MiB free")
 			})
-			step(t, "sees too few huge pages", func(t *testing.T) {
+			step(t, "too few huge pages", func(t *testing.T) {
 				b.run(t, "vfio-bind bind nic0 -u probe; echo 150 >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
 				out := b.examine(t, "huge pages missing", false)
 				require.Equal(t, 1, strings.Count(out, "FAILED"), out)
 				require.Contains(t, verdict(t, out, "huge pages"), "FAILED huge pages 150 of 2 MiB free")
 				require.Contains(t, out, "--hugepages 151")
 				got, err := b.tryAs("probe", "hpcapdd -i "+b.addr+" -w null --duration 1s")
-				require.Error(t, err, "a capture runs with less than the doctor wants: %s", got)
+				require.Error(t, err, "a capture runs with less than doctor requires: %s", got)
 				require.Contains(t, got, "huge pages of 2MiB are missing")
 			})
-			// With exactly the pages and the limit that the doctor wants.
-			step(t, "calls a healthy machine ready, and a capture runs as it says", func(t *testing.T) {
+			// With exactly the pages and the limit that doctor requires.
+			step(t, "a ready machine, and its capture command", func(t *testing.T) {
 				b.run(t, "vfio-bind bind nic0 --hugepages 151")
 				out := b.examine(t, "healthy "+kernel, true)
 				require.NotContains(t, out, "FAILED")
@@ -84,7 +84,7 @@ func TestDoctor(t *testing.T) {
 				got := b.runAs(t, "probe", strings.Replace(strings.TrimSpace(command), "-w DIR", "-w null --duration 2s", 1))
 				require.Contains(t, got, "the ledger balances")
 			})
-			step(t, "speaks JSON, and of a port by its old name", func(t *testing.T) {
+			step(t, "JSON, port by its former interface", func(t *testing.T) {
 				var report struct {
 					Ready  bool
 					Device string
@@ -97,27 +97,27 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// The kernel's default limit is too small for a capture, and the doctor knows.
+// The kernel's default limit of locked memory is too small for a capture.
 func TestDoctorMemlock(t *testing.T) {
 	t.Parallel()
 	b := newBound(t, boot(t, machine{Kernel: "6.1", NICs: []nic{{Wire: "gen,size=60,rate=1kpps"}}, Memlock: "8192"}))
-	step(t, "sees a limit of locked memory", func(t *testing.T) {
+	step(t, "limit of locked memory", func(t *testing.T) {
 		b.run(t, "vfio-bind bind nic0 -u probe --hugepages 151")
 		out := b.examine(t, "memlock", false)
 		require.Equal(t, "FAILED memlock limit 8 MiB for probe, 12 MiB needed", verdict(t, out, "memlock"))
 		require.Equal(t, 1, strings.Count(out, "FAILED"), out)
 		got, err := b.tryAs("probe", "hpcapdd -i "+b.addr+" -w null --duration 1s")
-		require.Error(t, err, "a capture runs with less than the doctor wants: %s", got)
+		require.Error(t, err, "a capture runs with less than doctor requires: %s", got)
 		require.Contains(t, got, "RLIMIT_MEMLOCK")
 	})
 }
 
 func TestDoctorWithoutIOMMU(t *testing.T) {
 	t.Parallel()
-	g := boot(t, machine{Kernel: "6.1", NICs: []nic{{Wire: "gen,size=60,rate=1kpps"}}, NoIOMMU: true})
-	g.run(t, "modprobe ixgbe")
-	b := bound{guest: g, addr: g.nic(0).addr(t)}
-	step(t, "sees it", func(t *testing.T) {
+	v := boot(t, machine{Kernel: "6.1", NICs: []nic{{Wire: "gen,size=60,rate=1kpps"}}, NoIOMMU: true})
+	v.run(t, "modprobe ixgbe")
+	b := bound{vm: v, addr: v.nic(0).addr(t)}
+	step(t, "doctor reports it", func(t *testing.T) {
 		out := b.examine(t, "IOMMU off", false)
 		require.Equal(t, "FAILED IOMMU disabled on the kernel command line", verdict(t, out, "IOMMU"))
 		require.Contains(t, out, "remove iommu=off, intel_iommu=off and amd_iommu=off from /etc/default/grub\n")

@@ -19,9 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peer is a network namespace on this machine with one interface, eth0, whose
-// other end is what a model's port is plugged into. Namespace and interfaces
-// vanish with the process that holds them, however it ends.
+// peer is a network namespace on the host with one interface, eth0, whose other end is
+// the wire of a model's port. Namespace and interfaces are removed with this process.
 type peer struct {
 	Wire string // the interface for a wire: packet=Wire
 	ns   netns.NsHandle
@@ -29,22 +28,22 @@ type peer struct {
 
 var peers atomic.Int64
 
-// newPeer makes a peer whose interface is up, with the addresses ("192.0.2.1/24")
-// and the MTU; 0 stands for 1500.
+// newPeer creates a peer whose interface is up, with addresses ("192.0.2.1/24") and MTU
+// (0: 1500).
 func newPeer(t *testing.T, mtu int, addresses ...string) *peer {
 	t.Helper()
 	if mtu == 0 {
 		mtu = 1500
 	}
-	// 15 bytes at most for an interface's name.
+	// The name of an interface has at most 15 bytes.
 	p := &peer{Wire: fmt.Sprintf("ixv%d.%d", os.Getpid(), peers.Add(1)), ns: -1}
-	made := make(chan error)
+	created := make(chan error)
 	go func() {
-		runtime.LockOSThread() // the thread ends in another namespace: never unlocked
-		made <- p.make(mtu, addresses)
+		runtime.LockOSThread() // not unlocked: the thread stays in another namespace
+		created <- p.create(mtu, addresses)
 	}()
-	if err := <-made; err != nil {
-		t.Fatalf("make a network namespace: %v", err)
+	if err := <-created; err != nil {
+		t.Fatalf("create a network namespace: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := p.ns.Close(); err != nil {
@@ -54,7 +53,7 @@ func newPeer(t *testing.T, mtu int, addresses ...string) *peer {
 	return p
 }
 
-func (p *peer) make(mtu int, addresses []string) (err error) {
+func (p *peer) create(mtu int, addresses []string) (err error) {
 	home, err := netns.Get()
 	if err != nil {
 		return err
@@ -79,7 +78,7 @@ func (p *peer) make(mtu int, addresses []string) (err error) {
 	if err := there.LinkAdd(veth); err != nil {
 		return fmt.Errorf("add %s: %w", p.Wire, err)
 	}
-	// Frames on the wire are what was sent: nothing of the host's own.
+	// The host itself must not send frames on the wire.
 	quiet(home, p.Wire)
 	if err := there.LinkSetUp(veth); err != nil {
 		return fmt.Errorf("set %s up: %w", p.Wire, err)
@@ -110,7 +109,7 @@ func (p *peer) make(mtu int, addresses []string) (err error) {
 	return nil
 }
 
-// quiet keeps the host's IPv6 from talking on the model's end of the wire.
+// quiet disables IPv6 of the host on the model's end of the wire.
 func quiet(home netns.NsHandle, name string) {
 	here, err := netns.Get()
 	if err != nil {
@@ -120,7 +119,7 @@ func quiet(home netns.NsHandle, name string) {
 	if netns.Set(home) != nil {
 		return
 	}
-	// A host without IPv6 has no such file, and nothing to quieten.
+	// A host without IPv6 has no such file.
 	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0)
 	_ = netns.Set(here)
 }
@@ -162,8 +161,7 @@ func (p *peer) try(command string) (string, error) {
 	return out.String(), c.err
 }
 
-// do calls f on a thread in the namespace, for sockets of this process in it:
-// they stay there when f has returned.
+// do calls f on a thread in the namespace. Sockets that f opens stay in it.
 func (p *peer) do(t *testing.T, f func() error) {
 	t.Helper()
 	done := make(chan error, 1)

@@ -15,11 +15,11 @@ import (
 	"github.com/ixcap/ixcap/examples/vmtest/internal/cpio"
 )
 
-// kernels are the names of all.
+// kernels are the names of all kernels.
 var kernels = []string{"6.1", "7.2", "iommufd"}
 
-// bootImage is the initramfs of one kernel: user land, modules, the project's
-// programs. It is the same for all machines of a run.
+// bootImage is the initramfs of a kernel: user space, modules, programs. All VMs of a run
+// share it.
 type bootImage struct {
 	once sync.Once
 	path string
@@ -31,7 +31,7 @@ var bases = map[string]*bootImage{"6.1": {}, "7.2": {}, "iommufd": {}}
 func initramfs(kernel string) (string, error) {
 	b := bases[kernel]
 	if b == nil {
-		return "", fmt.Errorf("no kernel is called %q: 6.1, 7.2 and iommufd are", kernel)
+		return "", fmt.Errorf("unknown kernel %q: want 6.1, 7.2 or iommufd", kernel)
 	}
 	b.once.Do(func() {
 		b.path = filepath.Join(scratch, "initramfs-"+kernel)
@@ -61,10 +61,10 @@ func writeInitramfs(path, kernel string) (err error) {
 		}
 	}()
 	w := cpio.NewWriter(b)
-	if err := w.Tree(filepath.Join(vmDir, "guest")); err != nil {
+	if err := w.Tree(filepath.Join(vmDir, "userland")); err != nil {
 		return err
 	}
-	// In the guest lib is a link to usr/lib.
+	// In the VM lib is a link to usr/lib.
 	if err := w.TreeAt("usr/lib/modules/"+version, filepath.Join(dir, "lib/modules", version)); err != nil {
 		return err
 	}
@@ -77,9 +77,9 @@ func writeInitramfs(path, kernel string) (err error) {
 	return w.Close()
 }
 
-// writeApplets adds busybox under the names that no other package brings.
+// writeApplets adds links to busybox for programs that no package contains.
 func writeApplets(w *cpio.Writer) error {
-	root := filepath.Join(vmDir, "guest/usr")
+	root := filepath.Join(vmDir, "userland/usr")
 	out, err := exec.Command(filepath.Join(root, "bin/busybox"), "--list").Output()
 	if err != nil {
 		return fmt.Errorf("busybox --list: %w", err)
@@ -97,7 +97,7 @@ func writeApplets(w *cpio.Writer) error {
 	return nil
 }
 
-// writeOwn adds what is the project's.
+// writeOwn adds the programs and files of the tests.
 func writeOwn(w *cpio.Writer) error {
 	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "share", "root", "etc", "mnt", "var", "home", "home/probe",
 		"usr/local", "usr/local/bin", "usr/local/sbin"} {
@@ -108,7 +108,7 @@ func writeOwn(w *cpio.Writer) error {
 	if err := w.Device("dev/console", 0o600, 5, 1); err != nil {
 		return err
 	}
-	for _, name := range inGuest {
+	for _, name := range vmPrograms {
 		name = filepath.Base(name)
 		if err := w.Copy("usr/local/bin/"+name, 0o755, filepath.Join(programs, name)); err != nil {
 			return err

@@ -12,49 +12,48 @@ import (
 	"time"
 )
 
-// What Linux' ixgbe needs of an 82599 before anything else can be asked of it.
-// Each check names the cause of its failure in the chip's terms, so that a run
-// on a broken model says what is broken.
+// Basic checks of ixgbe on the model. An error names the cause in terms of the chip, so
+// that a run on a broken model shows what is broken.
 
 const linkDeadline = 30 * time.Second
 
-// probe loads ixgbe and wants NIC i's interface.
-func probe(g *guest, i int) error {
-	// IPv6 would send frames of its own, at times of its own.
-	out, err := g.try("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 && modprobe ixgbe")
+// probe loads ixgbe and checks that NIC i has an interface.
+func probe(v *vm, i int) error {
+	// IPv6 would send additional frames.
+	out, err := v.try("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 && modprobe ixgbe")
 	if err != nil {
 		return fmt.Errorf("modprobe ixgbe: %w\n%s", err, out)
 	}
-	if _, err = g.try(fmt.Sprintf("ip link show nic%d", i)); err == nil {
+	if _, err = v.try(fmt.Sprintf("ip link show nic%d", i)); err == nil {
 		return nil
 	}
-	log, err := g.try("dmesg | grep ixgbe")
+	log, err := v.try("dmesg | grep ixgbe")
 	switch {
 	case err != nil:
-		return fmt.Errorf("ixgbe loads and says nothing: %w", err)
+		return fmt.Errorf("ixgbe without messages: %w", err)
 	case strings.Contains(log, "The EEPROM Checksum Is Not Valid"):
 		return fmt.Errorf("the EEPROM's checksum is wrong: words 00h to 3Eh, the sections they point to and word 3Fh do not add up to BABAh\n%s", log)
 	}
-	return fmt.Errorf("ixgbe does not take the device\n%s", log)
+	return fmt.Errorf("ixgbe does not bind the device\n%s", log)
 }
 
 var rxdctl = regexp.MustCompile(`RXDCTL\.ENABLE on Rx queue (\d+) not set`)
 
-// linkUp sets the interface up and wants a link.
-func linkUp(g *guest, i int) error {
-	if out, err := g.try(fmt.Sprintf("ip link set nic%d up", i)); err != nil {
+// linkUp sets the interface up and waits for a link.
+func linkUp(v *vm, i int) error {
+	if out, err := v.try(fmt.Sprintf("ip link set nic%d up", i)); err != nil {
 		return fmt.Errorf("set nic%d up: %w\n%s", i, err, out)
 	}
 	for end := time.Now().Add(linkDeadline); ; time.Sleep(200 * time.Millisecond) {
-		log, err := g.try("dmesg | grep ixgbe")
+		log, err := v.try("dmesg | grep ixgbe")
 		if err != nil {
 			return err
 		}
 		if m := rxdctl.FindStringSubmatch(log); m != nil {
 			return fmt.Errorf("RXDCTL.ENABLE of queue %s was written 1 and never read back 1\n%s", m[1], log)
 		}
-		// Reading it is an error while the interface is down.
-		if out, err := g.try(fmt.Sprintf("cat /sys/class/net/nic%d/carrier", i)); err == nil && strings.TrimSpace(out) == "1" {
+		// Reading carrier is an error while the interface is down.
+		if out, err := v.try(fmt.Sprintf("cat /sys/class/net/nic%d/carrier", i)); err == nil && strings.TrimSpace(out) == "1" {
 			return nil
 		}
 		if time.Now().After(end) {
@@ -63,10 +62,10 @@ func linkUp(g *guest, i int) error {
 	}
 }
 
-// vectorCounts are the interrupts that the guest has counted, by name: nic0 for
-// other causes, nic0-TxRx-0 for a queue.
-func vectorCounts(g *guest, i int) (map[string]int, error) {
-	out, err := g.try(fmt.Sprintf("grep -w nic%d /proc/interrupts", i))
+// vectorCounts returns the interrupt counters of the VM's kernel by name: nic0 for other
+// causes, nic0-TxRx-0 for a queue.
+func vectorCounts(v *vm, i int) (map[string]int, error) {
+	out, err := v.try(fmt.Sprintf("grep -w nic%d /proc/interrupts", i))
 	if err != nil {
 		return nil, fmt.Errorf("no interrupt belongs to nic%d: %w\n%s", i, err, out)
 	}
@@ -88,12 +87,12 @@ func vectorCounts(g *guest, i int) (map[string]int, error) {
 	return counts, nil
 }
 
-// vectorsFire wants each interrupt of the NIC to have been counted. The link's
-// change is one for the other causes; the queues' are what ixgbe raises itself
-// by EICS every two seconds, so no traffic is needed.
-func vectorsFire(g *guest, i int) error {
+// vectorsFire checks that each interrupt of the NIC has been counted. A link change raises
+// that of the other causes; ixgbe raises those of the queues by EICS every two seconds, so
+// no traffic is needed.
+func vectorsFire(v *vm, i int) error {
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(500 * time.Millisecond) {
-		counts, err := vectorCounts(g, i)
+		counts, err := vectorCounts(v, i)
 		if err != nil {
 			return err
 		}
@@ -113,15 +112,15 @@ func vectorsFire(g *guest, i int) error {
 	}
 }
 
-// writtenBack sends a frame to an address and wants the driver to see both the
-// transmit descriptor and what comes back. The chip's own counters tell a frame
-// that never came from a descriptor that was never written back.
-func writtenBack(g *guest, i int, address string) error {
-	out, err := g.try("ping -c 1 -W 3 " + address)
+// writtenBack sends a ping and checks that the driver sees the transmit descriptor and the
+// reply. The chip's counters distinguish a lost frame from a descriptor that was not
+// written back.
+func writtenBack(v *vm, i int, address string) error {
+	out, err := v.try("ping -c 1 -W 3 " + address)
 	if err == nil {
 		return nil
 	}
-	s, statErr := nicStats(g, i)
+	s, statErr := nicStats(v, i)
 	if statErr != nil {
 		return errors.Join(fmt.Errorf("ping %s: %w\n%s", address, err, out), statErr)
 	}
@@ -135,9 +134,9 @@ func writtenBack(g *guest, i int, address string) error {
 
 var statLine = regexp.MustCompile(`(?m)^ +(\w+): (\d+)$`)
 
-// nicStats is what ethtool -S prints.
-func nicStats(g *guest, i int) (map[string]uint64, error) {
-	out, err := g.try(fmt.Sprintf("ethtool -S nic%d", i))
+// nicStats returns the counters of ethtool -S.
+func nicStats(v *vm, i int) (map[string]uint64, error) {
+	out, err := v.try(fmt.Sprintf("ethtool -S nic%d", i))
 	if err != nil {
 		return nil, fmt.Errorf("ethtool -S nic%d: %w\n%s", i, err, out)
 	}
@@ -163,7 +162,7 @@ func parseStats(t *testing.T, out string) map[string]uint64 {
 	return s
 }
 
-// must fails the test for an error, and ends it: what follows needs it.
+// must ends the test if err is not nil.
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -171,10 +170,10 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// complaints are the kernel's warnings and errors about NICs, PCI and the IOMMU.
-func complaints(t *testing.T, g *guest) string {
+// kernelWarnings returns the kernel's warnings and errors about NICs, PCI and the IOMMU.
+func kernelWarnings(t *testing.T, v *vm) string {
 	t.Helper()
-	out := g.run(t, "dmesg --level emerg,alert,crit,err,warn")
+	out := v.run(t, "dmesg --level emerg,alert,crit,err,warn")
 	var bad []string
 	for line := range strings.Lines(out) {
 		if about.MatchString(line) && !harmless.MatchString(line) {
@@ -186,6 +185,6 @@ func complaints(t *testing.T, g *guest) string {
 
 var (
 	about = regexp.MustCompile(`(?i)ixgbe|nic\d|eth\d|DMAR:|AER|vfio|netdev|irq \d+: nobody`)
-	// What the emulated IOMMU has not, whatever is behind it.
+	// Features that the emulated IOMMU lacks, independent of its devices.
 	harmless = regexp.MustCompile(`does not support EIM|VT-d Scalable Mode not enabled|hrtimer: interrupt took`)
 )

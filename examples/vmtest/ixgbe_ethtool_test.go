@@ -11,17 +11,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// settings reads what the driver shows of the chip.
+// settings checks the driver's output about the chip.
 func (x *ixgbe) settings(t *testing.T) {
 	has := func(command string, want ...string) string {
 		t.Helper()
-		out := x.g.run(t, command)
+		out := x.vm.run(t, command)
 		for _, w := range want {
 			require.Regexp(t, `(?m)`+w, out, command)
 		}
 		return out
 	}
-	has("ethtool -i nic0", `^driver: ixgbe$`, `^firmware-version: 0x800030d4`, `^bus-info: `+x.g.nic(0).addr(t)+`$`,
+	has("ethtool -i nic0", `^driver: ixgbe$`, `^firmware-version: 0x800030d4`, `^bus-info: `+x.vm.nic(0).addr(t)+`$`,
 		`^supports-register-dump: yes$`)
 	has("ethtool -k nic0", `^rx-checksumming: on$`, `^tx-checksumming: on$`, `^tcp-segmentation-offload: on$`,
 		`^receive-hashing: on$`, `^rx-vlan-offload: on$`, `^tx-vlan-offload: on$`)
@@ -38,10 +38,10 @@ func (x *ixgbe) settings(t *testing.T) {
 	regs := has("ethtool -d nic0", `LINKS .*0x7`, `Link Status:\s+up`, `Link Speed:\s+10G`, `Receive CRC Strip:\s+enabled`,
 		`RXDCTL00 .*0x42000000`, `RDH01 `, `TDH00 `, `TDT00 `)
 	require.Greater(t, strings.Count(regs, "\n"), 1000)
-	require.Empty(t, complaints(t, x.g))
+	require.Empty(t, kernelWarnings(t, x.vm))
 }
 
-// changes are settings that make the driver rebuild rings, vectors and filters.
+// changes checks settings for which the driver rebuilds rings, vectors and filters.
 func (x *ixgbe) changes(t *testing.T) {
 	for _, change := range []string{
 		"ethtool -G nic0 rx 4096 tx 4096",
@@ -63,18 +63,18 @@ func (x *ixgbe) changes(t *testing.T) {
 		"ethtool -s nic0 msglvl 7",
 		"timeout 1 ethtool -p nic0 || true",
 	} {
-		x.g.run(t, change)
-		must(t, linkUp(x.g, 0))
-		out, err := x.g.try("ping -c 2 -i 0.3 -w 30 " + peerAddress)
+		x.vm.run(t, change)
+		must(t, linkUp(x.vm, 0))
+		out, err := x.vm.try("ping -c 2 -i 0.3 -w 30 " + peerAddress)
 		require.NoError(t, err, "after %s: %s", change, out)
 	}
-	require.Empty(t, complaints(t, x.g))
+	require.Empty(t, kernelWarnings(t, x.vm))
 }
 
-// spread makes RSS use n queues. This ethtool asks for an input transformation
-// as well, which the older kernel takes for nonsense.
+// spread returns the command by which RSS uses n queues. This ethtool also sets an input
+// transformation, which the older kernel rejects.
 func (x *ixgbe) spread(n int) string {
-	if x.g.machine.Kernel == "6.1" {
+	if x.vm.machine.Kernel == "6.1" {
 		return "true"
 	}
 	return fmt.Sprintf("ethtool -X nic0 equal %d", n)
@@ -82,23 +82,23 @@ func (x *ixgbe) spread(n int) string {
 
 var lateLoopback = regexp.MustCompile(`(?s)Register test\s.*?\s0\n.*Interrupt test\s.*?\s0\n.*Loopback test\s.*?\s13\n`)
 
-// selftest runs the driver's own test of registers, EEPROM, interrupts, loopback
-// and link; frames of the peer that arrive meanwhile must not disturb it.
+// selftest runs the driver's test of registers, EEPROM, interrupts, loopback and link while
+// the peer sends frames.
 func (x *ixgbe) selftest(t *testing.T) {
-	traffic := x.peer.background(t, guestAddress+":9")
+	traffic := x.peer.background(t, vmAddress+":9")
 	defer traffic()
-	out, err := x.g.try("ethtool -t nic0 offline")
-	// The driver gives 64 frames 200 ms to come back, which a chip never needs
-	// and a busy machine may not leave the model: 13 is that some were missing.
+	out, err := x.vm.try("ethtool -t nic0 offline")
+	// The driver waits 200 ms for 64 frames, which may be too short for the model on
+	// a busy host: 13 means that frames were missing.
 	for try := 0; err != nil && try < 2 && lateLoopback.MatchString(out); try++ {
-		t.Log("frames of the loopback test came late, once more")
-		out, err = x.g.try("ethtool -t nic0 offline")
+		t.Log("loopback test timed out, one more try")
+		out, err = x.vm.try("ethtool -t nic0 offline")
 	}
 	require.NoError(t, err, out)
 	require.Contains(t, out, "The test result is PASS")
 	for _, part := range []string{"Register test", "Eeprom test", "Interrupt test", "Loopback test", "Link test"} {
 		require.Regexp(t, part+` .*\s0\n`, out)
 	}
-	must(t, linkUp(x.g, 0))
+	must(t, linkUp(x.vm, 0))
 	x.ping(t)
 }

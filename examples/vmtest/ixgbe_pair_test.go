@@ -12,11 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pair is a machine with two ports that are plugged into each other, each in a
-// namespace of its own: nic0 in a, nic1 in b. Both ends are stock ixgbe.
-type pair struct{ g *guest }
+// pair is a VM with two connected ports, each in its own namespace: nic0 in a, nic1 in b.
+// ixgbe drives both.
+type pair struct{ vm *vm }
 
-// TestIxgbePair: two ports of the model, back to back.
+// TestIxgbePair tests two ports of the model, back to back.
 func TestIxgbePair(t *testing.T) {
 	t.Parallel()
 	for _, kernel := range []string{"6.1", "7.2"} {
@@ -29,8 +29,8 @@ func TestIxgbePair(t *testing.T) {
 			step(t, "TCP both ways at once", x.tcp)
 			step(t, "MTU 9000", x.jumbo)
 			step(t, "VLAN: tags inserted, filtered and stripped", x.vlan)
-			step(t, "one end down, the other sees it", x.carrier)
-			step(t, "what one end sent, the other received", x.balance)
+			step(t, "one end down, the other without link", x.carrier)
+			step(t, "sent equals received", x.balance)
 		})
 	}
 }
@@ -38,30 +38,30 @@ func TestIxgbePair(t *testing.T) {
 // in runs a command in one of the namespaces.
 func (x *pair) in(t *testing.T, ns, command string) string {
 	t.Helper()
-	return x.g.run(t, "ip netns exec "+ns+" "+command)
+	return x.vm.run(t, "ip netns exec "+ns+" "+command)
 }
 
 func (x *pair) links(t *testing.T) {
-	must(t, probe(x.g, 0))
-	require.Equal(t, modelMAC, x.g.nic(0).stats(t).MAC)
-	require.Equal(t, "02:1b:21:00:00:02", x.g.nic(1).stats(t).MAC)
+	must(t, probe(x.vm, 0))
+	require.Equal(t, modelMAC, x.vm.nic(0).stats(t).MAC)
+	require.Equal(t, "02:1b:21:00:00:02", x.vm.nic(1).stats(t).MAC)
 	for i, mac := range []string{modelMAC, "02:1b:21:00:00:02"} {
-		require.Equal(t, mac, strings.TrimSpace(x.g.run(t, fmt.Sprintf("cat /sys/class/net/nic%d/address", i))))
+		require.Equal(t, mac, strings.TrimSpace(x.vm.run(t, fmt.Sprintf("cat /sys/class/net/nic%d/address", i))))
 	}
 	for i, ns := range []string{"a", "b"} {
-		x.g.run(t, fmt.Sprintf("ip netns add %s && ip link set nic%d netns %s", ns, i, ns))
+		x.vm.run(t, fmt.Sprintf("ip netns add %s && ip link set nic%d netns %s", ns, i, ns))
 		x.in(t, ns, "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
 		x.in(t, ns, fmt.Sprintf("ip addr add 10.0.0.%d/24 dev nic%d", i+1, i))
 		x.in(t, ns, fmt.Sprintf("ip link set nic%d up", i))
 	}
 	x.carriers(t)
-	require.Empty(t, complaints(t, x.g))
+	require.Empty(t, kernelWarnings(t, x.vm))
 }
 
 func (x *pair) carriers(t *testing.T) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		out, err := x.g.try("ip netns exec a cat /sys/class/net/nic0/carrier && ip netns exec b cat /sys/class/net/nic1/carrier")
+		out, err := x.vm.try("ip netns exec a cat /sys/class/net/nic0/carrier && ip netns exec b cat /sys/class/net/nic1/carrier")
 		return err == nil && strings.Fields(out)[0] == "1" && strings.Fields(out)[1] == "1"
 	}, linkDeadline, 200*time.Millisecond, "both carriers")
 }
@@ -71,22 +71,22 @@ func (x *pair) pings(t *testing.T) {
 	require.Contains(t, x.in(t, "b", "ping -c 3 -i 0.3 -w 30 10.0.0.1"), "3 received")
 }
 
-// tcp has each end send a file to the other at the same time.
+// tcp sends a file in both directions at the same time.
 func (x *pair) tcp(t *testing.T) { x.exchange(t, "10.0.0.1", "10.0.0.2", 8<<20) }
 
 func (x *pair) exchange(t *testing.T, a, b string, size int64) {
 	t.Helper()
-	file, sum := randomFile(t, x.g.share, size)
+	file, sum := randomFile(t, x.vm.share, size)
 	name := filepath.Base(file)
 	got := []*process{
-		x.g.start(t, "ip netns exec a nc.openbsd -N -l "+a+" 5001 </dev/null | sha256sum"),
-		x.g.start(t, "ip netns exec b nc.openbsd -N -l "+b+" 5002 </dev/null | sha256sum"),
+		x.vm.start(t, "ip netns exec a nc.openbsd -N -l "+a+" 5001 </dev/null | sha256sum"),
+		x.vm.start(t, "ip netns exec b nc.openbsd -N -l "+b+" 5002 </dev/null | sha256sum"),
 	}
 	const listening = "ip netns exec a ss -tln | grep -q :5001 && ip netns exec b ss -tln | grep -q :5002"
-	require.Eventually(t, func() bool { _, err := x.g.try(listening); return err == nil }, 20*time.Second, 100*time.Millisecond)
+	require.Eventually(t, func() bool { _, err := x.vm.try(listening); return err == nil }, 20*time.Second, 100*time.Millisecond)
 	sent := []*process{
-		x.g.start(t, "ip netns exec b nc.openbsd -N "+a+" 5001 < /share/"+name),
-		x.g.start(t, "ip netns exec a nc.openbsd -N "+b+" 5002 < /share/"+name),
+		x.vm.start(t, "ip netns exec b nc.openbsd -N "+a+" 5001 < /share/"+name),
+		x.vm.start(t, "ip netns exec a nc.openbsd -N "+b+" 5002 < /share/"+name),
 	}
 	for _, p := range sent {
 		p.wait(t, transferDeadline)
@@ -117,8 +117,8 @@ func (x *pair) jumbo(t *testing.T) {
 	set(1500)
 }
 
-// vlan uses the chip's tag insertion, filter table and stripping, and each of
-// them against an end that does without.
+// vlan tests the chip's tag insertion, filter table and stripping, each also with the
+// feature off at one end.
 func (x *pair) vlan(t *testing.T) {
 	for i, ns := range []string{"a", "b"} {
 		x.in(t, ns, fmt.Sprintf("ip link add link nic%d name v7 type vlan id 7", i))
@@ -136,28 +136,28 @@ func (x *pair) vlan(t *testing.T) {
 		x.carriers(t)
 	}
 
-	// b's filter table has no VLAN 8: the frames end in the chip.
+	// b's filter table has no VLAN 8: the chip filters the frames.
 	x.in(t, "a", "ip link add link nic0 name v8 type vlan id 8")
 	x.in(t, "a", "ip addr add 10.0.8.1/24 dev v8")
 	x.in(t, "a", "ip link set v8 up")
-	before, heard := x.g.nic(1).stats(t), x.stats(t, "b", 1)["rx_packets"]
-	_, err := x.g.try("ip netns exec a ping -c 3 -i 0.2 -W 1 10.0.8.2")
+	before, heard := x.vm.nic(1).stats(t), x.stats(t, "b", 1)["rx_packets"]
+	_, err := x.vm.try("ip netns exec a ping -c 3 -i 0.2 -W 1 10.0.8.2")
 	require.Error(t, err)
-	require.Greater(t, x.g.nic(1).stats(t).Filtered, before.Filtered)
+	require.Greater(t, x.vm.nic(1).stats(t).Filtered, before.Filtered)
 	require.Equal(t, heard, x.stats(t, "b", 1)["rx_packets"])
 	x.in(t, "a", "ip link del v8")
 	x.in(t, "a", "ip link del v7")
 	x.in(t, "b", "ip link del v7")
-	require.Empty(t, complaints(t, x.g))
+	require.Empty(t, kernelWarnings(t, x.vm))
 }
 
-// carrier: a driver that goes down turns the laser off, and the other end's link
-// goes down with it.
+// carrier checks that setting an interface down turns the laser off, and so the other
+// end's link.
 func (x *pair) carrier(t *testing.T) {
 	x.in(t, "a", "ip link set nic0 down")
 	require.Eventually(t, func() bool {
 		return strings.TrimSpace(x.in(t, "b", "cat /sys/class/net/nic1/carrier")) == "0"
-	}, linkDeadline, 200*time.Millisecond, "nic1 sees that nic0's laser is off")
+	}, linkDeadline, 200*time.Millisecond, "nic1 has no link: nic0's laser is off")
 	x.in(t, "a", "ip link set nic0 up")
 	x.carriers(t)
 	x.pings(t)
@@ -166,12 +166,12 @@ func (x *pair) carrier(t *testing.T) {
 func (x *pair) balance(t *testing.T) {
 	var a, b counters
 	require.Eventually(t, func() bool {
-		a, b = x.g.nic(0).stats(t), x.g.nic(1).stats(t)
+		a, b = x.vm.nic(0).stats(t), x.vm.nic(1).stats(t)
 		return a.Sent == b.Offered && b.Sent == a.Offered
-	}, 10*time.Second, 200*time.Millisecond, "the cable loses nothing")
+	}, 10*time.Second, 200*time.Millisecond, "no frame is lost")
 	for _, s := range []counters{a, b} {
 		require.NoError(t, s.Balanced())
 		require.Zero(t, s.Faults, s.LastFault)
 	}
-	require.Empty(t, complaints(t, x.g))
+	require.Empty(t, kernelWarnings(t, x.vm))
 }

@@ -20,11 +20,10 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// The peer's end of the traffic: sockets of this process in the peer's
-// namespace.
+// Traffic of the peer: sockets of this process in the peer's namespace.
 
-// transferDeadline is for 100 MB through an IOMMU that maps page by page, on a
-// machine that has other things to do.
+// transferDeadline is the time limit of 100 MB through an IOMMU that maps page by page, on
+// a busy host.
 const transferDeadline = 5 * time.Minute
 
 // randomFile writes a file of random bytes and returns its name and SHA-256.
@@ -54,7 +53,7 @@ func (p *peer) listen(t *testing.T, address string) net.Listener {
 
 func portOf(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
 
-// sink takes one connection and hashes what comes.
+// sink accepts one connection and hashes its data.
 type sink struct {
 	port int
 	done chan error
@@ -81,22 +80,22 @@ func (p *peer) sink(t *testing.T, address string) *sink {
 	return s
 }
 
-// wait returns the SHA-256 of what came once the sender is done.
+// wait returns the SHA-256 of the data after the end of the connection.
 func (s *sink) wait(t *testing.T, size int64) string {
 	t.Helper()
 	select {
 	case err := <-s.done:
 		must(t, err)
 	case <-time.After(transferDeadline):
-		t.Fatalf("the peer has not received all after %v", transferDeadline)
+		t.Fatalf("the peer did not receive all within %v", transferDeadline)
 	}
 	if s.n != size {
-		t.Fatalf("the peer has received %d bytes, want %d", s.n, size)
+		t.Fatalf("the peer received %d bytes, want %d", s.n, size)
 	}
 	return s.sum
 }
 
-// source sends the file to one who connects to the port.
+// source sends the file over the first connection to the port.
 func (p *peer) source(t *testing.T, address, file string) (port int) {
 	t.Helper()
 	l := p.listen(t, address)
@@ -116,7 +115,7 @@ func (p *peer) source(t *testing.T, address, file string) (port int) {
 	return portOf(l)
 }
 
-// dial tries to connect from the peer.
+// dial connects from the peer.
 func (p *peer) dial(t *testing.T, address string) (c net.Conn, err error) {
 	t.Helper()
 	p.do(t, func() error {
@@ -135,8 +134,7 @@ func (p *peer) dialUDP(t *testing.T, address string) (c net.Conn, err error) {
 	return c, err
 }
 
-// background sends a datagram every few milliseconds until the function that it
-// returns is called.
+// background sends a datagram every few milliseconds until stop is called.
 func (p *peer) background(t *testing.T, address string) (stop func()) {
 	t.Helper()
 	c, err := p.dialUDP(t, address)
@@ -150,14 +148,14 @@ func (p *peer) background(t *testing.T, address string) (stop func()) {
 			case <-end:
 				return
 			case <-time.After(5 * time.Millisecond):
-				_, _ = c.Write([]byte("noise")) // refused while nobody listens, which is as well
+				_, _ = c.Write([]byte("noise")) // an error if the port is closed
 			}
 		}
 	}()
 	return func() { close(end); <-done }
 }
 
-// neighbour makes a station known that does not exist.
+// neighbour adds a neighbour entry for a station that does not exist.
 func (p *peer) neighbour(t *testing.T, address, mac string) {
 	t.Helper()
 	p.do(t, func() error {

@@ -11,31 +11,31 @@ import (
 	"path/filepath"
 )
 
-// machine is what a test boots.
+// machine describes a VM.
 type machine struct {
 	Kernel string // "6.1", "7.2": Debian's, with VFIO groups only; "iommufd": with iommufd and the VFIO cdev
 	NICs   []nic
-	Memory string // "1G" where empty
+	Memory string // "": "1G"
 
-	// Memlock is what users may lock, as ulimit -l takes it: KiB or "unlimited".
-	// The kernel's default where empty.
+	// Memlock is the limit of locked memory of users, for ulimit -l: KiB or
+	// "unlimited"; "": the kernel's default.
 	Memlock string
 
-	// AddressBits is the IOMMU's width: 39 or 48; QEMU's default where 0.
+	// AddressBits is the address width of the IOMMU: 39 or 48; 0: QEMU's default.
 	AddressBits int
 
-	// NoIOMMU tells the kernel not to use the IOMMU.
+	// NoIOMMU disables the IOMMU in the kernel.
 	NoIOMMU bool
 
-	// Append goes to the end of the kernel's command line.
+	// Append is appended to the kernel's command line.
 	Append string
 }
 
-// firstSlot is the slot of rp0 on the root bus. The agent in the guest knows it too.
+// firstSlot is the slot of rp0 on the root bus, as in agentd.
 const firstSlot = 0x10
 
-// qemuCommand is QEMU run by the cache's own loader, since it is linked with
-// libraries of another release than this machine's.
+// qemuCommand runs QEMU with the loader and the libraries of the cache, which are of
+// another release than the host's.
 func qemuCommand(ctx context.Context, args ...string) *exec.Cmd {
 	root := filepath.Join(vmDir, "qemu")
 	lib := filepath.Join(root, "usr/lib/x86_64-linux-gnu")
@@ -46,7 +46,7 @@ func qemuCommand(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// command is the command line that boots the machine. sockets are the models'.
+// command returns the command that boots the VM with the ports of models.
 func (m machine) command(ctx context.Context, initrd, dir, share string, ports []*port) (*exec.Cmd, error) {
 	kernel := filepath.Join(vmDir, "kernel", m.Kernel)
 	memory := m.Memory
@@ -57,8 +57,8 @@ func (m machine) command(ctx context.Context, initrd, dir, share string, ports [
 	if m.NoIOMMU {
 		iommu = "off"
 	}
-	options := "ixcap.guest console=ttyS0 panic=-1 loglevel=5 intel_iommu=" + iommu +
-		// An emulated processor on a busy machine stands still for seconds.
+	options := "ixcap.vm console=ttyS0 panic=-1 loglevel=5 intel_iommu=" + iommu +
+		// An emulated processor on a busy host may stop for seconds.
 		" no_timer_check nosoftlockup nowatchdog rcupdate.rcu_cpu_stall_suppress=1 " + m.Append
 	accelerator := *accel
 	if accelerator == "tcg" {
@@ -85,10 +85,10 @@ func (m machine) command(ctx context.Context, initrd, dir, share string, ports [
 		if err != nil {
 			return nil, err
 		}
-		// Without a power controller, and without ACPI's eject, the guest cannot
-		// switch a slot off after it has let a device go: QEMU 11.1 aborts when it
-		// then finalizes a vfio-user-pci device (vfio_user_msix_teardown). The
-		// guest's side is the same.
+		// Without a power controller and without ACPI's eject, the VM cannot power
+		// off a slot after it has released a device: QEMU 11.1 aborts when it
+		// finalizes a vfio-user-pci device (vfio_user_msix_teardown). The VM's kernel
+		// does the same in both cases.
 		args = append(args, "-device", fmt.Sprintf("pcie-root-port,id=rp%d,chassis=%d,slot=%d,addr=%#x,power_controller_present=off", i, i+1, i+1, firstSlot+i),
 			"-device", string(device))
 	}

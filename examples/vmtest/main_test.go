@@ -15,20 +15,20 @@ import (
 	"time"
 )
 
-// What the whole run shares, set once by TestMain.
+// Shared by all tests, set by TestMain.
 var (
-	vmDir    string // the cached machine, see .ci/vm
-	programs string // the folder of the project's programs, built for this run
-	scratch  string // short: sockets live below it, and their paths are limited to 107 bytes
+	vmDir    string // the cached VM, see .ci/vm
+	programs string // folder of programs, built for this run
+	scratch  string // short, because paths of sockets are limited to 107 bytes
 	runEnds  time.Time
 	fault    = flag.String("fault", os.Getenv("FAULT"), "break every model: the `name` of a fault, as nicsim takes it")
 	accel    = flag.String("accel", "auto", "QEMU's accelerator: tcg, kvm, or auto for kvm where it runs")
 )
 
-// inGuest are the programs of ../ that are in every guest's PATH.
-var inGuest = []string{"hpcapdd", "raw2pcap", "doctor", "vmtest/guest"}
+// vmPrograms are the programs of ../ in the PATH of every VM.
+var vmPrograms = []string{"hpcapdd", "raw2pcap", "doctor", "vmtest/agentd"}
 
-// runDeadline is for the whole run, unless -test.timeout says less.
+// runDeadline is the time limit of the run, unless -test.timeout is less.
 const runDeadline = 30 * time.Minute
 
 func TestMain(m *testing.M) {
@@ -43,12 +43,12 @@ func TestMain(m *testing.M) {
 
 func runAll(m *testing.M) (status int, err error) {
 	if os.Geteuid() != 0 {
-		return 0, errors.New("the wires are network namespaces, which take root: sudo make vmtest")
+		return 0, errors.New("network namespaces need root: sudo make vmtest")
 	}
 	start := time.Now()
 	runEnds = start.Add(runDeadline)
 	if d, ok := flag.Lookup("test.timeout").Value.(flag.Getter).Get().(time.Duration); ok && d > time.Minute {
-		runEnds = start.Add(min(runDeadline, d-30*time.Second)) // time to say why
+		runEnds = start.Add(min(runDeadline, d-30*time.Second)) // time for the output
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), runEnds)
 	defer cancel()
@@ -68,7 +68,7 @@ func runAll(m *testing.M) (status int, err error) {
 	if *accel == "auto" {
 		*accel = findAccel(ctx)
 	}
-	fmt.Printf("built the programs, QEMU runs by %s\n", *accel)
+	fmt.Printf("programs built, QEMU accelerator %s\n", *accel)
 	if *fault != "" {
 		fmt.Printf("every model has the fault %s\n", *fault)
 	}
@@ -76,7 +76,7 @@ func runAll(m *testing.M) (status int, err error) {
 	return summary(status, time.Since(start)), nil
 }
 
-// findVM asks .ci/vm, which builds the machine unless it is there.
+// findVM returns the folder of the VM, which .ci/vm builds unless it is cached.
 func findVM(ctx context.Context) (string, error) {
 	if dir := os.Getenv("IXCAP_VM"); dir != "" {
 		return dir, nil
@@ -90,14 +90,14 @@ func findVM(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// buildPrograms builds what runs beside the guest and in it: static, since the
-// guest has another C library than this machine.
+// buildPrograms builds the programs that run on the host and in the VM. They are static,
+// because the VM has another C library.
 func buildPrograms(ctx context.Context) error {
 	if err := os.Mkdir(programs, 0o755); err != nil {
 		return err
 	}
 	args := []string{"build", "-ldflags=-s -w", "-o", programs + "/", "../nicsim"}
-	for _, name := range inGuest {
+	for _, name := range vmPrograms {
 		args = append(args, "../"+name)
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)

@@ -16,10 +16,10 @@ import (
 	"github.com/ixcap/ixcap/sim"
 )
 
-// nic is a software 82599 in a machine.
+// nic is a software 82599 of a VM.
 type nic struct {
-	// Wire is what its port is plugged into, as nicsim takes it. Two NICs in a
-	// row with the wire "pair" are plugged into each other.
+	// Wire is the wire of the port, for nicsim --wire. Two consecutive NICs with the
+	// wire "pair" are connected.
 	Wire string
 }
 
@@ -32,12 +32,12 @@ type model struct {
 	out     *transcript
 }
 
-// port is a NIC of a running machine.
+// port is a NIC of a running VM.
 type port struct {
 	model *model
 	index int // of the model's ports
 	slot  int
-	g     *guest
+	vm    *vm
 }
 
 const (
@@ -46,28 +46,28 @@ const (
 )
 
 // startModels starts a nicsim for each NIC or pair of them; sockets appear in dir.
-func startModels(t *testing.T, g *guest, nics []nic, dir string) {
+func startModels(t *testing.T, v *vm, nics []nic, dir string) {
 	t.Helper()
 	for i := 0; i < len(nics); i++ {
 		m := &model{err: &transcript{}, out: &transcript{}}
 		wire := nics[i].Wire
 		m.add(filepath.Join(dir, fmt.Sprintf("nic%d", i)), wire)
-		g.ports = append(g.ports, &port{model: m, slot: i, g: g})
+		v.ports = append(v.ports, &port{model: m, slot: i, vm: v})
 		if isPair(wire) {
 			if i+1 == len(nics) || !isPair(nics[i+1].Wire) {
-				t.Fatalf("NIC %d: the wire %q needs a second NIC with it", i, wire)
+				t.Fatalf("NIC %d: the wire %q needs two NICs", i, wire)
 			}
 			i++
 			m.sockets = append(m.sockets, filepath.Join(dir, fmt.Sprintf("nic%d", i)))
-			g.ports = append(g.ports, &port{model: m, index: 1, slot: i, g: g})
+			v.ports = append(v.ports, &port{model: m, index: 1, slot: i, vm: v})
 		}
-		g.models = append(g.models, m)
+		v.models = append(v.models, m)
 		if err := m.start(); err != nil {
 			t.Fatalf("NIC %d: %v\n%s", i, err, m.err)
 		}
 		go func() {
 			<-m.child.done
-			g.breaks(fmt.Errorf("nicsim has ended: %v\n%s", m.child.err, tail(m.err.String(), 30)))
+			v.markBroken(fmt.Errorf("nicsim ended: %v\n%s", m.child.err, tail(m.err.String(), 30)))
 		}()
 	}
 }
@@ -113,7 +113,7 @@ func (m *model) start() error {
 		default:
 		}
 		if time.Since(start) > modelDeadline {
-			return fmt.Errorf("nicsim does not listen after %v", modelDeadline)
+			return fmt.Errorf("nicsim does not listen within %v", modelDeadline)
 		}
 	}
 }
@@ -129,7 +129,7 @@ func exists(files []string) bool {
 
 func (m *model) stop() error { return m.child.stop(os.Interrupt, modelDeadline) }
 
-// counters is one port's line of nicsim --json.
+// counters is the line of a port in nicsim --json.
 type counters struct {
 	Port   int
 	Socket string
@@ -137,12 +137,12 @@ type counters struct {
 	sim.Stats
 }
 
-// stats asks the model for its counters, the truth about the wire.
+// stats returns the model's counters, the reference of the tests.
 func (p *port) stats(t *testing.T) counters {
 	t.Helper()
 	before := len(p.model.out.String())
 	if err := p.model.child.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
-		t.Fatalf("ask nicsim for its counters: %v", err)
+		t.Fatalf("request the counters of nicsim: %v", err)
 	}
 	deadline := time.Now().Add(modelDeadline)
 	for time.Now().Before(deadline) {
@@ -162,12 +162,12 @@ func (p *port) stats(t *testing.T) counters {
 	return counters{}
 }
 
-// log is what nicsim has said so far.
+// log returns the messages of nicsim.
 func (p *port) log() string { return p.model.err.String() }
 
-// addr is the NIC's PCI address in the guest, such as 0000:01:00.0.
+// addr returns the NIC's PCI address in the VM, such as 0000:01:00.0.
 func (p *port) addr(t *testing.T) string {
 	t.Helper()
-	out := p.g.run(t, fmt.Sprintf("cd /sys/devices/pci0000:00/0000:00:%02x.0 && echo 0000:*:00.0", firstSlot+p.slot))
+	out := p.vm.run(t, fmt.Sprintf("cd /sys/devices/pci0000:00/0000:00:%02x.0 && echo 0000:*:00.0", firstSlot+p.slot))
 	return strings.TrimSpace(out)
 }

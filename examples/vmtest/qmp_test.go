@@ -28,7 +28,7 @@ type qmpEvent struct {
 
 const qmpDeadline = 30 * time.Second
 
-// newQMP takes over a connection that QEMU has just opened.
+// newQMP starts QMP on a new connection from QEMU.
 func newQMP(conn net.Conn) (*qmp, error) {
 	q := &qmp{conn: conn, lines: json.NewDecoder(conn)}
 	if err := conn.SetReadDeadline(time.Now().Add(qmpDeadline)); err != nil {
@@ -78,9 +78,9 @@ func (q *qmp) call(command string, args map[string]any) (json.RawMessage, error)
 }
 
 // qmp executes a command of QEMU's control channel.
-func (g *guest) qmp(t *testing.T, command string, args map[string]any) json.RawMessage {
+func (v *vm) qmp(t *testing.T, command string, args map[string]any) json.RawMessage {
 	t.Helper()
-	out, err := g.control.call(command, args)
+	out, err := v.control.call(command, args)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"syscall"
 )
 
-// tempRoot is a folder for temporary files with a short path.
+// tempRoot returns a folder for temporary files with a short path.
 func tempRoot() string {
 	if dir := os.TempDir(); len(dir) < 50 {
 		return dir
@@ -20,7 +20,7 @@ func tempRoot() string {
 	return "/tmp"
 }
 
-// makeScratch makes this run's folder and removes those of runs that were killed.
+// makeScratch creates the folder of this run and removes those of killed runs.
 func makeScratch(root string) (string, error) {
 	old, err := filepath.Glob(filepath.Join(root, "ixvm*"))
 	if err != nil {
@@ -31,13 +31,13 @@ func makeScratch(root string) (string, error) {
 		if n, err := strconv.Atoi(pid); err != nil || n <= 1 || syscall.Kill(n, 0) != syscall.ESRCH {
 			continue
 		}
-		_ = os.RemoveAll(dir) // another user's: it stays
+		_ = os.RemoveAll(dir) // fails for folders of other users
 	}
 	return os.MkdirTemp(root, fmt.Sprintf("ixvm%d.", os.Getpid()))
 }
 
-// removeWhenInterrupted removes the folder when this process is asked to end.
-// QEMU and the models need no word: they die with it.
+// removeWhenInterrupted removes the folder on SIGINT and SIGTERM. QEMU and the models end
+// with this process.
 func removeWhenInterrupted(dir string) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, os.Interrupt, syscall.SIGTERM)

@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// cases counts what the summary tells.
+// cases counts the cases for the summary.
 var cases struct {
 	sync.Mutex
 	passed, failed, skipped int
 	failures                []string
 }
 
-// step runs a case and prints a line with its result and time.
+// step runs a case and prints its result and time.
 func step(t *testing.T, name string, f func(t *testing.T)) bool {
 	t.Helper()
 	title := caseTitle(t.Name(), name)
@@ -29,7 +29,7 @@ func step(t *testing.T, name string, f func(t *testing.T)) bool {
 		defer func() { skipped = t.Skipped() }()
 		f(t)
 	})
-	if ran { // RUN may choose cases
+	if ran { // RUN may exclude cases
 		report(title, ok, skipped, time.Since(start))
 	}
 	return ok
@@ -56,7 +56,7 @@ func report(title string, ok, skipped bool, took time.Duration) {
 
 var words = regexp.MustCompile(`([a-z0-9])([A-Z])`)
 
-// caseTitle makes "ixgbe 6.1: ping" of the test TestIxgbe/6.1 and the case ping.
+// caseTitle returns "ixgbe 6.1: ping" for the case ping of the test TestIxgbe/6.1.
 func caseTitle(test, name string) string {
 	title := words.ReplaceAllString(strings.TrimPrefix(test, "Test"), "$1 $2")
 	first, rest, _ := strings.Cut(title, "/")

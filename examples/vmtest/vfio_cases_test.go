@@ -14,9 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// handOver: the script takes a port from ixgbe and gives it to the user, who then
-// knows it by the name it had.
-func handOver(t *testing.T, r rig) {
+// bindForUser binds a port for the user, who opens it by its former interface name.
+func bindForUser(t *testing.T, r rig) {
 	addr := r.nic(portPeer).addr(t)
 	name := fmt.Sprintf("nic%d", portPeer)
 	require.Contains(t, r.run(t, "ethtool -i "+name), "driver: ixgbe")
@@ -24,7 +23,7 @@ func handOver(t *testing.T, r rig) {
 	require.Equal(t, "vfio-pci", filepath.Base(strings.TrimSpace(r.run(t, "readlink /sys/bus/pci/devices/"+addr+"/driver"))))
 	out := r.runAs(t, "probe", "/share/hpcapdd -i "+name+dry)
 	require.Contains(t, out, "the ledger balances")
-	require.Equal(t, r.form, strings.TrimSpace(r.run(t, "/share/vfioprobe form "+name)), "the form that is chosen by itself")
+	require.Equal(t, r.form, strings.TrimSpace(r.run(t, "/share/vfioprobe form "+name)), "the form that is selected")
 }
 
 // Flags of hpcapdd for a moment, and for a capture that stores nothing.
@@ -33,8 +32,8 @@ const (
 	dry  = null + " --duration 1s"
 )
 
-// refusals: whatever stands in the way is named, with the command that mends it.
-func refusals(t *testing.T, r rig) {
+// failuresExplained checks that errors name the obstacle and the command that removes it.
+func failuresExplained(t *testing.T, r rig) {
 	addr := r.nic(portLoop).addr(t)
 	out, err := r.tryAs("probe", "/share/hpcapdd -i "+addr+dry)
 	require.Error(t, err)
@@ -49,21 +48,21 @@ func refusals(t *testing.T, r rig) {
 	r.bind(t, portLoop)
 	out, err = r.tryAs("probe", "ulimit -l 4096; /share/hpcapdd -i "+r.name(t, portLoop)+dry)
 	require.Error(t, err)
-	require.Regexp(t, `cannot allocate memory \(\d+ bytes at IOVA 0x\d+\): RLIMIT_MEMLOCK lets this user lock 4 MiB`, out)
+	require.Regexp(t, `cannot allocate memory \(\d+ bytes at IOVA 0x\d+\): RLIMIT_MEMLOCK is 4 MiB`, out)
 	require.Contains(t, out, "sudo prlimit --pid $$ --memlock=unlimited")
 
-	held := r.startAs(t, "probe", "exec /share/hpcapdd -i "+r.name(t, portLoop)+null)
-	defer func() { _ = held.kill(unix.SIGKILL) }()
-	held.waitFor(t, "Mpps", time.Minute)
+	other := r.startAs(t, "probe", "exec /share/hpcapdd -i "+r.name(t, portLoop)+null)
+	defer func() { _ = other.kill(unix.SIGKILL) }()
+	other.waitFor(t, "Mpps", time.Minute)
 	out, err = r.tryAs("probe", "/share/hpcapdd -i "+r.name(t, portLoop)+dry)
 	require.Error(t, err)
-	// A device's own node can be opened by two, and does not bind for the second.
+	// A device's own node can be opened twice, but bound only once.
 	require.Regexp(t, `(device or resource busy|VFIO_DEVICE_BIND_IOMMUFD: invalid argument): .*process \d+ \(hpcapdd\)`, out)
-	held.signal("INT")
-	held.wait(t, time.Minute)
+	other.signal("INT")
+	other.wait(t, time.Minute)
 }
 
-// byteForByte: what the model replays is what the unprivileged user gets.
+// byteForByte compares the captured frames with the replayed file.
 func byteForByte(t *testing.T, r rig, port int, file string, flags ...string) {
 	r.bind(t, port)
 	sent := readPcap(t, file)
@@ -74,11 +73,11 @@ func byteForByte(t *testing.T, r rig, port int, file string, flags ...string) {
 	sameFrames(t, sent, readRaw(t, c.dir))
 }
 
-// stray: a frame for an address that is not mapped goes nowhere; the IOMMU says so.
+// stray checks that the IOMMU stops and reports a write to an unmapped address.
 func stray(t *testing.T, r rig) {
 	r.run(t, "dmesg -C")
 	r.bind(t, portCount)
-	out := r.run(t, "/share/vfioprobe stray "+r.name(t, portCount)) // root: asks for a physical address
+	out := r.run(t, "/share/vfioprobe stray "+r.name(t, portCount)) // root, for a physical address
 	m := regexp.MustCompile(`the page at (0x[0-9a-f]+) is untouched`).FindStringSubmatch(out)
 	require.NotNil(t, m, out)
 	fault := fmt.Sprintf(`DMAR: \[DMA Write.*%s\] fault addr %s`, strings.TrimPrefix(r.nic(portCount).addr(t), "0000:"), m[1])
@@ -88,7 +87,7 @@ func stray(t *testing.T, r rig) {
 	require.NoError(t, s.Balanced())
 }
 
-// waitDmesg waits for a line of the guest's kernel; its reports come late.
+// waitDmesg waits for a line in the log of the VM's kernel.
 func waitDmesg(t *testing.T, r rig, pattern string) {
 	t.Helper()
 	line := regexp.MustCompile(pattern)
@@ -96,12 +95,12 @@ func waitDmesg(t *testing.T, r rig, pattern string) {
 		if log := r.dmesg(t); line.MatchString(log) {
 			return
 		} else if time.Since(start) > 20*time.Second {
-			t.Fatalf("the guest's kernel does not report %q:\n%s", pattern, log)
+			t.Fatalf("the VM's kernel does not report %q:\n%s", pattern, log)
 		}
 	}
 }
 
-// killed: a process that dies at once leaves a port that the next one can use.
+// killed checks that a port can be used after its process was killed.
 func killed(t *testing.T, r rig) {
 	r.run(t, "dmesg -C")
 	r.bind(t, portCount)
@@ -122,7 +121,7 @@ func killed(t *testing.T, r rig) {
 	require.False(t, strings.Contains(log, "timed out"), log)
 }
 
-// theirsToOurs: Linux's ixgbe on one port sends, our driver on the other receives.
+// theirsToOurs checks frames from Linux's ixgbe to the driver of ixcap.
 func theirsToOurs(t *testing.T, r rig) {
 	ixgbe := fmt.Sprintf("nic%d", portPairA)
 	r.bind(t, portPairB)
@@ -132,7 +131,7 @@ func theirsToOurs(t *testing.T, r rig) {
 	c.waitFor(t, "Mpps", time.Minute)
 	r.waitLink(t, ixgbe)
 	const pings = 200
-	out, _ := r.try(fmt.Sprintf("ping -c %d -i 0.01 -s 1000 -W 1 -p c0ffee 198.51.100.2", pings)) // nobody answers
+	out, _ := r.try(fmt.Sprintf("ping -c %d -i 0.01 -s 1000 -W 1 -p c0ffee 198.51.100.2", pings)) // there is no reply
 	require.Contains(t, out, fmt.Sprintf("%d packets transmitted", pings))
 	time.Sleep(time.Second)
 	text := c.end(t)
@@ -146,7 +145,8 @@ func theirsToOurs(t *testing.T, r rig) {
 	require.Equal(t, pings, n, text)
 }
 
-// isPing tells that a frame is an echo request of so many bytes with our pattern.
+// isPing reports whether a frame is an echo request of size bytes with the pattern of the
+// test.
 func isPing(f []byte, size int) bool {
 	if len(f) != 14+20+8+size || f[12] != 8 || f[13] != 0 || f[23] != 1 || f[34] != 8 {
 		return false
@@ -159,7 +159,7 @@ func isPing(f []byte, size int) bool {
 	return true
 }
 
-// oursToTheirs is the reverse, seen by tcpdump on ixgbe's interface.
+// oursToTheirs checks frames in the other direction, with tcpdump on ixgbe's interface.
 func oursToTheirs(t *testing.T, r rig) {
 	ixgbe := fmt.Sprintf("nic%d", portPairA)
 	r.bind(t, portPairB)
@@ -184,14 +184,14 @@ func oursToTheirs(t *testing.T, r rig) {
 	}
 }
 
-// waitLink waits for ixgbe's interface to have a link.
+// waitLink waits until ixgbe's interface has a link.
 func (r rig) waitLink(t *testing.T, name string) {
 	t.Helper()
 	r.run(t, "for i in $(seq 150); do [ \"$(cat /sys/class/net/"+name+"/carrier)\" = 1 ] && exit; sleep 0.2; done; exit 1")
 }
 
-// givenBack: ixgbe takes the port again and passes traffic.
-func givenBack(t *testing.T, r rig, n *peer) {
+// unbound checks that ixgbe works after unbinding.
+func unbound(t *testing.T, r rig, n *peer) {
 	name := fmt.Sprintf("nic%d", portPeer)
 	r.bind(t, portPeer)
 	c := r.capture(t, r.name(t, portPeer))
@@ -215,8 +215,8 @@ func givenBack(t *testing.T, r rig, n *peer) {
 	n.run(t, "ping -c 5 -i 0.1 192.0.2.2")
 }
 
-// removed: the slot is powered off under a capture. It ends by itself, says why,
-// and everything it had captured is in its files.
+// removed checks that a capture ends with an error when its device is removed, and that
+// all captured frames are in its files.
 func removed(t *testing.T, r rig, file string) {
 	r.bind(t, portLoop)
 	addr := r.nic(portLoop).addr(t)
@@ -224,7 +224,7 @@ func removed(t *testing.T, r rig, file string) {
 	c := r.capture(t, r.name(t, portLoop))
 	r.until(t, portLoop, "receiving", time.Minute, func(s counters) bool { return s.Delivered > before.Delivered+1000 })
 	r.qmp(t, "device_del", map[string]any{"id": fmt.Sprintf("nic%d", portLoop)})
-	out, err := c.process.end(time.Minute) // the slot's button blinks for 5 s first
+	out, err := c.process.end(time.Minute) // the slot waits 5 s
 	var status *statusError
 	require.ErrorAs(t, err, &status, out)
 	require.Equal(t, 1, status.Code, out)
@@ -232,7 +232,7 @@ func removed(t *testing.T, r rig, file string) {
 
 	got, sent := readRaw(t, c.dir), readPcap(t, file)
 	require.Greater(t, len(got), 1000)
-	// The wire has been going round since the port was first used.
+	// The wire loops since the first use of the port.
 	at := 0
 	for ; at < len(sent); at++ {
 		if same(sent[at:], got, min(50, len(got))) {

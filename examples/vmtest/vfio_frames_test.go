@@ -18,7 +18,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 )
 
-// packet is a frame in a file.
+// packet is a frame of a file.
 type packet struct {
 	len  int // on the wire
 	data []byte
@@ -41,8 +41,7 @@ func readPcap(t *testing.T, path string) (all []packet) {
 	}
 }
 
-// readRaw reads the RAW files of a folder, which must hold nothing else but their
-// indices: what is being written still has another name.
+// readRaw reads the RAW files of a folder, which must contain only them and their indices.
 func readRaw(t *testing.T, dir string) (all []packet) {
 	t.Helper()
 	entries, err := os.ReadDir(dir) // sorted by name
@@ -63,7 +62,7 @@ func readRaw(t *testing.T, dir string) (all []packet) {
 	return all
 }
 
-// padded is a frame as it arrives: a sender's MAC fills it up to 60 bytes.
+// padded returns a frame as it is received: the sender's MAC pads it to 60 bytes.
 func padded(f []byte) []byte {
 	if len(f) >= 60 {
 		return f
@@ -82,8 +81,7 @@ func sameFrames(t *testing.T, sent, got []packet) {
 	require.Equal(t, len(sent), len(got), "frames")
 }
 
-// same tells whether the first n frames of both are equal; those of a file that
-// ends go round.
+// same reports whether the first n frames are equal, or all of sent if it is shorter.
 func same(sent, got []packet, n int) bool {
 	for i := range n {
 		if i >= len(sent) {

@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The project's own driver in the guest, over the kernel's VFIO.
+// The driver of ixcap in a VM, over the kernel's VFIO.
 
-// TestVfioGroup: groups and a container, on the oldest kernel and on a new one.
+// TestVfioGroup tests the group form, on an old and a new kernel.
 func TestVfioGroup(t *testing.T) {
 	t.Parallel()
 	for _, kernel := range []string{"6.1", "7.2"} {
@@ -24,31 +24,30 @@ func TestVfioGroup(t *testing.T) {
 	}
 }
 
-// TestVfioIommufd: the device's own node and iommufd.
+// TestVfioIommufd tests the iommufd form.
 func TestVfioIommufd(t *testing.T) {
 	t.Parallel()
 	t.Run("7.2", func(t *testing.T) { vfioCases(t, "iommufd", "vfio-iommufd", true) })
 }
 
-// vfioPorts is what a machine of these tests has; the captures come behind.
+// Ports of a VM of these tests.
 const (
 	portPeer   = iota // a peer namespace
-	portLoop          // a capture, over and over, slowly
-	portCount         // frames for ever
-	portSleep         // a capture, once
-	portPairA         // plugged into
-	portPairB         // this one
-	portOthers        // a capture each
+	portLoop          // a pcap file in a loop, slowly
+	portCount         // generated frames
+	portSleep         // a pcap file, once
+	portPairA         // connected to
+	portPairB         // this
+	portOthers        // a pcap file each
 )
 
-// Rates are slow enough for an emulated processor to keep up with.
+// Rates for an emulated processor.
 const (
 	loopRate = "500pps"
 	once     = ",rate=20Mbps,backpressure"
 )
 
-// captures are the pcap files that are replayed: the project's, and those of
-// other people where they are there.
+// captures returns the pcap files to replay: that of testdata, and others if they exist.
 func captures(t *testing.T) []string {
 	t.Helper()
 	files := []string{"../../testdata/hosts.pcap"}
@@ -65,8 +64,7 @@ func captures(t *testing.T) []string {
 	return files
 }
 
-// vfioCases are all that is to show of a kernel and a form, or the part of it that
-// may differ from another kernel to this one.
+// vfioCases runs all cases for a kernel and a form, or those that depend on the kernel.
 func vfioCases(t *testing.T, kernel, form string, all bool) {
 	t.Parallel()
 	files := captures(t)
@@ -84,72 +82,72 @@ func vfioCases(t *testing.T, kernel, form string, all bool) {
 	for _, f := range files {
 		nics = append(nics, nic{Wire: "pcap=" + f + once})
 	}
-	// The kernel's 8 MiB of locked memory are too few for a port.
-	g := boot(t, machine{Kernel: kernel, NICs: nics, Memlock: "unlimited", AddressBits: 39})
-	r := rig{guest: g, kernel: kernel, form: form}
-	build(t, g, "vfioprobe")
-	build(t, g, "hpcapdd") // the flags of this tree
-	g.run(t, "modprobe ixgbe")
+	// A port needs more than the kernel's default of 8 MiB locked memory.
+	v := boot(t, machine{Kernel: kernel, NICs: nics, Memlock: "unlimited", AddressBits: 39})
+	r := rig{vm: v, kernel: kernel, form: form}
+	build(t, v, "vfioprobe")
+	build(t, v, "hpcapdd") // the flags of this tree
+	v.run(t, "modprobe ixgbe")
 
-	step(t, "vfio-bind hands a port over", func(t *testing.T) { handOver(t, r) })
-	step(t, "refusals say what to do", func(t *testing.T) { refusals(t, r) })
+	step(t, "vfio-bind binds a port for a user", func(t *testing.T) { bindForUser(t, r) })
+	step(t, "failures name the remedy", func(t *testing.T) { failuresExplained(t, r) })
 	step(t, "interrupts, masks and reset", func(t *testing.T) {
 		r.bind(t, portLoop)
-		out := g.run(t, "/share/vfioprobe interrupts "+r.name(t, portLoop))
+		out := v.run(t, "/share/vfioprobe interrupts "+r.name(t, portLoop))
 		require.Equal(t, 3, strings.Count(out, "INTx: vector 0: fired: true\n"), out)
 	})
 	step(t, "descriptors are written back", func(t *testing.T) {
 		r.bind(t, portLoop)
-		t.Log(g.run(t, "/share/vfioprobe writeback "+r.name(t, portLoop)))
+		t.Log(v.run(t, "/share/vfioprobe writeback "+r.name(t, portLoop)))
 	})
 	for i, f := range files {
 		step(t, "capture of "+filepath.Base(f)+" byte for byte", func(t *testing.T) { byteForByte(t, r, portOthers+i, f) })
 	}
-	step(t, "the same, asleep between interrupts", func(t *testing.T) {
+	step(t, "the same, with sleep between interrupts", func(t *testing.T) {
 		byteForByte(t, r, portSleep, files[0], "--sleep")
-		require.Greater(t, g.nic(portSleep).stats(t).Interrupts, uint64(20), "messages of MSI-X")
+		require.Greater(t, v.nic(portSleep).stats(t).Interrupts, uint64(20), "messages of MSI-X")
 	})
-	step(t, "an address that is not mapped faults in the IOMMU", func(t *testing.T) { stray(t, r) })
+	step(t, "an unmapped address faults in the IOMMU", func(t *testing.T) { stray(t, r) })
 	step(t, "killed while receiving, and started again", func(t *testing.T) { killed(t, r) })
 	if all {
-		step(t, "both at once: ixgbe sends, our driver receives", func(t *testing.T) { theirsToOurs(t, r) })
-		step(t, "both at once: our driver sends, ixgbe receives", func(t *testing.T) { oursToTheirs(t, r) })
-		step(t, "unbound, ixgbe passes traffic again", func(t *testing.T) { givenBack(t, r, n) })
+		step(t, "both drivers: ixgbe sends, our driver receives", func(t *testing.T) { theirsToOurs(t, r) })
+		step(t, "both drivers: our driver sends, ixgbe receives", func(t *testing.T) { oursToTheirs(t, r) })
+		step(t, "unbound, ixgbe passes traffic again", func(t *testing.T) { unbound(t, r, n) })
 	}
 	step(t, "removed while capturing", func(t *testing.T) { removed(t, r, files[0]) })
 }
 
-// rig is a machine and the form in which its ports are opened.
+// rig is a VM and the form in which its ports are opened.
 type rig struct {
-	*guest
+	*vm
 	kernel, form string
 }
 
-// name is how the tests call a port: by its form.
+// name returns the name of a port with the form.
 func (r rig) name(t *testing.T, port int) string {
 	t.Helper()
 	return r.form + ":" + r.nic(port).addr(t)
 }
 
-// bind hands a port to the unprivileged user.
+// bind binds a port for the unprivileged user.
 func (r rig) bind(t *testing.T, port int) {
 	t.Helper()
 	r.run(t, "vfio-bind bind "+r.nic(port).addr(t)+" -u probe --hugepages 64")
 }
 
-// build puts one of the project's programs into the guest.
-func build(t *testing.T, g *guest, program string) {
+// build builds a program for the VM.
+func build(t *testing.T, v *vm, program string) {
 	t.Helper()
 	from := "../" + program
 	if _, err := os.Stat(program); err == nil {
 		from = "./" + program
 	}
-	if out, err := goBuild(filepath.Join(g.share, program), from); err != nil {
+	if out, err := goBuild(filepath.Join(v.share, program), from); err != nil {
 		t.Fatalf("build %s: %v\n%s", program, err, out)
 	}
 }
 
-// capture is a capture that runs in the guest, as the unprivileged user.
+// capture is a capture in the VM, as the unprivileged user.
 type capture struct {
 	*process
 	dir string // on this machine
@@ -157,7 +155,7 @@ type capture struct {
 
 var captureNumber atomic.Int64
 
-// capture starts one, with further flags of hpcapdd.
+// capture starts a capture, with additional flags of hpcapdd.
 func (r rig) capture(t *testing.T, device string, flags ...string) capture {
 	t.Helper()
 	dir := fmt.Sprintf("capture%d", captureNumber.Add(1))
@@ -166,7 +164,7 @@ func (r rig) capture(t *testing.T, device string, flags ...string) capture {
 	return capture{p, filepath.Join(r.share, dir)}
 }
 
-// end ends the capture as a user does, and requires that its ledger balances.
+// end ends the capture by SIGINT and checks that its ledger balances.
 func (c capture) end(t *testing.T) string {
 	t.Helper()
 	c.signal("INT")
@@ -175,7 +173,7 @@ func (c capture) end(t *testing.T) string {
 	return out
 }
 
-// until waits for what the model says about a port.
+// until waits until the model's counters of a port fulfil f.
 func (r rig) until(t *testing.T, port int, what string, deadline time.Duration, f func(c counters) bool) counters {
 	t.Helper()
 	for start := time.Now(); ; time.Sleep(200 * time.Millisecond) {

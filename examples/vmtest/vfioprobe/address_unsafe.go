@@ -2,6 +2,6 @@ package main
 
 import "unsafe"
 
-// address is where mapped memory begins, for /proc/self/pagemap. It is looked at
-// only; the memory outlives the call.
+// address returns the address of mapped memory, for /proc/self/pagemap. Lifetime: it is not
+// dereferenced.
 func address(mem []byte) uint64 { return uint64(uintptr(unsafe.Pointer(&mem[0]))) }

@@ -14,8 +14,8 @@ import (
 // Registers of the 82599 (datasheet 8.2.3.5).
 const (
 	eicr = 0x00800 // causes; reading clears them
-	eics = 0x00808 // sets causes, which interrupts as if they had come
-	eiac = 0x00810 // causes that their message clears; a cause that stays set sends no second one
+	eics = 0x00808 // sets causes, which raises their interrupts
+	eiac = 0x00810 // causes cleared by their message; a cause that is set sends no second message
 	eims = 0x00880
 	eimc = 0x00888
 	gpie = 0x00898
@@ -23,11 +23,11 @@ const (
 	gpieMSIX = 1 << 4  // several vectors
 	gpiePBA  = 1 << 31 // MSI-X pending bits
 
-	patience = 5 * time.Second        // for an interrupt to come
-	silence  = 200 * time.Millisecond // for one not to come
+	timeout   = 5 * time.Second        // for an interrupt
+	quietTime = 200 * time.Millisecond // without an interrupt
 )
 
-// lines are eventfds that stand for vectors.
+// lines are the eventfds of vectors.
 type lines []int
 
 func newLines(n int) (l lines, err error) {
@@ -41,7 +41,7 @@ func newLines(n int) (l lines, err error) {
 	return l, nil
 }
 
-// fired waits until a vector has fired.
+// fired reports whether a vector fires within limit.
 func (l lines) fired(v int, limit time.Duration) (bool, error) {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(l[v]), Events: unix.POLLIN}}, int(limit/time.Millisecond))
 	for err == unix.EINTR {
@@ -55,11 +55,11 @@ func (l lines) fired(v int, limit time.Duration) (bool, error) {
 	return err == nil && binary.NativeEndian.Uint64(b[:]) > 0, err
 }
 
-// expect requires that a vector fires, or that it does not.
+// expect returns an error unless a vector fires, or does not.
 func (l lines) expect(what string, v int, want bool) error {
-	limit := patience
+	limit := timeout
 	if !want {
-		limit = silence
+		limit = quietTime
 	}
 	got, err := l.fired(v, limit)
 	if err == nil && got != want {
@@ -72,7 +72,7 @@ func (l lines) expect(what string, v int, want bool) error {
 	return nil
 }
 
-// interrupts goes through what the transport promises.
+// interrupts tests the interrupts of a transport.
 func interrupts(dev pci.Device) error {
 	bar, err := dev.BAR(0)
 	if err != nil {
@@ -107,17 +107,17 @@ func interrupts(dev pci.Device) error {
 	if err := dev.MaskVector(pci.MSIX, 1, true); err != nil {
 		return err
 	}
-	err = errors.Join(check("masked", 1, false), check("beside a masked one", 2, true), dev.MaskVector(pci.MSIX, 1, false),
-		l.expect("unmasked, held back", 1, true), check("unmasked", 1, true))
+	err = errors.Join(check("masked", 1, false), check("next to a masked one", 2, true), dev.MaskVector(pci.MSIX, 1, false),
+		l.expect("unmasked, pending", 1, true), check("unmasked", 1, true))
 	if err != nil {
 		return err
 	}
-	// More vectors than at first: the kernel may have to set all up again.
+	// More vectors: the kernel may have to set up all again.
 	if err := dev.SetVectors(pci.MSIX, 3, l[3:]); err != nil {
 		return err
 	}
 	for v := range l {
-		if _, err := l.fired(v, silence); err != nil { // what the change made
+		if _, err := l.fired(v, quietTime); err != nil { // from the change
 			return err
 		}
 	}
@@ -129,7 +129,7 @@ func interrupts(dev pci.Device) error {
 	if err := dev.SetVectors(pci.MSIX, 2, []int{-1}); err != nil {
 		return err
 	}
-	if err := errors.Join(check("disconnected", 2, false), check("beside a disconnected one", 3, true)); err != nil {
+	if err := errors.Join(check("disconnected", 2, false), check("next to a disconnected one", 3, true)); err != nil {
 		return err
 	}
 	if err := dev.Reset(); err != nil {
@@ -147,8 +147,8 @@ func interrupts(dev pci.Device) error {
 	return pin(dev, bar, l)
 }
 
-// pin is INTx, where the device has it: a level, held back by the kernel from the
-// moment it fires until it is unmasked.
+// pin tests INTx, if the device has it: a level, which the kernel masks after each
+// interrupt.
 func pin(dev pci.Device, bar pci.Region, l lines) error {
 	n, err := dev.Vectors(pci.INTx)
 	if err != nil || n == 0 {

@@ -10,8 +10,8 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// send sends broadcast frames of an experimental type (IEEE 802 local, 88b5h)
-// with their number and a pattern that follows from it.
+// send sends broadcast frames of an experimental type (IEEE 802 local, 88b5h) with their
+// number and a pattern.
 func send(dev pci.Device, n int) (err error) {
 	port, err := driver.Open(dev, driver.Config{RingSize: 512, TxQueues: 1, MaxFrame: 1600})
 	if err != nil {
@@ -33,7 +33,7 @@ func send(dev pci.Device, n int) (err error) {
 	}
 	for q.Pending() > 0 {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d frames have not left", q.Pending())
+			return fmt.Errorf("%d frames still pending", q.Pending())
 		}
 		time.Sleep(time.Millisecond)
 		q.Send(nil)

@@ -15,7 +15,7 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// spied is a device that remembers what was mapped for it.
+// spied is a device that records its mappings.
 type spied struct {
 	pci.Device
 	mapper *spy
@@ -39,13 +39,13 @@ func (s *spy) Map(mem *hugepage.Memory, access dma.Access) (dma.IOVA, error) {
 
 const (
 	strayFrame = 10 // the descriptor whose address is wrong
-	strayWant  = 40 // frames to look at
+	strayWant  = 40 // frames to receive
 	descriptor = 16 // bytes
 )
 
-// strayAddress lets the device receive, with one descriptor that names the
-// physical address of a page of this process, which is not mapped for the
-// device. Without an IOMMU the frame would be written there.
+// strayAddress receives with one descriptor that has the physical address of a page of this
+// process, which is not mapped for the device. Without an IOMMU the device would write the
+// frame there.
 func strayAddress(dev pci.Device) (err error) {
 	s := &spy{Mapper: dev.DMA(), mem: map[string]*hugepage.Memory{}, at: map[string]dma.IOVA{}}
 	port, err := driver.Open(spied{dev, s}, driver.Config{RingSize: 512, RefillBatch: 1, MaxFrame: 1600})
@@ -69,16 +69,16 @@ func strayAddress(dev pci.Device) (err error) {
 	}
 	for name, mem := range s.mem {
 		if at := uint64(s.at[name]); at <= wrong && wrong < at+uint64(mem.Len()) {
-			return fmt.Errorf("the canary's physical address %#x is a device address of %s, by chance: run again", wrong, name)
+			return fmt.Errorf("the canary's physical address %#x is by chance a device address of %s. Run again", wrong, name)
 		}
 	}
 	descs, bufs := s.mem["rx0-ring"], s.mem["rx0-buffers"]
 	if descs == nil || bufs == nil {
-		return fmt.Errorf("the driver mapped no rx0-ring or rx0-buffers, but %v", s.at)
+		return fmt.Errorf("rx0-ring or rx0-buffers not mapped: %v", s.at)
 	}
 	right := binary.LittleEndian.Uint64(descs.Bytes()[strayFrame*descriptor:])
 	binary.LittleEndian.PutUint64(descs.Bytes()[strayFrame*descriptor:], wrong)
-	fmt.Printf("descriptor %d: %#x, which is right, is now %#x, which is not mapped\n", strayFrame, right, wrong)
+	fmt.Printf("descriptor %d: address %#x replaced by %#x, which is not mapped\n", strayFrame, right, wrong)
 
 	if err := port.Start(); err != nil {
 		return err
@@ -102,7 +102,7 @@ func strayAddress(dev pci.Device) (err error) {
 		return err
 	}
 	if !bytes.Equal(before, canary.Bytes()) {
-		return errors.New("the page behind the wrong address was written")
+		return errors.New("the page at the wrong address was written")
 	}
 	fmt.Printf("received %d frames; nothing was written to the buffers of %v; the page at %#x is untouched\n", got, empty, wrong)
 	if len(empty) != 1 || empty[0] != strayFrame {
@@ -111,8 +111,8 @@ func strayAddress(dev pci.Device) (err error) {
 	return nil
 }
 
-// physical is the address of memory's first page as the machine has it
-// (Documentation/admin-guide/mm/pagemap.rst); only root may know.
+// physical returns the physical address of memory's first page
+// (Documentation/admin-guide/mm/pagemap.rst). It needs root.
 func physical(mem *hugepage.Memory) (uint64, error) {
 	f, err := os.Open("/proc/self/pagemap")
 	if err != nil {
@@ -127,7 +127,7 @@ func physical(mem *hugepage.Memory) (uint64, error) {
 	entry := binary.NativeEndian.Uint64(b[:])
 	frame := entry & (1<<55 - 1)
 	if entry>>63 == 0 || frame == 0 {
-		return 0, errors.New("/proc/self/pagemap shows no frame: root only")
+		return 0, errors.New("/proc/self/pagemap shows no frame: needs root")
 	}
 	return frame * page, nil
 }

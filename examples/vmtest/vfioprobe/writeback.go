@@ -19,8 +19,8 @@ const (
 	txDD        = 1 << 32
 )
 
-// writeBack looks at the descriptors themselves: a driver that asks for DD and
-// one that asks for the length (Linux') must both find what they look for.
+// writeBack checks descriptors: DD must be set, and the length, which Linux's driver
+// checks.
 func writeBack(dev pci.Device) (err error) {
 	s := &spy{Mapper: dev.DMA(), mem: map[string]*hugepage.Memory{}, at: map[string]dma.IOVA{}}
 	port, err := driver.Open(spied{dev, s}, driver.Config{RingSize: 512, TxQueues: 1, MaxFrame: 1600})
@@ -30,7 +30,7 @@ func writeBack(dev pci.Device) (err error) {
 	defer func() { err = errors.Join(err, port.Close()) }()
 	rx, tx := s.mem["rx0-ring"], s.mem["tx0-ring"]
 	if rx == nil || tx == nil {
-		return fmt.Errorf("the driver mapped no rx0-ring or tx0-ring, but %v", s.at)
+		return fmt.Errorf("rx0-ring or tx0-ring not mapped: %v", s.at)
 	}
 	if err := port.Start(); err != nil {
 		return err
@@ -53,7 +53,7 @@ func writeBack(dev pci.Device) (err error) {
 			return fmt.Errorf("after 20 s the port has received %d frames (GPRC) and sent %d (GPTC), want some of both", received, sent)
 		}
 	}
-	time.Sleep(100 * time.Millisecond) // what is counted is written back at once
+	time.Sleep(100 * time.Millisecond) // write-back follows the counter at once
 	return errors.Join(receivedBack(rx.Bytes(), received), sentBack(tx.Bytes(), sent))
 }
 

@@ -1,15 +1,15 @@
-// Package agent is the protocol between a VM test and the agent in its guest:
-// frames over a byte stream that may hold anything else besides.
+// Package agent is the protocol between a VM test and the agent in the VM: frames over a
+// byte stream that may contain other data.
 //
-//	host                                    guest
+//	host                                    VM
 //	Start   {args, env}          -->
 //	                             <--        Output bytes
 //	Signal  {number}             -->
 //	                             <--        Output bytes
 //	                             <--        Exit {status}
 //
-// Every frame carries the number of the job it belongs to, so that many run at
-// once. The guest's first frame is Hello, of job 0.
+// Every frame has the number of its job, so that several jobs can run. The first frame of
+// the VM is Hello, of job 0.
 //
 // A frame is a header of 24 bytes and the payload, all little-endian:
 //
@@ -22,6 +22,6 @@
 //	20  CRC-32     4   IEEE, of the 20 bytes before
 //	24  payload
 //
-// The header has a check of its own, so a reader never waits for the payload
-// that a damaged length promises. What is no frame is skipped byte by byte.
+// The header has its own checksum, so that a reader never waits for the payload of an
+// invalid length. A reader skips other data byte by byte.
 package agent

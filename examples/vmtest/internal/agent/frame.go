@@ -9,16 +9,16 @@ import (
 	"io"
 )
 
-// Kind is what a frame says.
+// Kind is the kind of a frame.
 type Kind uint8
 
 // The kinds of frames.
 const (
-	Hello  Kind = 1 // guest: JSON of Greeting
+	Hello  Kind = 1 // VM: JSON of Greeting
 	Start  Kind = 2 // host: JSON of Job
 	Signal Kind = 3 // host: JSON of an int, the signal's number, to the job's process group
-	Output Kind = 4 // guest: what the job wrote, standard output and error together
-	Exit   Kind = 5 // guest: JSON of Status
+	Output Kind = 4 // VM: standard output and error of the job
+	Exit   Kind = 5 // VM: JSON of Status
 )
 
 const (
@@ -36,7 +36,7 @@ type Frame struct {
 	Payload []byte
 }
 
-// Greeting is what the guest says of itself when the agent is up.
+// Greeting describes the VM.
 type Greeting struct {
 	Release string // of the kernel, as uname -r prints it
 }
@@ -44,20 +44,20 @@ type Greeting struct {
 // Job is a program to start.
 type Job struct {
 	Args []string // the program and its arguments
-	Env  []string // NAME=value, beside the agent's own
+	Env  []string // NAME=value, in addition to the agent's
 }
 
-// Status is how a job ended.
+// Status is the result of a job.
 type Status struct {
 	Code   int    // exit status; 128 + number for a signal, as in a shell
-	Signal string `json:",omitempty"` // the signal's name when one ended it
+	Signal string `json:",omitempty"` // name of the signal that ended it
 	Error  string `json:",omitempty"` // why it could not be started
 }
 
 // Append appends the encoded frame to b.
 func (f Frame) Append(b []byte) ([]byte, error) {
 	if len(f.Payload) > MaxPayload {
-		return b, fmt.Errorf("agent frame: payload of %d bytes, at most %d fit", len(f.Payload), MaxPayload)
+		return b, fmt.Errorf("agent frame: payload of %d bytes, want at most %d", len(f.Payload), MaxPayload)
 	}
 	start := len(b)
 	b = binary.LittleEndian.AppendUint32(b, magic)
@@ -69,7 +69,7 @@ func (f Frame) Append(b []byte) ([]byte, error) {
 	return append(b, f.Payload...), nil
 }
 
-// Reader takes frames out of a stream.
+// Reader reads frames from a stream.
 type Reader struct {
 	b       *bufio.Reader
 	skipped uint64
@@ -80,11 +80,11 @@ func NewReader(r io.Reader) *Reader {
 	return &Reader{b: bufio.NewReaderSize(r, headerSize+MaxPayload)}
 }
 
-// Skipped is how many bytes so far belonged to no frame.
+// Skipped returns the number of bytes that were not part of a frame.
 func (r *Reader) Skipped() uint64 { return r.skipped }
 
-// Read returns the next frame, whatever garbage lies before it, or the error
-// that ended the stream. The payload is the caller's.
+// Read skips other data and returns the next frame, or the error that ended the stream.
+// The caller owns the payload.
 func (r *Reader) Read() (Frame, error) {
 	for {
 		h, err := r.b.Peek(headerSize)

@@ -15,7 +15,7 @@ import (
 	"github.com/ixcap/ixcap/examples/vmtest/internal/agent"
 )
 
-// session is the host's end of an agent that serves in this process.
+// session is the host's end of an agent in this process.
 type session struct {
 	conn net.Conn
 	r    *agent.Reader
@@ -23,15 +23,15 @@ type session struct {
 
 func serve(t *testing.T) session {
 	t.Helper()
-	host, guest := net.Pipe()
+	host, port := net.Pipe()
 	require.NoError(t, host.SetDeadline(time.Now().Add(time.Minute)))
-	s := &server{port: guest, home: t.TempDir(), settle: func() error { return nil }, jobs: map[uint32]*os.Process{}}
+	s := &server{port: port, home: t.TempDir(), nameInterfaces: func() error { return nil }, jobs: map[uint32]*os.Process{}}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		_ = s.serve() // ends with the pipe, below
 	}()
-	t.Cleanup(func() { host.Close(); guest.Close(); <-ended })
+	t.Cleanup(func() { host.Close(); port.Close(); <-ended })
 	h := session{host, agent.NewReader(host)}
 	f, err := h.r.Read()
 	require.NoError(t, err)
@@ -95,7 +95,7 @@ func TestSignalEndsTheJobAndItsChildren(t *testing.T) {
 	require.Equal(t, agent.Status{Code: 128 + 15, Signal: "SIGTERM"}, s)
 }
 
-func TestJobThatHandsItsOutputOnEndsAllTheSame(t *testing.T) {
+func TestJobEndsWhileItsOutputIsOpen(t *testing.T) {
 	h := serve(t)
 	start := time.Now()
 	h.send(t, agent.Start, 1, sh("sleep 30 & echo done"))
@@ -105,7 +105,7 @@ func TestJobThatHandsItsOutputOnEndsAllTheSame(t *testing.T) {
 	require.Less(t, time.Since(start), 20*time.Second)
 }
 
-func TestBadRequestsAreAnswered(t *testing.T) {
+func TestInvalidRequestsAreAnswered(t *testing.T) {
 	h := serve(t)
 	h.send(t, agent.Start, 1, agent.Job{Args: []string{"/no/such/program"}})
 	_, s := h.end(t, 1)
@@ -113,21 +113,21 @@ func TestBadRequestsAreAnswered(t *testing.T) {
 	require.Contains(t, s.Error, "no such file")
 	h.send(t, agent.Start, 2, agent.Job{})
 	_, s = h.end(t, 2)
-	require.Contains(t, s.Error, "bad job")
+	require.Contains(t, s.Error, "invalid job")
 
 	_, err := h.conn.Write([]byte("garbage\r\n"))
 	require.NoError(t, err)
 	h.send(t, agent.Signal, 1, "no number")
-	h.send(t, agent.Exit, 1, nil) // not for the guest
+	h.send(t, agent.Exit, 1, nil) // not for the agent
 	h.send(t, agent.Start, 3, sh("echo still here"))
 	out, _ := h.end(t, 3)
 	require.Equal(t, "still here\n", out)
 }
 
-func TestAgentRefusesToRunOutsideAGuest(t *testing.T) {
+func TestAgentRefusesToRunOutsideAVM(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "cmdline")
-	require.NoError(t, os.WriteFile(file, []byte("console=ttyS0 ixcap.guest quiet\n"), 0o644))
-	require.NoError(t, inGuest(file))
+	require.NoError(t, os.WriteFile(file, []byte("console=ttyS0 ixcap.vm quiet\n"), 0o644))
+	require.NoError(t, inVM(file))
 	require.NoError(t, os.WriteFile(file, []byte("BOOT_IMAGE=/vmlinuz root=/dev/sda1\n"), 0o644))
-	require.ErrorContains(t, inGuest(file), "make vmtest")
+	require.ErrorContains(t, inVM(file), "make vmtest")
 }

@@ -1,11 +1,11 @@
-// Guest is the agent inside the virtual machine of the VM tests. It serves the
-// protocol of package agent on the virtio-serial port "ixcap", and names the
-// interfaces of the NICs nic0, nic1, ... by the root port they sit behind.
+// Agentd is the agent in the virtual machines of the VM tests. It serves the protocol of
+// package agent on the virtio-serial port "ixcap", and names the interfaces of the NICs
+// nic0, nic1, ... by the root port above them.
 //
-//	guest            serve, until the port is gone
-//	guest -settle    name the interfaces that are there and end
+//	agentd            serve until the port is closed
+//	agentd --rename   name the interfaces and end
 //
-// It runs nowhere but in a guest: elsewhere it would rename the machine's own.
+// It refuses to run outside of these VMs, because it renames interfaces.
 package main
 
 import (
@@ -30,54 +30,54 @@ import (
 const (
 	portName     = "ixcap"
 	portDeadline = 30 * time.Second
-	// A job has ended when its process has, even if somebody else still holds
-	// its output.
+	// outputDelay is how long a job's output is read after the end of its process,
+	// if another process keeps it open.
 	outputDelay = time.Second
 )
 
 func main() {
 	err := run(os.Args[1:])
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "guest:", err)
+		fmt.Fprintln(os.Stderr, "agentd:", err)
 		os.Exit(1)
 	}
 }
 
 func run(args []string) error {
-	if err := inGuest("/proc/cmdline"); err != nil {
+	if err := inVM("/proc/cmdline"); err != nil {
 		return err
 	}
-	if len(args) == 1 && args[0] == "-settle" {
-		return settle("/")
+	if len(args) == 1 && args[0] == "--rename" {
+		return nameInterfaces("/")
 	}
 	if len(args) != 0 {
-		return errors.New("usage: guest [-settle]")
+		return errors.New("usage: agentd [--rename]")
 	}
 	port, err := openPort("/")
 	if err != nil {
 		return err
 	}
 	defer port.Close()
-	if err := follow(); err != nil {
+	if err := watchInterfaces(); err != nil {
 		return err
 	}
-	s := &server{port: port, home: "/root", settle: func() error { return settle("/") }, jobs: map[uint32]*os.Process{}}
+	s := &server{port: port, home: "/root", nameInterfaces: func() error { return nameInterfaces("/") }, jobs: map[uint32]*os.Process{}}
 	return s.serve()
 }
 
-// inGuest looks for the word that the test puts on the kernel's command line.
-func inGuest(cmdline string) error {
+// inVM returns an error unless the kernel's command line has the word of the tests.
+func inVM(cmdline string) error {
 	b, err := os.ReadFile(cmdline)
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(strings.Fields(string(b)), "ixcap.guest") {
-		return errors.New("this is not a guest of the VM tests; make vmtest runs them")
+	if !slices.Contains(strings.Fields(string(b)), "ixcap.vm") {
+		return errors.New("not a VM of the tests. Use make vmtest")
 	}
 	return nil
 }
 
-// openPort waits for the port to appear; its driver finds it in its own time.
+// openPort opens the port; it waits until its driver has found it.
 func openPort(root string) (*os.File, error) {
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		names, err := filepath.Glob(filepath.Join(root, "sys/class/virtio-ports/*/name"))
@@ -97,9 +97,9 @@ func openPort(root string) (*os.File, error) {
 }
 
 type server struct {
-	port   io.ReadWriter
-	home   string       // where jobs start
-	settle func() error // before each job
+	port           io.ReadWriter
+	home           string       // working directory of jobs
+	nameInterfaces func() error // before each job
 
 	writing sync.Mutex
 
@@ -125,32 +125,32 @@ func (s *server) serve() error {
 		case agent.Start:
 			var job agent.Job
 			if err := json.Unmarshal(f.Payload, &job); err != nil || len(job.Args) == 0 {
-				s.exit(f.Job, agent.Status{Code: 127, Error: fmt.Sprintf("bad job %q: %v", f.Payload, err)})
+				s.exit(f.Job, agent.Status{Code: 127, Error: fmt.Sprintf("invalid job %q: %v", f.Payload, err)})
 				continue
 			}
 			s.start(f.Job, job)
 		case agent.Signal:
 			var sig int
 			if err := json.Unmarshal(f.Payload, &sig); err != nil {
-				fmt.Fprintln(os.Stderr, "guest: bad signal:", err)
+				fmt.Fprintln(os.Stderr, "agentd: invalid signal:", err)
 				continue
 			}
 			s.signal(f.Job, syscall.Signal(sig))
 		default:
-			fmt.Fprintf(os.Stderr, "guest: frame of unknown kind %d\n", f.Kind)
+			fmt.Fprintf(os.Stderr, "agentd: frame of unknown kind %d\n", f.Kind)
 		}
 	}
 }
 
 func (s *server) start(id uint32, job agent.Job) {
-	if err := s.settle(); err != nil {
-		fmt.Fprintln(os.Stderr, "guest:", err)
+	if err := s.nameInterfaces(); err != nil {
+		fmt.Fprintln(os.Stderr, "agentd:", err)
 	}
 	out := output{s, id}
 	cmd := exec.Command(job.Args[0], job.Args[1:]...)
 	cmd.Env = append(os.Environ(), job.Env...)
 	cmd.Dir = s.home
-	cmd.Stdout, cmd.Stderr = out, out // the same value: one pipe, in order
+	cmd.Stdout, cmd.Stderr = out, out // the same value, so one pipe keeps the order
 	cmd.WaitDelay = outputDelay
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -178,21 +178,20 @@ func (s *server) start(id uint32, job agent.Job) {
 	}()
 }
 
-// signal signals the job's process group. A job that has ended is no error: it
-// may have ended while the request was on its way.
+// signal signals the job's process group. It is no error if the job has ended.
 func (s *server) signal(id uint32, sig syscall.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p := s.jobs[id]; p != nil {
 		if err := syscall.Kill(-p.Pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
-			fmt.Fprintf(os.Stderr, "guest: signal %v to job %d: %v\n", sig, id, err)
+			fmt.Fprintf(os.Stderr, "agentd: signal %v to job %d: %v\n", sig, id, err)
 		}
 	}
 }
 
 func (s *server) exit(id uint32, status agent.Status) {
 	if err := s.sendJSON(agent.Exit, id, status); err != nil {
-		fmt.Fprintln(os.Stderr, "guest:", err)
+		fmt.Fprintln(os.Stderr, "agentd:", err)
 	}
 }
 
@@ -217,7 +216,7 @@ func (s *server) send(f agent.Frame) error {
 	return nil
 }
 
-// output sends what a job writes.
+// output sends the output of a job.
 type output struct {
 	s  *server
 	id uint32

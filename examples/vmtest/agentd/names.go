@@ -13,16 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// firstSlot is where the root ports begin on the root bus; the test puts rp0
-// there, rp1 into the next slot, and so on.
+// firstSlot is the slot of root port rp0 on the root bus; rp1 is in the next slot.
 const firstSlot = 0x10
 
-// behind finds the root port in a device's path in sysfs.
-var behind = regexp.MustCompile(`/pci0000:00/0000:00:([0-9a-f]{2})\.0/`)
+// rootPort finds the root port in a device's path in sysfs.
+var rootPort = regexp.MustCompile(`/pci0000:00/0000:00:([0-9a-f]{2})\.0/`)
 
-// settle names every interface that sits behind a root port after its number.
-// Interfaces that come and go meanwhile are no error.
-func settle(root string) error {
+// nameInterfaces names the interfaces below root ports by the number of the root port.
+// It ignores interfaces that disappear.
+func nameInterfaces(root string) error {
 	links, err := filepath.Glob(filepath.Join(root, "sys/class/net/*"))
 	if err != nil {
 		return err
@@ -41,17 +40,17 @@ func settle(root string) error {
 		if err == nil {
 			err = netlink.LinkSetName(link, name)
 		}
-		var gone netlink.LinkNotFoundError
-		if err != nil && !errors.As(err, &gone) && !errors.Is(err, unix.ENODEV) {
+		var notFound netlink.LinkNotFoundError
+		if err != nil && !errors.As(err, &notFound) && !errors.Is(err, unix.ENODEV) {
 			errs = errors.Join(errs, fmt.Errorf("name %s %s: %w", filepath.Base(l), name, err))
 		}
 	}
 	return errs
 }
 
-// nicName is the name of the interface of the device with this path.
+// nicName returns the name of the interface of the device with this path.
 func nicName(device string) (string, bool) {
-	m := behind.FindStringSubmatch(device)
+	m := rootPort.FindStringSubmatch(device)
 	if m == nil {
 		return "", false
 	}
@@ -62,8 +61,8 @@ func nicName(device string) (string, bool) {
 	return fmt.Sprintf("nic%d", slot-firstSlot), true
 }
 
-// follow names interfaces as they appear, from now on.
-func follow() error {
+// watchInterfaces names interfaces when they appear.
+func watchInterfaces() error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_KOBJECT_UEVENT)
 	if err != nil {
 		return fmt.Errorf("open the kernel's event socket: %w", err)
@@ -81,12 +80,12 @@ func follow() error {
 				continue
 			}
 			if err != nil {
-				fmt.Fprintln(os.Stderr, "guest: kernel's event socket:", err)
+				fmt.Fprintln(os.Stderr, "agentd: kernel's event socket:", err)
 				return
 			}
 			if bytes.HasPrefix(b[:n], []byte("add@")) && bytes.Contains(b[:n], []byte("\x00SUBSYSTEM=net\x00")) {
-				if err := settle("/"); err != nil {
-					fmt.Fprintln(os.Stderr, "guest:", err)
+				if err := nameInterfaces("/"); err != nil {
+					fmt.Fprintln(os.Stderr, "agentd:", err)
 				}
 			}
 		}

@@ -12,7 +12,7 @@ func TestNamesFollowTheRootPort(t *testing.T) {
 	for device, want := range map[string]string{
 		"/sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0/":        "nic0",
 		"/sys/devices/pci0000:00/0000:00:1a.0/0000:0b:00.0/":        "nic10",
-		"/sys/devices/pci0000:00/0000:00:03.0/virtio0/":             "", // no root port of ours
+		"/sys/devices/pci0000:00/0000:00:03.0/virtio0/":             "", // not a root port of the tests
 		"/sys/devices/pci0000:00/0000:00:10.1/0000:01:00.0/":        "",
 		"/sys/devices/virtual/net/lo/":                              "",
 		"/sys/devices/pci0001:00/0001:00:10.0/0001:01:00.0/virtio/": "",
@@ -23,16 +23,16 @@ func TestNamesFollowTheRootPort(t *testing.T) {
 	}
 }
 
-func TestSettleLeavesOtherInterfacesAlone(t *testing.T) {
+func TestOtherInterfacesAreNotRenamed(t *testing.T) {
 	root := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(root, "sys/class/net/lo"), 0o755)) // virtual: no device
 	device := filepath.Join(root, "sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0")
 	require.NoError(t, os.MkdirAll(device, 0o755))
 	require.NoError(t, os.MkdirAll(filepath.Join(root, "sys/class/net/nic0"), 0o755))
 	require.NoError(t, os.Symlink(device, filepath.Join(root, "sys/class/net/nic0/device")))
-	require.NoError(t, settle(root), "nic0 has its name already")
+	require.NoError(t, nameInterfaces(root), "nic0 has its name")
 
-	require.NoError(t, settle(filepath.Join(root, "none")), "no interface at all")
+	require.NoError(t, nameInterfaces(filepath.Join(root, "none")), "no interface at all")
 }
 
 func TestPortIsFoundByItsName(t *testing.T) {
