@@ -68,10 +68,10 @@ func (p *packer) add(batch []stream.Packet, now time.Time, lost loss, every time
 			s.fileEnd = p.periodEnd(batch[0].UnixNano())
 		}
 	}
+	bytes := 0
 	for i := range batch {
 		in := &batch[i]
-		s.counts.read.Packets++
-		s.counts.read.Bytes += uint64(len(in.Data))
+		bytes += len(in.Data)
 		if p.cfg.Filter != nil && !p.cfg.Filter.Match(in.Data, int(in.Len)) {
 			s.counts.filtered.Packets++
 			s.counts.filtered.Bytes += uint64(len(in.Data))
@@ -103,6 +103,7 @@ func (p *packer) add(batch []stream.Packet, now time.Time, lost loss, every time
 			p.nextChunk()
 		}
 	}
+	s.counts.read.Add(store.Amount{Packets: uint64(len(batch)), Bytes: uint64(bytes)})
 }
 
 // periodEnd returns the stamp at which the period ends that nano lies in.
