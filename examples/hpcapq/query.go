@@ -44,19 +44,10 @@ func runQuery(ctx context.Context, o options) (err error) {
 		logger.Warn(err.Error())
 	}
 	signal.Ignore(unix.SIGPIPE) // if the reader exits, a write fails, which ends the query
-	began := time.Now()
-	var w *convert.Writer
-	pending := uint64(0)
-	flush := func() error {
-		if pending == 0 {
-			return nil
-		}
-		pending = 0
-		return w.Flush()
-	}
+	out := output{began: time.Now(), first: -1}
 	warnings := 0
 	o.request.Logger = slog.New(limiter{logger.Handler(), &warnings})
-	o.request.BeforeRead = func() error { return errors.Join(ctx.Err(), flush()) }
+	o.request.BeforeRead = func() error { return errors.Join(ctx.Err(), out.flush()) }
 	for _, dir := range o.shares {
 		sockets, err := query.Sockets(dir)
 		if err != nil {
@@ -76,7 +67,6 @@ func runQuery(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	first := time.Duration(-1)
 	defer func() {
 		if s.Stats().Matched > 0 || err == nil {
 			err = errors.Join(err, file.Commit())
@@ -86,42 +76,66 @@ func runQuery(ctx context.Context, o options) (err error) {
 			logger.Warn(fmt.Sprintf("%d warnings, the first %d printed", warnings, maxWarnings))
 		}
 		if o.stats {
-			printStats(os.Stderr, s.Stats(), first, time.Since(began))
+			printStats(os.Stderr, s.Stats(), out.first, time.Since(out.began))
 		}
 		if errors.Is(err, unix.EPIPE) {
 			err = nil
 		}
 	}()
-	if w, err = convert.NewWriter(file, o.format); err != nil {
+	if out.w, err = convert.NewWriter(file, o.format); err != nil {
 		return err
 	}
-	for written := uint64(0); ; {
+	err = out.copy(s, o)
+	switch {
+	case err == io.EOF:
+		if s.Stats().Matched == 0 {
+			logger.Info(noMatch(o))
+		}
+		return errors.Join(out.w.Flush(), s.Faults())
+	case errors.Is(err, context.Canceled):
+		return errors.Join(out.w.Flush(), errors.New("interrupted: more packets may match"), s.Faults())
+	}
+	return err
+}
+
+// output writes the packets of a query.
+type output struct {
+	w       *convert.Writer
+	pending bool // packets were written since the last flush
+	began   time.Time
+	first   time.Duration // from began to the first packet; -1: none yet
+}
+
+func (out *output) flush() error {
+	if !out.pending {
+		return nil
+	}
+	out.pending = false
+	return out.w.Flush()
+}
+
+// copy writes packets until the end of the result (io.EOF), an error, or --count.
+func (out *output) copy(s *query.Result, o options) error {
+	for written := uint64(1); ; written++ {
 		rec, err := s.Next()
-		if err == nil {
-			if o.snap > 0 && len(rec.Data) > o.snap {
-				rec.Data = rec.Data[:o.snap]
-			}
-			err = w.Write(rec)
-			pending++
-			written++
-		}
-		if err == nil && first < 0 {
-			err = flush() // the first packet is shown at once
-			first = time.Since(began)
-		}
-		if err == nil && written == o.count {
-			return errors.Join(w.Flush(), s.Faults())
-		}
-		switch {
-		case err == io.EOF:
-			if s.Stats().Matched == 0 {
-				logger.Info(noMatch(o))
-			}
-			return errors.Join(w.Flush(), s.Faults())
-		case errors.Is(err, context.Canceled):
-			return errors.Join(w.Flush(), errors.New("interrupted: more packets may match"), s.Faults())
-		case err != nil:
+		if err != nil {
 			return err
+		}
+		if o.snap > 0 && len(rec.Data) > o.snap {
+			rec.Data = rec.Data[:o.snap]
+		}
+		if err := out.w.Write(rec); err != nil {
+			return err
+		}
+		out.pending = true
+		if out.first < 0 {
+			if err := out.flush(); err != nil { // the first packet is shown at once
+				return err
+			}
+			out.first = time.Since(out.began)
+		}
+		if written == o.count {
+			return errors.Join(out.w.Flush(), s.Faults())
 		}
 	}
 }

@@ -47,8 +47,8 @@ type endKind uint8
 const (
 	endUnknown  endKind = iota // not determined: the file is being written
 	endClosed                  // padding up to the end
-	endZeros                   // padding that says less than the zeros that follow
-	endShort                   // padding that says more than follows
+	endZeros                   // padding shorter than the zeros that follow
+	endShort                   // padding longer than the file
 	endUnclosed                // the end of the file
 	endCut                     // an incomplete record
 	endNoRecord                // bytes that are no record

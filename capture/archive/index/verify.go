@@ -201,8 +201,8 @@ func (r *Report) readEnd(raw io.ReaderAt, at int64, bad error) (err error) {
 	return err
 }
 
-// readPadding reads the padding from byte at on: one record, several if it is longer
-// than the length field can say, or one that says less than the zeros that follow.
+// readPadding reads the padding from byte at on: one record, several if the padding is
+// longer than the length field allows, or one shorter than the zeros that follow.
 func (r *Report) readPadding(raw io.ReaderAt, at int64) error {
 	e := &r.end
 	e.bytes -= rawfile.HeaderLen
