@@ -14,6 +14,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive"
+	"github.com/ixcap/ixcap/internal/mounttest"
 )
 
 // troubled is a capture that a disk gives trouble.
@@ -80,18 +81,8 @@ func (c *troubled) accounted(l capture.Ledger, deleted int64, dirs ...string) st
 	return got
 }
 
-func tmpfs(t *testing.T, size string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
-	}
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	return dir
-}
-
 func TestCaptureGoesOnWhenAFullDiskHasRoomAgain(t *testing.T) {
-	dir := filepath.Join(tmpfs(t, "12m"), "files")
+	dir := filepath.Join(mounttest.Tmpfs(t, "12m"), "files")
 	c := capturing(t, dir)
 	c.stumbles()
 	require.NoError(t, unix.Mount("", filepath.Dir(dir), "", unix.MS_REMOUNT, "size=2g"))

@@ -9,9 +9,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/internal/mounttest"
 )
 
 func TestBadInputGivesOneClearLineAndKeepsEarlierCaptures(t *testing.T) {
@@ -70,20 +70,12 @@ func TestBadInputGivesOneClearLineAndKeepsEarlierCaptures(t *testing.T) {
 
 func TestReadOnlyFolderIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
-		t.Skipf("a read-only mount cannot be made: %v; run the tests as root", err)
-	}
-	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
-	require.NoError(t, unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	mounttest.ReadOnly(t, dir)
 	fail(t, "read-only file system", "hpcapdd", "-i", "sim:gen,count=10,backpressure", "-w", dir)
 }
 
 func TestFullDiskDoesNotEndTheCaptureAndKeepsWhatWasStored(t *testing.T) {
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=5m"); err != nil {
-		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
-	}
-	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
+	dir := mounttest.Tmpfs(t, "5m")
 	r := fail(t, "no space left on device", "hpcapdd",
 		"-i", "sim:gen,size=1514,seed=7,count=10000,backpressure", "-w", dir, "--segment", "2MiB", "--buffer", "4MiB", "--json")
 	require.Contains(t, r.stderr, "the capture goes on, and what is not stored is counted")

@@ -19,6 +19,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/internal/logtest"
+	"github.com/ixcap/ixcap/internal/mounttest"
 )
 
 // disk replaces the disk of a storer: it can fail, and it can hang.
@@ -147,11 +148,7 @@ func TestSeveralFoldersTakeTurns(t *testing.T) {
 }
 
 func TestFullDiskIsWrittenAgainWhenThereIsSpace(t *testing.T) {
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=5m"); err != nil {
-		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
-	}
-	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
+	dir := mounttest.Tmpfs(t, "5m")
 	st := newStorer(t, pcapstore.Config{Size: 1 << 20, Flush: time.Millisecond}, dir)
 	st.SetRetry(time.Millisecond)
 	r := start(t, stream.Lossless, st)

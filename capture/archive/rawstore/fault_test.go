@@ -13,6 +13,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/internal/mounttest"
 )
 
 // faultyDisk is a disk with faults that can be switched on.
@@ -186,7 +187,7 @@ func TestFullDiskGetsNoMoreFiles(t *testing.T) {
 
 func TestFullFileSystemIsWrittenAgainWhenThereIsSpace(t *testing.T) {
 	dir := t.TempDir()
-	mount(t, "tmpfs", dir, "size=5m")
+	mounttest.Mount(t, "tmpfs", dir, "size=5m")
 	r := start(t, dir, rawstore.Config{NoIndex: true})
 	r.send(t, 7000, 1500) // 10 MB; the full disk does not block the producer
 	require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, deadline, time.Millisecond)
@@ -213,14 +214,6 @@ func inRoot(t *testing.T, dir string) (n int64) {
 		}
 	}
 	return n
-}
-
-func mount(t *testing.T, kind, dir, options string) {
-	t.Helper()
-	if err := unix.Mount(kind, dir, kind, 0, options); err != nil {
-		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 }
 
 func TestRemovedFolderIsMadeAgain(t *testing.T) {
@@ -260,7 +253,7 @@ func TestFileInAMovedFolderIsClosedThere(t *testing.T) {
 // When a disk is unmounted, the file system below must not be filled.
 func TestUnmountedFolderIsNotWrittenBelow(t *testing.T) {
 	point := t.TempDir()
-	mount(t, "tmpfs", point, "size=64m")
+	mounttest.Mount(t, "tmpfs", point, "size=64m")
 	dir := filepath.Join(point, "dir")
 	r := start(t, dir, rawstore.Config{})
 	r.send(t, 100, 1500)
@@ -271,7 +264,7 @@ func TestUnmountedFolderIsNotWrittenBelow(t *testing.T) {
 	r.until(t, "the loss is logged", func() bool { return len(r.warnings()) > 0 && r.storer.Stats().Failed["ENODEV"] > 0 })
 	require.Contains(t, r.warnings()[0], "its file system is not mounted any more")
 	require.Empty(t, entries(t, point, ""))
-	mount(t, "tmpfs", point, "size=64m")
+	mounttest.Mount(t, "tmpfs", point, "size=64m")
 	r.until(t, "storing goes on", func() bool { return len(r.warnings()) > 1 })
 	require.ErrorIs(t, r.finish(t), unix.ENODEV)
 	require.NotEmpty(t, inOrder(t, 1500, dir))

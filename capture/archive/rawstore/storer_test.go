@@ -15,6 +15,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/internal/mounttest"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -97,10 +98,7 @@ func TestStoppingInTheMiddleLeavesWholeRecords(t *testing.T) {
 
 func TestFileSystemWithoutDirectIOIsWrittenThroughTheCache(t *testing.T) {
 	dir := t.TempDir()
-	if err := unix.Mount("ramfs", dir, "ramfs", 0, ""); err != nil {
-		t.Skipf("a file system without O_DIRECT cannot be mounted: %v; run the tests as root", err)
-	}
-	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
+	mounttest.Mount(t, "ramfs", dir, "")
 	d, err := store.OpenDir(dir)
 	require.NoError(t, err)
 	require.False(t, d.Direct())

@@ -19,6 +19,7 @@ import (
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/internal/logtest"
+	"github.com/ixcap/ixcap/internal/mounttest"
 	_ "github.com/ixcap/ixcap/sim"
 )
 
@@ -164,11 +165,7 @@ func TestRotationBeginsNewFilesInEveryQueue(t *testing.T) {
 // A disk that fails ends neither the capture nor the other queues' files. The ledger
 // counts the loss.
 func TestFullDiskDoesNotEndTheCapture(t *testing.T) {
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=5m"); err != nil {
-		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
-	}
-	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
+	dir := mounttest.Tmpfs(t, "5m")
 	e := engine(t, "sim:gen,size=1514,count=20000,backpressure,flows=64", 1) // with several a full ring drops
 	var log logtest.Recorder
 	l, err := recorder.Run(t.Context(), e, recorder.Config{

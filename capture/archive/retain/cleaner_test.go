@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/archive"
+	"github.com/ixcap/ixcap/internal/mounttest"
 )
 
 func TestCleanDeletesTheOldestOfAllPortsQueuesAndFolders(t *testing.T) {
@@ -107,7 +108,7 @@ func TestCleanDeletesByAge(t *testing.T) {
 }
 
 func TestCleanFreesSpaceOnEachFileSystem(t *testing.T) {
-	full, roomy := mount(t, "8m"), mount(t, "8m")
+	full, roomy := mounttest.Tmpfs(t, "8m"), mounttest.Tmpfs(t, "8m")
 	for i := range 7 {
 		put(t, full, stem(100-i, 0, i)+".raw", 1<<20)
 	}
@@ -125,7 +126,7 @@ func TestCleanFreesSpaceOnEachFileSystem(t *testing.T) {
 
 // A deleted file that a process has open takes its space until it is closed.
 func TestSpaceThatIsFreedLateIsWaitedFor(t *testing.T) {
-	dir := mount(t, "8m")
+	dir := mounttest.Tmpfs(t, "8m")
 	for i := range 7 {
 		put(t, dir, stem(100-i, 0, i)+".raw", 1<<20)
 	}
@@ -171,7 +172,7 @@ func TestPendingSpaceIsNotWaitedForWhenSpaceIsShortNorForever(t *testing.T) {
 }
 
 func TestHardLinksAreNotDeletedForSpaceTheyDoNotFree(t *testing.T) {
-	dir := mount(t, "8m")
+	dir := mounttest.Tmpfs(t, "8m")
 	linked := put(t, dir, stem(100, 0, 0)+".raw", 4<<20)
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "evidence"), 0o755))
 	require.NoError(t, os.Link(linked, filepath.Join(dir, "evidence", "case1")))
@@ -229,11 +230,7 @@ func TestFilesInUseAreSparedAndTheNextIsDeleted(t *testing.T) {
 func TestFileThatCannotBeDeletedIsReportedOnceAndTheNextIsDeleted(t *testing.T) {
 	stuck, dir := t.TempDir(), t.TempDir()
 	fixed := put(t, stuck, stem(100, 0, 0)+".raw", 10)
-	if err := unix.Mount(stuck, stuck, "", unix.MS_BIND, ""); err != nil {
-		t.Skipf("a read-only mount cannot be made: %v; run the tests as root", err)
-	}
-	defer func() { require.NoError(t, unix.Unmount(stuck, unix.MNT_DETACH)) }()
-	require.NoError(t, unix.Mount("", stuck, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	mounttest.ReadOnly(t, stuck)
 	next, last := put(t, dir, stem(90, 0, 0)+".raw", 10), put(t, dir, stem(80, 0, 0)+".raw", 10)
 	k, events := cleaner(t, Policy{Size: 20}, stuck, dir)
 	for range 3 {
@@ -400,7 +397,7 @@ func TestLimitsThatMakeNoSenseAreRefused(t *testing.T) {
 // A file system that was mounted after the limits were checked may be too small
 // for them. Then nothing is deleted.
 func TestFreeSpaceThatCannotBeReachedDeletesNothing(t *testing.T) {
-	dir := mount(t, "8m")
+	dir := mounttest.Tmpfs(t, "8m")
 	put(t, dir, stem(100, 0, 0)+".raw", 10)
 	k, events := cleaner(t, Policy{}, dir)
 	k.policy = Policy{Free: 1 << 40}

@@ -84,17 +84,6 @@ func lock(t *testing.T, path string, how int) *os.File {
 	return f
 }
 
-// mount makes a small file system in memory.
-func mount(t *testing.T, size string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
-	}
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	return dir
-}
-
 // raw returns a closed RAW file of n records, and where each of them ends.
 func raw(t testing.TB, n int) (b []byte, ends []int) {
 	t.Helper()

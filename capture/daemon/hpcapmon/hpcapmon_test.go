@@ -15,6 +15,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/daemon/hpcapmon"
 	"github.com/ixcap/ixcap/internal/logtest"
+	"github.com/ixcap/ixcap/internal/mounttest"
 )
 
 // rig is a Writer with a port and a procfs that the test sets.
@@ -120,10 +121,7 @@ func TestRemovedFilesAreCreatedAgain(t *testing.T) {
 
 func TestFullDiskIsLoggedOnceAndLeavesWholeLines(t *testing.T) {
 	r := start(t)
-	if err := unix.Mount("tmpfs", r.dir, "tmpfs", 0, "size=64k"); err != nil {
-		t.Skipf("a small file system cannot be mounted: %v; run the tests as root", err)
-	}
-	defer func() { require.NoError(t, unix.Unmount(r.dir, unix.MNT_DETACH)) }()
+	mounttest.Mount(t, "tmpfs", r.dir, "size=64k")
 	at := time.Date(2026, 11, 21, 16, 0, 0, 0, time.UTC)
 	r.second(at, 1, 60, 0)
 	ballast := filepath.Join(r.dir, "ballast")

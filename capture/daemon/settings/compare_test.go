@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/daemon/settings"
+	"github.com/ixcap/ixcap/internal/mounttest"
 	_ "github.com/ixcap/ixcap/sim"
 )
 
@@ -179,11 +180,7 @@ listen = "`+metrics+`"
 
 func TestReadOnlyFolderIsFound(t *testing.T) {
 	dir := t.TempDir()
-	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
-		t.Skipf("a read-only mount cannot be made: %v; run the tests as root", err)
-	}
-	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
-	require.NoError(t, unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	mounttest.ReadOnly(t, dir)
 	s := parse(t, good+"[hpcapmon]\ndir = \""+dir+"\"")
 	problems := s.CheckMachine(settings.Machine{})
 	require.Len(t, problems, 1)
