@@ -93,14 +93,14 @@ var requests = []request{
 		func(ctx context.Context, c *control.Client, o options) (answer, error) {
 			if len(o.operands) == 0 {
 				f, err := c.Rules(ctx)
-				return filters{f}, err
+				return ruleSets{f}, err
 			}
 			rules, err := settings.Text(o.operands[0])
 			if err != nil {
 				return nil, err
 			}
 			f, err := c.SetRules(ctx, o.queue, rules)
-			return filters{f}, err
+			return ruleSets{f}, err
 		}},
 }
 

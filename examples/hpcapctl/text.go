@@ -17,15 +17,15 @@ import (
 type (
 	status    struct{ control.Status }
 	listeners struct{ control.Listeners }
-	filters   struct{ control.Rules }
+	ruleSets  struct{ control.Rules }
 	ledger    struct{ capture.Ledger }
 	listener  struct {
 		control.Listener
-		did string
+		action string
 	}
 )
 
-// table writes rows of cells, aligned. The first row is the heading.
+// table writes rows as aligned columns; the first row is the heading.
 func table(w io.Writer, rows [][]string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, r := range rows {
@@ -66,7 +66,7 @@ func (s status) text(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(w)
-	rows = [][]string{{"QUEUE", "CORE", "BUFFER FULL", "STORED", "FILTERED", "DUPLICATES", "REFUSED", "LONGEST GAP", "LISTENERS", "SHARED AT"}}
+	rows = [][]string{{"QUEUE", "CORE", "BUFFER FULL", "STORED", "FILTERED", "DUPLICATES", "REFUSED", "LONGEST GAP", "LISTENERS", "SOCKET"}}
 	var attached []control.Listener
 	for _, q := range s.Queues {
 		core := "any"
@@ -81,7 +81,7 @@ func (s status) text(w io.Writer) error {
 		rows = append(rows, []string{
 			fmt.Sprint(q.Queue), core, fmt.Sprintf("%s of %s", size(q.FillBytes), size(q.BufferBytes)),
 			fmt.Sprint(q.Stored), fmt.Sprint(q.Filtered), fmt.Sprint(q.Duplicates), fmt.Sprint(q.Refused),
-			span(q.LongestGap), fmt.Sprintf("%d, %d left", len(q.Listeners), q.DetachedTotal), cmp.Or(strings.Join(sockets, ", "), "nowhere"),
+			span(q.LongestGap), fmt.Sprintf("%d, %d detached", len(q.Listeners), q.DetachedTotal), cmp.Or(strings.Join(sockets, ", "), "-"),
 		})
 	}
 	if err := table(w, rows); err != nil || len(attached) == 0 {
@@ -94,7 +94,7 @@ func (s status) text(w io.Writer) error {
 func (l listeners) text(w io.Writer) error {
 	rows := [][]string{{"LISTENER", "NAME", "PID", "USER", "POLICY", "SINCE", "LAG", "READ", "MISSED"}}
 	for _, a := range l.Attached {
-		rows = append(rows, append(who(a),
+		rows = append(rows, append(identity(a),
 			span(time.Since(a.Since)),
 			fmt.Sprintf("%s, %d frames, %s", size(a.LagBytes), a.Unread, span(a.Lag)),
 			fmt.Sprint(a.Read), missed(a)))
@@ -103,18 +103,18 @@ func (l listeners) text(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(w)
-	rows = [][]string{{"LEFT", "NAME", "PID", "USER", "POLICY", "READ", "MISSED", "UNREAD", "WHY"}}
+	rows = [][]string{{"DETACHED", "NAME", "PID", "USER", "POLICY", "READ", "MISSED", "UNREAD", "REASON"}}
 	for _, g := range l.Detached {
-		rows = append(rows, append(who(g), fmt.Sprint(g.Read), missed(g), fmt.Sprint(g.Unread), g.DetachReason))
+		rows = append(rows, append(identity(g), fmt.Sprint(g.Read), missed(g), fmt.Sprint(g.Unread), g.DetachReason))
 	}
 	if more := l.DetachedTotal - uint64(len(l.Detached)); more > 0 {
-		rows = append(rows, []string{fmt.Sprintf("and %d before them", more)})
+		rows = append(rows, []string{fmt.Sprintf("and %d earlier", more)})
 	}
 	return table(w, rows)
 }
 
-// who are the cells that say who a listener is.
-func who(l control.Listener) []string {
+// identity returns the cells that identify a listener.
+func identity(l control.Listener) []string {
 	return []string{l.Key(), l.Name, fmt.Sprint(l.PID), l.User, control.PolicyText(l.Policy, l.DetachAfter)}
 }
 
@@ -127,19 +127,19 @@ func missed(l control.Listener) string {
 
 func (l listener) text(w io.Writer) error {
 	_, err := fmt.Fprintf(w, "%s (%s, pid %d, %s): %s; read %d of %d frames, missed %d\n",
-		l.Key(), l.Name, l.PID, l.User, l.did, l.Read, l.Stored, l.Overrun)
+		l.Key(), l.Name, l.PID, l.User, l.action, l.Read, l.Stored, l.Overrun)
 	return err
 }
 
-func (f filters) text(w io.Writer) error {
+func (f ruleSets) text(w io.Writer) error {
 	for _, q := range f.Queues {
 		if q.Rules == "none" {
-			fmt.Fprintf(w, "queue %d: every frame is kept whole; %d were left out before\n", q.Queue, q.Filtered)
+			fmt.Fprintf(w, "queue %d: no rules; %d frames filtered before\n", q.Queue, q.Filtered)
 			continue
 		}
-		fmt.Fprintf(w, "queue %d: %d frames left out\n", q.Queue, q.Filtered)
+		fmt.Fprintf(w, "queue %d: %d frames filtered\n", q.Queue, q.Filtered)
 		if len(q.Hits) == 0 { // set a moment ago
-			fmt.Fprintf(w, "  from the next batch on: %s\n", q.Rules)
+			fmt.Fprintf(w, "  in force from the next batch: %s\n", q.Rules)
 			continue
 		}
 		rows := [][]string{{"  FRAMES", "BYTES", "RULE"}}
@@ -155,17 +155,17 @@ func (f filters) text(w io.Writer) error {
 
 func (l ledger) text(w io.Writer) error { return l.WriteText(w) }
 
-// MarshalJSON gives what hpcapdd --json prints.
+// MarshalJSON returns the document that hpcapdd --json prints.
 func (l ledger) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	err := l.WriteJSON(&b)
 	return b.Bytes(), err
 }
 
-// ports are what is captured, or what was done to it.
+// ports are the captured ports; action is what was done to them, or "".
 type ports struct {
 	control.Ports
-	did string
+	action string
 }
 
 func (p ports) text(w io.Writer) error {
@@ -173,17 +173,17 @@ func (p ports) text(w io.Writer) error {
 		name := one.Name
 		if name == "" {
 			name = one.Device
-		} else if p.did == "" {
+		} else if p.action == "" {
 			name += "  " + one.Device
 		}
-		if _, err := fmt.Fprintln(w, name+p.did); err != nil {
+		if _, err := fmt.Fprintln(w, name+p.action); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// several are the answers of several ports.
+// several are the answers of several ports, by name.
 type several []named
 
 type named struct {
