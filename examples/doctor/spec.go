@@ -58,7 +58,7 @@ func bind(b doctor.Binding) string {
 // Defaults of hpcapdd with one queue. The descriptor ring and the packet buffers are
 // mapped for DMA; the stream and its index are not.
 const (
-	buffer      = 256 << 20 // its -buffer
+	buffer      = 256 << 20 // its --buffer
 	packet      = 2048      // a packet buffer in memory
 	indexPer    = 256       // stream bytes per index entry
 	indexEntry  = 32        // bytes
