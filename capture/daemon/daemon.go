@@ -194,5 +194,5 @@ func folders(s *settings.Settings) (all []string) {
 // policy is the retention policy of settings.
 func policy(s *settings.Settings) retain.Policy {
 	r := s.Retention
-	return retain.Policy{Size: int64(r.Size), Age: r.Age.Duration(), Free: int64(r.Free)}
+	return retain.Policy{Size: int64(r.Size), Age: r.Age.Duration(), Free: int64(r.Free), Files: r.Files}
 }

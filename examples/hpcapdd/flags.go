@@ -125,6 +125,7 @@ func fileFlags(flags *pflag.FlagSet, o *options, st *settings.Storage, keep *set
 	flags.BoolVar(&o.noIndex, "no-index", false, "write no index files for hpcapq")
 	flags.Var(&keep.Size, "keep-size", "delete the oldest files when all files exceed this `size`; 0: keep them")
 	flags.Var(&keep.Age, "keep-age", "delete files older than this `time`, such as 14d; 0: keep them")
+	flags.IntVarP(&keep.Files, "keep-files", "W", 0, "delete the oldest files when there are more than this `number`; 0: keep them")
 	flags.Var(&keep.Free, "keep-free", "delete the oldest files when a file system has less than this `size` free; 0: keep them")
 }
 

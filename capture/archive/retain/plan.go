@@ -50,11 +50,11 @@ const maxAhead = 24 * time.Hour
 
 // Plan returns the files to delete so that the limits hold, oldest first: all files
 // that are too old; then, on each file system, the oldest until the free space is
-// reached; then the oldest of all until the size is reached. Files that are marked
-// as Left, or whose deletion does not help, are passed over.
+// reached; then the oldest of all until the size and the number of files are reached. Files
+// that are marked as Left, or whose deletion does not help, are passed over.
 func Plan(l Listing, p Policy) []Removal {
 	all := make([]Removal, len(l.Files))
-	total := int64(0)
+	total, files := int64(0), len(l.Files)
 	for i, f := range l.Files {
 		all[i].File = f
 		total += f.Bytes
@@ -75,6 +75,7 @@ func Plan(l Listing, p Policy) []Removal {
 			}
 			f.Reason = why
 			total -= f.Bytes
+			files--
 			if _, limited := free[f.FS]; limited {
 				free[f.FS] += f.Frees
 			}
@@ -91,6 +92,9 @@ func Plan(l Listing, p Policy) []Removal {
 	}
 	if p.Size > 0 {
 		pass(ForSize, func(f *File) bool { return total > p.Size && f.Bytes > 0 })
+	}
+	if p.Files > 0 {
+		pass(ForFiles, func(*File) bool { return files > p.Files })
 	}
 	return slices.DeleteFunc(all, func(r Removal) bool { return r.Reason == "" })
 }

@@ -62,14 +62,14 @@ func holds(l Listing, p Policy, plan []Removal) error {
 			return fmt.Errorf("%s is not one of the files", path)
 		}
 	}
-	youngest := map[Reason]map[uint64]*File{ForFree: {}, ForSize: {}}
+	youngest := map[Reason]map[uint64]*File{ForFree: {}, ForSize: {}, ForFiles: {}}
 	for i := range plan {
 		r := &plan[i]
 		switch r.Reason {
 		case ForFree:
 			youngest[ForFree][r.FS] = &r.File
-		case ForSize:
-			youngest[ForSize][0] = &r.File
+		case ForSize, ForFiles:
+			youngest[r.Reason][0] = &r.File
 		}
 	}
 	for i := range l.Files {
@@ -88,6 +88,12 @@ func holds(l Listing, p Policy, plan []Removal) error {
 		if p.Size > 0 && total > p.Size && f.Bytes > 0 {
 			return fmt.Errorf("%s stays though there are %d bytes", f.Path, total)
 		}
+		if p.Files > 0 && len(l.Files)-len(plan) > p.Files {
+			return fmt.Errorf("%s stays though there are %d files", f.Path, len(l.Files)-len(plan))
+		}
+		if y := youngest[ForFiles][0]; y != nil && before(&l, f, y) {
+			return fmt.Errorf("%s stays though %s goes", f.Path, y.Path)
+		}
 		if y := youngest[ForSize][0]; y != nil && f.Bytes > 0 && before(&l, f, y) {
 			return fmt.Errorf("%s stays though %s goes", f.Path, y.Path)
 		}
@@ -98,6 +104,14 @@ func holds(l Listing, p Policy, plan []Removal) error {
 			return fmt.Errorf("%s stays though %s goes", f.Path, y.Path)
 		}
 	}
+	if y := youngest[ForFiles][0]; y != nil && (p.Files == 0 || len(l.Files)-len(plan)+1 <= p.Files) {
+		return fmt.Errorf("%s need not go for the number of files", y.Path)
+	}
+	for i := range plan { // files deleted for their number come after the size, and do not make it less needed
+		if plan[i].Reason == ForFiles {
+			total += plan[i].Bytes
+		}
+	}
 	if y := youngest[ForSize][0]; y != nil && (p.Size == 0 || total+y.Bytes <= p.Size) {
 		return fmt.Errorf("%s need not go for the size", y.Path)
 	}
@@ -105,7 +119,7 @@ func holds(l Listing, p Policy, plan []Removal) error {
 		// Files deleted for the size come after it, and do not make it less needed.
 		have := l.Spaces[fs].Free
 		for i := range plan {
-			if r := &plan[i]; r.FS == fs && r.Reason != ForSize && r.Path != y.Path {
+			if r := &plan[i]; r.FS == fs && r.Reason != ForSize && r.Reason != ForFiles && r.Path != y.Path {
 				have += r.Frees
 			}
 		}
@@ -138,7 +152,7 @@ func TestPlanKeepsItsPromisesOverAllSmallListings(t *testing.T) {
 			}
 			for _, p := range []Policy{
 				{}, {Size: 1}, {Size: 4}, {Free: 1}, {Free: 4}, {Free: 50}, {Age: 80 * time.Minute},
-				{Size: 3, Free: 3}, {Size: 2, Free: 5, Age: 80 * time.Minute}, {Size: 5, Free: 9, Age: time.Minute},
+				{Size: 3, Free: 3}, {Files: 1}, {Files: 2, Size: 5}, {Files: 1, Size: 3, Free: 5, Age: 80 * time.Minute}, {Size: 2, Free: 5, Age: 80 * time.Minute}, {Size: 5, Free: 9, Age: time.Minute},
 			} {
 				files := slices.Clone(l.Files)
 				plan := Plan(l, p)

@@ -12,6 +12,8 @@ type Policy struct {
 	Size int64         // bytes of all files of all folders together
 	Age  time.Duration // since a file's last record
 	Free int64         // bytes that are kept free on each folder's file system
+
+	Files int // number of files of all folders together, those being written included
 }
 
 // Reason is the limit for which a file was deleted.
@@ -22,6 +24,8 @@ const (
 	ForAge  Reason = "age"
 	ForFree Reason = "free"
 	ForSize Reason = "size"
+
+	ForFiles Reason = "files"
 )
 
 // Check returns an error about the first invalid limit, by itself or for folders.
@@ -34,6 +38,8 @@ func (p Policy) Check(dirs ...string) error {
 		return fmt.Errorf("retain for %v: must not be negative. Choose a time, or 0 for no limit", p.Age)
 	case p.Free < 0:
 		return fmt.Errorf("keep %d bytes free: must not be negative. Choose a size, or 0 for no limit", p.Free)
+	case p.Files < 0:
+		return fmt.Errorf("retain %d files: must not be negative. Choose a number, or 0 for no limit", p.Files)
 	}
 	if p.Free == 0 {
 		return nil

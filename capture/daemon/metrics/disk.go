@@ -64,7 +64,7 @@ func (s sample) storer(st *store.Stats) {
 
 // retention adds the counters of retention.
 func (s sample) retention(st *retain.Stats) {
-	for _, why := range []retain.Reason{retain.ForAge, retain.ForFree, retain.ForSize} {
+	for _, why := range []retain.Reason{retain.ForAge, retain.ForFree, retain.ForSize, retain.ForFiles} {
 		s.add(removedFiles, float64(st.Removed[why].Files), string(why))
 		s.add(removedBytes, float64(st.Removed[why].Bytes), string(why))
 	}

@@ -135,6 +135,9 @@ func (s *Settings) checkRetention(p *problems) {
 	if !stores {
 		p.add("retention", "nothing is stored: set folders, or remove [retention]")
 	}
+	if r.Files < 0 {
+		p.add("retention.files", "%d: must be at least 1, or 0 for no limit", r.Files)
+	}
 	if r.Age != 0 && r.Age.Duration() < time.Second {
 		p.add("retention.age", "%v: must be at least 1s, or 0 for no limit", r.Age)
 	}

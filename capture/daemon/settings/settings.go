@@ -75,6 +75,8 @@ type Retention struct {
 	Size units.Size     `toml:"size" live:"yes"` // of all files
 	Age  units.Duration `toml:"age" live:"yes"`  // of their frames
 	Free units.Size     `toml:"free" live:"yes"` // left on each file system
+
+	Files int `toml:"files" live:"yes"` // number of all files
 }
 
 // Any reports whether there is a limit.

@@ -38,7 +38,7 @@ func (r Retention) summary() string {
 	for _, l := range []struct {
 		set  bool
 		text string
-	}{{r.Size != 0, r.Size.String()}, {r.Age != 0, r.Age.String()}, {r.Free != 0, r.Free.String() + " free"}} {
+	}{{r.Size != 0, r.Size.String()}, {r.Age != 0, r.Age.String()}, {r.Free != 0, r.Free.String() + " free"}, {r.Files != 0, fmt.Sprint(r.Files) + " files"}} {
 		if l.set {
 			limits = append(limits, l.text)
 		}
