@@ -17,37 +17,18 @@ const (
 
 // Status is the state of one port's capture. Counters without a unit are frames.
 type Status struct {
-	Name    string          `json:"name,omitempty"` // of the port, where there are several
-	Port    string          `json:"port"`           // device, as pci.Open takes it
-	State   string          `json:"state"`
-	PID     int             `json:"pid"`             // of the capturing process
-	Since   time.Time       `json:"since,omitzero"`  // of reception
-	Ended   time.Time       `json:"ended,omitzero"`  // of reception
-	Clock   Clock           `json:"clock"`           // of the stamps
-	Rate    Rate            `json:"rate"`            // over the last second
-	Lost    uint64          `json:"lost"`            // undamaged frames that reached the port and were not stored, filtered ones and duplicates excepted
-	Account capture.Account `json:"account"`         // the port's own counters
-	Error   string          `json:"error,omitempty"` // why the port's counters could not be read; Account is older then
-	Queues  []Queue         `json:"queues"`
-}
-
-// Clock is the clock that frames are stamped by. Errors are relative to
-// CLOCK_REALTIME.
-type Clock struct {
-	Policy      string  `json:"policy"`         // as hpcapdd --stamps
-	Source      string  `json:"source"`         // tsc, cntvct or clock_gettime
-	Hertz       float64 `json:"frequency_hz"`   // of the counter
-	Residual    int64   `json:"residual_ns"`    // error at the last comparison
-	Worst       int64   `json:"worst_ns"`       // largest error, steps excepted
-	Uncertainty int64   `json:"uncertainty_ns"` // of the residual
-	Steps       uint64  `json:"steps"`          // how often CLOCK_REALTIME was set
-}
-
-func clockOf(s capture.ClockAccount) Clock {
-	return Clock{
-		Policy: s.Policy.String(), Source: s.Source, Hertz: s.Hertz,
-		Residual: s.Residual, Worst: s.Worst, Uncertainty: s.Uncertainty, Steps: s.Steps,
-	}
+	Name    string               `json:"name,omitempty"` // of the port, where there are several
+	Port    string               `json:"port"`           // device, as pci.Open takes it
+	State   string               `json:"state"`
+	PID     int                  `json:"pid"`            // of the capturing process
+	Since   time.Time            `json:"since,omitzero"` // of reception
+	Ended   time.Time            `json:"ended,omitzero"` // of reception
+	Clock   capture.ClockAccount `json:"clock"`
+	Rate    Rate                 `json:"rate"`            // over the last second
+	Lost    uint64               `json:"lost"`            // undamaged frames that reached the port and were not stored, filtered ones and duplicates excepted
+	Account capture.Account      `json:"account"`         // the port's own counters
+	Error   string               `json:"error,omitempty"` // why the port's counters could not be read; Account is older then
+	Queues  []Queue              `json:"queues"`
 }
 
 // Rate is a mean over about a second.

@@ -97,7 +97,7 @@ func TestStatusFollowsTheCapture(t *testing.T) {
 	require.Equal(t, Idle, s.State)
 	require.True(t, s.Since.IsZero())
 	require.Equal(t, "fake0", s.Port)
-	require.Equal(t, "packet", s.Clock.Policy)
+	require.Equal(t, "packet", s.Clock.Policy.String())
 	require.NotEmpty(t, s.Clock.Source)
 	require.Len(t, s.Queues, 2)
 	require.Len(t, s.Queues[1].Listeners, 1)
