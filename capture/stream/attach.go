@@ -125,8 +125,8 @@ func (t *remote) watch() {
 
 func (t *remote) detach(st ListenerStats) ListenerStats {
 	st.DetachReason = reasonClosed
-	if why := t.detachReason.Load(); why != nil {
-		st.DetachReason = *why
+	if reason := t.detachReason.Load(); reason != nil {
+		st.DetachReason = *reason
 	}
 	// An error means that the capture has closed the connection.
 	_ = sendNow(t.conn, goodbye(), nil)
@@ -141,8 +141,8 @@ func (t *remote) reason() string {
 	case <-t.done:
 	case <-time.After(reasonTimeout):
 	}
-	if why := t.detachReason.Load(); why != nil {
-		return *why
+	if reason := t.detachReason.Load(); reason != nil {
+		return *reason
 	}
 	return ""
 }

@@ -94,7 +94,7 @@ func (s *Stream) attach(r request) (_ *attachment, err error) {
 		slot++
 	}
 	if slot == MaxListeners {
-		return nil, fmt.Errorf("%d listeners are attached already; close or detach one", MaxListeners)
+		return nil, fmt.Errorf("%d listeners are attached already. Close or detach one", MaxListeners)
 	}
 	page, err := newCursor("ixcap-cursor-" + r.name)
 	if err != nil {
@@ -132,7 +132,7 @@ func (s *Stream) claimSlot(att *attachment, o Options) {
 		if from == FromOldest {
 			at = v.oldest(margin)
 		}
-		s.put(att, at)
+		s.initCursor(att, at)
 		att.offset, att.seq = at.offset, at.seq
 		s.view.cursors.Wanted[att.slot].Store(att.wanted)
 		s.view.cursors.Slots[att.slot].Store(att.id)
@@ -156,15 +156,15 @@ func (s *Stream) claimSlot(att *attachment, o Options) {
 	// What lies before the start is of no use to it, and the producer may need
 	// the room to close the segment.
 	at, found := v.firstStart(att.start)
-	s.put(att, at)
+	s.initCursor(att, at)
 	if !found {
 		att.searching, att.startMoves = true, true
 		s.align.Add(1)
 	}
 }
 
-// put stores a position in a listener's page before the listener gets the page.
-func (s *Stream) put(att *attachment, at position) {
+// initCursor stores a position in a listener's page before the listener gets the page.
+func (s *Stream) initCursor(att *attachment, at position) {
 	att.start = at
 	att.last = account{start: at, position: at}
 	att.cursor.Generation.Store(att.id)
@@ -175,8 +175,8 @@ func (s *Stream) put(att *attachment, at position) {
 // clearSlot clears the slot of an attachment and waits until the producer no longer
 // uses the attachment. It returns false if the producer had cleared the slot.
 func (s *Stream) clearSlot(att *attachment) bool {
-	mine := s.slots[att.slot].CompareAndSwap(att, nil)
-	if mine {
+	cleared := s.slots[att.slot].CompareAndSwap(att, nil)
+	if cleared {
 		s.active.And(^uint64(1 << att.slot))
 		if !s.closed {
 			s.view.cursors.Slots[att.slot].Store(0)
@@ -187,7 +187,7 @@ func (s *Stream) clearSlot(att *attachment) bool {
 	for n := s.scans.Load(); n%2 == 1 && s.scans.Load() == n; {
 		pause()
 	}
-	return mine
+	return cleared
 }
 
 // detachCorrupt clears the slot of a listener with a corrupt cursor, on the
@@ -218,20 +218,20 @@ func (s *Stream) collect() {
 }
 
 // detach ends an attachment and stores its final report. Further calls do nothing.
-func (s *Stream) detach(att *attachment, why string) {
+func (s *Stream) detach(att *attachment, reason string) {
 	if att.final != nil {
 		return
 	}
-	mine := s.clearSlot(att)
+	cleared := s.clearSlot(att)
 	st, consistent := s.listenerStats(att)
 	switch {
-	case !mine: // the producer was first and has counted it
-		why = reasonCorrupt
-	case !consistent || why == reasonCorrupt:
+	case !cleared: // the producer was first and has counted it
+		reason = reasonCorrupt
+	case !consistent || reason == reasonCorrupt:
 		s.corruptCursors.Add(1)
-		why = reasonCorrupt
+		reason = reasonCorrupt
 	}
-	st.DetachReason = why
+	st.DetachReason = reason
 	att.final = &st
 	s.attached[att.slot] = nil
 	s.detachedTotal++
@@ -241,7 +241,7 @@ func (s *Stream) detach(att *attachment, why string) {
 		s.recentDetached = append(s.recentDetached[:0], s.recentDetached[1:]...)
 	}
 	if att.peer != nil {
-		att.peer.disconnect(why)
+		att.peer.disconnect(reason)
 	}
 	// Close fails only for a descriptor that is closed already.
 	_ = att.page.Close()
@@ -265,18 +265,18 @@ func (s *Stream) find(id uint64) (*attachment, error) {
 // Detach detaches a listener at once. Its slot is free and the producer no longer
 // waits for it. The listener's next reading call returns ErrDetached with the
 // reason.
-func (s *Stream) Detach(id uint64, why string) error {
+func (s *Stream) Detach(id uint64, reason string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	att, err := s.find(id)
 	if err != nil {
 		return fmt.Errorf("detach: %w", err)
 	}
-	reason := "on request"
-	if why != "" {
-		reason += ": " + why
+	full := "on request"
+	if reason != "" {
+		full += ": " + reason
 	}
-	s.detach(att, reason)
+	s.detach(att, full)
 	return nil
 }
 

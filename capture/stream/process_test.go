@@ -252,7 +252,7 @@ func TestSixtyFifthProcessIsRefused(t *testing.T) {
 		all = append(all, l)
 	}
 	_, err := Attach(srv.Path(), "one more", Options{})
-	require.ErrorContains(t, err, "refused: 64 listeners are attached already; close or detach one")
+	require.ErrorContains(t, err, "refused: 64 listeners are attached already. Close or detach one")
 	require.Eventually(t, func() bool { return len(ev.of(EventRefused)) == 1 }, timeout, tick)
 	require.Equal(t, "one more", ev.of(EventRefused)[0].Listener.Name)
 	require.NoError(t, all[17].Close())

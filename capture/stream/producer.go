@@ -38,7 +38,7 @@ type Producer struct {
 	reserveSeq uint64
 	step       uint64 // announced at once, in bytes
 	stepSeq    uint64 // and in entries
-	slowest    uint64 // lossless listeners need what lies at or beyond
+	slowest    uint64 // a write at or beyond it would overwrite what a lossless listener has not released
 	slowestSeq uint64
 
 	segment uint64 // length of a segment
@@ -217,12 +217,13 @@ func (p *Producer) announce(offset, seq uint64) {
 // scanListeners finds the slowest lossless listener, and detaches any listener with a
 // corrupt cursor: one that went back, or beyond what was published.
 //
-// SC2: scans is odd while it uses slots; see clearSlot.
+// SC1, SC3: slots and policies are loaded after announce has stored the announcement;
+// see claimSlot and SetPolicy. SC2: scans is odd while slots are in use; see clearSlot.
 func (p *Producer) scanListeners() {
 	s := p.stream
 	s.scans.Add(1)
 	pos, seq := p.pos, p.seq
-	for set := s.active.Load(); set != 0; set &= set - 1 {
+	for set := s.active.Load(); set != 0; set &= set - 1 { // SC1
 		i := bits.TrailingZeros64(set)
 		att := s.slots[i].Load()
 		if att == nil {
@@ -236,7 +237,7 @@ func (p *Producer) scanListeners() {
 			continue
 		}
 		att.offset, att.seq = o, q
-		if att.lossless.Load() != 0 {
+		if att.lossless.Load() != 0 { // SC3
 			pos, seq = min(pos, o), min(seq, q)
 		}
 	}

@@ -92,8 +92,8 @@ type peer struct {
 
 // disconnect sends the reason for the detachment and closes the connection. It never
 // blocks: a peer that does not read does not get the reason.
-func (p *peer) disconnect(why string) {
-	a := answer{state: detached, text: why}
+func (p *peer) disconnect(reason string) {
+	a := answer{state: detached, text: reason}
 	_ = sendNow(p.conn, a.encode(), nil)
 	_ = p.conn.Close()
 }
@@ -159,7 +159,7 @@ func (srv *Server) Close() error {
 		delete(s.servers, srv)
 		for _, att := range s.attached {
 			if att != nil && att.peer != nil {
-				if _, ours := peers[att.peer]; ours {
+				if _, found := peers[att.peer]; found {
 					s.detach(att, "server closed")
 				}
 			}
@@ -217,8 +217,8 @@ func (srv *Server) accept() {
 // serve serves one connection, from the request to its end.
 func (srv *Server) serve(p *peer) {
 	defer p.conn.Close()
-	half := sync.OnceFunc(func() { <-srv.pending })
-	defer half()
+	received := sync.OnceFunc(func() { <-srv.pending })
+	defer received()
 	srv.mu.Lock()
 	open := srv.peers != nil
 	if open {
@@ -238,16 +238,16 @@ func (srv *Server) serve(p *peer) {
 	if err != nil {
 		return
 	}
-	half()
+	received()
 	st := ListenerStats{
 		ID: att.id, Name: att.name, PID: att.pid, UID: att.uid, Since: att.since,
 		Policy: o.Policy, DetachAfter: o.DetachAfter,
 	}
 	srv.emit(Event{Kind: EventAttached, Listener: st})
 
-	why := p.wait()
+	reason := p.wait()
 	srv.stream.mu.Lock()
-	srv.stream.detach(att, why)
+	srv.stream.detach(att, reason)
 	st = *att.final
 	srv.stream.mu.Unlock()
 	srv.emit(Event{Kind: EventDetached, Listener: st, Reason: st.DetachReason})

@@ -44,11 +44,11 @@ func (l *Listener) prepare(ctx context.Context) error {
 // and Segments are loaded, which are final if it returns an error. Pairs with R4 in
 // Finish.
 func (l *Listener) endOfStream() error {
-	lost := l.link.producerGone()
+	gone := l.link.producerGone()
 	if l.cur.Finished.Load() != 0 {
 		return io.EOF
 	}
-	if lost {
+	if gone {
 		return ErrAbandoned
 	}
 	return nil
@@ -97,8 +97,8 @@ func (l *Listener) checkAttached() error {
 	if l.cur.Finished.Load() != 0 && !l.overwritten(l.released) {
 		return nil
 	}
-	if why := l.link.reason(); why != "" {
-		return fmt.Errorf("%w: %s", ErrDetached, why)
+	if reason := l.link.reason(); reason != "" {
+		return fmt.Errorf("%w: %s", ErrDetached, reason)
 	}
 	return ErrDetached
 }
