@@ -12,6 +12,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/pcapstore"
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/recorder"
+	"github.com/ixcap/ixcap/capture/archive/retain"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
 	"github.com/ixcap/ixcap/capture/nic"
@@ -27,6 +28,7 @@ type port struct {
 	device   capture.Port
 	engine   *capture.Engine
 	recorder *recorder.Recorder
+	command  *fileCommand // nil: none
 
 	ledger capture.Ledger // set when it has ended
 	err    error
@@ -56,11 +58,11 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 	if err != nil {
 		return nil, err
 	}
-	closed := func(string) {}
-	if d.cleaner != nil {
-		closed = d.cleaner.Closed
-	}
 	st := &p.Storage
+	if st.Command != "" && p.Stores() {
+		p.command = startFileCommand(st.Command, p.log)
+	}
+	closed := p.fileClosed(d.cleaner)
 	c := recorder.Config{
 		Dirs: st.Dirs, Queue: int(st.Queue), Segment: int64(st.Segment), Every: st.Rotate.Duration(), Linger: d.started.Share.Linger.Duration(), Logger: p.log,
 		Store: rawstore.Config{
@@ -114,6 +116,18 @@ func (p *port) packets(closed func(path string)) (func(queue int, s *stream.Stre
 	}, nil
 }
 
+// fileClosed returns the function that storers call with each finished file.
+func (p *port) fileClosed(cleaner *retain.Cleaner) func(path string) {
+	return func(path string) {
+		if cleaner != nil {
+			cleaner.Closed(path)
+		}
+		if p.command != nil {
+			p.command.closed(path)
+		}
+	}
+}
+
 // run captures until the wire ends or ctx is done.
 func (p *port) run(ctx context.Context) {
 	p.ledger, p.err = p.recorder.Run(ctx)
@@ -136,6 +150,9 @@ func (p *port) close() error {
 	}
 	if p.engine != nil {
 		errs = append(errs, p.engine.Close())
+	}
+	if p.command != nil {
+		p.command.stop()
 	}
 	return p.named(errors.Join(errs...))
 }

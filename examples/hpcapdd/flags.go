@@ -122,6 +122,7 @@ func fileFlags(flags *pflag.FlagSet, o *options, st *settings.Storage, keep *set
 	flags.IntVar(&st.InFlight, "in-flight", st.InFlight, "`number` of blocks in flight to each directory")
 	flags.Var(&st.Flush, "flush", "write an incomplete block after this `time`")
 	flags.TextVar(&st.Fsync, "fsync", store.SyncAtClose, "sync files `when`: close, none, or a time such as 10s")
+	flags.StringVarP(&st.Command, "command", "z", "", "run this `program` with the path of each finished file, one at a time")
 	flags.BoolVar(&o.noIndex, "no-index", false, "write no index files for hpcapq")
 	flags.Var(&keep.Size, "keep-size", "delete the oldest files when all files exceed this `size`; 0: keep them")
 	flags.Var(&keep.Age, "keep-age", "delete files older than this `time`, such as 14d; 0: keep them")

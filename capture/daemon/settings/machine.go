@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 
@@ -47,6 +48,11 @@ func (s *Settings) CheckMachine(m Machine) []Problem {
 		}
 		if !port.Stores() {
 			continue
+		}
+		if c := port.Storage.Command; c != "" {
+			if _, err := exec.LookPath(c); err != nil {
+				p.add(key("storage.command"), "%v: name an executable file", err)
+			}
 		}
 		for _, d := range port.Storage.Dirs {
 			if err := writable(d); err != nil {

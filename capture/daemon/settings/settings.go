@@ -66,6 +66,7 @@ type Storage struct {
 	InFlight    int            `toml:"in_flight"`    // writes at the same time to each folder
 	Flush       units.Duration `toml:"flush"`        // after which an incomplete block is written
 	Fsync       store.Sync     `toml:"fsync"`
+	Command     string         `toml:"command"`           // program run with the path of each finished file; empty: none
 	Index       bool           `toml:"index"`             // write a sidecar beside each file
 	Rotate      units.Duration `toml:"rotate" live:"yes"` // new files at its multiples since midnight UTC; 0: never
 }

@@ -1,0 +1,70 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	commandQueue   = 4096             // finished files that wait for their command
+	commandTimeout = 60 * time.Second // for what waits when the capture has ended
+)
+
+// fileCommand runs a program for each finished file of a port, one after the other,
+// with the file's path as its operand. A storer never waits for it.
+type fileCommand struct {
+	program string
+	log     *slog.Logger
+	files   chan string
+	skipped atomic.Uint64 // files for which the queue had no room
+	done    sync.WaitGroup
+	cancel  context.CancelFunc
+}
+
+// startFileCommand starts the goroutine that runs the program; stop ends it.
+func startFileCommand(program string, log *slog.Logger) *fileCommand {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &fileCommand{program: program, log: log, files: make(chan string, commandQueue), cancel: cancel}
+	c.done.Go(func() {
+		for path := range c.files {
+			c.run(ctx, path)
+		}
+	})
+	return c
+}
+
+// closed queues a finished file. It does not block.
+func (c *fileCommand) closed(path string) {
+	select {
+	case c.files <- path:
+	default:
+		c.skipped.Add(1)
+	}
+}
+
+func (c *fileCommand) run(ctx context.Context, path string) {
+	out, err := exec.CommandContext(ctx, c.program, path).CombinedOutput()
+	if err != nil {
+		last := out[bytes.LastIndexByte(bytes.TrimSpace(out), '\n')+1:]
+		c.log.Warn(fmt.Sprintf("command %s %s: %v: %s", c.program, path, err, bytes.TrimSpace(last)))
+	}
+}
+
+// stop waits for the commands of all queued files, for a minute at most. No file may
+// be queued after it is called.
+func (c *fileCommand) stop() {
+	close(c.files)
+	timeout := time.AfterFunc(commandTimeout, c.cancel)
+	c.done.Wait()
+	timeout.Stop()
+	c.cancel()
+	if n := c.skipped.Load(); n > 0 {
+		c.log.Warn(fmt.Sprintf("command %s: %d files skipped: it is slower than files are finished", c.program, n))
+	}
+}
