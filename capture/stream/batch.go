@@ -7,7 +7,7 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// ahead is how many frames lie between the prefetch of a frame and its use.
+// ahead is the number of frames between the prefetch of a frame and its use.
 const ahead = 8
 
 // AppendBatch stamps frames one after the other and stores them as Append does,
@@ -82,8 +82,8 @@ func (p *Producer) fastRun(st *clock.Stamper, frames []ring.Frame, most uint64) 
 	return n
 }
 
-// fastAppendGo is plain where there is no assembly for it, and what that is tested
-// against. tick is the counter.
+// fastAppendGo is fastAppend in Go, for architectures without assembly and as the
+// reference for its tests. tick reads the counter.
 func fastAppendGo(data []byte, index []Entry, frames []ring.Frame, at *window, line *clock.Line, tick func() uint64) int {
 	pos, seq := at.pos, at.seq
 	n := 0

@@ -69,10 +69,10 @@ var (
 	// stream. The listener has read all that was published.
 	ErrAbandoned = errors.New("capture ended without finishing the stream")
 
-	// ErrOverrun means that the data in the reader's hands may have been
-	// overwritten while in use and is void. It is returned to a lossy reader of
-	// bytes, and to one that was lossless and did not read for a second after it
-	// was made lossy. Reading continues further ahead, at the start of a record.
+	// ErrOverrun means that the packets or blocks returned before may have been
+	// overwritten while in use and are void. It is returned to a lossy reader of
+	// bytes, and to a reader that did not read for a second after it was made
+	// lossy. Reading continues further ahead, at the start of a record.
 	ErrOverrun = errors.New("listener was overrun")
 
 	// ErrReadAhead means that the next block cannot come before an earlier one is

@@ -127,8 +127,8 @@ const maxShared = 1 << 44
 
 // check returns an error unless a memory has the size, page size and seals that it
 // should have, whatever process made it. A memory that passes cannot lose pages,
-// which would raise SIGBUS in its readers: its size is sealed, and a seal against
-// writing forbids to punch holes, too.
+// which would raise SIGBUS in its readers: its size is sealed, and the seal against
+// writing also prevents punching holes.
 func (m *shared) check(seals int, atLeast uint64) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(m.fd, &st); err != nil {

@@ -171,7 +171,7 @@ func (s *Stream) idle(att *attachment, now time.Time) time.Duration {
 }
 
 // updatePolicy applies and acknowledges a change of policy, if there is one. It
-// returns ErrOverrun if the frames or blocks in the reader's hands are void.
+// returns ErrOverrun if the packets or blocks returned before are void.
 func (l *Listener) updatePolicy() error {
 	// SC3: Wanted first, then the announcement. See SetPolicy.
 	w := l.cur.Wanted[l.slot].Load()

@@ -49,7 +49,7 @@ type Stream struct {
 
 	final Stats // once closed
 
-	active         atomic.Uint64                            // bit i: slots[i] is taken
+	active         atomic.Uint64                            // bit i: slots[i] is in use
 	slots          [MaxListeners]atomic.Pointer[attachment] // set by attach, cleared by detach or by the producer
 	scans          atomic.Uint64                            // odd while the producer uses slots
 	align          atomic.Uint64                            // requests to begin a segment
