@@ -65,16 +65,12 @@ func Open(s *settings.Settings, cfg Config) (_ *Daemon, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	if err := d.retain(); err != nil {
-		return nil, err
+	for _, step := range []func() error{d.retain, d.open, d.share, d.serveMetrics} {
+		if err := step(); err != nil {
+			return nil, err
+		}
 	}
-	if err := d.open(); err != nil {
-		return nil, err
-	}
-	if err := d.share(); err != nil {
-		return nil, err
-	}
-	return d, d.serveMetrics()
+	return d, nil
 }
 
 // retain makes the cleaner of the folders that files are stored in.
