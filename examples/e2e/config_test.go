@@ -22,13 +22,13 @@ import (
 	"github.com/ixcap/ixcap/capture/daemon/control"
 )
 
-// setup writes a file of settings.
-func setup(t *testing.T, path, text string) {
+// writeSettings writes a settings file.
+func writeSettings(t *testing.T, path, text string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 }
 
-// ledgers decodes what hpcapdd --config --json printed; each must balance.
+// ledgers decodes the output of hpcapdd --config --json. Each ledger must balance.
 func ledgers(t *testing.T, r result) map[string]capture.Ledger {
 	t.Helper()
 	all := map[string]capture.Ledger{}
@@ -39,8 +39,8 @@ func ledgers(t *testing.T, r result) map[string]capture.Ledger {
 	return all
 }
 
-// inFiles counts the frames in a port's RAW files.
-func inFiles(t *testing.T, dir, port string) (frames uint64, files int) {
+// storedFrames returns the number of frames in a port's RAW files, and of the files.
+func storedFrames(t *testing.T, dir, port string) (frames uint64, files int) {
 	t.Helper()
 	for _, name := range rawFiles(t, dir) {
 		if strings.Contains(filepath.Base(name), "-"+port+"-q") {
@@ -53,17 +53,17 @@ func inFiles(t *testing.T, dir, port string) (frames uint64, files int) {
 }
 
 func TestOneFileCapturesSeveralPorts(t *testing.T) {
-	dir, path := folder(t), filepath.Join(t.TempDir(), "ixcap.toml")
+	dir, path := shortDir(t), filepath.Join(t.TempDir(), "ixcap.toml")
 	hosts, err := filepath.Abs(captures(t)[0])
 	require.NoError(t, err)
-	setup(t, path, fmt.Sprintf(`
+	writeSettings(t, path, fmt.Sprintf(`
 [defaults]
 buffer = "8MiB"
 [storage]
 dirs = ["%[1]s/a", "%[1]s/b"]
 segment = "1MiB"
 [port.left]
-device = "sim:gen,count=4000,size=600-1500,flows=16,backpressure" # fewer than two rings hold
+device = "sim:gen,count=4000,size=600-1500,flows=16,backpressure" # fewer than the descriptors of two rings
 queues = 2
 [port.right]
 device = "sim:pcap=%[2]s,backpressure"
@@ -89,14 +89,14 @@ size = "1GiB"
 	require.Len(t, all["left"].Storers, 2)
 	require.EqualValues(t, 5000, all["packets"].Frames())
 
-	a, filesA := inFiles(t, filepath.Join(dir, "a"), "left")
-	b, filesB := inFiles(t, filepath.Join(dir, "b"), "left")
+	a, filesA := storedFrames(t, filepath.Join(dir, "a"), "left")
+	b, filesB := storedFrames(t, filepath.Join(dir, "b"), "left")
 	require.EqualValues(t, 4000, a+b)
 	require.Positive(t, filesA)
-	require.Positive(t, filesB, "files go to the folders in turn")
+	require.Positive(t, filesB, "files alternate between the directories")
 	got, files := readRaw(t, filepath.Join(dir, "right"))
 	require.Regexp(t, `Z-right-q00-\d{6}\.raw$`, files[0])
-	sameFrames(t, readPcap(t, hosts), got)
+	requireSameFrames(t, readPcap(t, hosts), got)
 	packed, err := filepath.Glob(filepath.Join(dir, "packets", "*-packets-q00-*.pcapng.zst"))
 	require.NoError(t, err)
 	require.NotEmpty(t, packed)
@@ -107,16 +107,16 @@ size = "1GiB"
 	require.Equal(t, 3, strings.Count(text, "the ledger balances"))
 }
 
-func TestHangupReloadsTheFileAndBeginsNewFiles(t *testing.T) {
-	dir, path := folder(t), filepath.Join(t.TempDir(), "ixcap.toml")
+func TestHangupReloadsSettingsAndBeginsNewFiles(t *testing.T) {
+	dir, path := shortDir(t), filepath.Join(t.TempDir(), "ixcap.toml")
 	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
 	require.NoError(t, err)
 	defer manager.Close()
-	told := func() string {
+	notification := func() string { // the next one to the service manager
 		require.NoError(t, manager.SetReadDeadline(time.Now().Add(deadline)))
 		b := make([]byte, 4096)
 		n, err := manager.Read(b)
-		require.NoError(t, err, "the service manager is told nothing")
+		require.NoError(t, err, "no notification to the service manager")
 		return string(b[:n])
 	}
 	text := func(defaults, more string) string {
@@ -139,13 +139,13 @@ dir = "%[1]s/hpcapmon"
 %[3]s
 `, dir, defaults, more)
 	}
-	setup(t, path, text("", ""))
-	ctx, cancel := context.WithTimeout(context.Background(), 5*deadline) // for all that is asked of it in turn
+	writeSettings(t, path, text("", ""))
+	ctx, cancel := context.WithTimeout(context.Background(), 5*deadline) // for all steps of the test
 	t.Cleanup(cancel)
 	c := exec.CommandContext(ctx, filepath.Join(bin, "hpcapdd"), "--config", path, "--json")
 	c.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"))
 	p := launch(t, c)
-	require.Contains(t, told(), "READY=1")
+	require.Contains(t, notification(), "READY=1")
 	ctl := func(words ...string) []string {
 		return append([]string{"--socket", filepath.Join(dir, "share", "control.sock")}, words...)
 	}
@@ -165,44 +165,44 @@ dir = "%[1]s/hpcapmon"
 		require.NoError(t, err)
 		return len(all)
 	}
-	begun := func(port string) bool {
+	stores := func(port string) bool {
 		s := asJSON[control.Status](t, ctl("status", "--port", port)...)
 		return s.Queues[0].Stored > 10
 	}
-	eventually(t, "nothing is stored", func() bool { return begun("one") && begun("two") })
+	eventually(t, "nothing is stored", func() bool { return stores("one") && stores("two") })
 	require.Contains(t, succeed(t, "hpcapctl", ctl("rotate", "--port", "one")...).stdout, "one: new files begin")
 	eventually(t, "no file is closed", func() bool { return closed("one") == 1 })
 	require.Zero(t, closed("two"))
 
-	// What can change does, and files begin anew.
-	setup(t, path, text(`rules = "(udp) 64; (tcp) drop"`+"\nfifo = 1", "[retention]\nage = \"7d\""))
+	// Settings that may change without a restart are applied, and new files begin.
+	writeSettings(t, path, text(`rules = "(udp) 64; (tcp) drop"`+"\nfifo = 1", "[retention]\nage = \"7d\""))
 	p.signal(unix.SIGHUP)
-	require.Regexp(t, `^RELOADING=1\nMONOTONIC_USEC=\d+$`, told())
-	require.Contains(t, told(), "READY=1")
-	p.says("reload: port.one.rules: (udp) 64; (tcp) drop; all instead of none")
-	p.says("reload: needs a restart: port.two.fifo: 1 instead of 0")
-	p.says("reload: retention.age: 7d instead of 0s")
+	require.Regexp(t, `^RELOADING=1\nMONOTONIC_USEC=\d+$`, notification())
+	require.Contains(t, notification(), "READY=1")
+	p.waitStderr("reload: port.one.rules: (udp) 64; (tcp) drop; all instead of none")
+	p.waitStderr("reload: needs a restart: port.two.fifo: 1 instead of 0")
+	p.waitStderr("reload: retention.age: 7d instead of 0s")
 	require.Contains(t, succeed(t, "hpcapctl", ctl("rules", "--port", "two")...).stdout, "(udp) 64")
 	eventually(t, "no file is closed", func() bool { return closed("one") == 2 && closed("two") == 1 })
 
-	// A bad file changes nothing.
-	setup(t, path, text(`rules = "(udp) 65; (tcp) drop"`+"\ncolour = 3", "[retention]\nage = \"soon\""))
+	// An invalid file changes nothing.
+	writeSettings(t, path, text(`rules = "(udp) 65; (tcp) drop"`+"\ncolour = 3", "[retention]\nage = \"soon\""))
 	p.signal(unix.SIGHUP)
-	told()
-	told()
-	p.says("ixcap.toml:5: defaults.colour: unknown key")
-	p.says(`retention.age: duration "soon": must be seconds or a number with its unit`)
-	p.says("reload: nothing has changed")
+	notification()
+	notification()
+	p.waitStderr("ixcap.toml:5: defaults.colour: unknown key")
+	p.waitStderr(`retention.age: duration "soon": must be seconds or a number with its unit`)
+	p.waitStderr("reload: nothing has changed")
 	require.Contains(t, succeed(t, "hpcapctl", ctl("rules", "--port", "one")...).stdout, "(udp) 64")
-	setup(t, path, text(`rules = "(udp) 64; (tcp) drop"`+"\nfifo = 1", "[retention]\nage = \"7d\""))
+	writeSettings(t, path, text(`rules = "(udp) 64; (tcp) drop"`+"\nfifo = 1", "[retention]\nage = \"7d\""))
 	p.signal(unix.SIGHUP)
-	told()
-	told()
-	eventually(t, "what still needs a restart is not said again", func() bool {
+	notification()
+	notification()
+	eventually(t, "the setting that needs a restart is not reported again", func() bool {
 		return strings.Count(p.stderr.String(), "needs a restart: port.two.fifo") == 2
 	})
 
-	// Prometheus, and a line a second.
+	// Prometheus metrics, and the monitoring files of HPCAP.
 	address := regexp.MustCompile(`http://\S+/metrics`).FindString(p.stderr.String())
 	a, err := http.Get(address)
 	require.NoError(t, err)
@@ -224,17 +224,17 @@ dir = "%[1]s/hpcapmon"
 
 	end := p.end(unix.SIGTERM)
 	require.Zero(t, end.status, end.stderr)
-	require.Contains(t, told(), "STOPPING=1")
+	require.Contains(t, notification(), "STOPPING=1")
 	for name, l := range ledgers(t, end) {
-		frames, files := inFiles(t, filepath.Join(dir, "files"), name)
+		frames, files := storedFrames(t, filepath.Join(dir, "files"), name)
 		require.Equal(t, l.Frames(), frames, "every frame stored is in a file")
 		require.Equal(t, l.Storers[0].Files, files)
-		require.Equal(t, name == "one", l.Queues[0].Cut > 0, "frames of 60 bytes have no more than 64")
+		require.Equal(t, name == "one", l.Queues[0].Cut > 0, "frames of 60 bytes are not cut to 64")
 	}
 	require.NoDirExists(t, filepath.Join(dir, "share"))
 }
 
-func TestHangupOfACaptureWithoutAFileBeginsNewFiles(t *testing.T) {
+func TestHangupWithoutSettingsFileBeginsNewFiles(t *testing.T) {
 	dir := t.TempDir()
 	p := launch(t, command(t, "hpcapdd", "-i", "sim:gen,size=60,rate=1kpps,backpressure", "-w", dir, "--flush", "10ms", "--buffer", "8MiB", "--json"))
 	for n := range 2 {
@@ -256,9 +256,9 @@ func TestHangupOfACaptureWithoutAFileBeginsNewFiles(t *testing.T) {
 	require.GreaterOrEqual(t, len(files), 2)
 }
 
-func TestCheckTellsAllThatIsWrongAndStartsNothing(t *testing.T) {
-	dir, path := folder(t), filepath.Join(t.TempDir(), "ixcap.toml")
-	setup(t, path, fmt.Sprintf(`[port.one]
+func TestCheckReportsAllErrorsAndStartsNothing(t *testing.T) {
+	dir, path := shortDir(t), filepath.Join(t.TempDir(), "ixcap.toml")
+	writeSettings(t, path, fmt.Sprintf(`[port.one]
 device = "sim:gen,count=10"
 storage.dirs = "%s/files"
 `, dir))
@@ -269,7 +269,7 @@ storage.dirs = "%s/files"
 	require.Empty(t, entries)
 	require.Equal(t, "ok\n", succeed(t, "hpcapdd", "--check", "-i", "sim:gen", "-w", "null").stdout[:3])
 
-	setup(t, path, fmt.Sprintf(`[port.one]
+	writeSettings(t, path, fmt.Sprintf(`[port.one]
 device = "sim:pidgeon"
 cores = [1000]
 storage.dirs = "%s/no/such"
@@ -294,10 +294,10 @@ mode = "kernel"
 	fail(t, "no such file", "hpcapdd", "--config", filepath.Join(dir, "none.toml"))
 	fail(t, "zstd level 23", "hpcapdd", "--check", "-i", "sim:gen", "-w", dir, "--format", "pcap", "--zstd", "23")
 	fail(t, "--store-filter: only for the formats pcap and pcapng", "hpcapdd", "-i", "sim:gen", "-w", dir, "--store-filter", "udp")
-	require.Len(t, strings.Split(run(t, "hpcapdd", "-i", "sim:gen", "-w", dir, "--queues", "99", "--snaplen", "-1", "--block", "3kB").stderr, "\n"), 4, "flags, too, are told all at once")
+	require.Len(t, strings.Split(run(t, "hpcapdd", "-i", "sim:gen", "-w", dir, "--queues", "99", "--snaplen", "-1", "--block", "3kB").stderr, "\n"), 4, "all invalid flags are reported at once")
 }
 
-func TestTimestampsArePrintedAsTheyAreStored(t *testing.T) {
+func TestRaw2tstampPrintsTheStoredTimestamps(t *testing.T) {
 	dir := t.TempDir()
 	hosts := captures(t)[0]
 	raw := filepath.Join(dir, "hosts.raw")

@@ -12,9 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every frame of real traffic, sent at line rate through model, driver, engine
-// and storer, comes out once, in order and byte for byte; and other people's
-// programs read the result.
+// Real traffic is sent at line rate through model, driver, engine and storer. The
+// files hold each frame once, in order, byte for byte, and tshark reads them.
 func TestEveryFrameArrivesOnceInOrderByteForByte(t *testing.T) {
 	for _, file := range append(captures(t), jumbos(t)) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
@@ -22,8 +21,8 @@ func TestEveryFrameArrivesOnceInOrderByteForByte(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "capture")
 			device := "sim:pcap=" + file + ",rate=line"
 			if descriptors(sent) > 4095 {
-				// More than a ring takes: on a machine that leaves the poller no core
-				// in time a sender that does not wait would be right to overrun it.
+				// More than one ring holds: on a machine without a free core a sender
+				// without backpressure may overrun the poller.
 				device += ",backpressure"
 			}
 			r := succeed(t, "hpcapdd", "-i", device, "-w", dir,
@@ -34,21 +33,21 @@ func TestEveryFrameArrivesOnceInOrderByteForByte(t *testing.T) {
 			require.Zero(t, l.Lost())
 
 			got, files := readRaw(t, dir)
-			sameFrames(t, sent, got)
-			segments(t, files, 1<<20)
+			requireSameFrames(t, sent, got)
+			requireSegments(t, files, 1<<20)
 
 			for _, format := range []string{"pcap", "pcapng"} {
 				out := filepath.Join(t.TempDir(), "out."+format)
 				succeed(t, "raw2pcap", append([]string{"--format", format, "-w", out}, files...)...)
 				converted := readPcap(t, out)
-				require.Equal(t, got, converted, "stamps, lengths and bytes survive the conversion")
+				require.Equal(t, got, converted, "the conversion keeps timestamps, lengths and bytes")
 				dissect(t, out, len(sent))
 			}
 		})
 	}
 }
 
-// descriptors is how many receive descriptors of 2 KiB buffers the frames take.
+// descriptors returns the number of receive descriptors, of 2 KiB each, for the frames.
 func descriptors(frames []packet) (n int) {
 	for _, f := range frames {
 		n += (max(f.len, 60) + 2047) / 2048
@@ -56,8 +55,8 @@ func descriptors(frames []packet) (n int) {
 	return n
 }
 
-// segments requires that all files but the last have the size of a segment.
-func segments(t *testing.T, files []string, size int64) {
+// requireSegments requires that all files but the last have the size of a segment.
+func requireSegments(t *testing.T, files []string, size int64) {
 	t.Helper()
 	for i, name := range files {
 		st, err := os.Stat(name)
@@ -70,7 +69,7 @@ func segments(t *testing.T, files []string, size int64) {
 	}
 }
 
-// dissect has tshark read a file, which must not complain.
+// dissect reads a file with tshark, which must find all frames and print no error.
 func dissect(t *testing.T, file string, frames int) {
 	t.Run("tshark"+filepath.Ext(file), func(t *testing.T) {
 		c := exec.CommandContext(t.Context(), tool(t, "tshark"), "-n", "-r", file, "-T", "fields", "-e", "frame.number")
@@ -78,7 +77,7 @@ func dissect(t *testing.T, file string, frames int) {
 		c.Stdout, c.Stderr = &stdout, &stderr
 		require.NoError(t, c.Run(), stderr.String())
 		for line := range strings.Lines(stderr.String()) {
-			require.Contains(t, line, "Running as user", "tshark complains")
+			require.Contains(t, line, "Running as user", "tshark prints an error")
 		}
 		require.Equal(t, frames, strings.Count(stdout.String(), "\n"))
 	})
@@ -103,7 +102,7 @@ func TestSeveralQueuesTogetherHoldEveryFrameOnce(t *testing.T) {
 	}
 	require.Equal(t, want, have)
 
-	// One queue of them: only its frames are stored, the others are still accounted for.
+	// Of one queue only the frames are stored. The ledger has the others, too.
 	one := filepath.Join(t.TempDir(), "one")
 	r = succeed(t, "hpcapdd", "-i", "sim:pcap="+file+",backpressure", "--queues", "4", "--queue", "2", "-w", one, "--buffer", "4MiB", "--json")
 	l = ledger(t, r)
@@ -112,7 +111,7 @@ func TestSeveralQueuesTogetherHoldEveryFrameOnce(t *testing.T) {
 	require.EqualValues(t, l.Queues[2].Stored, len(got))
 }
 
-func TestCaplenKeepsTheLengthOnTheWire(t *testing.T) {
+func TestSnaplenKeepsTheLengthOnTheWire(t *testing.T) {
 	file := captures(t)[0]
 	sent := readPcap(t, file)
 	dir := t.TempDir()
@@ -133,7 +132,7 @@ func TestNullStoresNothing(t *testing.T) {
 	require.NoDirExists(t, "null")
 }
 
-func TestHPCAPsOwnForms(t *testing.T) {
+func TestHPCAPsCommandLines(t *testing.T) {
 	dir := t.TempDir()
 	file := captures(t)[0]
 	r := succeed(t, "hpcapdd", "sim:pcap="+file+",backpressure", "0", dir)
@@ -142,14 +141,14 @@ func TestHPCAPsOwnForms(t *testing.T) {
 	require.Len(t, files, 1)
 	pcap, back := filepath.Join(t.TempDir(), "x.pcap"), filepath.Join(t.TempDir(), "x.raw")
 	succeed(t, "raw2pcap", files[0], pcap)
-	sameFrames(t, readPcap(t, file), readPcap(t, pcap))
+	requireSameFrames(t, readPcap(t, file), readPcap(t, pcap))
 
 	succeed(t, "pcap2raw", pcap, back)
 	before, err := os.ReadFile(files[0])
 	require.NoError(t, err)
 	after, err := os.ReadFile(back)
 	require.NoError(t, err)
-	require.True(t, bytes.Equal(before, after), "RAW to pcap and back changes nothing")
+	require.True(t, bytes.Equal(before, after), "the conversion from RAW to pcap and back changes nothing")
 }
 
 func TestConvertersWorkInPipesAndSegments(t *testing.T) {
@@ -159,7 +158,7 @@ func TestConvertersWorkInPipesAndSegments(t *testing.T) {
 	succeed(t, "pcap2raw", "--segment", "256KiB", "-w", out, file, file)
 	parts := rawFiles(t, dir)
 	require.Greater(t, len(parts), 1)
-	segments(t, parts, 256<<10)
+	requireSegments(t, parts, 256<<10)
 	sent := readPcap(t, file)
 	twice := append(append([]packet{}, sent...), sent...)
 	got, _ := readRaw(t, dir)

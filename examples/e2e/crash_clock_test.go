@@ -14,8 +14,8 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/retain"
 )
 
-// setClock makes the files of a run what they would have been had the clock been
-// so much ahead: their names, their stamps, their times of change.
+// setClock changes the files of a run as if the clock had been ahead by a time: their
+// names, timestamps and modification times.
 func setClock(t *testing.T, dir string, ahead time.Duration) {
 	t.Helper()
 	for _, path := range inDir(t, dir) {
@@ -43,11 +43,10 @@ func setClock(t *testing.T, dir string, ahead time.Duration) {
 	}
 }
 
-// The capture's clock follows the machine's, which a test cannot set. What a step
-// of it leaves are files whose stamps do not follow those of the run before: ahead
-// of them, or behind, or over the same time. All are found and put in order, and
-// retention takes those first that were captured first.
-func TestFilesFromBeforeAStepOfTheClockAreFoundAndKeptInTurn(t *testing.T) {
+// A test cannot set the machine's clock. After a step of the clock the timestamps of a
+// run do not follow those of the run before: they are ahead, behind or overlap. All
+// files are found and recovered, and retention deletes those captured first.
+func TestFilesFromBeforeAStepOfTheClockAreFoundAndRetained(t *testing.T) {
 	const frames = 6000
 	for name, ahead := range map[string]time.Duration{
 		"a year ahead": 365 * 24 * time.Hour, "two hours behind": -2 * time.Hour, "in 1970": -time.Since(time.Unix(90_000, 0)).Truncate(time.Second),
@@ -58,17 +57,17 @@ func TestFilesFromBeforeAStepOfTheClockAreFoundAndKeptInTurn(t *testing.T) {
 			require.EqualValues(t, frames, ledger(t, succeed(t, "hpcapdd", args...)).Frames())
 			setClock(t, dir, ahead)
 			first := inDir(t, dir)
-			left := first[len(first)-1] // and the run was killed
-			require.NoError(t, os.Truncate(left, 1012*50+20))
-			require.NoError(t, os.Rename(left, left+".part"))
+			last := first[len(first)-1] // as if the run had been killed
+			require.NoError(t, os.Truncate(last, 1012*50+20))
+			require.NoError(t, os.Rename(last, last+".part"))
 			lost := frames - 2*((2<<20)/1012) - 50 // of three files
 			require.Len(t, first, 3)
 			require.Equal(t, frames-lost, search(t, inDir(t, dir)))
 
 			require.EqualValues(t, frames, ledger(t, succeed(t, "hpcapdd", args...)).Frames())
-			recovered(t, dir)
+			recoverDir(t, dir)
 			require.Equal(t, 2*frames-lost, search(t, inDir(t, dir)))
-			sound(t, dir)
+			requireIntact(t, dir)
 			all := inDir(t, dir)
 			require.Len(t, all, 6)
 

@@ -17,30 +17,31 @@ import (
 	"github.com/ixcap/ixcap/internal/mounttest"
 )
 
-// troubled is a capture that a disk gives trouble.
-type troubled struct {
+// diskCapture is a capture to a disk that fails.
+type diskCapture struct {
 	*program
 	t    *testing.T
 	wire sender
 }
 
-func capturing(t *testing.T, dir string, more ...string) *troubled {
+// startDiskCapture starts a capture of an endless wire to a directory.
+func startDiskCapture(t *testing.T, dir string, more ...string) *diskCapture {
 	t.Helper()
-	wire := generated(t, "100Mbps")
+	wire := endlessWire(t, "100Mbps")
 	args := append([]string{"-i", wire.device, "-w", dir, "--segment", "2MiB", "--buffer", "4MiB", "--json"}, more...)
-	return &troubled{launch(t, command(t, "hpcapdd", args...)), t, wire}
+	return &diskCapture{launch(t, command(t, "hpcapdd", args...)), t, wire}
 }
 
-// stumbles waits until something cannot be stored.
-func (c *troubled) stumbles() {
+// waitError waits until frames cannot be stored.
+func (c *diskCapture) waitError() {
 	c.t.Helper()
-	c.says("the capture goes on, and what is not stored is counted")
+	c.waitStderr("the capture goes on, and what is not stored is counted")
 }
 
-// recovers waits until storing goes on, and then for some more files.
-func (c *troubled) recovers(dir string) {
+// waitRecovered waits until storing continues, and then for two more files.
+func (c *diskCapture) waitRecovered(dir string) {
 	c.t.Helper()
-	c.says("storing goes on after")
+	c.waitStderr("storing goes on after")
 	known := map[string]bool{}
 	for _, file := range inDir(c.t, dir) {
 		known[stem(file)] = true
@@ -57,61 +58,62 @@ func (c *troubled) recovers(dir string) {
 	}, deadline, time.Millisecond, "no more files: %s", &c.stderr)
 }
 
-// interrupt ends the capture, which says how much it could not store, and why.
-func (c *troubled) interrupt(why string) capture.Ledger {
+// interrupt ends the capture, which must report the bytes that were not stored, and
+// their cause.
+func (c *diskCapture) interrupt(cause string) capture.Ledger {
 	c.t.Helper()
 	r := c.end(unix.SIGINT)
 	require.Equal(c.t, 1, r.status, r.stderr)
 	require.Contains(c.t, r.stderr, "bytes were not stored")
-	require.Contains(c.t, r.stderr, why)
+	require.Contains(c.t, r.stderr, cause)
 	l := ledger(c.t, r)
 	require.Len(c.t, l.Storers, 1)
-	require.NotEmpty(c.t, failed(l))
-	require.Zero(c.t, l.Lost(), "a disk in trouble does not hold up the port")
+	require.NotEmpty(c.t, failedBytes(l))
+	require.Zero(c.t, l.Lost(), "an error of the disk stalls the port")
 	return l
 }
 
-// accounted requires that folders hold exactly what the ledger calls written but
-// for what somebody deleted, in bytes, and that frames are missing only between
-// files.
-func (c *troubled) accounted(l capture.Ledger, deleted int64, dirs ...string) stored {
+// checkWritten requires that directories hold exactly the bytes that the ledger counts
+// as written, without those deleted since, and that frames are missing between files
+// only.
+func (c *diskCapture) checkWritten(l capture.Ledger, deleted int64, dirs ...string) stored {
 	c.t.Helper()
-	got := c.wire.closed(c.t, inDir(c.t, dirs...))
+	got := c.wire.checkFiles(c.t, inDir(c.t, dirs...))
 	require.EqualValues(c.t, l.Storers[0].Written, got.bytes+deleted, "%+v\n%s", l.Storers[0], &c.stderr)
 	return got
 }
 
 func TestCaptureGoesOnWhenAFullDiskHasRoomAgain(t *testing.T) {
 	dir := filepath.Join(mounttest.Tmpfs(t, "12m"), "files")
-	c := capturing(t, dir)
-	c.stumbles()
+	c := startDiskCapture(t, dir)
+	c.waitError()
 	require.NoError(t, unix.Mount("", filepath.Dir(dir), "", unix.MS_REMOUNT, "size=2g"))
-	c.recovers(dir)
+	c.waitRecovered(dir)
 	l := c.interrupt("no space left on device")
-	require.NotZero(t, failed(l)["ENOSPC"])
-	sound(t, dir)
-	got := c.accounted(l, 0, dir)
+	require.NotZero(t, failedBytes(l)["ENOSPC"])
+	requireIntact(t, dir)
+	got := c.checkWritten(l, 0, dir)
 	require.NotEmpty(t, got.gaps)
 	require.Less(t, uint64(got.frames), l.Frames())
 }
 
-// What retention deletes beside a capture is the oldest, and no loss to the ledger.
+// Retention deletes the oldest files, which the ledger does not count as lost.
 func TestCaptureUnderRetentionKeepsTheNewestFiles(t *testing.T) {
 	const segment, size = 2 << 20, 16 << 20
 	dir := filepath.Join(t.TempDir(), "files")
-	c := capturing(t, dir, "--keep-size", "16MiB")
+	c := startDiskCapture(t, dir, "--keep-size", "16MiB")
 	seq := func(path string) int {
 		f, ok := archive.ParseName(path)
 		require.True(t, ok)
 		return f.Seq
 	}
 	require.Eventually(t, func() bool { files := inDir(t, dir); return len(files) > 0 && seq(files[0]) > 12 }, deadline, time.Millisecond,
-		"what is old stays: %s", &c.stderr)
+		"old files are not deleted: %s", &c.stderr)
 	r := c.end(unix.SIGINT)
 	require.Zero(t, r.status, r.stderr)
 	l := ledger(t, r)
-	require.Empty(t, failed(l))
-	sound(t, dir)
+	require.Empty(t, failedBytes(l))
+	requireIntact(t, dir)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	kept := int64(0)
@@ -121,63 +123,63 @@ func TestCaptureUnderRetentionKeepsTheNewestFiles(t *testing.T) {
 		kept += info.Size()
 	}
 	require.LessOrEqual(t, kept, int64(size))
-	require.Greater(t, kept, int64(size-segment-100<<10), "no more than needed")
+	require.Greater(t, kept, int64(size-segment-100<<10), "more than needed was deleted")
 	files := inDir(t, dir)
 	all := l.Storers[0].Files
-	for i, path := range files[len(files)-6:] { // of older ones one may be spared, while its index is made
+	for i, path := range files[len(files)-6:] { // an older file may remain while its index is built
 		require.Equal(t, all-6+i, seq(path))
 	}
-	c.accounted(l, int64(all-len(files))*segment, dir)
+	c.checkWritten(l, int64(all-len(files))*segment, dir)
 }
 
 func TestCaptureGoesOnWhenItsFolderIsMovedAway(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "files")
-	c := capturing(t, dir)
-	written(t, dir, 5<<20)
+	c := startDiskCapture(t, dir)
+	waitBytes(t, dir, 5<<20)
 	moved := dir + ".old"
 	require.NoError(t, os.Rename(dir, moved))
-	require.Eventually(t, func() bool { entries, _ := os.ReadDir(dir); return len(entries) > 2 }, deadline, time.Millisecond, "the folder is made again")
+	require.Eventually(t, func() bool { entries, _ := os.ReadDir(dir); return len(entries) > 2 }, deadline, time.Millisecond, "the directory is not created again")
 	r := c.end(unix.SIGINT)
-	require.Zero(t, r.status, "nothing is lost by moving files away: %s", r.stderr)
+	require.Zero(t, r.status, "moved files are no loss: %s", r.stderr)
 	l := ledger(t, r)
-	sound(t, dir)
-	sound(t, moved)
-	require.Empty(t, c.accounted(l, 0, dir, moved).gaps)
+	requireIntact(t, dir)
+	requireIntact(t, moved)
+	require.Empty(t, c.checkWritten(l, 0, dir, moved).gaps)
 }
 
 func TestCaptureGoesOnWhenItsFolderIsRemoved(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "files")
-	c := capturing(t, dir)
-	written(t, dir, 5<<20)
-	require.Eventually(t, func() bool { // the file that is being written, whenever there is one
+	c := startDiskCapture(t, dir)
+	waitBytes(t, dir, 5<<20)
+	require.Eventually(t, func() bool { // the file that is being written
 		parts, _ := filepath.Glob(filepath.Join(dir, "*.part"))
 		return len(parts) > 0 && os.Remove(parts[0]) == nil
 	}, deadline, time.Millisecond)
-	require.Eventually(t, func() bool { return os.RemoveAll(dir) == nil }, deadline, time.Millisecond, "files come while it is removed")
-	c.stumbles()
-	c.recovers(dir)
+	require.Eventually(t, func() bool { return os.RemoveAll(dir) == nil }, deadline, time.Millisecond, "files are created during the removal")
+	c.waitError()
+	c.waitRecovered(dir)
 	l := c.interrupt("not stored")
-	sound(t, dir)
-	got := c.wire.closed(t, inDir(t, dir))
-	require.Less(t, uint64(got.bytes), l.Storers[0].Written, "what was deleted after it was closed had been written")
+	requireIntact(t, dir)
+	got := c.wire.checkFiles(t, inDir(t, dir))
+	require.Less(t, uint64(got.bytes), l.Storers[0].Written, "Written includes files that were deleted after they were closed")
 }
 
-// disk is a file system on a block device that can be made to fail: behind a
-// limit it gives EIO, for what is read and what is written.
+// disk is a file system on a block device with a limit: reads and writes behind it
+// fail with EIO.
 type disk struct {
 	t    *testing.T
 	loop *os.File
-	dir  string // for a capture's files
+	dir  string // of the capture's files
 }
 
+// newDisk returns a disk of a size in bytes, mounted until the end of the test.
 func newDisk(t *testing.T, size int64) *disk {
 	t.Helper()
 	mkfs := tool(t, "mkfs.ext4")
 	image := filepath.Join(t.TempDir(), "image")
 	require.NoError(t, os.WriteFile(image, nil, 0o600))
 	require.NoError(t, os.Truncate(image, size))
-	// All of its own bookkeeping lies at the start, and there is no journal that an
-	// error would stop.
+	// All metadata lies at the start, and there is no journal, which an error would abort.
 	out, err := exec.Command(mkfs, "-q", "-F", "-b", "4096", "-N", "1024", "-m", "0",
 		"-O", "^has_journal,^resize_inode,flex_bg", "-E", "lazy_itable_init=0,nodiscard,packed_meta_blocks=1", image).CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -191,7 +193,7 @@ func newDisk(t *testing.T, size int64) *disk {
 	defer control.Close()
 	root := t.TempDir()
 	d := &disk{t: t, dir: root}
-	for range 20 { // others look for a free one, too
+	for range 20 { // other processes allocate loop devices, too
 		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
 		if err != nil {
 			t.Skipf("no loop devices: %v; run the tests as root", err)
@@ -208,14 +210,14 @@ func newDisk(t *testing.T, size int64) *disk {
 		require.ErrorIs(t, err, unix.EBUSY)
 		d.loop = nil
 	}
-	require.NotNil(t, d.loop, "every loop device was taken by somebody else")
+	require.NotNil(t, d.loop, "no free loop device after 20 attempts")
 	t.Cleanup(func() { d.loop.Close() })
 	require.NoError(t, unix.Mount(d.loop.Name(), d.dir, "ext4", 0, "errors=continue"))
 	t.Cleanup(func() {
 		d.limit(0)
 		require.NoError(t, unix.Unmount(root, 0))
 	})
-	// The folder gets as much room as it will need, at the start of the disk as well.
+	// The directory's blocks are allocated now, at the start of the disk.
 	d.dir = filepath.Join(d.dir, "files")
 	require.NoError(t, os.Mkdir(d.dir, 0o755))
 	for _, done := range []func(name string) error{func(name string) error { return os.WriteFile(name, nil, 0o600) }, os.Remove} {
@@ -226,7 +228,7 @@ func newDisk(t *testing.T, size int64) *disk {
 	return d
 }
 
-// limit makes the device fail from a byte on; 0 makes it work again.
+// limit makes the device fail from this byte on; 0 removes the limit.
 func (d *disk) limit(bytes uint64) {
 	d.t.Helper()
 	fd := int(d.loop.Fd())
@@ -238,8 +240,8 @@ func (d *disk) limit(bytes uint64) {
 		if err == nil {
 			return
 		}
-		require.ErrorIs(d.t, err, unix.EAGAIN) // the disk was being written to
-		require.True(d.t, time.Now().Before(end), "the disk's limit cannot be changed")
+		require.ErrorIs(d.t, err, unix.EAGAIN) // a write is in flight
+		require.True(d.t, time.Now().Before(end), "the limit of the loop device cannot be changed")
 	}
 }
 
@@ -252,51 +254,51 @@ func TestCaptureGoesOnWhenAFullDiskOfBlocksHasRoomAgain(t *testing.T) {
 	s := unix.Statfs_t{}
 	require.NoError(t, unix.Statfs(d.dir, &s))
 	require.NoError(t, unix.Fallocate(int(f.Fd()), 0, 0, int64(s.Bavail)*s.Bsize-9<<20-12345))
-	c := capturing(t, d.dir)
-	c.stumbles()
+	c := startDiskCapture(t, d.dir)
+	c.waitError()
 	require.NoError(t, f.Truncate(0))
-	c.recovers(d.dir)
+	c.waitRecovered(d.dir)
 	l := c.interrupt("no space left on device")
-	require.NotZero(t, failed(l)["ENOSPC"])
-	recovered(t, d.dir)
-	sound(t, d.dir)
-	require.NotEmpty(t, c.accounted(l, 0, d.dir).gaps)
+	require.NotZero(t, failedBytes(l)["ENOSPC"])
+	recoverDir(t, d.dir)
+	requireIntact(t, d.dir)
+	require.NotEmpty(t, c.checkWritten(l, 0, d.dir).gaps)
 }
 
 func TestCaptureGoesOnWhenADiskThatFailedWorksAgain(t *testing.T) {
 	d := newDisk(t, 1<<30)
 	dir := d.dir
-	c := capturing(t, dir)
-	written(t, dir, 12<<20)
+	c := startDiskCapture(t, dir)
+	waitBytes(t, dir, 12<<20)
 	d.limit(8 << 20)
-	c.stumbles()
+	c.waitError()
 	d.limit(0)
-	c.recovers(dir)
+	c.waitRecovered(dir)
 	l := c.interrupt("input/output error")
-	require.NotZero(t, failed(l)["EIO"])
-	readable(t, inDir(t, dir))
-	recovered(t, dir) // a file that could not be closed is, at the next start
-	sound(t, dir)
-	got := c.accounted(l, 0, dir)
+	require.NotZero(t, failedBytes(l)["EIO"])
+	requireReadable(t, inDir(t, dir))
+	recoverDir(t, dir) // as the next start: closes the file that could not be closed
+	requireIntact(t, dir)
+	got := c.checkWritten(l, 0, dir)
 	require.NotEmpty(t, got.gaps)
 }
 
-// Of two disks the one that works takes all that the other does not.
+// When one of two disks fails, all frames go to the other.
 func TestCaptureOnTwoDisksOutlivesOne(t *testing.T) {
 	d := newDisk(t, 1<<30)
 	bad, good := d.dir, filepath.Join(t.TempDir(), "files")
-	c := capturing(t, bad, "-w", good)
-	written(t, bad, 12<<20)
-	written(t, good, 5<<20)
+	c := startDiskCapture(t, bad, "-w", good)
+	waitBytes(t, bad, 12<<20)
+	waitBytes(t, good, 5<<20)
 	d.limit(8 << 20)
-	c.says("storing goes on in the other folders")
+	c.waitStderr("storing goes on in the other folders")
 	before := len(inDir(t, good))
 	require.Eventually(t, func() bool { return len(inDir(t, good)) > before+3 }, deadline, time.Millisecond)
 	d.limit(0)
-	c.recovers(bad)
+	c.waitRecovered(bad)
 	l := c.interrupt("input/output error")
-	recovered(t, bad)
-	sound(t, bad)
-	sound(t, good)
-	c.accounted(l, 0, bad, good)
+	recoverDir(t, bad)
+	requireIntact(t, bad)
+	requireIntact(t, good)
+	c.checkWritten(l, 0, bad, good)
 }

@@ -24,8 +24,8 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-// crashes is at how many random moments a capture is killed: IXCAP_CRASHES, or
-// a few.
+// crashes returns how many times a capture is killed: IXCAP_CRASHES, default 12, or 3
+// with -short.
 func crashes(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("IXCAP_CRASHES")
@@ -40,15 +40,15 @@ func crashes(t *testing.T) int {
 	return 12
 }
 
-// sender knows what frame n of a generated wire is.
+// sender is a generated wire: it reproduces frame n.
 type sender struct {
 	*wire.Generator
 	device string
 }
 
-// generated is a wire that never ends and waits while it is not listened to, so
-// that a capture on it misses nothing.
-func generated(t *testing.T, rate string) sender {
+// endlessWire returns a wire that never ends and pauses while there is no capture, so
+// that captures miss no frame.
+func endlessWire(t *testing.T, rate string) sender {
 	t.Helper()
 	o := []wire.Option{{Key: "gen"}, {Key: "size", Value: "60-1514"}, {Key: "flows", Value: "8"}, {Key: "seed", Value: "5"}, {Key: "rate", Value: rate}}
 	g, err := wire.NewGenerator(o)
@@ -56,17 +56,17 @@ func generated(t *testing.T, rate string) sender {
 	return sender{g, "sim:gen,size=60-1514,flows=8,seed=5,rate=" + rate + ",backpressure"}
 }
 
-// stored is what the files of one run and one queue hold.
+// stored is the content of the files of one run and one queue.
 type stored struct {
 	frames int
-	bytes  int64    // of the stream: without the padding that a storer adds at a file's end
-	gaps   []string // files behind which frames are missing; "": before the first
-	next   uint64
+	bytes  int64    // of the stream, without the padding at the end of files
+	gaps   []string // files after which frames are missing; "": before the first
+	next   uint64   // number of the next frame
 }
 
-// closed reads closed files of one queue, in the order in which they were
-// captured, and requires that each holds frames as they were sent, without a gap.
-func (s sender) closed(t *testing.T, files []string) (sum stored) {
+// checkFiles reads the closed files of one queue in capture order and requires that
+// each holds the frames as sent, without a gap.
+func (s sender) checkFiles(t *testing.T, files []string) (sum stored) {
 	t.Helper()
 	var want []byte
 	for i, name := range files {
@@ -80,7 +80,7 @@ func (s sender) closed(t *testing.T, files []string) (sum stored) {
 			want = s.Append(want[:0], sum.next)
 			for from := sum.next; first && !bytes.Equal(want, rec.Data); want = s.Append(want[:0], sum.next) {
 				sum.next++
-				require.Less(t, sum.next-from, uint64(5_000_000), "%s begins with a frame that was not sent after those before it", name)
+				require.Less(t, sum.next-from, uint64(5_000_000), "the first frame of %s is none of the following frames of the wire", name)
 				if sum.next == from+1 {
 					before := ""
 					if i > 0 {
@@ -90,7 +90,7 @@ func (s sender) closed(t *testing.T, files []string) (sum stored) {
 				}
 			}
 			if !bytes.Equal(want, rec.Data) {
-				require.Failf(t, "frame differs", "%s: frame %d, which is the file's %d.", name, sum.next, r.Count())
+				require.Failf(t, "frame differs", "%s: frame %d of the wire, %d of the file", name, sum.next, r.Count())
 			}
 			require.False(t, rec.Time().Before(last), name)
 			last = rec.Time()
@@ -108,9 +108,10 @@ func (s sender) closed(t *testing.T, files []string) (sum stored) {
 	return sum
 }
 
-// readable requires that files can be read as a dead run left them: closed ones to
-// their end, the others, which may have gaps, by a search.
-func readable(t *testing.T, files []string) (frames int) {
+// requireReadable requires that the files of a killed run can be read before recovery:
+// closed files to their end, others, which may have gaps, by a search. It returns the
+// number of frames.
+func requireReadable(t *testing.T, files []string) (frames int) {
 	t.Helper()
 	for _, name := range files {
 		if !strings.HasSuffix(name, ".raw") {
@@ -128,7 +129,7 @@ func readable(t *testing.T, files []string) (frames int) {
 	return search(t, files)
 }
 
-// search counts the frames that a search finds in files.
+// search returns the number of frames that a query finds in files.
 func search(t *testing.T, files []string) (frames int) {
 	t.Helper()
 	if len(files) == 0 {
@@ -147,8 +148,8 @@ func search(t *testing.T, files []string) (frames int) {
 	}
 }
 
-// inDir lists the RAW files of folders, closed or not, in the order in which they
-// were captured. A folder that is not there holds none.
+// inDir lists the RAW files of directories, closed or not, in capture order. A
+// directory that does not exist has none.
 func inDir(t *testing.T, dirs ...string) (files []string) {
 	t.Helper()
 	for _, dir := range dirs {
@@ -166,12 +167,12 @@ func inDir(t *testing.T, dirs ...string) (files []string) {
 	return files
 }
 
-// stem is a file's name in whatever state it is.
+// stem returns the path without .raw or .raw.part.
 func stem(path string) string { return strings.TrimSuffix(strings.TrimSuffix(path, ".part"), ".raw") }
 
-// sound requires that a folder holds closed files with what belongs to them and
-// nothing else, all without fault. Indices may be missing: they can be left out.
-func sound(t *testing.T, dir string) {
+// requireIntact requires that a directory holds closed RAW files without errors, their
+// sidecars, which may be missing, and nothing else.
+func requireIntact(t *testing.T, dir string) {
 	t.Helper()
 	files, err := archive.List(dir)
 	require.NoError(t, err)
@@ -189,24 +190,24 @@ func sound(t *testing.T, dir string) {
 	}
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	for _, e := range entries { // what lay behind a gap that a killed storer left is kept
+	for _, e := range entries { // recovery keeps the data after a gap
 		if strings.HasSuffix(e.Name(), ".raw.part.cut") {
 			n++
 		}
 	}
-	require.Len(t, entries, len(files)+n, "something was left behind: %v", entries)
+	require.Len(t, entries, len(files)+n, "unexpected files: %v", entries)
 }
 
-// recovered puts a folder in order, as the next start of a capture does.
-func recovered(t *testing.T, dir string) {
+// recoverDir recovers the files of a directory, as the next start of a capture does.
+func recoverDir(t *testing.T, dir string) {
 	t.Helper()
 	for _, r := range retain.Recover(t.Context(), dir) {
 		require.NoError(t, r.Err, r.Path)
 	}
 }
 
-// failed is what a ledger's storers could not store, by cause.
-func failed(l capture.Ledger) map[string]uint64 {
+// failedBytes returns the bytes that a ledger's storers could not store, by cause.
+func failedBytes(l capture.Ledger) map[string]uint64 {
 	m := map[string]uint64{}
 	for _, s := range l.Storers {
 		for _, f := range s.Failed {

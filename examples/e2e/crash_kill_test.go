@@ -13,11 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A capture is killed at random moments, again and again, and started again over
-// what it left, which may itself be killed while it puts that in order. Whatever
-// the moment: all files can be read at once, a search finds all that is whole, and
-// once a capture has been left alone for a while all files are closed, hold what
-// was sent without a gap, and lack nothing that had been found before.
+// A capture is killed and restarted on the same directory at random moments, also
+// during recovery. After each kill all files can be read, and a search finds all whole
+// frames. After a run that is not killed all files are closed, without gaps, and hold
+// all frames found before.
 func TestCaptureKilledAtRandomMomentsLosesNothingThatWasOnDisk(t *testing.T) {
 	const inARow = 4
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
@@ -26,18 +25,18 @@ func TestCaptureKilledAtRandomMomentsLosesNothingThatWasOnDisk(t *testing.T) {
 	}
 }
 
-// killed is what a run left.
-type killed struct {
+// killedRun describes the files of a killed run.
+type killedRun struct {
 	stems  map[string]bool // true: the file was closed
-	frames int             // that a search found
+	frames int             // found by a search
 }
 
 func killInARow(t *testing.T, random *rand.Rand, n int) {
-	wire := generated(t, "400Mbps")
+	wire := endlessWire(t, "400Mbps")
 	dir := t.TempDir()
 	args := []string{"-w", dir, "--segment", "2MiB", "--buffer", "4MiB", "-i"}
 	known := map[string]bool{}
-	news := func() (k killed) {
+	newFiles := func() (k killedRun) {
 		k.stems = map[string]bool{}
 		for _, file := range inDir(t, dir) {
 			if s := stem(file); !known[s] {
@@ -46,67 +45,67 @@ func killInARow(t *testing.T, random *rand.Rand, n int) {
 		}
 		return k
 	}
-	var runs []killed
+	var runs []killedRun
 	for range n {
 		dd := launch(t, command(t, "hpcapdd", append(args, wire.device)...))
-		if random.IntN(2) == 0 { // some moment, be it before there is a file
+		if random.IntN(2) == 0 { // at any time, maybe before the first file
 			time.Sleep(time.Duration(random.IntN(700)) * time.Millisecond)
-		} else { // some moment while it writes
+		} else { // while it writes
 			files := random.IntN(6)
-			require.Eventually(t, func() bool { return len(news().stems) > files }, deadline, time.Millisecond, "%s", &dd.stderr)
+			require.Eventually(t, func() bool { return len(newFiles().stems) > files }, deadline, time.Millisecond, "%s", &dd.stderr)
 			time.Sleep(time.Duration(random.IntN(50_000)) * time.Microsecond)
 		}
 		dd.end(unix.SIGKILL)
-		k := news()
+		k := newFiles()
 		var paths []string
 		for _, file := range inDir(t, dir) {
-			if _, its := k.stems[stem(file)]; its {
+			if _, ok := k.stems[stem(file)]; ok {
 				paths = append(paths, file)
 				known[stem(file)] = true
 			}
 		}
-		k.frames = readable(t, paths)
+		k.frames = requireReadable(t, paths)
 		runs = append(runs, k)
 	}
 
-	// A start needs no help.
-	dd := launch(t, command(t, "hpcapdd", append(args, generated(t, "20Mbps").device, "--json")...))
+	// The next start recovers the files by itself.
+	dd := launch(t, command(t, "hpcapdd", append(args, endlessWire(t, "20Mbps").device, "--json")...))
 	require.Eventually(t, func() bool {
-		last := news().stems
+		last := newFiles().stems
 		for _, file := range inDir(t, dir) {
-			if _, its := last[stem(file)]; !its && strings.HasSuffix(file, ".part") {
+			if _, ok := last[stem(file)]; !ok && strings.HasSuffix(file, ".part") {
 				return false
 			}
 		}
 		return len(last) > 0
-	}, deadline, 5*time.Millisecond, "files of dead runs are left as they were: %s", &dd.stderr)
+	}, deadline, 5*time.Millisecond, "files of killed runs are not recovered: %s", &dd.stderr)
 	r := dd.end(unix.SIGINT)
 	require.Zero(t, r.status, r.stderr)
 	l := ledger(t, r)
-	require.Empty(t, failed(l))
-	sound(t, dir)
-	last := news()
+	require.Empty(t, failedBytes(l))
+	requireIntact(t, dir)
+	last := newFiles()
 	last.frames = int(l.Frames())
 	for i, k := range append(runs, last) {
 		var files []string
 		for _, file := range inDir(t, dir) {
-			if _, its := k.stems[stem(file)]; its {
+			if _, ok := k.stems[stem(file)]; ok {
 				files = append(files, file)
 			}
 		}
-		got := wire.closed(t, files)
+		got := wire.checkFiles(t, files)
 		for _, before := range got.gaps {
-			// Blocks of two files may be on their way to the disk at once, and the kill
-			// may have kept the earlier one from being sent.
-			require.False(t, k.stems[stem(before)], "run %d: frames are missing behind %s, which was closed", i, before)
+			// Blocks of two files may be in flight at once, and the kill may have lost the
+			// earlier one.
+			require.False(t, k.stems[stem(before)], "run %d: frames are missing after %s, which was closed", i, before)
 		}
 		require.Equal(t, k.frames, got.frames, "run %d", i)
 	}
 }
 
-// The same with four queues, whose frames come in an order of their own each: all
-// files are closed and without fault, and hold frames of the wire's lengths.
-func TestCaptureOfSeveralQueuesIsKilledAndGoesOn(t *testing.T) {
+// The same with four queues: all files are closed, without errors, and hold frames of
+// the wire's length.
+func TestKilledCaptureOfSeveralQueuesIsRecovered(t *testing.T) {
 	dir := t.TempDir()
 	args := []string{"-i", "sim:gen,size=1000,flows=64,rate=500Mbps,backpressure", "--queues", "4", "-w", dir, "--segment", "1MiB", "--buffer", "4MiB"}
 	for range 2 {
@@ -123,9 +122,9 @@ func TestCaptureOfSeveralQueuesIsKilledAndGoesOn(t *testing.T) {
 		}
 		return n
 	}
-	recovered(t, dir)
+	recoverDir(t, dir)
 	require.Zero(t, parts())
-	sound(t, dir)
+	requireIntact(t, dir)
 	for _, file := range inDir(t, dir) {
 		b, err := os.ReadFile(file)
 		require.NoError(t, err)

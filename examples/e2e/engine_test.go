@@ -18,8 +18,8 @@ import (
 	"github.com/ixcap/ixcap/sim"
 )
 
-// open makes an engine over the model, and gives the model with it.
-func open(t *testing.T, device string, port nic.Config, cfg capture.Config) (*capture.Engine, *sim.NIC) {
+// openEngine returns an engine over the model, and the model.
+func openEngine(t *testing.T, device string, port nic.Config, cfg capture.Config) (*capture.Engine, *sim.NIC) {
 	t.Helper()
 	p, err := nic.Open(device, port)
 	require.NoError(t, err)
@@ -32,16 +32,16 @@ func open(t *testing.T, device string, port nic.Config, cfg capture.Config) (*ca
 	return e, p.Device().(interface{ NIC() *sim.NIC }).NIC()
 }
 
-// wait waits for what f does, which must not take long.
-func wait(t *testing.T, what string, f func(context.Context) error) {
+// requireReturns requires that f returns nil before deadline.
+func requireReturns(t *testing.T, call string, f func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	require.NoError(t, f(ctx), what)
-	require.NoError(t, ctx.Err(), "%s took longer than %v", what, deadline)
+	require.NoError(t, f(ctx), call)
+	require.NoError(t, ctx.Err(), "%s took longer than %v", call, deadline)
 }
 
-// audit requires that the ledger balances and agrees with the model's own count.
+// audit requires that the ledger balances and agrees with the model's counters.
 func audit(t *testing.T, e *capture.Engine, model *sim.NIC) capture.Ledger {
 	t.Helper()
 	l, err := e.Ledger()
@@ -54,6 +54,7 @@ func audit(t *testing.T, e *capture.Engine, model *sim.NIC) capture.Ledger {
 	return l
 }
 
+// causes returns the frames of each cause.
 func causes(counts []capture.Count) map[string]uint64 {
 	m := map[string]uint64{}
 	for _, c := range counts {
@@ -62,10 +63,10 @@ func causes(counts []capture.Count) map[string]uint64 {
 	return m
 }
 
-func TestHeldListenerMovesTheLossToTheNICWhereItIsCounted(t *testing.T) {
+func TestStalledListenerMovesTheLossToTheNICWhereItIsCounted(t *testing.T) {
 	const frames = 100_000
-	e, model := open(t, fmt.Sprintf("sim:gen,size=1514,count=%d", frames), nic.Config{RingSize: 512}, capture.Config{Segment: 1 << 20})
-	held, err := e.Stream(0).Listen("held", stream.Options{Policy: stream.Lossless})
+	e, model := openEngine(t, fmt.Sprintf("sim:gen,size=1514,count=%d", frames), nic.Config{RingSize: 512}, capture.Config{Segment: 1 << 20})
+	stalled, err := e.Stream(0).Listen("stalled", stream.Options{Policy: stream.Lossless})
 	require.NoError(t, err)
 	lossy, err := e.Stream(0).Listen("lossy", stream.Options{Policy: stream.Lossy})
 	require.NoError(t, err)
@@ -73,27 +74,26 @@ func TestHeldListenerMovesTheLossToTheNICWhereItIsCounted(t *testing.T) {
 	require.NoError(t, e.Start())
 	require.Eventually(t, func() bool { return model.Stats().Offered == frames }, deadline, time.Millisecond)
 
-	// All is sent, and nobody has read a thing. Now the reader wakes up, and gets
-	// everything that was received.
+	// All frames are sent, and none is read. Now the reader reads all received frames.
 	done := make(chan error, 1)
 	go func() {
-		_, err := rawstore.Discard(context.Background(), held)
+		_, err := rawstore.Discard(context.Background(), stalled)
 		done <- err
 	}()
-	wait(t, "the wire's end", e.Wait)
+	requireReturns(t, "Wait", e.Wait)
 	require.NoError(t, e.Stop())
 	require.NoError(t, <-done)
 	l := audit(t, e, model)
 	require.EqualValues(t, frames, l.Account.Wire)
-	require.NotZero(t, causes(l.Account.Missed)["RXMPC"], "a reader that stopped overruns the port's packet buffer")
+	require.NotZero(t, causes(l.Account.Missed)["RXMPC"], "a stalled reader overruns the port's packet buffer")
 	require.NotZero(t, l.Lost())
-	require.Equal(t, l.Account.Received, held.Stats().Read)
-	require.Zero(t, held.Stats().Overrun)
-	require.NoError(t, held.Close())
+	require.Equal(t, l.Account.Received, stalled.Stats().Read)
+	require.Zero(t, stalled.Stats().Overrun)
+	require.NoError(t, stalled.Close())
 }
 
-func TestListenerThatNeverReadsIsAccountedForAtTheEnd(t *testing.T) {
-	e, model := open(t, "sim:gen,size=1514", nic.Config{RingSize: 512}, capture.Config{StallTimeout: 200 * time.Millisecond})
+func TestFramesOfAListenerThatNeverReadsAreCountedAsRefused(t *testing.T) {
+	e, model := openEngine(t, "sim:gen,size=1514", nic.Config{RingSize: 512}, capture.Config{StallTimeout: 200 * time.Millisecond})
 	hung, err := e.Stream(0).Listen("hung", stream.Options{Policy: stream.Lossless})
 	require.NoError(t, err)
 	defer hung.Close()
@@ -104,16 +104,16 @@ func TestListenerThatNeverReadsIsAccountedForAtTheEnd(t *testing.T) {
 	require.ErrorContains(t, err, "a lossless listener read nothing for 200ms")
 	l := audit(t, e, model)
 	require.NotZero(t, causes(l.Queues[0].Refused)["abandoned at the end"])
-	require.Equal(t, err, e.Stop(), "stopping again says the same")
+	require.Equal(t, err, e.Stop(), "a second Stop returns the same error")
 }
 
 func TestStoppingUnderFullLoadLosesNothingUnaccounted(t *testing.T) {
 	for _, queues := range []int{1, 4} {
 		t.Run(fmt.Sprintf("queues=%d", queues), func(t *testing.T) {
-			e, model := open(t, "sim:gen,size=60-1514,flows=64", nic.Config{Queues: queues}, capture.Config{Segment: 1 << 20})
+			e, model := openEngine(t, "sim:gen,size=60-1514,flows=64", nic.Config{Queues: queues}, capture.Config{Segment: 1 << 20})
 			ctx, cancel := context.WithTimeout(t.Context(), deadline)
 			defer cancel()
-			go func() { // once traffic flows, stop in the middle of it
+			go func() { // stop while traffic flows
 				for e.Counters().Frames < 20_000 && ctx.Err() == nil {
 					time.Sleep(time.Millisecond)
 				}
@@ -126,14 +126,14 @@ func TestStoppingUnderFullLoadLosesNothingUnaccounted(t *testing.T) {
 			require.GreaterOrEqual(t, l.Frames(), uint64(20_000))
 			for _, q := range l.Queues {
 				require.Len(t, q.Listeners, 1)
-				require.Equal(t, q.Stored, q.Listeners[0].Read, "the storer has read everything")
+				require.Equal(t, q.Stored, q.Listeners[0].Read, "the storer has read every frame")
 			}
 		})
 	}
 }
 
 func TestDamagedFramesAreCountedAsBad(t *testing.T) {
-	e, model := open(t, "sim:gen,count=5000,backpressure,fault=crc:100", nic.Config{}, capture.Config{})
+	e, model := openEngine(t, "sim:gen,count=5000,backpressure,fault=crc:100", nic.Config{}, capture.Config{})
 	l, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Queue: capture.AllQueues})
 	require.NoError(t, err)
 	require.NoError(t, l.Balanced())
@@ -143,7 +143,7 @@ func TestDamagedFramesAreCountedAsBad(t *testing.T) {
 	require.EqualValues(t, 4950, l.Frames())
 }
 
-func TestDeviceThatIsPulledOutEndsTheCapture(t *testing.T) {
+func TestRemovedDeviceEndsTheCapture(t *testing.T) {
 	p, err := nic.Open("sim:gen,count=100000,backpressure,fault=remove:20000", nic.Config{})
 	require.NoError(t, err)
 	e, err := capture.New(p, capture.Config{Buffer: 4 << 20})
@@ -153,18 +153,18 @@ func TestDeviceThatIsPulledOutEndsTheCapture(t *testing.T) {
 	defer cancel()
 	l, err := recorder.Run(ctx, e, recorder.Config{Dirs: []string{dir}, Queue: capture.AllQueues, Store: rawstore.Config{Port: "gone"}})
 	require.ErrorContains(t, err, "gone from the bus")
-	require.NotContains(t, err.Error(), "\n", "said once")
-	require.NoError(t, ctx.Err(), "the capture did not notice")
+	require.NotContains(t, err.Error(), "\n", "one error only")
+	require.NoError(t, ctx.Err(), "the capture did not end by itself")
 	got, _ := readRaw(t, dir)
 	require.NotEmpty(t, got)
-	require.EqualValues(t, l.Frames(), len(got), "what was received before is stored")
-	balancedWithin(t, l)
+	require.EqualValues(t, l.Frames(), len(got), "the frames received before the removal are stored")
+	requireQueuesBalance(t, l)
 	require.NoError(t, e.Close())
 }
 
-// balancedWithin requires that the ledger of a port whose device is gone, and
-// whose own counters can no longer be read, balances from the queues on.
-func balancedWithin(t *testing.T, l capture.Ledger) {
+// requireQueuesBalance requires that a ledger balances from the queues on: the counters
+// of a removed device cannot be read.
+func requireQueuesBalance(t *testing.T, l capture.Ledger) {
 	t.Helper()
 	var polled uint64
 	for _, q := range l.Queues {
@@ -175,12 +175,12 @@ func balancedWithin(t *testing.T, l capture.Ledger) {
 	require.NoError(t, l.Balanced())
 }
 
-// In steady state nothing is allocated for a frame, in the whole chain: model,
-// driver, poller, stream, storer.
+// In steady state the whole chain of model, driver, poller, stream and storer
+// allocates nothing per frame.
 func TestNothingIsAllocatedPerFrame(t *testing.T) {
 	for name, dir := range map[string]string{"consumed": recorder.Null, "stored": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
-			e, _ := open(t, "sim:gen,size=60,flows=16,rate=1Mpps", nic.Config{}, capture.Config{Buffer: 8 << 20})
+			e, _ := openEngine(t, "sim:gen,size=60,flows=16,rate=1Mpps", nic.Config{}, capture.Config{Buffer: 8 << 20})
 			done := make(chan error, 1)
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() {
@@ -191,10 +191,10 @@ func TestNothingIsAllocatedPerFrame(t *testing.T) {
 			require.Eventually(t, func() bool { return frames() > 50_000 }, deadline, time.Millisecond)
 			var before, after runtime.MemStats
 			var n uint64
-			for try := range 6 { // what the port's reader and the clock allocate now and then is no concern
+			for try := range 6 { // the statistics reader and the clock allocate now and then
 				f := frames()
 				runtime.ReadMemStats(&before)
-				time.Sleep(200 * time.Millisecond << try) // enough for a machine that gives it any core at all
+				time.Sleep(200 * time.Millisecond << try) // long enough for a loaded machine
 				runtime.ReadMemStats(&after)
 				if n = frames() - f; n > 10_000 && after.Mallocs-before.Mallocs < n/1000 {
 					break

@@ -14,7 +14,7 @@ import (
 	"github.com/ixcap/ixcap/internal/mounttest"
 )
 
-func TestBadInputGivesOneClearLineAndKeepsEarlierCaptures(t *testing.T) {
+func TestInvalidInputGivesOneLineAndKeepsEarlierCaptures(t *testing.T) {
 	hosts := captures(t)[0]
 	earlier := t.TempDir()
 	succeed(t, "hpcapdd", "-i", "sim:pcap="+hosts+",backpressure", "-w", earlier, "--buffer", "4MiB")
@@ -22,7 +22,7 @@ func TestBadInputGivesOneClearLineAndKeepsEarlierCaptures(t *testing.T) {
 
 	scratch := t.TempDir()
 	plain := filepath.Join(scratch, "plain")
-	require.NoError(t, os.WriteFile(plain, []byte("no folder, no capture"), 0o644))
+	require.NoError(t, os.WriteFile(plain, []byte("no directory, no capture"), 0o644))
 	whole, err := os.ReadFile(hosts)
 	require.NoError(t, err)
 	cut := filepath.Join(scratch, "cut.pcap")
@@ -33,48 +33,48 @@ func TestBadInputGivesOneClearLineAndKeepsEarlierCaptures(t *testing.T) {
 		want string
 		args []string
 	}{
-		"no device":         {"name it with -i", []string{"-w", earlier}},
-		"no folder":         {"name it with -w", []string{"-i", gen}},
-		"unknown transport": {"(sim: ", []string{"-i", "smoke-signal:x", "-w", earlier}},
-		"unknown wire":      {"pcap", []string{"-i", "sim:pidgeon=1", "-w", earlier}},
-		"unknown key":       {"speed", []string{"-i", "sim:gen,speed=9", "-w", earlier}},
-		"bad rate":          {"rate", []string{"-i", "sim:gen,rate=fast", "-w", earlier}},
-		"no such file":      {"no such file", []string{"-i", "sim:pcap=" + scratch + "/none.pcap", "-w", earlier}},
-		"not a capture":     {plain, []string{"-i", "sim:pcap=" + plain, "-w", earlier}},
-		"cut capture":       {cut, []string{"-i", "sim:pcap=" + cut, "-w", earlier}},
-		"no such socket":    {"none.sock", []string{"-i", "vfio-user:" + scratch + "/none.sock", "-w", earlier}},
-		"folder is a file":  {"not a directory", []string{"-i", gen, "-w", plain}},
-		"below a file":      {"not a directory", []string{"-i", gen, "-w", filepath.Join(plain, "below")}},
-		"parent missing":    {"no such file", []string{"-i", gen, "-w", filepath.Join(scratch, "a", "b")}},
-		"queue 99":          {"--queue: 99: must be below 1", []string{"-i", gen, "-w", earlier, "--queue", "99"}},
-		"queue of four":     {"--queue: 4: must be below 4", []string{"-i", gen, "-w", earlier, "--queue", "4", "--queues", "4"}},
-		"too many queues":   {"1 to 16", []string{"-i", gen, "-w", earlier, "--queues", "99"}},
-		"small buffer":      {"at least 2MiB", []string{"-i", gen, "-w", earlier, "--buffer", "64KiB"}},
-		"odd buffer":        {"power of two", []string{"-i", gen, "-w", earlier, "--buffer", "3MiB"}},
-		"odd segment":       {"multiple of 1 MiB", []string{"-i", gen, "-w", earlier, "--segment", "1500kB"}},
-		"no unit":           {"256MiB or 2G", []string{"-i", gen, "-w", earlier, "--segment", "2X"}},
-		"caplen":            {"--snaplen: 70000: must be 1 to 65535", []string{"-i", gen, "-w", earlier, "--snaplen", "70000"}},
-		"pages":             {"2MiB, 1GiB or ordinary", []string{"-i", gen, "-w", earlier, "--pages", "3MiB"}},
-		"core":              {"core", []string{"-i", gen, "-w", earlier, "--cores", "1000"}},
-		"cores":             {"--cores: 2 for 1: list one core for each", []string{"-i", gen, "-w", earlier, "--cores", "0,1"}},
-		"HPCAP queue":       {"queue \"x\"", []string{gen, "x", earlier}},
-		"no queues":         {"--queues: 0: must be 1 to 16", []string{"-i", gen, "-w", earlier, "--queues", "0"}},
-		"time gone by":      {`duration "-1s"`, []string{"-i", gen, "-w", earlier, "--duration", "-1s"}},
-		"too many words":    {"unexpected", []string{"-i", gen, "-w", earlier, "more"}},
+		"no device":           {"name it with -i", []string{"-w", earlier}},
+		"no directory":        {"name it with -w", []string{"-i", gen}},
+		"unknown transport":   {"(sim: ", []string{"-i", "smoke-signal:x", "-w", earlier}},
+		"unknown wire":        {"pcap", []string{"-i", "sim:pidgeon=1", "-w", earlier}},
+		"unknown key":         {"speed", []string{"-i", "sim:gen,speed=9", "-w", earlier}},
+		"bad rate":            {"rate", []string{"-i", "sim:gen,rate=fast", "-w", earlier}},
+		"no such file":        {"no such file", []string{"-i", "sim:pcap=" + scratch + "/none.pcap", "-w", earlier}},
+		"not a capture":       {plain, []string{"-i", "sim:pcap=" + plain, "-w", earlier}},
+		"cut capture":         {cut, []string{"-i", "sim:pcap=" + cut, "-w", earlier}},
+		"no such socket":      {"none.sock", []string{"-i", "vfio-user:" + scratch + "/none.sock", "-w", earlier}},
+		"directory is a file": {"not a directory", []string{"-i", gen, "-w", plain}},
+		"below a file":        {"not a directory", []string{"-i", gen, "-w", filepath.Join(plain, "below")}},
+		"parent missing":      {"no such file", []string{"-i", gen, "-w", filepath.Join(scratch, "a", "b")}},
+		"queue 99":            {"--queue: 99: must be below 1", []string{"-i", gen, "-w", earlier, "--queue", "99"}},
+		"queue of four":       {"--queue: 4: must be below 4", []string{"-i", gen, "-w", earlier, "--queue", "4", "--queues", "4"}},
+		"too many queues":     {"1 to 16", []string{"-i", gen, "-w", earlier, "--queues", "99"}},
+		"small buffer":        {"at least 2MiB", []string{"-i", gen, "-w", earlier, "--buffer", "64KiB"}},
+		"odd buffer":          {"power of two", []string{"-i", gen, "-w", earlier, "--buffer", "3MiB"}},
+		"odd segment":         {"multiple of 1 MiB", []string{"-i", gen, "-w", earlier, "--segment", "1500kB"}},
+		"no unit":             {"256MiB or 2G", []string{"-i", gen, "-w", earlier, "--segment", "2X"}},
+		"caplen":              {"--snaplen: 70000: must be 1 to 65535", []string{"-i", gen, "-w", earlier, "--snaplen", "70000"}},
+		"pages":               {"2MiB, 1GiB or ordinary", []string{"-i", gen, "-w", earlier, "--pages", "3MiB"}},
+		"core":                {"core", []string{"-i", gen, "-w", earlier, "--cores", "1000"}},
+		"cores":               {"--cores: 2 for 1: list one core for each", []string{"-i", gen, "-w", earlier, "--cores", "0,1"}},
+		"HPCAP queue":         {"queue \"x\"", []string{gen, "x", earlier}},
+		"no queues":           {"--queues: 0: must be 1 to 16", []string{"-i", gen, "-w", earlier, "--queues", "0"}},
+		"negative time":       {`duration "-1s"`, []string{"-i", gen, "-w", earlier, "--duration", "-1s"}},
+		"too many words":      {"unexpected", []string{"-i", gen, "-w", earlier, "more"}},
 	} {
 		t.Run(name, func(t *testing.T) { fail(t, c.want, "hpcapdd", c.args...) })
 	}
 	after, _ := readRaw(t, earlier)
-	require.Equal(t, before, after, "failures leave an earlier capture as it was")
+	require.Equal(t, before, after, "a failure does not change the files of an earlier capture")
 }
 
-func TestReadOnlyFolderIsRefused(t *testing.T) {
+func TestReadOnlyDirectoryIsRejected(t *testing.T) {
 	dir := t.TempDir()
 	mounttest.ReadOnly(t, dir)
 	fail(t, "read-only file system", "hpcapdd", "-i", "sim:gen,count=10,backpressure", "-w", dir)
 }
 
-func TestFullDiskDoesNotEndTheCaptureAndKeepsWhatWasStored(t *testing.T) {
+func TestFullDiskDoesNotEndTheCaptureAndKeepsStoredFrames(t *testing.T) {
 	dir := mounttest.Tmpfs(t, "5m")
 	r := fail(t, "no space left on device", "hpcapdd",
 		"-i", "sim:gen,size=1514,seed=7,count=10000,backpressure", "-w", dir, "--segment", "2MiB", "--buffer", "4MiB", "--json")
@@ -114,20 +114,20 @@ func TestCutRawFileIsConvertedUpToItsLastWholeRecord(t *testing.T) {
 			fail(t, "file is cut", "raw2pcap", cut, out)
 		}
 		if r.Count() == 0 && at > 0 {
-			require.NoFileExists(t, out, "nothing whole, no output")
+			require.NoFileExists(t, out, "no output without a whole record")
 			continue
 		}
 		require.Equal(t, all[:r.Count()], append([]packet{}, readPcap(t, out)...), "cut at %d", at)
 	}
 
-	// What follows a cut file is converted all the same.
+	// Inputs after a cut file are converted, too.
 	cut, out := filepath.Join(dir, "cut.raw"), filepath.Join(dir, "both.pcap")
 	require.NoError(t, os.WriteFile(cut, whole[:len(whole)/2], 0o644))
 	fail(t, "file is cut", "raw2pcap", "-w", out, cut, filepath.Join(dir, "whole.raw"))
 	require.Greater(t, len(readPcap(t, out)), len(all))
 }
 
-func TestConvertersRefuseWhatMakesNoSense(t *testing.T) {
+func TestConvertersRejectInvalidInput(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text")
 	require.NoError(t, os.WriteFile(text, bytes.Repeat([]byte("not a capture at all. "), 9), 0o644))
@@ -140,9 +140,9 @@ func TestConvertersRefuseWhatMakesNoSense(t *testing.T) {
 		kept := filepath.Join(dir, program)
 		require.NoError(t, os.WriteFile(kept, []byte("earlier work"), 0o644))
 		fail(t, "no such file", program, filepath.Join(dir, "none"), kept)
-		left, err := os.ReadFile(kept)
+		after, err := os.ReadFile(kept)
 		require.NoError(t, err)
-		require.Equal(t, "earlier work", string(left), "an input that is not there empties nothing")
+		require.Equal(t, "earlier work", string(after), "without an input the output is not replaced")
 	}
 	fail(t, "also an input", "raw2pcap", text, text)
 	fail(t, "pcap or pcapng", "raw2pcap", "--format", "doc", "-w", out, text)
@@ -153,11 +153,11 @@ func TestConvertersRefuseWhatMakesNoSense(t *testing.T) {
 	raw := filepath.Join(dir, "hosts.raw")
 	succeed(t, "pcap2raw", captures(t)[0], raw)
 	full := fail(t, "no space left", "raw2pcap", "-w", "/dev/full", raw, raw)
-	require.Equal(t, 1, strings.Count(full.stderr, "no space left"), "a full output is told once, not for every input")
+	require.Equal(t, 1, strings.Count(full.stderr, "no space left"), "a full output is reported once, not for each input")
 	fail(t, "unknown flag: --nonsense", "raw2pcap", "--nonsense")
 }
 
-func TestModelProgramRefusesWhatMakesNoSense(t *testing.T) {
+func TestNicsimRejectsInvalidFlags(t *testing.T) {
 	dir := t.TempDir()
 	sock := filepath.Join(dir, "nic.sock")
 	fail(t, "no socket", "nicsim", "--wire", "gen")

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// jumbos makes a capture of frames that take one descriptor or several, at the
-// lengths where their number changes, up to the longest that the driver takes.
+// jumbos returns a pcap file of frames of one or several descriptors: the lengths
+// at which the number of descriptors changes, up to the driver's longest frame.
 func jumbos(t *testing.T) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "jumbos.pcap")

@@ -16,11 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// serveHTTP makes this test's binary an HTTP server, so that it can be started in
-// a network namespace.
+// serveHTTP is the environment variable that makes this test binary an HTTP server,
+// to be started in a network namespace.
 const serveHTTP = "IXCAP_E2E_SERVE_HTTP"
 
-// page is what it serves: more than fits into one frame.
+// page is the content that it serves, larger than one frame.
 var page = bytes.Repeat([]byte("The quick brown fox jumps over the lazy dog.\n"), 2000)
 
 func init() {
@@ -39,8 +39,8 @@ func init() {
 	os.Exit(1)
 }
 
-// cable is a veth pair between two network namespaces: hosts.
-type cable struct{ a, b string } // namespaces; their interfaces are called near and far
+// cable is a veth pair between two network namespaces.
+type cable struct{ a, b string } // names of the namespaces; their interfaces are near and far
 
 func newCable(t *testing.T) cable {
 	t.Helper()
@@ -79,7 +79,7 @@ func (c cable) capture(t *testing.T, dir string) *program {
 	t.Helper()
 	p := launch(t, exec.CommandContext(t.Context(), "ip", "netns", "exec", c.b,
 		filepath.Join(bin, "hpcapdd"), "-i", "sim:packet=far", "-w", dir, "--buffer", "4MiB", "--progress", "--json"))
-	p.says("Gb/s") // the first line of progress: everything is up
+	p.waitStderr("Gb/s") // the first line of progress: the capture runs
 	return p
 }
 
@@ -92,7 +92,7 @@ func TestLivePingAndCurlAreCaptured(t *testing.T) {
 	require.NoError(t, err)
 	server := exec.CommandContext(t.Context(), "ip", "netns", "exec", c.b, self)
 	server.Env = append(os.Environ(), serveHTTP+"=10.99.0.2:8080")
-	launch(t, server).says("listening")
+	launch(t, server).waitStderr("listening")
 
 	dir := t.TempDir()
 	dd := c.capture(t, dir)
@@ -129,7 +129,7 @@ func TestLiveReplayArrivesByteForByte(t *testing.T) {
 	tool(t, "tcpreplay")
 	c := newCable(t)
 	file := ""
-	for _, f := range captures(t) { // one that an MTU of 1500 lets through
+	for _, f := range captures(t) { // the first without frames longer than an MTU of 1500
 		if !strings.Contains(f, "jumbo") {
 			file = f
 			break
@@ -144,5 +144,5 @@ func TestLiveReplayArrivesByteForByte(t *testing.T) {
 	require.Zero(t, r.status, r.stderr)
 	ledger(t, r)
 	got, _ := readRaw(t, dir)
-	sameFrames(t, sent, got)
+	requireSameFrames(t, sent, got)
 }

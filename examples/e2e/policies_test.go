@@ -17,9 +17,9 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-// Whatever is done to frames on their way from the model into the streams: those
-// that are left are the ones that were sent, in order, and the others are counted.
-func TestEveryFrameOfTheModelIsStoredOrCountedWhateverThePolicy(t *testing.T) {
+// With every timestamp policy, rules and deduplication: the stored frames are those
+// that were sent, in order, and the others are counted.
+func TestEveryFrameIsStoredOrCountedWithEachPolicy(t *testing.T) {
 	const frames = 10_000
 	r, err := rules.Parse("(src net 198.18.0.0/27) drop; (ip) 64")
 	require.NoError(t, err)
@@ -30,7 +30,7 @@ func TestEveryFrameOfTheModelIsStoredOrCountedWhateverThePolicy(t *testing.T) {
 			t.Run(policy.String()+"/"+name, func(t *testing.T) {
 				cfg.Stamps, cfg.Segment = policy, 1<<20
 				device := fmt.Sprintf("sim:gen,size=60-1514,flows=64,count=%d,backpressure", frames)
-				e, model := open(t, device, nic.Config{}, cfg)
+				e, model := openEngine(t, device, nic.Config{}, cfg)
 				var readers sync.WaitGroup
 				for q := range e.Queues() {
 					l, err := e.Stream(q).Listen("reader", stream.Options{Policy: stream.Lossless})
@@ -43,7 +43,7 @@ func TestEveryFrameOfTheModelIsStoredOrCountedWhateverThePolicy(t *testing.T) {
 							}
 							before = pkt.UnixNano()
 							if len(pkt.Data) < int(pkt.Len) {
-								continue // its number is checked with the rest of it
+								continue // a cut frame has no sequence number
 							}
 							n, err := wire.Sequence(pkt.Data)
 							if err != nil || n < next {
@@ -58,7 +58,7 @@ func TestEveryFrameOfTheModelIsStoredOrCountedWhateverThePolicy(t *testing.T) {
 					})
 				}
 				require.NoError(t, e.Start())
-				wait(t, "the wire's end", e.Wait)
+				requireReturns(t, "Wait", e.Wait)
 				require.NoError(t, e.Stop())
 				readers.Wait()
 				l := audit(t, e, model)
@@ -68,7 +68,7 @@ func TestEveryFrameOfTheModelIsStoredOrCountedWhateverThePolicy(t *testing.T) {
 				for _, q := range l.Queues {
 					filtered += q.Filtered
 					cut += q.Cut
-					require.Zero(t, q.Duplicates, "frames with numbers are no copies")
+					require.Zero(t, q.Duplicates, "frames with sequence numbers are no duplicates")
 				}
 				require.EqualValues(t, frames, l.Frames()+filtered)
 				require.Equal(t, cfg.Filter != nil, filtered != 0)

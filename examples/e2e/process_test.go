@@ -22,32 +22,33 @@ import (
 	"github.com/ixcap/ixcap/sim"
 )
 
-// text collects what a running program prints.
-type text struct {
+// output collects the output of a running program.
+type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (w *text) Write(p []byte) (int, error) {
+func (w *output) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.b.Write(p)
 }
 
-func (w *text) String() string {
+func (w *output) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.b.String()
 }
 
-// program is a program under way.
+// program is a running program.
 type program struct {
 	*exec.Cmd
 	t              *testing.T
-	stdin          io.WriteCloser // where it is asked for
-	stdout, stderr text
+	stdin          io.WriteCloser // nil: none
+	stdout, stderr output
 }
 
+// launch starts a program. It is killed at the end of the test.
 func launch(t *testing.T, c *exec.Cmd) *program {
 	t.Helper()
 	p := &program{Cmd: c, t: t}
@@ -62,11 +63,11 @@ func launch(t *testing.T, c *exec.Cmd) *program {
 	return p
 }
 
-// says waits until the program has printed something.
-func (p *program) says(what string) {
+// waitStderr waits until standard error contains a text.
+func (p *program) waitStderr(text string) {
 	p.t.Helper()
-	require.Eventually(p.t, func() bool { return strings.Contains(p.stderr.String(), what) }, deadline, 2*time.Millisecond,
-		"%s never said %q: %s", p.Path, what, &p.stderr)
+	require.Eventually(p.t, func() bool { return strings.Contains(p.stderr.String(), text) }, deadline, 2*time.Millisecond,
+		"%s did not print %q: %s", p.Path, text, &p.stderr)
 }
 
 // signal sends a signal.
@@ -75,20 +76,21 @@ func (p *program) signal(sig os.Signal) {
 	require.NoError(p.t, p.Process.Signal(sig))
 }
 
-// end sends a signal and waits for the end.
+// end sends a signal and waits until the program exits.
 func (p *program) end(sig os.Signal) result {
 	p.t.Helper()
 	require.NoError(p.t, p.Process.Signal(sig))
 	return p.wait()
 }
 
+// wait waits until the program exits.
 func (p *program) wait() result {
 	_ = p.Wait()
 	return result{p.stdout.String(), p.stderr.String(), p.ProcessState.ExitCode()}
 }
 
-// written waits until so many bytes are in a folder.
-func written(t *testing.T, dir string, size int64) {
+// waitBytes waits until the files of a directory have this size together.
+func waitBytes(t *testing.T, dir string, size int64) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		var sum int64
@@ -99,7 +101,7 @@ func written(t *testing.T, dir string, size int64) {
 			}
 		}
 		return sum >= size
-	}, deadline, 2*time.Millisecond, "%s never held %d bytes", dir, size)
+	}, deadline, 2*time.Millisecond, "%s does not reach %d bytes", dir, size)
 }
 
 func TestModelAndCaptureInTwoProcesses(t *testing.T) {
@@ -107,18 +109,18 @@ func TestModelAndCaptureInTwoProcesses(t *testing.T) {
 	sent := readPcap(t, file)
 	sock := filepath.Join(t.TempDir(), "nic.sock")
 	model := launch(t, command(t, "nicsim", "--socket", sock, "--wire", "pcap="+file+",backpressure", "--json"))
-	model.says("serving on")
+	model.waitStderr("serving on")
 	dir := t.TempDir()
 	dd := launch(t, command(t, "hpcapdd", "-i", "vfio-user:"+sock, "-w", dir, "--buffer", "4MiB", "--json"))
-	model.says("the wire has ended")
+	model.waitStderr("the wire has ended")
 	r := dd.end(unix.SIGINT)
 	require.Zero(t, r.status, r.stderr)
 	l := ledger(t, r)
 	require.EqualValues(t, len(sent), l.Account.Wire)
 	got, _ := readRaw(t, dir)
-	sameFrames(t, sent, got)
+	requireSameFrames(t, sent, got)
 
-	// The next client finds the same NIC, at rest.
+	// The next client opens the same NIC. Its wire has ended.
 	r = succeed(t, "hpcapdd", "-i", "vfio-user:"+sock, "-w", "null", "--duration", "100ms", "--json")
 	require.Zero(t, ledger(t, r).Account.Wire)
 
@@ -133,22 +135,22 @@ func TestModelAndCaptureInTwoProcesses(t *testing.T) {
 func TestKilledModelEndsTheCaptureAndKeepsWhatWasReceived(t *testing.T) {
 	sock := filepath.Join(t.TempDir(), "nic.sock")
 	model := launch(t, command(t, "nicsim", "--socket", sock, "--wire", "gen,size=1000,rate=1Gbps"))
-	model.says("serving on")
+	model.waitStderr("serving on")
 	dir := t.TempDir()
 	dd := launch(t, command(t, "hpcapdd", "-i", "vfio-user:"+sock, "-w", dir, "--buffer", "4MiB", "--json"))
-	written(t, dir, 3<<20)
+	waitBytes(t, dir, 3<<20)
 	model.end(unix.SIGKILL)
 	r := dd.wait()
-	oneLine(t, r, "hpcapdd", "")
+	requireOneLine(t, r, "hpcapdd", "")
 	var l capture.Ledger
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &l))
-	balancedWithin(t, l)
+	requireQueuesBalance(t, l)
 	got, _ := readRaw(t, dir)
 	require.Greater(t, len(got), 2000)
 
-	// A killed server leaves its socket's file behind; the next one takes its place.
+	// A killed server leaves its socket file. The next server replaces it.
 	again := launch(t, command(t, "nicsim", "--socket", sock, "--wire", "gen,count=1"))
-	again.says("serving on")
+	again.waitStderr("serving on")
 	fail(t, "serves there already", "nicsim", "--socket", sock, "--wire", "gen,count=1")
 	require.Zero(t, again.end(unix.SIGINT).status)
 }
@@ -159,15 +161,15 @@ func TestSignalsEndACaptureInOrder(t *testing.T) {
 			dir := t.TempDir()
 			dd := launch(t, command(t, "hpcapdd", "-i", "sim:gen,size=1000,rate=1Gbps", "-w", dir,
 				"--segment", "2MiB", "--buffer", "4MiB", "--json", "--progress"))
-			written(t, dir, 5<<20)
+			waitBytes(t, dir, 5<<20)
 			r := dd.end(sig)
 			require.Zero(t, r.status, r.stderr)
 			l := ledger(t, r)
 			got, files := readRaw(t, dir)
-			require.EqualValues(t, l.Frames(), len(got), "all that was stored is on disk")
+			require.EqualValues(t, l.Frames(), len(got), "every stored frame is on disk")
 			require.Len(t, l.Storers, 1)
 			require.Equal(t, l.Storers[0].Files, len(files))
-			segments(t, files, 2<<20)
+			requireSegments(t, files, 2<<20)
 		})
 	}
 }
@@ -179,14 +181,14 @@ func TestDurationEndsACapture(t *testing.T) {
 	require.InDelta(t, 3.2, l.Duration.Seconds(), 5)
 	got, _ := readRaw(t, dir)
 	require.EqualValues(t, l.Frames(), len(got))
-	require.Contains(t, r.stderr, "Gb/s", "a line a second")
-	require.NotContains(t, r.stderr, "\r", "written over only on a terminal")
+	require.Contains(t, r.stderr, "Gb/s", "one line per second")
+	require.NotContains(t, r.stderr, "\r", "lines are overwritten on a terminal only")
 }
 
-func TestKilledCaptureLeavesWhatWasWholeReadable(t *testing.T) {
+func TestKilledCaptureLeavesReadableFiles(t *testing.T) {
 	dir := t.TempDir()
 	dd := launch(t, command(t, "hpcapdd", "-i", "sim:gen,size=1000,rate=1Gbps", "-w", dir, "--segment", "2MiB", "--buffer", "4MiB"))
-	written(t, dir, 5<<20)
+	waitBytes(t, dir, 5<<20)
 	dd.end(unix.SIGKILL)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
@@ -228,7 +230,7 @@ func TestDemoVerifiesWhatItSent(t *testing.T) {
 		require.Contains(t, r.stdout, "the ledger balances")
 		require.Contains(t, r.stdout, "verified: ")
 		require.Contains(t, r.stdout, "Gb/s")
-		// A file that is not of this capture, and sorts behind its files.
+		// A file that does not belong to this capture and sorts after its files.
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "zz.raw"), []byte("no record"), 0o644))
 	}
 	require.Len(t, rawFiles(t, dir), 3)

@@ -22,7 +22,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 )
 
-// bin is the folder of the built programs.
+// bin is the directory of the built programs.
 var bin string
 
 func TestMain(m *testing.M) {
@@ -44,23 +44,23 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// deadline is for any one program; the machine may be slow and busy.
+// deadline limits each program and each wait. The machine may be slow and loaded.
 const deadline = 60 * time.Second
 
-// result is what a program left behind.
+// result is the output and the exit status of a program.
 type result struct {
 	stdout, stderr string
 	status         int
 }
 
-// command prepares a program; it is killed when the test's time is up.
+// command returns a program that is killed after deadline and at the end of the test.
 func command(t *testing.T, name string, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	t.Cleanup(cancel)
 	return exec.CommandContext(ctx, filepath.Join(bin, name), args...)
 }
 
-// finish waits for a started command.
+// finish waits until a started command exits.
 func finish(t *testing.T, c *exec.Cmd, stdout, stderr *bytes.Buffer) result {
 	t.Helper()
 	err := c.Wait()
@@ -71,7 +71,7 @@ func finish(t *testing.T, c *exec.Cmd, stdout, stderr *bytes.Buffer) result {
 	return result{stdout.String(), stderr.String(), c.ProcessState.ExitCode()}
 }
 
-// run runs a program to its end.
+// run runs a program until it exits.
 func run(t *testing.T, name string, args ...string) result {
 	t.Helper()
 	c := command(t, name, args...)
@@ -81,7 +81,7 @@ func run(t *testing.T, name string, args ...string) result {
 	return finish(t, c, &stdout, &stderr)
 }
 
-// succeed runs a program that must not complain.
+// succeed runs a program that must exit with status 0.
 func succeed(t *testing.T, name string, args ...string) result {
 	t.Helper()
 	r := run(t, name, args...)
@@ -89,15 +89,17 @@ func succeed(t *testing.T, name string, args ...string) result {
 	return r
 }
 
-// fail runs a program that must end with one clear line and a non-zero status.
+// fail runs a program that must exit with a non-zero status and one line of error.
 func fail(t *testing.T, want, name string, args ...string) result {
 	t.Helper()
 	r := run(t, name, args...)
-	oneLine(t, r, name, want)
+	requireOneLine(t, r, name, want)
 	return r
 }
 
-func oneLine(t *testing.T, r result, name, want string) {
+// requireOneLine requires a non-zero status and one line of standard error that
+// begins with the program's name and contains want.
+func requireOneLine(t *testing.T, r result, name, want string) {
 	t.Helper()
 	require.NotZero(t, r.status, "stderr: %s", r.stderr)
 	require.NotEqual(t, -1, r.status, "killed: %s", r.stderr)
@@ -113,7 +115,7 @@ func oneLine(t *testing.T, r result, name, want string) {
 	require.Contains(t, line, want)
 }
 
-// ledger decodes what hpcapdd --json printed, and requires that it balances.
+// ledger decodes the output of hpcapdd --json. The ledger must balance.
 func ledger(t *testing.T, r result) capture.Ledger {
 	t.Helper()
 	var l capture.Ledger
@@ -122,7 +124,7 @@ func ledger(t *testing.T, r result) capture.Ledger {
 	return l
 }
 
-// packet is one frame, with its stamp.
+// packet is a frame with its timestamp.
 type packet struct {
 	at   time.Time
 	len  int
@@ -165,8 +167,8 @@ func readRaw(t *testing.T, dir string) (all []packet, files []string) {
 	return all, files
 }
 
-// rawFiles lists a folder, which must hold nothing but closed RAW files and their
-// sidecars.
+// rawFiles lists the RAW files of a directory, which must hold nothing but closed RAW
+// files and their sidecars.
 func rawFiles(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir) // sorted by name
@@ -177,15 +179,15 @@ func rawFiles(t *testing.T, dir string) []string {
 			require.FileExists(t, filepath.Join(dir, strings.TrimSuffix(e.Name(), archive.Index)+".raw"), "a sidecar without its file")
 			continue
 		}
-		require.Equal(t, ".raw", filepath.Ext(e.Name()), "left behind: %s", e.Name())
+		require.Equal(t, ".raw", filepath.Ext(e.Name()), "unexpected file: %s", e.Name())
 		files = append(files, filepath.Join(dir, e.Name()))
 	}
 	return files
 }
 
-// sameFrames requires that got is sent, frame by frame: each once, in order,
-// byte for byte, those shorter than 60 bytes padded with zeros.
-func sameFrames(t *testing.T, sent, got []packet) {
+// requireSameFrames requires that got equals sent: each frame once, in order, byte for
+// byte. Frames shorter than 60 bytes are padded with zeros.
+func requireSameFrames(t *testing.T, sent, got []packet) {
 	t.Helper()
 	require.Len(t, got, len(sent))
 	for i, s := range sent {
@@ -194,12 +196,12 @@ func sameFrames(t *testing.T, sent, got []packet) {
 			require.Failf(t, "frame differs", "frame %d: sent %d bytes, got %d of %d", i, len(want), len(got[i].data), got[i].len)
 		}
 		if i > 0 {
-			require.False(t, got[i].at.Before(got[i-1].at), "frame %d is stamped before the one in front of it", i)
+			require.False(t, got[i].at.Before(got[i-1].at), "the timestamp of frame %d is before that of its predecessor", i)
 		}
 	}
 }
 
-// padded is a frame as a sender's MAC puts it on the wire: at least 60 bytes.
+// padded returns a frame as a MAC sends it: with zeros up to 60 bytes.
 func padded(frame []byte) []byte {
 	if len(frame) >= 60 {
 		return frame
@@ -207,8 +209,8 @@ func padded(frame []byte) []byte {
 	return append(bytes.Clone(frame), make([]byte, 60-len(frame))...)
 }
 
-// captures are the pcap files that the tests send: the one that the repository
-// ships and, where they are, those of a folder beside the checkout.
+// captures returns the pcap files that the tests send: the one of the repository and
+// those of ../shared/pcaps beside the checkout, if there are any.
 func captures(t *testing.T) []string {
 	t.Helper()
 	files := []string{filepath.Join("..", "..", "testdata", "hosts.pcap")}
@@ -220,7 +222,7 @@ func captures(t *testing.T) []string {
 	return append(files, more...)
 }
 
-// tool is an installed program of somebody else's.
+// tool returns the path of an installed program. Without it the test is skipped.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)

@@ -15,14 +15,14 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-// dd starts hpcapdd --share on a slow wire that never ends, and returns what
-// hpcapctl asks it with.
-func dd(t *testing.T, args ...string) (p *program, dir string, ctl func(args ...string) []string) {
+// startSharing starts hpcapdd --share on a slow endless wire. ctl returns a command line
+// of hpcapctl for it.
+func startSharing(t *testing.T, args ...string) (p *program, dir string, ctl func(args ...string) []string) {
 	t.Helper()
-	dir = filepath.Join(folder(t), "share")
+	dir = filepath.Join(shortDir(t), "share")
 	p = launch(t, command(t, "hpcapdd", append([]string{
 		"-i", "sim:gen,size=60-1514,flows=16,rate=200pps,backpressure", "-w", "null", "--buffer", "32MiB", "--share", dir, "--json"}, args...)...))
-	eventually(t, "hpcapdd never shares", func() bool {
+	eventually(t, "hpcapdd does not serve its control socket", func() bool {
 		r := run(t, "hpcapctl", "--socket", filepath.Join(dir, "control.sock"), "--json", "status")
 		var s control.Status
 		return r.status == 0 && json.Unmarshal([]byte(r.stdout), &s) == nil && s.State == control.Running
@@ -32,8 +32,9 @@ func dd(t *testing.T, args ...string) (p *program, dir string, ctl func(args ...
 	}
 }
 
-// folder is one whose path leaves room for a socket's name.
-func folder(t *testing.T) string {
+// shortDir returns a temporary directory with a short path: paths of sockets have at
+// most 107 bytes.
+func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ixcap-e2e-")
 	require.NoError(t, err)
@@ -41,7 +42,7 @@ func folder(t *testing.T) string {
 	return dir
 }
 
-// asJSON runs hpcapctl --json and decodes what it prints.
+// asJSON runs hpcapctl --json and decodes its output.
 func asJSON[T any](t *testing.T, args ...string) (v T) {
 	t.Helper()
 	r := succeed(t, "hpcapctl", append(args, "--json")...)
@@ -50,12 +51,12 @@ func asJSON[T any](t *testing.T, args ...string) (v T) {
 }
 
 func TestHpcapctlShowsAndChangesARunningCapture(t *testing.T) {
-	p, dir, ctl := dd(t)
+	p, dir, ctl := startSharing(t)
 	socket := filepath.Join(dir, "queue0.sock")
-	alone := invite(t, guest{Socket: socket, Name: "alone"})
-	twin := invite(t, guest{Socket: socket, Name: "twin"})
-	invite(t, guest{Socket: socket, Name: "twin", Options: stream.Options{Policy: stream.Lossy}})
-	p.says("hpcapdd: queue 0: listener alone (pid " + fmt.Sprint(alone.Process.Pid))
+	alone := startClient(t, client{Socket: socket, Name: "alone"})
+	twin := startClient(t, client{Socket: socket, Name: "twin"})
+	startClient(t, client{Socket: socket, Name: "twin", Options: stream.Options{Policy: stream.Lossy}})
+	p.waitStderr("hpcapdd: queue 0: listener alone (pid " + fmt.Sprint(alone.Process.Pid))
 
 	s := asJSON[control.Status](t, ctl("status")...)
 	require.Equal(t, p.Process.Pid, s.PID)
@@ -89,18 +90,18 @@ func TestHpcapctlShowsAndChangesARunningCapture(t *testing.T) {
 	fail(t, "must stay as it is", "hpcapctl", ctl("detach", "storer")...)
 	fail(t, "choose lossless, lossy", "hpcapctl", ctl("policy", "alone", "sloppy")...)
 
-	// Detaching: the program at the other end is told why.
+	// Detaching: the client gets the reason.
 	gone := asJSON[control.Listener](t, ctl("detach", "0:3")...)
 	require.Contains(t, gone.DetachReason, "on request: by ")
 	end := twin.wait()
 	require.NotZero(t, end.status)
 	require.Contains(t, end.stderr, "on request: by ")
-	p.says("detached: on request")
+	p.waitStderr("detached: on request")
 	fail(t, "no listener 0:3 is attached", "hpcapctl", ctl("detach", "0:3")...)
 
-	// A program that is killed is let go, and remembered.
+	// A killed client is detached and counted.
 	alone.signal(unix.SIGKILL)
-	eventually(t, "the dead are not let go", func() bool {
+	eventually(t, "the killed client is still attached", func() bool {
 		l = asJSON[control.Listeners](t, ctl("listeners")...)
 		return l.DetachedTotal == 2
 	})
@@ -113,21 +114,21 @@ func TestHpcapctlShowsAndChangesARunningCapture(t *testing.T) {
 	require.Zero(t, before)
 	succeed(t, "hpcapctl", ctl("rules", "drop")...)
 	eventually(t, "nothing is filtered", func() bool { return asJSON[control.Status](t, ctl("status")...).Queues[0].Filtered > 0 })
-	rules := filepath.Join(folder(t), "rules")
+	rules := filepath.Join(shortDir(t), "rules")
 	require.NoError(t, os.WriteFile(rules, []byte("# headers only\n(udp) headers\n(tcp) 96\n"), 0o644))
 	f := asJSON[control.Rules](t, ctl("rules", "--queue", "0", "@"+rules)...)
 	require.Contains(t, f.Queues[0].Rules, "(tcp) 96")
 	fail(t, "line 1, column 2", "hpcapctl", ctl("rules", "(colour green) drop")...)
 	fail(t, `queue "1": the port has 1`, "hpcapctl", ctl("rules", "--queue", "1", "drop")...)
-	require.Contains(t, succeed(t, "hpcapctl", ctl("rules")...).stdout, "(tcp) 96", "what was refused changed nothing")
+	require.Contains(t, succeed(t, "hpcapctl", ctl("rules")...).stdout, "(tcp) 96", "refused rules change nothing")
 	succeed(t, "hpcapctl", ctl("rules", "none")...)
 
-	// Watching is for as long as somebody does.
+	// --watch prints until it is interrupted.
 	w := launch(t, command(t, "hpcapctl", ctl("--watch", "10ms", "listeners", "--json")...))
-	eventually(t, "it is not told again and again", func() bool { return strings.Count(w.stdout.String(), "\n") > 2 })
+	eventually(t, "--watch prints fewer than three lines", func() bool { return strings.Count(w.stdout.String(), "\n") > 2 })
 	require.Zero(t, w.end(unix.SIGINT).status)
 	for line := range strings.Lines(w.stdout.String()) {
-		require.True(t, json.Valid([]byte(line)), "one object a line: %s", line)
+		require.True(t, json.Valid([]byte(line)), "one object per line: %s", line)
 	}
 	require.Contains(t, succeed(t, "hpcapctl", ctl("ledger")...).stdout, "stored for listener alone (lossy, pid ")
 	require.Contains(t, succeed(t, "hpcapctl", ctl("ledger", "--json")...).stdout, `"balanced": `)
@@ -137,56 +138,56 @@ func TestHpcapctlShowsAndChangesARunningCapture(t *testing.T) {
 	q := ledger(t, end).Queues[0]
 	require.NotZero(t, q.Filtered)
 	require.Len(t, q.Listeners, 4)
-	require.NoDirExists(t, dir, "sockets and folder go with the program")
+	require.NoDirExists(t, dir, "the directory of the sockets is removed at the end")
 	fail(t, "no capture is served at "+dir, "hpcapctl", ctl("status")...)
 }
 
-func TestAttachedProgramsGetWhatIsLeftAtTheEnd(t *testing.T) {
+func TestClientsReadAllRemainingFramesAtTheEnd(t *testing.T) {
 	sent := 20_000
-	sock := filepath.Join(folder(t), "nic.sock")
+	sock := filepath.Join(shortDir(t), "nic.sock")
 	model := launch(t, command(t, "nicsim", "--socket", sock, "--wire", fmt.Sprintf("gen,size=60-300,flows=16,count=%d,backpressure", sent)))
-	model.says("serving on")
-	dir, files := filepath.Join(folder(t), "share"), t.TempDir()
+	model.waitStderr("serving on")
+	dir, files := filepath.Join(shortDir(t), "share"), t.TempDir()
 	p := launch(t, command(t, "hpcapdd", "-i", "vfio-user:"+sock, "-w", files, "--buffer", "16MiB",
 		"--share", dir, "--share-mode", "0660", "--linger", "60s", "--json"))
-	model.says("the wire has ended")
+	model.waitStderr("the wire has ended")
 	st, err := os.Stat(filepath.Join(dir, "queue0.sock"))
 	require.NoError(t, err)
 	require.EqualValues(t, 0o660, st.Mode().Perm())
 	st, err = os.Stat(filepath.Join(dir, "control.sock"))
 	require.NoError(t, err)
-	require.EqualValues(t, 0o600, st.Mode().Perm(), "who may read may not control")
+	require.EqualValues(t, 0o600, st.Mode().Perm(), "--share-mode does not apply to the control socket")
 
-	// Both have nearly everything still to read when the capture ends: one goes on
-	// at once, the other after it has been stopped for a while.
+	// When the capture ends nearly all frames are unread by both clients: one continues
+	// at once, the other after the first has finished.
 	oldest := stream.Options{Start: stream.FromOldest}
-	reader := invite(t, guest{Socket: filepath.Join(dir, "queue0.sock"), Name: "reader", Options: oldest, PauseAt: 1})
-	stopped := invite(t, guest{Socket: filepath.Join(dir, "queue0.sock"), Name: "stopped", Options: oldest, PauseAt: 1})
-	reader.says("paused")
-	stopped.says("paused")
+	reader := startClient(t, client{Socket: filepath.Join(dir, "queue0.sock"), Name: "reader", Options: oldest, PauseAt: 1})
+	stopped := startClient(t, client{Socket: filepath.Join(dir, "queue0.sock"), Name: "stopped", Options: oldest, PauseAt: 1})
+	reader.waitStderr("paused")
+	stopped.waitStderr("paused")
 	p.signal(unix.SIGINT)
 	require.NoError(t, reader.stdin.Close())
-	a := told(t, reader)
+	a := waitReport(t, reader)
 	require.NoError(t, stopped.stdin.Close())
-	b := told(t, stopped)
+	b := waitReport(t, stopped)
 	end := p.wait()
 	require.Zero(t, end.status, end.stderr)
 	l := ledger(t, end)
 	truth := digestOf(t, files)
 	require.EqualValues(t, sent, truth.Frames)
-	sawAll(t, truth, a)
-	sawAll(t, truth, b)
+	requireAllFrames(t, truth, a)
+	requireAllFrames(t, truth, b)
 	for _, listener := range l.Queues[0].Listeners {
 		require.EqualValues(t, sent, listener.Read, listener.Name)
 	}
 }
 
-func TestListenerThatReadsNothingHoldsUpTheEndOnlyForAWhile(t *testing.T) {
-	p, dir, ctl := dd(t, "--linger", "100ms")
-	invite(t, guest{Socket: filepath.Join(dir, "queue0.sock"), Name: "lazy", PauseAt: 1}).says("paused")
-	asleep := invite(t, guest{Socket: filepath.Join(dir, "queue0.sock"), Name: "asleep", Options: stream.Options{Policy: stream.Lossy}})
+func TestListenerThatDoesNotReadDelaysTheEndByLinger(t *testing.T) {
+	p, dir, ctl := startSharing(t, "--linger", "100ms")
+	startClient(t, client{Socket: filepath.Join(dir, "queue0.sock"), Name: "lazy", PauseAt: 1}).waitStderr("paused")
+	asleep := startClient(t, client{Socket: filepath.Join(dir, "queue0.sock"), Name: "asleep", Options: stream.Options{Policy: stream.Lossy}})
 	asleep.signal(unix.SIGSTOP)
-	eventually(t, "both have something left to read", func() bool {
+	eventually(t, "a client has no unread frames", func() bool {
 		l := asJSON[control.Listeners](t, ctl("listeners")...)
 		return len(l.Attached) == 3 && l.Attached[1].Unread > 0 && l.Attached[2].Unread > 0
 	})
@@ -197,7 +198,7 @@ func TestListenerThatReadsNothingHoldsUpTheEndOnlyForAWhile(t *testing.T) {
 	require.NoDirExists(t, dir)
 }
 
-func TestFlagsComeBeforeHPCAPsOwnForm(t *testing.T) {
+func TestFlagsBeforeHPCAPsCommandLine(t *testing.T) {
 	dir := t.TempDir()
 	r := succeed(t, "hpcapdd", "--sleep", "--json", "--dedup", "--stamps", "weighted", "--buffer", "4MiB", "sim:gen,size=60,count=500,backpressure", "0", dir)
 	l := ledger(t, r)
@@ -206,7 +207,7 @@ func TestFlagsComeBeforeHPCAPsOwnForm(t *testing.T) {
 	require.Len(t, rawFiles(t, dir), 1)
 }
 
-func TestFilterOnTheCommandLineCutsAndDrops(t *testing.T) {
+func TestRulesOnTheCommandLineCutAndDrop(t *testing.T) {
 	dir := t.TempDir()
 	r := succeed(t, "hpcapdd", "--json", "--rules", "(tcp) drop; 80", "-i", "sim:gen,size=200,flows=16,count=5000,backpressure", "-w", dir)
 	l := ledger(t, r)
@@ -220,8 +221,8 @@ func TestFilterOnTheCommandLineCutsAndDrops(t *testing.T) {
 	}
 }
 
-func TestSharingRefusesWhatMakesNoSense(t *testing.T) {
-	scratch := folder(t)
+func TestInvalidFlagsOfSharingAreRejected(t *testing.T) {
+	scratch := shortDir(t)
 	plain := filepath.Join(scratch, "plain")
 	require.NoError(t, os.WriteFile(plain, nil, 0o600))
 	for name, c := range map[string]struct {
@@ -249,22 +250,22 @@ func TestSharingRefusesWhatMakesNoSense(t *testing.T) {
 	}
 	entries, err := os.ReadDir(scratch)
 	require.NoError(t, err)
-	require.Len(t, entries, 1, "nothing is left behind")
+	require.Len(t, entries, 1, "a rejected command line leaves no file")
 }
 
-func TestSecondCaptureDoesNotTakeTheSocketsOfTheFirst(t *testing.T) {
-	p, dir, ctl := dd(t)
+func TestSecondCaptureDoesNotReplaceTheSocketsOfTheFirst(t *testing.T) {
+	p, dir, ctl := startSharing(t)
 	fail(t, "another program serves this socket", "hpcapdd", "-i", "sim:gen,count=10,backpressure", "-w", "null", "--buffer", "4MiB", "--share", dir)
 	require.Equal(t, p.Process.Pid, asJSON[control.Status](t, ctl("status")...).PID)
 	p.end(unix.SIGKILL)
 	require.FileExists(t, filepath.Join(dir, "control.sock"))
 	fail(t, "no capture is served at", "hpcapctl", ctl("status")...)
-	// What a killed one leaves behind is replaced.
+	// The sockets of a killed capture are replaced.
 	r := succeed(t, "hpcapdd", "-i", "sim:gen,count=10,backpressure", "-w", "null", "--buffer", "4MiB", "--share", dir, "--json")
 	require.EqualValues(t, 10, ledger(t, r).Frames())
 }
 
-func TestHpcapctlRefusesWhatMakesNoSense(t *testing.T) {
+func TestHpcapctlRejectsInvalidCommandLines(t *testing.T) {
 	for want, args := range map[string][]string{
 		"no command: name one":           {},
 		`unknown command "dance"`:        {"dance"},
@@ -283,5 +284,5 @@ func TestHpcapctlRefusesWhatMakesNoSense(t *testing.T) {
 	c := command(t, "hpcapctl", "status")
 	c.Env = append(os.Environ(), "IXCAP_CONTROL=/none/elsewhere.sock")
 	p := launch(t, c)
-	oneLine(t, p.wait(), "hpcapctl", "no capture is served at /none/elsewhere.sock: start one, such as hpcapdd --share DIR")
+	requireOneLine(t, p.wait(), "hpcapctl", "no capture is served at /none/elsewhere.sock: start one, such as hpcapdd --share DIR")
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -24,8 +23,8 @@ import (
 	"github.com/ixcap/ixcap/sim"
 )
 
-// shared is a capture of generated frames to files, shared at a socket. The wire
-// waits for the capture, so that every frame that is lost is lost by a listener.
+// shared is a capture of generated frames to files, served over a socket. The wire has
+// backpressure: only listeners can lose frames.
 type shared struct {
 	t      *testing.T
 	engine *capture.Engine
@@ -36,28 +35,28 @@ type shared struct {
 
 const sharedFrames = 30_000
 
-func share(t *testing.T, frames int) *shared {
+// newShared returns a capture of a number of frames that has not started.
+func newShared(t *testing.T, frames int) *shared {
 	t.Helper()
-	return shareBy(t, frames, capture.Config{})
+	return newSharedConfig(t, frames, capture.Config{})
 }
 
-func shareBy(t *testing.T, frames int, cfg capture.Config) *shared {
+// newSharedConfig returns newShared's capture with further settings.
+func newSharedConfig(t *testing.T, frames int, cfg capture.Config) *shared {
 	t.Helper()
 	s := &shared{t: t, dir: t.TempDir()}
 	cfg.Segment = 8 << 20
-	s.engine, s.model = open(t, fmt.Sprintf("sim:gen,size=60-1514,flows=16,count=%d,backpressure", frames), nic.Config{}, cfg)
-	folder, err := os.MkdirTemp("", "ixcap-e2e-") // a socket's path must be short
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(folder)) })
-	s.socket = filepath.Join(folder, "queue0.sock")
+	s.engine, s.model = openEngine(t, fmt.Sprintf("sim:gen,size=60-1514,flows=16,count=%d,backpressure", frames), nic.Config{}, cfg)
+	s.socket = filepath.Join(shortDir(t), "queue0.sock")
 	sh, err := s.engine.Stream(0).Serve(stream.ServerConfig{Path: s.socket, OnEvent: func(e stream.Event) { t.Log(e) }})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, sh.Close()) })
 	return s
 }
 
-// capture captures to the wire's end and until the guests have read all. The
-// ledger balances, and no frame is missing in the files.
+// capture captures to the end of the wire and until the clients have read all frames.
+// The ledger must balance, and the files hold every frame. It returns the ledger and
+// what a client must have read.
 func (s *shared) capture(frames int) (capture.Ledger, report) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 2*deadline)
@@ -74,7 +73,7 @@ func (s *shared) capture(frames int) (capture.Ledger, report) {
 	return l, truth
 }
 
-// listener is what the stream says of a listener of that name, attached or gone.
+// listener returns the counters of an attached or detached listener.
 func (s *shared) listener(name string) (stream.ListenerStats, bool) {
 	st := s.engine.Stream(0).Stats()
 	for _, l := range append(st.Listeners, st.RecentDetached...) {
@@ -85,17 +84,18 @@ func (s *shared) listener(name string) (stream.ListenerStats, bool) {
 	return stream.ListenerStats{}, false
 }
 
-// left waits until a listener has gone, and says why.
-func (s *shared) left(name string) stream.ListenerStats {
+// waitDetached waits until a listener is detached and returns its counters.
+func (s *shared) waitDetached(name string) stream.ListenerStats {
 	s.t.Helper()
 	var l stream.ListenerStats
-	eventually(s.t, name+" is never let go", func() bool { l, _ = s.listener(name); return l.DetachReason != "" })
+	eventually(s.t, name+" is still attached", func() bool { l, _ = s.listener(name); return l.DetachReason != "" })
 	require.NoError(s.t, l.Balanced())
 	return l
 }
 
-// host starts a guest in this process; what it returns waits for the report.
-func (s *shared) host(g guest) func() report {
+// runClient starts a client in this process and returns a function that waits for its
+// report.
+func (s *shared) runClient(g client) func() report {
 	s.t.Helper()
 	l, err := s.engine.Stream(0).Listen(g.Name, g.Options)
 	require.NoError(s.t, err)
@@ -115,16 +115,16 @@ func (s *shared) host(g guest) func() report {
 	}
 }
 
-// invite starts a guest in another process; what it returns waits for the report.
-func (s *shared) invite(g guest) func() report {
+// startClient starts a client process and returns a function that waits for its report.
+func (s *shared) startClient(g client) func() report {
 	g.Socket = s.socket
-	p := invite(s.t, g)
-	return func() report { return told(s.t, p) }
+	p := startClient(s.t, g)
+	return func() report { return waitReport(s.t, p) }
 }
 
-// sawAll requires that a lossless guest has seen every frame, in order, byte for
-// byte, under the stamp that is on disk.
-func sawAll(t *testing.T, truth, r report) {
+// requireAllFrames requires that a client has read every frame, in order, byte for byte,
+// with the timestamp of the files.
+func requireAllFrames(t *testing.T, truth, r report) {
 	t.Helper()
 	require.Equal(t, truth.Frames, r.Frames)
 	require.Equal(t, truth.Digest, r.Digest)
@@ -133,8 +133,9 @@ func sawAll(t *testing.T, truth, r report) {
 	require.Zero(t, r.Account.Unread)
 }
 
-// sawTheRest requires that a lossy guest has seen exactly what it did not miss.
-func sawTheRest(t *testing.T, truth, r report) {
+// requireAllButOverrun requires that a lossy client has read every frame except those
+// counted as overrun.
+func requireAllButOverrun(t *testing.T, truth, r report) {
 	t.Helper()
 	require.Equal(t, truth.Frames-r.Account.Overrun, r.Frames)
 	require.Equal(t, r.Frames, r.Account.Read)
@@ -145,12 +146,12 @@ func sawTheRest(t *testing.T, truth, r report) {
 	}
 }
 
-// creader compiles the reader in C; "" where there is no compiler.
+// creader compiles the reader in C. It returns "" without a compiler.
 func creader(t *testing.T) string {
 	t.Helper()
 	gcc, err := exec.LookPath("gcc")
 	if err != nil {
-		t.Log("gcc is missing: apt install gcc; the reader in C takes no part")
+		t.Log("gcc is missing: apt install gcc. The reader in C is not tested.")
 		return ""
 	}
 	exe := filepath.Join(t.TempDir(), "creader")
@@ -159,55 +160,55 @@ func creader(t *testing.T) string {
 	return exe
 }
 
-// inviteC starts the reader in C; what it returns requires that it has seen every
-// frame, in sequence.
-func (s *shared) inviteC(exe, name string) func() {
+// startCReader starts the reader in C and returns a function that requires that it has
+// read every frame, in order.
+func (s *shared) startCReader(exe, name string) func() {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*deadline)
 	s.t.Cleanup(cancel)
 	p := launch(s.t, exec.CommandContext(ctx, exe, "-json", "-pattern", "-name", name, s.socket))
-	eventually(s.t, "the reader in C never attaches", func() bool { _, is := s.listener(name); return is })
+	eventually(s.t, "the reader in C is not attached", func() bool { _, ok := s.listener(name); return ok })
 	return func() {
 		s.t.Helper()
 		r := p.wait()
 		require.Zero(s.t, r.status, r.stderr)
-		var said struct {
+		var got struct {
 			Frames, Bytes, Overrun, Errors uint64
 			End                            string
 		}
-		require.NoError(s.t, json.Unmarshal([]byte(r.stdout), &said), r.stdout)
+		require.NoError(s.t, json.Unmarshal([]byte(r.stdout), &got), r.stdout)
 		st := s.engine.Stream(0).Stats()
-		require.Equal(s.t, st.Frames, said.Frames)
-		require.Equal(s.t, st.FrameBytes, said.Bytes)
-		require.Zero(s.t, said.Overrun)
-		require.Zero(s.t, said.Errors)
-		require.Equal(s.t, "finished", said.End)
+		require.Equal(s.t, st.Frames, got.Frames)
+		require.Equal(s.t, st.FrameBytes, got.Bytes)
+		require.Zero(s.t, got.Overrun)
+		require.Zero(s.t, got.Errors)
+		require.Equal(s.t, "finished", got.End)
 	}
 }
 
-// One listener of another process; of more every other one, the first of them
-// being written in C. Two of each four are lossy, one of them elsewhere.
-func TestEveryListenerGetsWhatItsPolicyPromises(t *testing.T) {
+// Listeners with an even number are client processes; number 0 of several is the reader
+// in C. Two of four are lossy, one of them a client process.
+func TestEachListenerReadsTheFramesOfItsPolicy(t *testing.T) {
 	exe := creader(t)
 	for _, listeners := range []int{1, 2, 4, 8} {
 		t.Run(fmt.Sprintf("listeners=%d", listeners), func(t *testing.T) {
-			s := share(t, sharedFrames)
+			s := newShared(t, sharedFrames)
 			var reports []func() report
 			c := func() {}
 			for i := range listeners {
 				if i == 0 && listeners > 1 && exe != "" {
-					c = s.inviteC(exe, "C")
+					c = s.startCReader(exe, "C")
 					reports = append(reports, nil)
 					continue
 				}
-				g := guest{Name: fmt.Sprintf("guest %d", i), Bytes: i%8 == 4 || i%8 == 5}
+				g := client{Name: fmt.Sprintf("client %d", i), Bytes: i%8 == 4 || i%8 == 5}
 				if i%4 >= 2 {
 					g.Options.Policy = stream.Lossy
 				}
 				if i%2 == 0 {
-					reports = append(reports, s.invite(g))
+					reports = append(reports, s.startClient(g))
 				} else {
-					reports = append(reports, s.host(g))
+					reports = append(reports, s.runClient(g))
 				}
 			}
 			l, truth := s.capture(sharedFrames)
@@ -217,12 +218,12 @@ func TestEveryListenerGetsWhatItsPolicyPromises(t *testing.T) {
 					continue
 				}
 				if r := wait(); i%4 >= 2 {
-					sawTheRest(t, truth, r)
+					requireAllButOverrun(t, truth, r)
 				} else {
-					sawAll(t, truth, r)
+					requireAllFrames(t, truth, r)
 				}
 			}
-			require.Len(t, l.Queues[0].Listeners, listeners+1, "the storer, and nobody twice")
+			require.Len(t, l.Queues[0].Listeners, listeners+1, "the storer and each listener once")
 			for _, a := range l.Queues[0].Listeners {
 				require.Equal(t, uint64(sharedFrames), a.Stored)
 				require.Zero(t, a.Unread)
@@ -231,133 +232,134 @@ func TestEveryListenerGetsWhatItsPolicyPromises(t *testing.T) {
 	}
 }
 
-func TestLossyListenerOfAnotherProcessIsToldExactlyWhatItMissed(t *testing.T) {
-	s := share(t, sharedFrames)
-	g := guest{Socket: s.socket, Name: "slow", Options: stream.Options{Policy: stream.Lossy}, PauseAt: 1}
-	p := invite(t, g)
-	witness := s.invite(guest{Name: "witness"})
-	go func() { // it goes on once it has been overtaken
+func TestLossyClientCountsExactlyTheFramesItMissed(t *testing.T) {
+	s := newShared(t, sharedFrames)
+	g := client{Socket: s.socket, Name: "slow", Options: stream.Options{Policy: stream.Lossy}, PauseAt: 1}
+	p := startClient(t, g)
+	reference := s.startClient(client{Name: "reference"})
+	go func() { // it continues after the overrun
 		for ctx := t.Context(); ctx.Err() == nil && s.model.Stats().Delivered < sharedFrames; {
 			time.Sleep(time.Millisecond)
 		}
 		_ = p.stdin.Close()
 	}()
 	_, truth := s.capture(sharedFrames)
-	sawAll(t, truth, witness())
-	r := told(t, p)
-	sawTheRest(t, truth, r)
-	require.NotZero(t, r.Account.Overrun, "24 MB went through a buffer of 4 MiB meanwhile")
+	requireAllFrames(t, truth, reference())
+	r := waitReport(t, p)
+	requireAllButOverrun(t, truth, r)
+	require.NotZero(t, r.Account.Overrun, "24 MB passed through a buffer of 4 MiB during the pause")
 	require.NotZero(t, r.Account.OverrunBytes)
 }
 
-// Whatever a listener does or suffers, the others and the producer lose nothing.
-func TestListenerInTroubleHarmsNobody(t *testing.T) {
-	impatient := stream.Options{DetachAfter: 300 * time.Millisecond}
+// A client that stops, exits or corrupts its cursor costs the other listeners and the
+// producer no frame.
+func TestFaultyClientCostsOthersNoFrame(t *testing.T) {
+	detachAfter := stream.Options{DetachAfter: 300 * time.Millisecond}
 	for name, c := range map[string]struct {
-		guest   guest
-		trouble func(*shared, *program) // before the first frame
-		during  func(*shared, *program) // while frames flow
-		gone    string
+		client client
+		before func(*shared, *program) // before the first frame
+		during func(*shared, *program) // while frames flow
+		reason string                  // for which it is detached; "": it stays attached
 	}{
 		"stopped": {
-			guest:   guest{Options: impatient},
-			trouble: func(_ *shared, p *program) { p.signal(unix.SIGSTOP) },
-			gone:    "read nothing for 300ms",
+			client: client{Options: detachAfter},
+			before: func(_ *shared, p *program) { p.signal(unix.SIGSTOP) },
+			reason: "read nothing for 300ms",
 		},
 		"stopped while lossy": {
-			guest:   guest{Options: stream.Options{Policy: stream.Lossy}},
-			trouble: func(_ *shared, p *program) { p.signal(unix.SIGSTOP) },
+			client: client{Options: stream.Options{Policy: stream.Lossy}},
+			before: func(_ *shared, p *program) { p.signal(unix.SIGSTOP) },
 		},
-		"killed while it holds the capture": {
-			guest:  guest{PauseAt: 1},
-			during: func(_ *shared, p *program) { p.says("paused"); p.signal(unix.SIGKILL) },
-			gone:   "process exited",
+		"killed while it stalls the capture": {
+			client: client{PauseAt: 1},
+			during: func(_ *shared, p *program) { p.waitStderr("paused"); p.signal(unix.SIGKILL) },
+			reason: "process exited",
 		},
 		"killed while it is stopped": {
-			guest:   guest{},
-			trouble: func(_ *shared, p *program) { p.signal(unix.SIGSTOP) },
+			client: client{},
+			before: func(_ *shared, p *program) { p.signal(unix.SIGSTOP) },
 			during: func(s *shared, p *program) {
-				eventually(p.t, "frames never came", func() bool { l, _ := s.listener("culprit"); return l.Unread > 1000 })
+				eventually(p.t, "the client has no unread frames", func() bool { l, _ := s.listener("faulty"); return l.Unread > 1000 })
 				p.signal(unix.SIGKILL)
 			},
-			gone: "process exited",
+			reason: "process exited",
 		},
-		"detached while it holds the capture": {
-			guest: guest{PauseAt: 1},
+		"detached while it stalls the capture": {
+			client: client{PauseAt: 1},
 			during: func(s *shared, p *program) {
-				p.says("paused")
-				l, _ := s.listener("culprit")
+				p.waitStderr("paused")
+				l, _ := s.listener("faulty")
 				require.NoError(p.t, s.engine.Stream(0).Detach(l.ID, "by the test"))
 			},
-			gone: "on request: by the test",
+			reason: "on request: by the test",
 		},
-		"made lossy while it holds the capture": {
-			guest: guest{PauseAt: 1},
+		"made lossy while it stalls the capture": {
+			client: client{PauseAt: 1},
 			during: func(s *shared, p *program) {
-				p.says("paused")
-				l, _ := s.listener("culprit")
+				p.waitStderr("paused")
+				l, _ := s.listener("faulty")
 				require.NoError(p.t, s.engine.Stream(0).SetPolicy(l.ID, stream.Lossy, 0))
 			},
 		},
-		"garbage in its cursor": {
-			guest:   guest{Raw: vandalGarbage},
-			trouble: func(_ *shared, p *program) { _ = p.stdin.Close(); p.says("writing garbage") },
-			gone:    "corrupt cursor",
+		"corrupt cursor": {
+			client: client{Raw: rawCorruptCursor},
+			before: func(_ *shared, p *program) { _ = p.stdin.Close(); p.waitStderr("corrupting the cursor") },
+			reason: "corrupt cursor",
 		},
-		"writes to what is not its own": {
-			guest: guest{Raw: vandalWrites},
+		"writes to memory of the server": {
+			client: client{Raw: rawWrites},
 			during: func(_ *shared, p *program) {
 				_ = p.stdin.Close()
-				p.says("nothing could be written")
+				p.waitStderr("every write failed")
 			},
-			gone: "process exited",
+			reason: "process exited",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := share(t, sharedFrames)
-			c.guest.Socket, c.guest.Name = s.socket, "culprit"
-			p := invite(t, c.guest)
-			own, other := s.host(guest{Name: "own"}), s.invite(guest{Name: "other"})
-			if c.trouble != nil {
-				c.trouble(s, p)
+			s := newShared(t, sharedFrames)
+			c.client.Socket, c.client.Name = s.socket, "faulty"
+			p := startClient(t, c.client)
+			own, other := s.runClient(client{Name: "own"}), s.startClient(client{Name: "other"})
+			if c.before != nil {
+				c.before(s, p)
 			}
 			var during sync.WaitGroup
 			if c.during != nil {
 				during.Go(func() { c.during(s, p) })
 			}
-			if c.gone == "" { // it stays: the capture does not wait for it at the end
+			if c.reason == "" { // it stays attached: killed, so that the capture does not wait for it at the end
 				during.Go(func() {
-					eventually(t, "the capture is held up", func() bool { return s.model.Stats().Delivered == sharedFrames })
+					eventually(t, "the capture is stalled", func() bool { return s.model.Stats().Delivered == sharedFrames })
 					p.signal(unix.SIGKILL)
 				})
 			}
 			l, truth := s.capture(sharedFrames)
 			during.Wait()
-			sawAll(t, truth, own())
-			sawAll(t, truth, other())
-			if c.gone != "" {
-				require.Equal(t, c.gone, s.left("culprit").DetachReason)
+			requireAllFrames(t, truth, own())
+			requireAllFrames(t, truth, other())
+			if c.reason != "" {
+				require.Equal(t, c.reason, s.waitDetached("faulty").DetachReason)
 			}
 			found := false
 			for _, a := range l.Queues[0].Listeners {
-				found = found || a.Name == "culprit"
+				found = found || a.Name == "faulty"
 			}
-			require.True(t, found, "the ledger has the culprit, too")
+			require.True(t, found, "the faulty client is missing in the ledger")
 		})
 	}
 }
 
-// What was received before the end is stored though a listener of another program
-// hangs: it is let go, and nothing is abandoned.
-func TestHungListenerOfAnotherProcessDoesNotCostTheEndOfACapture(t *testing.T) {
+// At the end of a capture a client that hangs is detached, and all received frames are
+// stored.
+func TestHungClientDoesNotCostFramesAtTheEnd(t *testing.T) {
 	var log logtest.Recorder
-	s := shareBy(t, sharedFrames, capture.Config{StallTimeout: time.Second, Logger: log.Logger()})
-	hung := invite(t, guest{Socket: s.socket, Name: "hung", PauseAt: 1})
-	own, other := s.host(guest{Name: "own"}), s.invite(guest{Name: "other"})
+	s := newSharedConfig(t, sharedFrames, capture.Config{StallTimeout: time.Second, Logger: log.Logger()})
+	hung := startClient(t, client{Socket: s.socket, Name: "hung", PauseAt: 1})
+	own, other := s.runClient(client{Name: "own"}), s.startClient(client{Name: "other"})
 	ctx, end := context.WithTimeout(t.Context(), 2*deadline)
 	defer end()
 	go func() {
-		for p := s.engine.Stream(0); ctx.Err() == nil && p.Stats().Fill < 4<<20-2048; { // of 4 MiB: the next frame or the one after does not fit
+		for p := s.engine.Stream(0); ctx.Err() == nil && p.Stats().Fill < 4<<20-2048; { // of 4 MiB: one of the next two frames does not fit
 			time.Sleep(time.Millisecond)
 		}
 		end()
@@ -369,28 +371,28 @@ func TestHungListenerOfAnotherProcessDoesNotCostTheEndOfACapture(t *testing.T) {
 	require.Zero(t, l.Lost(), "frames were abandoned")
 	truth := digestOf(t, s.dir)
 	require.Equal(t, l.Frames(), truth.Frames)
-	sawAll(t, truth, own())
-	sawAll(t, truth, other())
-	require.Equal(t, "on request: read nothing for 1s while the capture ended", s.left("hung").DetachReason)
+	requireAllFrames(t, truth, own())
+	requireAllFrames(t, truth, other())
+	require.Equal(t, "on request: read nothing for 1s while the capture ended", s.waitDetached("hung").DetachReason)
 	require.Contains(t, log.Text(), "listener hung (pid")
 	hung.signal(unix.SIGKILL)
 }
 
-// Many come and go while frames flow; the ledger remembers each, those that left
-// long ago as a sum.
-func TestListenersThatComeAndGoAreAllAccountedFor(t *testing.T) {
-	const guests = 150
-	s := share(t, 3*sharedFrames)
-	witness := s.host(guest{Name: "witness"})
-	var visits sync.WaitGroup
-	visits.Go(func() {
+// Many clients attach and detach while frames flow. The ledger has the last 64, and the
+// sum of the others.
+func TestLedgerHasAllListenersThatAttachAndDetach(t *testing.T) {
+	const clients = 150
+	s := newShared(t, 3*sharedFrames)
+	reference := s.runClient(client{Name: "reference"})
+	var attaching sync.WaitGroup
+	attaching.Go(func() {
 		packets := make([]stream.Packet, 16)
-		for i := range guests {
-			l, err := stream.Attach(s.socket, fmt.Sprintf("guest %d", i), stream.Options{Start: stream.FromOldest})
+		for i := range clients {
+			l, err := stream.Attach(s.socket, fmt.Sprintf("client %d", i), stream.Options{Start: stream.FromOldest})
 			if !assertNoError(t, err) {
 				return
 			}
-			_, err = l.ReadBatch(t.Context(), packets) // io.EOF is as good
+			_, err = l.ReadBatch(t.Context(), packets) // io.EOF at the end of the stream
 			if err != nil && !strings.Contains(err.Error(), "EOF") {
 				assertNoError(t, err)
 			}
@@ -398,20 +400,21 @@ func TestListenersThatComeAndGoAreAllAccountedFor(t *testing.T) {
 		}
 	})
 	l, truth := s.capture(3 * sharedFrames)
-	sawAll(t, truth, witness())
-	visits.Wait()
-	eventually(t, "a guest never left", func() bool { return s.engine.Stream(0).Stats().DetachedTotal == guests+2 })
+	requireAllFrames(t, truth, reference())
+	attaching.Wait()
+	eventually(t, "a client is still attached", func() bool { return s.engine.Stream(0).Stats().DetachedTotal == clients+2 })
 	require.NoError(t, l.Balanced())
 	l, err := s.engine.Ledger()
 	require.NoError(t, err)
 	require.NoError(t, l.Balanced())
 	q := l.Queues[0]
 	require.Len(t, q.Listeners, 64)
-	require.EqualValues(t, guests+2-64, q.OlderDetached.Listeners)
+	require.EqualValues(t, clients+2-64, q.OlderDetached.Listeners)
 	require.NotZero(t, q.OlderDetached.Stored)
 }
 
-// assertNoError is for goroutines that must not end the test by themselves.
+// assertNoError reports whether err is nil, else marks the test as failed. It may be
+// called in any goroutine.
 func assertNoError(t *testing.T, err error) bool {
 	if err != nil {
 		t.Error(err)

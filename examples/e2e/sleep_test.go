@@ -9,21 +9,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestSleepingCaptureGetsEveryFrameByteForByte(t *testing.T) {
+func TestSleepingCaptureStoresEveryFrameByteForByte(t *testing.T) {
 	file := captures(t)[0]
 	sent := readPcap(t, file)
 	sock := filepath.Join(t.TempDir(), "nic.sock")
 	model := launch(t, command(t, "nicsim", "--socket", sock, "--wire", "pcap="+file+",backpressure"))
-	model.says("serving on")
+	model.waitStderr("serving on")
 	dir := t.TempDir()
 	dd := launch(t, command(t, "hpcapdd", "-i", "vfio-user:"+sock, "-w", dir, "--buffer", "4MiB", "--sleep", "--json"))
-	model.says("the wire has ended")
+	model.waitStderr("the wire has ended")
 	r := dd.end(unix.SIGINT)
 	require.Zero(t, r.status, r.stderr)
 	require.NotContains(t, r.stderr, "never fired")
 	require.EqualValues(t, len(sent), ledger(t, r).Frames())
 	got, _ := readRaw(t, dir)
-	sameFrames(t, sent, got)
+	requireSameFrames(t, sent, got)
 }
 
 func TestSleepingCaptureOfManyQueuesLosesNothing(t *testing.T) {
@@ -55,7 +55,7 @@ func TestCaptureSurvivesInterruptsThatNeverFire(t *testing.T) {
 	require.Equal(t, 1, strings.Count(r.stderr, "MSI-X vector 1 (link changes) never fired"), r.stderr)
 }
 
-func TestLinkThatComesAndGoesIsToldAndCounted(t *testing.T) {
+func TestLinkChangesAreReportedAndCounted(t *testing.T) {
 	r := succeed(t, "hpcapdd", "-i", "sim:gen,size=60,count=1000,rate=1kpps,backpressure,fault=flap:150ms", "-w", "null", "--json")
 	l := ledger(t, r)
 	require.EqualValues(t, 1000, l.Frames())

@@ -61,16 +61,16 @@ func newBindHost(t *testing.T) *bindHost {
 	h.write("bin/modprobe", "#!/bin/sh\ncase $* in *vfio-pci) mkdir -p /sys/bus/pci/drivers/vfio-pci && cd /sys/bus/pci/drivers/vfio-pci && : >>bind && : >>unbind ;; esac\n")
 	require.NoError(t, os.Chmod(filepath.Join(h.root, "bin/modprobe"), 0o755))
 
-	hold := exec.Command("unshare", "-mn", "--propagation", "private", "sh", "-c", `cd "$1" && mount --bind /dev/null dev/null &&
+	holder := exec.Command("unshare", "-mn", "--propagation", "private", "sh", "-c", `cd "$1" && mount --bind /dev/null dev/null &&
 		mount --bind sys /sys && mount --bind run /run && mount --bind dev /dev && ip link add eth2 type bridge && echo $$ && exec sleep 600`, "sh", h.root)
 	var stderr bytes.Buffer
-	hold.Stderr = &stderr
-	out, err := hold.StdoutPipe()
+	holder.Stderr = &stderr
+	out, err := holder.StdoutPipe()
 	require.NoError(t, err)
-	if err := hold.Start(); err != nil {
+	if err := holder.Start(); err != nil {
 		t.Skipf("needs unshare of util-linux: %v", err)
 	}
-	t.Cleanup(func() { _ = hold.Process.Kill(); _ = hold.Wait() })
+	t.Cleanup(func() { _ = holder.Process.Kill(); _ = holder.Wait() })
 	if _, err := fmt.Fscan(out, &h.pid); err != nil {
 		t.Fatalf("create the namespaces: %v %s", err, stderr.String())
 	}

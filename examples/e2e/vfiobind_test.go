@@ -122,8 +122,8 @@ func TestVFIOBindRejects(t *testing.T) {
 func TestVFIOBindUndoesAfterAFailedStep(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		want  string
-		spoil func(h *bindHost)
+		want   string
+		inject func(h *bindHost)
 	}{
 		"the driver does not unbind": {"ixgbe does not release 0000:03:00.0", func(h *bindHost) { h.ignored = "ixgbe/unbind" }},
 		"vfio-pci does not bind":     {"vfio-pci does not bind 0000:03:00.0", func(h *bindHost) { h.ignored = "vfio-pci/bind" }},
@@ -137,7 +137,7 @@ func TestVFIOBindUndoesAfterAFailedStep(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newBindHost(t)
-			h.locked(func() { c.spoil(h) })
+			h.locked(func() { c.inject(h) })
 			out := h.bind(1, "bind", "eth2", "-u", "daemon")
 			require.Contains(t, out, c.want)
 			require.Equal(t, "ixgbe", h.driver(port0))

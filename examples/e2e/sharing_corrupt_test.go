@@ -11,29 +11,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a vandal does once it has been let in.
+// Misuses of an attached client's descriptors.
 const (
-	vandalWrites  = "writes"  // tries everything that would change data and control
-	vandalGarbage = "garbage" // fills its cursor with nonsense
+	rawWrites        = "writes"  // every way to change the memory of data and control
+	rawCorruptCursor = "corrupt" // random values in the cursor
 )
 
-// vandal attaches by hand, with the bytes of docs/STREAM.md, and does harm with
-// what it gets.
-func vandal(g guest) error {
+// rawClient attaches without package stream, by the format of docs/STREAM.md, and
+// misuses the descriptors.
+func rawClient(g client) error {
 	fds, err := attachRaw(g.Socket, g.Name)
 	if err != nil {
 		return err
 	}
 	data, control, cursor := fds[0], fds[1], fds[2]
 	fmt.Fprintln(os.Stderr, "attached")
-	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // its end will do
-	if g.Raw == vandalWrites {
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // a line or the end
+	if g.Raw == rawWrites {
 		for name, fd := range map[string]int{"data": data, "control": control} {
-			if err := scribble(fd); err != nil {
+			if err := checkReadOnly(fd); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 		}
-		fmt.Fprintln(os.Stderr, "nothing could be written")
+		fmt.Fprintln(os.Stderr, "every write failed")
 		return nil
 	}
 	page, err := unix.Mmap(cursor, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
@@ -41,16 +41,16 @@ func vandal(g guest) error {
 		return err
 	}
 	random := rand.New(rand.NewPCG(1, uint64(os.Getpid())))
-	fmt.Fprintln(os.Stderr, "writing garbage")
-	for { // until the test has seen enough
+	fmt.Fprintln(os.Stderr, "corrupting the cursor")
+	for { // until the process is killed
 		for i := 0; i < len(page); i += 8 {
 			binary.LittleEndian.PutUint64(page[i:], random.Uint64()>>random.IntN(64))
 		}
 	}
 }
 
-// attachRaw asks for a lossless listener and returns the descriptors of data,
-// control and cursor. The connection stays open as long as the process.
+// attachRaw attaches a lossless listener and returns the descriptors of data, control
+// and cursor. The connection stays open until the process exits.
 func attachRaw(path, name string) ([]int, error) {
 	c, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -59,10 +59,10 @@ func attachRaw(path, name string) ([]int, error) {
 	if err := unix.Connect(c, &unix.SockaddrUnix{Name: path}); err != nil {
 		return nil, err
 	}
-	ask := append([]byte("XCAPATT1"), make([]byte, 24)...)
-	binary.LittleEndian.PutUint32(ask[8:], 2) // version
-	binary.LittleEndian.PutUint32(ask[24:], uint32(len(name)))
-	if err := unix.Send(c, append(ask, name...), 0); err != nil {
+	request := append([]byte("XCAPATT1"), make([]byte, 24)...)
+	binary.LittleEndian.PutUint32(request[8:], 2) // version
+	binary.LittleEndian.PutUint32(request[24:], uint32(len(name)))
+	if err := unix.Send(c, append(request, name...), 0); err != nil {
 		return nil, err
 	}
 	answer, oob := make([]byte, 2048), make([]byte, unix.CmsgSpace(3*4))
@@ -78,7 +78,7 @@ func attachRaw(path, name string) ([]int, error) {
 		return nil, err
 	}
 	if len(messages) != 1 {
-		return nil, errors.New("granted without descriptors")
+		return nil, errors.New("accepted without descriptors")
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err == nil && len(fds) != 3 {
@@ -87,8 +87,8 @@ func attachRaw(path, name string) ([]int, error) {
 	return fds, err
 }
 
-// scribble is an error if memory that must not be changed can be.
-func scribble(fd int) error {
+// checkReadOnly returns an error if the memory of a descriptor can be changed.
+func checkReadOnly(fd int) error {
 	const length = 4096
 	forbidden := func(what string, err error) error {
 		if err == unix.EPERM || err == unix.EACCES {
@@ -108,7 +108,7 @@ func scribble(fd int) error {
 	widen := func() error {
 		m, err := unix.Mmap(fd, 0, length, unix.PROT_READ, unix.MAP_SHARED)
 		if err != nil {
-			return fmt.Errorf("it cannot even be read: %w", err)
+			return fmt.Errorf("read-only mapping: %w", err)
 		}
 		defer func() { _ = unix.Munmap(m) }()
 		return unix.Mprotect(m, unix.PROT_READ|unix.PROT_WRITE)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unbind also restores the state that a killed run left.
+// unbind restores the state after a killed run of bind.
 func TestVFIOUnbindAfterAKilledRun(t *testing.T) {
 	t.Parallel()
 	h := newBindHost(t)

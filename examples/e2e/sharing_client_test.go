@@ -22,21 +22,21 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-// beGuest makes this test's binary a listener of another process's stream: a
-// guest as JSON.
-const beGuest = "IXCAP_E2E_GUEST"
+// runAsClient is the environment variable that makes this test binary a client of
+// another process's stream. Its value is a client as JSON.
+const runAsClient = "IXCAP_E2E_CLIENT"
 
-// guest is what a listener is to do, in this process or in one of its own.
-type guest struct {
-	Socket  string         // to attach at; of guests in other processes
-	Name    string         //
-	Options stream.Options //
-	Bytes   bool           // read blocks instead of packets
-	PauseAt uint64         // after so many frames wait for a line on standard input; 0: never
-	Raw     string         // not a listener at all: what to do with the descriptors, see vandal
+// client describes a listener in this process or in a client process.
+type client struct {
+	Socket  string // of a client process
+	Name    string
+	Options stream.Options
+	Bytes   bool   // read blocks instead of packets
+	PauseAt uint64 // wait for standard input after this many frames; 0: never
+	Raw     string // misuse the descriptors instead of reading, see rawClient
 }
 
-// report is what a guest has seen at the end.
+// report describes what a client has read at the end.
 type report struct {
 	Frames  uint64               `json:"frames"`
 	Digest  string               `json:"digest"` // of all records: stamp, lengths and bytes
@@ -44,17 +44,17 @@ type report struct {
 }
 
 func init() {
-	text := os.Getenv(beGuest)
+	text := os.Getenv(runAsClient)
 	if text == "" {
 		return
 	}
 	err := func() error {
-		var g guest
+		var g client
 		if err := json.Unmarshal([]byte(text), &g); err != nil {
 			return err
 		}
 		if g.Raw != "" {
-			return vandal(g)
+			return rawClient(g)
 		}
 		l, err := stream.Attach(g.Socket, g.Name, g.Options)
 		if err != nil {
@@ -78,16 +78,15 @@ func init() {
 	os.Exit(0)
 }
 
-// read reads to the stream's end. Frames of the generator must come in order,
-// and from a lossless listener's start on all of them.
-func (g guest) read(l *stream.Listener) (r report, err error) {
+// read reads to the end of the stream. Frames of the generator must be in order.
+func (g client) read(l *stream.Listener) (r report, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*deadline)
 	defer cancel()
 	d := digest{sum: sha256.New()}
 	pause := func() {
 		if g.PauseAt != 0 && d.frames >= g.PauseAt {
 			fmt.Fprintln(os.Stderr, "paused")
-			_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // its end will do
+			_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // a line or the end
 			g.PauseAt = 0
 		}
 	}
@@ -102,12 +101,12 @@ func (g guest) read(l *stream.Listener) (r report, err error) {
 	return report{Frames: d.frames, Digest: hex.EncodeToString(d.sum.Sum(nil))}, nil
 }
 
-// digest is what is known of the records seen so far.
+// digest is a checksum of the records read so far.
 type digest struct {
 	sum    hash.Hash
 	frames uint64
-	next   uint64 // lowest number that the next frame may have
-	rest   []byte // of blocks: the beginning of a record
+	next   uint64 // least number of the next frame
+	rest   []byte // of blocks: the start of an incomplete record
 }
 
 // add adds a record.
@@ -126,6 +125,7 @@ func (d *digest) add(header [stream.RecordHeader]byte, data []byte) error {
 	return nil
 }
 
+// header returns a record's header.
 func header(sec, nsec uint32, caplen, length int) (h [stream.RecordHeader]byte) {
 	binary.LittleEndian.PutUint32(h[0:], sec)
 	binary.LittleEndian.PutUint32(h[4:], nsec)
@@ -134,6 +134,7 @@ func header(sec, nsec uint32, caplen, length int) (h [stream.RecordHeader]byte) 
 	return h
 }
 
+// packets reads the stream packet by packet.
 func (d *digest) packets(ctx context.Context, l *stream.Listener, pause func()) error {
 	packets := make([]stream.Packet, 128)
 	for {
@@ -154,7 +155,7 @@ func (d *digest) packets(ctx context.Context, l *stream.Listener, pause func()) 
 	}
 }
 
-// blocks reads the stream as a storer does, and takes the records out of it.
+// blocks reads the stream block by block, as a storer does.
 func (d *digest) blocks(ctx context.Context, l *stream.Listener, pause func()) error {
 	for {
 		b, err := l.ReadBlock(ctx, 256<<10)
@@ -177,6 +178,7 @@ func (d *digest) blocks(ctx context.Context, l *stream.Listener, pause func()) e
 	}
 }
 
+// records adds the records of a block, which may begin and end inside a record.
 func (d *digest) records(b []byte) error {
 	b = append(d.rest, b...)
 	for len(b) >= stream.RecordHeader {
@@ -196,7 +198,7 @@ func (d *digest) records(b []byte) error {
 	return nil
 }
 
-// digestOf is what a lossless guest must have seen: the records of RAW files.
+// digestOf returns the report of a client that has read all records of RAW files.
 func digestOf(t *testing.T, dir string) report {
 	t.Helper()
 	packets, _ := readRaw(t, dir)
@@ -207,8 +209,8 @@ func digestOf(t *testing.T, dir string) report {
 	return report{Frames: d.frames, Digest: hex.EncodeToString(d.sum.Sum(nil))}
 }
 
-// invite starts a guest in a process of its own, and waits until it is attached.
-func invite(t *testing.T, g guest) *program {
+// startClient starts a client process and waits until it is attached.
+func startClient(t *testing.T, g client) *program {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
@@ -217,7 +219,7 @@ func invite(t *testing.T, g guest) *program {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*deadline)
 	t.Cleanup(cancel)
 	c := exec.CommandContext(ctx, self)
-	c.Env = append(os.Environ(), beGuest+"="+string(text))
+	c.Env = append(os.Environ(), runAsClient+"="+string(text))
 	var in io.WriteCloser
 	if g.PauseAt != 0 || g.Raw != "" {
 		in, err = c.StdinPipe()
@@ -226,12 +228,12 @@ func invite(t *testing.T, g guest) *program {
 	}
 	p := launch(t, c)
 	p.stdin = in
-	p.says("attached")
+	p.waitStderr("attached")
 	return p
 }
 
-// told is what a guest of another process reports when it has ended.
-func told(t *testing.T, p *program) (r report) {
+// waitReport waits until a client process exits and returns its report.
+func waitReport(t *testing.T, p *program) (r report) {
 	t.Helper()
 	end := p.wait()
 	require.Zero(t, end.status, end.stderr)
@@ -239,8 +241,8 @@ func told(t *testing.T, p *program) (r report) {
 	return r
 }
 
-// eventually waits for something on a busy machine.
-func eventually(t *testing.T, what string, is func() bool) {
+// eventually waits until a condition holds, at most for deadline.
+func eventually(t *testing.T, failure string, condition func() bool) {
 	t.Helper()
-	require.Eventually(t, is, deadline, 2*time.Millisecond, what)
+	require.Eventually(t, condition, deadline, 2*time.Millisecond, failure)
 }
