@@ -73,11 +73,11 @@ func byteForByte(t *testing.T, r rig, port int, file string, flags ...string) {
 	sameFrames(t, sent, readRaw(t, c.dir))
 }
 
-// stray checks that the IOMMU stops and reports a write to an unmapped address.
-func stray(t *testing.T, r rig) {
+// unmappedDMA checks that the IOMMU stops and reports a write to an unmapped address.
+func unmappedDMA(t *testing.T, r rig) {
 	r.run(t, "dmesg -C")
 	r.bind(t, portCount)
-	out := r.run(t, "/share/vfioprobe stray "+r.name(t, portCount)) // root, for a physical address
+	out := r.run(t, "/share/vfioprobe unmapped "+r.name(t, portCount)) // root, for a physical address
 	m := regexp.MustCompile(`the page at (0x[0-9a-f]+) is untouched`).FindStringSubmatch(out)
 	require.NotNil(t, m, out)
 	fault := fmt.Sprintf(`DMAR: \[DMA Write.*%s\] fault addr %s`, strings.TrimPrefix(r.nic(portCount).addr(t), "0000:"), m[1])

@@ -107,7 +107,7 @@ func vfioCases(t *testing.T, kernel, form string, all bool) {
 		byteForByte(t, r, portSleep, files[0], "--sleep")
 		require.Greater(t, v.nic(portSleep).stats(t).Interrupts, uint64(20), "messages of MSI-X")
 	})
-	step(t, "an unmapped address faults in the IOMMU", func(t *testing.T) { stray(t, r) })
+	step(t, "an unmapped address faults in the IOMMU", func(t *testing.T) { unmappedDMA(t, r) })
 	step(t, "killed while receiving, and started again", func(t *testing.T) { killed(t, r) })
 	if all {
 		step(t, "both drivers: ixgbe sends, our driver receives", func(t *testing.T) { theirsToOurs(t, r) })

@@ -25,7 +25,7 @@ func command() *cobra.Command {
 	cmd.AddCommand(
 		probe("interrupts PORT", "Check MSI-X vectors, masks, INTx and reset", 1, func(d pci.Device, _ []string) error { return interrupts(d) }),
 		probe("writeback PORT", "Check what the device writes to descriptors", 1, func(d pci.Device, _ []string) error { return writeBack(d) }),
-		probe("stray PORT", "Post a descriptor with an address that is not mapped", 1, func(d pci.Device, _ []string) error { return strayAddress(d) }),
+		probe("unmapped PORT", "Post a descriptor with an address that is not mapped", 1, func(d pci.Device, _ []string) error { return unmappedAddress(d) }),
 		probe("send PORT COUNT", "Send COUNT frames, numbered in their payload", 2, func(d pci.Device, args []string) error {
 			n, err := strconv.Atoi(args[1])
 			if err != nil || n < 0 {

@@ -22,8 +22,8 @@ const (
 // writeBack checks descriptors: DD must be set, and the length, which Linux's driver
 // checks.
 func writeBack(dev pci.Device) (err error) {
-	s := &spy{Mapper: dev.DMA(), mem: map[string]*hugepage.Memory{}, at: map[string]dma.IOVA{}}
-	port, err := driver.Open(spied{dev, s}, driver.Config{RingSize: 512, TxQueues: 1, MaxFrame: 1600})
+	s := &recorder{Mapper: dev.DMA(), mem: map[string]*hugepage.Memory{}, at: map[string]dma.IOVA{}}
+	port, err := driver.Open(recorded{dev, s}, driver.Config{RingSize: 512, TxQueues: 1, MaxFrame: 1600})
 	if err != nil {
 		return err
 	}

@@ -15,21 +15,21 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// spied is a device that records its mappings.
-type spied struct {
+// recorded is a device that records its mappings.
+type recorded struct {
 	pci.Device
-	mapper *spy
+	mapper *recorder
 }
 
-func (s spied) DMA() dma.Mapper { return s.mapper }
+func (s recorded) DMA() dma.Mapper { return s.mapper }
 
-type spy struct {
+type recorder struct {
 	dma.Mapper
 	mem map[string]*hugepage.Memory
 	at  map[string]dma.IOVA
 }
 
-func (s *spy) Map(mem *hugepage.Memory, access dma.Access) (dma.IOVA, error) {
+func (s *recorder) Map(mem *hugepage.Memory, access dma.Access) (dma.IOVA, error) {
 	at, err := s.Mapper.Map(mem, access)
 	if err == nil {
 		s.mem[mem.Name()], s.at[mem.Name()] = mem, at
@@ -38,17 +38,17 @@ func (s *spy) Map(mem *hugepage.Memory, access dma.Access) (dma.IOVA, error) {
 }
 
 const (
-	strayFrame = 10 // the descriptor whose address is wrong
-	strayWant  = 40 // frames to receive
-	descriptor = 16 // bytes
+	unmappedFrame = 10 // the descriptor whose address is wrong
+	wantFrames    = 40 // frames to receive
+	descriptor    = 16 // bytes
 )
 
-// strayAddress receives with one descriptor that has the physical address of a page of this
+// unmappedAddress receives with one descriptor that has the physical address of a page of this
 // process, which is not mapped for the device. Without an IOMMU the device would write the
 // frame there.
-func strayAddress(dev pci.Device) (err error) {
-	s := &spy{Mapper: dev.DMA(), mem: map[string]*hugepage.Memory{}, at: map[string]dma.IOVA{}}
-	port, err := driver.Open(spied{dev, s}, driver.Config{RingSize: 512, RefillBatch: 1, MaxFrame: 1600})
+func unmappedAddress(dev pci.Device) (err error) {
+	s := &recorder{Mapper: dev.DMA(), mem: map[string]*hugepage.Memory{}, at: map[string]dma.IOVA{}}
+	port, err := driver.Open(recorded{dev, s}, driver.Config{RingSize: 512, RefillBatch: 1, MaxFrame: 1600})
 	if err != nil {
 		return err
 	}
@@ -76,9 +76,9 @@ func strayAddress(dev pci.Device) (err error) {
 	if descs == nil || bufs == nil {
 		return fmt.Errorf("rx0-ring or rx0-buffers not mapped: %v", s.at)
 	}
-	right := binary.LittleEndian.Uint64(descs.Bytes()[strayFrame*descriptor:])
-	binary.LittleEndian.PutUint64(descs.Bytes()[strayFrame*descriptor:], wrong)
-	fmt.Printf("descriptor %d: address %#x replaced by %#x, which is not mapped\n", strayFrame, right, wrong)
+	right := binary.LittleEndian.Uint64(descs.Bytes()[unmappedFrame*descriptor:])
+	binary.LittleEndian.PutUint64(descs.Bytes()[unmappedFrame*descriptor:], wrong)
+	fmt.Printf("descriptor %d: address %#x replaced by %#x, which is not mapped\n", unmappedFrame, right, wrong)
 
 	if err := port.Start(); err != nil {
 		return err
@@ -86,9 +86,9 @@ func strayAddress(dev pci.Device) (err error) {
 	frames := make([]ring.Frame, 64)
 	got, empty := 0, []int{}
 	queue := port.RxQueue(0)
-	for deadline := time.Now().Add(time.Minute); got < strayWant; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); got < wantFrames; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d frames of %d after a minute", got, strayWant)
+			return fmt.Errorf("%d frames of %d after a minute", got, wantFrames)
 		}
 		for _, f := range frames[:queue.Poll(frames)] {
 			if len(bytes.Trim(f.Data, "\x00")) == 0 {
@@ -105,8 +105,8 @@ func strayAddress(dev pci.Device) (err error) {
 		return errors.New("the page at the wrong address was written")
 	}
 	fmt.Printf("received %d frames; nothing was written to the buffers of %v; the page at %#x is untouched\n", got, empty, wrong)
-	if len(empty) != 1 || empty[0] != strayFrame {
-		return fmt.Errorf("want an empty buffer %d and no other", strayFrame)
+	if len(empty) != 1 || empty[0] != unmappedFrame {
+		return fmt.Errorf("want an empty buffer %d and no other", unmappedFrame)
 	}
 	return nil
 }
