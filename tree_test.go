@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -164,6 +165,75 @@ func TestImportsPointOneWay(t *testing.T) {
 			}
 		}
 	})
+}
+
+// rows reads the picture of the packages in docs/DESIGN.md: the row of each package
+// or folder, from the top.
+func rows(t *testing.T) map[string]int {
+	text, err := os.ReadFile("docs/DESIGN.md")
+	require.NoError(t, err)
+	_, picture, found := strings.Cut(string(text), "<!-- packages -->\n```text\n")
+	require.True(t, found)
+	picture, _, _ = strings.Cut(picture, "```")
+	row := map[string]int{}
+	for i, line := range strings.Split(picture, "\n") {
+		names := strings.Fields(line)
+		if len(names) == 0 || names[0] == "│" {
+			continue
+		}
+		row[names[0]] = i
+		for _, name := range names[1:] {
+			for _, dir := range []string{path.Join(names[0], name), name} {
+				if st, err := os.Stat(filepath.FromSlash(dir)); err == nil && st.IsDir() {
+					row[dir] = i
+					break
+				}
+			}
+		}
+	}
+	return row
+}
+
+func TestPictureOfThePackages(t *testing.T) {
+	row := rows(t)
+	of := func(dir string) (int, bool) {
+		for ; ; dir = path.Dir(dir) {
+			if i, ok := row[dir]; ok || !strings.Contains(dir, "/") {
+				return i, ok
+			}
+		}
+	}
+	seen := map[string]bool{}
+	goFiles(t, func(file string, imports []string) {
+		dir := cmp.Or(strings.TrimPrefix(path.Dir(file), "."), "ixcap")
+		if strings.HasSuffix(file, "_test.go") || strings.HasPrefix(dir, "internal") {
+			return
+		}
+		from, ok := of(dir)
+		require.True(t, ok, "%s: not in the picture of docs/DESIGN.md", dir)
+		seen[dir] = true
+		for _, i := range imports {
+			rest, ours := strings.CutPrefix(i, module)
+			to := cmp.Or(strings.TrimPrefix(rest, "/"), "ixcap")
+			if !ours || strings.HasPrefix(to, "internal") {
+				continue
+			}
+			if below, ok := of(to); !ok || below < from {
+				t.Errorf("%s imports %s, which stands above it in the picture of docs/DESIGN.md", file, to)
+			}
+		}
+	})
+	for dir := range row {
+		within := func(p string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+		require.True(t, slices.ContainsFunc(slices.Collect(maps.Keys(seen)), within), "%s: in the picture, not in the tree", dir)
+	}
+	for _, wing := range []string{"capture", "capture/archive", "capture/daemon", "pci"} {
+		for dir := range seen {
+			if path.Dir(dir) == wing && path.Base(dir) != "internal" && !strings.HasSuffix(dir, "test") {
+				require.Contains(t, row, dir, "the picture of docs/DESIGN.md misses a package")
+			}
+		}
+	}
 }
 
 // light are the modules that the driver and the engine may depend on.
