@@ -14,7 +14,7 @@ var processors struct {
 }
 
 // AddPollers raises GOMAXPROCS to the number of cores plus one and one for each
-// poller of the process, if it is lower, and logs that. A poller never leaves its
+// poller of the process, if it is lower, and logs that (debug). A poller never leaves its
 // processor of the Go scheduler: without more of them than pollers, other
 // goroutines do not run. The environment variable GOMAXPROCS wins. The pollers
 // count until RemovePollers; GOMAXPROCS is not lowered again.
@@ -28,7 +28,7 @@ func AddPollers(l *slog.Logger, pollers int) {
 	want := runtime.NumCPU() + processors.pollers + 1
 	if now := runtime.GOMAXPROCS(0); now < want {
 		runtime.GOMAXPROCS(want)
-		l.Info(fmt.Sprintf("GOMAXPROCS raised from %d to %d, pollers: %d", now, want, processors.pollers))
+		l.Debug(fmt.Sprintf("GOMAXPROCS raised from %d to %d, pollers: %d", now, want, processors.pollers))
 	}
 }
 

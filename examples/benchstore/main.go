@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"text/tabwriter"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
+	"github.com/ixcap/ixcap/capture/sched"
 	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	_ "github.com/ixcap/ixcap/sim"
@@ -85,7 +87,7 @@ that is stored, and the whole chain with the model, in turn and several times.`,
 }
 
 func run(w io.Writer, o options) error {
-	cli.Processors(2)
+	sched.AddPollers(slog.New(slog.DiscardHandler), 1) // the producer that is no engine's
 	cli.Collector()
 	dir, err := os.MkdirTemp(o.dir, "benchstore-")
 	if err != nil {

@@ -100,7 +100,6 @@ func run(o options) error {
 
 // captureTo captures a device to RAW files until its wire ends.
 func captureTo(dir, device string) (l capture.Ledger, err error) {
-	cli.Processors(1)
 	cli.Collector()
 	engine, _, err := nic.NewEngine(device, nic.Config{}, capture.Config{Buffer: 64 << 20})
 	if err != nil {

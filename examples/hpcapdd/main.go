@@ -27,7 +27,6 @@ func run(o options, s *settings.Settings) (err error) {
 	if o.check {
 		return daemon.Check(os.Stdout, s)
 	}
-	cli.Processors(pollers(s))
 	cli.Collector()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGHUP)
@@ -77,16 +76,6 @@ func run(o options, s *settings.Settings) (err error) {
 		return cli.LossError{Frames: lost}
 	}
 	return nil
-}
-
-// pollers is the number of polling threads that settings ask for.
-func pollers(s *settings.Settings) (n int) {
-	for _, p := range s.Ports {
-		if p.Mode != settings.Kernel {
-			n += p.Queues
-		}
-	}
-	return n
 }
 
 // hangups reloads the settings and rotates the files at each SIGHUP, until signals

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -21,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/sched"
 	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
@@ -142,7 +144,7 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 // changes of the machine affect all alike. It returns the runs and the number of runs
 // that were repeated because they lost frames.
 func (o *options) measure(ctx context.Context, list []traffic, policies []clock.Policy) (runs []*result, repeated int, err error) {
-	cli.Processors(2) // the poller and the busy loop
+	sched.AddPollers(slog.New(slog.DiscardHandler), 1) // the busy loop
 	c, err := findCores()
 	if err != nil {
 		return nil, 0, err
