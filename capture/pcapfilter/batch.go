@@ -1,7 +1,10 @@
 package pcapfilter
 
 import (
+	"cmp"
+	"maps"
 	"math/bits"
+	"slices"
 
 	"github.com/ixcap/ixcap/ring"
 )
@@ -30,7 +33,7 @@ type column struct {
 // NewClasses allocates what Classify needs.
 func (c *Classifier) NewClasses() *Classes {
 	return &Classes{
-		reached: make([]uint64, len(c.code)), columns: make([]column, c.columns),
+		reached: make([]uint64, len(c.code)), columns: make([]column, len(c.places)),
 		frames: make([]uint64, len(c.filters)+1), found: make([]int32, 0, MaxBatch),
 	}
 }
@@ -50,25 +53,116 @@ func (out *Classes) Add(class int, frames uint64) {
 	out.frames[class] |= frames
 }
 
-// setColumns numbers the sources of steps.
-func (c *Classifier) setColumns() {
-	type key struct {
-		src       source
-		off, base uint32
-	}
-	numbers := map[key]uint32{}
-	c.columnOf = make([]uint32, len(c.code))
+// place is where the numbers of a column come from.
+type place struct {
+	src       source
+	off, base uint32
+}
+
+// batchStep is a step whose number is in a column.
+type batchStep struct {
+	column         uint32
+	mask, lo, span uint32
+	yes, no        int32
+}
+
+// prepare makes the steps for batches. Tests of one word of a frame share a column,
+// and those that are made one after the other are made at once.
+func (c *Classifier) prepare() {
+	words := c.words()
+	numbers := map[place]uint32{}
+	c.batch = make([]batchStep, len(c.code))
 	for i := range c.code {
 		s := &c.code[i]
-		k := key{s.src, s.off, s.base}
-		n, ok := numbers[k]
-		if !ok {
-			n = uint32(len(numbers))
-			numbers[k] = n
+		at := place{s.src, s.off, s.base}
+		b := batchStep{mask: s.mask, lo: s.lo, span: s.span, yes: s.yes, no: s.no}
+		if w, ok := words[at]; ok {
+			b.widen(8*(w.off+4-at.off-s.src.size()), s.src.most())
+			at = w
 		}
-		c.columnOf[i] = n
+		n, ok := numbers[at]
+		if !ok {
+			n = uint32(len(c.places))
+			numbers[at] = n
+			c.places = append(c.places, at)
+		}
+		b.column = n
+		// Successors stand before, and have been merged with their own.
+		if b.yes >= 0 && b.yes != b.no && b.span == 0 {
+			if next := &c.batch[b.yes]; next.column == n && next.span == 0 && next.no == b.no && (b.lo^next.lo)&b.mask&next.mask == 0 {
+				b.mask, b.lo, b.yes = b.mask|next.mask, b.lo|next.lo, next.yes
+			}
+		}
+		c.batch[i] = b
 	}
-	c.columns = len(numbers)
+}
+
+// widen makes the test of a number up to most one of a word that holds it so many
+// bits from its end.
+func (b *batchStep) widen(shift, most uint32) {
+	if b.lo > most { // never true
+		b.mask, b.lo, b.span = 0, 1, 0
+		return
+	}
+	b.span = min(b.span, most-b.lo)
+	b.mask, b.lo, b.span = b.mask&most<<shift, b.lo<<shift, b.span<<shift
+}
+
+// words finds the loads that lie in one word with another: the place of the word for
+// that of the load.
+func (c *Classifier) words() map[place]place {
+	loads := map[place]bool{}
+	for i := range c.code {
+		if s := &c.code[i]; s.src.size() != 0 && s.off < maxShared {
+			loads[place{s.src, s.off, s.base}] = true
+		}
+	}
+	order := slices.SortedFunc(maps.Keys(loads), func(x, y place) int {
+		return cmp.Or(cmp.Compare(x.src.word(), y.src.word()), cmp.Compare(x.base, y.base), cmp.Compare(x.off, y.off), cmp.Compare(x.src, y.src))
+	})
+	out := map[place]place{}
+	for len(order) > 0 {
+		first := order[0]
+		w := place{first.src.word(), first.off, first.base}
+		n := 1
+		for n < len(order) && order[n].src.word() == w.src && order[n].base == w.base && order[n].off+order[n].src.size() <= w.off+4 {
+			n++
+		}
+		if n > 1 {
+			for _, l := range order[:n] {
+				out[l] = w
+			}
+		}
+		order = order[n:]
+	}
+	return out
+}
+
+// maxShared is the offset up to which loads share words.
+const maxShared = 1 << 16
+
+// size is how many bytes a load has, 0 for what is none.
+func (s source) size() uint32 {
+	switch s {
+	case byte1, ipByte1:
+		return 1
+	case half, ipHalf:
+		return 2
+	case word, ipWord:
+		return 4
+	}
+	return 0
+}
+
+// most is the greatest number that a load yields.
+func (s source) most() uint32 { return 0xffffffff >> (32 - 8*s.size()) }
+
+// word is the load of 4 bytes at the same place.
+func (s source) word() source {
+	if s >= ipByte1 {
+		return ipWord
+	}
+	return word
 }
 
 // Classify divides the frames of the set which, bit i for frames[i], into classes.
@@ -79,13 +173,13 @@ func (c *Classifier) Classify(frames []ring.Frame, which uint64, out *Classes) {
 		out.frames[class] = 0
 	}
 	out.found = out.found[:0]
-	for i := range out.columns {
-		out.columns[i].known = 0
-	}
 	if which == 0 {
 		return
 	}
-	c.proceed(c.start, which, out)
+	for i := range out.columns {
+		out.columns[i].known = 0
+	}
+	out.proceed(c.start, which)
 	// The successors of a step stand before it.
 	for at := c.start; at >= 0; at-- {
 		in := out.reached[at]
@@ -93,23 +187,23 @@ func (c *Classifier) Classify(frames []ring.Frame, which uint64, out *Classes) {
 			continue
 		}
 		out.reached[at] = 0
-		s := &c.code[at]
-		col := &out.columns[c.columnOf[at]]
-		if in&^col.known != 0 {
-			c.load(s, frames, in&^col.known, col)
+		s := &c.batch[at]
+		col := &out.columns[s.column]
+		if unknown := in &^ col.known; unknown != 0 {
+			c.load(&c.places[s.column], frames, unknown, col)
 		}
 		if failed := in & col.failed; failed != 0 {
 			in &^= failed
-			c.fail(int(s.filter), frames, failed, out)
+			c.classifyEach(frames, failed, out)
 		}
 		yes := in & compare32(&col.numbers, len(frames), s.mask, s.lo, s.span)
-		c.proceed(s.yes, yes, out)
-		c.proceed(s.no, in&^yes, out)
+		out.proceed(s.yes, yes)
+		out.proceed(s.no, in&^yes)
 	}
 }
 
 // proceed moves frames to a step or a class.
-func (c *Classifier) proceed(to int32, frames uint64, out *Classes) {
+func (out *Classes) proceed(to int32, frames uint64) {
 	switch {
 	case frames == 0:
 	case to >= 0:
@@ -119,48 +213,28 @@ func (c *Classifier) proceed(to int32, frames uint64, out *Classes) {
 	}
 }
 
-// fail asks the filters behind one, each by itself, about frames for which a step
-// of that one failed.
-func (c *Classifier) fail(filter int, frames []ring.Frame, failed uint64, out *Classes) {
-	for ; failed != 0; failed &= failed - 1 {
-		i := bits.TrailingZeros64(failed)
+// classifyEach classifies frames one by one: those that end before a word that is
+// read of all.
+func (c *Classifier) classifyEach(frames []ring.Frame, which uint64, out *Classes) {
+	for ; which != 0; which &= which - 1 {
+		i := bits.TrailingZeros64(which)
 		f := &frames[i]
-		out.Add(c.firstFrom(filter+1, f.Data, int(f.Len)), 1<<i)
+		out.Add(c.First(f.Data, int(f.Len)), 1<<i)
 	}
 }
 
 // load loads the numbers of frames.
-func (c *Classifier) load(s *step, frames []ring.Frame, which uint64, col *column) {
+func (c *Classifier) load(at *place, frames []ring.Frame, which uint64, col *column) {
+	if 4*bits.OnesCount64(which) >= len(frames) && at.loadAll(frames, col) {
+		col.known = ^uint64(0)
+		return
+	}
 	if col.known == 0 {
 		col.failed = 0
 	}
-	if 2*bits.OnesCount64(which) >= len(frames) {
-		// All at once, also of frames that are not in the set.
-		whole := true
-		switch s.src {
-		case byte1:
-			col.failed = loadBytes(frames, s.off, &col.numbers)
-		case half:
-			col.failed = loadHalves(frames, s.off, &col.numbers)
-		case word:
-			col.failed = loadWords(frames, s.off, &col.numbers)
-		case ipByte1:
-			col.failed = loadIPGo(frames, s.base, s.off, 1, &col.numbers)
-		case ipHalf:
-			col.failed = loadIPHalves(frames, s.base, s.off, &col.numbers)
-		case ipWord:
-			col.failed = loadIPGo(frames, s.base, s.off, 4, &col.numbers)
-		default:
-			whole = false
-		}
-		if whole {
-			col.known = ^uint64(0)
-			return
-		}
-	}
 	for left := which; left != 0; left &= left - 1 {
 		i := bits.TrailingZeros64(left)
-		n, ok := c.number(s, frames[i].Data, frames[i].Len)
+		n, ok := c.number(at, frames[i].Data, frames[i].Len)
 		if !ok {
 			col.failed |= 1 << i
 		}
@@ -169,24 +243,43 @@ func (c *Classifier) load(s *step, frames []ring.Frame, which uint64, col *colum
 	col.known |= which
 }
 
-// number is what a step tests of a frame.
-func (c *Classifier) number(s *step, data []byte, wireLen uint32) (uint32, bool) {
-	off, size := uint64(s.off), uint64(1)
-	switch s.src {
+// loadAll loads the numbers of all frames. It returns false if the place is none
+// that it can load from.
+func (at *place) loadAll(frames []ring.Frame, col *column) bool {
+	switch at.src {
+	case byte1:
+		col.failed = loadBytes(frames, at.off, &col.numbers)
+	case half:
+		col.failed = loadHalves(frames, at.off, &col.numbers)
+	case word:
+		col.failed = loadWords(frames, at.off, &col.numbers)
+	case ipByte1:
+		col.failed = loadIPGo(frames, at.base, at.off, 1, &col.numbers)
+	case ipHalf:
+		col.failed = loadIPHalves(frames, at.base, at.off, &col.numbers)
+	case ipWord:
+		col.failed = loadIPWords(frames, at.base, at.off, &col.numbers)
+	default:
+		return false
+	}
+	return true
+}
+
+// number is what a step tests of a frame; ok is false if the frame ends before.
+func (c *Classifier) number(at *place, data []byte, wireLen uint32) (n uint32, ok bool) {
+	off := uint64(at.off)
+	switch at.src {
 	case frameLen:
 		return wireLen, true
 	case evaluated:
-		return evaluate(c.calcs[s.base:s.off], data, wireLen)
+		return evaluate(c.calcs[at.base:at.off], data, wireLen)
 	case ipByte1, ipHalf, ipWord:
-		if uint64(s.base) >= uint64(len(data)) {
+		if uint64(at.base) >= uint64(len(data)) {
 			return 0, false
 		}
-		off += uint64(data[s.base]&0xf) << 2
-		size <<= s.src - ipByte1
-	default:
-		size <<= s.src - byte1
+		off += uint64(data[at.base]&0xf) << 2
 	}
-	return bigEndian(data, off, size)
+	return bigEndian(data, off, uint64(at.src.size()))
 }
 
 // loadGo loads size bytes at off of each frame, and returns the frames that end

@@ -7,8 +7,8 @@ import "github.com/ixcap/ixcap/ring"
 //go:noescape
 func compare32(numbers *[MaxBatch]uint32, n int, mask, lo, span uint32) (yes uint64)
 
-// loadBytes, loadHalves, loadWords and loadIPHalves are the functions of that name
-// with Go behind it, in assembly. There are at most MaxBatch frames.
+// The following are loadGo and loadIPGo in assembly. There are at most MaxBatch
+// frames.
 //
 //go:noescape
 func loadBytes(frames []ring.Frame, off uint32, out *[MaxBatch]uint32) (failed uint64)
@@ -21,3 +21,6 @@ func loadWords(frames []ring.Frame, off uint32, out *[MaxBatch]uint32) (failed u
 
 //go:noescape
 func loadIPHalves(frames []ring.Frame, base, off uint32, out *[MaxBatch]uint32) (failed uint64)
+
+//go:noescape
+func loadIPWords(frames []ring.Frame, base, off uint32, out *[MaxBatch]uint32) (failed uint64)

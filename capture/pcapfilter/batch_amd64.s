@@ -1,16 +1,16 @@
 #include "go_asm.h"
 #include "textflag.h"
 
-// ARGUMENTS: SI frame, CX frames left, R10 offset, R11 offset behind what is loaded,
-// DI where the number goes, BX the frame's bit, R12 failed.
+// ARGUMENTS: SI frame, CX the frame's number less that of frames, DI the end of the
+// numbers, R10 offset, R11 offset behind what is loaded, R12 failed.
 #define ARGUMENTS(size, out) \
 	MOVQ frames_base+0(FP), SI \
 	MOVQ frames_len+8(FP), CX \
 	MOVQ out, DI \
+	LEAQ (DI)(CX*4), DI \
 	LEAQ size(R10), R11 \
-	MOVL $1, BX \
 	XORL R12, R12 \
-	TESTQ CX, CX \
+	NEGQ CX \
 	JZ   done
 
 // LOOP loads the numbers of the frames: LOAD loads that of the frame at R8 to AX.
@@ -20,22 +20,44 @@ next: \
 	CMPQ R11, const_frameDataLen(SI) \
 	JA   failed \
 	LOAD \
-	MOVL AX, (DI) \
+	MOVL AX, (DI)(CX*4) \
 loaded: \
-	ADDQ BX, BX \
-	ADDQ $4, DI \
 	ADDQ $const_frameBytes, SI \
-	DECQ CX \
+	INCQ CX \
+	JNZ  next
+
+// IP_LOOP is LOOP at R10 behind the IPv4 header that begins at R9. LOAD loads what
+// ends before (R8)(AX*1).
+#define IP_LOOP(LOAD) \
+next: \
+	MOVQ const_frameData(SI), R8 \
+	MOVQ const_frameDataLen(SI), R13 \
+	CMPQ R9, R13 \
+	JAE  failed \
+	MOVBLZX (R8)(R9*1), AX \
+	ANDL $15, AX \
+	LEAQ (R11)(AX*4), AX \
+	CMPQ AX, R13 \
+	JA   failed \
+	LOAD \
+	MOVL AX, (DI)(CX*4) \
+loaded: \
+	ADDQ $const_frameBytes, SI \
+	INCQ CX \
 	JNZ  next
 
 #define FAILED \
 failed: \
-	ORQ  BX, R12 \
+	MOVQ frames_len+8(FP), DX \
+	ADDQ CX, DX \
+	BTSQ DX, R12 \
 	JMP  loaded
 
 #define LOAD1 MOVBLZX (R8)(R10*1), AX
 #define LOAD2 MOVWLZX (R8)(R10*1), AX; ROLW $8, AX
 #define LOAD4 MOVL (R8)(R10*1), AX; BSWAPL AX
+#define IP_LOAD2 MOVWLZX -2(R8)(AX*1), AX; ROLW $8, AX
+#define IP_LOAD4 MOVL -4(R8)(AX*1), AX; BSWAPL AX
 
 // func compare32(numbers *[MaxBatch]uint32, n int, mask, lo, span uint32) (yes uint64)
 //
@@ -130,33 +152,24 @@ done:
 	FAILED
 
 // func loadIPHalves(frames []ring.Frame, base, off uint32, out *[MaxBatch]uint32) (failed uint64)
-//
-// R9 base, DX the offset with the length of the frame's IPv4 header.
 TEXT ·loadIPHalves(SB), NOSPLIT, $0-48
 	MOVL base+24(FP), R9
 	MOVL off+28(FP), R10
 	ARGUMENTS(2, out+32(FP))
+	IP_LOOP(IP_LOAD2)
 
-next:
-	MOVQ const_frameData(SI), R8
-	MOVQ const_frameDataLen(SI), R13
-	CMPQ R9, R13
-	JAE  failed
-	MOVBLZX (R8)(R9*1), DX
-	ANDL $15, DX
-	LEAQ (R11)(DX*4), AX
-	CMPQ AX, R13
-	JA   failed
-	MOVWLZX -2(R8)(AX*1), AX
-	ROLW $8, AX
-	MOVL AX, (DI)
+done:
+	MOVQ R12, failed+40(FP)
+	RET
 
-loaded:
-	ADDQ BX, BX
-	ADDQ $4, DI
-	ADDQ $const_frameBytes, SI
-	DECQ CX
-	JNZ  next
+	FAILED
+
+// func loadIPWords(frames []ring.Frame, base, off uint32, out *[MaxBatch]uint32) (failed uint64)
+TEXT ·loadIPWords(SB), NOSPLIT, $0-48
+	MOVL base+24(FP), R9
+	MOVL off+28(FP), R10
+	ARGUMENTS(4, out+32(FP))
+	IP_LOOP(IP_LOAD4)
 
 done:
 	MOVQ R12, failed+40(FP)

@@ -23,3 +23,7 @@ func loadWords(frames []ring.Frame, off uint32, out *[MaxBatch]uint32) uint64 {
 func loadIPHalves(frames []ring.Frame, base, off uint32, out *[MaxBatch]uint32) uint64 {
 	return loadIPGo(frames, base, off, 2, out)
 }
+
+func loadIPWords(frames []ring.Frame, base, off uint32, out *[MaxBatch]uint32) uint64 {
+	return loadIPGo(frames, base, off, 4, out)
+}

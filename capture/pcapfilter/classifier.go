@@ -16,9 +16,9 @@ const maxFilters = 1 << 16
 // any number of goroutines may use it at a time.
 type Classifier struct {
 	program
-	filters  []*Filter
-	columns  int      // number of different sources of steps
-	columnOf []uint32 // by step: its source
+	filters []*Filter
+	batch   []batchStep // the same steps for batches
+	places  []place     // by column
 }
 
 // NewClassifier makes a classifier of filters. The first that matches decides.
@@ -41,7 +41,7 @@ func NewClassifier(filters []*Filter) (*Classifier, error) {
 	}
 	graph := optimizeList(root, none, len(filters)-1)
 	c := &Classifier{program: assemble(graph, leaves...), filters: filters}
-	c.setColumns()
+	c.prepare()
 	return c, nil
 }
 
@@ -59,11 +59,7 @@ func (c *Classifier) First(data []byte, wireLen int) int {
 	if at < 0 {
 		return int(^at)
 	}
-	return c.firstFrom(int(c.code[at].filter)+1, data, wireLen)
-}
-
-// firstFrom is First among the filters from n on.
-func (c *Classifier) firstFrom(n int, data []byte, wireLen int) int {
+	n := int(c.code[at].filter) + 1
 	for n < len(c.filters) && !c.filters[n].Match(data, wireLen) {
 		n++
 	}

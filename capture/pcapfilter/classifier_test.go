@@ -206,6 +206,12 @@ func TestAssemblyLoadsAndComparesAsGo(t *testing.T) {
 				}
 				return loadWords(frames, off, out)
 			},
+			"words behind IPv4": func(out *[MaxBatch]uint32, inGo bool) uint64 {
+				if inGo {
+					return loadIPGo(frames, base, off, 4, out)
+				}
+				return loadIPWords(frames, base, off, out)
+			},
 			"halves behind IPv4": func(out *[MaxBatch]uint32, inGo bool) uint64 {
 				if inGo {
 					return loadIPGo(frames, base, off, 2, out)

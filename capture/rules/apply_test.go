@@ -211,6 +211,65 @@ func TestBatchesAreDividedAsEachFilterSays(t *testing.T) {
 	require.Greater(t, matched, 100, "lists whose first rule matches")
 }
 
+func TestAssemblyPreparesAsGo(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(7, 8))
+	for range 2000 {
+		frames := make([]ring.Frame, rnd.IntN(65))
+		for i := range frames {
+			f := &frames[i]
+			f.Data, f.Len = make([]byte, rnd.IntN(3)), rnd.Uint32()>>rnd.IntN(33)
+			switch rnd.IntN(200) {
+			case 0:
+				f.Rest = [][]byte{{}}
+			case 1:
+				f.Info = ring.Stripped
+			default:
+				f.Info, f.VLAN = ring.Info(rnd.Uint32())&^ring.Stripped, uint16(rnd.Uint32())
+			}
+		}
+		most := rnd.Uint32() >> rnd.IntN(32)
+		fast, slow := make([]uint32, len(frames)+1), make([]uint32, len(frames)+1)
+		bytes, plain := prepare(frames, fast[:len(frames)], most)
+		wantBytes, wantPlain := prepareGo(frames, slow[:len(frames)], most)
+		require.Equal(t, wantBytes, bytes)
+		require.Equal(t, wantPlain, plain)
+		require.Equal(t, slow, fast)
+	}
+}
+
+func TestLongBatchesAreDecidedInParts(t *testing.T) {
+	m := mustParse(t, "(udp port 53) drop; (udp port 54) 50; all").NewMatcher()
+	rnd := rand.New(rand.NewPCG(9, 9))
+	for round := range 300 {
+		frames, keep := make([]ring.Frame, rnd.IntN(300)), make([]uint32, 300)
+		var total uint64
+		for i := range frames {
+			port := uint16(80)
+			if rnd.IntN(1+round) == 0 {
+				port = 53 + uint16(rnd.IntN(2))
+			}
+			frames[i] = frameOf(udp(t, 60+rnd.IntN(100), port))
+			total += uint64(frames[i].Len)
+		}
+		for _, most := range []uint32{unlimited, 90} {
+			bytes, dropped := m.Apply(frames, keep, most)
+			require.Equal(t, total, bytes)
+			for i, f := range frames {
+				want := min(f.Len, most)
+				switch f.Data[37] {
+				case 53:
+					dropped--
+					want = Drop
+				case 54:
+					want = 50
+				}
+				require.Equal(t, want, keep[i])
+			}
+			require.Zero(t, dropped)
+		}
+	}
+}
+
 func TestApplyDoesNotAllocate(t *testing.T) {
 	r := mustParse(t, "(vlan 5 and net 2001:db8::/32) 70; (not udp and portrange 1-100) drop; (mpls and ip6) 1; headers")
 	var frames []ring.Frame

@@ -60,16 +60,15 @@ func (m *Matcher) Apply(frames []ring.Frame, keep []uint32, most uint32) (bytes 
 // batch is Apply for at most pcapfilter.MaxBatch frames.
 func (m *Matcher) batch(frames []ring.Frame, keep []uint32, most uint32) (bytes uint64, dropped int) {
 	keep = keep[:len(frames)]
-	var pieces uint64 // frames that do not lie in one piece as they were on the wire
-	for i := range frames {
-		f := &frames[i]
-		bytes += uint64(f.Len)
-		keep[i] = max(1, min(most, f.Len))
-		if f.Rest != nil || f.Info&ring.Stripped != 0 {
-			pieces |= 1 << (i & 63)
+	bytes, plain := prepare(frames, keep, most)
+	every, pieces := ^uint64(0)>>(64-len(frames)), uint64(0)
+	if !plain {
+		for i := range frames {
+			if inPieces(&frames[i]) {
+				pieces |= 1 << (i & 63)
+			}
 		}
 	}
-	every := ^uint64(0) >> (64 - len(frames))
 	m.rules.classifier.Classify(frames, every&^pieces, m.classes)
 	for left := pieces; left != 0; left &= left - 1 {
 		i := bits.TrailingZeros64(left)
