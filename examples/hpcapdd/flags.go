@@ -181,11 +181,24 @@ func complete(cmd *cobra.Command, o *options, s *settings.Settings, p *settings.
 		}
 	}
 	s.Ports = ports(*p, o.devices)
+	if s.Retention.Any() && !s.Ports[0].Stores() {
+		return cli.Usagef("--%s: -w null stores no files. Give one of them", changed(cmd, "keep-"))
+	}
 	var errs []error
 	for _, problem := range s.Check() {
 		errs = append(errs, cli.Usagef("%s: %s", flagOf(problem.Setting()), problem.Text))
 	}
 	return errors.Join(errs...)
+}
+
+// changed returns the first flag of the command line whose name has this prefix.
+func changed(cmd *cobra.Command, prefix string) (name string) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if name == "" && strings.HasPrefix(f.Name, prefix) {
+			name = f.Name
+		}
+	})
+	return name
 }
 
 // flagOf is the flag of a setting.

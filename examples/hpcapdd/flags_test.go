@@ -1,0 +1,350 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/daemon/settings"
+	"github.com/ixcap/ixcap/capture/dedup"
+	"github.com/ixcap/ixcap/capture/units"
+	"github.com/ixcap/ixcap/examples/internal/cli"
+	"github.com/ixcap/ixcap/hugepage"
+)
+
+// parse returns the options and settings of a command line. They are nil if run was not
+// called.
+func parse(args ...string) (o *options, s *settings.Settings, err error) {
+	err = cli.Execute(command(func(got options, all *settings.Settings) error {
+		o, s = &got, all
+		return nil
+	}), args...)
+	return o, s, err
+}
+
+// expected are the options and settings of "-i eth2 -w /data".
+func expected() (*options, *settings.Settings, *settings.Port) {
+	s := settings.New()
+	p := settings.Defaults()
+	p.Device, p.Storage.Dirs = "eth2", settings.Dirs{"/data"}
+	s.Ports = []settings.Port{p}
+	return &options{devices: []string{"eth2"}}, s, &s.Ports[0]
+}
+
+func rules(t *testing.T, text string) settings.Rules {
+	t.Helper()
+	var r settings.Rules
+	require.NoError(t, r.Set(text))
+	return r
+}
+
+func TestEachFlagSetsItsSetting(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "rules")
+	require.NoError(t, os.WriteFile(file, []byte("(udp) 64\n(tcp) drop\n"), 0o600))
+	tested := map[string]bool{"config": true, "filter": true} // in tests of their own
+	for args, set := range map[string]func(o *options, s *settings.Settings, p *settings.Port){
+		"":                       func(*options, *settings.Settings, *settings.Port) {},
+		"--queues 4":             func(_ *options, _ *settings.Settings, p *settings.Port) { p.Queues = 4 },
+		"--queues 2 --cores 2,3": func(_ *options, _ *settings.Settings, p *settings.Port) { p.Queues, p.Cores = 2, settings.Cores{2, 3} },
+		"--fifo 10":              func(_ *options, _ *settings.Settings, p *settings.Port) { p.FIFO = 10 },
+		"--sleep":                func(_ *options, _ *settings.Settings, p *settings.Port) { p.Sleep = true },
+		"--speed 1000":           func(_ *options, _ *settings.Settings, p *settings.Port) { p.Speed = 1000 },
+		"-B 1GiB":                func(_ *options, _ *settings.Settings, p *settings.Port) { p.Buffer = 1 << 30 },
+		"--buffer 64MiB":         func(_ *options, _ *settings.Settings, p *settings.Port) { p.Buffer = 64 << 20 },
+		"--pages 1GiB -B 1GiB": func(_ *options, _ *settings.Settings, p *settings.Port) {
+			p.Pages.Size, p.Buffer = hugepage.Size1G, 1<<30
+		},
+		"-s 96":            func(_ *options, _ *settings.Settings, p *settings.Port) { p.CapLen = 96 },
+		"--snaplen=0":      func(*options, *settings.Settings, *settings.Port) {},
+		"--rules (udp)_64": func(_ *options, _ *settings.Settings, p *settings.Port) { p.Rules = rules(t, "(udp) 64") },
+		"--rules @" + file: func(_ *options, _ *settings.Settings, p *settings.Port) { p.Rules = rules(t, "(udp) 64; (tcp) drop") },
+		"--rules none":     func(*options, *settings.Settings, *settings.Port) {},
+		"--dedup":          func(_ *options, _ *settings.Settings, p *settings.Port) { p.Dedup.Config = &dedup.Config{} },
+		"--dedup=none":     func(*options, *settings.Settings, *settings.Port) {},
+		"--dedup=window=1s": func(_ *options, _ *settings.Settings, p *settings.Port) {
+			p.Dedup.Config = &dedup.Config{Window: time.Second}
+		},
+		"--stamps weighted": func(_ *options, _ *settings.Settings, p *settings.Port) { p.Stamps = clock.Weighted },
+		"--stamps sample=8": func(_ *options, _ *settings.Settings, p *settings.Port) { p.Stamps = clock.Sample(8) },
+		"-w /more": func(_ *options, _ *settings.Settings, p *settings.Port) {
+			p.Storage.Dirs = settings.Dirs{"/data", "/more"}
+		},
+		"-F pcapng --zstd 3": func(_ *options, _ *settings.Settings, p *settings.Port) {
+			p.Storage.Format, p.Storage.Zstd = settings.Pcapng, 3
+		},
+		"-F raw": func(*options, *settings.Settings, *settings.Port) {},
+		"-Fpcap --store-filter=ip": func(_ *options, _ *settings.Settings, p *settings.Port) {
+			p.Storage.Format, p.Storage.StoreFilter = settings.Pcap, "ip"
+		},
+		"--queues 4 --queue 3": func(_ *options, _ *settings.Settings, p *settings.Port) { p.Queues, p.Storage.Queue = 4, 3 },
+		"--queue all":          func(*options, *settings.Settings, *settings.Port) {},
+		"-C 64MiB":             func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Segment = 64 << 20 },
+		"-G 1h":                func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Rotate = units.Duration(time.Hour) },
+		"--block 4MiB":         func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Block = 4 << 20 },
+		"--in-flight 8":        func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.InFlight = 8 },
+		"--flush 10ms": func(_ *options, _ *settings.Settings, p *settings.Port) {
+			p.Storage.Flush = units.Duration(10 * time.Millisecond)
+		},
+		"--fsync none": func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Fsync = store.SyncNever },
+		"--fsync 10s": func(_ *options, _ *settings.Settings, p *settings.Port) {
+			p.Storage.Fsync = store.Sync(10 * time.Second)
+		},
+		"-z /bin/true":     func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Command = "/bin/true" },
+		"--no-index":       func(o *options, _ *settings.Settings, p *settings.Port) { o.noIndex, p.Storage.Index = true, false },
+		"--keep-size 1TiB": func(_ *options, s *settings.Settings, _ *settings.Port) { s.Retention.Size = 1 << 40 },
+		"--keep-age 14d": func(_ *options, s *settings.Settings, _ *settings.Port) {
+			s.Retention.Age = units.Duration(14 * 24 * time.Hour)
+		},
+		"--keep-free 10GiB": func(_ *options, s *settings.Settings, _ *settings.Port) { s.Retention.Free = 10 << 30 },
+		"-W 100":            func(_ *options, s *settings.Settings, _ *settings.Port) { s.Retention.Files = 100 },
+		"--share /run/x":    func(_ *options, s *settings.Settings, _ *settings.Port) { s.Share.Dir = "/run/x" },
+		"--share /run/x --share-mode 0660 --linger 1m": func(_ *options, s *settings.Settings, _ *settings.Port) {
+			s.Share = settings.Share{Dir: "/run/x", Mode: 0o660, Linger: units.Duration(time.Minute)}
+		},
+		"--metrics :9482":          func(_ *options, s *settings.Settings, _ *settings.Port) { s.Metrics.Listen = ":9482" },
+		"--hpcapmon /var/hpcapmon": func(_ *options, s *settings.Settings, _ *settings.Port) { s.Hpcapmon.Dir = "/var/hpcapmon" },
+		"--check":                  func(o *options, _ *settings.Settings, _ *settings.Port) { o.check = true },
+		"--duration 90s": func(o *options, _ *settings.Settings, _ *settings.Port) {
+			o.duration = units.Duration(90 * time.Second)
+		},
+		"--json --progress -v": func(o *options, _ *settings.Settings, _ *settings.Port) {
+			o.json, o.progress, o.verbose = true, true, true
+		},
+		"--fail-on-loss": func(o *options, _ *settings.Settings, _ *settings.Port) { o.failOnLoss = true },
+	} {
+		wantOptions, want, port := expected()
+		set(wantOptions, want, port)
+		words := strings.Fields(args)
+		for i := range words {
+			words[i] = strings.ReplaceAll(words[i], "_", " ")
+		}
+		var o options
+		var s *settings.Settings
+		cmd := command(func(got options, all *settings.Settings) error { o, s = got, all; return nil })
+		require.NoError(t, cli.Execute(cmd, append([]string{"-i", "eth2", "-w", "/data"}, words...)...), args)
+		require.Equal(t, *wantOptions, o, args)
+		require.Equal(t, want, s, args)
+		cmd.Flags().Visit(func(f *pflag.Flag) { tested[f.Name] = true })
+	}
+	command(nil).Flags().VisitAll(func(f *pflag.Flag) { require.True(t, tested[f.Name], "--%s is not in the table", f.Name) })
+}
+
+func TestFiltersAreRulesThatDropTheRest(t *testing.T) {
+	o, s, err := parse("-i", "eth2", "-w", "/data", "-f", "udp and port 53")
+	require.NoError(t, err)
+	require.Equal(t, "udp and port 53", o.filter)
+	require.Equal(t, rules(t, "(udp and port 53) all; drop"), s.Ports[0].Rules)
+}
+
+func TestFlagsMayFollowOperands(t *testing.T) {
+	for _, args := range [][]string{
+		{"eth2", "0", "/data", "--queues", "2"},
+		{"--queues", "2", "eth2", "0", "/data"},
+		{"eth2", "--queues=2", "0", "/data"},
+	} {
+		_, want, port := expected()
+		port.Storage.Queue, port.Queues = 0, 2
+		_, s, err := parse(args...)
+		require.NoError(t, err)
+		require.Equal(t, want, s, args)
+	}
+	_, s, err := parse("eth2", "all", "null")
+	require.NoError(t, err)
+	_, want, port := expected()
+	port.Storage.Dirs = settings.Dirs{"null"}
+	require.Equal(t, want, s)
+}
+
+func TestOneOfSeveralPortsHasAName(t *testing.T) {
+	for _, c := range []struct{ devices, names []string }{
+		{[]string{"eth2"}, []string{""}},
+		{[]string{"eth2", "eth3"}, []string{"eth2", "eth3"}},
+		{[]string{"sim:gen,seed=1", "sim:gen,seed=2"}, nil},
+		{[]string{"vfio-user:/run/" + strings.Repeat("a", 90) + ".sock", "vfio-user:/run/" + strings.Repeat("a", 91) + ".sock"}, nil},
+	} {
+		args := []string{"-w", "/data", "--queues", "2"}
+		for _, d := range c.devices {
+			args = append(args, "-i", d)
+		}
+		_, s, err := parse(args...)
+		require.NoError(t, err, c.devices)
+		require.Len(t, s.Ports, len(c.devices))
+		names := map[string]bool{}
+		for i, p := range s.Ports {
+			require.Equal(t, c.devices[i], p.Device)
+			require.Equal(t, 2, p.Queues, "flags are for each port")
+			names[p.Name] = true
+			if c.names != nil {
+				require.Equal(t, c.names[i], p.Name)
+			}
+		}
+		require.Len(t, names, len(c.devices), "names differ: %v", names)
+	}
+}
+
+func TestEmptyValuesAreRejected(t *testing.T) {
+	command(nil).Flags().VisitAll(func(f *pflag.Flag) {
+		_, s, err := parse("-i", "eth2", "-w", "/data", "--"+f.Name+"=")
+		require.ErrorAs(t, err, new(cli.UsageError), f.Name)
+		require.Nil(t, s, f.Name)
+		if f.Name != "interface" && f.Name != "write" { // named -i and -w, as in the usage
+			require.ErrorContains(t, err, "--"+f.Name)
+		}
+	})
+	for _, args := range [][]string{
+		{"-i", "", "-w", "/data"}, {"-i", "eth2", "-w", ""}, {"", "0", "/data"}, {"eth2", "", "/data"}, {"eth2", "0", ""},
+		{"-i", "eth2", "-w", "/data", ""}, {"--config", ""},
+	} {
+		_, s, err := parse(args...)
+		require.ErrorAs(t, err, new(cli.UsageError), "%q", args)
+		require.Nil(t, s, "%q", args)
+	}
+}
+
+func TestErrorsNameTheFlag(t *testing.T) {
+	flags := command(nil).Flags()
+	for args, want := range map[string]string{
+		"--queues 17":                          "--queues: 17",
+		"--queues 0":                           "--queues: 0",
+		"--queues two":                         "--queues",
+		"--cores 1,1 --queues 2":               "--cores: core 1",
+		"--cores 0,1":                          "--cores: 2 for 1",
+		"--cores x":                            "--cores",
+		"--fifo 100":                           "--fifo: 100",
+		"--speed 2500":                         "--speed: 2500",
+		"-B 3MiB":                              "--buffer: ",
+		"-B 1X":                                "--buffer",
+		"--pages 3MiB":                         "--pages",
+		"-s 70000":                             "--snaplen: 70000",
+		"-f port":                              "--filter: ",
+		"--rules (port":                        "--rules",
+		"--rules @/nosuch":                     "--rules",
+		"-f ip --rules none":                   "", // no rules
+		"-f ip --rules 64":                     "--filter and --rules",
+		"--dedup=windows=1s":                   "--dedup",
+		"--dedup window=1s":                    `unexpected operand "window=1s"`,
+		"--stamps lunar":                       "--stamps",
+		"-i eth2":                              "--interface: eth2",
+		"-w /data":                             "--write: folder /data is listed twice",
+		"-w null":                              "--write: \"null\"",
+		"-F doc":                               "--format",
+		"-F pcap --zstd 23":                    "--zstd: ",
+		"--zstd 3":                             "--zstd: ",
+		"--store-filter udp":                   "--store-filter: ",
+		"-F pcap --store-filter port":          "--store-filter: ",
+		"--queue 1":                            "--queue: 1",
+		"-C 1500kB":                            "--segment: ",
+		"-C 0":                                 "--segment: ",
+		"-G 1ms":                               "--rotate: ",
+		"--block 3kB":                          "--block: ",
+		"--block 0":                            "--block: ",
+		"--in-flight 0":                        "--in-flight: ",
+		"--flush 1us":                          "--flush: ",
+		"--fsync never":                        "--fsync",
+		"--keep-size 1MiB":                     "--keep-size: ",
+		"--keep-age 1ms":                       "--keep-age: ",
+		"--keep-files -1":                      "--keep-files: ",
+		"--keep-free lots":                     "--keep-free",
+		"--share-mode 0660":                    "--share-mode: goes with --share",
+		"--share /x --share-mode rw":           "--share-mode",
+		"--linger -1s":                         "--linger",
+		"--metrics 9482":                       "--metrics: ",
+		"--duration soon":                      "--duration",
+		"--json=maybe":                         "--json",
+		"--share /" + strings.Repeat("x", 100): "--share: ",
+		"more":                                 `unexpected operand "more"`,
+	} {
+		_, s, err := parse(append([]string{"-i", "eth2", "-w", "/data"}, strings.Fields(args)...)...)
+		if want == "" {
+			require.NoError(t, err, args)
+			continue
+		}
+		require.ErrorAs(t, err, new(cli.UsageError), args)
+		require.ErrorContains(t, err, want, args)
+		require.Nil(t, s, args)
+		for _, line := range cli.Lines(err) {
+			if name, ok := strings.CutPrefix(line, "--"); ok {
+				name, _, _ = strings.Cut(name, ":")
+				name, _, _ = strings.Cut(name, " ")
+				require.NotNil(t, flags.Lookup(name), "%s: there is no flag --%s", line, name)
+			}
+		}
+	}
+	for _, keep := range []string{"--keep-size=1TiB", "--keep-age=1d", "--keep-files=9", "--keep-free=1GiB"} {
+		_, _, err := parse("-i", "eth2", "-w", "null", keep)
+		name, _, _ := strings.Cut(keep, "=")
+		require.ErrorAs(t, err, new(cli.UsageError))
+		require.ErrorContains(t, err, name+": ", "without files there is nothing to delete")
+	}
+	_, _, err := parse("-w", "/data")
+	require.ErrorContains(t, err, "no port: name it with -i")
+	_, _, err = parse("-i", "eth2")
+	require.ErrorContains(t, err, "no directory: name it with -w")
+	_, _, err = parse()
+	require.ErrorAs(t, err, new(cli.UsageError))
+	_, _, err = parse("eth2", "x", "/data")
+	require.ErrorContains(t, err, `queue "x"`)
+	_, _, err = parse("-i", "eth2", "-w", "/data", "--queues", "99", "-s", "-1", "--block", "3kB")
+	require.Len(t, cli.Lines(err), 3, "all errors at once")
+}
+
+func TestUnknownFlagsNameTheFlagThatIsMeant(t *testing.T) {
+	for args, want := range map[string]string{
+		"--snapleng 96":  "--snaplen",
+		"--keepage 7d":   "--keep-age",
+		"--buffers 1GiB": "--buffer",
+		"-rotate 1h":     "--rotate",
+		"--stats":        "unknown flag: --stats",
+		"--zzzzzzzzzz":   "unknown flag: --zzzzzzzzzz",
+		"-Q":             "unknown shorthand flag: 'Q'",
+	} {
+		_, s, err := parse(append([]string{"-i", "eth2", "-w", "/data"}, strings.Fields(args)...)...)
+		require.ErrorAs(t, err, new(cli.UsageError), args)
+		require.ErrorContains(t, err, want, args)
+		require.Nil(t, s)
+	}
+}
+
+func TestConfigGoesWithFlagsOfTheRunOnly(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ixcap.toml")
+	require.NoError(t, os.WriteFile(file, []byte("[port.one]\ndevice = \"eth2\"\nstorage.dirs = \"/data\"\n"), 0o600))
+	values := map[string]string{ // of flags without a default that is valid
+		"interface": "eth3", "write": "/more", "cores": "1", "pages": "2MiB", "filter": "ip", "rules": "64",
+		"store-filter": "ip", "share": "/run/x", "metrics": ":1", "hpcapmon": "/x", "command": "/bin/true", "duration": "1s", "dedup": "true",
+	}
+	command(nil).Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Name == "config" {
+			return
+		}
+		value, ok := values[f.Name]
+		if !ok {
+			value = f.DefValue
+		}
+		o, s, err := parse("--config", file, "--"+f.Name+"="+value)
+		switch f.Name {
+		case "check", "duration", "json", "progress", "verbose", "fail-on-loss":
+			require.NoError(t, err, f.Name)
+			require.Equal(t, file, o.config)
+			require.Equal(t, file, s.File())
+			require.Len(t, s.Ports, 1)
+			require.Equal(t, "one", s.Ports[0].Name)
+		default:
+			require.ErrorAs(t, err, new(cli.UsageError), f.Name)
+			require.ErrorContains(t, err, "--"+f.Name+": does not go with --config")
+			require.Nil(t, s)
+		}
+	})
+	_, _, err := parse("--config", file, "eth2", "0", "/data")
+	require.ErrorContains(t, err, `unexpected operand "eth2"`)
+	_, _, err = parse("--config", filepath.Join(filepath.Dir(file), "none.toml"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.False(t, errors.As(err, new(cli.UsageError)), "a missing file is no usage error")
+}
