@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/ixcap/ixcap/capture/internal/ether"
 )
 
 // bare refuses a value for which no qualifiers have been given.
@@ -111,11 +113,11 @@ func (g *generator) portProto(q qualifiers) int {
 	case "":
 		return anyProto
 	case "tcp":
-		return protoTCP
+		return ether.ProtoTCP
 	case "udp":
-		return protoUDP
+		return ether.ProtoUDP
 	case "sctp":
-		return protoSCTP
+		return ether.ProtoSCTP
 	}
 	fail(g.at, "%s %s: only tcp, udp and sctp have ports", q.proto, q.kind)
 	return 0
@@ -198,16 +200,16 @@ func (g *generator) ipv4(addr, mask uint32, q qualifiers) *cond {
 	var c *cond
 	switch q.proto {
 	case "":
-		c = in(typeIPv4, 12, 16)
+		c = in(ether.TypeIPv4, 12, 16)
 		if g.labels == 0 {
-			c = anyOf(c, in(typeARP, 14, 24), in(typeRARP, 14, 24))
+			c = anyOf(c, in(ether.TypeARP, 14, 24), in(ether.TypeRARP, 14, 24))
 		}
 	case "ip":
-		c = in(typeIPv4, 12, 16)
+		c = in(ether.TypeIPv4, 12, 16)
 	case "arp":
-		c = in(typeARP, 14, 24)
+		c = in(ether.TypeARP, 14, 24)
 	case "rarp":
-		c = in(typeRARP, 14, 24)
+		c = in(ether.TypeRARP, 14, 24)
 	case "decnet":
 		fail(g.at, "addresses of DECnet are not supported: write decnet[...] = N")
 	default:
@@ -267,7 +269,7 @@ func (g *generator) net6(text string, length uint32, q qualifiers, at int) *cond
 	}
 	a := addr.As16()
 	one := func(off uint32) *cond {
-		c := []*cond{g.linkType(typeIPv6)}
+		c := []*cond{g.linkType(ether.TypeIPv6)}
 		for i := uint32(0); i < 4; i++ {
 			left := min(max(int(length)-int(32*i), 0), 32)
 			c = append(c, masked(g.network(off+4*i), 4, binary.BigEndian.Uint32(a[4*i:]), maskOf(uint32(left))))

@@ -1,5 +1,7 @@
 package pcapfilter
 
+import "github.com/ixcap/ixcap/capture/internal/ether"
+
 // maxRegisters is how many intermediate results an arithmetic expression can
 // have at a time, as in libpcap: BPF's scratch memory.
 const maxRegisters = 16
@@ -182,7 +184,7 @@ func (g *generator) load(proto string, index *arith, size uint32) *arith {
 		out.value = atIndex(g.network(0), compute(add, index.value, header), n)
 		out.when = all(g.proto("ip"), index.when, g.proto(proto), g.firstFragment())
 	case "icmp6":
-		out.when = all(index.when, g.proto("ip6"), compare(at(g.network(6), 1), equal, constant(protoICMPv6)))
+		out.when = all(index.when, g.proto("ip6"), compare(at(g.network(6), 1), equal, constant(ether.ProtoICMPv6)))
 		out.value = atIndex(g.network(40), index.value, n)
 	default:
 		fail(g.at, "bytes of %s cannot be addressed: use ether[], ip[], ip6[], tcp[] and the like", proto)

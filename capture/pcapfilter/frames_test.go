@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/internal/ether"
 )
 
 // testFrame is a frame as a file holds it.
@@ -103,7 +105,7 @@ func (p packet) udp(src, dst uint16) packet {
 }
 
 func (p packet) arp(op uint16, src, dst uint32) packet {
-	return p.u16(1, typeIPv4).u8(6, 4).u16(op).u8(2, 0, 0x5e, 0x10, 0, 1).u32(src).u8(0, 0, 0, 0, 0, 0).u32(dst)
+	return p.u16(1, ether.TypeIPv4).u8(6, 4).u16(op).u8(2, 0, 0x5e, 0x10, 0, 1).u32(src).u8(0, 0, 0, 0, 0, 0).u32(dst)
 }
 
 const (
@@ -116,59 +118,59 @@ const (
 func oddFrames() []packet {
 	e := ethernet
 	return []packet{
-		e(typeIPv4).ip4(5, protoTCP, 0, host1, host2).tcp(40000, 80, 0x02),
-		e(typeIPv4).ip4(5, protoTCP, 0, host2, host1).tcp(443, 40001, 0x12),
-		e(typeIPv4).ip4(8, protoTCP, 0, host3, host1).tcp(22, 50000, 0x18),
-		e(typeIPv4).ip4(15, protoUDP, 0, host1, host3).udp(53, 53),
-		e(typeIPv4).ip4(5, protoUDP, 0x2000, host1, host2).udp(5060, 5060), // first fragment
-		e(typeIPv4).ip4(5, protoUDP, 0x00b9, host1, host2).udp(53, 80),     // later one
-		e(typeIPv4).ip4(5, protoUDP, 0x4000, host3, 0xffffffff).udp(68, 67),
-		e(typeIPv4).ip4(5, protoSCTP, 0, host3, host2).udp(80, 3868),
-		e(typeIPv4).ip4(5, protoICMP, 0, host1, host2).u8(8, 0).u16(0, 1, 1).u32(1, 2),
-		e(typeIPv4).ip4(5, protoICMP, 0, host2, host1).u8(3, 4).u16(0, 0, 1500).ip4(5, protoTCP, 0, host1, host2),
-		e(typeIPv4).ip4(5, protoIGMP, 0, host1, 0xe00000fb).u8(0x16, 0).u16(0).u32(0xe00000fb),
-		e(typeIPv4).ip4(0, protoTCP, 0, host1, host2).tcp(80, 443, 0x10), // a header of no bytes
-		e(typeIPv4).ip4(3, protoUDP, 0, host1, host2).udp(53, 53),
-		e(typeIPv4).ip4(5, 47, 0, host1, host2).u16(0, typeIPv4).ip4(5, protoTCP, 0, host3, host2).tcp(80, 80, 2),
-		e(typeIPv4).ip4(5, protoPIM, 0, host1, 0xe000000d).u32(0x20000000),
-		e(typeIPv4).ip4(5, protoVRRP, 0, host1, 0xe0000012).u32(0x21010101),
-		e(typeIPv4).ip4(5, protoESP, 0, host1, host2).u32(1, 2, 3),
-		e(typeIPv4).ip4(5, protoAH, 0, host1, host2).u32(0x06040000, 2, 3, 4),
-		e(typeIPv6).ip6(protoTCP, 1, 2).tcp(80, 40000, 0x11),
-		e(typeIPv6).ip6(protoUDP, 2, 1).udp(53, 1024),
-		e(typeIPv6).ip6(protoICMPv6, 1, 2).u8(128, 0).u16(0, 1, 1).u32(5),
-		e(typeIPv6).ip6(protoFrag, 1, 2).u8(protoUDP, 0).u16(1).u32(77).udp(53, 53),
-		e(typeIPv6).ip6(protoFrag, 1, 2).u8(protoTCP, 0).u16(0x0081).u32(77).u32(1, 2, 3, 4),
-		e(typeIPv6).ip6(0, 1, 2).u8(protoTCP, 0, 5, 2, 0, 0, 0, 0).tcp(80, 80, 2), // hop-by-hop
-		e(typeIPv6).ip6(43, 1, 2).u8(protoUDP, 0, 0, 0).u32(0).udp(53, 53),        // routing
-		e(typeIPv6).ip6(60, 1, 2).u8(protoFrag, 0, 1, 4).u32(0).u8(protoUDP, 0).u16(0).u32(9).udp(53, 53),
-		e(typeIPv6).ip6(protoSCTP, 1, 9).udp(80, 90),
-		append(packet{0x33, 0x33, 0, 0, 0, 1}, e(typeIPv6).ip6(protoUDP, 1, 2)[6:]...).udp(5353, 5353),
-		e(typeARP).arp(1, host1, host2),
-		append(packet{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, e(typeARP).arp(1, host3, host1)[6:]...),
-		e(typeRARP).arp(3, 0, host1),
-		e(typeVLAN).vlan(5, typeIPv4).ip4(5, protoTCP, 0, host1, host2).tcp(40000, 80, 0x02),
-		e(typeVLAN).vlan(12, typeIPv6).ip6(protoUDP, 1, 2).udp(53, 53),
-		e(typeVLAN).vlan(5, typeARP).arp(2, host1, host3),
-		e(typeQinQ).vlan(100, typeVLAN).vlan(5, typeIPv4).ip4(5, protoUDP, 0, host3, host2).udp(1234, 53),
-		e(typeQinQOld).vlan(100, typeVLAN).vlan(200, typeVLAN).vlan(300, typeIPv4).ip4(6, protoTCP, 0, host3, host2).tcp(8080, 22, 4),
-		e(typeVLAN).vlan(0, typeMPLS).label(16, 1).ip4(5, protoTCP, 0, host1, host2).tcp(80, 1, 2),
-		e(typeMPLS).label(1024, 1).ip4(5, protoUDP, 0, host1, host2).udp(53, 53),
-		e(typeMPLS).label(100000, 0).label(1024, 1).ip4(5, protoTCP, 0, host3, host2).tcp(443, 80, 2),
-		e(typeMPLS).label(100000, 0).label(1024, 0).label(17, 1).ip6(protoTCP, 1, 2).tcp(443, 80, 2),
-		e(typeMPLS).label(5, 1).u8(0x50, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
-		e(0x8848).label(5, 1).ip4(5, protoUDP, 0, host1, host2).udp(53, 53),
-		e(typePPPoED).u8(0x11, 9).u16(0, 8).u32(1, 2),
-		e(typePPPoES).u8(0x11, 0).u16(7, 44, 0x0021).ip4(5, protoTCP, 0, host1, host2).tcp(80, 40000, 2),
-		e(typePPPoES).u8(0x11, 0).u16(9, 44, 0x0057).ip6(protoUDP, 1, 2).udp(53, 40000),
-		e(typePPPoES).u8(0x11, 0).u16(9, 44, 0xc021).u32(0x09010008, 1),
-		e(typePPPoES).u8(0x11, 0).u16(7, 44, 0x0281).label(6, 1).ip4(5, protoTCP, 0, host1, host2).tcp(80, 40000, 2),
-		e(typeVLAN).vlan(5, typePPPoES).u8(0x11, 0).u16(7, 44, 0x0021).ip4(5, protoTCP, 0, host1, host2).tcp(80, 40000, 2),
+		e(ether.TypeIPv4).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(40000, 80, 0x02),
+		e(ether.TypeIPv4).ip4(5, ether.ProtoTCP, 0, host2, host1).tcp(443, 40001, 0x12),
+		e(ether.TypeIPv4).ip4(8, ether.ProtoTCP, 0, host3, host1).tcp(22, 50000, 0x18),
+		e(ether.TypeIPv4).ip4(15, ether.ProtoUDP, 0, host1, host3).udp(53, 53),
+		e(ether.TypeIPv4).ip4(5, ether.ProtoUDP, 0x2000, host1, host2).udp(5060, 5060), // first fragment
+		e(ether.TypeIPv4).ip4(5, ether.ProtoUDP, 0x00b9, host1, host2).udp(53, 80),     // later one
+		e(ether.TypeIPv4).ip4(5, ether.ProtoUDP, 0x4000, host3, 0xffffffff).udp(68, 67),
+		e(ether.TypeIPv4).ip4(5, ether.ProtoSCTP, 0, host3, host2).udp(80, 3868),
+		e(ether.TypeIPv4).ip4(5, ether.ProtoICMP, 0, host1, host2).u8(8, 0).u16(0, 1, 1).u32(1, 2),
+		e(ether.TypeIPv4).ip4(5, ether.ProtoICMP, 0, host2, host1).u8(3, 4).u16(0, 0, 1500).ip4(5, ether.ProtoTCP, 0, host1, host2),
+		e(ether.TypeIPv4).ip4(5, ether.ProtoIGMP, 0, host1, 0xe00000fb).u8(0x16, 0).u16(0).u32(0xe00000fb),
+		e(ether.TypeIPv4).ip4(0, ether.ProtoTCP, 0, host1, host2).tcp(80, 443, 0x10), // a header of no bytes
+		e(ether.TypeIPv4).ip4(3, ether.ProtoUDP, 0, host1, host2).udp(53, 53),
+		e(ether.TypeIPv4).ip4(5, 47, 0, host1, host2).u16(0, ether.TypeIPv4).ip4(5, ether.ProtoTCP, 0, host3, host2).tcp(80, 80, 2),
+		e(ether.TypeIPv4).ip4(5, ether.ProtoPIM, 0, host1, 0xe000000d).u32(0x20000000),
+		e(ether.TypeIPv4).ip4(5, ether.ProtoVRRP, 0, host1, 0xe0000012).u32(0x21010101),
+		e(ether.TypeIPv4).ip4(5, ether.ProtoESP, 0, host1, host2).u32(1, 2, 3),
+		e(ether.TypeIPv4).ip4(5, ether.ProtoAH, 0, host1, host2).u32(0x06040000, 2, 3, 4),
+		e(ether.TypeIPv6).ip6(ether.ProtoTCP, 1, 2).tcp(80, 40000, 0x11),
+		e(ether.TypeIPv6).ip6(ether.ProtoUDP, 2, 1).udp(53, 1024),
+		e(ether.TypeIPv6).ip6(ether.ProtoICMPv6, 1, 2).u8(128, 0).u16(0, 1, 1).u32(5),
+		e(ether.TypeIPv6).ip6(ether.ProtoFragment, 1, 2).u8(ether.ProtoUDP, 0).u16(1).u32(77).udp(53, 53),
+		e(ether.TypeIPv6).ip6(ether.ProtoFragment, 1, 2).u8(ether.ProtoTCP, 0).u16(0x0081).u32(77).u32(1, 2, 3, 4),
+		e(ether.TypeIPv6).ip6(0, 1, 2).u8(ether.ProtoTCP, 0, 5, 2, 0, 0, 0, 0).tcp(80, 80, 2), // hop-by-hop
+		e(ether.TypeIPv6).ip6(43, 1, 2).u8(ether.ProtoUDP, 0, 0, 0).u32(0).udp(53, 53),        // routing
+		e(ether.TypeIPv6).ip6(60, 1, 2).u8(ether.ProtoFragment, 0, 1, 4).u32(0).u8(ether.ProtoUDP, 0).u16(0).u32(9).udp(53, 53),
+		e(ether.TypeIPv6).ip6(ether.ProtoSCTP, 1, 9).udp(80, 90),
+		append(packet{0x33, 0x33, 0, 0, 0, 1}, e(ether.TypeIPv6).ip6(ether.ProtoUDP, 1, 2)[6:]...).udp(5353, 5353),
+		e(ether.TypeARP).arp(1, host1, host2),
+		append(packet{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, e(ether.TypeARP).arp(1, host3, host1)[6:]...),
+		e(ether.TypeRARP).arp(3, 0, host1),
+		e(ether.TypeVLAN).vlan(5, ether.TypeIPv4).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(40000, 80, 0x02),
+		e(ether.TypeVLAN).vlan(12, ether.TypeIPv6).ip6(ether.ProtoUDP, 1, 2).udp(53, 53),
+		e(ether.TypeVLAN).vlan(5, ether.TypeARP).arp(2, host1, host3),
+		e(ether.TypeQinQ).vlan(100, ether.TypeVLAN).vlan(5, ether.TypeIPv4).ip4(5, ether.ProtoUDP, 0, host3, host2).udp(1234, 53),
+		e(ether.TypeQinQOld).vlan(100, ether.TypeVLAN).vlan(200, ether.TypeVLAN).vlan(300, ether.TypeIPv4).ip4(6, ether.ProtoTCP, 0, host3, host2).tcp(8080, 22, 4),
+		e(ether.TypeVLAN).vlan(0, ether.TypeMPLS).label(16, 1).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(80, 1, 2),
+		e(ether.TypeMPLS).label(1024, 1).ip4(5, ether.ProtoUDP, 0, host1, host2).udp(53, 53),
+		e(ether.TypeMPLS).label(100000, 0).label(1024, 1).ip4(5, ether.ProtoTCP, 0, host3, host2).tcp(443, 80, 2),
+		e(ether.TypeMPLS).label(100000, 0).label(1024, 0).label(17, 1).ip6(ether.ProtoTCP, 1, 2).tcp(443, 80, 2),
+		e(ether.TypeMPLS).label(5, 1).u8(0x50, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
+		e(0x8848).label(5, 1).ip4(5, ether.ProtoUDP, 0, host1, host2).udp(53, 53),
+		e(ether.TypePPPoED).u8(0x11, 9).u16(0, 8).u32(1, 2),
+		e(ether.TypePPPoES).u8(0x11, 0).u16(7, 44, 0x0021).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(80, 40000, 2),
+		e(ether.TypePPPoES).u8(0x11, 0).u16(9, 44, 0x0057).ip6(ether.ProtoUDP, 1, 2).udp(53, 40000),
+		e(ether.TypePPPoES).u8(0x11, 0).u16(9, 44, 0xc021).u32(0x09010008, 1),
+		e(ether.TypePPPoES).u8(0x11, 0).u16(7, 44, 0x0281).label(6, 1).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(80, 40000, 2),
+		e(ether.TypeVLAN).vlan(5, ether.TypePPPoES).u8(0x11, 0).u16(7, 44, 0x0021).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(80, 40000, 2),
 		e(38).u8(sapSTP, sapSTP, 3).u32(0, 0x00800000, 1, 2, 3, 4, 5, 6),
 		e(60).u8(sapSNAP, sapSNAP, 3, 8, 0, 7).u16(typeATalk).u32(1, 2, 3),
 		e(60).u8(sapSNAP, sapSNAP, 3, 0, 0, 0).u16(typeAARP).u32(1, 2, 3),
 		e(60).u8(sapSNAP, sapSNAP, 3, 0, 0, 0).u16(typeIPX).u32(1, 2, 3),
-		e(60).u8(sapSNAP, sapSNAP, 3, 0, 0, 0).u16(typeIPv4).ip4(5, protoTCP, 0, host1, host2).tcp(80, 80, 2),
+		e(60).u8(sapSNAP, sapSNAP, 3, 0, 0, 0).u16(ether.TypeIPv4).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(80, 80, 2),
 		e(60).u8(sapISO, sapISO, 3, osiISIS, 27, 1, 0, 15, 1, 0).u32(1, 2, 3),
 		e(60).u8(sapISO, sapISO, 3, osiISIS, 27, 1, 0, 20, 1, 0).u32(1, 2, 3),
 		e(60).u8(sapISO, sapISO, 3, osiISIS, 27, 1, 0, 26, 1, 0).u32(1, 2, 3),
@@ -177,7 +179,7 @@ func oddFrames() []packet {
 		e(60).u8(sapIPX, sapIPX, 3).u32(1, 2, 3),
 		e(60).u8(0xff, 0xff).u32(1, 2, 3),
 		e(60).u8(sapNetBEUI, sapNetBEUI, 3).u32(1, 2, 3),
-		e(60).u8(sapIP, sapIP, 3).ip4(5, protoTCP, 0, host1, host2).tcp(80, 80, 2),
+		e(60).u8(sapIP, sapIP, 3).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(80, 80, 2),
 		e(60).u8(0x10, 0x10, 0x01).u32(1, 2),                    // RR
 		e(60).u8(0x10, 0x10, 0x05).u32(1, 2),                    // RNR
 		e(60).u8(0x10, 0x10, 0x02).u32(1, 2),                    // I
@@ -185,7 +187,7 @@ func oddFrames() []packet {
 		e(1500).u32(0, 0), e(1501).u32(0, 0), e(typeIPX).u32(1), // lengths and types
 		e(typeATalk).u32(1), e(typeAARP).u32(1), e(typeDECnet).u32(1), e(typeLAT).u32(1), e(typeSCA).u32(1),
 		e(typeMOPDL).u32(1), e(typeMOPRC).u32(1), e(0x9000).u32(1),
-		append(e(typeIPv4).ip4(5, protoTCP, 0, host1, host2).tcp(80, 80, 0x10), make([]byte, 8960)...), // jumbo
+		append(e(ether.TypeIPv4).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(80, 80, 0x10), make([]byte, 8960)...), // jumbo
 	}
 }
 

@@ -1,5 +1,7 @@
 package pcapfilter
 
+import "github.com/ixcap/ixcap/capture/internal/ether"
+
 // generator makes conditions of primitives. It knows where the headers begin
 // that primitives look into; vlan, mpls and pppoes move them for all that follows
 // to the right, in whichever branch of the expression.
@@ -66,7 +68,7 @@ func octets(off uint32, b []byte) *cond {
 
 // isLength is that the type field holds a length: IEEE 802.3 with LLC.
 func (g *generator) isLength() *cond {
-	return not(compare(at(g.typeField, 2), greater, constant(maxLength)))
+	return not(compare(at(g.typeField, 2), greater, constant(ether.MaxLength)))
 }
 
 func (g *generator) snap(org, proto uint32) *cond {
@@ -100,7 +102,7 @@ func (g *generator) linkType(proto uint32) *cond {
 	case typeAARP:
 		return anyOf(field(g.typeField, 2, proto), all(g.isLength(), g.snap(0, proto)))
 	}
-	if proto <= maxLength {
+	if proto <= ether.MaxLength {
 		return all(g.isLength(), field(g.typeField+2, 1, proto))
 	}
 	return field(g.typeField, 2, proto)
@@ -111,9 +113,9 @@ func (g *generator) linkType(proto uint32) *cond {
 func (g *generator) mplsType(proto uint32) *cond {
 	var version uint32
 	switch proto {
-	case typeIPv4:
+	case ether.TypeIPv4:
 		version = 0x40
-	case typeIPv6:
+	case ether.TypeIPv6:
 		version = 0x60
 	default:
 		fail(g.at, "behind mpls only IPv4 and IPv6 can be told: put other conditions before mpls")
@@ -125,15 +127,15 @@ func (g *generator) mplsType(proto uint32) *cond {
 // ip4Proto is that IPv4 carries a protocol.
 func (g *generator) ip4Proto(proto uint32) *cond {
 	return g.tell(Term{Kind: Proto, Lo: uint16(proto)}, proto > 255,
-		all(g.linkType(typeIPv4), field(g.network(9), 1, proto)))
+		all(g.linkType(ether.TypeIPv4), field(g.network(9), 1, proto)))
 }
 
 // ip6Proto is that IPv6 does. Of its extension headers only a fragment header is
 // looked behind.
 func (g *generator) ip6Proto(proto uint32) *cond {
 	return g.tell(Term{Kind: Proto, Lo: uint16(proto)}, proto > 255,
-		all(g.linkType(typeIPv6), anyOf(field(g.network(6), 1, proto),
-			all(field(g.network(6), 1, protoFrag), field(g.network(40), 1, proto)))))
+		all(g.linkType(ether.TypeIPv6), anyOf(field(g.network(6), 1, proto),
+			all(field(g.network(6), 1, ether.ProtoFragment), field(g.network(40), 1, proto)))))
 }
 
 // ipProto is that either does.
@@ -162,33 +164,33 @@ func (g *generator) isisType(types ...uint32) *cond {
 func (g *generator) proto(word string) *cond {
 	switch word {
 	case "ip":
-		return g.linkType(typeIPv4)
+		return g.linkType(ether.TypeIPv4)
 	case "ip6":
-		return g.linkType(typeIPv6)
+		return g.linkType(ether.TypeIPv6)
 	case "arp", "rarp", "atalk", "aarp", "decnet", "sca", "lat", "mopdl", "moprc", "iso", "stp", "ipx", "netbeui":
 		return g.linkType(etherProtos[word])
 	case "tcp":
-		return g.ipProto(protoTCP)
+		return g.ipProto(ether.ProtoTCP)
 	case "udp":
-		return g.ipProto(protoUDP)
+		return g.ipProto(ether.ProtoUDP)
 	case "sctp":
-		return g.ipProto(protoSCTP)
+		return g.ipProto(ether.ProtoSCTP)
 	case "pim":
-		return g.ipProto(protoPIM)
+		return g.ipProto(ether.ProtoPIM)
 	case "ah":
-		return g.ipProto(protoAH)
+		return g.ipProto(ether.ProtoAH)
 	case "esp":
-		return g.ipProto(protoESP)
+		return g.ipProto(ether.ProtoESP)
 	case "icmp":
-		return g.ip4Proto(protoICMP)
+		return g.ip4Proto(ether.ProtoICMP)
 	case "igmp":
-		return g.ip4Proto(protoIGMP)
+		return g.ip4Proto(ether.ProtoIGMP)
 	case "igrp":
-		return g.ip4Proto(protoIGRP)
+		return g.ip4Proto(ether.ProtoIGRP)
 	case "vrrp", "carp":
-		return g.ip4Proto(protoVRRP)
+		return g.ip4Proto(ether.ProtoVRRP)
 	case "icmp6":
-		return g.ip6Proto(protoICMPv6)
+		return g.ip6Proto(ether.ProtoICMPv6)
 	case "esis", "isis", "clnp":
 		return g.osiProto(osiProtos[word])
 	case "l1":
@@ -281,7 +283,7 @@ func (g *generator) broadcast(proto string) *cond {
 	case "ip":
 		// Which other addresses are broadcasts depends on a network's mask; files
 		// do not tell it.
-		return all(g.linkType(typeIPv4), anyOf(field(g.network(16), 4, 0), field(g.network(16), 4, 0xffffffff)))
+		return all(g.linkType(ether.TypeIPv4), anyOf(field(g.network(16), 4, 0), field(g.network(16), 4, 0xffffffff)))
 	}
 	fail(g.at, "%s broadcast: only ether and ip have one", proto)
 	return nil
@@ -293,9 +295,9 @@ func (g *generator) multicast(proto string) *cond {
 		g.needEthernet("multicast")
 		return anyBit(g.linkHeader, 1, 1)
 	case "ip":
-		return all(g.linkType(typeIPv4), compare(at(g.network(16), 1), atLeast, constant(224)))
+		return all(g.linkType(ether.TypeIPv4), compare(at(g.network(16), 1), atLeast, constant(224)))
 	case "ip6":
-		return all(g.linkType(typeIPv6), field(g.network(24), 1, 255))
+		return all(g.linkType(ether.TypeIPv6), field(g.network(24), 1, 255))
 	}
 	fail(g.at, "%s multicast: only ether, ip and ip6 have one", proto)
 	return nil

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/bpf"
+
+	"github.com/ixcap/ixcap/capture/internal/ether"
 )
 
 // machine is golang.org/x/net/bpf's interpreter with a filter's program.
@@ -125,7 +127,7 @@ func TestLongExpressionsCompileAndMatch(t *testing.T) {
 		sums = append(sums, "ip[8]")
 		values = append(values, fmt.Sprintf("ether[%d] = 77", 14+i))
 	}
-	last := ethernet(typeIPv4).ip4(5, protoTCP, 0, uint32(10<<24|(count-1)/250<<16|(count-1)%250<<8|7), host1).tcp(10000, 80, 2)
+	last := ethernet(ether.TypeIPv4).ip4(5, ether.ProtoTCP, 0, uint32(10<<24|(count-1)/250<<16|(count-1)%250<<8|7), host1).tcp(10000, 80, 2)
 	for expr, want := range map[string]bool{
 		"host " + strings.Join(hosts, " or "):                      true,
 		strings.Join(nots, " and "):                                false,

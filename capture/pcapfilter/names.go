@@ -3,30 +3,22 @@ package pcapfilter
 import (
 	"strconv"
 	"strings"
+
+	"github.com/ixcap/ixcap/capture/internal/ether"
 )
 
-// Numbers of protocols. Types of Ethernet above 1500, SAPs of LLC below.
+// Numbers of protocols that only expressions name: types of Ethernet, service access
+// points of LLC, protocols of OSI.
 const (
-	typeIPv4    = 0x0800
-	typeARP     = 0x0806
-	typeRARP    = 0x8035
-	typeIPv6    = 0x86dd
-	typeVLAN    = 0x8100
-	typeQinQ    = 0x88a8
-	typeQinQOld = 0x9100
-	typeMPLS    = 0x8847
-	typePPPoED  = 0x8863
-	typePPPoES  = 0x8864
-	typeIPX     = 0x8137
-	typeATalk   = 0x809b
-	typeAARP    = 0x80f3
-	typeDECnet  = 0x6003
-	typeLAT     = 0x6004
-	typeSCA     = 0x6007
-	typeMOPDL   = 0x6001
-	typeMOPRC   = 0x6002
-	typeXNS     = 0x0600
-	maxLength   = 1500 // the last value of the type field that is a length
+	typeIPX    = 0x8137
+	typeATalk  = 0x809b
+	typeAARP   = 0x80f3
+	typeDECnet = 0x6003
+	typeLAT    = 0x6004
+	typeSCA    = 0x6007
+	typeMOPDL  = 0x6001
+	typeMOPRC  = 0x6002
+	typeXNS    = 0x0600
 
 	sapIP      = 0x06
 	sapSTP     = 0x42
@@ -35,19 +27,6 @@ const (
 	sapNetBEUI = 0xf0
 	sapISO     = 0xfe
 
-	protoICMP   = 1
-	protoIGMP   = 2
-	protoTCP    = 6
-	protoIGRP   = 9
-	protoUDP    = 17
-	protoFrag   = 44
-	protoESP    = 50
-	protoAH     = 51
-	protoICMPv6 = 58
-	protoPIM    = 103
-	protoVRRP   = 112
-	protoSCTP   = 132
-
 	osiCLNP = 0x81
 	osiESIS = 0x82
 	osiISIS = 0x83
@@ -55,9 +34,9 @@ const (
 
 // etherProtos are the names of "ether proto \NAME".
 var etherProtos = map[string]uint32{
-	"aarp": typeAARP, "arp": typeARP, "atalk": typeATalk, "decnet": typeDECnet, "ip": typeIPv4,
-	"ip6": typeIPv6, "lat": typeLAT, "loopback": 0x9000, "mopdl": typeMOPDL, "moprc": typeMOPRC,
-	"rarp": typeRARP, "sca": typeSCA,
+	"aarp": typeAARP, "arp": ether.TypeARP, "atalk": typeATalk, "decnet": typeDECnet, "ip": ether.TypeIPv4,
+	"ip6": ether.TypeIPv6, "lat": typeLAT, "loopback": 0x9000, "mopdl": typeMOPDL, "moprc": typeMOPRC,
+	"rarp": ether.TypeRARP, "sca": typeSCA,
 	"iso": sapISO, "stp": sapSTP, "ipx": sapIPX, "netbeui": sapNetBEUI,
 }
 
@@ -67,7 +46,7 @@ var osiProtos = map[string]uint32{"esis": osiESIS, "isis": osiISIS, "clnp": osiC
 // pppTypes are the protocols of PPP that stand for types of Ethernet (RFC 1661
 // and its successors); others keep their number.
 var pppTypes = map[uint32]uint32{
-	typeIPv4: 0x0021, typeIPv6: 0x0057, typeDECnet: 0x0027, typeATalk: 0x0029, typeXNS: 0x0025,
+	ether.TypeIPv4: 0x0021, ether.TypeIPv6: 0x0057, typeDECnet: 0x0027, typeATalk: 0x0029, typeXNS: 0x0025,
 	sapISO: 0x0023, sapSTP: 0x0031, sapIPX: 0x002b,
 }
 
@@ -128,7 +107,7 @@ var services = serviceTable(`
 	mdns 5353/udp babel 6696/udp`)
 
 func serviceTable(text string) map[string]service {
-	protos := map[string]int{"": anyProto, "tcp": protoTCP, "udp": protoUDP}
+	protos := map[string]int{"": anyProto, "tcp": ether.ProtoTCP, "udp": ether.ProtoUDP}
 	out := map[string]service{}
 	f := strings.Fields(text)
 	for i := 0; i < len(f); i += 2 {

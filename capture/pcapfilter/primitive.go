@@ -1,6 +1,10 @@
 package pcapfilter
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/ixcap/ixcap/capture/internal/ether"
+)
 
 // protos are the keywords that name a protocol.
 var protos = map[string]bool{
@@ -118,7 +122,7 @@ func (p *parser) other(t token) *cond {
 		n, given := p.optionalNumber()
 		return p.gen.mpls(n, given)
 	case "pppoed":
-		return p.gen.linkType(typePPPoED)
+		return p.gen.linkType(ether.TypePPPoED)
 	case "pppoes":
 		n, given := p.optionalNumber()
 		return p.gen.pppoes(n, given)

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/internal/ether"
 )
 
 // author writes expressions: mostly right ones, and with the mistakes of people.
@@ -143,17 +145,17 @@ func (a author) frame() packet {
 		p[0] = 1
 	}
 	for a.IntN(3) == 0 {
-		p = p.u16(pick[uint16](a, typeVLAN, typeVLAN, typeQinQ, typeQinQOld), pick[uint16](a, 5, 12, 100, 0x6005, uint16(a.IntN(1<<16))))
+		p = p.u16(pick[uint16](a, ether.TypeVLAN, ether.TypeVLAN, ether.TypeQinQ, ether.TypeQinQOld), pick[uint16](a, 5, 12, 100, 0x6005, uint16(a.IntN(1<<16))))
 	}
 	switch a.IntN(10) {
 	case 0:
-		p = p.u16(typeMPLS)
+		p = p.u16(ether.TypeMPLS)
 		for a.IntN(2) == 0 {
 			p = p.label(pick[uint32](a, 5, 1024, 100000), 0)
 		}
 		return pick(a, packet.randomIP4, packet.randomIP6)(p.label(pick[uint32](a, 5, 1024, 100000), 1), a)
 	case 1:
-		p = p.u16(typePPPoES).u8(0x11, 0).u16(pick[uint16](a, 5, 7, 100), 60)
+		p = p.u16(ether.TypePPPoES).u8(0x11, 0).u16(pick[uint16](a, 5, 7, 100), 60)
 		switch a.IntN(4) {
 		case 0:
 			return p.u16(0xc021).u32(0x09010008, 1)
@@ -163,16 +165,16 @@ func (a author) frame() packet {
 			return p.u16(0x0021).randomIP4(a)
 		}
 	case 2:
-		return p.u16(pick[uint16](a, typeARP, typeARP, typeRARP)).arp(uint16(a.IntN(5)), a.host(), a.host())
+		return p.u16(pick[uint16](a, ether.TypeARP, ether.TypeARP, ether.TypeRARP)).arp(uint16(a.IntN(5)), a.host(), a.host())
 	case 3: // LLC
 		sap := pick[byte](a, sapSTP, sapISO, sapIPX, sapNetBEUI, sapSNAP, 0xff, 0x10)
 		return p.u16(uint16(a.IntN(1600))).u8(sap, sap, pick[byte](a, 3, 1, 2, 0x7f, osiISIS), pick[byte](a, osiCLNP, osiESIS, osiISIS)).u32(a.Uint32(), a.Uint32(), a.Uint32())
 	case 4:
-		return p.u16(pick[uint16](a, typePPPoED, typeIPX, typeATalk, typeAARP, typeDECnet, 0x88cc, uint16(a.IntN(1<<16)))).u32(a.Uint32(), a.Uint32(), a.Uint32(), a.Uint32())
+		return p.u16(pick[uint16](a, ether.TypePPPoED, typeIPX, typeATalk, typeAARP, typeDECnet, 0x88cc, uint16(a.IntN(1<<16)))).u32(a.Uint32(), a.Uint32(), a.Uint32(), a.Uint32())
 	case 5, 6:
-		return p.u16(typeIPv6).randomIP6(a)
+		return p.u16(ether.TypeIPv6).randomIP6(a)
 	default:
-		return p.u16(typeIPv4).randomIP4(a)
+		return p.u16(ether.TypeIPv4).randomIP4(a)
 	}
 }
 
@@ -185,16 +187,16 @@ func (a author) port() uint16 {
 }
 
 func (p packet) randomIP4(a author) packet {
-	proto := pick[byte](a, protoTCP, protoTCP, protoUDP, protoUDP, protoSCTP, protoICMP, protoPIM, byte(a.IntN(256)))
+	proto := pick[byte](a, ether.ProtoTCP, ether.ProtoTCP, ether.ProtoUDP, ether.ProtoUDP, ether.ProtoSCTP, ether.ProtoICMP, ether.ProtoPIM, byte(a.IntN(256)))
 	words := pick[byte](a, 5, 5, 5, 6, 15, byte(a.IntN(5)))
 	return p.ip4(words, proto, pick[uint16](a, 0, 0, 0x4000, 0x2000, uint16(a.IntN(1<<16))), a.host(), a.host()).random(a, proto)
 }
 
 func (p packet) randomIP6(a author) packet {
-	proto := pick[byte](a, protoTCP, protoTCP, protoUDP, protoSCTP, protoICMPv6, protoFrag, 0, byte(a.IntN(256)))
+	proto := pick[byte](a, ether.ProtoTCP, ether.ProtoTCP, ether.ProtoUDP, ether.ProtoSCTP, ether.ProtoICMPv6, ether.ProtoFragment, 0, byte(a.IntN(256)))
 	p = p.ip6(proto, byte(a.IntN(4)), byte(a.IntN(4)))
-	if proto == protoFrag || proto == 0 {
-		p = p.u8(pick[byte](a, protoTCP, protoUDP, protoFrag, protoESP), 0).u16(uint16(a.IntN(3))).u32(a.Uint32())
+	if proto == ether.ProtoFragment || proto == 0 {
+		p = p.u8(pick[byte](a, ether.ProtoTCP, ether.ProtoUDP, ether.ProtoFragment, ether.ProtoESP), 0).u16(uint16(a.IntN(3))).u32(a.Uint32())
 	}
 	return p.random(a, proto)
 }
@@ -202,9 +204,9 @@ func (p packet) randomIP6(a author) packet {
 // random appends the header of a protocol, or something.
 func (p packet) random(a author, proto byte) packet {
 	switch proto {
-	case protoTCP:
+	case ether.ProtoTCP:
 		return p.tcp(a.port(), a.port(), byte(a.IntN(256)))
-	case protoUDP, protoSCTP:
+	case ether.ProtoUDP, ether.ProtoSCTP:
 		return p.udp(a.port(), a.port())
 	}
 	return p.u8(pick[byte](a, 0, 3, 8, 128, 135, byte(a.IntN(256))), byte(a.IntN(5))).u16(a.port()).u32(a.Uint32(), a.Uint32(), a.Uint32())

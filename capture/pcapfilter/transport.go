@@ -1,13 +1,15 @@
 package pcapfilter
 
+import "github.com/ixcap/ixcap/capture/internal/ether"
+
 // ports is that a port is in a range, of proto or of any that has ports. Behind
 // IPv6's extension headers none is looked for, nor in later fragments of IPv4.
 func (g *generator) ports(first, last uint32, proto int, dir string) *cond {
-	kinds := []uint32{protoSCTP, protoTCP, protoUDP}
+	kinds := []uint32{ether.ProtoSCTP, ether.ProtoTCP, ether.ProtoUDP}
 	if proto != anyProto {
 		kinds = []uint32{uint32(proto)}
 	}
-	v4 := all(g.linkType(typeIPv4), perProto(kinds, func(k uint32) *cond {
+	v4 := all(g.linkType(ether.TypeIPv4), perProto(kinds, func(k uint32) *cond {
 		header := &value{op: headerLen, off: g.network(0)}
 		return all(
 			field(g.network(9), 1, k), g.firstFragment(),
@@ -15,7 +17,7 @@ func (g *generator) ports(first, last uint32, proto int, dir string) *cond {
 				func() *cond { return inRange(atIndex(g.network(0), header, 2), first, last) },
 				func() *cond { return inRange(atIndex(g.network(2), header, 2), first, last) }))
 	}))
-	v6 := all(g.linkType(typeIPv6), perProto(kinds, func(k uint32) *cond {
+	v6 := all(g.linkType(ether.TypeIPv6), perProto(kinds, func(k uint32) *cond {
 		return all(
 			field(g.network(6), 1, k),
 			direct(dir,
@@ -55,7 +57,7 @@ func (g *generator) vlan(id uint32, given bool) *cond {
 	case given && id > 0xfff:
 		fail(g.at, "vlan %d: tags have 12 bits, up to 4095", id)
 	}
-	c := anyOf(g.linkType(typeVLAN), g.linkType(typeQinQ), g.linkType(typeQinQOld))
+	c := anyOf(g.linkType(ether.TypeVLAN), g.linkType(ether.TypeQinQ), g.linkType(ether.TypeQinQOld))
 	if given {
 		c = all(c, masked(g.network(0), 2, id, 0x0fff))
 	}
@@ -76,7 +78,7 @@ func (g *generator) mpls(label uint32, given bool) *cond {
 	case g.ppp:
 		c = g.linkType(0x0281)
 	default:
-		c = g.linkType(typeMPLS)
+		c = g.linkType(ether.TypeMPLS)
 	}
 	if given {
 		c = all(c, masked(g.network(0), 4, label<<12, 0xfffff000))
@@ -93,7 +95,7 @@ func (g *generator) pppoes(session uint32, given bool) *cond {
 	if given && session > 0xffff {
 		fail(g.at, "pppoes %d: sessions have 16 bits, up to 65535", session)
 	}
-	c := g.linkType(typePPPoES)
+	c := g.linkType(ether.TypePPPoES)
 	if given {
 		c = all(c, masked(g.network(0), 4, session, 0xffff))
 	}
