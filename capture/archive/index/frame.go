@@ -1,28 +1,15 @@
 package index
 
-import "encoding/binary"
+import (
+	"encoding/binary"
 
-// Types of headers that the collector parses.
+	"github.com/ixcap/ixcap/capture/internal/ether"
+)
+
+// Protocols of PPP that the collector parses.
 const (
-	typeIPv4    = 0x0800
-	typeARP     = 0x0806
-	typeRARP    = 0x8035
-	typeIPv6    = 0x86dd
-	typeVLAN    = 0x8100
-	typeQinQ    = 0x88a8
-	typeQinQOld = 0x9100
-	typeMPLS    = 0x8847
-	typeMPLSUp  = 0x8848
-	typePPPoE   = 0x8864
-
 	pppIPv4 = 0x0021
 	pppIPv6 = 0x0057
-
-	protoTCP  = 6
-	protoUDP  = 17
-	protoSCTP = 132
-
-	protoFragment = 44 // the header of IPv6's fragments
 )
 
 // frame adds the addresses, ports and protocols of a frame, of which d was kept.
@@ -35,27 +22,27 @@ func (c *collector) frame(d []byte) {
 		return
 	}
 	kind, d := binary.BigEndian.Uint16(d[12:]), d[14:]
-	for kind == typeVLAN || kind == typeQinQ || kind == typeQinQOld {
+	for kind == ether.TypeVLAN || kind == ether.TypeQinQ || kind == ether.TypeQinQOld {
 		if len(d) < 4 {
 			return
 		}
 		kind, d = binary.BigEndian.Uint16(d[2:]), d[4:]
 	}
 	switch kind {
-	case typeIPv4:
+	case ether.TypeIPv4:
 		c.ipv4(d)
-	case typeIPv6:
+	case ether.TypeIPv6:
 		c.ipv6(d)
-	case typeARP, typeRARP:
+	case ether.TypeARP, ether.TypeRARP:
 		if len(d) >= 18 {
 			c.addr4(d[14:])
 		}
 		if len(d) >= 28 {
 			c.addr4(d[24:])
 		}
-	case typeMPLS, typeMPLSUp:
+	case ether.TypeMPLS, ether.TypeMPLSUp:
 		c.mpls(d)
-	case typePPPoE:
+	case ether.TypePPPoES:
 		if len(d) < 8 {
 			return
 		}
@@ -114,7 +101,7 @@ func (c *collector) ipv6(d []byte) {
 		return
 	}
 	c.proto(d[6])
-	if d[6] == protoFragment && len(d) > 40 {
+	if d[6] == ether.ProtoFragment && len(d) > 40 {
 		c.proto(d[40])
 	}
 	if len(d) < 12 {
@@ -130,7 +117,7 @@ func (c *collector) ipv6(d []byte) {
 
 // transport adds the ports at d[at:].
 func (c *collector) transport(proto byte, d []byte, at int) {
-	if proto != protoTCP && proto != protoUDP && proto != protoSCTP {
+	if proto != ether.ProtoTCP && proto != ether.ProtoUDP && proto != ether.ProtoSCTP {
 		return
 	}
 	if len(d) >= at+2 {
