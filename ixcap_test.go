@@ -100,6 +100,25 @@ func TestListenerThatDoesNotReadDoesNotHoldRun(t *testing.T) {
 	require.Less(t, time.Since(began), time.Minute)
 }
 
+func TestCountEndsTheCaptureExactly(t *testing.T) {
+	dir := t.TempDir()
+	for name, options := range map[string][]ixcap.Option{
+		"one queue":  nil,
+		"two queues": {ixcap.Queues(2)},
+		"rules":      {ixcap.Rules("(udp) 64; drop")},
+		"dedup":      {ixcap.Dedup(time.Second), ixcap.Stamps("adaptive")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := open(t, "sim:gen,size=60-1514,flows=64,rate=200kpps,backpressure", append(options, ixcap.Count(1234), ixcap.Store(dir))...)
+			ledger, err := c.Run(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, ledger.Balanced())
+			require.EqualValues(t, 1234, ledger.Frames())
+			require.Zero(t, ledger.Lost(), "frames after the last one are not lost")
+		})
+	}
+}
+
 func TestReadingAClosedListenerIsErrClosed(t *testing.T) {
 	c := open(t, endless)
 	listeners, err := c.Listen("closed")

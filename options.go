@@ -52,6 +52,9 @@ func Buffer(bytes int) Option { return func(c *config) { c.capture.Buffer = byte
 // SnapLen keeps at most n bytes of each frame; the default is all.
 func SnapLen(n int) Option { return func(c *config) { c.capture.CapLen = n } }
 
+// Count ends Run once n frames are stored, over all queues.
+func Count(n uint64) Option { return func(c *config) { c.capture.Count = n } }
+
 // Rules keeps of each frame what the first matching rule says (package
 // capture/rules): "(udp and port 53) all; (tcp or sctp) 96; drop".
 func Rules(text string) Option {

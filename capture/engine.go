@@ -43,6 +43,11 @@ type Config struct {
 	Filter *rules.Rules  // what is kept of which frames, limited by CapLen; nil: everything. SetFilter changes it
 	Dedup  *dedup.Config // remove duplicates within each queue; nil: keep them
 
+	// Count ends the capture (Wait) once so many frames are stored, over all queues.
+	// Frames after that count as filtered. 0: no limit. With a limit frames take the
+	// slow path.
+	Count uint64
+
 	// StallTimeout is how long a lossless listener that reads nothing may keep Stop
 	// from draining a queue; default 5 s. After that, a listener of another process
 	// is detached. For one of this process the frames left in the queue are
@@ -84,6 +89,7 @@ type Engine struct {
 
 	choices    []topology.Choice // of cores, by queue
 	processors int               // counted by sched.AddPollers
+	count      *frameCount       // Config.Count; nil: no limit
 	heartbeat  sched.Heartbeat   // with FIFO
 	reporter   *sched.Reporter   // used by watch, then by Stop
 
@@ -226,14 +232,23 @@ func (e *Engine) read() (Account, error) {
 	return e.account, err
 }
 
+// reached is closed when Config.Count frames are stored; nil without a limit.
+func (e *Engine) reached() <-chan struct{} {
+	if e.count == nil {
+		return nil
+	}
+	return e.count.reached
+}
+
 // Wait waits for the end of the capture. It returns nil when the port's wire has
-// ended or Stop was called, the error of ctx, wrapped, when that is done, and an
+// ended, Config.Count is reached or Stop was called, the error of ctx, wrapped, when that is done, and an
 // error when the device is gone or a poller could not start. The capture continues
 // until Stop.
 func (e *Engine) Wait(ctx context.Context) error {
 	var err error
 	select {
 	case <-e.port.Ended():
+	case <-e.reached():
 	case <-ctx.Done():
 		err = fmt.Errorf("capture on %s: %w", e.port.Name(), ctx.Err())
 	case <-e.stopped:

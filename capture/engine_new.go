@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -37,6 +38,9 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 	}()
 	if err := e.place(); err != nil {
 		return nil, err
+	}
+	if cfg.Count > 0 {
+		e.count = newFrameCount(cfg.Count)
 	}
 	if !cfg.KeepGOMAXPROCS {
 		sched.AddPollers(cfg.Logger, len(sources))
@@ -76,6 +80,8 @@ func (cfg *Config) check(port Port, queues int) error {
 		return fmt.Errorf("capture on %s: the port has no receive queue", port.Name())
 	case cfg.CapLen < 0 || cfg.CapLen > stream.MaxFrame:
 		return fmt.Errorf("capture length %d: out of range. Choose 1 to %d bytes, or 0 for whole frames", cfg.CapLen, stream.MaxFrame)
+	case cfg.Count > math.MaxInt64:
+		return fmt.Errorf("count of %d frames: out of range. Choose up to %d, or 0 for no limit", cfg.Count, int64(math.MaxInt64))
 	case cfg.Batch < 0 || cfg.Batch > maxBatch:
 		return fmt.Errorf("batch of %d frames: out of range. Choose 1 to %d, or 0 for %d", cfg.Batch, maxBatch, defaultBatch)
 	case len(cfg.Cores) != 0 && len(cfg.Cores) != len(port.Sources()):
@@ -128,7 +134,7 @@ func (e *Engine) addQueue(q int, asleep Sleeper) error {
 	}
 	pc := pollerConfig{
 		Core: e.choices[q].Core, FIFO: cfg.FIFO, Batch: cfg.Batch, Caplen: cfg.CapLen, Idle: cfg.Idle,
-		Sleeper: asleep, Rules: newRuleSet(cfg.Filter),
+		Sleeper: asleep, Rules: newRuleSet(cfg.Filter), Count: e.count,
 	}
 	if cfg.Dedup != nil {
 		if pc.Dedup, err = dedup.New(*cfg.Dedup); err != nil {

@@ -25,6 +25,8 @@ type pollerConfig struct {
 	Dedup *dedup.Table // nil: duplicates are kept
 	Rules *ruleSet     // nil: no rules
 
+	Count *frameCount // nil: no limit
+
 	Limits Limits // of the port
 
 	Heartbeat    *sched.Heartbeat // for FIFO; nil: the policy is kept whatever happens
@@ -162,7 +164,7 @@ func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConf
 
 // selectPath selects the fast path, the one with rules alone, or the slow path.
 func (p *poller) selectPath() {
-	simple := p.stamper.Policy() == clock.PerPacket && p.path.table == nil
+	simple := p.stamper.Policy() == clock.PerPacket && p.path.table == nil && p.config.Count == nil
 	p.fast, p.cut = simple && p.path.rules == nil, simple && p.path.rules != nil
 }
 

@@ -11,7 +11,7 @@ import (
 // copy:
 //
 //	poll ─► rules: bytes to keep ─► stamps ─► duplicates ─► AppendStamped
-//	          └─► dropped: filtered             └─► dropped: duplicates
+//	          └─► dropped: filtered             └─► dropped: duplicates, or beyond Count
 //
 // All frames of a batch are stamped together, dropped ones included: they were on
 // the wire. Rules come before duplicates: a dropped frame must not make a later
@@ -133,6 +133,9 @@ func (p *poller) storeGroup(g group, w clock.Window) bool {
 	}
 	if p.path.table != nil {
 		g = p.path.removeDuplicates(g)
+	}
+	if p.config.Count != nil {
+		g = p.limitCount(g)
 	}
 	return p.append(g)
 }

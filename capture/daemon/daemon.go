@@ -21,6 +21,10 @@ type Config struct {
 	// Duration ends the capture after this time; 0: no limit.
 	Duration time.Duration
 
+	// Count ends the capture of each port once so many of its frames are stored; 0: no
+	// limit.
+	Count uint64
+
 	// Progress is called every second while the capture runs with the sum over all
 	// ports and the highest buffer fill; nil: not at all.
 	Progress func(capture.Rate)

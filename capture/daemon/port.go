@@ -53,7 +53,7 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 	}
 	p.engine, p.device, err = nic.NewEngine(p.Device, pc, capture.Config{
 		Buffer: int(p.Buffer), Segment: int64(p.Storage.Segment), CapLen: p.CapLen, Pages: p.Pages.Size,
-		Cores: p.Cores, Taken: taken, FIFO: p.FIFO, Stamps: p.Stamps, Filter: p.Rules.Rules, Dedup: p.Dedup.Config, Logger: p.log,
+		Cores: p.Cores, Taken: taken, FIFO: p.FIFO, Stamps: p.Stamps, Filter: p.Rules.Rules, Dedup: p.Dedup.Config, Logger: p.log, Count: d.config.Count,
 	})
 	if err != nil {
 		return nil, err

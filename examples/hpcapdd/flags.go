@@ -22,6 +22,7 @@ type options struct {
 	config           string
 	check            bool
 	duration         units.Duration
+	count            uint64
 	json, progress   bool
 	verbose          bool
 	failOnLoss       bool
@@ -31,7 +32,7 @@ type options struct {
 }
 
 // withConfig are the flags that go with --config.
-var withConfig = []string{"config", "check", "duration", "json", "progress", "verbose", "fail-on-loss", "help", "version", "man"}
+var withConfig = []string{"config", "check", "duration", "count", "json", "progress", "verbose", "fail-on-loss", "help", "version", "man"}
 
 // command is the command line; run is called with what it says.
 func command(run func(options, *settings.Settings) error) *cobra.Command {
@@ -142,6 +143,7 @@ func runFlags(flags *pflag.FlagSet, o *options) {
 	flags.StringVar(&o.config, "config", "", "read all settings from this `file` (examples/systemd/ixcap.toml)")
 	flags.BoolVar(&o.check, "check", false, "check the settings, capture nothing")
 	flags.Var(&o.duration, "duration", "end after this `time`, such as 90s; 0: no limit")
+	flags.Uint64VarP(&o.count, "count", "c", 0, "end after `N` frames stored of each port; 0: no limit")
 	flags.BoolVar(&o.json, "json", false, "print the ledger as JSON (docs/JSON.md); of several ports an object by name")
 	flags.BoolVar(&o.failOnLoss, "fail-on-loss", false, "exit with status 3 if frames were lost")
 	flags.BoolVar(&o.progress, "progress", false, "print a line a second even if standard error is no terminal")

@@ -31,7 +31,7 @@ func run(o options, s *settings.Settings) (err error) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGHUP)
 	log := cli.Logger(os.Stderr, "hpcapdd", o.verbose)
-	cfg := daemon.Config{Duration: o.duration.Duration(), Logger: log}
+	cfg := daemon.Config{Duration: o.duration.Duration(), Count: o.count, Logger: log}
 	if o.config != "" {
 		cfg.Load = func() (*settings.Settings, error) { return settings.Load(o.config) }
 	}
