@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestCheckNameAsksTheSchemeAndOpensNothing(t *testing.T) {
+func TestCheckNameOpensNoDevice(t *testing.T) {
 	opened := false
 	open := func(string) (Device, error) { opened = true; return nil, errors.New("opened") }
 	Register("checked", open)
