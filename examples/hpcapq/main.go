@@ -6,7 +6,6 @@ import (
 	"context"
 	"io"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -113,8 +112,6 @@ func complete(o *options, u unparsed, now time.Time) (err error) {
 	switch {
 	case len(o.dirs) == 0:
 		return cli.Usagef("no directory: name the one with the RAW files with -r")
-	case slices.Contains(o.dirs, ""):
-		return cli.Usagef("-r \"\": the name is empty")
 	case o.out == "":
 		return cli.Usagef("no output: name it with -w")
 	case o.format != pcapfile.Pcap && o.format != pcapfile.Pcapng:

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,6 +50,9 @@ func (m maintenance) command(run func(maintenance, io.Writer) error) *cobra.Comm
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cli.Usagef("%s: no files: name a directory with RAW files, or files", m.what)
+			}
+			if slices.Contains(args, "") {
+				return cli.Usagef("%s \"\": the path is empty. Name a directory with RAW files, or files", m.what)
 			}
 			m.paths = args
 			return run(m, os.Stdout)

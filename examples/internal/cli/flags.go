@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,17 +27,21 @@ func Group(cmd *cobra.Command, heading string, define func(flags *pflag.FlagSet)
 	cmd.Flags().AddFlagSet(&flags)
 }
 
-// Text adds a flag of a type with UnmarshalText and MarshalText, such as a size.
-func Text(flags *pflag.FlagSet, v pflag.Value, name, short, usage string) *pflag.Flag {
-	return flags.VarPF(v, name, short, usage)
-}
-
-// NotEmpty makes an empty value of every text flag of a command an error: an unset
-// variable in a script must not mean "everything".
+// NotEmpty returns a usage error if a text flag of the command line has an empty value:
+// an unset variable in a script must not mean "all".
 func NotEmpty(cmd *cobra.Command) error {
 	var empty error
 	cmd.Flags().Visit(func(f *pflag.Flag) {
-		if f.Value.String() == "" && f.Value.Type() == "string" && empty == nil {
+		values := []string{f.Value.String()}
+		switch v := f.Value.(type) {
+		case pflag.SliceValue:
+			values = v.GetSlice()
+		default:
+			if v.Type() != "string" {
+				return
+			}
+		}
+		if slices.Contains(values, "") && empty == nil {
 			empty = Usagef("--%s: the value is empty. Give a value or omit the flag", f.Name)
 		}
 	})
@@ -108,8 +113,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	var names []string
 	visit := func(f *pflag.Flag) {
-		if !f.Hidden {
-			names = append(names, "--"+f.Name)
+		if name := "--" + f.Name; !f.Hidden && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	cmd.Flags().VisitAll(visit)
