@@ -184,7 +184,7 @@ func kernelWarnings(t *testing.T, v *vm) string {
 }
 
 var (
-	about = regexp.MustCompile(`(?i)ixgbe|nic\d|eth\d|DMAR:|AER|vfio|netdev|irq \d+: nobody`)
+	about = regexp.MustCompile(`(?i)ixgbe|nic\d|eth\d|DMAR:|AER|vfio|netdev|irq \d+: .* cared`)
 	// Features that the emulated IOMMU lacks, independent of its devices.
 	harmless = regexp.MustCompile(`does not support EIM|VT-d Scalable Mode not enabled|hrtimer: interrupt took`)
 )

@@ -87,6 +87,6 @@ func TestIxgbeWithoutMSIX(t *testing.T) {
 	})
 	step(t, "ethtool -t offline", x.selftest)
 	step(t, "no unhandled interrupt", func(t *testing.T) {
-		require.NotContains(t, v.dmesg(t), "nobody cared")
+		require.NotContains(t, v.dmesg(t), " cared (try booting")
 	})
 }

@@ -107,7 +107,7 @@ func TestRepairLeavesOtherFilesAlone(t *testing.T) {
 		require.Equal(t, text, string(got))
 	}
 	path := save(t, "x.zst", nil)
-	plain := save(t, "text", []byte("some text that was compressed by somebody"))
+	plain := save(t, "text", []byte("some text that was compressed by another program"))
 	run(t, "zstd", "-q", "-f", plain, "-o", path)
 	before, err := os.ReadFile(path)
 	require.NoError(t, err)
