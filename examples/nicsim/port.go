@@ -165,17 +165,20 @@ func (p *port) serve(ctx context.Context, once bool) error {
 	}
 }
 
+// counters is what --json prints of a port.
+type counters struct {
+	Port   int    `json:"port"`
+	Socket string `json:"socket"`
+	MAC    string `json:"mac"`
+	sim.Stats
+}
+
 // print prints the counters of each port.
 func print(ports []*port, asJSON bool) error {
 	for _, p := range ports {
 		s := p.nic.Stats()
 		if asJSON {
-			line, err := json.Marshal(struct {
-				Port   int    `json:"port"`
-				Socket string `json:"socket"`
-				MAC    string `json:"mac"`
-				sim.Stats
-			}{p.index, p.socket, p.nic.MAC().String(), s})
+			line, err := json.Marshal(counters{p.index, p.socket, p.nic.MAC().String(), s})
 			if err != nil {
 				return err
 			}

@@ -3,14 +3,20 @@ package main
 import (
 	"context"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/internal/jsondoc"
 	"github.com/ixcap/ixcap/pci"
 	_ "github.com/ixcap/ixcap/pci/vfiouser"
 )
+
+func TestDocumentedKeysAreTheEncodedOnes(t *testing.T) {
+	jsondoc.Check(t, "../../docs/JSON.md", "nicsim", map[string]reflect.Type{"": reflect.TypeFor[counters]()})
+}
 
 func TestEachSocketTakesAWire(t *testing.T) {
 	configs, err := assign([]string{"a", "b", "c"}, []string{"gen,size=60", "mac=02:00:00:00:00:08,pair"})
