@@ -9,6 +9,7 @@
 # make stress  listeners come, go, hang and die at full speed for DURATION; every frame accounted for
 # make fuzz    every fuzz target for FUZZTIME each
 # make vmtest  Linux's drivers and ours in virtual machines (root); RUN=REGEXP chooses tests, FAULT=NAME breaks the model
+# make man     man pages of all programs in build/man, the programs in bin
 # make lint    gofmt, vet, staticcheck, shellcheck, the builds that must keep working
 
 GO          ?= go
@@ -21,7 +22,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export GOFLAGS := -buildvcs=false
 
-.PHONY: all demo test vmtest lint bench bench-store bench-query crash timestamps stress fuzz clean tools
+.PHONY: all demo test vmtest lint bench bench-store bench-query crash timestamps stress fuzz man clean tools
 
 all: lint test
 
@@ -82,6 +83,13 @@ stress:
 
 fuzz:
 	.ci/fuzz $(FUZZTIME)
+
+# The programs: packages main under examples/, without those in the VMs of the tests.
+PROGRAMS = $(shell $(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./examples/... | grep -v /vmtest/)
+
+man:
+	mkdir -p bin && CGO_ENABLED=0 $(GO) build -o bin/ $(PROGRAMS)
+	set -e; for p in $(notdir $(PROGRAMS)); do bin/$$p --man build/man; done
 
 clean:
 	rm -rf build bin

@@ -75,7 +75,7 @@ that is stored, and the whole chain with the model, in turn and several times.`,
 	cli.Group(cmd, "Storage", func(flags *pflag.FlagSet) {
 		flags.Var(&o.block, "block", "`size` of a block: 1MiB to 4MiB")
 		flags.IntVar(&o.depth, "depth", 4, "`number` of blocks in flight")
-		flags.Var(&o.buffer, "buffer", "`size` of the stream")
+		flags.VarP(&o.buffer, "buffer", "B", "`size` of the stream")
 		flags.VarP(&o.segment, "segment", "C", "`size` of a file")
 		flags.BoolVar(&o.noIndex, "no-index", false, "write no index files")
 		flags.BoolVar(&o.grow, "grow", false, "extend files before they are written (rawstore.Config.Grow), also when the disk is written directly")

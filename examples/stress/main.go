@@ -109,7 +109,7 @@ func command(run func(options) error) *cobra.Command {
 		flags.StringVar(&o.size, "size", "60", "`length` of the frames in bytes, a range such as 60-1514, or imix")
 		flags.IntVar(&o.queues, "queues", 1, "`number` of receive queues")
 		flags.IntVar(&o.listeners, "listeners", 8, "largest `number` of client processes on a queue at a time")
-		flags.Var(&o.buffer, "buffer", "`size` of each queue's buffer, a power of two")
+		flags.VarP(&o.buffer, "buffer", "B", "`size` of each queue's buffer, a power of two")
 		flags.Uint64Var(&o.seed, "seed", rand.Uint64(), "`seed` of the sequence of events")
 	})
 	cmd.AddCommand(clientCommand())
