@@ -50,7 +50,7 @@ func SymmetricRSS() Option { return func(c *config) { c.port.RSSKey = &driver.Sy
 func Buffer(bytes int) Option { return func(c *config) { c.capture.Buffer = bytes } }
 
 // SnapLen keeps at most n bytes of each frame; the default is all.
-func SnapLen(n int) Option { return func(c *config) { c.capture.CapLen = n } }
+func SnapLen(n int) Option { return func(c *config) { c.capture.SnapLen = n } }
 
 // Count ends Run once n frames are stored, over all queues.
 func Count(n uint64) Option { return func(c *config) { c.capture.Count = n } }
@@ -63,7 +63,7 @@ func Rules(text string) Option {
 		if err != nil {
 			c.fail(err)
 		}
-		c.capture.Filter = r
+		c.capture.Rules = r
 	}
 }
 

@@ -70,7 +70,7 @@ func BenchmarkCaptureAs(b *testing.B) {
 		how{name: "stamps=adaptive,rules=8", policy: clock.Adaptive, cfg: pollerConfig{Rules: ruleSetOf(eight)}},
 		how{name: "rules=cut64", cfg: pollerConfig{Rules: ruleSetOf("(udp) 64")}},
 		how{name: "rules=drop", cfg: pollerConfig{Rules: ruleSetOf("(udp) drop")}},
-		how{name: "caplen=64", cfg: pollerConfig{Caplen: 64}},
+		how{name: "snaplen=64", cfg: pollerConfig{SnapLen: 64}},
 	)
 	for _, size := range sizes {
 		for _, h := range all {

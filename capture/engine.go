@@ -30,7 +30,7 @@ type Config struct {
 	Buffer  int           // bytes of each queue's stream, a power of two; default 256 MiB
 	Entries int           // index entries of each stream, a power of two; default one per 256 bytes
 	Segment int64         // bytes of a segment, a multiple of 1 MiB; default 2 GiB
-	CapLen  int           // bytes kept of a frame; 0: all
+	SnapLen int           // bytes kept of a frame; 0: all
 	Pages   hugepage.Size // of the streams' memory; default the port's
 	Node    *int          // NUMA node of that memory; default the port's
 	Cores   []int         // core of each queue's poller, or AnyCore; default by topology.Machine.Choose, if there are enough
@@ -40,7 +40,7 @@ type Config struct {
 	Idle    Idle          // what pollers do while no frames arrive
 
 	Stamps clock.Policy  // how frames are stamped; default packet by packet
-	Filter *rules.Rules  // what is kept of which frames, limited by CapLen; nil: everything. SetFilter changes it
+	Rules  *rules.Rules  // what is kept of which frames, limited by SnapLen; nil: everything. SetRules changes it
 	Dedup  *dedup.Config // remove duplicates within each queue; nil: keep them
 
 	// Count ends the capture (Wait) once so many frames are stored, over all queues.

@@ -47,8 +47,8 @@ func TestFilterChangesDuringACaptureLoseNoFrame(t *testing.T) {
 	for _, s := range p.sources {
 		s.frame = func(n int) []byte { return numberedUDP(uint64(n), []uint16{53, 80, 443}[n%3]) }
 	}
-	e := engine(t, p, capture.Config{Stamps: clock.Adaptive, Filter: parseRules(t, "(port 53) drop")})
-	require.Equal(t, "(port 53) drop; all", e.Filter(1).String())
+	e := engine(t, p, capture.Config{Stamps: clock.Adaptive, Rules: parseRules(t, "(port 53) drop")})
+	require.Equal(t, "(port 53) drop; all", e.Rules(1).String())
 	var readers sync.WaitGroup
 	var kept, got [queues]uint64 // frames to port 80, which no rule drops; and all
 	for q := range queues {
@@ -82,7 +82,7 @@ func TestFilterChangesDuringACaptureLoseNoFrame(t *testing.T) {
 	total := 0
 	for i := range changes {
 		queue := r.IntN(queues+1) - 1
-		require.NoError(t, e.SetFilter(queue, lists[r.IntN(len(lists))]))
+		require.NoError(t, e.SetRules(queue, lists[r.IntN(len(lists))]))
 		if i%10 == 0 {
 			n := r.IntN(300)
 			for _, s := range p.sources {
@@ -98,7 +98,7 @@ func TestFilterChangesDuringACaptureLoseNoFrame(t *testing.T) {
 			}, 30*time.Second, time.Millisecond)
 		}
 	}
-	require.NoError(t, e.SetFilter(capture.AllQueues, lists[3]))
+	require.NoError(t, e.SetRules(capture.AllQueues, lists[3]))
 	require.NoError(t, e.Stop())
 	readers.Wait()
 	l, err := e.Ledger()
@@ -113,23 +113,23 @@ func TestFilterChangesDuringACaptureLoseNoFrame(t *testing.T) {
 		require.NotZero(t, a.Filtered)
 		require.NotZero(t, a.Cut)
 		require.EqualValues(t, (total+1)/3, kept[q])
-		require.Equal(t, lists[3], e.Filter(q))
+		require.Equal(t, lists[3], e.Rules(q))
 	}
 	require.Equal(t, clock.Adaptive, l.Clock.Policy)
 	require.NotEmpty(t, l.Clock.Source)
-	require.ErrorContains(t, e.SetFilter(0, nil), "the capture is over")
-	require.ErrorIs(t, e.SetFilter(0, nil), os.ErrClosed)
+	require.ErrorContains(t, e.SetRules(0, nil), "the capture is over")
+	require.ErrorIs(t, e.SetRules(0, nil), os.ErrClosed)
 }
 
 func TestSetFilterRejectsUnknownQueues(t *testing.T) {
 	e := engine(t, newPort(2), capture.Config{})
 	for _, q := range []int{-2, 2} {
-		require.ErrorContains(t, e.SetFilter(q, nil), fmt.Sprintf("set filter of queue %d: the capture has queues 0 to 1", q))
+		require.ErrorContains(t, e.SetRules(q, nil), fmt.Sprintf("set rules of queue %d: the capture has queues 0 to 1", q))
 	}
-	require.Nil(t, e.Filter(0))
-	require.NoError(t, e.SetFilter(1, parseRules(t, "64")))
-	require.Nil(t, e.Filter(0))
-	require.Equal(t, "64", e.Filter(1).String())
+	require.Nil(t, e.Rules(0))
+	require.NoError(t, e.SetRules(1, parseRules(t, "64")))
+	require.Nil(t, e.Rules(0))
+	require.Equal(t, "64", e.Rules(1).String())
 }
 
 func TestDuplicatesAreRemovedAndCounted(t *testing.T) {

@@ -78,8 +78,8 @@ func (cfg *Config) check(port Port, queues int) error {
 	switch {
 	case queues == 0:
 		return fmt.Errorf("capture on %s: the port has no receive queue", port.Name())
-	case cfg.CapLen < 0 || cfg.CapLen > stream.MaxFrame:
-		return fmt.Errorf("capture length %d: out of range. Choose 1 to %d bytes, or 0 for whole frames", cfg.CapLen, stream.MaxFrame)
+	case cfg.SnapLen < 0 || cfg.SnapLen > stream.MaxFrame:
+		return fmt.Errorf("snaplen %d: out of range. Choose 1 to %d bytes, or 0 for whole frames", cfg.SnapLen, stream.MaxFrame)
 	case cfg.Count > math.MaxInt64:
 		return fmt.Errorf("count of %d frames: out of range. Choose up to %d, or 0 for no limit", cfg.Count, int64(math.MaxInt64))
 	case cfg.Batch < 0 || cfg.Batch > maxBatch:
@@ -133,8 +133,8 @@ func (e *Engine) addQueue(q int, asleep Sleeper) error {
 		return err
 	}
 	pc := pollerConfig{
-		Core: e.choices[q].Core, FIFO: cfg.FIFO, Batch: cfg.Batch, Caplen: cfg.CapLen, Idle: cfg.Idle,
-		Sleeper: asleep, Rules: newRuleSet(cfg.Filter), Count: e.count,
+		Core: e.choices[q].Core, FIFO: cfg.FIFO, Batch: cfg.Batch, SnapLen: cfg.SnapLen, Idle: cfg.Idle,
+		Sleeper: asleep, Rules: newRuleSet(cfg.Rules), Count: e.count,
 	}
 	if cfg.Dedup != nil {
 		if pc.Dedup, err = dedup.New(*cfg.Dedup); err != nil {

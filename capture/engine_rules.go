@@ -7,17 +7,17 @@ import (
 	"github.com/ixcap/ixcap/capture/rules"
 )
 
-// SetFilter changes the rules of a queue, or of AllQueues; nil keeps every frame
+// SetRules changes the rules of a queue, or of AllQueues; nil keeps every frame
 // whole. It may be called during the capture and takes effect at each queue's next
 // batch: every frame meets either the old rules or the new ones, and none is lost.
 // After Stop the error wraps os.ErrClosed.
-func (e *Engine) SetFilter(queue int, r *rules.Rules) error {
+func (e *Engine) SetRules(queue int, r *rules.Rules) error {
 	first, last := queue, queue
 	switch {
 	case queue == AllQueues:
 		first, last = 0, len(e.pollers)-1
 	case queue < 0 || queue >= len(e.pollers):
-		return fmt.Errorf("set filter of queue %d: the capture has queues 0 to %d", queue, len(e.pollers)-1)
+		return fmt.Errorf("set rules of queue %d: the capture has queues 0 to %d", queue, len(e.pollers)-1)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -31,5 +31,5 @@ func (e *Engine) SetFilter(queue int, r *rules.Rules) error {
 	return nil
 }
 
-// Filter returns the rules of a queue as last set, nil for none.
-func (e *Engine) Filter(queue int) *rules.Rules { return e.pollers[queue].requested.Load().rules }
+// Rules returns the rules of a queue as last set, nil for none.
+func (e *Engine) Rules(queue int) *rules.Rules { return e.pollers[queue].requested.Load().rules }

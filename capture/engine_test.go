@@ -230,8 +230,8 @@ func TestNewRejectsInvalidSettings(t *testing.T) {
 		cfg    capture.Config
 	}{
 		"no receive queue":   {0, capture.Config{}},
-		"capture length -1":  {1, capture.Config{CapLen: -1}},
-		"capture length":     {1, capture.Config{CapLen: 65536}},
+		"snaplen -1":         {1, capture.Config{SnapLen: -1}},
+		"snaplen 65536":      {1, capture.Config{SnapLen: 65536}},
 		"one for each queue": {2, capture.Config{Cores: []int{0}}},
 		"power of two":       {1, capture.Config{Buffer: 3 << 20}},
 		"multiple of 1 MiB":  {1, capture.Config{Segment: 1000}},
@@ -264,7 +264,7 @@ func TestUseAfterStopAndCloseIsErrClosed(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, e.Stop())
 	require.ErrorIs(t, e.Start(), os.ErrClosed)
-	require.ErrorIs(t, e.SetFilter(0, nil), os.ErrClosed)
+	require.ErrorIs(t, e.SetRules(0, nil), os.ErrClosed)
 	require.NoError(t, e.Close())
 	require.ErrorIs(t, e.Close(), os.ErrClosed)
 	require.Equal(t, 1, p.closed)

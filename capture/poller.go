@@ -14,11 +14,11 @@ import (
 
 // pollerConfig holds a poller's settings.
 type pollerConfig struct {
-	Core   int  // that the thread is pinned to, or AnyCore
-	FIFO   int  // SCHED_FIFO priority, 0 for the ordinary policy
-	Batch  int  // frames per poll at most, default 64
-	Caplen int  // bytes kept of a frame, 0 for all
-	Idle   Idle // any but IdleAuto
+	Core    int  // that the thread is pinned to, or AnyCore
+	FIFO    int  // SCHED_FIFO priority, 0 for the ordinary policy
+	Batch   int  // frames per poll at most, default 64
+	SnapLen int  // bytes kept of a frame, 0 for all
+	Idle    Idle // any but IdleAuto
 
 	Sleeper Sleeper // the source, for IdleSleep
 
@@ -112,7 +112,7 @@ type poller struct {
 	applied *ruleSet // the last one taken from requested
 	emptied uint64   // start of the last poll that returned less than a full batch, ticks; 0: not known
 
-	requested atomic.Pointer[ruleSet] // stored by Engine.SetFilter
+	requested atomic.Pointer[ruleSet] // stored by Engine.SetRules
 	published atomic.Pointer[ruleSet] // = applied, for other goroutines
 
 	// Counters of the loop, and the number of batches since they were published.
@@ -153,7 +153,7 @@ func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConf
 			Clock: st, Core: cfg.Core, FIFO: cfg.FIFO, Limits: limits, Heartbeat: cfg.Heartbeat, StarvedAfter: cfg.StarvedAfter,
 		}),
 	}
-	poller.path.init(cfg.Batch, cfg.Caplen, cfg.Dedup)
+	poller.path.init(cfg.Batch, cfg.SnapLen, cfg.Dedup)
 	poller.selectPath()
 	if cfg.Rules == nil {
 		cfg.Rules = newRuleSet(nil)
@@ -225,7 +225,7 @@ func (p *poller) poll() int {
 	}
 	p.lastPoll = now
 	p.polls++
-	// A1: acquire, pairs with R1 in Engine.SetFilter.
+	// A1: acquire, pairs with R1 in Engine.SetRules.
 	if s := p.requested.Load(); s != p.applied {
 		p.apply(s)
 	}

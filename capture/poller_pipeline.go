@@ -29,10 +29,10 @@ type pipeline struct {
 	filtered, duplicates uint64 // frames dropped
 }
 
-func (p *pipeline) init(batch, caplen int, table *dedup.Table) {
+func (p *pipeline) init(batch, snaplen int, table *dedup.Table) {
 	most := uint32(1<<32 - 1)
-	if caplen > 0 {
-		most = uint32(caplen)
+	if snaplen > 0 {
+		most = uint32(snaplen)
 	}
 	*p = pipeline{
 		table: table, stamps: make([]clock.Stamp, batch), whole: make([]uint32, batch),

@@ -146,7 +146,7 @@ func TestPipelineStoresTheExpectedFramesUnderEveryPolicy(t *testing.T) {
 				l, err := s.Listen("reader", stream.Options{})
 				require.NoError(t, err)
 				defer func() { require.NoError(t, l.Close()) }()
-				cfg := pollerConfig{Core: AnyCore, Caplen: c.caplen}
+				cfg := pollerConfig{Core: AnyCore, SnapLen: c.caplen}
 				if c.rules != "" {
 					cfg.Rules = newRuleSet(parse(t, c.rules))
 				}
@@ -294,7 +294,7 @@ func TestPipelineDoesNotAllocate(t *testing.T) {
 		table, err := dedup.New(dedup.Config{})
 		require.NoError(t, err)
 		r, p := benchPollerAs(t, policy, pollerConfig{
-			Core: AnyCore, Dedup: table, Rules: newRuleSet(parse(t, "(tcp) drop; (udp) 50")), Caplen: 100,
+			Core: AnyCore, Dedup: table, Rules: newRuleSet(parse(t, "(tcp) drop; (udp) 50")), SnapLen: 100,
 		})
 		require.Zero(t, testing.AllocsPerRun(200, func() {
 			if r.Fill(32, 60) != 32 || p.poll() != 32 {

@@ -29,7 +29,7 @@ func (p *poller) store(frames []ring.Frame) bool {
 	}
 	p.stamper.Update()
 	before := p.producer.WireBytes()
-	n := p.producer.AppendBatch(p.stamper, frames, p.config.Caplen)
+	n := p.producer.AppendBatch(p.stamper, frames, p.config.SnapLen)
 	stored, bytes := true, uint64(0)
 	if n < len(frames) {
 		bytes, stored = p.storeBlocked(frames[n:])
@@ -54,7 +54,7 @@ func (p *poller) storeBlocked(frames []ring.Frame) (bytes uint64, stored bool) {
 		}
 		bytes += wireBytes(frames[:1])
 		frames = frames[1:]
-		frames = frames[p.producer.AppendBatch(p.stamper, frames, p.config.Caplen):]
+		frames = frames[p.producer.AppendBatch(p.stamper, frames, p.config.SnapLen):]
 	}
 	return bytes, true
 }

@@ -52,8 +52,8 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 		pc.Interrupts = driver.QueueInterrupts
 	}
 	p.engine, p.device, err = nic.NewEngine(p.Device, pc, capture.Config{
-		Buffer: int(p.Buffer), Segment: int64(p.Storage.Segment), CapLen: p.CapLen, Pages: p.Pages.Size,
-		Cores: p.Cores, Taken: taken, FIFO: p.FIFO, Stamps: p.Stamps, Filter: p.Rules.Rules, Dedup: p.Dedup.Config, Logger: p.log, Count: d.config.Count,
+		Buffer: int(p.Buffer), Segment: int64(p.Storage.Segment), SnapLen: p.SnapLen, Pages: p.Pages.Size,
+		Cores: p.Cores, Taken: taken, FIFO: p.FIFO, Stamps: p.Stamps, Rules: p.Rules.Rules, Dedup: p.Dedup.Config, Logger: p.log, Count: d.config.Count,
 	})
 	if err != nil {
 		return nil, err

@@ -63,9 +63,9 @@ func (d *Daemon) apply(next *settings.Settings, changes []settings.Change) (err 
 		// Rules that were set over the control socket stay where the file has not
 		// changed.
 		if live["port."+p.Name+".rules"] || live["port."+p.Name+".snaplen"] {
-			rules, bad := n.LiveRules(p.CapLen)
+			rules, bad := n.LiveRules(p.SnapLen)
 			if bad == nil {
-				bad = p.engine.SetFilter(capture.AllQueues, rules)
+				bad = p.engine.SetRules(capture.AllQueues, rules)
 			}
 			err = errors.Join(err, p.named(bad))
 		}

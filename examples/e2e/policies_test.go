@@ -25,7 +25,7 @@ func TestEveryFrameIsStoredOrCountedWithEachPolicy(t *testing.T) {
 	require.NoError(t, err)
 	for _, policy := range []clock.Policy{clock.PerPacket, clock.Batch, clock.Uniform, clock.Weighted, clock.Adaptive, clock.Sample(8)} {
 		for name, cfg := range map[string]capture.Config{
-			"stamps": {}, "filter": {Filter: r}, "dedup": {Dedup: &dedup.Config{}, CapLen: 96},
+			"stamps": {}, "rules": {Rules: r}, "dedup": {Dedup: &dedup.Config{}, SnapLen: 96},
 		} {
 			t.Run(policy.String()+"/"+name, func(t *testing.T) {
 				cfg.Stamps, cfg.Segment = policy, 1<<20
@@ -71,8 +71,8 @@ func TestEveryFrameIsStoredOrCountedWithEachPolicy(t *testing.T) {
 					require.Zero(t, q.Duplicates, "frames with sequence numbers are no duplicates")
 				}
 				require.EqualValues(t, frames, l.Frames()+filtered)
-				require.Equal(t, cfg.Filter != nil, filtered != 0)
-				require.Equal(t, cfg.Filter != nil || cfg.CapLen != 0, cut != 0)
+				require.Equal(t, cfg.Rules != nil, filtered != 0)
+				require.Equal(t, cfg.Rules != nil || cfg.SnapLen != 0, cut != 0)
 			})
 		}
 	}

@@ -103,7 +103,7 @@ func portFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 }
 
 func frameFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
-	flags.IntVarP(&p.CapLen, "snaplen", "s", 0, "keep at most this many `bytes` of a frame; 0: all")
+	flags.IntVarP(&p.SnapLen, "snaplen", "s", 0, "keep at most this many `bytes` of a frame; 0: all")
 	flags.StringVarP(&o.filter, "filter", "f", "", "keep only frames that match this pcap-filter `expression`")
 	flags.Var(&p.Rules, "rules", "keep of each frame what the first matching `rule` says, or the rules in @FILE; hpcapctl rules changes them")
 	flags.Var(&p.Dedup, "dedup", "drop duplicates, such as mirror ports make; `settings`: window=200ms,records=32768,pools=4,bytes=96")

@@ -62,7 +62,7 @@ func TestEachFlagSetsItsSetting(t *testing.T) {
 		"--pages 1GiB -B 1GiB": func(_ *options, _ *settings.Settings, p *settings.Port) {
 			p.Pages.Size, p.Buffer = hugepage.Size1G, 1<<30
 		},
-		"-s 96":            func(_ *options, _ *settings.Settings, p *settings.Port) { p.CapLen = 96 },
+		"-s 96":            func(_ *options, _ *settings.Settings, p *settings.Port) { p.SnapLen = 96 },
 		"--snaplen=0":      func(*options, *settings.Settings, *settings.Port) {},
 		"--rules (udp)_64": func(_ *options, _ *settings.Settings, p *settings.Port) { p.Rules = rules(t, "(udp) 64") },
 		"--rules @" + file: func(_ *options, _ *settings.Settings, p *settings.Port) { p.Rules = rules(t, "(udp) 64; (tcp) drop") },

@@ -138,5 +138,5 @@ func (h *harness) changeFilter() error {
 	if err != nil {
 		return err
 	}
-	return h.engine.SetFilter(h.chance.IntN(h.engine.Queues()), r)
+	return h.engine.SetRules(h.chance.IntN(h.engine.Queues()), r)
 }

@@ -18,7 +18,7 @@ func TestAddingPacketsAllocatesNothing(t *testing.T) {
 	for _, level := range []int{0, 1} {
 		d, err := store.OpenDir(t.TempDir())
 		require.NoError(t, err)
-		s, err := New(Config{Level: level, Filter: filter, CapLen: 1000, Every: time.Hour}, d)
+		s, err := New(Config{Level: level, Filter: filter, SnapLen: 1000, Every: time.Hour}, d)
 		require.NoError(t, err)
 		p := newPacker(s)
 		batch := make([]stream.Packet, batchSize)

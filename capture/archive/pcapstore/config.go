@@ -29,7 +29,7 @@ type Config struct {
 	// stamps of packets; without packets by the clock. 0: never; else 1 s to 24 h.
 	Every time.Duration
 
-	CapLen  int                // keep at most so many bytes of a packet; 0: all
+	SnapLen int                // keep at most so many bytes of a packet; 0: all
 	Filter  *pcapfilter.Filter // store only packets that match; nil: all
 	Sync    store.Sync         // when files are synced
 	Flush   time.Duration      // a packet is written after this time at the latest; default 1 s
@@ -76,8 +76,8 @@ func (c Config) Check() error {
 		return fmt.Errorf("zstd level %d: choose 1 (fast) to %d (small), or 0 for none", c.Level, pcapfile.MaxLevel)
 	case c.Size != 0 && c.Size < MinSize:
 		return fmt.Errorf("files of %d bytes: choose at least %d", c.Size, MinSize)
-	case c.CapLen < 0 || c.CapLen > rawfile.MaxData:
-		return fmt.Errorf("%d bytes of a packet: choose 1 to %d, or 0 for all", c.CapLen, rawfile.MaxData)
+	case c.SnapLen < 0 || c.SnapLen > rawfile.MaxData:
+		return fmt.Errorf("%d bytes of a packet: choose 1 to %d, or 0 for all", c.SnapLen, rawfile.MaxData)
 	case c.Flush < 0:
 		return fmt.Errorf("flush after %v: must not be negative", c.Flush)
 	case c.Workers < 0:
@@ -106,7 +106,7 @@ func (c Config) suffix() string {
 // encoder returns the encoder of packets.
 func (c Config) encoder() pcapfile.Encoder {
 	e := pcapfile.Encoder{Format: c.Format, Interface: pcapfile.Interface{
-		Name: c.Port, Description: c.Description, Speed: c.Speed, Snaplen: uint32(c.CapLen), OS: system(),
+		Name: c.Port, Description: c.Description, Speed: c.Speed, Snaplen: uint32(c.SnapLen), OS: system(),
 	}}
 	if c.Filter != nil {
 		e.Filter = c.Filter.String()

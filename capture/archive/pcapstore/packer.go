@@ -78,9 +78,9 @@ func (p *packer) add(batch []stream.Packet, now time.Time, lost loss, every time
 			continue
 		}
 		out := pcapfile.Packet{Nano: in.UnixNano(), Len: uint32(in.Len), Data: in.Data}
-		if p.cfg.CapLen != 0 && len(in.Data) > p.cfg.CapLen {
-			out.Data = in.Data[:p.cfg.CapLen]
-			s.counts.cut += uint64(len(in.Data) - p.cfg.CapLen)
+		if p.cfg.SnapLen != 0 && len(in.Data) > p.cfg.SnapLen {
+			out.Data = in.Data[:p.cfg.SnapLen]
+			s.counts.cut += uint64(len(in.Data) - p.cfg.SnapLen)
 		}
 		if out.Nano >= s.fileEnd {
 			p.endFile()

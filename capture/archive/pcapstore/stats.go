@@ -17,7 +17,7 @@ type Packets struct {
 	Filtered store.Amount            // did not match
 	Written  store.Amount            // on disk; it falls when what was written turns out to be lost
 	Failed   map[string]store.Amount // by the name of the errno, such as "ENOSPC"
-	Cut      uint64                  // bytes left out by Config.CapLen
+	Cut      uint64                  // bytes left out by Config.SnapLen
 
 	Overrun uint64 // packets never read: the listener was too slow
 }

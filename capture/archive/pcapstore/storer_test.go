@@ -200,7 +200,7 @@ func TestFilteredAndCutBytesAreCounted(t *testing.T) {
 	only, err := pcapfilter.Compile("ether[3] & 1 = 1")
 	require.NoError(t, err)
 	dir := t.TempDir()
-	r := start(t, stream.Lossless, newStorer(t, pcapstore.Config{Filter: only, CapLen: 40}, dir))
+	r := start(t, stream.Lossless, newStorer(t, pcapstore.Config{Filter: only, SnapLen: 40}, dir))
 	r.send(t, 1000, 100)
 	require.NoError(t, r.finish(t))
 	all := packets(t, dir)
@@ -255,7 +255,7 @@ func TestInvalidSettingsAreRefused(t *testing.T) {
 		"zstd level 23: choose 1 (fast) to 22":            {Level: 23},
 		"files of 1000 bytes: choose at least":            {Size: 1000},
 		"new files every 1ms: choose 1s to 24h":           {Every: time.Millisecond},
-		"70000 bytes of a packet: choose 1 to":            {CapLen: 70000},
+		"70000 bytes of a packet: choose 1 to":            {SnapLen: 70000},
 		"flush after -1s: must not be negative":           {Flush: -time.Second},
 		"-1 frames compressed at once: choose at least 1": {Workers: -1},
 	} {

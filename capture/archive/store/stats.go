@@ -8,7 +8,7 @@ type Stats struct {
 	Failed       map[string]uint64 // bytes, by the name of the errno, such as "ENOSPC"
 	FailedFrames uint64            // frames of which not all bytes are on disk
 	Filtered     uint64            // bytes of packets that did not match
-	Cut          uint64            // bytes left out by a capture length
+	Cut          uint64            // bytes left out by the snaplen
 	Files        int               // begun, and not removed again
 
 	Wrote     uint64 // bytes that the disks took, padding and file headers included; it only grows

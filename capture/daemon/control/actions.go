@@ -42,7 +42,7 @@ func queueOf(a capture.QueueAccount, e *capture.Engine, queue int) Queue {
 		Polled: a.Polled, Stored: a.Stored, Filtered: a.Filtered, Duplicates: a.Duplicates,
 		BufferBytes: uint64(st.Config().Size), FillBytes: now.Fill,
 		LongestGap: a.LongestGap, ExcessiveGaps: a.ExcessiveGaps,
-		DetachedTotal: now.DetachedTotal, Rules: settings.RulesText(e.Filter(queue)), Sockets: []Socket{}, Listeners: []Listener{},
+		DetachedTotal: now.DetachedTotal, Rules: settings.RulesText(e.Rules(queue)), Sockets: []Socket{}, Listeners: []Listener{},
 	}
 	for _, s := range st.Servers() {
 		q.Sockets = append(q.Sockets, Socket{Path: s.Path(), Mode: fmt.Sprintf("%04o", s.Mode())})
@@ -142,7 +142,7 @@ func (p *controlled) queueRules() (Rules, error) {
 	f := Rules{Queues: []QueueRules{}}
 	l, err := p.engine.Ledger()
 	for i, a := range l.Queues {
-		q := QueueRules{Queue: a.Queue, Rules: settings.RulesText(p.engine.Filter(i)), Filtered: a.Filtered, Hits: []capture.RuleCount{}}
+		q := QueueRules{Queue: a.Queue, Rules: settings.RulesText(p.engine.Rules(i)), Filtered: a.Filtered, Hits: []capture.RuleCount{}}
 		q.Hits = append(q.Hits, a.Rules...)
 		f.Queues = append(f.Queues, q)
 	}
@@ -170,7 +170,7 @@ func (p *controlled) setRules(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, refusal{http.StatusBadRequest, err}
 	}
-	if err := p.engine.SetFilter(queue, parsed); err != nil {
+	if err := p.engine.SetRules(queue, parsed); err != nil {
 		return nil, refusal{http.StatusConflict, err}
 	}
 	return p.queueRules()

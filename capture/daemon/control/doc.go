@@ -5,7 +5,7 @@
 //	   │
 //	   ▼
 //	UNIX socket ─► Server ─► counters of Engine and Stream
-//	                    └──► SetFilter, SetPolicy, Detach, Rotate
+//	                    └──► SetRules, SetPolicy, Detach, Rotate
 //
 //	GET    /v1/status                       Status: port, rate, clock, queues
 //	GET    /v1/listeners                    Listeners: attached, and the last detached

@@ -76,7 +76,7 @@ func TestAnswersHaveTheDocumentedKeys(t *testing.T) {
 	require.NoError(t, detached.Close())
 	r, err := rules.Parse("(udp) all; drop")
 	require.NoError(t, err)
-	require.NoError(t, e.SetFilter(capture.AllQueues, r))
+	require.NoError(t, e.SetRules(capture.AllQueues, r))
 	require.NoError(t, e.Start())
 	p.queues[0].put(10)
 	h := handle(t, e, Config{})

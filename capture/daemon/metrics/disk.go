@@ -13,7 +13,7 @@ var (
 	storerKept      = gauge("storer_kept_bytes", "Bytes written by the storer and kept. Decreases when written bytes turn out to be lost.", "port", "queue")
 	storerFailed    = counter("storer_failed_bytes", "Bytes read by the storer that could not be stored, by errno.", "port", "queue", "cause")
 	storerFiltered  = counter("storer_filtered_bytes", "Bytes dropped by the filter of the storer.", "port", "queue")
-	storerCut       = counter("storer_cut_bytes", "Bytes of frames beyond the capture length of the storer.", "port", "queue")
+	storerCut       = counter("storer_cut_bytes", "Bytes of frames beyond the snaplen of the storer.", "port", "queue")
 	storerFiles     = gauge("storer_files", "Files begun by the storer and not removed because they stayed empty.", "port", "queue")
 	storerIndexed   = gauge("storer_indexed_files", "Complete files of the storer that have an index sidecar.", "port", "queue")
 	storerUnindexed = gauge("storer_unindexed_files", "Complete files of the storer that have no index sidecar yet.", "port", "queue")

@@ -44,7 +44,7 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, err)
 	port, err := nic.Open(fmt.Sprintf("sim:gen,count=%d,size=60-300,flows=16,backpressure", sent), nic.Config{Queues: 2})
 	require.NoError(t, err)
-	e, err := capture.New(port, capture.Config{Buffer: 8 << 20, Filter: parsed, Dedup: &dedup.Config{}})
+	e, err := capture.New(port, capture.Config{Buffer: 8 << 20, Rules: parsed, Dedup: &dedup.Config{}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
 	left, err := e.Stream(0).Listen("gone", stream.Options{Policy: stream.Lossy})

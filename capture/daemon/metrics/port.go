@@ -33,7 +33,7 @@ var (
 	polled      = counter("queue_polled_frames", "Frames polled from the queue: stored + filtered + duplicates + refused.", "port", "queue")
 	polledBytes = counter("queue_polled_bytes", "Bytes on the wire, without CRC, of the frames polled from the queue.", "port", "queue")
 	stored      = counter("queue_stored_frames", "Frames stored in the stream of the queue.", "port", "queue")
-	cut         = counter("queue_cut_frames", "Frames stored in the stream of the queue that were truncated to a capture length.", "port", "queue")
+	cut         = counter("queue_cut_frames", "Frames stored in the stream of the queue that were truncated to the snaplen.", "port", "queue")
 	filtered    = counter("queue_filtered_frames", "Frames of the queue that rules dropped.", "port", "queue")
 	duplicates  = counter("queue_duplicate_frames", "Frames of the queue that were dropped as duplicates.", "port", "queue")
 	refused     = counter("queue_refused_frames", "Frames of the queue that could not be stored, by cause.", "port", "queue", "cause")

@@ -102,8 +102,8 @@ func (p *Port) check(all *problems) {
 	if p.Speed != 0 && !slices.Contains(limits.Speeds, p.Speed) {
 		bad("speed", "%d: must be one of %v Mb/s, or 0 for the module's fastest", p.Speed, limits.Speeds)
 	}
-	if p.CapLen < 0 || p.CapLen > stream.MaxFrame {
-		bad("snaplen", "%d: must be 1 to %d bytes, or 0 for whole frames", p.CapLen, stream.MaxFrame)
+	if p.SnapLen < 0 || p.SnapLen > stream.MaxFrame {
+		bad("snaplen", "%d: must be 1 to %d bytes, or 0 for whole frames", p.SnapLen, stream.MaxFrame)
 	}
 	if least := max(2*units.MiB, 2*p.Storage.Block); p.Buffer < least {
 		bad("buffer", "%v: must be at least %v", p.Buffer, least)

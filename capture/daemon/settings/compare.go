@@ -39,7 +39,7 @@ func Compare(started, running, next *Settings) []Change {
 		changes := compare("port."+p.Name+".", reflect.ValueOf(old).Elem(), reflect.ValueOf(&p).Elem())
 		for i := range changes {
 			if c := &changes[i]; c.Key == "port."+p.Name+".snaplen" || c.Key == "port."+p.Name+".rules" {
-				_, err := p.LiveRules(byName(started)[p.Name].CapLen)
+				_, err := p.LiveRules(byName(started)[p.Name].SnapLen)
 				c.Live = c.Live && err == nil
 			}
 		}
@@ -109,8 +109,8 @@ func (s *Settings) Take(started, next *Settings) {
 		if n == nil {
 			continue
 		}
-		if _, err := n.LiveRules(byName(started)[p.Name].CapLen); err == nil {
-			p.Rules, p.CapLen = n.Rules, n.CapLen
+		if _, err := n.LiveRules(byName(started)[p.Name].SnapLen); err == nil {
+			p.Rules, p.SnapLen = n.Rules, n.SnapLen
 		}
 		p.Storage.Rotate = n.Storage.Rotate
 	}
@@ -122,18 +122,18 @@ func (s *Settings) Take(started, next *Settings) {
 // that. nil keeps everything.
 func (p *Port) LiveRules(started int) (*rules.Rules, error) {
 	switch {
-	case p.CapLen == started:
+	case p.SnapLen == started:
 		return p.Rules.Rules, nil
-	case started != 0 && (p.CapLen == 0 || p.CapLen > started):
-		return nil, fmt.Errorf("capture length %d: the capture was started with %d, and a longer one needs a restart", p.CapLen, started)
+	case started != 0 && (p.SnapLen == 0 || p.SnapLen > started):
+		return nil, fmt.Errorf("snaplen %d: the capture was started with %d, and a longer one needs a restart", p.SnapLen, started)
 	}
 	list := p.Rules.Rules
 	if list == nil {
 		list, _ = rules.Parse("none") // keeps everything
 	}
-	less, ok := list.AtMost(p.CapLen)
+	less, ok := list.AtMost(p.SnapLen)
 	if !ok {
-		return nil, fmt.Errorf("capture length %d: with a rule that keeps headers it needs a restart", p.CapLen)
+		return nil, fmt.Errorf("snaplen %d: with a rule that keeps headers it needs a restart", p.SnapLen)
 	}
 	return less, nil
 }

@@ -118,7 +118,7 @@ func TestSnaplenGrowsOnlyUpToTheFirst(t *testing.T) {
 		for _, change := range settings.Compare(started, started, next) {
 			require.Equal(t, c.live, change.Live, "%+v: %v", c, change)
 		}
-		rules, err := next.Ports[0].LiveRules(started.Ports[0].CapLen)
+		rules, err := next.Ports[0].LiveRules(started.Ports[0].SnapLen)
 		require.Equal(t, c.live, err == nil)
 		running := parse(t, good+"snaplen = "+c.started)
 		running.Take(started, next)

@@ -99,7 +99,7 @@ snaplen = 60
 	var names []string
 	for _, p := range s.Ports {
 		names = append(names, p.Name)
-		require.Equal(t, 60, p.CapLen)
+		require.Equal(t, 60, p.SnapLen)
 		require.True(t, p.Stores())
 	}
 	require.Equal(t, []string{"z", "b", "m"}, names)

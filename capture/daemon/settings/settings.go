@@ -30,7 +30,7 @@ type Port struct {
 	Queues  int          `toml:"queues"`             // receive queues that frames are spread over
 	Cores   Cores        `toml:"cores"`              // of the polling threads, one for each queue; none: chosen
 	Speed   int          `toml:"speed"`              // Mb/s; 0: the module's fastest
-	CapLen  int          `toml:"snaplen" live:"yes"` // bytes kept of a frame; 0: all
+	SnapLen int          `toml:"snaplen" live:"yes"` // bytes kept of a frame; 0: all
 	Buffer  units.Size   `toml:"buffer"`             // of each queue, a power of two
 	Pages   Pages        `toml:"pages"`
 	FIFO    int          `toml:"fifo"`  // SCHED_FIFO priority of the polling threads; 0: off

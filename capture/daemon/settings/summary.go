@@ -64,8 +64,8 @@ func (p *Port) summary() string {
 	if p.Speed != 0 {
 		words = append(words, fmt.Sprintf("%d Mb/s", p.Speed))
 	}
-	if p.CapLen != 0 {
-		words = append(words, fmt.Sprintf("%d bytes of a frame", p.CapLen))
+	if p.SnapLen != 0 {
+		words = append(words, fmt.Sprintf("%d bytes of a frame", p.SnapLen))
 	}
 	if p.Rules.Rules != nil {
 		words = append(words, "filtered")
