@@ -9,10 +9,10 @@ import (
 	"github.com/ixcap/ixcap/capture/internal/ether"
 )
 
-// bare refuses a value for which no qualifiers have been given.
+// bare refuses a value without qualifiers.
 func (g *generator) bare(q qualifiers) {
 	if q.undefined {
-		fail(g.at, "a value alone, and nothing before it tells what it is: write host, net, port or proto before it")
+		fail(g.at, "a value without a qualifier: write host, net, port or proto before it")
 	}
 }
 
@@ -83,12 +83,12 @@ func (g *generator) nameID(word string, q qualifiers) *cond {
 		}
 		return g.protoNumber(n, q)
 	case "net":
-		fail(g.at, "net %s: names of networks are not looked up: write the address, as in net 10.0.0.0/8", word)
+		fail(g.at, "net %s: names of networks are not resolved: write the address, as in net 10.0.0.0/8", word)
 	}
 	if q.proto == "link" {
-		fail(g.at, "ether host %s: names are not looked up: write the address, as in 00:1b:21:3c:9d:f8", word)
+		fail(g.at, "ether host %s: names are not resolved: write the address, as in 00:1b:21:3c:9d:f8", word)
 	}
-	fail(g.at, "host %s: names of hosts are not looked up: write the address", word)
+	fail(g.at, "host %s: names of hosts are not resolved: write the address", word)
 	return nil
 }
 
@@ -123,7 +123,7 @@ func (g *generator) portProto(q qualifiers) int {
 	return 0
 }
 
-// portMatch is the protocol to look at for a service that is registered for have.
+// portMatch returns the protocol to test for a service that is registered for have.
 func (g *generator) portMatch(word string, want, have int) int {
 	switch {
 	case want == anyProto || want == have:
@@ -135,13 +135,13 @@ func (g *generator) portMatch(word string, want, have int) int {
 	return 0
 }
 
-// host4 is an IPv4 address, or its first bytes, which stand for a network.
+// host4 is an IPv4 address, or its first bytes, which are a network.
 func (g *generator) host4(text string, q qualifiers, at int) *cond {
 	g.at = at
 	g.bare(q)
 	switch {
 	case q.kind == "port" || q.kind == "portrange" || q.kind == "proto":
-		fail(at, "%s %s: an address is none", q.kind, text)
+		fail(at, "%s %s: an address is not allowed here: write host or net before it", q.kind, text)
 	case q.proto == "link":
 		fail(at, "ether host %s: write six bytes, such as 00:1b:21:3c:9d:f8, or leave out ether", text)
 	}
@@ -191,7 +191,7 @@ func (g *generator) dotted(text string) (addr, length uint32) {
 // ipv4 is that an address of IPv4, ARP or RARP is in a network.
 func (g *generator) ipv4(addr, mask uint32, q qualifiers) *cond {
 	in := func(proto, src, dst uint32) *cond {
-		// libpcap tells the protocol for each direction again.
+		// libpcap tests the protocol for each direction again.
 		one := func(off uint32) *cond {
 			return all(g.linkType(proto), masked(g.network(off), 4, addr, mask))
 		}
@@ -221,7 +221,7 @@ func (g *generator) ipv4(addr, mask uint32, q qualifiers) *cond {
 	}
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], addr)
-	return g.tell(Term{Kind: Net, Net: netip.PrefixFrom(netip.AddrFrom4(b), bits)}, bits == 0 || mask != maskOf(uint32(bits)), c)
+	return g.withTerm(Term{Kind: Net, Net: netip.PrefixFrom(netip.AddrFrom4(b), bits)}, bits == 0 || mask != maskOf(uint32(bits)), c)
 }
 
 // direct joins the conditions on source and destination.
@@ -260,7 +260,7 @@ func (g *generator) net6(text string, length uint32, q qualifiers, at int) *cond
 	switch {
 	case q.kind == "net":
 	case q.kind != "" && q.kind != "host":
-		fail(at, "%s %s: an address is none", q.kind, text)
+		fail(at, "%s %s: an address is not allowed here: write host or net before it", q.kind, text)
 	case length != 128:
 		fail(at, "%s/%d is a network: write net before it", text, length)
 	}
@@ -277,7 +277,7 @@ func (g *generator) net6(text string, length uint32, q qualifiers, at int) *cond
 		return all(c...)
 	}
 	c := direct(q.dir, func() *cond { return one(8) }, func() *cond { return one(24) })
-	return g.tell(Term{Kind: Net, Net: net}, length == 0, c)
+	return g.withTerm(Term{Kind: Net, Net: net}, length == 0, c)
 }
 
 // macID is an Ethernet address, in any of the usual forms.

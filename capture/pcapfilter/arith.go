@@ -6,16 +6,15 @@ import "github.com/ixcap/ixcap/capture/internal/ether"
 // have at a time, as in libpcap: BPF's scratch memory.
 const maxRegisters = 16
 
-// arith is arithmetic as it is parsed: a value, and the condition under which it
-// makes sense (that the frame is of the protocols whose headers are read).
+// arith is arithmetic as it is parsed: a value, and the condition under which it is
+// defined (the frame has the protocols whose headers are read).
 type arith struct {
 	value *value
 	when  *cond
 }
 
-// precedence of a sign in arithmetic; 0: it has none, which makes the parser
-// always go on behind it first: a % b + c is a % (b + c), and a + b % c is
-// a + (b % c). libpcap's grammar has it so.
+// precedence of a sign in arithmetic. A sign of precedence 0 shifts first, as in
+// libpcap's grammar: a % b + c is a % (b + c), and a + b % c is a + (b % c).
 var precedence = map[string]int{
 	"|": 1, "&": 2, "<<": 3, ">>": 3, "+": 4, "-": 4, "*": 5, "/": 5, "%": 0, "^": 0, "negate": 6,
 }
@@ -30,8 +29,8 @@ type pending struct {
 	at   int
 }
 
-// arithmetic parses as far as operators go; first is what has been parsed of it,
-// or nil. A number alone stays plain.
+// arithmetic parses operands and operators. first is the operand parsed already, or
+// nil. A number alone stays plain.
 func (p *parser) arithmetic(first *piece) piece {
 	var (
 		vals []piece
@@ -42,7 +41,7 @@ func (p *parser) arithmetic(first *piece) piece {
 			vals, first = append(vals, *first), nil
 		} else {
 			for p.isSign("-") {
-				ops = append(ops, pending{"negate", p.take().at})
+				ops = append(ops, pending{"negate", p.advance().at})
 				if len(ops) > maxDepth {
 					fail(p.peek().at, "more than %d operators wait for their right side", maxDepth)
 				}
@@ -52,8 +51,8 @@ func (p *parser) arithmetic(first *piece) piece {
 		t := p.peek()
 		prec, more := precedence[t.text]
 		more = more && t.kind == sign
-		// A number beside an operator takes its register before the rest is parsed:
-		// it waits for that in the computation, too.
+		// A number beside an operator takes its register before the rest is parsed,
+		// as it does in the computation.
 		if last := &vals[len(vals)-1]; more || len(ops) > 0 {
 			*last = piece{form: computed, arith: p.asArith(*last), at: last.at}
 		}
@@ -68,7 +67,7 @@ func (p *parser) arithmetic(first *piece) piece {
 		if !more {
 			return vals[0]
 		}
-		p.take()
+		p.advance()
 		ops = append(ops, pending{t.text, t.at})
 	}
 }
@@ -88,7 +87,7 @@ func (p *parser) reduce(vals []piece, op pending) []piece {
 	return vals[:n-1]
 }
 
-// asArith turns a number into arithmetic.
+// asArith converts a number to arithmetic.
 func (p *parser) asArith(e piece) *arith {
 	if e.form == plain {
 		p.gen.allocate()
@@ -105,10 +104,10 @@ func (p *parser) operand() piece {
 	t := p.peek()
 	switch {
 	case t.kind == number:
-		p.take()
+		p.advance()
 		return piece{form: plain, number: t.value, at: t.at}
 	case p.isKeyword("len"):
-		p.take()
+		p.advance()
 		p.gen.allocate()
 		return piece{form: computed, arith: &arith{value: &value{op: wireLen}}, at: t.at}
 	case p.accept("("):
@@ -117,7 +116,7 @@ func (p *parser) operand() piece {
 		e.at = t.at
 		return e
 	case t.kind == keyword && isProto(t.text):
-		p.take()
+		p.advance()
 		p.expect("[")
 		index := p.asArith(p.arithmetic(nil))
 		size := uint32(1)
@@ -126,7 +125,7 @@ func (p *parser) operand() piece {
 			if n.kind != number {
 				p.unexpected(n, "a size of 1, 2 or 4 bytes")
 			}
-			size = p.take().value
+			size = p.advance().value
 		}
 		p.expect("]")
 		p.gen.at = t.at
@@ -159,8 +158,7 @@ func (g *generator) binary(x *arith, op string, y *arith) *arith {
 		}
 	}
 	g.release()
-	// What y makes sense under is lost, as in libpcap: ip[0] + tcp[0] looks for IP
-	// only.
+	// The condition of y is lost, as in libpcap: ip[0] + tcp[0] tests for IP only.
 	return &arith{value: compute(o, x.value, y.value), when: x.when}
 }
 

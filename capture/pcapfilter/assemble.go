@@ -1,11 +1,11 @@
 package pcapfilter
 
-// program is a graph as steps.
+// program is a graph in the form that run and Classify execute.
 type program struct {
 	code  []step
 	calcs []calc // the computations of steps
 	start int32
-	reach uint64 // bytes of a frame that steps can look at
+	reach uint64 // bytes from the start of a frame that steps can read
 }
 
 // assemble makes the steps of a graph. The result of leaf i is ^i.
@@ -19,8 +19,8 @@ func assemble(graph *node, leaves ...*node) program {
 	return p
 }
 
-// emit appends the steps from n on, unless they are there, and returns n's. A step
-// is behind those it goes on with, so that paths run from the end to the start.
+// emit appends the steps from n on, once each, and returns the index of n's. The
+// successors of a step stand before it: paths run from the end to the start.
 func (p *program) emit(n *node, index map[*node]int32) int32 {
 	if at, ok := index[n]; ok {
 		return at
@@ -34,7 +34,7 @@ func (p *program) emit(n *node, index map[*node]int32) int32 {
 	return at
 }
 
-// source fills in what a step compares and with what.
+// source sets the source and the range of a step.
 func (p *program) source(s *step, n *node) {
 	s.mask = 0xffffffff
 	if n.right.op != konst {
@@ -61,7 +61,7 @@ func (p *program) source(s *step, n *node) {
 	}
 	switch {
 	case !n.reload:
-		s.src = held
+		s.src = previous
 	case v.op == load && v.x == nil:
 		s.src, s.off = byte1+source(v.size/2), v.off
 	case v.op == load && v.x.op == headerLen:
@@ -98,7 +98,7 @@ func (p *program) compute(v *value) {
 	p.calcs = append(p.calcs, c)
 }
 
-// reachOf is how many bytes from the start of a frame a value can look at.
+// reachOf is how many bytes from the start of a frame a value can read.
 func reachOf(v *value) uint64 {
 	switch {
 	case v == nil:

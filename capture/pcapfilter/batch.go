@@ -1,10 +1,7 @@
 package pcapfilter
 
 import (
-	"cmp"
-	"maps"
 	"math/bits"
-	"slices"
 
 	"github.com/ixcap/ixcap/ring"
 )
@@ -13,8 +10,8 @@ import (
 const MaxBatch = 64
 
 // A batch passes the program as sets of frames, one bit each: a step divides the
-// frames that have reached it. So what a step costs besides its test is paid once
-// a batch, and frames of different kinds mispredict no branch.
+// frames that have reached it. So the overhead of a step is paid once a batch, and
+// frames of different kinds cause no mispredicted branch.
 
 // Classes are the result of Classify and its working memory, for one goroutine.
 type Classes struct {
@@ -24,9 +21,9 @@ type Classes struct {
 	found   []int32  // classes that have frames
 }
 
-// column holds the numbers that steps of one source test, one a frame.
+// column holds the numbers that steps of one place test, one a frame.
 type column struct {
-	known, failed uint64 // frames whose number has been loaded; of those, where that failed
+	known, failed uint64 // frames whose number has been loaded; those of them that end before it
 	numbers       [MaxBatch]uint32
 }
 
@@ -53,121 +50,9 @@ func (out *Classes) Add(class int, frames uint64) {
 	out.frames[class] |= frames
 }
 
-// place is where the numbers of a column come from.
-type place struct {
-	src       source
-	off, base uint32
-}
-
-// batchStep is a step whose number is in a column.
-type batchStep struct {
-	column         uint32
-	mask, lo, span uint32
-	yes, no        int32
-}
-
-// prepare makes the steps for batches. Tests of one word of a frame share a column,
-// and those that are made one after the other are made at once.
-func (c *Classifier) prepare() {
-	words := c.words()
-	numbers := map[place]uint32{}
-	c.batch = make([]batchStep, len(c.code))
-	for i := range c.code {
-		s := &c.code[i]
-		at := place{s.src, s.off, s.base}
-		b := batchStep{mask: s.mask, lo: s.lo, span: s.span, yes: s.yes, no: s.no}
-		if w, ok := words[at]; ok {
-			b.widen(8*(w.off+4-at.off-s.src.size()), s.src.most())
-			at = w
-		}
-		n, ok := numbers[at]
-		if !ok {
-			n = uint32(len(c.places))
-			numbers[at] = n
-			c.places = append(c.places, at)
-		}
-		b.column = n
-		// Successors stand before, and have been merged with their own.
-		if b.yes >= 0 && b.yes != b.no && b.span == 0 {
-			if next := &c.batch[b.yes]; next.column == n && next.span == 0 && next.no == b.no && (b.lo^next.lo)&b.mask&next.mask == 0 {
-				b.mask, b.lo, b.yes = b.mask|next.mask, b.lo|next.lo, next.yes
-			}
-		}
-		c.batch[i] = b
-	}
-}
-
-// widen makes the test of a number up to most one of a word that holds it so many
-// bits from its end.
-func (b *batchStep) widen(shift, most uint32) {
-	if b.lo > most { // never true
-		b.mask, b.lo, b.span = 0, 1, 0
-		return
-	}
-	b.span = min(b.span, most-b.lo)
-	b.mask, b.lo, b.span = b.mask&most<<shift, b.lo<<shift, b.span<<shift
-}
-
-// words finds the loads that lie in one word with another: the place of the word for
-// that of the load.
-func (c *Classifier) words() map[place]place {
-	loads := map[place]bool{}
-	for i := range c.code {
-		if s := &c.code[i]; s.src.size() != 0 && s.off < maxShared {
-			loads[place{s.src, s.off, s.base}] = true
-		}
-	}
-	order := slices.SortedFunc(maps.Keys(loads), func(x, y place) int {
-		return cmp.Or(cmp.Compare(x.src.word(), y.src.word()), cmp.Compare(x.base, y.base), cmp.Compare(x.off, y.off), cmp.Compare(x.src, y.src))
-	})
-	out := map[place]place{}
-	for len(order) > 0 {
-		first := order[0]
-		w := place{first.src.word(), first.off, first.base}
-		n := 1
-		for n < len(order) && order[n].src.word() == w.src && order[n].base == w.base && order[n].off+order[n].src.size() <= w.off+4 {
-			n++
-		}
-		if n > 1 {
-			for _, l := range order[:n] {
-				out[l] = w
-			}
-		}
-		order = order[n:]
-	}
-	return out
-}
-
-// maxShared is the offset up to which loads share words.
-const maxShared = 1 << 16
-
-// size is how many bytes a load has, 0 for what is none.
-func (s source) size() uint32 {
-	switch s {
-	case byte1, ipByte1:
-		return 1
-	case half, ipHalf:
-		return 2
-	case word, ipWord:
-		return 4
-	}
-	return 0
-}
-
-// most is the greatest number that a load yields.
-func (s source) most() uint32 { return 0xffffffff >> (32 - 8*s.size()) }
-
-// word is the load of 4 bytes at the same place.
-func (s source) word() source {
-	if s >= ipByte1 {
-		return ipWord
-	}
-	return word
-}
-
 // Classify divides the frames of the set which, bit i for frames[i], into classes.
-// There are at most MaxBatch frames, and each of the set lies in one buffer. What
-// is in out is lost. It does not allocate.
+// There are at most MaxBatch frames, and each of the set lies in one buffer. The
+// earlier content of out is replaced. It does not allocate.
 func (c *Classifier) Classify(frames []ring.Frame, which uint64, out *Classes) {
 	for _, class := range out.found {
 		out.frames[class] = 0
@@ -213,8 +98,8 @@ func (out *Classes) proceed(to int32, frames uint64) {
 	}
 }
 
-// classifyEach classifies frames one by one: those that end before a word that is
-// read of all.
+// classifyEach classifies frames one by one: those that end before a word that the
+// batch reads.
 func (c *Classifier) classifyEach(frames []ring.Frame, which uint64, out *Classes) {
 	for ; which != 0; which &= which - 1 {
 		i := bits.TrailingZeros64(which)
@@ -243,8 +128,8 @@ func (c *Classifier) load(at *place, frames []ring.Frame, which uint64, col *col
 	col.known |= which
 }
 
-// loadAll loads the numbers of all frames. It returns false if the place is none
-// that it can load from.
+// loadAll loads the numbers of all frames. It returns false if it has no loop for the
+// place.
 func (at *place) loadAll(frames []ring.Frame, col *column) bool {
 	switch at.src {
 	case byte1:
@@ -265,7 +150,7 @@ func (at *place) loadAll(frames []ring.Frame, col *column) bool {
 	return true
 }
 
-// number is what a step tests of a frame; ok is false if the frame ends before.
+// number is what steps of a place test of a frame; ok is false if the frame ends before.
 func (c *Classifier) number(at *place, data []byte, wireLen uint32) (n uint32, ok bool) {
 	off := uint64(at.off)
 	switch at.src {

@@ -9,7 +9,7 @@ import (
 
 // BenchmarkMatch shows the cost of a frame of testdata/hosts.pcap: by Match, and by
 // golang.org/x/net/bpf's interpreter with the same filter as a BPF program. The two
-// take turns at the whole file, so that what else the machine does meets both.
+// alternate over the whole file, so that other load affects both.
 func BenchmarkMatch(b *testing.B) {
 	frames := readPcap(b, hostsPcap)
 	for _, e := range []string{

@@ -5,26 +5,25 @@ import "errors"
 // maxFilters is how many filters a classifier can have.
 const maxFilters = 1 << 16
 
-// Classifier finds the first of several filters that matches a frame. Its program
-// is made of all of them, so that it makes no test twice:
+// Classifier finds the first of several filters that matches a frame, with one
+// program that makes no test twice:
 //
 //	filter 0 ─ no ─▶ filter 1 ─ no ─▶ ... ─ no ─▶ class n: none matches
 //	   └─ yes ─▶ class 0 └─ yes ─▶ class 1
 //
-// A load beyond the end of a frame ends a filter, not the classifier: the frame
-// does not match that filter, and the filters behind it are asked. It is immutable;
-// any number of goroutines may use it at a time.
+// A load beyond the end of a frame ends one filter: the frame does not match it, and
+// the next filters are tested. A classifier is immutable and safe for concurrent use.
 type Classifier struct {
 	program
 	filters []*Filter
-	batch   []batchStep // the same steps for batches
+	batch   []batchStep // the program for batches
 	places  []place     // by column
 }
 
 // NewClassifier makes a classifier of filters. The first that matches decides.
 func NewClassifier(filters []*Filter) (*Classifier, error) {
 	if len(filters) > maxFilters {
-		return nil, errors.New("pcapfilter: a classifier of more than 65536 filters")
+		return nil, errors.New("pcapfilter: a classifier has at most 65536 filters")
 	}
 	leaves := make([]*node, len(filters)+1)
 	for i := range leaves {
@@ -48,8 +47,8 @@ func NewClassifier(filters []*Filter) (*Classifier, error) {
 // Len is the number of filters.
 func (c *Classifier) Len() int { return len(c.filters) }
 
-// Reach is how many bytes from the start of a frame the filters can look at. It may
-// be more than a frame has.
+// Reach is how many bytes from the start of a frame the filters can read. It can be
+// more than a frame has.
 func (c *Classifier) Reach() int { return int(min(c.reach, 1<<30)) }
 
 // First returns the index of the first filter that matches a frame, Len if none

@@ -25,7 +25,7 @@ func classifierOf(t testing.TB, expressions []string) *Classifier {
 	return c
 }
 
-// firstByMatch asks the filters one by one.
+// firstByMatch applies the filters one by one.
 func (c *Classifier) firstByMatch(f testFrame) int {
 	for i, filter := range c.filters {
 		if filter.Match(f.data, f.wire) {
@@ -81,7 +81,7 @@ func TestClassifierFindsTheFirstFilterThatMatches(t *testing.T) {
 			which := uint64(0)
 			for i := range batch {
 				batch[i] = frames[a.IntN(len(frames))]
-				if round%3 == 0 && i > 0 { // alike, so that sets are full
+				if round%3 == 0 && i > 0 { // equal frames, so that sets are full
 					batch[i] = batch[0]
 				}
 				if a.IntN(10) != 0 {
@@ -105,9 +105,8 @@ func TestClassifierOfNoFilterHasOneClass(t *testing.T) {
 	require.Empty(t, out.Found())
 }
 
-// What a classifier looks at lies within Reach: a frame that is cut there has the
-// same class, unless an expression computes offsets.
-func TestClassesNeedNoMoreThanTheBytesWithinReach(t *testing.T) {
+// A frame that is cut at Reach has the same class.
+func TestBytesBeyondReachDoNotChangeTheClass(t *testing.T) {
 	frames := sample(t, 20*stride)
 	for list, want := range map[string]int{
 		"tcp": 55, "port 80": 78, "host 192.0.2.1": 42, "ip": 14, "len = 60": 0, "ether[100:2] = 1": 102, "vlan and port 80": 82,

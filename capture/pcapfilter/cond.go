@@ -20,9 +20,9 @@ func (c comparison) holds(x, y uint32) bool {
 	}
 }
 
-// cond is a condition on a frame: a comparison, or one made of others, which are
-// evaluated from left to right as far as needed. The order is part of the meaning:
-// what is evaluated can fail.
+// cond is a condition on a frame: a comparison, or a combination of others, which
+// are evaluated from left to right as far as needed. The order is part of the
+// meaning, because an evaluation can fail.
 type cond struct {
 	op   condOp
 	x, y *cond
@@ -30,10 +30,10 @@ type cond struct {
 	left, right *value // test
 	cmp         comparison
 
-	// What an index can use of it; see needs.go.
-	term  *Term     // only: what a frame that meets the condition has
-	under uint64    // the shifts behind which the term looks, bit n the one numbered n
-	holds [2]uint64 // the shifts that hold if the condition does not, and if it does
+	// For an index; see needs.go.
+	term  *Term     // only: what a frame that meets the condition must have
+	under uint64    // the shifts that the term stands behind, bit n for shift n
+	holds [2]uint64 // the shifts that hold if the condition is false, and if it is true
 }
 
 type condOp uint8
@@ -43,7 +43,7 @@ const (
 	both
 	either
 	negated
-	only // x and nothing else
+	only // x
 )
 
 func compare(left *value, cmp comparison, right *value) *cond {

@@ -1,17 +1,21 @@
 // Package pcapfilter compiles the filter expressions of tcpdump, pcap-filter(7),
 // for Ethernet frames, without libpcap.
 //
-// In goes an expression, out come a predicate on frames, and what a frame must have
-// to match, for an index:
+// A Filter is a predicate on frames, and Needs says what a frame must have to match,
+// for an index. A Classifier finds the first of several filters that matches, for a
+// batch of frames:
 //
-//	"tcp port 80" ─ scan ─ parse ─▶ conditions ─ lower ─▶ tests as a graph
-//	                                    │                        │ optimize
-//	                                  Needs                      └─ assemble ─▶ Match
+//	"tcp port 80" ─ scan ─ parse ─▶ conditions ─ lower ─▶ graph of tests
+//	                                    │                      │ optimize
+//	                                  Needs                    └─ assemble ─▶ Match
+//	                                                                   │
+//	filters of a list ─ lower, one behind the other ─ optimize ─ assemble ─▶ First, Classify
 //
 // # Language
 //
-// That of libpcap 1.10, with its precedence ("and" and "or" bind alike, from left
-// to right) and the qualifiers that a bare value takes over (host A or B):
+// The language is that of libpcap 1.10, with its precedence ("and" and "or" bind
+// alike, from left to right) and the qualifiers that a bare value inherits (host A
+// or B):
 //
 //	[ip|ip6|arp|rarp] [src|dst|src or dst|src and dst] host A, net A/LEN, net A mask M
 //	[tcp|udp|sctp] [src|dst|...] port P, portrange P-P       numbers or well-known names
@@ -20,17 +24,17 @@
 //	atalk aarp decnet lat sca moprc mopdl stp ipx netbeui llc [TYPE]
 //	iso esis isis clnp l1 l2 iih lsp snp csnp psnp
 //	proto N, ip proto N, ip6 proto N, ether proto N, iso proto N, isis proto N
-//	vlan [N], mpls [N], pppoed, pppoes [N]     what follows looks behind that header
+//	vlan [N], mpls [N], pppoed, pppoes [N]     what follows reads behind that header
 //	less N, greater N, byte N op M
 //	ETHER[i], IP[i:size], len, numbers, + - * / % & | ^ << >> ( ) and = != < <= > >=
 //	not ! and && or || ( )
 //
-// What it does not have is an error that says where, and what to write instead;
-// never a filter that matches too much:
+// Anything else is an error that says where, and what to write instead; never a
+// filter that matches too much:
 //
-//   - names of hosts and networks: a capture tool asks no DNS;
+//   - names of hosts and networks: a capture tool uses no DNS;
 //   - protochain, gateway, geneve, vxlan, addresses of DECnet, byte N & M;
-//   - what is of other link layers or of live devices: inbound, ifindex, wlan types.
+//   - words for other link layers or for live devices: inbound, ifindex, wlan types.
 //
 // Names of services and protocols are built in, with Debian's numbers, so that an
 // expression means the same on every host. An expression that no frame can match
@@ -38,25 +42,26 @@
 //
 // # Meaning
 //
-// That of the BPF program libpcap makes:
+// The meaning is that of the BPF program that libpcap makes:
 //
-//   - a load beyond the bytes kept ends the filter without a match, also under
-//     "not": not ether[2000] = 1 matches frames of more than 2000 bytes only;
+//   - a load beyond the captured bytes ends the filter without a match, also under
+//     "not": not ether[2000] = 1 matches only frames of more than 2000 bytes;
 //   - a division by zero does, too; numbers have 32 bits and no sign;
-//   - ports are looked for in first fragments of IPv4, behind a header of the length
+//   - ports are read in first fragments of IPv4, behind a header of the length that
 //     it claims, and right behind IPv6's header; extension headers are not walked,
-//     but for one fragment header before "tcp" and its like;
-//   - proto[i] includes that the frame is of the protocol, and tcp[i] and its like
-//     mean IPv4; in a sum only the first operand's protocol is asked for;
-//   - vlan, mpls and pppoes move all that stands to their right, in whichever
-//     branch: (vlan and ip) or ip looks for tagged IP twice;
+//     except one fragment header before "tcp" and the like;
+//   - proto[i] implies that the frame is of the protocol, and tcp[i] and the like
+//     imply IPv4; in a sum only the first operand's protocol is tested;
+//   - vlan, mpls and pppoes move all that stands to their right, in every branch:
+//     (vlan and ip) or ip tests for tagged IP twice;
 //   - a % b + c is a % (b + c): % and ^ have no precedence in libpcap's grammar;
-//   - ip broadcast knows no mask, as tcpdump does when it reads a file: it is
-//     0.0.0.0 and 255.255.255.255.
+//   - ip broadcast has no mask, as when tcpdump reads a file: it is 0.0.0.0 and
+//     255.255.255.255.
 //
-// In two places it is not libpcap's. libpcap's optimizer leaves out or moves loads
+// It differs from libpcap in two places. libpcap's optimizer removes or moves loads
 // as if they could not fail, and so matches some frames that end before a field
 // which its unoptimized program reads; here every test is made in the order
-// written, unless it has been made before or is by a known 0. And libpcap refuses
-// ip[2:2] / ip[0], taking the index for the divisor; here it is compiled.
+// written, unless it has been made before or has a known 0 as operand. And libpcap
+// refuses ip[2:2] / ip[0], because it takes the index for the divisor; here it
+// compiles.
 package pcapfilter

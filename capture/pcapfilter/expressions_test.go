@@ -2,7 +2,7 @@ package pcapfilter
 
 import "strings"
 
-// expressions are what libpcap and this package both compile.
+// expressions compile in libpcap and in this package.
 func expressions() []string {
 	var out []string
 	add := func(e ...string) { out = append(out, e...) }
@@ -50,7 +50,7 @@ func expressions() []string {
 	return out
 }
 
-// corner are expressions of the kind people write, and of the kind nobody should.
+// corner are common expressions and corner cases of the grammar.
 var corner = lines(`
 	port 53 or 80
 	tcp port 80 or 443

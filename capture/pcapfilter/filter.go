@@ -10,7 +10,7 @@ const MaxExpression = 1 << 20
 
 const matchesNone = "no frame can match this expression"
 
-// Error is why an expression is not compiled, and where.
+// Error says why an expression does not compile, and where.
 type Error struct {
 	Byte    int // of the expression, from 0
 	Message string
@@ -20,8 +20,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("pcapfilter: column %d: %s", e.Byte+1, e.Message)
 }
 
-// Filter is a compiled expression. It is immutable; any number of goroutines may
-// use it at a time.
+// Filter is a compiled expression. It is immutable and safe for concurrent use.
 type Filter struct {
 	program
 	expr  string
@@ -29,9 +28,8 @@ type Filter struct {
 }
 
 // Compile translates an expression of the pcap-filter language for Ethernet
-// frames. An empty one matches every frame. What the language or this package
-// does not have is an error of type *Error, and so is an expression that no frame
-// can match.
+// frames. An empty expression matches every frame. An error has the type *Error:
+// the expression is not in the language, is not supported, or matches no frame.
 func Compile(expr string) (*Filter, error) {
 	if len(expr) > MaxExpression {
 		return nil, &Error{MaxExpression, fmt.Sprintf("the expression has %d bytes; at most %d are compiled", len(expr), MaxExpression)}

@@ -11,7 +11,7 @@ import (
 	"github.com/ixcap/ixcap/capture/internal/ether"
 )
 
-// testFrame is a frame as a file holds it.
+// testFrame is a frame of a file.
 type testFrame struct {
 	data []byte
 	wire int
@@ -46,7 +46,7 @@ const (
 	moreFrames = "../../../shared/pcaps/*.pcap"
 )
 
-// captures are the files there are: testdata's, and those beside the checkout.
+// captures are the files that exist: testdata's, and those beside the checkout.
 func captures(t testing.TB) []string {
 	t.Helper()
 	more, err := filepath.Glob(moreFrames)

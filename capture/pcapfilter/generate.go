@@ -2,16 +2,16 @@ package pcapfilter
 
 import "github.com/ixcap/ixcap/capture/internal/ether"
 
-// generator makes conditions of primitives. It knows where the headers begin
-// that primitives look into; vlan, mpls and pppoes move them for all that follows
-// to the right, in whichever branch of the expression.
+// generator makes conditions of primitives. It holds the offsets of the headers;
+// vlan, mpls and pppoes move them for all that stands to their right, in every
+// branch of the expression.
 type generator struct {
-	at        int // byte of the token at hand, for errors
+	at        int // byte of the current token, for errors
 	registers int
 
 	linkHeader uint32 // offset of the link layer's header
-	typeField  uint32 // of the field that says what follows it
-	payload    uint32 // of what follows it
+	typeField  uint32 // of the type field
+	payload    uint32 // of the bytes behind the type field
 	skip       uint32 // bytes from there to the network layer's header
 	osi        uint32 // bytes from there to an OSI header behind LLC
 	ppp        bool   // the type is PPP's
@@ -31,7 +31,7 @@ func field(off uint32, size uint8, k uint32) *cond {
 	return compare(at(off, size), equal, constant(k))
 }
 
-// masked is like field, with other bits than those of mask left out.
+// masked is field for the bits of mask.
 func masked(off uint32, size uint8, k, mask uint32) *cond {
 	v := at(off, size)
 	if mask != 0xffffffff {
@@ -78,7 +78,7 @@ func (g *generator) snap(org, proto uint32) *cond {
 }
 
 // linkType is that the link layer carries a protocol: a type of Ethernet above
-// 1500, a SAP of LLC up to it.
+// 1500, a service access point of LLC up to it.
 func (g *generator) linkType(proto uint32) *cond {
 	switch {
 	case g.labels > 0:
@@ -108,8 +108,8 @@ func (g *generator) linkType(proto uint32) *cond {
 	return field(g.typeField, 2, proto)
 }
 
-// mplsType is that the last label ends the stack and IP follows; MPLS has no type
-// field, IP's version has to do.
+// mplsType is that the last label ends the stack and IP follows. MPLS has no type
+// field; the version of IP serves.
 func (g *generator) mplsType(proto uint32) *cond {
 	var version uint32
 	switch proto {
@@ -118,22 +118,22 @@ func (g *generator) mplsType(proto uint32) *cond {
 	case ether.TypeIPv6:
 		version = 0x60
 	default:
-		fail(g.at, "behind mpls only IPv4 and IPv6 can be told: put other conditions before mpls")
+		fail(g.at, "behind mpls only IPv4 and IPv6 can be tested: write other conditions before mpls")
 	}
-	// The second byte before: the label's last but one.
+	// The last byte but one of the label.
 	return all(masked(g.network(^uint32(1)), 1, 1, 1), masked(g.network(0), 1, version, 0xf0))
 }
 
 // ip4Proto is that IPv4 carries a protocol.
 func (g *generator) ip4Proto(proto uint32) *cond {
-	return g.tell(Term{Kind: Proto, Lo: uint16(proto)}, proto > 255,
+	return g.withTerm(Term{Kind: Proto, Lo: uint16(proto)}, proto > 255,
 		all(g.linkType(ether.TypeIPv4), field(g.network(9), 1, proto)))
 }
 
-// ip6Proto is that IPv6 does. Of its extension headers only a fragment header is
-// looked behind.
+// ip6Proto is that IPv6 does, also behind one fragment header, but no other
+// extension header.
 func (g *generator) ip6Proto(proto uint32) *cond {
-	return g.tell(Term{Kind: Proto, Lo: uint16(proto)}, proto > 255,
+	return g.withTerm(Term{Kind: Proto, Lo: uint16(proto)}, proto > 255,
 		all(g.linkType(ether.TypeIPv6), anyOf(field(g.network(6), 1, proto),
 			all(field(g.network(6), 1, ether.ProtoFragment), field(g.network(40), 1, proto)))))
 }
@@ -147,8 +147,8 @@ func (g *generator) osiProto(proto uint32) *cond {
 	return all(g.linkType(sapISO), field(g.payload+g.osi, 1, proto))
 }
 
-// isisType is that a frame holds one of the types of IS-IS messages; the last one
-// given is tested first, then the others in order.
+// isisType is that a frame holds an IS-IS message of one of the types. The last type
+// is tested first, then the others in order.
 func (g *generator) isisType(types ...uint32) *cond {
 	one := func(t uint32) *cond {
 		return all(g.osiProto(osiISIS), field(g.payload+g.osi+4, 1, t))
@@ -231,7 +231,7 @@ func (g *generator) protoNumber(n uint32, q qualifiers) *cond {
 	case "isis":
 		return all(g.osiProto(osiISIS), field(g.payload+g.osi+4, 1, n))
 	}
-	fail(g.at, "%s proto: only ether, ip, ip6, iso and isis are asked for what they carry", q.proto)
+	fail(g.at, "%s proto: write ether, ip, ip6, iso or isis before proto", q.proto)
 	return nil
 }
 
@@ -281,8 +281,8 @@ func (g *generator) broadcast(proto string) *cond {
 		g.needEthernet("broadcast")
 		return octets(g.linkHeader, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	case "ip":
-		// Which other addresses are broadcasts depends on a network's mask; files
-		// do not tell it.
+		// Other broadcast addresses depend on the mask of a network, which is
+		// unknown.
 		return all(g.linkType(ether.TypeIPv4), anyOf(field(g.network(16), 4, 0), field(g.network(16), 4, 0xffffffff)))
 	}
 	fail(g.at, "%s broadcast: only ether and ip have one", proto)
@@ -303,9 +303,9 @@ func (g *generator) multicast(proto string) *cond {
 	return nil
 }
 
-// needEthernet refuses what asks for Ethernet addresses inside PPP.
+// needEthernet refuses Ethernet addresses inside PPP.
 func (g *generator) needEthernet(what string) {
 	if g.ppp {
-		fail(g.at, "%s behind pppoes: PPP has no Ethernet addresses; put it before pppoes", what)
+		fail(g.at, "%s behind pppoes: PPP has no Ethernet addresses: write it before pppoes", what)
 	}
 }

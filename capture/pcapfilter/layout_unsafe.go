@@ -6,8 +6,7 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// The layout of ring.Frame for assembly: Data is the address and the length of a
-// slice.
+// The layout of ring.Frame for assembly. Data is a slice: address, length, capacity.
 //
 //lint:file-ignore U1000 used by batch_amd64.s
 const (

@@ -39,8 +39,8 @@ func every[T any](n, first int, all []T) []T {
 	return out
 }
 
-// listed are the expressions of the list with what libpcap makes of them, asked
-// for once. Left out are names that this host's services(5) does not know.
+// listed are the expressions of the list with libpcap's programs, made once. Names
+// that this host's services(5) does not have are left out.
 var listed struct {
 	sync.Once
 	exprs   []string
@@ -66,7 +66,7 @@ func list(t *testing.T) ([]string, []oracle) {
 func TestAgreesWithLibpcapOnEveryExpressionAndFrame(t *testing.T) {
 	exprs, oracles := list(t)
 	all := append(sample(t, stride), author{rand.New(rand.NewPCG(7, 7))}.frames(3000/thin)...)
-	var shares [3][]testFrame // the expressions take turns
+	var shares [3][]testFrame // each for every third expression
 	for i := range shares {
 		shares[i] = every(len(shares), i, all)
 	}
@@ -114,8 +114,7 @@ func TestAgreesWithLibpcapOnFramesCutAsStorersCutThem(t *testing.T) {
 	require.Greater(t, n.matched, 1000/thin)
 }
 
-// matchesAny tells whether a program, nil for one that keeps nothing, keeps one of
-// the frames.
+// matchesAny reports whether a program keeps one of the frames; nil keeps none.
 func matchesAny(program []instruction, frames []testFrame) bool {
 	return program != nil && slices.ContainsFunc(frames, func(f testFrame) bool { return run(program, f.data, f.wire) })
 }

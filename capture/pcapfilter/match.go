@@ -1,10 +1,10 @@
 package pcapfilter
 
-// source is where a step has its number from.
+// source is where a step reads its number.
 type source uint8
 
 const (
-	held source = iota // the one before
+	previous source = iota // the number of the step before
 	byte1
 	half      // 2 bytes, big-endian
 	word      // 4 bytes
@@ -15,8 +15,8 @@ const (
 	evaluated // calc[base:off]
 )
 
-// step is a test: whether lo <= number&mask <= lo+span, and the step to go on
-// with. 32 bytes, two to a cache line.
+// step is a test, lo <= number&mask <= lo+span, and the index of the step that
+// follows either outcome. 32 bytes, two to a cache line.
 type step struct {
 	src     source
 	filter  uint16 // of a classifier
@@ -31,8 +31,8 @@ type step struct {
 // accepted is the result of a filter's program for frames that match.
 const accepted = ^int32(0)
 
-// calc is an instruction of a stack machine: it takes its operands from the stack
-// and leaves its result there.
+// calc is an instruction of a stack machine: it pops its operands and pushes its
+// result.
 type calc struct {
 	op   calcOp
 	size uint8
@@ -52,9 +52,9 @@ const (
 	isAtLeast
 )
 
-// Match reports whether a frame matches. data is what was kept of the frame, from
-// the destination address on, wireLen its length on the wire, which less, greater
-// and len ask for. It does not allocate.
+// Match reports whether a frame matches. data is the captured part of the frame,
+// from the destination address on. wireLen is its length on the wire, for less,
+// greater and len. It does not allocate.
 func (f *Filter) Match(data []byte, wireLen int) bool { return f.run(data, wireLen) == accepted }
 
 // run returns the result of the program for a frame, or the index of a step that
@@ -67,7 +67,7 @@ func (p *program) run(data []byte, wireLen int) int32 {
 		s := &steps[at]
 		off := uint64(s.off)
 		switch s.src {
-		case held:
+		case previous:
 		case byte1:
 			if off >= uint64(len(data)) {
 				return at
@@ -125,11 +125,11 @@ func (p *program) run(data []byte, wireLen int) int32 {
 	return at
 }
 
-// evaluate runs a computation; false if a load or a division fails.
+// evaluate runs a computation. It returns false if a load or a division fails.
 func evaluate(code []calc, data []byte, wireLen uint32) (uint32, bool) {
-	// The results that a computation has at a time, on both sides of a comparison,
-	// are counted as it is parsed; one more is what no expression writes: a header's
-	// length, the factor of a negation.
+	// The parser counts the results that a computation needs at a time, on both
+	// sides of a comparison. One more is for operands that no expression writes: a
+	// header's length, the factor of a negation.
 	var stack [maxRegisters + 1]uint32
 	top := -1
 	for i := range code {

@@ -25,8 +25,8 @@ func machine(t testing.TB, program []instruction) *bpf.VM {
 	return vm
 }
 
-// forms are a filter in all its forms: as parsed, the steps, and BPF programs with
-// and without the optimizer.
+// forms are the forms of a filter: the condition as parsed, the steps, and BPF
+// programs with and without the optimizer.
 type forms struct {
 	*Filter
 	parsed           *cond // nil matches all
@@ -47,12 +47,12 @@ func compile(t testing.TB, expr string) (f forms, err error) {
 	return f, nil
 }
 
-// same checks that a frame fares alike in all forms.
+// same checks that all forms agree on a frame.
 func (f forms) same(t testing.TB, frame testFrame) {
 	t.Helper()
 	got := f.Match(frame.data, frame.wire)
-	holds, told := f.parsed.outcome(frame)
-	require.Equal(t, holds && told, got, "%q: as parsed\n% x", f.Filter, frame.data)
+	holds, defined := f.parsed.outcome(frame)
+	require.Equal(t, holds && defined, got, "%q: as parsed\n% x", f.Filter, frame.data)
 	require.Equal(t, run(f.optimized, frame.data, frame.wire), got, "%q: as a program\n% x", f.Filter, frame.data)
 	require.Equal(t, run(f.plain, frame.data, frame.wire), got, "%q: not optimized\n% x", f.Filter, frame.data)
 	if frame.wire == len(frame.data) {
@@ -89,9 +89,9 @@ func TestEmptyExpressionMatchesAllFrames(t *testing.T) {
 
 func TestErrorsSayWhereAndWhatToWrite(t *testing.T) {
 	for expr, want := range map[string]string{
-		"host example.com":                       "column 6: host example.com: names of hosts are not looked up: write the address",
+		"host example.com":                       "column 6: host example.com: names of hosts are not resolved: write the address",
 		"tcp and gateway foo":                    "column 9: gateway needs host names",
-		"tcp and 192.0.2.1":                      "column 9: a value alone, and nothing before it tells what it is: write host, net, port or proto before it",
+		"tcp and 192.0.2.1":                      "column 9: a value without a qualifier: write host, net, port or proto before it",
 		"192.0.2.1":                              "column 1: an address alone: write host 192.0.2.1",
 		"tcp 80":                                 `column 5: "80" where "and", "or" or the end is expected: a value has host, net, port or proto before it`,
 		"ip proto tcp":                           `as a name, write \tcp`,
@@ -106,7 +106,7 @@ func TestErrorsSayWhereAndWhatToWrite(t *testing.T) {
 		"vlan 4096":                              "up to 4095",
 		"wlan type mgt":                          "802.11",
 		"inbound":                                "live capture",
-		"protochain 6":                           "headers of IPv6 are not walked",
+		"protochain 6":                           "extension headers of IPv6 are not walked",
 		"tcp port 80 and €":                      "column 17",
 		strings.Repeat("(", 5000):                "1000 levels",
 		strings.Repeat("!", 5000):                "1000 levels",
@@ -134,7 +134,7 @@ func TestLongExpressionsCompileAndMatch(t *testing.T) {
 		strings.Join(nots[1:], " and "):                            true,
 		strings.Join(sums, " + ") + fmt.Sprintf(" = %d", 64*count): true, // its TTL is 64
 		strings.Join(values, " or "):                               false,
-		"tcp and not (" + strings.Join(values, " or ") + ")":       false, // looks beyond the frame
+		"tcp and not (" + strings.Join(values, " or ") + ")":       false, // reads beyond the frame
 	} {
 		f, err := compile(t, expr)
 		require.NoError(t, err, "%.40s", expr)

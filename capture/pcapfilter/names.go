@@ -118,7 +118,7 @@ func serviceTable(text string) map[string]service {
 		}
 		out[f[i]] = service{uint32(n), protos[proto]}
 	}
-	// TCP's syslog has the name shell, yet services(5) knows it as syslog, too.
+	// TCP's syslog has the name shell, and services(5) lists it as syslog, too.
 	out["syslog"] = service{514, anyProto}
 	return out
 }

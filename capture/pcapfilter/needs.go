@@ -14,16 +14,16 @@ const (
 	Proto                 // the IP protocol Lo
 )
 
-// Term is something that a frame has or has not.
+// Term is a property of a frame.
 //
-// Headers are looked for behind the Ethernet header and any number of VLAN tags
+// Headers are read behind the Ethernet header and any number of VLAN tags
 // (types 0x8100, 0x88a8, 0x9100), then behind a stack of MPLS labels (type 0x8847)
-// or in a PPPoE session; the type field alone says what follows, no version and
-// no checksum is asked for; behind MPLS it is the version. A frame has
+// or in a PPPoE session; the type field alone decides what follows; version and
+// checksum are not tested. Behind MPLS the version decides. A frame has
 //
 //   - the source and destination addresses of IPv4 and IPv6, and the two protocol
-//     addresses of ARP and RARP, read as IPv4's; of an IPv6 address that is cut the
-//     bytes that are there, which is enough for a network;
+//     addresses of ARP and RARP, read as IPv4's; of a truncated IPv6 address the
+//     bytes that are there, which can be enough for a network;
 //   - the protocol of the IPv4 header, the next header of the IPv6 header, and the
 //     next header of an IPv6 fragment header right behind that;
 //   - the source and destination ports of TCP, UDP and SCTP: right behind the IPv4
@@ -48,9 +48,8 @@ func (t Term) String() string {
 	}
 }
 
-// Needs is what a frame must have to match a filter, as far as it can be told in
-// terms: an index asks it which parts of its data can be left unread. The zero
-// value needs nothing.
+// Needs is what a frame must have to match a filter, in terms. An index uses it to
+// skip data. The zero value needs nothing.
 type Needs struct {
 	op   needOp
 	term Term
@@ -66,10 +65,9 @@ const (
 	needAny
 )
 
-// May reports whether frames can match among those of which has tells what they
-// have. has is to return true unless it is certain that none of them has the term,
-// and so for terms of a Kind it knows nothing of. May is true if Match is for a
-// frame of which has tells the truth.
+// May reports whether any frame of a set can match. has(t) must be false only if no
+// frame of the set has t; it is true for a Kind that the caller does not index. If
+// Match is true for a frame of the set, May is.
 func (n Needs) May(has func(Term) bool) bool {
 	switch n.op {
 	case needTerm:
@@ -129,11 +127,11 @@ const (
 	pppoeShift
 )
 
-// lost marks a term that looks where Term does not: behind shifts in an order that
-// it has not, or behind more than a set can hold.
+// lost marks a term that stands where Term does not read: behind shifts in another
+// order, or behind more than a set holds.
 const lost = 1 << 63
 
-// shift notes a condition that moves what follows.
+// shift records a condition that moves what stands to its right.
 func (g *generator) shift(k shiftKind, c *cond) *cond {
 	c = &cond{op: only, x: c, holds: c.holds}
 	if n := len(g.shifts); n < 63 {
@@ -143,14 +141,15 @@ func (g *generator) shift(k shiftKind, c *cond) *cond {
 	return c
 }
 
-// tell says of a condition that frames that meet it have a term, unless.
-func (g *generator) tell(t Term, unless bool, c *cond) *cond {
+// withTerm marks a condition that only frames with a term meet, unless the argument
+// unless is true.
+func (g *generator) withTerm(t Term, unless bool, c *cond) *cond {
 	if unless {
 		return c
 	}
 	under := uint64(0)
 	for i := range g.shifts {
-		// Tags, then labels or one session: behind labels the parser has no others.
+		// Tags, then labels or one session: behind labels the parser allows no others.
 		if i >= 63 || i > 0 && g.shifts[i-1] == pppoeShift {
 			under |= lost
 			continue
@@ -160,12 +159,10 @@ func (g *generator) tell(t Term, unless bool, c *cond) *cond {
 	return &cond{op: only, x: c, holds: c.holds, term: &t, under: under}
 }
 
-// needs is what a frame needs for c to be as want says; the shifts of the set
-// known are known to hold.
+// needs is what a frame needs for c to be want. The shifts of the set known hold.
 //
 // A term behind a shift counts only where the shift holds: in "vlan or host A" the
-// address is looked for 4 bytes further on in untagged frames, too, where it is no
-// address.
+// address is read 4 bytes further on in untagged frames, too, where there is none.
 func needs(c *cond, want bool, known uint64) Needs {
 	switch {
 	case c == nil:
@@ -203,7 +200,7 @@ func joined(op needOp, x, y Needs) Needs {
 	case x.op == needTerm && y.op == needTerm && x.term == y.term:
 		return x
 	}
-	// The left side is this one's own: long chains grow in place.
+	// Nothing else uses the left side: long chains grow in place.
 	out := x
 	if x.op != op {
 		out = Needs{op: op, sub: []Needs{x}}

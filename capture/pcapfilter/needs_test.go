@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// has tells what a frame has, by walking its headers as Term's comment says: it
-// shares nothing with the filters.
+// has is what a frame has, read from its headers as Term's comment defines: it shares
+// no code with the filters.
 type has struct {
 	addrs  []netip.Addr
 	ports  []uint16

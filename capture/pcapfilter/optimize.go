@@ -6,17 +6,17 @@ import (
 )
 
 const (
-	// maxValues is how many different values a filter can look at to be optimized,
-	// maxExcluded how many numbers that a value is known not to be are remembered.
+	// maxValues is the most different values of a filter that is optimized,
+	// maxExcluded the most numbers remembered that a value does not have.
 	maxValues   = 1024
 	maxExcluded = 8
 	maxNodes    = 1 << 16 // made of a graph that has fewer
 )
 
 // optimize returns a graph with the same outcome for every frame, also for frames
-// that are cut, in which no path repeats a test whose outcome it knows. Each node
-// is made anew for every different knowledge it is reached with, as long as the
-// graph grows no more than a few times.
+// that are cut, in which no path repeats a test whose outcome is known. It makes a
+// node for each different knowledge that the original is reached with, as long as
+// the graph grows no more than a few times.
 //
 // A test is left out only if its loads have been made before on the same path: a
 // load that can fail is part of the meaning.
@@ -28,7 +28,7 @@ func optimize(root *node) *node {
 // next: where a test fails, too. none is the leaf behind the last filter.
 func optimizeList(root, none *node, last int) *node {
 	o := newOptimizer(none, last)
-	o.alone = true
+	o.reload = true
 	return o.run(root)
 }
 
@@ -40,7 +40,7 @@ func newOptimizer(none *node, last int) *optimizer {
 		atoms: map[*node]set{},
 		nodes: map[*node]int{},
 		memo:  map[string]*node{},
-		made:  map[made]*node{},
+		made:  map[nodeKey]*node{},
 	}
 }
 
@@ -50,7 +50,7 @@ func (o *optimizer) run(root *node) *node {
 		return root
 	}
 	o.budget = min(1000+8*len(o.nodes), max(maxNodes, len(o.nodes)))
-	return o.special(root, knowledge{})
+	return o.specialize(root, knowledge{})
 }
 
 // identity of a value: two with the same are equal in every frame.
@@ -62,8 +62,8 @@ type identity struct {
 	x, y int
 }
 
-// made is a node of the new graph, which has none of them twice.
-type made struct {
+// nodeKey identifies a node of the new graph, which has no node twice.
+type nodeKey struct {
 	filter      int
 	left, right int
 	cmp         comparison
@@ -72,16 +72,16 @@ type made struct {
 }
 
 type optimizer struct {
-	none   *node            // what a failed test of the last filter leads to
-	last   int              // filter
-	alone  bool             // each test loads its value, also if the test before has
+	none   *node            // where a failed test of the last filter leads
+	last   int              // index of the last filter
+	reload bool             // each test loads its value, even if the test before has
 	ids    map[identity]int // of values, from 1
 	known  map[*value]int   // the same
 	values int              // how many there are
-	atoms  map[*node]set    // the values that a node or a later one looks at
+	atoms  map[*node]set    // the values that a node or a later one reads
 	nodes  map[*node]int    // the old graph's, numbered
 	memo   map[string]*node
-	made   map[made]*node
+	made   map[nodeKey]*node
 	budget int
 	buf    []byte
 }
@@ -132,8 +132,8 @@ func (o *optimizer) id(v *value) int {
 	return n
 }
 
-// number gives nodes and values their numbers, and finds out what is looked at.
-// The values of konst do not count: they are part of a test, not of a frame.
+// number numbers nodes and values, and collects the values that a node and its
+// successors read. Constants do not count.
 func (o *optimizer) number(n *node) set {
 	if n.final() || o.values > maxValues {
 		return nil
@@ -155,12 +155,12 @@ func (o *optimizer) add(s set, v *value) set {
 	return o.add(o.add(s.with(o.id(v)), v.x), v.y)
 }
 
-// knowledge is what a path has found out about a frame. It is immutable.
+// knowledge is what the tests of a path imply about a frame. It is immutable.
 type knowledge struct {
 	facts []fact // by id
-	end   uint64 // so many bytes are there
+	end   uint64 // the frame has at least so many bytes
 	done  set    // values that have been computed, and so can be again
-	last  int    // the value that has been loaded last, or 0
+	last  int    // the value loaded last, or 0
 }
 
 // fact is what is known of a value: lo <= value <= hi, and none of not.
@@ -170,7 +170,7 @@ type fact struct {
 	not    []uint32
 }
 
-// about is the fact on a value; what its making allows if there is none.
+// about is the fact on a value; without one, the range of its operation.
 func (k knowledge) about(id int, v *value) fact {
 	i, ok := slices.BinarySearchFunc(k.facts, id, func(f fact, id int) int { return f.id - id })
 	if ok {
@@ -190,8 +190,8 @@ func (k knowledge) about(id int, v *value) fact {
 	return f
 }
 
-// learn returns the knowledge with the outcome of left cmp k.
-func (k knowledge) learn(id int, left *value, cmp comparison, c uint32, yes bool) knowledge {
+// refine returns the knowledge with the outcome of left cmp c.
+func (k knowledge) refine(id int, left *value, cmp comparison, c uint32, yes bool) knowledge {
 	f := k.about(id, left)
 	switch {
 	case cmp == equal && yes:
@@ -203,13 +203,13 @@ func (k knowledge) learn(id int, left *value, cmp comparison, c uint32, yes bool
 		}
 		f.not = append(slices.Clone(not), c)
 	case cmp == greater && yes:
-		f.lo = max(f.lo, c+1) // c is not the greatest number, or this is not reached
+		f.lo = max(f.lo, c+1) // c is not the greatest number: the outcome would be known
 	case cmp == greater:
 		f.hi = min(f.hi, c)
 	case yes:
 		f.lo = max(f.lo, c)
 	default:
-		f.hi = min(f.hi, c-1) // c is not 0, likewise
+		f.hi = min(f.hi, c-1) // c is not 0: the outcome would be known
 	}
 	i, ok := slices.BinarySearchFunc(k.facts, id, func(f fact, id int) int { return f.id - id })
 	facts := slices.Clone(k.facts)
@@ -261,7 +261,7 @@ func (o *optimizer) decide(n *node, k knowledge) (yes, known bool) {
 	}
 }
 
-// safe tells whether a value cannot fail.
+// safe reports whether the evaluation of a value cannot fail.
 func (o *optimizer) safe(v *value, k knowledge) bool {
 	switch v.op {
 	case konst, wireLen:
@@ -298,8 +298,8 @@ func (o *optimizer) computed(v *value, k knowledge) knowledge {
 	return k
 }
 
-// special is the new graph from a node on, for frames of which k is known.
-func (o *optimizer) special(n *node, k knowledge) *node {
+// specialize returns the new graph from a node on, for frames of which k is known.
+func (o *optimizer) specialize(n *node, k knowledge) *node {
 	for !n.final() {
 		yes, known := o.decide(n, k)
 		if !known || !o.safe(n.left, k) || !o.safe(n.right, k) {
@@ -327,26 +327,26 @@ func (o *optimizer) special(n *node, k knowledge) *node {
 	return out
 }
 
-// build makes a node anew.
+// build makes the new node for an old one.
 func (o *optimizer) build(n *node, k knowledge) *node {
 	base := o.id(loaded(n))
 	after := o.computed(n.right, o.computed(n.left, k))
 	after.last = base
-	if n.right.op != konst || o.alone {
+	if n.right.op != konst || o.reload {
 		after.last = 0
 	}
 	branch := func(yes bool) *node {
 		k := after
 		if n.right.op == konst {
-			k = k.learn(o.id(n.left), n.left, n.cmp, n.right.k, yes)
+			k = k.refine(o.id(n.left), n.left, n.cmp, n.right.k, yes)
 		}
 		if yes {
-			return o.special(n.yes, k)
+			return o.specialize(n.yes, k)
 		}
-		return o.special(n.no, k)
+		return o.specialize(n.no, k)
 	}
-	m := made{filter: n.filter, left: o.id(n.left), right: o.id(n.right), cmp: n.cmp, reload: base != k.last}
-	if yes, known := o.decide(n, k); known { // and not safe, or it would not be here
+	m := nodeKey{filter: n.filter, left: o.id(n.left), right: o.id(n.right), cmp: n.cmp, reload: base != k.last}
+	if yes, known := o.decide(n, k); known { // and not safe: specialize skips safe ones
 		m.yes = branch(yes)
 		m.no = m.yes
 	} else {
@@ -366,8 +366,7 @@ func (o *optimizer) build(n *node, k knowledge) *node {
 	return out
 }
 
-// loaded is what a test has in hand once it is made: its left side without the
-// mask.
+// loaded is the value that a test loads: its left side without the mask.
 func loaded(n *node) *value {
 	if n.left.op == and && n.left.y.op == konst && n.left.x.op == load {
 		return n.left.x
@@ -375,7 +374,7 @@ func loaded(n *node) *value {
 	return n.left
 }
 
-// key reduces knowledge to what matters from n on, and names it.
+// key reduces knowledge to what matters from n on, and encodes it.
 func (o *optimizer) key(n *node, k *knowledge) string {
 	atoms := o.atoms[n]
 	k.facts = slices.DeleteFunc(slices.Clone(k.facts), func(f fact) bool { return !atoms.has(f.id) })

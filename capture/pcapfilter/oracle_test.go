@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// oracle is what libpcap makes of an expression: with its optimizer, as tcpdump
-// runs it, and without.
+// oracle is libpcap's program of an expression: with its optimizer, as tcpdump runs
+// it, and without.
 type oracle struct {
 	program, plain []instruction
 	err, plainErr  string // libpcap's, where there is no program
@@ -29,7 +29,7 @@ func needTcpdump(t testing.TB) string {
 	return path
 }
 
-// ask has libpcap compile expressions, a few at a time.
+// ask compiles expressions with libpcap, a few at a time.
 func ask(t testing.TB, exprs []string) []oracle {
 	t.Helper()
 	tcpdump := needTcpdump(t)
@@ -92,7 +92,7 @@ var aluOps = func() (out [16]valueOp) {
 }()
 
 // run is a plain interpreter of classic BPF as libpcap's is (bpf_filter.c): it
-// tells whether the program keeps the frame.
+// reports whether the program keeps the frame.
 func run(program []instruction, data []byte, wire int) bool {
 	var (
 		a, x uint32
@@ -187,8 +187,8 @@ func run(program []instruction, data []byte, wire int) bool {
 	}
 }
 
-// outcome evaluates a condition as it was parsed: whether it holds, and whether
-// it can be told at all, or a load or a division fails.
+// outcome evaluates a condition as it was parsed. ok is false if a load or a division
+// fails.
 func (c *cond) outcome(f testFrame) (holds, ok bool) {
 	if c == nil {
 		return true, true
@@ -253,7 +253,7 @@ func (v *value) number(f testFrame) (uint32, bool) {
 	return arithmetic(v.op, x, y), true
 }
 
-// tally counts what comparisons have met.
+// tally counts comparisons and their results.
 type tally struct {
 	compared, matched int
 	short             int // libpcap's optimizer matched a frame that ends before a field
@@ -261,10 +261,9 @@ type tally struct {
 
 // agree compares a filter with libpcap's programs over frames.
 //
-// libpcap's optimizer takes out loads whose result does not matter and moves others
-// behind tests, as if loads could not fail. For frames that end before such a
-// field its programs differ from those it makes without the optimizer; ours are
-// like the latter.
+// libpcap's optimizer removes loads whose result does not matter and moves others
+// behind tests, as if loads could not fail. For frames that end before such a field
+// its programs differ from those without the optimizer; ours agree with the latter.
 func agree(t testing.TB, expr string, f *Filter, o oracle, frames []testFrame) (n tally) {
 	t.Helper()
 	for i, frame := range frames {
@@ -279,11 +278,11 @@ func agree(t testing.TB, expr string, f *Filter, o oracle, frames []testFrame) (
 		}
 		parsed, err := parse(expr)
 		require.NoError(t, err)
-		_, told := parsed.outcome(frame)
+		_, defined := parsed.outcome(frame)
 		plain := o.plain != nil && run(o.plain, frame.data, frame.wire)
-		if told || got != plain {
+		if defined || got != plain {
 			t.Fatalf("%q: frame %d (%d of %d bytes): %v, libpcap %v, without its optimizer %v, short frame %v\n% x",
-				expr, i, len(frame.data), frame.wire, got, want, plain, !told, frame.data[:min(len(frame.data), 128)])
+				expr, i, len(frame.data), frame.wire, got, want, plain, !defined, frame.data[:min(len(frame.data), 128)])
 		}
 		n.short++
 	}

@@ -5,9 +5,9 @@ import "fmt"
 // maxDepth is how deep parentheses and negations can nest.
 const maxDepth = 1000
 
-// qualifiers say what an address or a number stands for: ip src host, tcp port.
-// The zero value is "nothing said", with undefined set it is "cannot be said
-// here": a bare value after a condition that has no qualifiers to take over.
+// qualifiers define what an address or a number is: ip src host, tcp port. The zero
+// value is no qualifier. undefined: none can be inherited, because the condition
+// before a bare value has no qualifiers.
 type qualifiers struct {
 	proto     string // keyword of a protocol or ""
 	dir       string // "", src, dst, or, and
@@ -15,18 +15,18 @@ type qualifiers struct {
 	undefined bool
 }
 
-// form is what a piece of an expression has turned out to be.
+// form is the kind of a piece of an expression.
 type form uint8
 
 const (
 	condition  form = iota // a primitive or an expression in parentheses
-	identifier             // a bare value that took over qualifiers
+	identifier             // a bare value that inherits qualifiers
 	plain                  // a number, perhaps in parentheses, that may become either
-	computed               // arithmetic that awaits its comparison
+	computed               // arithmetic whose comparison follows
 )
 
-// piece is a parsed piece of an expression. q is what a bare value behind "and"
-// or "or" takes over.
+// piece is a parsed piece of an expression. A bare value behind "and" or "or"
+// inherits q.
 type piece struct {
 	form   form
 	parens bool // identifier: in parentheses
@@ -38,7 +38,7 @@ type piece struct {
 }
 
 // parser of an expression. The grammar is libpcap's, which is LALR(1) with
-// conflicts; where a rule here looks odd, that grammar decides so:
+// conflicts; rules that seem odd follow from that grammar:
 //
 //	expr  = term { ("and"|"or") ( term | id ) }      both bind alike, left to right
 //	term  = [ "not" ] ( head id | "(" expr ")" | proto | relation | other )
@@ -89,10 +89,10 @@ func parse(text string) (root *cond, err error) {
 
 func (p *parser) peek() token { return p.tokens[p.next] }
 
-// ahead is the token n places behind the next one.
+// ahead is the token n places after the next one.
 func (p *parser) ahead(n int) token { return p.tokens[min(p.next+n, len(p.tokens)-1)] }
 
-func (p *parser) take() token {
+func (p *parser) advance() token {
 	t := p.tokens[p.next]
 	if t.kind != atEnd {
 		p.next++
@@ -111,12 +111,12 @@ func (p *parser) isKeyword(text string) bool {
 	return t.kind == keyword && t.text == text
 }
 
-// accept takes the next token if it is the sign.
+// accept consumes the next token if it is the sign.
 func (p *parser) accept(text string) bool {
 	if !p.isSign(text) {
 		return false
 	}
-	p.take()
+	p.advance()
 	return true
 }
 
@@ -135,7 +135,7 @@ func fail(at int, format string, args ...any) {
 	panic(&Error{at, fmt.Sprintf(format, args...)})
 }
 
-// enter counts a level of nesting, to be left by leave.
+// enter counts a level of nesting; leave ends it.
 func (p *parser) enter() {
 	if p.depth++; p.depth > maxDepth {
 		fail(p.peek().at, "more than %d levels of parentheses and negations", maxDepth)
@@ -144,7 +144,7 @@ func (p *parser) enter() {
 
 func (p *parser) leave() { p.depth-- }
 
-// expr goes on behind the first element of an expression.
+// expr parses the rest of an expression behind its first element.
 func (p *parser) expr(left piece) piece {
 	for {
 		op := p.peek()
@@ -152,7 +152,7 @@ func (p *parser) expr(left piece) piece {
 			left.form = condition
 			return left
 		}
-		p.take()
+		p.advance()
 		right := p.element(left.q, true)
 		left = piece{q: right.q, cond: join(op.text, left.cond, right.cond)}
 	}
@@ -166,21 +166,21 @@ func join(op string, x, y *cond) *cond {
 }
 
 // element parses one operand of "and" and "or": a condition, or, where bare is
-// allowed, a value that takes over q.
+// true, a value that inherits q.
 func (p *parser) element(q qualifiers, bare bool) piece {
-	return p.settle(p.open(q, bare), q, bare)
+	return p.resolve(p.open(q, bare), q, bare)
 }
 
-// settle makes a condition or an identifier of a number or of arithmetic: by the
-// comparison that follows, or by the qualifiers of q.
-func (p *parser) settle(e piece, q qualifiers, bare bool) piece {
+// resolve converts a number or arithmetic to a condition, by the comparison that
+// follows, or to an identifier, by the qualifiers q.
+func (p *parser) resolve(e piece, q qualifiers, bare bool) piece {
 	if e.form != plain && e.form != computed {
 		return e
 	}
 	if t := p.peek(); t.kind == sign {
 		switch t.text {
 		case "=", ">", ">=", "!=", "<", "<=":
-			p.take()
+			p.advance()
 			left := p.asArith(e)
 			right := p.asArith(p.arithmetic(nil))
 			c := p.gen.relation(left, t.text, right)
@@ -200,7 +200,7 @@ func (p *parser) settle(e piece, q qualifiers, bare bool) piece {
 	return e
 }
 
-// open parses like element, but leaves numbers and arithmetic as they are.
+// open is element without resolve: numbers and arithmetic stay as they are.
 func (p *parser) open(q qualifiers, bare bool) piece {
 	p.enter()
 	defer p.leave()
@@ -209,7 +209,7 @@ func (p *parser) open(q qualifiers, bare bool) piece {
 	case sign:
 		switch t.text {
 		case "!":
-			p.take()
+			p.advance()
 			e := p.element(q, bare)
 			e.cond, e.parens = not(e.cond), false
 			return e
@@ -244,14 +244,14 @@ func (p *parser) open(q qualifiers, bare bool) piece {
 
 // parens parses "(" to ")".
 func (p *parser) parens(q qualifiers, bare bool) piece {
-	start := p.take()
+	start := p.advance()
 	e := p.open(q, bare)
 	if e.form == plain || e.form == computed {
 		if p.accept(")") {
 			e.at = start.at
 			return e
 		}
-		e = p.settle(e, q, bare)
+		e = p.resolve(e, q, bare)
 	}
 	if e.form == identifier {
 		if e.parens {
@@ -264,11 +264,11 @@ func (p *parser) parens(q qualifiers, bare bool) piece {
 	return piece{form: condition, q: q, cond: e.cond}
 }
 
-// list goes on behind the first value of "(" value and value ... ")".
+// list parses the rest behind the first value of "(" value and value ... ")".
 func (p *parser) list(q qualifiers, first piece) piece {
 	c := first.cond
 	for p.isSign("and") || p.isSign("or") {
-		op := p.take().text
+		op := p.advance().text
 		c = join(op, c, p.id(q))
 	}
 	p.expect(")")
@@ -282,7 +282,7 @@ func (p *parser) id(q qualifiers) *cond {
 	t := p.peek()
 	switch {
 	case t.kind == number:
-		p.take()
+		p.advance()
 		return p.gen.numberID(t.value, q, t.at)
 	case p.accept("!"):
 		return not(p.id(q))
@@ -290,7 +290,7 @@ func (p *parser) id(q qualifiers) *cond {
 		if n, ok := p.parensNumber(); ok {
 			return p.gen.numberID(n, q, t.at)
 		}
-		p.take()
+		p.advance()
 		first := piece{form: identifier, q: q}
 		if n, ok := p.parensNumber(); ok {
 			first.cond = p.gen.numberID(n, q, t.at)
@@ -305,7 +305,7 @@ func (p *parser) id(q qualifiers) *cond {
 	}
 }
 
-// parensNumber takes a number in any parentheses of its own, if there is one.
+// parensNumber consumes a number and the parentheses around it, if there is one.
 func (p *parser) parensNumber() (uint32, bool) {
 	open := 0
 	for p.ahead(open).kind == sign && p.ahead(open).text == "(" {
@@ -325,7 +325,7 @@ func (p *parser) parensNumber() (uint32, bool) {
 	return n.value, true
 }
 
-// optionalNumber is the number behind vlan and its like.
+// optionalNumber is the number behind vlan, mpls and pppoes, if there is one.
 func (p *parser) optionalNumber() (uint32, bool) {
 	t := p.peek()
 	if t.kind != number && !p.isSign("(") {
@@ -338,13 +338,13 @@ func (p *parser) optionalNumber() (uint32, bool) {
 	return n, true
 }
 
-// needNumber is the number behind less and its like.
+// needNumber is the number behind less, greater and byte.
 func (p *parser) needNumber(word string) uint32 {
 	t := p.peek()
 	if t.kind != number {
 		p.unexpected(t, "the number of "+word)
 	}
-	return p.take().value
+	return p.advance().value
 }
 
 // value parses an address or a name; numbers have been dealt with.
@@ -352,41 +352,41 @@ func (p *parser) value(q qualifiers) *cond {
 	t := p.peek()
 	switch t.kind {
 	case name:
-		p.take()
+		p.advance()
 		return p.gen.nameID(t.text, q)
 	case ipv4:
-		p.take()
+		p.advance()
 		if p.accept("/") {
 			n := p.peek()
 			if n.kind != number {
 				p.unexpected(n, "a length of 0 to 32 bits")
 			}
-			p.take()
+			p.advance()
 			return p.gen.net4(t.text, "", n.value, q, t.at)
 		}
 		if p.isKeyword("mask") {
-			p.take()
+			p.advance()
 			m := p.peek()
 			if m.kind != ipv4 {
 				p.unexpected(m, "a mask, such as 255.255.0.0")
 			}
-			p.take()
+			p.advance()
 			return p.gen.net4(t.text, m.text, 0, q, t.at)
 		}
 		return p.gen.host4(t.text, q, t.at)
 	case ipv6:
-		p.take()
+		p.advance()
 		length := uint32(128)
 		if p.accept("/") {
 			n := p.peek()
 			if n.kind != number {
 				p.unexpected(n, "a length of 0 to 128 bits")
 			}
-			length = p.take().value
+			length = p.advance().value
 		}
 		return p.gen.net6(t.text, length, q, t.at)
 	case mac:
-		p.take()
+		p.advance()
 		return p.gen.macID(t.text, q, t.at)
 	case malformed:
 		fail(t.at, "%s is no address", t)

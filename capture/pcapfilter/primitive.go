@@ -27,35 +27,35 @@ func (p *parser) primitive() piece {
 	}
 	var q qualifiers
 	if isProto(t.text) {
-		p.take()
+		p.advance()
 		q.proto = t.text
 		refuseForeign(p.peek())
 		if next := p.peek(); next.kind != keyword || !qualifies(next.text) {
 			return plain(p.gen.proto(t.text))
 		}
 	}
-	t = p.take()
+	t = p.advance()
 	switch t.text {
 	case "src", "dst":
 		q.dir = t.text
-		// "src or dst" is one word, as no value stands between.
+		// "src or dst" is one qualifier, as no value stands between.
 		for _, op := range []string{"or", "and"} {
 			other := p.ahead(1)
 			if p.isSign(op) && other.kind == keyword && other.text == opposite(t.text) {
-				p.take()
-				p.take()
+				p.advance()
+				p.advance()
 				q.dir = op
 			}
 		}
 		if next := p.peek(); next.kind == keyword && isType(next.text) {
-			q.kind = p.take().text
+			q.kind = p.advance().text
 		}
 	case "host", "net", "port", "portrange", "proto":
 		q.kind = t.text
 	case "protochain":
-		fail(t.at, "protochain is not supported: headers of IPv6 are not walked; write ip6[6] = N, or proto N")
+		fail(t.at, "protochain is not supported: extension headers of IPv6 are not walked: write ip6[6] = N, or proto N")
 	case "gateway":
-		fail(t.at, "gateway needs host names, which are not looked up: write ether host MAC and not host ADDRESS")
+		fail(t.at, "gateway needs host names, which are not resolved: write ether host MAC and not host ADDRESS")
 	case "broadcast":
 		return plain(p.gen.broadcast(q.proto))
 	case "multicast":
@@ -73,7 +73,7 @@ func isType(word string) bool {
 	return word == "host" || word == "net" || word == "port" || word == "portrange"
 }
 
-// qualifies tells whether a keyword goes on behind a protocol's name.
+// qualifies reports whether a keyword can follow the name of a protocol.
 func qualifies(word string) bool {
 	switch word {
 	case "src", "dst", "proto", "protochain", "gateway", "broadcast", "multicast":
@@ -82,10 +82,10 @@ func qualifies(word string) bool {
 	return isType(word)
 }
 
-// refuseForeign refuses words that no Ethernet frame in a file can be asked with.
+// refuseForeign refuses words for what no Ethernet frame has.
 func refuseForeign(t token) {
 	if what, ok := foreign[t.text]; ok && t.kind == keyword {
-		fail(t.at, "%s is of %s: a file of Ethernet frames has no such thing", t, what)
+		fail(t.at, "%s is for %s: Ethernet frames have no such field", t, what)
 	}
 }
 
@@ -96,7 +96,7 @@ func opposite(dir string) string {
 	return "src"
 }
 
-// other parses what begins with a keyword of its own, which t is.
+// other parses a primitive that begins with the keyword t, which is no qualifier.
 func (p *parser) other(t token) *cond {
 	switch t.text {
 	case "less":
@@ -105,7 +105,7 @@ func (p *parser) other(t token) *cond {
 		return compare(&value{op: wireLen}, atLeast, constant(p.needNumber(t.text)))
 	case "byte":
 		off := p.needNumber(t.text)
-		op := p.take()
+		op := p.advance()
 		if op.kind == sign {
 			switch op.text {
 			case "=", "<", ">":
@@ -130,7 +130,7 @@ func (p *parser) other(t token) *cond {
 		fail(t.at, "geneve is not supported: write udp dst port 6081")
 	case "llc":
 		if n := p.peek(); n.kind == name || n.kind == keyword && n.text == "rnr" {
-			p.take()
+			p.advance()
 			return p.gen.llc(strings.ToLower(n.text))
 		}
 		return p.gen.llc("")

@@ -13,7 +13,7 @@ import (
 	"github.com/ixcap/ixcap/capture/internal/ether"
 )
 
-// author writes expressions: mostly right ones, and with the mistakes of people.
+// author writes random expressions, most of them valid.
 type author struct{ *rand.Rand }
 
 func (a author) one(s ...string) string { return s[a.IntN(len(s))] }
@@ -113,8 +113,8 @@ func (a author) index(depth int) string {
 	return strconv.Itoa(a.IntN(48))
 }
 
-// frames are so many frames of all the kinds that filters look into, half of them
-// with bytes changed or cut off.
+// frames returns n frames of all kinds that filters read, half of them with bytes
+// changed or cut off.
 func (a author) frames(n int) []testFrame {
 	out := make([]testFrame, n)
 	for i := range out {
@@ -212,9 +212,9 @@ func (p packet) random(a author, proto byte) packet {
 	return p.u8(pick[byte](a, 0, 3, 8, 128, 135, byte(a.IntN(256))), byte(a.IntN(5))).u16(a.port()).u32(a.Uint32(), a.Uint32(), a.Uint32())
 }
 
-// libpcapMistakes are errors that libpcap also gives where the first number of the
-// right side is no divisor or shift, but the index of a load: ip[2:2] / ip[0] it
-// takes for a division by zero. There is nothing to compare with then.
+// libpcapMistakes are errors that libpcap also reports where the first number of the
+// right side is no divisor or shift, but the index of a load: it takes ip[2:2] / ip[0]
+// for a division by zero. There is no program to compare with then.
 func libpcapMistakes(message string) bool {
 	return strings.HasSuffix(message, "division by zero") || strings.HasSuffix(message, "modulus by zero") ||
 		strings.HasSuffix(message, "shift by more than 31 bits")

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// kind of a token. Signs and keywords are told apart by their text.
+// kind of a token. The text distinguishes signs and keywords.
 type kind uint8
 
 const (
@@ -21,7 +21,7 @@ const (
 	ipv4           // 2 to 4 numbers with dots
 	ipv6           //
 	mac            //
-	malformed      // looks like an address, is none
+	malformed      // has the form of an address, but is none
 )
 
 // token is a piece of an expression.
@@ -33,7 +33,7 @@ type token struct {
 	end   int // byte behind it
 }
 
-// String is the token as a message names it.
+// String is the token as it stands in messages.
 func (t token) String() string {
 	if t.kind == atEnd {
 		return "the end"
@@ -41,14 +41,13 @@ func (t token) String() string {
 	return strconv.Quote(t.text)
 }
 
-// rule of the scanner. The longest match counts; of two as long the first rule.
+// rule of the scanner. The longest match is used; of equal ones the first.
 type rule struct {
 	kind    kind
 	pattern *regexp.Regexp
 }
 
-// rules are made when first needed: a process that never compiles a filter does
-// not pay for them.
+// rules are compiled on first use: a process without filters does not need them.
 var rules = sync.OnceValue(func() []rule {
 	const (
 		n  = `([0-9]+|0[xX][0-9A-Fa-f]+)`
@@ -102,7 +101,7 @@ func scan(text string) ([]token, error) {
 			i++
 			continue
 		}
-		if i >= wordEnd { // looked for once a word, not once a token: :::: is many tokens
+		if i >= wordEnd { // computed once a word, not once a token: :::: is many tokens
 			wordEnd = i + wordLength(text[i:])
 		}
 		t, err := longest(text, i, text[i:wordEnd])

@@ -2,8 +2,8 @@ package pcapfilter
 
 import "github.com/ixcap/ixcap/capture/internal/ether"
 
-// ports is that a port is in a range, of proto or of any that has ports. Behind
-// IPv6's extension headers none is looked for, nor in later fragments of IPv4.
+// ports is that a port of proto, or of any protocol that has ports, is in a range.
+// Ports behind IPv6's extension headers and in later fragments of IPv4 are not read.
 func (g *generator) ports(first, last uint32, proto int, dir string) *cond {
 	kinds := []uint32{ether.ProtoSCTP, ether.ProtoTCP, ether.ProtoUDP}
 	if proto != anyProto {
@@ -24,10 +24,10 @@ func (g *generator) ports(first, last uint32, proto int, dir string) *cond {
 				func() *cond { return inRange(at(g.network(40), 2), first, last) },
 				func() *cond { return inRange(at(g.network(42), 2), first, last) }))
 	}))
-	return g.tell(Term{Kind: Port, Lo: uint16(first), Hi: uint16(last)}, false, anyOf(v6, v4))
+	return g.withTerm(Term{Kind: Port, Lo: uint16(first), Hi: uint16(last)}, false, anyOf(v6, v4))
 }
 
-// perProto asks for one protocol after the other.
+// perProto tests one protocol after the other.
 func perProto(kinds []uint32, f func(proto uint32) *cond) *cond {
 	var c []*cond
 	for _, k := range kinds {
@@ -47,13 +47,13 @@ func inRange(v *value, first, last uint32) *cond {
 // firstFragment is that IPv4's offset of the fragment is 0.
 func (g *generator) firstFragment() *cond { return not(anyBit(g.network(6), 2, 0x1fff)) }
 
-// vlan is a tag, with that number if given, and moves what follows behind it.
+// vlan is a tag, of that number if given. It moves what stands to its right.
 func (g *generator) vlan(id uint32, given bool) *cond {
 	switch {
 	case g.labels > 0:
-		fail(g.at, "vlan behind mpls: a tag in a pseudowire is not looked for; put vlan before mpls")
+		fail(g.at, "vlan behind mpls: tags in a pseudowire are not supported: write vlan before mpls")
 	case g.ppp:
-		fail(g.at, "vlan behind pppoes: PPP has no tags; put vlan before pppoes")
+		fail(g.at, "vlan behind pppoes: PPP has no tags: write vlan before pppoes")
 	case given && id > 0xfff:
 		fail(g.at, "vlan %d: tags have 12 bits, up to 4095", id)
 	}
@@ -66,7 +66,7 @@ func (g *generator) vlan(id uint32, given bool) *cond {
 	return g.shift(vlanShift, c)
 }
 
-// mpls is a label, with that number if given, and moves what follows behind it.
+// mpls is a label, of that number if given. It moves what stands to its right.
 func (g *generator) mpls(label uint32, given bool) *cond {
 	if given && label > 0xfffff {
 		fail(g.at, "mpls %d: labels have 20 bits, up to 1048575", label)
@@ -89,7 +89,7 @@ func (g *generator) mpls(label uint32, given bool) *cond {
 	return g.shift(mplsShift, c)
 }
 
-// pppoes is a PPPoE session, with that number if given; what follows looks into
+// pppoes is a PPPoE session, of that number if given. What stands to its right reads
 // PPP.
 func (g *generator) pppoes(session uint32, given bool) *cond {
 	if given && session > 0xffff {

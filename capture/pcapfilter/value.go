@@ -1,6 +1,6 @@
 package pcapfilter
 
-// valueOp is what a value is made by.
+// valueOp is the operation that yields a value.
 type valueOp uint8
 
 const (
@@ -20,9 +20,8 @@ const (
 	shr // likewise
 )
 
-// value is a number that a frame yields, or fails to: a load that goes beyond the
-// bytes kept and a division by 0 end the whole filter without a match. Values are
-// immutable.
+// value is a number computed from a frame. A load beyond the captured bytes and a
+// division by 0 end the whole filter without a match. Values are immutable.
 type value struct {
 	op   valueOp
 	size uint8  // load: 1, 2, 4
@@ -49,8 +48,8 @@ func atIndex(off uint32, x *value, size uint8) *value {
 	return &value{op: load, off: off, x: x, size: size}
 }
 
-// compute is x op y, now if both are known. Where one is known to be 0, and so the
-// result, the other is not looked at, as libpcap's optimizer has it.
+// compute is x op y, folded if both are known. If one operand is known to be 0, and
+// thereby the result, the other is not read, as in libpcap's optimizer.
 func compute(op valueOp, x, y *value) *value {
 	xZero, yZero := x.op == konst && x.k == 0, y.op == konst && y.k == 0
 	switch op {

@@ -31,8 +31,7 @@ func wordTable(text string) map[string]string {
 	return out
 }
 
-// foreign are the keywords that ask for something no Ethernet frame in a file
-// has, with what it is of.
+// foreign are the keywords for what no Ethernet frame has, with their origin.
 var foreign = func() map[string]string {
 	out := map[string]string{}
 	for what, words := range map[string]string{

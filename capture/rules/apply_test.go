@@ -23,7 +23,7 @@ func mustParse(t testing.TB, text string) *Rules {
 	return r
 }
 
-// udp is an Ethernet frame of so many bytes with a datagram from 10.1.2.3:1000.
+// udp is an Ethernet frame of size bytes with a datagram from 10.1.2.3:1000.
 func udp(t testing.TB, size int, dst uint16) []byte {
 	return packet(t, size, &layers.UDP{SrcPort: 1000, DstPort: layers.UDPPort(dst)}, layers.IPProtocolUDP)
 }
@@ -55,7 +55,7 @@ func TestFirstRuleThatMatchesDecidesAndIsCounted(t *testing.T) {
 	require.Equal(t, Hits{2, 600}, m.Hits()[0], "counts add up")
 	m.Apply(nil, nil, unlimited)
 	m.Apply(frames, keep, 64)
-	require.Equal(t, []uint32{64, 64, 64, Drop, 42, 64, 60, 3, 1}, keep, "no more than is allowed at most")
+	require.Equal(t, []uint32{64, 64, 64, Drop, 42, 64, 60, 3, 1}, keep, "never more than the limit")
 }
 
 func TestRulesWithoutAMatchAreForAllFrames(t *testing.T) {
@@ -79,11 +79,12 @@ func TestTagInTheDescriptorIsMatchedAsIfItWereInTheFrame(t *testing.T) {
 		require.Equal(t, want, keep[0] != Drop, match)
 		f.Info &^= ring.Stripped
 		mustParse(t, "(vlan) all; drop").NewMatcher().Apply([]ring.Frame{f}, keep, unlimited)
-		require.Equal(t, uint32(Drop), keep[0], "a tag that is said to be in the frame is looked for there")
+		require.Equal(t, uint32(Drop), keep[0], "without Stripped the tag must be in the frame")
 	}
 }
 
-// decoded is where gopacket sees the headers end; not ok where it goes by other rules.
+// decoded is where the headers end according to gopacket; ok is false where its rules
+// differ.
 func decoded(b []byte) (end int, ok bool) {
 	p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.DecodeOptions{Lazy: true, NoCopy: true})
 	for _, l := range p.Layers() {
@@ -163,7 +164,7 @@ func TestHeadersOfWhatCapturesDoNotHave(t *testing.T) {
 	}
 }
 
-// first asks the rules one by one; Len if none matches.
+// first applies the rules one by one; it returns Len if none matches.
 func (r *Rules) first(b []byte, wireLen int) int {
 	i := slices.IndexFunc(r.rules, func(ru rule) bool { return ru.filter.Match(b, wireLen) })
 	if i < 0 {
@@ -354,7 +355,7 @@ func BenchmarkApply(b *testing.B) {
 				for n := 0; n < b.N; n += len(frames) {
 					m.Apply(frames, keep, unlimited)
 				}
-				require.Zero(b, m.Hits()[0].Frames, "no rule matches, so that all are looked at")
+				require.Zero(b, m.Hits()[0].Frames, "no rule matches, so that all are tested")
 			})
 		}
 	}

@@ -21,7 +21,7 @@ const hosts = "../../testdata/hosts.pcap"
 
 var others = []string{"real-mix.pcap", "real-jumbo.pcap", "real-runt.pcap", "voip-rtp.pcap", "voip-sip.pcap"}
 
-// readCapture skips the test where the file is not there.
+// readCapture skips the test if the file does not exist.
 func readCapture(t testing.TB, file string) [][]byte {
 	f, err := os.Open(file)
 	if errors.Is(err, os.ErrNotExist) {
@@ -47,7 +47,7 @@ func packets(t testing.TB, from io.Reader) (out [][]byte) {
 
 func frameOf(b []byte) ring.Frame { return ring.Frame{Data: b, Len: uint32(len(b))} }
 
-// mutants are frames with everything in them that rules look behind or stumble over.
+// mutants are the frames with tags, labels, fragment headers, cuts and other changes.
 func mutants(frames [][]byte, rnd *rand.Rand) (out [][]byte) {
 	for _, f := range frames {
 		b := bytes.Clone(f)
@@ -108,8 +108,8 @@ func mutant(b []byte, rnd *rand.Rand) []byte {
 	return b
 }
 
-// stripped is a frame as a device hands it over that takes tags out; not ok where it
-// has none that the device knows.
+// stripped is a frame whose tag the device took out; ok is false if the frame has no
+// tag that the device takes out.
 func stripped(b []byte) (_ ring.Frame, ok bool) {
 	if len(b) < 16 || binary.BigEndian.Uint16(b[12:]) != 0x8100 {
 		return ring.Frame{}, false
@@ -120,7 +120,7 @@ func stripped(b []byte) (_ ring.Frame, ok bool) {
 	return f, true
 }
 
-// chained is a frame in buffers of so many bytes.
+// chained is a frame in buffers of size bytes.
 func chained(b []byte, size int) ring.Frame {
 	parts := slices.Collect(slices.Chunk(b, size))
 	return ring.Frame{Data: parts[0], Rest: append([][]byte{}, parts[1:]...), Len: uint32(len(b))}

@@ -28,7 +28,7 @@ func tcpdump(t *testing.T, capture []byte, expression string, options ...string)
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	if err := cmd.Run(); err != nil {
-		// Such a program is a contradiction, which no frame passes.
+		// Such an expression is a contradiction, which no frame matches.
 		return nil, strings.Contains(problems.String(), "expression rejects all packets")
 	}
 	return packets(t, &out), true
@@ -44,7 +44,7 @@ func writeCapture(t *testing.T, frames [][]byte) []byte {
 	return out.Bytes()
 }
 
-// expressions makes matches of what is in frames, so that many of them match some.
+// expressions makes expressions of the content of frames, so that many match some.
 type expressions struct {
 	rnd    *rand.Rand
 	frames [][]byte
@@ -173,7 +173,7 @@ func TestMatchesAreLibpcaps(t *testing.T) {
 	}
 }
 
-// sample is at most about n of the frames, from everywhere in a capture.
+// sample is about n of the frames at most, spread over the capture.
 func sample(frames [][]byte, n int) (out [][]byte) {
 	for i := 0; i < len(frames); i += len(frames)/n + 1 {
 		out = append(out, frames[i])
@@ -181,7 +181,8 @@ func sample(frames [][]byte, n int) (out [][]byte) {
 	return out
 }
 
-// comparison is a capture for tcpdump, and its frames as the device may hand them over.
+// comparison is a capture for tcpdump, and its frames in the forms in which a device
+// can deliver them.
 type comparison struct {
 	capture []byte
 	bytes   [][]byte
@@ -205,17 +206,17 @@ func newComparison(t *testing.T, frames [][]byte) *comparison {
 	return c
 }
 
-// sameAsLibpcap compares what an expression lets through. It tells whether that was
-// some frames and not others.
+// sameAsLibpcap compares the frames that match an expression. It reports whether some
+// match and others do not.
 func (c *comparison) sameAsLibpcap(t *testing.T, expression string) bool {
-	// Frames that end before a field may match only without libpcap's optimizer, or
-	// only with it: the package pcapfilter says where.
+	// Frames that end before a field can match only with libpcap's optimizer, or only
+	// without it: see package pcapfilter.
 	want, ok := tcpdump(t, c.capture, expression)
 	plain, _ := tcpdump(t, c.capture, expression, "-O")
 	r, err := Parse("(" + expression + ") all; drop")
 	if !ok {
 		require.ErrorContains(t, err, "behind mpls", expression)
-		return false // it refused, and so do we
+		return false // both refuse it
 	}
 	if err != nil {
 		require.ErrorContains(t, err, "no frame can match this expression", expression)

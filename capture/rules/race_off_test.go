@@ -2,5 +2,5 @@
 
 package rules
 
-// raceEnabled tells whether the race detector makes everything slower.
+// raceEnabled reports whether the race detector is on, which slows tests down.
 const raceEnabled = false
