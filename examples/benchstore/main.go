@@ -88,7 +88,7 @@ that is stored, and the whole chain with the model, in turn and several times.`,
 
 func run(w io.Writer, o options) error {
 	sched.AddPollers(slog.New(slog.DiscardHandler), 1) // the producer that is no engine's
-	cli.Collector()
+	cli.SetGCPercent()
 	dir, err := os.MkdirTemp(o.dir, "benchstore-")
 	if err != nil {
 		return err

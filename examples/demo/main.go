@@ -100,7 +100,7 @@ func run(o options) error {
 
 // captureTo captures a device to RAW files until its wire ends.
 func captureTo(dir, device string) (l capture.Ledger, err error) {
-	cli.Collector()
+	cli.SetGCPercent()
 	engine, _, err := nic.NewEngine(device, nic.Config{}, capture.Config{Buffer: 64 << 20})
 	if err != nil {
 		return l, err

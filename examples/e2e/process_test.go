@@ -151,7 +151,7 @@ func TestKilledModelEndsTheCaptureAndKeepsWhatWasReceived(t *testing.T) {
 	// A killed server leaves its socket file. The next server replaces it.
 	again := launch(t, command(t, "nicsim", "--socket", sock, "--wire", "gen,count=1"))
 	again.waitStderr("serving on")
-	fail(t, "serves there already", "nicsim", "--socket", sock, "--wire", "gen,count=1")
+	fail(t, "another program serves it", "nicsim", "--socket", sock, "--wire", "gen,count=1")
 	require.Zero(t, again.end(unix.SIGINT).status)
 }
 

@@ -27,7 +27,7 @@ func run(o options, s *settings.Settings) (err error) {
 	if o.check {
 		return daemon.Check(os.Stdout, s)
 	}
-	cli.Collector()
+	cli.SetGCPercent()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGHUP)
 	log := cli.Logger(os.Stderr, "hpcapdd", o.verbose)
@@ -57,7 +57,7 @@ func run(o options, s *settings.Settings) (err error) {
 	all := d.Ledgers()
 	for _, l := range all {
 		if l.Err == nil {
-			cli.WarnLate(os.Stderr, l.Device, l.Ledger.Duration)
+			cli.WarnLate(log, l.Device, l.Ledger.Duration)
 		}
 		err = errors.Join(err, l.Err)
 	}

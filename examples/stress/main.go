@@ -55,7 +55,7 @@ func run(o options) error {
 
 // stress captures for the duration with events.
 func stress(o options, progress io.Writer) (l capture.Ledger, counts eventCounts, err error) {
-	cli.Collector()
+	cli.SetGCPercent()
 	dir, err := os.MkdirTemp("", "ixcap-stress-")
 	if err != nil {
 		return l, counts, err

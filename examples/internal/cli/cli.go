@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -34,7 +37,8 @@ type LossError struct{ Frames uint64 }
 
 func (e LossError) Error() string { return fmt.Sprintf("%d frames lost (--fail-on-loss)", e.Frames) }
 
-// Main runs a program's command and exits with its status.
+// Main runs a program's command with the arguments of the process, prints its error and
+// exits with its status.
 func Main(cmd *cobra.Command) {
 	err := Execute(cmd, os.Args[1:]...)
 	os.Exit(status(cmd, err))
@@ -68,13 +72,13 @@ func status(cmd *cobra.Command, err error) int {
 	return Failure
 }
 
-// prepare gives a command and its subcommands the conventions of all programs.
+// prepare adds the conventions of all programs to a command and its subcommands.
 func prepare(cmd *cobra.Command) *cobra.Command {
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.Version = Version()
 	cmd.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	cmd.SetUsageTemplate(usageTemplate)
-	cmd.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"}) // --help is enough
+	cmd.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"}) // --help does it
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	man := cmd.PersistentFlags().String("man", "", "write the man pages to this `directory`")
 	_ = cmd.PersistentFlags().MarkHidden("man")
@@ -113,7 +117,7 @@ func conventions(cmd *cobra.Command, man *string) {
 	}
 }
 
-// NoOperands refuses operands.
+// NoOperands returns an error if there are operands.
 func NoOperands(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -124,7 +128,7 @@ func NoOperands(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("unexpected operand %q", args[0])
 }
 
-// Operands requires least to most operands.
+// Operands returns a check for at least and at most so many operands.
 func Operands(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
@@ -146,8 +150,8 @@ func commandNames(cmd *cobra.Command) (names []string) {
 	return names
 }
 
-// Interrupted returns a context that the first SIGINT or SIGTERM cancels, for a
-// program that then ends in order. A second signal ends the program at once.
+// Interrupted returns a context that the first SIGINT or SIGTERM cancels. A second
+// signal exits with status 128 plus its number.
 func Interrupted(name string) context.Context {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
@@ -156,7 +160,7 @@ func Interrupted(name string) context.Context {
 		<-signals
 		cancel()
 		again := <-signals
-		fmt.Fprintf(os.Stderr, "%s: second %v: ending at once\n", name, again)
+		fmt.Fprintf(os.Stderr, "%s: second %v: exiting at once\n", name, again)
 		os.Exit(128 + int(again.(unix.Signal)))
 	}()
 	return ctx
@@ -180,10 +184,45 @@ func Lines(err error) []string {
 	return []string{strings.ReplaceAll(err.Error(), "\n", "; ")}
 }
 
-// OneOf reports an error unless text is one of the words.
+// OneOf returns a usage error unless text is one of the words.
 func OneOf(flag, text string, words ...string) error {
 	if slices.Contains(words, text) {
 		return nil
 	}
 	return Usagef("%s %q: must be %s", flag, text, strings.Join(words, " or "))
+}
+
+// Version returns the module's version, the commit and its time, and the build:
+// compiler, system and architecture.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = &debug.BuildInfo{}
+	}
+	vcs := map[string]string{}
+	for _, s := range info.Settings {
+		vcs[s.Key] = s.Value
+	}
+	commit := cmp.Or(vcs["vcs.revision"], "unknown")
+	if t := vcs["vcs.time"]; t != "" {
+		commit += " of " + t
+	}
+	if vcs["vcs.modified"] == "true" {
+		commit += ", modified"
+	}
+	return fmt.Sprintf("%s (commit %s; %s %s/%s)", cmp.Or(info.Main.Version, "(devel)"), commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// gcPercent sets the smallest heap at which garbage is collected to 64 MiB, in percent of
+// Go's own minimum of 4 MiB.
+const gcPercent = 1600
+
+// SetGCPercent makes garbage collections rare. Each stops all goroutines, pollers too,
+// twice for about 10 µs plus the time until the Go scheduler runs a poller again. The heap
+// of a capture program is a few MiB: streams, rings and packet buffers are not on it. GOGC
+// and GOMEMLIMIT in the environment have precedence.
+func SetGCPercent() {
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -206,4 +208,34 @@ func TestManPagesHoldTheHelp(t *testing.T) {
 	require.Contains(t, string(page), "Test the command line")
 	require.Contains(t, string(page), "write this \\fBfile")
 	require.Nil(t, ran)
+}
+
+func TestLoggerWritesOneLinePerMessage(t *testing.T) {
+	var b strings.Builder
+	l := cli.Logger(&b, "prog", false)
+	l.Debug("hidden")
+	l.Info("ready", "cores", 2)
+	l.With("port", "").Warn("one\ntwo")
+	l.With("port", "eth2").With(slog.Int("queue", 3)).Error("failed", "lost", 7)
+	require.Equal(t, "prog: ready cores=2\nprog: warning: one; two\nprog: error: eth2: queue 3: failed lost=7\n", b.String())
+}
+
+func TestGCPercentOfTheEnvironmentHasPrecedence(t *testing.T) {
+	was := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(was)
+	percent := func() int {
+		n := debug.SetGCPercent(100)
+		debug.SetGCPercent(n)
+		return n
+	}
+	for _, c := range []struct {
+		gogc, limit string
+		want        int
+	}{{"", "", 1600}, {"50", "", 100}, {"", "64MiB", 100}, {"off", "64MiB", 100}} {
+		t.Setenv("GOGC", c.gogc)
+		t.Setenv("GOMEMLIMIT", c.limit)
+		debug.SetGCPercent(100) // as if the runtime had read it
+		cli.SetGCPercent()
+		require.Equal(t, c.want, percent(), "%+v", c)
+	}
 }

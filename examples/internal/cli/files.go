@@ -1,12 +1,21 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/pflag"
+
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
 // Open opens a file for reading; "-" is standard input.
@@ -17,10 +26,9 @@ func Open(name string) (io.ReadCloser, error) {
 	return os.Open(name)
 }
 
-// Create creates the output file of a conversion; "-" is standard output. A file
-// that exists is refused unless force is set, and is never one of the inputs. The
-// output gets its name when it is closed with Commit; an output that is closed
-// without is removed, and what was there stays.
+// Create creates the output file of a conversion; "-" is standard output. It returns an
+// error if the file is one of the inputs, or exists and force is not set. The output gets
+// its name at Commit. Close without Commit removes it, and an earlier file stays.
 func Create(name string, inputs []string, force bool) (*Output, error) {
 	if name == "-" {
 		return &Output{File: os.Stdout}, nil
@@ -76,13 +84,13 @@ func missing(inputs []string) (err error) {
 // Output is an output file of a conversion.
 type Output struct {
 	*os.File
-	name  string // that it gets; "": it has its name already
-	force bool   // replace a file of that name
+	name  string // at Commit; "": standard output, a pipe or a device
+	force bool   // replace an existing file
 	done  bool
 }
 
-// Commit closes the output and gives it its name. A file that appeared under that
-// name since is not replaced, unless force was set.
+// Commit closes the output and gives it its name. Without force it returns an error if a
+// file of that name has been created since Create.
 func (o *Output) Commit() (err error) {
 	if o.done {
 		return nil
@@ -120,4 +128,100 @@ func (o *Output) Close() error {
 		return o.File.Close()
 	}
 	return errors.Join(o.File.Close(), os.Remove(o.File.Name()))
+}
+
+// InOut are the input and output files of a conversion.
+type InOut struct {
+	Inputs []string
+	Output string // "-" is standard output
+	Force  bool   // replace an output that exists
+}
+
+// Flags defines -r, -w and --force.
+func (f *InOut) Flags(flags *pflag.FlagSet) {
+	flags.StringArrayVarP(&f.Inputs, "read", "r", nil, "read this `file`; - is standard input; may be repeated, operands are inputs too")
+	flags.StringVarP(&f.Output, "write", "w", "", "write this `file`; - is standard output")
+	flags.BoolVar(&f.Force, "force", false, "replace an output that exists")
+}
+
+// Operands adds the operands of the command line: inputs, or HPCAP's form "IN OUT" if
+// there are two and neither -r nor -w. It reports whether it was HPCAP's form.
+func (f *InOut) Operands(args []string) (hpcap bool, err error) {
+	if f.Output == "" && len(f.Inputs) == 0 && len(args) == 2 {
+		f.Inputs, f.Output, hpcap = args[:1], args[1], true
+	} else {
+		f.Inputs = append(f.Inputs, args...)
+	}
+	switch {
+	case len(f.Inputs) == 0:
+		return hpcap, Usagef("no input: name the files to read")
+	case slices.Contains(f.Inputs, ""):
+		return hpcap, Usagef("input \"\": the name is empty")
+	}
+	return hpcap, nil
+}
+
+// Create creates the output.
+func (f *InOut) Create() (*Output, error) { return Create(f.Output, f.Inputs, f.Force) }
+
+// Records returns the records of RAW files, one file after the other. A record is valid
+// until the next one. An error is the last element.
+func Records(names []string) iter.Seq2[rawfile.Record, error] {
+	return func(yield func(rawfile.Record, error) bool) {
+		for _, name := range names {
+			if !yieldFile(name, yield) {
+				return
+			}
+		}
+	}
+}
+
+// yieldFile yields the records of a file and reports whether the next file follows.
+func yieldFile(name string, yield func(rawfile.Record, error) bool) bool {
+	in, err := Open(name)
+	if err != nil {
+		return yield(rawfile.Record{}, err) && false
+	}
+	defer in.Close()
+	for rec, err := range rawfile.NewReader(in).Records() {
+		if err != nil {
+			return yield(rec, fmt.Errorf("%s: %w", name, err)) && false
+		}
+		if !yield(rec, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// Listen listens on a UNIX socket. It replaces the socket file of a program that was
+// killed.
+func Listen(path string) (*net.UnixListener, error) {
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("listen on socket %s: another program serves it. Stop that program or choose another path", path)
+	}
+	if st, err := os.Lstat(path); err == nil && st.Mode().Type() == os.ModeSocket {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("listen on socket %s: %w", path, err)
+		}
+	}
+	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+}
+
+// umask returns the process's file mode creation mask. /proc shows it since Linux
+// 4.7; umask(2) would change it for other threads.
+func umask() os.FileMode {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0o022
+	}
+	for line := range bytes.Lines(text) {
+		if octal, ok := bytes.CutPrefix(line, []byte("Umask:")); ok {
+			if n, err := strconv.ParseUint(string(bytes.TrimSpace(octal)), 8, 32); err == nil {
+				return os.FileMode(n)
+			}
+		}
+	}
+	return 0o022
 }

@@ -5,9 +5,17 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/sim"
 )
 
 // Logger returns a logger that writes one line for each message to w:
@@ -74,3 +82,53 @@ func (h *lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 }
 
 func (h *lineHandler) WithGroup(string) slog.Handler { return h }
+
+// Bar prints progress: on a terminal one line that is overwritten, elsewhere one line
+// after the other.
+type Bar struct {
+	W        io.Writer
+	Terminal bool
+	shown    bool
+}
+
+// Print prints the rate of the last second.
+func (b *Bar) Print(r capture.Rate) {
+	line := fmt.Sprintf("%6.3f Gb/s  %6.3f Mpps  buffer %3.0f %%  lost %d (%.0f/s)", r.Gbps, r.Mpps, 100*r.Fill, r.Lost, r.LostPerSecond)
+	if b.Terminal {
+		fmt.Fprintf(b.W, "\r\x1b[K%s", line) // erases the line before
+	} else {
+		fmt.Fprintln(b.W, line)
+	}
+	b.shown = true
+}
+
+// End ends the line on a terminal, so that the next output begins on a new one.
+func (b *Bar) End() {
+	if b.shown && b.Terminal {
+		fmt.Fprintln(b.W)
+	}
+}
+
+// IsTerminal reports whether f is a terminal.
+func IsTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// WarnLate logs a warning if port is the model's and its wire was behind its schedule for
+// more than 1 % of the duration of a capture: frames were sent at a lower rate than the
+// requested one.
+func WarnLate(log *slog.Logger, port capture.Port, duration time.Duration) {
+	p, ok := port.(*nic.Port)
+	if !ok {
+		return
+	}
+	d, ok := p.Device().(*sim.Device)
+	if !ok {
+		return
+	}
+	if late := d.NIC().Late(); late > duration/100 {
+		log.Warn(fmt.Sprintf("the model's wire was late by %v in %v: it sent fewer frames per second than requested",
+			late.Round(time.Millisecond), duration.Round(time.Millisecond)))
+	}
+}
