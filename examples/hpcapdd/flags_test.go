@@ -112,6 +112,8 @@ func TestEachFlagSetsItsSetting(t *testing.T) {
 		"--metrics :9482":          func(_ *options, s *settings.Settings, _ *settings.Port) { s.Metrics.Listen = ":9482" },
 		"--hpcapmon /var/hpcapmon": func(_ *options, s *settings.Settings, _ *settings.Port) { s.Hpcapmon.Dir = "/var/hpcapmon" },
 		"--check":                  func(o *options, _ *settings.Settings, _ *settings.Port) { o.check = true },
+		"-c 1000":                  func(o *options, _ *settings.Settings, _ *settings.Port) { o.count = 1000 },
+		"--count=0":                func(*options, *settings.Settings, *settings.Port) {},
 		"--duration 90s": func(o *options, _ *settings.Settings, _ *settings.Port) {
 			o.duration = units.Duration(90 * time.Second)
 		},
@@ -255,6 +257,7 @@ func TestErrorsNameTheFlag(t *testing.T) {
 		"--share /x --share-mode rw":           "--share-mode",
 		"--linger -1s":                         "--linger",
 		"--metrics 9482":                       "--metrics: ",
+		"-c -1":                                "--count",
 		"--duration soon":                      "--duration",
 		"--json=maybe":                         "--json",
 		"--share /" + strings.Repeat("x", 100): "--share: ",
@@ -328,7 +331,7 @@ func TestConfigGoesWithFlagsOfTheRunOnly(t *testing.T) {
 		}
 		o, s, err := parse("--config", file, "--"+f.Name+"="+value)
 		switch f.Name {
-		case "check", "duration", "json", "progress", "verbose", "fail-on-loss":
+		case "check", "count", "duration", "json", "progress", "verbose", "fail-on-loss":
 			require.NoError(t, err, f.Name)
 			require.Equal(t, file, o.config)
 			require.Equal(t, file, s.File())
