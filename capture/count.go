@@ -29,8 +29,8 @@ func (c *frameCount) take(n int) int {
 
 // limitCount removes the frames of a group that are beyond Config.Count. They count
 // as filtered.
-func (p *poller) limitCount(g group) group {
+func (p *poller) limitCount(g *group) {
 	n := p.config.Count.take(len(g.frames))
 	p.path.filtered += uint64(len(g.frames) - n)
-	return g.first(n)
+	g.truncate(n)
 }

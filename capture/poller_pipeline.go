@@ -51,15 +51,15 @@ type group struct {
 	keep   []uint32
 }
 
-// from returns the group without its first n frames.
-func (g group) from(n int) group { return group{g.frames[n:], g.stamps[n:], g.keep[n:]} }
+// skip removes the group's first n frames.
+func (g *group) skip(n int) { g.frames, g.stamps, g.keep = g.frames[n:], g.stamps[n:], g.keep[n:] }
 
-// first returns the group's first n frames.
-func (g group) first(n int) group { return group{g.frames[:n], g.stamps[:n], g.keep[:n]} }
+// truncate removes all but the group's first n frames.
+func (g *group) truncate(n int) { g.frames, g.stamps, g.keep = g.frames[:n], g.stamps[:n], g.keep[:n] }
 
-// remove returns the group without the frames that drop marks, in order. It moves
-// entries within the group's memory.
-func (g group) remove(drop []bool) group {
+// remove removes the frames that drop marks. It moves the others, in order, within
+// the group's memory.
+func (g *group) remove(drop []bool) {
 	n := 0
 	for i, d := range drop[:len(g.frames)] {
 		if d {
@@ -70,7 +70,7 @@ func (g group) remove(drop []bool) group {
 		}
 		n++
 	}
-	return g.first(n)
+	g.truncate(n)
 }
 
 // storeSlow passes a batch through the pipeline and releases it to the source. It
@@ -88,7 +88,8 @@ func (p *poller) storeSlow(frames []ring.Frame) bool {
 	for len(frames) > 0 {
 		m := min(size, len(frames))
 		if stored {
-			stored = p.storeGroup(group{frames[:m], p.path.stamps[:m], keep[:m]}, w)
+			g := group{frames[:m], p.path.stamps[:m], keep[:m]}
+			stored = p.storeGroup(&g, w)
 		} else {
 			p.abandon(keep[:m])
 		}
@@ -120,28 +121,28 @@ func (p *pipeline) decide(frames []ring.Frame) (keep []uint32, bytes uint64) {
 // storeGroup stamps a group, removes dropped frames and duplicates, and stores the
 // others. With one stamp per packet, dropped frames are not stamped. It returns
 // false if the poller was stopped first.
-func (p *poller) storeGroup(g group, w clock.Window) bool {
+func (p *poller) storeGroup(g *group, w clock.Window) bool {
 	each := p.stamper.Policy() == clock.PerPacket
 	if !each {
 		p.stamper.Batch(g.frames, w, g.stamps)
 	}
 	if p.path.rules != nil {
-		g = p.path.removeFiltered(g)
+		p.path.removeFiltered(g)
 	}
 	if each {
 		p.stamper.Batch(g.frames, w, g.stamps)
 	}
 	if p.path.table != nil {
-		g = p.path.removeDuplicates(g)
+		p.path.removeDuplicates(g)
 	}
 	if p.config.Count != nil {
-		g = p.limitCount(g)
+		p.limitCount(g)
 	}
 	return p.append(g)
 }
 
 // removeFiltered removes the frames that rules drop.
-func (p *pipeline) removeFiltered(g group) group {
+func (p *pipeline) removeFiltered(g *group) {
 	dropped := 0
 	for i, keep := range g.keep {
 		p.drop[i] = keep == rules.Drop
@@ -151,37 +152,37 @@ func (p *pipeline) removeFiltered(g group) group {
 	}
 	switch dropped {
 	case 0:
-		return g
 	case len(g.frames):
-		return g.first(0)
+		g.truncate(0)
+	default:
+		g.remove(p.drop)
 	}
-	return g.remove(p.drop)
 }
 
 // removeDuplicates removes and counts the frames that the table has seen before.
-func (p *pipeline) removeDuplicates(g group) group {
-	if p.table.Mark(g.frames, g.stamps, p.drop) == 0 {
-		return g
+func (p *pipeline) removeDuplicates(g *group) {
+	n := p.table.Mark(g.frames, g.stamps, p.drop)
+	if n == 0 {
+		return
 	}
-	kept := g.remove(p.drop)
-	p.duplicates += uint64(len(g.frames) - len(kept.frames))
-	return kept
+	p.duplicates += uint64(n)
+	g.remove(p.drop)
 }
 
 // append stores a group. Frames that the stream does not accept yet are retried
 // with their stamps. It returns false if the poller was stopped first.
-func (p *poller) append(g group) bool {
+func (p *poller) append(g *group) bool {
 	for {
 		n := p.producer.AppendStamped(g.stamps, g.keep, g.frames)
 		if n == len(g.frames) {
 			return true
 		}
-		g = g.from(n)
-		if one := g.first(1); !p.await(one.frames, one.stamps, one.keep) {
+		g.skip(n)
+		if !p.await(g.frames[:1], g.stamps[:1], g.keep[:1]) {
 			p.shared.abandoned.Add(uint64(len(g.frames)))
 			return false
 		}
-		g = g.from(1)
+		g.skip(1)
 	}
 }
 
