@@ -1,16 +1,17 @@
-# make demo    replay the shipped capture through the software 82599 and verify the files
-# make test    all tests; installs what they need (apt, as root)
-# make bench   nanoseconds per frame, beside the machine's own limits of the same run
-# make timestamps  how far stamps are from the truth, per policy, beside the thesis's tables (takes minutes);
-#                  TIMESTAMPS="--fifo 10 --svg FILE" for other flags of examples/timestamps
-# make bench-store  storing beside what the disk itself can do, in DIR
-# make bench-query  a minute of one host out of SIZE of stored traffic, beside tcpdump -r, in DIR
-# make crash   200 kills at random moments, disks that fill up and fail; nothing is lost that the ledger does not show
-# make stress  listeners come, go, hang and die at full speed for DURATION; every frame accounted for
-# make fuzz    every fuzz target for FUZZTIME each
-# make vmtest  Linux's drivers and ours in virtual machines (root); RUN=REGEXP chooses tests, FAULT=NAME breaks the model
-# make man     man pages of all programs in build/man, the programs in bin
-# make lint    gofmt, vet, staticcheck, shellcheck, the builds that must keep working
+# make demo         replay testdata/hosts.pcap through the software 82599 and verify the files
+# make test         all tests; installs the tools they need (apt, as root)
+# make bench        nanoseconds per frame, relative to the machine's limits in the same run
+# make timestamps   error of the timestamps per policy, with the thesis's figures (minutes);
+#                   TIMESTAMPS="--fifo 10 --svg FILE": flags of examples/timestamps
+# make bench-store  throughput of storing, relative to the disk's, in DIR
+# make bench-query  one host's minute out of SIZE of stored traffic, compared with tcpdump -r, in DIR
+# make crash        200 kills at random times, full and failing disks: each loss is in the ledger
+# make stress       listeners attach, detach, stop and die at full speed for DURATION
+# make fuzz         each fuzz target for FUZZTIME
+# make vmtest       Linux drivers and ours in virtual machines (root); RUN=REGEXP selects tests,
+#                   FAULT=NAME injects a fault into the model
+# make man          man pages of all programs to build/man, the programs to bin
+# make lint         gofmt, vet, staticcheck, shellcheck, builds of all platforms
 
 GO          ?= go
 FUZZTIME    ?= 5m
@@ -29,7 +30,7 @@ all: lint test
 demo:
 	CGO_ENABLED=0 $(GO) run ./examples/demo -r testdata/hosts.pcap -w build/demo
 
-# What the tests run beside Go: name in PATH or file, Debian package.
+# Tools of the tests: name in PATH or file, and Debian package.
 TOOLS = tshark:tshark editcap:wireshark-common tcpdump:tcpdump tcpreplay:tcpreplay curl:curl ping:iputils-ping \
         ip:iproute2 shellcheck:shellcheck gcc:gcc /usr/include/stdlib.h:libc6-dev \
         zstd:zstd promtool:prometheus systemd-analyze:systemd \
@@ -43,7 +44,7 @@ test: tools
 	CGO_ENABLED=0 $(GO) test -count=1 -timeout 15m ./...
 	$(GO) test -race -count=1 -timeout 15m ./...
 
-# A compiled test binary runs by itself, so that its lines show as cases end.
+# go test would print the lines of a test binary at its end.
 RUN   ?= .
 FAULT ?=
 vmtest:

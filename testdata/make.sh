@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes hosts.pcap: real traffic between two hosts on a switch, each a network
+# Creates hosts.pcap: traffic between two hosts on a switch, each in a network
 # namespace of this machine.
 #
-#   make.sh [FILE]          make FILE (default: hosts.pcap beside this script)
-#   make.sh -count [FILE]   show what FILE holds, by protocol
+#   make.sh [FILE]          create FILE (default: hosts.pcap beside this script; root only)
+#   make.sh -count [FILE]   print the number of frames of FILE by protocol
 #
-# Needs root for making, and the tools in the list below.
+# Needs the tools in the list below.
 #
 #   client --veth-- switch (bridge, tcpdump) --veth-- server
 #   192.0.2.1       capture on port "server"          192.0.2.2
@@ -20,14 +20,14 @@ fail() {
 	exit 1
 }
 
-frames() { # FILE FILTER: how many frames match
+frames() { # FILE FILTER: print the number of matching frames
 	tcpdump -nr "$1" "$2" 2>/dev/null | wc -l
 }
 
 count() {
-	# All filters but "vlan" and those by length look at untagged frames only.
-	while IFS='|' read -r what filter; do
-		printf '%-28s %6d   %s\n' "$what" "$(frames "$1" "$filter")" "$filter"
+	# Filters other than "vlan" and those by length match untagged frames only.
+	while IFS='|' read -r name filter; do
+		printf '%-28s %6d   %s\n' "$name" "$(frames "$1" "$filter")" "$filter"
 	done <<-'LIST'
 		all|greater 0
 		ARP|arp
@@ -51,17 +51,17 @@ count() {
 
 if [ "${1-}" = -count ]; then
 	file=${2-$here/hosts.pcap}
-	[ -r "$file" ] || fail "cannot read $file"
-	command -v tcpdump >/dev/null || fail "tcpdump is missing (Debian: apt-get install tcpdump)"
+	[ -r "$file" ] || fail "read $file: not readable. Give the name of a pcap file"
+	command -v tcpdump >/dev/null || fail "tcpdump: not found. Debian: apt-get install tcpdump"
 	count "$file"
 	exit
 fi
 file=${1-$here/hosts.pcap}
 
 for tool in ip:iproute2 ethtool:ethtool tcpdump:tcpdump curl:curl ping:iputils-ping python3:python3; do
-	command -v "${tool%:*}" >/dev/null || fail "${tool%:*} is missing (Debian: apt-get install ${tool#*:})"
+	command -v "${tool%:*}" >/dev/null || fail "${tool%:*}: not found. Debian: apt-get install ${tool#*:}"
 done
-[ "$(id -u)" = 0 ] || fail "network namespaces need root"
+[ "$(id -u)" = 0 ] || fail "create network namespaces: not root. Run it with sudo"
 
 client=ixcap-client-$$
 server=ixcap-server-$$
@@ -87,26 +87,25 @@ on() { # NAMESPACE COMMAND...
 	ip netns exec "$ns" "$@"
 }
 
-serve() { # NAMESPACE COMMAND...: in the background until the end
+serve() { # NAMESPACE COMMAND...: run in the background until the end
 	ns=$1
 	shift
 	ip netns exec "$ns" "$@" >"$work/log" 2>&1 &
 	pids="$pids $!"
 }
 
-await() { # WHAT COMMAND...: until the command succeeds, 10 seconds at most
-	what=$1
+await() { # NAME COMMAND...: repeat the command until it succeeds, at most 10 s
+	name=$1
 	shift
 	tries=0
 	until "$@" >/dev/null 2>&1; do
 		tries=$((tries + 1))
-		[ $tries -lt 100 ] || fail "waited 10 s for $what"
+		[ $tries -lt 100 ] || fail "wait for $name: not there after 10 s"
 		sleep 0.1
 	done
 }
 
-# The cables, with nothing left to a network card: what is captured is what
-# would be on the wire.
+# The cables, without offloads: captured frames are those on the wire.
 ip netns add $switch
 ip -n $switch link add switch type bridge mcast_snooping 0 forward_delay 0
 ip -n $switch link set switch up
@@ -137,7 +136,7 @@ address() { # NAMESPACE NUMBER
 address $client 1
 address $server 2
 
-# What the server offers.
+# The services of the server.
 mkdir "$work/www"
 python3 -c '
 import random, sys
@@ -159,7 +158,7 @@ await "the name server" on $client python3 "$here/peer.py" resolve 2001:db8::2 1
 await "the echo server" on $client python3 "$here/peer.py" udp 192.0.2.2 7 1 10
 await "the echo server" on $client python3 "$here/peer.py" udp 2001:db8::2 7 1 10
 await "the sink" on $client python3 "$here/peer.py" bulk 192.0.2.2 5001 1
-ip -n $client neighbour flush dev port # so that the capture begins with ARP
+ip -n $client neighbour flush dev port # the capture begins with ARP
 ip -n $server neighbour flush dev port
 
 ip netns exec $switch tcpdump -i server -w "$work/hosts.pcap" --nano -s 0 -B 16384 -U 2>"$work/tcpdump" &
@@ -167,7 +166,7 @@ dump=$!
 pids="$pids $dump"
 await tcpdump grep -q 'listening on' "$work/tcpdump"
 
-# The traffic, some of it at the same time.
+# The traffic, partly concurrent.
 on $client python3 "$here/peer.py" bulk 192.0.2.2 5001 250000
 get http://192.0.2.2/large &
 one=$!
@@ -199,14 +198,14 @@ on $client python3 "$here/peer.py" udp 2001:db8::2 7 5 6000
 sleep 0.5 # the last connections' FINs
 kill -INT $dump
 wait $dump || :
-grep -q '^0 packets dropped by kernel' "$work/tcpdump" || fail "tcpdump lost frames: $(cat "$work/tcpdump")"
+grep -q '^0 packets dropped by kernel' "$work/tcpdump" || fail "capture: tcpdump lost frames. Repeat it on a machine with less load: $(cat "$work/tcpdump")"
 
 all=$(frames "$work/hosts.pcap" 'greater 0')
 if [ "$all" -lt 3000 ] || [ "$all" -gt 6000 ]; then
-	fail "captured $all frames, want 3000-6000"
+	fail "check: $all frames, want 3000 to 6000"
 fi
-[ "$(frames "$work/hosts.pcap" 'greater 1519')" = 0 ] || fail "captured frames over 1518 bytes: offloads are on"
-[ "$(frames "$work/hosts.pcap" 'not vlan and greater 1515')" = 0 ] || fail "captured frames over 1514 bytes: offloads are on"
-[ "$(wc -c <"$work/hosts.pcap")" -lt 2000000 ] || fail "the capture is over 2 MB"
+[ "$(frames "$work/hosts.pcap" 'greater 1519')" = 0 ] || fail "check: frames over 1518 bytes: offloads are on"
+[ "$(frames "$work/hosts.pcap" 'not vlan and greater 1515')" = 0 ] || fail "check: untagged frames over 1514 bytes: offloads are on"
+[ "$(wc -c <"$work/hosts.pcap")" -lt 2000000 ] || fail "check: the file is over 2 MB"
 cat "$work/hosts.pcap" >"$file"
 count "$file"

@@ -1,12 +1,12 @@
-"""Small peers for make.sh: python3 peer.py KIND ARGUMENTS.
+"""Servers and clients of make.sh: python3 peer.py KIND ARGUMENTS.
 
-dns ADDRESS            answers A, AAAA and TXT questions on port 53
-resolve ADDRESS N      asks N questions, one after the other
-echo ADDRESS PORT      sends UDP datagrams back
-udp ADDRESS PORT N MAX sends N datagrams of up to MAX bytes, waits for each to come back
-sink ADDRESS PORT      takes TCP connections and what comes over them
-bulk ADDRESS PORT N    sends N bytes over TCP
-vlan IFACE NAME ID     makes NAME, an 802.1Q interface on IFACE, of a TAP device;
+dns ADDRESS            answer A, AAAA and TXT queries on port 53
+resolve ADDRESS N      send N DNS queries, each after the answer to the last
+echo ADDRESS PORT      return UDP datagrams
+udp ADDRESS PORT N MAX send N datagrams of up to MAX bytes to echo, each after the last returned
+sink ADDRESS PORT      accept TCP connections and discard their data
+bulk ADDRESS PORT N    send N bytes over TCP
+vlan IFACE NAME ID     create NAME, an 802.1Q interface on IFACE, with a TAP device,
                        for kernels without CONFIG_VLAN_8021Q
 """
 
@@ -18,7 +18,7 @@ import socket
 import struct
 import sys
 
-TIMEOUT = 10  # seconds that a peer waits for an answer
+TIMEOUT = 10  # seconds until an answer must arrive
 
 
 def family(address):
@@ -92,7 +92,7 @@ def bulk(address, port, count):
     s = socket.create_connection((address, int(port)), TIMEOUT)
     s.sendall(random.Random(3).randbytes(int(count)))
     s.shutdown(socket.SHUT_WR)
-    s.recv(1)  # the other side has taken all
+    s.recv(1)  # the end: the server has read everything
 
 
 def vlan(iface, name, vid):
@@ -104,7 +104,7 @@ def vlan(iface, name, vid):
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     raw.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
     raw.bind((iface, 3))
-    # Frames for the TAP's own address are not for IFACE's: take them all.
+    # Promiscuous: frames to the TAP's address are not addressed to IFACE.
     PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC = 1, 1
     raw.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("iHH8x", socket.if_nametoindex(iface), PACKET_MR_PROMISC, 0))
     while True:

@@ -19,8 +19,8 @@ import (
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
-// chain stores what a producer makes that never waits for frames; without a folder
-// they are only consumed.
+// chain stores the frames of a producer without a rate limit. If dir is "", the frames
+// are read and discarded.
 func chain(o options, dir string, size int) (result, error) {
 	s, err := stream.New(stream.Config{Interface: "bench", Size: int(o.buffer), Segment: int64(o.segment), Node: hugepage.AnyNode})
 	if err != nil {
@@ -62,13 +62,13 @@ func chain(o options, dir string, size int) (result, error) {
 		go func() {
 			defer close(produced)
 			p := s.Producer()
-			for left, at := count, 0; left > 0; {
+			for remaining, at := count, 0; remaining > 0; {
 				stamper.Update()
-				n := p.AppendBatch(stamper, frames[at:min(at+64, at+left)], 0)
+				n := p.AppendBatch(stamper, frames[at:min(at+64, at+remaining)], 0)
 				if p.Publish(); n == 0 {
-					time.Sleep(100 * time.Microsecond) // a poller would spin; that is not what is measured
+					time.Sleep(100 * time.Microsecond) // a spinning poller would be measured, too
 				}
-				left -= n
+				remaining -= n
 				at = (at + n) % (len(frames) - 64)
 			}
 			p.Finish()
@@ -84,7 +84,7 @@ func chain(o options, dir string, size int) (result, error) {
 	})
 }
 
-// generated are frames as the model's wire makes them, of many flows.
+// generated returns frames of the model's generator, of 1024 flows.
 func generated(size int) ([]ring.Frame, error) {
 	options, err := wire.ParseOptions(fmt.Sprintf("gen,flows=1024,size=%d", size))
 	if err != nil {
@@ -102,8 +102,8 @@ func generated(size int) ([]ring.Frame, error) {
 	return frames, nil
 }
 
-// whole stores what the model receives, which waits for the driver when it must.
-func whole(o options, dir string, size int) (r result, err error) {
+// model stores frames of the software 82599, whose wire has backpressure.
+func model(o options, dir string, size int) (r result, err error) {
 	count := uint64(o.bytes) / uint64(size+rawfile.HeaderLen)
 	device := fmt.Sprintf("sim:gen,flows=1024,size=%d,count=%d,backpressure", size, count)
 	engine, _, err := nic.NewEngine(device, nic.Config{}, capture.Config{Buffer: int(o.buffer), Segment: int64(o.segment)})

@@ -1,16 +1,12 @@
-// Benchstore measures, on one file system and in one run, what the disk can do
-// and what storing makes of it:
+// Benchstore compares the throughput of a disk with that of storing on it:
 //
-//	raw          blocks written one after the other with O_DIRECT, nothing else
-//	stream SIZE  a producer that never waits -> stream -> storer, and the same with
-//	             nothing stored (null), which is what the producer costs
-//	model SIZE   the whole chain: the software 82599 -> driver -> engine -> storer
+//	raw          blocks written in sequence with O_DIRECT
+//	stream SIZE  producer without a rate limit ─► stream ─► storer
+//	null SIZE    producer ─► stream ─► reader that stores nothing: the producer's cost
+//	model SIZE   software 82599 ─► driver ─► engine ─► storer
 //
-//	benchstore [-w DIR] [--bytes 2GiB] [--rounds 3] [--block 1MiB] [--depth 4] [--json]
-//
-// Machines are shared and disks moody, so the measures take turns, round by round,
-// and medians count. The target is what the disk can do or the line rate of
-// 10 GbE, in bytes stored, whichever is lower.
+// The measurements alternate, round by round, and the medians are printed. The target is
+// the lower of the disk's throughput and 10 GbE line rate, in bytes stored.
 package main
 
 import (
@@ -33,7 +29,8 @@ import (
 
 type options struct {
 	dir            string
-	bytes, block   units.Size // bytes of one measurement
+	bytes          units.Size // stored by one measurement
+	block          units.Size
 	buffer         units.Size
 	segment        units.Size
 	rounds, depth  int
@@ -51,7 +48,8 @@ func command(run func(options) error) *cobra.Command {
 		Use:   "benchstore [flags]",
 		Short: "Compare storing with what the disk can do",
 		Long: `Compare storing with what the disk can do: the disk written directly, a stream
-that is stored, and the whole chain with the model, in turn and several times.`,
+that is stored, and the whole chain with the model, in alternation. The medians of all
+rounds are printed.`,
 		Example: "  benchstore -w /data0 --rounds 5",
 		Args:    cli.NoOperands,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -59,7 +57,7 @@ that is stored, and the whole chain with the model, in turn and several times.`,
 			case cli.NotEmpty(cmd) != nil:
 				return cli.NotEmpty(cmd)
 			case o.rounds < 1 || o.depth < 1:
-				return cli.Usagef("--rounds %d --depth %d: must be 1 or more", o.rounds, o.depth)
+				return cli.Usagef("--rounds %d --depth %d: each must be 1 or more", o.rounds, o.depth)
 			case o.bytes < 2*o.block:
 				return cli.Usagef("--bytes %v: must be at least two blocks of %v", o.bytes, o.block)
 			}
@@ -69,7 +67,7 @@ that is stored, and the whole chain with the model, in turn and several times.`,
 	cli.Group(cmd, "Measurement", func(flags *pflag.FlagSet) {
 		flags.StringVarP(&o.dir, "write", "w", o.dir, "measure the file system of this `directory`; files go to a temporary directory in it")
 		flags.Var(&o.bytes, "bytes", "write this `size` in each measurement")
-		flags.IntVar(&o.rounds, "rounds", 3, "measure everything `N` times")
+		flags.IntVar(&o.rounds, "rounds", 3, "repeat each measurement `N` times")
 		flags.BoolVar(&o.model, "model", true, "measure the chain with the model, too")
 	})
 	cli.Group(cmd, "Storage", func(flags *pflag.FlagSet) {
@@ -91,7 +89,7 @@ func run(w io.Writer, o options) error {
 	cli.SetGCPercent()
 	dir, err := os.MkdirTemp(o.dir, "benchstore-")
 	if err != nil {
-		return err
+		return fmt.Errorf("create a temporary directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	o.dir = dir
@@ -104,32 +102,32 @@ func run(w io.Writer, o options) error {
 		e.SetIndent("", "  ")
 		return e.Encode(rows)
 	}
-	return print(w, o, rows)
+	return printTable(w, o, rows)
 }
 
-// print writes the table.
-func print(w io.Writer, o options, rows []row) error {
+// printTable prints a line for each measurement.
+func printTable(w io.Writer, o options, rows []row) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "\tGB/s\tof the target\tCPU s/GB\tof it storing\t  of %d rounds (GB/s)\t\n", o.rounds)
+	fmt.Fprintf(t, "\tGB/s\tof target\tCPU s/GB\tstoring s/GB\t  %d rounds, GB/s\t\n", o.rounds)
 	for _, r := range rows {
-		ratio, own := "", ""
+		ratio, storing := "", ""
 		if r.Target > 0 {
 			ratio = fmt.Sprintf("%.3f", r.GBps/r.Target)
 		}
 		if r.Storing > 0 {
-			own = fmt.Sprintf("%.3f", r.Storing)
+			storing = fmt.Sprintf("%.3f", r.Storing)
 		}
-		fmt.Fprintf(t, "%s\t%.3f\t%s\t%.3f\t%s\t  %.2f to %.2f\t\n", r.Name, r.GBps, ratio, r.CPU, own, r.Least, r.Most)
+		fmt.Fprintf(t, "%s\t%.3f\t%s\t%.3f\t%s\t  %.2f to %.2f\t\n", r.Name, r.GBps, ratio, r.CPU, storing, r.Least, r.Most)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	for _, r := range rows {
-		if r.Lagging > 0 {
-			fmt.Fprintf(w, "%s: %d files were stored without their sidecar, for want of processor time\n", r.Name, r.Lagging)
+		if r.Unindexed > 0 {
+			fmt.Fprintf(w, "%s: %d files without index: too little processor time\n", r.Name, r.Unindexed)
 		}
 	}
-	_, err := fmt.Fprintf(w, "target: the disk's own, or 10 GbE at line rate (%.3f GB/s stored at 1514 bytes, %.3f at 60), whichever is lower\n",
+	_, err := fmt.Fprintf(w, "target: the lower of raw and 10 GbE line rate (stored: %.3f GB/s at 1514 bytes, %.3f GB/s at 60 bytes)\n",
 		lineRate(1514), lineRate(60))
 	return err
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
-func TestEveryMeasureIsTakenAndLeavesNothingBehind(t *testing.T) {
+func TestEachMeasurementRunsAndRemovesItsFiles(t *testing.T) {
 	dir := t.TempDir()
 	var out bytes.Buffer
 	require.NoError(t, cli.Execute(command(func(o options) error { return run(&out, o) }),
@@ -26,12 +26,12 @@ func TestEveryMeasureIsTakenAndLeavesNothingBehind(t *testing.T) {
 		require.LessOrEqual(t, r.Least, r.Most)
 	}
 	require.Equal(t, []string{"raw", "stream 1514", "null 1514", "stream 60", "null 60", "model 1514", "model 60"}, names)
-	left, err := os.ReadDir(dir)
+	remaining, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Empty(t, left)
+	require.Empty(t, remaining)
 	out.Reset()
-	require.NoError(t, print(&out, options{rounds: 2}, rows))
-	require.Contains(t, out.String(), "of the target")
+	require.NoError(t, printTable(&out, options{rounds: 2}, rows))
+	require.Contains(t, out.String(), "of target")
 }
 
 func TestLineRateIsThatOf10GbE(t *testing.T) {

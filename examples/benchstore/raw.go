@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// raw writes blocks of memory to files of a segment each, several at once, and
-// nothing else: what the disk can do. The memory is as large as the stream's.
+// raw writes blocks to files of a segment each, depth at a time, from memory of the
+// stream's size.
 func raw(o options, dir string) (result, error) {
 	mem, err := unix.Mmap(-1, 0, int(o.buffer), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
@@ -18,7 +18,7 @@ func raw(o options, dir string) (result, error) {
 	}
 	defer unix.Munmap(mem)
 	for i := range mem {
-		mem[i] = byte(i>>12 ^ i) // no zeros, which a disk may know how to store
+		mem[i] = byte(i>>12 ^ i) // not zeros, which a disk may compress
 	}
 	return timed(func() (uint64, int, error) {
 		written := int64(0)
@@ -35,23 +35,23 @@ func raw(o options, dir string) (result, error) {
 
 // rawFile writes one file.
 func rawFile(path string, size int64, mem []byte, o options) error {
-	const ahead = 64 << 20 // as the storer reserves it
+	const ahead = 64 << 20 // preallocation of the storer
 	mode := uint32(unix.FALLOC_FL_KEEP_SIZE)
 	if o.grow {
 		mode = 0
 	}
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_DIRECT|unix.O_CLOEXEC, 0o644)
 	if err != nil {
-		return err
+		return fmt.Errorf("create %s: %w", path, err)
 	}
 	var (
-		mu             sync.Mutex // guards what follows
+		mu             sync.Mutex // guards the following
 		next, reserved int64
 		failed         error
 		writers        sync.WaitGroup
 	)
 	block := int64(o.block)
-	take := func() (off int64, more bool) {
+	nextBlock := func() (off int64, more bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		for reserved < min(next+block, size) && failed == nil {
@@ -69,7 +69,7 @@ func rawFile(path string, size int64, mem []byte, o options) error {
 	}
 	for range o.depth {
 		writers.Go(func() {
-			for off, more := take(); more; off, more = take() {
+			for off, more := nextBlock(); more; off, more = nextBlock() {
 				at := off % (int64(len(mem)) / block * block)
 				n, err := unix.Pwrite(fd, mem[at:at+block], off)
 				if err == nil && int64(n) < block {

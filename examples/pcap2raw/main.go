@@ -98,11 +98,10 @@ func (o *outputs) next(n int) (io.WriteCloser, error) {
 	}
 	var err error
 	o.current, err = one.Create()
-	return unclosed{o.current}, err
+	return noClose{o.current}, err
 }
 
-// end gives the last output its name if it holds a record; without one, what was
-// there under that name stays.
+// end commits the last output if it holds a record, else discards it.
 func (o *outputs) end() error {
 	switch {
 	case o.current == nil:
@@ -113,12 +112,12 @@ func (o *outputs) end() error {
 	return o.current.Commit()
 }
 
-// unclosed leaves closing to outputs.
-type unclosed struct{ io.Writer }
+// noClose is a writer that outputs closes.
+type noClose struct{ io.Writer }
 
-func (unclosed) Close() error { return nil }
+func (noClose) Close() error { return nil }
 
-// copyFile returns the number of records that it converted.
+// copyFile converts a file and returns the number of records.
 func copyFile(to *rawfile.Files, name string) (records uint64, err error) {
 	in, err := cli.Open(name)
 	if err != nil {
@@ -143,7 +142,7 @@ func copyFile(to *rawfile.Files, name string) (records uint64, err error) {
 		records++
 	}
 	if n := packets.Moved(); n > 0 {
-		fmt.Fprintf(os.Stderr, "pcap2raw: %s: %d packets with timestamp 0 written with 1 ns: 0 ends a RAW file\n", name, n)
+		fmt.Fprintf(os.Stderr, "pcap2raw: warning: %s: %d packets with timestamp 0 written with 1 ns: 0 ends a RAW file\n", name, n)
 	}
 	return records, nil
 }

@@ -69,22 +69,22 @@ func run(files cli.InOut, format pcapfile.Format) (err error) {
 		converted += n
 		bad = append(bad, err)
 		if err != nil && !errors.As(err, new(inputError)) {
-			return errors.Join(bad...) // an error of the output; the other inputs would fail, too
+			return errors.Join(bad...) // an output error, which the other inputs would get, too
 		}
 	}
 	bad = append(bad, w.Flush())
 	if err := errors.Join(bad...); err != nil && converted == 0 {
-		return err // what was there under the output's name stays
+		return err // an earlier file of the output's name stays
 	}
 	return errors.Join(append(bad, out.Commit())...)
 }
 
-// inputError is an error of an input, and not of the output.
+// inputError is an error of an input.
 type inputError struct{ error }
 
 func (e inputError) Unwrap() error { return e.error }
 
-// copyFile returns the number of records that it converted.
+// copyFile converts a file and returns the number of records.
 func copyFile(w *convert.Writer, name string) (uint64, error) {
 	in, err := cli.Open(name)
 	if err != nil {

@@ -67,7 +67,7 @@ func run(files cli.InOut, since bool) (err error) {
 	p := printer{since: since}
 	for rec, err := range cli.Records(files.Inputs) {
 		if err != nil {
-			if p.began { // the lines so far are kept
+			if p.began { // keep the lines so far
 				return errors.Join(err, w.Flush(), out.Commit())
 			}
 			return err
@@ -79,7 +79,7 @@ func run(files cli.InOut, since bool) (err error) {
 	return errors.Join(w.Flush(), out.Commit())
 }
 
-// printer writes one line after the other into the same memory.
+// printer formats lines in one buffer.
 type printer struct {
 	since bool
 	began bool
@@ -87,6 +87,7 @@ type printer struct {
 	buf   []byte
 }
 
+// line returns the line of a record, valid until the next call.
 func (p *printer) line(rec rawfile.Record) []byte {
 	b := p.buf[:0]
 	if !p.began {
