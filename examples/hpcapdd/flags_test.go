@@ -120,7 +120,6 @@ func TestEachFlagSetsItsSetting(t *testing.T) {
 		"--json --progress -v": func(o *options, _ *settings.Settings, _ *settings.Port) {
 			o.json, o.progress, o.verbose = true, true, true
 		},
-		"-c 1000":        func(o *options, _ *settings.Settings, _ *settings.Port) { o.count = 1000 },
 		"--fail-on-loss": func(o *options, _ *settings.Settings, _ *settings.Port) { o.failOnLoss = true },
 	} {
 		wantOptions, want, port := expected()
