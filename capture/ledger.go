@@ -35,7 +35,7 @@ type QueueAccount struct {
 	Stored        uint64            `json:"stored"`                  // frames stored in the stream
 	Bytes         uint64            `json:"bytes"`                   // of the frames polled, on the wire without CRC
 	Cut           uint64            `json:"cut,omitempty"`           // stored in part
-	Filtered      uint64            `json:"filtered,omitempty"`      // dropped by rules
+	Filtered      uint64            `json:"filtered,omitempty"`      // dropped by rules, or beyond Config.Count
 	Duplicates    uint64            `json:"duplicates,omitempty"`    // removed as duplicates
 	Refused       []Count           `json:"refused,omitempty"`       // lost, by cause
 	Rules         []RuleCount       `json:"rules,omitempty"`         // frames by the rule that they matched
