@@ -66,6 +66,7 @@ func BenchmarkCaptureAs(b *testing.B) {
 		how{name: "copies=30%", cfg: pollerConfig{Dedup: table()}, copies: 30},
 		how{name: "stamps=adaptive,copies=0", policy: clock.Adaptive, cfg: pollerConfig{Dedup: table()}},
 		how{name: "rules=1", cfg: pollerConfig{Rules: ruleSetOf("(tcp and port 80) drop")}},
+		how{name: "rules=1,any", cfg: pollerConfig{Rules: ruleSetOf("(net 192.168.0.0/16 or portrange 50-60 or vlan 12) drop")}},
 		how{name: "rules=8", cfg: pollerConfig{Rules: ruleSetOf(eight)}},
 		how{name: "stamps=adaptive,rules=8", policy: clock.Adaptive, cfg: pollerConfig{Rules: ruleSetOf(eight)}},
 		how{name: "rules=cut64", cfg: pollerConfig{Rules: ruleSetOf("(udp) 64")}},

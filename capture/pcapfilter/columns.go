@@ -19,8 +19,8 @@ type batchStep struct {
 	yes, no        int32
 }
 
-// prepare makes the steps for batches. Tests of one word of a frame share a column;
-// successive equalities of one column become one step.
+// prepare makes the steps for batches. Tests of one word of a frame share a column,
+// and successive ones become one step where possible.
 func (c *Classifier) prepare() {
 	words := c.words()
 	numbers := map[place]uint32{}
@@ -41,12 +41,39 @@ func (c *Classifier) prepare() {
 		}
 		b.column = n
 		// Successors stand before, and have been merged with their own.
-		if b.yes >= 0 && b.yes != b.no && b.span == 0 {
-			if next := &c.batch[b.yes]; next.column == n && next.span == 0 && next.no == b.no && (b.lo^next.lo)&b.mask&next.mask == 0 {
-				b.mask, b.lo, b.yes = b.mask|next.mask, b.lo|next.lo, next.yes
-			}
+		if b.yes >= 0 && b.yes != b.no {
+			b.merge(c.batch[b.yes])
 		}
 		c.batch[i] = b
+	}
+}
+
+// merge makes one step of a step and its successor, if both test the same number and
+// continue alike where the test fails: of two equalities, or of two ranges.
+func (b *batchStep) merge(next batchStep) {
+	if next.no != b.no {
+		next.invert()
+	}
+	if b.column != next.column || b.no != next.no {
+		return
+	}
+	hi, nextHi := b.lo+b.span, next.lo+next.span // which are no less than lo
+	switch {
+	case b.span == 0 && next.span == 0 && (b.lo^next.lo)&b.mask&next.mask == 0:
+		b.mask, b.lo = b.mask|next.mask, b.lo|next.lo
+	case b.mask == next.mask && b.lo <= nextHi && next.lo <= hi:
+		b.lo = max(b.lo, next.lo)
+		b.span = min(hi, nextHi) - b.lo
+	default:
+		return
+	}
+	b.yes = next.yes
+}
+
+// invert swaps the outcomes of a step that is true from a number on.
+func (b *batchStep) invert() {
+	if b.lo > 0 && b.lo+b.span >= b.mask {
+		b.lo, b.span, b.yes, b.no = 0, b.lo-1, b.no, b.yes
 	}
 }
 
