@@ -165,7 +165,7 @@ func summary(r index.Report) string {
 		const layout = "2006-01-02T15:04:05.000000000Z"
 		parts = append(parts, r.Earliest.Format(layout)+" to "+r.Latest.Format(layout))
 	}
-	parts = append(parts, plural(r.Frames, "frame"), fmt.Sprintf("%d bytes", r.Size))
+	parts = append(parts, cli.Plural(r.Frames, "frame"), fmt.Sprintf("%d bytes", r.Size))
 	switch r.Index {
 	case index.Missing:
 		parts = append(parts, "no index")
@@ -174,7 +174,7 @@ func summary(r index.Report) string {
 	}
 	switch {
 	case r.MissingSegments > 0:
-		parts = append(parts, plural(uint64(r.MissingSegments), "segment")+" missing before it")
+		parts = append(parts, cli.Plural(uint64(r.MissingSegments), "segment")+" missing before it")
 	case r.Gap > 0:
 		parts = append(parts, fmt.Sprintf("gap %v", time.Duration(r.Gap)))
 	}
@@ -182,12 +182,4 @@ func summary(r index.Report) string {
 		parts = append(parts, "being written")
 	}
 	return strings.Join(parts, "  ")
-}
-
-// plural returns n and a noun in singular or plural.
-func plural(n uint64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -35,7 +35,7 @@ func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(for
 // LossError reports frames that were lost.
 type LossError struct{ Frames uint64 }
 
-func (e LossError) Error() string { return fmt.Sprintf("%d frames lost (--fail-on-loss)", e.Frames) }
+func (e LossError) Error() string { return Plural(e.Frames, "frame") + " lost (--fail-on-loss)" }
 
 // Main runs a program's command with the arguments of the process, prints its error and
 // exits with its status.

@@ -239,3 +239,9 @@ func TestGCPercentOfTheEnvironmentHasPrecedence(t *testing.T) {
 		require.Equal(t, c.want, percent(), "%+v", c)
 	}
 }
+
+func TestNumbersAgreeWithTheirNoun(t *testing.T) {
+	require.Equal(t, "0 frames lost (--fail-on-loss)", cli.LossError{}.Error())
+	require.Equal(t, "1 frame lost (--fail-on-loss)", cli.LossError{Frames: 1}.Error())
+	require.Equal(t, "2 frames lost (--fail-on-loss)", cli.LossError{Frames: 2}.Error())
+}
