@@ -5,6 +5,8 @@ import (
 	"math/big"
 	"strings"
 	"time"
+
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // Layouts of a date and time without zone, and of a time of today.
@@ -22,17 +24,17 @@ func parseTime(text string, now, from time.Time) (time.Time, error) {
 	case text == "now":
 		return now, nil
 	case text[0] == '-' || text[0] == '+':
-		d, err := time.ParseDuration(text)
+		d, err := units.ParseDuration(text[1:])
 		if err != nil {
-			return time.Time{}, fmt.Errorf("%q is no duration: write -5m or -1h30m", text)
+			return time.Time{}, fmt.Errorf("%q is no duration: write -5m, -1h30m or -1d", text)
 		}
-		if d < 0 || text[0] == '-' {
-			return now.Add(d), nil
+		if text[0] == '-' {
+			return now.Add(-d.Duration()), nil
 		}
 		if from.IsZero() {
 			return time.Time{}, fmt.Errorf("%q is relative to --from, which is not given", text)
 		}
-		return from.Add(d), nil
+		return from.Add(d.Duration()), nil
 	}
 	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
 		return t, nil

@@ -3,6 +3,8 @@ package store
 import (
 	"fmt"
 	"time"
+
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // Sync says when a file is synced, so that a power failure loses nothing of it:
@@ -23,8 +25,8 @@ func ParseSync(text string) (Sync, error) {
 	case "none":
 		return SyncNever, nil
 	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < time.Millisecond {
+	d, err := units.ParseDuration(text)
+	if err != nil || d.Duration() < time.Millisecond {
 		return 0, fmt.Errorf("sync %q: choose close, none or a time such as 10s", text)
 	}
 	return Sync(d), nil
@@ -37,7 +39,7 @@ func (s Sync) String() string {
 	case s < 0:
 		return "none"
 	}
-	return time.Duration(s).String()
+	return units.Duration(s).String()
 }
 
 // MarshalText implements encoding.TextMarshaler.

@@ -53,7 +53,7 @@ func TestErrorsAreOneSentenceAsJSON(t *testing.T) {
 		{"PUT", "/v1/listeners/alone/policy", `{"polcy":"lossy"}`, 400, `unknown field "polcy"`},
 		{"PUT", "/v1/listeners/alone/policy", `{"policy":"lossy"}{}`, 400, "more than one value"},
 		{"PUT", "/v1/listeners/alone/policy", `{"policy":"sloppy"}`, 400, `policy "sloppy": choose lossless, lossy, or lossless,detach-after=DURATION`},
-		{"PUT", "/v1/listeners/alone/policy", `{"policy":"lossless,detach-after=2"}`, 400, "such as detach-after=2s"},
+		{"PUT", "/v1/listeners/alone/policy", `{"policy":"lossless,detach-after=2q"}`, 400, "such as detach-after=2s"},
 		{"PUT", "/v1/listeners/alone/policy", `{"policy":"lossy,detach-after=2s"}`, 400, "detach-after is for lossless listeners"},
 		{"PUT", "/v1/rules", `{}`, 400, "no rules"},
 		{"PUT", "/v1/rules", `{"rules":"(port x) drop"}`, 400, grammar.Error()},

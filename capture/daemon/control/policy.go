@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // ParsePolicy parses a listener's policy: lossless, lossy, or
@@ -30,10 +31,11 @@ func ParsePolicy(text string) (p stream.Policy, detachAfter time.Duration, err e
 	if p == stream.Lossy {
 		return p, 0, fmt.Errorf("policy %q: detach-after is for lossless listeners; the capture does not wait for lossy ones", text)
 	}
-	if detachAfter, err = time.ParseDuration(value); err != nil || detachAfter <= 0 {
-		return p, 0, fmt.Errorf("policy %q: must be a time above 0 with its unit, such as detach-after=2s", text)
+	d, err := units.ParseDuration(value)
+	if err != nil || d <= 0 {
+		return p, 0, fmt.Errorf("policy %q: must be a time above 0, such as detach-after=2s", text)
 	}
-	return p, detachAfter, nil
+	return p, d.Duration(), nil
 }
 
 func policyError(text string) error {
@@ -43,7 +45,7 @@ func policyError(text string) error {
 // PolicyText formats a policy for ParsePolicy.
 func PolicyText(policy string, detachAfter time.Duration) string {
 	if detachAfter > 0 {
-		return fmt.Sprintf("%s,detach-after=%v", policy, detachAfter)
+		return fmt.Sprintf("%s,detach-after=%v", policy, units.Duration(detachAfter))
 	}
 	return policy
 }

@@ -14,10 +14,10 @@ func TestPolicyParsesAndPrints(t *testing.T) {
 		p     stream.Policy
 		after time.Duration
 	}{
-		"lossless":                      {stream.Lossless, 0},
-		"lossy":                         {stream.Lossy, 0},
-		"lossless,detach-after=2s":      {stream.Lossless, 2 * time.Second},
-		"lossless,detach-after=1h30m0s": {stream.Lossless, 90 * time.Minute},
+		"lossless":                    {stream.Lossless, 0},
+		"lossy":                       {stream.Lossy, 0},
+		"lossless,detach-after=2s":    {stream.Lossless, 2 * time.Second},
+		"lossless,detach-after=1h30m": {stream.Lossless, 90 * time.Minute},
 	} {
 		p, after, err := ParsePolicy(text)
 		require.NoError(t, err, text)

@@ -7,10 +7,10 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/ixcap/ixcap/capture/dedup"
 	"github.com/ixcap/ixcap/capture/rules"
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 const (
@@ -97,7 +97,7 @@ func (c *Dedup) String() string {
 	if c.Config == nil {
 		return none
 	}
-	return fmt.Sprintf("window=%v,records=%d,pools=%d,bytes=%d,index=%v", c.Window, c.Records, c.Pools, c.Bytes, c.Index)
+	return fmt.Sprintf("window=%v,records=%d,pools=%d,bytes=%d,index=%v", units.Duration(c.Window), c.Records, c.Pools, c.Bytes, c.Index)
 }
 
 // Set implements flag.Value.
@@ -115,7 +115,9 @@ func (c *Dedup) Set(text string) (err error) {
 		name, value, _ := strings.Cut(setting, "=")
 		switch name {
 		case "window":
-			d.Window, err = time.ParseDuration(value)
+			var window units.Duration
+			window, err = units.ParseDuration(value)
+			d.Window = window.Duration()
 		case "records":
 			d.Records, err = strconv.Atoi(value)
 		case "pools":
