@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// Drop is what Apply leaves in keep for a frame that is not to be stored.
+// Drop is the value of keep for a frame that is not stored.
 const Drop = 0
 
 // action is the bytes to keep of a frame, or one of the following.
@@ -31,8 +31,8 @@ func (a action) String() string {
 	return strconv.FormatUint(uint64(a), 10)
 }
 
-// AtMost returns the same rules, of which none keeps more than n bytes, 1 to 65535.
-// possible is false if one keeps headers, which may be longer than n.
+// AtMost returns the rules with every action limited to n bytes, 1 to 65535. possible
+// is false if a rule keeps headers, which can be longer than n.
 func (r *Rules) AtMost(n int) (less *Rules, possible bool) {
 	copied := *r
 	copied.rules = append([]rule(nil), r.rules...)

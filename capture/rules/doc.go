@@ -20,16 +20,16 @@
 // Package pcapfilter compiles it and documents what is supported; an expression
 // means what it means there, which is what libpcap's unoptimized program does:
 //
-//   - a frame that ends before a field that is read does not match that expression,
-//     under "not" and behind "or" neither; the rules behind it still apply;
-//   - IPv4 addresses are also looked for in ARP and RARP;
+//   - a frame that ends before a field that is read does not match the expression, not
+//     even under "not" or with an "or" behind; the next rules still apply;
+//   - host and net with IPv4 also test the addresses in ARP and RARP;
 //   - vlan and mpls move what stands to their right, also under "not" and behind
 //     "or": write (vlan and ip) or ip in two rules, or ip or (vlan and ip);
-//   - ports are looked for in first fragments, and right behind the header of IPv6;
+//   - ports are read in first fragments, and right behind the header of IPv6;
 //   - an expression that no frame can match is an error.
 //
 // A tag that the device took out of the frame (ring.Stripped) is matched from the
-// descriptor as if it were there: len, less and greater count its 4 bytes.
+// descriptor as if it were in the frame; len, less and greater count its 4 bytes.
 //
 // # Actions
 //
@@ -39,5 +39,5 @@
 //	         of the last header that is understood; ARP whole
 //	N        at most N bytes, 1 to 65535
 //
-// Of a frame in several buffers, headers are looked for in the first 256 bytes.
+// In a frame in several buffers, only the first 256 bytes are searched for headers.
 package rules

@@ -7,8 +7,8 @@ import (
 )
 
 // headerBytes is where a frame's headers end: behind that of TCP, UDP, SCTP or ICMP,
-// or behind the last one that is understood. b is the frame's start. Headers that
-// end behind b end with it.
+// or behind the last one known. b is the frame's start; the result is at most its
+// length.
 func headerBytes(b []byte) int {
 	at, typ := 12, uint16(0)
 	for {

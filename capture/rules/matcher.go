@@ -9,14 +9,14 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// Hits are the frames that a rule was the first to match.
+// Hits counts the frames that a rule was the first to match.
 type Hits struct {
 	Frames uint64 `json:"frames"`
 	Bytes  uint64 `json:"bytes"` // on the wire without CRC
 }
 
 const (
-	headerReach = 256 // bytes of a frame in several buffers that headers are looked for in
+	headerReach = 256 // bytes searched for headers of a frame in several buffers
 	tagBytes    = 4   // of a VLAN tag
 	maxFrame    = 65535
 )
@@ -27,8 +27,8 @@ type Matcher struct {
 	rules   *Rules
 	hits    []Hits
 	classes *pcapfilter.Classes
-	start   []byte // of a frame that does not lie in one piece
-	reach   int    // bytes of a frame that the rules look at
+	start   []byte // copy of the start of a frame that does not lie in one piece
+	reach   int    // bytes of a frame that the rules read
 }
 
 // NewMatcher allocates what Apply needs.
@@ -45,8 +45,8 @@ func (r *Rules) NewMatcher() *Matcher {
 func (m *Matcher) Hits() []Hits { return m.hits }
 
 // Apply sets keep[i] to the bytes to store of frames[i]: Drop for none, never more
-// than the frame and most have. keep is as long as frames. It returns the length of
-// all frames on the wire and how many are dropped. It does not allocate.
+// than most or than the frame has. len(keep) is at least len(frames). It returns the
+// length of all frames on the wire and how many are dropped. It does not allocate.
 func (m *Matcher) Apply(frames []ring.Frame, keep []uint32, most uint32) (bytes uint64, dropped int) {
 	for len(frames) > 0 {
 		n := min(len(frames), pcapfilter.MaxBatch)
@@ -106,7 +106,7 @@ func wireBytes(frames []ring.Frame, set uint64) (n uint64) {
 	return n
 }
 
-// cut lowers the bytes to keep of the frames of a set to what an action keeps.
+// cut lowers keep of the frames of a set to what an action keeps.
 func (m *Matcher) cut(do action, frames []ring.Frame, keep []uint32, set uint64) {
 	for ; set != 0; set &= set - 1 {
 		i := bits.TrailingZeros64(set)
@@ -127,8 +127,8 @@ func (m *Matcher) headerBytes(f *ring.Frame) uint32 {
 	return uint32(headerBytes(b))
 }
 
-// onWire returns the start of a frame as it was on the wire, as far as rules look:
-// in one piece, and with the tag that the device took out. wireLen is its length
+// onWire returns the start of a frame as it was on the wire, as far as the rules read
+// it: in one piece, and with the tag that the device took out. wireLen is the length
 // with the tag.
 func (m *Matcher) onWire(f *ring.Frame) (start []byte, wireLen int) {
 	const addresses = 12

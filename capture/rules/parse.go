@@ -9,7 +9,7 @@ import (
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 )
 
-// What Parse takes at most.
+// Limits of a text.
 const (
 	maxText  = 1 << 20 // bytes
 	maxRules = 4096
@@ -17,7 +17,7 @@ const (
 
 const noText = "no rules: write (EXPRESSION) ACTION, all to keep every frame whole, or none"
 
-// Parse reads rules; the package's documentation is their grammar. An error names
+// Parse parses rules; the package documentation defines the grammar. An error names
 // the place and what to write instead.
 func Parse(text string) (*Rules, error) {
 	if len(text) > maxText {
@@ -99,7 +99,7 @@ func (p *parser) skip(set string) {
 	}
 }
 
-// expression compiles what stands between the parenthesis at hand and the one that
+// expression compiles the text between the current parenthesis and the one that
 // closes it.
 func (p *parser) expression() (*pcapfilter.Filter, error) {
 	start := p.i + 1
@@ -120,7 +120,7 @@ func (p *parser) expression() (*pcapfilter.Filter, error) {
 	return f, err
 }
 
-// closing is the place of the parenthesis that closes the one at hand.
+// closing is the place of the parenthesis that closes the current one.
 func (p *parser) closing() (int, error) {
 	depth, i := 0, p.i
 	for ; i < len(p.text) && strings.IndexByte(";\n#", p.text[i]) < 0; i++ {
@@ -138,8 +138,8 @@ func (p *parser) closing() (int, error) {
 
 const actions = "drop, all, headers, or the number of bytes to keep, 1 to 65535"
 
-// action reads an action, and the end of the rule. alone: it has no expression;
-// first: nor stands a rule before it.
+// action parses an action and the end of the rule. alone: the rule has no expression;
+// first: it is the first rule.
 func (p *parser) action(alone, first bool) (action, error) {
 	p.skip(" \t\r")
 	at := p.i
@@ -177,7 +177,7 @@ func (p *parser) action(alone, first bool) (action, error) {
 	return do, nil
 }
 
-// word takes a word.
+// word consumes a word.
 func (p *parser) word() string {
 	start := p.i
 	for p.i < len(p.text) && wordByte(p.text[p.i]) {

@@ -13,7 +13,7 @@ type Rules struct {
 	classifier *pcapfilter.Classifier
 }
 
-// rule is an expression and what to do with the frames that match.
+// rule is an expression and the action for the frames that match.
 type rule struct {
 	filter *pcapfilter.Filter
 	do     action
@@ -35,7 +35,7 @@ func (r *Rules) Rule(i int) string {
 	return r.rules[i].String()
 }
 
-// String is the rules on one line. Parse makes the same rules of it.
+// String is the rules on one line. Parse returns the same rules for it.
 func (r *Rules) String() string {
 	parts := make([]string, 0, r.Len()+1)
 	for i := range r.Len() + 1 {
