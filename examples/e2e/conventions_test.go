@@ -76,10 +76,10 @@ func TestEachProgramHasHelpVersionAndManPages(t *testing.T) {
 				require.NotContains(t, help, "--man")
 				page, err := os.ReadFile(filepath.Join(pages, strings.ReplaceAll(command, " ", "-")+".1"))
 				require.NoError(t, err)
-				require.Contains(t, string(page), `.TH "`+strings.ToUpper(strings.ReplaceAll(command, " ", "-"))+`" "1"`)
-				require.Contains(t, string(page), "\n.SH SYNOPSIS\n\\fB"+command)
+				require.Contains(t, string(page), `.TH "`+strings.ToUpper(strings.ReplaceAll(command, " ", "-"))+`" 1 `)
+				require.Contains(t, string(page), "\n.SH SYNOPSIS\n.nf\n\\fB"+command)
 				for _, m := range append(longFlag.FindAllStringSubmatch(help, -1), shortFlag.FindAllStringSubmatch(help, -1)...) {
-					require.Contains(t, string(page), `\fB--`+m[len(m)-1]+`\fP`, command)
+					require.Contains(t, string(page), `\fB\-\-`+strings.ReplaceAll(m[len(m)-1], "-", `\-`)+`\fP`, command)
 				}
 			}
 			entries, err := os.ReadDir(pages)
@@ -94,7 +94,7 @@ func TestEachProgramHasHelpVersionAndManPages(t *testing.T) {
 			}
 			page, err := os.ReadFile(filepath.Join(pages, name+".1"))
 			require.NoError(t, err)
-			require.Contains(t, string(page), "\n.SH EXAMPLE\n")
+			require.Contains(t, string(page), "\n.SH EXAMPLES\n")
 
 			require.Regexp(t, `^`+name+` \S+ \(commit .+; go\S+ linux/\w+\)\n$`, succeed(t, name, "--version").stdout)
 			require.Contains(t, fail(t, "unknown flag: --nonsense", name, "--nonsense").stderr, "(--help shows the usage)")

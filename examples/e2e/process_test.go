@@ -189,6 +189,10 @@ func TestKilledCaptureLeavesReadableFiles(t *testing.T) {
 	dir := t.TempDir()
 	dd := launch(t, command(t, "hpcapdd", "-i", "sim:gen,size=1000,rate=1Gbps", "-w", dir, "--segment", "2MiB", "--buffer", "4MiB"))
 	waitBytes(t, dir, 5<<20)
+	eventually(t, "files are not closed", func() bool { // a slow disk may be behind
+		open, err := filepath.Glob(filepath.Join(dir, "*.part"))
+		return err == nil && len(open) <= 2
+	})
 	dd.end(unix.SIGKILL)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)

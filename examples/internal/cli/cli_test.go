@@ -206,7 +206,7 @@ func TestManPagesHoldTheHelp(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(dir, "prog.1"))
 	require.NoError(t, err)
 	require.Contains(t, string(page), "Test the command line")
-	require.Contains(t, string(page), "write this \\fBfile")
+	require.Contains(t, string(page), "\\fB\\-w\\fP, \\fB\\-\\-write\\fP \\fIfile\\fP\nwrite this file\n")
 	require.Nil(t, ran)
 }
 
@@ -217,7 +217,12 @@ func TestLoggerWritesOneLinePerMessage(t *testing.T) {
 	l.Info("ready", "cores", 2)
 	l.With("port", "").Warn("one\ntwo")
 	l.With("port", "eth2").With(slog.Int("queue", 3)).Error("failed", "lost", 7)
-	require.Equal(t, "prog: ready cores=2\nprog: warning: one; two\nprog: error: eth2: queue 3: failed lost=7\n", b.String())
+	l.Warn("link down", "at", time.Unix(1795269600, 123456789), "error", errors.New("no link"), "port", "sim:gen,size=60")
+	require.Equal(t, `prog: ready cores=2
+prog: warning: one; two
+prog: error: eth2: queue 3: failed lost=7
+prog: warning: sim:gen,size=60: link down at=2026-11-21T14:00:00.123Z error="no link"
+`, b.String())
 }
 
 func TestGCPercentOfTheEnvironmentHasPrecedence(t *testing.T) {

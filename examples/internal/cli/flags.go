@@ -2,14 +2,11 @@ package cli
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 	"github.com/spf13/pflag"
 )
 
@@ -51,36 +48,45 @@ func NotEmpty(cmd *cobra.Command) error {
 	return empty
 }
 
-// flagGroup is a heading and the usage of the flags under it.
-type flagGroup struct{ Heading, Usages string }
+// flagGroup is a heading and the flags under it.
+type flagGroup struct {
+	Heading string
+	flags   *pflag.FlagSet
+}
 
-// flagGroups returns the visible flags of a command by heading, in the order in
-// which the headings were defined; flags without one come last.
-func flagGroups(cmd *cobra.Command) []flagGroup {
-	const other = "Other"
+// Usages returns a line for each flag.
+func (g flagGroup) Usages() string { return strings.TrimRight(g.flags.FlagUsagesWrapped(100), "\n") }
+
+// flagGroups returns the visible flags of a command by heading, in the order in which the
+// headings were defined. Flags without a heading come last, then those of the parent.
+func flagGroups(cmd *cobra.Command) (groups []flagGroup) {
+	const other, global = "Other", "Global"
 	sets := map[string]*pflag.FlagSet{}
 	var order []string
-	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		heading := other
-		if g := f.Annotations[groupOf]; len(g) > 0 {
-			heading = g[0]
+	add := func(heading string, f *pflag.Flag) {
+		if f.Hidden {
+			return
 		}
 		if sets[heading] == nil {
 			sets[heading] = pflag.NewFlagSet("", pflag.ContinueOnError)
 			sets[heading].SortFlags = false
-			if heading != other {
-				order = append(order, heading)
-			}
+			order = append(order, heading)
 		}
-		if !f.Hidden {
-			sets[heading].AddFlag(f)
+		sets[heading].AddFlag(f)
+	}
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if g := f.Annotations[groupOf]; len(g) > 0 {
+			add(g[0], f)
 		}
 	})
-	var groups []flagGroup
-	for _, heading := range append(order, other) {
-		if set := sets[heading]; set != nil && set.HasAvailableFlags() {
-			groups = append(groups, flagGroup{heading, strings.TrimRight(set.FlagUsagesWrapped(100), "\n")})
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if len(f.Annotations[groupOf]) == 0 {
+			add(other, f)
 		}
+	})
+	cmd.InheritedFlags().VisitAll(func(f *pflag.Flag) { add(global, f) })
+	for _, heading := range order {
+		groups = append(groups, flagGroup{heading, sets[heading]})
 	}
 	return groups
 }
@@ -97,10 +103,7 @@ Examples:
 {{.Example}}{{end}}{{range flagGroups .}}
 
 {{.Heading}}:
-{{.Usages}}{{end}}{{if .HasAvailableInheritedFlags}}
-
-Global:
-{{.InheritedFlags.FlagUsagesWrapped 100 | trimTrailingWhitespaces}}{{end}}
+{{.Usages}}{{end}}
 `
 
 var (
@@ -144,39 +147,4 @@ func didYouMean(word string, known []string) string {
 		return ""
 	}
 	return fmt.Sprintf(". Did you mean %s?", strings.Join(close, " or "))
-}
-
-// writeMan writes a man page of the command and of each subcommand to a directory,
-// which it creates. The pages hold the text of --help.
-func writeMan(cmd *cobra.Command, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("write man pages: %w", err)
-	}
-	header := &doc.GenManHeader{Section: "1", Source: "ixcap", Manual: "ixcap"}
-	var write func(c *cobra.Command) error
-	write = func(c *cobra.Command) error {
-		c.DisableAutoGenTag = true
-		name := strings.ReplaceAll(c.CommandPath(), " ", "-") + ".1"
-		f, err := os.Create(filepath.Join(dir, name))
-		if err != nil {
-			return fmt.Errorf("write man pages: %w", err)
-		}
-		h := *header // GenMan sets its title
-		if err := doc.GenMan(c, &h, f); err != nil {
-			f.Close()
-			return fmt.Errorf("write man page %s: %w", name, err)
-		}
-		if err := f.Close(); err != nil {
-			return fmt.Errorf("write man pages: %w", err)
-		}
-		for _, sub := range c.Commands() {
-			if sub.IsAvailableCommand() {
-				if err := write(sub); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	}
-	return write(cmd)
 }

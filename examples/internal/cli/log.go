@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +21,7 @@ import (
 
 // Logger returns a logger that writes one line for each message to w:
 //
-//	program: warning: PORT: queue N: message key=value
+//	program: warning: PORT: queue N: message key=value key="two words"
 //
 // The attributes port and queue, if there are any, stand before the message.
 // Informational messages have no level. Debug messages are written if verbose is set.
@@ -66,13 +67,26 @@ func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 		case "queue":
 			before.WriteString("queue " + text + ": ")
 		default:
-			fmt.Fprintf(&after, " %s=%s", a.Key, text)
+			fmt.Fprintf(&after, " %s=%s", a.Key, valueText(a.Value))
 		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_, err := fmt.Fprintf(h.w, "%s: %s%s%s\n", h.program, before.String(), strings.ReplaceAll(r.Message, "\n", "; "), after.String())
 	return err
+}
+
+// valueText returns a value without spaces: times in UTC with milliseconds, other values
+// quoted if need be.
+func valueText(v slog.Value) string {
+	if v = v.Resolve(); v.Kind() == slog.KindTime {
+		return v.Time().UTC().Format("2006-01-02T15:04:05.000Z")
+	}
+	text := v.String()
+	if strings.ContainsAny(text, " \t\n\"=") {
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 func (h *lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
