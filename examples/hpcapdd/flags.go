@@ -19,16 +19,16 @@ import (
 
 // options are the command line without what belongs to settings.
 type options struct {
-	config           string
-	check            bool
-	duration         units.Duration
-	count            uint64
-	json, progress   bool
-	verbose          bool
-	failOnLoss       bool
-	devices          []string
-	filter           string // expression of --filter
-	noIndex, noShare bool
+	config         string
+	check          bool
+	duration       units.Duration
+	count          uint64
+	json, progress bool
+	verbose        bool
+	failOnLoss     bool
+	devices        []string
+	filter         string // expression of --filter
+	noIndex        bool
 }
 
 // withConfig are the flags that go with --config.
