@@ -49,19 +49,19 @@ func init() {
 		return
 	}
 	err := func() error {
-		var g client
-		if err := json.Unmarshal([]byte(text), &g); err != nil {
+		var spec client
+		if err := json.Unmarshal([]byte(text), &spec); err != nil {
 			return err
 		}
-		if g.Raw != "" {
-			return rawClient(g)
+		if spec.Raw != "" {
+			return rawClient(spec)
 		}
-		l, err := stream.Attach(g.Socket, g.Name, g.Options)
+		l, err := stream.Attach(spec.Socket, spec.Name, spec.Options)
 		if err != nil {
 			return err
 		}
 		fmt.Fprintln(os.Stderr, "attached")
-		r, err := g.read(l)
+		r, err := spec.read(l)
 		if err != nil {
 			return errors.Join(err, l.Close())
 		}
@@ -79,24 +79,24 @@ func init() {
 }
 
 // read reads to the end of the stream. Frames of the generator must be in order.
-func (g client) read(l *stream.Listener) (r report, err error) {
+func (spec client) read(l *stream.Listener) (r report, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*deadline)
 	defer cancel()
 	d := digest{sum: sha256.New()}
 	pause := func() {
-		if g.PauseAt != 0 && d.frames >= g.PauseAt {
+		if spec.PauseAt != 0 && d.frames >= spec.PauseAt {
 			fmt.Fprintln(os.Stderr, "paused")
 			_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // a line or the end
-			g.PauseAt = 0
+			spec.PauseAt = 0
 		}
 	}
-	if g.Bytes {
+	if spec.Bytes {
 		err = d.blocks(ctx, l, pause)
 	} else {
 		err = d.packets(ctx, l, pause)
 	}
 	if err != nil {
-		return r, fmt.Errorf("%s after %d frames: %w", g.Name, d.frames, err)
+		return r, fmt.Errorf("%s after %d frames: %w", spec.Name, d.frames, err)
 	}
 	return report{Frames: d.frames, Digest: hex.EncodeToString(d.sum.Sum(nil))}, nil
 }
@@ -210,18 +210,18 @@ func digestOf(t *testing.T, dir string) report {
 }
 
 // startClient starts a client process and waits until it is attached.
-func startClient(t *testing.T, g client) *program {
+func startClient(t *testing.T, spec client) *program {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	text, err := json.Marshal(g)
+	text, err := json.Marshal(spec)
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), 3*deadline)
 	t.Cleanup(cancel)
 	c := exec.CommandContext(ctx, self)
 	c.Env = append(os.Environ(), runAsClient+"="+string(text))
 	var in io.WriteCloser
-	if g.PauseAt != 0 || g.Raw != "" {
+	if spec.PauseAt != 0 || spec.Raw != "" {
 		in, err = c.StdinPipe()
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = in.Close() })

@@ -19,15 +19,15 @@ const (
 
 // rawClient attaches without package stream, by the format of docs/STREAM.md, and
 // misuses the descriptors.
-func rawClient(g client) error {
-	fds, err := attachRaw(g.Socket, g.Name)
+func rawClient(spec client) error {
+	fds, err := attachRaw(spec.Socket, spec.Name)
 	if err != nil {
 		return err
 	}
 	data, control, cursor := fds[0], fds[1], fds[2]
 	fmt.Fprintln(os.Stderr, "attached")
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // a line or the end
-	if g.Raw == rawWrites {
+	if spec.Raw == rawWrites {
 		for name, fd := range map[string]int{"data": data, "control": control} {
 			if err := checkReadOnly(fd); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
