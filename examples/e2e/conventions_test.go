@@ -130,3 +130,23 @@ func TestShortFlagsMeanTheSameInEachProgram(t *testing.T) {
 	}
 	require.Len(t, used, len(conventions), "each convention is in use: %v", used)
 }
+
+// An unset variable in a script must not mean "all" or the default.
+func TestEmptyValuesAreRejectedByEachProgram(t *testing.T) {
+	value := regexp.MustCompile(`(?m)^  (?:-\w, |    )--([\w-]+) \w`) // a flag with a value
+	for _, name := range allPrograms(t) {
+		for command, help := range helps(t, name) {
+			words := strings.Fields(command)[1:]
+			flags := value.FindAllStringSubmatch(help, -1)
+			if command == "hpcapctl" {
+				continue // its flags are those of its commands
+			}
+			for _, m := range flags {
+				operands := map[string][]string{"hpcapctl detach": {"x"}, "hpcapctl policy": {"x", "lossy"}, "hpcapctl rules": {"drop"}}[command]
+				r := run(t, name, append(append(words, "--"+m[1]+"="), operands...)...)
+				require.Equal(t, 2, r.status, "%s --%s=: %s", command, m[1], r.stderr)
+				require.Contains(t, r.stderr, "--"+m[1], command)
+			}
+		}
+	}
+}
