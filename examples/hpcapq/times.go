@@ -25,7 +25,7 @@ func parseTime(text string, now, from time.Time) (time.Time, error) {
 		return now, nil
 	case text[0] == '-' || text[0] == '+':
 		d, err := units.ParseDuration(text[1:])
-		if err != nil {
+		if bare := strings.Trim(text[1:], "0123456789.") == ""; err != nil || bare {
 			return time.Time{}, fmt.Errorf("%q is no duration: write -5m, -1h30m or -1d", text)
 		}
 		if text[0] == '-' {

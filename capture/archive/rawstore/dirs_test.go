@@ -161,13 +161,13 @@ func TestInvalidSettingsAreRefused(t *testing.T) {
 	}
 	_, err = rawstore.New(rawstore.Config{})
 	require.ErrorContains(t, err, "no folder")
-	for text, want := range map[string]store.Sync{"close": store.SyncAtClose, "none": store.SyncNever, "10s": store.Sync(10 * time.Second)} {
+	for text, want := range map[string]store.Sync{"close": store.SyncAtClose, "none": store.SyncNever, "10s": store.Sync(10 * time.Second), "2m": store.Sync(2 * time.Minute)} {
 		got, err := store.ParseSync(text)
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 		require.Equal(t, text, got.String())
 	}
-	for _, text := range []string{"", "never", "-1s", "0s", "10"} {
+	for _, text := range []string{"", "never", "-1s", "0s", "0", "10 s", "10q"} {
 		_, err := store.ParseSync(text)
 		require.ErrorContains(t, err, "choose close, none or a time")
 	}
