@@ -4,12 +4,18 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"reflect"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/examples/internal/cli"
+	"github.com/ixcap/ixcap/internal/jsondoc"
 )
+
+func TestDocumentedKeysAreTheEncodedOnes(t *testing.T) {
+	jsondoc.Check(t, "../../docs/JSON.md", "benchstore", map[string]reflect.Type{"": reflect.TypeFor[row]()})
+}
 
 func TestEachMeasurementRunsAndRemovesItsFiles(t *testing.T) {
 	dir := t.TempDir()
