@@ -271,14 +271,17 @@ func report(w io.Writer, description string, list []traffic, policies []clock.Po
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", " ")
-	return e.Encode(struct {
-		Machine  string    `json:"machine"`
-		Trace    string    `json:"trace"`
-		Traffics []traffic `json:"traffics"`
-		Summary  []*cell   `json:"summary"`
-		Verdicts []verdict `json:"verdicts"`
-		Runs     []*result `json:"runs"`
-	}{machineName(), description, list, ordered, verdicts, runs})
+	return e.Encode(document{machineName(), description, list, ordered, verdicts, runs})
+}
+
+// document is what --json writes.
+type document struct {
+	Machine  string    `json:"machine"`
+	Trace    string    `json:"trace"`
+	Traffics []traffic `json:"traffics"`
+	Summary  []*cell   `json:"summary"`
+	Verdicts []verdict `json:"verdicts"`
+	Runs     []*result `json:"runs"`
 }
 
 // machineName returns the processor's name and the number of cores.

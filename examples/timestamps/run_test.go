@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
+	"github.com/ixcap/ixcap/internal/jsondoc"
 )
 
 const shipped = "../../testdata/hosts.pcap"
@@ -108,4 +110,12 @@ func TestErrorsAreOneLine(t *testing.T) {
 			require.NotContains(t, err.Error(), "\n")
 		})
 	}
+}
+
+func TestDocumentedKeysAreTheEncodedOnes(t *testing.T) {
+	jsondoc.Check(t, "../../docs/JSON.md", "timestamps", map[string]reflect.Type{
+		"the report": reflect.TypeFor[document](), "traffics": reflect.TypeFor[traffic](), "summary": reflect.TypeFor[cell](),
+		"verdicts": reflect.TypeFor[verdict](), "runs": reflect.TypeFor[result](), "distribution": reflect.TypeFor[distribution](),
+		"noise": reflect.TypeFor[noise](),
+	})
 }
