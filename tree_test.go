@@ -89,11 +89,11 @@ var layer = map[string]int{
 var mayImport = map[string][]string{
 	"pci":    {"pci", "hugepage", "dma"},
 	"sim":    {"sim", "pci"}, // it shares nothing with the driver
-	"doctor": {"pci", "hugepage", "capture/sched/topology"},
+	"doctor": {"pci", "hugepage", "capture/sched/topology", "capture/units"},
 	"driver": {"driver", "pci", "dma", "hugepage", "ring"},
 
 	// The live path imports nothing that is at rest, and no device.
-	"capture":              {"capture/clock", "capture/dedup", "capture/rules", "capture/sched", "capture/stream", "hugepage", "ring"},
+	"capture":              {"capture/clock", "capture/dedup", "capture/rules", "capture/sched", "capture/stream", "capture/units", "hugepage", "ring"},
 	"capture/clock":        {"ring"},
 	"capture/dedup":        {"capture/clock", "capture/internal", "ring"},
 	"capture/internal":     {},
@@ -101,7 +101,7 @@ var mayImport = map[string][]string{
 	"capture/packetsource": {"capture/pcapfilter", "capture/stream"},
 	"capture/pcapfilter":   {"capture/internal", "ring"},
 	"capture/rules":        {"capture/internal", "capture/pcapfilter", "ring"},
-	"capture/sched":        {"capture/sched"},
+	"capture/sched":        {"capture/sched", "capture/units"},
 	"capture/stream":       {"capture/clock", "hugepage", "ring"},
 	"capture/units":        {},
 
@@ -109,7 +109,7 @@ var mayImport = map[string][]string{
 	"capture/archive":          {"capture/archive", "capture/internal", "capture/pcapfilter", "capture/stream", "capture/units", "ring"},
 	"capture/archive/index":    {"capture/archive", "capture/internal", "capture/pcapfilter", "capture/stream", "capture", "ring"},
 	"capture/archive/query":    {"capture/archive", "capture/internal", "capture/pcapfilter", "capture/stream", "capture", "ring"},
-	"capture/archive/recorder": {"capture", "capture/archive", "capture/stream"},
+	"capture/archive/recorder": {"capture", "capture/archive", "capture/stream", "capture/units"},
 
 	"capture/daemon": {"capture", "driver", "hugepage", "pci"},
 }

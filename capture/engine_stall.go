@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // stallDetector measures for how long the pollers that drain their queues make no
@@ -44,7 +45,7 @@ func (s *stallDetector) detach(e *Engine) (any bool) {
 			return // it has detached itself
 		}
 		any = true
-		e.cfg.Logger.Warn(fmt.Sprintf("listener %s (pid %d) detached, %d frames unread: %s", l.Name, l.PID, l.Unread, why), "queue", key.queue)
+		e.cfg.Logger.Warn(fmt.Sprintf("listener %s (pid %d) detached, %s unread: %s", l.Name, l.PID, units.Plural(l.Unread, "frame"), why), "queue", key.queue)
 	})
 	s.since = time.Time{}
 	return any

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/pci"
 )
 
@@ -38,10 +39,10 @@ func (e examiner) kernel() Check {
 // Linux does not use from one that is off or missing.
 func (e examiner) iommu() Check {
 	c := Check{Name: "IOMMU", State: OK}
-	var units []string
+	var iommus []string
 	entries, _ := os.ReadDir(e.path("sys/class/iommu"))
 	for _, entry := range entries {
-		units = append(units, entry.Name())
+		iommus = append(iommus, entry.Name())
 	}
 	groups := 0
 	entries, _ = os.ReadDir(e.path("sys/kernel/iommu_groups"))
@@ -52,7 +53,7 @@ func (e examiner) iommu() Check {
 		}
 	}
 	if groups > 0 {
-		c.Found = fmt.Sprintf("on (%s), %d %s", cmp.Or(strings.Join(short(units, 3), " "), "no units listed"), groups, plural(groups, "group"))
+		c.Found = fmt.Sprintf("on (%s), %s", cmp.Or(strings.Join(short(iommus, 3), " "), "no IOMMU listed"), units.Plural(groups, "group"))
 		return c
 	}
 	c.State = Failed
@@ -92,13 +93,6 @@ func short(list []string, n int) []string {
 		return list
 	}
 	return append(slices.Clone(list[:n]), fmt.Sprintf("and %d more", len(list)-n))
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return noun
-	}
-	return noun + "s"
 }
 
 // module checks for the module vfio-pci and lists the kernel's VFIO interfaces.

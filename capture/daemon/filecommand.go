@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 const (
@@ -65,6 +67,6 @@ func (c *fileCommand) stop() {
 	timeout.Stop()
 	c.cancel()
 	if n := c.skipped.Load(); n > 0 {
-		c.log.Warn(fmt.Sprintf("command %s: %d files skipped: it is slower than files are finished", c.program, n))
+		c.log.Warn(fmt.Sprintf("command %s: %s skipped: it is slower than files are finished", c.program, units.Plural(n, "file")))
 	}
 }

@@ -124,7 +124,7 @@ func printTable(w io.Writer, o options, rows []row) error {
 	}
 	for _, r := range rows {
 		if r.Unindexed > 0 {
-			fmt.Fprintf(w, "%s: %s without index: too little processor time\n", r.Name, cli.Plural(uint64(r.Unindexed), "file"))
+			fmt.Fprintf(w, "%s: %s without index: too little processor time\n", r.Name, units.Plural(r.Unindexed, "file"))
 		}
 	}
 	_, err := fmt.Fprintf(w, "target: the lower of raw and 10 GbE line rate (stored: %.3f GB/s at 1514 bytes, %.3f GB/s at 60 bytes)\n",

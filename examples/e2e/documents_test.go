@@ -61,12 +61,14 @@ var (
 	figures = regexp.MustCompile(`[0-9]+([.,:][0-9]+)*`)
 	unit    = regexp.MustCompile(`# (ns|us|ms|s|B|KiB|MiB|GiB)\b|#(ns|µs|us|ms|s|m|h)+\b`)
 	spaces  = regexp.MustCompile(` +`)
+	plural  = regexp.MustCompile(`\b(frame|file|gap|packet)s?\b`)
 )
 
-// masked is a line without its figures.
+// masked is a line without its figures, and without the plurals that depend on them.
 func masked(line string) string {
 	line = figures.ReplaceAllString(line, "#")
 	line = unit.ReplaceAllString(line, "#")
+	line = plural.ReplaceAllString(line, "$1")
 	return strings.TrimSpace(spaces.ReplaceAllString(line, " "))
 }
 

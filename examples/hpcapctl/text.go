@@ -12,6 +12,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/daemon/control"
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 type (
@@ -96,7 +97,7 @@ func (l listeners) text(w io.Writer) error {
 	for _, a := range l.Attached {
 		rows = append(rows, append(identity(a),
 			span(time.Since(a.Since)),
-			fmt.Sprintf("%s, %d frames, %s", size(a.LagBytes), a.Unread, span(a.Lag)),
+			fmt.Sprintf("%s, %s, %s", size(a.LagBytes), units.Plural(a.Unread, "frame"), span(a.Lag)),
 			fmt.Sprint(a.Read), missed(a)))
 	}
 	if err := table(w, rows); err != nil || len(l.Detached) == 0 {
@@ -122,7 +123,7 @@ func missed(l control.Listener) string {
 	if l.Overrun == 0 {
 		return "0"
 	}
-	return fmt.Sprintf("%d frames, %s", l.Overrun, size(l.OverrunBytes))
+	return fmt.Sprintf("%s, %s", units.Plural(l.Overrun, "frame"), size(l.OverrunBytes))
 }
 
 func (l listener) text(w io.Writer) error {
@@ -134,10 +135,10 @@ func (l listener) text(w io.Writer) error {
 func (f ruleSets) text(w io.Writer) error {
 	for _, q := range f.Queues {
 		if q.Rules == "none" {
-			fmt.Fprintf(w, "queue %d: no rules; %d frames filtered before\n", q.Queue, q.Filtered)
+			fmt.Fprintf(w, "queue %d: no rules; %s filtered before\n", q.Queue, units.Plural(q.Filtered, "frame"))
 			continue
 		}
-		fmt.Fprintf(w, "queue %d: %d frames filtered\n", q.Queue, q.Filtered)
+		fmt.Fprintf(w, "queue %d: %s filtered\n", q.Queue, units.Plural(q.Filtered, "frame"))
 		if len(q.Hits) == 0 { // set a moment ago
 			fmt.Fprintf(w, "  in force from the next batch: %s\n", q.Rules)
 			continue

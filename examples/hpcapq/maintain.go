@@ -16,6 +16,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
@@ -165,7 +166,7 @@ func summary(r index.Report) string {
 		const layout = "2006-01-02T15:04:05.000000000Z"
 		parts = append(parts, r.Earliest.Format(layout)+" to "+r.Latest.Format(layout))
 	}
-	parts = append(parts, cli.Plural(r.Frames, "frame"), fmt.Sprintf("%d bytes", r.Size))
+	parts = append(parts, units.Plural(r.Frames, "frame"), fmt.Sprintf("%d bytes", r.Size))
 	switch r.Index {
 	case index.Missing:
 		parts = append(parts, "no index")
@@ -174,7 +175,7 @@ func summary(r index.Report) string {
 	}
 	switch {
 	case r.MissingSegments > 0:
-		parts = append(parts, cli.Plural(uint64(r.MissingSegments), "segment")+" missing before it")
+		parts = append(parts, units.Plural(uint64(r.MissingSegments), "segment")+" missing before it")
 	case r.Gap > 0:
 		parts = append(parts, fmt.Sprintf("gap %v", time.Duration(r.Gap)))
 	}

@@ -142,7 +142,7 @@ func copyFile(to *rawfile.Files, name string) (records uint64, err error) {
 		records++
 	}
 	if n := packets.Moved(); n > 0 {
-		fmt.Fprintf(os.Stderr, "pcap2raw: warning: %s: %s with timestamp 0 written with 1 ns: 0 ends a RAW file\n", name, cli.Plural(uint64(n), "packet"))
+		fmt.Fprintf(os.Stderr, "pcap2raw: warning: %s: %s with timestamp 0 written with 1 ns: 0 ends a RAW file\n", name, units.Plural(uint64(n), "packet"))
 	}
 	return records, nil
 }

@@ -3,6 +3,8 @@ package pcapstore
 import (
 	"fmt"
 	"time"
+
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // counterInterval is the least time between two readings of the port's counters.
@@ -24,18 +26,18 @@ func (l loss) total() uint64 { return l.overrun + l.dropped }
 // String is the comment of the next packet, "" if nothing was lost.
 func (l loss) String() string {
 	const (
-		overrun = "%d packets lost before this one: the storer was too slow"
-		dropped = "%d packets lost before this one by the port, up to a second ago"
+		overrun = "%s lost before this one: the storer was too slow"
+		dropped = "%s lost before this one by the port, up to a second ago"
 	)
 	switch {
 	case l.dropped == 0 && l.overrun == 0:
 		return ""
 	case l.dropped == 0:
-		return fmt.Sprintf(overrun, l.overrun)
+		return fmt.Sprintf(overrun, units.Plural(l.overrun, "packet"))
 	case l.overrun == 0:
-		return fmt.Sprintf(dropped, l.dropped)
+		return fmt.Sprintf(dropped, units.Plural(l.dropped, "packet"))
 	}
-	return fmt.Sprintf(overrun, l.overrun) + "; " + fmt.Sprintf(dropped, l.dropped)
+	return fmt.Sprintf(overrun, units.Plural(l.overrun, "packet")) + "; " + fmt.Sprintf(dropped, units.Plural(l.dropped, "packet"))
 }
 
 // lossWatch detects losses: of the listener and of the port.

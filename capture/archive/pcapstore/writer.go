@@ -7,6 +7,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // writer writes chunks to files, in a goroutine of its own.
@@ -144,7 +145,7 @@ func (w *writer) create(first int64) bool {
 	lost, _ := w.s.losses.Total()
 	enc := w.s.enc
 	if lost != w.lost {
-		enc.Comment = fmt.Sprintf("%d packets before this file could not be stored", lost.Packets-w.lost.Packets)
+		enc.Comment = units.Plural(lost.Packets-w.lost.Packets, "packet") + " before this file could not be stored"
 	}
 	var f *file
 	created := w.s.dirs.Create(time.Unix(0, first), func(new *store.File) error {
@@ -288,7 +289,7 @@ func (w *writer) fail(f *file, err error) {
 // lossError returns the error about what was not stored.
 func (w *writer) lossError() error {
 	if n, first := w.s.losses.Total(); n.Packets > 0 {
-		return fmt.Errorf("%d packets (%d bytes) were not stored: %w", n.Packets, n.Bytes, first)
+		return fmt.Errorf("%s (%d bytes) not stored: %w", units.Plural(n.Packets, "packet"), n.Bytes, first)
 	}
 	return w.broken
 }

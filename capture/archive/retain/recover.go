@@ -15,6 +15,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/pcapstore"
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // Recovered is a file that a killed run left, and what was done about it.
@@ -32,7 +33,7 @@ func (r Recovered) String() string {
 		text += ": " + strings.Join(r.Done, "; ")
 	}
 	if r.Frames > 0 {
-		text += fmt.Sprintf("; %d frames", r.Frames)
+		text += "; " + units.Plural(r.Frames, "frame")
 	}
 	if r.Err != nil {
 		text += fmt.Sprintf(": not repaired: %v", r.Err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // AnyCore stands for a thread that is not pinned to a core.
@@ -66,14 +68,7 @@ func tooFew(cores int, where string, pollers int) string {
 	if where != "" {
 		where = " on " + where
 	}
-	return fmt.Sprintf("only %d %s%s for %d %s", cores, plural(cores, "core"), where, pollers, plural(pollers, "poller"))
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return noun
-	}
-	return noun + "s"
+	return fmt.Sprintf("only %s%s for %s", units.Plural(cores, "core"), where, units.Plural(pollers, "poller"))
 }
 
 // compare returns a positive number if core a suits a poller better than core b;

@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // Exit statuses of all programs.
@@ -35,7 +37,7 @@ func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(for
 // LossError reports frames that were lost.
 type LossError struct{ Frames uint64 }
 
-func (e LossError) Error() string { return Plural(e.Frames, "frame") + " lost (--fail-on-loss)" }
+func (e LossError) Error() string { return units.Plural(e.Frames, "frame") + " lost (--fail-on-loss)" }
 
 // Main runs a program's command with the arguments of the process, prints its error and
 // exits with its status.

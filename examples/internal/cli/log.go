@@ -146,11 +146,3 @@ func WarnLate(log *slog.Logger, port capture.Port, duration time.Duration) {
 			late.Round(time.Millisecond), duration.Round(time.Millisecond)))
 	}
 }
-
-// Plural returns n and a noun in singular or plural.
-func Plural(n uint64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
