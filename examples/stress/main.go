@@ -101,6 +101,9 @@ func command(run func(options) error) *cobra.Command {
 			case o.listeners < 1 || o.listeners >= stream.MaxListeners:
 				return cli.Usagef("--listeners %d: must be 1 to %d", o.listeners, stream.MaxListeners-1)
 			}
+			if o.seed == 0 {
+				o.seed = rand.Uint64()
+			}
 			return run(o)
 		},
 	}
@@ -110,7 +113,7 @@ func command(run func(options) error) *cobra.Command {
 		flags.IntVar(&o.queues, "queues", 1, "`number` of receive queues")
 		flags.IntVar(&o.listeners, "listeners", 8, "largest `number` of client processes on a queue at a time")
 		flags.VarP(&o.buffer, "buffer", "B", "`size` of each queue's buffer, a power of two")
-		flags.Uint64Var(&o.seed, "seed", rand.Uint64(), "`seed` of the sequence of events")
+		flags.Uint64Var(&o.seed, "seed", 0, "`seed` of the sequence of events; 0: a random one")
 	})
 	cmd.AddCommand(clientCommand())
 	return cmd
