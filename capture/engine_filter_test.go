@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/capturetest"
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/dedup"
 	"github.com/ixcap/ixcap/capture/rules"
@@ -43,9 +44,9 @@ func parseRules(t *testing.T, text string) *rules.Rules {
 // stored, in order, and every other frame is stored or counted.
 func TestFilterChangesDuringACaptureLoseNoFrame(t *testing.T) {
 	const changes, queues = 1000, 2
-	p := newPort(queues)
-	for _, s := range p.sources {
-		s.frame = func(n int) []byte { return numberedUDP(uint64(n), []uint16{53, 80, 443}[n%3]) }
+	p := capturetest.New(queues)
+	for _, s := range p.Queues {
+		s.Frame = func(n int) []byte { return numberedUDP(uint64(n), []uint16{53, 80, 443}[n%3]) }
 	}
 	e := engine(t, p, capture.Config{Stamps: clock.Adaptive, Rules: parseRules(t, "(port 53) drop")})
 	require.Equal(t, "(port 53) drop; all", e.Rules(1).String())
@@ -85,8 +86,8 @@ func TestFilterChangesDuringACaptureLoseNoFrame(t *testing.T) {
 		require.NoError(t, e.SetRules(queue, lists[r.IntN(len(lists))]))
 		if i%10 == 0 {
 			n := r.IntN(300)
-			for _, s := range p.sources {
-				s.put(n)
+			for _, s := range p.Queues {
+				s.Put(n)
 			}
 			total += n
 		}
@@ -122,7 +123,7 @@ func TestFilterChangesDuringACaptureLoseNoFrame(t *testing.T) {
 }
 
 func TestSetFilterRejectsUnknownQueues(t *testing.T) {
-	e := engine(t, newPort(2), capture.Config{})
+	e := engine(t, capturetest.New(2), capture.Config{})
 	for _, q := range []int{-2, 2} {
 		require.ErrorContains(t, e.SetRules(q, nil), fmt.Sprintf("set rules of queue %d: the capture has queues 0 to 1", q))
 	}
@@ -134,9 +135,9 @@ func TestSetFilterRejectsUnknownQueues(t *testing.T) {
 
 func TestDuplicatesAreRemovedAndCounted(t *testing.T) {
 	for _, policy := range []clock.Policy{clock.PerPacket, clock.Weighted, clock.Sample(8)} {
-		p := newPort(1)
+		p := capturetest.New(1)
 		// Of each ten frames, the last two equal the first two.
-		p.sources[0].frame = func(n int) []byte {
+		p.Queues[0].Frame = func(n int) []byte {
 			if n%10 >= 8 {
 				n -= 8
 			}
@@ -160,7 +161,7 @@ func TestDuplicatesAreRemovedAndCounted(t *testing.T) {
 			}
 		})
 		require.NoError(t, e.Start())
-		p.sources[0].put(20_000)
+		p.Queues[0].Put(20_000)
 		require.NoError(t, e.Stop())
 		reader.Wait()
 		ledger, err := e.Ledger()

@@ -11,20 +11,21 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/capturetest"
 	"github.com/ixcap/ixcap/capture/sched"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/internal/logtest"
 )
 
 // ringPort is a fake port with small rings.
-type ringPort struct{ *fakePort }
+type ringPort struct{ *capturetest.Port }
 
-type ringSource struct{ *fakeSource }
+type ringSource struct{ *capturetest.Queue }
 
 func (ringSource) Size() int { return 64 }
 
 func (p ringPort) Sources() (all []capture.Source) {
-	for _, s := range p.sources {
+	for _, s := range p.Queues {
 		all = append(all, ringSource{s})
 	}
 	return all
@@ -32,7 +33,7 @@ func (p ringPort) Sources() (all []capture.Source) {
 
 func TestALedgerNamesTheListenerThatBlockedThePoller(t *testing.T) {
 	var log logtest.Recorder
-	p := ringPort{newPort(1)}
+	p := ringPort{capturetest.New(1)}
 	e, err := capture.New(p, capture.Config{Buffer: 1 << 20, Logger: log.Logger()})
 	require.NoError(t, err)
 	l, err := e.Stream(0).Listen("tardy", stream.Options{Policy: stream.Lossless})
@@ -42,7 +43,7 @@ func TestALedgerNamesTheListenerThatBlockedThePoller(t *testing.T) {
 		require.NoError(t, e.Close())
 	})
 	require.NoError(t, e.Start())
-	p.sources[0].put(100_000) // 7 MB into a buffer of 1 MiB
+	p.Queues[0].Put(100_000) // 7 MB into a buffer of 1 MiB
 	require.Eventually(t, func() bool { return e.Counters().Frames == 4096 }, 30*time.Second, time.Millisecond, "the index is full")
 	time.Sleep(200 * time.Millisecond) // the poller is blocked for about as long
 	packets := make([]stream.Packet, 256)
@@ -88,10 +89,10 @@ func TestNewRejectsSCHEDFIFOThatCouldLockUpTheMachine(t *testing.T) {
 		"none would be left": {len(cores), capture.Config{FIFO: 50, Cores: cores}},
 		"Choose 1 to 99":     {1, capture.Config{FIFO: 100}},
 	} {
-		p := newPort(c.queues)
+		p := capturetest.New(c.queues)
 		_, err := capture.New(p, c.cfg)
 		require.ErrorContains(t, err, want)
-		require.Zero(t, p.closed)
+		require.Zero(t, p.Closed)
 	}
 }
 
@@ -100,14 +101,14 @@ func TestCoresOfOtherEnginesAreNotChosen(t *testing.T) {
 	for i := range cores {
 		cores[i] = i
 	}
-	e, err := capture.New(newPort(1), capture.Config{Buffer: 1 << 20, Taken: cores})
+	e, err := capture.New(capturetest.New(1), capture.Config{Buffer: 1 << 20, Taken: cores})
 	require.NoError(t, err)
 	require.Equal(t, []int{capture.AnyCore}, e.Cores())
 	require.NoError(t, e.Close())
-	_, err = capture.New(newPort(1), capture.Config{Buffer: 1 << 20, Taken: cores, FIFO: 50})
+	_, err = capture.New(capturetest.New(1), capture.Config{Buffer: 1 << 20, Taken: cores, FIFO: 50})
 	require.ErrorContains(t, err, "none would be left")
 
-	e, err = capture.New(newPort(1), capture.Config{Buffer: 1 << 20, Taken: cores[1:], Cores: cores[:1]})
+	e, err = capture.New(capturetest.New(1), capture.Config{Buffer: 1 << 20, Taken: cores[1:], Cores: cores[:1]})
 	require.NoError(t, err)
 	require.Equal(t, []int{0}, e.Cores(), "requested cores are used")
 	require.NoError(t, e.Close())

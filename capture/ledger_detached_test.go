@@ -7,18 +7,19 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/capturetest"
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
 func TestLedgerContainsDetachedListeners(t *testing.T) {
-	p := newPort(1)
+	p := capturetest.New(1)
 	e := engine(t, p, capture.Config{})
 	require.NoError(t, e.Start())
 	const clients = 70
 	for range clients {
 		l, err := e.Stream(0).Listen("client", stream.Options{})
 		require.NoError(t, err)
-		p.sources[0].put(10)
+		p.Queues[0].Put(10)
 		packets := make([]stream.Packet, 10)
 		for read := 0; read < 10; {
 			n, err := l.ReadBatch(t.Context(), packets)

@@ -18,6 +18,7 @@ import (
 	"github.com/ixcap/ixcap/capture/daemon"
 	"github.com/ixcap/ixcap/capture/daemon/control"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 func TestSeveralPortsAreCapturedToTheirFiles(t *testing.T) {
@@ -119,7 +120,7 @@ func TestFailedOpenLeavesNothingOpen(t *testing.T) {
 			_, err := daemon.Open(s, daemon.Config{})
 			require.ErrorContains(t, err, c.want)
 			require.NoDirExists(t, filepath.Join(dir, "share"))
-			require.Eventually(t, func() bool { return descriptors(t) <= before }, deadline, time.Millisecond, "a descriptor is left open")
+			require.Eventually(t, func() bool { return descriptors(t) <= before }, testtime.Deadline, time.Millisecond, "a descriptor is left open")
 		})
 	}
 }
@@ -237,9 +238,9 @@ storage.dirs = "null"
 `, dir)), daemon.Config{})
 	end := r.start(t)
 	for n := range 2 {
-		require.Eventually(t, func() bool { return len(files(t, dir, "*-a-q00-*.raw.part")) == 1 }, deadline, time.Millisecond)
+		require.Eventually(t, func() bool { return len(files(t, dir, "*-a-q00-*.raw.part")) == 1 }, testtime.Deadline, time.Millisecond)
 		r.Rotate()
-		require.Eventually(t, func() bool { return len(files(t, dir, "*-a-q00-*.raw")) == n+1 }, deadline, time.Millisecond)
+		require.Eventually(t, func() bool { return len(files(t, dir, "*-a-q00-*.raw")) == n+1 }, testtime.Deadline, time.Millisecond)
 	}
 	require.NoError(t, end())
 	for _, l := range r.Ledgers() {

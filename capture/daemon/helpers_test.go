@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,9 +15,6 @@ import (
 	_ "github.com/ixcap/ixcap/pci/vfiouser"
 	_ "github.com/ixcap/ixcap/sim"
 )
-
-// deadline bounds waits for what must happen at some time on a busy machine.
-const deadline = 60 * time.Second
 
 func parse(t *testing.T, text string) *settings.Settings {
 	t.Helper()

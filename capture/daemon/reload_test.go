@@ -16,6 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture/daemon"
 	"github.com/ixcap/ixcap/capture/daemon/control"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // manager is a service manager that reads notifications.
@@ -37,7 +38,7 @@ func newManager(t *testing.T) manager {
 // next is the next notification.
 func (m manager) next() string {
 	m.t.Helper()
-	require.NoError(m.t, m.SetReadDeadline(time.Now().Add(deadline)))
+	require.NoError(m.t, m.SetReadDeadline(time.Now().Add(testtime.Deadline)))
 	b := make([]byte, 4096)
 	n, err := m.Read(b)
 	require.NoError(m.t, err, "no notification")

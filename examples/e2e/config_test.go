@@ -20,6 +20,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/daemon/control"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // writeSettings writes a settings file.
@@ -113,7 +114,7 @@ func TestHangupReloadsSettingsAndBeginsNewFiles(t *testing.T) {
 	require.NoError(t, err)
 	defer manager.Close()
 	notification := func() string { // the next one to the service manager
-		require.NoError(t, manager.SetReadDeadline(time.Now().Add(deadline)))
+		require.NoError(t, manager.SetReadDeadline(time.Now().Add(testtime.Deadline)))
 		b := make([]byte, 4096)
 		n, err := manager.Read(b)
 		require.NoError(t, err, "no notification to the service manager")
@@ -140,7 +141,7 @@ dir = "%[1]s/hpcapmon"
 `, dir, defaults, more)
 	}
 	writeSettings(t, path, text("", ""))
-	ctx, cancel := context.WithTimeout(context.Background(), 5*deadline) // for all steps of the test
+	ctx, cancel := context.WithTimeout(context.Background(), 5*testtime.Deadline) // for all steps of the test
 	t.Cleanup(cancel)
 	c := exec.CommandContext(ctx, filepath.Join(bin, "hpcapdd"), "--config", path, "--json")
 	c.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"))

@@ -15,6 +15,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/internal/mounttest"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // diskCapture is a capture to a disk that fails.
@@ -55,7 +56,7 @@ func (c *diskCapture) waitRecovered(dir string) {
 			}
 		}
 		return n >= 2
-	}, deadline, time.Millisecond, "no more files: %s", &c.stderr)
+	}, testtime.Deadline, time.Millisecond, "no more files: %s", &c.stderr)
 }
 
 // interrupt ends the capture, which must report the bytes that were not stored, and
@@ -107,7 +108,7 @@ func TestCaptureUnderRetentionKeepsTheNewestFiles(t *testing.T) {
 		require.True(t, ok)
 		return f.Seq
 	}
-	require.Eventually(t, func() bool { files := inDir(t, dir); return len(files) > 0 && seq(files[0]) > 12 }, deadline, time.Millisecond,
+	require.Eventually(t, func() bool { files := inDir(t, dir); return len(files) > 0 && seq(files[0]) > 12 }, testtime.Deadline, time.Millisecond,
 		"old files are not deleted: %s", &c.stderr)
 	r := c.end(unix.SIGINT)
 	require.Zero(t, r.status, r.stderr)
@@ -138,7 +139,7 @@ func TestCaptureGoesOnWhenItsFolderIsMovedAway(t *testing.T) {
 	waitBytes(t, dir, 5<<20)
 	moved := dir + ".old"
 	require.NoError(t, os.Rename(dir, moved))
-	require.Eventually(t, func() bool { entries, _ := os.ReadDir(dir); return len(entries) > 2 }, deadline, time.Millisecond, "the directory is not created again")
+	require.Eventually(t, func() bool { entries, _ := os.ReadDir(dir); return len(entries) > 2 }, testtime.Deadline, time.Millisecond, "the directory is not created again")
 	r := c.end(unix.SIGINT)
 	require.Zero(t, r.status, "moved files are no loss: %s", r.stderr)
 	l := ledger(t, r)
@@ -154,8 +155,8 @@ func TestCaptureGoesOnWhenItsFolderIsRemoved(t *testing.T) {
 	require.Eventually(t, func() bool { // the file that is being written
 		parts, _ := filepath.Glob(filepath.Join(dir, "*.part"))
 		return len(parts) > 0 && os.Remove(parts[0]) == nil
-	}, deadline, time.Millisecond)
-	require.Eventually(t, func() bool { return os.RemoveAll(dir) == nil }, deadline, time.Millisecond, "files are created during the removal")
+	}, testtime.Deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return os.RemoveAll(dir) == nil }, testtime.Deadline, time.Millisecond, "files are created during the removal")
 	c.waitError()
 	c.waitRecovered(dir)
 	l := c.interrupt("not stored")
@@ -235,7 +236,7 @@ func (d *disk) limit(bytes uint64) {
 	info, err := unix.IoctlLoopGetStatus64(fd)
 	require.NoError(d.t, err)
 	info.Sizelimit = bytes
-	for end := time.Now().Add(deadline); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(testtime.Deadline); ; time.Sleep(time.Millisecond) {
 		err := unix.IoctlLoopSetStatus64(fd, info)
 		if err == nil {
 			return
@@ -293,7 +294,7 @@ func TestCaptureOnTwoDisksOutlivesOne(t *testing.T) {
 	d.limit(8 << 20)
 	c.waitStderr("storing goes on in the other folders")
 	before := len(inDir(t, good))
-	require.Eventually(t, func() bool { return len(inDir(t, good)) > before+3 }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return len(inDir(t, good)) > before+3 }, testtime.Deadline, time.Millisecond)
 	d.limit(0)
 	c.waitRecovered(bad)
 	l := c.interrupt("input/output error")

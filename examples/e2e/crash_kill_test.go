@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // A capture is killed and restarted on the same directory at random moments, also
@@ -52,7 +54,7 @@ func killInARow(t *testing.T, random *rand.Rand, n int) {
 			time.Sleep(time.Duration(random.IntN(700)) * time.Millisecond)
 		} else { // while it writes
 			files := random.IntN(6)
-			require.Eventually(t, func() bool { return len(newFiles().stems) > files }, deadline, time.Millisecond, "%s", &dd.stderr)
+			require.Eventually(t, func() bool { return len(newFiles().stems) > files }, testtime.Deadline, time.Millisecond, "%s", &dd.stderr)
 			time.Sleep(time.Duration(random.IntN(50_000)) * time.Microsecond)
 		}
 		dd.end(unix.SIGKILL)
@@ -78,7 +80,7 @@ func killInARow(t *testing.T, random *rand.Rand, n int) {
 			}
 		}
 		return len(last) > 0
-	}, deadline, 5*time.Millisecond, "files of killed runs are not recovered: %s", &dd.stderr)
+	}, testtime.Deadline, 5*time.Millisecond, "files of killed runs are not recovered: %s", &dd.stderr)
 	r := dd.end(unix.SIGINT)
 	require.Zero(t, r.status, r.stderr)
 	l := ledger(t, r)
@@ -111,7 +113,7 @@ func TestKilledCaptureOfSeveralQueuesIsRecovered(t *testing.T) {
 	for range 2 {
 		dd := launch(t, command(t, "hpcapdd", args...))
 		before := len(inDir(t, dir))
-		require.Eventually(t, func() bool { return len(inDir(t, dir)) > before+8 }, deadline, time.Millisecond, "%s", &dd.stderr)
+		require.Eventually(t, func() bool { return len(inDir(t, dir)) > before+8 }, testtime.Deadline, time.Millisecond, "%s", &dd.stderr)
 		dd.end(unix.SIGKILL)
 	}
 	parts := func() (n int) {

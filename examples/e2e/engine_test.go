@@ -15,6 +15,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/sim"
 )
 
@@ -32,13 +33,13 @@ func openEngine(t *testing.T, device string, port nic.Config, cfg capture.Config
 	return e, p.Device().(interface{ NIC() *sim.NIC }).NIC()
 }
 
-// requireReturns requires that f returns nil before deadline.
+// requireReturns requires that f returns nil before the deadline.
 func requireReturns(t *testing.T, call string, f func(context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	ctx, cancel := context.WithTimeout(t.Context(), testtime.Deadline)
 	defer cancel()
 	require.NoError(t, f(ctx), call)
-	require.NoError(t, ctx.Err(), "%s took longer than %v", call, deadline)
+	require.NoError(t, ctx.Err(), "%s took longer than %v", call, testtime.Deadline)
 }
 
 // audit requires that the ledger balances and agrees with the model's counters.
@@ -72,7 +73,7 @@ func TestStalledListenerMovesTheLossToTheNICWhereItIsCounted(t *testing.T) {
 	require.NoError(t, err)
 	defer lossy.Close()
 	require.NoError(t, e.Start())
-	require.Eventually(t, func() bool { return model.Stats().Offered == frames }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return model.Stats().Offered == frames }, testtime.Deadline, time.Millisecond)
 
 	// All frames are sent, and none is read. Now the reader reads all received frames.
 	done := make(chan error, 1)
@@ -99,7 +100,7 @@ func TestFramesOfAListenerThatNeverReadsAreCountedAsRefused(t *testing.T) {
 	defer hung.Close()
 	require.NoError(t, e.Start())
 	require.Eventually(t, func() bool { return e.Stream(0).Stats().Fill > 4<<20-2*1526 && model.Stats().Missed > 1000 },
-		deadline, time.Millisecond)
+		testtime.Deadline, time.Millisecond)
 	err = e.Stop()
 	require.ErrorContains(t, err, "a lossless listener read nothing for 200ms")
 	l := audit(t, e, model)
@@ -111,7 +112,7 @@ func TestStoppingUnderFullLoadLosesNothingUnaccounted(t *testing.T) {
 	for _, queues := range []int{1, 4} {
 		t.Run(fmt.Sprintf("queues=%d", queues), func(t *testing.T) {
 			e, model := openEngine(t, "sim:gen,size=60-1514,flows=64", nic.Config{Queues: queues}, capture.Config{Segment: 1 << 20})
-			ctx, cancel := context.WithTimeout(t.Context(), deadline)
+			ctx, cancel := context.WithTimeout(t.Context(), testtime.Deadline)
 			defer cancel()
 			go func() { // stop while traffic flows
 				for e.Counters().Frames < 20_000 && ctx.Err() == nil {
@@ -149,7 +150,7 @@ func TestRemovedDeviceEndsTheCapture(t *testing.T) {
 	e, err := capture.New(p, capture.Config{Buffer: 4 << 20})
 	require.NoError(t, err)
 	dir := t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	ctx, cancel := context.WithTimeout(t.Context(), testtime.Deadline)
 	defer cancel()
 	l, err := recorder.Run(ctx, e, recorder.Config{Dirs: []string{dir}, Queue: capture.AllQueues, Store: rawstore.Config{Port: "gone"}})
 	require.ErrorContains(t, err, "gone from the bus")
@@ -188,7 +189,7 @@ func TestNothingIsAllocatedPerFrame(t *testing.T) {
 				done <- errors.Join(err, l.Balanced())
 			}()
 			frames := func() uint64 { return e.Counters().Frames }
-			require.Eventually(t, func() bool { return frames() > 50_000 }, deadline, time.Millisecond)
+			require.Eventually(t, func() bool { return frames() > 50_000 }, testtime.Deadline, time.Millisecond)
 			var before, after runtime.MemStats
 			var n uint64
 			for try := range 6 { // the statistics reader and the clock allocate now and then

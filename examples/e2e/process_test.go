@@ -19,6 +19,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/sim"
 )
 
@@ -66,7 +67,7 @@ func launch(t *testing.T, c *exec.Cmd) *program {
 // waitStderr waits until standard error contains a text.
 func (p *program) waitStderr(text string) {
 	p.t.Helper()
-	require.Eventually(p.t, func() bool { return strings.Contains(p.stderr.String(), text) }, deadline, 2*time.Millisecond,
+	require.Eventually(p.t, func() bool { return strings.Contains(p.stderr.String(), text) }, testtime.Deadline, 2*time.Millisecond,
 		"%s did not print %q: %s", p.Path, text, &p.stderr)
 }
 
@@ -101,7 +102,7 @@ func waitBytes(t *testing.T, dir string, size int64) {
 			}
 		}
 		return sum >= size
-	}, deadline, 2*time.Millisecond, "%s does not reach %d bytes", dir, size)
+	}, testtime.Deadline, 2*time.Millisecond, "%s does not reach %d bytes", dir, size)
 }
 
 func TestModelAndCaptureInTwoProcesses(t *testing.T) {

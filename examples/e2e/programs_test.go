@@ -20,6 +20,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // bin is the directory of the built programs.
@@ -44,18 +45,15 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// deadline limits each program and each wait. The machine may be slow and loaded.
-const deadline = 60 * time.Second
-
 // result is the output and the exit status of a program.
 type result struct {
 	stdout, stderr string
 	status         int
 }
 
-// command returns a program that is killed after deadline and at the end of the test.
+// command returns a program that is killed after testtime.Deadline and at the end of the test.
 func command(t *testing.T, name string, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	ctx, cancel := context.WithTimeout(context.Background(), testtime.Deadline)
 	t.Cleanup(cancel)
 	return exec.CommandContext(ctx, filepath.Join(bin, name), args...)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
@@ -80,7 +81,7 @@ func init() {
 
 // read reads to the end of the stream. Frames of the generator must be in order.
 func (spec client) read(l *stream.Listener) (r report, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*deadline)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*testtime.Deadline)
 	defer cancel()
 	d := digest{sum: sha256.New()}
 	pause := func() {
@@ -216,7 +217,7 @@ func startClient(t *testing.T, spec client) *program {
 	require.NoError(t, err)
 	text, err := json.Marshal(spec)
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(context.Background(), 3*deadline)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*testtime.Deadline)
 	t.Cleanup(cancel)
 	c := exec.CommandContext(ctx, self)
 	c.Env = append(os.Environ(), runAsClient+"="+string(text))
@@ -241,8 +242,8 @@ func waitReport(t *testing.T, p *program) (r report) {
 	return r
 }
 
-// eventually waits until a condition holds, at most for deadline.
+// eventually waits until a condition holds, at most for testtime.Deadline.
 func eventually(t *testing.T, failure string, condition func() bool) {
 	t.Helper()
-	require.Eventually(t, condition, deadline, 2*time.Millisecond, failure)
+	require.Eventually(t, condition, testtime.Deadline, 2*time.Millisecond, failure)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/sim"
 )
 
@@ -55,9 +56,9 @@ func newSharedConfig(t *testing.T, frames int, cfg capture.Config) *shared {
 // what a client must have read.
 func (s *shared) capture(frames int) (capture.Ledger, report) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 2*deadline)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 2*testtime.Deadline)
 	defer cancel()
-	l, err := recorder.Run(ctx, s.engine, recorder.Config{Dirs: []string{s.dir}, Queue: capture.AllQueues, Linger: deadline, Store: rawstore.Config{Port: "shared"}})
+	l, err := recorder.Run(ctx, s.engine, recorder.Config{Dirs: []string{s.dir}, Queue: capture.AllQueues, Linger: testtime.Deadline, Store: rawstore.Config{Port: "shared"}})
 	require.NoError(s.t, err)
 	require.NoError(s.t, ctx.Err(), "the capture took too long")
 	require.NoError(s.t, l.Balanced())
@@ -160,7 +161,7 @@ func creader(t *testing.T) string {
 // read every frame, in order.
 func (s *shared) startCReader(exe, name string) func() {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*deadline)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*testtime.Deadline)
 	s.t.Cleanup(cancel)
 	p := launch(s.t, exec.CommandContext(ctx, exe, "-json", "-pattern", "-name", name, s.socket))
 	eventually(s.t, "the reader in C is not attached", func() bool { _, ok := s.listener(name); return ok })

@@ -16,6 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/internal/logtest"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // Listeners with an even number are client processes; number 0 of several is the reader
@@ -188,7 +189,7 @@ func TestHungClientDoesNotCostFramesAtTheEnd(t *testing.T) {
 	s := newSharedConfig(t, sharedFrames, capture.Config{StallTimeout: time.Second, Logger: log.Logger()})
 	hung := startClient(t, client{Socket: s.socket, Name: "hung", PauseAt: 1})
 	own, other := s.runClient(client{Name: "own"}), s.startClient(client{Name: "other"})
-	ctx, end := context.WithTimeout(t.Context(), 2*deadline)
+	ctx, end := context.WithTimeout(t.Context(), 2*testtime.Deadline)
 	defer end()
 	go func() {
 		for p := s.engine.Stream(0); ctx.Err() == nil && p.Stats().Fill < 4<<20-2048; { // of 4 MiB: one of the next two frames does not fit
@@ -196,7 +197,7 @@ func TestHungClientDoesNotCostFramesAtTheEnd(t *testing.T) {
 		}
 		end()
 	}()
-	l, err := recorder.Run(ctx, s.engine, recorder.Config{Dirs: []string{s.dir}, Queue: capture.AllQueues, Linger: deadline, Store: rawstore.Config{Port: "shared"}})
+	l, err := recorder.Run(ctx, s.engine, recorder.Config{Dirs: []string{s.dir}, Queue: capture.AllQueues, Linger: testtime.Deadline, Store: rawstore.Config{Port: "shared"}})
 	require.NoError(t, err)
 	require.NoError(t, l.Balanced())
 	audit(t, s.engine, s.model)

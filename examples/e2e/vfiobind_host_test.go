@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // bindHost is a machine for vfio-bind: a mount namespace in which /sys, /dev and /run are
@@ -202,11 +204,11 @@ func (h *bindHost) mode(node string) string {
 func (h *bindHost) in(args ...string) (string, int) {
 	h.t.Helper()
 	// Failed steps and their undo take 10 s each.
-	ctx, cancel := context.WithTimeout(context.Background(), 3*deadline)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*testtime.Deadline)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"-t", h.pid, "-m", "-n"}, args...)...)
 	cmd.Env = append(os.Environ(), "PATH="+h.path("bin")+":"+os.Getenv("PATH"))
-	cmd.WaitDelay = deadline // for processes that inherited the output
+	cmd.WaitDelay = testtime.Deadline // for processes that inherited the output
 	out, err := cmd.CombinedOutput()
 	require.NoError(h.t, ctx.Err(), "%s", out)
 	if _, exited := err.(*exec.ExitError); !exited {

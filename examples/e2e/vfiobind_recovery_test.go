@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // unbind restores the state after a killed run of bind.
@@ -101,7 +103,7 @@ func TestVFIOBindTimesOut(t *testing.T) {
 	})
 	start := time.Now()
 	out := h.bind(1, "bind", "eth2")
-	require.Less(t, time.Since(start), 30*time.Second+deadline, "the writer keeps the output open")
+	require.Less(t, time.Since(start), 30*time.Second+testtime.Deadline, "the writer keeps the output open")
 	require.Contains(t, out, "write to /sys/bus/pci/devices/"+port0+"/driver/unbind did not return within 30 s")
 	require.Contains(t, out, "restored: driver ixgbe")
 	out = h.bind(0, "unbind", "eth2") // the lock is free

@@ -19,11 +19,9 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/ring"
 )
-
-// deadline is how long a test waits for an event.
-const deadline = 60 * time.Second
 
 // rig is a stream with a listener that is being stored.
 type rig struct {
@@ -92,7 +90,7 @@ func (r *rig) send(tb testing.TB, frames, size int) {
 	for range frames {
 		f := ring.Frame{Data: frame(r.sent, size), Len: uint32(size)}
 		at := r.stamp(r.sent)
-		for end := time.Now().Add(deadline); !p.Append(uint32(at.Unix()), uint32(at.Nanosecond()), &f, 0); {
+		for end := time.Now().Add(testtime.Deadline); !p.Append(uint32(at.Unix()), uint32(at.Nanosecond()), &f, 0); {
 			require.True(tb, time.Now().Before(end), "blocked")
 			time.Sleep(10 * time.Microsecond)
 		}
@@ -107,7 +105,7 @@ func (r *rig) finish(tb testing.TB) error {
 	select {
 	case err := <-r.done:
 		return err
-	case <-time.After(deadline):
+	case <-time.After(testtime.Deadline):
 		require.Fail(tb, "storer did not end with the stream")
 		return nil
 	}
@@ -116,7 +114,7 @@ func (r *rig) finish(tb testing.TB) error {
 // wait waits until happened returns true.
 func wait(tb testing.TB, what string, happened func() bool) {
 	tb.Helper()
-	for end := time.Now().Add(deadline); !happened(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(testtime.Deadline); !happened(); time.Sleep(time.Millisecond) {
 		require.True(tb, time.Now().Before(end), what)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 func TestFoldersTakeTurns(t *testing.T) {
@@ -20,7 +21,7 @@ func TestFoldersTakeTurns(t *testing.T) {
 		r.send(t, 100, 1500)
 		r.stream.Rotate()
 		r.send(t, 0, 0)
-		require.Eventually(t, func() bool { return len(r.closedFiles()) == i+1 }, deadline, time.Millisecond)
+		require.Eventually(t, func() bool { return len(r.closedFiles()) == i+1 }, testtime.Deadline, time.Millisecond)
 	}
 	require.NoError(t, r.finish(t))
 	st := r.balanced(t, a.Path(), b.Path())
@@ -67,7 +68,7 @@ func TestSeveralFoldersAreWrittenAtOnce(t *testing.T) {
 		select {
 		case name := <-entered:
 			seen[name] = true
-		case <-time.After(deadline):
+		case <-time.After(testtime.Deadline):
 			require.Fail(t, "one folder waits for the other", "%v", seen)
 		}
 	}
@@ -84,7 +85,7 @@ func TestDegradedFolderIsSkipped(t *testing.T) {
 	b, _ := openFaulty(t)
 	r := startIn(t, rawstore.Config{}, a, b)
 	r.send(t, 1000, 1500)
-	require.Eventually(t, func() bool { return r.storer.Stats().Written > 0 }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return r.storer.Stats().Written > 0 }, testtime.Deadline, time.Millisecond)
 	disk.write.Store(int32(unix.EIO))
 	disk.reserve.Store(int32(unix.EIO))
 	r.until(t, "the failure shows", func() bool { return len(r.warnings()) > 0 })

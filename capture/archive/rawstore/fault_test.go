@@ -14,6 +14,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/internal/mounttest"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // faultyDisk is a disk with faults that can be switched on.
@@ -133,7 +134,7 @@ func TestWriteErrorEndsItsFileAndStoringGoesOnAfterIt(t *testing.T) {
 			disk.write.Store(int32(c.errno))
 			r := startIn(t, rawstore.Config{Depth: c.depth}, d)
 			r.send(t, 8000, 1500) // the failing disk does not block the producer
-			require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, deadline, time.Millisecond)
+			require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, testtime.Deadline, time.Millisecond)
 			require.Contains(t, r.warnings()[0], d.Path())
 			require.Contains(t, r.warnings()[0], "the capture goes on, and what is not stored is counted")
 			require.Contains(t, r.warnings()[0], c.errno.Error())
@@ -175,7 +176,7 @@ func TestFullDiskGetsNoMoreFiles(t *testing.T) {
 	disk.healthy.Store(1)
 	r := startIn(t, rawstore.Config{}, d)
 	r.send(t, 2000, 1500)
-	require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, testtime.Deadline, time.Millisecond)
 	disk.healthy.Store(1 << 20) // blocks become free, but never enough for a file
 	tries := disk.reserves.Load()
 	r.until(t, "another attempt", func() bool { return disk.reserves.Load() > tries+5 })
@@ -190,7 +191,7 @@ func TestFullFileSystemIsWrittenAgainWhenThereIsSpace(t *testing.T) {
 	mounttest.Mount(t, "tmpfs", dir, "size=5m")
 	r := start(t, dir, rawstore.Config{NoIndex: true})
 	r.send(t, 7000, 1500) // 10 MB; the full disk does not block the producer
-	require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return len(r.warnings()) > 0 }, testtime.Deadline, time.Millisecond)
 	require.Contains(t, r.warnings()[0], "no space left on device")
 	full := inRoot(t, dir)
 	require.Greater(t, full, int64(4<<20), "what was stored is kept")
@@ -220,7 +221,7 @@ func TestRemovedFolderIsMadeAgain(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made")
 	r := start(t, dir, rawstore.Config{Flush: 10 * time.Millisecond})
 	r.send(t, 1000, 1500)
-	require.Eventually(t, func() bool { return r.storer.Stats().Written > 1<<20 }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return r.storer.Stats().Written > 1<<20 }, testtime.Deadline, time.Millisecond)
 	for os.RemoveAll(dir) != nil { // the storer may make files at the same time
 	}
 	r.until(t, "the loss is logged", func() bool { return len(r.warnings()) > 0 })
@@ -241,7 +242,7 @@ func TestFileInAMovedFolderIsClosedThere(t *testing.T) {
 	dir, moved := filepath.Join(parent, "dir"), filepath.Join(parent, "moved")
 	r := start(t, dir, rawstore.Config{})
 	r.send(t, 1000, 1500)
-	require.Eventually(t, func() bool { return r.storer.Stats().Written > 1<<20 }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return r.storer.Stats().Written > 1<<20 }, testtime.Deadline, time.Millisecond)
 	require.NoError(t, os.Rename(dir, moved))
 	r.send(t, 3000, 1500)
 	require.NoError(t, r.finish(t), "nothing was lost")
@@ -259,7 +260,7 @@ func TestUnmountedFolderIsNotWrittenBelow(t *testing.T) {
 	r.send(t, 100, 1500)
 	r.stream.Rotate()
 	r.send(t, 0, 0)
-	require.Eventually(t, func() bool { return len(r.closedFiles()) == 1 }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return len(r.closedFiles()) == 1 }, testtime.Deadline, time.Millisecond)
 	require.NoError(t, unix.Unmount(point, 0), "nothing is open there")
 	r.until(t, "the loss is logged", func() bool { return len(r.warnings()) > 0 && r.storer.Stats().Failed["ENODEV"] > 0 })
 	require.Contains(t, r.warnings()[0], "its file system is not mounted any more")
@@ -313,7 +314,7 @@ func TestFileOnADeadDiskKeepsItsTemporaryName(t *testing.T) {
 	d, disk := openFaulty(t)
 	r := startIn(t, rawstore.Config{}, d)
 	r.send(t, 1000, 1500)
-	require.Eventually(t, func() bool { return r.storer.Stats().Written == 1<<20 }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return r.storer.Stats().Written == 1<<20 }, testtime.Deadline, time.Millisecond)
 	disk.write.Store(int32(unix.EIO))
 	disk.truncate.Store(int32(unix.EIO))
 	r.send(t, 3000, 1500)

@@ -22,12 +22,12 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/internal/logtest"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/ring"
 )
 
 const (
-	segment  = 2 << 20
-	deadline = 60 * time.Second
+	segment = 2 << 20
 )
 
 // rig is a stream with a lossless listener that is being stored.
@@ -113,8 +113,8 @@ func (r *rig) send(t *testing.T, frames, size int) {
 	p := r.stream.Producer()
 	for range frames {
 		f := ring.Frame{Data: frame(r.sent, size), Len: uint32(size)}
-		for end := time.Now().Add(deadline); !p.Append(uint32(1+r.sent/1e6), uint32(r.sent%1e6), &f, 0); {
-			require.True(t, time.Now().Before(end), "blocked for %v", deadline)
+		for end := time.Now().Add(testtime.Deadline); !p.Append(uint32(1+r.sent/1e6), uint32(r.sent%1e6), &f, 0); {
+			require.True(t, time.Now().Before(end), "blocked for %v", testtime.Deadline)
 			time.Sleep(10 * time.Microsecond)
 		}
 		r.sent++
@@ -125,8 +125,8 @@ func (r *rig) send(t *testing.T, frames, size int) {
 // until sends frames at intervals until happened returns true.
 func (r *rig) until(t *testing.T, what string, happened func() bool) {
 	t.Helper()
-	for end := time.Now().Add(deadline); !happened(); {
-		require.True(t, time.Now().Before(end), "%s: not within %v; %v", what, deadline, r.warnings())
+	for end := time.Now().Add(testtime.Deadline); !happened(); {
+		require.True(t, time.Now().Before(end), "%s: not within %v; %v", what, testtime.Deadline, r.warnings())
 		r.send(t, 20, 1500)
 		time.Sleep(time.Millisecond)
 	}
@@ -138,7 +138,7 @@ func (r *rig) finish(t *testing.T) error {
 	select {
 	case err := <-r.done:
 		return err
-	case <-time.After(deadline):
+	case <-time.After(testtime.Deadline):
 		require.Fail(t, "the storer did not end with the stream")
 		return nil
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -64,7 +65,7 @@ func TestKilledStorerLeavesFilesThatCanBeRead(t *testing.T) {
 		c := exec.Command(os.Args[0])
 		c.Env = append(os.Environ(), killEnv+"="+dir)
 		require.NoError(t, c.Start())
-		require.Eventually(t, func() bool { return len(entries(t, dir, ".raw")) > round%3 }, deadline, time.Millisecond)
+		require.Eventually(t, func() bool { return len(entries(t, dir, ".raw")) > round%3 }, testtime.Deadline, time.Millisecond)
 		for _, path := range entries(t, dir, ".raw.part") {
 			f, err := os.Open(path)
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // loopDisk is a file system on a disk whose end can be removed: writes there return
@@ -59,7 +60,7 @@ func TestDiskWithEIOLosesOnlyTheFailedBytes(t *testing.T) {
 	dir := filepath.Join(disk.dir, "dir")
 	r := start(t, dir, rawstore.Config{})
 	r.send(t, 2000, 1500)
-	require.Eventually(t, func() bool { return len(r.closedFiles()) > 0 }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return len(r.closedFiles()) > 0 }, testtime.Deadline, time.Millisecond)
 	disk.resize(t, 12<<20)
 	r.until(t, "the error is logged", func() bool { return len(r.warnings()) > 0 })
 	require.Contains(t, r.warnings()[0], "input/output error")

@@ -11,6 +11,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // indexed requires that all RAW files of a folder have correct sidecars.
@@ -55,9 +56,9 @@ func TestSidecarThatLagsIsDeferred(t *testing.T) {
 	release := make(chan struct{})
 	r := startWith(t, rawstore.Config{Buffer: 4 << 20}, func(s *rawstore.Storer) { s.StallIndex(release) }, d)
 	r.send(t, 14000, 1500) // five buffers
-	require.Eventually(t, func() bool { return r.storer.Stats().Unindexed > 0 }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return r.storer.Stats().Unindexed > 0 }, testtime.Deadline, time.Millisecond)
 	close(release)
-	require.Eventually(t, func() bool { return r.storer.Stats().Unindexed == 0 }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return r.storer.Stats().Unindexed == 0 }, testtime.Deadline, time.Millisecond)
 	require.NoError(t, r.finish(t))
 	st := r.balanced(t, dir)
 	require.Equal(t, st.Files, st.Indexed+st.Unindexed)

@@ -16,6 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/internal/mounttest"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -69,7 +70,7 @@ func TestSlowTrafficIsOnDiskAfterTheFlushTime(t *testing.T) {
 		}
 		part = all[0]
 		return r.storer.Stats().Written >= 100*1512-4096
-	}, deadline, 5*time.Millisecond, "whole sectors are on disk before their block is full")
+	}, testtime.Deadline, 5*time.Millisecond, "whole sectors are on disk before their block is full")
 
 	// After a kill the file could be read up to its last whole record.
 	file, err := os.ReadFile(part)
@@ -86,7 +87,7 @@ func TestStoppingInTheMiddleLeavesWholeRecords(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, dir, rawstore.Config{Flush: time.Millisecond})
 	r.send(t, 1000, 1500)
-	require.Eventually(t, func() bool { return r.storer.Stats().Written > 1<<20 }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return r.storer.Stats().Written > 1<<20 }, testtime.Deadline, time.Millisecond)
 	r.stop()
 	err := <-r.done
 	require.ErrorIs(t, err, context.Canceled)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/internal/mounttest"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 func TestCleanDeletesTheOldestOfAllPortsQueuesAndFolders(t *testing.T) {
@@ -337,7 +338,7 @@ func TestRunScansWhenAFileIsClosedAndWhenLimitsChange(t *testing.T) {
 	go func() { done <- k.Run(ctx) }()
 	left := func(n int) {
 		t.Helper()
-		require.Eventually(t, func() bool { return len(names(t, dir)) == n && k.Stats().Kept.Files == uint64(n) }, deadline, time.Millisecond)
+		require.Eventually(t, func() bool { return len(names(t, dir)) == n && k.Stats().Kept.Files == uint64(n) }, testtime.Deadline, time.Millisecond)
 	}
 	left(1)
 	require.NoFileExists(t, first)
@@ -365,7 +366,7 @@ func TestRunScansAtItsInterval(t *testing.T) {
 	go func() { done <- k.Run(ctx) }()
 	for i := range 5 {
 		put(t, dir, stem(100-i, 0, i)+".raw", 10)
-		require.Eventually(t, func() bool { return len(names(t, dir)) == 1 }, deadline, time.Millisecond)
+		require.Eventually(t, func() bool { return len(names(t, dir)) == 1 }, testtime.Deadline, time.Millisecond)
 	}
 	stop()
 	require.NoError(t, <-done)

@@ -15,8 +15,6 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
 
-const deadline = 60 * time.Second
-
 // stem is the name, without its ending, of a queue's n-th file, stamped a number
 // of seconds ago.
 func stem(seconds, queue, n int) string {

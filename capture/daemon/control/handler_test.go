@@ -14,6 +14,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 func TestErrorsAreOneSentenceAsJSON(t *testing.T) {
@@ -96,7 +97,7 @@ func TestStatusFollowsTheCapture(t *testing.T) {
 	s := get()
 	require.Equal(t, Idle, s.State)
 	require.True(t, s.Since.IsZero())
-	require.Equal(t, "fake0", s.Port)
+	require.Equal(t, "fake", s.Port)
 	require.Equal(t, "packet", s.Clock.Policy.String())
 	require.NotEmpty(t, s.Clock.Source)
 	require.Len(t, s.Queues, 2)
@@ -104,11 +105,11 @@ func TestStatusFollowsTheCapture(t *testing.T) {
 	require.EqualValues(t, 1<<20, s.Queues[1].BufferBytes)
 
 	require.NoError(t, e.Start())
-	p.queues[1].put(1000)
-	require.Eventually(t, func() bool { return get().Queues[1].Stored == 1000 }, deadline, time.Millisecond)
+	p.Queues[1].Put(1000)
+	require.Eventually(t, func() bool { return get().Queues[1].Stored == 1000 }, testtime.Deadline, time.Millisecond)
 	s = get()
 	require.Equal(t, Running, s.State)
-	require.WithinDuration(t, time.Now(), s.Since, deadline)
+	require.WithinDuration(t, time.Now(), s.Since, testtime.Deadline)
 	require.EqualValues(t, 1000, s.Account.Wire)
 	require.EqualValues(t, 1000*(60+stream.RecordHeader), s.Queues[1].FillBytes, "the reader has released nothing")
 	require.Zero(t, s.Lost)
@@ -135,9 +136,9 @@ func TestListenersHaveTheirLagAndDetachedOnesTheirReason(t *testing.T) {
 	gone := attach(t, e, 1, "gone", stream.Options{Policy: stream.Lossy})
 	require.NoError(t, gone.Close())
 	require.NoError(t, e.Start())
-	p.queues[0].put(500)
+	p.Queues[0].Put(500)
 	h := handle(t, e, Config{})
-	require.Eventually(t, func() bool { return h.ports[0].listeners().Attached[0].Unread == 500 }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return h.ports[0].listeners().Attached[0].Unread == 500 }, testtime.Deadline, time.Millisecond)
 	a := h.ports[0].listeners()
 	require.Len(t, a.Attached, 1)
 	require.Len(t, a.Detached, 1)

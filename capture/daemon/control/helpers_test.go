@@ -7,83 +7,21 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/capturetest"
 	"github.com/ixcap/ixcap/capture/stream"
-	"github.com/ixcap/ixcap/ring"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
-// deadline bounds waits on a busy machine.
-const deadline = 60 * time.Second
-
-// queue is a source of frames of 60 bytes.
-type queue struct {
-	mu            sync.Mutex
-	frames, taken int
-}
-
-var payload = make([]byte, 60)
-
-func (q *queue) Poll(frames []ring.Frame) int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	n := min(len(frames), q.frames)
-	for i := range n {
-		frames[i] = ring.Frame{Data: payload, Len: 60}
-	}
-	q.frames -= n
-	q.taken += n
-	return n
-}
-
-func (q *queue) Release() {}
-
-func (q *queue) put(n int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.frames += n
-}
-
-// port is a port of such queues.
-type port struct{ queues []*queue }
-
-func (p *port) Name() string { return "fake0" }
-func (p *port) Sources() (all []capture.Source) {
-	for _, q := range p.queues {
-		all = append(all, q)
-	}
-	return all
-}
-func (p *port) Start() error           { return nil }
-func (p *port) Ended() <-chan struct{} { return nil }
-func (p *port) Gone() <-chan struct{}  { return nil }
-func (p *port) GoneErr() error         { return nil }
-func (p *port) Close() error           { return nil }
-
-func (p *port) Account() (a capture.Account, err error) {
-	for _, q := range p.queues {
-		q.mu.Lock()
-		n := uint64(q.taken + q.frames)
-		q.mu.Unlock()
-		a.Queue = append(a.Queue, n)
-		a.Received += n
-		a.Wire += n
-	}
-	return a, nil
-}
-
 // engine returns an engine that is not started.
-func engine(t testing.TB, queues int) (*capture.Engine, *port) {
+func engine(t testing.TB, queues int) (*capture.Engine, *capturetest.Port) {
 	t.Helper()
-	p := &port{}
-	for range queues {
-		p.queues = append(p.queues, &queue{})
-	}
+	p := capturetest.New(queues)
 	e, err := capture.New(p, capture.Config{Buffer: 1 << 20, Idle: capture.IdleYield})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
@@ -140,6 +78,6 @@ func dial(t testing.TB, path string) net.Conn {
 	c, err := net.Dial("unix", path)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
-	require.NoError(t, c.SetDeadline(time.Now().Add(deadline)))
+	require.NoError(t, c.SetDeadline(time.Now().Add(testtime.Deadline)))
 	return c
 }

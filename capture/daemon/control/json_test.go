@@ -17,6 +17,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // documented are the keys of each document in docs/JSON.md, section control.
@@ -78,9 +79,9 @@ func TestAnswersHaveTheDocumentedKeys(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, e.SetRules(capture.AllQueues, r))
 	require.NoError(t, e.Start())
-	p.queues[0].put(10)
+	p.Queues[0].Put(10)
 	h := handle(t, e, Config{})
-	require.Eventually(t, func() bool { return h.ports[0].listeners().DetachedTotal == 1 }, deadline, time.Millisecond)
+	require.Eventually(t, func() bool { return h.ports[0].listeners().DetachedTotal == 1 }, testtime.Deadline, time.Millisecond)
 	docs := documented(t)
 	// of requires that a JSON object has documented keys only.
 	of := func(document string, object any) map[string]any {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 func TestClientCallsEveryEndpoint(t *testing.T) {
@@ -30,7 +31,7 @@ func TestClientCallsEveryEndpoint(t *testing.T) {
 
 	s, err := c.Status(ctx)
 	require.NoError(t, err)
-	require.Equal(t, "fake0", s.Port)
+	require.Equal(t, "fake", s.Port)
 	require.Equal(t, os.Getpid(), s.PID)
 
 	l, err := c.SetPolicy(ctx, "plain", "lossless,detach-after=1h")
@@ -65,13 +66,13 @@ func TestClientCallsEveryEndpoint(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "none", f.Queues[0].Rules)
 	require.Contains(t, f.Queues[1].Rules, "port 53")
-	p.queues[0].put(10)
-	p.queues[1].put(10)
+	p.Queues[0].Put(10)
+	p.Queues[1].Put(10)
 	require.Eventually(t, func() bool {
 		f, err := c.Rules(ctx)
 		require.NoError(t, err)
 		return f.Queues[1].Filtered == 10 && f.Queues[0].Filtered == 0
-	}, deadline, time.Millisecond)
+	}, testtime.Deadline, time.Millisecond)
 	f, err = c.SetRules(ctx, capture.AllQueues, "none")
 	require.NoError(t, err)
 	require.Equal(t, "none", f.Queues[1].Rules)
@@ -193,7 +194,7 @@ func TestCloseDoesNotWaitForSilentClients(t *testing.T) {
 	select {
 	case err := <-closed:
 		require.NoError(t, err)
-	case <-time.After(deadline):
+	case <-time.After(testtime.Deadline):
 		require.Fail(t, "Close waits for silent clients")
 	}
 }
@@ -247,7 +248,7 @@ func TestManyClientsWhileListenersAttachAndDetach(t *testing.T) {
 	}
 	for range 50 {
 		l, err := e.Stream(0).Listen("short", stream.Options{})
-		p.queues[0].put(3)
+		p.Queues[0].Put(3)
 		if errors.Is(err, stream.ErrDetached) {
 			continue // detached before Listen returned
 		}
