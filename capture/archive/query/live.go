@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
@@ -222,24 +221,4 @@ func (c *liveClient) beginSegment(ctx context.Context, p *stream.Packet) (skippe
 		case <-time.After(time.Millisecond):
 		}
 	}
-}
-
-// Sockets returns the sockets of the streams that a capture shares in a directory
-// (hpcapdd --share), by queue.
-func Sockets(dir string) ([]string, error) {
-	if _, err := os.Stat(dir); err != nil {
-		return nil, err
-	}
-	var all []string
-	for queue := 0; ; queue++ {
-		path := fmt.Sprintf("%s/queue%d.sock", dir, queue)
-		if _, err := os.Stat(path); err != nil {
-			break
-		}
-		all = append(all, path)
-	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("%s: no capture shares its queues there (hpcapdd --share)", dir)
-	}
-	return all, nil
 }
