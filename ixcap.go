@@ -20,13 +20,25 @@ import (
 	_ "github.com/ixcap/ixcap/sim"          // sim:
 )
 
-// The types that a program meets.
-type (
-	Ledger   = capture.Ledger      // what became of every frame
-	Counters = capture.Counters    // what has been counted so far
-	Packet   = stream.Packet       // one frame with its timestamp
-	Listener = packetsource.Source // reads the stream of one queue
-)
+// Ledger tells what became of every frame: Balanced returns an error unless the sums
+// agree, Lost and TotalLost the number of frames lost, Frames that of frames stored,
+// WriteText and WriteJSON print it (docs/JSON.md). See go doc ./capture Ledger.
+type Ledger = capture.Ledger
+
+// Counters are what has been counted so far. See go doc ./capture Counters.
+type Counters = capture.Counters
+
+// Packet is one frame: Data (what was stored of it), Len (bytes on the wire without
+// CRC), Time(), Hash, VLAN and Info. It is valid until the next one is read. See go
+// doc ./capture/stream Packet.
+type Packet = stream.Packet
+
+// Listener reads the stream of one queue: Packets (a loop), Next (a call),
+// ReadPacketData and ZeroCopyReadPacketData (for gopacket). Err returns why a loop
+// ended, Filtered how many packets did not match, Stats its side of the ledger, Queue
+// the queue; Close detaches it. See go doc ./capture/packetsource Source, and
+// ./capture/stream Listener for the rest.
+type Listener = packetsource.Source
 
 // Errors that reading a listener returns. At the end of a stream it is io.EOF.
 var (
@@ -159,10 +171,15 @@ func listen(options []ListenOption, attach func(stream.Options) (*stream.Listene
 	return packetsource.New(l, filter), nil
 }
 
-// Run captures until ctx is done, the wire ends (a replay) or the capture fails. Then
-// it stops the port, waits for the listeners to read what is left (5 s without
-// progress end the wait) and returns the ledger, which is valid with any error. That
-// ctx is done is no error. A Capture runs once.
+// Run captures until ctx is done, the wire ends (a replay), Count is reached or the
+// capture fails. Then it stops the port, waits for the listeners to read what is left
+// (5 s without progress end the wait) and returns the ledger, which is valid with any
+// error. That ctx is done is no error. A Capture runs once; another Run returns an
+// os.ErrClosed.
+//
+// Listeners that are read with the same ctx end at once when it is done, and leave
+// packets unread. Read with context.Background() to get everything: the loop over
+// Packets ends when Run has stopped the port.
 func (c *Capture) Run(ctx context.Context) (Ledger, error) {
 	if c.recorder != nil {
 		return c.recorder.Run(ctx)
@@ -176,8 +193,8 @@ func (c *Capture) Counters() Counters { return c.engine.Counters() }
 // Engine returns the engine under the capture.
 func (c *Capture) Engine() *capture.Engine { return c.engine }
 
-// Close releases the port and its memory. Run must have returned, and listeners of
-// this process must not be read any more.
+// Close releases the port and its memory. Run must have returned, and the loops over
+// listeners of this process must have ended: their packets lie in that memory.
 func (c *Capture) Close() error {
 	var errs []error
 	for _, s := range c.servers {

@@ -19,6 +19,9 @@ import (
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 )
 
+// drain is how long Run waits for listeners that do not read.
+const drain = 5 * time.Second
+
 const endless = "sim:gen,size=60,rate=20kpps,flows=64,backpressure"
 
 func open(t *testing.T, port string, options ...ixcap.Option) *ixcap.Capture {
@@ -87,6 +90,36 @@ func TestRunEndsWithTheContextAndTheLedgerBalances(t *testing.T) {
 	require.Equal(t, read.Load(), c.Counters().Polled)
 	_, err = c.Run(t.Context())
 	require.Error(t, err, "a capture runs once")
+}
+
+// Reading with the context of Run is what a program writes first.
+func TestOneContextForReadersAndRunEndsBothAtOnce(t *testing.T) {
+	c := open(t, endless)
+	listeners, err := c.Listen("same context")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		n := 0
+		for range listeners[0].Packets(ctx) {
+			if n++; n == 100 {
+				cancel()
+			}
+			require.LessOrEqual(t, n, 100, "no packet after the context is done")
+		}
+		require.ErrorIs(t, listeners[0].Err(), context.Canceled)
+	})
+	began := time.Now()
+	ledger, err := c.Run(ctx)
+	require.NoError(t, err)
+	reading.Wait()
+	require.Less(t, time.Since(began), drain, "Run does not wait for a listener that is not read any more")
+	require.NoError(t, ledger.Balanced())
+	_, err = listeners[0].Next(t.Context())
+	require.ErrorIs(t, err, os.ErrClosed)
+	_, err = c.Run(t.Context())
+	require.ErrorIs(t, err, os.ErrClosed)
 }
 
 func TestListenerThatDoesNotReadDoesNotHoldRun(t *testing.T) {

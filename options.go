@@ -110,7 +110,8 @@ func Logger(l *slog.Logger) Option {
 func Store(dirs ...string) Option { return func(c *config) { c.dirs = append(c.dirs, dirs...) } }
 
 // Share serves the streams to other processes (Attach) at DIR/queue0.sock,
-// DIR/queue1.sock and so on. Only the same user may attach.
+// DIR/queue1.sock and so on, for the same user only (mode 0600). There is no control
+// socket; package capture/daemon/control serves one for Capture.Engine.
 func Share(dir string) Option { return func(c *config) { c.share = dir } }
 
 // listenConfig is what listen options set.

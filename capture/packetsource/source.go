@@ -28,6 +28,7 @@ type Source struct {
 	next, n  int // of packets: the next one, how many there are
 	err      error
 	filtered atomic.Uint64
+	closed   atomic.Bool
 }
 
 var (
@@ -49,11 +50,21 @@ func (s *Source) Queue() int { return s.queue }
 // Stats. Any goroutine may call it.
 func (s *Source) Filtered() uint64 { return s.filtered.Load() }
 
+// Close detaches the listener. A call that waits in another goroutine returns
+// stream.ErrClosed. Packets must not be used any more.
+func (s *Source) Close() error {
+	s.closed.Store(true)
+	return s.Listener.Close()
+}
+
 // Next returns the next packet that matches, valid until the next call. At the end
 // of the stream it returns io.EOF. It does not allocate.
 func (s *Source) Next(ctx context.Context) (*stream.Packet, error) {
 	for {
 		for s.next < s.n {
+			if s.closed.Load() { // the rest of the batch is not mapped any more
+				return nil, stream.ErrClosed
+			}
 			p := &s.packets[s.next]
 			s.next++
 			if s.filter == nil || s.filter.Match(p.Data, int(p.Len)) {
@@ -72,21 +83,37 @@ func (s *Source) Next(ctx context.Context) (*stream.Packet, error) {
 // Packets returns an iterator over the packets that match, until the stream ends,
 // ctx is done or the source is closed; Err then returns why. A packet is valid
 // until the next iteration.
+//
+// When ctx is done the source is closed: a lossless listener that is no longer read
+// would hold the capture back. Packets in the stream stay unread. To read them, use
+// another context than that of the capture.
 func (s *Source) Packets(ctx context.Context) iter.Seq[stream.Packet] {
 	return func(yield func(stream.Packet) bool) {
-		for {
-			p, err := s.Next(ctx)
-			if err != nil {
-				if s.err = err; err == io.EOF {
-					s.err = nil
+		for s.err = nil; ; {
+			p, err := s.nextUnlessDone(ctx)
+			switch {
+			case err == io.EOF:
+				return
+			case err != nil:
+				s.err = err
+				if ctx.Err() != nil {
+					_ = s.Close() // the first close of an attached listener cannot fail
 				}
 				return
-			}
-			if !yield(*p) {
-				s.err = nil
+			case !yield(*p):
 				return
 			}
 		}
+	}
+}
+
+// nextUnlessDone is Next, but checks ctx for each packet and not for each batch.
+func (s *Source) nextUnlessDone(ctx context.Context) (*stream.Packet, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	default:
+		return s.Next(ctx)
 	}
 }
 
