@@ -57,6 +57,25 @@ func Parse(text string) (*Rules, error) {
 	return r, r.classify()
 }
 
+// Keep returns rules that keep the frames that match an expression, whole, and drop the
+// others: those of the text "(EXPRESSION) all; drop". An error names the column of the
+// expression, from 1, and what to write instead.
+func Keep(expression string) (*Rules, error) {
+	if strings.TrimSpace(expression) == "" {
+		return nil, errors.New("no expression: write what to match")
+	}
+	f, err := pcapfilter.Compile(expression)
+	var e *pcapfilter.Error
+	if errors.As(err, &e) {
+		return nil, fmt.Errorf("column %d: %s", e.Byte+1, e.Message)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &Rules{rules: []rule{{f, all}}, rest: drop}
+	return r, r.classify()
+}
+
 // classify makes the classifier.
 func (r *Rules) classify() (err error) {
 	filters := make([]*pcapfilter.Filter, len(r.rules))

@@ -189,3 +189,21 @@ func FuzzParse(f *testing.F) {
 		same(t, r, again, frames)
 	})
 }
+
+func TestKeepIsARuleThatDropsTheRest(t *testing.T) {
+	for _, expr := range []string{"udp and port 53", "ip or\n  arp"} {
+		r, err := Keep(expr)
+		require.NoError(t, err)
+		same, err := Parse("(" + strings.ReplaceAll(expr, "\n", " ") + ") all; drop")
+		require.NoError(t, err)
+		require.Equal(t, same.String(), r.String())
+	}
+	for expr, want := range map[string]string{
+		"prot 53": "column 1: ", "ip and prot 53": "column 8: ", " ": "no expression", "ip) all; (udp": "column ", "ip # x": "column ",
+	} {
+		r, err := Keep(expr)
+		require.ErrorContains(t, err, want, expr)
+		require.NotContains(t, err.Error(), "rules:", expr)
+		require.Nil(t, r)
+	}
+}

@@ -3,6 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -13,6 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
+	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
@@ -178,8 +182,20 @@ func complete(cmd *cobra.Command, o *options, s *settings.Settings, p *settings.
 		return cli.Usagef("--filter and --rules: give one of them")
 	}
 	if o.filter != "" {
-		if err := p.Rules.Set(fmt.Sprintf("(%s) all; drop", o.filter)); err != nil {
+		keep, err := rules.Keep(o.filter)
+		if err != nil {
 			return cli.Usagef("--filter: %w", err)
+		}
+		p.Rules.Rules = keep
+	}
+	for _, dir := range st.Dirs {
+		if err := checkDir(dir); err != nil {
+			return err
+		}
+	}
+	if st.Command != "" {
+		if _, err := exec.LookPath(st.Command); err != nil {
+			return cli.Usagef("--command: %w: name one program, without arguments", err)
 		}
 	}
 	s.Ports = ports(*p, o.devices)
@@ -188,9 +204,18 @@ func complete(cmd *cobra.Command, o *options, s *settings.Settings, p *settings.
 	}
 	var errs []error
 	for _, problem := range s.Check() {
-		errs = append(errs, cli.Usagef("%s: %s", flagOf(problem.Setting()), problem.Text))
+		errs = append(errs, cli.Usagef("%s: %s", flagOf(setting(problem, s.Ports)), problem.Text))
 	}
 	return errors.Join(errs...)
+}
+
+// checkDir returns a usage error for the name of a file: -w creates a directory.
+func checkDir(dir string) error {
+	file := dir == "-" || slices.Contains([]string{".pcap", ".pcapng", ".raw", ".zst"}, filepath.Ext(dir))
+	if info, err := os.Stat(dir); !file || dir != "-" && err == nil && info.IsDir() {
+		return nil
+	}
+	return cli.Usagef("-w %s: -w writes a directory of files. For one pcap file: hpcapdd -w DIR -F pcap, or raw2pcap", dir)
 }
 
 // changed returns the first flag of the command line whose name has this prefix.
@@ -201,6 +226,17 @@ func changed(cmd *cobra.Command, prefix string) (name string) {
 		}
 	})
 	return name
+}
+
+// setting is the setting of a problem. The names of ports may have dots.
+func setting(problem settings.Problem, ports []settings.Port) string {
+	text := problem.Setting()
+	for i := range ports {
+		if own, ok := strings.CutPrefix(problem.Key, "port."+ports[i].Name+"."); ok && len(own) < len(text) {
+			text = own
+		}
+	}
+	return text
 }
 
 // flagOf is the flag of a setting.

@@ -39,7 +39,7 @@ func expected() (*options, *settings.Settings, *settings.Port) {
 	return &options{devices: []string{"eth2"}}, s, &s.Ports[0]
 }
 
-func rules(t *testing.T, text string) settings.Rules {
+func rulesOf(t *testing.T, text string) settings.Rules {
 	t.Helper()
 	var r settings.Rules
 	require.NoError(t, r.Set(text))
@@ -64,8 +64,8 @@ func TestEachFlagSetsItsSetting(t *testing.T) {
 		},
 		"-s 96":            func(_ *options, _ *settings.Settings, p *settings.Port) { p.SnapLen = 96 },
 		"--snaplen=0":      func(*options, *settings.Settings, *settings.Port) {},
-		"--rules (udp)_64": func(_ *options, _ *settings.Settings, p *settings.Port) { p.Rules = rules(t, "(udp) 64") },
-		"--rules @" + file: func(_ *options, _ *settings.Settings, p *settings.Port) { p.Rules = rules(t, "(udp) 64; (tcp) drop") },
+		"--rules (udp)_64": func(_ *options, _ *settings.Settings, p *settings.Port) { p.Rules = rulesOf(t, "(udp) 64") },
+		"--rules @" + file: func(_ *options, _ *settings.Settings, p *settings.Port) { p.Rules = rulesOf(t, "(udp) 64; (tcp) drop") },
 		"--rules none":     func(*options, *settings.Settings, *settings.Port) {},
 		"--dedup":          func(_ *options, _ *settings.Settings, p *settings.Port) { p.Dedup.Config = &dedup.Config{} },
 		"--dedup=none":     func(*options, *settings.Settings, *settings.Port) {},
@@ -143,7 +143,48 @@ func TestFiltersAreRulesThatDropTheRest(t *testing.T) {
 	o, s, err := parse("-i", "eth2", "-w", "/data", "-f", "udp and port 53")
 	require.NoError(t, err)
 	require.Equal(t, "udp and port 53", o.filter)
-	require.Equal(t, rules(t, "(udp and port 53) all; drop"), s.Ports[0].Rules)
+	require.Equal(t, rulesOf(t, "(udp and port 53) all; drop"), s.Ports[0].Rules)
+}
+
+func TestErrorsOfFiltersNameTheColumnOfTheExpression(t *testing.T) {
+	_, _, err := parse("-i", "eth2", "-w", "/data", "-f", "prot 53")
+	require.ErrorContains(t, err, "--filter: column 1: ")
+	require.NotContains(t, err.Error(), "rules")
+	_, _, err = parse("-i", "eth2", "-w", "/data", "-f", "ip) all; (udp")
+	require.ErrorAs(t, err, new(cli.UsageError))
+}
+
+func TestNamesOfFilesAreNoDirectories(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"-", dir + "/a.pcap", dir + "/a.pcapng", dir + "/a.raw", dir + "/a.pcap.zst"} {
+		for _, args := range [][]string{{"-i", "eth2", "-w", name}, {"-i", "eth2", "-w", dir, "-w", name}, {"eth2", "0", name}} {
+			_, s, err := parse(args...)
+			require.ErrorAs(t, err, new(cli.UsageError), args)
+			require.ErrorContains(t, err, "-w writes a directory of files", args)
+			require.Nil(t, s)
+		}
+	}
+	made := filepath.Join(dir, "old.raw")
+	require.NoError(t, os.Mkdir(made, 0o755))
+	_, _, err := parse("-i", "eth2", "-w", made)
+	require.NoError(t, err)
+}
+
+func TestCommandIsOneProgram(t *testing.T) {
+	for _, command := range []string{"nosuch", "gzip -9", "/nosuch"} {
+		_, s, err := parse("-i", "eth2", "-w", "/data", "-z", command)
+		require.ErrorAs(t, err, new(cli.UsageError), command)
+		require.ErrorContains(t, err, "--command: ")
+		require.ErrorContains(t, err, ": name one program, without arguments")
+		require.Nil(t, s)
+	}
+}
+
+func TestPortsThatAreTwiceTheSame(t *testing.T) {
+	for _, port := range []string{"sim:pcap=a.pcap,rate=line", "0000:03:00.0", "eth2"} {
+		_, _, err := parse("-w", "/data", "-i", port, "-i", port)
+		require.ErrorContains(t, err, "--interface: "+port+": ")
+	}
 }
 
 func TestFlagsMayFollowOperands(t *testing.T) {
