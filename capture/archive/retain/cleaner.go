@@ -41,9 +41,9 @@ type Event struct {
 func (e Event) String() string {
 	switch {
 	case e.Err == nil:
-		return fmt.Sprintf("deleted %s, %d bytes, for %s", e.Path, e.Bytes, e.Reason)
+		return fmt.Sprintf("deleted %s, %d bytes, for %s", e.Path, e.Bytes, e.Reason.text())
 	case errors.Is(e.Err, archive.ErrBusy):
-		return fmt.Sprintf("%s not deleted for %s: another process is reading or writing it", e.Path, e.Reason)
+		return fmt.Sprintf("%s not deleted for %s: another process is reading or writing it", e.Path, e.Reason.text())
 	}
 	return fmt.Sprintf("retention: %v", e.Err)
 }
@@ -156,6 +156,7 @@ func (k *Cleaner) Clean(ctx context.Context) {
 	s := &scan{cleaner: k, reported: map[string]string{}, sums: map[uint64]int64{}, freed: map[uint64]int64{}}
 	l := list(k.cfg.Dirs, func(dir string, err error) { s.emit(Event{Path: dir, Err: err}) })
 	l.Newest = newest
+	l.markWritten()
 	for fs, space := range l.Spaces {
 		if p.Free >= space.Size {
 			s.emit(Event{Path: fmt.Sprint(fs), Err: tooMuch(p.Free, space.Size, k.dirOn(fs))})

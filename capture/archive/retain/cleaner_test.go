@@ -228,6 +228,44 @@ func TestFilesInUseAreSparedAndTheNextIsDeleted(t *testing.T) {
 	require.Equal(t, []Event{{Path: read, Bytes: 11, Reason: ForAge}}, events.take())
 }
 
+func TestFilesBeingWrittenAreNotDeletedForNumberSizeOrFreeSpace(t *testing.T) {
+	for name, p := range map[string]Policy{"files": {Files: 1}, "size": {Size: 1}, "free": {Free: 6 << 20}} {
+		t.Run(name, func(t *testing.T) {
+			dir := mounttest.Tmpfs(t, "8m")
+			var written []string
+			for queue := range 3 {
+				written = append(written, put(t, dir, stem(90, queue, 0)+".raw.part", 1<<20))
+				lock(t, written[queue], unix.LOCK_EX)
+			}
+			closed := put(t, dir, stem(60, 0, 1)+".raw", 10)
+			left := put(t, dir, stem(50, 3, 1)+".raw.part", 10) // of a storer that was killed
+			k, events := cleaner(t, p, dir)
+			for range 3 {
+				k.Clean(t.Context())
+			}
+			for _, path := range written {
+				require.FileExists(t, path)
+			}
+			require.NoFileExists(t, closed)
+			require.NoFileExists(t, left)
+			require.Zero(t, k.Stats().Spared)
+			for _, e := range events.take() {
+				require.NoError(t, e.Err)
+			}
+		})
+	}
+}
+
+func TestAnEventSaysForWhichLimit(t *testing.T) {
+	for reason, want := range map[Reason]string{
+		ForAge: "for age", ForFree: "for free space", ForSize: "for the size of all files", ForFiles: "for the number of files",
+	} {
+		require.Equal(t, "deleted a.raw, 10 bytes, "+want, Event{Path: "a.raw", Bytes: 10, Reason: reason}.String())
+		require.Equal(t, "a.raw not deleted "+want+": another process is reading or writing it",
+			Event{Path: "a.raw", Reason: reason, Err: archive.ErrBusy}.String())
+	}
+}
+
 func TestFileThatCannotBeDeletedIsReportedOnceAndTheNextIsDeleted(t *testing.T) {
 	stuck, dir := t.TempDir(), t.TempDir()
 	fixed := put(t, stuck, stem(100, 0, 0)+".raw", 10)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -52,6 +53,24 @@ func (d folder) files() (all []File, err error) {
 		all = append(all, f)
 	}
 	return all, err
+}
+
+// markWritten marks the files that are being written.
+func (l *Listing) markWritten() {
+	for i := range l.Files {
+		f := &l.Files[i]
+		if !f.Part {
+			continue
+		}
+		in, err := os.OpenFile(f.Path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if err != nil {
+			continue // remove returns the error
+		}
+		if st, err := in.Stat(); err == nil {
+			f.Written = archive.BeingWritten(in, st.Size())
+		}
+		_ = in.Close()
+	}
 }
 
 func (f *File) count(st unix.Stat_t) {

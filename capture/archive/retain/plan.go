@@ -18,6 +18,7 @@ type File struct {
 	Frees   int64     // bytes of disk space that deleting it frees: 0 if it has another hard link
 	FS      uint64    // file system of its folder
 	Part    bool      // it has its temporary name
+	Written bool      // a storer writes it
 	Left    bool      // it cannot be deleted now
 
 	with       []string // paths of the files that belong to it
@@ -51,7 +52,8 @@ const maxAhead = 24 * time.Hour
 // Plan returns the files to delete so that the limits hold, oldest first: all files
 // that are too old; then, on each file system, the oldest until the free space is
 // reached; then the oldest of all until the size and the number of files are reached. Files
-// that are marked as Left, or whose deletion does not help, are passed over.
+// that are marked as Left, or whose deletion does not help, are passed over. Files that
+// are being written count, but are deleted for their age only.
 func Plan(l Listing, p Policy) []Removal {
 	all := make([]Removal, len(l.Files))
 	total, files := int64(0), len(l.Files)
@@ -70,7 +72,7 @@ func Plan(l Listing, p Policy) []Removal {
 	pass := func(why Reason, needed func(f *File) bool) {
 		for i := range all {
 			f := &all[i]
-			if f.Reason != "" || f.Left || !needed(&f.File) {
+			if f.Reason != "" || f.Left || f.Written && why != ForAge || !needed(&f.File) {
 				continue
 			}
 			f.Reason = why

@@ -28,6 +28,19 @@ const (
 	ForFiles Reason = "files"
 )
 
+// text returns what a limit is about, for messages.
+func (r Reason) text() string {
+	switch r {
+	case ForFree:
+		return "free space"
+	case ForSize:
+		return "the size of all files"
+	case ForFiles:
+		return "the number of files"
+	}
+	return string(r)
+}
+
 // Check returns an error about the first invalid limit, by itself or for folders.
 // Folders that do not exist are skipped.
 func (p Policy) Check(dirs ...string) error {
