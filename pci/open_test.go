@@ -2,6 +2,7 @@ package pci
 
 import (
 	"errors"
+	"io/fs"
 	"path/filepath"
 	"testing"
 
@@ -36,8 +37,12 @@ func TestOpenExplainsWhyAFunctionCannotBeOpened(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrUnsupported)
 	_, err = open("eth9", r)
 	require.ErrorIs(t, err, ErrNoInterface)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NotErrorIs(t, err, ErrNoFunction)
 	_, err = open("0000:09:00.0", r)
 	require.ErrorIs(t, err, ErrNoFunction)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NotErrorIs(t, err, ErrNoInterface)
 }
 
 func TestTheKernelTransportOpensFunctions(t *testing.T) {

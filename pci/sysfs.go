@@ -17,8 +17,15 @@ const Sysfs = "/sys"
 // NoGroup is the group of a function that is in no IOMMU group.
 const NoGroup = -1
 
-// ErrNoFunction reports that there is no PCI function at an address.
-var ErrNoFunction = errors.New("no such PCI function")
+// ErrNoFunction reports that there is no PCI function at an address. It matches
+// fs.ErrNotExist.
+var ErrNoFunction error = notExist("no such PCI function")
+
+// notExist is an error that matches fs.ErrNotExist.
+type notExist string
+
+func (e notExist) Error() string      { return string(e) }
+func (notExist) Is(target error) bool { return target == fs.ErrNotExist }
 
 // Function describes a PCI function, from sysfs.
 type Function struct {

@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoInterface reports that there is no network interface of a name.
-var ErrNoInterface = errors.New("no such interface")
+// ErrNoInterface reports that there is no network interface of a name. It matches
+// fs.ErrNotExist.
+var ErrNoInterface error = notExist("no such interface")
 
 // Link is a network interface of this process's network namespace.
 type Link struct {
