@@ -185,6 +185,12 @@ func TestReadOnlyFolderIsFound(t *testing.T) {
 	problems := s.CheckMachine(settings.Machine{})
 	require.Len(t, problems, 1)
 	require.ErrorContains(t, problems[0], "read-only file system: allow this user to write there")
+
+	s = parse(t, good+"[hpcapmon]\ndir = \""+dir+"/new/\"")
+	problems = s.CheckMachine(settings.Machine{})
+	require.Len(t, problems, 1)
+	require.ErrorContains(t, problems[0], "hpcapmon.dir: "+dir+"/new: does not exist and cannot be created in "+dir+
+		": read-only file system: sudo mkdir "+dir+"/new, and allow this user to write there")
 }
 
 func TestSummary(t *testing.T) {

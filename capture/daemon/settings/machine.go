@@ -92,8 +92,8 @@ func writable(dir string) error {
 	st, err := os.Stat(dir)
 	made := ""
 	if errors.Is(err, fs.ErrNotExist) {
-		made = dir
-		dir = filepath.Dir(filepath.Clean(dir))
+		made = filepath.Clean(dir)
+		dir = filepath.Dir(made)
 		st, err = os.Stat(dir)
 		if err != nil {
 			return fmt.Errorf("%s: %w: create it with mkdir -p %s", made, bare(err), made)
@@ -105,7 +105,10 @@ func writable(dir string) error {
 	case !st.IsDir():
 		return fmt.Errorf("%s: %w", dir, unix.ENOTDIR)
 	}
-	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+	switch err := unix.Access(dir, unix.W_OK|unix.X_OK); {
+	case err != nil && made != "":
+		return fmt.Errorf("%s: does not exist and cannot be created in %s: %w: sudo mkdir %s, and allow this user to write there", made, dir, err, made)
+	case err != nil:
 		return fmt.Errorf("%s: %w: allow this user to write there", dir, err)
 	}
 	return nil
