@@ -118,6 +118,12 @@ const (
 	stopping
 )
 
+// Errors of a second Start and of a Start after Stop.
+var (
+	errStarted = errors.New("the engine was started before")
+	errStopped = fmt.Errorf("the engine was stopped: %w", os.ErrClosed)
+)
+
 // Cores returns the core of each queue's poller, or AnyCore.
 func (e *Engine) Cores() []int {
 	cores := make([]int, len(e.choices))
@@ -152,9 +158,9 @@ func (e *Engine) Start() error {
 	defer e.mu.Unlock()
 	switch e.state {
 	case started:
-		return fmt.Errorf("start capture on %s: it was started before", e.port.Name())
+		return fmt.Errorf("start capture on %s: %w. Make another engine", e.port.Name(), errStarted)
 	case stopping:
-		return fmt.Errorf("start capture on %s: it was started before or stopped: %w", e.port.Name(), os.ErrClosed)
+		return fmt.Errorf("start capture on %s: %w. Make another engine", e.port.Name(), errStopped)
 	}
 	e.began = time.Now()
 	if err := e.port.Start(); err != nil {

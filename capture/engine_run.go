@@ -8,7 +8,8 @@ import (
 
 // Run captures until the wire ends, ctx is done (which is no error) or the capture
 // fails. Then it stops the engine, waits for the listeners and returns the ledger,
-// which is valid with any error:
+// which is valid with any error. A second Run, or one after Start, returns an error at
+// once and stops nothing:
 //
 //	Start ─► Wait ─► Stop ─► listeners read what is left ─► Ledger
 //
@@ -16,6 +17,10 @@ import (
 // listeners reads; 0: not at all. The caller closes the engine.
 func (e *Engine) Run(ctx context.Context, linger time.Duration) (Ledger, error) {
 	err := e.Start()
+	if errors.Is(err, errStarted) || errors.Is(err, errStopped) {
+		l, _ := e.Ledger()
+		return l, err // a first Run may still wait for the listeners
+	}
 	if err == nil {
 		if err = e.Wait(ctx); ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			err = nil

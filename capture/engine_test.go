@@ -190,6 +190,32 @@ func TestUseAfterStopAndCloseIsErrClosed(t *testing.T) {
 	require.Equal(t, 1, p.Closed)
 }
 
+func TestASecondRunReturnsAtOnceAndStopsNothing(t *testing.T) {
+	p := capturetest.New(1)
+	e, err := capture.New(p, capture.Config{Buffer: 1 << 20})
+	require.NoError(t, err)
+	l, err := e.Stream(0).Listen("slow", stream.Options{Policy: stream.Lossless})
+	require.NoError(t, err)
+	require.NoError(t, e.Start())
+	p.Queues[0].Put(10)
+	require.Eventually(t, func() bool { return e.Counters().Frames == 10 }, 30*time.Second, time.Millisecond)
+	again := func() error {
+		start := time.Now()
+		ledger, err := e.Run(t.Context(), time.Hour)
+		require.Less(t, time.Since(start), time.Minute)
+		require.EqualValues(t, 10, ledger.Queues[0].Stored)
+		return err
+	}
+	require.EqualError(t, again(), "start capture on fake: the engine was started before. Make another engine")
+	require.Zero(t, p.Stopped)
+	require.NoError(t, e.Stop())
+	err = again()
+	require.ErrorIs(t, err, os.ErrClosed)
+	require.EqualError(t, err, "start capture on fake: the engine was stopped: file already closed. Make another engine")
+	require.NoError(t, l.Close())
+	require.NoError(t, e.Close())
+}
+
 func TestNewRaisesGOMAXPROCSUnlessToldNotTo(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
 	t.Setenv("GOMAXPROCS", "")
