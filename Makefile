@@ -1,5 +1,5 @@
 # make demo         replay testdata/hosts.pcap through the software 82599 and verify the files
-# make test         all tests; installs the tools they need (apt, as root)
+# make test         all tests; as root it installs the tools they need (apt), without services
 # make bench        nanoseconds per frame, relative to the machine's limits in the same run
 # make timestamps   error of the timestamps per policy, with the thesis's figures (minutes);
 #                   TIMESTAMPS="--fifo 10 --svg FILE": flags of examples/timestamps
@@ -52,7 +52,8 @@ vmtest:
 	$(GO) test -c -tags vmtest -o "$$bin/vmtest" ./examples/vmtest && \
 	cd examples/vmtest && IXCAP_VM=$$vm "$$bin/vmtest" -test.timeout 30m -test.run '$(RUN)' -fault '$(FAULT)'
 
-lint: tools
+lint:
+	@.ci/tools shellcheck:shellcheck
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./...
