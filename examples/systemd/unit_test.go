@@ -1,6 +1,7 @@
 package systemd_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,6 +94,12 @@ func script(t *testing.T) string {
 	return strings.Join(lines, "")
 }
 
+// hugePages is the number of 2 MiB pages that a port takes: for each queue the stream,
+// its index of an eighth of that with a header, and 6 for the ring and its packet buffers.
+func hugePages(p settings.Port) int {
+	return p.Queues * (int(p.Buffer>>21+p.Buffer>>24) + 1 + 6)
+}
+
 // The block of README.md runs from its first to its last line in a root folder of
 // the test, where programs that need a real machine only log their arguments.
 func TestInstallationCanBePasted(t *testing.T) {
@@ -136,6 +143,21 @@ func TestInstallationCanBePasted(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "eth2", s.Ports[0].Device)
 	require.Equal(t, settings.Dirs{"/var/lib/ixcap"}, s.Ports[0].Storage.Dirs)
+	bind, err := os.ReadFile(filepath.Join(root, "etc/systemd/system/ixcap-bind@.service"))
+	require.NoError(t, err)
+	require.Contains(t, string(bind), fmt.Sprintf("\nEnvironment=HUGEPAGES=%d\n", hugePages(s.Ports[0])), "enough for the settings")
+	require.Equal(t, 583, hugePages(settings.Port{Queues: 1, Buffer: 1 << 30}), "as the documents say")
+
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, remove, _ := strings.Cut(string(readme), "## Remove\n")
+	for _, installed := range []string{
+		"/usr/local/bin/hpcapdd", "/usr/local/bin/hpcapctl", "/usr/local/bin/hpcapq", "/usr/local/bin/vfio-bind",
+		"/etc/systemd/system/ixcap.service", "/etc/systemd/system/ixcap-bind@.service", "/etc/sysusers.d/ixcap.conf",
+	} {
+		require.FileExists(t, filepath.Join(root, installed))
+		require.Contains(t, strings.Fields(remove), installed, "it is removed")
+	}
 
 	did, err := os.ReadFile(log)
 	require.NoError(t, err)
