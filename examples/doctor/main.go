@@ -37,6 +37,9 @@ PORT is a PCI address (0000:03:00.0) or an interface (eth2); the default is the 
 				return err
 			}
 			if len(args) > 0 {
+				if args[0] == "" {
+					return cli.Usagef("port \"\": the name is empty. Name a port, or none for the first that is free")
+				}
 				if device != "" {
 					return cli.Usagef("port %s and port %s: name one", device, args[0])
 				}

@@ -122,3 +122,16 @@ func TestThisMachineIsExamined(t *testing.T) {
 	}
 	require.ErrorContains(t, run("no-such-if", false), "no such interface")
 }
+
+func TestErrorsOfOperandsNameTheProgramOnce(t *testing.T) {
+	for arg, want := range map[string]string{"": `port ""`, "eth3": `unexpected operand "eth3"`} {
+		args := []string{arg}
+		if arg != "" {
+			args = []string{"eth2", arg}
+		}
+		err := cli.Execute(newCommand(func(string, bool) error { t.Fatal("ran"); return nil }), args...)
+		require.ErrorAs(t, err, new(cli.UsageError))
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "doctor: ")
+	}
+}

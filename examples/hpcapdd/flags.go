@@ -167,7 +167,7 @@ func complete(cmd *cobra.Command, o *options, s *settings.Settings, p *settings.
 	}
 	switch {
 	case len(args) > 0:
-		return cli.Usagef("unexpected operand %q", args[0])
+		return cli.UsageError{Err: cli.Unexpected(cmd, args[0])}
 	case len(o.devices) == 0:
 		return cli.Usagef("no port: name it with -i")
 	case slices.Contains(o.devices, ""):

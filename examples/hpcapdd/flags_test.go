@@ -303,6 +303,15 @@ func TestErrorsNameTheFlag(t *testing.T) {
 		"--json=maybe":                         "--json",
 		"--share /" + strings.Repeat("x", 100): "--share: ",
 		"more":                                 `unexpected operand "more"`,
+		"tcp port 80":                          `unexpected operand "tcp". Write a filter behind -f`,
+		"-f tcp -f udp":                        "--filter: the flag is given twice",
+		"-s 1k":                                `--snaplen "1k": must be a number`,
+		"--keep-files=":                        `--keep-files "": must be a number`,
+		"-c 1k":                                `--count "1k": must be a number from 0`,
+		"-interface eth3":                      "Did you mean --interface?",
+		"--device eth3":                        "Did you mean --interface?",
+		"--dir /x":                             "Did you mean --write?",
+		"--caplen 96":                          "Did you mean --snaplen?",
 	} {
 		_, s, err := parse(append([]string{"-i", "eth2", "-w", "/data"}, strings.Fields(args)...)...)
 		if want == "" {

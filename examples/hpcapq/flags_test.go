@@ -51,7 +51,10 @@ func TestFlagsOfAQuery(t *testing.T) {
 		set(&want)
 		var o options
 		cmd := command(func(_ context.Context, got options) error { o = got; return nil }, nil)
-		require.NoError(t, cli.Execute(cmd, append([]string{"-r", "/data", "-w", "-"}, strings.Fields(args)...)...), args)
+		if !strings.Contains(args, "-w ") {
+			args += " -w -"
+		}
+		require.NoError(t, cli.Execute(cmd, append([]string{"-r", "/data"}, strings.Fields(args)...)...), args)
 		require.True(t, want.request.From.Equal(o.request.From) && want.request.To.Equal(o.request.To), args)
 		want.request.From, want.request.To = o.request.From, o.request.To // of another location
 		require.Equal(t, want, o, args)
@@ -86,7 +89,7 @@ func TestInvalidCommandLinesAreRejected(t *testing.T) {
 		"-r /data":                       "no output: name it with -w",
 		"-r /data -w -.gz":               "must end in .pcap or .pcapng",
 		"-r /data -w - -F doc":           "pcap",
-		"-r /data -w - -f port":          "--filter: ",
+		"-r /data -w - -f port":          "--filter: column 5: ",
 		"-r /data -w - --from yesterday": "--from: ",
 		"-r /data -w - --to +5m":         "--to: ",
 		"-r /data -w - --from 10 --to 9": "--to ",
@@ -99,6 +102,10 @@ func TestInvalidCommandLinesAreRejected(t *testing.T) {
 		"-r /data -w - --snaplength 9":   "unknown flag: --snaplength",
 		"-r /data -w - -n":               "unknown shorthand flag: 'n'",
 		"-r /data -w - more":             `unknown command "more"`,
+		"-r /data -w - port 53":          `unknown command "port". Write a filter behind -f, in quotes: -f 'tcp port 80'`,
+		"-w - -r a.raw b.raw":            `unknown command "b.raw". Write -r before each file and directory: -r A -r B`,
+		"-r /data -w - -f ip -f udp":     "--filter: the flag is given twice",
+		"-count 3 -r /data -w -":         "Did you mean --count?",
 		"verfy /data":                    "Did you mean verify?",
 		"verify":                         "verify: no files",
 		"repair -n":                      "repair: no files",

@@ -102,7 +102,7 @@ func complete(o *options, u unparsed, now time.Time) (err error) {
 	}
 	if u.filter != "" {
 		if o.request.Filter, err = pcapfilter.Compile(u.filter); err != nil {
-			return cli.Usagef("--filter: %w", err)
+			return cli.Usagef("--filter: %s", strings.TrimPrefix(err.Error(), "pcapfilter: "))
 		}
 	}
 	if u.format == "" && o.out != "-" {

@@ -48,7 +48,10 @@ func Main(cmd *cobra.Command) {
 
 // Execute runs a program's command with arguments and returns its error.
 func Execute(cmd *cobra.Command, args ...string) error {
-	cmd = prepare(cmd)
+	cmd = prepare(cmd, args)
+	if err := singleDash(cmd, args); err != nil {
+		return err
+	}
 	cmd.SetArgs(append([]string{}, args...))
 	return cmd.Execute()
 }
@@ -75,7 +78,7 @@ func status(cmd *cobra.Command, err error) int {
 }
 
 // prepare adds the conventions of all programs to a command and its subcommands.
-func prepare(cmd *cobra.Command) *cobra.Command {
+func prepare(cmd *cobra.Command, args []string) *cobra.Command {
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.Version = Version()
 	cmd.SetVersionTemplate("{{.Name}} {{.Version}}\n")
@@ -92,6 +95,12 @@ func prepare(cmd *cobra.Command) *cobra.Command {
 		return run(cmd, args)
 	}
 	conventions(cmd, man)
+	cmd.InitDefaultCompletionCmd(args...)
+	for _, sub := range cmd.Commands() {
+		if sub.Name() == "completion" {
+			completion(sub)
+		}
+	}
 	return cmd
 }
 
@@ -104,6 +113,7 @@ func conventions(cmd *cobra.Command, man *string) {
 	}
 	cmd.Flags().SortFlags = false
 	cmd.SetFlagErrorFunc(flagError)
+	cmd.LocalFlags().VisitAll(once)
 	check := cmd.Args
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if *man != "" || check == nil {
@@ -119,25 +129,43 @@ func conventions(cmd *cobra.Command, man *string) {
 	}
 }
 
+// completion makes the command print a script for a shell that it knows, or return an
+// error.
+func completion(cmd *cobra.Command) {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if err := NoOperands(cmd, args); err != nil {
+			return UsageError{err}
+		}
+		return nil
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return Usagef("completion: no shell: name one of %s", strings.Join(commandNames(cmd), ", "))
+	}
+}
+
 // NoOperands returns an error if there are operands.
 func NoOperands(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	if cmd.HasSubCommands() {
-		return fmt.Errorf("unknown command %q%s", args[0], didYouMean(args[0], commandNames(cmd)))
+		return fmt.Errorf("unknown command %q%s%s", args[0], didYouMean(args[0], commandNames(cmd)), hint(cmd, args[0]))
 	}
-	return fmt.Errorf("unexpected operand %q", args[0])
+	return Unexpected(cmd, args[0])
 }
 
 // Operands returns a check for at least and at most so many operands.
 func Operands(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
+		name := ""
+		if cmd.HasParent() { // the program's name stands before each error
+			name = cmd.Name() + ": "
+		}
 		switch {
 		case len(args) < least:
-			return fmt.Errorf("%s: an operand is missing. Usage: %s", cmd.Name(), cmd.UseLine())
+			return fmt.Errorf("%san operand is missing. Usage: %s", name, cmd.UseLine())
 		case len(args) > most:
-			return fmt.Errorf("%s: unexpected operand %q. Usage: %s", cmd.Name(), args[most], cmd.UseLine())
+			return fmt.Errorf("%sunexpected operand %q. Usage: %s", name, args[most], cmd.UseLine())
 		}
 		return nil
 	}

@@ -137,7 +137,12 @@ func program(ran *[]string) *cobra.Command {
 		},
 	}
 	cli.Group(cmd, "Files", func(flags *pflag.FlagSet) { flags.StringP("write", "w", "", "write this `file`") })
-	cli.Group(cmd, "Run", func(flags *pflag.FlagSet) { flags.Int("count", 0, "end after `N`") })
+	cli.Group(cmd, "Run", func(flags *pflag.FlagSet) {
+		flags.Int("count", 0, "end after `N`")
+		flags.Uint("bytes", 0, "end after `N`")
+		flags.Bool("yes", false, "agree")
+		flags.StringArray("name", nil, "`name`s")
+	})
 	return cmd
 }
 
@@ -145,12 +150,24 @@ func TestCommandLines(t *testing.T) {
 	var ran []string
 	require.NoError(t, cli.Execute(program(&ran), "a", "-w", "x", "b", "--count=3"))
 	require.Equal(t, []string{"a", "b"}, ran, "flags after operands")
+	require.NoError(t, cli.Execute(program(&ran), "--name", "a", "--name", "b", "--yes", "--yes", "--", "-count"))
+	require.Equal(t, []string{"-count"}, ran)
 	for args, says := range map[string]string{
-		"--wirte x":    "Did you mean --write?",
-		"-count 3":     "Did you mean --count?",
-		"--zzzzzzzz":   "unknown flag: --zzzzzzzz",
-		"--count many": "invalid argument",
-		"--write=":     "--write: the value is empty",
+		"--wirte x":                    "Did you mean --write?",
+		"-count 3":                     "Did you mean --count?",
+		"-write=x":                     "Did you mean --write?",
+		"-help":                        "Did you mean --help?",
+		"--out x":                      "Did you mean --write?",
+		"-w x -w y":                    "--write: the flag is given twice. Give it once",
+		"--count ''":                   `--count "''": must be a number`,
+		"--count=":                     `--count "": must be a number`,
+		"--bytes -1":                   `--bytes "-1": must be a number from 0`,
+		"--bytes 1k":                   `--bytes "1k": must be a number from 0`,
+		"--yes=maybe":                  `--yes "maybe": must be true or false`,
+		"--count 99999999999999999999": "the number is too large",
+		"--zzzzzzzz":                   "unknown flag: --zzzzzzzz",
+		"--count many":                 `--count "many": must be a number`,
+		"--write=":                     "--write: the value is empty",
 	} {
 		err := cli.Execute(program(&ran), strings.Fields(args)...)
 		require.ErrorAs(t, err, new(cli.UsageError), args)
@@ -197,6 +214,14 @@ func TestCompletionForThreeShells(t *testing.T) {
 	cmd.SetOut(&out)
 	require.NoError(t, cli.Execute(cmd, "__complete", "--wr"))
 	require.Contains(t, out.String(), "--write")
+}
+
+func TestUnknownShellIsAUsageError(t *testing.T) {
+	for _, args := range [][]string{{"completion", "tcsh"}, {"completion"}} {
+		var ran []string
+		err := cli.Execute(program(&ran), args...)
+		require.ErrorAs(t, err, new(cli.UsageError), args)
+	}
 }
 
 func TestManPagesHoldTheHelp(t *testing.T) {

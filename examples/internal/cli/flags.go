@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -111,6 +112,12 @@ var (
 	unknownShort = regexp.MustCompile(`^unknown shorthand flag: '.' in -(\S+)`)
 )
 
+// otherWords are words for flags in other programs and earlier versions.
+var otherWords = map[string]string{
+	"caplen": "snaplen", "device": "interface", "dir": "write", "directory": "write",
+	"input": "read", "out": "write", "output": "write",
+}
+
 // flagError returns a usage error; for an unknown flag it names the flag that was
 // probably meant.
 func flagError(cmd *cobra.Command, err error) error {
@@ -125,10 +132,16 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	cmd.Flags().VisitAll(visit)
 	cmd.InheritedFlags().VisitAll(visit)
+	if invalid := (*pflag.InvalidValueError)(nil); errors.As(err, &invalid) {
+		return invalidValue(invalid)
+	}
 	text := err.Error()
 	for _, unknown := range []*regexp.Regexp{unknownLong, unknownShort} {
 		if m := unknown.FindStringSubmatch(text); m != nil {
 			word, _, _ := strings.Cut(m[1], "=")
+			if today := "--" + otherWords[word]; slices.Contains(names, today) {
+				return Usagef("%s. Did you mean %s?", text, today)
+			}
 			return Usagef("%s%s", text, didYouMean("--"+word, names))
 		}
 	}
