@@ -157,6 +157,24 @@ func TestConvertersRejectInvalidInput(t *testing.T) {
 	fail(t, "unknown flag: --nonsense", "raw2pcap", "--nonsense")
 }
 
+func TestConvertersNameTheProgramForAFile(t *testing.T) {
+	dir := t.TempDir()
+	pcap, raw, pcapng := captures(t)[0], filepath.Join(dir, "a.raw"), filepath.Join(dir, "a.pcapng")
+	succeed(t, "pcap2raw", pcap, raw)
+	succeed(t, "raw2pcap", "-w", pcapng, raw)
+	content, err := os.ReadFile(pcapng)
+	require.NoError(t, err)
+	require.Equal(t, []byte{0x0a, 0x0d, 0x0d, 0x0a}, content[:4], "the name gives the format")
+	out := filepath.Join(dir, "out")
+	for file, format := range map[string]string{pcap: "pcap", pcapng: "pcapng"} {
+		want := file + ": is a " + format + " file, not a RAW file. pcap2raw reads it"
+		fail(t, want, "raw2pcap", "-w", out, file)
+		require.Empty(t, fail(t, want, "raw2tstamp", file).stdout)
+	}
+	fail(t, raw+": is a RAW file, not a pcap file. raw2pcap and raw2tstamp read it", "pcap2raw", "-w", out, raw)
+	require.NoFileExists(t, out)
+}
+
 func TestNicsimRejectsInvalidFlags(t *testing.T) {
 	dir := t.TempDir()
 	sock := filepath.Join(dir, "nic.sock")

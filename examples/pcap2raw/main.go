@@ -117,6 +117,17 @@ type noClose struct{ io.Writer }
 
 func (noClose) Close() error { return nil }
 
+// isRAW reports whether a file begins with a RAW record.
+func isRAW(name string) bool {
+	if name == "-" {
+		return false
+	}
+	for _, err := range cli.Records([]string{name}) {
+		return err == nil
+	}
+	return false
+}
+
 // copyFile converts a file and returns the number of records.
 func copyFile(to *rawfile.Files, name string) (records uint64, err error) {
 	in, err := cli.Open(name)
@@ -126,6 +137,9 @@ func copyFile(to *rawfile.Files, name string) (records uint64, err error) {
 	defer in.Close()
 	packets, err := convert.NewReader(in)
 	if err != nil {
+		if isRAW(name) {
+			err = errors.New("is a RAW file, not a pcap file. raw2pcap and raw2tstamp read it")
+		}
 		return 0, fmt.Errorf("%s: %w", name, err)
 	}
 	for {

@@ -4,6 +4,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -18,7 +19,7 @@ func main() { cli.Main(command()) }
 
 func command() *cobra.Command {
 	var files cli.InOut
-	format := string(pcapfile.Pcap)
+	var format string
 	cmd := &cobra.Command{
 		Use:   "raw2pcap [flags] -w OUT IN...\n  raw2pcap RAW PCAP",
 		Short: "Convert RAW files to pcap or pcapng with nanosecond timestamps",
@@ -27,7 +28,7 @@ func command() *cobra.Command {
 Inputs are written one after the other, in the order given. All whole records of a
 truncated input are written, and the exit status is 1.`,
 		Example: `  raw2pcap -w all.pcap /data0/*.raw
-  raw2pcap --format pcapng -w - capture.raw | tshark -r -`,
+  raw2pcap -F pcapng -w - capture.raw | tshark -r -`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := cli.NotEmpty(cmd); err != nil {
@@ -39,6 +40,9 @@ truncated input are written, and the exit status is 1.`,
 			if files.Output == "" {
 				return cli.Usagef("no output: name it with -w")
 			}
+			if format == "" {
+				format = formatOf(files.Output)
+			}
 			if err := cli.OneOf("--format", format, string(pcapfile.Pcap), string(pcapfile.Pcapng)); err != nil {
 				return err
 			}
@@ -47,9 +51,17 @@ truncated input are written, and the exit status is 1.`,
 	}
 	cli.Group(cmd, "Files", func(flags *pflag.FlagSet) {
 		files.Flags(flags)
-		flags.StringVarP(&format, "format", "F", format, "`format` of the output: pcap or pcapng")
+		flags.StringVarP(&format, "format", "F", "", "`format` of the output, pcap or pcapng; default: by its name, else pcap")
 	})
 	return cmd
+}
+
+// formatOf is the format that the name of an output has.
+func formatOf(output string) string {
+	if strings.HasSuffix(output, ".pcapng") {
+		return string(pcapfile.Pcapng)
+	}
+	return string(pcapfile.Pcap)
 }
 
 func run(files cli.InOut, format pcapfile.Format) (err error) {
@@ -86,7 +98,7 @@ func (e inputError) Unwrap() error { return e.error }
 
 // copyFile converts a file and returns the number of records.
 func copyFile(w *convert.Writer, name string) (uint64, error) {
-	in, err := cli.Open(name)
+	in, err := cli.OpenRAW(name)
 	if err != nil {
 		return 0, inputError{err}
 	}

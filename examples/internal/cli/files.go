@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,38 @@ func Open(name string) (io.ReadCloser, error) {
 		return io.NopCloser(os.Stdin), nil
 	}
 	return os.Open(name)
+}
+
+// OpenRAW opens a RAW file for reading; "-" is standard input. It returns an error for a
+// pcap or pcapng file. What a pipe holds is not examined.
+func OpenRAW(name string) (io.ReadCloser, error) {
+	in, err := Open(name)
+	if err != nil {
+		return nil, err
+	}
+	var head [12]byte
+	if f, ok := in.(*os.File); ok {
+		if n, err := f.ReadAt(head[:], 0); n == len(head) && (err == nil || err == io.EOF) {
+			if format := packetFormat(head); format != "" {
+				return nil, errors.Join(fmt.Errorf("%s: is a %s file, not a RAW file. pcap2raw reads it", name, format), in.Close())
+			}
+		}
+	}
+	return in, nil
+}
+
+// packetFormat is the format of a file that begins with head: pcap, pcapng or "".
+func packetFormat(head [12]byte) string {
+	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+		magic, major, minor := order.Uint32(head[:]), order.Uint16(head[4:]), order.Uint16(head[6:])
+		switch {
+		case (magic == 0xa1b2c3d4 || magic == 0xa1b23c4d) && major == 2 && minor == 4:
+			return "pcap"
+		case magic == 0x0a0d0d0a && order.Uint32(head[8:]) == 0x1a2b3c4d:
+			return "pcapng"
+		}
+	}
+	return ""
 }
 
 // Create creates the output file of a conversion; "-" is standard output. It returns an
@@ -178,7 +211,7 @@ func Records(names []string) iter.Seq2[rawfile.Record, error] {
 
 // yieldFile yields the records of a file and reports whether the next file follows.
 func yieldFile(name string, yield func(rawfile.Record, error) bool) bool {
-	in, err := Open(name)
+	in, err := OpenRAW(name)
 	if err != nil {
 		return yield(rawfile.Record{}, err) && false
 	}
