@@ -62,9 +62,10 @@ func (n *NIC) Stats() Stats {
 
 // Late is the total time by which the wire has delayed its schedule because the
 // device thread polled late: the sender was slower than its rate. It is 0 for a
-// wire without a schedule. It may be called from any goroutine.
+// wire without a schedule, and with backpressure, where the receiver sets the rate. It
+// may be called from any goroutine.
 func (n *NIC) Late() time.Duration {
-	if w, ok := n.wire.(wire.Scheduled); ok {
+	if w, ok := n.wire.(wire.Scheduled); ok && !w.Backpressure() {
 		return w.Late()
 	}
 	return 0

@@ -47,8 +47,10 @@ func TestModelsPortIsACapturePort(t *testing.T) {
 	require.Len(t, p.Sources(), 4)
 	require.Equal(t, hugepage.Ordinary, p.Pages(), "a device over vfio-user needs no huge pages")
 	require.NoError(t, p.Start())
+	time.Sleep(5 * time.Millisecond) // the rings are full, and the wire waits
 	frames := drain(t, p)
 	require.EqualValues(t, 3000, frames)
+	require.Zero(t, p.Device().(*sim.Device).NIC().Late(), "backpressure is no delay of the model")
 	a, err := p.Account()
 	require.NoError(t, err)
 	require.EqualValues(t, 3000, a.Wire)

@@ -20,6 +20,9 @@ type Scheduled interface {
 	// Late is the total delay of the schedule: by late calls of Receive, and by
 	// backpressure. It may be called from any goroutine.
 	Late() time.Duration
+
+	// Backpressure reports whether frames wait for room in the port.
+	Backpressure() bool
 }
 
 // External is a wire whose frames come from another sender, at times that do not depend

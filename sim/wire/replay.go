@@ -146,6 +146,9 @@ func (r *replay) delay(ticks int64) int64 {
 // Late implements Scheduled.
 func (r *replay) Late() time.Duration { return time.Duration(r.late.Load()) }
 
+// Backpressure implements Scheduled.
+func (r *replay) Backpressure() bool { return r.backpressure }
+
 // Send implements Wire. The far end of a replay discards frames.
 func (r *replay) Send([]byte) error {
 	if r.closed.Load() {
