@@ -42,6 +42,9 @@ var _ interface {
 // Open opens the device of that name (see pci.Open) and brings its port up,
 // without reception. Close releases both.
 func Open(name string, cfg Config) (*Port, error) {
+	if err := checkFamily(name, pci.Host()); err != nil {
+		return nil, err
+	}
 	dev, err := pci.Open(name)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,27 @@
+package nic
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/pci"
+	"github.com/ixcap/ixcap/pci/pcitest"
+)
+
+func TestAPortOfAnotherChipIsRejectedBeforeItIsOpened(t *testing.T) {
+	r := pci.Resolver{Sysfs: pcitest.Host(t).Root, Records: t.TempDir(), FindLink: func(name string) (pci.Link, error) {
+		if name == "eth9" {
+			return pci.Link{}, pci.ErrNoInterface
+		}
+		return pci.Link{Name: name, Kind: "device"}, nil
+	}}
+	const what = ": not a port of an Intel 82599 (1af4:1041, virtio-pci). Name the interface or the PCI address of one"
+	for _, name := range []string{"ens5", "0000:00:05.0", "vfio-group:ens5", "vfio-iommufd:0000:00:05.0"} {
+		require.EqualError(t, checkFamily(name, r), name+what)
+	}
+	require.ErrorContains(t, checkFamily("10000:e1:00.0", r), "(8086:0a54, no driver)")
+	for _, name := range []string{"eth2", "0000:03:00.0", "vfio-group:0000:03:00.1", "eth9", "veth0", "03:00.0", "sim:gen", "vfio-user:/run/nic.sock", ""} {
+		require.NoError(t, checkFamily(name, r), name)
+	}
+}
