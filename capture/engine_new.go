@@ -90,12 +90,19 @@ func (cfg *Config) check(port Port, queues int) error {
 	return nil
 }
 
-// place chooses the pollers' cores.
+// place chooses the pollers' cores. It returns an error if the pollers cannot have
+// their cores or policy.
 func (e *Engine) place() error {
 	machine := topology.Read("/")
+	if err := sched.CheckCores(e.cfg.Cores, machine); err != nil {
+		return err
+	}
 	usable := slices.DeleteFunc(sched.UsableCores(machine), func(c int) bool { return slices.Contains(e.cfg.Taken, c) })
 	e.choices = sched.Place(len(e.sources), e.cfg.FIFO, e.cfg.Cores, *e.cfg.Node, machine, usable)
-	return sched.CheckFIFO(e.cfg.FIFO, e.choices, usable)
+	if err := sched.CheckFIFO(e.cfg.FIFO, e.choices, usable); err != nil {
+		return err
+	}
+	return sched.TryFIFO(e.cfg.FIFO)
 }
 
 // selectIdle resolves IdleAuto. It returns the sources as Sleepers if the pollers

@@ -88,6 +88,7 @@ func TestNewRejectsSCHEDFIFOThatCouldLockUpTheMachine(t *testing.T) {
 	}{
 		"none would be left": {len(cores), capture.Config{FIFO: 50, Cores: cores}},
 		"Choose 1 to 99":     {1, capture.Config{FIFO: 100}},
+		"core 100000 for a poller: this machine has the cores 0": {1, capture.Config{Cores: []int{100_000}}},
 	} {
 		p := capturetest.New(c.queues)
 		_, err := capture.New(p, c.cfg)

@@ -88,7 +88,8 @@ func TestWaitReportsADeviceThatIsGone(t *testing.T) {
 
 func TestWaitReportsAPollerThatCannotRun(t *testing.T) {
 	p := capturetest.New(1)
-	e := engine(t, p, capture.Config{Cores: []int{100_000}})
+	e := engine(t, p, capture.Config{})
+	capture.SetCore(e, 0, 100_000) // taken from the process after New
 	require.NoError(t, e.Start())
 	require.ErrorContains(t, e.Wait(t.Context()), "core 100000")
 	p.Queues[0].Put(100)

@@ -86,6 +86,21 @@ func reachable(core int) bool {
 	return <-done
 }
 
+// CheckCores returns an error for a requested core that no poller can be pinned to.
+func CheckCores(requested []int, m topology.Machine) error {
+	for _, c := range requested {
+		switch {
+		case c == AnyCore || reachable(c):
+		case len(m.Online) > 0 && !slices.Contains(m.Online, c):
+			return fmt.Errorf("core %d for a poller: this machine has the cores %s. Choose one of them", c, topology.FormatList(m.Online))
+		default:
+			return fmt.Errorf("core %d for a poller: this process may not use it. Choose one of %s, or allow it to the process's control group (cpuset, in systemd AllowedCPUs)",
+				c, topology.FormatList(UsableCores(m)))
+		}
+	}
+	return nil
+}
+
 // MaxFIFO is the highest priority of SCHED_FIFO.
 const MaxFIFO = 99
 
@@ -115,6 +130,20 @@ func CheckFIFO(priority int, choices []topology.Choice, usable []int) error {
 		return fmt.Errorf("SCHED_FIFO for %d pollers on the %d cores that this process may use: none would be left for listeners and other threads. Use fewer queues, or no SCHED_FIFO", len(choices), len(usable))
 	}
 	return nil
+}
+
+// TryFIFO returns an error if threads of this process may not have SCHED_FIFO. The
+// thread that tries it ends.
+func TryFIFO(priority int) error {
+	if priority == 0 {
+		return nil
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		done <- setFIFO(priority)
+	}()
+	return <-done
 }
 
 // setFIFO gives the calling thread SCHED_FIFO. Threads that it starts do not inherit

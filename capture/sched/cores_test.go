@@ -94,6 +94,16 @@ func TestACoreThatIsNotThereCannotBeReached(t *testing.T) {
 	require.Len(t, allowedCores(), runtime.NumCPU(), "trying has not narrowed the process")
 }
 
+func TestRequestedCoresMustBeUsable(t *testing.T) {
+	cores := allowedCores()
+	require.NoError(t, CheckCores(append(cores, AnyCore), topology.Read("/")))
+	require.NoError(t, CheckCores(nil, topology.Machine{}))
+	four := machineOf(t, map[string]string{"cpu/online": "0-3"})
+	require.EqualError(t, CheckCores([]int{cores[0], 1000}, four), "core 1000 for a poller: this machine has the cores 0-3. Choose one of them")
+	excluded := machineOf(t, map[string]string{"cpu/online": "0-1000"})
+	require.ErrorContains(t, CheckCores([]int{1000}, excluded), "core 1000 for a poller: this process may not use it. Choose one of ")
+}
+
 func TestThisProcessMayRunSomewhere(t *testing.T) {
 	require.Len(t, allowedCores(), runtime.NumCPU())
 }

@@ -27,6 +27,13 @@ func TestSCHEDFIFOWithoutPermissionSaysWhatToDo(t *testing.T) {
 		errs <- setFIFO(50)
 	}()
 	err := <-errs
+	require.NoError(t, TryFIFO(0))
+	tried := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		tried <- setFIFO(50)
+	}()
+	require.Equal(t, <-tried, TryFIFO(50), "as a poller's thread")
 	require.ErrorIs(t, err, os.ErrPermission)
 	require.EqualError(t, err, "SCHED_FIFO priority 50 for a poller: operation not permitted. Allow it to the program (sudo setcap cap_sys_nice+ep PROGRAM) or to its user (ulimit -r 50, in systemd LimitRTPRIO=50)")
 }
