@@ -163,6 +163,7 @@ func TestDocumentsDoWhatTheySay(t *testing.T) {
 				switch {
 				case strings.HasPrefix(b.note, "run: no"):
 				case b.kind == "sh":
+					require.NotRegexp(t, `2>(/dev/null|&1 *\|)|>/dev/null 2>&1`, strings.Join(b.lines, "\n"), "%s:%d: the message of a missing program is discarded", name, b.line)
 					var status string
 					last, status = sh.run(b.lines)
 					require.Equal(t, "0", status, "%s:%d: %s\n%s", name, b.line, strings.Join(b.lines, "\n"), strings.Join(last, "\n"))
