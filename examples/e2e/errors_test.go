@@ -181,6 +181,9 @@ func TestNicsimRejectsInvalidFlags(t *testing.T) {
 	fail(t, "no socket", "nicsim", "--wire", "gen")
 	fail(t, "no wire", "nicsim", "--socket", sock)
 	fail(t, "nonsense", "nicsim", "--socket", sock, "--wire", "nonsense")
+	for _, wire := range []string{"nonsense", "gen,rate=fast", "gen,mac=x", `gen\\`} {
+		require.Equal(t, 2, run(t, "nicsim", "--socket", sock, "--wire", wire).status, wire)
+	}
 	fail(t, "no such file", "nicsim", "--socket", filepath.Join(dir, "no", "nic.sock"), "--wire", "gen,count=1")
 	plain := filepath.Join(dir, "plain")
 	require.NoError(t, os.WriteFile(plain, nil, 0o644))

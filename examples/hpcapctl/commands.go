@@ -89,7 +89,7 @@ var requests = []request{
 			l, err := c.SetPolicy(ctx, o.operands[0], o.operands[1])
 			return listener{l, "policy " + control.PolicyText(l.Policy, l.DetachAfter)}, err
 		}},
-	{"rules [RULES|@FILE|none]", "Show or replace the rules of what is kept", [2]int{0, 1}, false, true,
+	{"rules [RULES|@FILE|none]", "Show or replace the rules that select what is kept", [2]int{0, 1}, false, true,
 		func(ctx context.Context, c *control.Client, o options) (answer, error) {
 			if len(o.operands) == 0 {
 				f, err := c.Rules(ctx)

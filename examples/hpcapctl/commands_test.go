@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,15 @@ func TestSocketOfTheEnvironmentIsTheDefault(t *testing.T) {
 	_, o, err := parse("status")
 	require.NoError(t, err)
 	require.Equal(t, usual(), o.socket)
+}
+
+func TestMissingSocketNamesTheFlagAndTheVariable(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "none.sock")
+	status, o, err := parse("status", "--socket", socket)
+	require.NoError(t, err)
+	err = run(*status, o)
+	require.ErrorContains(t, err, "no capture is served at "+socket)
+	require.ErrorContains(t, err, "--socket or $IXCAP_CONTROL")
 }
 
 func TestInvalidCommandLinesAreRejected(t *testing.T) {

@@ -4,11 +4,15 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/daemon/control"
 	"github.com/ixcap/ixcap/examples/internal/cli"
@@ -28,7 +32,7 @@ func run(r request, o options) error {
 	if o.watch == 0 {
 		a, err := ask(context.Background(), c, r, o)
 		if err != nil {
-			return err
+			return socketHint(o.socket, err)
 		}
 		return show(os.Stdout, a, o)
 	}
@@ -40,7 +44,7 @@ func run(r request, o options) error {
 			return nil
 		}
 		if err != nil {
-			return err
+			return socketHint(o.socket, err)
 		}
 		var page strings.Builder
 		if err := show(&page, a, o); err != nil {
@@ -58,6 +62,18 @@ func run(r request, o options) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// socketHint adds to an error, if no capture serves the socket, how to name another one.
+func socketHint(socket string, err error) error {
+	c, dial := net.Dial("unix", socket)
+	switch {
+	case dial == nil:
+		_ = c.Close()
+	case errors.Is(dial, unix.ENOENT) || errors.Is(dial, unix.ECONNREFUSED):
+		return fmt.Errorf("%w, or name its socket with --socket or $%s", err, socketVariable)
+	}
+	return err
 }
 
 // ask asks the port that is named, or each port in turn.

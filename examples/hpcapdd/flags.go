@@ -64,6 +64,9 @@ hpcapctl --socket DIR/control.sock shows and changes the capture.
 SIGHUP begins new files; with --config it applies what has changed in FILE first.
 The exit status is 0, 1 after a failure, 2 for a wrong command line, and with
 --fail-on-loss 3 if frames were lost.`,
+		Annotations: map[string]string{cli.ExitStatus: `0 after a complete capture, 1 after a failure, 2 for a wrong command line,
+3 if frames were lost and --fail-on-loss was given. A second SIGINT or SIGTERM ends the
+program at once, with 128 plus the number of the signal.`},
 		Example: `  hpcapdd -i eth2 -w /data0 -w /data1 --rotate 1h --keep-age 14d
   hpcapdd -i eth2 -i eth3 -w /data0 --queues 4 --share /run/ixcap
   hpcapdd -i eth2 -w /data0 --rules '(udp and port 53) all; (tcp or sctp) 96; drop'
@@ -101,7 +104,7 @@ func portFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 	flags.Var(&p.Cores, "cores", "`list` of cores for the polling threads, such as 2,3; default: cores of the port's NUMA node")
 	flags.IntVar(&p.FIFO, "fifo", 0, "SCHED_FIFO `priority` of the polling threads, 1 to 99; 0: the ordinary policy")
 	flags.BoolVar(&p.Sleep, "sleep", false, "sleep until the queue interrupts while no frames arrive, instead of polling")
-	flags.IntVar(&p.Speed, "speed", 0, "link speed in `Mb/s`, 1000 or 10000; default: by the module")
+	flags.IntVar(&p.Speed, "speed", 0, "link speed in `Mb/s`, 1000 or 10000; default: the module's")
 	flags.VarP(&p.Buffer, "buffer", "B", "`size` of each queue's buffer, a power of two")
 	flags.Var(&p.Pages, "pages", "memory `pages`: 2MiB, 1GiB or ordinary; default: the largest the port needs")
 }
@@ -118,11 +121,11 @@ func frameFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 func fileFlags(flags *pflag.FlagSet, o *options, st *settings.Storage, keep *settings.Retention) {
 	flags.VarP(&st.Dirs, "write", "w", "write files to this `directory`; null: store nothing; may be repeated: files go to the directories in turn")
 	flags.VarP(&st.Format, "format", "F", "`format` of the files: raw, or packet by packet pcap or pcapng")
-	flags.IntVar(&st.Zstd, "zstd", 0, "compress pcap and pcapng files at this `level`, 1 (fast) to 22 (small); 0: not")
+	flags.IntVar(&st.Zstd, "zstd", 0, "compress pcap and pcapng files at this `level`, 1 (fast) to 22 (small); 0: off")
 	flags.StringVar(&st.StoreFilter, "store-filter", "", "write only packets that match this `expression` to pcap and pcapng files")
 	flags.Var(&st.Queue, "queue", "store only this `queue`; all: every queue, each to its own files")
 	flags.VarP(&st.Segment, "segment", "C", "begin a new file after this `size`")
-	flags.VarP(&st.Rotate, "rotate", "G", "begin a new file at multiples of this `time` since midnight UTC; 0: not")
+	flags.VarP(&st.Rotate, "rotate", "G", "begin a new file at multiples of this `time` since midnight UTC; 0: off")
 	flags.Var(&st.Block, "block", "write blocks of this `size`: 1MiB, 2MiB or 4MiB")
 	flags.IntVar(&st.InFlight, "in-flight", st.InFlight, "`number` of blocks in flight to each directory")
 	flags.Var(&st.Flush, "flush", "write an incomplete block after this `time`")
@@ -150,7 +153,7 @@ func runFlags(flags *pflag.FlagSet, o *options) {
 	flags.Uint64VarP(&o.count, "count", "c", 0, "end after `N` frames stored of each port; 0: no limit")
 	flags.BoolVar(&o.json, "json", false, "print the ledger as JSON (docs/JSON.md); of several ports an object by name")
 	flags.BoolVar(&o.failOnLoss, "fail-on-loss", false, "exit with status 3 if frames were lost")
-	flags.BoolVar(&o.progress, "progress", false, "print a line a second even if standard error is no terminal")
+	flags.BoolVar(&o.progress, "progress", false, "print a line a second even if standard error is not a terminal")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log details, too")
 }
 
@@ -187,6 +190,11 @@ func complete(cmd *cobra.Command, o *options, s *settings.Settings, p *settings.
 			return cli.Usagef("--filter: %w", err)
 		}
 		p.Rules.Rules = keep
+	}
+	for _, d := range o.devices {
+		if err := cli.CheckSim(d); err != nil {
+			return cli.Usagef("--interface %s: %w", d, err)
+		}
 	}
 	for _, dir := range st.Dirs {
 		if err := checkDir(dir); err != nil {

@@ -180,6 +180,17 @@ func TestCommandIsOneProgram(t *testing.T) {
 	}
 }
 
+func TestWrongOptionsOfTheModelAreUsageErrors(t *testing.T) {
+	for _, port := range []string{"sim:gen,speed=9", "sim:gen,rate=fast", "sim:", "sim:pidgeon=1", "sim:gen,mac=x", "sim:pcap=/nosuch,sfp=x"} {
+		_, s, err := parse("-w", "/data", "-i", port)
+		require.ErrorAs(t, err, new(cli.UsageError), port)
+		require.ErrorContains(t, err, "--interface "+port+": ")
+		require.Nil(t, s)
+	}
+	_, _, err := parse("-w", "/data", "-i", "sim:pcap=/nosuch")
+	require.NoError(t, err, "the capture reports a file that does not exist")
+}
+
 func TestPortsThatAreTwiceTheSame(t *testing.T) {
 	for _, port := range []string{"sim:pcap=a.pcap,rate=line", "0000:03:00.0", "eth2"} {
 		_, _, err := parse("-w", "/data", "-i", port, "-i", port)

@@ -40,7 +40,7 @@ func assign(sockets, wires []string) ([]portConfig, error) {
 	for _, w := range wires {
 		options, err := wire.ParseOptions(w)
 		if err != nil {
-			return nil, err
+			return nil, cli.UsageError{Err: err}
 		}
 		pair, options := wire.SplitOptions(options, "pair")
 		if len(pair) > 0 && pair[0].Value != "" {
@@ -102,13 +102,13 @@ func open(configs []portConfig) (ports []*port, err error) {
 func (p *port) newNIC(g portConfig) (*sim.NIC, error) {
 	cfg, rest, err := sim.ParseConfig(g.options)
 	if err != nil {
-		return nil, err
+		return nil, cli.UsageError{Err: err}
 	}
 	w := g.end
 	switch {
 	case w == nil:
 		if w, err = wire.Parse(rest); err != nil {
-			return nil, err
+			return nil, cli.WireError(rest, err)
 		}
 	case len(rest) > 0:
 		return nil, cli.Usagef("wire option %q: pair takes only those of the ports", rest[0].String())

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
@@ -127,7 +128,7 @@ func TestOutputGetsItsNameWhenItIsCommitted(t *testing.T) {
 func program(ran *[]string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "prog [flags] IN...", Short: "Test the command line", Example: "  prog -w x in",
-		Args: cobra.ArbitraryArgs,
+		Args: cobra.ArbitraryArgs, Annotations: map[string]string{cli.ExitStatus: "4 at once"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := cli.NotEmpty(cmd); err != nil {
 				return err
@@ -141,6 +142,13 @@ func program(ran *[]string) *cobra.Command {
 		flags.Int("count", 0, "end after `N`")
 		flags.Uint("bytes", 0, "end after `N`")
 		flags.Bool("yes", false, "agree")
+		var segment units.Size
+		var wait units.Duration
+		var dedup string
+		flags.Var(&segment, "segment", "`size`")
+		flags.Var(&wait, "wait", "`time`")
+		flags.StringVar(&dedup, "dedup", "", "drop by `settings`")
+		flags.Lookup("dedup").NoOptDefVal = "true"
 		flags.StringArray("name", nil, "`name`s")
 	})
 	return cmd
@@ -187,6 +195,8 @@ func TestHelpHasGroupsAndExamples(t *testing.T) {
 		at = append(at, strings.Index(out.String(), part))
 	}
 	require.IsIncreasing(t, at)
+	require.NotContains(t, out.String(), "(default 0")
+	require.Regexp(t, `(?m)^ +--dedup\[=settings\] +drop by settings$`, out.String())
 	require.NotContains(t, out.String(), "--man")
 }
 
@@ -231,6 +241,7 @@ func TestManPagesHoldTheHelp(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(dir, "prog.1"))
 	require.NoError(t, err)
 	require.Contains(t, string(page), "Test the command line")
+	require.Contains(t, string(page), "\n.SH EXIT STATUS\n4 at once\n.SH EXAMPLES\n")
 	require.Contains(t, string(page), "\\fB\\-w\\fP, \\fB\\-\\-write\\fP \\fIfile\\fP\nwrite this file\n")
 	require.Nil(t, ran)
 }

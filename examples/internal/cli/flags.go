@@ -56,7 +56,26 @@ type flagGroup struct {
 }
 
 // Usages returns a line for each flag.
-func (g flagGroup) Usages() string { return strings.TrimRight(g.flags.FlagUsagesWrapped(100), "\n") }
+func (g flagGroup) Usages() string {
+	text := strings.TrimRight(g.flags.FlagUsagesWrapped(100), "\n")
+	return optionalValue.ReplaceAllStringFunc(text, func(flag string) string {
+		short := optionalValue.ReplaceAllString(flag, "$1[=$2]")
+		return short + strings.Repeat(" ", len(flag)-len(short))
+	})
+}
+
+// optionalValue is a flag with an optional value as pflag prints it.
+var optionalValue = regexp.MustCompile(`(--[\w-]+) (\w+)\[="?true"?\]`)
+
+// withoutZero returns the flag without a default that is 0: the usage says what 0 means.
+func withoutZero(f *pflag.Flag) *pflag.Flag {
+	if f.DefValue != "0B" && f.DefValue != "0s" {
+		return f
+	}
+	clone := *f
+	clone.DefValue = "0"
+	return &clone
+}
 
 // flagGroups returns the visible flags of a command by heading, in the order in which the
 // headings were defined. Flags without a heading come last, then those of the parent.
@@ -73,7 +92,7 @@ func flagGroups(cmd *cobra.Command) (groups []flagGroup) {
 			sets[heading].SortFlags = false
 			order = append(order, heading)
 		}
-		sets[heading].AddFlag(f)
+		sets[heading].AddFlag(withoutZero(f))
 	}
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if g := f.Annotations[groupOf]; len(g) > 0 {

@@ -12,6 +12,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// ExitStatus is the annotation of a command with the section EXIT STATUS of its man page.
+const ExitStatus = "ixcap_exit_status"
+
 // writeMan writes a man page of the command and of each subcommand to a directory, which
 // it creates. The pages hold the text of --help.
 func writeMan(cmd *cobra.Command, dir string) error {
@@ -58,6 +61,9 @@ func manPage(cmd *cobra.Command) []byte {
 	for _, g := range flagGroups(cmd) {
 		fmt.Fprintf(&b, ".SS %s\n", roff(g.Heading))
 		g.flags.VisitAll(func(f *pflag.Flag) { b.WriteString(manFlag(f)) })
+	}
+	if text := cmd.Annotations[ExitStatus]; text != "" {
+		fmt.Fprintf(&b, ".SH EXIT STATUS\n%s\n", roff(text))
 	}
 	if cmd.Example != "" {
 		fmt.Fprintf(&b, ".SH EXAMPLES\n.EX\n%s\n.EE\n", roff(cmd.Example))
