@@ -44,7 +44,7 @@ func TestErrorsOfOpenSayWhatToDo(t *testing.T) {
 		"buffer":         {endless, ixcap.Buffer(3 << 20), "power of two"},
 		"rules":          {endless, ixcap.Rules("(tcp) sometimes"), "rules: line 1"},
 		"empty rules":    {endless, ixcap.Rules(""), "rules"},
-		"filter":         {endless, ixcap.Filter("prot 7"), "rules: line 1"},
+		"filter":         {endless, ixcap.Filter("prot 7"), "filter: column 1"},
 		"stamps":         {endless, ixcap.Stamps("lunar"), "lunar"},
 	} {
 		t.Run(name, func(t *testing.T) {

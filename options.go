@@ -69,7 +69,15 @@ func Rules(text string) Option {
 
 // Filter keeps only frames that match a pcap-filter expression, before they are
 // copied. A listener can have a filter of its own: ListenFilter.
-func Filter(expression string) Option { return Rules(fmt.Sprintf("(%s) all; drop", expression)) }
+func Filter(expression string) Option {
+	return func(c *config) {
+		r, err := rules.Keep(expression)
+		if err != nil {
+			c.fail(fmt.Errorf("filter: %w", err))
+		}
+		c.capture.Rules = r
+	}
+}
 
 // Dedup drops duplicates, such as mirror ports make, within a time window; 0 is the
 // default of package capture/dedup.
