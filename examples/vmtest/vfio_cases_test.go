@@ -69,7 +69,7 @@ func byteForByte(t *testing.T, r rig, port int, file string, flags ...string) {
 	c := r.capture(t, r.name(t, port), flags...)
 	r.until(t, port, "at the end of the file", 2*time.Minute, func(s counters) bool { return s.Delivered == uint64(len(sent)) })
 	out := c.end(t)
-	require.Regexp(t, fmt.Sprintf(`(?m)^ *%d  frames    received$`, len(sent)), out)
+	require.Regexp(t, fmt.Sprintf(`(?m)^ *%d +frames +received$`, len(sent)), out)
 	sameFrames(t, sent, readRaw(t, c.dir))
 }
 
@@ -244,6 +244,6 @@ func removed(t *testing.T, r rig, file string) {
 		want = append(want, sent...)
 	}
 	sameFrames(t, want[at:at+len(got)], got)
-	require.Regexp(t, fmt.Sprintf(`(?m)^ *%d  frames      read$`, len(got)), out, "the ledger agrees with the files")
+	require.Regexp(t, fmt.Sprintf(`(?m)^ *%d +frames +read$`, len(got)), out, "the ledger agrees with the files")
 	r.run(t, "for i in $(seq 150); do [ -e /sys/bus/pci/devices/"+addr+" ] || exit 0; sleep 0.2; done; exit 1")
 }
