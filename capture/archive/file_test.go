@@ -63,7 +63,7 @@ func TestFilesWithAWriterAreDetected(t *testing.T) {
 	require.True(t, archive.BeingWritten(f, 4), "by its lock")
 	require.NoError(t, locked.Close())
 	if _, known := archive.InUse(f); !known {
-		t.Skip("a file system without leases")
+		t.Skip("the file system of TMPDIR has no leases: set TMPDIR to a directory on ext4, xfs or tmpfs")
 	}
 	writer := open(t, path, os.O_WRONLY)
 	require.True(t, archive.HasWriter(f))
@@ -86,7 +86,7 @@ func TestAFileIsStoredUpToItsFirstHole(t *testing.T) {
 	_, err := f.WriteAt(make([]byte, block), 2*block)
 	require.NoError(t, err)
 	if hole, err := unix.Seek(int(f.Fd()), 0, unix.SEEK_HOLE); err != nil || hole != 0 {
-		t.Skip("a file system without holes")
+		t.Skip("the file system of TMPDIR does not report holes: set TMPDIR to a directory on ext4, xfs or tmpfs")
 	}
 	require.Zero(t, archive.Stored(f, 3*block))
 	_, err = f.WriteAt(make([]byte, block), 0)

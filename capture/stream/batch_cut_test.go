@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bytes"
 	"math/rand/v2"
 	"testing"
 
@@ -13,37 +12,17 @@ import (
 
 // For every length and cut the assembly stores exactly what the Go code stores.
 func TestFastAppendCutStoresWhatGoStores(t *testing.T) {
-	const room = 4 * MaxFrame
-	r := rand.New(rand.NewPCG(1, 1))
-	source := make([]byte, MaxFrame+64)
-	for i := range source {
-		source[i] = byte(r.Uint32())
-	}
-	lengths := []int{9000, 15872, 65472, 65473, 65534, 65535}
-	for n := range 1600 {
-		lengths = append(lengths, n)
-	}
-	fast, slow := make([]byte, room), make([]byte, room)
-	fastIndex, slowIndex := make([]Entry, 16), make([]Entry, 16)
-	for _, n := range lengths {
+	p := newAppendPair()
+	for _, n := range p.lengths {
 		for _, keep := range [][]uint32{
 			{MaxFrame, MaxFrame, 1 << 31}, {uint32(n), uint32(n), uint32(n) + 1}, {32, uint32(n) / 2, uint32(max(n-1, 0))},
-			{r.Uint32N(100), 64, r.Uint32N(1600)}, {96, 0, 31}, {0, 0, 0}, {0, 1<<32 - 1, 0}, {1<<32 - 1, 0, 64},
+			{p.r.Uint32N(100), 64, p.r.Uint32N(1600)}, {96, 0, 31}, {0, 0, 0}, {0, 1<<32 - 1, 0}, {1<<32 - 1, 0, 64},
 		} {
-			clear(fast[:3*n+1000])
-			clear(slow[:3*n+1000])
-			clear(fastIndex)
-			clear(slowIndex)
-			var frames []ring.Frame
-			for i := range 3 {
-				frames = append(frames, ring.Frame{
-					Data: source[i*7 : i*7+n], Len: uint32(n), Hash: r.Uint32(), VLAN: uint16(r.Uint32()), Info: ring.Info(r.Uint32N(1 << 15)),
-				})
-			}
-			from := window{pos: 100, seq: 14, endPos: room - 100, endSeq: 20, mask: 1<<62 - 1, wrap: 15, most: MaxFrame}
+			p.clear(n)
+			frames := p.frames(n, 1<<15-1)
 			line := clock.Line{Sec: 77, Base: 12345} // a rate of 0: every stamp is nanosecond Base
-			fastAt, slowAt, fastLine, slowLine := from, from, line, line
-			took := fastAppendCut(fast, fastIndex, frames, keep, &fastAt, &fastLine)
+			fastAt, slowAt, fastLine, slowLine := p.from, p.from, line, line
+			took := fastAppendCut(p.fast, p.fastIndex, frames, keep, &fastAt, &fastLine)
 			want := 3
 			for i := range keep {
 				if keep[i] != 0 && min(int(keep[i]), n) < 32 {
@@ -51,11 +30,10 @@ func TestFastAppendCutStoresWhatGoStores(t *testing.T) {
 				}
 			}
 			require.Equal(t, want, took, "length %d, keep %v: the others take the slow path", n, keep)
-			require.Equal(t, took, fastAppendCutGo(slow, slowIndex, frames[:took], keep[:took], &slowAt, &slowLine, clock.Ticks))
+			require.Equal(t, took, fastAppendCutGo(p.slow, p.slowIndex, frames[:took], keep[:took], &slowAt, &slowLine, clock.Ticks))
 			require.Equal(t, slowAt, fastAt)
 			require.Equal(t, slowLine, fastLine)
-			require.Equal(t, slowIndex, fastIndex)
-			require.True(t, bytes.Equal(slow, fast), "length %d, keep %v", n, keep)
+			p.requireSame(t, "length %d, keep %v", n, keep)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bytes"
 	"math/rand/v2"
 	"testing"
 
@@ -13,38 +12,20 @@ import (
 
 // For every length and cut the assembly stores exactly what the Go code stores.
 func TestFastAppendStampedStoresWhatGoStores(t *testing.T) {
-	const room = 4 * MaxFrame
-	r := rand.New(rand.NewPCG(1, 1))
-	source := make([]byte, MaxFrame+64)
-	for i := range source {
-		source[i] = byte(r.Uint32())
-	}
-	lengths := []int{9000, 15872, 65472, 65473, 65534, 65535}
-	for n := range 1600 {
-		lengths = append(lengths, n)
-	}
-	fast, slow := make([]byte, room), make([]byte, room)
-	fastIndex, slowIndex := make([]Entry, 16), make([]Entry, 16)
-	for _, n := range lengths {
+	p := newAppendPair()
+	for _, n := range p.lengths {
 		for _, keep := range [][]uint32{
 			nil, {MaxFrame, MaxFrame, 1 << 31}, {uint32(n), uint32(n), uint32(n) + 1}, {32, uint32(n) / 2, uint32(max(n-1, 0))},
-			{r.Uint32N(100), 64, r.Uint32N(1600)}, {96, 0, 31},
+			{p.r.Uint32N(100), 64, p.r.Uint32N(1600)}, {96, 0, 31},
 		} {
-			clear(fast[:3*n+1000])
-			clear(slow[:3*n+1000])
-			clear(fastIndex)
-			clear(slowIndex)
-			var frames []ring.Frame
+			p.clear(n)
+			frames := p.frames(n, 1<<15-1)
 			var stamps []clock.Stamp
-			for i := range 3 {
-				frames = append(frames, ring.Frame{
-					Data: source[i*7 : i*7+n], Len: uint32(n), Hash: r.Uint32(), VLAN: uint16(r.Uint32()), Info: ring.Info(r.Uint32N(1 << 15)),
-				})
-				stamps = append(stamps, clock.Stamp(r.Uint64()|1))
+			for range frames {
+				stamps = append(stamps, clock.Stamp(p.r.Uint64()|1))
 			}
-			from := window{pos: 100, seq: 14, endPos: room - 100, endSeq: 20, mask: 1<<62 - 1, wrap: 15, most: MaxFrame}
-			fastAt, slowAt := from, from
-			took := fastAppendStamped(fast, fastIndex, frames, stamps, keep, &fastAt)
+			fastAt, slowAt := p.from, p.from
+			took := fastAppendStamped(p.fast, p.fastIndex, frames, stamps, keep, &fastAt)
 			want := 3
 			for i := range keep {
 				if min(int(keep[i]), n) < 32 {
@@ -61,10 +42,9 @@ func TestFastAppendStampedStoresWhatGoStores(t *testing.T) {
 			if keep != nil {
 				keep = keep[:took]
 			}
-			require.Equal(t, took, fastAppendStampedGo(slow, slowIndex, frames[:took], stamps, keep, &slowAt))
+			require.Equal(t, took, fastAppendStampedGo(p.slow, p.slowIndex, frames[:took], stamps, keep, &slowAt))
 			require.Equal(t, slowAt, fastAt)
-			require.Equal(t, slowIndex, fastIndex)
-			require.True(t, bytes.Equal(slow, fast), "length %d, keep %v", n, keep)
+			p.requireSame(t, "length %d, keep %v", n, keep)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -20,45 +21,78 @@ func newStamper(tb testing.TB) *clock.Stamper {
 	return st
 }
 
+// appendPair is two streams, which the assembly and the Go code append the same frames to.
+type appendPair struct {
+	fast, slow           []byte
+	fastIndex, slowIndex []Entry
+	from                 window // of both
+	lengths              []int  // of frames, bytes
+	source               []byte
+	r                    *rand.Rand
+}
+
+func newAppendPair() *appendPair {
+	const room = 4 * MaxFrame
+	p := &appendPair{
+		fast: make([]byte, room), slow: make([]byte, room),
+		fastIndex: make([]Entry, 16), slowIndex: make([]Entry, 16),
+		from:    window{pos: 100, seq: 14, endPos: room - 100, endSeq: 20, mask: 1<<62 - 1, wrap: 15, most: MaxFrame},
+		lengths: []int{9000, 15872, 65472, 65473, 65534, 65535},
+		source:  make([]byte, MaxFrame+64),
+		r:       rand.New(rand.NewPCG(1, 1)),
+	}
+	for i := range p.source {
+		p.source[i] = byte(p.r.Uint32())
+	}
+	for n := range 1600 {
+		p.lengths = append(p.lengths, n)
+	}
+	return p
+}
+
+// clear removes what three frames of n bytes left in the streams.
+func (p *appendPair) clear(n int) {
+	clear(p.fast[:3*n+1000])
+	clear(p.slow[:3*n+1000])
+	clear(p.fastIndex)
+	clear(p.slowIndex)
+}
+
+// frames returns three frames of n bytes, with random bits of info.
+func (p *appendPair) frames(n int, info uint32) []ring.Frame {
+	var frames []ring.Frame
+	for i := range 3 {
+		frames = append(frames, ring.Frame{
+			Data: p.source[i*7 : i*7+n], Len: uint32(n), Hash: p.r.Uint32(), VLAN: uint16(p.r.Uint32()), Info: ring.Info(p.r.Uint32() & info),
+		})
+	}
+	return frames
+}
+
+func (p *appendPair) requireSame(t *testing.T, message string, args ...any) {
+	t.Helper()
+	require.Equal(t, p.slowIndex, p.fastIndex)
+	require.True(t, bytes.Equal(p.slow, p.fast), append([]any{message}, args...)...)
+}
+
 // For every length the assembly stores exactly what the Go code stores.
 func TestFastAppendStoresWhatGoStores(t *testing.T) {
-	const room = 4 * MaxFrame
-	r := rand.New(rand.NewPCG(1, 1))
-	source := make([]byte, MaxFrame+64)
-	for i := range source {
-		source[i] = byte(r.Uint32())
-	}
-	lengths := []int{9000, 15872, 65472, 65473, 65534, 65535}
-	for n := range 1600 {
-		lengths = append(lengths, n)
-	}
-	fast, slow := make([]byte, room), make([]byte, room)
-	fastIndex, slowIndex := make([]Entry, 16), make([]Entry, 16)
-	for _, n := range lengths {
-		clear(fast[:3*n+1000])
-		clear(slow[:3*n+1000])
-		clear(fastIndex)
-		clear(slowIndex)
-		var frames []ring.Frame
-		for i := range 3 {
-			frames = append(frames, ring.Frame{
-				Data: source[i*7 : i*7+n], Len: uint32(n), Hash: r.Uint32(), VLAN: uint16(r.Uint32()), Info: ring.Info(r.Uint32()),
-			})
-		}
-		from := window{pos: 100, seq: 14, endPos: room - 100, endSeq: 20, mask: 1<<62 - 1, wrap: 15, most: MaxFrame}
+	p := newAppendPair()
+	for _, n := range p.lengths {
+		p.clear(n)
+		frames := p.frames(n, math.MaxUint32)
 		line := clock.Line{Sec: 77} // a rate of 0: every stamp is nanosecond Base
 		line.Base = 12345
-		fastAt, slowAt, fastLine, slowLine := from, from, line, line
-		took := fastAppend(fast, fastIndex, frames, &fastAt, &fastLine)
+		fastAt, slowAt, fastLine, slowLine := p.from, p.from, line, line
+		took := fastAppend(p.fast, p.fastIndex, frames, &fastAt, &fastLine)
 		if n < 32 && took == 0 {
 			continue // slow path
 		}
 		require.Equal(t, 3, took)
-		require.Equal(t, took, fastAppendGo(slow, slowIndex, frames, &slowAt, &slowLine, clock.Ticks))
+		require.Equal(t, took, fastAppendGo(p.slow, p.slowIndex, frames, &slowAt, &slowLine, clock.Ticks))
 		require.Equal(t, slowAt, fastAt)
 		require.Equal(t, slowLine, fastLine)
-		require.Equal(t, slowIndex, fastIndex)
-		require.True(t, bytes.Equal(slow, fast), "length %d", n)
+		p.requireSame(t, "length %d", n)
 	}
 }
 
