@@ -47,6 +47,8 @@ const (
 	txPackMax = 1 << 18 // PAYLEN has 18 bits
 )
 
+const dmaTxEnable = 1 << 0 // DMATXCTL.TE
+
 // Command bits in the second word of a transmit descriptor.
 const (
 	tdEOP  = 1 << 24
@@ -84,7 +86,7 @@ func (tx *txUnit) halt() {
 func (tx *txUnit) configure(n *NIC) {
 	tx.tag = uint16(n.reg[rVLNCTRL/4])
 	tx.pad = n.reg[rHLREG0/4]&(1<<10) != 0
-	tx.enable = n.reg[rDMATXCTL/4]&1 != 0 && n.reg[rSECTXCTRL/4]&secDisable == 0
+	tx.enable = n.reg[rDMATXCTL/4]&dmaTxEnable != 0 && n.reg[rSECTXCTRL/4]&secDisable == 0
 	for i := range tx.q {
 		q := &tx.q[i]
 		if !q.enabled {
@@ -297,16 +299,22 @@ func (n *NIC) writeTDH(i int, v uint32) {
 func (n *NIC) readTDT(i int) uint32     { return n.bells.tx(i) & 0xffff }
 func (n *NIC) writeTDT(i int, v uint32) { n.bells.setTx(i, v&0xffff) }
 
-// writeTXDCTL enables or disables a queue. It can be enabled only while DMATXCTL.TE
-// is set (datasheet 4.6.8); ENABLE reads back the queue's state.
+// writeTXDCTL enables or disables a queue; ENABLE reads back the queue's state. It
+// can be set only while DMATXCTL.TE is set (datasheet 4.6.8, 8.2.3.9.10).
 func (n *NIC) writeTXDCTL(i int, v uint32) {
-	if v&dctlEnable != 0 && n.reg[rDMATXCTL/4]&1 == 0 {
+	if v&dctlEnable != 0 && n.reg[rDMATXCTL/4]&dmaTxEnable == 0 {
 		n.fault("TXDCTL[%d].ENABLE while DMATXCTL.TE is clear", i)
 		v &^= dctlEnable
 	}
 	n.reg[txReg(i, qDCTL)/4] = v &^ dctlFlush
 	n.dirty = true
 	n.enableTx(i)
+	if q := &n.tx.q[i]; q.enabled && q.ring.size == 0 {
+		// Queue 0 was enabled by TE, before its ring was known.
+		if n.latchTx(i, q); q.ring.size == 0 {
+			n.fault("TXDCTL[%d].ENABLE with TDLEN 0", i)
+		}
+	}
 }
 
 // writeGCREXT drops the frames in the transmit data path on Buffers_Clear_Func
@@ -318,9 +326,16 @@ func (n *NIC) writeGCREXT(_ int, v uint32) {
 	n.reg[rGCREXT/4] = v
 }
 
+// writeDMATXCTL starts transmission by TE, which also sets TXDCTL[0].ENABLE
+// (datasheet 8.2.3.9.10).
 func (n *NIC) writeDMATXCTL(_ int, v uint32) {
+	started := v&^n.reg[rDMATXCTL/4]&dmaTxEnable != 0
 	n.reg[rDMATXCTL/4] = v
 	n.dirty = true
+	if started {
+		n.reg[txReg(0, qDCTL)/4] |= dctlEnable
+		n.enableTx(0)
+	}
 }
 
 func (n *NIC) enableTx(i int) {
@@ -330,17 +345,19 @@ func (n *NIC) enableTx(i int) {
 		return
 	}
 	q.enabled, q.halted, q.begun = on, false, false
-	if !on {
+	if on {
+		n.latchTx(i, q)
+	} else {
 		q.ring.invalidate()
-		return
 	}
+}
+
+// latchTx loads base and length of the ring of a queue that is being enabled.
+func (n *NIC) latchTx(i int, q *txQueue) {
 	q.index = i
 	q.ring = ring{
 		base: uint64(n.reg[txReg(i, qBAL)/4]) | uint64(n.reg[txReg(i, qBAH)/4])<<32,
 		size: n.reg[txReg(i, qLEN)/4] / 16,
-	}
-	if q.ring.size == 0 {
-		n.fault("TXDCTL[%d].ENABLE with TDLEN 0", i)
 	}
 	if q.head >= q.ring.size {
 		q.head = 0

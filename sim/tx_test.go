@@ -202,6 +202,48 @@ func TestQueuesNeedTheTransmitUnit(t *testing.T) {
 	require.NotZero(t, r.Stats().Faults)
 }
 
+// iPXE's intelx sets TXDCTL[0].ENABLE before DMATXCTL.TE and does not read it back.
+func TestTransmitEnableEnablesQueue0(t *testing.T) {
+	r := newRig(t, Config{})
+	x := &txRing{r: r, ring: testBase + 0x100000, buf: testBase + 0x600000}
+	r.write(txReg(0, qBAL), uint32(x.ring))
+	r.write(txReg(0, qLEN), 64*16)
+	r.write(txReg(0, qDCTL), 1<<25)
+	require.Zero(t, r.read(txReg(0, qDCTL))&(1<<25))
+	r.write(rDMATXCTL, r.read(rDMATXCTL)|1)
+	require.NotZero(t, r.read(txReg(0, qDCTL))&(1<<25), "enabled with TE")
+	require.Zero(t, r.read(txReg(1, qDCTL))&(1<<25), "queue 0 only")
+	x.data(plain(80), tdEOP|tdIFCS|tdRS)
+	x.send()
+	require.Equal(t, [][]byte{plain(80)}, r.w.sent)
+
+	r.write(txReg(0, qDCTL), 0)
+	r.write(rDMATXCTL, r.read(rDMATXCTL)|1)
+	require.Zero(t, r.read(txReg(0, qDCTL))&(1<<25), "TE was set already")
+}
+
+// A driver may start the transmit unit for another queue, and give queue 0 a ring
+// later.
+func TestQueue0GetsItsRingAfterTransmitEnable(t *testing.T) {
+	r := newRig(t, Config{})
+	r.write(rDMATXCTL, r.read(rDMATXCTL)|1)
+	x := r.tx()
+	x.data(plain(80), tdEOP|tdIFCS|tdRS)
+	x.send()
+	require.Equal(t, [][]byte{plain(80)}, r.w.sent)
+	require.Zero(t, r.Stats().Faults, r.Stats().LastFault)
+}
+
+func TestEnabledTransmitQueueWithoutRing(t *testing.T) {
+	r := newRig(t, Config{})
+	r.write(rDMATXCTL, r.read(rDMATXCTL)|1)
+	r.run()
+	require.Zero(t, r.Stats().Faults)
+	r.write(txReg(0, qDCTL), 1<<25)
+	require.EqualValues(t, 1, r.Stats().Faults)
+	require.Equal(t, "TXDCTL[0].ENABLE with TDLEN 0", r.Stats().LastFault)
+}
+
 func TestBuffersClearDropsPendingFrames(t *testing.T) {
 	r := newRig(t, Config{})
 	x := r.tx()
