@@ -24,7 +24,7 @@ type interrupts struct {
 	omask  uint32
 	sent   uint64         // causes that were signalled and not cleared since
 	osent  uint32         // the same for other causes
-	single bool           // the same for the one interrupt of INTx and MSI mode
+	single bool           // the same for the one interrupt without GPIE.Multiple_MSIX
 	next   [vectors]int64 // earliest time of the next message, ns since 1970
 }
 
@@ -174,9 +174,11 @@ func (n *NIC) autoClear(v int) {
 	}
 }
 
-// interruptSingle signals INTx and MSI: one interrupt for all causes. It raises
-// both; the client has connected the one it uses. MSI is a memory write and needs
-// Bus Master Enable; INTx is a PCI Express message of its own and does not.
+// interruptSingle signals all causes by one interrupt, as GPIE.Multiple_MSIX clear
+// selects: INTx, MSI or vector 0 of MSI-X, moderated by EITR 0 (datasheet 8.2.3.5.18).
+// It raises all three; the client has connected the one it uses. Messages are memory
+// writes and need Bus Master Enable; INTx is a PCI Express message of its own and
+// does not.
 func (n *NIC) interruptSingle(now int64) (next int64) {
 	s := &n.intr
 	if n.eicr()&n.readEIMS(0) == 0 || s.single {
@@ -193,6 +195,9 @@ func (n *NIC) interruptSingle(now int64) (next int64) {
 	s.single = true
 	if master {
 		n.host.Raise(1, 0)
+		if !n.cfg.Faults.NoMSIX {
+			n.host.Raise(2, 0)
+		}
 	}
 	if line {
 		n.host.Raise(0, 0)

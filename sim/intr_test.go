@@ -103,6 +103,50 @@ func TestSingleInterrupt(t *testing.T) {
 	require.Zero(t, r.read(rEIMS)&1, "EIAM masks on reading EICR")
 }
 
+// DPDK leaves GPIE.Multiple_MSIX clear unless it waits for receive interrupts. Then
+// vector 0 signals all causes.
+func TestOneMSIXVectorSignalsAllCauses(t *testing.T) {
+	r := newRig(t, Config{})
+	r.promiscuous()
+	require.NoError(t, r.WriteRegion(regionConfig, capMSIX+2, []byte{0, 0x80}))
+	r.write(rIVAR, 0x85) // receive queue 0 -> EICR bit 5
+	r.write(rIVARMISC, 0x8300)
+	r.rx(0, 64, 2048)
+	r.write(rEIMS, eicrLSC|1<<5)
+	r.run()
+	require.Equal(t, 1, r.raisedCount(2, 0), "link")
+	require.EqualValues(t, eicrLSC, r.read(rEICR))
+	r.w.push(plain(60))
+	r.run()
+	require.Equal(t, 2, r.raisedCount(2, 0), "queue")
+	require.EqualValues(t, 1<<5, r.read(rEICR))
+	require.Zero(t, r.raisedCount(2, 3)+r.raisedCount(2, 5))
+
+	r.write(rGPIE, gpieMSIX)
+	r.w.push(plain(60))
+	r.run()
+	require.Equal(t, 2, r.raisedCount(2, 0))
+	require.Equal(t, 1, r.raisedCount(2, 5), "Multiple_MSIX")
+}
+
+func TestOneMSIXVectorIsModeratedByEITR0(t *testing.T) {
+	r := newRig(t, Config{})
+	r.write(rEITR, 500<<3) // 1 ms
+	r.write(rEIMS, 1)
+	now := time.Now().UnixNano()
+	for i, at := range []struct {
+		ns   int64
+		want int
+	}{{0, 1}, {500_000, 1}, {1_000_000, 2}} {
+		r.write(0x808, 1) // EICS
+		require.LessOrEqual(t, r.interrupt(now+at.ns), now+1_000_000)
+		require.Equal(t, at.want, r.raisedCount(2, 0), i)
+		if i == 0 {
+			r.read(rEICR)
+		}
+	}
+}
+
 func TestSoftwareInterrupt(t *testing.T) {
 	r := newRig(t, Config{})
 	r.write(rGPIE, gpieMSIX)
