@@ -58,6 +58,15 @@ func l46(src, dst string, sport, dport uint16, tcp bool, payload int) []byte {
 	return serialize(ethernet(layers.EthernetTypeIPv6), ip6, l4, gopacket.Payload(pattern(payload)))
 }
 
+// in4 puts a frame's IP packet into IPv4.
+func in4(f []byte) []byte {
+	outer := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolIPv6, SrcIP: ip("192.0.2.1"), DstIP: ip("192.0.2.2")}
+	if binary.BigEndian.Uint16(f[12:]) == 0x0800 {
+		outer.Protocol = layers.IPProtocolIPv4
+	}
+	return serialize(ethernet(layers.EthernetTypeIPv4), outer, gopacket.Payload(f[14:]))
+}
+
 // tagged inserts a VLAN tag into a frame.
 func tagged(f []byte, id uint16) []byte {
 	b := append([]byte(nil), f[:12]...)

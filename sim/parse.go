@@ -71,6 +71,8 @@ const (
 	ethIP4   = 0x0800
 	ethIP6   = 0x86dd
 	ethPause = 0x8808
+
+	protoIP6 = 41 // IPv6 in IPv4 (RFC 4213)
 )
 
 // parse classifies a frame of at least 60 bytes. TCP and UDP over IPv4 without
@@ -223,9 +225,11 @@ func (c *rxConfig) parseIP4(f []byte, off int, m *fields) {
 		}
 		return
 	}
-	l4 := f[off+header : off+total]
-	proto := f[off+9]
-	if len(l4) < 8 || !c.layer4(l4, proto, sum8(addrs), m) {
+	l4, proto := f[off+header:off+total], f[off+9]
+	if proto == protoIP6 {
+		tunnelIP6(l4, m)
+	}
+	if !c.layer4(l4, proto, sum8(addrs), m) {
 		if m.rssType == rssIP4 {
 			m.hash = c.key.hash(addrs[:])
 		}
@@ -257,19 +261,11 @@ func (c *rxConfig) parseIP6(f []byte, off int, m *fields) {
 	if payload == 0 || len(f) < off+40+payload {
 		return
 	}
-	next, l4 := f[off+6], f[off+40:off+40+payload]
-	for next == 0 || next == 43 || next == 60 || next == 44 { // hop-by-hop, routing, destination, fragment
-		m.ptype |= ptIP6Ext
-		if next == 44 || len(l4) < 8 {
-			return
-		}
-		size := 8 + int(l4[1])*8
-		if len(l4) < size {
-			return
-		}
-		next, l4 = l4[0], l4[size:]
+	next, l4, ok := skipExtensions(f[off+6], f[off+40:off+40+payload], m)
+	if !ok {
+		return
 	}
-	if len(l4) < 8 || !c.layer4(l4, next, sum(addrs), m) {
+	if !c.layer4(l4, next, sum(addrs), m) {
 		return
 	}
 	var in [36]byte
@@ -286,27 +282,76 @@ func (c *rxConfig) parseIP6(f []byte, off int, m *fields) {
 	m.hash = c.key.hash(in[:])
 }
 
+// skipExtensions returns the header behind IPv6 extension headers, and its protocol.
+// It returns false for a fragment and for an incomplete extension header.
+func skipExtensions(next byte, b []byte, m *fields) (proto byte, l4 []byte, ok bool) {
+	for next == 0 || next == 43 || next == 60 || next == 44 { // hop-by-hop, routing, destination, fragment
+		m.ptype |= ptIP6Ext
+		if next == 44 || len(b) < 8 {
+			return next, b, false
+		}
+		size := 8 + int(b[1])*8
+		if len(b) < size {
+			return next, b, false
+		}
+		next, b = b[0], b[size:]
+	}
+	return next, b, true
+}
+
+// tunnelIP6 adds the packet type of an IPv6 packet in IPv4 (datasheet 7.1.6.2). RSS
+// uses the outer addresses only, and the transport's checksum is not verified
+// (7.1.2.8.1, 7.1.11).
+func tunnelIP6(b []byte, m *fields) {
+	if len(b) < 40 || b[0]>>4 != 6 {
+		return
+	}
+	m.ptype |= ptIP6
+	payload := int(binary.BigEndian.Uint16(b[4:]))
+	if len(b) < 40+payload {
+		return
+	}
+	if proto, l4, ok := skipExtensions(b[6], b[40:40+payload], m); ok {
+		m.ptype |= transportType(proto, len(l4))
+	}
+}
+
+// transportType is the packet type of a transport of which size bytes are there, 0 if
+// it is unknown or incomplete.
+func transportType(proto byte, size int) uint16 {
+	switch {
+	case size < 8:
+	case proto == 6 && size >= 20:
+		return ptTCP
+	case proto == 17:
+		return ptUDP
+	case proto == 132:
+		return ptSCTP
+	case proto == 50:
+		return ptESP
+	case proto == 51:
+		return ptAH
+	}
+	return 0
+}
+
 // layer4 sets the transport's packet type and verifies its checksum. It returns
 // false for an unknown transport or an incomplete header. pseudo is the sum of the
 // addresses.
 func (c *rxConfig) layer4(l4 []byte, proto byte, pseudo uint64, m *fields) bool {
-	switch proto {
-	case 6:
-		if len(l4) < 20 {
-			return false
-		}
-		m.ptype |= ptTCP
+	kind := transportType(proto, len(l4))
+	m.ptype |= kind
+	switch kind {
+	case ptTCP:
 		m.status |= stL4CS
-	case 17:
-		m.ptype |= ptUDP
+	case ptUDP:
 		n := int(binary.BigEndian.Uint16(l4[4:]))
 		if l4[6]|l4[7] == 0 || n < 8 || n > len(l4) {
 			return true // no checksum, or wrong length
 		}
 		l4 = l4[:n]
 		m.status |= stL4CS | stUDPCS
-	case 132:
-		m.ptype |= ptSCTP
+	case ptSCTP:
 		if len(l4) >= 12 {
 			m.status |= stL4CS
 			if !sctpOK(l4) {
@@ -314,12 +359,6 @@ func (c *rxConfig) layer4(l4 []byte, proto byte, pseudo uint64, m *fields) bool 
 			}
 		}
 		return true
-	case 50:
-		m.ptype |= ptESP
-		return false
-	case 51:
-		m.ptype |= ptAH
-		return false
 	default:
 		return false
 	}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/gopacket/gopacket"
@@ -100,6 +101,11 @@ func TestChecksumStatus(t *testing.T) {
 	sctp := serialize(ethernet(layers.EthernetTypeIPv4),
 		&layers.IPv4{Version: 4, TTL: 1, Protocol: layers.IPProtocolSCTP, SrcIP: ip("10.0.0.1"), DstIP: ip("10.0.0.2")},
 		&layers.SCTP{SrcPort: 1, DstPort: 2}, gopacket.Payload(pattern(20)))
+	options6 := l46("fe80::1", "fe80::2", 1, 2, false, 40)
+	options6 = slices.Insert(options6, 54, 17, 0, 1, 4, 0, 0, 0, 0)
+	options6[20], options6[19] = 0, options6[19]+8
+	fragment6 := slices.Clone(options6)
+	fragment6[20] = 44
 	const ip4UDP, ip4TCP = stIPCS | stL4CS | stUDPCS, stIPCS | stL4CS
 	for _, c := range []struct {
 		name   string
@@ -115,6 +121,13 @@ func TestChecksumStatus(t *testing.T) {
 		{"fragment", fragment, stIPCS | errIPE, ptIP4},
 		{"UDP over IPv6", l46("fe80::1", "fe80::2", 1, 2, false, 40), stL4CS | stUDPCS, ptIP6 | ptUDP},
 		{"TCP over IPv6, bad", broken(l46("fe80::1", "fe80::2", 1, 2, true, 41), 90), stL4CS | errTCPE, ptIP6 | ptTCP},
+		{"UDP over IPv6 in IPv4", in4(l46("fe80::1", "fe80::2", 1, 2, false, 40)), stIPCS, ptIP4 | ptIP6 | ptUDP},
+		{"TCP over IPv6 in IPv4, bad", in4(broken(l46("fe80::1", "fe80::2", 1, 2, true, 41), 90)), stIPCS, ptIP4 | ptIP6 | ptTCP},
+		{"IPv6 with options in IPv4", in4(options6), stIPCS, ptIP4 | ptIP6 | ptIP6Ext | ptUDP},
+		{"IPv6 fragment in IPv4", in4(fragment6), stIPCS, ptIP4 | ptIP6 | ptIP6Ext},
+		{"cut IPv6 header in IPv4", in4(l46("fe80::1", "fe80::2", 1, 2, false, 40)[:53]), stIPCS, ptIP4},
+		{"cut IPv6 payload in IPv4", in4(l46("fe80::1", "fe80::2", 1, 2, false, 40)[:80]), stIPCS, ptIP4 | ptIP6},
+		{"IPv4 in IPv4", in4(udp4("10.0.0.1", "10.0.0.2", 1, 2, 40)), stIPCS, ptIP4},
 		{"SCTP", sctp, stIPCS | stL4CS, ptIP4 | ptSCTP},
 		{"ARP-like", plain(60), 0, 0},
 	} {
@@ -130,6 +143,18 @@ func TestChecksumStatus(t *testing.T) {
 			require.Equal(t, c.ptype, g.lo>>4&0x1fff)
 		})
 	}
+}
+
+// RSS hashes the outer addresses of a tunnelled packet (datasheet 7.1.2.8.1).
+func TestRSSOfIPv6InIPv4(t *testing.T) {
+	r := newRig(t, Config{})
+	r.promiscuous()
+	r.rss(allRSS)
+	r.configure()
+	f := in4(l46("2001:db8::1", "2001:db8::2", 1, 2, true, 40))
+	m := r.NIC.rx.cfg.parse(f)
+	require.EqualValues(t, rssIP4, m.lo&0xf)
+	require.EqualValues(t, r.NIC.rx.cfg.key.hash(f[26:34]), m.lo>>32)
 }
 
 func TestEtherTypeFilterSelectsTheQueue(t *testing.T) {
