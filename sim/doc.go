@@ -36,8 +36,7 @@
 // These have registers that hold what is written, without effect: DCB, VMDq and
 // SR-IOV, Flow Director, 5-tuple and SYN filters, FCoE, RSC, LinkSec and IPsec,
 // time stamps (their clock runs), wake-up, management, sending of pause frames.
-// Header split is counted as a fault and treated as one buffer. The EEPROM is
-// accessed through EERD and EEWR; bit-banging through EEC reads nothing.
+// Header split is counted as a fault and treated as one buffer.
 //
 // # Faults
 //

@@ -110,20 +110,29 @@ func (n *NIC) loadAddress() {
 }
 
 const (
+	eecSK      = 1 << 0
+	eecCS      = 1 << 1
+	eecDI      = 1 << 2
+	eecDO      = 1 << 3
 	eecREQ     = 1 << 6
 	eecGNT     = 1 << 7
 	eecPresent = 1 << 8
 	eecARD     = 1 << 9
 	eecAddr16  = 1 << 10
+
+	eecWritable = 0x77 // 6:0 without EE_DO
 )
 
 // readEEC shows that an EEPROM is present. Auto-read (ARD) is done autoReadTime
 // after a reset. Access is granted at once, since there is no other requester
-// (datasheet 8.2.3.2).
+// (datasheet 8.2.3.2.1).
 func (n *NIC) readEEC(int) uint32 {
-	v := n.reg[rEEC/4]&0x7f | eecPresent | eecAddr16 | eeSize<<11
+	v := n.reg[rEEC/4] | eecPresent | eecAddr16 | eeSize<<11
 	if v&eecREQ != 0 {
 		v |= eecGNT
+	}
+	if n.spi.do {
+		v |= eecDO
 	}
 	if n.sinceReset() >= autoReadTime {
 		v |= eecARD
@@ -131,7 +140,11 @@ func (n *NIC) readEEC(int) uint32 {
 	return v
 }
 
-func (n *NIC) writeEEC(_ int, v uint32) { n.reg[rEEC/4] = v & 0x7f }
+// writeEEC drives the EEPROM's pins while access is granted.
+func (n *NIC) writeEEC(_ int, v uint32) {
+	n.reg[rEEC/4] = v & eecWritable
+	n.spi.drive(v&eecREQ != 0 && v&eecCS == 0, v&eecSK != 0, v&eecDI != 0)
+}
 
 // writeEERD reads the addressed word on START. The next read of EERD returns DONE
 // and the data (datasheet 8.2.3.2).

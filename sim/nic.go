@@ -98,6 +98,7 @@ type NIC struct {
 	bells *doorbells
 
 	eeprom []uint16
+	spi    spiEEPROM
 	i2c    i2cBus
 	sem    semaphores
 	link   link

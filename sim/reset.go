@@ -36,6 +36,9 @@ func (n *NIC) powerOn() {
 // link and its registers (datasheet 4.2.1).
 func (n *NIC) reset(software bool) {
 	n.resetRegisters(software)
+	if !software {
+		n.spi = spiEEPROM{words: n.eeprom}
+	}
 	n.ctr.clear()
 	n.intr = interrupts{}
 	n.clock = sysTime{}
