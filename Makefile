@@ -34,7 +34,7 @@ demo:
 TOOLS = tshark:tshark editcap:wireshark-common tcpdump:tcpdump tcpreplay:tcpreplay curl:curl ping:iputils-ping \
         ip:iproute2 shellcheck:shellcheck gcc:gcc /usr/include/stdlib.h:libc6-dev \
         zstd:zstd promtool:prometheus systemd-analyze:systemd \
-        /usr/sbin/mkfs.ext4:e2fsprogs
+        /usr/sbin/mkfs.ext4:e2fsprogs date:coreutils /usr/share/zoneinfo/Europe/Berlin:tzdata
 
 tools:
 	@.ci/tools $(TOOLS)

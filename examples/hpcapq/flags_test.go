@@ -12,6 +12,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
@@ -28,26 +29,29 @@ func parse(args ...string) (o *options, m *maintenance, err error) {
 func TestFlagsOfAQuery(t *testing.T) {
 	tested := map[string]bool{}
 	for args, set := range map[string]func(o *options){
-		"":                  func(*options) {},
-		"-r /more":          func(o *options) { o.dirs = []string{"/data", "/more"} },
-		"--share /run/a":    func(o *options) { o.shares = []string{"/run/a"} },
-		"--from 1000":       func(o *options) { o.request.From = time.Unix(1000, 0) },
-		"--to 2000.5":       func(o *options) { o.request.To = time.Unix(2000, 5e8) },
-		"--from 9 --to +1m": func(o *options) { o.request.From, o.request.To = time.Unix(9, 0), time.Unix(69, 0) },
-		"--port eth2":       func(o *options) { o.request.Port = "eth2" },
-		"--queue 3":         func(o *options) { o.request.Queue = 3 },
-		"--queue -1":        func(*options) {},
-		"-c 10":             func(o *options) { o.count = 10 },
-		"-s 64":             func(o *options) { o.snap = 64 },
-		"-F pcapng":         func(o *options) { o.format = pcapfile.Pcapng },
-		"-w x.pcapng":       func(o *options) { o.out, o.format = "x.pcapng", pcapfile.Pcapng },
-		"-w x -F pcap":      func(o *options) { o.out = "x" },
-		"--force --stats":   func(o *options) { o.force, o.stats = true, true },
-		"--io low":          func(o *options) { o.io = low },
-		"--io normal":       func(o *options) { o.io = normal },
+		"":                   func(*options) {},
+		"-r /more":           func(o *options) { o.dirs = []string{"/data", "/more"} },
+		"--share /run/a":     func(o *options) { o.shares = []string{"/run/a"} },
+		"--from @1000":       func(o *options) { o.request.From = time.Unix(1000, 0) },
+		"--to @2000.5":       func(o *options) { o.request.To = time.Unix(2000, 5e8) },
+		"--from @9 --to +1m": func(o *options) { o.request.From, o.request.To = time.Unix(9, 0), time.Unix(69, 0) },
+		"--port eth2":        func(o *options) { o.request.Port = "eth2" },
+		"--queue 3":          func(o *options) { o.request.Queue = 3 },
+		"--queue -1":         func(*options) {},
+		"-c 10":              func(o *options) { o.count = 10 },
+		"-s 64":              func(o *options) { o.snap = 64 },
+		"-F pcapng":          func(o *options) { o.format = pcapfile.Pcapng },
+		"-w x.pcapng":        func(o *options) { o.out, o.format = "x.pcapng", pcapfile.Pcapng },
+		"-w x -F pcap":       func(o *options) { o.out = "x" },
+		"--force --stats":    func(o *options) { o.force, o.stats = true, true },
+		"--io low":           func(o *options) { o.io = low },
+		"--io normal":        func(o *options) { o.io = normal },
 	} {
 		want := options{dirs: []string{"/data"}, out: "-", format: pcapfile.Pcap, io: idle}
 		want.request.Queue = capture.AllQueues
+		zone, err := units.LocalZone()
+		require.NoError(t, err)
+		want.zone = zone
 		set(&want)
 		var o options
 		cmd := command(func(_ context.Context, got options) error { o = got; return nil }, nil)
@@ -85,32 +89,33 @@ func TestCommandsForFiles(t *testing.T) {
 
 func TestInvalidCommandLinesAreRejected(t *testing.T) {
 	for args, want := range map[string]string{
-		"-w -":                           "no directory: name the one with the RAW files with -r",
-		"-r /data":                       "no output: name it with -w",
-		"-r /data -w -.gz":               "must end in .pcap or .pcapng",
-		"-r /data -w - -F doc":           "pcap",
-		"-r /data -w - -f port":          "--filter: column 5: ",
-		"-r /data -w - --from yesterday": "--from: ",
-		"-r /data -w - --to +5m":         "--to: ",
-		"-r /data -w - --from 10 --to 9": "--to ",
-		"-r /data -w - --queue -2":       "--queue -2: ",
-		"-r /data -w - --queue all":      "--queue",
-		"-r /data -w - -s -1":            "--snaplen -1: ",
-		"-r /data -w - -c -1":            "--count",
-		"-r /data -w - --io high":        "must be idle, low or normal",
-		"-r /data -w - --stat":           "Did you mean --stats",
-		"-r /data -w - --snaplength 9":   "unknown flag: --snaplength",
-		"-r /data -w - -n":               "unknown shorthand flag: 'n'",
-		"-r /data -w - more":             `unknown command "more"`,
-		"-r /data -w - port 53":          `unknown command "port". Write a filter behind -f, in quotes: -f 'tcp port 80'`,
-		"-w - -r a.raw b.raw":            `unknown command "b.raw". Write -r before each file and directory: -r A -r B`,
-		"-r /data -w - -f ip -f udp":     "--filter: the flag is given twice",
-		"-count 3 -r /data -w -":         "Did you mean --count?",
-		"verfy /data":                    "Did you mean verify?",
-		"verify":                         "verify: no files",
-		"repair -n":                      "repair: no files",
-		"info /data -n":                  "unknown shorthand flag: 'n'",
-		"verify /data --dry-run":         "unknown flag: --dry-run",
+		"-w -":                            "no directory: name the one with the RAW files with -r",
+		"-r /data":                        "no output: name it with -w",
+		"-r /data -w -.gz":                "must end in .pcap or .pcapng",
+		"-r /data -w - -F doc":            "pcap",
+		"-r /data -w - -f port":           "--filter: column 5: ",
+		"-r /data -w - --from lately":     "--from: time \"lately\": ",
+		"-r /data -w - --to +5m":          "--to: time \"+5m\": ",
+		"-r /data -w - --from @9 --to @8": "--to: time \"@8\": the window is empty",
+		"-r /data -w - --from 1800":       "--from: time \"1800\": the number has several",
+		"-r /data -w - --queue -2":        "--queue -2: ",
+		"-r /data -w - --queue all":       "--queue",
+		"-r /data -w - -s -1":             "--snaplen -1: ",
+		"-r /data -w - -c -1":             "--count",
+		"-r /data -w - --io high":         "must be idle, low or normal",
+		"-r /data -w - --stat":            "Did you mean --stats",
+		"-r /data -w - --snaplength 9":    "unknown flag: --snaplength",
+		"-r /data -w - -n":                "unknown shorthand flag: 'n'",
+		"-r /data -w - more":              `unknown command "more"`,
+		"-r /data -w - port 53":           `unknown command "port". Write a filter behind -f, in quotes: -f 'tcp port 80'`,
+		"-w - -r a.raw b.raw":             `unknown command "b.raw". Write -r before each file and directory: -r A -r B`,
+		"-r /data -w - -f ip -f udp":      "--filter: the flag is given twice",
+		"-count 3 -r /data -w -":          "Did you mean --count?",
+		"verfy /data":                     "Did you mean verify?",
+		"verify":                          "verify: no files",
+		"repair -n":                       "repair: no files",
+		"info /data -n":                   "unknown shorthand flag: 'n'",
+		"verify /data --dry-run":          "unknown flag: --dry-run",
 	} {
 		o, m, err := parse(strings.Fields(args)...)
 		require.ErrorAs(t, err, new(cli.UsageError), args)

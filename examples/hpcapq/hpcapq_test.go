@@ -252,9 +252,9 @@ func TestErrorsAreOneLine(t *testing.T) {
 		{2, "no directory", []string{"-w", "-"}},
 		{2, "no output", []string{"-r", dir}},
 		{2, "must end in .pcap or .pcapng", []string{"-r", dir, "-w", "x.txt"}},
-		{2, "--from: \"yesterday\" is no time", []string{"-r", dir, "-w", "-", "--from", "yesterday"}},
-		{2, "--to: \"+5m\" is relative to --from", []string{"-r", dir, "-w", "-", "--to", "+5m"}},
-		{2, "is before --from", []string{"-r", dir, "-w", "-", "--from", "now", "--to", "-5m"}},
+		{2, "--from: time \"lately\": no form", []string{"-r", dir, "-w", "-", "--from", "lately"}},
+		{2, "--to: time \"+5m\": the start of the window", []string{"-r", dir, "-w", "-", "--to", "+5m"}},
+		{2, "the window is empty", []string{"-r", dir, "-w", "-", "--from", "now", "--to", "-5m"}},
 		{2, "--filter: ", []string{"-r", dir, "-w", "-", "-f", "hosts 10.0.0.1"}},
 		{2, "unknown command \"port\"", []string{"-r", dir, "-w", "-", "port", "53"}},
 		{2, "must be idle, low or normal", []string{"-r", dir, "-w", "-", "--io", "high"}},
@@ -338,35 +338,34 @@ func TestUnreadableFilesSetTheStatus(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestTimesAreParsed(t *testing.T) {
-	zone := time.FixedZone("here", 3600)
-	now := time.Date(2026, 11, 21, 15, 30, 0, 5, zone)
-	from := now.Add(-time.Hour)
-	for text, want := range map[string]time.Time{
-		"":                              {},
-		"now":                           now,
-		"-5m":                           now.Add(-5 * time.Minute),
-		"-1h30m":                        now.Add(-90 * time.Minute),
-		"+1m":                           from.Add(time.Minute),
-		"14:00":                         time.Date(2026, 11, 21, 14, 0, 0, 0, zone),
-		"14:00:01.5":                    time.Date(2026, 11, 21, 14, 0, 1, 5e8, zone),
-		"2026-11-20 14:00":              time.Date(2026, 11, 20, 14, 0, 0, 0, zone),
-		"2026-11-20T14:00:07.123456789": time.Date(2026, 11, 20, 14, 0, 7, 123456789, zone),
-		"2026-11-20":                    time.Date(2026, 11, 20, 0, 0, 0, 0, zone),
-		"2026-11-20T14:00:00Z":          time.Date(2026, 11, 20, 14, 0, 0, 0, time.UTC),
-		"2026-11-20T14:00:00.5+02:00":   time.Date(2026, 11, 20, 12, 0, 0, 5e8, time.UTC),
-		"1795269600":                    time.Unix(1795269600, 0),
-		"1795269600.123456789":          time.Unix(1795269600, 123456789),
-		"0":                             time.Unix(0, 0),
+func TestTheWindowIsPrintedInUTCAndLocalTime(t *testing.T) {
+	dir := folder(t)
+	for _, c := range []struct{ tz, from, to, want string }{
+		{"CET-1CEST,M3.5.0,M10.5.0/3", "2026-11-21 15:00:01", "+1s", "window 2026-11-21T14:00:01Z to 14:00:02Z (15:00:01 to 15:00:02 CET)"},
+		{"<+0530>-5:30", "20261121T140001Z", "2026-11-21 19:30:02", "window 2026-11-21T14:00:01Z to 14:00:02Z (19:30:01 to 19:30:02 +0530)"},
+		{"UTC", "1795269601", "1795269602000", "window 2026-11-21T14:00:01Z to 14:00:02Z\n"},
 	} {
-		got, err := parseTime(text, now, from)
-		require.NoError(t, err, text)
-		require.True(t, want.Equal(got), "%q: %v, not %v", text, got, want)
+		cmd := program(t, "-r", dir, "-w", "-", "--from", c.from, "--to", c.to)
+		cmd.Env = append(cmd.Env, "TZ="+c.tz)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		require.NoError(t, err, stderr.String())
+		require.Contains(t, stderr.String(), c.want)
+		r, err := convert.NewReader(bytes.NewReader(out))
+		require.NoError(t, err)
+		n := 0
+		for ; err == nil; n++ {
+			_, err = r.Next()
+		}
+		require.Equal(t, 1000, n-1, "%v", c)
 	}
-	for _, text := range []string{"yesterday", "25:00", "-5", "+x", "1.2.3", ".", "99999999999999999999", "2026-13-01", "-"} {
-		_, err := parseTime(text, now, from)
-		require.Error(t, err, text)
-	}
+	cmd := program(t, "-r", dir, "-w", "-", "--from", "2026-11-21 15:00:01")
+	cmd.Env = append(cmd.Env, "TZ=Europe/Berlim")
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	require.Equal(t, 2, cmd.ProcessState.ExitCode())
+	require.Contains(t, string(out), "time zone TZ=Europe/Berlim: is not on this machine")
 }
 
 func TestIOPriorityIsSetForAllThreads(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/query"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
@@ -31,6 +32,12 @@ type options struct {
 	count   uint64 // packets at most; 0: all
 	snap    int    // bytes kept of a packet; 0: all
 	io      ioPriority
+	zone    *time.Location // local time
+}
+
+// window returns the time span that is asked for.
+func (o *options) window() units.Window {
+	return units.Window{From: o.request.From, To: o.request.To}
 }
 
 func main() { cli.Main(command(runQuery, maintain)) }
@@ -48,9 +55,10 @@ or pcapng with nanoseconds. The index of each file rules out blocks that cannot 
 without an index are read completely. With --share, packets that a running capture holds in
 memory are found too.
 
-TIME is 2026-11-21T14:00:00Z, "2026-11-21 14:00", 14:00 (today), 1795269600.5 (seconds
-since 1970), -5m (before now) or now; for --to also +1m (after --from). Without a zone
-it is local time ($TZ). The window includes --from and excludes --to.`,
+TIME is 2026-11-21T14:00:00Z, "2026-11-21 14:00", 14:00 (today), "yesterday 14:00", -5m
+(before now), now or @1795269600.5 (seconds since 1970); for --to also +1m (after --from).
+docs/TIMES.md lists all forms. Without a zone it is local time ($TZ). The window includes
+--from and excludes --to.`,
 		Example: `  hpcapq -r /data0 --from -5m -f 'port 53' -w - | tcpdump -n -r -
   hpcapq -r /data0 -r /data1 --from 14:00 --to +1m -f 'host 10.0.0.1' -w minute.pcapng
   hpcapq verify /data0`,
@@ -59,7 +67,11 @@ it is local time ($TZ). The window includes --from and excludes --to.`,
 			if err := cli.NotEmpty(cmd); err != nil {
 				return err
 			}
-			if err := complete(&o, u, time.Now()); err != nil {
+			zone, err := units.LocalZone()
+			if err != nil {
+				return cli.Usagef("%w", err)
+			}
+			if err := complete(&o, u, time.Now().In(zone)); err != nil {
 				return err
 			}
 			return find(cli.Interrupted("hpcapq"), o)
@@ -68,8 +80,8 @@ it is local time ($TZ). The window includes --from and excludes --to.`,
 	cli.Group(cmd, "Packets", func(flags *pflag.FlagSet) {
 		flags.StringArrayVarP(&o.dirs, "read", "r", nil, "read the RAW files in this `directory`, or one such file; may be repeated")
 		flags.StringArrayVar(&o.shares, "share", nil, "read the memory of the capture with sockets in this `directory`, too; may be repeated")
-		flags.StringVar(&u.from, "from", "", "first `time`; default: the beginning")
-		flags.StringVar(&u.to, "to", "", "`time` to end before; default: the end")
+		flags.StringVar(&u.from, "from", units.NoLimit, "first `time`; none: the beginning")
+		flags.StringVar(&u.to, "to", units.NoLimit, "`time` to end before; none: the end")
 		flags.StringVarP(&u.filter, "filter", "f", "", "find packets that match this pcap-filter `expression`")
 		flags.StringVar(&o.request.Port, "port", "", "read only files of the port with this `name`")
 		flags.IntVar(&o.request.Queue, "queue", capture.AllQueues, "read only files of this `queue`; -1: all")
@@ -94,12 +106,11 @@ type unparsed struct{ from, to, filter, format string }
 
 // complete parses u into o and checks it.
 func complete(o *options, u unparsed, now time.Time) (err error) {
-	if o.request.From, err = parseTime(u.from, now, time.Time{}); err != nil {
-		return cli.Usagef("--from: %w", err)
+	w, err := units.ParseWindow(u.from, u.to, now)
+	if err != nil {
+		return cli.Usagef("--%w", err)
 	}
-	if o.request.To, err = parseTime(u.to, now, o.request.From); err != nil {
-		return cli.Usagef("--to: %w", err)
-	}
+	o.request.From, o.request.To, o.zone = w.From, w.To, now.Location()
 	if u.filter != "" {
 		if o.request.Filter, err = pcapfilter.Compile(u.filter); err != nil {
 			return cli.Usagef("--filter: %s", strings.TrimPrefix(err.Error(), "pcapfilter: "))
@@ -120,8 +131,6 @@ func complete(o *options, u unparsed, now time.Time) (err error) {
 		return cli.Usagef("--queue %d: must be 0 or more", o.request.Queue)
 	case o.snap < 0:
 		return cli.Usagef("--snaplen %d: must be 0 or more", o.snap)
-	case !o.request.To.IsZero() && o.request.To.Before(o.request.From):
-		return cli.Usagef("--to %s: is before --from %s", formatTime(o.request.To), formatTime(o.request.From))
 	}
 	return nil
 }

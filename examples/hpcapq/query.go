@@ -16,6 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/query"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
@@ -42,6 +43,9 @@ func runQuery(ctx context.Context, o options) (err error) {
 	logger := cli.Logger(os.Stderr, "hpcapq", false)
 	if err := setIOPriority(o.io); err != nil {
 		logger.Warn(err.Error())
+	}
+	if w := o.window(); w != (units.Window{}) {
+		logger.Info("window " + w.String())
 	}
 	signal.Ignore(unix.SIGPIPE) // if the reader exits, a write fails, which ends the query
 	out := output{began: time.Now(), first: -1}
@@ -150,11 +154,10 @@ func noMatch(o options) string {
 		return text
 	}
 	slices.SortFunc(files, func(a, b archive.File) int { return a.First.Compare(b.First) })
-	return fmt.Sprintf("%s; the first file begins at %s, the last at %s", text, formatTime(files[0].First), formatTime(files[len(files)-1].First))
+	return fmt.Sprintf("%s; the first file begins at %s, the last at %s", text, formatTime(files[0].First.In(o.zone)), formatTime(files[len(files)-1].First.In(o.zone)))
 }
 
-// formatTime returns a time in the zone in which times are parsed.
-func formatTime(t time.Time) string { return t.Local().Format("2006-01-02T15:04:05.000Z07:00") }
+func formatTime(t time.Time) string { return t.Format("2006-01-02T15:04:05.000Z07:00") }
 
 // printStats prints the work of a query; first is the time to the first packet.
 func printStats(w io.Writer, s query.Stats, first, all time.Duration) {
