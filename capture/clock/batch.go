@@ -66,8 +66,14 @@ func (s *Stamper) Batch(frames []ring.Frame, w Window, stamps []Stamp) {
 		r.spread(from, end, wireTotal(frames), 0)
 	}
 	s.apply(&r, frames, stamps)
-	s.polled, s.lag = w.Polled, max(0, s.ns(w.Polled)-int64(s.line.Last))
+	polled := s.ns(w.Polled)
+	s.polled, s.lag = w.Polled, max(0, polled-int64(s.line.Last))
+	s.span = uint64(max(0, polled+int64(s.line.Sec*second-stamps[0].UnixNano())))
 }
+
+// Span returns how many nanoseconds before Polled the first stamp of the last batch
+// lies. PerPacket has no batches.
+func (s *Stamper) Span() uint64 { return s.span }
 
 // rates places the frames of a batch, in ns from the start of the current second.
 // perByte and perFrame are ns times 2^point.

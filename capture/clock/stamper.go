@@ -34,6 +34,7 @@ type Stamper struct {
 	// The batch before.
 	polled uint64 // ticks; 0: there was none
 	lag    int64  // ns by which its last stamp lies before polled
+	span   uint64 // ns by which its first stamp lies before polled
 	load   load
 }
 

@@ -87,7 +87,12 @@ type cursors struct {
 	Finished atomic.Uint64 // 1 once no byte will follow Head
 	_        [120]byte
 
-	_ [384]byte // to 1024
+	// The longest time in ns between a frame's arrival in host memory and its stamp
+	// that the producer cannot exclude; it only grows. 0: not known.
+	Uncertainty atomic.Uint64
+	_           [120]byte
+
+	_ [256]byte // to 1024
 
 	// Slots: the ID of the listener attached in each slot, 0 for none. A listener
 	// that finds another ID in its slot has been detached.

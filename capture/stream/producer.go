@@ -277,6 +277,10 @@ func (p *Producer) publish() {
 	}
 }
 
+// SetUncertainty publishes that a stamp may lie up to ns nanoseconds from the arrival
+// of its frame in host memory, for all frames so far.
+func (p *Producer) SetUncertainty(ns uint64) { p.cur.Uncertainty.Store(ns) }
+
 // Finish publishes what was appended and ends the stream: listeners read what is
 // left and then get io.EOF. Append refuses all further frames.
 func (p *Producer) Finish() {

@@ -1,6 +1,9 @@
 package stream
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Source returns the interface and the receive queue that the frames come from, as
 // in the stream's Config.
@@ -11,6 +14,18 @@ func (l *Listener) Source() (name string, queue int) {
 	defer l.exit()
 	h := viewHeader(l.controlMap.mem)
 	return string(h.Name[:min(int(h.NameBytes), len(h.Name))]), int(h.Queue)
+}
+
+// Uncertainty returns the longest time between a frame's arrival in host memory and
+// its stamp that the producer cannot exclude, for all frames of the stream so far; 0:
+// not known. The stamps of frames of two queues may be in another order than the
+// frames arrived by at most the sum of both.
+func (l *Listener) Uncertainty() time.Duration {
+	if !l.enter() {
+		return 0
+	}
+	defer l.exit()
+	return time.Duration(l.cur.Uncertainty.Load())
 }
 
 // SegmentStart returns the stream offset at which the segment of a byte begins: the

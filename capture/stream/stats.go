@@ -1,5 +1,7 @@
 package stream
 
+import "time"
+
 // Stats are a stream's counters. All but Fill and the listeners only grow.
 type Stats struct {
 	Frames uint64 // published
@@ -16,6 +18,10 @@ type Stats struct {
 	Inconsistent   uint64 // frames refused: parts that do not add up to their length
 	Late           uint64 // frames refused: after Finish
 	DetachedTotal  uint64 // listeners that were attached and are detached
+
+	// Uncertainty is the longest time between a frame's arrival in host memory and its
+	// stamp that the producer cannot exclude; 0: not known.
+	Uncertainty time.Duration
 
 	Listeners      []ListenerStats // attached now
 	RecentDetached []ListenerStats // the last 64 detached, oldest first
@@ -63,6 +69,7 @@ func (s *Stream) stats() Stats {
 	st.RecentDetached, st.OlderDetached = append(st.RecentDetached, s.recentDetached...), s.olderDetached
 	// Read after the listeners' positions, so Fill cannot come out negative.
 	st.Segments = c.Segments.Load()
+	st.Uncertainty = time.Duration(c.Uncertainty.Load())
 	for {
 		n := s.publishing.Load() // A8, pairs with R8 in publish
 		st.Frames, st.Padding, st.Truncated = c.IndexHead.Load(), s.padding.Load(), s.truncated.Load()
