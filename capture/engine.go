@@ -163,6 +163,9 @@ func (e *Engine) Start() error {
 		return fmt.Errorf("start capture on %s: %w. Make another engine", e.port.Name(), errStopped)
 	}
 	e.began = time.Now()
+	for _, p := range e.pollers {
+		p.arrivals.clear = p.stamper.Ticks() // no frame arrives before
+	}
 	if err := e.port.Start(); err != nil {
 		e.began = time.Time{}
 		return fmt.Errorf("start capture on %s: %w", e.port.Name(), err)

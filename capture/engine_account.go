@@ -50,7 +50,7 @@ func queueAccount(queue int, p PollerCounters, s stream.Stats, abandoned uint64)
 	a := QueueAccount{
 		Queue: queue, Polled: p.Frames + abandoned, Stored: s.Frames, Bytes: p.Bytes,
 		Filtered: p.Filtered, Duplicates: p.Duplicates, Cut: s.Truncated,
-		LongestGap: p.Longest, StreamBytes: s.Bytes, Polls: p.Polls, Sleeps: p.Sleeps, Slept: p.Slept,
+		Uncertainty: s.Uncertainty, LongestGap: p.Longest, StreamBytes: s.Bytes, Polls: p.Polls, Sleeps: p.Sleeps, Slept: p.Slept,
 	}
 	for _, g := range p.Gaps {
 		if g.Count != 0 {

@@ -48,6 +48,10 @@ type QueueAccount struct {
 	FIFO    int  `json:"fifo,omitempty"`    // its SCHED_FIFO priority
 	Demoted bool `json:"demoted,omitempty"` // SCHED_FIFO was given up because nothing else of the program ran
 
+	// Uncertainty is the longest time between a frame's arrival in host memory and its
+	// stamp that the poller cannot exclude.
+	Uncertainty time.Duration `json:"stamp_uncertainty_ns"`
+
 	LongestGap    time.Duration  `json:"longest_gap_ns"`       // between two polls
 	Gaps          []sched.Bucket `json:"gaps,omitempty"`       // histogram of the times between two polls
 	ExcessiveGaps uint64         `json:"excessive_gaps"`       // gaps that exceeded the NIC buffer: frames may be lost
@@ -130,6 +134,21 @@ func (l Ledger) TotalLost() uint64 {
 		n += s.FailedFrames
 	}
 	return n
+}
+
+// OrderBound is how far the stamps of two frames from different queues can be in
+// another order than the frames arrived in: the sum of the two largest uncertainties. A
+// frame with a stamp that is later by more arrived later. It is 0 for one queue, whose
+// stamps have the order of arrival.
+func (l Ledger) OrderBound() time.Duration {
+	var first, second time.Duration
+	for _, q := range l.Queues {
+		first, second = max(first, q.Uncertainty), max(second, min(first, q.Uncertainty))
+	}
+	if len(l.Queues) < 2 {
+		return 0
+	}
+	return first + second
 }
 
 // Frames is the number of frames stored, over all queues.

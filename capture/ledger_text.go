@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/ixcap/ixcap/capture/sched"
 )
@@ -23,6 +24,9 @@ func (l Ledger) WriteText(w io.Writer) error {
 	if s := l.Duration.Seconds(); s > 0 {
 		fmt.Fprintf(t, "%.3f\tGb/s\t  captured\n", float64(l.Bytes())*8/s/1e9)
 		fmt.Fprintf(t, "%.3f\tMpps\t  captured in %.3f s\n", float64(l.Frames())/s/1e6, s)
+	}
+	if bound := l.OrderBound(); bound != 0 {
+		t.line(0, uint64(bound.Microseconds()), "us", fmt.Sprintf("between the stamps of two of the %d queues at most, against the order of arrival", len(l.Queues)))
 	}
 	t.clock(l.Clock)
 	if err := t.Flush(); err != nil {
@@ -160,14 +164,15 @@ type ledgerFields Ledger
 // ledgerDocument is what WriteJSON encodes.
 type ledgerDocument struct {
 	ledgerFields
-	Lost       uint64 `json:"lost"`
-	Unwritten  uint64 `json:"unwritten_bytes"`
-	Balanced   bool   `json:"balanced"`
-	Unbalanced string `json:"unbalanced,omitempty"` // the equations that fail
+	Lost       uint64        `json:"lost"`
+	OrderBound time.Duration `json:"order_bound_ns"`
+	Unwritten  uint64        `json:"unwritten_bytes"`
+	Balanced   bool          `json:"balanced"`
+	Unbalanced string        `json:"unbalanced,omitempty"` // the equations that fail
 }
 
 func (l Ledger) document() ledgerDocument {
-	d := ledgerDocument{ledgerFields: ledgerFields(l), Lost: l.Lost(), Unwritten: l.Unwritten(), Balanced: true}
+	d := ledgerDocument{ledgerFields: ledgerFields(l), OrderBound: l.OrderBound(), Lost: l.Lost(), Unwritten: l.Unwritten(), Balanced: true}
 	if err := l.Balanced(); err != nil {
 		d.Balanced, d.Unbalanced = false, err.Error()
 	}

@@ -106,11 +106,12 @@ type poller struct {
 
 	// fast: frames need a stamp each and a copy, which AppendBatch does. cut: they
 	// need rules, too, and AppendCut does the rest. Otherwise they take the pipeline.
-	fast    bool
-	cut     bool
-	path    pipeline
-	applied *ruleSet // the last one taken from requested
-	emptied uint64   // start of the last poll that returned less than a full batch, ticks; 0: not known
+	fast     bool
+	cut      bool
+	path     pipeline
+	applied  *ruleSet // the last one taken from requested
+	arrivals uncertainty
+	emptied  uint64 // start of the last poll that returned less than a full batch, ticks; 0: not known
 
 	requested atomic.Pointer[ruleSet] // stored by Engine.SetRules
 	published atomic.Pointer[ruleSet] // = applied, for other goroutines
@@ -152,6 +153,9 @@ func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConf
 		monitor: sched.NewMonitor(sched.Config{
 			Clock: st, Core: cfg.Core, FIFO: cfg.FIFO, Limits: limits, Heartbeat: cfg.Heartbeat, StarvedAfter: cfg.StarvedAfter,
 		}),
+	}
+	if limits.Descriptors != 0 {
+		poller.arrivals.capacity = limits.Descriptors + limits.PacketBuffer/smallestFrame
 	}
 	poller.path.init(cfg.Batch, cfg.SnapLen, cfg.Dedup)
 	poller.selectPath()
@@ -225,11 +229,13 @@ func (p *poller) poll() int {
 	}
 	p.lastPoll = now
 	p.polls++
+	p.boundArrivals(now)
 	// A1: acquire, pairs with R1 in Engine.SetRules.
 	if s := p.requested.Load(); s != p.applied {
 		p.apply(s)
 	}
 	n := p.source.Poll(p.frames)
+	p.arrivals.polled(now, p.polled, n, len(p.frames))
 	if n > 0 && !p.store(p.frames[:n]) {
 		return -1
 	}

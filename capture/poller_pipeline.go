@@ -125,6 +125,7 @@ func (p *poller) storeGroup(g *group, w clock.Window) bool {
 	each := p.stamper.Policy() == clock.PerPacket
 	if !each {
 		p.stamper.Batch(g.frames, w, g.stamps)
+		p.raiseUncertainty(p.stamper.Span())
 	}
 	if p.path.rules != nil {
 		p.path.removeFiltered(g)

@@ -37,6 +37,7 @@ func (p *poller) sleep() {
 	p.lastPoll = now
 	// The queue was empty until shortly before now, not only at the last poll.
 	p.emptied = 0
+	p.arrivals.clear = began
 	p.publish()
 }
 

@@ -45,6 +45,7 @@ var (
 	bufferFill    = gauge("queue_buffer_fill_bytes", "Bytes in the stream buffer that the slowest lossless listener has not released.", "port", "queue")
 	polls         = counter("queue_polls", "Polls of the queue.", "port", "queue")
 	pollGaps      = counter("queue_poll_gaps", "Gaps between two polls of the queue that were shorter than the label below, in seconds, and not shorter than half of it.", "port", "queue", "below")
+	uncertainty   = gauge("queue_stamp_uncertainty_seconds", "Longest time between a frame's arrival in host memory and its stamp that the poller cannot exclude.", "port", "queue")
 	longestGap    = gauge("queue_longest_poll_gap_seconds", "Longest gap between two polls of the queue.", "port", "queue")
 	excessiveGaps = counter("queue_excessive_poll_gaps", "Gaps between two polls of the queue that exceeded the NIC buffer at the rate of arrival, so that frames may have been lost.", "port", "queue")
 	sleeps        = counter("queue_sleeps", "Number of times that the poller of the queue slept until an interrupt.", "port", "queue")
@@ -120,6 +121,7 @@ func (s sample) queue(a *capture.QueueAccount, of *stream.Stream) {
 	for _, g := range a.Gaps {
 		s.add(pollGaps, float64(g.Count), strconv.FormatFloat(g.Below.Seconds(), 'g', -1, 64))
 	}
+	s.add(uncertainty, a.Uncertainty.Seconds())
 	s.add(longestGap, a.LongestGap.Seconds())
 	s.add(excessiveGaps, float64(a.ExcessiveGaps))
 	s.add(sleeps, float64(a.Sleeps))
