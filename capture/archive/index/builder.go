@@ -2,6 +2,7 @@ package index
 
 import (
 	"math/bits"
+	"time"
 
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
@@ -164,6 +165,9 @@ func (b *Builder) Encoded() []byte {
 	b.taken = true
 	return b.out
 }
+
+// SetUncertainty sets the uncertainty of the file's stamps for the trailer (see Trailer).
+func (b *Builder) SetUncertainty(d time.Duration) { b.file.Uncertainty = d }
 
 // Finish returns the rest of the sidecar of a closed file of length bytes. All records
 // of the file must have been written to the Builder.

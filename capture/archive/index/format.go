@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
+	"time"
 
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 )
@@ -182,13 +184,19 @@ type Trailer struct {
 	Backwards        bool   // stamps go backwards somewhere
 	Sum              uint64 // of all records' headers
 	Entries          uint32
+
+	// Uncertainty is the longest time between a frame's arrival in host memory and its
+	// stamp that the capture could not exclude, in whole microseconds up to 71 minutes;
+	// 0: not known.
+	Uncertainty time.Duration
 }
 
 // encode appends the trailer after size bytes of a sidecar:
 //
 //	 0  8 mark   8  8 length of the sidecar   16  8 length of the RAW file   24  8 end of its records
 //	32  8 frames     40  8 earliest   48  8 latest    56  8 sum
-//	64  4 entries    68  1 flags (1: backwards)               69  7 zero     76  4 CRC
+//	64  4 entries    68  1 flags (1: backwards)               69  3 zero
+//	72  4 uncertainty of the stamps in us, 0: not known       76  4 CRC
 func (t *Trailer) encode(out []byte, size int64) []byte {
 	from := len(out)
 	out = append(out, endMagic[:]...)
@@ -204,7 +212,9 @@ func (t *Trailer) encode(out []byte, size int64) []byte {
 	if t.Backwards {
 		flags |= 1
 	}
-	out = append(out, flags, 0, 0, 0, 0, 0, 0, 0)
+	out = append(out, flags, 0, 0, 0)
+	us := (t.Uncertainty + time.Microsecond - 1) / time.Microsecond
+	out = little.AppendUint32(out, uint32(min(us, math.MaxUint32)))
 	return seal(out, from)
 }
 
@@ -218,6 +228,7 @@ func decodeTrailer(b []byte, size int64) (t Trailer, ok bool) {
 		Length: int64(little.Uint64(b[16:])), Records: int64(little.Uint64(b[24:])), Frames: little.Uint64(b[32:]),
 		Earliest: int64(little.Uint64(b[40:])), Latest: int64(little.Uint64(b[48:])), Sum: little.Uint64(b[56:]),
 		Entries: little.Uint32(b[64:]), Backwards: b[68]&1 != 0,
+		Uncertainty: time.Duration(little.Uint32(b[72:])) * time.Microsecond,
 	}
 	ok = t.Length >= 0 && t.Records >= 0 && t.Records <= t.Length && t.Earliest <= t.Latest
 	return t, ok

@@ -85,6 +85,12 @@ func (s *Sidecar) summary() (t Trailer) {
 // entries returns t without the part that does not follow from the entries.
 func (t Trailer) entries() Trailer {
 	t.Length = 0
+	return t.records()
+}
+
+// records returns t without the part that does not follow from the file.
+func (t Trailer) records() Trailer {
+	t.Uncertainty = 0
 	return t
 }
 

@@ -2,6 +2,7 @@ package pcapfile
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -136,6 +137,9 @@ func (e *Encoder) Statistics(b []byte, s *Statistics) []byte {
 	b = number(b, isbAccept, s.Accepted)
 	b = number(b, isbOS, s.OSDropped)
 	b = number(b, isbDelivered, s.Delivered)
+	if s.Uncertainty > 0 {
+		b = text(b, optComment, fmt.Sprintf("timestamps at most %v from arrival", s.Uncertainty))
+	}
 	return end(option(b, optEnd, nil), at)
 }
 

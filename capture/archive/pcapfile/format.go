@@ -62,4 +62,8 @@ type Statistics struct {
 	Accepted  uint64 // packets that matched the filter
 	OSDropped uint64 // packets lost between port and writer
 	Delivered uint64 // packets for this file
+
+	// Uncertainty is the longest time between a packet's arrival in host memory and
+	// its stamp that the capture could not exclude; 0: not known. It is a comment.
+	Uncertainty time.Duration
 }

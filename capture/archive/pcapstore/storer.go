@@ -29,6 +29,7 @@ const (
 type source interface {
 	ReadBatch(ctx context.Context, packets []stream.Packet) (int, error)
 	Stats() stream.ListenerStats
+	Uncertainty() time.Duration
 }
 
 // Storer writes one stream to files. Run it once.
@@ -92,6 +93,7 @@ func (s *Storer) Run(ctx context.Context, l *stream.Listener) error { return s.r
 
 func (s *Storer) run(ctx context.Context, src source) error {
 	w := newWriter(s)
+	w.uncertainty = src.Uncertainty
 	var workers, writing sync.WaitGroup
 	if s.pipe.zip != nil {
 		for range s.cfg.Workers {

@@ -275,6 +275,8 @@ type script struct {
 
 func (s *script) Stats() stream.ListenerStats { return stream.ListenerStats{Overrun: s.missed} }
 
+func (s *script) Uncertainty() time.Duration { return 0 }
+
 func (s *script) ReadBatch(ctx context.Context, p []stream.Packet) (int, error) {
 	if len(s.batches) == 0 {
 		return 0, io.EOF

@@ -17,6 +17,8 @@ type writer struct {
 	broken error // the first file that could not be closed, though no packet is lost
 	buf    []byte
 
+	uncertainty func() time.Duration // of the stamps so far
+
 	// At the end of the last file, or the start of the capture.
 	since   time.Time
 	counted Counters
@@ -229,7 +231,7 @@ func (w *writer) finish(f *file) {
 // statistics returns a file's statistics, those of the port since the last file.
 func (w *writer) statistics(f *file) *pcapfile.Statistics {
 	n := f.content.Packets
-	stats := &pcapfile.Statistics{Start: w.since, End: time.Now(), Accepted: n, Delivered: n, OSDropped: f.content.overrun}
+	stats := &pcapfile.Statistics{Start: w.since, End: time.Now(), Accepted: n, Delivered: n, OSDropped: f.content.overrun, Uncertainty: w.uncertainty()}
 	counted := w.counted
 	if w.s.cfg.Counters != nil {
 		counted = w.s.cfg.Counters()

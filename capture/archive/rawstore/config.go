@@ -18,6 +18,7 @@ type Source interface {
 	SegmentEnd() bool
 	BlockFrames() int
 	Consume(n int) error
+	Uncertainty() time.Duration
 }
 
 const (

@@ -120,7 +120,7 @@ func (s *Storer) salvage(f *file, e ending, kept synced, unsynced error) {
 
 // publish gives a file of so many bytes and frames its final name.
 func (s *Storer) publish(f *file, size, frames int64) {
-	indexed := f.side != nil && f.side.finish(f, size, s.cfg.Sync)
+	indexed := f.side != nil && f.side.finish(f, size, s.uncertainty(), s.cfg.Sync)
 	renamed, err := f.Publish(s.cfg.Sync)
 	if err != nil {
 		switch {

@@ -3,6 +3,7 @@ package rawstore
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -104,9 +105,11 @@ func (x *sidecar) write(f *file) {
 	}
 }
 
-// finish ends the sidecar of a file of size bytes. It reports whether the file has one.
-func (x *sidecar) finish(f *file, size int64, sync store.Sync) bool {
+// finish ends the sidecar of a file of size bytes, with the uncertainty of its stamps.
+// It reports whether the file has one.
+func (x *sidecar) finish(f *file, size int64, uncertainty time.Duration, sync store.Sync) bool {
 	if !x.off.Load() {
+		x.b.SetUncertainty(uncertainty)
 		x.put(x.b.Finish(size))
 		x.write(f)
 	}

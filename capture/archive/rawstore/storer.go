@@ -48,6 +48,8 @@ type Storer struct {
 	broken    error     // the first file that could not be closed, though no byte is lost
 	backoff   backoff   // of sidecars
 
+	uncertainty func() time.Duration // of the stamps so far; any goroutine may call it
+
 	digest     func(x *sidecar, p []byte) error // indexes a piece; replaced in tests
 	finalizers sync.WaitGroup
 	deferred   *deferred
@@ -111,6 +113,7 @@ func (s *Storer) Stats() store.Stats {
 // Run goes on after write errors; the error at the end says how much was not
 // stored.
 func (s *Storer) Run(ctx context.Context, src Source) (err error) {
+	s.uncertainty = src.Uncertainty
 	s.bounce, err = unix.Mmap(-1, 0, s.cfg.Block, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		return fmt.Errorf("allocate a block: %w", err)
