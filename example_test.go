@@ -52,7 +52,7 @@ func Example() {
 // same queue, so each queue has a table of its own.
 func Example_flows() {
 	ctx := context.Background()
-	c, err := ixcap.Open(ctx, port, ixcap.Queues(2), ixcap.SymmetricRSS())
+	c, err := ixcap.Open(ctx, port, ixcap.Queues(2))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func TestErrorsOfOpenSayWhatToDo(t *testing.T) {
 }
 
 func TestRunEndsWithTheContextAndTheLedgerBalances(t *testing.T) {
-	c := open(t, endless, ixcap.Queues(2), ixcap.SymmetricRSS())
+	c := open(t, endless, ixcap.Queues(2))
 	listeners, err := c.Listen("count")
 	require.NoError(t, err)
 	require.Len(t, listeners, 2)

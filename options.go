@@ -41,9 +41,9 @@ func (c *config) fail(err error) { c.err = errors.Join(c.err, err) }
 // its own; the default is 1.
 func Queues(n int) Option { return func(c *config) { c.port.Queues = n } }
 
-// SymmetricRSS puts both directions of a flow into the same queue
-// (driver.SymmetricKey).
-func SymmetricRSS() Option { return func(c *config) { c.port.RSSKey = &driver.SymmetricKey } }
+// RSSKey sets the key of the hash that selects a frame's queue. The default is
+// driver.SymmetricKey, which puts both directions of a flow into the same queue.
+func RSSKey(key *driver.RSSKey) Option { return func(c *config) { c.port.RSSKey = key } }
 
 // Buffer sets the size of each queue's stream in bytes, a power of two; the default
 // is 256 MiB.

@@ -44,7 +44,7 @@ type Config struct {
 	// Node is the NUMA node of rings and buffers; nil = the device's.
 	Node *int
 
-	// RSSKey is the key of the RSS hash; nil = MicrosoftKey.
+	// RSSKey is the key of the RSS hash; nil = SymmetricKey.
 	RSSKey *RSSKey
 
 	// StripVLAN removes the 802.1Q tag from frames and reports it in Frame.VLAN.
@@ -137,7 +137,7 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 		c.Node = &node
 	}
 	if c.RSSKey == nil {
-		c.RSSKey = &MicrosoftKey
+		c.RSSKey = &SymmetricKey
 	}
 	return c, nil
 }

@@ -53,7 +53,7 @@ func TestOpenFollowsTheOrderOfTheDatasheet(t *testing.T) {
 		"RSC off":               d.Value(reg.RFCTL)&0x20 != 0,
 		"hash in descriptor":    d.Value(reg.RXCSUM) == 1<<13,
 		"RSS":                   d.Value(reg.MRQC) == 0x00f30001,
-		"key":                   d.Value(reg.RSSRK(0)) == 0xda565a6d,
+		"symmetric key":         d.Value(reg.RSSRK(0)) == 0x5a6d5a6d,
 		"table round robin":     d.Value(reg.RETA(0)) == 0x00020100 && d.Value(reg.RETA(1)) == 0x01000201,
 		"drop when out of room": d.Value(reg.SRRCTL(2)) == 1<<28|1<<25|4<<8|2,
 		"one packet buffer":     d.Value(reg.RXPBSIZE(0)) == 512<<10 && d.Value(reg.RXPBSIZE(1)) == 0,

@@ -17,7 +17,7 @@ var MicrosoftKey = RSSKey{
 	0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
 }
 
-// SymmetricKey gives both directions of a connection the same hash, hence the
+// SymmetricKey, the default, gives both directions of a connection the same hash, hence the
 // same queue: a key that repeats every 16 bits does not change when addresses
 // or ports are exchanged (Woo and Park, "Scalable TCP Session Monitoring with
 // Symmetric Receive-side Scaling", 2012).
