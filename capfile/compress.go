@@ -1,0 +1,112 @@
+package capfile
+
+import (
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+)
+
+// maxWindow limits the memory for unpacking, in bytes: the limit of zstd.
+const maxWindow = 128 << 20
+
+// Magic numbers of compressed files.
+var (
+	gzipMagic      = []byte{0x1f, 0x8b}
+	zstdMagic      = []byte{0x28, 0xb5, 0x2f, 0xfd}
+	lz4Magic       = []byte{0x04, 0x22, 0x4d, 0x18}
+	lz4LegacyMagic = []byte{0x02, 0x21, 0x4c, 0x18}
+	bzip2Magic     = []byte("BZh")
+	xzMagic        = []byte{0xfd, '7', 'z', 'X', 'Z', 0}
+)
+
+// skippableMagic to ...5f begin skippable frames of zstd (RFC 8878, 3.1.2) and of lz4.
+const skippableMagic = 0x184d2a50
+
+// maxSkippable is the greatest length in bytes of skippable frames that are passed to
+// recognise what follows them.
+const maxSkippable = bufferSize - 16
+
+// unpack returns a reader of the unpacked bytes, in itself if they are not compressed,
+// and the function that frees its memory.
+func unpack(in *bufio.Reader) (out io.Reader, name string, free func(), err error) {
+	free = func() {}
+	head, err := in.Peek(6)
+	if err != nil && err != io.EOF {
+		return nil, "", free, err
+	}
+	if len(head) >= 4 && isSkippable(head) {
+		head = behindSkippable(in)
+	}
+	has := func(magic []byte) bool { return bytes.HasPrefix(head, magic) }
+	switch {
+	case has(gzipMagic):
+		name = "gzip"
+		out, err = gzip.NewReader(in)
+	case has(zstdMagic), len(head) >= 4 && isSkippable(head):
+		name = "zstd"
+		var z *zstd.Decoder
+		if z, err = zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow)); err == nil {
+			out, free = z, z.Close
+		}
+	case has(lz4Magic), has(lz4LegacyMagic):
+		name = "lz4"
+		z := lz4.NewReader(in)
+		out, err = z, z.Apply(lz4.ConcurrencyOption(1))
+	case has(bzip2Magic):
+		name, out = "bzip2", bzip2.NewReader(in)
+	case has(xzMagic):
+		return nil, "", free, errors.New("the file is compressed with xz. Unpack it with xz -d")
+	default:
+		return in, "", free, nil
+	}
+	if err != nil {
+		return nil, "", free, fmt.Errorf("%s: %w", name, cut(err))
+	}
+	return named{out, name}, name, free, nil
+}
+
+func isSkippable(b []byte) bool {
+	return binary.LittleEndian.Uint32(b)&^0xf == skippableMagic
+}
+
+// behindSkippable returns the bytes after the skippable frames at the start of in, or
+// the start if the frames are too long to see that.
+func behindSkippable(in *bufio.Reader) []byte {
+	start, _ := in.Peek(8)
+	for at := 0; ; {
+		head, _ := in.Peek(at + 8)
+		if len(head) < at+8 {
+			return start
+		}
+		if !isSkippable(head[at:]) {
+			return head[at:]
+		}
+		size := binary.LittleEndian.Uint32(head[at+4:])
+		if size > maxSkippable || at+8+int(size) > maxSkippable {
+			return start
+		}
+		at += 8 + int(size)
+	}
+}
+
+// named adds the compression's name to errors other than the end.
+type named struct {
+	io.Reader
+	name string
+}
+
+func (n named) Read(b []byte) (int, error) {
+	got, err := n.Reader.Read(b)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		err = fmt.Errorf("%s: %w", n.name, err)
+	}
+	return got, err
+}

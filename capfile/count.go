@@ -1,0 +1,149 @@
+package capfile
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Cause is why a packet was left out or changed, or a block skipped.
+type Cause uint8
+
+const (
+	// The packet is left out.
+	OtherInterface Cause = iota // Options.Select does not choose its interface
+	NoInterface                 // its interface is not described in the file
+	Damaged                     // the fields of its block contradict each other
+	StampRange                  // an int64 of ns does not hold its stamp, or the reader's caller does not
+	TooLong                     // longer than the reader's caller can hold
+
+	// The packet is delivered.
+	NoStamp        // a simple packet block: Nano is 0
+	CapturedExcess // more bytes captured than the packet had: Len is raised
+	FCSRemoved
+	FCSKept
+
+	// Not a packet.
+	UnknownBlock
+	causes
+)
+
+var causeText = [causes]string{
+	OtherInterface: "left out",
+	NoInterface:    "left out: the file does not describe their interface",
+	Damaged:        "left out: their blocks are damaged",
+	StampRange:     "left out: their stamps are out of range",
+	TooLong:        "left out: too long for the output",
+	NoStamp:        "without a stamp: it becomes 0",
+	CapturedExcess: "with more bytes captured than they had on the wire: all are kept",
+	FCSRemoved:     "end in a frame check sequence: it is removed",
+	FCSKept:        "end in a frame check sequence: it is kept as payload",
+	UnknownBlock:   "skipped",
+}
+
+// LeftOut reports whether packets with this cause are not delivered.
+func (c Cause) LeftOut() bool { return c <= TooLong }
+
+// stops reports whether Options.Strict makes an error of the cause.
+func (c Cause) stops() bool { return c <= CapturedExcess }
+
+// Count is the number of packets, or blocks, with one cause.
+type Count struct {
+	Cause  Cause
+	Number int    // of the interface (OtherInterface, FCSRemoved, FCSKept), of the block type (UnknownBlock); else 0
+	N      uint64 // packets or blocks
+	First  uint64 // number of the first packet in the file, from 1; of a block, that of the packet before
+	Detail string // about the first, or about the interface; ""
+}
+
+// String returns a line: "1 packet left out: interface 1 has link type 101 (raw IP).
+// First: packet 2".
+func (c Count) String() string {
+	noun := "packet"
+	if c.Cause == UnknownBlock {
+		noun = "block"
+	}
+	if c.N != 1 {
+		noun += "s"
+	}
+	s := fmt.Sprintf("%d %s %s", c.N, noun, causeText[c.Cause])
+	if c.Detail != "" {
+		s += ": " + c.Detail
+	}
+	if c.Cause == UnknownBlock {
+		return s
+	}
+	return s + fmt.Sprintf(". First: packet %d", c.First)
+}
+
+// maxCounts limits the number of different counts, against files with many block types.
+const maxCounts = 1024
+
+// tally holds the counts.
+type tally struct {
+	list []Count
+	at   map[tallyKey]int // index in list
+}
+
+type tallyKey struct {
+	cause  Cause
+	number int
+}
+
+func (t *tally) add(c Cause, number int, packet uint64, detail func() string) *Count {
+	if i, ok := t.at[tallyKey{c, number}]; ok {
+		t.list[i].N++
+		return &t.list[i]
+	}
+	if len(t.list) >= maxCounts {
+		number = -1
+		if i, ok := t.at[tallyKey{c, number}]; ok {
+			t.list[i].N++
+			return &t.list[i]
+		}
+		detail = func() string { return "of further kinds" }
+	}
+	if t.at == nil {
+		t.at = map[tallyKey]int{}
+	}
+	one := Count{Cause: c, Number: number, N: 1, First: packet}
+	if detail != nil {
+		one.Detail = detail()
+	}
+	t.at[tallyKey{c, number}] = len(t.list)
+	t.list = append(t.list, one)
+	return &t.list[len(t.list)-1]
+}
+
+// Counts returns what was left out or changed so far, in the order of the first
+// occurrence.
+func (r *Reader) Counts() []Count { return slices.Clone(r.tally.list) }
+
+// LeftOut returns the number of packets left out so far.
+func (r *Reader) LeftOut() (n uint64) {
+	for _, c := range r.tally.list {
+		if c.Cause.LeftOut() {
+			n += c.N
+		}
+	}
+	return n
+}
+
+// LeaveOut counts a delivered packet that the caller cannot keep. The error is that of
+// Options.Strict.
+func (r *Reader) LeaveOut(c Cause, p *Packet, detail string) error {
+	return r.count(c, 0, p.Number, func() string { return detail })
+}
+
+// count counts a packet, and returns an error if Options.Strict makes one of it.
+func (r *Reader) count(c Cause, number int, packet uint64, detail func() string) error {
+	one := r.tally.add(c, number, packet, detail)
+	if !r.options.Strict || !c.stops() {
+		return nil
+	}
+	return &StrictError{*one}
+}
+
+// StrictError is the error of a packet that Options.Strict does not accept.
+type StrictError struct{ Count Count }
+
+func (e *StrictError) Error() string { return "strict: " + e.Count.String() }
