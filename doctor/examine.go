@@ -176,6 +176,9 @@ func (e examiner) namedPort(ports []Port) (*Port, error) {
 		name = strings.TrimPrefix(name, scheme)
 	}
 	f, err := e.resolver().Resolve(name)
+	if errors.Is(err, pci.ErrNotPCI) {
+		return nil, fmt.Errorf("%w. %s", err, e.spec.Family.Instead)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +187,7 @@ func (e examiner) namedPort(ports []Port) (*Port, error) {
 			return &ports[i], nil
 		}
 	}
-	return nil, fmt.Errorf("%s: not a port of an %s", f, e.spec.Family.Name)
+	return nil, fmt.Errorf("%s: not a port of an %s, but of %s. %s", f, e.spec.Family.Name, pci.Chip(e.root, f.ID), e.spec.Family.Instead)
 }
 
 // uses lists what a port's interfaces carry.

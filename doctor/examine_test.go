@@ -296,7 +296,7 @@ func TestNamesOfDevices(t *testing.T) {
 		"eth9":         `interface "eth9": no such interface`,
 		"03:00.0":      "the domain is missing (most likely 0000:03:00.0)",
 		"0000:09:00.0": "look up 0000:09:00.0: no such PCI function",
-		"ens5":         "interface ens5, kernel driver virtio-pci, no IOMMU group: not a port of an Intel 82599",
+		"ens5":         "interface ens5, kernel driver virtio-pci, no IOMMU group: not a port of an Intel 82599, but of Red Hat virtio chip. Other ports: elsewhere",
 	} {
 		_, err := p.examiner().examine(spec(name))
 		require.ErrorContains(t, err, want)

@@ -131,11 +131,12 @@ func spec(device string) Spec {
 	s := Spec{
 		Device: device,
 		Family: Family{
-			Name:  "Intel 82599",
-			Match: func(id pci.ID) (string, bool) { return "82599ES SFP+", id.Vendor == 0x8086 && id.Device == 0x10fb },
-			None:  Check{"device", Failed, "this machine has no Intel 82599", "a capture needs one", "capture sim:"},
-			Bus:   Bus{16, "line rate needs more than 10 Gb/s of the bus", "put the card into a slot of 5 GT/s with 8 lanes"},
-			Holds: 825 * time.Microsecond,
+			Name:    "Intel 82599",
+			Match:   func(id pci.ID) (string, bool) { return "82599ES SFP+", id.Vendor == 0x8086 && id.Device == 0x10fb },
+			None:    Check{"device", Failed, "this machine has no Intel 82599", "a capture needs one", "capture sim:"},
+			Bus:     Bus{16, "line rate needs more than 10 Gb/s of the bus", "put the card into a slot of 5 GT/s with 8 lanes"},
+			Instead: "Other ports: elsewhere",
+			Holds:   825 * time.Microsecond,
 		},
 		Needs: Needs{Pages2M: 151, Pages1G: 3, Small2M: 65, Lock2M: 12 << 20, Lock1G: 2 << 30, Cores: 1},
 		Bind: func(b Binding) string {

@@ -22,7 +22,9 @@ type Family struct {
 	Name  string                               // such as "Intel 82599"
 	Match func(pci.ID) (model string, ok bool) // reports whether a function is such a port
 	None  Check                                // the result if the machine has no such port
-	Bus   Bus                                  // what the slot must provide
+	// Instead says what to do with a port of another kind.
+	Instead string
+	Bus     Bus // what the slot must provide
 	// Holds is how long receive ring and packet buffer hold minimum-size frames at
 	// line rate: a longer poll gap loses frames.
 	Holds time.Duration

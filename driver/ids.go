@@ -50,11 +50,17 @@ func Supports(id pci.ID) (name string, ok bool) {
 	return m.name, ok && id.Vendor == intel
 }
 
+// VirtualFunction reports whether a device is a virtual function of an 82599, which Open
+// does not support.
+func VirtualFunction(id pci.ID) bool {
+	return id.Vendor == intel && (id.Device == 0x10ed || id.Device == 0x152e)
+}
+
 func modelOf(dev pci.Device) (model, error) {
 	id := dev.ID()
 	m, ok := models[id.Device]
 	switch {
-	case id.Vendor == intel && (id.Device == 0x10ed || id.Device == 0x152e):
+	case VirtualFunction(id):
 		return m, fmt.Errorf("device %s is a virtual function of an 82599: use its physical function", id)
 	case id.Vendor != intel || !ok:
 		return m, fmt.Errorf("device %s is not an Intel 82599", id)

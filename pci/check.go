@@ -43,6 +43,13 @@ func CheckName(name string) error {
 	return errNoScheme()
 }
 
+// HasScheme reports whether this program can open devices of a scheme, such as "sim".
+func HasScheme(scheme string) bool {
+	schemesMu.RLock()
+	defer schemesMu.RUnlock()
+	return schemes[scheme] != nil
+}
+
 // Kernel reports whether a name means a function of this machine, by its address
 // or by its interface's name, rather than a device of a scheme.
 func Kernel(name string) bool {

@@ -26,7 +26,7 @@ func TestOpenExplainsWhyAFunctionCannotBeOpened(t *testing.T) {
 		"0000:03:00.1": "open device 0000:03:00.1: 0000:03:00.1 Ethernet controller [8086:10fb], no driver, IOMMU group 12 with 0000:03:00.0" + instead,
 		"0000:09:00.0": "open device 0000:09:00.0: look up 0000:09:00.0: no such PCI function",
 		"eth9":         `open device eth9: interface "eth9": no such interface`,
-		"veth0":        `open device veth0: interface "veth0": is virtual (veth), without a PCI function`,
+		"veth0":        `open device veth0: interface "veth0": is virtual (veth), no PCI function behind it`,
 		"03:00.0":      `open device: PCI address "03:00.0": the domain is missing (most likely 0000:03:00.0); want domain:bus:device.function in hexadecimal, such as 0000:03:00.0`,
 		"0000:03:00.9": `open device: PCI address "0000:03:00.9": a device has functions 0 to 7; want domain:bus:device.function in hexadecimal, such as 0000:03:00.0`,
 	} {

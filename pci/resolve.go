@@ -27,7 +27,8 @@ func Resolve(name string) (Function, error) { return Host().Resolve(name) }
 
 // Resolve finds the function with an address, with a network interface, or whose
 // interface had that name before vfio-bind bound the function to vfio-pci. The
-// error wraps ErrNoInterface or ErrNoFunction if there is none.
+// error wraps ErrNoInterface or ErrNoFunction if there is none, and ErrNotPCI for an
+// interface without one.
 func (r Resolver) Resolve(name string) (Function, error) {
 	a, err := ParseAddress(name)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,10 +17,14 @@ import (
 // fs.ErrNotExist.
 var ErrNoInterface error = notExist("no such interface")
 
+// ErrNotPCI reports that a network interface is none of a PCI function: a virtual one,
+// or one of another bus, such as USB.
+var ErrNotPCI = errors.New("no PCI function behind it")
+
 // Link is a network interface of this process's network namespace.
 type Link struct {
 	Name string // its own name, if it was found by an alternative one
-	Kind string // "device" for hardware, else veth, bridge, ...
+	Kind string // "device" for hardware, else veth, bridge, loopback, ...
 }
 
 // FindLink finds an interface by its name or an alternative name. The error wraps
@@ -34,11 +39,16 @@ func FindLink(name string) (Link, error) {
 	if err != nil {
 		return Link{}, fmt.Errorf("query netlink: %w", err)
 	}
-	return Link{Name: found.Attrs().Name, Kind: found.Type()}, nil
+	l := Link{Name: found.Attrs().Name, Kind: found.Type()}
+	if found.Attrs().Flags&net.FlagLoopback != 0 {
+		l.Kind = "loopback"
+	}
+	return l, nil
 }
 
 // byInterface returns the address of the function behind a network interface. The
-// error wraps ErrNoInterface if there is no interface of that name.
+// error wraps ErrNoInterface if there is no interface of that name, and ErrNotPCI if no
+// PCI function has it.
 func (r Resolver) byInterface(name string) (Address, error) {
 	root := r.Sysfs
 	l, err := r.FindLink(name)
@@ -50,7 +60,7 @@ func (r Resolver) byInterface(name string) (Address, error) {
 		if _, err := os.Lstat(filepath.Join(root, "class/net", l.Name)); errors.Is(err, fs.ErrNotExist) {
 			return Address{}, fmt.Errorf("interface %q: %s does not show it: sysfs was mounted in another network namespace", name, root)
 		}
-		return Address{}, fmt.Errorf("interface %q: is virtual (%s), without a PCI function", name, l.Kind)
+		return Address{}, fmt.Errorf("interface %q: is virtual (%s), %w", name, l.Kind, ErrNotPCI)
 	}
 	if err != nil {
 		return Address{}, fmt.Errorf("interface %q: %w", name, err)
@@ -62,7 +72,7 @@ func (r Resolver) byInterface(name string) (Address, error) {
 			return a, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return Address{}, fmt.Errorf("interface %q: not on a PCI bus", name)
+			return Address{}, fmt.Errorf("interface %q: %w", name, ErrNotPCI)
 		}
 	}
 }

@@ -128,9 +128,9 @@ func TestByInterfaceExplainsWhyThereIsNoFunction(t *testing.T) {
 	s.NetIF("usb0", "devices/platform/usb1/1-1")
 	for name, want := range map[string]string{
 		"eth9":      `interface "eth9": no such interface`,
-		"veth0":     `interface "veth0": is virtual (veth), without a PCI function`,
+		"veth0":     `interface "veth0": is virtual (veth), no PCI function behind it`,
 		"elsewhere": `interface "elsewhere": ` + s.Root + ` does not show it: sysfs was mounted in another network namespace`,
-		"usb0":      `interface "usb0": not on a PCI bus`,
+		"usb0":      `interface "usb0": no PCI function behind it`,
 	} {
 		_, err := Resolver{Sysfs: s.Root, FindLink: func(name string) (Link, error) {
 			if name == "usb0" {

@@ -2,6 +2,7 @@ package nic
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -9,9 +10,16 @@ import (
 	"github.com/ixcap/ixcap/pci"
 )
 
-// checkFamily returns an error if a name is that of a function of this machine that the
-// driver does not support. Open of it would fail too, but with an error about the IOMMU
-// or vfio-pci. Other names, and those that do not resolve, are left to pci.Open.
+// CheckName returns why Open cannot open the device of a name, as far as that can be
+// found out without opening it.
+func CheckName(name string) error {
+	return cmp.Or(checkFamily(name, pci.Host()), pci.CheckName(name))
+}
+
+// checkFamily returns an error if a name is that of a function or an interface of this
+// machine that the driver does not support. Open of it would fail too, but with an error
+// about the IOMMU or vfio-pci. Other names, and those that do not resolve, are left to
+// pci.Open.
 func checkFamily(name string, r pci.Resolver) error {
 	function := name
 	for _, scheme := range []string{"vfio-group:", "vfio-iommufd:"} {
@@ -21,12 +29,28 @@ func checkFamily(name string, r pci.Resolver) error {
 		return nil
 	}
 	f, err := r.Resolve(function)
+	if errors.Is(err, pci.ErrNotPCI) {
+		return fmt.Errorf("%w. %s", err, instead(function))
+	}
 	if err != nil {
 		return nil
 	}
 	if _, ok := driver.Supports(f.ID); ok {
 		return nil
 	}
-	return fmt.Errorf("%s: not a port of an Intel 82599 (%s, %s). Name the interface or the PCI address of one",
-		name, f.ID, cmp.Or(f.Driver, "no driver"))
+	what := fmt.Sprintf("%s [%s], %s", pci.Chip("/", f.ID), f.ID, cmp.Or(f.Driver, "no driver"))
+	if driver.VirtualFunction(f.ID) {
+		return fmt.Errorf("a virtual function of an 82599 (%s). Name its physical function", what)
+	}
+	return fmt.Errorf("not a port of an Intel 82599 (%s). %s", what, instead(f.Interfaces...))
+}
+
+// instead is what a user with such interfaces can do. The model captures from any
+// interface, through a packet socket of the kernel.
+func instead(interfaces ...string) string {
+	const other = "Name the interface or the PCI address of an 82599"
+	if len(interfaces) == 0 || !pci.HasScheme("sim") {
+		return other
+	}
+	return fmt.Sprintf("%s, or capture this interface through the kernel, at lower rates: sim:packet=%s", other, interfaces[0])
 }

@@ -43,7 +43,7 @@ var _ interface {
 // without reception. Close releases both.
 func Open(name string, cfg Config) (*Port, error) {
 	if err := checkFamily(name, pci.Host()); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open device %s: %w", name, err)
 	}
 	dev, err := pci.Open(name)
 	if err != nil {
