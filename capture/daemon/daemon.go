@@ -9,6 +9,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/retain"
+	"github.com/ixcap/ixcap/capture/daemon/hpcapmon"
 	"github.com/ixcap/ixcap/capture/daemon/metrics"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
 )
@@ -44,6 +45,9 @@ type Daemon struct {
 	ports   []*port
 	cleaner *retain.Cleaner // nil: nothing is stored
 	metrics *metrics.Server
+
+	hpcapmon *hpcapmon.Writer // nil: the settings have no folder for its files
+
 	closers []func() error // in the order of opening
 
 	mu      sync.Mutex         // held by Reload
@@ -54,7 +58,8 @@ type Daemon struct {
 }
 
 // Open opens every port with the mode capture, attaches the storers, and serves
-// sockets and metrics. After an error nothing is left open. s has passed its
+// sockets and metrics. First it checks all settings against the machine; the error then
+// joins everything that is wrong. After an error nothing is left open. s has passed its
 // Check.
 func Open(s *settings.Settings, cfg Config) (_ *Daemon, err error) {
 	running := *s
@@ -69,13 +74,16 @@ func Open(s *settings.Settings, cfg Config) (_ *Daemon, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	for _, step := range []func() error{d.retain, d.open, d.share, d.serveMetrics} {
+	for _, step := range []func() error{d.onMachine, d.retain, d.open, d.monitor, d.share, d.serveMetrics} {
 		if err := step(); err != nil {
 			return nil, err
 		}
 	}
 	return d, nil
 }
+
+// onMachine checks all settings before anything is opened.
+func (d *Daemon) onMachine() error { return onMachine(d.started) }
 
 // retain makes the cleaner of the folders that files are stored in.
 func (d *Daemon) retain() (err error) {

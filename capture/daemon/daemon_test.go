@@ -109,9 +109,10 @@ func TestFailedOpenLeavesNothingOpen(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
 	good := "[defaults]\nbuffer = \"8MiB\"\n[storage]\ndirs = \"" + dir + "/files\"\n[port.a]\ndevice = \"sim:gen,backpressure\"\n"
 	for name, c := range map[string]struct{ text, want string }{
-		"device":  {"[port.b]\ndevice = \"vfio-user:" + dir + "/none\"\n[share]\ndir = \"" + dir + "/share\"", "b: open vfio-user:"},
-		"folder":  {"[port.b]\ndevice = \"sim:gen,x\"\nstorage.dirs = \"" + dir + "/file\"", "b: "},
-		"share":   {"[share]\ndir = \"" + dir + "/no/such\"", "share: "},
+		"device":  {"[port.b]\ndevice = \"vfio-user:" + dir + "/none\"\n[share]\ndir = \"" + dir + "/share\"", "port.b.device: vfio-user:"},
+		"folder":  {"[port.b]\ndevice = \"sim:gen,x\"\nstorage.dirs = \"" + dir + "/file\"", "not a directory"},
+		"open":    {"buffer = \"4MiB\"\n[port.b]\ndevice = \"sim:gen,seed=3\"\nbuffer = \"64TiB\"", "b: make stream: "},
+		"share":   {"[share]\ndir = \"" + dir + "/no/such\"", "share.dir: "},
 		"metrics": {"[share]\ndir = \"" + dir + "/share\"\n[metrics]\nlisten = \"" + taken.Addr().String() + "\"", "address already in use"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -30,10 +30,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 		capturing, cancel = context.WithTimeout(ctx, d.config.Duration)
 		defer cancel()
 	}
-	if w, err := d.hpcapmon(); err != nil {
-		return err
-	} else if w != nil {
-		services.Go(func() { w.Run(background) })
+	if d.hpcapmon != nil {
+		services.Go(func() { d.hpcapmon.Run(background) })
 	}
 	if d.cleaner != nil {
 		services.Go(func() { _ = d.cleaner.Run(background) }) // it ends with background only
@@ -72,18 +70,19 @@ func (d *Daemon) capture(ctx context.Context) {
 	running.Wait()
 }
 
-// hpcapmon makes the writer of HPCAP's monitoring files; nil where the settings
-// have no folder for them.
-func (d *Daemon) hpcapmon() (*hpcapmon.Writer, error) {
+// monitor makes the writer of HPCAP's monitoring files where the settings have a
+// folder for them.
+func (d *Daemon) monitor() (err error) {
 	dir := d.started.Hpcapmon.Dir
 	if dir == "" {
-		return nil, nil
+		return nil
 	}
 	cfg := hpcapmon.Config{Dir: dir, Logger: d.log}
 	for _, p := range d.ports {
 		cfg.Ports = append(cfg.Ports, hpcapmon.Port{Name: archive.Label(p.file()), Read: p.engine.Counters})
 	}
-	return hpcapmon.New(cfg)
+	d.hpcapmon, err = hpcapmon.New(cfg)
+	return err
 }
 
 // announce notifies the service manager once every port receives, and when

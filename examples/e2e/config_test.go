@@ -264,7 +264,7 @@ device = "sim:gen,count=10"
 storage.dirs = "%s/files"
 `, dir))
 	r := succeed(t, "hpcapdd", "--check", "--config", path)
-	require.Equal(t, path+": ok\none  sim:gen,count=10, 1 queue, buffer 256MiB, raw files of 2GiB to "+dir+"/files\n", r.stdout)
+	require.Contains(t, r.stdout, path+": ok\none  sim:gen,count=10, 1 queue, buffer 256MiB, raw files of 2GiB to "+dir+"/files\nopened sim:gen,count=10: ")
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, entries)

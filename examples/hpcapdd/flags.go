@@ -148,7 +148,7 @@ func shareFlags(flags *pflag.FlagSet, s *settings.Settings) {
 
 func runFlags(flags *pflag.FlagSet, o *options) {
 	flags.StringVar(&o.config, "config", "", "read all settings from this `file` (examples/systemd/ixcap.toml)")
-	flags.BoolVar(&o.check, "check", false, "check the settings, capture nothing")
+	flags.BoolVar(&o.check, "check", false, "open what the settings need and close it again, capture nothing")
 	flags.Var(&o.duration, "duration", "end after this `time`, such as 90s; 0: no limit")
 	flags.Uint64VarP(&o.count, "count", "c", 0, "end after `N` frames stored of each port; 0: no limit")
 	flags.BoolVar(&o.json, "json", false, "print the ledger as JSON (docs/JSON.md); of several ports an object by name")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"time"
 )
 
@@ -42,7 +43,7 @@ func (r Reason) text() string {
 }
 
 // Check returns an error about the first invalid limit, by itself or for folders.
-// Folders that do not exist are skipped.
+// Folders that cannot be made, because the one above does not exist either, are skipped.
 func (p Policy) Check(dirs ...string) error {
 	switch {
 	case p.Size < 0:
@@ -59,6 +60,10 @@ func (p Policy) Check(dirs ...string) error {
 	}
 	for _, dir := range dirs {
 		s, err := statfs(dir)
+		if errors.Is(err, fs.ErrNotExist) { // it is made in the folder above
+			dir = filepath.Dir(filepath.Clean(dir))
+			s, err = statfs(dir)
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/sched/topology"
 	"github.com/ixcap/ixcap/pci"
 )
@@ -19,7 +20,7 @@ import (
 // Machine is what settings are checked against. The zero value is this machine.
 type Machine struct {
 	Cores  []int                     // nil: those online
-	Device func(device string) error // why a device of a scheme cannot be opened; nil: pci.CheckName
+	Device func(device string) error // why a device of a scheme cannot be opened; nil: nic.CheckName
 }
 
 // CheckMachine returns what this machine cannot do of checked settings: folders
@@ -80,10 +81,12 @@ func (m Machine) device(p *Port) error {
 	switch {
 	case p.Mode == Kernel && !pci.Kernel(p.Device):
 		return errors.New("only a port of this machine can be left to the kernel: name its PCI address or interface")
+	case p.Mode == Kernel:
+		return pci.CheckName(p.Device)
 	case m.Device != nil && !pci.Kernel(p.Device):
 		return m.Device(p.Device)
 	}
-	return pci.CheckName(p.Device)
+	return nic.CheckName(p.Device)
 }
 
 // writable returns why files cannot be made in a folder, nor the folder itself
