@@ -2,6 +2,7 @@ package capture
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/ixcap/ixcap/capture/stream"
@@ -50,7 +51,7 @@ func queueAccount(queue int, p PollerCounters, s stream.Stats, abandoned uint64)
 	a := QueueAccount{
 		Queue: queue, Polled: p.Frames + abandoned, Stored: s.Frames, Bytes: p.Bytes,
 		Filtered: p.Filtered, Duplicates: p.Duplicates, Cut: s.Truncated,
-		Uncertainty: s.Uncertainty, LongestGap: p.Longest, StreamBytes: s.Bytes, Polls: p.Polls, Sleeps: p.Sleeps, Slept: p.Slept,
+		Uncertainty: s.Uncertainty, LongestGap: p.Longest, StoredBytes: s.FrameBytes, StreamBytes: s.Bytes, Polls: p.Polls, Sleeps: p.Sleeps, Slept: p.Slept,
 	}
 	for _, g := range p.Gaps {
 		if g.Count != 0 {
@@ -85,12 +86,13 @@ func queueAccount(queue int, p PollerCounters, s stream.Stats, abandoned uint64)
 // Counters are the sums of all queues. All but At and Fill only grow. Since computes
 // rates from two readings.
 type Counters struct {
-	At     time.Time
-	Frames uint64  // stored
-	Polled uint64  // frames taken from the queues
-	Bytes  uint64  // of these, on the wire without CRC
-	Lost   uint64  // frames missed by the port, when it was last read
-	Fill   float64 // of the fullest stream's buffer, 0 to 1
+	At          time.Time
+	Frames      uint64  // stored
+	StoredBytes uint64  // of these, as stored: without what a snaplen or a rule cuts
+	Polled      uint64  // frames taken from the queues
+	Bytes       uint64  // of these, on the wire without CRC
+	Lost        uint64  // frames missed by the port, when it was last read
+	Fill        float64 // of the fullest stream's buffer, 0 to 1
 }
 
 // Counters returns the counters. It does not access the port, whose counters may be
@@ -103,6 +105,7 @@ func (e *Engine) Counters() Counters {
 	for i, s := range e.streams {
 		st := s.Stats()
 		r.Frames += st.Frames
+		r.StoredBytes += st.FrameBytes
 		c := e.pollers[i].counters()
 		r.Polled += c.Frames
 		r.Bytes += c.Bytes
@@ -111,22 +114,48 @@ func (e *Engine) Counters() Counters {
 	return r
 }
 
+// Throughput is frames and the bits of the same frames per second.
+type Throughput struct {
+	Gbps float64 // 1e9 bits per second, without CRC and gaps between frames
+	Mpps float64 // 1e6 frames per second
+}
+
+// throughput is that of so many frames and their bytes in a time.
+func throughput(frames, bytes uint64, seconds float64) Throughput {
+	return Throughput{Gbps: float64(bytes) * 8 / seconds / 1e9, Mpps: float64(frames) / seconds / 1e6}
+}
+
+// String is "9.871 Gb/s 14.881 Mpps".
+func (t Throughput) String() string { return fmt.Sprintf("%.3f Gb/s %.3f Mpps", t.Gbps, t.Mpps) }
+
 // Rate is the difference of two Counters per second.
 type Rate struct {
-	Gbps          float64 // 1e9 bits of frames per second, without CRC and gaps
-	Mpps          float64 // 1e6 frames per second
-	Fill          float64 // of the fullest stream's buffer at the end, 0 to 1
-	Lost          uint64  // frames since the capture began
+	Received      Throughput // of the frames taken from the queues
+	Stored        Throughput // of the frames stored, as stored
+	Fill          float64    // of the fullest stream's buffer at the end, 0 to 1
+	Lost          uint64     // frames since the capture began
 	LostPerSecond float64
 }
+
+// String is "received RATE", with "stored RATE" where filters, duplicates, a snaplen or
+// a loss make the two differ. Counters of frames in between differ by less than 1 %.
+func (r Rate) String() string {
+	text := "received " + r.Received.String()
+	if differ(r.Received.Gbps, r.Stored.Gbps) || differ(r.Received.Mpps, r.Stored.Mpps) {
+		text += "  stored " + r.Stored.String()
+	}
+	return text
+}
+
+func differ(a, b float64) bool { return math.Abs(a-b) > 0.01*max(a, b) }
 
 // Since returns the rates since an earlier reading.
 func (r Counters) Since(before Counters) Rate {
 	s := max(r.At.Sub(before.At).Seconds(), 1e-9)
 	return Rate{
-		Gbps: float64(r.Bytes-before.Bytes) * 8 / s / 1e9,
-		Mpps: float64(r.Frames-before.Frames) / s / 1e6,
-		Fill: r.Fill, Lost: r.Lost,
+		Received: throughput(r.Polled-before.Polled, r.Bytes-before.Bytes, s),
+		Stored:   throughput(r.Frames-before.Frames, r.StoredBytes-before.StoredBytes, s),
+		Fill:     r.Fill, Lost: r.Lost,
 		LostPerSecond: float64(r.Lost-before.Lost) / s,
 	}
 }

@@ -170,11 +170,20 @@ func TestNewRejectsInvalidSettings(t *testing.T) {
 
 func TestCountersGiveRates(t *testing.T) {
 	at := time.Now()
-	before := capture.Counters{At: at, Frames: 10, Bytes: 1000, Lost: 1}
-	now := capture.Counters{At: at.Add(2 * time.Second), Frames: 2_000_010, Bytes: 1000 + 2_500_000_000, Lost: 5, Fill: 0.5}
+	before := capture.Counters{At: at, Frames: 10, StoredBytes: 100, Polled: 20, Bytes: 1000, Lost: 1}
+	now := capture.Counters{
+		At: at.Add(2 * time.Second), Frames: 200_010, StoredBytes: 100 + 25_000_000,
+		Polled: 2_000_020, Bytes: 1000 + 2_500_000_000, Lost: 5, Fill: 0.5,
+	}
 	r := now.Since(before)
-	require.InDelta(t, 10, r.Gbps, 1e-9)
-	require.InDelta(t, 1, r.Mpps, 1e-9)
+	require.InDelta(t, 10, r.Received.Gbps, 1e-9)
+	require.InDelta(t, 1, r.Received.Mpps, 1e-9)
+	require.InDelta(t, 0.1, r.Stored.Gbps, 1e-9)
+	require.InDelta(t, 0.1, r.Stored.Mpps, 1e-9)
+	require.Equal(t, "received 10.000 Gb/s 1.000 Mpps  stored 0.100 Gb/s 0.100 Mpps", r.String())
+	r.Stored = r.Received
+	r.Stored.Gbps *= 0.995
+	require.Equal(t, "received 10.000 Gb/s 1.000 Mpps", r.String(), "frames between two counters")
 	require.InDelta(t, 2, r.LostPerSecond, 1e-9)
 	require.EqualValues(t, 5, r.Lost)
 }

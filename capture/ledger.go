@@ -42,6 +42,7 @@ type QueueAccount struct {
 	Listeners     []ListenerAccount `json:"listeners,omitempty"`     // attached ones, then the last detached ones
 	OlderDetached DetachedAccount   `json:"older_detached,omitzero"` // listeners detached before these
 
+	StoredBytes uint64 `json:"stored_bytes"` // of the frames stored, as stored: without what was cut
 	StreamBytes uint64 `json:"stream_bytes"` // of the stream: stored bytes, headers and padding
 
 	Core    int  `json:"core"`              // that the poller was pinned to, or AnyCore
@@ -168,6 +169,24 @@ func (l Ledger) Bytes() uint64 {
 		n += q.Bytes
 	}
 	return n
+}
+
+// received and stored are the mean rates of the frames polled, and of those stored, over
+// all queues.
+func (l Ledger) received() Throughput {
+	var frames uint64
+	for _, q := range l.Queues {
+		frames += q.Polled
+	}
+	return throughput(frames, l.Bytes(), l.Duration.Seconds())
+}
+
+func (l Ledger) stored() Throughput {
+	var bytes uint64
+	for _, q := range l.Queues {
+		bytes += q.StoredBytes
+	}
+	return throughput(l.Frames(), bytes, l.Duration.Seconds())
 }
 
 // ErrUnbalanced is wrapped by the errors of Balanced.

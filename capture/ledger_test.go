@@ -102,3 +102,23 @@ func TestLedgerJSONRoundTripsAndReportsTheBalance(t *testing.T) {
 	require.True(t, result.Balanced)
 	require.EqualValues(t, 13, result.Lost)
 }
+
+// Frames and bits of a rate are those of the same frames.
+func TestRatesOfALedgerAreOfOnePopulation(t *testing.T) {
+	l := capture.Ledger{Duration: 2 * time.Second, Queues: []capture.QueueAccount{
+		{Polled: 4_000_000, Bytes: 1_000_000_000, Stored: 1_000_000, StoredBytes: 50_000_000},
+		{Polled: 2_000_000, Bytes: 500_000_000, Stored: 1_000_000, StoredBytes: 75_000_000},
+	}}
+	var out bytes.Buffer
+	require.NoError(t, l.WriteText(&out))
+	for _, want := range []string{`6\.000 +Gb/s +received`, `3\.000 +Mpps +received in 2\.000 s`, `0\.500 +Gb/s +stored`, `1\.000 +Mpps +stored in 2\.000 s`} {
+		require.Regexp(t, want, out.String())
+	}
+	out.Reset()
+	for i := range l.Queues {
+		q := &l.Queues[i]
+		q.Stored, q.StoredBytes = q.Polled, q.Bytes
+	}
+	require.NoError(t, l.WriteText(&out))
+	require.NotContains(t, out.String(), "  stored in ")
+}

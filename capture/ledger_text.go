@@ -21,10 +21,7 @@ func (l Ledger) WriteText(w io.Writer) error {
 	for _, s := range l.Storers {
 		t.storer(s)
 	}
-	if s := l.Duration.Seconds(); s > 0 {
-		fmt.Fprintf(t, "%.3f\tGb/s\t  captured\n", float64(l.Bytes())*8/s/1e9)
-		fmt.Fprintf(t, "%.3f\tMpps\t  captured in %.3f s\n", float64(l.Frames())/s/1e6, s)
-	}
+	t.rates(l)
 	if bound := l.OrderBound(); bound != 0 {
 		t.line(0, uint64(bound.Microseconds()), "us", fmt.Sprintf("between the stamps of two of the %d queues at most, against the order of arrival", len(l.Queues)))
 	}
@@ -49,6 +46,24 @@ func (t ledgerText) line(depth int, n uint64, unit, what string) {
 		unit = strings.TrimSuffix(unit, "s")
 	}
 	fmt.Fprintf(t, "%d\t%s\t  %s%s\n", n, unit, strings.Repeat("  ", depth), what)
+}
+
+// rates writes the mean rates of the frames received, and of those stored if they
+// differ.
+func (t ledgerText) rates(l Ledger) {
+	s := l.Duration.Seconds()
+	if s <= 0 {
+		return
+	}
+	rate := func(r Throughput, what string) {
+		fmt.Fprintf(t, "%.3f\tGb/s\t  %s\n", r.Gbps, what)
+		fmt.Fprintf(t, "%.3f\tMpps\t  %s in %.3f s\n", r.Mpps, what, s)
+	}
+	received, stored := l.received(), l.stored()
+	rate(received, "received")
+	if differ(received.Gbps, stored.Gbps) || differ(received.Mpps, stored.Mpps) {
+		rate(stored, "stored")
+	}
 }
 
 // some is line without zeros.

@@ -135,6 +135,7 @@ func (d *Daemon) counters() (sum capture.Counters) {
 		r := p.engine.Counters()
 		sum.At = r.At
 		sum.Frames += r.Frames
+		sum.StoredBytes += r.StoredBytes
 		sum.Polled += r.Polled
 		sum.Bytes += r.Bytes
 		sum.Lost += r.Lost

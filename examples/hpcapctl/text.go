@@ -54,7 +54,7 @@ func (s status) text(w io.Writer) error {
 	rows := [][]string{
 		{"port", s.Port},
 		{"state", fmt.Sprintf("%s, pid %d", state, s.PID)},
-		{"rate", fmt.Sprintf("%.3f Gb/s, %.3f Mpps, over %s", s.Rate.BitsPerSecond/1e9, s.Rate.FramesPerSecond/1e6, span(s.Rate.Over))},
+		{"rate", s.Rate.Text() + "  over " + span(s.Rate.Over)},
 		{"lost", fmt.Sprintf("%d frames, %.0f/s", s.Lost, s.Rate.LostPerSecond)},
 		{"wire", fmt.Sprintf("%d frames: %d received, %d missed, %d bad", s.Account.Wire, s.Account.Received, missed, bad)},
 		{"clock", fmt.Sprintf("%s at %.3f GHz, %s from CLOCK_REALTIME, at worst %s; stamps: %s",

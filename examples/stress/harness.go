@@ -106,8 +106,8 @@ func (h *harness) run(ctx context.Context, progress io.Writer) error {
 			now := h.engine.Counters()
 			r := now.Since(before)
 			before = now
-			fmt.Fprintf(progress, "%4.0f s  %6.3f Mpps  buffer %3.0f %%  lost %d  clients %d  %v\n",
-				time.Since(began).Seconds(), r.Mpps, 100*r.Fill, r.Lost, len(h.processes), h.counts)
+			fmt.Fprintf(progress, "%4.0f s  received %6.3f Mpps  buffer %3.0f %%  lost %d  clients %d  %v\n",
+				time.Since(began).Seconds(), r.Received.Mpps, 100*r.Fill, r.Lost, len(h.processes), h.counts)
 		case <-time.After(time.Duration(1+h.chance.IntN(30)) * time.Millisecond):
 		}
 		for _, w := range h.references {

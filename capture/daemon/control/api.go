@@ -33,10 +33,20 @@ type Status struct {
 
 // Rate is a mean over about a second.
 type Rate struct {
-	Over            time.Duration `json:"over_ns"`
-	BitsPerSecond   float64       `json:"rate_bps"` // of frames, without CRC and gaps
-	FramesPerSecond float64       `json:"rate_fps"`
-	LostPerSecond   float64       `json:"lost_fps"`
+	Over          time.Duration `json:"over_ns"`
+	ReceivedBits  float64       `json:"received_bps"` // of the frames taken from the queues, without CRC and gaps
+	Received      float64       `json:"received_fps"`
+	StoredBits    float64       `json:"stored_bps"` // of the frames stored, as stored
+	Stored        float64       `json:"stored_fps"`
+	LostPerSecond float64       `json:"lost_fps"`
+}
+
+// Text names both rates, as capture.Rate does.
+func (r Rate) Text() string {
+	return capture.Rate{
+		Received: capture.Throughput{Gbps: r.ReceivedBits / 1e9, Mpps: r.Received / 1e6},
+		Stored:   capture.Throughput{Gbps: r.StoredBits / 1e9, Mpps: r.Stored / 1e6},
+	}.String()
 }
 
 // Queue is one receive queue and its stream, counted since the start:

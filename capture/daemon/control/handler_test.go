@@ -180,7 +180,7 @@ func TestRateIsThatOfTheLastSecond(t *testing.T) {
 	}
 	rate := r.now()
 	require.GreaterOrEqual(t, rate.Over, rateOver)
-	require.Zero(t, rate.FramesPerSecond)
+	require.Zero(t, rate.Received)
 }
 
 // Every request gets JSON, and the capture continues.

@@ -63,7 +63,8 @@ func (r *rates) now() Rate {
 	r.mu.Unlock()
 	since := now.Since(before)
 	return Rate{
-		Over: now.At.Sub(before.At), BitsPerSecond: since.Gbps * 1e9,
-		FramesPerSecond: since.Mpps * 1e6, LostPerSecond: since.LostPerSecond,
+		Over: now.At.Sub(before.At), LostPerSecond: since.LostPerSecond,
+		ReceivedBits: since.Received.Gbps * 1e9, Received: since.Received.Mpps * 1e6,
+		StoredBits: since.Stored.Gbps * 1e9, Stored: since.Stored.Mpps * 1e6,
 	}
 }

@@ -107,7 +107,7 @@ type Bar struct {
 
 // Print prints the rate of the last second.
 func (b *Bar) Print(r capture.Rate) {
-	line := fmt.Sprintf("%6.3f Gb/s  %6.3f Mpps  buffer %3.0f %%  lost %d (%.0f/s)", r.Gbps, r.Mpps, 100*r.Fill, r.Lost, r.LostPerSecond)
+	line := fmt.Sprintf("%v  buffer %.0f %%  lost %d (%.0f/s)", r, 100*r.Fill, r.Lost, r.LostPerSecond)
 	if b.Terminal {
 		fmt.Fprintf(b.W, "\r\x1b[K%s", line) // erases the line before
 	} else {
