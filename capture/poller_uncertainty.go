@@ -14,7 +14,8 @@ package capture
 type uncertainty struct {
 	capacity uint64 // frames that ring and packet buffer hold; 0: not known
 	marks    [uncertaintyMarks]mark
-	next     int // mark to overwrite: the oldest
+	newest   uint64 // number of the newest mark, modulo uncertaintyMarks its place
+	back     uint64 // of the latest mark that lies the capacity back; 0: none, its tick is 0
 
 	clear uint64 // start of the last poll that emptied the queue, or of the sleep after it, ticks
 	since uint64 // the frames of the last poll arrived after it, ticks; 0: there were none
@@ -34,9 +35,6 @@ const uncertaintyMarks = 32
 // (IEEE 802.3, 3.2.8).
 const smallestFrame = 64
 
-// markAfter is the bound in ticks from which marks are searched for a shorter one.
-const markAfter = 1 << 16
-
 // polled is called after a poll that started at now and returned n of at most limit
 // frames. Before it, taken frames had been polled.
 func (u *uncertainty) polled(now, taken uint64, n, limit int) {
@@ -51,22 +49,17 @@ func (u *uncertainty) polled(now, taken uint64, n, limit int) {
 	}
 }
 
-// mark adds a mark if the last one is far enough back, and moves since to the latest
-// mark that lies the capacity back.
+// mark adds a mark if the newest is far enough back, and moves since to the latest mark
+// that lies the capacity back.
 func (u *uncertainty) mark(now, taken uint64) {
-	last := &u.marks[(u.next+uncertaintyMarks-1)%uncertaintyMarks]
-	if last.tick == 0 || taken-last.taken >= 2*u.capacity/uncertaintyMarks {
-		u.marks[u.next] = mark{now, taken}
-		u.next = (u.next + 1) % uncertaintyMarks
+	if newest := u.marks[u.newest%uncertaintyMarks]; newest.tick == 0 || taken-newest.taken >= 2*u.capacity/uncertaintyMarks {
+		u.newest++
+		u.marks[u.newest%uncertaintyMarks] = mark{now, taken}
 	}
-	if now-u.since < markAfter {
-		return
+	for u.back < u.newest && taken-u.marks[(u.back+1)%uncertaintyMarks].taken >= u.capacity {
+		u.back++
 	}
-	for _, m := range u.marks {
-		if m.tick > u.since && taken-m.taken >= u.capacity {
-			u.since = m.tick
-		}
-	}
+	u.since = max(u.since, u.marks[u.back%uncertaintyMarks].tick)
 }
 
 // boundArrivals is called at the start of each poll: the frames of the poll before have
