@@ -2,12 +2,14 @@ package rawstore_test
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/internal/testtime"
@@ -92,6 +94,10 @@ func TestDegradedFolderIsSkipped(t *testing.T) {
 	require.Contains(t, r.warnings()[0], "storing goes on in the other folders")
 	written := r.storer.Stats().Written
 	r.until(t, "the other takes over", func() bool { return r.storer.Stats().Written > written })
+	require.Eventually(t, func() bool { // the failed file is cut after its last whole record
+		parts, err := filepath.Glob(filepath.Join(a.Path(), "*"+archive.RawPart))
+		return err == nil && len(parts) == 0
+	}, testtime.Deadline, time.Millisecond)
 	from, lost := r.sent, r.storer.Stats().Failed["EIO"]
 	r.send(t, 8000, 1500)
 	require.ErrorIs(t, r.finish(t), unix.EIO)
