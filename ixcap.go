@@ -55,6 +55,7 @@ type Capture struct {
 	engine   *capture.Engine
 	recorder *recorder.Recorder // nil: nothing is stored
 	servers  []*stream.Server
+	flushLog func()
 }
 
 // Open opens a port. Frames are received from Run on.
@@ -89,7 +90,7 @@ func OpenSource(ctx context.Context, port capture.Port, options ...Option) (*Cap
 }
 
 func open(ctx context.Context, engine *capture.Engine, name string, o *config) (_ *Capture, err error) {
-	c := &Capture{engine: engine}
+	c := &Capture{engine: engine, flushLog: o.flushLog}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -203,5 +204,7 @@ func (c *Capture) Close() error {
 	if c.recorder != nil {
 		errs = append(errs, c.recorder.Close())
 	}
-	return errors.Join(append(errs, c.engine.Close())...)
+	errs = append(errs, c.engine.Close())
+	c.flushLog()
+	return errors.Join(errs...)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/internal/asynclog"
 )
 
 // config is what options set.
@@ -22,13 +23,15 @@ type config struct {
 	dirs    []string
 	share   string
 	err     error
+
+	flushLog func()
 }
 
 // An Option changes how Open opens a port.
 type Option func(*config)
 
 func settings(options []Option) (*config, error) {
-	var c config
+	c := config{flushLog: func() {}}
 	for _, option := range options {
 		option(&c)
 	}
@@ -106,11 +109,13 @@ func Sleep() Option {
 }
 
 // Logger gets diagnostics: poll gaps that may have cost frames, changes of the link,
-// errors of disks. By default they are discarded.
+// errors of disks. Nothing waits for a logger that blocks: messages are dropped and
+// counted then. By default they are discarded.
 func Logger(l *slog.Logger) Option {
 	return func(c *config) {
-		c.capture.Logger = l
-		c.port.OnEvent = func(e driver.Event) { l.Warn(e.Text) }
+		log, flush := asynclog.Wrap(l)
+		c.capture.Logger, c.flushLog = log, flush
+		c.port.OnEvent = func(e driver.Event) { log.Warn(e.Text) }
 	}
 }
 

@@ -89,12 +89,12 @@ var layer = map[string]int{
 var mayImport = map[string][]string{
 	"capfile": {},
 	"pci":     {"pci", "hugepage", "dma"},
-	"sim":     {"sim", "pci", "capfile"}, // it shares nothing with the driver; files are not the device
+	"sim":     {"sim", "pci", "capfile", "internal/asynclog"}, // it shares nothing with the driver; files are not the device
 	"doctor":  {"pci", "hugepage", "capture/sched/topology", "capture/units"},
 	"driver":  {"driver", "pci", "dma", "hugepage", "ring"},
 
 	// The live path imports nothing that is at rest, and no device.
-	"capture":              {"capture/clock", "capture/dedup", "capture/rules", "capture/sched", "capture/stream", "capture/units", "hugepage", "ring"},
+	"capture":              {"capture/clock", "capture/dedup", "capture/rules", "capture/sched", "capture/stream", "capture/units", "hugepage", "internal/asynclog", "ring"},
 	"capture/capturetest":  {"capture", "ring"},
 	"capture/clock":        {"ring"},
 	"capture/dedup":        {"capture/clock", "capture/internal", "ring"},
@@ -108,12 +108,12 @@ var mayImport = map[string][]string{
 	"capture/units":        {},
 
 	// Files know streams, not ports; the recorder knows the engine.
-	"capture/archive":          {"capfile", "capture/archive", "capture/internal", "capture/pcapfilter", "capture/stream", "capture/units", "ring"},
+	"capture/archive":          {"capfile", "capture/archive", "capture/internal", "capture/pcapfilter", "capture/stream", "capture/units", "internal/asynclog", "ring"},
 	"capture/archive/index":    {"capfile", "capture/archive", "capture/internal", "capture/pcapfilter", "capture/stream", "capture", "ring"},
 	"capture/archive/query":    {"capfile", "capture/archive", "capture/internal", "capture/pcapfilter", "capture/stream", "capture", "ring"},
-	"capture/archive/recorder": {"capture", "capture/archive", "capture/stream", "capture/units"},
+	"capture/archive/recorder": {"capture", "capture/archive", "capture/stream", "capture/units", "internal/asynclog"},
 
-	"capture/daemon": {"capture", "driver", "hugepage", "pci"},
+	"capture/daemon": {"capture", "driver", "hugepage", "internal/asynclog", "pci"},
 }
 
 // allowed returns what a package may import of this module, and whether it is limited.

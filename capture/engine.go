@@ -60,7 +60,8 @@ type Config struct {
 
 	// Logger gets a warning for poll gaps that may have cost frames, for scheduling
 	// settings that cause such gaps, and for clients that Stop detaches. Pollers do
-	// not log. nil discards.
+	// not log, and nothing waits for a logger that blocks: messages are dropped and
+	// counted then. nil discards.
 	Logger *slog.Logger
 }
 
@@ -92,6 +93,7 @@ type Engine struct {
 	count      *frameCount       // Config.Count; nil: no limit
 	heartbeat  sched.Heartbeat   // with FIFO
 	reporter   *sched.Reporter   // used by watch, then by Stop
+	flushLog   func()
 
 	quit                chan struct{}  // closed to end the goroutines of background
 	failed              chan struct{}  // closed when a poller could not start
@@ -291,7 +293,9 @@ func (e *Engine) Close() error {
 	if stopped {
 		err = nil // Stop has returned it before
 	}
-	return errors.Join(err, e.port.Close(), e.free())
+	err = errors.Join(err, e.port.Close(), e.free())
+	e.flushLog()
+	return err
 }
 
 func (e *Engine) free() error {

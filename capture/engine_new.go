@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"runtime"
 	"slices"
@@ -16,18 +15,19 @@ import (
 	"github.com/ixcap/ixcap/capture/sched/topology"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/internal/asynclog"
 )
 
 // New allocates the streams of a capture on port. Unless New fails, the engine owns
 // the port: Close closes it.
 func New(port Port, cfg Config) (_ *Engine, err error) {
-	cfg.setDefaults(port)
+	flush := cfg.setDefaults(port)
 	sources := port.Sources()
 	if err := cfg.check(port, len(sources)); err != nil {
 		return nil, err
 	}
 	e := &Engine{
-		port: port, cfg: cfg, sources: sources, clock: clock.New(), reporter: sched.NewReporter(cfg.Logger),
+		port: port, cfg: cfg, sources: sources, clock: clock.New(), reporter: sched.NewReporter(cfg.Logger), flushLog: flush,
 		quit: make(chan struct{}), stopped: make(chan struct{}), failed: make(chan struct{}),
 		abandoned: make([]uint64, len(sources)),
 	}
@@ -59,18 +59,20 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 	return e, nil
 }
 
-// setDefaults replaces zero values. The NUMA node and the pages of the streams are
-// the port's, if it has a preference.
-func (cfg *Config) setDefaults(port Port) {
+// setDefaults replaces zero values, and the logger by one that does not block, which
+// flushLog flushes. The NUMA node and the pages of the streams are the port's, if it has
+// a preference.
+func (cfg *Config) setDefaults(port Port) (flushLog func()) {
 	cfg.Buffer = cmp.Or(cfg.Buffer, defaultBuffer)
 	cfg.StallTimeout = cmp.Or(cfg.StallTimeout, defaultStallTimeout)
-	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
+	cfg.Logger, flushLog = asynclog.Wrap(cfg.Logger)
 	node := hugepage.AnyNode
 	if p, ok := port.(Placer); ok {
 		cfg.Pages = cmp.Or(cfg.Pages, p.Pages())
 		node = p.Node()
 	}
 	cfg.Node = cmp.Or(cfg.Node, &node)
+	return flushLog
 }
 
 // check returns an error for settings out of range.

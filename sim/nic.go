@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ixcap/ixcap/internal/asynclog"
 	"github.com/ixcap/ixcap/sim/server"
 	"github.com/ixcap/ixcap/sim/wire"
 )
@@ -145,9 +146,7 @@ func newNIC(cfg Config, w wire.Wire, dec *decoder) *NIC {
 	if cfg.LinkDelay == 0 {
 		cfg.LinkDelay = 5 * time.Millisecond
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.Logger, _ = asynclog.Wrap(cfg.Logger) // the device thread logs
 	if cfg.MAC == [6]byte{} {
 		r := rand.Uint32()
 		cfg.MAC = [6]byte{0x02, 0x1b, 0x21, byte(r >> 16), byte(r >> 8), byte(r)}

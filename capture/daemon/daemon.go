@@ -12,6 +12,7 @@ import (
 	"github.com/ixcap/ixcap/capture/daemon/hpcapmon"
 	"github.com/ixcap/ixcap/capture/daemon/metrics"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
+	"github.com/ixcap/ixcap/internal/asynclog"
 )
 
 // Config holds what settings do not. Zero values are the defaults.
@@ -31,20 +32,22 @@ type Config struct {
 	Progress func(capture.Rate)
 
 	// Logger gets diagnostics. The attribute "port" names one of several ports,
-	// "queue" a queue. nil discards.
+	// "queue" a queue. Nothing waits for one that blocks: messages are dropped and
+	// counted then. nil discards.
 	Logger *slog.Logger
 }
 
 // Daemon is a set of ports being captured and the services beside them. Run it
 // once.
 type Daemon struct {
-	config  Config
-	log     *slog.Logger
-	manager manager
-	started *settings.Settings // as given to Open
-	ports   []*port
-	cleaner *retain.Cleaner // nil: nothing is stored
-	metrics *metrics.Server
+	config   Config
+	log      *slog.Logger
+	flushLog func()
+	manager  *manager
+	started  *settings.Settings // as given to Open
+	ports    []*port
+	cleaner  *retain.Cleaner // nil: nothing is stored
+	metrics  *metrics.Server
 
 	hpcapmon *hpcapmon.Writer // nil: the settings have no folder for its files
 
@@ -64,11 +67,9 @@ type Daemon struct {
 func Open(s *settings.Settings, cfg Config) (_ *Daemon, err error) {
 	running := *s
 	running.Ports = slices.Clone(s.Ports)
-	d := &Daemon{config: cfg, log: cfg.Logger, started: s, running: &running}
-	if d.log == nil {
-		d.log = slog.New(slog.DiscardHandler)
-	}
-	d.manager.log = d.log
+	d := &Daemon{config: cfg, started: s, running: &running}
+	d.log, d.flushLog = asynclog.Wrap(cfg.Logger)
+	d.manager = newManager(d.log)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -145,7 +146,7 @@ func (d *Daemon) serveMetrics() (err error) {
 	if d.cleaner != nil {
 		retained = d.cleaner.Stats
 	}
-	if d.metrics, err = metrics.Serve(address, metrics.New(ports, retained)); err != nil {
+	if d.metrics, err = metrics.Serve(address, metrics.New(ports, retained, func() uint64 { return asynclog.Dropped(d.log) })); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.metrics.Close)
@@ -179,6 +180,7 @@ func (d *Daemon) Close() error {
 		for _, closer := range slices.Backward(d.closers) {
 			d.closeErr = errors.Join(d.closeErr, closer())
 		}
+		d.flushLog()
 	})
 	return d.closeErr
 }

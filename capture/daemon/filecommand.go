@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os/exec"
@@ -16,6 +17,11 @@ import (
 const (
 	commandQueue   = 4096             // finished files that wait for their command
 	commandTimeout = 60 * time.Second // for what waits when the capture has ended
+	maxEnding      = 4096             // bytes of a command's output
+
+	// outputDelay is how long the output of a command that has ended is read: a process
+	// that it has left in the background may keep the pipe open for ever.
+	outputDelay = time.Second
 )
 
 // fileCommand runs a program for each finished file of a port, one after the other,
@@ -51,11 +57,25 @@ func (c *fileCommand) closed(path string) {
 }
 
 func (c *fileCommand) run(ctx context.Context, path string) {
-	out, err := exec.CommandContext(ctx, c.program, path).CombinedOutput()
-	if err != nil {
+	var out ending
+	cmd := exec.CommandContext(ctx, c.program, path)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = outputDelay
+	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		last := out[bytes.LastIndexByte(bytes.TrimSpace(out), '\n')+1:]
 		c.log.Warn(fmt.Sprintf("command %s %s: %v: %s", c.program, path, err, bytes.TrimSpace(last)))
 	}
+}
+
+// ending is the end of a command's output.
+type ending []byte
+
+func (e *ending) Write(b []byte) (int, error) {
+	*e = append(*e, b...)
+	if n := len(*e) - maxEnding; n > 0 {
+		*e = append((*e)[:0], (*e)[n:]...)
+	}
+	return len(b), nil
 }
 
 // stop waits for the commands of all queued files, for a minute at most. No file may

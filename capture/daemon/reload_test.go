@@ -1,9 +1,11 @@
 package daemon_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -153,6 +155,52 @@ func TestReloadNeedsSettingsThatCanBeLoaded(t *testing.T) {
 	r = open(t, parse(t, "[port.a]\ndevice = \"sim:gen,backpressure\"\nbuffer = \"8MiB\"\nstorage.dirs = \"null\""),
 		daemon.Config{Load: func() (*settings.Settings, error) { return nil, failed }})
 	require.ErrorIs(t, r.Reload(), failed)
+}
+
+// A service manager that does not read its socket delays neither the capture nor its end,
+// and gets every state once it reads again.
+func TestServiceManagerThatDoesNotReadDelaysNothing(t *testing.T) {
+	m := newManager(t)
+	fill := func() {
+		c, err := net.DialUnix("unixgram", nil, m.LocalAddr().(*net.UnixAddr))
+		require.NoError(t, err)
+		defer c.Close()
+		for {
+			require.NoError(t, c.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
+			if _, err := c.Write([]byte("full")); err != nil {
+				require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+				return
+			}
+		}
+	}
+	next := func() (state string) {
+		for state = m.next(); state == "full"; state = m.next() {
+		}
+		return state
+	}
+	const file = "[port.a]\ndevice = \"sim:gen,rate=1kpps\"\nbuffer = \"8MiB\"\nstorage.dirs = \"null\""
+	r := open(t, parse(t, file), daemon.Config{Load: func() (*settings.Settings, error) { return parse(t, file), nil }})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	fill()
+	ran := make(chan error, 1)
+	go func() { ran <- r.Run(ctx) }()
+	eventually := func(text string) {
+		require.Eventually(t, func() bool { return strings.Contains(r.log.Text(), text) }, testtime.Deadline, time.Millisecond)
+	}
+	eventually("it has not read its socket for 1s")
+	began := time.Now()
+	require.NoError(t, r.Reload())
+	require.Less(t, time.Since(began), time.Second, "a reload waits for nothing")
+	require.Contains(t, next(), "READY=1")
+	require.Contains(t, next(), "RELOADING=1")
+	require.Contains(t, next(), "READY=1")
+
+	fill()
+	began = time.Now()
+	cancel()
+	require.NoError(t, <-ran)
+	require.Less(t, time.Since(began), testtime.Deadline/2)
 }
 
 func TestServiceManagerThatCannotBeReachedIsLoggedOnce(t *testing.T) {

@@ -43,6 +43,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 			d.log.Info("left by an earlier run: " + r.String())
 		}
 	})
+	services.Go(func() { d.manager.run(background) })
 	services.Go(func() { d.announce(background, capturing) })
 	if d.config.Progress != nil {
 		services.Go(func() { d.progress(background) })

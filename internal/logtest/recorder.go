@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Recorder keeps the log lines of its Logger. Any goroutine may use it.
@@ -63,5 +64,9 @@ func (h *handler) Handle(_ context.Context, m slog.Record) error {
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &handler{h.recorder, append(slices.Clone(h.attrs), attrs...)}
 }
+
+// Dropped and Flush make it a handler that does not block (internal/asynclog).
+func (h *handler) Dropped() uint64          { return 0 }
+func (h *handler) Flush(time.Duration) bool { return true }
 
 func (h *handler) WithGroup(string) slog.Handler { return h }

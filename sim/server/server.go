@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ixcap/ixcap/internal/asynclog"
 	"github.com/ixcap/ixcap/pci/vfiouser/proto"
 )
 
@@ -50,6 +51,7 @@ func (s *Server) Serve(l *net.UnixListener) error {
 		return nil
 	}
 	defer s.untrack(l)
+	log, _ := asynclog.Wrap(s.Logger)
 	for {
 		c, err := l.AcceptUnix()
 		if err != nil {
@@ -58,8 +60,8 @@ func (s *Server) Serve(l *net.UnixListener) error {
 			}
 			return fmt.Errorf("accept client: %w", err)
 		}
-		if err := s.ServeConn(c); err != nil && s.Logger != nil && !s.stopped() {
-			s.Logger.Warn("client disconnected", "error", err)
+		if err := s.ServeConn(c); err != nil && !s.stopped() {
+			log.Warn("client disconnected", "error", err)
 		}
 	}
 }

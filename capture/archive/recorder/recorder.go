@@ -16,6 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/asynclog"
 )
 
 // Null is the folder that means none: frames are captured and dropped.
@@ -80,9 +81,7 @@ func New(e *capture.Engine, cfg Config) (_ *Recorder, err error) {
 	if err := store.CheckPeriod(cfg.Every); err != nil {
 		return nil, err
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.Logger, _ = asynclog.Wrap(cfg.Logger)
 	r := &Recorder{engine: e, cfg: cfg}
 	defer func() {
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/archive"
+	"github.com/ixcap/ixcap/internal/asynclog"
 )
 
 const (
@@ -48,9 +49,7 @@ func NewDirs(cfg DirsConfig, dirs ...*Dir) (*Dirs, error) {
 	if len(dirs) == 0 {
 		return nil, errors.New("no folder to store in")
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.Logger, _ = asynclog.Wrap(cfg.Logger)
 	d := &Dirs{cfg: cfg, retry: defaultRetry}
 	for _, dir := range dirs {
 		d.all = append(d.all, &DirWriter{dir: dir})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/internal/asynclog"
 )
 
 // Port is a port that a file is written for.
@@ -54,9 +55,7 @@ func New(cfg Config) (*Writer, error) {
 	if cfg.Proc == "" {
 		cfg.Proc = "/proc"
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.Logger, _ = asynclog.Wrap(cfg.Logger)
 	w := &Writer{cfg: cfg, machine: machine{proc: cfg.Proc}}
 	for _, p := range cfg.Ports {
 		if p.Name == Cpus {

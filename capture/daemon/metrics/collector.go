@@ -25,12 +25,16 @@ type Port struct {
 type Collector struct {
 	ports    []Port
 	retained func() retain.Stats
+	unlogged func() uint64
 }
 
+var unlogged = counter("log_messages_dropped", "Log messages that were not written, because the log was not read or writing failed.")
+
 // New returns a collector. retained returns the counters of retention
-// (retain.Cleaner.Stats); nil where there is none.
-func New(ports []Port, retained func() retain.Stats) *Collector {
-	return &Collector{ports: ports, retained: retained}
+// (retain.Cleaner.Stats), unlogged the number of log messages dropped; each is nil where
+// there are none.
+func New(ports []Port, retained func() retain.Stats, unlogged func() uint64) *Collector {
+	return &Collector{ports: ports, retained: retained, unlogged: unlogged}
 }
 
 // Describe implements prometheus.Collector.
@@ -56,6 +60,9 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	if c.retained != nil {
 		st := c.retained()
 		sample{out: out}.retention(&st)
+	}
+	if c.unlogged != nil {
+		sample{out: out}.add(unlogged, float64(c.unlogged()))
 	}
 }
 

@@ -62,7 +62,7 @@ func newRig(t *testing.T) *rig {
 		Spared:  1, Failed: map[string]uint64{"EPERM": 2}, Kept: retain.Count{Files: 7, Bytes: 99},
 	}
 	r.Collector = metrics.New([]metrics.Port{{Name: "hpcap0", Device: port.Name(), Engine: e, Stored: rec.Stats}},
-		func() retain.Stats { return removed })
+		func() retain.Stats { return removed }, func() uint64 { return 17 })
 	r.ledger, err = rec.Run(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, r.ledger.Balanced())
@@ -161,6 +161,7 @@ func TestScrapeShowsEveryCounterOfTheLedger(t *testing.T) {
 	want(`ixcap_retention_failed_total{cause="EPERM"}`, 2)
 	want(`ixcap_retention_spared_total`, 1)
 	want(`ixcap_retention_kept_bytes`, 99)
+	want(`ixcap_log_messages_dropped_total`, 17)
 	require.NotEmpty(t, got["go_goroutines"])
 }
 
@@ -210,7 +211,7 @@ func TestScrapesWhileCapturingNeverFail(t *testing.T) {
 	defer func() { require.NoError(t, e.Close()) }()
 	rec, err := recorder.New(e, recorder.Config{Queue: capture.AllQueues})
 	require.NoError(t, err)
-	c := metrics.New([]metrics.Port{{Name: "a", Engine: e, Stored: rec.Stats}}, nil)
+	c := metrics.New([]metrics.Port{{Name: "a", Engine: e, Stored: rec.Stats}}, nil, nil)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { _, err := rec.Run(ctx); done <- err }()
@@ -230,11 +231,11 @@ func TestScrapesWhileCapturingNeverFail(t *testing.T) {
 }
 
 func TestServerRefusesBadAddressesAndPaths(t *testing.T) {
-	_, err := metrics.Serve("192.0.2.77:0", metrics.New(nil, nil))
+	_, err := metrics.Serve("192.0.2.77:0", metrics.New(nil, nil, nil))
 	require.ErrorContains(t, err, "serve metrics at 192.0.2.77:0: ")
-	s, err := metrics.Serve("127.0.0.1:0", metrics.New(nil, nil))
+	s, err := metrics.Serve("127.0.0.1:0", metrics.New(nil, nil, nil))
 	require.NoError(t, err)
-	_, err = metrics.Serve(s.Address(), metrics.New(nil, nil))
+	_, err = metrics.Serve(s.Address(), metrics.New(nil, nil, nil))
 	require.ErrorContains(t, err, "address already in use")
 	for path, want := range map[string]int{"/": 200, "/metrics": 200, "/other": 404} {
 		a, err := http.Get("http://" + s.Address() + path)
