@@ -117,6 +117,53 @@ func TestWordsAreTheFieldsOwn(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// loggerField is a field through which a package gets a logger.
+var loggerField = regexp.MustCompile(`(?m)^\s+Logger +\*slog\.Logger`)
+
+// A user's logger may block. No goroutine that captures, stores or serves may wait for
+// it, so each package that gets one passes it through the queue of internal/asynclog.
+func TestLoggersGoThroughTheQueue(t *testing.T) {
+	elsewhere := map[string]string{
+		"capture/archive/rawstore":  "package store wraps it",
+		"capture/archive/pcapstore": "package store wraps it",
+		"capture/archive/query":     "a query delays no one but its caller",
+	}
+	gets, wraps := map[string]bool{}, map[string]bool{}
+	goFiles(t, func(file string, _ []string) {
+		dir := path.Dir(file)
+		if strings.HasSuffix(file, "_test.go") || strings.HasPrefix(dir, "examples") || strings.HasPrefix(dir, "internal") {
+			return
+		}
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		gets[dir] = gets[dir] || loggerField.Match(text)
+		wraps[dir] = wraps[dir] || strings.Contains(string(text), "asynclog.Wrap(")
+	})
+	for dir, got := range gets {
+		if got && !wraps[dir] && elsewhere[dir] == "" {
+			t.Errorf("%s: gets a logger and does not pass it through asynclog.Wrap", dir)
+		}
+	}
+	require.True(t, gets["capture"] && gets["sim"] && gets["capture/daemon"], "%v", gets)
+}
+
+func TestProgramsDoNotWaitForStandardError(t *testing.T) {
+	n := 0
+	goFiles(t, func(file string, _ []string) {
+		dir := path.Dir(file)
+		if strings.HasSuffix(file, "_test.go") || !strings.HasPrefix(dir, "examples/") || strings.HasPrefix(dir, "examples/vmtest") || dir == "examples/internal/cli" {
+			return
+		}
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		if strings.Contains(strings.ReplaceAll(string(text), "cli.IsTerminal(os.Stderr)", ""), "os.Stderr") {
+			t.Errorf("%s uses os.Stderr, which may block: use cli.Stderr", file)
+		}
+		n += strings.Count(string(text), "cli.Stderr")
+	})
+	require.Greater(t, n, 5)
+}
+
 // ignorance is a claim in a package's documentation that it does not know another.
 var ignorance = regexp.MustCompile(`(?i)know(?:s)? (?:nothing|no more) (?:of|about) (?:the |a |any )?(\w+)`)
 

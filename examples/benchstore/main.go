@@ -93,7 +93,7 @@ func run(w io.Writer, o options) error {
 	}
 	defer os.RemoveAll(dir)
 	o.dir = dir
-	rows, err := measure(o, os.Stderr)
+	rows, err := measure(o, cli.Stderr)
 	if err != nil {
 		return err
 	}

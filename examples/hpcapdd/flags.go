@@ -65,8 +65,9 @@ SIGHUP begins new files; with --config it applies what has changed in FILE first
 The exit status is 0, 1 after a failure, 2 for a wrong command line, and with
 --fail-on-loss 3 if frames were lost.`,
 		Annotations: map[string]string{cli.ExitStatus: `0 after a complete capture, 1 after a failure, 2 for a wrong command line,
-3 if frames were lost and --fail-on-loss was given. A second SIGINT or SIGTERM ends the
-program at once, with 128 plus the number of the signal.`},
+3 if frames were lost and --fail-on-loss was given. Also 1 if the ledger could not be
+printed: standard output was not read for 5 seconds. A SIGINT or SIGTERM more than a second
+after the first one ends the program at once, with 128 plus the number of the signal.`},
 		Example: `  hpcapdd -i eth2 -w /data0 -w /data1 --rotate 1h --keep-age 14d
   hpcapdd -i eth2 -i eth3 -w /data0 --queues 4 --share /run/ixcap
   hpcapdd -i eth2 -w /data0 --rules '(udp and port 53) all; (tcp or sctp) 96; drop'

@@ -5,6 +5,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -30,12 +32,12 @@ func run(o options, s *settings.Settings) (err error) {
 	cli.SetGCPercent()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGHUP)
-	log := cli.Logger(os.Stderr, "hpcapdd", o.verbose)
+	log := cli.Logger(cli.Stderr, "hpcapdd", o.verbose)
 	cfg := daemon.Config{Duration: o.duration.Duration(), Count: o.count, Logger: log}
 	if o.config != "" {
 		cfg.Load = func() (*settings.Settings, error) { return settings.Load(o.config) }
 	}
-	bar := cli.Bar{W: os.Stderr, Terminal: cli.IsTerminal(os.Stderr)}
+	bar := cli.Bar{W: cli.Stderr, Terminal: cli.IsTerminal(os.Stderr)}
 	if bar.Terminal || o.progress {
 		cfg.Progress = func(r capture.Rate) { bar.Print(r) }
 	}
@@ -44,11 +46,11 @@ func run(o options, s *settings.Settings) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
+	ended := make(chan struct{})
 	var handling sync.WaitGroup
-	handling.Go(func() { hangups(d, cfg.Load != nil, log, signals) })
-	err = d.Run(cli.Interrupted("hpcapdd"))
-	signal.Stop(signals)
-	close(signals)
+	handling.Go(func() { hangups(d, cfg.Load != nil, log, signals, ended) })
+	err = d.Run(cli.Interrupted("hpcapdd", unix.SIGHUP))
+	close(ended) // a SIGHUP from now on is ignored: what is left is to close and to print
 	handling.Wait()
 	bar.End()
 	if err != nil {
@@ -65,7 +67,10 @@ func run(o options, s *settings.Settings) (err error) {
 	if o.json {
 		write = daemon.WriteJSON
 	}
-	if err := errors.Join(err, write(os.Stdout, all)); err != nil || !o.failOnLoss {
+	if bad := cli.Print(func(w io.Writer) error { return write(w, all) }); bad != nil {
+		err = errors.Join(err, fmt.Errorf("ledger: %v", bad)) // its reader has gone: that is no end in order
+	}
+	if err != nil || !o.failOnLoss {
 		return err
 	}
 	var lost uint64
@@ -78,10 +83,15 @@ func run(o options, s *settings.Settings) (err error) {
 	return nil
 }
 
-// hangups reloads the settings and rotates the files at each SIGHUP, until signals
-// is closed.
-func hangups(d *daemon.Daemon, reload bool, log *slog.Logger, signals <-chan os.Signal) {
-	for range signals {
+// hangups reloads the settings and rotates the files at each SIGHUP, until ended is
+// closed.
+func hangups(d *daemon.Daemon, reload bool, log *slog.Logger, signals <-chan os.Signal, ended <-chan struct{}) {
+	for {
+		select {
+		case <-signals:
+		case <-ended:
+			return
+		}
 		if reload {
 			if err := d.Reload(); err != nil {
 				for _, line := range cli.Lines(err) {

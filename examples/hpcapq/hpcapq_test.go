@@ -218,7 +218,8 @@ func TestTimeSpanPortAndQueueAreSelected(t *testing.T) {
 	require.Equal(t, count("--port", "eth2", "--queue", "1"), count("--queue", "1"))
 }
 
-func TestClosedPipeIsNoError(t *testing.T) {
+// As of any program that writes to a pipe: no message, and the status of SIGPIPE.
+func TestClosedPipeEndsTheQueryQuietly(t *testing.T) {
 	dir := folder(t)
 	c := program(t, "-r", dir, "-w", "-", "--stats")
 	r, w, err := os.Pipe()
@@ -230,8 +231,11 @@ func TestClosedPipeIsNoError(t *testing.T) {
 	_, err = r.Read(make([]byte, 24))
 	require.NoError(t, err)
 	require.NoError(t, r.Close())
-	require.NoError(t, c.Wait(), stderr.String())
-	require.Contains(t, stderr.String(), "packets:")
+	var exit *exec.ExitError
+	require.ErrorAs(t, c.Wait(), &exit, stderr.String())
+	require.Equal(t, 128+int(unix.SIGPIPE), exit.ExitCode())
+	require.Contains(t, stderr.String(), "packets:", "--stats is printed all the same")
+	require.NotContains(t, stderr.String(), "broken pipe")
 }
 
 // filterFlag returns the flag for an expression, none for the empty one.

@@ -71,7 +71,7 @@ func (m maintenance) command(run func(maintenance, io.Writer) error) *cobra.Comm
 // maintain verifies, repairs or describes files.
 func maintain(c maintenance, w io.Writer) error {
 	if err := setIOPriority(idle); err != nil {
-		cli.Logger(os.Stderr, "hpcapq", false).Warn(err.Error())
+		cli.Logger(cli.Stderr, "hpcapq", false).Warn(err.Error())
 	}
 	files, err := archive.List(c.paths...)
 	if err != nil {

@@ -6,12 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"os/signal"
 	"slices"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/query"
@@ -40,14 +36,13 @@ func (l limiter) Handle(ctx context.Context, r slog.Record) error {
 // runQuery writes the packets of a query. Files that cannot be read are an error at the
 // end; the packets of the others are written.
 func runQuery(ctx context.Context, o options) (err error) {
-	logger := cli.Logger(os.Stderr, "hpcapq", false)
+	logger := cli.Logger(cli.Stderr, "hpcapq", false)
 	if err := setIOPriority(o.io); err != nil {
 		logger.Warn(err.Error())
 	}
 	if w := o.window(); w != (units.Window{}) {
 		logger.Info("window " + w.String())
 	}
-	signal.Ignore(unix.SIGPIPE) // if the reader exits, a write fails, which ends the query
 	out := output{began: time.Now(), first: -1}
 	warnings := 0
 	o.request.Logger = slog.New(limiter{logger.Handler(), &warnings})
@@ -80,10 +75,7 @@ func runQuery(ctx context.Context, o options) (err error) {
 			logger.Warn(fmt.Sprintf("%d warnings, the first %d printed", warnings, maxWarnings))
 		}
 		if o.stats {
-			printStats(os.Stderr, s.Stats(), out.first, time.Since(out.began))
-		}
-		if errors.Is(err, unix.EPIPE) {
-			err = nil
+			printStats(cli.Stderr, s.Stats(), out.first, time.Since(out.began))
 		}
 	}()
 	if out.w, err = convert.NewWriter(file, o.format); err != nil {

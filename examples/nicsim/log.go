@@ -4,20 +4,15 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+
+	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
 // logHandler is a slog.Handler that prints one line per record. Handle runs on the device
-// thread and does not block: lines are dropped while standard error is blocked.
-type logHandler struct{ lines chan string }
-
-func newLogHandler(print func(format string, args ...any)) logHandler {
-	h := logHandler{make(chan string, 64)}
-	go func() {
-		for line := range h.lines {
-			print("%s", line)
-		}
-	}()
-	return h
+// thread and does not block.
+type logHandler struct {
+	*cli.Printer
+	print func(format string, args ...any)
 }
 
 func (h logHandler) Enabled(context.Context, slog.Level) bool { return true }
@@ -35,9 +30,6 @@ func (h logHandler) Handle(_ context.Context, r slog.Record) error {
 		}
 		return true
 	})
-	select {
-	case h.lines <- b.String():
-	default:
-	}
+	h.print("%s", b.String())
 	return nil
 }

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/signal"
 
@@ -90,10 +91,11 @@ func run(o options) (err error) {
 		p.printf("serving on %s", p.socket)
 		go func() { results <- p.serve(ctx, o.once) }()
 	}
+	printAll := func() error { return cli.Print(func(w io.Writer) error { return print(w, ports, o.json) }) }
 	for left := len(ports); left > 0; {
 		select {
 		case <-asked:
-			err = errors.Join(err, print(ports, o.json))
+			err = errors.Join(err, printAll())
 		case e := <-results:
 			left--
 			if e != nil {
@@ -102,7 +104,7 @@ func run(o options) (err error) {
 			}
 		}
 	}
-	err = errors.Join(err, print(ports, o.json))
+	err = errors.Join(err, printAll())
 	for _, p := range ports {
 		err = errors.Join(err, p.nic.Stats().Balanced())
 	}

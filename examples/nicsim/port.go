@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"strings"
 
 	"github.com/ixcap/ixcap/examples/internal/cli"
@@ -90,7 +89,7 @@ type port struct {
 func open(configs []portConfig) (ports []*port, err error) {
 	for i, g := range configs {
 		p := &port{index: i, socket: g.socket, single: len(configs) == 1}
-		p.logger = slog.New(newLogHandler(p.printf))
+		p.logger = slog.New(logHandler{cli.Stderr, p.printf})
 		if p.nic, err = p.newNIC(g); err != nil {
 			return ports, err
 		}
@@ -127,7 +126,7 @@ func (p *port) printf(format string, args ...any) {
 	if !p.single {
 		name += fmt.Sprintf("port %d: ", p.index)
 	}
-	fmt.Fprintf(os.Stderr, name+format+"\n", args...)
+	fmt.Fprintf(cli.Stderr, name+format+"\n", args...)
 }
 
 func (p *port) listen() (err error) {
@@ -174,7 +173,7 @@ type counters struct {
 }
 
 // print prints the counters of each port.
-func print(ports []*port, asJSON bool) error {
+func print(w io.Writer, ports []*port, asJSON bool) error {
 	for _, p := range ports {
 		s := p.nic.Stats()
 		if asJSON {
@@ -182,15 +181,15 @@ func print(ports []*port, asJSON bool) error {
 			if err != nil {
 				return err
 			}
-			if _, err := fmt.Printf("%s\n", line); err != nil {
+			if _, err := fmt.Fprintf(w, "%s\n", line); err != nil {
 				return err
 			}
 			continue
 		}
 		if !p.single {
-			fmt.Printf("port %d (%v on %s)\n", p.index, p.nic.MAC(), p.socket)
+			fmt.Fprintf(w, "port %d (%v on %s)\n", p.index, p.nic.MAC(), p.socket)
 		}
-		if err := writeText(os.Stdout, s); err != nil {
+		if err := writeText(w, s); err != nil {
 			return err
 		}
 	}

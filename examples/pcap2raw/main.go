@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -156,7 +155,7 @@ func copyFile(to *rawfile.Files, name string) (records uint64, err error) {
 		records++
 	}
 	if n := packets.Moved(); n > 0 {
-		fmt.Fprintf(os.Stderr, "pcap2raw: warning: %s: %s with timestamp 0 written with 1 ns: 0 ends a RAW file\n", name, units.Plural(uint64(n), "packet"))
+		fmt.Fprintf(cli.Stderr, "pcap2raw: warning: %s: %s with timestamp 0 written with 1 ns: 0 ends a RAW file\n", name, units.Plural(uint64(n), "packet"))
 	}
 	return records, nil
 }

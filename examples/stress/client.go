@@ -94,7 +94,8 @@ func client(c clientOptions) error {
 		go func() {
 			for ctx.Err() == nil {
 				if err := corruptCursor(); err != nil {
-					fmt.Fprintln(os.Stderr, err)
+					fmt.Fprintln(cli.Stderr, err)
+					cli.Stderr.Flush(time.Second)
 					os.Exit(cli.Failure)
 				}
 				time.Sleep(10 * time.Millisecond)

@@ -32,13 +32,13 @@ type options struct {
 func main() { cli.Main(command(run)) }
 
 func run(o options) error {
-	fmt.Fprintf(os.Stderr, "stress for %v, frames of %s bytes at line rate, %d queues, up to %d clients per queue; --seed %d repeats the events\n",
+	fmt.Fprintf(cli.Stderr, "stress for %v, frames of %s bytes at line rate, %d queues, up to %d clients per queue; --seed %d repeats the events\n",
 		o.duration, o.size, o.queues, o.listeners, o.seed)
 	before, err := countResources()
 	if err != nil {
 		return err
 	}
-	ledger, counts, err := stress(o, os.Stderr)
+	ledger, counts, err := stress(o, cli.Stderr)
 	if err != nil {
 		return err
 	}

@@ -208,7 +208,7 @@ func (o *options) repeat(ctx context.Context, s setup, k testCase, pass int) (r 
 	}
 }
 
-func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, "timestamps: "+format+"\n", args...) }
+func logf(format string, args ...any) { fmt.Fprintf(cli.Stderr, "timestamps: "+format+"\n", args...) }
 
 func steps(runs []*result) (n uint64) {
 	for _, r := range runs {

@@ -2,11 +2,9 @@ package cli
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -42,8 +40,11 @@ func (e LossError) Error() string { return units.Plural(e.Frames, "frame") + " l
 // Main runs a program's command with the arguments of the process, prints its error and
 // exits with its status.
 func Main(cmd *cobra.Command) {
-	err := Execute(cmd, os.Args[1:]...)
-	os.Exit(status(cmd, err))
+	receiveEPIPE()
+	cmd.SetErr(Stderr)
+	code := status(cmd, Execute(cmd, os.Args[1:]...))
+	Stderr.Flush(lastLines)
+	os.Exit(code)
 }
 
 // Execute runs a program's command with arguments and returns its error.
@@ -56,10 +57,14 @@ func Execute(cmd *cobra.Command, args ...string) error {
 	return cmd.Execute()
 }
 
-// status prints errors, one line each, and returns the exit status.
+// status prints errors, one line each, and returns the exit status. If the reader of
+// standard output has gone, it is that of a program that SIGPIPE ended, without a line.
 func status(cmd *cobra.Command, err error) int {
-	if err == nil {
+	switch {
+	case err == nil:
 		return 0
+	case unread(err):
+		return 128 + int(unix.SIGPIPE)
 	}
 	usage, lines := errors.As(err, new(UsageError)), Lines(err)
 	for i, line := range lines {
@@ -180,38 +185,27 @@ func commandNames(cmd *cobra.Command) (names []string) {
 	return names
 }
 
-// Interrupted returns a context that the first SIGINT or SIGTERM cancels. A second
-// signal exits with status 128 plus its number.
-func Interrupted(name string) context.Context {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		<-signals
-		cancel()
-		again := <-signals
-		fmt.Fprintf(os.Stderr, "%s: second %v: exiting at once\n", name, again)
-		os.Exit(128 + int(again.(unix.Signal)))
-	}()
-	return ctx
+// Lines returns one line for each error that is joined in err.
+func Lines(err error) (lines []string) {
+	for _, e := range each(err) {
+		lines = append(lines, strings.ReplaceAll(e.Error(), "\n", "; "))
+	}
+	return lines
 }
 
-// Lines returns one line for each error that is joined in err.
-func Lines(err error) []string {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		if !strings.Contains(err.Error(), "\n") {
-			return []string{err.Error()} // fmt.Errorf with several %w
-		}
-		var all []string
-		for _, e := range joined.Unwrap() {
-			all = append(all, Lines(e)...)
-		}
-		return all
-	}
+// each returns the errors that are joined in err.
+func each(err error) (all []error) {
 	if e, ok := err.(UsageError); ok {
-		return Lines(e.Err)
+		return each(e.Err)
 	}
-	return []string{strings.ReplaceAll(err.Error(), "\n", "; ")}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || !strings.Contains(err.Error(), "\n") { // or fmt.Errorf with several %w
+		return []error{err}
+	}
+	for _, e := range joined.Unwrap() {
+		all = append(all, each(e)...)
+	}
+	return all
 }
 
 // OneOf returns a usage error unless text is one of the words.

@@ -1,13 +1,11 @@
 package cli_test
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -17,45 +15,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
-
-// waitForSignals makes this test's binary a program that is slow to end.
-const waitForSignals = "IXCAP_CLI_WAIT"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(waitForSignals) != "" {
-		ctx := cli.Interrupted("slow")
-		fmt.Println("ready")
-		<-ctx.Done()
-		fmt.Println("ending in order")
-		time.Sleep(time.Minute)
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
-func TestFirstSignalEndsInOrderAndTheSecondAtOnce(t *testing.T) {
-	self, err := os.Executable()
-	require.NoError(t, err)
-	c := exec.CommandContext(t.Context(), self)
-	c.Env = append(os.Environ(), waitForSignals+"=1")
-	out, err := c.StdoutPipe()
-	require.NoError(t, err)
-	lines := bufio.NewScanner(out)
-	require.NoError(t, c.Start())
-	for _, want := range []string{"ready", "ending in order"} {
-		require.True(t, lines.Scan())
-		require.Equal(t, want, lines.Text())
-		require.NoError(t, c.Process.Signal(unix.SIGINT))
-	}
-	var exit *exec.ExitError
-	require.ErrorAs(t, c.Wait(), &exit)
-	require.Equal(t, 128+int(unix.SIGINT), exit.ExitCode())
-}
 
 func TestEachErrorIsOneLine(t *testing.T) {
 	a, b, c := errors.New("a"), errors.New("b"), errors.New("c\nd")
@@ -248,12 +211,14 @@ func TestManPagesHoldTheHelp(t *testing.T) {
 
 func TestLoggerWritesOneLinePerMessage(t *testing.T) {
 	var b strings.Builder
-	l := cli.Logger(&b, "prog", false)
+	p := cli.NewPrinter(&b, "prog")
+	l := cli.Logger(p, "prog", false)
 	l.Debug("hidden")
 	l.Info("ready", "cores", 2)
 	l.With("port", "").Warn("one\ntwo")
 	l.With("port", "eth2").With(slog.Int("queue", 3)).Error("failed", "lost", 7)
 	l.Warn("link down", "at", time.Unix(1795269600, 123456789), "error", errors.New("no link"), "port", "sim:gen,size=60")
+	require.True(t, p.Flush(time.Minute))
 	require.Equal(t, `prog: ready cores=2
 prog: warning: one; two
 prog: error: eth2: queue 3: failed lost=7

@@ -3,13 +3,11 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,23 +17,23 @@ import (
 	"github.com/ixcap/ixcap/sim"
 )
 
-// Logger returns a logger that writes one line for each message to w:
+// Logger returns a logger that writes one line for each message to p:
 //
 //	program: warning: PORT: queue N: message key=value key="two words"
 //
 // The attributes port and queue, if there are any, stand before the message.
 // Informational messages have no level. Debug messages are written if verbose is set.
-func Logger(w io.Writer, program string, verbose bool) *slog.Logger {
+func Logger(p *Printer, program string, verbose bool) *slog.Logger {
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
 	}
-	return slog.New(&lineHandler{w: w, mu: new(sync.Mutex), program: program, level: level})
+	return slog.New(&lineHandler{Printer: p, program: program, level: level})
 }
 
+// lineHandler does not block (asynclog.NonBlocking).
 type lineHandler struct {
-	w       io.Writer
-	mu      *sync.Mutex // serializes lines
+	*Printer
 	program string
 	level   slog.Level
 	attrs   []slog.Attr
@@ -70,9 +68,7 @@ func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 			fmt.Fprintf(&after, " %s=%s", a.Key, valueText(a.Value))
 		}
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	_, err := fmt.Fprintf(h.w, "%s: %s%s%s\n", h.program, before.String(), strings.ReplaceAll(r.Message, "\n", "; "), after.String())
+	_, err := fmt.Fprintf(h, "%s: %s%s%s\n", h.program, before.String(), strings.ReplaceAll(r.Message, "\n", "; "), after.String())
 	return err
 }
 
@@ -98,15 +94,18 @@ func (h *lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 func (h *lineHandler) WithGroup(string) slog.Handler { return h }
 
 // Bar prints progress: on a terminal one line that is overwritten, elsewhere one line
-// after the other.
+// after the other. A rate is left out while the one before has not been written.
 type Bar struct {
-	W        io.Writer
+	W        *Printer
 	Terminal bool
 	shown    bool
 }
 
 // Print prints the rate of the last second.
 func (b *Bar) Print(r capture.Rate) {
+	if !b.W.Idle() {
+		return
+	}
 	line := fmt.Sprintf("%v  buffer %.0f %%  lost %d (%.0f/s)", r, 100*r.Fill, r.Lost, r.LostPerSecond)
 	if b.Terminal {
 		fmt.Fprintf(b.W, "\r\x1b[K%s", line) // erases the line before

@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/internal/asynclog"
+)
+
+const (
+	// lastLines is how long a program waits at its end for a standard error that is not
+	// read.
+	lastLines = 2 * time.Second
+	// lastWords is the same for its second signal.
+	lastWords = 100 * time.Millisecond
+)
+
+// printTimeout is how long Print waits for a standard output that is not read.
+var printTimeout = 5 * time.Second
+
+// Stderr is standard error. Programs write to it, never to os.Stderr: a terminal that
+// was stopped with Ctrl-S, or a pipe that is not read, would hold the writer.
+var Stderr = NewPrinter(os.Stderr, filepath.Base(os.Args[0]))
+
+// Printer writes lines in the background. Each Write is a line, or several that belong
+// together. Lines for which there is no room are dropped, and counted as log messages.
+type Printer struct {
+	*asynclog.Queue
+	w io.Writer
+}
+
+// NewPrinter returns a Printer to w. program is the prefix of its own messages.
+func NewPrinter(w io.Writer, program string) *Printer {
+	note := func(dropped uint64, over time.Duration) error {
+		_, err := fmt.Fprintf(w, "%s: warning: %s\n", program, asynclog.Note(dropped, over))
+		return err
+	}
+	return &Printer{asynclog.NewQueue(note), w}
+}
+
+// Write does not block and returns no error.
+func (p *Printer) Write(b []byte) (int, error) {
+	line := bytes.Clone(b)
+	p.Add(len(line), func() error {
+		_, err := p.w.Write(line)
+		return err
+	})
+	return len(b), nil
+}
+
+// Print writes to standard output what a capture prints at its end. It returns an error if
+// that is not read for 5 s.
+func Print(write func(w io.Writer) error) error {
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		return err
+	}
+	written := make(chan error, 1)
+	go func() {
+		_, err := os.Stdout.Write(b.Bytes())
+		written <- err
+	}()
+	timeout := time.NewTimer(printTimeout)
+	defer timeout.Stop()
+	select {
+	case err := <-written:
+		return err
+	case <-timeout.C:
+		return fmt.Errorf("write standard output: it was not read for %v: what was to be printed is lost", printTimeout)
+	}
+}
+
+// unread reports whether err is only that the reader of standard output has gone.
+func unread(err error) bool {
+	for _, e := range each(err) {
+		var at *fs.PathError
+		if !errors.As(e, &at) || at.Path != os.Stdout.Name() || !errors.Is(at, unix.EPIPE) {
+			return false
+		}
+	}
+	return true
+}
