@@ -28,7 +28,13 @@ func (g *generator) numberID(n uint32, q qualifiers, at int) *cond {
 		return g.ports(n, n, g.portProto(q), q.dir)
 	case "proto":
 		return g.protoNumber(n, q)
-	case "net":
+	case "protochain":
+		return g.protoChain(n, q)
+	}
+	if q.proto == "decnet" {
+		return g.decnetAddress(n&0xffff, q.dir)
+	}
+	if q.kind == "net" {
 		if n == 0 {
 			return g.ipv4(0, 0xffffffff, q)
 		}
@@ -67,7 +73,7 @@ func (g *generator) nameID(word string, q qualifiers) *cond {
 			proto = anyProto
 		}
 		return g.ports(min(from.port, to.port), max(from.port, to.port), g.portMatch(word, want, proto), q.dir)
-	case "proto":
+	case "proto", "protochain":
 		var table map[string]uint32
 		switch q.proto {
 		case "", "ip", "ip6":
@@ -79,7 +85,10 @@ func (g *generator) nameID(word string, q qualifiers) *cond {
 		}
 		n, ok := table[word]
 		if !ok {
-			fail(g.at, "proto %s is not known: write its number", word)
+			fail(g.at, "%s %s is not known: write its number", q.kind, word)
+		}
+		if q.kind == "protochain" {
+			return g.protoChain(n, q)
 		}
 		return g.protoNumber(n, q)
 	case "net":
@@ -140,10 +149,13 @@ func (g *generator) host4(text string, q qualifiers, at int) *cond {
 	g.at = at
 	g.bare(q)
 	switch {
-	case q.kind == "port" || q.kind == "portrange" || q.kind == "proto":
+	case q.kind == "port" || q.kind == "portrange" || q.kind == "proto" || q.kind == "protochain":
 		fail(at, "%s %s: an address is not allowed here: write host or net before it", q.kind, text)
 	case q.proto == "link":
 		fail(at, "ether host %s: write six bytes, such as 00:1b:21:3c:9d:f8, or leave out ether", text)
+	}
+	if q.proto == "decnet" {
+		return g.decnetHost(text, q)
 	}
 	addr, length := g.dotted(text)
 	return g.ipv4(addr, maskOf(length), q)
@@ -211,7 +223,7 @@ func (g *generator) ipv4(addr, mask uint32, q qualifiers) *cond {
 	case "rarp":
 		c = in(ether.TypeRARP, 14, 24)
 	case "decnet":
-		fail(g.at, "addresses of DECnet are not supported: write decnet[...] = N")
+		fail(g.at, "DECnet has no networks: write decnet host AREA.NODE")
 	default:
 		fail(g.at, "%s with an IPv4 address: write ip, arp, rarp or nothing before host and net, and \"and %s\" behind", q.proto, q.proto)
 	}
@@ -300,7 +312,7 @@ func (g *generator) macID(text string, q qualifiers, at int) *cond {
 		}
 		b, s = append(b, byte(x)), s[n:]
 	}
-	return direct(q.dir,
-		func() *cond { return octets(g.linkHeader+6, b) },
-		func() *cond { return octets(g.linkHeader, b) })
+	return all(g.link(), direct(q.dir,
+		func() *cond { return octets(g.linkHeader.plus(6), b) },
+		func() *cond { return octets(g.linkHeader, b) }))
 }

@@ -174,11 +174,14 @@ func (g *generator) load(proto string, index *arith, size uint32) *arith {
 	switch proto {
 	case "link":
 		out.value = atIndex(g.linkHeader, index.value, n)
+		if g.raw {
+			out.when = all(index.when, never())
+		}
 	case "ip", "arp", "rarp", "atalk", "decnet", "sca", "lat", "moprc", "mopdl", "ip6":
 		out.value = atIndex(g.network(0), index.value, n)
 		out.when = all(index.when, g.proto(proto))
 	case "sctp", "tcp", "udp", "icmp", "igmp", "igrp", "pim", "vrrp", "carp":
-		header := &value{op: headerLen, off: g.network(0)}
+		header := headerLength(g.network(0))
 		out.value = atIndex(g.network(0), compute(add, index.value, header), n)
 		out.when = all(g.proto("ip"), index.when, g.proto(proto), g.firstFragment())
 	case "icmp6":

@@ -1,11 +1,14 @@
 package pcapfilter
 
+import "math/bits"
+
 // program is a graph in the form that run and Classify execute.
 type program struct {
 	code  []step
 	calcs []calc // the computations of steps
 	start int32
 	reach uint64 // bytes from the start of a frame that steps can read
+	depth int    // results that computations have at a time
 }
 
 // assemble makes the steps of a graph. The result of leaf i is ^i.
@@ -26,12 +29,21 @@ func (p *program) emit(n *node, index map[*node]int32) int32 {
 		return at
 	}
 	s := step{yes: p.emit(n.yes, index), no: p.emit(n.no, index), filter: uint16(n.filter)}
+	p.depth = max(p.depth, depthOf(n.left), 1+depthOf(n.right))
 	p.reach = max(p.reach, reachOf(n.left), reachOf(n.right))
 	p.source(&s, n)
 	p.code = append(p.code, s)
 	at := int32(len(p.code) - 1)
 	index[n] = at
 	return at
+}
+
+// depthOf is how many results the computation of a value has at a time.
+func depthOf(v *value) int {
+	if v == nil {
+		return 0
+	}
+	return max(1, depthOf(v.x), min(depthOf(v.y), 1)+depthOf(v.y))
 }
 
 // source sets the source and the range of a step.
@@ -64,7 +76,7 @@ func (p *program) source(s *step, n *node) {
 		s.src = previous
 	case v.op == load && v.x == nil:
 		s.src, s.off = byte1+source(v.size/2), v.off
-	case v.op == load && v.x.op == headerLen:
+	case v.op == load && v.x.op == headerLen && v.x.x == nil:
 		s.src, s.off, s.base = ipByte1+source(v.size/2), v.off, v.x.off
 	case v.op == wireLen:
 		s.src = frameLen
@@ -83,8 +95,17 @@ func (p *program) compute(v *value) {
 		c.op, c.k = push, v.k
 	case wireLen:
 		c.op = pushLen
+	case inChain:
+		c.op, c.size = chain4, uint8(v.k)
+		if v.size == 6 {
+			c.op = chain6
+		}
 	case headerLen:
-		c.op = pushHeader
+		c.op = headerAt
+		if v.x != nil {
+			p.compute(v.x)
+			c.op = headerPlus
+		}
 	case load:
 		c.op = loadAt
 		if v.x != nil {
@@ -104,13 +125,42 @@ func reachOf(v *value) uint64 {
 	case v == nil:
 		return 0
 	case v.op == headerLen:
-		return uint64(v.off) + 1
-	case v.op == load && v.x == nil:
-		return uint64(v.off) + uint64(v.size)
-	case v.op == load && v.x.op == headerLen:
-		return max(reachOf(v.x), uint64(v.off)+60+uint64(v.size))
+		return max(reachOf(v.x), uint64(v.off)+most(v.x)+1)
+	case v.op == inChain:
+		return uint64(v.off) + 60 + maxChain*(256*8)
 	case v.op == load:
-		return 1 << 32
+		return max(reachOf(v.x), uint64(v.off)+most(v.x)+uint64(v.size))
 	}
 	return max(reachOf(v.x), reachOf(v.y))
+}
+
+// most is a number that a value is never greater than, 0 for nil.
+func most(v *value) uint64 {
+	const all = 1<<32 - 1
+	if v == nil {
+		return 0
+	}
+	switch v.op {
+	case konst:
+		return uint64(v.k)
+	case load:
+		return all >> (32 - 8*v.size)
+	case headerLen:
+		return 60
+	case inChain:
+		return 1
+	case add:
+		return min(most(v.x)+most(v.y), all)
+	case mul:
+		return min(most(v.x)*most(v.y), all)
+	case and:
+		return min(most(v.x), most(v.y))
+	case xor:
+		return 1<<bits.Len64(most(v.x)|most(v.y)) - 1
+	case shr:
+		if v.y.op == konst {
+			return most(v.x) >> v.y.k
+		}
+	}
+	return all
 }

@@ -13,19 +13,22 @@
 //
 // # Language
 //
-// The language is that of libpcap 1.10, with its precedence ("and" and "or" bind
-// alike, from left to right) and the qualifiers that a bare value inherits (host A
-// or B):
+// The language is that of libpcap 1.10, and of 1.11 where that has more, with its
+// precedence ("and" and "or" bind alike, from left to right) and the qualifiers that a
+// bare value inherits (host A or B):
 //
 //	[ip|ip6|arp|rarp] [src|dst|src or dst|src and dst] host A, net A/LEN, net A mask M
 //	[tcp|udp|sctp] [src|dst|...] port P, portrange P-P       numbers or well-known names
 //	ether [src|dst|...] host MAC, ether|ip broadcast, ether|ip|ip6 multicast
+//	decnet [src|dst|...] host AREA.NODE
 //	ip ip6 arp rarp tcp udp sctp icmp icmp6 igmp igrp pim vrrp carp ah esp
 //	atalk aarp decnet lat sca moprc mopdl stp ipx netbeui llc [TYPE]
 //	iso esis isis clnp l1 l2 iih lsp snp csnp psnp
 //	proto N, ip proto N, ip6 proto N, ether proto N, iso proto N, isis proto N
+//	[ip|ip6] protochain N                      the headers behind IP's, up to 64
 //	vlan [N], mpls [N], pppoed, pppoes [N]     what follows reads behind that header
-//	less N, greater N, byte N op M
+//	geneve [N], vxlan [N]                      what follows reads the packet inside
+//	less N, greater N, byte N op M             op is one of = < > & |
 //	ETHER[i], IP[i:size], len, numbers, + - * / % & | ^ << >> ( ) and = != < <= > >=
 //	not ! and && or || ( )
 //
@@ -33,7 +36,7 @@
 // filter that matches too much:
 //
 //   - names of hosts and networks: a capture tool uses no DNS;
-//   - protochain, gateway, geneve, vxlan, addresses of DECnet, byte N & M;
+//   - gateway, which needs such names;
 //   - words for other link layers or for live devices: inbound, ifindex, wlan types.
 //
 // Names of services and protocols are built in, with Debian's numbers, so that an
@@ -54,14 +57,26 @@
 //     imply IPv4; in a sum only the first operand's protocol is tested;
 //   - vlan, mpls and pppoes move all that stands to their right, in every branch:
 //     (vlan and ip) or ip tests for tagged IP twice;
+//   - geneve is UDP to port 6081 with version 0, vxlan UDP to port 4789 with flags 8;
+//     behind IPv4's and IPv6's header of any length, behind tags too (vlan and vxlan);
+//     Geneve may carry IP without an Ethernet header, then conditions on Ethernet
+//     addresses do not match;
 //   - a % b + c is a % (b + c): % and ^ have no precedence in libpcap's grammar;
 //   - ip broadcast has no mask, as when tcpdump reads a file: it is 0.0.0.0 and
 //     255.255.255.255.
 //
-// It differs from libpcap in two places. libpcap's optimizer removes or moves loads
-// as if they could not fail, and so matches some frames that end before a field
-// which its unoptimized program reads; here every test is made in the order
-// written, unless it has been made before or has a known 0 as operand. And libpcap
-// refuses ip[2:2] / ip[0], because it takes the index for the divisor; here it
-// compiles.
+// It differs from libpcap in a few places:
+//
+//   - libpcap's optimizer removes or moves loads as if they could not fail, and so
+//     matches some frames that end before a field which its unoptimized program reads;
+//     here every test is made in the order written, unless it has been made before or
+//     has a known 0 as operand;
+//   - libpcap refuses ip[2:2] / ip[0], because it takes the index for the divisor;
+//     here it compiles;
+//   - in libpcap, what stands to the right of geneve or vxlan reads memory that is not
+//     set in frames that are none: geneve or tcp. Here that is an error;
+//   - libpcap reads what a tunnel behind mpls carries as if labels preceded it; here
+//     the tunnel ends the labels;
+//   - libpcap 1.10 does not read the byte of byte N & M and byte N | M; here it is
+//     read, as in 1.11.
 package pcapfilter

@@ -46,6 +46,34 @@ func expressions() []string {
 		add(s, s+" and ip", s+" and tcp port 80", s+" and not host 192.0.2.1", s+" and ip6", s+" and ip[9] = 6", s+" and tcp[13] & 2 != 0", s+" and udp portrange 50-60",
 			s+" and ether[0] = 0", "ip or ("+s+") or tcp", "("+s+" and port 53) or port 53")
 	}
+	for _, p := range []string{"", "ip ", "ip6 "} {
+		for _, n := range []string{"6", "17", "44", "51", "58", "59", "60", "0", `\udp`, "ospf"} {
+			add(p+"protochain "+n, "not "+p+"protochain "+n, "vlan and "+p+"protochain "+n, p+"protochain "+n+" or 17", p+"protochain "+n+" and greater 70")
+		}
+	}
+	for _, d := range dirs {
+		add("decnet "+d+"host 10.15", "decnet "+d+"host 63.1023", "decnet "+d+"host 10255", "vlan and decnet "+d+"host 10.15")
+	}
+	for i, s := range []string{"geneve", "geneve 7", "geneve 0xabcdef", "vlan and geneve", "pppoes and geneve", "geneve and vlan", "geneve and mpls", "geneve and pppoes",
+		"geneve and geneve"} {
+		add(s)
+		for j, e := range []string{"ip", "ip6", "arp", "tcp", "tcp port 80", "udp port 53", "portrange 50-90", "host 192.0.2.1", "src net 10.0.0.0/8", "host 2001:db8::1",
+			"not tcp", "not (tcp or ip6)", "ip[8] = 64", "ip[ip[0] & 0xf] = 0", "ip[-2:2] = 0x800", "tcp[13] & 2 != 0", "tcp[ip[0] - 64] = 0", "ip6[6] = 17",
+			"ether[12:2] = 0x800", "ether[0 - 1] = 0", "len > 100", "ether proto 0x88cc", "icmp6[0] = 128",
+			"llc", "iso", "stp"} {
+			if i > 0 && (i+j)%3 != 0 {
+				continue
+			}
+			link := strings.Contains("arp llc iso stp", e) || strings.HasPrefix(e, "ether proto")
+			if !link || !strings.Contains(s, "mpls") && !(strings.HasSuffix(s, "pppoes") && e == "llc") {
+				add(s + " and " + e)
+			}
+		}
+		if !strings.Contains(s, "pppoes") || strings.HasPrefix(s, "pppoes") {
+			add(s+" and ether host 02:00:5e:10:00:01", s+" and broadcast", s+" and ether multicast", s+" and byte 0 = 0", s+" and byte 0 < 5 and tcp")
+		}
+	}
+	add("tcp or (udp and geneve)")
 	add(corner...)
 	return out
 }
@@ -511,13 +539,14 @@ var refused = lines(`
 
 // stricter are expressions that libpcap compiles and this package refuses.
 var stricter = lines(`
-	ip6 protochain 6
-	protochain 6
-	byte 5 & 3
-	byte 5 | 3
-	geneve
-	decnet host 10.15
-	decnet src 10.15
+	protochain 256
+	decnet host 64.1
+	decnet net 10.0/16
+	geneve or tcp
+	not geneve and tcp
+	(geneve and tcp) or udp
+	tcp or (udp or geneve) and ip
+	geneve and geneve and geneve
 	portrange 80-90abc
 	inbound
 	outbound

@@ -42,7 +42,11 @@ func Compile(expr string) (*Filter, error) {
 	if graph == reject {
 		return nil, &Error{0, matchesNone}
 	}
-	return &Filter{program: assemble(graph, accept, reject), expr: strings.TrimSpace(expr), needs: needs(root, true, 0)}, nil
+	f := &Filter{program: assemble(graph, accept, reject), expr: strings.TrimSpace(expr), needs: needs(root, true, 0)}
+	if f.depth > maxStack {
+		return nil, &Error{0, "more intermediate results at a time than are kept: compute in smaller steps"}
+	}
+	return f, nil
 }
 
 // String returns the expression.

@@ -188,15 +188,86 @@ func oddFrames() []packet {
 		e(typeATalk).u32(1), e(typeAARP).u32(1), e(typeDECnet).u32(1), e(typeLAT).u32(1), e(typeSCA).u32(1),
 		e(typeMOPDL).u32(1), e(typeMOPRC).u32(1), e(0x9000).u32(1),
 		append(e(ether.TypeIPv4).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(80, 80, 0x10), make([]byte, 8960)...), // jumbo
+		e(ether.TypeIPv4).ip4(5, ether.ProtoAH, 0, host1, host2).u8(ether.ProtoTCP, 1, 0, 0).u32(1, 2).tcp(40000, 80, 2),
+		e(ether.TypeIPv6).ip6(0, 1, 2).u8(ether.ProtoAH, 0, 5, 2, 0, 0, 0, 0).u8(60, 1, 0, 0).u32(1, 2).u8(ether.ProtoUDP, 0, 1, 4, 0, 0, 0, 0).udp(53, 53),
+		e(ether.TypeIPv6).ip6(43, 1, 2).u8(59, 0, 0, 0).u32(0).u32(1),
+		e(typeDECnet).u8(20, 0, 0x26).u8(0, 0, 0xaa, 0, 4, 0, 0x0f, 0x28, 0, 0, 0xaa, 0, 4, 0, 0xff, 0xff).u32(0),
+		e(typeDECnet).u8(20, 0, 0x81, 0x0e).u8(0, 0, 0xaa, 0, 4, 0, 0xff, 0xff, 0, 0, 0xaa, 0, 4, 0, 0x0f, 0x28).u32(0),
+		e(typeDECnet).u8(6, 0, 0x02, 0x0f, 0x28, 0xff, 0xff, 0).u32(0),
+		e(typeDECnet).u8(6, 0, 0x81, 0x0a, 0xff, 0xff, 0x0f, 0x28, 0).u32(0),
 	}
 }
 
-// cuts returns each odd frame whole and cut behind each of its first 100 bytes,
+// tunnelled are the starts of frames up to a header of Geneve or VXLAN, with what
+// follows: a frame of Ethernet, or a packet that the header names.
+func tunnelled() (out []packet) {
+	e := ethernet
+	udp := func(p packet, port uint16) packet { return p.u16(40000, port, 80, 0) }
+	ip4 := func(p packet, port uint16) packet { return udp(p.ip4(5, ether.ProtoUDP, 0, host3, host2), port) }
+	options := func(p packet, ip6 bool, port uint16) packet {
+		if ip6 {
+			return udp(p.ip6(ether.ProtoUDP, 7, 8), port)
+		}
+		return udp(p.ip4(7, ether.ProtoUDP, 0, host2, host3), port)
+	}
+	within := []packet{
+		e(ether.TypeIPv4).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(40000, 80, 0x02),
+		e(ether.TypeIPv4).ip4(9, ether.ProtoUDP, 0, host3, host1).udp(53, 53),
+		e(ether.TypeIPv6).ip6(ether.ProtoUDP, 1, 2).udp(53, 40000),
+		e(ether.TypeARP).arp(1, host1, host2),
+		append(packet{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, e(ether.TypeVLAN).vlan(5, ether.TypeIPv4)[6:]...).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(22, 443, 2),
+		e(ether.TypeMPLS).label(1024, 1).ip4(5, ether.ProtoUDP, 0, host1, host2).udp(53, 53),
+		e(ether.TypePPPoES).u8(0x11, 0).u16(7, 44, 0x0057).ip6(ether.ProtoTCP, 1, 2).tcp(80, 40000, 2),
+		e(38).u8(sapSTP, sapSTP, 3).u32(0, 0x00800000, 1, 2, 3, 4, 5, 6),
+		ip4(e(ether.TypeIPv4), portGeneve).u8(0, 0).u16(typeBridging).u32(7 << 8).u8(e(ether.TypeIPv4).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(1, 80, 2)...),
+	}
+	bare := []packet{
+		packet{}.u16(ether.TypeIPv4).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(40000, 80, 0x02),
+		packet{}.u16(ether.TypeIPv6).ip6(ether.ProtoUDP, 2, 1).udp(53, 53),
+		packet{}.u16(ether.TypeMPLS).label(1024, 1).ip4(5, ether.ProtoUDP, 0, host1, host2).udp(53, 53),
+		packet{}.u16(0x88cc).u32(1, 2, 3, 4),
+	}
+	outer := []packet{
+		e(ether.TypeIPv4), e(ether.TypeVLAN).vlan(5, ether.TypeIPv4), e(ether.TypeIPv6), e(ether.TypePPPoES).u8(0x11, 0).u16(7, 60, 0x0021),
+		e(ether.TypePPPoES).u8(0x11, 0).u16(7, 60, 0x0057), e(ether.TypeQinQ).vlan(100, ether.TypeVLAN).vlan(5, ether.TypeIPv6),
+	}
+	clone := func(p packet) packet { return p[:len(p):len(p)] }
+	for i, o := range outer {
+		six := i == 2 || i >= 4
+		for n, w := range within {
+			words := byte(n % 3 * 2)
+			p := options(clone(o), six, portGeneve).u8(words, 0).u16(typeBridging).u32(7 << 8)
+			for range words {
+				p = p.u32(0x01020304)
+			}
+			out = append(out, append(p, w...), append(options(clone(o), six, portVXLAN).u32(0x08000000, 7<<8), w...))
+		}
+		for n, b := range bare {
+			words := byte(n % 2 * 3)
+			p := options(clone(o), six, portGeneve).u8(words, 0).u8(b[:2]...).u32(0xabcdef00)
+			for range words {
+				p = p.u32(0xa1b2c3d4)
+			}
+			out = append(out, append(p, b[2:]...))
+		}
+		out = append(out,
+			append(options(clone(o), six, portGeneve).u8(0x40, 0).u16(typeBridging).u32(7<<8), within[0]...), // another version
+			append(options(clone(o), six, portVXLAN).u32(0, 7<<8), within[0]...))                             // no network
+	}
+	return out
+}
+
+// cuts returns each odd frame whole and cut behind each of its first 200 bytes, some in
+// tunnels whole only,
 // with its length on the wire as it was.
 func cuts() []testFrame {
 	var out []testFrame
-	for _, p := range oddFrames() {
-		for n := 0; n < min(len(p), 100); n++ {
+	for i, p := range append(oddFrames(), tunnelled()...) {
+		if i >= len(oddFrames()) && i%5 != 0 {
+			out = append(out, testFrame{p, len(p)})
+			continue
+		}
+		for n := 0; n < min(len(p), 200); n++ {
 			out = append(out, testFrame{p[:n:n], len(p)})
 		}
 		out = append(out, testFrame{p, len(p)})

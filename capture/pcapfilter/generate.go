@@ -9,30 +9,33 @@ type generator struct {
 	at        int // byte of the current token, for errors
 	registers int
 
-	linkHeader uint32 // offset of the link layer's header
-	typeField  uint32 // of the type field
-	payload    uint32 // of the bytes behind the type field
+	linkHeader offset // the link layer's header
+	typeField  offset // the type field
+	payload    offset // the bytes behind the type field
 	skip       uint32 // bytes from there to the network layer's header
 	osi        uint32 // bytes from there to an OSI header behind LLC
 	ppp        bool   // the type is PPP's
 	labels     int    // MPLS labels so far
+	raw        bool   // there is no link layer: IP begins at payload
+	framed     *cond  // that there is an Ethernet header; nil if it is certain
 	shifts     []shiftKind
+	tunnels    []tunnel
 }
 
 func newGenerator() generator {
-	return generator{typeField: 12, payload: 14, osi: 3}
+	return generator{typeField: offset{off: 12}, payload: offset{off: 14}, osi: 3}
 }
 
-// network is the offset of a byte of the network layer's header.
-func (g *generator) network(off uint32) uint32 { return g.payload + g.skip + off }
+// network is a byte of the network layer's header.
+func (g *generator) network(off uint32) offset { return g.payload.plus(g.skip + off) }
 
 // field compares bytes at an offset with a number.
-func field(off uint32, size uint8, k uint32) *cond {
+func field(off offset, size uint8, k uint32) *cond {
 	return compare(at(off, size), equal, constant(k))
 }
 
 // masked is field for the bits of mask.
-func masked(off uint32, size uint8, k, mask uint32) *cond {
+func masked(off offset, size uint8, k, mask uint32) *cond {
 	v := at(off, size)
 	if mask != 0xffffffff {
 		v = compute(and, v, constant(mask))
@@ -41,13 +44,13 @@ func masked(off uint32, size uint8, k, mask uint32) *cond {
 }
 
 // anyBit is that one of the bits of mask is set.
-func anyBit(off uint32, size uint8, mask uint32) *cond {
+func anyBit(off offset, size uint8, mask uint32) *cond {
 	return not(compare(compute(and, at(off, size), constant(mask)), equal, constant(0)))
 }
 
 // octets compares bytes, from the last to the first, 4 at a time as far as
 // possible.
-func octets(off uint32, b []byte) *cond {
+func octets(off offset, b []byte) *cond {
 	var c []*cond
 	for n := len(b); n > 0; {
 		size := 1
@@ -61,13 +64,16 @@ func octets(off uint32, b []byte) *cond {
 		for _, x := range b[n : n+size] {
 			k = k<<8 | uint32(x)
 		}
-		c = append(c, field(off+uint32(n), uint8(size), k))
+		c = append(c, field(off.plus(uint32(n)), uint8(size), k))
 	}
 	return all(c...)
 }
 
 // isLength is that the type field holds a length: IEEE 802.3 with LLC.
 func (g *generator) isLength() *cond {
+	if g.raw {
+		return never()
+	}
 	return not(compare(at(g.typeField, 2), greater, constant(ether.MaxLength)))
 }
 
@@ -83,6 +89,11 @@ func (g *generator) linkType(proto uint32) *cond {
 	switch {
 	case g.labels > 0:
 		return g.mplsType(proto)
+	case g.raw:
+		if proto != ether.TypeIPv4 && proto != ether.TypeIPv6 {
+			return never()
+		}
+		return g.version(proto)
 	case g.ppp:
 		if t, ok := pppTypes[proto]; ok {
 			proto = t
@@ -103,7 +114,7 @@ func (g *generator) linkType(proto uint32) *cond {
 		return anyOf(field(g.typeField, 2, proto), all(g.isLength(), g.snap(0, proto)))
 	}
 	if proto <= ether.MaxLength {
-		return all(g.isLength(), field(g.typeField+2, 1, proto))
+		return all(g.isLength(), field(g.typeField.plus(2), 1, proto))
 	}
 	return field(g.typeField, 2, proto)
 }
@@ -111,17 +122,31 @@ func (g *generator) linkType(proto uint32) *cond {
 // mplsType is that the last label ends the stack and IP follows. MPLS has no type
 // field; the version of IP serves.
 func (g *generator) mplsType(proto uint32) *cond {
-	var version uint32
-	switch proto {
-	case ether.TypeIPv4:
-		version = 0x40
-	case ether.TypeIPv6:
-		version = 0x60
-	default:
+	if proto != ether.TypeIPv4 && proto != ether.TypeIPv6 {
 		fail(g.at, "behind mpls only IPv4 and IPv6 can be tested: write other conditions before mpls")
 	}
 	// The last byte but one of the label.
-	return all(masked(g.network(^uint32(1)), 1, 1, 1), masked(g.network(0), 1, version, 0xf0))
+	return all(masked(g.network(^uint32(1)), 1, 1, 1), g.version(proto))
+}
+
+// version is that the packet's version is that of IPv4 or IPv6.
+func (g *generator) version(proto uint32) *cond {
+	version := uint32(0x40)
+	if proto == ether.TypeIPv6 {
+		version = 0x60
+	}
+	return masked(g.network(0), 1, version, 0xf0)
+}
+
+// never is met by no frame.
+func never() *cond { return compare(constant(0), equal, constant(1)) }
+
+// link is that there is an Ethernet header; nil if that is certain.
+func (g *generator) link() *cond {
+	if g.raw {
+		return never()
+	}
+	return g.framed
 }
 
 // ip4Proto is that IPv4 carries a protocol.
@@ -144,14 +169,14 @@ func (g *generator) ipProto(proto uint32) *cond {
 }
 
 func (g *generator) osiProto(proto uint32) *cond {
-	return all(g.linkType(sapISO), field(g.payload+g.osi, 1, proto))
+	return all(g.linkType(sapISO), field(g.payload.plus(g.osi), 1, proto))
 }
 
 // isisType is that a frame holds an IS-IS message of one of the types. The last type
 // is tested first, then the others in order.
 func (g *generator) isisType(types ...uint32) *cond {
 	one := func(t uint32) *cond {
-		return all(g.osiProto(osiISIS), field(g.payload+g.osi+4, 1, t))
+		return all(g.osiProto(osiISIS), field(g.payload.plus(g.osi+4), 1, t))
 	}
 	c := anyOf(one(types[0]), one(types[1]))
 	for _, t := range types[2:] {
@@ -229,7 +254,7 @@ func (g *generator) protoNumber(n uint32, q qualifiers) *cond {
 	case "iso":
 		return g.osiProto(n)
 	case "isis":
-		return all(g.osiProto(osiISIS), field(g.payload+g.osi+4, 1, n))
+		return all(g.osiProto(osiISIS), field(g.payload.plus(g.osi+4), 1, n))
 	}
 	fail(g.at, "%s proto: write ether, ip, ip6, iso or isis before proto", q.proto)
 	return nil
@@ -241,7 +266,7 @@ func (g *generator) llc(word string) *cond {
 		fail(g.at, "llc behind pppoes: PPP has no LLC header")
 	}
 	frame := all(g.isLength(), not(field(g.payload, 2, 0xffff)))
-	control := g.payload + 2
+	control := g.payload.plus(2)
 	switch word {
 	case "":
 		return frame
@@ -264,22 +289,31 @@ func (g *generator) llc(word string) *cond {
 
 // byteTest is "byte N op M", which counts from the link layer's header.
 func (g *generator) byteTest(off uint32, op string, k uint32) *cond {
-	v := at(g.linkHeader+off, 1)
+	v := at(g.linkHeader.plus(off), 1)
+	var c *cond
 	switch op {
 	case "=":
-		return compare(v, equal, constant(k))
+		c = compare(v, equal, constant(k))
 	case ">":
-		return compare(v, greater, constant(k))
+		c = compare(v, greater, constant(k))
+	case "<":
+		c = not(compare(v, atLeast, constant(k)))
+	case "&":
+		c = not(compare(compute(and, v, constant(k)), equal, constant(0)))
 	default:
-		return not(compare(v, atLeast, constant(k)))
+		c = not(compare(compute(or, v, constant(k)), equal, constant(0)))
 	}
+	if g.raw {
+		return never()
+	}
+	return c
 }
 
 func (g *generator) broadcast(proto string) *cond {
 	switch proto {
 	case "", "link":
 		g.needEthernet("broadcast")
-		return octets(g.linkHeader, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+		return all(g.link(), octets(g.linkHeader, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}))
 	case "ip":
 		// Other broadcast addresses depend on the mask of a network, which is
 		// unknown.
@@ -293,7 +327,7 @@ func (g *generator) multicast(proto string) *cond {
 	switch proto {
 	case "", "link":
 		g.needEthernet("multicast")
-		return anyBit(g.linkHeader, 1, 1)
+		return all(g.link(), anyBit(g.linkHeader, 1, 1))
 	case "ip":
 		return all(g.linkType(ether.TypeIPv4), compare(at(g.network(16), 1), atLeast, constant(224)))
 	case "ip6":

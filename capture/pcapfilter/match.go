@@ -45,7 +45,10 @@ const (
 	push       calcOp = calcOp(shr) + 1 + iota
 	loadAt            // size bytes at k
 	loadPlus          // size bytes at k + operand
-	pushHeader        // 4 times the low nibble of the byte at k
+	headerAt          // 4 times the low nibble of the byte at k
+	headerPlus        // 4 times the low nibble of the byte at k + operand
+	chain4            // 1 if the headers of the IPv4 packet at k have the protocol size, else 0
+	chain6            // likewise of IPv6
 	pushLen
 	isEqual // 1 or 0
 	isGreater
@@ -125,12 +128,15 @@ func (p *program) run(data []byte, wireLen int) int32 {
 	return at
 }
 
+// maxStack is how many results a computation has at a time. The parser allows
+// maxRegisters, on both sides of a comparison. The others are for operands that no
+// expression writes: a header's length, the factor of a negation, the place behind a
+// tunnel.
+const maxStack = 32
+
 // evaluate runs a computation. It returns false if a load or a division fails.
 func evaluate(code []calc, data []byte, wireLen uint32) (uint32, bool) {
-	// The parser counts the results that a computation needs at a time, on both
-	// sides of a comparison. One more is for operands that no expression writes: a
-	// header's length, the factor of a negation.
-	var stack [maxRegisters + 1]uint32
+	var stack [maxStack]uint32
 	top := -1
 	for i := range code {
 		c := &code[i]
@@ -141,12 +147,17 @@ func evaluate(code []calc, data []byte, wireLen uint32) (uint32, bool) {
 		case pushLen:
 			top++
 			stack[top] = wireLen
-		case pushHeader:
-			if uint64(c.k) >= uint64(len(data)) {
+		case headerAt, headerPlus:
+			off := uint64(c.k)
+			if c.op == headerPlus {
+				off += uint64(stack[top])
+			} else {
+				top++
+			}
+			if off >= uint64(len(data)) {
 				return 0, false
 			}
-			top++
-			stack[top] = uint32(data[c.k]&0xf) << 2
+			stack[top] = uint32(data[off]&0xf) << 2
 		case loadAt, loadPlus:
 			off := uint64(c.k)
 			if c.op == loadPlus {
@@ -161,6 +172,17 @@ func evaluate(code []calc, data []byte, wireLen uint32) (uint32, bool) {
 			for _, b := range data[off : off+uint64(c.size)] {
 				n = n<<8 | uint32(b)
 			}
+			stack[top] = n
+		case chain4, chain6:
+			version := uint8(4)
+			if c.op == chain6 {
+				version = 6
+			}
+			n, ok := chainHas(data, uint64(c.k), version, c.size)
+			if !ok {
+				return 0, false
+			}
+			top++
 			stack[top] = n
 		default:
 			y := stack[top]

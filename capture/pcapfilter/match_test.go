@@ -31,7 +31,7 @@ type forms struct {
 	*Filter
 	parsed           *cond // nil matches all
 	optimized, plain []instruction
-	vm               *bpf.VM // of optimized
+	vm               *bpf.VM // of optimized; nil if BPF cannot express the filter
 }
 
 // compile returns the forms of an expression that compiles.
@@ -42,9 +42,20 @@ func compile(t testing.TB, expr string) (f forms, err error) {
 	}
 	f.parsed, err = parse(expr)
 	require.NoError(t, err)
+	if f.parsed.beyondBPF() {
+		return f, nil
+	}
 	f.optimized, f.plain = bpfProgram(optimize(lower(f.parsed))), bpfProgram(lower(f.parsed))
 	f.vm = machine(t, f.optimized)
 	return f, nil
+}
+
+// beyondBPF reports whether a condition follows headers in a loop.
+func (c *cond) beyondBPF() bool {
+	if c == nil {
+		return false
+	}
+	return c.x.beyondBPF() || c.y.beyondBPF() || c.op == test && (c.left.op == inChain)
 }
 
 // same checks that all forms agree on a frame.
@@ -53,6 +64,9 @@ func (f forms) same(t testing.TB, frame testFrame) {
 	got := f.Match(frame.data, frame.wire)
 	holds, defined := f.parsed.outcome(frame)
 	require.Equal(t, holds && defined, got, "%q: as parsed\n% x", f.Filter, frame.data)
+	if f.vm == nil {
+		return
+	}
 	require.Equal(t, run(f.optimized, frame.data, frame.wire), got, "%q: as a program\n% x", f.Filter, frame.data)
 	require.Equal(t, run(f.plain, frame.data, frame.wire), got, "%q: not optimized\n% x", f.Filter, frame.data)
 	if frame.wire == len(frame.data) {
@@ -106,7 +120,19 @@ func TestErrorsSayWhereAndWhatToWrite(t *testing.T) {
 		"vlan 4096":                              "up to 4095",
 		"wlan type mgt":                          "802.11",
 		"inbound":                                "live capture",
-		"protochain 6":                           "extension headers of IPv6 are not walked",
+		"src or dst and dst port 53":             `column 12: "and" where the value of src or dst is expected: write one behind it, as in src or dst host 192.0.2.1, src port 53`,
+		"tcp and src or dst":                     "column 19: the end where the value of src or dst is expected",
+		"ip src and tcp":                         `column 8: "and" where the value of src is expected`,
+		"geneve or tcp":                          "column 1: geneve moves all that stands to its right, and there it may not hold: join that with \"and\", put the rest before geneve",
+		"udp and not vxlan 5 and tcp":            "column 13: vxlan moves",
+		"vxlan and vxlan and vxlan":              "column 21: vxlan behind 2 tunnels: write inner (...)",
+		"vxlan 16777216":                         "networks have 24 bits",
+		"geneve and protochain 6":                "column 23: protochain behind geneve: write inner (protochain 6)",
+		"tcp protochain 6":                       "write ip, ip6 or nothing before protochain",
+		"src protochain 6":                       "column 5",
+		"protochain 256":                         "numbers of protocols go up to 255",
+		"decnet host 64.1":                       "areas go up to 63",
+		"decnet net 10.1/16":                     "DECnet has no networks",
 		"tcp port 80 and €":                      "column 17",
 		strings.Repeat("(", 5000):                "1000 levels",
 		strings.Repeat("!", 5000):                "1000 levels",

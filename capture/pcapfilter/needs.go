@@ -125,6 +125,7 @@ const (
 	vlanShift shiftKind = iota
 	mplsShift
 	pppoeShift
+	tunnelShift
 )
 
 // lost marks a term that stands where Term does not read: behind shifts in another
@@ -150,7 +151,7 @@ func (g *generator) withTerm(t Term, unless bool, c *cond) *cond {
 	under := uint64(0)
 	for i := range g.shifts {
 		// Tags, then labels or one session: behind labels the parser allows no others.
-		if i >= 63 || i > 0 && g.shifts[i-1] == pppoeShift {
+		if i >= 63 || g.shifts[i] == tunnelShift || i > 0 && g.shifts[i-1] == pppoeShift {
 			under |= lost
 			continue
 		}

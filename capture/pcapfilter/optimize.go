@@ -184,6 +184,8 @@ func (k knowledge) about(id int, v *value) fact {
 		f.hi = 0xffffffff >> (32 - 8*v.size)
 	case v.op == headerLen:
 		f.hi = 60
+	case v.op == inChain:
+		f.hi = 1
 	case v.op == and && v.y.op == konst:
 		f.hi = v.y.k
 	}
@@ -271,8 +273,10 @@ func (o *optimizer) safe(v *value, k knowledge) bool {
 			return true
 		}
 		return k.done.has(o.id(v))
+	case inChain:
+		return k.done.has(o.id(v))
 	case headerLen:
-		return uint64(v.off) < k.end || k.done.has(o.id(v))
+		return v.x == nil && uint64(v.off) < k.end || k.done.has(o.id(v))
 	case div, mod:
 		if y, ok := o.eval(v.y, k); (!ok || y == 0) && !k.done.has(o.id(v)) {
 			return false
@@ -290,9 +294,9 @@ func (o *optimizer) computed(v *value, k knowledge) knowledge {
 	switch {
 	case v.op == load && v.x == nil:
 		k.end = max(k.end, uint64(v.off)+uint64(v.size))
-	case v.op == headerLen:
+	case v.op == headerLen && v.x == nil:
 		k.end = max(k.end, uint64(v.off)+1)
-	case v.op == load || v.op == div || v.op == mod:
+	case v.op == load || v.op == headerLen || v.op == inChain || v.op == div || v.op == mod:
 		k.done = k.done.with(o.id(v))
 	}
 	return k

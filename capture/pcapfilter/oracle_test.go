@@ -156,7 +156,7 @@ func run(program []instruction, data []byte, wire int) bool {
 			var yes bool
 			switch in.Op & 0xf0 {
 			case 0x00:
-				pc += int(in.K)
+				pc += int(int32(in.K)) // back, too: protochain is a loop
 				continue
 			case 0x10:
 				yes = a == operand
@@ -231,11 +231,14 @@ func (v *value) number(f testFrame) (uint32, bool) {
 		return v.k, true
 	case wireLen:
 		return uint32(f.wire), true
+	case inChain:
+		return chain(f.data, int(v.off), int(v.size), byte(v.k))
 	case headerLen:
-		if int64(v.off) >= int64(len(f.data)) {
+		at := int64(v.off) + int64(x)
+		if at >= int64(len(f.data)) {
 			return 0, false
 		}
-		return uint32(f.data[v.off]&15) * 4, true
+		return uint32(f.data[at]&15) * 4, true
 	case load:
 		at := int64(v.off) + int64(x)
 		if at+int64(v.size) > int64(len(f.data)) {
@@ -251,6 +254,37 @@ func (v *value) number(f testFrame) (uint32, bool) {
 		return 0, false
 	}
 	return arithmetic(v.op, x, y), true
+}
+
+// chain is inChain's value, by a table of how long headers are.
+func chain(d []byte, ip, version int, proto byte) (uint32, bool) {
+	type size struct{ unit, extra int }
+	sizes := map[byte]size{51: {4, 2}}
+	at, next := 0, ip+9
+	if version == 6 {
+		sizes[0], sizes[43], sizes[44], sizes[60] = size{8, 1}, size{8, 1}, size{8, 1}, size{8, 1}
+		at, next = ip+40, ip+6
+	}
+	if next >= len(d) {
+		return 0, false
+	}
+	if version == 4 {
+		at = ip + int(d[ip]%16)*4
+	}
+	for n := 0; n < 64; n++ {
+		if d[next] == proto {
+			return 1, true
+		}
+		s, more := sizes[d[next]]
+		if !more {
+			return 0, true
+		}
+		if at+1 >= len(d) {
+			return 0, false
+		}
+		next, at = at, at+(int(d[at+1])+s.extra)*s.unit
+	}
+	return 0, true
 }
 
 // tally counts comparisons and their results.

@@ -1,6 +1,9 @@
 package pcapfilter
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // maxDepth is how deep parentheses and negations can nest.
 const maxDepth = 1000
@@ -47,6 +50,7 @@ type piece struct {
 //
 // An error is a panic with an *Error, which parse returns.
 type parser struct {
+	source string
 	tokens []token
 	next   int
 	depth  int
@@ -59,7 +63,7 @@ func parse(text string) (root *cond, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parser{tokens: tokens, gen: newGenerator()}
+	p := &parser{source: text, tokens: tokens, gen: newGenerator()}
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
@@ -75,6 +79,7 @@ func parse(text string) (root *cond, err error) {
 	out := p.expr(p.element(qualifiers{undefined: true}, false))
 	switch t := p.peek(); t.kind {
 	case atEnd:
+		p.gen.certain(out.cond, 0)
 		return out.cond, nil
 	case number, name, ipv4, ipv6, mac:
 		fail(t.at, "%s where \"and\", \"or\" or the end is expected: a value has host, net, port or proto before it", t)
@@ -100,6 +105,9 @@ func (p *parser) advance() token {
 	p.gen.at = t.at
 	return t
 }
+
+// text is the expression from a token up to another, which is not part of it.
+func (p *parser) text(from, to token) string { return strings.TrimSpace(p.source[from.at:to.at]) }
 
 func (p *parser) isSign(text string) bool {
 	t := p.peek()
@@ -148,7 +156,7 @@ func (p *parser) leave() { p.depth-- }
 func (p *parser) expr(left piece) piece {
 	for {
 		op := p.peek()
-		if !p.isSign("and") && !p.isSign("or") {
+		if !p.isJoin() {
 			left.form = condition
 			return left
 		}
@@ -267,7 +275,7 @@ func (p *parser) parens(q qualifiers, bare bool) piece {
 // list parses the rest behind the first value of "(" value and value ... ")".
 func (p *parser) list(q qualifiers, first piece) piece {
 	c := first.cond
-	for p.isSign("and") || p.isSign("or") {
+	for p.isJoin() {
 		op := p.advance().text
 		c = join(op, c, p.id(q))
 	}

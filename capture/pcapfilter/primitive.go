@@ -39,21 +39,15 @@ func (p *parser) primitive() piece {
 	case "src", "dst":
 		q.dir = t.text
 		// "src or dst" is one qualifier, as no value stands between.
-		for _, op := range []string{"or", "and"} {
-			other := p.ahead(1)
-			if p.isSign(op) && other.kind == keyword && other.text == opposite(t.text) {
-				p.advance()
-				p.advance()
-				q.dir = op
-			}
+		if other := p.ahead(1); p.isJoin() && other.kind == keyword && other.text == opposite(t.text) {
+			q.dir = p.advance().text
+			p.advance()
 		}
 		if next := p.peek(); next.kind == keyword && isType(next.text) {
 			q.kind = p.advance().text
 		}
-	case "host", "net", "port", "portrange", "proto":
+	case "host", "net", "port", "portrange", "proto", "protochain":
 		q.kind = t.text
-	case "protochain":
-		fail(t.at, "protochain is not supported: extension headers of IPv6 are not walked: write ip6[6] = N, or proto N")
 	case "gateway":
 		fail(t.at, "gateway needs host names, which are not resolved: write ether host MAC and not host ADDRESS")
 	case "broadcast":
@@ -66,8 +60,14 @@ func (p *parser) primitive() piece {
 		}
 		return plain(p.other(t))
 	}
+	if next := p.peek(); q.dir != "" && (p.isJoin() || next.kind == atEnd) {
+		fail(next.at, "%s where the value of %s is expected: write one behind it, as in src or dst host 192.0.2.1, src port 53 or dst port 80", next, p.text(t, next))
+	}
 	return piece{form: condition, q: q, cond: p.id(q)}
 }
+
+// isJoin reports whether the next token is "and" or "or".
+func (p *parser) isJoin() bool { return p.isSign("and") || p.isSign("or") }
 
 func isType(word string) bool {
 	return word == "host" || word == "net" || word == "port" || word == "portrange"
@@ -108,13 +108,11 @@ func (p *parser) other(t token) *cond {
 		op := p.advance()
 		if op.kind == sign {
 			switch op.text {
-			case "=", "<", ">":
+			case "=", "<", ">", "&", "|":
 				return p.gen.byteTest(off, op.text, p.needNumber(t.text))
-			case "&", "|":
-				fail(op.at, "byte N %s M is not supported, as libpcap does not read the byte: write ether[N] %s M != 0", op.text, op.text)
 			}
 		}
-		p.unexpected(op, "one of = < >")
+		p.unexpected(op, "one of = < > & |")
 	case "vlan":
 		n, given := p.optionalNumber()
 		return p.gen.vlan(n, given)
@@ -127,7 +125,13 @@ func (p *parser) other(t token) *cond {
 		n, given := p.optionalNumber()
 		return p.gen.pppoes(n, given)
 	case "geneve":
-		fail(t.at, "geneve is not supported: write udp dst port 6081")
+		n, given := p.optionalNumber()
+		p.gen.at = t.at
+		return p.gen.geneve(n, given)
+	case "vxlan":
+		n, given := p.optionalNumber()
+		p.gen.at = t.at
+		return p.gen.vxlan(n, given)
 	case "llc":
 		if n := p.peek(); n.kind == name || n.kind == keyword && n.text == "rnr" {
 			p.advance()

@@ -114,6 +114,10 @@ func (b *builder) value(v *value, slot uint32) {
 	case wireLen:
 		b.emit(bpfLdLen, 0)
 	case headerLen:
+		if v.x != nil {
+			b.value(&value{op: mul, x: &value{op: and, x: &value{op: load, size: 1, off: v.off, x: v.x}, y: constant(15)}, y: constant(4)}, slot)
+			return
+		}
 		b.emit(bpfLdxMsh, reach(v.off))
 		b.emit(bpfTxa, 0)
 	case load:
@@ -121,7 +125,7 @@ func (b *builder) value(v *value, slot uint32) {
 		case v.x == nil:
 			b.emit(bpfLdAbs|bpfSize[v.size], reach(v.off))
 			return
-		case v.x.op == headerLen:
+		case v.x.op == headerLen && v.x.x == nil:
 			b.emit(bpfLdxMsh, reach(v.x.off))
 		default:
 			b.value(v.x, slot)

@@ -10,7 +10,7 @@ func (g *generator) ports(first, last uint32, proto int, dir string) *cond {
 		kinds = []uint32{uint32(proto)}
 	}
 	v4 := all(g.linkType(ether.TypeIPv4), perProto(kinds, func(k uint32) *cond {
-		header := &value{op: headerLen, off: g.network(0)}
+		header := headerLength(g.network(0))
 		return all(
 			field(g.network(9), 1, k), g.firstFragment(),
 			direct(dir,
@@ -61,8 +61,7 @@ func (g *generator) vlan(id uint32, given bool) *cond {
 	if given {
 		c = all(c, masked(g.network(0), 2, id, 0x0fff))
 	}
-	g.typeField += 4
-	g.payload += 4
+	g.typeField, g.payload = g.typeField.plus(4), g.payload.plus(4)
 	return g.shift(vlanShift, c)
 }
 
@@ -101,8 +100,8 @@ func (g *generator) pppoes(session uint32, given bool) *cond {
 	}
 	g.linkHeader = g.network(6)
 	g.typeField = g.linkHeader
-	g.payload = g.linkHeader + 2
+	g.payload = g.linkHeader.plus(2)
 	g.skip, g.osi = 0, 0
-	g.ppp = true
+	g.ppp, g.raw, g.framed = true, false, nil
 	return g.shift(pppoeShift, c)
 }

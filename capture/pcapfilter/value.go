@@ -6,8 +6,9 @@ type valueOp uint8
 const (
 	konst     valueOp = iota // k
 	load                     // size bytes at off, or at off+x if x is not nil; big-endian
-	headerLen                // 4 times the low nibble of the byte at off: IPv4's header length
+	headerLen                // 4 times the low nibble of the byte there: IPv4's header length
 	wireLen                  // bytes of the frame on the wire
+	inChain                  // 1 if the headers of the IP packet at off, of version size, have the protocol k, else 0
 	add                      // x op y, all modulo 2^32
 	sub
 	mul
@@ -25,22 +26,43 @@ const (
 type value struct {
 	op   valueOp
 	size uint8  // load: 1, 2, 4
-	off  uint32 // load, headerLen
-	k    uint32 // konst
+	off  uint32 // load, headerLen, inChain
+	k    uint32 // konst, inChain
 	x, y *value
+
+	tunnel uint8 // in how many tunnels a place behind the value lies
 }
 
 func constant(k uint32) *value { return &value{op: konst, k: k} }
 
-// at is a load at an offset that is known.
-func at(off uint32, size uint8) *value { return &value{op: load, off: off, size: size} }
+// offset is a place in a frame: off bytes behind base, or, if base is nil, behind the
+// frame's start.
+type offset struct {
+	base *value
+	off  uint32
+}
 
-// atIndex is a load at off+x. A sum that goes beyond 2^32 fails, but a known x, or
-// a known number that x begins with, is added to off modulo 2^32, as libpcap's
-// optimizer does: ip[-2:2] is the frame's type.
-func atIndex(off uint32, x *value, size uint8) *value {
-	if x.op == konst {
-		return at(off+x.k, size)
+func (o offset) plus(n uint32) offset { return offset{o.base, o.off + n} }
+
+// at is a load at an offset.
+func at(o offset, size uint8) *value { return &value{op: load, off: o.off, x: o.base, size: size} }
+
+// headerLength is the length of the IPv4 header at an offset.
+func headerLength(o offset) *value { return &value{op: headerLen, off: o.off, x: o.base} }
+
+// atIndex is a load at o+x. A sum that goes beyond 2^32 fails, but where o has no
+// base a known x, or a known number that x begins with, is added modulo 2^32, as
+// libpcap's optimizer does: ip[-2:2] is the frame's type. Where it has one, x and the
+// base are.
+func atIndex(o offset, x *value, size uint8) *value {
+	off := o.off
+	switch {
+	case o.base != nil && x.op == konst && x.k <= maxShared:
+		return at(o.plus(x.k), size)
+	case o.base != nil:
+		return &value{op: load, off: off, x: compute(add, x, o.base), size: size}
+	case x.op == konst:
+		return at(o.plus(x.k), size)
 	}
 	if x.op == add && x.x.op == konst {
 		return &value{op: load, off: off + x.x.k, x: x.y, size: size}
