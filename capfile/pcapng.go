@@ -62,16 +62,31 @@ type pcapng struct {
 	base    int // number of its first interface
 }
 
+// open parses the blocks up to the first interface. A file without one is cut.
 func (f *pcapng) open(r *Reader) error {
 	f.section = -1
 	b, err := r.in.take(8)
 	if err == nil {
 		err = f.begin(r, b)
 	}
+	for err == nil && len(r.interfaces) == 0 && !f.packetFollows(r) {
+		_, err = f.next(r, &Packet{})
+	}
 	if err != nil {
 		return fmt.Errorf("read pcapng header: %w", cut(err))
 	}
 	return nil
+}
+
+// packetFollows reports whether the next block has a packet.
+func (f *pcapng) packetFollows(r *Reader) bool {
+	r.in.release()
+	head, err := r.in.r.Peek(4)
+	if err != nil {
+		return false
+	}
+	kind := f.order.Uint32(head)
+	return kind == blockPacket || kind == blockSimple || kind == blockOldPacket
 }
 
 // begin parses a section header block, of which head has been taken.

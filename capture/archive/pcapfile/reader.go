@@ -1,33 +1,26 @@
 package pcapfile
 
 import (
-	"bufio"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
-	"strings"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/capture/archive"
 )
 
-// Reader reads the packets of one file: pcap or pcapng of any program, compressed
-// with zstd or not, recognized by the first bytes.
+// Reader reads the Ethernet packets of one file, of any program: what capfile reads.
+// Of a file of an Encoder that is compressed it finds packets by their time.
 type Reader struct {
-	pcap   *pcapgo.Reader
-	ng     *pcapgo.NgReader // one of the two
-	in     *bufio.Reader
-	unpack *zstd.Decoder // nil: not compressed
-	from   int64         // packets with earlier stamps are skipped, ns
-	count  uint64
-	err    error // what Next returns from now on
+	packets *capfile.Reader // nil after an error of SeekTime
+	last    int             // interface of the packet delivered last
+	unpack  *zstd.Decoder   // of a frame that reading begins with; else nil
+	from    int64           // packets with earlier stamps are skipped, ns
+	count   uint64
+	err     error // what Next returns from now on
 
 	file   *os.File // of Open
 	header []byte   // of the file, unpacked
@@ -35,14 +28,10 @@ type Reader struct {
 	timed  bool     // their times are known
 }
 
-// bufferSize is the size of reads, in bytes.
-const bufferSize = 128 << 10
-
 // NewReader reads the header of a file.
 func NewReader(src io.Reader) (*Reader, error) {
-	r := &Reader{in: bufio.NewReaderSize(src, bufferSize), from: math.MinInt64}
-	if err := r.begin(); err != nil {
-		r.release()
+	r := &Reader{from: math.MinInt64}
+	if err := r.begin(src); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -55,7 +44,7 @@ func Open(path string) (_ *Reader, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{in: bufio.NewReaderSize(f, bufferSize), from: math.MinInt64, file: f}
+	r := &Reader{from: math.MinInt64, file: f}
 	defer func() {
 		if err != nil {
 			r.Close()
@@ -66,7 +55,7 @@ func Open(path string) (_ *Reader, err error) {
 	if err := r.index(); err != nil {
 		return nil, err
 	}
-	return r, r.begin()
+	return r, r.begin(f)
 }
 
 // Close closes the file.
@@ -79,62 +68,20 @@ func (r *Reader) Close() error {
 	return r.file.Close()
 }
 
+// release ends the decompression.
 func (r *Reader) release() {
+	if r.packets != nil {
+		r.packets.Close()
+	}
 	if r.unpack != nil {
 		r.unpack.Close()
 		r.unpack = nil
 	}
 }
 
-// begin reads a file's header from in.
-func (r *Reader) begin() error {
-	magic, err := r.in.Peek(4)
-	if err != nil {
-		return fmt.Errorf("read capture header: %w", cut(err))
-	}
-	if m := binary.LittleEndian.Uint32(magic); m == zstdMagic || m&^0xf == skippableMagic {
-		r.unpack, err = zstd.NewReader(r.in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return fmt.Errorf("zstd: %w", err)
-		}
-		return r.open(bufio.NewReaderSize(r.unpack, bufferSize))
-	}
-	return r.open(r.in)
-}
-
-// open reads the header of a pcap or pcapng file that is not compressed.
-func (r *Reader) open(in *bufio.Reader) (err error) {
-	r.pcap, r.ng = nil, nil
-	magic, err := in.Peek(4)
-	if err != nil {
-		return fmt.Errorf("read capture header: %w", cut(err))
-	}
-	var link layers.LinkType
-	if binary.LittleEndian.Uint32(magic) == blockSection {
-		// The reader takes the first interface's link type for all, or with this option
-		// reports packets of another one.
-		r.ng, err = pcapgo.NewNgReader(in, pcapgo.NgReaderOptions{ErrorOnMismatchingLinkType: true})
-		if err != nil {
-			return fmt.Errorf("read pcapng header: %w", cut(err))
-		}
-		link = r.ng.LinkType()
-	} else {
-		if r.pcap, err = pcapgo.NewReader(in); err != nil {
-			return fmt.Errorf("neither pcap nor pcapng: %w", cut(err))
-		}
-		link = r.pcap.LinkType()
-	}
-	if link != layers.LinkTypeEthernet {
-		return fmt.Errorf("link type %v: Ethernet frames only", link)
-	}
-	return nil
-}
-
-// cut returns err for a file that ends too early.
-func cut(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
+// begin reads the header of a file.
+func (r *Reader) begin(src io.Reader) (err error) {
+	r.packets, err = capfile.NewReader(src, capfile.Options{})
 	return err
 }
 
@@ -143,18 +90,17 @@ func cut(err error) error {
 // until SeekTime.
 func (r *Reader) Next() (Packet, error) {
 	for r.err == nil {
-		p, err := r.next()
-		if err == nil && p.Nano < r.from {
+		p, err := r.packets.Next()
+		if err != nil {
+			r.err = err
+			break
+		}
+		if p.Nano < r.from {
 			continue
 		}
-		if err == nil {
-			r.count++
-			return p, nil
-		}
-		if err != io.EOF {
-			err = fmt.Errorf("after %d whole packets: %w", r.count, err)
-		}
-		r.err = err
+		r.count++
+		r.last = p.Interface
+		return Packet{Nano: p.Nano, Len: p.Len, Data: p.Data, Dropped: p.Dropped, Comment: p.Comment}, nil
 	}
 	return Packet{}, r.err
 }
@@ -162,36 +108,8 @@ func (r *Reader) Next() (Packet, error) {
 // Count returns the number of packets delivered.
 func (r *Reader) Count() uint64 { return r.count }
 
-func (r *Reader) next() (p Packet, err error) {
-	var info gopacket.CaptureInfo
-	var options pcapgo.NgPacketOptions
-	if r.ng != nil {
-		p.Data, info, options, err = r.ng.ZeroCopyReadPacketDataWithOptions()
-	} else {
-		p.Data, info, err = r.pcap.ZeroCopyReadPacketData()
-	}
-	if err == io.EOF && info.CaptureLength > 0 {
-		err = io.ErrUnexpectedEOF // cut between a packet's header and its first byte
-	}
-	switch {
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return p, err
-	case errors.Is(err, io.EOF):
-		return p, io.EOF
-	case err != nil:
-		return p, err
-	case len(p.Data) > info.Length:
-		return p, fmt.Errorf("a packet of %d bytes of which %d were captured", info.Length, len(p.Data))
-	}
-	// An int64 of nanoseconds spans 1677 to 2262.
-	const most = math.MaxInt64/1_000_000_000 - 1
-	if sec := info.Timestamp.Unix(); sec < -most || sec > most {
-		return p, fmt.Errorf("a packet stamped %v: out of range", info.Timestamp)
-	}
-	p.Nano, p.Len = info.Timestamp.UnixNano(), uint32(info.Length)
-	p.Comment = strings.Join(options.Comments, "\n")
-	if options.DropCount != nil {
-		p.Dropped = *options.DropCount
-	}
-	return p, nil
-}
+// Interface returns the interface of the packet delivered last.
+func (r *Reader) Interface() *capfile.Interface { return &r.packets.Interfaces()[r.last] }
+
+// LeftOut returns what was left out or changed since the start or SeekTime.
+func (r *Reader) LeftOut() []capfile.Count { return r.packets.Counts() }

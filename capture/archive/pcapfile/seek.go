@@ -1,7 +1,6 @@
 package pcapfile
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -39,20 +38,18 @@ func (r *Reader) seek() error {
 		if _, err := r.file.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		r.in.Reset(r.file)
-		return r.begin()
+		return r.begin(r.file)
 	}
 	i, err := r.frameOf(r.from)
 	if err != nil {
 		return err
 	}
 	at := r.frames[i].Offset
-	r.in.Reset(io.NewSectionReader(r.file, at, math.MaxInt64-at))
-	r.unpack, err = zstd.NewReader(r.in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+	r.unpack, err = zstd.NewReader(io.NewSectionReader(r.file, at, math.MaxInt64-at), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return fmt.Errorf("zstd: %w", err)
 	}
-	return r.open(bufio.NewReaderSize(io.MultiReader(bytes.NewReader(r.header), r.unpack), bufferSize))
+	return r.begin(io.MultiReader(bytes.NewReader(r.header), r.unpack))
 }
 
 // frameOf returns the number of the frame to begin with for packets stamped nano or
