@@ -10,17 +10,18 @@ type Cause uint8
 
 const (
 	// The packet is left out.
-	OtherInterface Cause = iota // Options.Select does not choose its interface
-	NoInterface                 // its interface is not described in the file
-	Damaged                     // the fields of its block contradict each other
-	StampRange                  // an int64 of ns does not hold its stamp, or the reader's caller does not
-	TooLong                     // longer than the reader's caller can hold
+	NotEthernet Cause = iota // its interface has another link type
+	NoInterface              // its interface is not described in the file
+	Damaged                  // the fields of its block contradict each other
+	StampRange               // an int64 of ns does not hold its stamp, or the reader's caller does not
+	TooLong                  // longer than the reader's caller can hold
 
-	// The packet is delivered.
+	// The packet is delivered, or its interface is not among those asked for.
 	NoStamp        // a simple packet block: Nano is 0
 	CapturedExcess // more bytes captured than the packet had: Len is raised
 	FCSRemoved
 	FCSKept
+	NotSelected // Options.Select does not choose its interface
 
 	// Not a packet.
 	UnknownBlock
@@ -28,15 +29,16 @@ const (
 )
 
 var causeText = [causes]string{
-	OtherInterface: "left out",
-	NoInterface:    "left out: the file does not describe their interface",
-	Damaged:        "left out: their blocks are damaged",
-	StampRange:     "left out: their stamps are out of range",
-	TooLong:        "left out: too long for the output",
-	NoStamp:        "without a stamp: it becomes 0",
-	CapturedExcess: "with more bytes captured than they had on the wire: all are kept",
-	FCSRemoved:     "end in a frame check sequence: it is removed",
-	FCSKept:        "end in a frame check sequence: it is kept as payload",
+	NotEthernet:    "left out",
+	NoInterface:    "left out, of an interface that the file does not describe",
+	Damaged:        "left out, in a damaged block",
+	StampRange:     "left out, stamped out of range",
+	TooLong:        "left out, too long for the output",
+	NoStamp:        "without a stamp, which becomes 0",
+	CapturedExcess: "with more bytes captured than on the wire, all kept",
+	FCSRemoved:     "with a frame check sequence, removed",
+	FCSKept:        "with a frame check sequence, kept as payload",
+	NotSelected:    "not selected",
 	UnknownBlock:   "skipped",
 }
 
@@ -49,7 +51,7 @@ func (c Cause) stops() bool { return c <= CapturedExcess }
 // Count is the number of packets, or blocks, with one cause.
 type Count struct {
 	Cause  Cause
-	Number int    // of the interface (OtherInterface, FCSRemoved, FCSKept), of the block type (UnknownBlock); else 0
+	Number int    // of the interface (NotEthernet, NotSelected, FCSRemoved, FCSKept), of the block type (UnknownBlock); else 0
 	N      uint64 // packets or blocks
 	First  uint64 // number of the first packet in the file, from 1; of a block, that of the packet before
 	Detail string // about the first, or about the interface; ""
@@ -131,7 +133,11 @@ func (r *Reader) LeftOut() (n uint64) {
 // LeaveOut counts a delivered packet that the caller cannot keep. The error is that of
 // Options.Strict.
 func (r *Reader) LeaveOut(c Cause, p *Packet, detail string) error {
-	return r.count(c, 0, p.Number, func() string { return detail })
+	if err := r.count(c, 0, p.Number, func() string { return detail }); err != nil {
+		return err
+	}
+	r.delivered--
+	return nil
 }
 
 // count counts a packet, and returns an error if Options.Strict makes one of it.

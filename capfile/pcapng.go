@@ -238,7 +238,7 @@ func (f *pcapng) packet(r *Reader, p *Packet, kind uint32, body []byte) (skip bo
 	stamp := uint64(f.order.Uint32(body[4:]))<<32 | uint64(f.order.Uint32(body[8:]))
 	nano, ok := i.clock.nano(stamp)
 	if !ok {
-		return true, r.count(StampRange, 0, p.Number, func() string { return fmt.Sprintf("%d units of %v from %d s", stamp, i.clock, i.clock.offset) })
+		return true, r.count(StampRange, 0, p.Number, func() string { return fmt.Sprintf("%d units of %v", stamp, i.clock) })
 	}
 	p.Nano = nano
 	fcs := i.FCS

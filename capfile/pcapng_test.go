@@ -101,7 +101,7 @@ func TestAllBlocksOfPcapng(t *testing.T) {
 	require.Equal(t, []string{
 		"3 blocks skipped: type 0x00000007",
 		"6 blocks skipped: type 0x80000123",
-		"3 packets without a stamp: it becomes 0. First: packet 5",
+		"3 packets without a stamp, which becomes 0. First: packet 5",
 	}, lines(r))
 	require.Len(t, r.Interfaces(), 6)
 	for n := range 3 {
@@ -124,7 +124,7 @@ func TestSimplePacketsEndAtTheSnaplen(t *testing.T) {
 	require.EqualValues(t, 100, list[0].Len)
 	require.Equal(t, frame(2, 30), list[1].Data)
 	_, _, err := all(t, f.b, capfile.Options{Strict: true})
-	require.EqualError(t, err, "strict: 1 packet without a stamp: it becomes 0. First: packet 1")
+	require.EqualError(t, err, "strict: 1 packet without a stamp, which becomes 0. First: packet 1")
 }
 
 func TestOtherInterfacesAreCounted(t *testing.T) {
@@ -140,10 +140,14 @@ func TestOtherInterfacesAreCounted(t *testing.T) {
 		"1 packet left out: interface 2 has link type 113 (Linux cooked capture). First: packet 3",
 	}, lines(r))
 
-	list, r, err := all(t, f.b, capfile.Options{Select: func(i *capfile.Interface) bool { return i.Name == "tun0" }})
-	require.NoError(t, err)
+	list, r, err := all(t, f.b, capfile.Options{Strict: true, Select: func(i *capfile.Interface) bool { return i.Name == "tun0" }})
+	require.NoError(t, err, "strict is about what was asked for")
 	require.Len(t, list, 2)
-	require.EqualValues(t, 3, r.LeftOut())
+	require.Zero(t, r.LeftOut())
+	require.Equal(t, []string{
+		"2 packets not selected: interface 0 has link type 1 (Ethernet). First: packet 1",
+		"1 packet not selected: interface 2 has link type 113 (Linux cooked capture). First: packet 3",
+	}, lines(r))
 
 	_, _, err = all(t, f.b, capfile.Options{Strict: true})
 	require.EqualError(t, err, "strict: 1 packet left out: interface 1 (tun0) has link type 101 (raw IP). First: packet 2")
@@ -187,9 +191,9 @@ func TestDamagedPacketsAreCounted(t *testing.T) {
 	require.Len(t, list, 2)
 	require.EqualValues(t, 6, r.LeftOut())
 	require.Equal(t, []string{
-		"1 packet left out: the file does not describe their interface: number 9 of its section. First: packet 2",
-		"4 packets left out: their blocks are damaged: 61 bytes captured, in a block of 92. First: packet 3",
-		"1 packet left out: their stamps are out of range: 18446744073709551615 units of 10^-6 s from 0 s. First: packet 7",
+		"1 packet left out, of an interface that the file does not describe: number 9 of its section. First: packet 2",
+		"4 packets left out, in a damaged block: 61 bytes captured, in a block of 92. First: packet 3",
+		"1 packet left out, stamped out of range: 18446744073709551615 units of 10^-6 s. First: packet 7",
 	}, lines(r))
 }
 

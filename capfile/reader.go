@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"time"
 )
 
 // Options say what Next delivers.
 type Options struct {
 	// Select reports whether packets of an interface are delivered. It is called once
-	// for each interface. nil: those of Ethernet; a pcap file of another link type is
-	// then an error of NewReader.
+	// for each interface. nil: those of Ethernet, and others are left out; a pcap file
+	// of another link type is then an error of NewReader.
 	Select func(*Interface) bool
 
 	KeepFCS bool // leave frame check sequences at the end of packets
@@ -71,6 +72,9 @@ type Packet struct {
 	Dropped uint64 // packets lost since the previous one of the interface; 0: none known
 	Comment string // several are joined by line feeds
 }
+
+// Time returns the packet's stamp.
+func (p *Packet) Time() time.Time { return time.Unix(0, p.Nano).UTC() }
 
 // format parses one file format.
 type format interface {
@@ -152,6 +156,9 @@ func (r *Reader) Format() string { return r.name }
 // Interfaces returns the interfaces so far: in pcapng more may follow.
 func (r *Reader) Interfaces() []Interface { return r.interfaces }
 
+// Packets returns the number of packets read: delivered, left out or not selected.
+func (r *Reader) Packets() uint64 { return r.packets }
+
 // Delivered returns the number of packets delivered.
 func (r *Reader) Delivered() uint64 { return r.delivered }
 
@@ -230,5 +237,9 @@ func (r *Reader) accept(p *Packet, fcs int) error {
 
 // other counts a packet of an interface that is not selected.
 func (r *Reader) other(i *Interface, packet uint64) error {
-	return r.count(OtherInterface, i.Number, packet, func() string { return fmt.Sprintf("%v has link type %v", i, i.Link) })
+	cause := NotEthernet
+	if r.options.Select != nil {
+		cause = NotSelected
+	}
+	return r.count(cause, i.Number, packet, func() string { return fmt.Sprintf("%v has link type %v", i, i.Link) })
 }

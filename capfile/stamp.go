@@ -21,12 +21,16 @@ const (
 	binary2      = 0x80 // of resolution.unit
 )
 
-// String returns the unit, "10^-6 s".
+// String returns the unit and the offset, "10^-6 s from 5 s".
 func (r resolution) String() string {
+	s := fmt.Sprintf("10^-%d s", r.unit)
 	if r.unit&binary2 != 0 {
-		return fmt.Sprintf("2^-%d s", r.unit&^binary2)
+		s = fmt.Sprintf("2^-%d s", r.unit&^binary2)
 	}
-	return fmt.Sprintf("10^-%d s", r.unit)
+	if r.offset != 0 {
+		s += fmt.Sprintf(" from %d s", r.offset)
+	}
+	return s
 }
 
 // nano converts a stamp to ns since 1970, rounded down. ok is false if an int64 does

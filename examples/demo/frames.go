@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 )
 
@@ -30,10 +31,11 @@ func load(path string) (*frames, error) {
 		return nil, err
 	}
 	defer in.Close()
-	r, err := convert.NewReader(in)
+	r, err := convert.NewReader(in, capfile.Options{Strict: true})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	defer r.Close()
 	all := &frames{}
 	for {
 		rec, err := r.Next()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
@@ -135,7 +136,7 @@ func readPcap(t *testing.T, path string) []packet {
 	in, err := os.Open(path)
 	require.NoError(t, err)
 	defer in.Close()
-	r, err := convert.NewReader(in)
+	r, err := convert.NewReader(in, capfile.Options{})
 	require.NoError(t, err)
 	var all []packet
 	for {

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
@@ -236,7 +237,7 @@ func timed(b *testing.B, from time.Time, c *exec.Cmd) (first, all time.Duration,
 	out, err := c.StdoutPipe()
 	require.NoError(b, err)
 	require.NoError(b, c.Start())
-	r, err := convert.NewReader(out)
+	r, err := convert.NewReader(out, capfile.Options{})
 	require.NoError(b, err)
 	for {
 		rec, err := r.Next()

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
@@ -65,7 +66,7 @@ func spread(t testing.TB, capture string, frames int) string {
 	in, err := os.Open(capture)
 	require.NoError(t, err)
 	defer in.Close()
-	r, err := convert.NewReader(in)
+	r, err := convert.NewReader(in, capfile.Options{})
 	require.NoError(t, err)
 	type file struct {
 		w   *rawfile.Writer
@@ -198,7 +199,7 @@ func TestTimeSpanPortAndQueueAreSelected(t *testing.T) {
 	count := func(args ...string) (n int) {
 		out, stderr, status := call(t, append([]string{"-r", dir, "-w", "-"}, args...)...)
 		require.Zero(t, status, stderr)
-		r, err := convert.NewReader(strings.NewReader(out))
+		r, err := convert.NewReader(strings.NewReader(out), capfile.Options{})
 		require.NoError(t, err)
 		for last := int64(0); ; n++ {
 			rec, err := r.Next()
@@ -356,7 +357,7 @@ func TestTheWindowIsPrintedInUTCAndLocalTime(t *testing.T) {
 		out, err := cmd.Output()
 		require.NoError(t, err, stderr.String())
 		require.Contains(t, stderr.String(), c.want)
-		r, err := convert.NewReader(bytes.NewReader(out))
+		r, err := convert.NewReader(bytes.NewReader(out), capfile.Options{})
 		require.NoError(t, err)
 		n := 0
 		for ; err == nil; n++ {

@@ -1,4 +1,4 @@
-// Pcap2raw converts pcap and pcapng files to RAW files.
+// Pcap2raw converts capture files of other programs to RAW files.
 package main
 
 import (
@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 	"github.com/ixcap/ixcap/capture/units"
@@ -21,26 +24,37 @@ func main() { cli.Main(command()) }
 
 func command() *cobra.Command {
 	var files cli.InOut
+	var in input
 	var segment units.Size
 	cmd := &cobra.Command{
 		Use:   "pcap2raw [flags] -w OUT IN...\n  pcap2raw PCAP RAW",
 		Short: "Convert pcap and pcapng files to RAW files",
 		Long: `Convert pcap and pcapng files to RAW files.
 
-Inputs are written one after the other, in the order given. With --segment the
-output is several files of exactly that size, except for the last one: OUT.raw
-becomes OUT-000000.raw, OUT-000001.raw and so on.`,
-		Example: `  pcap2raw -w all.raw first.pcap second.pcapng
+Inputs are pcap and pcapng files of any program, compressed with gzip, zstd, lz4 or
+bzip2 or not. They are written one after the other, in the order given. With
+--segment the output is several files of exactly that size, except for the last one:
+OUT.raw becomes OUT-000000.raw, OUT-000001.raw and so on.
+
+RAW holds Ethernet frames of at most 65535 bytes, stamped between 1970 and 2106.
+Packets that it cannot hold are left out, counted by cause and named, and the exit
+status is 1. With --strict the first one ends the conversion. Frame check sequences
+that a file says it has are removed.`,
+		Example: `  pcap2raw -w all.raw first.pcap second.pcapng.gz
+  pcap2raw --interface eth1 -w eth1.raw both.pcapng
   pcap2raw --segment 2GiB -w all.raw huge.pcap`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := cli.NotEmpty(cmd); err != nil {
 				return err
 			}
-			if _, err := files.Operands(args); err != nil {
+			hpcap, err := files.Operands(args)
+			if err != nil {
 				return err
 			}
 			switch {
+			case hpcap && slices.Contains([]string{".pcap", ".pcapng", ".gz", ".zst", ".lz4", ".bz2"}, filepath.Ext(files.Output)):
+				return cli.Usagef("no output: %s has the name of an input. Name the output with -w", files.Output)
 			case files.Output == "":
 				return cli.Usagef("no output: name it with -w")
 			case segment != 0 && segment < rawfile.MinSegment:
@@ -48,32 +62,72 @@ becomes OUT-000000.raw, OUT-000001.raw and so on.`,
 			case files.Output == "-" && segment != 0:
 				return cli.Usagef("--segment %v: makes several files. Give -w the name of a file", segment)
 			}
-			return run(files, segment)
+			return run(files, in, segment)
 		},
 	}
 	cli.Group(cmd, "Files", func(flags *pflag.FlagSet) {
 		files.Flags(flags)
+		flags.StringVarP(&in.iface, "interface", "i", "", "convert packets of this interface only: its `name`, or its number in the file from 0")
+		flags.BoolVar(&in.keepFCS, "keep-fcs", false, "keep frame check sequences at the end of frames")
+		flags.BoolVar(&in.strict, "strict", false, "end at the first packet that would be left out, has no stamp or contradicts itself")
 		flags.VarP(&segment, "segment", "C", "begin a new file after this `size`; 0 writes one file of any size")
 	})
 	return cmd
 }
 
-func run(files cli.InOut, segment units.Size) (err error) {
+// input is how inputs are read.
+type input struct {
+	iface   string // name or number; "": all of Ethernet
+	keepFCS bool
+	strict  bool
+}
+
+func (in input) options() capfile.Options {
+	o := capfile.Options{KeepFCS: in.keepFCS, Strict: in.strict}
+	if in.iface != "" {
+		o.Select = func(i *capfile.Interface) bool { return i.Name == in.iface || strconv.Itoa(i.Number) == in.iface }
+	}
+	return o
+}
+
+// missing returns an error if a file has no interface of the name that was given.
+func (in input) missing(list []capfile.Interface) error {
+	var names []string
+	for _, i := range list {
+		if i.Selected {
+			return nil
+		}
+		names = append(names, strings.TrimPrefix(i.String(), "interface "))
+	}
+	if in.iface == "" {
+		return nil
+	}
+	return fmt.Errorf("no interface %q: the file has %s", in.iface, strings.Join(names[:min(len(names), 20)], ", "))
+}
+
+func run(files cli.InOut, in input, segment units.Size) (err error) {
 	out := &outputs{files: files, segments: segment != 0}
 	defer func() { err = errors.Join(err, out.end()) }()
 	raw, err := rawfile.NewFiles(int64(segment), out.next)
 	if err != nil {
 		return err
 	}
+	var bad []error
 	for _, name := range files.Inputs {
-		n, e := copyFile(raw, name)
+		n, err := copyFile(raw, name, in)
 		out.records += n
-		if err = e; err != nil {
-			break
+		bad = append(bad, err)
+		if err != nil && (in.strict || !errors.As(err, new(inputError))) {
+			break // an output error, which the other inputs would get, too
 		}
 	}
-	return errors.Join(err, raw.Close())
+	return errors.Join(append(bad, raw.Close())...)
 }
+
+// inputError is an error of an input.
+type inputError struct{ error }
+
+func (e inputError) Unwrap() error { return e.error }
 
 // outputs are the files of a conversion, one open at a time.
 type outputs struct {
@@ -128,34 +182,52 @@ func isRAW(name string) bool {
 }
 
 // copyFile converts a file and returns the number of records.
-func copyFile(to *rawfile.Files, name string) (records uint64, err error) {
+func copyFile(to *rawfile.Files, name string, options input) (records uint64, err error) {
 	in, err := cli.Open(name)
 	if err != nil {
-		return 0, err
+		return 0, inputError{err}
 	}
 	defer in.Close()
-	packets, err := convert.NewReader(in)
+	packets, err := convert.NewReader(in, options.options())
 	if err != nil {
-		if isRAW(name) {
+		if errors.Is(err, capfile.ErrFormat) && isRAW(name) {
 			err = errors.New("is a RAW file, not a pcap file. raw2pcap and raw2tstamp read it")
 		}
-		return 0, fmt.Errorf("%s: %w", name, err)
+		return 0, inputError{fmt.Errorf("%s: %w", name, err)}
 	}
+	defer packets.Close()
 	for {
 		rec, err := packets.Next()
 		if err == io.EOF {
-			break
+			if err = options.missing(packets.Interfaces()); err == nil {
+				return records, report(name, packets)
+			}
 		}
 		if err != nil {
-			return records, fmt.Errorf("%s: %w", name, err)
+			return records, errors.Join(report(name, packets), inputError{fmt.Errorf("%s: %w", name, err)})
 		}
 		if err := to.Write(rec); err != nil {
 			return records, err
 		}
 		records++
 	}
-	if n := packets.Moved(); n > 0 {
-		fmt.Fprintf(cli.Stderr, "pcap2raw: warning: %s: %s with timestamp 0 written with 1 ns: 0 ends a RAW file\n", name, units.Plural(uint64(n), "packet"))
+}
+
+// report prints what was changed, and returns an error about what was left out.
+func report(name string, packets *convert.Reader) error {
+	var bad []error
+	for _, c := range packets.Counts() {
+		switch {
+		case c.Cause == capfile.NotEthernet:
+			bad = append(bad, inputError{fmt.Errorf("%s: %v. RAW holds Ethernet frames; --interface selects what is converted", name, c)})
+		case c.Cause.LeftOut():
+			bad = append(bad, inputError{fmt.Errorf("%s: %v", name, c)})
+		default:
+			fmt.Fprintf(cli.Stderr, "pcap2raw: warning: %s: %v\n", name, c)
+		}
 	}
-	return records, nil
+	if n := packets.Moved(); n > 0 {
+		fmt.Fprintf(cli.Stderr, "pcap2raw: warning: %s: %s with timestamp 0 written with 1 ns: 0 ends a RAW file\n", name, units.Plural(n, "packet"))
+	}
+	return errors.Join(bad...)
 }

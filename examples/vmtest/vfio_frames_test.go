@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
@@ -29,7 +30,7 @@ func readPcap(t *testing.T, path string) (all []packet) {
 	in, err := os.Open(path)
 	require.NoError(t, err)
 	defer in.Close()
-	r, err := convert.NewReader(in)
+	r, err := convert.NewReader(in, capfile.Options{})
 	require.NoError(t, err)
 	for {
 		rec, err := r.Next()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 )
@@ -162,7 +163,7 @@ func Capture(t testing.TB, path string) []rawfile.Record {
 	f, err := os.Open(path)
 	require.NoError(t, err)
 	defer f.Close()
-	r, err := convert.NewReader(f)
+	r, err := convert.NewReader(f, capfile.Options{})
 	require.NoError(t, err)
 	var all []rawfile.Record
 	for {

@@ -12,6 +12,7 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
@@ -61,7 +62,7 @@ func readAll(r *convert.Reader) ([]rawfile.Record, error) {
 func TestRecordsAreTheSameAfterBothConversions(t *testing.T) {
 	for _, format := range []pcapfile.Format{pcapfile.Pcap, pcapfile.Pcapng} {
 		t.Run(string(format), func(t *testing.T) {
-			r, err := convert.NewReader(bytes.NewReader(capture(t, format, records)))
+			r, err := convert.NewReader(bytes.NewReader(capture(t, format, records)), capfile.Options{})
 			require.NoError(t, err)
 			all, err := readAll(r)
 			require.Equal(t, io.EOF, err)
@@ -81,7 +82,7 @@ func TestCutCapturesGiveTheWholePacketsAndAnError(t *testing.T) {
 		file := capture(t, format, small)
 		clean := 0
 		for cut := range file {
-			r, err := convert.NewReader(bytes.NewReader(file[:cut]))
+			r, err := convert.NewReader(bytes.NewReader(file[:cut]), capfile.Options{})
 			if err != nil {
 				require.ErrorIs(t, err, io.ErrUnexpectedEOF, "%s cut at %d", format, cut)
 				continue
@@ -106,17 +107,10 @@ func TestReaderRefusesWhatRAWCannotHold(t *testing.T) {
 		require.NoError(t, w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: length, Length: length}, make([]byte, length)))
 		return out.Bytes()
 	}
-	_, err := convert.NewReader(bytes.NewReader(file(layers.LinkTypeRaw, time.Unix(1, 0), 1)))
+	_, err := convert.NewReader(bytes.NewReader(file(layers.LinkTypeRaw, time.Unix(1, 0), 1)), capfile.Options{})
 	require.ErrorContains(t, err, "Ethernet frames only")
 
-	r, err := convert.NewReader(bytes.NewReader(file(layers.LinkTypeEthernet, time.Unix(1, 0), 65536)))
-	require.NoError(t, err)
-	_, err = r.Next()
-	require.ErrorContains(t, err, "65536 bytes")
-	_, again := r.Next()
-	require.Equal(t, err, again, "an error stays")
-
-	r, err = convert.NewReader(bytes.NewReader(file(layers.LinkTypeEthernet, time.Unix(0, 0), 60)))
+	r, err := convert.NewReader(bytes.NewReader(file(layers.LinkTypeEthernet, time.Unix(0, 0), 60)), capfile.Options{})
 	require.NoError(t, err)
 	rec, err := r.Next()
 	require.NoError(t, err)
@@ -124,9 +118,64 @@ func TestReaderRefusesWhatRAWCannotHold(t *testing.T) {
 	require.EqualValues(t, 1, r.Moved())
 
 	for _, text := range []string{"", "abc", "this is no capture, whatever its name says"} {
-		_, err := convert.NewReader(bytes.NewReader([]byte(text)))
+		_, err := convert.NewReader(bytes.NewReader([]byte(text)), capfile.Options{})
 		require.Error(t, err)
 	}
+}
+
+// What RAW cannot hold is left out and counted, and the rest is converted.
+func TestPacketsBeyondRAWAreLeftOutAndCounted(t *testing.T) {
+	packets := []pcapfile.Packet{
+		{Nano: 1e9, Len: 3, Data: []byte("abc")},
+		{Nano: 2e9, Len: 65535, Data: make([]byte, 65535)},
+		{Nano: 3e9, Len: 65536, Data: make([]byte, 100)},
+		{Nano: 4e9, Len: 200000, Data: make([]byte, 200000)},
+		{Nano: -1, Len: 3, Data: []byte("abc")},
+		{Nano: 1 << 32 * 1e9, Len: 3, Data: []byte("abc")},
+		{Nano: 5e9, Len: 3, Data: []byte("end")},
+	}
+	var file bytes.Buffer
+	ng, err := pcapgo.NewNgWriter(&file, layers.LinkTypeEthernet)
+	require.NoError(t, err)
+	for _, p := range packets {
+		require.NoError(t, ng.WritePacket(gopacket.CaptureInfo{Timestamp: p.Time(), CaptureLength: len(p.Data), Length: int(p.Len)}, p.Data))
+	}
+	require.NoError(t, ng.Flush())
+	r, err := convert.NewReader(bytes.NewReader(file.Bytes()), capfile.Options{})
+	require.NoError(t, err)
+	all, err := readAll(r)
+	require.Equal(t, io.EOF, err)
+	require.Len(t, all, 3)
+	require.Equal(t, []byte("end"), all[2].Data)
+	require.EqualValues(t, 3, r.Count())
+	require.EqualValues(t, 4, r.LeftOut(), "all packets are accounted for")
+	var text []string
+	for _, c := range r.Counts() {
+		text = append(text, c.String())
+	}
+	require.Equal(t, []string{
+		"2 packets left out, too long for the output: 65536 bytes, RAW holds at most 65535. First: packet 3",
+		"2 packets left out, stamped out of range: 18446744073709551615 units of 10^-9 s. First: packet 5",
+	}, text)
+
+	r, err = convert.NewReader(bytes.NewReader(file.Bytes()), capfile.Options{Strict: true})
+	require.NoError(t, err)
+	all, err = readAll(r)
+	require.Len(t, all, 2)
+	require.ErrorContains(t, err, "strict: 1 packet left out, too long for the output")
+	_, again := r.Next()
+	require.Equal(t, err, again, "an error stays")
+}
+
+func TestSelectedInterfaceMustBeEthernet(t *testing.T) {
+	var out bytes.Buffer
+	w := pcapgo.NewWriterNanos(&out)
+	require.NoError(t, w.WriteFileHeader(1<<18, layers.LinkTypeRaw))
+	require.NoError(t, w.WritePacket(gopacket.CaptureInfo{Timestamp: time.Unix(1, 0), CaptureLength: 20, Length: 20}, make([]byte, 20)))
+	r, err := convert.NewReader(&out, capfile.Options{Select: func(*capfile.Interface) bool { return true }})
+	require.NoError(t, err)
+	_, err = r.Next()
+	require.ErrorContains(t, err, "interface 0 has link type 101 (raw IP): RAW holds Ethernet frames only")
 }
 
 func TestCopyWritesTheWholeRecordsOfACutFile(t *testing.T) {
@@ -139,7 +188,7 @@ func TestCopyWritesTheWholeRecordsOfACutFile(t *testing.T) {
 	require.ErrorAs(t, err, new(*rawfile.Error))
 	require.EqualValues(t, 1, n)
 	require.NoError(t, w.Flush())
-	r, err := convert.NewReader(&out)
+	r, err := convert.NewReader(&out, capfile.Options{})
 	require.NoError(t, err)
 	all, err := readAll(r)
 	require.Equal(t, io.EOF, err)
@@ -162,7 +211,7 @@ func FuzzReader(f *testing.F) {
 		f.Add(out.Bytes()[:out.Len()-3])
 	}
 	f.Fuzz(func(t *testing.T, file []byte) {
-		r, err := convert.NewReader(bytes.NewReader(file))
+		r, err := convert.NewReader(bytes.NewReader(file), capfile.Options{})
 		if err != nil {
 			return
 		}
