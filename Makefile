@@ -31,7 +31,8 @@ demo:
 	CGO_ENABLED=0 $(GO) run ./examples/demo -r testdata/hosts.pcap -w build/demo
 
 # Tools of the tests: name in PATH or file, and Debian package.
-TOOLS = tshark:tshark editcap:wireshark-common tcpdump:tcpdump tcpreplay:tcpreplay curl:curl ping:iputils-ping \
+TOOLS = tshark:tshark editcap:wireshark-common mergecap:wireshark-common capinfos:wireshark-common prlimit:util-linux \
+        tcpdump:tcpdump tcpreplay:tcpreplay curl:curl ping:iputils-ping \
         ip:iproute2 shellcheck:shellcheck gcc:gcc /usr/include/stdlib.h:libc6-dev \
         zstd:zstd lz4:lz4 bzip2:bzip2 promtool:prometheus systemd-analyze:systemd \
         /usr/sbin/mkfs.ext4:e2fsprogs date:coreutils /usr/share/zoneinfo/Europe/Berlin:tzdata

@@ -104,14 +104,17 @@ func TestListIsInTheOrderOfCapture(t *testing.T) {
 		return archive.FileName(port, queue, at.Add(time.Duration(n)*time.Second), n) + suffix
 	}
 	want := []string{
-		put(t, filepath.Join(b, "anything.raw"), ""),
+		put(t, filepath.Join(b, "anything.raw"), ""), put(t, filepath.Join(b, "other.pcapng.gz"), ""),
 		put(t, filepath.Join(b, name("eth2", 0, 0, ".raw")), ""), put(t, filepath.Join(a, name("eth2", 0, 1, ".raw")), ""),
-		put(t, filepath.Join(b, name("eth2", 0, 2, ".raw.part")), ""), put(t, filepath.Join(a, name("eth2", 1, 0, ".raw")), ""),
+		put(t, filepath.Join(b, name("eth2", 0, 2, ".raw.part")), ""), put(t, filepath.Join(b, name("eth2", 0, 3, ".pcapng.zst.part")), ""),
+		put(t, filepath.Join(a, name("eth2", 1, 0, ".raw")), ""),
 		put(t, filepath.Join(a, name("eth3", 0, 0, ".raw")), ""),
 	}
 	put(t, filepath.Join(a, name("eth2", 0, 1, ".idx")), "")
-	put(t, filepath.Join(a, name("eth2", 0, 1, ".pcap")), "")
-	files, err := archive.List(a, b, a, want[3])
+	put(t, filepath.Join(a, name("eth2", 0, 1, ".pcap.cut")), "")
+	require.NoError(t, unix.Mkfifo(filepath.Join(a, "pipe.pcap"), 0o600))
+	require.NoError(t, os.Mkdir(filepath.Join(a, "x.pcap"), 0o700))
+	files, err := archive.List(a, b, a, want[4])
 	require.NoError(t, err)
 	var got []string
 	for _, f := range files {
@@ -119,7 +122,12 @@ func TestListIsInTheOrderOfCapture(t *testing.T) {
 	}
 	require.Equal(t, want, got)
 	_, err = archive.List(put(t, filepath.Join(a, "text"), ""))
-	require.ErrorContains(t, err, "not a RAW file")
+	require.ErrorContains(t, err, "not a stored file")
+	_, err = archive.List(filepath.Join(a, "pipe.pcap"))
+	require.ErrorContains(t, err, "regular file")
+	files, err = archive.List(put(t, filepath.Join(a, "known by its content"), "\x0a\x0d\x0d\x0a"))
+	require.NoError(t, err)
+	require.True(t, files[0].Packets)
 	_, err = archive.List(filepath.Join(a, "missing"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

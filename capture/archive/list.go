@@ -1,26 +1,27 @@
 package archive
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 )
 
-// List returns the RAW files of folders, and RAW files named one by one, sorted by
-// port, queue and name: each queue's files are in the order of capture.
+// List returns the stored files of folders, and stored files named one by one, sorted
+// by port, queue and name: each queue's files are in the order of capture. A
+// packet file that is named itself may have any name; it is known by its first bytes.
 func List(paths ...string) ([]File, error) {
 	var all []File
 	seen := map[string]bool{}
-	add := func(path string) bool {
-		f, ok := ParseName(path)
-		if ok && !seen[path] {
-			seen[path] = true
+	add := func(f File) {
+		if !seen[f.Path] {
+			seen[f.Path] = true
 			all = append(all, f)
 		}
-		return ok
 	}
 	for _, path := range paths {
 		path = filepath.Clean(path)
@@ -29,9 +30,11 @@ func List(paths ...string) ([]File, error) {
 			return nil, err
 		}
 		if !info.IsDir() {
-			if !add(path) {
-				return nil, fmt.Errorf("%s: not a RAW file. Name a folder, or a file that ends in %s or %s", path, Raw, RawPart)
+			f, err := named(path, info)
+			if err != nil {
+				return nil, err
 			}
+			add(f)
 			continue
 		}
 		entries, err := os.ReadDir(path)
@@ -39,8 +42,9 @@ func List(paths ...string) ([]File, error) {
 			return nil, err
 		}
 		for _, e := range entries {
-			if !e.IsDir() {
-				add(filepath.Join(path, e.Name()))
+			name := filepath.Join(path, e.Name())
+			if f, ok := ParseName(name); ok && regular(e, name) {
+				add(f)
 			}
 		}
 	}
@@ -49,6 +53,51 @@ func List(paths ...string) ([]File, error) {
 			strings.Compare(filepath.Base(a.Path), filepath.Base(b.Path)), strings.Compare(a.Path, b.Path))
 	})
 	return all, nil
+}
+
+// regular reports whether a folder's entry is a regular file, or a symbolic link to
+// one or to nothing: opening it does not block.
+func regular(e os.DirEntry, path string) bool {
+	if e.Type()&os.ModeSymlink == 0 {
+		return e.Type().IsRegular()
+	}
+	info, err := os.Stat(path)
+	return err != nil || info.Mode().IsRegular()
+}
+
+// named returns a file that is named itself.
+func named(path string, info os.FileInfo) (File, error) {
+	f, ok := ParseName(path)
+	if !info.Mode().IsRegular() {
+		return f, fmt.Errorf("%s: neither a folder nor a regular file", path)
+	}
+	if ok {
+		return f, nil
+	}
+	if f.Packets = hasCapture(path); !f.Packets {
+		return f, fmt.Errorf("%s: not a stored file: neither RAW (named %s or %s) nor pcap nor pcapng. Name a folder, or a capture file", path, Raw, RawPart)
+	}
+	return f, nil
+}
+
+// Starts of packet files and of compressed files.
+var captureMagics = [][]byte{
+	{0xa1, 0xb2, 0xc3, 0xd4}, {0xd4, 0xc3, 0xb2, 0xa1}, {0xa1, 0xb2, 0x3c, 0x4d}, {0x4d, 0x3c, 0xb2, 0xa1}, // pcap
+	{0xa1, 0xb2, 0xcd, 0x34}, {0x34, 0xcd, 0xb2, 0xa1}, // pcap as patched by Kuznetzov
+	{0x0a, 0x0d, 0x0d, 0x0a},                                         // pcapng
+	{0x1f, 0x8b}, {0x28, 0xb5, 0x2f, 0xfd}, {0x04, 0x22, 0x4d, 0x18}, // gzip, zstd, lz4
+}
+
+// hasCapture reports whether a file begins as a packet file.
+func hasCapture(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var head [4]byte
+	n, _ := io.ReadFull(f, head[:])
+	return slices.ContainsFunc(captureMagics, func(magic []byte) bool { return bytes.HasPrefix(head[:n], magic) })
 }
 
 // Folder is a listing of a folder.

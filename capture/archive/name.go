@@ -69,33 +69,50 @@ func Label(port string) string {
 	return label[:min(len(label), maxLabel)]
 }
 
-// File is a RAW file as its name describes it.
+// File is a stored file as its name describes it.
 type File struct {
-	Path  string
-	Part  bool      // it has its temporary name
-	Port  string    // label of the port; "" if the name does not say
-	Queue int       // -1 if the name does not say
-	Seq   int       // number among the queue's files of its run; -1 if the name does not say
-	First time.Time // stamp of the first record by the name; zero if the name does not say
+	Path    string
+	Packets bool      // a packet file: pcap or pcapng of any program, compressed or not; else RAW
+	Part    bool      // it has its temporary name
+	Port    string    // label of the port; "" if the name does not say
+	Queue   int       // -1 if the name does not say
+	Seq     int       // number among the queue's files of its run; -1 if the name does not say
+	First   time.Time // stamp of the first record by the name; zero if the name does not say
 }
 
-// ParseName reads the name of a RAW file. ok is false if the suffix is not that of
-// a RAW file.
+// packetSuffix matches the names of packet files: of a storer, of tcpdump with -C
+// ("a.pcap1"), of Wireshark, compressed or not.
+var packetSuffix = regexp.MustCompile(`(?i)\.(pcap[0-9]*|pcapng|cap)(\.(zst|gz|lz4))?$`)
+
+// ParseName reads the name of a stored file. ok is false if the suffix is neither
+// that of a RAW file nor that of a packet file.
 func ParseName(path string) (f File, ok bool) {
 	f = File{Path: path, Queue: -1, Seq: -1}
-	base := filepath.Base(path)
-	stem, raw := strings.CutSuffix(base, Raw)
-	if !raw {
-		stem, f.Part = strings.CutSuffix(base, RawPart)
+	var base, stem string
+	base, f.Part = strings.CutSuffix(filepath.Base(path), Part)
+	if stem, ok = strings.CutSuffix(base, Raw); !ok {
+		f.Packets = packetSuffix.MatchString(base)
+		stem = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(base, Zstd), Pcapng), Pcap)
 	}
-	if !raw && !f.Part {
-		return f, false
-	}
-	if s, ok := parseStem(stem); ok {
+	if s, ours := parseStem(stem); ours {
 		f.Port, f.Queue, f.Seq, f.First = s.port, s.queue, s.seq, s.first
 	}
-	return f, true
+	return f, ok || f.Packets
 }
+
+// Format returns "raw", or what the name says of a packet file: "pcap" or "pcapng".
+func (f File) Format() string {
+	switch base := strings.ToLower(filepath.Base(f.Path)); {
+	case !f.Packets:
+		return Raw[1:]
+	case strings.Contains(base, Pcapng):
+		return Pcapng[1:]
+	}
+	return Pcap[1:]
+}
+
+// Stored reports whether the name is one that a storer of this module gives.
+func (f File) Stored() bool { return f.Seq >= 0 }
 
 // Sidecar returns the path of the file's sidecar.
 func (f File) Sidecar() string { return SidecarName(f.Path) }

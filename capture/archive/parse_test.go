@@ -26,8 +26,20 @@ func TestNamesOfTheStorerAreRead(t *testing.T) {
 	f, ok := archive.ParseName("hpcap.raw")
 	require.True(t, ok)
 	require.Equal(t, archive.File{Path: "hpcap.raw", Queue: -1, Seq: -1}, f)
-	_, ok = archive.ParseName("x.idx")
-	require.False(t, ok)
+	for _, name := range []string{"x.idx", "x", ".pcap.part-123", "x.pcap.cut", "x.txt.gz", "x.raw.gz"} {
+		_, ok = archive.ParseName(name)
+		require.False(t, ok, name)
+	}
+	for _, suffix := range []string{".pcap", ".pcapng", ".pcap.zst", ".pcapng.zst", ".pcapng.zst.part"} {
+		f, ok := archive.ParseName(archive.FileName("eth2", 3, at, 4) + suffix)
+		require.True(t, ok && f.Packets && f.Stored(), suffix)
+		require.Equal(t, []any{"eth2", 3, 4, strings.HasSuffix(suffix, ".part")}, []any{f.Port, f.Queue, f.Seq, f.Part})
+	}
+	for _, name := range []string{"a.pcap", "a.pcap0", "a.pcap12", "a.PCAPNG", "a.cap", "a.pcapng.gz", "a.pcap.lz4", "a.pcap.zst"} {
+		f, ok := archive.ParseName("/x/" + name)
+		require.True(t, ok && f.Packets && !f.Stored(), name)
+		require.Equal(t, archive.File{Path: "/x/" + name, Packets: true, Queue: -1, Seq: -1}, f)
+	}
 }
 
 func TestTemporaryNamesOfPacketFilesAreKnown(t *testing.T) {

@@ -119,7 +119,7 @@ func tcpdump(t *testing.T, file, filter string) []string {
 	if err != nil {
 		t.Skip("needs tcpdump: make tools")
 	}
-	c := exec.CommandContext(t.Context(), path, "--nano", "-n", "-XX", "-tt", "-r", file, filter)
+	c := exec.CommandContext(t.Context(), path, "--nano", "-n", "-S", "-XX", "-tt", "-r", file, filter)
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	out, err := c.Output()
@@ -264,7 +264,7 @@ func TestErrorsAreOneLine(t *testing.T) {
 		{2, "unknown command \"port\"", []string{"-r", dir, "-w", "-", "port", "53"}},
 		{2, "must be idle, low or normal", []string{"-r", dir, "-w", "-", "--io", "high"}},
 		{2, "--queue -2", []string{"-r", dir, "-w", "-", "--queue", "-2"}},
-		{1, "no RAW files", []string{"-r", dir, "-w", "-", "--port", "eth7"}},
+		{1, "no stored files", []string{"-r", dir, "-w", "-", "--port", "eth7"}},
 		{1, "no such file", []string{"-r", dir + "/nosuch", "-w", "-"}},
 		{1, "no such file", []string{"-r", dir, "-w", dir + "/nosuch/x.pcap"}},
 		{2, "no files", []string{"verify"}},

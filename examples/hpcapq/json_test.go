@@ -39,7 +39,7 @@ func TestDocumentedKeysAreTheEncodedOnes(t *testing.T) {
 		encoded = append(encoded, k)
 	}
 	require.ElementsMatch(t, documented, encoded)
-	for _, state := range []index.State{index.Complete, index.Partial, index.Missing, index.Damaged, index.Stale} {
+	for _, state := range []index.State{index.Complete, index.Partial, index.Missing, index.Damaged, index.Stale, index.NoIndex} {
 		require.Contains(t, section, "`"+string(state)+"`")
 	}
 }

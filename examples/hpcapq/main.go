@@ -1,4 +1,4 @@
-// Hpcapq finds packets in the RAW files of a capture, and verifies and repairs the files.
+// Hpcapq finds packets in the stored files of a capture, and verifies and repairs the files.
 package main
 
 import (
@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/query"
+	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
@@ -29,8 +31,11 @@ type options struct {
 	format  pcapfile.Format
 	stats   bool
 	force   bool
-	count   uint64 // packets at most; 0: all
-	snap    int    // bytes kept of a packet; 0: all
+	count   uint64         // packets at most; 0: all
+	snap    int            // bytes kept of a packet; 0: all
+	segment units.Size     // bytes of an output file; 0: no limit
+	rotate  units.Duration // period of output files; 0: none
+	split   split
 	io      ioPriority
 	zone    *time.Location // local time
 }
@@ -49,11 +54,12 @@ func command(find func(context.Context, options) error, care func(maintenance, i
 	var u unparsed
 	cmd := &cobra.Command{
 		Use:   "hpcapq [flags] -r DIR -w FILE|-",
-		Short: "Find packets in the RAW files of a capture; verify and repair the files",
-		Long: `Find packets in the RAW files of a capture and write them, ordered by timestamp, as pcap
-or pcapng with nanoseconds. The index of each file rules out blocks that cannot match; files
-without an index are read completely. With --share, packets that a running capture holds in
-memory are found too.
+		Short: "Find packets in the stored files of a capture; verify and repair the files",
+		Long: `Find packets in stored files, RAW, pcap and pcapng, compressed or not, and write them,
+ordered by timestamp, as pcap or pcapng with nanoseconds. The index of each RAW file rules out
+blocks that cannot match, the seek table of a compressed file those before the window; other
+files are read from their start. With --share, packets that a running capture holds in memory
+are found too.
 
 TIME is 2026-11-21T14:00:00Z, "2026-11-21 14:00", 14:00 (today), "yesterday 14:00", -5m
 (before now), now or @1795269600.5 (seconds since 1970); for --to also +1m (after --from).
@@ -61,6 +67,7 @@ docs/TIMES.md lists all forms. Without a zone it is local time ($TZ). The window
 --from and excludes --to.`,
 		Example: `  hpcapq -r /data0 --from -5m -f 'port 53' -w - | tcpdump -n -r -
   hpcapq -r /data0 -r /data1 --from 14:00 --to +1m -f 'host 10.0.0.1' -w minute.pcapng
+  hpcapq -r /data0 -C 100MiB -w part.pcapng
   hpcapq verify /data0`,
 		Args: cli.NoOperands,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -78,19 +85,23 @@ docs/TIMES.md lists all forms. Without a zone it is local time ($TZ). The window
 		},
 	}
 	cli.Group(cmd, "Packets", func(flags *pflag.FlagSet) {
-		flags.StringArrayVarP(&o.dirs, "read", "r", nil, "read the RAW files in this `directory`, or one such file; may be repeated")
+		flags.StringArrayVarP(&o.dirs, "read", "r", nil, "read the files in this `directory`, or one file; may be repeated")
 		flags.StringArrayVar(&o.shares, "share", nil, "read the memory of the capture with sockets in this `directory`, too; may be repeated")
 		flags.StringVar(&u.from, "from", units.NoLimit, "first `time`; none: the beginning")
 		flags.StringVar(&u.to, "to", units.NoLimit, "`time` to end before; none: the end")
 		flags.StringVarP(&u.filter, "filter", "f", "", "find packets that match this pcap-filter `expression`")
 		flags.StringVar(&o.request.Port, "port", "", "read only files of the port with this `name`")
 		flags.IntVar(&o.request.Queue, "queue", capture.AllQueues, "read only files of this `queue`; -1: all")
+		flags.StringVar(&o.request.Format, "input-format", "", "read only files of this `format`: raw, pcap or pcapng")
 		flags.Uint64VarP(&o.count, "count", "c", 0, "end after `N` packets; 0: all")
 		flags.IntVarP(&o.snap, "snaplen", "s", 0, "write at most this many `bytes` of a packet; 0: all")
 	})
 	cli.Group(cmd, "Output", func(flags *pflag.FlagSet) {
 		flags.StringVarP(&o.out, "write", "w", "", "write this `file`, named .pcap or .pcapng; - is standard output")
 		flags.StringVarP(&u.format, "format", "F", "", "`format` of the output, pcap or pcapng; default: by its name")
+		flags.VarP(&o.segment, "segment", "C", "begin a new file after this `size`: NAME-000000.pcap, NAME-000001.pcap ...; 0: one file")
+		flags.VarP(&o.rotate, "rotate", "G", "begin a new file at multiples of this `time` since midnight UTC, by the timestamps; 0: one file")
+		flags.Var(&o.split, "split", "begin a new file after this number of `packets`; or file: write a file for each input file")
 		flags.BoolVar(&o.force, "force", false, "replace an output that exists")
 		flags.BoolVar(&o.stats, "stats", false, "print what was read and what was skipped")
 		flags.Var(&o.io, "io", "I/O `priority`: idle, low or normal")
@@ -122,7 +133,7 @@ func complete(o *options, u unparsed, now time.Time) (err error) {
 	o.format = pcapfile.Format(cmp.Or(u.format, string(pcapfile.Pcap)))
 	switch {
 	case len(o.dirs) == 0:
-		return cli.Usagef("no directory: name the one with the RAW files with -r")
+		return cli.Usagef("no directory: name the one with the stored files with -r")
 	case o.out == "":
 		return cli.Usagef("no output: name it with -w")
 	case o.format != pcapfile.Pcap && o.format != pcapfile.Pcapng:
@@ -131,6 +142,15 @@ func complete(o *options, u unparsed, now time.Time) (err error) {
 		return cli.Usagef("--queue %d: must be 0 or more", o.request.Queue)
 	case o.snap < 0:
 		return cli.Usagef("--snaplen %d: must be 0 or more", o.snap)
+	case o.out == "-" && (o.segment != 0 || o.rotate != 0 || o.split != split{}):
+		return cli.Usagef("-w -: standard output is one file. Omit --segment, --rotate and --split, or name a file")
+	case o.split.files && len(o.shares) > 0:
+		return cli.Usagef("--split file: packets in memory are in no file. Omit --share")
+	case !slices.Contains([]string{"", "raw", "pcap", "pcapng"}, o.request.Format):
+		return cli.Usagef("--input-format %q: must be raw, pcap or pcapng", o.request.Format)
+	}
+	if err := store.CheckPeriod(o.rotate.Duration()); err != nil {
+		return cli.Usagef("--rotate: %w", err)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
+	"github.com/ixcap/ixcap/capture/archive/pcapstore"
 	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
@@ -50,10 +51,10 @@ func (m maintenance) command(run func(maintenance, io.Writer) error) *cobra.Comm
 		Args: cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return cli.Usagef("%s: no files: name a directory with RAW files, or files", m.what)
+				return cli.Usagef("%s: no files: name a directory with stored files, or files", m.what)
 			}
 			if slices.Contains(args, "") {
-				return cli.Usagef("%s \"\": the path is empty. Name a directory with RAW files, or files", m.what)
+				return cli.Usagef("%s \"\": the path is empty. Name a directory with stored files, or files", m.what)
 			}
 			m.paths = args
 			return run(m, os.Stdout)
@@ -118,10 +119,14 @@ type maintainer struct {
 func (m *maintainer) file(f archive.File) error {
 	var r result
 	var err error
-	switch m.what {
-	case "verify":
+	switch {
+	case f.Packets && m.what == "repair":
+		err = m.finish(f, &r)
+	case f.Packets:
+		r.Report, err = index.VerifyPackets(f)
+	case m.what == "verify":
 		r.Report, err = index.Verify(f)
-	case "repair":
+	case m.what == "repair":
 		r.Report, r.Done, err = index.Repair(f, m.dry)
 	default:
 		r.Report, err = index.Inspect(f)
@@ -135,6 +140,30 @@ func (m *maintainer) file(f archive.File) error {
 	}
 	m.problems = m.problems || r.Error != "" || len(r.Problems) > 0
 	return m.print(r)
+}
+
+// finish closes a packet file whose writer died. Other damage of packet files stays.
+func (m *maintainer) finish(f archive.File, r *result) (err error) {
+	r.Report, err = index.VerifyPackets(f)
+	if err != nil || !f.Part || !f.Stored() || r.Writing {
+		return err
+	}
+	r.Done = []string{"close it after its last whole packet or zstd frame"}
+	if m.dry {
+		return nil
+	}
+	final, _, err := pcapstore.Recover(f.Path)
+	switch {
+	case err != nil:
+		return err
+	case final == "":
+		r.Done, r.Problems = []string{"remove it: no packet or zstd frame is whole"}, nil
+		return nil
+	}
+	if f, _ = archive.ParseName(final); err == nil {
+		r.Report, err = index.VerifyPackets(f)
+	}
+	return err
 }
 
 // text prints a line for the file and one for each repair and problem.
@@ -168,6 +197,8 @@ func summary(r index.Report) string {
 	}
 	parts = append(parts, units.Plural(r.Frames, "frame"), fmt.Sprintf("%d bytes", r.Size))
 	switch r.Index {
+	case index.NoIndex:
+		parts = append(parts, r.File.Format())
 	case index.Missing:
 		parts = append(parts, "no index")
 	default:

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture/archive"
+	"github.com/ixcap/ixcap/capture/archive/extract"
 	"github.com/ixcap/ixcap/capture/archive/query"
-	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
@@ -40,66 +40,128 @@ func runQuery(ctx context.Context, o options) (err error) {
 	if err := setIOPriority(o.io); err != nil {
 		logger.Warn(err.Error())
 	}
-	if w := o.window(); w != (units.Window{}) {
-		logger.Info("window " + w.String())
-	}
-	out := output{began: time.Now(), first: -1}
+	out := output{o: o, ctx: ctx, logger: logger, began: time.Now(), first: -1}
 	warnings := 0
-	o.request.Logger = slog.New(limiter{logger.Handler(), &warnings})
-	o.request.BeforeRead = func() error { return errors.Join(ctx.Err(), out.flush()) }
+	out.o.request.Logger = slog.New(limiter{logger.Handler(), &warnings})
+	out.o.request.BeforeRead = func() error { return errors.Join(ctx.Err(), out.flush()) }
 	for _, dir := range o.shares {
 		sockets, err := query.Sockets(dir)
 		if err != nil {
 			return fmt.Errorf("--share: %w", err)
 		}
-		o.request.Live = append(o.request.Live, sockets...)
+		out.o.request.Live = append(out.o.request.Live, sockets...)
 	}
-	s, err := query.Find(o.request, o.dirs...)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	if s.Stats().Files == 0 && s.Faults() == nil && len(o.shares) == 0 {
-		return fmt.Errorf("no RAW files in %v for --port and --queue", o.dirs)
-	}
-	file, err := cli.Create(o.out, o.dirs, o.force)
-	if err != nil {
-		return err
+	if w := o.window(); w != (units.Window{}) {
+		logger.Info("window " + w.String())
 	}
 	defer func() {
-		if s.Stats().Matched > 0 || err == nil {
-			err = errors.Join(err, file.Commit())
-		}
-		err = errors.Join(err, file.Close())
 		if warnings > maxWarnings {
 			logger.Warn(fmt.Sprintf("%d warnings, the first %d printed", warnings, maxWarnings))
 		}
 		if o.stats {
-			printStats(cli.Stderr, s.Stats(), out.first, time.Since(out.began))
+			printStats(cli.Stderr, out.stats, out.first, time.Since(out.began))
 		}
 	}()
-	if out.w, err = convert.NewWriter(file, o.format); err != nil {
-		return err
+	if o.split.files {
+		return out.eachFile()
 	}
-	err = out.copy(s, o)
-	switch {
-	case err == io.EOF:
-		if s.Stats().Matched == 0 {
-			logger.Info(noMatch(o))
-		}
-		return errors.Join(out.w.Flush(), s.Faults())
-	case errors.Is(err, context.Canceled):
-		return errors.Join(out.w.Flush(), errors.New("interrupted: more packets may match"), s.Faults())
-	}
-	return err
+	return out.answer(o.out, o.dirs...)
 }
 
-// output writes the packets of a query.
+// output writes the packets of queries.
 type output struct {
-	w       *convert.Writer
-	pending bool // packets were written since the last flush
+	o       options
+	ctx     context.Context
+	logger  *slog.Logger
+	w       *extract.Writer // nil: none yet
+	pending bool            // packets were written since the last flush
+	written uint64          // packets
+	stats   query.Stats
 	began   time.Time
 	first   time.Duration // from began to the first packet; -1: none yet
+}
+
+// eachFile writes a file for each input file with a match.
+func (out *output) eachFile() error {
+	files, err := archive.List(out.o.dirs...)
+	if err != nil {
+		return err
+	}
+	var faults error
+	names := fileNames{}
+	for _, f := range files {
+		if out.ctx.Err() != nil || out.o.count != 0 && out.written >= out.o.count {
+			break
+		}
+		faults = errors.Join(faults, out.answer(names.of(out.o.out, f.Path), f.Path))
+	}
+	if out.stats.Files == 0 && faults == nil {
+		return out.noFiles()
+	}
+	if out.stats.Matched == 0 {
+		out.logger.Info(noMatch(out.o))
+	}
+	return faults
+}
+
+func (out *output) noFiles() error {
+	return fmt.Errorf("no stored files in %v for --port, --queue and --input-format", out.o.dirs)
+}
+
+// answer writes the packets of stored files.
+func (out *output) answer(name string, paths ...string) (err error) {
+	s, err := query.Find(out.o.request, paths...)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		out.stats.Add(s.Stats())
+		err = errors.Join(err, s.Close())
+	}()
+	if s.Stats().Files == 0 && s.Faults() == nil && len(out.o.shares) == 0 && !out.o.split.files {
+		return out.noFiles()
+	}
+	if !out.o.split.files {
+		if err := out.create(name); err != nil {
+			return err
+		}
+	}
+	err = out.copy(s, name)
+	canceled := errors.Is(err, context.Canceled)
+	if canceled || err == io.EOF {
+		err = nil
+	}
+	if out.w != nil {
+		if s.Stats().Matched > 0 || err == nil {
+			err = errors.Join(err, out.w.Finish())
+		}
+		err = errors.Join(err, out.w.Close())
+		out.w, out.pending = nil, false
+	}
+	if a, b := s.Copies(); a != "" {
+		out.logger.Warn(fmt.Sprintf("%s or more come twice, with equal stamps and bytes, first from %s and %s: the same traffic is stored twice. Select files with --input-format, or name them", units.Plural(s.Stats().Copies, "packet"), a, b))
+	}
+	if canceled {
+		err = errors.Join(err, errors.New("interrupted: more packets may match"))
+	}
+	if err == nil && s.Stats().Matched == 0 && !out.o.split.files {
+		out.logger.Info(noMatch(out.o))
+	}
+	return errors.Join(err, s.Faults())
+}
+
+// create begins the output.
+func (out *output) create(name string) (err error) {
+	o := out.o
+	config := extract.Config{
+		Name: name, Format: o.format, Snaplen: o.snap, Size: int64(o.segment), Every: o.rotate.Duration(), Packets: o.split.packets,
+		Create: func(name string) (extract.Output, error) { return cli.Create(name, o.dirs, o.force) },
+	}
+	if o.request.Filter != nil {
+		config.Filter = o.request.Filter.String()
+	}
+	out.w, err = extract.New(config)
+	return err
 }
 
 func (out *output) flush() error {
@@ -111,29 +173,30 @@ func (out *output) flush() error {
 }
 
 // copy writes packets until the end of the result (io.EOF), an error, or --count.
-func (out *output) copy(s *query.Result, o options) error {
-	for written := uint64(1); ; written++ {
-		rec, err := s.Next()
+func (out *output) copy(s *query.Result, name string) error {
+	for out.o.count == 0 || out.written < out.o.count {
+		p, err := s.Next()
 		if err != nil {
 			return err
 		}
-		if o.snap > 0 && len(rec.Data) > o.snap {
-			rec.Data = rec.Data[:o.snap]
+		if out.w == nil {
+			if err := out.create(name); err != nil {
+				return err
+			}
 		}
-		if err := out.w.Write(rec); err != nil {
+		if err := out.w.Write(p); err != nil {
 			return err
 		}
 		out.pending = true
+		out.written++
 		if out.first < 0 {
 			if err := out.flush(); err != nil { // the first packet is shown at once
 				return err
 			}
 			out.first = time.Since(out.began)
 		}
-		if written == o.count {
-			return errors.Join(out.w.Flush(), s.Faults())
-		}
 	}
+	return nil
 }
 
 // noMatch is the message of a query without a match. If a time span was asked for, it

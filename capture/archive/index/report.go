@@ -12,7 +12,7 @@ type Report struct {
 	File            archive.File `json:"-"`
 	Path            string       `json:"file"`
 	Size            int64        `json:"bytes"`
-	Records         int64        `json:"record_bytes"` // up to the end of the last complete record
+	Records         int64        `json:"record_bytes"` // up to the end of the last complete record; of a packet file 0
 	Frames          uint64       `json:"frames"`
 	Earliest        time.Time    `json:"earliest,omitzero"`
 	Latest          time.Time    `json:"latest,omitzero"`
@@ -134,6 +134,9 @@ func (r *Report) addProblems(b *Builder, bad error) {
 func (r *Report) After(p *Report) {
 	if r.File.Seq < 1 || p.File.Seq < 0 || p.File.Port != r.File.Port || p.File.Queue != r.File.Queue {
 		return // the first of a run, or not known
+	}
+	if p.File.Seq == r.File.Seq && p.File.First.Equal(r.File.First) {
+		return // the same in another format
 	}
 	sameRun := p.File.Seq < r.File.Seq
 	r.MissingSegments = r.File.Seq

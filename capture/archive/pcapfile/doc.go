@@ -16,5 +16,5 @@
 // its frames by their headers, and it unpacks up to the cut.
 //
 // Pcapng follows the IETF's draft-ietf-opsawg-pcapng: one section of unknown
-// length, one interface of Ethernet frames.
+// length, interfaces of Ethernet frames.
 package pcapfile

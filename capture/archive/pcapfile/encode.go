@@ -68,27 +68,47 @@ func (e *Encoder) Header(b []byte) []byte {
 	b = text(b, optComment, e.Comment)
 	b = text(b, shbOS, e.OS)
 	b = text(b, shbApplication, Application)
-	b = end(option(b, optEnd, nil), at)
+	return e.AddInterface(end(option(b, optEnd, nil), at), &e.Interface)
+}
 
-	b, at = begin(b, blockInterface)
+// AddInterface appends the description of one more interface; for pcap it is empty.
+// Header has that of interface 0. All have the Encoder's Snaplen: libpcap reads no
+// file in which they differ.
+func (e *Encoder) AddInterface(b []byte, i *Interface) []byte {
+	if e.Format == Pcap {
+		return b
+	}
+	b, at := begin(b, blockInterface)
 	b = append(b, linkEthernet, 0, 0, 0)
-	b = le.AppendUint32(b, e.snaplen())
-	b = text(b, ifName, e.Name)
-	b = text(b, ifDescription, e.Description)
-	if e.Speed != 0 {
-		b = number(b, ifSpeed, e.Speed)
+	b = binary.LittleEndian.AppendUint32(b, e.snaplen())
+	b = text(b, ifName, i.Name)
+	b = text(b, ifDescription, i.Description)
+	if i.Speed != 0 {
+		b = number(b, ifSpeed, i.Speed)
 	}
 	b = option(b, ifTsresol, []byte{9}) // 1e-9 s
-	if e.Filter != "" {
-		b = text(b, ifFilter, "\x00"+e.Filter) // 0: libpcap's language
+	if i.Filter != "" {
+		b = text(b, ifFilter, "\x00"+i.Filter) // 0: libpcap's language
 	}
 	return end(option(b, optEnd, nil), at)
 }
 
+// PacketSize returns how many bytes Packet appends, at most.
+func (e *Encoder) PacketSize(p *Packet) int {
+	if e.Format == Pcap {
+		return pcapRecord + len(p.Data)
+	}
+	size := packetFixed + len(p.Data) + 3 + 4
+	if p.Dropped != 0 || p.Comment != "" {
+		size += 4 + 8 + 4 + min(len(p.Comment), math.MaxUint16) + 3 + 4
+	}
+	return size
+}
+
 // Packet appends a packet. It allocates only if b is too small.
 func (e *Encoder) Packet(b []byte, p *Packet) []byte {
+	b = slices.Grow(b, e.PacketSize(p))
 	if e.Format == Pcap {
-		b = slices.Grow(b, pcapRecord+len(p.Data))
 		var h [pcapRecord]byte
 		binary.LittleEndian.PutUint32(h[0:], uint32(p.Nano/1e9))
 		binary.LittleEndian.PutUint32(h[4:], uint32(p.Nano%1e9))
@@ -96,21 +116,16 @@ func (e *Encoder) Packet(b []byte, p *Packet) []byte {
 		binary.LittleEndian.PutUint32(h[12:], p.Len)
 		return append(append(b, h[:]...), p.Data...)
 	}
-	room := packetFixed + len(p.Data) + 3 + 4
-	options := p.Dropped != 0 || p.Comment != ""
-	if options {
-		room += 4 + 8 + 4 + len(p.Comment) + 3 + 4
-	}
-	b = slices.Grow(b, room)
 	at := len(b)
 	var h [packetFixed]byte
 	binary.LittleEndian.PutUint32(h[0:], blockPacket)
+	binary.LittleEndian.PutUint32(h[8:], p.Interface)
 	binary.LittleEndian.PutUint32(h[12:], uint32(uint64(p.Nano)>>32))
 	binary.LittleEndian.PutUint32(h[16:], uint32(p.Nano))
 	binary.LittleEndian.PutUint32(h[20:], uint32(len(p.Data)))
 	binary.LittleEndian.PutUint32(h[24:], p.Len)
 	b = pad(append(append(b, h[:]...), p.Data...), len(p.Data))
-	if options {
+	if p.Dropped != 0 || p.Comment != "" {
 		b = text(b, optComment, p.Comment)
 		if p.Dropped != 0 {
 			b = number(b, epbDropcount, p.Dropped)
@@ -126,7 +141,7 @@ func (e *Encoder) Statistics(b []byte, s *Statistics) []byte {
 		return b
 	}
 	b, at := begin(b, blockStatistics)
-	b = append(b, 0, 0, 0, 0) // the one interface
+	b = binary.LittleEndian.AppendUint32(b, s.Interface)
 	b = stamp(b, s.End)
 	b = stamp(binary.LittleEndian.AppendUint32(b, isbStart|8<<16), s.Start)
 	b = stamp(binary.LittleEndian.AppendUint32(b, isbEnd|8<<16), s.End)

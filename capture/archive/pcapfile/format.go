@@ -34,8 +34,9 @@ type Packet struct {
 	Data []byte // the bytes kept, at most Len
 
 	// Pcapng only.
-	Dropped uint64 // packets lost since the previous one; 0: none known
-	Comment string
+	Dropped   uint64 // packets lost since the previous one; 0: none known
+	Comment   string
+	Interface uint32 // number of the interface, from 0; a Reader does not set it
 }
 
 // Time returns the packet's stamp.
@@ -52,8 +53,10 @@ type Interface struct {
 	Comment     string // about the file
 }
 
-// Statistics are the counters at the end of a pcapng file, from Start to End.
+// Statistics are the counters of an interface at the end of a pcapng file, from Start
+// to End.
 type Statistics struct {
+	Interface  uint32
 	Start, End time.Time
 
 	Port              bool   // Received and Dropped are known

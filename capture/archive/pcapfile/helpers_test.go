@@ -67,7 +67,11 @@ func write(tb testing.TB, e pcapfile.Encoder, level, perFrame int, packets []pca
 		}
 		require.NoError(tb, w.Write(&packets[i]))
 	}
-	require.NoError(tb, w.Close(s))
+	var all []pcapfile.Statistics
+	if s != nil {
+		all = append(all, *s)
+	}
+	require.NoError(tb, w.Close(all...))
 	return out.Bytes()
 }
 

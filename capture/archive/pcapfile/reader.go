@@ -6,8 +6,6 @@ import (
 	"math"
 	"os"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/capture/archive"
 )
@@ -17,15 +15,12 @@ import (
 type Reader struct {
 	packets *capfile.Reader // nil after an error of SeekTime
 	last    int             // interface of the packet delivered last
-	unpack  *zstd.Decoder   // of a frame that reading begins with; else nil
 	from    int64           // packets with earlier stamps are skipped, ns
 	count   uint64
 	err     error // what Next returns from now on
 
-	file   *os.File // of Open
-	header []byte   // of the file, unpacked
-	frames []Frame  // that reading may begin with; nil: it begins at the first byte
-	timed  bool     // their times are known
+	file  *os.File // of Open
+	table *Table   // nil: reading begins at the first byte
 }
 
 // NewReader reads the header of a file.
@@ -72,10 +67,6 @@ func (r *Reader) Close() error {
 func (r *Reader) release() {
 	if r.packets != nil {
 		r.packets.Close()
-	}
-	if r.unpack != nil {
-		r.unpack.Close()
-		r.unpack = nil
 	}
 }
 

@@ -15,7 +15,12 @@ import (
 
 // Frames returns the frames of a compressed file of an Encoder, without the
 // header's; nil for other files. Their times are not known if the file was cut.
-func (r *Reader) Frames() []Frame { return r.frames }
+func (r *Reader) Frames() []Frame {
+	if r.table == nil {
+		return nil
+	}
+	return r.table.Frames
+}
 
 // SeekTime makes Next return the first packet stamped t or later. Of a compressed
 // file of an Encoder it unpacks only the frame with this packet, also if the file is
@@ -34,31 +39,79 @@ func (r *Reader) SeekTime(t time.Time) error {
 }
 
 func (r *Reader) seek() error {
-	if r.frames == nil {
-		if _, err := r.file.Seek(0, io.SeekStart); err != nil {
+	var src io.Reader = io.NewSectionReader(r.file, 0, math.MaxInt64)
+	if r.table != nil {
+		var err error
+		if src, err = r.table.From(r.from); err != nil {
 			return err
 		}
-		return r.begin(r.file)
 	}
-	i, err := r.frameOf(r.from)
+	return r.begin(src)
+}
+
+// Table is the seek table of a compressed file of an Encoder.
+type Table struct {
+	Frames []Frame // without the header's
+	Timed  bool    // the frames' times are known
+	header []byte  // of the file, unpacked
+	packed []byte  // as it is in the file
+	src    io.ReaderAt
+}
+
+// ReadTable returns the table of a file of size bytes. If the file was cut, it finds
+// the frames by their headers. It returns nil for other files: those whose first frame
+// is not the header of an Encoder and nothing else.
+func ReadTable(src io.ReaderAt, size int64) (*Table, error) {
+	frames, timed, err := readTables(src, size)
+	if errors.Is(err, errNoTable) {
+		frames, _, err = findFrames(src, size)
+	}
+	if err != nil || len(frames) < 2 {
+		return nil, err
+	}
+	const limit = 1 << 20
+	head := frames[0]
+	if head.Compressed > limit || head.Size > limit {
+		return nil, nil
+	}
+	t := &Table{Frames: frames[1:], Timed: timed, src: src, packed: make([]byte, head.Compressed)}
+	if _, err := src.ReadAt(t.packed, head.Offset); err != nil {
+		return nil, err
+	}
+	z, err := unpacker(bytes.NewReader(t.packed))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	at := r.frames[i].Offset
-	r.unpack, err = zstd.NewReader(io.NewSectionReader(r.file, at, math.MaxInt64-at), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+	defer z.Close()
+	t.header, err = io.ReadAll(io.LimitReader(z, limit))
+	if _, n := detect(t.header); err != nil || n == 0 || n != len(t.header) {
+		return nil, nil // a reader of the file reports the error
+	}
+	return t, nil
+}
+
+func unpacker(src io.Reader) (*zstd.Decoder, error) {
+	return zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+}
+
+// From returns the file without the frames before the one to begin with for packets
+// stamped nano or later. It is compressed as the file.
+func (t *Table) From(nano int64) (io.Reader, error) {
+	i, err := t.frameOf(nano)
 	if err != nil {
-		return fmt.Errorf("zstd: %w", err)
+		return nil, err
 	}
-	return r.begin(io.MultiReader(bytes.NewReader(r.header), r.unpack))
+	at := t.Frames[i].Offset
+	return io.MultiReader(bytes.NewReader(t.packed), io.NewSectionReader(t.src, at, math.MaxInt64-at)), nil
 }
 
 // frameOf returns the number of the frame to begin with for packets stamped nano or
 // later: the last one before the first that begins at nano or later. It may end with
 // the same stamp.
-func (r *Reader) frameOf(nano int64) (int, error) {
-	if r.timed {
+func (t *Table) frameOf(nano int64) (int, error) {
+	if t.Timed {
 		last := 0 // with packets; statistics have a frame of their own
-		for i, f := range r.frames {
+		for i, f := range t.Frames {
 			if f.Packets == 0 {
 				continue
 			}
@@ -70,8 +123,8 @@ func (r *Reader) frameOf(nano int64) (int, error) {
 		return last, nil
 	}
 	var failed error
-	i := sort.Search(len(r.frames), func(i int) bool {
-		first, err := r.first(i)
+	i := sort.Search(len(t.Frames), func(i int) bool {
+		first, err := t.First(i)
 		if err != nil && failed == nil {
 			failed = err
 		}
@@ -80,11 +133,14 @@ func (r *Reader) frameOf(nano int64) (int, error) {
 	return max(i-1, 0), failed
 }
 
-// first unpacks the start of a frame and returns the stamp of its first packet;
-// math.MaxInt64 if it has none.
-func (r *Reader) first(i int) (int64, error) {
-	f := &r.frames[i]
-	z, err := zstd.NewReader(io.NewSectionReader(r.file, f.Offset, f.Compressed), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+// First returns the stamp of the first packet of a frame; math.MaxInt64 if it has
+// none. It unpacks the start of the frame if the times are not known.
+func (t *Table) First(i int) (int64, error) {
+	f := &t.Frames[i]
+	if t.Timed && f.Packets > 0 {
+		return f.First, nil
+	}
+	z, err := unpacker(io.NewSectionReader(t.src, f.Offset, f.Compressed))
 	if err != nil {
 		return 0, err
 	}
@@ -96,43 +152,20 @@ func (r *Reader) first(i int) (int64, error) {
 	}
 	le := binary.LittleEndian
 	switch b = b[:n]; {
-	case len(r.header) == pcapHeader && n >= pcapRecord:
+	case len(t.header) == pcapHeader && n >= pcapRecord:
 		return int64(le.Uint32(b))*1e9 + int64(le.Uint32(b[4:])), nil
-	case len(r.header) != pcapHeader && n == packetFixed && le.Uint32(b) == blockPacket:
+	case len(t.header) != pcapHeader && n == packetFixed && le.Uint32(b) == blockPacket:
 		return int64(uint64(le.Uint32(b[12:]))<<32 | uint64(le.Uint32(b[16:]))), nil
 	}
 	return math.MaxInt64, nil
 }
 
-// index finds the frames of a compressed file whose first frame is a header of an
-// Encoder, and nothing else. Other files get none.
+// index reads the table of a regular file.
 func (r *Reader) index() error {
 	info, err := r.file.Stat()
 	if err != nil || !info.Mode().IsRegular() {
 		return err
 	}
-	frames, timed, err := readTables(r.file, info.Size())
-	if errors.Is(err, errNoTable) {
-		frames, _, err = findFrames(r.file, info.Size())
-	}
-	if err != nil || len(frames) < 2 {
-		return err
-	}
-	head := frames[0]
-	if head.Compressed > 1<<20 || head.Size > 1<<20 {
-		return nil
-	}
-	z, err := zstd.NewReader(io.NewSectionReader(r.file, head.Offset, head.Compressed), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
-	if err != nil {
-		return err
-	}
-	defer z.Close()
-	b, err := io.ReadAll(io.LimitReader(z, 1<<20))
-	if err != nil {
-		return nil // begin reports the error
-	}
-	if _, n := detect(b); n != 0 && n == len(b) {
-		r.header, r.frames, r.timed = b, frames[1:], timed
-	}
-	return nil
+	r.table, err = ReadTable(r.file, info.Size())
+	return err
 }

@@ -16,6 +16,7 @@ type Writer struct {
 	packets    uint32 // in raw
 	first      int64  // stamp of the first of them
 	size       int64  // written
+	interfaces uint32 // described
 }
 
 // NewWriter returns a Writer that compresses with a zstd level; 0 means not at all.
@@ -23,7 +24,7 @@ func NewWriter(dst io.Writer, e Encoder, level int) (*Writer, error) {
 	if err := e.Format.Check(); err != nil {
 		return nil, err
 	}
-	w := &Writer{dst: dst, enc: e}
+	w := &Writer{dst: dst, enc: e, interfaces: 1}
 	if level != 0 {
 		c, err := NewCompressor(level, 1)
 		if err != nil {
@@ -37,6 +38,18 @@ func NewWriter(dst io.Writer, e Encoder, level int) (*Writer, error) {
 	}
 	return w, nil
 }
+
+// AddInterface adds an interface, and returns its number for Packet.Interface; 0 is
+// that of the Encoder. The snaplen is the Encoder's.
+func (w *Writer) AddInterface(i *Interface) uint32 {
+	w.raw = w.enc.AddInterface(w.raw, i)
+	w.interfaces++
+	return w.interfaces - 1
+}
+
+// Size returns the length of the file in bytes with what is buffered, if the file is
+// not compressed.
+func (w *Writer) Size() int64 { return w.size + int64(len(w.raw)) }
 
 // Write appends a packet.
 func (w *Writer) Write(p *Packet) error {
@@ -66,17 +79,16 @@ func (w *Writer) Flush() error {
 	return w.put(b)
 }
 
-// Close ends the file, with statistics unless they are nil. It does not close the
-// underlying writer.
-func (w *Writer) Close(s *Statistics) error {
+// Close ends the file, with statistics. It does not close the underlying writer.
+func (w *Writer) Close(all ...Statistics) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	if s != nil {
-		w.raw = w.enc.Statistics(w.raw, s)
-		if err := w.Flush(); err != nil {
-			return err
-		}
+	for _, s := range all {
+		w.raw = w.enc.Statistics(w.raw, &s)
+	}
+	if err := w.Flush(); err != nil {
+		return err
 	}
 	if w.compressor == nil {
 		return nil

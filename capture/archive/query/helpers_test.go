@@ -66,6 +66,9 @@ func build(t testing.TB, dir string) {
 	files, err := archive.List(dir)
 	require.NoError(t, err)
 	for _, f := range files {
+		if f.Packets {
+			continue
+		}
 		_, err := index.Build(f)
 		require.NoError(t, err)
 	}
@@ -105,14 +108,18 @@ func ask(t testing.TB, q Request, paths ...string) (got []rawfile.Record, s Stat
 	require.NoError(t, err)
 	defer x.Close()
 	for {
-		r, err := x.Next()
+		p, err := x.Next()
 		if err == io.EOF {
 			return got, x.Stats(), warned, x.Faults()
 		}
 		require.NoError(t, err)
-		r.Data = bytes.Clone(r.Data)
-		got = append(got, r)
+		got = append(got, recordOf(p))
 	}
+}
+
+// recordOf returns a packet as a RAW record.
+func recordOf(p *Packet) rawfile.Record {
+	return rawfile.Record{Sec: uint32(p.Nano / 1e9), Nsec: uint32(p.Nano % 1e9), Len: uint16(p.Len), Data: bytes.Clone(p.Data)}
 }
 
 // sidecarOf returns the sidecar of a RAW file's bytes.

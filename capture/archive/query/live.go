@@ -35,6 +35,8 @@ import (
 
 // liveRecords are records of a queue's stream that are not on disk.
 type liveRecords struct {
+	port    string // label
+	queue   int
 	after   int    // index in the list of files of the file before them
 	first   int64  // stamp of the first record in ns
 	records []byte // RAW records that match
@@ -87,6 +89,10 @@ func (r *Result) trySnapshot(paths []string, last bool) (files []archive.File, l
 		c := liveClient{result: r, listener: l, files: files, limits: limits, file: -1, last: last}
 		_, c.queue = l.Source()
 		if r.q.Queue != capture.AllQueues && c.queue != r.q.Queue {
+			continue
+		}
+		if c.storedAsPackets() {
+			r.q.Logger.Warn(r.q.Live[i] + ": its queue is stored packet by packet: only its files are read, which end up to a second before now")
 			continue
 		}
 		if err := c.run(); err != nil {
@@ -153,6 +159,18 @@ func (c *liveClient) run() error {
 	return nil
 }
 
+// storedAsPackets reports whether the queue's newest files are packet files. Their
+// bytes are not those of memory, so the seam is not known.
+func (c *liveClient) storedAsPackets() bool {
+	packets := false
+	for _, f := range c.files {
+		if f.Queue == c.queue && f.Port == c.port() && f.Part {
+			packets = f.Packets
+		}
+	}
+	return packets
+}
+
 // copyBatch copies the packets of a batch that are not on disk, and returns how many
 // the listener has not counted as read yet.
 func (c *liveClient) copyBatch(ctx context.Context, batch []stream.Packet) (unreleased int, err error) {
@@ -188,10 +206,19 @@ func (c *liveClient) copyPacket(p *stream.Packet) {
 		after = len(c.files) + c.queue
 	}
 	if len(c.live) == 0 || c.live[len(c.live)-1].after != after {
-		c.live = append(c.live, liveRecords{after: after, first: p.UnixNano()})
+		c.live = append(c.live, liveRecords{port: c.port(), queue: c.queue, after: after, first: p.UnixNano()})
 	}
 	m := &c.live[len(c.live)-1]
 	m.records = appendRecord(m.records, p)
+}
+
+// port returns the label of the stream's port in the names of files.
+func (c *liveClient) port() string {
+	if c.file >= 0 {
+		return c.files[c.file].Port
+	}
+	name, _ := c.listener.Source()
+	return archive.Label(name)
 }
 
 func appendRecord(b []byte, p *stream.Packet) []byte {

@@ -178,7 +178,7 @@ func TestFilesClosedOrDeletedDuringAQuery(t *testing.T) {
 			require.ErrorIs(t, archive.LockExclusive(f), archive.ErrBusy, "locked against deletion")
 			require.NoError(t, f.Close())
 			if !open {
-				c.closeFile() // as with more files than maxOpen
+				c.in.close() // as with more files than may be open
 			}
 		}
 		require.NoError(t, os.Rename(path, strings.TrimSuffix(path, ".part")))
@@ -295,6 +295,6 @@ func TestInvalidRequestsAreErrors(t *testing.T) {
 	require.ErrorContains(t, err, "before it begins")
 	_, err = Find(Request{}, filepath.Join(t.TempDir(), "nosuch"))
 	require.ErrorIs(t, err, os.ErrNotExist)
-	_, err = Find(Request{}, archivetest.Put(t, t.TempDir(), "x.pcap", nil))
+	_, err = Find(Request{}, archivetest.Put(t, t.TempDir(), "x.txt", nil))
 	require.ErrorContains(t, err, ".raw")
 }

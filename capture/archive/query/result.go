@@ -1,6 +1,7 @@
 package query
 
 import (
+	"bytes"
 	"cmp"
 	"container/heap"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,8 +18,6 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive"
-	"github.com/ixcap/ixcap/capture/archive/index"
-	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 )
 
@@ -26,6 +26,7 @@ type Request struct {
 	From, To time.Time // From <= stamp < To; zero: no bound
 	Port     string    // label of the port in the files' names; "": all
 	Queue    int       // capture.AllQueues: all
+	Format   string    // raw, pcap or pcapng: only files of this format (archive.File.Format); "": all
 
 	Filter *pcapfilter.Filter // nil: all packets match
 
@@ -47,16 +48,34 @@ type Request struct {
 type Stats struct {
 	Files         int    // of the port and queue asked for
 	FilesOutside  int    // of these, not opened: outside the time span
-	Unindexed     int    // of these, read without an index, completely or from some byte on
+	Unindexed     int    // of these, read without an index or a seek table, completely or from some byte on
 	Bytes         int64  // of all these files
 	Read          int64  // of these, read
 	IndexRead     int64  // bytes read of indices
-	Blocks        int    // of indexed files that were opened
+	Blocks        int    // of RAW files with an index that were opened
 	BlocksOutside int    // of these, not read: outside the time span
 	BlocksRuled   int    // of these, not read: ruled out by the index
 	Frames        uint64 // examined
 	Matched       uint64
 	Live          uint64 // of these, from the memory of a running capture
+	Copies        uint64 // of these, at least, followed by the same packet of another file, with the same stamp
+}
+
+// Add adds the counters of another query.
+func (s *Stats) Add(o Stats) {
+	s.Files += o.Files
+	s.FilesOutside += o.FilesOutside
+	s.Unindexed += o.Unindexed
+	s.Bytes += o.Bytes
+	s.Read += o.Read
+	s.IndexRead += o.IndexRead
+	s.Blocks += o.Blocks
+	s.BlocksOutside += o.BlocksOutside
+	s.BlocksRuled += o.BlocksRuled
+	s.Frames += o.Frames
+	s.Matched += o.Matched
+	s.Live += o.Live
+	s.Copies += o.Copies
 }
 
 // Result returns the packets of a request in the order of their stamps, those of
@@ -67,21 +86,22 @@ type Result struct {
 	from, to int64 // ns since 1970
 	needs    pcapfilter.Needs
 	stats    Stats
+	files    *files
+	seen     map[fileID]bool // files that are planned
+	sources  map[string]*Source
+	numbered int       // sources whose first packet was returned
 	pending  []*cursor // not opened, by the first stamp that they may have
-	opened   int       // of these, whose files were locked so far
 	active   cursors   // a heap
-	returned bool      // Next has returned the record of active[0]
+	returned bool      // Next has returned the packet of active[0]
+	copies   [2]string // the first two files with the same packet
 	faults   []error
 	err      error
 }
 
-// maxOpen is how many files a query opens and locks in advance, so that they are not
-// deleted before it reads them. Later ones may be.
-const maxOpen = 500
-
-// Find starts a query of the RAW files in directories, or of single files.
+// Find starts a query of the stored files in directories, or of single files.
 func Find(q Request, paths ...string) (*Result, error) {
-	r := &Result{q: q, from: 0, to: 1<<63 - 1}
+	r := &Result{q: q, from: math.MinInt64, to: math.MaxInt64, seen: map[fileID]bool{}, sources: map[string]*Source{}}
+	r.files = newFiles(func(n int64) { r.stats.Read += n })
 	if r.q.Logger == nil {
 		r.q.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -97,32 +117,46 @@ func Find(q Request, paths ...string) (*Result, error) {
 	if r.from > r.to {
 		return nil, fmt.Errorf("time span ends %v before it begins", time.Duration(r.from-r.to))
 	}
-	files, err := archive.List(paths...)
+	list, err := archive.List(paths...)
 	if err != nil {
 		return nil, err
 	}
 	var live []liveRecords
 	limits := map[string]int64{}
-	if len(q.Live) > 0 {
-		if files, live, limits, err = r.snapshot(paths); err != nil {
+	if len(q.Live) > 0 && (q.Format == "" || q.Format == archive.Raw[1:]) { // memory becomes RAW files
+		if list, live, limits, err = r.snapshot(paths); err != nil {
 			return nil, err
 		}
 	}
-	for i, f := range files {
-		if q.Port != "" && f.Port != q.Port || q.Queue != capture.AllQueues && f.Queue != q.Queue {
+	for i, f := range list {
+		if q.Port != "" && f.Port != q.Port || q.Queue != capture.AllQueues && f.Queue != q.Queue || q.Format != "" && f.Format() != q.Format {
 			continue
 		}
 		limit, ok := limits[f.Path]
 		if !ok {
 			limit = -1
 		}
-		r.plan(&cursor{result: r, file: f, order: 2 * i, limit: limit}, files[i+1:])
+		r.plan(r.cursorOf(f, 2*i, limit), list[i+1:])
 	}
 	for _, m := range live {
-		r.pending = append(r.pending, &cursor{result: r, order: 2*m.after + 1, key: m.first, piece: m.records})
+		c := &cursor{result: r, order: 2*m.after + 1, key: m.first, packet: Packet{Source: r.source(m.port, m.queue)}}
+		c.reader = &rawReader{cursor: c, piece: m.records}
+		r.pending = append(r.pending, c)
 	}
 	slices.SortStableFunc(r.pending, (*cursor).compare)
 	return r, nil
+}
+
+// cursorOf returns the cursor of a file.
+func (r *Result) cursorOf(f archive.File, order int, limit int64) *cursor {
+	c := &cursor{result: r, file: f, order: order, key: r.from, packet: Packet{Source: r.fileSource(f)}}
+	c.in = &input{files: r.files, path: f.Path, sequential: f.Packets}
+	if f.Packets {
+		c.reader = &packetReader{cursor: c}
+	} else {
+		c.reader = &rawReader{cursor: c, limit: limit}
+	}
+	return c
 }
 
 // matches reports whether a packet is in the span and matches the filter.
@@ -130,14 +164,14 @@ func (r *Result) matches(ns int64, data []byte, wire int) bool {
 	return ns >= r.from && ns < r.to && (r.q.Filter == nil || r.q.Filter.Match(data, wire))
 }
 
-// nanos returns t in ns since 1970, limited to the range of RAW files.
+// nanos returns t in ns since 1970, limited to what an int64 holds.
 func nanos(t time.Time) int64 {
-	const last = 1<<32 - 1
+	const most = math.MaxInt64/1_000_000_000 - 1
 	switch sec := t.Unix(); {
-	case sec < 0:
-		return 0
-	case sec > last:
-		return (last + 1) * 1e9
+	case sec < -most:
+		return math.MinInt64
+	case sec > most:
+		return math.MaxInt64
 	}
 	return t.UnixNano()
 }
@@ -153,20 +187,24 @@ func (r *Result) plan(c *cursor, later []archive.File) {
 		r.stats.FilesOutside++
 		return
 	}
-	if err := c.openFile(); err != nil {
+	if err := c.in.open(); err != nil {
 		r.fault(c, err)
 		return
 	}
-	r.stats.Bytes += c.size
-	if !r.firstKey(c) {
+	if r.seen[c.in.id] { // by another path
+		r.stats.Files--
+		c.in.close()
+		return
+	}
+	r.seen[c.in.id] = true
+	r.stats.Bytes += c.in.size
+	if !c.reader.plan() {
 		r.stats.FilesOutside++
-		c.closeFile()
+		c.close()
 		return
 	}
 	r.pending = append(r.pending, c)
-	if r.opened++; r.opened > maxOpen {
-		c.closeFile()
-	}
+	c.in.keep()
 }
 
 // outside reports, by names alone, whether a file is outside the span: it begins after
@@ -183,74 +221,74 @@ func (r *Result) outside(f *archive.File, later []archive.File) bool {
 		!later[0].First.Before(f.First) && later[0].First.UnixNano() < r.from
 }
 
-// firstKey sets the cursor's key to a stamp before which the file has no packet, and
-// reports whether the file may have packets of the span.
-func (r *Result) firstKey(c *cursor) bool {
-	if c.size == 0 {
-		return false
-	}
-	first, t, ok, err := index.Peek(c.file.Sidecar(), &r.stats.IndexRead)
-	if err != nil && !missing(err) {
-		r.warn(c, "index cannot be read: %v", err)
-	}
-	var head [rawfile.HeaderLen]byte
-	if err := c.readHead(head[:]); err != nil {
-		r.fault(c, err)
-		return false
-	}
-	switch {
-	case ok && t.Length == c.size && t.Entries > 0 && head == first.Head:
-		c.key = max(t.Earliest, r.from)
-		return t.Latest >= r.from && t.Earliest < r.to
-	case !c.file.First.IsZero() && rawfile.DecodeHeader(head[:]).UnixNano() == c.file.First.UnixNano():
-		// No index, or one that is incomplete or not the file's; open finds out which.
-		c.key = c.file.First.UnixNano()
-	}
-	return true
-}
-
 // Next returns the next packet, valid until the following call, or io.EOF. Faults
 // returns what could not be read.
-func (r *Result) Next() (rawfile.Record, error) {
+func (r *Result) Next() (*Packet, error) {
 	if r.err != nil {
-		return rawfile.Record{}, r.err
+		return nil, r.err
 	}
 	if r.returned {
 		r.returned = false
 		r.active[0].ready = false
-		r.active[0].advance()
+		r.active[0].reader.advance()
 		r.fix()
 	}
 	for {
 		for len(r.pending) > 0 && (len(r.active) == 0 || r.pending[0].compare(r.active[0]) < 0) {
 			c := r.pending[0]
 			r.pending = r.pending[1:]
-			if c.open() {
+			if c.reader.begin() {
+				if c.in != nil {
+					c.in.begun = true
+				}
 				heap.Push(&r.active, c)
+			} else {
+				c.close()
 			}
 		}
 		if len(r.active) == 0 {
 			r.err = io.EOF
-			return rawfile.Record{}, r.err
+			return nil, r.err
 		}
-		c := r.active[0]
-		if c.ready {
-			r.returned = true
-			r.stats.Matched++
-			if c.file.Path == "" {
-				r.stats.Live++
-			}
-			return c.rec, nil
+		if c := r.active[0]; c.ready {
+			r.count(c)
+			return &c.packet, nil
 		}
 		if r.q.BeforeRead != nil {
 			if r.err = r.q.BeforeRead(); r.err != nil {
-				return rawfile.Record{}, r.err
+				return nil, r.err
 			}
 		}
-		c.load()
+		r.active[0].reader.load()
 		r.fix()
 	}
 }
+
+// count counts the packet that is returned.
+func (r *Result) count(c *cursor) {
+	r.returned = true
+	r.stats.Matched++
+	if c.in == nil {
+		r.stats.Live++
+	}
+	if s := c.packet.Source; s.Number < 0 {
+		s.Number = r.numbered
+		r.numbered++
+	}
+	for _, d := range r.active[1:min(len(r.active), 3)] { // the next one is one of these
+		if d.ready && d.key == c.key && d.packet.Len == c.packet.Len && bytes.Equal(d.packet.Data, c.packet.Data) {
+			r.stats.Copies++
+			if r.stats.Copies == 1 {
+				r.copies = [2]string{c.name(), d.name()}
+			}
+			break
+		}
+	}
+}
+
+// Copies returns the first two files that have the same packet with the same stamp:
+// the same traffic is stored twice. It returns "" if there are none.
+func (r *Result) Copies() (first, second string) { return r.copies[0], r.copies[1] }
 
 // fix restores the order of the heap after active[0] has moved, or removes it if it is
 // done.
@@ -272,7 +310,7 @@ func (r *Result) Faults() error { return errors.Join(r.faults...) }
 
 // Close ends the query.
 func (r *Result) Close() error {
-	for _, c := range slices.Concat(r.active, r.pending) {
+	for _, c := range slices.Concat([]*cursor(r.active), r.pending) {
 		c.close()
 	}
 	r.active, r.pending = nil, nil
@@ -282,7 +320,14 @@ func (r *Result) Close() error {
 
 // warn logs a message about a cursor's file.
 func (r *Result) warn(c *cursor, format string, args ...any) {
-	r.q.Logger.Warn(filepath.Base(c.file.Path) + ": " + fmt.Sprintf(format, args...))
+	r.q.Logger.Warn(c.name() + ": " + fmt.Sprintf(format, args...))
+}
+
+func (c *cursor) name() string {
+	if c.in == nil {
+		return c.packet.Source.Name + " in memory"
+	}
+	return filepath.Base(c.file.Path)
 }
 
 func (r *Result) fault(c *cursor, err error) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 
-	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/index"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/stream"
@@ -30,12 +29,12 @@ func (c *liveClient) locate(p *stream.Packet) (skipped bool, where location, err
 	tried := map[string]int{}
 	for i := len(c.files) - 1; i >= 0; i-- { // the newest of a port first
 		f := c.files[i]
-		if f.Queue != c.queue || f.First.IsZero() || f.First.UnixNano() > p.UnixNano() || tried[f.Port] == candidates {
+		if f.Packets || f.Queue != c.queue || f.First.IsZero() || f.First.UnixNano() > p.UnixNano() || tried[f.Port] == candidates {
 			continue
 		}
 		tried[f.Port]++
-		cur := &cursor{result: c.result, file: f, limit: -1}
-		if err := cur.openFile(); err != nil {
+		cur := c.result.cursorOf(f, 0, -1).reader.(*rawReader)
+		if err := cur.stat(); err != nil {
 			if missing(err) {
 				continue // deleted since it was listed
 			}
@@ -68,7 +67,7 @@ func (c *liveClient) setFile(file int, limit int64) {
 // skipToSeam determines the seam, the end of the complete records on disk from the one
 // at byte at on, and moves the listener there unless it is past it. The seam moves if
 // the storer writes and the producer overwrites at the same time.
-func (c *liveClient) skipToSeam(file int, cur *cursor, at int64) (skipped bool, err error) {
+func (c *liveClient) skipToSeam(file int, cur *rawReader, at int64) (skipped bool, err error) {
 	side := cur.growingSidecar()
 	at = max(at, side.End())
 	for range seamTries {
@@ -89,10 +88,7 @@ func (c *liveClient) skipToSeam(file int, cur *cursor, at int64) (skipped bool, 
 }
 
 // contains reports whether a file has a record at a byte, or is too short for it.
-func (c *cursor) contains(record []byte, at int64) (found, short bool, err error) {
-	if c.file.Part {
-		c.size = archive.Stored(c.f, c.size)
-	}
+func (c *rawReader) contains(record []byte, at int64) (found, short bool, err error) {
 	if c.size < at+int64(len(record)) {
 		return false, true, nil
 	}
@@ -102,10 +98,10 @@ func (c *cursor) contains(record []byte, at int64) (found, short bool, err error
 
 // growingSidecar returns the valid part of the index of a file that is being written.
 // It only shortens the search for the seam.
-func (c *cursor) growingSidecar() *index.Sidecar {
+func (c *rawReader) growingSidecar() *index.Sidecar {
 	side, n, _ := index.Load(c.file.Sidecar(), c.size)
 	c.result.stats.IndexRead += n
-	if side.Fits(c.f, c.file.Part, c.size, &c.result.stats.Read) != nil {
+	if side.Fits(c.in, c.file.Part, c.size, new(int64)) != nil {
 		return &index.Sidecar{}
 	}
 	return side
@@ -113,13 +109,12 @@ func (c *cursor) growingSidecar() *index.Sidecar {
 
 // endOfRecords returns the end of the file's complete records, of which one begins or
 // ends at byte at.
-func (c *cursor) endOfRecords(at int64) (int64, error) {
+func (c *rawReader) endOfRecords(at int64) (int64, error) {
 	for {
-		c.refresh()
-		if c.file.Part {
-			c.size = archive.Stored(c.f, c.size)
+		if err := c.stat(); err != nil {
+			return 0, err
 		}
-		b, err := c.read(at, pieceLen)
+		b, err := c.read(at, maxPiece)
 		if err != nil {
 			return 0, err
 		}

@@ -1,0 +1,146 @@
+package extract_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capfile"
+	"github.com/ixcap/ixcap/capture/archive/extract"
+	"github.com/ixcap/ixcap/capture/archive/pcapfile"
+	"github.com/ixcap/ixcap/capture/archive/query"
+)
+
+// outputs are files in memory.
+type outputs struct {
+	names     []string
+	files     map[string]*file
+	committed int
+	fail      int // number of the file that cannot be created; 0: none
+}
+
+type file struct {
+	bytes.Buffer
+	all  *outputs
+	done bool
+}
+
+func (f *file) Commit() error {
+	f.done = true
+	f.all.committed++
+	return nil
+}
+
+func (f *file) Close() error { return nil }
+
+func (o *outputs) create(name string) (extract.Output, error) {
+	if o.fail != 0 && len(o.names)+1 == o.fail {
+		return nil, errors.New("file exists")
+	}
+	f := &file{all: o}
+	if o.files == nil {
+		o.files = map[string]*file{}
+	}
+	o.names, o.files[name] = append(o.names, name), f
+	return f, nil
+}
+
+// read returns the packets of a file and the names of their interfaces.
+func (o *outputs) read(t *testing.T, name string) (packets []capfile.Packet, names []string) {
+	r, err := capfile.NewReader(&o.files[name].Buffer, capfile.Options{})
+	require.NoError(t, err)
+	defer r.Close()
+	for {
+		p, err := r.Next()
+		if err == io.EOF {
+			return packets, names
+		}
+		require.NoError(t, err)
+		p.Data = bytes.Clone(p.Data)
+		packets, names = append(packets, p), append(names, r.Interfaces()[p.Interface].Name)
+	}
+}
+
+func packet(s *query.Source, nano int64, n int) *query.Packet {
+	return &query.Packet{Packet: pcapfile.Packet{Nano: nano, Len: uint32(n), Data: bytes.Repeat([]byte{byte(nano)}, n)}, Source: s}
+}
+
+func TestEachPartDescribesItsInterfaces(t *testing.T) {
+	var o outputs
+	w, err := extract.New(extract.Config{Name: "a.b.pcapng", Format: pcapfile.Pcapng, Packets: 4, Create: o.create})
+	require.NoError(t, err)
+	sources := []*query.Source{{Name: "x:0"}, {Name: "x:1"}, {Name: "y:0"}}
+	var want []string
+	for i := range 10 {
+		s := sources[i*i%3]
+		want = append(want, s.Name)
+		require.NoError(t, w.Write(packet(s, int64(i), 60+i)))
+	}
+	require.NoError(t, w.Finish())
+	require.Equal(t, []string{"a.b-000000.pcapng", "a.b-000001.pcapng", "a.b-000002.pcapng"}, o.names)
+	require.Equal(t, 3, w.Parts())
+	var got []string
+	nano := int64(0)
+	for _, name := range o.names {
+		packets, names := o.read(t, name)
+		got = append(got, names...)
+		for _, p := range packets {
+			require.Equal(t, nano, p.Nano)
+			nano++
+		}
+	}
+	require.Equal(t, want, got)
+	require.Equal(t, 3, o.committed)
+}
+
+func TestStampsThatAFormatCannotHoldAreLeftOutAndCounted(t *testing.T) {
+	for format, kept := range map[pcapfile.Format]int{pcapfile.Pcap: 2, pcapfile.Pcapng: 3} {
+		var o outputs
+		w, err := extract.New(extract.Config{Name: "a.pcap", Format: format, Create: o.create})
+		require.NoError(t, err)
+		s := &query.Source{Name: "x"}
+		for _, nano := range []int64{-1, 0, 1<<32*1e9 - 1, 1 << 32 * 1e9} {
+			require.NoError(t, w.Write(packet(s, nano, 60)))
+		}
+		require.ErrorContains(t, w.Finish(), fmt.Sprintf("%d packet", 4-kept))
+		packets, _ := o.read(t, "a.pcap")
+		require.Len(t, packets, kept)
+	}
+}
+
+func TestPacketsAreCutToTheSnapshotLength(t *testing.T) {
+	for snap, want := range map[int]int{0: extract.Snaplen, 100: 100} {
+		var o outputs
+		w, err := extract.New(extract.Config{Name: "a.pcapng", Format: pcapfile.Pcapng, Snaplen: snap, Create: o.create})
+		require.NoError(t, err)
+		require.NoError(t, w.Write(packet(&query.Source{Name: "x"}, 1, 300<<10)))
+		require.NoError(t, w.Finish())
+		packets, _ := o.read(t, "a.pcapng")
+		require.Len(t, packets[0].Data, want)
+		require.EqualValues(t, 300<<10, packets[0].Len)
+	}
+}
+
+func TestResultWithoutPacketsIsAFileAndAFileThatExistsEndsTheOutput(t *testing.T) {
+	var o outputs
+	w, err := extract.New(extract.Config{Name: "a.pcap", Format: pcapfile.Pcap, Create: o.create})
+	require.NoError(t, err)
+	require.NoError(t, w.Flush())
+	require.NoError(t, w.Finish())
+	require.Equal(t, 24, o.files["a.pcap"].Len())
+
+	o = outputs{fail: 1}
+	_, err = extract.New(extract.Config{Name: "a.pcap", Format: pcapfile.Pcap, Create: o.create})
+	require.ErrorContains(t, err, "file exists")
+	o = outputs{fail: 2}
+	w, err = extract.New(extract.Config{Name: "a.pcap", Format: pcapfile.Pcap, Size: 100, Create: o.create})
+	require.NoError(t, err)
+	require.NoError(t, w.Write(packet(&query.Source{Name: "x"}, 1, 1000)), "longer than a file")
+	require.ErrorContains(t, w.Write(packet(&query.Source{Name: "x"}, 2, 10)), "file exists")
+	require.Equal(t, 1, o.committed, "the whole part stays")
+	require.NoError(t, w.Close())
+}

@@ -1,0 +1,196 @@
+package query
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path/filepath"
+
+	"github.com/ixcap/ixcap/capfile"
+	"github.com/ixcap/ixcap/capture/archive"
+	"github.com/ixcap/ixcap/capture/archive/pcapfile"
+)
+
+// packetReader reads a packet file: from its start, or from the frame of the span's
+// first packet if it has a seek table.
+type packetReader struct {
+	*cursor
+	size    int64           // of the file, as far as it is stored
+	written bool            // the file is being written
+	table   *pcapfile.Table // nil: none
+	packets *capfile.Reader
+	sources []source // by interface of the file
+	count   uint64   // packets read
+}
+
+// source is the source of an interface's packets.
+type source struct {
+	*Source
+	lost uint64 // before its next packet of the result
+}
+
+// scanLen is how many packets that do not match are read at once.
+const scanLen = 4096
+
+// plan implements reader.
+func (c *packetReader) plan() bool {
+	f, err := c.in.read()
+	if err != nil {
+		c.result.fault(c.cursor, err)
+		return false
+	}
+	c.size, c.written = c.in.size, c.file.Part
+	if c.written {
+		c.size = archive.Stored(f, c.size)
+	} else {
+		c.written = archive.HasWriter(f)
+	}
+	if c.size == 0 {
+		return false
+	}
+	first, err := c.first()
+	switch {
+	case err == io.EOF:
+		return false
+	case err != nil:
+		c.result.fault(c.cursor, err)
+		return false
+	case c.file.Stored() && first >= c.result.to:
+		return false
+	}
+	c.key = first
+	return true
+}
+
+// first returns the stamp of the file's first packet.
+func (c *packetReader) first() (int64, error) {
+	var err error
+	if c.table, err = pcapfile.ReadTable(c.in.section(c.size), c.size); err != nil {
+		return 0, err
+	}
+	if c.table != nil {
+		first, err := c.table.First(0)
+		if err == nil && first == math.MaxInt64 {
+			err = io.EOF
+		}
+		return first, err
+	}
+	if err := c.open(c.in.section(c.size)); err != nil {
+		return 0, c.tolerate(err)
+	}
+	defer c.free()
+	p, err := c.packets.Next()
+	return p.Nano, c.tolerate(err)
+}
+
+// open reads the header.
+func (c *packetReader) open(src io.Reader) (err error) {
+	c.packets, err = capfile.NewReader(src, capfile.Options{})
+	return err
+}
+
+// tolerate returns io.EOF in place of the error about the end of a file that is being
+// written.
+func (c *packetReader) tolerate(err error) error {
+	if c.written && errors.Is(err, io.ErrUnexpectedEOF) {
+		return io.EOF
+	}
+	return err
+}
+
+// begin implements reader.
+func (c *packetReader) begin() bool {
+	var src io.Reader = c.in.section(c.size)
+	var err error
+	if c.table != nil {
+		src, err = c.table.From(c.result.from)
+	} else {
+		c.result.stats.Unindexed++
+	}
+	if err == nil {
+		err = c.open(src)
+	}
+	if err = c.tolerate(err); err != nil && err != io.EOF {
+		c.result.fault(c.cursor, err)
+	}
+	return err == nil
+}
+
+// load implements reader.
+func (c *packetReader) load() { c.advance() }
+
+// advance implements reader.
+func (c *packetReader) advance() {
+	r := c.result
+	for range scanLen {
+		p, err := c.packets.Next()
+		if err == nil && c.file.Stored() && p.Nano == 0 && p.Len == 0 { // zeros that a power failure left
+			err = fmt.Errorf("after %d whole packets: zeros: %w", c.count, io.ErrUnexpectedEOF)
+		}
+		if err != nil {
+			c.end(err)
+			return
+		}
+		c.count++
+		if c.file.Stored() && p.Nano >= r.to {
+			c.end(io.EOF) // stamps of one queue never go backwards
+			return
+		}
+		r.stats.Frames++
+		s := c.source(p.Interface)
+		s.lost += p.Dropped
+		c.key = max(c.key, p.Nano)
+		if r.matches(p.Nano, p.Data, int(p.Len)) {
+			c.packet.Source = s.Source
+			c.deliver(pcapfile.Packet{Nano: p.Nano, Len: p.Len, Data: p.Data, Dropped: s.lost, Comment: p.Comment})
+			s.lost = 0
+			return
+		}
+	}
+}
+
+// end ends the file. What the reader left out or changed is told.
+func (c *packetReader) end(err error) {
+	c.done = true
+	if err = c.tolerate(err); err != io.EOF {
+		c.result.fault(c.cursor, err)
+	}
+	for _, n := range c.packets.Counts() {
+		switch {
+		case n.Cause.LeftOut() && n.Cause != capfile.NotEthernet:
+			c.result.fault(c.cursor, errors.New(n.String()))
+		case n.Cause != capfile.UnknownBlock:
+			c.result.warn(c.cursor, "%v", n)
+		}
+	}
+}
+
+// source returns the source of an interface of the file: the queue that the file's name
+// says, or the interface itself.
+func (c *packetReader) source(number int) *source {
+	for i := len(c.sources); i <= number; i++ {
+		s := source{Source: c.packet.Source}
+		if face := c.packets.Interfaces()[i]; c.file.Queue < 0 && face.Name != "" {
+			s.Source = c.result.sourceOf(fmt.Sprintf("%s %d", c.file.Path, i), face.Name, face.Description)
+		}
+		c.sources = append(c.sources, s)
+	}
+	return &c.sources[number]
+}
+
+// free implements reader.
+func (c *packetReader) free() {
+	if c.packets != nil {
+		c.packets.Close()
+		c.packets = nil
+	}
+}
+
+// fileSource returns the source of a file's packets.
+func (r *Result) fileSource(f archive.File) *Source {
+	if f.Queue >= 0 {
+		return r.source(f.Port, f.Queue)
+	}
+	return r.sourceOf(f.Path, filepath.Base(f.Path), "")
+}
