@@ -55,6 +55,11 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 			return nil, err
 		}
 	}
+	if cfg.Dedup != nil {
+		if lost := cfg.Dedup.Loses(); lost != "" {
+			cfg.Logger.Warn("duplicates: of " + lost + ", only the first is stored")
+		}
+	}
 	sched.WarnFIFO(cfg.Logger, cfg.FIFO, e.choices, topology.ReadRealTime("/"))
 	return e, nil
 }

@@ -104,8 +104,9 @@ type poller struct {
 	config   pollerConfig
 	frames   []ring.Frame
 
-	// fast: frames need a stamp each and a copy, which AppendBatch does. cut: they
-	// need rules, too, and AppendCut does the rest. Otherwise they take the pipeline.
+	// fast: frames need a stamp each and a copy, which AppendBatch does. cut: some are
+	// dropped or cut before, and AppendCut does the rest. Otherwise they take the slow
+	// path.
 	fast     bool
 	cut      bool
 	path     pipeline
@@ -166,10 +167,12 @@ func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConf
 	return poller
 }
 
-// selectPath selects the fast path, the one with rules alone, or the slow path.
+// selectPath selects the fast path, the one with rules or without duplicates, or the
+// slow path.
 func (p *poller) selectPath() {
-	simple := p.stamper.Policy() == clock.PerPacket && p.path.table == nil && p.config.Count == nil
-	p.fast, p.cut = simple && p.path.rules == nil, simple && p.path.rules != nil
+	simple := p.stamper.Policy() == clock.PerPacket && p.config.Count == nil
+	p.fast = simple && p.path.rules == nil && p.path.table == nil
+	p.cut = simple && !p.fast
 }
 
 // run polls until stop or drain is called, then ends the stream. It locks the

@@ -7,15 +7,18 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// pipeline is the slow path, for frames that need more than a stamp each and a
-// copy:
+// pipeline is what frames pass that need more than a stamp each and a copy:
 //
-//	poll ─► rules: bytes to keep ─► stamps ─► duplicates ─► AppendStamped
-//	          └─► dropped: filtered             └─► dropped: duplicates, or beyond Count
+//	poll ─► rules: bytes to keep ─► duplicates ─► stamps, AppendCut
+//	          └─► dropped: filtered   └─► dropped: duplicates
 //
-// All frames of a batch are stamped together, dropped ones included: they were on
-// the wire. Rules come before duplicates: a dropped frame must not make a later
-// copy a duplicate of a frame that was never stored, nor occupy an entry of the
+// With another policy than one stamp per packet, or Count, they take the slow path:
+//
+//	poll ─► rules: bytes to keep ─► stamps ─► duplicates ─► Count ─► AppendStamped
+//
+// There, all frames of a batch are stamped together, dropped ones included: they were
+// on the wire. Rules come before duplicates: a dropped frame must not make a later
+// copy a duplicate of a frame that was never stored, nor occupy a record of the
 // table.
 type pipeline struct {
 	table *dedup.Table // nil: duplicates are kept
@@ -23,8 +26,7 @@ type pipeline struct {
 
 	stamps []clock.Stamp
 	whole  []uint32 // bytes to keep of each frame where no rule says less
-	keep   []uint32 // the same after the rules
-	drop   []bool   // frames to remove from a group
+	keep   []uint32 // the same after the rules; 0: none, the frame is dropped
 
 	filtered, duplicates uint64 // frames dropped
 }
@@ -36,7 +38,7 @@ func (p *pipeline) init(batch, snaplen int, table *dedup.Table) {
 	}
 	*p = pipeline{
 		table: table, stamps: make([]clock.Stamp, batch), whole: make([]uint32, batch),
-		keep: make([]uint32, batch), drop: make([]bool, batch),
+		keep: make([]uint32, batch),
 	}
 	for i := range p.whole {
 		p.whole[i] = most
@@ -57,12 +59,12 @@ func (g *group) skip(n int) { g.frames, g.stamps, g.keep = g.frames[n:], g.stamp
 // truncate removes all but the group's first n frames.
 func (g *group) truncate(n int) { g.frames, g.stamps, g.keep = g.frames[:n], g.stamps[:n], g.keep[:n] }
 
-// remove removes the frames that drop marks. It moves the others, in order, within
-// the group's memory.
-func (g *group) remove(drop []bool) {
+// removeDropped removes the frames of which nothing is kept. It moves the others, in
+// order, within the group's memory.
+func (g *group) removeDropped() {
 	n := 0
-	for i, d := range drop[:len(g.frames)] {
-		if d {
+	for i, keep := range g.keep {
+		if keep == rules.Drop {
 			continue
 		}
 		if n != i {
@@ -109,65 +111,55 @@ func (p *poller) storeSlow(frames []ring.Frame) bool {
 // decide returns how many bytes to keep of each frame, and the length of all on the
 // wire. It counts the frames that rules drop.
 func (p *pipeline) decide(frames []ring.Frame) (keep []uint32, bytes uint64) {
-	if p.rules == nil {
-		return p.whole[:len(frames)], wireBytes(frames)
-	}
 	keep = p.keep[:len(frames)]
+	if p.rules == nil {
+		copy(keep, p.whole)
+		return keep, wireBytes(frames)
+	}
 	bytes, dropped := p.rules.matcher.Apply(frames, keep, p.whole[0])
 	p.filtered += uint64(dropped)
 	return keep, bytes
 }
 
+// dropDuplicates sets keep to 0 for frames that the table has seen before, and counts
+// them.
+func (p *poller) dropDuplicates(frames []ring.Frame, stamps []clock.Stamp, keep []uint32) {
+	p.path.duplicates += uint64(p.path.table.Mark(p.producer, frames, stamps, keep))
+}
+
+// pollStamps returns the time of the last poll as the stamp of each of n frames. With
+// one stamp per packet, duplicates are sought before the others are stamped.
+func (p *poller) pollStamps(n int) []clock.Stamp {
+	at := p.stamper.At(p.lastPoll)
+	stamps := p.path.stamps[:n]
+	for i := range stamps {
+		stamps[i] = at
+	}
+	return stamps
+}
+
 // storeGroup stamps a group, removes dropped frames and duplicates, and stores the
-// others. With one stamp per packet, dropped frames are not stamped. It returns
-// false if the poller was stopped first.
+// others. With one stamp per packet, these are not stamped. It returns false if the
+// poller was stopped first.
 func (p *poller) storeGroup(g *group, w clock.Window) bool {
 	each := p.stamper.Policy() == clock.PerPacket
 	if !each {
 		p.stamper.Batch(g.frames, w, g.stamps)
 		p.raiseUncertainty(p.stamper.Span())
-	}
-	if p.path.rules != nil {
-		p.path.removeFiltered(g)
-	}
-	if each {
-		p.stamper.Batch(g.frames, w, g.stamps)
+	} else if p.path.table != nil {
+		p.pollStamps(len(g.frames))
 	}
 	if p.path.table != nil {
-		p.path.removeDuplicates(g)
+		p.dropDuplicates(g.frames, g.stamps, g.keep)
+	}
+	g.removeDropped()
+	if each {
+		p.stamper.Batch(g.frames, w, g.stamps)
 	}
 	if p.config.Count != nil {
 		p.limitCount(g)
 	}
 	return p.append(g)
-}
-
-// removeFiltered removes the frames that rules drop.
-func (p *pipeline) removeFiltered(g *group) {
-	dropped := 0
-	for i, keep := range g.keep {
-		p.drop[i] = keep == rules.Drop
-		if keep == rules.Drop {
-			dropped++
-		}
-	}
-	switch dropped {
-	case 0:
-	case len(g.frames):
-		g.truncate(0)
-	default:
-		g.remove(p.drop)
-	}
-}
-
-// removeDuplicates removes and counts the frames that the table has seen before.
-func (p *pipeline) removeDuplicates(g *group) {
-	n := p.table.Mark(g.frames, g.stamps, p.drop)
-	if n == 0 {
-		return
-	}
-	p.duplicates += uint64(n)
-	g.remove(p.drop)
 }
 
 // append stores a group. Frames that the stream does not accept yet are retried

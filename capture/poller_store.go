@@ -9,7 +9,7 @@ import (
 )
 
 // A batch is stored in one of two states. As long as the stream has room, one call
-// stores the frames: AppendBatch (fast path), AppendCut (rules) or AppendStamped
+// stores the frames: AppendBatch (fast path), AppendCut (rules, duplicates) or AppendStamped
 // (slow path). Under backpressure, await retries the next frame until a lossless
 // listener has made room for it:
 //
@@ -59,11 +59,14 @@ func (p *poller) storeBlocked(frames []ring.Frame) (bytes uint64, stored bool) {
 	return bytes, true
 }
 
-// storeCut is store with rules, one stamp per packet, and duplicates kept: AppendCut
-// stamps, cuts and stores in one pass. Dropped frames are not stamped.
+// storeCut is store with rules or without duplicates, and one stamp per packet:
+// AppendCut stamps, cuts and stores in one pass. Dropped frames are not stamped.
 func (p *poller) storeCut(frames []ring.Frame) bool {
 	p.stamper.Update()
 	keep, bytes := p.path.decide(frames)
+	if p.path.table != nil {
+		p.dropDuplicates(frames, p.pollStamps(len(frames)), keep)
+	}
 	stored := true
 	for left := frames; ; left, keep = left[1:], keep[1:] {
 		n := p.producer.AppendCut(p.stamper, keep, left)

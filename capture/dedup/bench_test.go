@@ -16,14 +16,14 @@ import (
 type batch struct {
 	frames []ring.Frame
 	stamps []clock.Stamp
-	dup    []bool
+	keep   []uint32
 	n      uint64
 	share  uint64 // percent that repeat the frame before
 	last   uint64
 }
 
 func newBatch(size int, share uint64) *batch {
-	b := &batch{frames: make([]ring.Frame, 64), stamps: make([]clock.Stamp, 64), dup: make([]bool, 64), share: share}
+	b := &batch{frames: make([]ring.Frame, 64), stamps: make([]clock.Stamp, 64), keep: make([]uint32, 64), share: share}
 	for i := range b.frames {
 		b.frames[i] = ring.Frame{Data: make([]byte, size), Len: uint32(size), Info: ring.HasHash}
 	}
@@ -38,7 +38,41 @@ func (b *batch) next() {
 		f := &b.frames[i]
 		f.Hash = uint32(b.last >> 32)
 		binary.LittleEndian.PutUint64(f.Data[24:], b.last)
+		b.keep[i] = 1<<32 - 1
 		b.stamps[i] = clock.Stamp(1_700_000_000 + b.n/15e6 | b.n%15e6*66<<32)
+	}
+}
+
+// recent stores the last frames, all of one size.
+type recent struct {
+	frames [1 << 15][]byte
+	next   uint64
+}
+
+func newRecent(size int) *recent {
+	r := &recent{}
+	for i := range r.frames {
+		r.frames[i] = make([]byte, size)
+	}
+	return r
+}
+
+func (r *recent) Next() uint64 { return r.next }
+
+func (r *recent) Stored(number uint64) (ring.Frame, bool) {
+	if r.next-number > uint64(len(r.frames)) {
+		return ring.Frame{}, false
+	}
+	data := r.frames[number%uint64(len(r.frames))]
+	return ring.Frame{Data: data, Len: uint32(len(data))}, true
+}
+
+func (r *recent) add(frames []ring.Frame, keep []uint32) {
+	for i := range frames {
+		if keep[i] != 0 {
+			copy(r.frames[r.next%uint64(len(r.frames))], frames[i].Data)
+			r.next++
+		}
 	}
 }
 
@@ -55,9 +89,11 @@ func BenchmarkDedup(b *testing.B) {
 					b.Run(fmt.Sprintf("index=%v/pools=%d/table=%s/size=%d/duplicates=%d", c.Index, c.Pools, table.name, size, share), func(b *testing.B) {
 						t := newTable(b, c)
 						in := newBatch(size, share)
+						store := newRecent(size)
 						for n := 0; n < b.N; n += len(in.frames) {
 							in.next()
-							t.Mark(in.frames, in.stamps, in.dup)
+							t.Table.Mark(store, in.frames, in.stamps, in.keep)
+							store.add(in.frames, in.keep)
 						}
 						got := float64(t.Stats().Duplicates) / float64(t.Stats().Frames) * 100
 						require.InDelta(b, share, got, 5+6400/float64(b.N))
@@ -73,21 +109,5 @@ func BenchmarkDedupLimit(b *testing.B) {
 	in := newBatch(60, 0)
 	for n := 0; n < b.N; n += len(in.frames) {
 		in.next()
-	}
-}
-
-// BenchmarkDuplicate measures Duplicate, a frame at a time.
-func BenchmarkDuplicate(b *testing.B) {
-	for _, size := range []int{60, 1514} {
-		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
-			t := newTable(b, Config{})
-			in := newBatch(size, 0)
-			for n := 0; n < b.N; n += len(in.frames) {
-				in.next()
-				for i := range in.frames {
-					t.Duplicate(&in.frames[i], uint64(i))
-				}
-			}
-		})
 	}
 }

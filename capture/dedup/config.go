@@ -10,7 +10,7 @@ import (
 type Index uint8
 
 const (
-	// IndexContent hashes length and first bytes of the frame.
+	// IndexContent hashes what is compared.
 	IndexContent Index = iota
 	// IndexRSS uses the device's RSS hash, as HPCAP does; frames without one share
 	// a slot.
@@ -41,22 +41,30 @@ func ParseIndex(s string) (Index, error) {
 type Config struct {
 	Window  time.Duration // the longest time between two copies; 0: 200 ms
 	Records int           // of the whole table; 0: 32768
-	Pools   int           // records per slot; 0: 4. Records / Pools is a power of two
-	Bytes   int           // compared at the start of a frame; 0: 96
+	Pools   int           // records per slot; 0: 8. Records / Pools is a power of two
 	Index   Index
+
+	// Bytes compared at the start of a frame; 0: all. Of frames of the same length
+	// that differ only behind these bytes, all but the first are lost.
+	Bytes int
+	// Ignore are fields that are not compared. Of frames that differ only in these,
+	// all but the first are lost.
+	Ignore Fields
 }
 
 const (
 	defaultWindow  = 200 * time.Millisecond
 	defaultRecords = 32768
-	defaultPools   = 4
-	defaultBytes   = 96
+	defaultPools   = 8
 
 	maxRecords = 1 << 24
 	maxPools   = 1 << 10
-	maxBytes   = 2048
 	maxWindow  = time.Hour
 )
+
+// MaxFrame is the longest frame that is compared, in bytes. Longer ones are no
+// duplicates: RAW cannot store them.
+const MaxFrame = 1<<16 - 1
 
 // withDefaults sets the defaults and checks the settings.
 func (c Config) withDefaults() (Config, error) {
@@ -69,9 +77,6 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Pools == 0 {
 		c.Pools = min(defaultPools, max(c.Records, 1))
 	}
-	if c.Bytes == 0 {
-		c.Bytes = defaultBytes
-	}
 	switch {
 	case c.Window < 0 || c.Window > maxWindow:
 		return c, fmt.Errorf("dedup: window of %v: choose more than 0 and at most %v", c.Window, maxWindow)
@@ -82,8 +87,10 @@ func (c Config) withDefaults() (Config, error) {
 	case c.Records%c.Pools != 0 || bits.OnesCount(uint(c.Records/c.Pools)) != 1:
 		return c, fmt.Errorf("dedup: %d records in %d pools: choose a power of two for each pool, as %d records",
 			c.Records, c.Pools, c.Pools<<(bits.Len(uint(c.Records/c.Pools))-1))
-	case c.Bytes < 1 || c.Bytes > maxBytes:
-		return c, fmt.Errorf("dedup: %d bytes compared: choose 1 to %d", c.Bytes, maxBytes)
+	case c.Bytes < 0 || c.Bytes > MaxFrame:
+		return c, fmt.Errorf("dedup: %d bytes compared: choose 1 to %d, or 0 for whole frames", c.Bytes, MaxFrame)
+	case c.Ignore&^allFields != 0:
+		return c, fmt.Errorf("dedup: ignore fields %#x: choose of %v", uint8(c.Ignore), allFields)
 	case c.Index > IndexRSS:
 		return c, fmt.Errorf("dedup: unknown %v: choose IndexContent or IndexRSS", c.Index)
 	}
@@ -94,4 +101,18 @@ func (c Config) withDefaults() (Config, error) {
 func (c Config) Check() error {
 	_, err := c.withDefaults()
 	return err
+}
+
+// Loses says which frames these settings drop although they differ from the frame
+// stored; it is empty if only exact copies are dropped.
+func (c Config) Loses() string {
+	switch {
+	case c.Bytes != 0 && c.Ignore != 0:
+		return fmt.Sprintf("frames that differ only behind the first %d bytes or in %v", c.Bytes, c.Ignore)
+	case c.Bytes != 0:
+		return fmt.Sprintf("frames of the same length that differ only behind the first %d bytes", c.Bytes)
+	case c.Ignore != 0:
+		return fmt.Sprintf("frames that differ only in %v", c.Ignore)
+	}
+	return ""
 }

@@ -14,11 +14,61 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-func newTable(t testing.TB, c Config) *Table {
+// stored is a store that keeps what a test stores, but for the frames before first.
+type stored struct {
+	frames []ring.Frame
+	first  uint64
+}
+
+func (s *stored) Next() uint64 { return uint64(len(s.frames)) }
+
+func (s *stored) Stored(number uint64) (ring.Frame, bool) {
+	if number < s.first || number >= s.Next() {
+		return ring.Frame{}, false
+	}
+	return s.frames[number], true
+}
+
+// add stores the frames that are kept, as a stream does.
+func (s *stored) add(frames []ring.Frame, keep []uint32) {
+	for i, f := range frames {
+		if keep[i] == 0 {
+			continue
+		}
+		whole := slices.Concat(append([][]byte{f.Data}, f.Rest...)...)
+		f.Data, f.Rest = whole[:min(len(whole), int(keep[i]))], nil
+		s.frames = append(s.frames, f)
+	}
+}
+
+// subject is a table with its store.
+type subject struct {
+	*Table
+	stored
+}
+
+func newTable(t testing.TB, c Config) *subject {
 	table, err := New(c)
 	require.NoError(t, err)
-	return table
+	return &subject{Table: table}
 }
+
+// Mark marks frames that are kept as far as keep says, and stores them.
+func (s *subject) Mark(frames []ring.Frame, stamps []clock.Stamp, keep []uint32) int {
+	n := s.Table.Mark(&s.stored, frames, stamps, keep)
+	s.add(frames, keep)
+	return n
+}
+
+// Duplicate marks and stores one frame.
+func (s *subject) Duplicate(f *ring.Frame, ns uint64) bool { return s.cut(f, ns, 1<<32-1) }
+
+// cut is Duplicate of a frame of which at most keep bytes are stored.
+func (s *subject) cut(f *ring.Frame, ns uint64, keep uint32) bool {
+	return s.Mark([]ring.Frame{*f}, []clock.Stamp{stampOf(ns)}, []uint32{keep}) == 1
+}
+
+func stampOf(ns uint64) clock.Stamp { return clock.Stamp(ns/1e9 | ns%1e9<<32) }
 
 // frame returns a frame of size bytes whose word at byte 40 is n.
 func frame(size int, n uint64) *ring.Frame {
@@ -44,6 +94,7 @@ func TestStampsThatGoBackLoseNoFrame(t *testing.T) {
 	require.False(t, tab.Duplicate(frame(60, 1), 1e18))
 	require.False(t, tab.Duplicate(frame(60, 1), 1e18-1), "a record from the future does not count")
 	require.True(t, tab.Duplicate(frame(60, 1), 1e18))
+	require.False(t, tab.Duplicate(frame(60, 1), 0), "the clock is set back to 1970")
 }
 
 func TestOnlyEqualFramesAreDuplicates(t *testing.T) {
@@ -55,8 +106,8 @@ func TestOnlyEqualFramesAreDuplicates(t *testing.T) {
 	}{
 		{"nothing changed", func(*ring.Frame) {}, true},
 		{"other hash and information", func(f *ring.Frame) { f.Hash++; f.Info = ring.IPv4 | ring.FrameError }, true},
-		{"a byte behind the compared ones", func(f *ring.Frame) { f.Data[96]++ }, true},
-		{"the last of the compared bytes", func(f *ring.Frame) { f.Data[95]++ }, false},
+		{"a byte behind the headers", func(f *ring.Frame) { f.Data[96]++ }, false},
+		{"the last byte", func(f *ring.Frame) { f.Data[199]++ }, false},
 		{"the first byte", func(f *ring.Frame) { f.Data[0]++ }, false},
 		{"one byte shorter", func(f *ring.Frame) { f.Data, f.Len = f.Data[:199], 199 }, false},
 		{"in three buffers", func(f *ring.Frame) { f.Data, f.Rest = f.Data[:50], [][]byte{f.Data[50:60], {}, f.Data[60:]} }, true},
@@ -83,7 +134,7 @@ func TestOnlyEqualFramesAreDuplicates(t *testing.T) {
 }
 
 func TestEveryLengthIsComparedWhole(t *testing.T) {
-	for _, bytes := range []int{1, 7, 8, 15, 16, 17, 70, 96, 300, 2048} {
+	for _, bytes := range []int{0, 1, 7, 8, 15, 16, 17, 70, 96, 300, 2048} {
 		for _, index := range []Index{IndexContent, IndexRSS} {
 			tab := newTable(t, Config{Bytes: bytes, Records: 16, Pools: 4, Index: index})
 			ns := uint64(0)
@@ -97,8 +148,18 @@ func TestEveryLengthIsComparedWhole(t *testing.T) {
 				require.False(t, tab.Duplicate(f, ns))
 				require.True(t, tab.Duplicate(f, ns), "%d bytes", size)
 				other := slices.Clone(data)
-				other[min(size, bytes)-1] ^= 0x80
+				last := size
+				if bytes != 0 {
+					last = min(size, bytes)
+				}
+				if other[last-1] ^= 0x80; last < size {
+					other[size-1] ^= 0x80
+				}
 				require.False(t, tab.Duplicate(&ring.Frame{Data: other, Len: uint32(size)}, ns), "%d of %d bytes", bytes, size)
+				if last < size {
+					data[size-1] ^= 0x80
+					require.True(t, tab.Duplicate(f, ns), "%d of %d bytes, which are equal", bytes, size)
+				}
 			}
 		}
 	}
@@ -150,7 +211,7 @@ func TestFramesWithoutAHashShareASlotOnlyWithIndexRSS(t *testing.T) {
 
 func TestConfigIsChecked(t *testing.T) {
 	tab := newTable(t, Config{})
-	require.Equal(t, Config{Window: 200 * time.Millisecond, Records: 32768, Pools: 4, Bytes: 96, Index: IndexContent}, tab.Config())
+	require.Equal(t, Config{Window: 200 * time.Millisecond, Records: 32768, Pools: 8, Index: IndexContent}, tab.Config())
 	for _, c := range []struct {
 		c    Config
 		want string
@@ -164,8 +225,9 @@ func TestConfigIsChecked(t *testing.T) {
 		{Config{Records: 4, Pools: 8}, "8 pools: choose 1 to 4"},
 		{Config{Records: 1000, Pools: 1}, "1000 records in 1 pools: choose a power of two for each pool, as 512 records"},
 		{Config{Records: 1000, Pools: 3}, "1000 records in 3 pools: choose a power of two for each pool, as 768 records"},
-		{Config{Bytes: -1}, "-1 bytes compared: choose 1 to 2048"},
-		{Config{Bytes: 2049}, "2049 bytes compared"},
+		{Config{Bytes: -1}, "-1 bytes compared: choose 1 to 65535"},
+		{Config{Bytes: 65536}, "65536 bytes compared: choose 1 to 65535, or 0 for whole frames"},
+		{Config{Ignore: 16}, "dedup: ignore fields 0x10: choose of vlan+ttl+checksum+mac"},
 		{Config{Index: 2}, "unknown index 2: choose IndexContent or IndexRSS"},
 	} {
 		_, err := New(c.c)
@@ -196,7 +258,10 @@ type memory struct {
 // duplicate keeps each slot in the order of age, the oldest first.
 func (n *naive) duplicate(slot uint64, f *ring.Frame, ns uint64) bool {
 	whole := slices.Concat(append([][]byte{f.Data}, f.Rest...)...)
-	key := fmt.Sprint(len(whole), whole[:min(len(whole), n.c.Bytes)])
+	key := fmt.Sprint(len(whole), whole)
+	if n.c.Bytes != 0 {
+		key = fmt.Sprint(len(whole), whole[:min(len(whole), n.c.Bytes)])
+	}
 	if f.Info&ring.Stripped != 0 && f.Info&ring.HasVLAN != 0 {
 		key += fmt.Sprint(" tag ", f.VLAN)
 	}
@@ -217,20 +282,31 @@ func (n *naive) duplicate(slot uint64, f *ring.Frame, ns uint64) bool {
 	return same >= 0
 }
 
-// FuzzTable compares Duplicate and Mark with naive, for similar frames.
+// slotOf returns the slot that a table has just used for a frame.
+func (s *subject) slotOf(f *ring.Frame) uint64 {
+	if s.index == IndexRSS {
+		return uint64(f.Hash) & s.mask
+	}
+	return s.hashes[0] & s.mask
+}
+
+// FuzzTable compares single frames and batches with naive, for similar frames, some of
+// which are stored in part.
 func FuzzTable(f *testing.F) {
 	f.Add([]byte("ababcdcdabcdeeeaaabbbccc0123456789"), uint8(0), uint8(1), uint16(70), uint16(500))
 	f.Add([]byte("aAbBaAbBxyzaAbBaAbBxyz"), uint8(1), uint8(4), uint16(60), uint16(9000))
 	f.Add([]byte("the same and the same and the same again"), uint8(2), uint8(2), uint16(5), uint16(40))
+	f.Add([]byte("the same and the same and the same again"), uint8(8), uint8(4), uint16(99), uint16(4000))
 	f.Fuzz(func(t *testing.T, script []byte, kind, pools uint8, size, window uint16) {
-		c := Config{Index: Index(kind % 2), Pools: int(pools%8) + 1, Bytes: int(size%100) + 1, Window: time.Duration(window) + 1}
+		c := Config{Index: Index(kind % 2), Pools: int(pools%8) + 1, Bytes: int(size % 100), Window: time.Duration(window) + 1}
 		c.Records = c.Pools * (1 << (kind / 2 % 4))
 		table, marks := newTable(t, c), newTable(t, c)
+		marks.secrets, marks.hash.keys = table.secrets, table.hash.keys // the same slots
 		n := &naive{c: table.Config(), slots: map[uint64][]memory{}}
 		var frames []ring.Frame
 		var stamps []clock.Stamp
-		var want []bool
-		ns := uint64(5e9)
+		var want, keep []uint32
+		ns, dups := uint64(5e9), 0
 		for i, b := range script {
 			ns += uint64(b>>3) + 1 // no two alike, so that the oldest is unique
 			data := make([]byte, 1+int(size)%128+int(b&3))
@@ -242,20 +318,30 @@ func FuzzTable(f *testing.F) {
 			case 2:
 				f.Info, f.VLAN = ring.HasVLAN|ring.Stripped, uint16(b>>4&1)
 			}
-			slot := table.locate(&f).slot
-			want = append(want, n.duplicate(slot, &f, ns))
-			require.Equal(t, want[i], table.Duplicate(&f, ns), "frame %d", i)
+			kept := uint32(1<<32 - 1)
+			if b&4 != 0 {
+				kept = 1 + uint32(i%50)
+			}
+			keep, want = append(keep, kept), append(want, kept)
+			dup := table.cut(&f, ns, kept)
+			require.Equal(t, n.duplicate(table.slotOf(&f), &f, ns), dup, "frame %d", i)
+			if dup {
+				want[i] = 0
+				dups++
+			}
 			frames = append(frames, f)
-			stamps = append(stamps, clock.Stamp(ns/1e9|ns%1e9<<32))
+			stamps = append(stamps, stampOf(ns))
 		}
-		got := make([]bool, len(frames))
-		dups := marks.Mark(frames, stamps, got)
-		require.Equal(t, len(want), len(got))
-		for i := range want {
-			require.Equal(t, want[i], got[i], "frame %d of the batch", i)
+		got := 0
+		for at := 0; at < len(frames); at += MaxBatch {
+			to := min(at+MaxBatch, len(frames))
+			got += marks.Mark(frames[at:to], stamps[at:to], keep[at:to])
 		}
+		require.Equal(t, want, keep)
+		require.Equal(t, dups, got)
 		require.Equal(t, table.Stats(), marks.Stats())
 		require.Equal(t, uint64(dups), marks.Stats().Duplicates)
+		require.Zero(t, marks.Stats().Overwritten)
 	})
 }
 
@@ -269,7 +355,8 @@ func TestHashSpreadsFramesThatDifferInOneWord(t *testing.T) {
 			var counts [slots]int
 			for i := range uint64(n) {
 				binary.LittleEndian.PutUint64(f.Data[at:], i)
-				counts[tab.locate(f).slot]++
+				tab.hashChunk([]ring.Frame{*f}, []uint32{1})
+				counts[tab.hashes[0]&tab.mask]++
 			}
 			// Poisson with mean 16: more than 60 in one of 1024 slots has odds of 1e-13.
 			require.Less(t, slices.Max(counts[:]), 60, "frames of %d bytes, changed at %d", size, at)
@@ -279,20 +366,143 @@ func TestHashSpreadsFramesThatDifferInOneWord(t *testing.T) {
 
 func TestTableDoesNotAllocate(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
+	store := &stored{}
 	var frames []ring.Frame
 	for range 100 {
 		f := frame(60+rnd.IntN(1400), rnd.Uint64N(50))
 		if rnd.IntN(2) == 0 {
 			f.Data, f.Rest = f.Data[:33], [][]byte{f.Data[33:]}
 		}
-		frames = append(frames, *f)
+		frames = append(frames, *f, *f)
 	}
-	stamps, dup := make([]clock.Stamp, len(frames)), make([]bool, len(frames))
+	stamps, keep := make([]clock.Stamp, len(frames)), make([]uint32, len(frames))
+	for _, c := range []Config{{}, {Index: IndexRSS}, {Ignore: allFields}} {
+		tab := newTable(t, c)
+		duplicates := 0
+		require.Zero(t, testing.AllocsPerRun(20, func() {
+			for i := range keep {
+				keep[i] = 40 + uint32(i%2)<<20
+			}
+			duplicates += tab.Table.Mark(store, frames, stamps, keep)
+		}))
+		require.NotZero(t, duplicates)
+	}
+}
+
+// A frame of which only the beginning was stored is compared whole all the same.
+func TestFramesThatAreStoredInPartAreComparedWhole(t *testing.T) {
+	for _, c := range []Config{{}, {Index: IndexRSS}, {Bytes: 150}, {Ignore: allFields}} {
+		tab := newTable(t, c)
+		require.False(t, tab.cut(frame(200, 1), 1000, 64))
+		other := frame(200, 1)
+		other.Data[120]++
+		require.False(t, tab.cut(other, 1001, 64), "differs behind what is stored")
+		require.True(t, tab.cut(frame(200, 1), 1002, 64))
+		require.True(t, tab.cut(other, 1003, 200), "stored whole now")
+		require.True(t, tab.cut(frame(200, 1), 1004, 10))
+		require.False(t, tab.cut(frame(201, 1), 1005, 64))
+		require.True(t, tab.cut(other, 1006, 64))
+		require.EqualValues(t, 4, tab.Stats().Duplicates)
+		require.Zero(t, tab.Stats().Overwritten)
+	}
+}
+
+// What can no longer be compared is no duplicate, and the frame takes its place.
+func TestAFrameWhoseOriginalWasOverwrittenIsKept(t *testing.T) {
 	for _, index := range []Index{IndexContent, IndexRSS} {
 		tab := newTable(t, Config{Index: index})
-		require.Zero(t, testing.AllocsPerRun(20, func() {
-			tab.Mark(frames, stamps, dup)
-			tab.Duplicate(&frames[0], 1)
-		}))
+		require.False(t, tab.Duplicate(frame(60, 1), 1000))
+		tab.first = 1
+		require.False(t, tab.Duplicate(frame(60, 1), 1001))
+		require.True(t, tab.Duplicate(frame(60, 1), 1002), "a copy of the second, which is stored")
+		require.Equal(t, Stats{Frames: 3, Duplicates: 1, Overwritten: 1}, tab.Stats())
+	}
+}
+
+// A store that does not store what the table expects makes duplicates be missed, and
+// loses nothing.
+func TestNoFrameIsLostIfTheStoreStoresOthers(t *testing.T) {
+	tab := newTable(t, Config{Window: time.Hour})
+	stamp := []clock.Stamp{stampOf(1e9)}
+	for i := range uint64(100) {
+		f := []ring.Frame{*frame(60, i/2)}
+		require.Zero(t, tab.Table.Mark(&tab.stored, f, stamp, []uint32{60}), "its original is not stored")
+		tab.add([]ring.Frame{*frame(60, 1000+i)}, []uint32{60})
+	}
+	require.EqualValues(t, 100, tab.Stats().Frames)
+}
+
+// Frames that the stream refuses, and those that rules drop, are no originals.
+func TestFramesThatAreNotStoredHaveNoCopies(t *testing.T) {
+	tab := newTable(t, Config{})
+	whole := uint32(1<<32 - 1)
+	long := frame(MaxFrame+1, 1)
+	short := frame(60, 2)
+	short.Len = 61
+	frames := []ring.Frame{*long, *short, *frame(60, 3), *frame(60, 4)}
+	keep := []uint32{whole, whole, 0, whole}
+	stamps := make([]clock.Stamp, 4)
+	require.Zero(t, tab.Table.Mark(&tab.stored, frames, stamps, keep))
+	tab.add(frames[3:], keep[3:]) // the others are refused
+	keep = []uint32{whole, whole, whole, whole}
+	require.Equal(t, 1, tab.Table.Mark(&tab.stored, frames, stamps, keep))
+	require.Equal(t, []uint32{whole, whole, whole, 0}, keep)
+	require.Equal(t, Stats{Frames: 3, Duplicates: 1}, tab.Stats())
+}
+
+// On machines with AES the table must work with the other hash, too.
+func TestBothHashesFindTheSameDuplicates(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	var p hashing
+	p.most = MaxFrame
+	for i := range 64 {
+		p.keys[i/16][i%16] = byte(rnd.Uint32())
+	}
+	p.seen, p.refs = make([]uint64, 1), make([]uint64, 1)
+	for size := range 300 {
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = byte(rnd.Uint32())
+		}
+		other := slices.Clone(data)
+		f := []ring.Frame{{Data: data, Len: uint32(size)}, {Data: other, Len: uint32(size)}}
+		for bit := range 8 * size {
+			other[bit/8] ^= 1 << (bit % 8)
+			for _, hash := range []func([]ring.Frame, []uint32, []uint64, *hashing) int{hashFramesAES, hashFramesGo} {
+				var out [2]uint64
+				if !hasAES() {
+					hash = hashFramesGo
+				}
+				if n := hash(f, []uint32{1, 1}, out[:], &p); n == 0 {
+					require.Less(t, size, shortest)
+					continue
+				}
+				if out[0] == out[1] {
+					require.Fail(t, "equal hashes", "%d bytes, bit %d", size, bit)
+				}
+			}
+			other[bit/8] ^= 1 << (bit % 8)
+		}
+	}
+}
+
+// Digests of frames that differ in a bit differ, and those of equal frames do not.
+func TestDigestCoversEveryBit(t *testing.T) {
+	secrets := newSecrets()
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for _, size := range []int{1, 7, 8, 9, 15, 16, 17, 31, 100, MaxFrame} {
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = byte(rnd.Uint32())
+		}
+		d := secrets.digest(data)
+		require.Equal(t, d, secrets.digest(slices.Clone(data)))
+		for range 200 {
+			bit := rnd.IntN(8 * size)
+			data[bit/8] ^= 1 << (bit % 8)
+			require.NotEqual(t, d, secrets.digest(data), "%d bytes, bit %d", size, bit)
+			data[bit/8] ^= 1 << (bit % 8)
+		}
+		require.NotEqual(t, d, newSecrets().digest(data), "the words are secret")
 	}
 }

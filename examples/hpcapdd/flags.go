@@ -114,7 +114,7 @@ func frameFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 	flags.IntVarP(&p.SnapLen, "snaplen", "s", 0, "keep at most this many `bytes` of a frame; 0: all")
 	flags.StringVarP(&o.filter, "filter", "f", "", "keep only frames that match this pcap-filter `expression`")
 	flags.Var(&p.Rules, "rules", "keep of each frame what the first matching `rule` says, or the rules in @FILE; hpcapctl rules changes them")
-	flags.Var(&p.Dedup, "dedup", "drop duplicates, such as mirror ports make; `settings`: window=200ms,records=32768,pools=4,bytes=96")
+	flags.Var(&p.Dedup, "dedup", "drop duplicates, such as mirror ports make; `settings`: window=200ms,records=32768,pools=8,ignore=vlan+ttl+checksum+mac")
 	flags.Lookup("dedup").NoOptDefVal = "true"
 	flags.TextVar(&p.Stamps, "stamps", clock.PerPacket, "timestamp `policy`: packet, batch, uniform, weighted, adaptive or sample=N")
 }

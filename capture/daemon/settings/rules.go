@@ -89,7 +89,7 @@ func (*Rules) Type() string { return "RULES" }
 func (r *Rules) UnmarshalText(text []byte) error { return r.Set(string(text)) }
 
 // Dedup configures duplicate removal: true, false, "none", or
-// window=200ms,records=32768,pools=4,bytes=96. nil keeps duplicates.
+// window=200ms,records=32768,pools=8,ignore=vlan+ttl. nil keeps duplicates.
 type Dedup struct{ *dedup.Config }
 
 // String implements pflag.Value.
@@ -97,7 +97,8 @@ func (c *Dedup) String() string {
 	if c.Config == nil {
 		return none
 	}
-	return fmt.Sprintf("window=%v,records=%d,pools=%d,bytes=%d,index=%v", units.Duration(c.Window), c.Records, c.Pools, c.Bytes, c.Index)
+	return fmt.Sprintf("window=%v,records=%d,pools=%d,index=%v,bytes=%d,ignore=%v",
+		units.Duration(c.Window), c.Records, c.Pools, c.Index, c.Bytes, c.Ignore)
 }
 
 // Set implements flag.Value.
@@ -126,8 +127,10 @@ func (c *Dedup) Set(text string) (err error) {
 			d.Bytes, err = strconv.Atoi(value)
 		case "index":
 			d.Index, err = dedup.ParseIndex(value)
+		case "ignore":
+			d.Ignore, err = dedup.ParseFields(value)
 		default:
-			return fmt.Errorf("%q: must be window=DURATION, records=N, pools=N, bytes=N or index=content|rss", setting)
+			return fmt.Errorf("%q: must be window=DURATION, records=N, pools=N, index=content|rss, bytes=N or ignore=vlan+ttl+checksum+mac", setting)
 		}
 		if err != nil {
 			return fmt.Errorf("%q: %w", setting, err)
