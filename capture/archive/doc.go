@@ -10,6 +10,6 @@
 //
 // A writer locks a file exclusively (flock) as long as the file has its temporary
 // name, a reader shares the lock as long as it may still read the file, and a
-// program that deletes or changes a file needs the exclusive lock. The kernel
-// releases the lock of a process that dies.
+// program that changes a file needs the exclusive lock. The kernel releases the lock
+// of a process that dies. Deleting a file needs no lock.
 package archive

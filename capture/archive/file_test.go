@@ -66,7 +66,9 @@ func TestFilesWithAWriterAreDetected(t *testing.T) {
 		t.Skip("the file system of TMPDIR has no leases: set TMPDIR to a directory on ext4, xfs or tmpfs")
 	}
 	writer := open(t, path, os.O_WRONLY)
-	require.True(t, archive.HasWriter(f))
+	has, known := archive.HasWriter(f)
+	require.True(t, has)
+	require.True(t, known)
 	require.True(t, archive.BeingWritten(f, 4), "without a lock")
 	require.NoError(t, writer.Close())
 	require.False(t, archive.BeingWritten(f, 4))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -227,7 +228,7 @@ func (x *repair) writeIndex() error {
 	if x.dry {
 		return nil
 	}
-	return writeSidecar(x.r.File.Sidecar(), x.expected.sidecar())
+	return writeSidecar(x.r.File, x.expected.sidecar())
 }
 
 // Build builds the index of a closed RAW file, replaces the existing one, and returns
@@ -250,10 +251,10 @@ func Build(f archive.File) (Trailer, error) {
 	if bad != nil {
 		bad = fmt.Errorf("%s: %w", f.Path, bad)
 	}
-	return x.trailer, errors.Join(writeSidecar(f.Sidecar(), x.sidecar()), bad)
+	return x.trailer, errors.Join(writeSidecar(f, x.sidecar()), bad)
 }
 
-// openLocked opens a file with a reader's lock, so that it is not deleted.
+// openLocked opens a file with a reader's lock, so that it is not changed.
 func openLocked(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -268,9 +269,10 @@ func openLocked(path string) (*os.File, error) {
 	return f, nil
 }
 
-// writeSidecar writes a sidecar under a temporary name and renames it, so that it is
-// complete or does not exist.
-func writeSidecar(name string, b []byte) error {
+// writeSidecar writes a file's sidecar under a temporary name and renames it, so that it
+// is complete or does not exist. It leaves none of a file that was deleted.
+func writeSidecar(f archive.File, b []byte) error {
+	name := f.Sidecar()
 	tmp, err := temporary(name)
 	if err != nil {
 		return err
@@ -284,6 +286,9 @@ func writeSidecar(name string, b []byte) error {
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(tmp.Name()))
+	}
+	if _, err := os.Lstat(f.Path); errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, os.Remove(name))
 	}
 	return syncDir(name)
 }

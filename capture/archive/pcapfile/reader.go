@@ -33,7 +33,7 @@ func NewReader(src io.Reader) (*Reader, error) {
 }
 
 // Open opens a file, for SeekTime too. The Reader holds a reader's lock until Close,
-// so that retention does not delete the file.
+// so that no repair changes the file.
 func Open(path string) (_ *Reader, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -82,6 +82,9 @@ func (r *Reader) begin(src io.Reader) (err error) {
 func (r *Reader) Next() (Packet, error) {
 	for r.err == nil {
 		p, err := r.packets.Next()
+		if err != nil && r.file != nil && archive.Reclaimed(r.file) {
+			err = fmt.Errorf("after %d whole packets: %w", r.count, archive.ErrReclaimed)
+		}
 		if err != nil {
 			r.err = err
 			break

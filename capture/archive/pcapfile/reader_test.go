@@ -13,6 +13,7 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 )
 
@@ -297,4 +298,23 @@ func FuzzOpen(f *testing.F) {
 		_ = r.SeekTime(time.Unix(0, origin+3))
 		_, _ = drain(r)
 	})
+}
+
+func TestAFileThatIsReclaimedIsNotTakenForItsEnd(t *testing.T) {
+	path := save(t, "x.pcap", write(t, pcapfile.Encoder{Format: pcapfile.Pcap}, 0, 0, some(5000), nil))
+	r, err := pcapfile.Open(path)
+	require.NoError(t, err)
+	defer r.Close()
+	_, err = r.Next()
+	require.NoError(t, err)
+	reclaim, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, reclaim.Truncate(0))
+	require.NoError(t, reclaim.Close())
+	for err == nil {
+		_, err = r.Next()
+	}
+	require.ErrorIs(t, err, archive.ErrReclaimed)
+	require.Less(t, r.Count(), uint64(5000))
 }

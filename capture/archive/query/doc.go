@@ -13,8 +13,10 @@
 // The index of a file (package index) rules out blocks; a file without one, or whose
 // index is damaged or belongs to other data, is read completely from there on. Live
 // records are those that a running capture has in memory and not yet on disk
-// (Request.Live). A query shares a lock on the files that it still has to read, so
-// that retention and repair leave them (archive.LockShared).
+// (Request.Live). A query opens the files that it still has to read, and shares a lock
+// on them, so that repair leaves them (archive.LockShared). A file that retention
+// deletes meanwhile is read to its end, unless its space is reclaimed
+// (archive.ErrReclaimed).
 //
 // The order of the result relies on the names that package archive defines, and on
 // stamps of one queue never going backwards.

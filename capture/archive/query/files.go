@@ -21,8 +21,8 @@ const (
 )
 
 // files limits how many files of a query are open. Files of the time span are opened
-// in advance, up to half of the limit, so that they are not deleted before they are
-// read; the others are open while they are read, the least recently read is closed
+// in advance, up to half of the limit, so that they can be read after retention has
+// deleted them; the others are open while they are read, the least recently read is closed
 // first.
 type files struct {
 	limit   int
@@ -110,8 +110,8 @@ func identify(f *os.File) (fileID, error) {
 	return fileID{uint64(st.Dev), st.Ino}, nil
 }
 
-// refresh reads the size of the file and takes a reader's lock, so that it is not
-// deleted. A file that is being written has its writer's lock.
+// refresh reads the size of the file and takes a reader's lock, so that no repair
+// changes it. A file that is being written has its writer's lock.
 func (in *input) refresh() {
 	if info, err := in.f.Stat(); err == nil {
 		in.size = info.Size()
@@ -166,6 +166,9 @@ func (in *input) ReadAt(b []byte, off int64) (int, error) {
 	}
 	n, err := f.ReadAt(b, off)
 	in.files.counted(int64(n))
+	if n < len(b) && archive.Reclaimed(f) {
+		err = archive.ErrReclaimed
+	}
 	return n, err
 }
 

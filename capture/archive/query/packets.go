@@ -44,7 +44,7 @@ func (c *packetReader) plan() bool {
 	if c.written {
 		c.size = archive.Stored(f, c.size)
 	} else {
-		c.written = archive.HasWriter(f)
+		c.written, _ = archive.HasWriter(f)
 	}
 	if c.size == 0 {
 		return false

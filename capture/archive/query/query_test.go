@@ -175,7 +175,7 @@ func TestFilesClosedOrDeletedDuringAQuery(t *testing.T) {
 		for _, c := range s.pending {
 			f, err := os.Open(c.file.Path)
 			require.NoError(t, err)
-			require.ErrorIs(t, archive.LockExclusive(f), archive.ErrBusy, "locked against deletion")
+			require.ErrorIs(t, archive.LockExclusive(f), archive.ErrBusy, "locked against repair")
 			require.NoError(t, f.Close())
 			if !open {
 				c.in.close() // as with more files than may be open

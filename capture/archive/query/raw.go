@@ -107,6 +107,9 @@ func (c *rawReader) stat() error {
 	}
 	c.file.Path = c.in.path
 	c.in.refresh()
+	if archive.Reclaimed(f) {
+		return archive.ErrReclaimed
+	}
 	c.size = c.in.size
 	if c.file.Part {
 		c.size = archive.Stored(f, c.size)

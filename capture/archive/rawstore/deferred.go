@@ -1,7 +1,9 @@
 package rawstore
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -87,7 +89,7 @@ func (s *Storer) build(path string) (made bool, err error) {
 		return false, err
 	}
 	defer in.Close()
-	_ = archive.LockShared(in) // retention does not delete it now
+	_ = archive.LockShared(in) // no repair changes it now
 	name := archive.SidecarName(path)
 	out, err := os.CreateTemp(filepath.Dir(name), filepath.Base(archive.TempIndexPrefix(name)))
 	if err != nil {
@@ -136,6 +138,9 @@ func (s *Storer) build(path string) (made bool, err error) {
 	}
 	if err := os.Rename(out.Name(), name); err != nil {
 		return false, err
+	}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) { // retention deleted the file
+		return false, errors.Join(err, os.Remove(name))
 	}
 	return true, nil
 }

@@ -29,21 +29,30 @@ type Config struct {
 	OnEvent func(Event)
 }
 
-// Event is a file deleted, or an error.
+// Event is a file deleted, its space reclaimed from a reader, or an error.
 type Event struct {
 	Path   string // file, or the folder that could not be read
 	Bytes  int64
 	Reason Reason // "" for a folder
-	Err    error  // nil: deleted. archive.ErrBusy: the file is in use. Others: it could not be deleted
+	Open   bool   // deleted, but a reader has it open: its space is reclaimed after readerTimeout
+	Err    error  // nil: deleted. archive.ErrBusy: the file is being written. Others: it could not be deleted
+
+	// Reclaimed is how long a reader has kept a deleted file open, whose space is
+	// reclaimed now; 0 for other events.
+	Reclaimed time.Duration
 }
 
 // String returns the event in one line.
 func (e Event) String() string {
 	switch {
+	case e.Reclaimed > 0 && e.Err == nil:
+		return fmt.Sprintf("reclaimed %d bytes of %s: a reader has kept it open for %v after it was deleted", e.Bytes, e.Path, e.Reclaimed.Round(time.Second))
+	case e.Err == nil && e.Open:
+		return fmt.Sprintf("deleted %s, %d bytes, for %s; a reader has it open: it may read on for %v", e.Path, e.Bytes, e.Reason.text(), readerTimeout)
 	case e.Err == nil:
 		return fmt.Sprintf("deleted %s, %d bytes, for %s", e.Path, e.Bytes, e.Reason.text())
 	case errors.Is(e.Err, archive.ErrBusy):
-		return fmt.Sprintf("%s not deleted for %s: another process is reading or writing it", e.Path, e.Reason.text())
+		return fmt.Sprintf("%s not deleted for %s: another process is writing it", e.Path, e.Reason.text())
 	}
 	return fmt.Sprintf("retention: %v", e.Err)
 }
@@ -53,8 +62,10 @@ type Cleaner struct {
 	cfg  Config
 	wake chan struct{}
 
-	scanning sync.Mutex // held during a scan; guards pending and reported
+	scanning sync.Mutex // held during a scan; guards pending, unlinked, reported and unlocked
 	pending  map[uint64]pendingFree
+	unlinked []*unlinked       // oldest first
+	unlocked bool              // the last scan could not lock all folders
 	reported map[string]string // cause of the last event about each path that is still there
 
 	mu     sync.Mutex // guards the rest
@@ -122,8 +133,7 @@ func (k *Cleaner) wakeUp() {
 func (k *Cleaner) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		start := time.Now()
-		k.Clean(ctx)
-		pause := maxShare * time.Since(start)
+		pause := maxShare * k.clean(ctx)
 		next := time.NewTimer(max(k.cfg.Every, pause))
 		select {
 		case <-ctx.Done():
@@ -143,17 +153,22 @@ func (k *Cleaner) Run(ctx context.Context) error {
 
 // Clean scans once, and deletes what exceeds the limits. What cannot be deleted is
 // an event, is counted, and is tried again by the next scan.
-func (k *Cleaner) Clean(ctx context.Context) {
+func (k *Cleaner) Clean(ctx context.Context) { k.clean(ctx) }
+
+// clean is Clean. It returns how long it took, without the wait for locks.
+func (k *Cleaner) clean(ctx context.Context) (took time.Duration) {
 	k.scanning.Lock()
 	defer k.scanning.Unlock()
 	k.mu.Lock()
 	p, newest := k.policy, k.newest
 	k.mu.Unlock()
-	if !p.limits() {
-		return
-	}
-	defer lockDirs(ctx, k.cfg.Dirs)()
 	s := &scan{cleaner: k, reported: map[string]string{}, sums: map[uint64]int64{}, freed: map[uint64]int64{}}
+	s.reclaim(p, time.Now())
+	if !p.limits() {
+		return 0
+	}
+	defer s.lock(ctx)()
+	began := time.Now()
 	l := list(k.cfg.Dirs, func(dir string, err error) { s.emit(Event{Path: dir, Err: err}) })
 	l.Newest = newest
 	l.markWritten()
@@ -174,7 +189,9 @@ func (k *Cleaner) Clean(ctx context.Context) {
 	k.reported = s.reported
 	k.mu.Lock()
 	k.stats.setKept(&l)
+	k.stats.setOpen(k.unlinked)
 	k.mu.Unlock()
+	return time.Since(began)
 }
 
 // scan is one run of Clean.
@@ -192,12 +209,15 @@ func (s *scan) delete(ctx context.Context, l *Listing, p Policy) (again bool) {
 		if ctx.Err() != nil {
 			break
 		}
-		err := remove(&r.File)
+		open, err := remove(&r.File)
+		if open != nil {
+			s.cleaner.unlinked = append(s.cleaner.unlinked, open)
+		}
 		var rest *leftover
 		switch {
 		case err == nil, errors.As(err, &rest):
 			s.cleaner.countRemoved(&r)
-			s.emit(Event{Path: r.Path, Bytes: r.Bytes, Reason: r.Reason})
+			s.emit(Event{Path: r.Path, Bytes: r.Bytes, Reason: r.Reason, Open: open != nil})
 			if rest != nil {
 				s.emit(Event{Path: r.Path, Reason: r.Reason, Err: rest.error})
 			}
@@ -223,6 +243,21 @@ func (k *Cleaner) dirOn(fs uint64) string {
 		}
 	}
 	return ""
+}
+
+// lock locks the folders against other cleaners, and reports where that fails.
+func (s *scan) lock(ctx context.Context) (unlock func()) {
+	k := s.cleaner
+	limit := lockTimeout
+	if k.unlocked {
+		limit = 0 // the lock is tried, but not waited for again
+	}
+	unlock, failed := lockDirs(ctx, k.cfg.Dirs, limit)
+	k.unlocked = len(failed) > 0
+	for _, dir := range failed {
+		s.emit(Event{Path: dir, Err: fmt.Errorf("%s is scanned without its lock: %w", dir, errLocked)})
+	}
+	return unlock
 }
 
 // update removes the files that are gone, and marks those that are left.
@@ -255,7 +290,7 @@ func (s *scan) emit(e Event) {
 			return
 		}
 		k.mu.Lock()
-		k.stats.addFailed(why)
+		k.stats.addError(why)
 		k.mu.Unlock()
 	}
 	if k.cfg.OnEvent != nil {
@@ -267,6 +302,12 @@ func (k *Cleaner) countRemoved(r *Removal) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.stats.addRemoved(r)
+}
+
+func (k *Cleaner) countReclaimed(u *unlinked) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.stats.Reclaimed.add(u.bytes)
 }
 
 // Stats returns the counters. Any goroutine may call it.

@@ -18,10 +18,20 @@ type lockedDir struct {
 	lock       *os.File
 }
 
-// lockDirs waits until no other cleaner, of this or another program, scans any of
-// the folders: two at once would delete too much. It returns without all locks when
-// ctx is done. It skips folders that do not exist, and file systems without locks.
-func lockDirs(ctx context.Context, dirs []string) (unlock func()) {
+// lockTimeout limits the wait for the locks of folders. Any user may take them, for
+// ever, and without retention the disk fills up.
+const lockTimeout = 2 * time.Second
+
+// errLocked is the error about a folder whose lock another process keeps.
+var errLocked = errors.New("another process keeps it for longer than " + lockTimeout.String())
+
+// lockDirs waits, for limit at most, until no other cleaner, of this or another
+// program, scans any of the folders: two at once would delete too much. It returns the
+// folders that stay locked. It skips folders that do not exist, and file systems
+// without locks.
+func lockDirs(ctx context.Context, dirs []string, limit time.Duration) (unlock func(), failed []string) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	var all []*lockedDir
 	for _, dir := range dirs {
 		var st unix.Stat_t
@@ -33,7 +43,9 @@ func lockDirs(ctx context.Context, dirs []string) (unlock func()) {
 	slices.SortFunc(all, func(a, b *lockedDir) int { return cmp.Or(cmp.Compare(a.dev, b.dev), cmp.Compare(a.inode, b.inode)) })
 	all = slices.CompactFunc(all, func(a, b *lockedDir) bool { return a.dev == b.dev && a.inode == b.inode })
 	for _, p := range all {
-		p.acquire(ctx)
+		if !p.acquire(ctx) && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			failed = append(failed, p.path)
+		}
 	}
 	return func() {
 		for _, p := range all {
@@ -41,23 +53,24 @@ func lockDirs(ctx context.Context, dirs []string) (unlock func()) {
 				p.lock.Close()
 			}
 		}
-	}
+	}, failed
 }
 
-func (p *lockedDir) acquire(ctx context.Context) {
+// acquire reports whether it has the lock, or there is none.
+func (p *lockedDir) acquire(ctx context.Context) bool {
 	f, err := os.OpenFile(p.path, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return
+		return true
 	}
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			p.lock = f
-			return
+			return true
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) || ctx.Err() != nil {
+		if held := errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR); !held || ctx.Err() != nil {
 			f.Close()
-			return
+			return !held
 		}
 		select {
 		case <-ctx.Done():

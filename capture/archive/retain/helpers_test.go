@@ -82,6 +82,16 @@ func lock(t *testing.T, path string, how int) *os.File {
 	return f
 }
 
+// store opens a file for writing and locks it, as a storer does.
+func store(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	require.NoError(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
+	return f
+}
+
 // raw returns a closed RAW file of n records, and where each of them ends.
 func raw(t testing.TB, n int) (b []byte, ends []int) {
 	t.Helper()

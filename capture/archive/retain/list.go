@@ -67,7 +67,7 @@ func (l *Listing) markWritten() {
 			continue // remove returns the error
 		}
 		if st, err := in.Stat(); err == nil {
-			f.Written = archive.BeingWritten(in, st.Size())
+			f.Written = written(in, st.Size())
 		}
 		_ = in.Close()
 	}

@@ -131,7 +131,7 @@ func closePackets(path string) (r Recovered, found bool) {
 	if err != nil {
 		return Recovered{Path: path, Err: err}, true
 	}
-	busy := archive.HasWriter(in)
+	busy, _ := archive.HasWriter(in)
 	in.Close()
 	if busy {
 		return r, false

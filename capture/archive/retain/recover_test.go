@@ -139,7 +139,7 @@ func TestRecoverSkipsFilesInUse(t *testing.T) {
 		return f
 	}
 	locked := left(0)
-	lock(t, locked, unix.LOCK_EX)
+	store(t, locked)
 	unlocked := writing(left(1))
 	begun := writing(put(t, dir, stem(100, 2, 0)+".raw.part", 0))
 	probe := writing(put(t, dir, ".ixcap-probe-55", 0))

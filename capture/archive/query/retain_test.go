@@ -1,0 +1,90 @@
+package query
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive"
+	"github.com/ixcap/ixcap/capture/archive/rawfile"
+	"github.com/ixcap/ixcap/capture/archive/retain"
+)
+
+// rest reads the packets of a query that has begun.
+func rest(t *testing.T, s *Result) (got []rawfile.Record) {
+	t.Helper()
+	for {
+		p, err := s.Next()
+		if err == io.EOF {
+			return got
+		}
+		require.NoError(t, err)
+		got = append(got, recordOf(p))
+	}
+}
+
+func TestAQueryReadsToTheEndWhatRetentionDeletes(t *testing.T) {
+	for _, indexed := range []bool{true, false} {
+		dir := t.TempDir()
+		files := folder(t, dir)
+		if indexed {
+			build(t, dir)
+		}
+		q := Request{Queue: capture.AllQueues}
+		s, err := Find(q, dir)
+		require.NoError(t, err)
+		p, err := s.Next()
+		require.NoError(t, err)
+		first := recordOf(p)
+
+		k, err := retain.New(retain.Config{Dirs: []string{dir}, Policy: retain.Policy{Size: 1}})
+		require.NoError(t, err)
+		k.Clean(t.Context())
+		left, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Empty(t, left)
+		require.EqualValues(t, len(files), k.Stats().Open.Files)
+
+		got := append([]rawfile.Record{first}, rest(t, s)...)
+		require.NoError(t, s.Faults())
+		same(t, brute(files, q), got, "as if nothing had been deleted")
+		require.NoError(t, s.Close())
+		k.Clean(t.Context())
+		require.Zero(t, k.Stats().Open)
+	}
+}
+
+func TestAQuerySaysWhichFilesWereReclaimed(t *testing.T) {
+	for _, indexed := range []bool{true, false} {
+		dir := t.TempDir()
+		files := folder(t, dir)
+		if indexed {
+			build(t, dir)
+		}
+		s, err := Find(Request{Queue: capture.AllQueues}, dir)
+		require.NoError(t, err)
+		_, err = s.Next()
+		require.NoError(t, err)
+		for _, f := range []capFile{files[0], files[2]} { // one that is being read, and a later one
+			path := filepath.Join(dir, f.name+".raw")
+			reclaim, err := os.OpenFile(path, os.O_RDWR, 0)
+			require.NoError(t, err)
+			require.NoError(t, os.Remove(path))
+			require.NoError(t, reclaim.Truncate(0))
+			require.NoError(t, reclaim.Close())
+		}
+		got, want := rest(t, s), len(brute(files, Request{}))-1-len(files[2].records)
+		require.ErrorContains(t, s.Faults(), filepath.Join(dir, files[2].name+".raw")+": "+archive.ErrReclaimed.Error())
+		if strings.Contains(s.Faults().Error(), files[0].name) {
+			require.Less(t, len(got), want)
+		} else {
+			require.Len(t, got, want, "its packets were read before")
+		}
+		require.NoError(t, s.Close())
+	}
+}
