@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -93,9 +94,11 @@ func (d *Daemon) retain() (err error) {
 		return nil
 	}
 	onEvent := func(e retain.Event) {
-		if e.Err != nil {
-			d.log.Warn(e.String())
+		level := slog.LevelInfo
+		if e.Err != nil || e.Open || e.Reclaimed > 0 {
+			level = slog.LevelWarn
 		}
+		d.log.Log(context.Background(), level, e.String())
 	}
 	d.cleaner, err = retain.New(retain.Config{Dirs: dirs, Policy: policy(d.started), OnEvent: onEvent})
 	return err

@@ -44,7 +44,7 @@ func (d *Daemon) share() error {
 		}
 		c := control.Port{Name: p.Name, Engine: p.engine}
 		if p.Stores() {
-			c.Rotate = p.recorder.Rotate
+			c.Rotate, c.Retained = p.recorder.Rotate, d.cleaner.Stats
 		}
 		controlled = append(controlled, c)
 	}

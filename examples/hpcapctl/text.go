@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/retain"
 	"github.com/ixcap/ixcap/capture/daemon/control"
 	"github.com/ixcap/ixcap/capture/units"
 )
@@ -60,6 +61,9 @@ func (s status) text(w io.Writer) error {
 		{"clock", fmt.Sprintf("%s at %.3f GHz, %s from CLOCK_REALTIME, at worst %s; stamps: %s",
 			c.Source, c.Hertz/1e9, span(time.Duration(c.Residual)), span(time.Duration(c.Worst)), c.Policy)},
 	}
+	if r := s.Retention; r != nil {
+		rows = append(rows, []string{"retention", retentionText(r)})
+	}
 	if s.Error != "" {
 		rows = append(rows, []string{"error", s.Error})
 	}
@@ -90,6 +94,34 @@ func (s status) text(w io.Writer) error {
 	}
 	fmt.Fprintln(w)
 	return listeners{control.Listeners{Attached: attached}}.text(w)
+}
+
+// retentionText returns what was deleted and why, and what was not.
+func retentionText(r *control.Retention) string {
+	text := fmt.Sprintf("%s kept, %s", units.Plural(r.KeptFiles, "file"), size(r.KeptBytes))
+	for _, d := range r.Removed {
+		if d.Reason == string(retain.ForFree) {
+			d.Reason = "free space"
+		}
+		text += fmt.Sprintf("; %d deleted for %s, %s", d.Files, d.Reason, size(d.Bytes))
+	}
+	if r.OpenFiles > 0 {
+		text += fmt.Sprintf("; %d deleted but open in a reader, %s", r.OpenFiles, size(r.OpenBytes))
+	}
+	if r.ReclaimedFiles > 0 {
+		text += fmt.Sprintf("; %d reclaimed from readers, %s", r.ReclaimedFiles, size(r.ReclaimedBytes))
+	}
+	if r.Spared > 0 {
+		text += fmt.Sprintf("; %d spared: being written", r.Spared)
+	}
+	var failed uint64
+	for _, n := range r.Failed {
+		failed += n
+	}
+	if failed > 0 {
+		text += "; " + units.Plural(failed, "error")
+	}
+	return text
 }
 
 func (l listeners) text(w io.Writer) error {

@@ -30,6 +30,9 @@ func (p *controlled) status(*http.Request) (any, error) {
 	for i, a := range l.Queues {
 		s.Queues = append(s.Queues, queueOf(a, e, i))
 	}
+	if p.Retained != nil {
+		s.Retention = retentionOf(p.Retained())
+	}
 	return s, nil
 }
 

@@ -29,6 +29,8 @@ type Status struct {
 	Account capture.Account      `json:"account"`         // the port's own counters
 	Error   string               `json:"error,omitempty"` // why the port's counters could not be read; Account is older then
 	Queues  []Queue              `json:"queues"`
+
+	Retention *Retention `json:"retention,omitempty"` // of all ports; nil: nothing is stored
 }
 
 // Rate is a mean over about a second.

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/retain"
 	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/internal/testtime"
@@ -55,7 +56,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	types := map[string]any{
 		"status": Status{}, "rate": Rate{}, "queue": Queue{}, "socket": Socket{}, "listeners": Listeners{}, "listener": Listener{},
 		"policy": policyRequest{}, "rules": Rules{}, "rules of a queue": QueueRules{}, "new rules": rulesRequest{}, "ports": Ports{}, "port": PortName{},
-		"error": failure{},
+		"error": failure{}, "retention": Retention{}, "removed": Removed{},
 	}
 	require.ElementsMatch(t, slices.Collect(maps.Keys(types)), slices.Collect(maps.Keys(docs)))
 	for name, v := range types {
@@ -81,6 +82,9 @@ func TestAnswersHaveTheDocumentedKeys(t *testing.T) {
 	require.NoError(t, e.Start())
 	p.Queues[0].Put(10)
 	h := handle(t, e, Config{})
+	h.ports[0].Retained = func() retain.Stats {
+		return retain.Stats{Removed: map[retain.Reason]retain.Count{retain.ForSize: {Files: 3, Bytes: 30}}, Failed: map[string]uint64{"EROFS": 1}}
+	}
 	require.Eventually(t, func() bool { return h.ports[0].listeners().DetachedTotal == 1 }, testtime.Deadline, time.Millisecond)
 	docs := documented(t)
 	// of requires that a JSON object has documented keys only.
@@ -108,6 +112,9 @@ func TestAnswersHaveTheDocumentedKeys(t *testing.T) {
 	}
 	status := of("status", get("/v1/status"))
 	of("rate", status["rate"])
+	retention := of("retention", status["retention"])
+	require.Equal(t, map[string]any{"reason": "size", "files": 3.0, "bytes": 30.0}, of("removed", first(retention["removed"])))
+	require.Equal(t, map[string]any{"EROFS": 1.0}, retention["failed_by_errno"])
 	queue := of("queue", first(status["queues"]))
 	of("listener", first(queue["listeners"]))
 	listeners := of("listeners", get("/v1/listeners"))

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/retain"
 )
 
 // Port is one of the captures that a Server controls.
@@ -12,6 +13,8 @@ type Port struct {
 	Name   string // required where there are several
 	Engine *capture.Engine
 	Rotate func() // begins new files; nil: nothing is stored
+
+	Retained func() retain.Stats // counters of retention; nil: nothing is stored
 }
 
 func (p *controlled) name() PortName {

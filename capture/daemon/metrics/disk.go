@@ -26,12 +26,17 @@ var (
 	dirDirect  = gauge("storer_dir_direct", "1 if the storer writes to the folder with O_DIRECT, 0 if through the page cache.", "port", "queue", "dir")
 	dirWrites  = histogram("storer_dir_write_seconds", "Latency of writes of a block to the folder.", "port", "queue", "dir")
 
-	removedFiles = counter("retention_removed_files", "Files deleted by retention, by the limit that they exceeded.", "reason")
-	removedBytes = counter("retention_removed_bytes", "Bytes of the files deleted by retention, by the limit that they exceeded.", "reason")
-	spared       = counter("retention_spared", "Number of times that retention spared a file that exceeded a limit because it was being read or written.")
-	retainFailed = counter("retention_failed", "Number of times that retention could not delete a file or list a folder, by errno.", "cause")
-	keptFiles    = gauge("retention_kept_files", "Files in all folders, those being written included.")
-	keptBytes    = gauge("retention_kept_bytes", "Bytes of the files in all folders, those being written included.")
+	removedFiles   = counter("retention_removed_files", "Files deleted by retention, by the limit that they exceeded.", "reason")
+	removedBytes   = counter("retention_removed_bytes", "Bytes of the files deleted by retention, by the limit that they exceeded.", "reason")
+	openFiles      = gauge("retention_open_files", "Files deleted by retention that a reader has open.")
+	openBytes      = gauge("retention_open_bytes", "Disk space of the deleted files that a reader has open, in bytes.")
+	reclaimedFiles = counter("retention_reclaimed_files", "Deleted files whose disk space retention took from a reader that had them open for too long.")
+	reclaimedBytes = counter("retention_reclaimed_bytes", "Disk space that retention took from readers of deleted files, in bytes.")
+	spared         = counter("retention_spared", "Number of times that retention spared a file that exceeded a limit because it was being written.")
+	unlocked       = counter("retention_unlocked", "Number of times that another process kept the lock of a folder, so that retention went on without it.")
+	retainFailed   = counter("retention_failed", "Number of times that retention could not delete a file or list a folder, by errno.", "cause")
+	keptFiles      = gauge("retention_kept_files", "Files in all folders, those being written included.")
+	keptBytes      = gauge("retention_kept_bytes", "Bytes of the files in all folders, those being written included.")
 )
 
 // storer adds the counters of a storer and its folders.
@@ -68,7 +73,12 @@ func (s sample) retention(st *retain.Stats) {
 		s.add(removedFiles, float64(st.Removed[why].Files), string(why))
 		s.add(removedBytes, float64(st.Removed[why].Bytes), string(why))
 	}
+	s.add(openFiles, float64(st.Open.Files))
+	s.add(openBytes, float64(st.Open.Bytes))
+	s.add(reclaimedFiles, float64(st.Reclaimed.Files))
+	s.add(reclaimedBytes, float64(st.Reclaimed.Bytes))
 	s.add(spared, float64(st.Spared))
+	s.add(unlocked, float64(st.Unlocked))
 	for _, cause := range slices.Sorted(maps.Keys(st.Failed)) {
 		s.add(retainFailed, float64(st.Failed[cause]), cause)
 	}

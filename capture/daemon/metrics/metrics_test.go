@@ -59,7 +59,8 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, err)
 	removed := retain.Stats{
 		Removed: map[retain.Reason]retain.Count{retain.ForSize: {Files: 3, Bytes: 6 << 30}},
-		Spared:  1, Failed: map[string]uint64{"EPERM": 2}, Kept: retain.Count{Files: 7, Bytes: 99},
+		Open:    retain.Count{Files: 4, Bytes: 400}, Reclaimed: retain.Count{Files: 5, Bytes: 500}, Unlocked: 6,
+		Spared: 1, Failed: map[string]uint64{"EPERM": 2}, Kept: retain.Count{Files: 7, Bytes: 99},
 	}
 	r.Collector = metrics.New([]metrics.Port{{Name: "hpcap0", Device: port.Name(), Engine: e, Stored: rec.Stats}},
 		func() retain.Stats { return removed }, func() uint64 { return 17 })
@@ -160,6 +161,11 @@ func TestScrapeShowsEveryCounterOfTheLedger(t *testing.T) {
 	want(`ixcap_retention_removed_files_total{reason="age"}`, 0)
 	want(`ixcap_retention_failed_total{cause="EPERM"}`, 2)
 	want(`ixcap_retention_spared_total`, 1)
+	want(`ixcap_retention_open_files`, 4)
+	want(`ixcap_retention_open_bytes`, 400)
+	want(`ixcap_retention_reclaimed_files_total`, 5)
+	want(`ixcap_retention_reclaimed_bytes_total`, 500)
+	want(`ixcap_retention_unlocked_total`, 6)
 	want(`ixcap_retention_kept_bytes`, 99)
 	want(`ixcap_log_messages_dropped_total`, 17)
 	require.NotEmpty(t, got["go_goroutines"])
