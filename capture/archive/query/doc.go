@@ -15,7 +15,7 @@
 // records are those that a running capture has in memory and not yet on disk
 // (Request.Live). A query opens the files that it still has to read, and shares a lock
 // on them, so that repair leaves them (archive.LockShared). A file that retention
-// deletes meanwhile is read to its end, unless its space is reclaimed
+// deletes during the query is read to its end, unless its space is reclaimed
 // (archive.ErrReclaimed).
 //
 // The order of the result relies on the names that package archive defines, and on
