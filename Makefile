@@ -5,7 +5,8 @@
 #                   TIMESTAMPS="--fifo 10 --svg FILE": flags of examples/timestamps
 # make bench-store  throughput of storing, relative to the disk's, in DIR
 # make bench-query  one host's minute out of SIZE of stored traffic, compared with tcpdump -r, in DIR
-# make crash        200 kills at random times, full and failing disks: each loss is in the ledger
+# make crash        200 kills at random times, full and failing disks, stalled terminals, pipes and clients:
+#                   each loss is in the ledger
 # make stress       listeners attach, detach, stop and die at full speed for DURATION
 # make fuzz         each fuzz target for FUZZTIME
 # make vmtest       Linux drivers and ours in virtual machines (root); RUN=REGEXP selects tests,

@@ -49,11 +49,17 @@ type program struct {
 	stdout, stderr output
 }
 
-// launch starts a program. It is killed at the end of the test.
+// launch starts a program and collects its output, as far as c has no place for it. It is
+// killed at the end of the test.
 func launch(t *testing.T, c *exec.Cmd) *program {
 	t.Helper()
 	p := &program{Cmd: c, t: t}
-	c.Stdout, c.Stderr = &p.stdout, &p.stderr
+	if c.Stdout == nil {
+		c.Stdout = &p.stdout
+	}
+	if c.Stderr == nil {
+		c.Stderr = &p.stderr
+	}
 	require.NoError(t, c.Start())
 	t.Cleanup(func() {
 		if p.ProcessState == nil {

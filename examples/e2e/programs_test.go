@@ -54,7 +54,12 @@ type result struct {
 
 // command returns a program that is killed after testtime.Deadline and at the end of the test.
 func command(t *testing.T, name string, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(context.Background(), testtime.Deadline)
+	return commandFor(t, testtime.Deadline, name, args...)
+}
+
+// commandFor returns a program that is killed after a time and at the end of the test.
+func commandFor(t *testing.T, limit time.Duration, name string, args ...string) *exec.Cmd {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
 	return exec.CommandContext(ctx, filepath.Join(bin, name), args...)
 }

@@ -128,8 +128,8 @@ func (d *Dirs) create(w *DirWriter, first, now time.Time) (f *File, err error) {
 		return nil, err
 	}
 	f.Begun = now
-	if w.fault.Load() != nil {
-		// A full disk with a few free blocks takes no file.
+	if w.fault.Load() != nil || d.others(w) {
+		// A full disk with a few free blocks takes no file, if another one may.
 		space := min(Reservation, d.cfg.FileSize)
 		if err := f.Reserve(0, space, d.cfg.Grow); err == nil {
 			f.Reserved = space
@@ -141,6 +141,16 @@ func (d *Dirs) create(w *DirWriter, first, now time.Time) (f *File, err error) {
 	return f, nil
 }
 
+// others reports whether another folder is not degraded.
+func (d *Dirs) others(w *DirWriter) bool {
+	for _, other := range d.all {
+		if other != w && other.fault.Load() == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Fail marks a folder as degraded, and logs it if it was not.
 func (d *Dirs) Fail(w *DirWriter, err error) {
 	w.retry = w.tried.Add(d.retry)
@@ -150,10 +160,8 @@ func (d *Dirs) Fail(w *DirWriter, err error) {
 	lost, _ := d.cfg.Losses.Total()
 	w.fault.Store(&fault{err: err, since: time.Now(), lost: lost})
 	what := "the capture goes on, and what is not stored is counted"
-	for _, other := range d.all {
-		if other.fault.Load() == nil {
-			what = "storing goes on in the other folders"
-		}
+	if d.others(w) {
+		what = "storing goes on in the other folders"
 	}
 	d.cfg.Logger.Warn(fmt.Sprintf("%v; %s", err, what))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/internal/logtest"
+	"github.com/ixcap/ixcap/internal/mounttest"
 )
 
 var first = time.Unix(1_700_000_000, 5)
@@ -28,10 +29,19 @@ type rig struct {
 
 func newRig(t *testing.T, folders int) *rig {
 	t.Helper()
+	var paths []string
+	for range folders {
+		paths = append(paths, t.TempDir())
+	}
+	return newRigIn(t, paths...)
+}
+
+func newRigIn(t *testing.T, paths ...string) *rig {
+	t.Helper()
 	r := &rig{}
 	var all []*store.Dir
-	for range folders {
-		d, err := store.OpenDir(t.TempDir())
+	for _, path := range paths {
+		d, err := store.OpenDir(path)
 		require.NoError(t, err)
 		all = append(all, d)
 		r.paths = append(r.paths, d.Path())
@@ -134,6 +144,23 @@ func TestDegradedFolderIsSkippedUntilItsRetry(t *testing.T) {
 	require.NotEmpty(t, st.Dirs[1].Failing)
 	require.Equal(t, map[string]uint64{"EIO": 1000}, st.Failed)
 	require.EqualValues(t, 12, st.FailedFrames)
+}
+
+// The first file that would not fit on a disk loses nothing if another disk has room.
+func TestFolderWithTooLittleSpaceIsSkipped(t *testing.T) {
+	r := newRigIn(t, mounttest.Tmpfs(t, "256k"), t.TempDir())
+	for range 3 {
+		f := r.create(t)
+		require.Equal(t, r.paths[1], filepath.Dir(f.Path()))
+		f.Close()
+	}
+	require.Contains(t, r.log.Text(), "reserve disk space for")
+	require.Contains(t, r.log.Text(), "no space left on device; storing goes on in the other folders")
+
+	alone := newRigIn(t, mounttest.Tmpfs(t, "256k"))
+	f := alone.create(t)
+	require.Zero(t, f.Reserved, "the only folder is written until it is full")
+	f.Close()
 }
 
 func TestFileWhoseStartCannotBeWrittenIsRemoved(t *testing.T) {
