@@ -41,6 +41,22 @@ func (x *ixgbe) settings(t *testing.T) {
 	require.Empty(t, kernelWarnings(t, x.vm))
 }
 
+// eeprom writes a byte of the EEPROM and the checksum that covers it. Linux clocks the bits
+// through EEC, and reads words through EERD. The self-test verifies the checksum.
+func (x *ixgbe) eeprom(t *testing.T) {
+	const at, magic = "offset 0x41", "magic 0x10fb8086"
+	read := func(what string) string {
+		out := strings.TrimSpace(x.vm.run(t, "ethtool -e nic0 "+what+" length 1"))
+		return out[strings.LastIndex(out, "\n")+1:]
+	}
+	require.Regexp(t, `^0x0041:\s+00$`, read(at))
+	sum := read("offset 0x7e") + read("offset 0x7f")
+	x.vm.run(t, "ethtool -E nic0 "+magic+" "+at+" value 0xa5")
+	require.Regexp(t, `^0x0041:\s+a5$`, read(at))
+	require.NotEqual(t, sum, read("offset 0x7e")+read("offset 0x7f"))
+	require.Empty(t, kernelWarnings(t, x.vm))
+}
+
 // changes checks settings for which the driver rebuilds rings, vectors and filters.
 func (x *ixgbe) changes(t *testing.T) {
 	for _, change := range []string{

@@ -55,6 +55,7 @@ func TestIxgbe(t *testing.T) {
 			step(t, "unicast filter and promiscuous mode", x.promiscuous)
 			step(t, "MTU 9000", x.jumbo)
 			step(t, "ethtool -i -k -x -g -l -m -d", x.settings)
+			step(t, "ethtool -E", x.eeprom)
 			step(t, "ethtool -G -L -X -K -C", x.changes)
 			step(t, "ethtool -t offline", x.selftest)
 			step(t, "interface down and up 20 times", x.upDown)
