@@ -65,7 +65,7 @@ lint:
 	mkdir -p bin && CGO_ENABLED=0 $(GO) build -o bin/ ./...
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) build ./...
 	shellcheck .ci/run .ci/tools .ci/fuzz .ci/bench .ci/vm .ci/vmiommufd testdata/make.sh findings/*.sh \
-		examples/vfio-bind examples/vmtest/testdata/init examples/vmtest/testdata/modprobe
+		examples/vfio-bind examples/vmtest/testdata/init examples/vmtest/testdata/modprobe examples/vmtest/testdata/testpmd
 
 bench:
 	@.ci/bench $(BENCHTIME)

@@ -20,15 +20,18 @@ import (
 const bootDeadline = 3 * time.Minute
 
 // boot starts the models and a VM with their NICs, and returns after the agent's first
-// message. VM and models end with the test. A failed test prints their output. Booting is
-// a case with a line of its own.
+// message, or at once if iPXE boots. VM and models end with the test. A failed test prints
+// their output. Booting is a case with a line of its own.
 func boot(t *testing.T, m machine) *vm {
 	t.Helper()
 	start, ok := time.Now(), false
 	defer func() { report(caseTitle(t.Name(), "boot"), ok, t.Skipped(), time.Since(start)) }()
-	initrd, err := initramfs(m.Kernel)
-	if err != nil {
-		t.Fatalf("make the initramfs: %v", err)
+	initrd := ""
+	if !m.IPXE {
+		var err error
+		if initrd, err = initramfs(m.Kernel); err != nil {
+			t.Fatalf("make the initramfs: %v", err)
+		}
 	}
 	dir, err := os.MkdirTemp(scratch, "")
 	if err != nil {
@@ -89,6 +92,9 @@ func (v *vm) boot(initrd, dir string) error {
 	}
 	if v.control, err = newQMP(conn); err != nil {
 		return err
+	}
+	if v.machine.IPXE {
+		return nil
 	}
 	if v.conn, err = v.accept(agents, 30*time.Second); err != nil {
 		return fmt.Errorf("QEMU's serial port: %w", err)

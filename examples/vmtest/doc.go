@@ -1,6 +1,6 @@
-// Package vmtest tests ixcap in virtual machines: Linux's drivers on the software 82599,
-// and the driver of ixcap over the kernel's VFIO behind an IOMMU. The tests have the build
-// tag vmtest; "make vmtest" builds the VM and runs them.
+// Package vmtest tests ixcap in virtual machines: the drivers of Linux, DPDK and iPXE on
+// the software 82599, and the driver of ixcap over the kernel's VFIO behind an IOMMU. The
+// tests have the build tag vmtest; "make vmtest" builds the VM and runs them.
 //
 //	test ──socket── nicsim ──wire── a network namespace, a capture, another port
 //	  │               │
@@ -15,7 +15,9 @@
 //	v := boot(t, machine{Kernel: "6.1", NICs: []nic{{Wire: "packet=" + n.Wire}}})
 //	step(t, "ping", func(t *testing.T) { v.run(t, "ping -c 3 192.0.2.1") })
 //
-// QEMU, kernels and user space come from Debian packages in a cache that .ci/vm builds;
-// nothing is installed. QEMU and nicsim end with the test, namespaces and interfaces with
-// the process that uses them.
+// iPXE boots without an agent: the console and the servers of its peer show what it does.
+//
+// QEMU, kernels, DPDK, iPXE and user space come from Debian packages in a cache that
+// .ci/vm builds; nothing is installed. QEMU and nicsim end with the test, namespaces and
+// interfaces with the process that uses them.
 package vmtest

@@ -118,6 +118,7 @@ func writeOwn(w *cpio.Writer) error {
 		"usr/local/bin/vfio-bind": "../vfio-bind",
 		"init":                    "testdata/init",
 		"usr/local/sbin/modprobe": "testdata/modprobe",
+		"usr/local/bin/testpmd":   "testdata/testpmd",
 	} {
 		if err := w.Copy(to, 0o755, from); err != nil {
 			return err

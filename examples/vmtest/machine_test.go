@@ -29,6 +29,12 @@ type machine struct {
 
 	// Append is appended to the kernel's command line.
 	Append string
+
+	// DPDK adds Debian 12's DPDK, for the command testpmd.
+	DPDK bool
+
+	// IPXE starts iPXE instead of a kernel. No agent runs then.
+	IPXE bool
 }
 
 // firstSlot is the slot of rp0 on the root bus, as in agentd.
@@ -48,18 +54,10 @@ func qemuCommand(ctx context.Context, args ...string) *exec.Cmd {
 
 // command returns the command that boots the VM with the ports of models.
 func (m machine) command(ctx context.Context, initrd, dir, share string, ports []*port) (*exec.Cmd, error) {
-	kernel := filepath.Join(vmDir, "kernel", m.Kernel)
 	memory := m.Memory
 	if memory == "" {
 		memory = "1G"
 	}
-	iommu := "on"
-	if m.NoIOMMU {
-		iommu = "off"
-	}
-	options := "ixcap.vm console=ttyS0 panic=-1 loglevel=5 intel_iommu=" + iommu +
-		// An emulated processor on a busy host may stop for seconds.
-		" no_timer_check nosoftlockup nowatchdog rcupdate.rcu_cpu_stall_suppress=1 " + m.Append
 	accelerator := *accel
 	if accelerator == "tcg" {
 		accelerator = "tcg,thread=multi"
@@ -74,11 +72,19 @@ func (m machine) command(ctx context.Context, initrd, dir, share string, ports [
 		"-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
 		"-nodefaults", "-net", "none", "-display", "none", "-monitor", "none", "-no-reboot",
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-		"-qmp", "unix:" + filepath.Join(dir, "qmp"),
-		"-device", "virtio-serial-pci", "-chardev", "socket,id=agent,path=" + filepath.Join(dir, "agent"),
-		"-device", "virtserialport,chardev=agent,name=ixcap",
-		"-virtfs", "local,path=" + share + ",mount_tag=share,security_model=none,multidevs=remap",
-		"-device", unit, "-kernel", filepath.Join(kernel, "vmlinuz"), "-initrd", initrd, "-append", options}
+		"-qmp", "unix:" + filepath.Join(dir, "qmp"), "-device", unit}
+	if m.IPXE {
+		// The firmware's screen is the serial port.
+		args = append(args, "-machine", "graphics=off", "-kernel", filepath.Join(vmDir, "ipxe/ipxe.lkrn"))
+	} else {
+		args = append(args, "-device", "virtio-serial-pci", "-chardev", "socket,id=agent,path="+filepath.Join(dir, "agent"),
+			"-device", "virtserialport,chardev=agent,name=ixcap",
+			"-virtfs", "local,path="+share+",mount_tag=share,security_model=none,multidevs=remap",
+			"-kernel", filepath.Join(vmDir, "kernel", m.Kernel, "vmlinuz"), "-initrd", initrd, "-append", m.options())
+	}
+	if m.DPDK {
+		args = append(args, "-virtfs", "local,path="+filepath.Join(vmDir, "dpdk")+",mount_tag=dpdk,security_model=none,readonly=on")
+	}
 	for i, p := range ports {
 		device, err := json.Marshal(map[string]any{"driver": "vfio-user-pci", "id": fmt.Sprintf("nic%d", i), "bus": fmt.Sprintf("rp%d", i),
 			"socket": map[string]string{"path": p.model.sockets[p.index], "type": "unix"}})
@@ -93,4 +99,15 @@ func (m machine) command(ctx context.Context, initrd, dir, share string, ports [
 			"-device", string(device))
 	}
 	return qemuCommand(ctx, args...), nil
+}
+
+// options returns the kernel's command line.
+func (m machine) options() string {
+	iommu := "on"
+	if m.NoIOMMU {
+		iommu = "off"
+	}
+	return "ixcap.vm console=ttyS0 panic=-1 loglevel=5 intel_iommu=" + iommu +
+		// An emulated processor on a busy host may stop for seconds.
+		" no_timer_check nosoftlockup nowatchdog rcupdate.rcu_cpu_stall_suppress=1 " + m.Append
 }
