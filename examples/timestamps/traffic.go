@@ -8,9 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/pcapgo"
-
+	"github.com/ixcap/ixcap/capfile"
+	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
@@ -90,26 +89,28 @@ func readTrace(name string) (*trace, error) {
 		return nil, err
 	}
 	defer f.Close()
-	r, err := pcapgo.NewReader(f)
+	r, err := capfile.NewReader(f, capfile.Options{Strict: true})
 	if err != nil {
-		return nil, fmt.Errorf("trace %s: %w. Use a pcap file; editcap -F nsecpcap converts others", name, err)
+		return nil, fmt.Errorf("trace %s: %w. Use a pcap file or a pcapng file", name, err)
 	}
+	defer r.Close()
 	t := &trace{name: name}
-	var first time.Time
+	var first int64
 	for {
-		data, info, err := r.ReadPacketData()
-		if errors.Is(err, io.EOF) {
+		p, err := r.Next()
+		if err == io.EOF {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("trace %s: frame %d: %w", name, len(t.frames)+1, err)
+			return nil, fmt.Errorf("trace %s: %w", name, err)
 		}
 		// The bytes that the capture cut were on the wire.
-		data = append(data, make([]byte, max(0, info.Length-len(data)))...)
-		if first.IsZero() {
-			first = info.Timestamp
+		data := make([]byte, p.Len)
+		copy(data, p.Data)
+		if p.Number == 1 {
+			first = p.Nano
 		}
-		at := info.Timestamp.Sub(first)
+		at := time.Duration(p.Nano - first)
 		if n := len(t.at); n > 0 {
 			at = max(at, t.at[n-1])
 		}
@@ -139,20 +140,17 @@ func (t *trace) write(name string, bits float64) (description string, err error)
 		return "", err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	w := pcapgo.NewWriterNanos(f)
-	if err := w.WriteFileHeader(1<<18, 1); err != nil {
+	w, err := pcapfile.NewWriter(f, pcapfile.Encoder{Format: pcapfile.Pcap, Interface: pcapfile.Interface{Snaplen: 1 << 18}}, 0)
+	if err != nil {
 		return "", err
 	}
 	for i, data := range t.frames {
-		info := gopacket.CaptureInfo{
-			Timestamp:     time.Unix(1_700_000_000, 0).Add(time.Duration(float64(t.at[i]) * factor)),
-			CaptureLength: len(data), Length: len(data),
-		}
-		if err := w.WritePacket(info, data); err != nil {
+		at := time.Unix(1_700_000_000, 0).Add(time.Duration(float64(t.at[i]) * factor))
+		if err := w.Write(&pcapfile.Packet{Nano: at.UnixNano(), Len: uint32(len(data)), Data: data}); err != nil {
 			return "", err
 		}
 	}
-	return description, nil
+	return description, w.Flush()
 }
 
 // rounds returns how often a trace of duration each is sent within the time long.

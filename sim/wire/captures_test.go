@@ -66,7 +66,7 @@ func captures(t *testing.T) []string {
 
 func TestRealCapturesAreReplayedCompletely(t *testing.T) {
 	for _, name := range captures(t) {
-		f, err := loadPcap(name, cutRefuse, maxArena)
+		f, err := loadPcap(name, whole)
 		require.NoError(t, err)
 		for _, rate := range []string{"line", "recorded", "100kpps", "1Gbps"} {
 			w, err := Parse([]Option{{"pcap", name}, {"rate", rate}, {"burst", "1s"}})
@@ -118,7 +118,7 @@ func TestRealCapturesAreLoadedCompletely(t *testing.T) {
 	for _, name := range captures(t) {
 		data, err := os.ReadFile(name)
 		require.NoError(t, err)
-		f, err := loadPcap(name, cutRefuse, maxArena)
+		f, err := loadPcap(name, whole)
 		require.NoError(t, err)
 		var again bytes.Buffer
 		w := pcapgo.NewWriter(&again)

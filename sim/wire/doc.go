@@ -19,8 +19,9 @@
 //
 // One of these selects the wire:
 //
-//	pcap=FILE      replay a pcap (µs or ns, either byte order) or pcapng file. Its
-//	               frames must have no CRC, which is not checked in pcapng
+//	pcap=FILE      replay the Ethernet frames of a capture file of any format that
+//	               package capfile reads, compressed or not. CRCs that the file says
+//	               it has are removed
 //	gen            generate frames
 //	packet=IFACE   a network interface of this machine
 //
@@ -40,11 +41,13 @@
 //
 // pcap:
 //
-//	rate=recorded  spacing of the file; inexact below a second where a pcapng file
-//	               counts time in powers of two
+//	rate=recorded  spacing of the file
 //	loop=N|forever rounds, 1 by default
 //	cut=pad|skip   truncated frames: pad with zeros, or skip; without it a file
 //	               with such frames is refused
+//	interface=NAME replay one interface of the file: its name, or its number from 0
+//	other=skip     skip packets that a port cannot carry: of other link types,
+//	               damaged; without it a file with such packets is refused
 //
 // gen:
 //

@@ -36,7 +36,7 @@ type External interface {
 
 // The keys of each wire. The first one selects it.
 var (
-	pcapKeys   = []string{"pcap", "rate", "loop", "backpressure", "cut", "burst"}
+	pcapKeys   = []string{"pcap", "rate", "loop", "backpressure", "cut", "interface", "other", "burst"}
 	genKeys    = []string{"gen", "rate", "size", "flows", "count", "proto", "vlan", "seed", "backpressure", "burst"}
 	packetKeys = []string{"packet", "backpressure"}
 )
@@ -87,7 +87,7 @@ func unknown(o Option, allowed []string) error {
 func parsePcap(options []Option) (Wire, error) {
 	var (
 		file      string
-		cut       cutPolicy
+		how       = loading{most: maxArena}
 		rate      = lineRate
 		rounds    = int64(1)
 		play      = playback{burst: DefaultBurst}
@@ -101,7 +101,15 @@ func parsePcap(options []Option) (Wire, error) {
 				err = bad(o, "the name of a pcap or pcapng file")
 			}
 		case "cut":
-			cut, err = parseCut(o)
+			how.cut, err = parseCut(o)
+		case "interface":
+			if how.iface = o.Value; how.iface == "" {
+				err = bad(o, "the name of an interface in the file, or its number")
+			}
+		case "other":
+			if how.other = o.Value == "skip"; !how.other {
+				err = bad(o, "skip")
+			}
 		case "rate":
 			rateGiven = o
 			rate, err = parseRate(o)
@@ -116,7 +124,7 @@ func parsePcap(options []Option) (Wire, error) {
 			return nil, err
 		}
 	}
-	f, err := loadPcap(file, cut, maxArena)
+	f, err := loadPcap(file, how)
 	if err != nil {
 		return nil, err
 	}

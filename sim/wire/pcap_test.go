@@ -11,6 +11,8 @@ import (
 	"testing/iotest"
 
 	"github.com/gopacket/gopacket/layers"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 )
 
@@ -49,10 +51,13 @@ func appendRecord(b []byte, order appender, sec, fraction uint32, caplen, length
 	return b
 }
 
+// whole refuses truncated frames and other packets.
+var whole = loading{most: maxArena}
+
 func parse(data []byte) (*frameFile, error) { return parseFrames(data, cutRefuse, maxArena) }
 
 func parseFrames(data []byte, cut cutPolicy, most int64) (*frameFile, error) {
-	return readFrames(bytes.NewReader(data), int64(len(data)), cut, most)
+	return readFrames(bytes.NewReader(data), int64(len(data)), loading{cut: cut, most: most})
 }
 
 func (f *frameFile) frame(i int) []byte {
@@ -195,32 +200,30 @@ func TestCutFileIsRefusedAtEveryOffset(t *testing.T) {
 		whole map[int]int // by offset: a cut here leaves a valid file of n frames
 	}{
 		"classic": {classic, map[int]int{24: 0, 24 + 76: 1, 24 + 2*76: 2}},
-		"pcapng":  {f.b, map[int]int{28: 0, 48: 0, 48 + 92: 1}},
+		"pcapng":  {f.b, map[int]int{48: 0, 48 + 92: 1}},
 	} {
 		for n := range c.data {
 			got, err := parse(c.data[:n])
-			frames, whole := c.whole[n]
+			frames, ends := c.whole[n]
 			switch {
 			case frames > 0:
 				require.NoError(t, err)
 				require.Len(t, got.slots, frames)
-			case whole:
+			case ends:
 				require.ErrorContains(t, err, "file holds no frames", "%s cut to %d", name, n)
-			case n == 0:
-				require.ErrorContains(t, err, "file is empty")
 			default:
 				require.ErrorContains(t, err, "cut", "%s cut to %d", name, n)
 			}
 		}
 	}
 	_, err := parse(classic[:len(classic)-1])
-	require.EqualError(t, err, "file is cut at byte 251, within record 3 at byte 176; 2 whole frames before it (editcap IN OUT saves those)")
+	require.EqualError(t, err, "file is cut within record 3 at byte 176; 2 whole frames before it (editcap IN OUT saves those)")
 	_, err = parse(classic[:24+76+9])
-	require.EqualError(t, err, "file is cut at byte 109, within record 2 at byte 100; 1 whole frames before it (editcap IN OUT saves those)")
+	require.EqualError(t, err, "file is cut within record 2 at byte 100; 1 whole frames before it (editcap IN OUT saves those)")
 	_, err = parse(classic[:24+76+16])
-	require.ErrorContains(t, err, "file is cut at byte 116, within record 2 at byte 100", "between header and first byte")
+	require.ErrorContains(t, err, "file is cut within record 2 at byte 100", "between header and first byte")
 	_, err = parse(f.b[:len(f.b)-1])
-	require.ErrorContains(t, err, "file is cut at byte 231, within record 2 at byte 140; 1 whole frames before it")
+	require.ErrorContains(t, err, "file is cut within record 2 at byte 140; 1 whole frames before it")
 }
 
 func TestTruncatedFramesAreRefusedPaddedOrSkipped(t *testing.T) {
@@ -267,25 +270,24 @@ func TestUnsuitableFilesAreRefused(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"text":           {[]byte("hello world"), "neither a pcap nor a pcapng file: it begins with 68 65 6c 6c"},
-		"gzip":           {[]byte{0x1f, 0x8b, 8, 0, 0}, "gunzip it first"},
-		"zstd":           {[]byte{0x28, 0xb5, 0x2f, 0xfd}, "unzstd it first"},
-		"patched":        {[]byte{0x34, 0xcd, 0xb2, 0xa1}, "patched pcap format"},
-		"gzipped pcap":   {append([]byte{0x1f, 0x8b}, make([]byte, 100)...), "gunzip it first"},
-		"version":        {change(4, 2|3<<16), "neither pcap 2.4 nor pcapng 1.0: Unknown minor version 3"},
-		"link":           {change(20, 113), "link type 113, want 1 (Ethernet)"},
-		"fcs":            {change(20, 1|1<<26|2<<28), "end in an FCS of 4 bytes"},
-		"caplen":         {change(24+8, 300_000), "file is damaged: record 1 at byte 24: capture length exceeds snap length: 300000 > 262144; 0 whole frames before it"},
-		"hostile":        {change(24+12, 1<<31), "record 1 at byte 24: 60 bytes captured of a frame of 2147483648, longer than 262144"},
-		"caplen>len":     {change(24+12, 59), "record 1 at byte 24: capture length exceeds original packet length: 60 > 59"},
-		"no header":      {appendRecord(classicFile(t, 0), binary.LittleEndian, 1, 1, 13, 13, 1), "a frame of 13 bytes is shorter than an Ethernet header"},
-		"ng link":        {ng(func(f *ngFile) { f.iface(101, 0).packet(0, 0, 60, repeat(1, 60)) }), "link type 101, want 1"},
-		"ng no iface":    {ng(func(f *ngFile) { f.packet(0, 0, 60, repeat(1, 60)) }), "record 1 at byte 28: Interface id 0 not present in section"},
-		"ng future":      {ng(func(f *ngFile) { f.iface(1, 0).packet(0, 1<<63, 60, repeat(1, 60)) }), "stamp before 1970 or after 2242"},
-		"ng short block": {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, make([]byte, 8)) }), "file is cut at byte 68, within record 1 at byte 28"},
-		"ng caplen":      {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, f.u32(0, 0, 0, 60, 60), make([]byte, 8)) }), "file is cut at byte 88, within record 1 at byte 28"},
-		"ng caplen>len":  {ng(func(f *ngFile) { f.iface(1, 0).packet(0, 0, 59, repeat(1, 60)) }), "60 bytes captured of a frame of 59"},
-		"ng version":     {ng(func(f *ngFile) { f.b[12] = 2 }), "neither pcap 2.4 nor pcapng 1.0: Unknown pcapng Version"},
+		"text":        {[]byte("hello world"), "neither pcap nor pcapng: it begins with 68 65 6c 6c"},
+		"xz":          {[]byte("\xfd7zXZ\x00"), "xz -d"},
+		"broken gzip": {append([]byte{0x1f, 0x8b}, make([]byte, 100)...), "gzip: "},
+		"version":     {change(4, 2|5<<16), "pcap version 2.5: 2.0 to 2.4 are known"},
+		"link":        {change(20, 113), "link type 113 (Linux cooked capture): Ethernet frames only"},
+		"link bits":   {change(20, 1|1<<20), "the reserved bits 0x00100000 are set"},
+		"caplen":      {change(24+8, 300_000), "after 0 whole packets: record at byte 24: damaged: 300000 bytes captured, the limit of libpcap is 262144"},
+		"hostile":     {change(24+12, 1<<31), "record 1 at byte 24: 60 bytes captured of a frame of 2147483648, longer than 262144"},
+		"no header":   {appendRecord(classicFile(t, 0), binary.LittleEndian, 1, 1, 13, 13, 1), "a frame of 13 bytes is shorter than an Ethernet header"},
+		"ng link":     {ng(func(f *ngFile) { f.iface(101, 0).packet(0, 0, 60, repeat(1, 60)) }), "1 packet left out: interface 0 has link type 101 (raw IP). First: packet 1: a port carries valid Ethernet frames only. interface=NAME or its number replays one interface, other=skip skips such packets"},
+		"ng no iface": {ng(func(f *ngFile) { f.packet(0, 0, 60, repeat(1, 60)) }), "1 packet left out, of an interface that the file does not describe: number 0 of its section"},
+		"ng future":   {ng(func(f *ngFile) { f.iface(1, 0).packet(0, 1<<63, 60, repeat(1, 60)) }), "1 packet left out, stamped out of range"},
+		"ng past": {ng(func(f *ngFile) {
+			f.iface(1, 0, f.option(ngOptOffset, f.AppendUint64(nil, 1<<64-5))).packet(0, 1, 60, repeat(1, 60))
+		}), "record 1 at byte 60: stamp before 1970 or after 2242"},
+		"ng short block": {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, make([]byte, 8)) }), "1 packet left out, in a damaged block: a packet block of 20 bytes"},
+		"ng caplen":      {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, f.u32(0, 0, 0, 60, 60), make([]byte, 8)) }), "1 packet left out, in a damaged block: 60 bytes captured, in a block of 40"},
+		"ng version":     {ng(func(f *ngFile) { f.b[12] = 2 }), "pcapng version 2.0: 1.0 is known"},
 	} {
 		_, err := parse(c.data)
 		require.ErrorContains(t, err, c.want, name)
@@ -295,7 +297,7 @@ func TestUnsuitableFilesAreRefused(t *testing.T) {
 func TestFilesOverTheLimitAreNotRead(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "f.pcap")
 	require.NoError(t, os.WriteFile(name, classicFile(t, 2), 0o600))
-	_, err := loadPcap(name, cutRefuse, 100)
+	_, err := loadPcap(name, loading{most: 100})
 	require.ErrorContains(t, err, "file of 176 bytes: the limit of a replayed file in memory is 100 bytes")
 }
 
@@ -309,29 +311,29 @@ func TestInterfacesWithoutFramesMayBeOfAnyLinkType(t *testing.T) {
 
 func TestFoldersAndMissingFilesAreNamed(t *testing.T) {
 	dir := t.TempDir()
-	_, err := loadPcap(dir, cutRefuse, maxArena)
+	_, err := loadPcap(dir, whole)
 	require.EqualError(t, err, "pcap="+dir+": is a folder, want a pcap or pcapng file")
-	_, err = loadPcap(filepath.Join(dir, "none"), cutRefuse, maxArena)
+	_, err = loadPcap(filepath.Join(dir, "none"), whole)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.ErrorContains(t, err, "pcap="+dir)
 }
 
 func TestPipesAreReadToTheEnd(t *testing.T) {
 	data := classicFile(t, 5000) // more than one buffer
-	f, err := readFrames(iotest.HalfReader(bytes.NewReader(data)), 0, cutRefuse, maxArena)
+	f, err := readFrames(iotest.HalfReader(bytes.NewReader(data)), 0, whole)
 	require.NoError(t, err)
 	require.Len(t, f.slots, 5000)
-	_, err = readFrames(bytes.NewReader(data), 0, cutRefuse, 100*60)
+	_, err = readFrames(bytes.NewReader(data), 0, loading{most: 100 * 60})
 	require.ErrorContains(t, err, "record 101 at byte 7624: frames up to it take more than 6000 bytes")
 }
 
 func TestReadErrorIsWrapped(t *testing.T) {
 	broken := errors.New("disk on fire")
-	_, err := readFrames(iotest.ErrReader(broken), 0, cutRefuse, maxArena)
+	_, err := readFrames(iotest.ErrReader(broken), 0, whole)
 	require.ErrorIs(t, err, broken)
-	_, err = readFrames(io.MultiReader(bytes.NewReader(classicFile(t, 3)), iotest.ErrReader(broken)), 0, cutRefuse, maxArena)
+	_, err = readFrames(io.MultiReader(bytes.NewReader(classicFile(t, 3)), iotest.ErrReader(broken)), 0, whole)
 	require.ErrorIs(t, err, broken)
-	require.ErrorContains(t, err, "record 4 at byte 252")
+	require.ErrorContains(t, err, "after 3 whole packets: record at byte 252")
 }
 
 func TestReplayDeliversTheFile(t *testing.T) {
@@ -346,4 +348,72 @@ func TestReplayDeliversTheFile(t *testing.T) {
 	for i, f := range got {
 		require.Equal(t, repeat(byte(i%300), 77), f)
 	}
+}
+
+func TestOtherPacketsAreRefusedSkippedOrNotSelected(t *testing.T) {
+	f := &ngFile{appender: binary.LittleEndian}
+	f.section().iface(1, 0, f.option(2, []byte("eth0"))).iface(1, 0, f.option(2, []byte("eth1"))).iface(101, 0, f.option(2, []byte("tun0")))
+	f.packet(0, 1, 60, repeat(1, 60)).packet(1, 2, 60, repeat(2, 60)).packet(2, 3, 60, repeat(3, 60)).packet(0, 4, 60, repeat(4, 60))
+	load := func(how loading) (*frameFile, error) {
+		how.most = maxArena
+		return readFrames(bytes.NewReader(f.b), 0, how)
+	}
+	_, err := load(loading{})
+	require.ErrorContains(t, err, "1 packet left out: interface 2 (tun0) has link type 101 (raw IP). First: packet 3")
+	got, err := load(loading{other: true})
+	require.NoError(t, err)
+	require.Len(t, got.slots, 3)
+	for _, name := range []string{"eth1", "1"} {
+		got, err = load(loading{iface: name})
+		require.NoError(t, err)
+		require.Len(t, got.slots, 1)
+		require.Equal(t, repeat(2, 60), got.frame(0))
+	}
+	for _, name := range []string{"tun0", "eth7"} {
+		_, err = load(loading{iface: name})
+		require.ErrorContains(t, err, "interface="+name+": the file has no frames of an Ethernet interface")
+	}
+	for option, want := range map[string]string{"interface=": "the name of an interface", "other=pad": "want skip"} {
+		o, err := ParseOptions("pcap=x," + option)
+		require.NoError(t, err)
+		_, err = Parse(o)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// A wire reads what every program reads: package capfile's tests have the formats.
+func TestFilesOfAllKindsAreReplayed(t *testing.T) {
+	f := &ngFile{appender: binary.BigEndian}
+	f.section().iface(1, 0, f.option(ngOptResol, []byte{0x80 | 30})).packet(0, 1000<<30|1<<30/3, 60, repeat(1, 60))
+	var zipped bytes.Buffer
+	w := gzip.NewWriter(&zipped)
+	_, err := w.Write(f.b)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	z, err := zstd.NewWriter(nil)
+	require.NoError(t, err)
+	for _, file := range [][]byte{f.b, zipped.Bytes(), z.EncodeAll(f.b, nil)} {
+		got, err := parse(file)
+		require.NoError(t, err)
+		require.Equal(t, []int64{1000_333_333_333}, got.stamps)
+	}
+
+	fcs := classicFile(t, 2, 64)
+	binary.LittleEndian.PutUint32(fcs[20:], 2<<28|1<<26|1)
+	got, err := parse(fcs)
+	require.NoError(t, err)
+	require.Equal(t, repeat(1, 60), got.frame(1), "without the FCS")
+
+	old := classicFile(t, 2)
+	old[6] = 3
+	got, err = parse(old)
+	require.NoError(t, err)
+	require.Len(t, got.slots, 2)
+
+	excess := classicFile(t, 3)
+	binary.LittleEndian.PutUint32(excess[24+76+12:], 56)
+	got, err = parse(excess)
+	require.NoError(t, err)
+	require.Len(t, got.slots, 3)
+	require.Len(t, got.frame(1), 60)
 }
