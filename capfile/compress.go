@@ -73,6 +73,34 @@ func unpack(in *bufio.Reader) (out io.Reader, name string, free func(), err erro
 	return named{out, name}, name, free, nil
 }
 
+// Recognise returns the format of a file that begins with head, of at least 12 bytes:
+// pcap, pcapng, gzip, zstd, lz4, bzip2, xz or "". It is certain about files whose first
+// eight bytes may also be a stamp.
+func Recognise(head []byte) string {
+	if len(head) < 12 {
+		return ""
+	}
+	le, be := binary.LittleEndian, binary.BigEndian
+	old := &pcap{}
+	switch _, ok := old.magic(head); {
+	case ok && old.version(head) == nil:
+		return "pcap"
+	case be.Uint32(head) == blockSection && (le.Uint32(head[8:]) == byteOrderMagic || be.Uint32(head[8:]) == byteOrderMagic):
+		return "pcapng"
+	case bytes.HasPrefix(head, gzipMagic) && head[2] == 8 && head[3] < 0x20:
+		return "gzip"
+	case bytes.HasPrefix(head, zstdMagic):
+		return "zstd"
+	case bytes.HasPrefix(head, lz4Magic), bytes.HasPrefix(head, lz4LegacyMagic):
+		return "lz4"
+	case bytes.HasPrefix(head, bzip2Magic) && be.Uint32(head[4:]) == 0x31415926:
+		return "bzip2"
+	case bytes.HasPrefix(head, xzMagic):
+		return "xz"
+	}
+	return ""
+}
+
 func isSkippable(b []byte) bool {
 	return binary.LittleEndian.Uint32(b)&^0xf == skippableMagic
 }

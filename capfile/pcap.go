@@ -75,13 +75,8 @@ func (f *pcap) open(r *Reader, head []byte) error {
 	if err != nil {
 		return fmt.Errorf("read pcap header: %w", cut(err))
 	}
-	switch major, minor := f.order.Uint16(b[4:]), f.order.Uint16(b[6:]); {
-	case major == 543 && minor == 0, major == 2 && minor < 3:
-		f.lengths = swapped
-	case major == 2 && minor == 3:
-		f.lengths = whatever
-	case major != 2 || minor != 4:
-		return fmt.Errorf("pcap version %d.%d: 2.0 to 2.4 are known", major, minor)
+	if err := f.version(b); err != nil {
+		return err
 	}
 	link := f.order.Uint32(b[20:])
 	if link&linkReserved != 0 {
@@ -98,6 +93,19 @@ func (f *pcap) open(r *Reader, head []byte) error {
 		return fmt.Errorf("link type %v: Ethernet frames only", i.Link)
 	}
 	return r.in.skip(int64(extra))
+}
+
+// version sets what a header's version says.
+func (f *pcap) version(head []byte) error {
+	switch major, minor := f.order.Uint16(head[4:]), f.order.Uint16(head[6:]); {
+	case major == 543 && minor == 0, major == 2 && minor < 3:
+		f.lengths = swapped
+	case major == 2 && minor == 3:
+		f.lengths = whatever
+	case major != 2 || minor != 4:
+		return fmt.Errorf("pcap version %d.%d: 2.0 to 2.4 are known", major, minor)
+	}
+	return nil
 }
 
 func (f *pcap) next(r *Reader, p *Packet) (skip bool, err error) {

@@ -207,3 +207,52 @@ func TestOtherInputsAreConverted(t *testing.T) {
 	require.Equal(t, 1, r.status)
 	require.NoFileExists(t, out)
 }
+
+// No existing file is destroyed, and none is made under the name of an input.
+func TestConversionsDestroyNothing(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	raw := func(name string, fill byte) {
+		require.NoError(t, os.WriteFile(name+".pcap", oldFile(4, 1, small(fill)), 0o644))
+		succeed(t, "pcap2raw", "-w", name+".raw", name+".pcap")
+	}
+	raw("a", 1)
+	raw("b", 2)
+	require.NoError(t, os.WriteFile("bad.pcap", []byte("this is a text"), 0o644))
+	require.NoError(t, os.Link("a.raw", "hard.raw"))
+	require.NoError(t, os.Symlink("a.raw", "link.raw"))
+	content := func() (all map[string]string) {
+		entries, err := os.ReadDir(".")
+		require.NoError(t, err)
+		all = map[string]string{}
+		for _, e := range entries {
+			b, err := os.ReadFile(e.Name())
+			require.NoError(t, err)
+			all[e.Name()] = string(b)
+		}
+		return all
+	}
+	before := content()
+	for _, args := range [][]string{
+		{"raw2pcap", "a.raw", "b.raw"}, {"raw2pcap", "--force", "a.raw", "b.raw"}, {"raw2pcap", "a.raw", "c.raw"},
+		{"raw2pcap", "-w", "b.raw", "a.raw"}, {"raw2pcap", "--force", "-w", "hard.raw", "a.raw"}, {"raw2pcap", "--force", "-w", "a.raw", "link.raw"},
+		{"raw2tstamp", "--force", "-w", "./a.raw", "hard.raw"},
+		{"pcap2raw", "a.pcap", "b.pcap"}, {"pcap2raw", "--force", "a.pcap", "b.pcap"}, {"pcap2raw", "-w", "a.raw", "bad.pcap"},
+		{"pcap2raw", "--force", "-w", "a.raw", "bad.pcap"}, {"pcap2raw", "--force", "-w", "a.pcap", "a.pcap"}, {"raw2pcap", "--force", "-w", "a.raw", "b.pcap"},
+		{"hpcapq", "--force", "-w", "a.raw", "."},
+	} {
+		r := run(t, args[0], args[1:]...)
+		require.NotZero(t, r.status, "%q: %s", args, r.stderr)
+		require.Equal(t, before, content(), "%q: %s", args, r.stderr)
+	}
+
+	// A shell's redirections.
+	for _, line := range []string{`$BIN/raw2pcap -w hard.raw --force - < a.raw`, `$BIN/raw2tstamp a.raw >> hard.raw`, `$BIN/raw2pcap -w /dev/fd/3 a.raw 3>> link.raw`} {
+		c := exec.Command("sh", "-c", line)
+		c.Env = append(os.Environ(), "BIN="+bin)
+		out, err := c.CombinedOutput()
+		require.Error(t, err, line)
+		require.Contains(t, string(out), "also an input", line)
+		require.Equal(t, before, content(), line)
+	}
+}

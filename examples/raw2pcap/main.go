@@ -4,6 +4,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,13 +21,15 @@ func main() { cli.Main(command()) }
 func command() *cobra.Command {
 	var files cli.InOut
 	var format string
+	var strict bool
 	cmd := &cobra.Command{
 		Use:   "raw2pcap [flags] -w OUT IN...\n  raw2pcap RAW PCAP",
 		Short: "Convert RAW files to pcap or pcapng with nanosecond timestamps",
 		Long: `Convert RAW files to pcap or pcapng with nanosecond timestamps.
 
 Inputs are written one after the other, in the order given. All whole records of a
-truncated input are written, and the exit status is 1.`,
+truncated input are written, and the exit status is 1. With --strict the first input
+with an error ends the conversion.`,
 		Example: `  raw2pcap -w all.pcap /data0/*.raw
   raw2pcap -F pcapng -w - capture.raw | tshark -r -`,
 		Args: cobra.ArbitraryArgs,
@@ -34,8 +37,12 @@ truncated input are written, and the exit status is 1.`,
 			if err := cli.NotEmpty(cmd); err != nil {
 				return err
 			}
-			if _, err := files.Operands(args); err != nil {
+			hpcap, err := files.Operands(args)
+			if err != nil {
 				return err
+			}
+			if hpcap && filepath.Ext(files.Output) == ".raw" {
+				return cli.Usagef("no output: %s has the name of an input. Name the output with -w", files.Output)
 			}
 			if files.Output == "" {
 				return cli.Usagef("no output: name it with -w")
@@ -46,11 +53,12 @@ truncated input are written, and the exit status is 1.`,
 			if err := cli.OneOf("--format", format, string(pcapfile.Pcap), string(pcapfile.Pcapng)); err != nil {
 				return err
 			}
-			return run(files, pcapfile.Format(format))
+			return run(files, pcapfile.Format(format), strict)
 		},
 	}
 	cli.Group(cmd, "Files", func(flags *pflag.FlagSet) {
 		files.Flags(flags)
+		flags.BoolVar(&strict, "strict", false, "end at the first input with an error")
 		flags.StringVarP(&format, "format", "F", "", "`format` of the output, pcap or pcapng; default: by its name, else pcap")
 	})
 	return cmd
@@ -64,7 +72,7 @@ func formatOf(output string) string {
 	return string(pcapfile.Pcap)
 }
 
-func run(files cli.InOut, format pcapfile.Format) (err error) {
+func run(files cli.InOut, format pcapfile.Format, strict bool) (err error) {
 	out, err := files.Create()
 	if err != nil {
 		return err
@@ -82,6 +90,9 @@ func run(files cli.InOut, format pcapfile.Format) (err error) {
 		bad = append(bad, err)
 		if err != nil && !errors.As(err, new(inputError)) {
 			return errors.Join(bad...) // an output error, which the other inputs would get, too
+		}
+		if err != nil && strict {
+			break
 		}
 	}
 	bad = append(bad, w.Flush())

@@ -19,7 +19,7 @@ func main() { cli.Main(command()) }
 
 func command() *cobra.Command {
 	var files cli.InOut
-	var since bool
+	var since, strict bool
 	cmd := &cobra.Command{
 		Use:   "raw2tstamp [flags] [-w OUT] IN...\n  raw2tstamp RAW OUT",
 		Short: "Print the timestamps of RAW files",
@@ -28,7 +28,10 @@ and length stored, in bytes without CRC, separated by tabs.
 
 The time is in seconds since 1970 with nine decimals. With --since-start, and in the
 second form, which is HPCAP's, it is in nanoseconds since the second of the first
-frame. A second operand that ends in .raw is an input.`,
+frame. A second operand that ends in .raw is an input.
+
+An input with an error does not end the output of the others, and the exit status is
+1. With --strict it does.`,
 		Example: `  raw2tstamp capture.raw | head
   raw2tstamp --since-start -w stamps.txt /data0/*.raw`,
 		Args: cobra.ArbitraryArgs,
@@ -47,17 +50,18 @@ frame. A second operand that ends in .raw is an input.`,
 			if files.Output == "" {
 				files.Output = "-"
 			}
-			return run(files, since)
+			return run(files, since, strict)
 		},
 	}
 	cli.Group(cmd, "Files", func(flags *pflag.FlagSet) {
 		files.Flags(flags)
+		flags.BoolVar(&strict, "strict", false, "end at the first input with an error")
 		flags.BoolVar(&since, "since-start", false, "print nanoseconds since the second of the first frame")
 	})
 	return cmd
 }
 
-func run(files cli.InOut, since bool) (err error) {
+func run(files cli.InOut, since, strict bool) (err error) {
 	out, err := files.Create()
 	if err != nil {
 		return err
@@ -65,18 +69,22 @@ func run(files cli.InOut, since bool) (err error) {
 	defer func() { err = errors.Join(err, out.Close()) }()
 	w := bufio.NewWriterSize(out, 1<<20)
 	p := printer{since: since}
+	var bad []error
 	for rec, err := range cli.Records(files.Inputs) {
 		if err != nil {
-			if p.began { // keep the lines so far
-				return errors.Join(err, w.Flush(), out.Commit())
+			if bad = append(bad, err); strict {
+				break
 			}
-			return err
+			continue
 		}
 		if _, err := w.Write(p.line(rec)); err != nil {
-			return err
+			return errors.Join(append(bad, err)...)
 		}
 	}
-	return errors.Join(w.Flush(), out.Commit())
+	if bad != nil && !p.began { // an earlier file of the output's name stays
+		return errors.Join(bad...)
+	}
+	return errors.Join(append(bad, w.Flush(), out.Commit())...)
 }
 
 // printer formats lines in one buffer.

@@ -41,6 +41,7 @@ type options struct {
 	shared          bool
 	markdown        bool
 	json, svg       string
+	force           bool
 	retries         int
 }
 
@@ -90,6 +91,7 @@ the other cores: run it on a machine without other work.`,
 		flags.BoolVar(&o.markdown, "markdown", false, "print the tables as Markdown")
 		flags.StringVar(&o.json, "json", "", "write every run and the summary to this `file`")
 		flags.StringVar(&o.svg, "svg", "", "write a plot of the distributions to this `file`")
+		flags.BoolVar(&o.force, "force", false, "replace files that exist")
 	})
 	return cmd
 }
@@ -112,6 +114,11 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	outputs, err := o.create()
+	if err != nil {
+		return err
+	}
+	defer outputs.close()
 	if list, err = selectTraffics(list, o.only); err != nil {
 		return err
 	}
@@ -136,8 +143,8 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 		fmt.Fprintf(out, "%s  %s\n", word, v.Text)
 	}
 	return errors.Join(
-		o.save(o.json, func(w io.Writer) error { return report(w, description, list, policies, runs, cells, verdicts) }),
-		o.save(o.svg, func(w io.Writer) error { return plot(w, cells, list, policies) }))
+		outputs.save(o.json, func(w io.Writer) error { return report(w, description, list, policies, runs, cells, verdicts) }),
+		outputs.save(o.svg, func(w io.Writer) error { return plot(w, cells, list, policies) }))
 }
 
 // measure makes all runs: in every pass each traffic with each policy, so that slow
@@ -244,17 +251,43 @@ func selectTraffics(all []traffic, list string) (chosen []traffic, err error) {
 	return chosen, nil
 }
 
-// save creates a file and calls write, unless name is empty.
-func (o *options) save(name string, write func(w io.Writer) error) (err error) {
-	if name == "" {
+// outputs are the files to write, by name.
+type outputs map[string]*cli.Output
+
+// create creates the files, before the measurement.
+func (o *options) create() (outputs, error) {
+	files := outputs{}
+	for _, name := range []string{o.json, o.svg} {
+		if name == "" {
+			continue
+		}
+		f, err := cli.Create(name, []string{o.trace}, o.force)
+		if err != nil {
+			files.close()
+			return nil, err
+		}
+		files[name] = f
+	}
+	return files, nil
+}
+
+// save calls write for the file of this name, if there is one, and commits it.
+func (o outputs) save(name string, write func(w io.Writer) error) error {
+	f := o[name]
+	if f == nil {
 		return nil
 	}
-	f, err := os.Create(name)
-	if err != nil {
+	if err := write(f); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return write(f)
+	return f.Commit()
+}
+
+// close discards the files that have not been saved.
+func (o outputs) close() {
+	for _, f := range o {
+		_ = f.Close() // nothing was to be kept
+	}
 }
 
 // report writes the runs, the summary and the verdicts as JSON.

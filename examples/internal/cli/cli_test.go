@@ -3,6 +3,7 @@ package cli_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
@@ -27,22 +29,110 @@ func TestEachErrorIsOneLine(t *testing.T) {
 	require.Equal(t, []string{"x: a; b"}, cli.Lines(fmt.Errorf("x: %w", errors.Join(a, b))))
 }
 
+// An output that is an input is refused, whatever names the file.
 func TestOutputThatIsAnInputIsRefused(t *testing.T) {
 	dir := t.TempDir()
+	t.Chdir(dir)
 	in := filepath.Join(dir, "in")
 	require.NoError(t, os.WriteFile(in, []byte("precious"), 0o644))
-	link := filepath.Join(dir, "link")
+	link, hard := filepath.Join(dir, "link"), filepath.Join(dir, "hard")
 	require.NoError(t, os.Symlink(in, link))
-	for _, out := range []string{in, link} {
-		_, err := cli.Create(out, []string{"-", "nosuch", in}, true)
+	require.NoError(t, os.Link(in, hard))
+	open, err := os.OpenFile(in, os.O_RDWR|os.O_APPEND, 0)
+	require.NoError(t, err)
+	defer open.Close()
+	fd := fmt.Sprint(open.Fd())
+	for _, out := range []string{in, link, hard, "in", "../" + filepath.Base(dir) + "/in", "/proc/self/fd/" + fd, "/dev/fd/" + fd} {
+		for _, input := range []string{in, link, hard, "/dev/fd/" + fd} {
+			_, err := cli.Create(out, []string{"-", "nosuch", input}, true)
+			require.ErrorContains(t, err, "also an input", "%s of %s", out, input)
+		}
+	}
+	_, err = cli.Create(in, []string{filepath.Dir(dir)}, true)
+	require.ErrorContains(t, err, "also an input", "in a directory that is read")
+
+	// Standard input and output, of a shell's redirections.
+	stdin, stdout := os.Stdin, os.Stdout
+	os.Stdin, os.Stdout = open, open
+	_, err = cli.Create(hard, []string{"-"}, true)
+	_, err2 := cli.Create("-", []string{in}, true)
+	_, err3 := cli.Create("/dev/stdout", []string{in}, true)
+	os.Stdin, os.Stdout = stdin, stdout
+	for _, err := range []error{err, err2, err3} {
 		require.ErrorContains(t, err, "also an input")
 	}
+
 	kept, err := os.ReadFile(in)
 	require.NoError(t, err)
 	require.Equal(t, "precious", string(kept))
 	f, err := cli.Create(filepath.Join(dir, "new"), []string{in}, false)
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
+}
+
+// Descriptors, pipes and devices are written directly.
+func TestOutputsThatAreNoFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string) {
+		t.Helper()
+		f, err := cli.Create(name, []string{"-"}, false)
+		require.NoError(t, err, name)
+		_, err = f.WriteString("text")
+		require.NoError(t, err)
+		require.NoError(t, f.Commit())
+		require.NoError(t, f.Close())
+	}
+	write("/dev/null")
+
+	file, err := os.Create(filepath.Join(dir, "out"))
+	require.NoError(t, err)
+	defer file.Close()
+	write(fmt.Sprintf("/dev/fd/%d", file.Fd()))
+	write(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
+	b, err := os.ReadFile(file.Name())
+	require.NoError(t, err)
+	require.Equal(t, "texttext", string(b), "the caller opened it: no --force, and the offset goes on")
+
+	fifo := filepath.Join(dir, "fifo")
+	require.NoError(t, unix.Mkfifo(fifo, 0o600))
+	r, err := os.OpenFile(fifo, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer r.Close()
+	write(fifo)
+	got := make([]byte, 4)
+	_, err = io.ReadFull(r, got)
+	require.NoError(t, err)
+	require.Equal(t, "text", string(got))
+	st, err := os.Stat(fifo)
+	require.NoError(t, err)
+	require.NotZero(t, st.Mode()&fs.ModeNamedPipe, "it was not replaced")
+
+	_, err = cli.Create(fifo, []string{fifo}, true)
+	require.ErrorContains(t, err, "also an input")
+	_, err = cli.Create("/dev/fd/987654", nil, true)
+	require.ErrorContains(t, err, "bad file descriptor")
+	_, err = cli.Create(dir, nil, true)
+	require.ErrorContains(t, err, "is a directory")
+	dangling := filepath.Join(dir, "dangling")
+	require.NoError(t, os.Symlink(filepath.Join(dir, "nowhere"), dangling))
+	_, err = cli.Create(dangling, nil, true)
+	require.ErrorContains(t, err, "symbolic link to a file that does not exist")
+}
+
+func TestPipesOfOtherFormatsAreRecognised(t *testing.T) {
+	for format, head := range map[string]string{
+		"pcap": "\xd4\xc3\xb2\xa1\x02\x00\x03\x00\x00\x00\x00\x00", "pcapng": "\n\r\r\n\x1c\x00\x00\x00\x1a\x2b\x3c\x4d",
+		"zstd": "\x28\xb5\x2f\xfd\x00\x00\x00\x00\x00\x00\x00\x00", "gzip": "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x00\x00",
+	} {
+		r, w, err := os.Pipe()
+		require.NoError(t, err)
+		_, err = w.WriteString(head)
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		_, err = cli.OpenRAW(fmt.Sprintf("/dev/fd/%d", r.Fd()))
+		require.ErrorContains(t, err, "is a "+format+" file, not a RAW file. pcap2raw reads it")
+		require.NoError(t, r.Close())
+	}
 }
 
 func TestOutputGetsItsNameWhenItIsCommitted(t *testing.T) {

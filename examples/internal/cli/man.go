@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,11 +23,23 @@ func writeMan(cmd *cobra.Command, dir string) error {
 		return fmt.Errorf("write man pages: %w", err)
 	}
 	for _, c := range append([]*cobra.Command{cmd}, subcommands(cmd)...) {
-		if err := os.WriteFile(filepath.Join(dir, manName(c)+".1"), manPage(c), 0o644); err != nil {
+		if err := writePage(filepath.Join(dir, manName(c)+".1"), manPage(c)); err != nil {
 			return fmt.Errorf("write man pages: %w", err)
 		}
 	}
 	return nil
+}
+
+// writePage replaces a page.
+func writePage(name string, page []byte) error {
+	out, err := Create(name, nil, true)
+	if err != nil {
+		return err
+	}
+	if _, err := out.Write(page); err != nil {
+		return errors.Join(err, out.Close())
+	}
+	return out.Commit()
 }
 
 func subcommands(cmd *cobra.Command) []*cobra.Command {
