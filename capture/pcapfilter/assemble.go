@@ -4,37 +4,47 @@ import "math/bits"
 
 // program is a graph in the form that run and Classify execute.
 type program struct {
-	code  []step
-	calcs []calc // the computations of steps
-	start int32
-	reach uint64 // bytes from the start of a frame that steps can read
-	depth int    // results that computations have at a time
+	code   []step
+	calcs  []calc // the computations of steps
+	inners []*inner
+	start  int32
+	reach  uint64 // bytes from the start of a frame that steps can read
+	depth  int    // results that computations have at a time
 }
+
+// assembler makes a program.
+type assembler struct {
+	program
+	index map[*node]int32 // of steps
+	spans map[*value]span // of computations
+}
+
+// span is a part of calcs.
+type span struct{ first, end uint32 }
 
 // assemble makes the steps of a graph. The result of leaf i is ^i.
 func assemble(graph *node, leaves ...*node) program {
-	index := map[*node]int32{}
+	p := assembler{index: map[*node]int32{}, spans: map[*value]span{}}
 	for i, leaf := range leaves {
-		index[leaf] = ^int32(i)
+		p.index[leaf] = ^int32(i)
 	}
-	var p program
-	p.start = p.emit(graph, index)
-	return p
+	p.start = p.emit(graph)
+	return p.program
 }
 
 // emit appends the steps from n on, once each, and returns the index of n's. The
 // successors of a step stand before it: paths run from the end to the start.
-func (p *program) emit(n *node, index map[*node]int32) int32 {
-	if at, ok := index[n]; ok {
+func (p *assembler) emit(n *node) int32 {
+	if at, ok := p.index[n]; ok {
 		return at
 	}
-	s := step{yes: p.emit(n.yes, index), no: p.emit(n.no, index), filter: uint16(n.filter)}
+	s := step{yes: p.emit(n.yes), no: p.emit(n.no), filter: uint16(n.filter)}
 	p.depth = max(p.depth, depthOf(n.left), 1+depthOf(n.right))
 	p.reach = max(p.reach, reachOf(n.left), reachOf(n.right))
 	p.source(&s, n)
 	p.code = append(p.code, s)
 	at := int32(len(p.code) - 1)
-	index[n] = at
+	p.index[n] = at
 	return at
 }
 
@@ -43,11 +53,14 @@ func depthOf(v *value) int {
 	if v == nil {
 		return 0
 	}
+	if v.op == inside {
+		return v.inner.depth()
+	}
 	return max(1, depthOf(v.x), min(depthOf(v.y), 1)+depthOf(v.y))
 }
 
 // source sets the source and the range of a step.
-func (p *program) source(s *step, n *node) {
+func (p *assembler) source(s *step, n *node) {
 	s.mask = 0xffffffff
 	if n.right.op != konst {
 		first := len(p.calcs)
@@ -81,20 +94,28 @@ func (p *program) source(s *step, n *node) {
 	case v.op == wireLen:
 		s.src = frameLen
 	default:
-		first := len(p.calcs)
-		p.compute(v)
-		s.src, s.base, s.off = evaluated, uint32(first), uint32(len(p.calcs))
+		at, ok := p.spans[v]
+		if !ok {
+			at.first = uint32(len(p.calcs))
+			p.compute(v)
+			at.end = uint32(len(p.calcs))
+			p.spans[v] = at
+		}
+		s.src, s.base, s.off = evaluated, at.first, at.end
 	}
 }
 
 // compute appends the computation of a value.
-func (p *program) compute(v *value) {
+func (p *assembler) compute(v *value) {
 	c := calc{op: calcOp(v.op), size: v.size, k: v.off}
 	switch v.op {
 	case konst:
 		c.op, c.k = push, v.k
 	case wireLen:
 		c.op = pushLen
+	case inside:
+		c.op, c.k = pushInside, uint32(len(p.inners))
+		p.inners = append(p.inners, v.inner)
 	case inChain:
 		c.op, c.size = chain4, uint8(v.k)
 		if v.size == 6 {
@@ -126,6 +147,8 @@ func reachOf(v *value) uint64 {
 		return 0
 	case v.op == headerLen:
 		return max(reachOf(v.x), uint64(v.off)+most(v.x)+1)
+	case v.op == inside:
+		return v.inner.reach()
 	case v.op == inChain:
 		return uint64(v.off) + 60 + maxChain*(256*8)
 	case v.op == load:
@@ -147,7 +170,7 @@ func most(v *value) uint64 {
 		return all >> (32 - 8*v.size)
 	case headerLen:
 		return 60
-	case inChain:
+	case inChain, inside:
 		return 1
 	case add:
 		return min(most(v.x)+most(v.y), all)

@@ -157,7 +157,7 @@ func (c *Classifier) number(at *place, data []byte, wireLen uint32) (n uint32, o
 	case frameLen:
 		return wireLen, true
 	case evaluated:
-		return evaluate(c.calcs[at.base:at.off], data, wireLen)
+		return c.evaluate(c.calcs[at.base:at.off], data, wireLen)
 	case ipByte1, ipHalf, ipWord:
 		if uint64(at.base) >= uint64(len(data)) {
 			return 0, false

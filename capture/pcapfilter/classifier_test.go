@@ -3,6 +3,7 @@ package pcapfilter
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,12 +65,16 @@ func TestClassifierFindsTheFirstFilterThatMatches(t *testing.T) {
 	a := author{rand.New(rand.NewPCG(21, 22))}
 	frames := append(sample(t, 20*stride), a.frames(2000/thin)...)
 	frames = append(frames, thinned(cuts())...)
+	for range 500 / thin {
+		n := a.nested(3)
+		frames = append(frames, testFrame{n[:len(n)-a.IntN(2)*a.IntN(20)], len(n)})
+	}
 	many := thinned(expressions())
 	for round := range 600 / thin {
 		var list []string
 		for range a.IntN(12) {
 			if a.IntN(2) == 0 {
-				list = append(list, a.expr(2))
+				list = append(list, a.ownExpr(2))
 			} else {
 				list = append(list, many[a.IntN(len(many))])
 			}
@@ -108,9 +113,13 @@ func TestClassifierOfNoFilterHasOneClass(t *testing.T) {
 // A frame that is cut at Reach has the same class.
 func TestBytesBeyondReachDoNotChangeTheClass(t *testing.T) {
 	frames := sample(t, 20*stride)
+	for _, p := range encapsulations() {
+		frames = append(frames, testFrame{p, len(p)})
+	}
 	for list, want := range map[string]int{
 		"tcp": 55, "port 80": 78, "host 192.0.2.1": 42, "ip": 14, "len = 60": 0, "ether[100:2] = 1": 102, "vlan and port 80": 82,
 		"tcp port 80\nvlan 5\nip6": 78, "tcp[13] & 2 != 0": 88, "ip[ip[2:2]:1] = 5": 14 + 65535 + 1,
+		"inner (tcp)": innerReach + 71, "vxlan and tcp": 14 + 100 + 16 + 14 + 41, "vlan and protochain 6": 18 + 60 + maxChain*2048,
 	} {
 		c := classifierOf(t, strings.Split(list, "\n"))
 		require.Equal(t, want, c.Reach(), list)
@@ -138,7 +147,7 @@ func TestLongListsOfFiltersAreClassified(t *testing.T) {
 }
 
 func TestClassifyDoesNotAllocate(t *testing.T) {
-	c := classifierOf(t, []string{"vlan 5 and net 2001:db8::/32", "not udp and portrange 1-100", "ip[ip[0]:1] = 5", "ether[70] = 1", "tcp[13] & 2 != 0"})
+	c := classifierOf(t, []string{"vlan 5 and net 2001:db8::/32", "not udp and portrange 1-100", "ip[ip[0]:1] = 5", "ether[70] = 1", "tcp[13] & 2 != 0", "inner (tcp port 80)", "vxlan and tcp", "protochain 6"})
 	out := c.NewClasses()
 	var frames []ring.Frame
 	for _, f := range sample(t, 1000)[:MaxBatch] {
@@ -148,7 +157,8 @@ func TestClassifyDoesNotAllocate(t *testing.T) {
 }
 
 func FuzzClassify(f *testing.F) {
-	odd := oddFrames()
+	odd := append(oddFrames(), tunnelled()...)
+	corner := append(slices.Clone(own), corner...)
 	for i, e := range corner {
 		p := odd[i%len(odd)]
 		f.Add(e+"\n"+corner[(i*7+3)%len(corner)]+"\n"+corner[(i*5+1)%len(corner)], []byte(p[:min(len(p), 200)]), uint16(len(p)), uint64(i)*0x9e3779b97f4a7c15)

@@ -29,6 +29,7 @@
 //	vlan [N], mpls [N], pppoed, pppoes [N]     what follows reads behind that header
 //	geneve [N], vxlan [N]                      what follows reads the packet inside
 //	less N, greater N, byte N op M             op is one of = < > & |
+//	inner (EXPRESSION)                         of a packet inside; not in libpcap
 //	ETHER[i], IP[i:size], len, numbers, + - * / % & | ^ << >> ( ) and = != < <= > >=
 //	not ! and && or || ( )
 //
@@ -64,6 +65,36 @@
 //   - a % b + c is a % (b + c): % and ^ have no precedence in libpcap's grammar;
 //   - ip broadcast has no mask, as when tcpdump reads a file: it is 0.0.0.0 and
 //     255.255.255.255.
+//
+// # Packets inside
+//
+// inner (EXPRESSION) matches a frame if the expression matches a packet that is inside
+// it: behind a VLAN tag, MPLS labels, PPPoE, IP in IP, GRE (with ERSPAN), VXLAN, Geneve
+// or GTP-U, and in these again, to any depth within the limits below. It is not part of
+// libpcap's language. The frame itself is not inside:
+//
+//	inner (tcp port 80)                  tagged or tunnelled web traffic
+//	host A or inner (host A)             A wherever it is
+//	not inner (tcp)                      no packet inside is of TCP
+//	inner (not tcp)                      a packet inside is of something else
+//	inner (tcp and host A)               both of one packet; inner (tcp) and inner
+//	                                     (host A) may be of two
+//	vxlan 7 and inner (host A)           A inside, and the frame is of network 7
+//
+// A packet behind a tag is the frame without the tag: Ethernet addresses and further
+// tags are those of the frame. Behind GRE and the like a packet has no Ethernet header,
+// unless the tunnel carries frames; then conditions on Ethernet fields do not match.
+// len, less and greater count from the packet's start to the frame's end. A packet that
+// ends before a field that is read does not match; the others are tried.
+//
+// Tunnels are known by the destination port, UDP 4789, 6081 and 2152, and by their
+// headers' version and flags. What is behind MPLS is IP by its version, or a frame of
+// Ethernet, with a control word if its first two bytes are 0. The walk ends at a header
+// that is malformed or cut, at a later fragment, at a fifth tag in a row, and after 64
+// headers, 16 packets or 1024 bytes. What inner needs is not known to an index:
+// "udp port 4789 and inner (host A)" is found faster than "inner (host A)".
+//
+// # Differences
 //
 // It differs from libpcap in a few places:
 //

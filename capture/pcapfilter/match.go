@@ -50,7 +50,8 @@ const (
 	chain4            // 1 if the headers of the IPv4 packet at k have the protocol size, else 0
 	chain6            // likewise of IPv6
 	pushLen
-	isEqual // 1 or 0
+	pushInside // 1 if a packet inside the frame meets inners[k], else 0
+	isEqual    // 1 or 0
 	isGreater
 	isAtLeast
 )
@@ -115,7 +116,7 @@ func (p *program) run(data []byte, wireLen int) int32 {
 			a = uint32(wireLen)
 		default:
 			var ok bool
-			if a, ok = evaluate(p.calcs[s.base:s.off], data, uint32(wireLen)); !ok {
+			if a, ok = p.evaluate(p.calcs[s.base:s.off], data, uint32(wireLen)); !ok {
 				return at
 			}
 		}
@@ -135,7 +136,7 @@ func (p *program) run(data []byte, wireLen int) int32 {
 const maxStack = 32
 
 // evaluate runs a computation. It returns false if a load or a division fails.
-func evaluate(code []calc, data []byte, wireLen uint32) (uint32, bool) {
+func (p *program) evaluate(code []calc, data []byte, wireLen uint32) (uint32, bool) {
 	var stack [maxStack]uint32
 	top := -1
 	for i := range code {
@@ -147,6 +148,9 @@ func evaluate(code []calc, data []byte, wireLen uint32) (uint32, bool) {
 		case pushLen:
 			top++
 			stack[top] = wireLen
+		case pushInside:
+			top++
+			stack[top] = truth(p.inners[c.k].holds(data, wireLen))
 		case headerAt, headerPlus:
 			off := uint64(c.k)
 			if c.op == headerPlus {

@@ -2,6 +2,7 @@ package pcapfilter
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,7 +56,7 @@ func (c *cond) beyondBPF() bool {
 	if c == nil {
 		return false
 	}
-	return c.x.beyondBPF() || c.y.beyondBPF() || c.op == test && (c.left.op == inChain)
+	return c.x.beyondBPF() || c.y.beyondBPF() || c.op == test && (c.left.op == inChain || c.left.op == inside)
 }
 
 // same checks that all forms agree on a frame.
@@ -130,6 +131,14 @@ func TestErrorsSayWhereAndWhatToWrite(t *testing.T) {
 		"geneve and protochain 6":                "column 23: protochain behind geneve: write inner (protochain 6)",
 		"tcp protochain 6":                       "write ip, ip6 or nothing before protochain",
 		"src protochain 6":                       "column 5",
+		"inner tcp":                              `column 7: "tcp" where ( behind inner, as in inner (tcp port 80) is expected`,
+		"inner":                                  "column 6: the end where ( behind inner",
+		"udp and inner (tcp":                     `column 19: the end where ")" is expected`,
+		"inner (tcp or inner (udp))":             "column 15: inner inside inner: the outer one looks at every depth",
+		"inner (port 80) or 443":                 "column 20: a value without a qualifier",
+		"inner (ip and arp)":                     matchesNone,
+		"inner ()":                               "column 8",
+		"inner (vxlan or tcp)":                   "column 8: vxlan moves",
 		"protochain 256":                         "numbers of protocols go up to 255",
 		"decnet host 64.1":                       "areas go up to 63",
 		"decnet net 10.1/16":                     "DECnet has no networks",
@@ -172,7 +181,10 @@ func TestLongExpressionsCompileAndMatch(t *testing.T) {
 
 func TestMatchAllocatesNothing(t *testing.T) {
 	frames := sample(t, 1000)
-	for i, e := range thinned(corner) {
+	for _, p := range encapsulations() {
+		frames = append(frames, testFrame{p, len(p)})
+	}
+	for i, e := range append(slices.Clone(own), thinned(corner)...) {
 		f, err := Compile(e)
 		if err != nil {
 			continue
@@ -186,7 +198,7 @@ func TestMatchAllocatesNothing(t *testing.T) {
 }
 
 func FuzzCompile(f *testing.F) {
-	for _, list := range [][]string{corner, refused, stricter} {
+	for _, list := range [][]string{corner, own, refused, stricter} {
 		for _, e := range list {
 			f.Add(e)
 		}
@@ -209,8 +221,8 @@ func FuzzCompile(f *testing.F) {
 }
 
 func FuzzMatch(f *testing.F) {
-	odd := oddFrames()
-	for i, e := range corner {
+	odd := append(tunnelled(), oddFrames()...)
+	for i, e := range append(slices.Clone(own), corner...) {
 		p := odd[i%len(odd)]
 		f.Add(e, []byte(p[:min(len(p), 200)]), uint16(len(p)))
 	}

@@ -59,6 +59,7 @@ type identity struct {
 	size uint8
 	off  uint32
 	k    uint32
+	in   *inner
 	x, y int
 }
 
@@ -121,7 +122,7 @@ func (o *optimizer) id(v *value) int {
 	if n, ok := o.known[v]; ok {
 		return n
 	}
-	key := identity{v.op, v.size, v.off, v.k, o.id(v.x), o.id(v.y)}
+	key := identity{v.op, v.size, v.off, v.k, v.inner, o.id(v.x), o.id(v.y)}
 	n, ok := o.ids[key]
 	if !ok {
 		o.values++
@@ -184,7 +185,7 @@ func (k knowledge) about(id int, v *value) fact {
 		f.hi = 0xffffffff >> (32 - 8*v.size)
 	case v.op == headerLen:
 		f.hi = 60
-	case v.op == inChain:
+	case v.op == inChain || v.op == inside:
 		f.hi = 1
 	case v.op == and && v.y.op == konst:
 		f.hi = v.y.k
@@ -266,7 +267,7 @@ func (o *optimizer) decide(n *node, k knowledge) (yes, known bool) {
 // safe reports whether the evaluation of a value cannot fail.
 func (o *optimizer) safe(v *value, k knowledge) bool {
 	switch v.op {
-	case konst, wireLen:
+	case konst, wireLen, inside:
 		return true
 	case load:
 		if v.x == nil && uint64(v.off)+uint64(v.size) <= k.end {

@@ -231,6 +231,8 @@ func (v *value) number(f testFrame) (uint32, bool) {
 		return v.k, true
 	case wireLen:
 		return uint32(f.wire), true
+	case inside:
+		return v.inner.outcome(f), true
 	case inChain:
 		return chain(f.data, int(v.off), int(v.size), byte(v.k))
 	case headerLen:
@@ -254,6 +256,19 @@ func (v *value) number(f testFrame) (uint32, bool) {
 		return 0, false
 	}
 	return arithmetic(v.op, x, y), true
+}
+
+// outcome is inside's value, by the conditions as they were parsed.
+func (in *inner) outcome(f testFrame) uint32 {
+	var w walker
+	w.walk(f.data)
+	for _, v := range w.found[:w.count] {
+		at := int(v.at)
+		if holds, ok := in.conds[v.kind].outcome(testFrame{f.data[at:], max(f.wire-at, 0)}); holds && ok {
+			return 1
+		}
+	}
+	return 0
 }
 
 // chain is inChain's value, by a table of how long headers are.

@@ -54,6 +54,7 @@ type parser struct {
 	tokens []token
 	next   int
 	depth  int
+	inside bool // of "inner (EXPR)"
 	gen    generator
 }
 

@@ -132,6 +132,8 @@ func (p *parser) other(t token) *cond {
 		n, given := p.optionalNumber()
 		p.gen.at = t.at
 		return p.gen.vxlan(n, given)
+	case "inner":
+		return p.inner(t)
 	case "llc":
 		if n := p.peek(); n.kind == name || n.kind == keyword && n.text == "rnr" {
 			p.advance()

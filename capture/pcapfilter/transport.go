@@ -75,7 +75,7 @@ func (g *generator) mpls(label uint32, given bool) *cond {
 	case g.labels > 0: // the label before is not the last one
 		c = masked(g.network(^uint32(1)), 1, 0, 1)
 	case g.ppp:
-		c = g.linkType(0x0281)
+		c = g.linkType(pppMPLS)
 	default:
 		c = g.linkType(ether.TypeMPLS)
 	}

@@ -5,8 +5,13 @@ import "github.com/ixcap/ixcap/capture/internal/ether"
 const (
 	portVXLAN  = 4789
 	portGeneve = 6081
+	portGTPU   = 2152
 
 	typeBridging = 0x6558 // an Ethernet frame: transparent Ethernet bridging
+	typeERSPAN   = 0x88be // of GRE: a mirrored Ethernet frame, types I and II
+	typeERSPAN3  = 0x22eb // type III
+
+	pppMPLS = 0x0281 // of PPP
 
 	// maxTunnels is how many "geneve" and "vxlan" can stand in an expression: what is
 	// computed for a place behind grows by a factor with each.

@@ -8,6 +8,7 @@ const (
 	load                     // size bytes at off, or at off+x if x is not nil; big-endian
 	headerLen                // 4 times the low nibble of the byte there: IPv4's header length
 	wireLen                  // bytes of the frame on the wire
+	inside                   // 1 if a packet inside the frame meets inner, else 0
 	inChain                  // 1 if the headers of the IP packet at off, of version size, have the protocol k, else 0
 	add                      // x op y, all modulo 2^32
 	sub
@@ -30,6 +31,7 @@ type value struct {
 	k    uint32 // konst, inChain
 	x, y *value
 
+	inner  *inner
 	tunnel uint8 // in how many tunnels a place behind the value lies
 }
 

@@ -7,7 +7,7 @@ import "strings"
 var keywords = wordTable(`
 	dst src host net mask port portrange proto protochain gateway
 	less greater byte broadcast multicast inbound outbound ifindex
-	vlan mpls pppoed pppoes geneve vxlan llc
+	vlan mpls pppoed pppoes geneve vxlan llc inner
 	and or not=!  len length=len
 	link ether=link ppp=link slip=link fddi=link tr=link wlan=link
 	arp rarp ip ip6 sctp tcp udp icmp icmp6 igmp igrp pim vrrp carp ah esp radio

@@ -360,3 +360,36 @@ func BenchmarkApply(b *testing.B) {
 		}
 	}
 }
+
+// A packet inside a frame is found as well where the frame lies in several buffers, or
+// without the tag that the device took out.
+func TestRulesLookInsideFramesInAnyForm(t *testing.T) {
+	tcp := []byte{0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 198, 51, 100, 2,
+		0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 2, 4, 0, 0, 0, 0, 0}
+	addresses := []byte{0, 0x1b, 0x21, 0x3c, 0x9d, 0xf8, 2, 0, 0x5e, 0x10, 0, 1}
+	ipip := append([]byte{0x45, 0, 0, 60, 0, 1, 0, 0, 64, 4, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2}, tcp...)
+	tag := []byte{0x81, 0, 0, 5}
+	ip := []byte{8, 0}
+	plain := slices.Concat(addresses, ip, tcp)
+	tagged := slices.Concat(addresses, tag, ip, tcp)
+	tunnel := slices.Concat(addresses, ip, ipip)
+	both := slices.Concat(addresses, tag, ip, ipip)
+	m := mustParse(t, "(inner (tcp port 80 and ip src 192.0.2.1)) 20; (host 192.0.2.1) 10; drop").NewMatcher()
+	for name, c := range map[string]struct {
+		frame []byte
+		want  uint32
+	}{"plain": {plain, 10}, "tagged": {tagged, 20}, "tunnel": {tunnel, 20}, "both": {both, 20}, "cut": {tunnel[:40], Drop}} {
+		forms := []ring.Frame{frameOf(c.frame)}
+		for size := 1; size < 70; size += 7 {
+			forms = append(forms, chained(c.frame, size))
+		}
+		if s, ok := stripped(c.frame); ok {
+			forms = append(forms, s)
+		}
+		keep := make([]uint32, len(forms))
+		m.Apply(forms, keep, unlimited)
+		for i, k := range keep {
+			require.Equal(t, c.want, k, "%s, form %d", name, i)
+		}
+	}
+}

@@ -186,4 +186,5 @@ var Expressions = []string{
 	"not vlan 7 and host 10.0.3.21", "pppoes and host 10.0.3.21", "pppoes and port 80", "host 203.0.113.9", "port 9", "host 10.0.3.21 or port 9",
 	"greater 1000 and host 10.0.3.21", "less 64", "ether[0] & 1 = 1", "ip[8] = 64 and port 80", "tcp[2:2] = 80", "(host 10.0.3.21 or host 10.0.9.63) and not (port 80 or port 443)",
 	"ether host 00:00:00:00:00:01 and port 53", "src net 10.0.6.0/26 and dst port 80",
+	"inner (host 10.0.3.21)", "host 10.0.3.21 or inner (host 10.0.3.21)", "not inner (tcp) and host 10.0.3.21", "vxlan and host 10.0.3.21", "ip6 protochain 17",
 }

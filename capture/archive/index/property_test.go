@@ -40,7 +40,7 @@ func randomExpression(r *rand.Rand, depth int) string {
 	v4 := fmt.Sprintf("10.0.%d.%d", n, n*7)
 	v6 := fmt.Sprintf("2001:db8:%x:%x:100::%x", n, n%3, n)
 	dir := []string{"", "src ", "dst ", "src and dst "}[r.IntN(4)]
-	switch r.IntN(14) {
+	switch r.IntN(15) {
 	case 0, 1:
 		return dir + "host " + v4
 	case 2:
@@ -64,6 +64,8 @@ func randomExpression(r *rand.Rand, depth int) string {
 		return []string{"tcp", "udp", "sctp", "icmp", "arp", "ip", "ip6"}[r.IntN(7)]
 	case 12:
 		return fmt.Sprintf("ip[%d] = %d", r.IntN(24), r.IntN(16))
+	case 13:
+		return []string{"vxlan", "geneve 7", "protochain 6", "inner (" + randomExpression(r, 0) + ")"}[r.IntN(4)]
 	default:
 		return []string{"greater 100", "less 100", "vlan 5", "mpls 1"}[r.IntN(4)]
 	}

@@ -26,11 +26,14 @@ const (
 	ProtoHopByHop    = 0
 	ProtoICMP        = 1
 	ProtoIGMP        = 2
+	ProtoIPv4        = 4 // a packet in a packet
 	ProtoTCP         = 6
 	ProtoIGRP        = 9
 	ProtoUDP         = 17
+	ProtoIPv6        = 41 // a packet in a packet
 	ProtoRouting     = 43
 	ProtoFragment    = 44
+	ProtoGRE         = 47
 	ProtoESP         = 50
 	ProtoAH          = 51
 	ProtoICMPv6      = 58
@@ -39,6 +42,7 @@ const (
 	ProtoVRRP        = 112
 	ProtoSCTP        = 132
 	ProtoMobility    = 135
+	ProtoMPLS        = 137
 	ProtoHIP         = 139
 	ProtoShim6       = 140
 )
