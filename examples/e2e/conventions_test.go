@@ -143,9 +143,11 @@ func TestEmptyValuesAreRejectedByEachProgram(t *testing.T) {
 			}
 			for _, m := range flags {
 				operands := map[string][]string{"hpcapctl detach": {"x"}, "hpcapctl policy": {"x", "lossy"}, "hpcapctl rules": {"drop"}}[command]
-				r := run(t, name, append(append(words, "--"+m[1]+"="), operands...)...)
-				require.Equal(t, 2, r.status, "%s --%s=: %s", command, m[1], r.stderr)
-				require.Contains(t, r.stderr, "--"+m[1], command)
+				for _, empty := range []string{"", " "} {
+					r := run(t, name, append(append(words, "--"+m[1]+"="+empty), operands...)...)
+					require.Equal(t, 2, r.status, "%s --%s=%s: %s", command, m[1], empty, r.stderr)
+					require.Contains(t, r.stderr, "--"+m[1], command)
+				}
 			}
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -136,8 +135,8 @@ A LISTENER is QUEUE:ID, or its name if no other listener has that name.`,
 				if err := cli.NotEmpty(sub); err != nil {
 					return err
 				}
-				if slices.ContainsFunc(args, func(arg string) bool { return strings.TrimSpace(arg) == "" }) {
-					return cli.Usagef("%s: an operand is empty. The word for no rules is none", sub.Name())
+				if slices.ContainsFunc(args, cli.Blank) {
+					return cli.Usagef("%s: an operand is empty. Usage: %s", sub.Name(), sub.UseLine())
 				}
 				if o.queue < capture.AllQueues || o.queue != capture.AllQueues && len(args) == 0 {
 					return cli.Usagef("--queue %d: must be 0 or more and goes with new rules", o.queue)

@@ -112,7 +112,7 @@ func portFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 
 func frameFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 	flags.IntVarP(&p.SnapLen, "snaplen", "s", 0, "keep at most this many `bytes` of a frame; 0: all")
-	flags.StringVarP(&o.filter, "filter", "f", "", "keep only frames that match this pcap-filter `expression`")
+	flags.StringVarP(&o.filter, "filter", "f", cli.None, "keep only frames that match this pcap-filter `expression`")
 	flags.Var(&p.Rules, "rules", "keep of each frame what the first matching `rule` says, or the rules in @FILE; hpcapctl rules changes them")
 	flags.Var(&p.Dedup, "dedup", "drop duplicates, such as mirror ports make; `settings`: window=200ms,records=32768,pools=8,ignore=vlan+ttl+checksum+mac")
 	flags.Lookup("dedup").NoOptDefVal = "true"
@@ -123,7 +123,7 @@ func fileFlags(flags *pflag.FlagSet, o *options, st *settings.Storage, keep *set
 	flags.VarP(&st.Dirs, "write", "w", "write files to this `directory`; null: store nothing; may be repeated: files go to the directories in turn")
 	flags.VarP(&st.Format, "format", "F", "`format` of the files: raw, or packet by packet pcap or pcapng")
 	flags.IntVar(&st.Zstd, "zstd", 0, "compress pcap and pcapng files at this `level`, 1 (fast) to 22 (small); 0: off")
-	flags.StringVar(&st.StoreFilter, "store-filter", "", "write only packets that match this `expression` to pcap and pcapng files")
+	flags.StringVar(&st.StoreFilter, "store-filter", "", "write only packets that match this `expression` to pcap and pcapng files; none: all")
 	flags.Var(&st.Queue, "queue", "store only this `queue`; all: every queue, each to its own files")
 	flags.VarP(&st.Segment, "segment", "C", "begin a new file after this `size`")
 	flags.VarP(&st.Rotate, "rotate", "G", "begin a new file at multiples of this `time` since midnight UTC; 0: off")
@@ -174,18 +174,21 @@ func complete(cmd *cobra.Command, o *options, s *settings.Settings, p *settings.
 		return cli.UsageError{Err: cli.Unexpected(cmd, args[0])}
 	case len(o.devices) == 0:
 		return cli.Usagef("no port: name it with -i")
-	case slices.Contains(o.devices, ""):
+	case slices.ContainsFunc(o.devices, cli.Blank):
 		return cli.Usagef("-i \"\": the name is empty")
 	case len(st.Dirs) == 0:
 		return cli.Usagef("no directory: name it with -w, or -w null to store nothing")
-	case slices.Contains(st.Dirs, ""):
+	case slices.ContainsFunc(st.Dirs, cli.Blank):
 		return cli.Usagef("-w \"\": the name is empty. -w null stores nothing")
 	case cmd.Flags().Changed("share-mode") && s.Share.Dir == "":
 		return cli.Usagef("--share-mode: goes with --share")
-	case o.filter != "" && p.Rules.Rules != nil:
+	case o.filter != cli.None && p.Rules.Rules != nil:
 		return cli.Usagef("--filter and --rules: give one of them")
 	}
-	if o.filter != "" {
+	if st.StoreFilter == cli.None {
+		st.StoreFilter = ""
+	}
+	if o.filter != cli.None {
 		keep, err := rules.Keep(o.filter)
 		if err != nil {
 			return cli.Usagef("--filter: %w", err)

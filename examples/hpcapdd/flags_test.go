@@ -36,7 +36,7 @@ func expected() (*options, *settings.Settings, *settings.Port) {
 	p := settings.Defaults()
 	p.Device, p.Storage.Dirs = "eth2", settings.Dirs{"/data"}
 	s.Ports = []settings.Port{p}
-	return &options{devices: []string{"eth2"}}, s, &s.Ports[0]
+	return &options{devices: []string{"eth2"}, filter: cli.None}, s, &s.Ports[0]
 }
 
 func rulesOf(t *testing.T, text string) settings.Rules {
@@ -84,12 +84,15 @@ func TestEachFlagSetsItsSetting(t *testing.T) {
 		"-Fpcap --store-filter=ip": func(_ *options, _ *settings.Settings, p *settings.Port) {
 			p.Storage.Format, p.Storage.StoreFilter = settings.Pcap, "ip"
 		},
-		"--queues 4 --queue 3": func(_ *options, _ *settings.Settings, p *settings.Port) { p.Queues, p.Storage.Queue = 4, 3 },
-		"--queue all":          func(*options, *settings.Settings, *settings.Port) {},
-		"-C 64MiB":             func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Segment = 64 << 20 },
-		"-G 1h":                func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Rotate = units.Duration(time.Hour) },
-		"--block 4MiB":         func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Block = 4 << 20 },
-		"--in-flight 8":        func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.InFlight = 8 },
+		"-f none":                     func(*options, *settings.Settings, *settings.Port) {},
+		"-f none --rules (udp)_64":    func(_ *options, _ *settings.Settings, p *settings.Port) { p.Rules = rulesOf(t, "(udp) 64") },
+		"-F pcap --store-filter none": func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Format = settings.Pcap },
+		"--queues 4 --queue 3":        func(_ *options, _ *settings.Settings, p *settings.Port) { p.Queues, p.Storage.Queue = 4, 3 },
+		"--queue all":                 func(*options, *settings.Settings, *settings.Port) {},
+		"-C 64MiB":                    func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Segment = 64 << 20 },
+		"-G 1h":                       func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Rotate = units.Duration(time.Hour) },
+		"--block 4MiB":                func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Block = 4 << 20 },
+		"--in-flight 8":               func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.InFlight = 8 },
 		"--flush 10ms": func(_ *options, _ *settings.Settings, p *settings.Port) {
 			p.Storage.Flush = units.Duration(10 * time.Millisecond)
 		},

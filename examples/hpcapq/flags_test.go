@@ -38,6 +38,8 @@ func TestFlagsOfAQuery(t *testing.T) {
 		"--port eth2":            func(o *options) { o.request.Port = "eth2" },
 		"--queue 3":              func(o *options) { o.request.Queue = 3 },
 		"--queue -1":             func(*options) {},
+		"-f none":                func(*options) {},
+		"--from none --to none":  func(*options) {},
 		"-c 10":                  func(o *options) { o.count = 10 },
 		"-s 64":                  func(o *options) { o.snap = 64 },
 		"--input-format raw":     func(o *options) { o.request.Format = "raw" },

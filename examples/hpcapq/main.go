@@ -89,7 +89,7 @@ docs/TIMES.md lists all forms. Without a zone it is local time ($TZ). The window
 		flags.StringArrayVar(&o.shares, "share", nil, "read the memory of the capture with sockets in this `directory`, too; may be repeated")
 		flags.StringVar(&u.from, "from", units.NoLimit, "first `time`; none: the beginning")
 		flags.StringVar(&u.to, "to", units.NoLimit, "`time` to end before; none: the end")
-		flags.StringVarP(&u.filter, "filter", "f", "", "find packets that match this pcap-filter `expression`")
+		flags.StringVarP(&u.filter, "filter", "f", cli.None, "find packets that match this pcap-filter `expression`")
 		flags.StringVar(&o.request.Port, "port", "", "read only files of the port with this `name`")
 		flags.IntVar(&o.request.Queue, "queue", capture.AllQueues, "read only files of this `queue`; -1: all")
 		flags.StringVar(&o.request.Format, "input-format", "", "read only files of this `format`: raw, pcap or pcapng")
@@ -122,7 +122,7 @@ func complete(o *options, u unparsed, now time.Time) (err error) {
 		return cli.Usagef("--%w", err)
 	}
 	o.request.From, o.request.To, o.zone = w.From, w.To, now.Location()
-	if u.filter != "" {
+	if u.filter != cli.None {
 		if o.request.Filter, err = pcapfilter.Compile(u.filter); err != nil {
 			return cli.Usagef("--filter: %s", strings.TrimPrefix(err.Error(), "pcapfilter: "))
 		}

@@ -3,6 +3,7 @@ package settings
 import (
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
@@ -71,7 +72,7 @@ func (s *Storage) check(queues int, bad func(own, format string, args ...any)) {
 
 func (s *Storage) checkDirs(bad func(own, format string, args ...any)) {
 	switch {
-	case len(s.Dirs) == 0 || slices.Contains(s.Dirs, ""):
+	case len(s.Dirs) == 0 || slices.ContainsFunc(s.Dirs, func(dir string) bool { return strings.TrimSpace(dir) == "" }):
 		bad("dirs", `no folder: list those for the files, or write "null" to store nothing`)
 	case slices.Contains(s.Dirs, recorder.Null) && len(s.Dirs) > 1:
 		bad("dirs", `"null" stores nothing and must be alone; write ./null for a folder of that name`)

@@ -110,14 +110,14 @@ func (d *decoder) set(field reflect.Value, v any) error {
 	}
 	switch field.Kind() {
 	case reflect.String:
-		switch v {
-		case "":
+		text, ok := v.(string)
+		switch {
+		case ok && strings.TrimSpace(text) == "":
 			return errEmpty
-		case none:
+		case text == none:
 			field.SetString("")
 			return nil
-		}
-		if text, ok := v.(string); ok {
+		case ok:
 			field.SetString(text)
 			return nil
 		}

@@ -173,7 +173,7 @@ func (d *Dirs) String() string { return strings.Join(*d, ",") }
 
 // Set implements flag.Value. Each call adds a folder.
 func (d *Dirs) Set(text string) error {
-	if text == "" {
+	if strings.TrimSpace(text) == "" {
 		return fmt.Errorf("%q: must be the path of a folder, or null to store nothing", text)
 	}
 	*d = append(*d, text)

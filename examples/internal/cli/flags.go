@@ -28,8 +28,8 @@ func Group(cmd *cobra.Command, heading string, define func(flags *pflag.FlagSet)
 	cmd.Flags().AddFlagSet(&flags)
 }
 
-// NotEmpty returns a usage error if a text flag of the command line has an empty value:
-// an unset variable in a script must not mean "all".
+// NotEmpty returns a usage error if a text flag of the command line has a value that is
+// empty or white space: an unset variable in a script must not mean "all".
 func NotEmpty(cmd *cobra.Command) error {
 	var empty error
 	cmd.Flags().Visit(func(f *pflag.Flag) {
@@ -42,12 +42,18 @@ func NotEmpty(cmd *cobra.Command) error {
 				return
 			}
 		}
-		if slices.Contains(values, "") && empty == nil {
+		if slices.ContainsFunc(values, Blank) && empty == nil {
 			empty = Usagef("--%s: the value is empty. Give a value or omit the flag", f.Name)
 		}
 	})
 	return empty
 }
+
+// Blank reports whether a text has no content.
+func Blank(text string) bool { return strings.TrimSpace(text) == "" }
+
+// None is the value of a flag for no expression.
+const None = "none"
 
 // flagGroup is a heading and the flags under it.
 type flagGroup struct {
