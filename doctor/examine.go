@@ -95,6 +95,7 @@ func (e examiner) examine(s Spec) (Report, error) {
 	isolated := len(free) >= s.Needs.Cores
 	add(e.realTime(rt, isolated))
 	add(e.throttling(rt, isolated))
+	add(e.quota())
 	add(e.tsc())
 	add(e.governor(machine, node))
 	return r, nil

@@ -41,6 +41,7 @@ ok       isolated cores  14-15 on NUMA node 1
 ok       poller cores    15 (isolated, without timer tick, NUMA node 1) of cores 8-15
 ok       SCHED_FIFO      not permitted for root, not needed on isolated cores
 ok       RT throttling   on, no effect without SCHED_FIFO
+ok       CPU quota       none
 ok       TSC             invariant; clock source tsc
 ok       governor        performance on all cores on NUMA node 1
 `, p.text())
@@ -150,6 +151,19 @@ func TestEachObstacleFailsItsCheck(t *testing.T) {
 		{"small machine", "isolated cores", Warning, "none", "use a machine with more cores", func(p *fixture) {
 			p.notIsolated("")
 			p.Write("sys/devices/system/node/node1/cpulist", "8-9\n")
+		}},
+		{"CPU quota of the service", "CPU quota", Warning, "control group /system.slice/ixcap.service: 50ms of CPU time in each 100ms (cpu.max), throttled in 7 periods for 93ms",
+			"sudo systemctl set-property ixcap.service CPUQuota=", func(p *fixture) {
+				p.Write("proc/self/cgroup", "0::/user.slice\n")
+				p.Write("proc/self/mountinfo", "30 25 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
+				p.Write("sys/fs/cgroup/system.slice/ixcap.service/cpu.max", "50000 100000\n")
+				p.Write("sys/fs/cgroup/system.slice/ixcap.service/cpu.stat", "nr_throttled 7\nthrottled_usec 93000\n")
+			}},
+		{"CPU quota of a container", "CPU quota", Warning, "control group /docker/abc: 1s of CPU time in each 100ms (cpu.cfs_quota_us)", "docker run --cpus", func(p *fixture) {
+			p.Write("proc/self/cgroup", "2:cpu,cpuacct:/docker/abc\n")
+			p.Write("proc/self/mountinfo", "30 25 0:26 /docker/abc /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n")
+			p.Write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "1000000\n")
+			p.Write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n")
 		}},
 		{"TSC that is not invariant", "TSC", Warning, "not invariant; clock source tsc", "+invtsc", func(p *fixture) { p.Write("proc/cpuinfo", "flags : constant_tsc\n") }},
 		{"TSC that is not trusted", "TSC", Warning, "invariant, but clock source hpet", "dmesg", func(p *fixture) {

@@ -138,7 +138,8 @@ func spec(device string) Spec {
 			Instead: "Other ports: elsewhere",
 			Holds:   825 * time.Microsecond,
 		},
-		Needs: Needs{Pages2M: 151, Pages1G: 3, Small2M: 65, Lock2M: 12 << 20, Lock1G: 2 << 30, Cores: 1},
+		Service: "ixcap.service",
+		Needs:   Needs{Pages2M: 151, Pages1G: 3, Small2M: 65, Lock2M: 12 << 20, Lock1G: 2 << 30, Cores: 1},
 		Bind: func(b Binding) string {
 			command := "sudo bind " + b.Address
 			if b.HugePages > 0 {

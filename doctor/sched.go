@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -123,6 +124,40 @@ func (e examiner) throttling(r topology.RealTime, isolated bool) Check {
 		c.Why = fmt.Sprintf("a stopped poller loses frames: the port holds %v of minimum-size frames", e.holds())
 		c.Fix = topology.ThrottlingFix
 	}
+	return c
+}
+
+// quota checks that no control group limits the CPU time of this shell or of the
+// service: at the limit, the kernel stops all its threads, ordinary pollers too.
+func (e examiner) quota() Check {
+	c := Check{Name: "CPU quota", State: OK, Found: "none"}
+	all := topology.ReadQuotas(e.root)
+	if e.spec.Service != "" {
+		for _, q := range topology.ReadServiceQuotas(e.root, e.spec.Service) {
+			if !slices.ContainsFunc(all, func(o topology.Quota) bool { return o.Group == q.Group && o.File == q.File }) {
+				all = append(all, q)
+			}
+		}
+	}
+	if len(all) == 0 {
+		return c
+	}
+	var found, fixes []string
+	for _, q := range all {
+		text := q.String()
+		if q.Periods > 0 {
+			text += fmt.Sprintf(", throttled in %d periods for %v", q.Periods, q.Throttled.Round(time.Millisecond))
+		}
+		found = append(found, text)
+		unit := path.Base(q.Group)
+		if strings.Contains(unit, ".") {
+			fixes = append(fixes, "sudo systemctl set-property "+unit+" CPUQuota=")
+		} else {
+			fixes = append(fixes, "remove the limit of "+q.Group+" (of a container: docker run --cpus)")
+		}
+	}
+	c.State, c.Found, c.Fix = Warning, strings.Join(found, "; "), strings.Join(fixes, "\n")
+	c.Why = fmt.Sprintf("the kernel stops the pollers until the period ends, and the port holds %v of minimum-size frames", e.holds())
 	return c
 }
 

@@ -13,6 +13,8 @@ type Spec struct {
 	Device string
 	Family Family
 	Needs  Needs
+	// Service is the systemd unit of the capture, "" for none.
+	Service string
 	// Bind returns the command that binds a function to vfio-pci, for fixes.
 	Bind func(Binding) string
 }

@@ -13,7 +13,7 @@ import (
 
 // spec describes a capture with hpcapdd on a port of an 82599.
 func spec(device string) doctor.Spec {
-	return doctor.Spec{Device: device, Family: family(), Needs: needs(), Bind: bind}
+	return doctor.Spec{Device: device, Family: family(), Needs: needs(), Bind: bind, Service: "ixcap.service"}
 }
 
 func family() doctor.Family {
