@@ -111,7 +111,7 @@ var mayImport = map[string][]string{
 	"capture/archive":          {"capfile", "capture/archive", "capture/internal", "capture/pcapfilter", "capture/stream", "capture/units", "internal/asynclog", "ring"},
 	"capture/archive/index":    {"capfile", "capture/archive", "capture/internal", "capture/pcapfilter", "capture/stream", "capture", "ring"},
 	"capture/archive/query":    {"capfile", "capture/archive", "capture/internal", "capture/pcapfilter", "capture/stream", "capture", "ring"},
-	"capture/archive/recorder": {"capture", "capture/archive", "capture/stream", "capture/units", "internal/asynclog"},
+	"capture/archive/recorder": {"capture", "capture/archive", "capture/sched", "capture/stream", "capture/units", "internal/asynclog"},
 
 	"capture/daemon": {"capture", "driver", "hugepage", "internal/asynclog", "pci"},
 }

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/dedup"
@@ -110,6 +113,7 @@ type Engine struct {
 	abandoned  []uint64 // frames, by queue
 	failure    error    // of the first poller that could not start
 	stopErr    error
+	disks      map[diskKey]func() sched.Disk
 }
 
 type state uint8
@@ -173,6 +177,7 @@ func (e *Engine) Start() error {
 		return fmt.Errorf("start capture on %s: %w", e.port.Name(), err)
 	}
 	e.state = started
+	e.reporter.Begin(e.began)
 	for _, p := range e.pollers {
 		e.running.Go(func() {
 			if err := p.run(); err != nil {
@@ -197,39 +202,90 @@ func (e *Engine) fail(err error) {
 	}
 }
 
-// watch reads the port's counters once a second and logs poll gaps.
+// watch reads the port's counters once a second and reports losses and poll gaps.
 func (e *Engine) watch() {
 	tick := time.NewTicker(accountEvery)
 	defer tick.Stop()
-	for {
+	continued := make(chan os.Signal, 1)
+	signal.Notify(continued, unix.SIGCONT)
+	defer signal.Stop(continued)
+	for last := time.Now(); ; {
 		select {
 		case <-e.quit:
 			return
+		case <-continued:
+			e.reporter.Continued(time.Now())
 		case <-tick.C:
+			if time.Since(last) > accountEvery+lateTick {
+				e.awaitContinued(continued)
+			}
+			last = time.Now()
 			a, _ := e.read() // Ledger returns the error
 			e.report(a, false)
 		}
 	}
 }
 
-// report logs the poll gaps since the last call. final: the capture has ended.
+const (
+	// lateTick is how late a tick shows that the process may have been stopped, and
+	// signalTime how long SIGCONT then takes at most.
+	lateTick   = 100 * time.Millisecond
+	signalTime = 50 * time.Millisecond
+)
+
+// awaitContinued waits for SIGCONT of a process that may have been stopped, so that the
+// report knows of it.
+func (e *Engine) awaitContinued(continued <-chan os.Signal) {
+	select {
+	case <-continued:
+		e.reporter.Continued(time.Now())
+	case <-time.After(signalTime):
+	}
+}
+
+// report judges what the frames missed since the last call were lost to, and logs it,
+// and poll gaps. final: the capture has ended.
 func (e *Engine) report(a Account, final bool) {
 	queues := make([]sched.Queue, len(e.pollers))
 	for q, p := range e.pollers {
-		queues[q] = sched.Queue{Monitor: p.monitor, Slowest: slowest(e.streams[q].Stats())}
+		queues[q] = sched.Queue{Monitor: p.monitor, Load: p.counters().Load, Slowest: e.slowest(q)}
 	}
 	e.reporter.Report(queues, sum(a.Missed), time.Now(), final)
 }
 
-// slowest returns the lossless listener with the most unread frames, "" for none.
-func slowest(s stream.Stats) (name string) {
-	var most uint64
-	for _, l := range s.Listeners {
-		if l.Policy == stream.Lossless && (name == "" || l.Unread > most) {
-			name, most = l.Name, l.Unread
+// slowest returns the lossless listener of a queue with the most unread frames.
+func (e *Engine) slowest(queue int) (slowest sched.Listener) {
+	var id uint64
+	for _, l := range e.streams[queue].Stats().Listeners {
+		if l.Policy == stream.Lossless && (slowest.Name == "" || l.Unread > slowest.Unread) {
+			id, slowest = l.ID, sched.Listener{Name: l.Name, PID: l.PID, Unread: l.Unread}
 		}
 	}
-	return name
+	e.mu.Lock()
+	disk := e.disks[diskKey{queue, id}]
+	e.mu.Unlock()
+	if slowest.Name != "" && disk != nil {
+		state := disk()
+		slowest.Disk = &state
+	}
+	return slowest
+}
+
+// diskKey identifies a listener that stores to disks.
+type diskKey struct {
+	queue    int
+	listener uint64
+}
+
+// AddDisk makes known that a listener of a queue stores to disks: where it holds the
+// poller back, state is what its disks do.
+func (e *Engine) AddDisk(queue int, listener uint64, state func() sched.Disk) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.disks == nil {
+		e.disks = map[diskKey]func() sched.Disk{}
+	}
+	e.disks[diskKey{queue, listener}] = state
 }
 
 // read reads the port's account.

@@ -28,6 +28,7 @@ func (e *Engine) Ledger() (Ledger, error) {
 		account, err = e.read()
 	}
 	l.Account = account
+	l.LossCauses = e.reporter.Losses(sum(account.Missed))
 	if err != nil {
 		err = fmt.Errorf("account of %s: %w", e.port.Name(), err)
 	}

@@ -14,12 +14,16 @@ import (
 // ended (Engine.Stop); before, a frame may be between two counters. docs/JSON.md
 // describes its JSON form. Counts are frames unless their name says otherwise.
 type Ledger struct {
-	Port     string          `json:"port"`
-	Duration time.Duration   `json:"duration_ns"` // from Start until the port stopped
-	Account  Account         `json:"account"`
-	Clock    ClockAccount    `json:"clock"`
-	Queues   []QueueAccount  `json:"queues"`
-	Storers  []StorerAccount `json:"storers,omitempty"`
+	Port     string        `json:"port"`
+	Duration time.Duration `json:"duration_ns"` // from Start until the port stopped
+	Account  Account       `json:"account"`
+
+	// LossCauses are the frames missed by the port, by what they were lost to.
+	LossCauses []sched.LossCause `json:"loss_causes,omitempty"`
+
+	Clock   ClockAccount    `json:"clock"`
+	Queues  []QueueAccount  `json:"queues"`
+	Storers []StorerAccount `json:"storers,omitempty"`
 }
 
 // ClockAccount holds the policy of the stamps and the accuracy of the clock.
@@ -205,6 +209,13 @@ func (l Ledger) Balanced() error {
 	a := l.Account
 	equal("wire", a.Wire, a.Received+sum(a.Missed)+sum(a.Bad),
 		"received %d + missed %d + bad %d", a.Received, sum(a.Missed), sum(a.Bad))
+	if len(l.LossCauses) != 0 {
+		var judged uint64
+		for _, c := range l.LossCauses {
+			judged += c.Frames
+		}
+		equal("missed", sum(a.Missed), judged, "%d causes", len(l.LossCauses))
+	}
 	var polled uint64
 	for _, q := range l.Queues {
 		polled += q.Polled

@@ -23,6 +23,8 @@ func TestDocumentedLedgerKeysAreTheEncodedOnes(t *testing.T) {
 		"older_detached": reflect.TypeFor[capture.DetachedAccount](),
 		"gaps":           reflect.TypeFor[sched.Bucket](),
 		"worst_gaps":     reflect.TypeFor[sched.Gap](),
+		"loss_causes":    reflect.TypeFor[sched.LossCause](),
+		"worst":          reflect.TypeFor[sched.Loss](),
 		"storers":        reflect.TypeFor[capture.StorerAccount](),
 		"failed":         reflect.TypeFor[capture.ByteCount](),
 	})

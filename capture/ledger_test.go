@@ -10,6 +10,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/sched"
 )
 
 // balanced returns a ledger that uses every account.
@@ -22,6 +23,13 @@ func balanced() capture.Ledger {
 			Missed: []capture.Count{{Cause: "RXMPC", Frames: 7}, {Cause: "QPRDC0", Frames: 3}},
 			Bad:    []capture.Count{{Cause: "CRCERRS", Frames: 5}},
 			Queue:  []uint64{60, 40},
+		},
+		LossCauses: []sched.LossCause{
+			{Cause: sched.CauseOverload, Frames: 8, Intervals: 2, Worst: &sched.Loss{
+				Frames: 6, Cause: sched.CauseOverload, End: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Over: time.Second,
+				Evidence: sched.Evidence{Offered: 14_200_000, Processed: 9_100_000, Busy: time.Second},
+			}},
+			{Cause: sched.CausePending, Frames: 2},
 		},
 		Clock: capture.ClockAccount{Policy: clock.Adaptive, Status: clock.Status{Source: "tsc", Hertz: 2.5e9, Residual: -35, Worst: 210, Fits: 9, Steps: 1}},
 		Queues: []capture.QueueAccount{
@@ -55,6 +63,7 @@ func TestBalancedNamesTheEquationThatFails(t *testing.T) {
 		"queue":    {func(l *capture.Ledger) { l.Account.Queue[1] = 39 }, "queue 1 received: 39 is not 40 = polled"},
 		"polled":   {func(l *capture.Ledger) { l.Queues[0].Filtered = 0 }, "queue 0 polled: 60 is not 56 = stored 50 + filtered 0 + duplicates 3 + refused 3"},
 		"received": {func(l *capture.Ledger) { l.Queues = l.Queues[:1] }, "received: 100 is not 60 = polled from 1 queues"},
+		"causes":   {func(l *capture.Ledger) { l.LossCauses[0].Frames-- }, "missed: 10 is not 9 = 2 causes"},
 		"rules":    {func(l *capture.Ledger) { l.Queues[0].Rules[1].Frames-- }, "queue 0 polled: 60 is not 59 = matched by 3 rules"},
 		"listener": {func(l *capture.Ledger) { l.Queues[0].Listeners[0].Unread = 0 }, `queue 0 listener "a" stored since it attached: 50 is not 45 = read 30 + overrun 15 + unread 0`},
 		"storer":   {func(l *capture.Ledger) { l.Storers[0].Failed = nil }, "storer q0 bytes read: 100 is not 90 = written 90 + failed 0"},
@@ -73,7 +82,8 @@ func TestLedgerTextShowsEveryAccount(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, balanced().WriteText(&out))
 	for _, want := range []string{
-		"115  frames  on the wire of sim:gen", "7  frames      missed: RXMPC", "5  frames      bad: CRCERRS",
+		"115  frames  on the wire of sim:gen", "7  frames      missed: RXMPC",
+		"8  frames      lost to: overload: poller busy 100 %, 14.2 Mpps offered, 9.1 Mpps processed (110 ns a frame)", "2  frames      lost to: not judged yet\n", "5  frames      bad: CRCERRS",
 		"60  frames  received by queue 0", "refused: too long", "overrun", "unread",
 		"90   bytes    written to 2 files", "failed: ENOSPC", "2  frames    not written completely", "Gb/s", "Mpps", "the ledger balances",
 		"12  frames      cut", "4  frames    matched rule: (udp) drop", "20  frames    matched rule: before these rules",

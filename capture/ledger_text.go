@@ -86,6 +86,14 @@ func (t ledgerText) port(l Ledger) {
 	t.line(1, a.Received, "frames", "received")
 	t.line(1, sum(a.Missed), "frames", "missed")
 	t.counts(2, a.Missed, "missed")
+	for i := range l.LossCauses {
+		c := &l.LossCauses[i]
+		text := "lost to: " + string(c.Cause)
+		if evidence := c.Text(); evidence != "" {
+			text += ": " + evidence
+		}
+		t.line(2, c.Frames, "frames", text)
+	}
 	t.line(1, sum(a.Bad), "frames", "bad")
 	t.counts(2, a.Bad, "bad")
 	t.some(0, a.LinkDowns, "times", "link lost")
@@ -128,7 +136,7 @@ func (t ledgerText) gaps(q QueueAccount) {
 		if i == shownGaps || !g.Excessive {
 			return
 		}
-		cause := g.Cause
+		cause := string(g.Cause)
 		if g.Listener != "" {
 			cause += " (" + g.Listener + ")"
 		}

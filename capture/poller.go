@@ -28,6 +28,7 @@ type pollerConfig struct {
 	Count *frameCount // nil: no limit
 
 	Limits Limits // of the port
+	Room   int    // frames that ring and packet buffer hold at most
 
 	Heartbeat    *sched.Heartbeat // for FIFO; nil: the policy is kept whatever happens
 	StarvedAfter time.Duration    // see sched.Config
@@ -90,6 +91,8 @@ type PollerCounters struct {
 	Sleeps uint64        // times it slept until an interrupt
 	Slept  time.Duration // in these
 
+	Load sched.Load // what its time went to
+
 	Gaps    []sched.Bucket // times between polls
 	Longest time.Duration  // the longest of them
 }
@@ -120,11 +123,13 @@ type poller struct {
 	// Counters of the loop, and the number of batches since they were published.
 	polls, empty, polled, bytes uint64
 	sleeps, slept               uint64 // slept: ns
+	busy                        uint64 // ns, see sched.Load
+	streak                      int    // frames of the full batches in succession
 	dirty                       int
 	lastPoll                    uint64 // ticks
 
 	_      [64]byte // published values have cache lines of their own
-	shared struct{ polls, empty, frames, bytes, backpressure, abandoned, sleeps, slept, filtered, duplicates atomic.Uint64 }
+	shared struct{ polls, empty, frames, bytes, backpressure, abandoned, sleeps, slept, busy, blocked, filtered, duplicates atomic.Uint64 }
 
 	stopping atomic.Int32
 	done     chan struct{}
@@ -148,6 +153,7 @@ func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConf
 	if r, ok := src.(Ring); ok {
 		limits.Descriptors = uint64(r.Size())
 	}
+	cfg.Room = limits.Room()
 	poller := &poller{
 		source: src, producer: p, stamper: st, config: cfg, sleeper: cfg.Sleeper,
 		frames: make([]ring.Frame, cfg.Batch), done: make(chan struct{}),
@@ -244,7 +250,9 @@ func (p *poller) poll() int {
 	}
 	full := n == len(p.frames)
 	if !full {
-		p.emptied = now
+		p.emptied, p.streak = now, 0
+	} else if p.streak += n; p.streak > p.config.Room && gap < sched.LongGap {
+		p.busy += gap
 	}
 	if p.monitor.Open() {
 		p.monitor.Polled(p.sample(p.stamper.Ticks()), n, full)
@@ -299,6 +307,7 @@ func (p *poller) publish() {
 	p.shared.bytes.Store(p.bytes)
 	p.shared.sleeps.Store(p.sleeps)
 	p.shared.slept.Store(p.slept)
+	p.shared.busy.Store(p.busy)
 	p.shared.filtered.Store(p.path.filtered)
 	p.shared.duplicates.Store(p.path.duplicates)
 	if p.path.rules != nil {
@@ -317,6 +326,10 @@ func (p *poller) counters() PollerCounters {
 		Backpressure: s.backpressure.Load(), Abandoned: s.abandoned.Load(),
 		Filtered: s.filtered.Load(), Duplicates: s.duplicates.Load(),
 		Sleeps: s.sleeps.Load(), Slept: time.Duration(s.slept.Load()),
+	}
+	c.Load = sched.Load{
+		Frames: c.Frames, Busy: time.Duration(s.busy.Load()),
+		Backpressure: time.Duration(s.blocked.Load()),
 	}
 	c.Gaps, c.Longest = p.monitor.Read()
 	return c

@@ -91,8 +91,12 @@ func (p *poller) storeCut(frames []ring.Frame) bool {
 // poller was stopped first.
 func (p *poller) await(frame []ring.Frame, stamp []clock.Stamp, keep []uint32) bool {
 	p.shared.backpressure.Add(1)
-	began := p.stamper.Ticks()
-	defer func() { p.monitor.Attribute(p.lastPoll, p.stamper.Ticks()-began, 0) }()
+	began, before := p.stamper.Ticks(), p.shared.blocked.Load()
+	waited := func() { p.shared.blocked.Store(before + p.stamper.Nanoseconds(p.stamper.Ticks()-began)) }
+	defer func() {
+		p.monitor.Attribute(p.lastPoll, p.stamper.Ticks()-began, 0)
+		waited()
+	}()
 	for tries := 1; p.producer.AppendStamped(stamp, keep, frame) == 0; tries++ {
 		if p.stopping.Load() == stopped {
 			return false
@@ -101,6 +105,7 @@ func (p *poller) await(frame []ring.Frame, stamp []clock.Stamp, keep []uint32) b
 			runtime.Gosched()
 		} else {
 			time.Sleep(nap)
+			waited() // for a report during a long wait
 		}
 	}
 	return true

@@ -13,7 +13,7 @@ const LongGap = 100_000
 type Gap struct {
 	End    time.Time     `json:"end"`
 	Length time.Duration `json:"length_ns"`
-	Cause  string        `json:"cause"` // of more than half of it, as far as the kernel reports
+	Cause  Cause         `json:"cause"` // of more than half of it, as far as the kernel reports
 
 	Frames    uint64 `json:"frames"`           // that had accumulated: polled until a batch was not full
 	Rate      uint64 `json:"rate_fps"`         // frames per second in some 10 ms before, or including the gap if that is higher
@@ -35,23 +35,8 @@ type Gap struct {
 	explained bool // compared with the garbage collections
 }
 
-// Causes of gaps.
-const (
-	CausePreempted    = "core preempted"
-	CauseThrottled    = "core preempted: real-time throttling or a thread of higher priority"
-	CauseWoken        = "late wakeup: other threads occupied the core"
-	CauseBackpressure = "backpressure of a lossless listener"
-	CausePaused       = "idle pause: the poller has no core of its own"
-	CauseCollection   = "garbage collection of this program"
-	CauseBlocked      = "thread blocked: page fault or Go scheduler"
-	CauseOutside      = "interrupt, firmware or hypervisor"
-	CauseUnknown      = "unknown: the kernel does not count per thread"
-)
-
-var causes = []string{CausePreempted, CauseThrottled, CauseWoken, CauseBackpressure, CausePaused, CauseCollection, CauseBlocked, CauseOutside, CauseUnknown}
-
 // cause returns what accounts for more than half of a gap.
-func (g *Gap) cause(u usage, fifo bool) string {
+func (g *Gap) cause(u usage, fifo bool) Cause {
 	half := g.Length / 2
 	switch {
 	case g.Backpressure > half:
@@ -80,6 +65,12 @@ type Limits struct {
 	Descriptors  uint64 // of the ring
 	PacketBuffer uint64 // bytes that hold frames while the ring is full
 	BufferStep   uint64 // bytes: granularity of the packet buffer
+}
+
+// Room is how many frames of the smallest size fit into ring and packet buffer.
+func (l *Limits) Room() int {
+	const smallest = 64 // bytes with CRC
+	return int(l.Descriptors + l.PacketBuffer/roundUp(smallest, l.BufferStep))
 }
 
 // assess computes rate, capacity and Excessive from the frames and bytes that were
@@ -117,20 +108,56 @@ func roundUp(n, step uint64) uint64 {
 
 func perSecond(frames, ns uint64) uint64 { return uint64(float64(frames) / float64(ns) * 1e9) }
 
-// explain adds what the poller's thread cannot know: a garbage collection during
-// the gap, or the slowest listener.
-func (g *Gap) explain(gc *debug.GCStats, slowest string) {
+// circumstances are what the poller's thread cannot know of the time of a gap.
+type circumstances struct {
+	gc      *debug.GCStats // of this program
+	slowest string         // the lossless listener with most unread frames
+	disk    bool           // that waits for its disks
+
+	throttled Evidence // Quota, Throttled and Periods
+	stolen    time.Duration
+	suspended time.Duration
+	continued []time.Time // when the process got SIGCONT
+}
+
+// afterStop is how long after the end of a gap its SIGCONT is known at the latest.
+const afterStop = 200 * time.Millisecond
+
+// explain refines the cause by the circumstances of the last second.
+func (g *Gap) explain(c *circumstances) {
 	switch g.Cause {
 	case CauseBackpressure:
-		g.Listener = slowest
-	case CauseBlocked, CauseWoken:
+		g.Listener = c.slowest
+		if c.disk {
+			g.Cause = CauseDisk
+		}
+	case CausePreempted, CauseWoken:
+		if c.throttled.Periods > 0 && c.throttled.Throttled > g.Waited/2 {
+			g.Cause = CauseQuota
+		}
+	case CauseOutside:
+		if c.stolen > g.Length/2 {
+			g.Cause = CauseStolen
+		}
+	}
+	if g.Cause == CauseBlocked || g.Cause == CauseWoken {
 		began := g.End.Add(-g.Length)
-		for i := range min(len(gc.Pause), len(gc.PauseEnd)) {
-			end := gc.PauseEnd[i]
-			if end.After(began) && end.Add(-gc.Pause[i]).Before(g.End) {
+		for i := range min(len(c.gc.Pause), len(c.gc.PauseEnd)) {
+			end := c.gc.PauseEnd[i]
+			if end.After(began) && end.Add(-c.gc.Pause[i]).Before(g.End) {
 				g.Cause = CauseCollection
-				return
+				break
 			}
+		}
+	}
+	if !blocking(g.Cause) && g.Waited <= g.Length/2 {
+		for _, at := range c.continued {
+			if at.After(g.End.Add(-g.Length)) && at.Before(g.End.Add(afterStop)) {
+				g.Cause = CauseStopped
+			}
+		}
+		if c.suspended > 0 && g.Length > c.suspended/2 {
+			g.Cause = CauseStopped
 		}
 	}
 }

@@ -1,6 +1,13 @@
 package sched
 
-import "time"
+import (
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 const (
 	refreshAfter = 10_000_000 // ns between readings of the thread's usage
@@ -35,7 +42,7 @@ type Config struct {
 }
 
 // Monitor determines the causes of a polling thread's gaps. The thread itself
-// calls all methods but Worst, Buckets and Demoted, which any goroutine may call.
+// calls all methods but Worst, Waited, Buckets and Demoted, which any goroutine may call.
 type Monitor struct {
 	Histogram
 	log    gapLog
@@ -43,6 +50,9 @@ type Monitor struct {
 	thread threadUsage
 	fifo   bool
 	watchdog
+
+	tid    atomic.Int64 // of the thread; 0: not started
+	waited atomic.Int64 // ns on a run queue, when the thread read it last
 
 	last  usage  // of the thread, at most refreshAfter old
 	state Sample // when it was read; Now only
@@ -79,13 +89,36 @@ func (m *Monitor) Start() error {
 	}
 	m.fifo = m.config.FIFO != 0
 	m.thread.open()
-	m.last, m.state = m.thread.read(), Sample{Now: m.config.Clock.Ticks()}
+	m.last, m.state = m.read(), Sample{Now: m.config.Clock.Ticks()}
+	m.tid.Store(int64(unix.Gettid()))
 	return nil
+}
+
+// read reads the thread's counters.
+func (m *Monitor) read() usage {
+	u := m.thread.read()
+	m.waited.Store(int64(u.waited))
+	return u
+}
+
+// Waited returns for how long the thread was runnable and had no core. Any goroutine may
+// call it, also while the thread waits.
+func (m *Monitor) Waited() time.Duration {
+	if tid := m.tid.Load(); tid != 0 {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/schedstat", tid))
+		if err == nil {
+			_, waited := schedstat(text)
+			return time.Duration(max(int64(waited), m.waited.Load()))
+		}
+	}
+	return time.Duration(m.waited.Load()) // the thread has ended
 }
 
 // Stop ends the gap that is open, if any, and stops reading.
 func (m *Monitor) Stop(s Sample) {
 	m.finish(s)
+	m.read()
+	m.tid.Store(0)
 	m.thread.close()
 	m.log.close()
 }
@@ -102,7 +135,7 @@ func (m *Monitor) Attribute(poll, backpressure, paused uint64) {
 
 // Begin opens a gap of ns, from s.Poll to s.Now. It does not allocate.
 func (m *Monitor) Begin(s Sample, ns uint64) {
-	u := m.thread.read()
+	u := m.read()
 	if m.open && ns < uint64(m.gap.Length)/8 {
 		m.last = u // part of a much longer gap whose frames are still being polled
 		return
@@ -162,7 +195,7 @@ func (m *Monitor) Refresh(s Sample) {
 	if m.open || m.config.Clock.Nanoseconds(s.Now-m.state.Now) < refreshAfter {
 		return
 	}
-	m.last, m.state = m.thread.read(), s
+	m.last, m.state = m.read(), s
 	m.log.retry()
 }
 

@@ -1,13 +1,17 @@
 package sched
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ixcap/ixcap/capture/sched/topology"
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // repeatEvery is how often warnings of one cause are logged.
@@ -16,57 +20,205 @@ const repeatEvery = time.Minute
 // Queue is one queue's part of a report.
 type Queue struct {
 	Monitor *Monitor
-	Slowest string // the lossless listener with most unread frames, "" for none
+	Load    Load
+	Slowest Listener // the lossless listener with most unread frames; the zero value for none
 }
 
-// Reporter logs excessive gaps: the first of each cause on each queue, then once a
-// minute their number. One goroutine at a time uses it.
+// Load is what a poller has done since it began.
+type Load struct {
+	Frames       uint64        // polled
+	Busy         time.Duration // polls returned full batches, one after the other, for longer than a full buffer takes
+	Backpressure time.Duration // the stream accepted no frame
+}
+
+// Reporter judges what the frames that a port missed were lost to, adds them up by cause,
+// and logs losses and excessive gaps: the first of each cause on each queue, then once a
+// minute their number. One goroutine at a time uses it; any may call Losses and
+// Continued.
 type Reporter struct {
 	logger  *slog.Logger
-	pending map[gapKind]*gapCount
+	pending map[kind]*pending
 	demoted map[int]bool  // by queue: logged
-	missed  uint64        // by the port, in the last report
 	gc      debug.GCStats // of this program
+	losses  lossLog
+
+	machine func() machineState // replaced in tests
+	before  machineState
+	at      time.Time // of the last report
+	queues  []queueState
+	missed  uint64 // by the port, in the last report
+	unclear uint64 // of these, without a cause so far
+
+	mu        sync.Mutex // guards continued
+	continued []time.Time
+}
+
+// queueState is a queue at the last report.
+type queueState struct {
+	load   Load
+	waited time.Duration
+	disk   Disk
+	gaps   gapTimes
 }
 
 // NewReporter returns a Reporter that logs to l.
 func NewReporter(l *slog.Logger) *Reporter {
-	return &Reporter{logger: l, pending: map[gapKind]*gapCount{}, demoted: map[int]bool{}}
+	return &Reporter{
+		logger: l, pending: map[kind]*pending{}, demoted: map[int]bool{},
+		machine: func() machineState { return readMachine("/") },
+	}
 }
 
-type gapKind struct {
+// kind is what one warning is about.
+type kind struct {
 	queue int
-	cause string
+	cause Cause
 }
 
-type gapCount struct {
-	count  int    // not logged yet
-	missed uint64 // frames, by the port, in the seconds of these gaps
-	at     time.Time
-	worst  Gap
-	logged time.Time
+// pending is what has not been logged yet of a kind.
+type pending struct {
+	gaps    int
+	longest Gap
+	missed  uint64 // frames
+	worst   Loss   // the interval with most of them
+	logged  time.Time
 }
 
-// Report takes the gaps since the last report. missed is the number of frames that
-// the port has missed so far. final: the capture has ended, and pending warnings
-// are logged.
+// Begin begins the first interval, when the port begins to receive.
+func (r *Reporter) Begin(now time.Time) { r.at, r.before = now, r.machine() }
+
+// Continued reports that the process got SIGCONT: it may have been stopped until then.
+func (r *Reporter) Continued(at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	const most = 16
+	if len(r.continued) == most {
+		r.continued = slices.Delete(r.continued, 0, 1)
+	}
+	r.continued = append(r.continued, at)
+}
+
+// Report takes what happened since the last report. missed is the number of frames that
+// the port has missed so far. final: the capture has ended, and pending warnings are
+// logged.
 func (r *Reporter) Report(queues []Queue, missed uint64, now time.Time, final bool) {
+	i, gaps := r.observe(queues, now)
 	lost := missed - r.missed
 	r.missed = missed
-	debug.ReadGCStats(&r.gc)
-	for n, q := range queues {
-		for _, g := range q.Monitor.log.take(func(g *Gap) { g.explain(&r.gc, q.Slowest) }) {
-			r.count(gapKind{n, g.Cause}, g, lost, now)
+	i.Missed = lost + r.unclear
+	var judged *Loss
+	if i.Missed > 0 {
+		queue, cause, evidence := i.judge()
+		if cause == CauseUnknown && r.unclear == 0 && !final {
+			r.unclear = lost // a gap that is not over explains them with the next report
+		} else {
+			judged = &Loss{Frames: i.Missed, Cause: cause, End: now, Over: i.Over, Queue: queue, Evidence: evidence}
+			r.losses.add(*judged)
+			r.unclear = 0
 		}
 	}
-	for n, q := range queues {
-		for _, cause := range causes {
-			c := r.pending[gapKind{n, cause}]
-			if c == nil || c.count == 0 || !final && now.Sub(c.logged) < repeatEvery {
+	r.count(gaps, judged)
+	r.log(queues, now, final)
+}
+
+// observe reads what the pollers did since the last report, and takes their gaps.
+func (r *Reporter) observe(queues []Queue, now time.Time) (i interval, gaps [][]Gap) {
+	debug.ReadGCStats(&r.gc)
+	state := r.machine()
+	i.Over = now.Sub(r.at)
+	i.Throttled, i.Stolen, i.Suspended = state.since(&r.before)
+	r.at, r.before = now, state
+	for len(r.queues) < len(queues) {
+		r.queues = append(r.queues, queueState{})
+	}
+	r.mu.Lock()
+	c := circumstances{gc: &r.gc, throttled: i.Throttled, stolen: i.Stolen, suspended: i.Suspended, continued: slices.Clone(r.continued)}
+	r.mu.Unlock()
+	for n := range queues {
+		q, before := &queues[n], r.queues[n]
+		after := queueState{load: q.Load, waited: q.Monitor.Waited()}
+		qi := queueInterval{
+			Frames: q.Load.Frames - before.load.Frames, Busy: q.Load.Busy - before.load.Busy, Waited: after.waited - before.waited,
+			Backpressure: q.Load.Backpressure - before.load.Backpressure, Listener: q.Slowest,
+		}
+		if d := q.Slowest.Disk; d != nil {
+			after.disk = *d
+			qi.Writes = Disk{Writes: d.Writes - before.disk.Writes, Time: d.Time - before.disk.Time}
+		}
+		c.slowest, c.disk = q.Slowest.Name, qi.disk()
+		refined := map[Cause]Cause{} // what the poller judged: what it is
+		taken, times := q.Monitor.log.take(func(g *Gap) {
+			judged := g.Cause
+			g.explain(&c)
+			refined[judged] = g.Cause
+		})
+		after.gaps = times
+		lost := times.since(&before.gaps)
+		qi.addGaps(taken, &lost, refined)
+		r.queues[n] = after
+		gaps = append(gaps, taken)
+		i.Queues = append(i.Queues, qi)
+	}
+	return i, gaps
+}
+
+// addGaps adds the time of gaps by cause. Those that were not kept have the causes of
+// those that were.
+func (q *queueInterval) addGaps(kept []Gap, lost *gapTimes, refined map[Cause]Cause) {
+	q.Absent, q.Gaps = lost.absent, map[Cause]time.Duration{}
+	for i := range kept {
+		q.Longest = max(q.Longest, kept[i].Length)
+	}
+	for i, length := range lost.excessive {
+		if length > 0 {
+			q.Gaps[cmp.Or(refined[causes[i]], causes[i])] += length
+		}
+	}
+}
+
+// count adds a loss, and gaps, to what is to be logged. In an interval with a loss, gaps
+// of other causes are not: they would look like the reason. The ledger has them.
+func (r *Reporter) count(gaps [][]Gap, judged *Loss) {
+	if judged != nil {
+		p := r.of(kind{judged.Queue, judged.Cause})
+		p.missed += judged.Frames
+		if judged.Frames > p.worst.Frames {
+			p.worst = *judged
+		}
+	}
+	for queue, all := range gaps {
+		for _, g := range all {
+			if judged != nil && (judged.Cause != g.Cause || judged.Queue != queue) {
 				continue
 			}
-			r.logger.Warn(warning(q.Monitor.config.Core, c), "queue", n)
-			*c = gapCount{logged: now, at: c.at}
+			p := r.of(kind{queue, g.Cause})
+			p.gaps++
+			if g.Length > p.longest.Length {
+				p.longest = g
+			}
+		}
+	}
+}
+
+func (r *Reporter) of(k kind) *pending {
+	p := r.pending[k]
+	if p == nil {
+		p = &pending{}
+		r.pending[k] = p
+	}
+	return p
+}
+
+// log logs what is pending, each kind once a minute.
+func (r *Reporter) log(queues []Queue, now time.Time, final bool) {
+	for n, q := range queues {
+		for _, cause := range causes {
+			p := r.pending[kind{n, cause}]
+			if p == nil || p.gaps == 0 && p.missed == 0 || !final && now.Sub(p.logged) < repeatEvery {
+				continue
+			}
+			r.logger.Warn(p.warning(q.Monitor.config.Core), "queue", n)
+			*p = pending{logged: now}
 		}
 		if q.Monitor.Demoted() && !r.demoted[n] {
 			r.demoted[n] = true
@@ -75,37 +227,24 @@ func (r *Reporter) Report(queues []Queue, missed uint64, now time.Time, final bo
 	}
 }
 
-func (r *Reporter) count(kind gapKind, g Gap, lost uint64, now time.Time) {
-	c := r.pending[kind]
-	if c == nil {
-		c = &gapCount{}
-		r.pending[kind] = c
+// warning is the text for losses and gaps of one cause: number, evidence, consequence and
+// remedy.
+func (p *pending) warning(core int) string {
+	if p.gaps == 0 {
+		p.worst.Frames = p.missed
+		return p.worst.text(core)
 	}
-	c.count++
-	if c.at != now { // once for all gaps of a report
-		c.missed += lost
-		c.at = now
-	}
-	if c.count == 1 || g.Length > c.worst.Length {
-		c.worst = g
-	}
-}
-
-// warning is the text for gaps of one cause: number, longest, capacity, cause,
-// consequence and remedy.
-func warning(core int, c *gapCount) string {
-	g := &c.worst
+	g := &p.longest
 	var b strings.Builder
-	gaps := "1 poll gap"
-	if c.count != 1 {
-		gaps = fmt.Sprintf("%d poll gaps", c.count)
-	}
-	fmt.Fprintf(&b, "%s exceeded the NIC buffer (longest %v, capacity %v): %s", gaps, Short(g.Length), Short(g.Capacity), g.Cause)
+	fmt.Fprintf(&b, "%s exceeded the NIC buffer (longest %v, capacity %v): %s", units.Plural(uint64(p.gaps), "poll gap"), Short(g.Length), Short(g.Capacity), g.Cause)
 	if g.Listener != "" {
 		fmt.Fprintf(&b, " (%s)", g.Listener)
 	}
+	if p.missed > 0 {
+		fmt.Fprintf(&b, ": %s", p.worst.evidence())
+	}
 	fmt.Fprintf(&b, "; %d frames missed, rate %.3g Mpps, mean frame %d bytes, end %s. %s",
-		c.missed, float64(g.Rate)/1e6, g.FrameSize, g.End.Format("15:04:05.000000"), g.remedy(core))
+		p.missed, float64(g.Rate)/1e6, g.FrameSize, g.End.Format("15:04:05.000000"), g.Cause.remedy(core))
 	return b.String()
 }
 
@@ -118,9 +257,21 @@ func Short(d time.Duration) time.Duration {
 	return d.Round(unit)
 }
 
-// remedy returns what prevents gaps of this cause.
-func (g *Gap) remedy(core int) string {
-	switch g.Cause {
+// remedy returns what prevents gaps and losses of a cause.
+func (c Cause) remedy(core int) string {
+	switch c {
+	case CauseOverload:
+		return "Use more queues (queues), fewer or simpler rules, or a smaller snaplen: docs/SCHEDULING.md"
+	case CauseQuota:
+		return "Raise or remove the limit (cpu.max, in systemd CPUQuota=)"
+	case CauseDisk:
+		return "Add directories on other disks, enlarge the buffer, or store less (rules, snaplen)"
+	case CauseStopped:
+		return "Do not stop, debug or suspend a capturing process"
+	case CauseStolen:
+		return "Give the virtual machine cores of its own"
+	case CauseUnknown:
+		return "A burst shorter than the counters show: use more queues or a larger ring, and check other load of the host: docs/SCHEDULING.md"
 	case CausePreempted, CauseWoken, CausePaused:
 		if core == AnyCore {
 			return "Give the poller a core of its own (cores, isolcpus): docs/SCHEDULING.md"

@@ -11,47 +11,127 @@ import (
 	"github.com/ixcap/ixcap/internal/logtest"
 )
 
+// reports is a Reporter of one queue, with the log of each report.
+type reports struct {
+	*Reporter
+	log     logtest.Recorder
+	monitor *Monitor
+	machine machineState
+	queue   Queue
+	missed  uint64
+}
+
+var began = time.Unix(1_000_000, 0)
+
+func newReports() *reports {
+	r := &reports{monitor: NewMonitor(Config{Core: 3})}
+	r.Reporter = NewReporter(r.log.Logger())
+	r.Reporter.machine = func() machineState { return r.machine }
+	r.queue.Monitor = r.monitor
+	r.Begin(began)
+	return r
+}
+
+// report reports after a time from the beginning, and returns what was logged.
+func (r *reports) report(at time.Duration, final bool) []string {
+	r.Report([]Queue{r.queue}, r.missed, began.Add(at), final)
+	return r.log.Take()
+}
+
 func TestReporterLogsEachCauseOnceAMinute(t *testing.T) {
-	var log logtest.Recorder
-	r := NewReporter(log.Logger())
-	m := NewMonitor(Config{Core: 3})
-	report := func(missed uint64, at time.Duration, final bool) []string {
-		r.Report([]Queue{{Monitor: m}}, missed, time.Unix(1_000_000, 0).Add(at), final)
-		return log.Take()
-	}
-	require.Empty(t, report(0, 0, false))
+	r := newReports()
+	require.Empty(t, r.report(0, false))
 	gap := Gap{
 		Length: 8_312_345, Excessive: true, Cause: CausePreempted, Rate: 14_880_952, FrameSize: 60, Capacity: 825_806,
 		End: time.Date(2020, 1, 2, 3, 4, 5, 678_901_000, time.UTC),
 	}
-	m.log.put(&gap)
-	m.log.put(gapOf(ms, false))
-	require.Equal(t, []string{"1 poll gap exceeded the NIC buffer (longest 8.31ms, capacity 826µs): core preempted; 77 frames missed, " +
-		"rate 14.9 Mpps, mean frame 60 bytes, end 03:04:05.678901. Keep core 3 free of other threads (isolcpus=3, or SCHED_FIFO): docs/SCHEDULING.md queue=0"}, report(77, time.Second, false))
-	m.log.put(&gap)
-	require.Empty(t, report(77, 2*time.Second, false), "the same again")
+	r.monitor.log.put(&gap)
+	r.monitor.log.put(gapOf(ms, false))
+	r.missed = 77
+	require.Equal(t, []string{"1 poll gap exceeded the NIC buffer (longest 8.31ms, capacity 826µs): core preempted: " +
+		"the poller was runnable and had no core for 8.31ms of 1s; 77 frames missed, rate 14.9 Mpps, mean frame 60 bytes, end 03:04:05.678901. " +
+		"Keep core 3 free of other threads (isolcpus=3, or SCHED_FIFO): docs/SCHEDULING.md queue=0"}, r.report(time.Second, false))
+	r.monitor.log.put(&gap)
+	require.Empty(t, r.report(2*time.Second, false), "the same again")
 	outside := gap
 	outside.Cause = CauseOutside
-	m.log.put(&outside)
-	require.Len(t, report(77, 3*time.Second, false), 1, "another cause")
+	r.monitor.log.put(&outside)
+	require.Len(t, r.report(3*time.Second, false), 1, "another cause")
 	longer := gap
 	longer.Length *= 2
-	m.log.put(&longer)
-	require.Empty(t, report(77, 4*time.Second, false))
-	require.Contains(t, strings.Join(report(77, 62*time.Second, false), "\n"), "2 poll gaps exceeded the NIC buffer (longest 16.6ms, capacity 826µs)")
-	m.log.put(&gap)
-	require.Len(t, report(77, 63*time.Second, true), 1, "the last report logs what is pending")
+	r.monitor.log.put(&longer)
+	require.Empty(t, r.report(4*time.Second, false))
+	require.Contains(t, strings.Join(r.report(62*time.Second, false), "\n"), "2 poll gaps exceeded the NIC buffer (longest 16.6ms, capacity 826µs)")
+	r.monitor.log.put(&gap)
+	require.Len(t, r.report(63*time.Second, true), 1, "the last report logs what is pending")
+}
+
+// A short gap beside a loss that it does not explain must not look like the reason.
+func TestOverloadIsNotReportedAsAGap(t *testing.T) {
+	r := newReports()
+	r.monitor.log.put(&Gap{Length: 1_100_000, Excessive: true, Cause: CausePreempted, Capacity: 825_806, End: began})
+	r.missed = 5_769_458
+	r.queue.Load = Load{Frames: 9_100_000, Busy: 990 * ms}
+	require.Equal(t, []string{"5769458 frames missed by the NIC: overload: poller busy 99 %, 14.9 Mpps offered, 9.1 Mpps processed (110 ns a frame). " +
+		"Use more queues (queues), fewer or simpler rules, or a smaller snaplen: docs/SCHEDULING.md queue=0"}, r.report(time.Second, false))
+	require.Empty(t, r.report(2*time.Minute, true), "the gap is only in the ledger")
+	losses := r.Losses(r.missed + 3)
+	require.Len(t, losses, 2)
+	require.Equal(t, CauseOverload, losses[0].Cause)
+	require.Equal(t, r.missed, losses[0].Frames)
+	require.Equal(t, LossCause{Cause: CausePending, Frames: 3}, losses[1])
+}
+
+// The counters show a loss before a gap that has not ended.
+func TestALossWaitsForTheGapThatExplainsIt(t *testing.T) {
+	r := newReports()
+	r.missed = 100
+	require.Empty(t, r.report(time.Second, false))
+	require.Equal(t, []LossCause{{Cause: CausePending, Frames: 100}}, r.Losses(100))
+	r.missed = 150
+	r.monitor.log.put(&Gap{Length: 1500 * ms, Excessive: true, Cause: CauseStopped, End: began.Add(2 * time.Second)})
+	require.Len(t, r.report(2*time.Second, false), 1)
+	losses := r.Losses(150)
+	require.Len(t, losses, 1)
+	require.Equal(t, CauseStopped, losses[0].Cause)
+	require.EqualValues(t, 150, losses[0].Frames)
+
+	r.missed = 151
+	require.Empty(t, r.report(3*time.Second, false))
+	require.Contains(t, strings.Join(r.report(4*time.Second, false), ""), "1 frame missed by the NIC: unknown: no gap, no backpressure, poller busy 0 %")
+	r.missed = 152
+	r.report(5*time.Second, true)
+	require.Len(t, r.Losses(152), 2, "the last report judges what is left")
+}
+
+func TestAThrottledGroupIsNamed(t *testing.T) {
+	r := newReports()
+	quota := topology.Quota{Group: "/x", File: "cpu.max", Time: 50 * ms, Period: 100 * ms, Throttled: time.Second, Periods: 40}
+	above := topology.Quota{Group: "/", File: "cpu.max", Time: time.Second, Period: 100 * ms}
+	r.machine.quotas = []topology.Quota{quota, above}
+	r.Begin(began)
+	quota.Throttled += 93 * ms
+	quota.Periods += 2
+	r.machine.quotas = []topology.Quota{quota, above}
+	r.monitor.log.put(&Gap{Length: 48 * ms, Waited: 48 * ms, Excessive: true, Cause: CausePreempted, Capacity: ms, End: began})
+	r.missed = 12
+	said := r.report(time.Second, false)
+	require.Len(t, said, 1)
+	require.Contains(t, said[0], "CPU quota of a control group: control group /x: 50ms of CPU time in each 100ms (cpu.max), throttled for 93ms in 2 periods of the last 1s; ")
+	require.Contains(t, said[0], "12 frames missed")
+	require.Contains(t, said[0], "Raise or remove the limit (cpu.max, in systemd CPUQuota=)")
+	require.Equal(t, CauseQuota, r.Losses(12)[0].Cause)
 }
 
 func TestEveryCauseHasARemedy(t *testing.T) {
 	for _, cause := range causes {
 		for _, core := range []int{AnyCore, 2} {
-			require.NotEmpty(t, (&Gap{Cause: cause}).remedy(core))
+			require.NotEmpty(t, cause.remedy(core))
 		}
 	}
-	require.Contains(t, (&Gap{Cause: CauseThrottled}).remedy(2), "sched_rt_runtime_us")
-	require.Contains(t, (&Gap{Cause: CauseThrottled}).remedy(2), "fair_server/cpu2/")
-	require.NotContains(t, (&Gap{Cause: CauseThrottled}).remedy(AnyCore), "fair_server")
+	require.Contains(t, CauseThrottled.remedy(2), "sched_rt_runtime_us")
+	require.Contains(t, CauseThrottled.remedy(2), "fair_server/cpu2/")
+	require.NotContains(t, CauseThrottled.remedy(AnyCore), "fair_server")
 }
 
 func TestWarnFIFONamesSettingsThatStopAPoller(t *testing.T) {

@@ -3,6 +3,7 @@ package sched
 import (
 	"slices"
 	"sync"
+	"time"
 )
 
 const (
@@ -23,6 +24,22 @@ type gapLog struct {
 	fresh     [freshGaps]Gap
 	nf        int
 	excessive uint64 // in total
+	lost      gapTimes
+}
+
+// gapTimes is the time of gaps, added up.
+type gapTimes struct {
+	excessive [numCauses]time.Duration // by cause, as the poller judged it
+	absent    time.Duration            // of all gaps of LongGap or more in which the thread neither waited for a core nor for room
+}
+
+// since is the time since an earlier reading.
+func (t *gapTimes) since(before *gapTimes) (d gapTimes) {
+	for i := range t.excessive {
+		d.excessive[i] = t.excessive[i] - before.excessive[i]
+	}
+	d.absent = t.absent - before.absent
+	return d
 }
 
 // put is called by the poller.
@@ -67,8 +84,12 @@ func (b *gapLog) flush() {
 
 // add needs mu.
 func (b *gapLog) add(g *Gap) {
+	if !waiting(g.Cause) && !blocking(g.Cause) {
+		b.lost.absent += g.Length
+	}
 	if g.Excessive {
 		b.excessive++
+		b.lost.excessive[g.Cause.index()] += g.Length
 		if b.nf < len(b.fresh) {
 			b.fresh[b.nf] = *g
 			b.nf++
@@ -106,8 +127,8 @@ func (b *gapLog) read() (worst []Gap, excessive uint64) {
 }
 
 // take returns the excessive gaps since it was last called, as far as they were
-// kept. It calls explain once for each gap.
-func (b *gapLog) take(explain func(*Gap)) (fresh []Gap) {
+// kept, and the time of all gaps so far. It calls explain once for each gap.
+func (b *gapLog) take(explain func(*Gap)) (fresh []Gap, lost gapTimes) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, list := range [][]Gap{b.worst[:b.n], b.fresh[:b.nf]} {
@@ -120,5 +141,5 @@ func (b *gapLog) take(explain func(*Gap)) (fresh []Gap) {
 	}
 	fresh = slices.Clone(b.fresh[:b.nf])
 	b.nf = 0
-	return fresh
+	return fresh, b.lost
 }

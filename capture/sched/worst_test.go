@@ -27,10 +27,12 @@ func TestTheLogKeepsTheWorstGaps(t *testing.T) {
 	require.EqualValues(t, 2, excessive)
 	require.Equal(t, []time.Duration{4, 2, 10, 9, 8, 7, 6, 5}, lengths(worst), "excessive ones first, then the longest")
 	seen := 0
-	fresh := b.take(func(s *Gap) { seen++ })
+	fresh, lost := b.take(func(s *Gap) { seen++ })
 	require.Equal(t, []time.Duration{2, 4}, lengths(fresh))
 	require.Equal(t, 8+2, seen)
-	require.Empty(t, b.take(func(s *Gap) { t.Error("explained twice") }))
+	require.Equal(t, time.Duration(2+4), lost.excessive[CausePreempted.index()])
+	fresh, _ = b.take(func(s *Gap) { t.Error("explained twice") })
+	require.Empty(t, fresh)
 }
 
 func TestTheLogDoesNotBlockThePoller(t *testing.T) {

@@ -64,6 +64,10 @@ func (s status) text(w io.Writer) error {
 	if r := s.Retention; r != nil {
 		rows = append(rows, []string{"retention", retentionText(r)})
 	}
+	for i := range s.LossCauses {
+		c := &s.LossCauses[i]
+		rows = append(rows, []string{"lost to", strings.TrimSuffix(fmt.Sprintf("%s: %s: %s", units.Plural(c.Frames, "frame"), c.Cause, c.Text()), ": ")})
+	}
 	if s.Error != "" {
 		rows = append(rows, []string{"error", s.Error})
 	}

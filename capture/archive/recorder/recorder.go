@@ -15,6 +15,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/capture/sched"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/internal/asynclog"
 )
@@ -109,6 +110,7 @@ func New(e *capture.Engine, cfg Config) (_ *Recorder, err error) {
 			return nil, err
 		}
 		r.queues = append(r.queues, q)
+		e.AddDisk(n, q.listener.Stats().ID, q.disk)
 	}
 	return r, nil
 }
@@ -283,6 +285,16 @@ func (q *queue) run() {
 	if q.err = q.storer.Run(context.Background(), q.listener); q.err != nil {
 		q.err = errors.Join(q.err, q.listener.Close()) // else it would block the producer
 	}
+}
+
+// disk is the state of the disks that a queue is stored to.
+func (q *queue) disk() (d sched.Disk) {
+	st := q.storer.Stats()
+	for i := range st.Dirs {
+		d.Writing += st.Dirs[i].Waiting
+	}
+	d.Writes, d.Time = st.Latency.Count, st.Latency.Sum
+	return d
 }
 
 // account returns a queue's part of the ledger.

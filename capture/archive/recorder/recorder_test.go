@@ -17,9 +17,11 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/sched"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/internal/logtest"
 	"github.com/ixcap/ixcap/internal/mounttest"
+	"github.com/ixcap/ixcap/internal/testtime"
 	_ "github.com/ixcap/ixcap/sim"
 )
 
@@ -240,3 +242,54 @@ func (c *counter) Rotate() {}
 func (c *counter) SetEvery(time.Duration) error { return nil }
 
 func (c *counter) Stats() store.Stats { return store.Stats{Read: c.frames, Written: c.frames} }
+
+// slowHandle is a file on a disk that takes its time.
+type slowHandle struct{ store.Handle }
+
+func (h slowHandle) WriteAt(b []byte, off int64) (int, error) {
+	time.Sleep(200 * time.Millisecond)
+	return h.Handle.WriteAt(b, off)
+}
+
+// slowStorer is a rawstore.Storer as a recorder.Storer.
+type slowStorer struct{ *rawstore.Storer }
+
+func (s slowStorer) Run(ctx context.Context, l *stream.Listener) error { return s.Storer.Run(ctx, l) }
+
+// Blocks of 1 MiB that take 200 ms each are 20 MB/s for 100 MB/s of frames.
+func TestASlowDiskIsTheCauseOfALoss(t *testing.T) {
+	e := engine(t, "sim:gen,size=1000,rate=100kpps", 1)
+	r, err := recorder.New(e, recorder.Config{NewStorer: func(_ int, s *stream.Stream) (recorder.Storer, error) {
+		dir, err := store.OpenDir(t.TempDir())
+		if err != nil {
+			return nil, err
+		}
+		dir.Wrap(func(h store.Handle) store.Handle { return slowHandle{h} })
+		st, err := rawstore.New(rawstore.Config{Port: "x", Buffer: s.Config().Size, Rotate: s.Rotate}, dir)
+		return slowStorer{st}, err
+	}})
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), testtime.Deadline)
+	defer cancel()
+	found := make(chan sched.LossCause, 1)
+	go func() {
+		for ; ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+			l, _ := e.Ledger()
+			for _, c := range l.LossCauses {
+				if c.Cause == sched.CauseDisk {
+					found <- c
+					cancel()
+					return
+				}
+			}
+		}
+	}()
+	l, err := r.Run(ctx)
+	require.NoError(t, err)
+	require.NoError(t, l.Balanced())
+	require.NotEmpty(t, found, "%+v", l.LossCauses)
+	worst := (<-found).Worst
+	require.Equal(t, recorder.Listener, worst.Listener)
+	require.NotZero(t, worst.Writing)
+	require.NotZero(t, worst.Backpressure)
+}

@@ -15,7 +15,7 @@ import (
 func (p *controlled) status(*http.Request) (any, error) {
 	e := p.engine
 	l, err := e.Ledger()
-	s := Status{Name: p.Name, Port: l.Port, PID: os.Getpid(), Clock: l.Clock, Rate: p.rates.now(), Lost: l.Lost(), Account: l.Account}
+	s := Status{Name: p.Name, Port: l.Port, PID: os.Getpid(), Clock: l.Clock, Rate: p.rates.now(), Lost: l.Lost(), Account: l.Account, LossCauses: l.LossCauses}
 	switch s.Since, s.Ended = e.Times(); {
 	case s.Since.IsZero():
 		s.State = Idle

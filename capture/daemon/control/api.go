@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/sched"
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
@@ -24,11 +25,15 @@ type Status struct {
 	Since   time.Time            `json:"since,omitzero"` // of reception
 	Ended   time.Time            `json:"ended,omitzero"` // of reception
 	Clock   capture.ClockAccount `json:"clock"`
-	Rate    Rate                 `json:"rate"`            // over the last second
-	Lost    uint64               `json:"lost"`            // undamaged frames that reached the port and were not stored, filtered ones and duplicates excepted
-	Account capture.Account      `json:"account"`         // the port's own counters
-	Error   string               `json:"error,omitempty"` // why the port's counters could not be read; Account is older then
-	Queues  []Queue              `json:"queues"`
+	Rate    Rate                 `json:"rate"`    // over the last second
+	Lost    uint64               `json:"lost"`    // undamaged frames that reached the port and were not stored, filtered ones and duplicates excepted
+	Account capture.Account      `json:"account"` // the port's own counters
+
+	// LossCauses are the frames missed by the port, by what they were lost to.
+	LossCauses []sched.LossCause `json:"loss_causes,omitempty"`
+
+	Error  string  `json:"error,omitempty"` // why the port's counters could not be read; Account is older then
+	Queues []Queue `json:"queues"`
 
 	Retention *Retention `json:"retention,omitempty"` // of all ports; nil: nothing is stored
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/testtime"
 	_ "github.com/ixcap/ixcap/sim"
 )
 
@@ -255,4 +256,25 @@ func TestServerRefusesBadAddressesAndPaths(t *testing.T) {
 	require.Equal(t, http.StatusMethodNotAllowed, a.StatusCode)
 	require.NoError(t, s.Close())
 	require.NoError(t, s.Close())
+}
+
+func TestScrapeShowsWhatFramesWereLostTo(t *testing.T) {
+	port, err := nic.Open("sim:gen,size=60,rate=1Mpps", nic.Config{})
+	require.NoError(t, err)
+	e, err := capture.New(port, capture.Config{Buffer: 2 << 20})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	l, err := e.Stream(0).Listen("tardy", stream.Options{Policy: stream.Lossless})
+	require.NoError(t, err)
+	require.NoError(t, e.Start())
+	c := metrics.New([]metrics.Port{{Name: "p", Device: port.Name(), Engine: e}}, nil, nil)
+	require.Eventually(t, func() bool {
+		_, values := scrape(t, c)
+		return values[`ixcap_port_loss_cause_frames_total{cause="backpressure of a lossless listener",port="p"}`] != ""
+	}, testtime.Deadline, 100*time.Millisecond)
+	require.NoError(t, l.Close())
+	require.NoError(t, e.Stop())
+	ledger, err := e.Ledger()
+	require.NoError(t, err)
+	require.NoError(t, ledger.Balanced())
 }

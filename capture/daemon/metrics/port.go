@@ -18,6 +18,7 @@ var (
 	wireFrames    = counter("port_wire_frames", "Frames that reached the port: received + missed + bad.", "port")
 	received      = counter("port_received_frames", "Frames that the port wrote to host memory.", "port")
 	missed        = counter("port_missed_frames", "Frames that the port dropped because it had no buffer for them, by register.", "port", "cause")
+	lossCauses    = counter("port_loss_cause_frames", "Frames that the port dropped because it had no buffer for them, by what the poller did instead of taking them.", "port", "cause")
 	bad           = counter("port_bad_frames", "Damaged frames that reached the port, by register or cause.", "port", "cause")
 	lost          = counter("port_lost_frames", "Undamaged frames that reached the port and were not stored, filtered frames and duplicates excepted.", "port")
 	linkDowns     = counter("port_link_downs", "Number of times that the port lost its link.", "port")
@@ -82,6 +83,9 @@ func (s sample) port(e *capture.Engine) {
 	s.add(wireFrames, float64(l.Account.Wire))
 	s.add(received, float64(l.Account.Received))
 	s.counts(missed, l.Account.Missed)
+	for _, c := range l.LossCauses {
+		s.add(lossCauses, float64(c.Frames), string(c.Cause))
+	}
 	s.counts(bad, l.Account.Bad)
 	s.add(lost, float64(l.Lost()))
 	s.add(linkDowns, float64(l.Account.LinkDowns))
