@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -59,7 +61,21 @@ func TestQueryOfSeveralQueuesKeepsTheOrderOfEachFlow(t *testing.T) {
 			// With several queues a full ring drops frames, backpressure or not.
 			require.EqualValues(t, len(sent), l.Frames()+l.Lost())
 			out := filepath.Join(t.TempDir(), "all.pcap")
-			succeed(t, "hpcapq", "-r", dir, "-w", out)
+			q := succeed(t, "hpcapq", "-r", dir, "-w", out)
+			var bound time.Duration
+			for i := range l.Queues { // a queue without packets is no part of the answer
+				for j := range i {
+					if a, b := l.Queues[i], l.Queues[j]; a.Stored > 0 && b.Stored > 0 {
+						bound = max(bound, a.Uncertainty+b.Uncertainty)
+					}
+				}
+			}
+			require.Contains(t, q.stderr, "order of packets: exact within each of ")
+			text := regexp.MustCompile(`queues, within (\S+) between them\n`).FindStringSubmatch(q.stderr)
+			require.NotNil(t, text, q.stderr)
+			printed, err := time.ParseDuration(text[1])
+			require.NoError(t, err)
+			require.InDelta(t, bound, printed, float64(2*time.Microsecond), "the index has whole microseconds")
 			got := readPcap(t, out)
 			require.EqualValues(t, l.Frames(), len(got))
 

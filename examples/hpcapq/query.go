@@ -141,6 +141,9 @@ func (out *output) answer(name string, paths ...string) (err error) {
 	if a, b := s.Copies(); a != "" {
 		out.logger.Warn(fmt.Sprintf("%s or more come twice, with equal stamps and bytes, first from %s and %s: the same traffic is stored twice. Select files with --input-format, or name them", units.Plural(s.Stats().Copies, "packet"), a, b))
 	}
+	if text := orderText(s.Order()); text != "" {
+		out.logger.Info(text)
+	}
 	if canceled {
 		err = errors.Join(err, errors.New("interrupted: more packets may match"))
 	}
@@ -148,6 +151,20 @@ func (out *output) answer(name string, paths ...string) (err error) {
 		out.logger.Info(noMatch(out.o))
 	}
 	return errors.Join(err, s.Faults())
+}
+
+// orderText is the notice of how far the order of packets can differ from that of their
+// arrival; "" for one source.
+func orderText(o query.Order) string {
+	switch {
+	case o.Sources < 2:
+		return ""
+	case o.Unknown == o.Sources:
+		return fmt.Sprintf("order of packets: exact within each of %d queues, not known between them", o.Sources)
+	case o.Unknown > 0:
+		return fmt.Sprintf("order of packets: exact within each of %d queues, within %v between them, not known for %d of them", o.Sources, o.Bound, o.Unknown)
+	}
+	return fmt.Sprintf("order of packets: exact within each of %d queues, within %v between them", o.Sources, o.Bound)
 }
 
 // create begins the output.

@@ -40,6 +40,8 @@ type liveRecords struct {
 	after   int    // index in the list of files of the file before them
 	first   int64  // stamp of the first record in ns
 	records []byte // RAW records that match
+
+	uncertainty time.Duration // of the stream's stamps
 }
 
 // liveTimeout limits the wait for a storer, and the time that a stream with
@@ -206,7 +208,9 @@ func (c *liveClient) copyPacket(p *stream.Packet) {
 		after = len(c.files) + c.queue
 	}
 	if len(c.live) == 0 || c.live[len(c.live)-1].after != after {
-		c.live = append(c.live, liveRecords{port: c.port(), queue: c.queue, after: after, first: p.UnixNano()})
+		c.live = append(c.live, liveRecords{
+			port: c.port(), queue: c.queue, after: after, first: p.UnixNano(), uncertainty: c.listener.Uncertainty(),
+		})
 	}
 	m := &c.live[len(c.live)-1]
 	m.records = appendRecord(m.records, p)

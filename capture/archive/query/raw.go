@@ -78,6 +78,9 @@ func (c *rawReader) begin() bool {
 	if c.limit >= 0 {
 		c.size = min(c.size, c.limit)
 	}
+	if !c.file.Part || len(r.q.Live) == 0 { // that of a file being written is its stream's
+		c.packet.Source.uncertainty.add(side.Trailer.Uncertainty)
+	}
 	side.Truncate(c.size)
 	if !side.Complete && side.End() < c.size {
 		c.tail = side.End()

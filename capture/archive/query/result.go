@@ -140,6 +140,7 @@ func Find(q Request, paths ...string) (*Result, error) {
 	}
 	for _, m := range live {
 		c := &cursor{result: r, order: 2*m.after + 1, key: m.first, packet: Packet{Source: r.source(m.port, m.queue)}}
+		c.packet.Source.uncertainty.add(m.uncertainty)
 		c.reader = &rawReader{cursor: c, piece: m.records}
 		r.pending = append(r.pending, c)
 	}
