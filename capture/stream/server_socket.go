@@ -24,7 +24,7 @@ type socket struct {
 
 const (
 	backlog     = 64
-	lockTimeout = 5 * time.Second
+	lockTimeout = 500 * time.Millisecond // any user who may read the folder may keep its lock
 )
 
 // bind creates the socket and its file. No process can connect before the file has
@@ -109,7 +109,8 @@ func removeStale(path string, addr *unix.SockaddrUnix) error {
 	}
 }
 
-// lockFolder locks a folder against bind in other processes, at most for lockTimeout.
+// lockFolder locks a folder against bind in other processes. It goes on without the
+// lock if another process keeps it for longer than lockTimeout.
 func lockFolder(dir string) (unlock func(), err error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -120,9 +121,12 @@ func lockFolder(dir string) (unlock func(), err error) {
 		if err == nil {
 			return func() { _ = unix.Close(fd) }, nil
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) || time.Now().After(until) {
+		if held := errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR); !held {
 			_ = unix.Close(fd)
 			return nil, fmt.Errorf("lock folder %s: %w", dir, err)
+		}
+		if time.Now().After(until) {
+			return func() { _ = unix.Close(fd) }, nil
 		}
 	}
 }

@@ -85,3 +85,16 @@ func TestOneOfManyServersReplacesAStaleSocket(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 }
+
+// Any user who may read a folder may lock it.
+func TestAFolderThatAnotherProcessLocksDelaysAServerOnly(t *testing.T) {
+	s := newStream(t, Config{Size: Block})
+	dir := t.TempDir()
+	other, err := os.Open(dir)
+	require.NoError(t, err)
+	defer other.Close()
+	require.NoError(t, unix.Flock(int(other.Fd()), unix.LOCK_EX))
+	srv, err := s.Serve(ServerConfig{Path: filepath.Join(dir, "q.sock")})
+	require.NoError(t, err)
+	require.NoError(t, srv.Close())
+}

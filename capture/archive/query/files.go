@@ -121,6 +121,12 @@ func (in *input) refresh() {
 	}
 }
 
+// deleted reports whether the file, which is open, has no name any more.
+func (in *input) deleted() bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(in.f.Fd()), &st) == nil && st.Nlink == 0
+}
+
 // keep leaves the file open until it is read, if there are few such files.
 func (in *input) keep() {
 	fs := in.files

@@ -128,6 +128,8 @@ func (c *rawReader) sidecar() *index.Sidecar {
 	switch {
 	case missing(err) && c.file.Part:
 		r.warn(c.cursor, "no index yet: read completely")
+	case missing(err) && c.in.deleted():
+		r.warn(c.cursor, "was deleted during the query, with its index: read completely")
 	case missing(err):
 		r.warn(c.cursor, "no index: read completely. Build one with: hpcapq repair")
 	case err != nil && !c.file.Part: // one that is being written may be cut

@@ -2,6 +2,7 @@ package query
 
 import (
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,7 +36,8 @@ func TestAQueryReadsToTheEndWhatRetentionDeletes(t *testing.T) {
 		if indexed {
 			build(t, dir)
 		}
-		q := Request{Queue: capture.AllQueues}
+		var warned []string
+		q := Request{Queue: capture.AllQueues, Logger: slog.New(warnings{&warned})}
 		s, err := Find(q, dir)
 		require.NoError(t, err)
 		p, err := s.Next()
@@ -53,6 +55,7 @@ func TestAQueryReadsToTheEndWhatRetentionDeletes(t *testing.T) {
 		got := append([]rawfile.Record{first}, rest(t, s)...)
 		require.NoError(t, s.Faults())
 		same(t, brute(files, q), got, "as if nothing had been deleted")
+		require.Contains(t, strings.Join(warned, "\n"), files[1].name+".raw: was deleted during the query, with its index: read completely")
 		require.NoError(t, s.Close())
 		k.Clean(t.Context())
 		require.Zero(t, k.Stats().Open)
