@@ -4,14 +4,18 @@ package vmtest
 
 import (
 	"fmt"
+	"net"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // testpmd is a VM in which Debian 12's testpmd drives the model over the kernel's VFIO,
@@ -33,6 +37,7 @@ func TestDpdk(t *testing.T) {
 		t.FailNow()
 	}
 	step(t, "receives", x.receives)
+	step(t, "packet types", x.packetTypes)
 	step(t, "forwards", x.forwards)
 	step(t, "sends", x.sends)
 	step(t, "link changes by interrupt", x.linkChanges)
@@ -144,6 +149,61 @@ func (x *testpmd) receives(t *testing.T) {
 	x.agree(t)
 }
 
+// packetTypes compares the types that the chip finds with those that DPDK parses.
+func (x *testpmd) packetTypes(t *testing.T) {
+	x.command(t, "set fwd rxonly")
+	x.command(t, "set verbose 1")
+	x.command(t, "start")
+	for i, k := range typedPackets() {
+		eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 1, byte(i)}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 0x99}, EthernetType: layers.EthernetTypeIPv4}
+		if _, ok := k.layers[0].(*layers.IPv6); ok {
+			eth.EthernetType = layers.EthernetTypeIPv6
+		}
+		b := gopacket.NewSerializeBuffer()
+		must(t, gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true},
+			append(append([]gopacket.SerializableLayer{eth}, k.layers...), gopacket.Payload(make([]byte, 100)))...))
+		seen := len(x.output())
+		x.peer.send(t, b.Bytes())
+		x.awaitOutput(t, seen, fmt.Sprintf("src=02:00:00:00:01:%02X ", i))
+		x.awaitOutput(t, seen, " - Receive queue=")
+		require.Contains(t, x.output()[seen:], " - hw ptype: "+k.want+"  - sw ptype: "+k.want+"  - ")
+	}
+	x.command(t, "stop")
+	x.command(t, "set verbose 0")
+}
+
+// typedPacket is a packet and DPDK's name of its type.
+type typedPacket struct {
+	want   string
+	layers []gopacket.SerializableLayer
+}
+
+func typedPackets() []typedPacket {
+	const udp, tcp, sctp, ip6, options = layers.IPProtocolUDP, layers.IPProtocolTCP, layers.IPProtocolSCTP, layers.IPProtocolIPv6, layers.IPProtocolIPv6Destination
+	v4 := func(next layers.IPProtocol) *layers.IPv4 {
+		return &layers.IPv4{Version: 4, TTL: 64, Protocol: next, SrcIP: net.IP{192, 0, 2, 1}, DstIP: net.IP{192, 0, 2, 99}}
+	}
+	v6 := func(next layers.IPProtocol) *layers.IPv6 {
+		return &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: next, SrcIP: net.ParseIP("2001:db8::1"), DstIP: net.ParseIP("2001:db8::99")}
+	}
+	long := v4(udp)
+	long.Options = []layers.IPv4Option{{OptionType: 1}} // no operation
+	datagram, segment := &layers.UDP{SrcPort: 1, DstPort: 2}, &layers.TCP{SrcPort: 1, DstPort: 2, ACK: true}
+	padding := gopacket.Payload{byte(udp), 0, 1, 4, 0, 0, 0, 0} // destination options
+	return []typedPacket{
+		{"L2_ETHER L3_IPV4 L4_UDP", []gopacket.SerializableLayer{v4(udp), datagram}},
+		{"L2_ETHER L3_IPV4 L4_TCP", []gopacket.SerializableLayer{v4(tcp), segment}},
+		{"L2_ETHER L3_IPV4 L4_SCTP", []gopacket.SerializableLayer{v4(sctp)}},
+		{"L2_ETHER L3_IPV4_EXT L4_UDP", []gopacket.SerializableLayer{long, datagram}},
+		{"L2_ETHER L3_IPV6 L4_UDP", []gopacket.SerializableLayer{v6(udp), datagram}},
+		{"L2_ETHER L3_IPV6 L4_TCP", []gopacket.SerializableLayer{v6(tcp), segment}},
+		{"L2_ETHER L3_IPV6_EXT L4_UDP", []gopacket.SerializableLayer{v6(options), padding, datagram}},
+		{"L2_ETHER L3_IPV4 TUNNEL_IP INNER_L3_IPV6 INNER_L4_UDP", []gopacket.SerializableLayer{v4(ip6), v6(udp), datagram}},
+		{"L2_ETHER L3_IPV4 TUNNEL_IP INNER_L3_IPV6 INNER_L4_TCP", []gopacket.SerializableLayer{v4(ip6), v6(tcp), segment}},
+		{"L2_ETHER L3_IPV4 TUNNEL_IP INNER_L3_IPV6_EXT INNER_L4_UDP", []gopacket.SerializableLayer{v4(ip6), v6(options), padding, datagram}},
+	}
+}
+
 // forwards returns each frame to the peer, with source and destination swapped.
 func (x *testpmd) forwards(t *testing.T) {
 	x.command(t, "set fwd macswap")
@@ -209,6 +269,23 @@ func (x *testpmd) stops(t *testing.T) {
 	require.Zero(t, c.Faults, c.LastFault)
 	require.Zero(t, c.Unwritten+c.BadCRC+c.Oversize+c.SendError, "%+v", c)
 	require.Empty(t, kernelWarnings(t, x.vm))
+}
+
+// send sends a frame from the peer.
+func (p *peer) send(t *testing.T, frame []byte) {
+	t.Helper()
+	p.do(t, func() error {
+		eth0, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: eth0.Attrs().Index})
+	})
 }
 
 // received returns the number of frames that arrived at the peer.
