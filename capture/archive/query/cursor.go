@@ -20,8 +20,6 @@ type Source struct {
 	Number      int // in the order in which the sources' first packets came
 	Name        string
 	Description string
-
-	uncertainty uncertainty
 }
 
 // cursor iterates over the matching packets of one file, or over live records.

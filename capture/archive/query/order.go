@@ -19,10 +19,10 @@ type uncertainty struct {
 	unknown bool // of some file
 }
 
-// add adds the uncertainty of a file's stamps; 0: not known.
-func (u *uncertainty) add(d time.Duration) {
-	u.longest = max(u.longest, d)
-	u.unknown = u.unknown || d == 0
+// addUncertainty adds the uncertainty of the stamps in a file of a source; 0: not known.
+func (r *Result) addUncertainty(s *Source, d time.Duration) {
+	u := r.stamps[s]
+	r.stamps[s] = uncertainty{max(u.longest, d), u.unknown || d == 0}
 }
 
 // Order returns the order of the packets so far.
@@ -33,10 +33,11 @@ func (r *Result) Order() (o Order) {
 			continue
 		}
 		o.Sources++
-		if s.uncertainty.unknown {
+		u := r.stamps[s]
+		if u.unknown {
 			o.Unknown++
 		}
-		first, second = max(first, s.uncertainty.longest), max(second, min(first, s.uncertainty.longest))
+		first, second = max(first, u.longest), max(second, min(first, u.longest))
 	}
 	if o.Bound = first + second; o.Sources < 2 {
 		o.Bound = 0

@@ -101,7 +101,7 @@ func (c *packetReader) tolerate(err error) error {
 
 // begin implements reader.
 func (c *packetReader) begin() bool {
-	c.packet.Source.uncertainty.add(0)
+	c.result.addUncertainty(c.packet.Source, 0)
 	var src io.Reader = c.in.section(c.size)
 	var err error
 	if c.table != nil {

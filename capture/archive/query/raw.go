@@ -79,7 +79,7 @@ func (c *rawReader) begin() bool {
 		c.size = min(c.size, c.limit)
 	}
 	if !c.file.Part || len(r.q.Live) == 0 { // that of a file being written is its stream's
-		c.packet.Source.uncertainty.add(side.Trailer.Uncertainty)
+		r.addUncertainty(c.packet.Source, side.Trailer.Uncertainty)
 	}
 	side.Truncate(c.size)
 	if !side.Complete && side.End() < c.size {

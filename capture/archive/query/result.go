@@ -87,6 +87,7 @@ type Result struct {
 	needs    pcapfilter.Needs
 	stats    Stats
 	files    *files
+	stamps   map[*Source]uncertainty
 	seen     map[fileID]bool // files that are planned
 	sources  map[string]*Source
 	numbered int       // sources whose first packet was returned
@@ -100,7 +101,7 @@ type Result struct {
 
 // Find starts a query of the stored files in directories, or of single files.
 func Find(q Request, paths ...string) (*Result, error) {
-	r := &Result{q: q, from: math.MinInt64, to: math.MaxInt64, seen: map[fileID]bool{}, sources: map[string]*Source{}}
+	r := &Result{q: q, from: math.MinInt64, to: math.MaxInt64, seen: map[fileID]bool{}, sources: map[string]*Source{}, stamps: map[*Source]uncertainty{}}
 	r.files = newFiles(func(n int64) { r.stats.Read += n })
 	if r.q.Logger == nil {
 		r.q.Logger = slog.New(slog.DiscardHandler)
@@ -140,7 +141,7 @@ func Find(q Request, paths ...string) (*Result, error) {
 	}
 	for _, m := range live {
 		c := &cursor{result: r, order: 2*m.after + 1, key: m.first, packet: Packet{Source: r.source(m.port, m.queue)}}
-		c.packet.Source.uncertainty.add(m.uncertainty)
+		r.addUncertainty(c.packet.Source, m.uncertainty)
 		c.reader = &rawReader{cursor: c, piece: m.records}
 		r.pending = append(r.pending, c)
 	}
