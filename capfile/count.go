@@ -12,7 +12,7 @@ const (
 	// The packet is left out.
 	NotEthernet Cause = iota // its interface has another link type
 	NoInterface              // its interface is not described in the file
-	Damaged                  // the fields of its block contradict each other
+	Damaged                  // its block, or record, is not valid
 	StampRange               // an int64 of ns does not hold its stamp, or the reader's caller does not
 	TooLong                  // longer than the reader's caller can hold
 
@@ -31,7 +31,7 @@ const (
 var causeText = [causes]string{
 	NotEthernet:    "left out",
 	NoInterface:    "left out, of an interface that the file does not describe",
-	Damaged:        "left out, in a damaged block",
+	Damaged:        "left out, damaged",
 	StampRange:     "left out, stamped out of range",
 	TooLong:        "left out, too long for the output",
 	NoStamp:        "without a stamp, which becomes 0",

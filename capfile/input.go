@@ -2,6 +2,7 @@ package capfile
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 )
 
@@ -64,6 +65,9 @@ func (in *input) release() {
 	_, _ = in.r.Discard(in.held) // they are in the buffer
 	in.held = 0
 }
+
+// errZeros is the error of a file whose space was not written.
+var errZeros = fmt.Errorf("zeros: %w", io.ErrUnexpectedEOF)
 
 // cut returns err for a file that ends too early.
 func cut(err error) error {

@@ -1,7 +1,9 @@
 package capfile
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -69,7 +71,7 @@ func (f *pcap) magic(head []byte) (extra int, ok bool) {
 func (f *pcap) open(r *Reader, head []byte) error {
 	extra, ok := f.magic(head)
 	if !ok {
-		return fmt.Errorf("%w: it begins with % x", ErrFormat, head)
+		return fmt.Errorf("%w: it begins with % x. editcap converts other formats", ErrFormat, head)
 	}
 	b, err := r.in.take(pcapHeader)
 	if err != nil {
@@ -95,6 +97,21 @@ func (f *pcap) open(r *Reader, head []byte) error {
 	return r.in.skip(int64(extra))
 }
 
+// empty returns an error if a record without lengths is none. Zeros are the end of a
+// file that was extended before it was written, or that a power failure left; a header
+// is the start of a further file.
+func (f *pcap) empty(b []byte) error {
+	if bytes.Count(b, []byte{0}) == len(b) {
+		return errZeros
+	}
+	if second := new(pcap); f.record == pcapRecord {
+		if _, ok := second.magic(b); ok && second.version(b) == nil {
+			return errors.New("a second pcap header: files were joined. mergecap joins them")
+		}
+	}
+	return nil
+}
+
 // version sets what a header's version says.
 func (f *pcap) version(head []byte) error {
 	switch major, minor := f.order.Uint16(head[4:]), f.order.Uint16(head[6:]); {
@@ -118,6 +135,11 @@ func (f *pcap) next(r *Reader, p *Packet) (skip bool, err error) {
 	caplen, length := f.order.Uint32(b[8:]), f.order.Uint32(b[12:])
 	if f.lengths == swapped || f.lengths == whatever && caplen > length {
 		caplen, length = length, caplen
+	}
+	if caplen == 0 && length == 0 {
+		if err := f.empty(b); err != nil {
+			return false, err
+		}
 	}
 	i := &r.interfaces[0]
 	if most := i.Link.maxPacket(); caplen > most {

@@ -1,6 +1,7 @@
 package capfile_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -136,6 +137,28 @@ func TestMoreCapturedThanOnTheWire(t *testing.T) {
 	require.ErrorAs(t, err, new(*capfile.StrictError))
 	require.ErrorContains(t, err, "64 captured of 60. First: packet 2")
 	require.Len(t, list, 1)
+}
+
+// Zeros are the end of a file that was not written further; a header is no packet.
+func TestZerosAndHeadersWithinAFile(t *testing.T) {
+	o := binary.LittleEndian
+	one := append(u32(oldHeader(o, 0xa1b23c4d, 2, 4, 1), o, 1, 0, 60, 60), frame(1, 60)...)
+	ng := newNG(o).iface(1, 0).packet(0, 1, 60, frame(1, 60)).b
+	for at, file := range map[int][]byte{len(one): one, len(ng): ng} {
+		list, _, err := all(t, append(bytes.Clone(file), make([]byte, 4096)...), capfile.Options{})
+		require.Len(t, list, 1)
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		require.EqualError(t, err, fmt.Sprintf("after 1 whole packets: record at byte %d: zeros: unexpected EOF", at))
+	}
+
+	for _, second := range orders {
+		list, _, err := all(t, append(bytes.Clone(one), oldFile(second, 0xa1b2c3d4, 2, 4)...), capfile.Options{})
+		require.Len(t, list, 1)
+		require.EqualError(t, err, "after 1 whole packets: record at byte 100: a second pcap header: files were joined. mergecap joins them")
+	}
+
+	list, _ := whole(t, u32(one, o, 2, 0, 0, 0)) // a packet of no bytes, with a stamp
+	require.Len(t, list, 2)
 }
 
 func TestCaptureLengthLimit(t *testing.T) {

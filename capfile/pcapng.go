@@ -146,8 +146,10 @@ func (f *pcapng) next(r *Reader, p *Packet) (skip bool, err error) {
 		return true, f.begin(r, head)
 	}
 	kind, total := f.order.Uint32(head), f.order.Uint32(head[4:])
-	// A length that is no multiple of four is not valid, but some writers have left out
-	// the padding; libpcap and Wireshark accept neither.
+	if kind == 0 && total == 0 {
+		return false, errZeros
+	}
+	// libpcap refuses a length that is no multiple of four, too.
 	if total < blockLeast || total%4 != 0 {
 		return false, fmt.Errorf("damaged: a block of %d bytes", total)
 	}

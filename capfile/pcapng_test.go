@@ -192,7 +192,7 @@ func TestDamagedPacketsAreCounted(t *testing.T) {
 	require.EqualValues(t, 6, r.LeftOut())
 	require.Equal(t, []string{
 		"1 packet left out, of an interface that the file does not describe: number 9 of its section. First: packet 2",
-		"4 packets left out, in a damaged block: 61 bytes captured, in a block of 92. First: packet 3",
+		"4 packets left out, damaged: 61 bytes captured, in a block of 92. First: packet 3",
 		"1 packet left out, stamped out of range: 18446744073709551615 units of 10^-6 s. First: packet 7",
 	}, lines(r))
 }

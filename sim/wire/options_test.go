@@ -119,7 +119,7 @@ func TestParseNamesKeyValueAndWhatIsAllowed(t *testing.T) {
 		"pcap=" + dir + "/none":         "no such file",
 		"pcap=" + file + ",cut=yes":     `cut="yes": want pad or skip`,
 		"pcap=" + file + ",loop=0":      `loop="0": want a whole number from 1, or forever`,
-		"pcap=" + file + ",size=60":     `unknown key "size", want pcap, rate, loop, backpressure, cut, burst`,
+		"pcap=" + file + ",size=60":     `unknown key "size", want pcap, rate, loop, backpressure, cut, interface, other, burst`,
 		"pcap=" + jumbo + ",rate=1Mpps": "rate=1Mpps: the line carries at most 0.812744Mpps",
 		"packet=":                       `packet="": want the name of a network interface`,
 		"packet=lo,rate=line":           `unknown key "rate", want packet, backpressure`,

@@ -285,8 +285,8 @@ func TestUnsuitableFilesAreRefused(t *testing.T) {
 		"ng past": {ng(func(f *ngFile) {
 			f.iface(1, 0, f.option(ngOptOffset, f.AppendUint64(nil, 1<<64-5))).packet(0, 1, 60, repeat(1, 60))
 		}), "record 1 at byte 60: stamp before 1970 or after 2242"},
-		"ng short block": {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, make([]byte, 8)) }), "1 packet left out, in a damaged block: a packet block of 20 bytes"},
-		"ng caplen":      {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, f.u32(0, 0, 0, 60, 60), make([]byte, 8)) }), "1 packet left out, in a damaged block: 60 bytes captured, in a block of 40"},
+		"ng short block": {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, make([]byte, 8)) }), "1 packet left out, damaged: a packet block of 20 bytes"},
+		"ng caplen":      {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, f.u32(0, 0, 0, 60, 60), make([]byte, 8)) }), "1 packet left out, damaged: 60 bytes captured, in a block of 40"},
 		"ng version":     {ng(func(f *ngFile) { f.b[12] = 2 }), "pcapng version 2.0: 1.0 is known"},
 	} {
 		_, err := parse(c.data)
