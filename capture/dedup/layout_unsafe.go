@@ -8,7 +8,7 @@ import (
 
 // The layout of ring.Frame for assembly.
 //
-//lint:file-ignore U1000 used by hash_amd64.s
+//lint:file-ignore U1000 used by batch_amd64.s
 const (
 	frameData    = unsafe.Offsetof(ring.Frame{}.Data)
 	frameDataLen = frameData + unsafe.Sizeof(uintptr(0))

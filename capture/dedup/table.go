@@ -33,6 +33,7 @@ type Table struct {
 	bytes  int
 	ignore Fields
 	index  Index
+	wide   bool // enterNewAVX2 knows such slots
 
 	hash    hashing
 	hashes  [chunk]uint64
@@ -104,6 +105,7 @@ func New(c Config) (*Table, error) {
 		t.buffers[i] = make([]byte, MaxFrame)
 		clear(t.buffers[i])
 	}
+	t.wide = useAVX2 && c.Pools == wideSlot && c.Index == IndexContent
 	t.hash = newHashing(t)
 	return t, nil
 }
@@ -126,6 +128,11 @@ func (t *Table) Config() Config { return t.config }
 // Stats returns the counters. It is called by the table's goroutine only.
 func (t *Table) Stats() Stats { return t.stats }
 
+// useAVX2: search with these instructions. Tests change it.
+var useAVX2 = hasAVX2()
+
+const wideSlot = 8 // records of a slot that enterNewAVX2 searches
+
 // chunk is the number of frames that are hashed at a time.
 const chunk = 64
 
@@ -139,13 +146,7 @@ func (t *Table) Mark(store Store, frames []ring.Frame, stamps []clock.Stamp, kee
 	for from := 0; from < len(frames); from += chunk {
 		to := min(from+chunk, len(frames))
 		t.hashChunk(frames[from:to], keep[from:to])
-		for i := from; i < to; i++ {
-			if keep[i] == 0 || !t.mark(i, t.hashes[i-from], stamps[i].UnixNano(), keep[i]) {
-				continue
-			}
-			keep[i] = 0
-			duplicates++
-		}
+		duplicates += t.markChunk(from, stamps[from:to], keep[from:to])
 	}
 	t.frames, t.store = nil, nil
 	t.stats.Duplicates += uint64(duplicates)
@@ -172,6 +173,23 @@ func (t *Table) hashChunk(frames []ring.Frame, keep []uint32) {
 			hashFrames(t.one[:], keep[i:i+1], t.hashes[i:i+1], &t.hash)
 		}
 	}
+}
+
+// markChunk marks the frames from first on, whose hashes are there.
+func (t *Table) markChunk(first int, stamps []clock.Stamp, keep []uint32) (duplicates int) {
+	frames := t.frames[first:][:len(keep)]
+	for i := 0; i < len(keep); i++ {
+		if t.wide {
+			if i += enterNewAVX2(t, first+i, frames[i:], t.hashes[i:len(keep)], stamps[i:], keep[i:]); i == len(keep) {
+				break
+			}
+		}
+		if keep[i] != 0 && t.mark(first+i, t.hashes[i], stamps[i].UnixNano(), keep[i]) {
+			keep[i] = 0
+			duplicates++
+		}
+	}
+	return duplicates
 }
 
 // complete reports whether the buffers of a frame hold all of it, and it can be stored.

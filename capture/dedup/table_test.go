@@ -297,7 +297,11 @@ func FuzzTable(f *testing.F) {
 	f.Add([]byte("aAbBaAbBxyzaAbBaAbBxyz"), uint8(1), uint8(4), uint16(60), uint16(9000))
 	f.Add([]byte("the same and the same and the same again"), uint8(2), uint8(2), uint16(5), uint16(40))
 	f.Add([]byte("the same and the same and the same again"), uint8(8), uint8(4), uint16(99), uint16(4000))
+	f.Add([]byte("abababcdcdefefgghihijabcdefghijk"), uint8(0), uint8(7), uint16(70), uint16(5000))
+	f.Add([]byte("abababcdcdefefgghihijabcdefghijk"), uint8(96), uint8(7), uint16(70), uint16(5000))
 	f.Fuzz(func(t *testing.T, script []byte, kind, pools uint8, size, window uint16) {
+		defer func(aes, avx2 bool) { useAES, useAVX2 = aes, avx2 }(useAES, useAVX2)
+		useAES, useAVX2 = useAES && kind&64 == 0, useAVX2 && kind&32 == 0
 		c := Config{Index: Index(kind % 2), Pools: int(pools%8) + 1, Bytes: int(size % 100), Window: time.Duration(window) + 1}
 		c.Records = c.Pools * (1 << (kind / 2 % 4))
 		table, marks := newTable(t, c), newTable(t, c)
@@ -450,6 +454,54 @@ func TestFramesThatAreNotStoredHaveNoCopies(t *testing.T) {
 	require.Equal(t, Stats{Frames: 3, Duplicates: 1}, tab.Stats())
 }
 
+// The assembly enters frames exactly as the Go code does.
+func TestWideSlotsAreSearchedLikeOthers(t *testing.T) {
+	if !hasAVX2() {
+		t.Skip("no AVX2 on this machine")
+	}
+	defer func() { useAVX2 = true }()
+	rnd := rand.New(rand.NewPCG(5, 6))
+	var tables [2]*subject
+	for i := range tables {
+		useAVX2 = i == 0
+		tables[i] = newTable(t, Config{Records: 64, Window: 100 * time.Microsecond})
+		tables[i].hash.keys, tables[i].secrets = tables[0].hash.keys, tables[0].secrets
+	}
+	require.True(t, tables[0].wide)
+	require.False(t, tables[1].wide)
+	ns := uint64(1_700_000_000e9)
+	for range 2000 {
+		frames := make([]ring.Frame, rnd.IntN(100))
+		stamps := make([]clock.Stamp, len(frames))
+		keep := make([]uint32, len(frames))
+		for i := range frames {
+			f := frame(60+rnd.IntN(3)*100, rnd.Uint64N(1000))
+			switch rnd.IntN(20) {
+			case 0:
+				f.Data, f.Rest = f.Data[:50], [][]byte{f.Data[50:]}
+			case 1:
+				f.Info, f.VLAN = ring.HasVLAN|ring.Stripped, uint16(rnd.IntN(2))
+			case 2:
+				ns -= 20_000 // set back
+			}
+			keep[i] = []uint32{0, 64, 1 << 20}[min(2, rnd.IntN(20))]
+			frames[i] = *f
+			ns += 1 + rnd.Uint64N(5000)
+			stamps[i] = stampOf(ns)
+		}
+		again := slices.Clone(keep)
+		require.Equal(t, tables[0].Mark(frames, stamps, keep), tables[1].Mark(frames, stamps, again))
+		require.Equal(t, again, keep)
+		require.Equal(t, tables[1].Stats(), tables[0].Stats())
+		require.Equal(t, tables[1].seen, tables[0].seen)
+		require.Equal(t, tables[1].refs, tables[0].refs)
+	}
+	st := tables[0].Stats()
+	require.NotZero(t, st.Duplicates)
+	require.NotZero(t, st.Evicted)
+	t.Logf("%+v", st)
+}
+
 // On machines with AES the table must work with the other hash, too.
 func TestBothHashesFindTheSameDuplicates(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
@@ -459,7 +511,7 @@ func TestBothHashesFindTheSameDuplicates(t *testing.T) {
 		p.keys[i/16][i%16] = byte(rnd.Uint32())
 	}
 	p.seen, p.refs = make([]uint64, 1), make([]uint64, 1)
-	for size := range 300 {
+	for _, size := range []int{0, 1, 7, 15, 16, 17, 31, 32, 33, 47, 48, 49, 60, 63, 64, 65, 80, 96, 111, 112, 128, 129, 200} {
 		data := make([]byte, size)
 		for i := range data {
 			data[i] = byte(rnd.Uint32())
