@@ -28,6 +28,7 @@ type linePort struct {
 type lineQueue struct {
 	perFrame time.Duration
 	descs    int
+	work     time.Duration // of the poller, for each batch
 
 	mu             sync.Mutex
 	began          time.Time // zero: stopped
@@ -36,8 +37,8 @@ type lineQueue struct {
 	missed, polled uint64
 }
 
-func newLine(perFrame time.Duration, descs int) linePort {
-	return linePort{capturetest.New(1), &lineQueue{perFrame: perFrame, descs: descs}}
+func newLine(perFrame time.Duration, descs int, work time.Duration) linePort {
+	return linePort{capturetest.New(1), &lineQueue{perFrame: perFrame, descs: descs, work: work}}
 }
 
 // receive lets the frames arrive that are due. It needs mu.
@@ -67,7 +68,13 @@ func (q *lineQueue) Poll(frames []ring.Frame) int {
 	return n
 }
 
-func (q *lineQueue) Release()  {}
+// Release implements capture.Source.
+func (q *lineQueue) Release() {
+	for began := time.Now(); q.work > 0 && time.Since(began) < q.work; {
+	}
+}
+
+// Size implements capture.Ring.
 func (q *lineQueue) Size() int { return q.descs }
 
 func (p linePort) Sources() []capture.Source { return []capture.Source{p.line} }
@@ -109,27 +116,31 @@ func causes(l capture.Ledger) map[sched.Cause]uint64 {
 
 // Frames arrive every two nanoseconds: no poller keeps up, whatever else the machine does.
 func TestASustainedOverloadIsNoGap(t *testing.T) {
-	var log logtest.Recorder
-	e, err := capture.New(newLine(2*time.Nanosecond, 64), capture.Config{Buffer: 8 << 20, Logger: log.Logger()})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, e.Close()) })
-	ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
-	defer cancel()
-	l, err := e.Run(ctx, 0)
-	require.NoError(t, err)
-	require.NoError(t, l.Balanced())
-	require.NotEmpty(t, l.LossCauses)
-	worst := l.LossCauses[0]
-	require.Equal(t, sched.CauseOverload, worst.Cause, "%+v", causes(l))
-	require.Greater(t, worst.Worst.Offered, worst.Worst.Processed)
-	require.NotZero(t, worst.Worst.Processed)
-	require.Contains(t, log.Text(), "overload: poller busy")
-	require.NotContains(t, causes(l), sched.CausePending)
+	for name, work := range map[string]time.Duration{"fast": 0, "batches longer than a gap": 2 * sched.LongGap} {
+		t.Run(name, func(t *testing.T) {
+			var log logtest.Recorder
+			e, err := capture.New(newLine(2*time.Nanosecond, 64, work), capture.Config{Buffer: 8 << 20, Logger: log.Logger()})
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, e.Close()) })
+			ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+			defer cancel()
+			l, err := e.Run(ctx, 0)
+			require.NoError(t, err)
+			require.NoError(t, l.Balanced())
+			require.NotEmpty(t, l.LossCauses)
+			worst := l.LossCauses[0]
+			require.Equal(t, sched.CauseOverload, worst.Cause, "%+v %+v", causes(l), worst.Worst)
+			require.Greater(t, worst.Worst.Offered, worst.Worst.Processed)
+			require.NotZero(t, worst.Worst.Processed)
+			require.Contains(t, log.Text(), "overload: poller busy")
+			require.NotContains(t, causes(l), sched.CausePending)
+		})
+	}
 }
 
 func TestASlowListenerIsNamedAsTheCauseOfALoss(t *testing.T) {
 	var log logtest.Recorder
-	e, err := capture.New(newLine(time.Microsecond, 256), capture.Config{Buffer: 1 << 20, Logger: log.Logger()})
+	e, err := capture.New(newLine(time.Microsecond, 256, 0), capture.Config{Buffer: 1 << 20, Logger: log.Logger()})
 	require.NoError(t, err)
 	l, err := e.Stream(0).Listen("tardy", stream.Options{Policy: stream.Lossless})
 	require.NoError(t, err)

@@ -125,6 +125,7 @@ type poller struct {
 	sleeps, slept               uint64 // slept: ns
 	busy                        uint64 // ns, see sched.Load
 	streak                      int    // frames of the full batches in succession
+	shortest                    uint64 // ns from one of these polls to the next, at least
 	dirty                       int
 	lastPoll                    uint64 // ticks
 
@@ -233,7 +234,8 @@ func (p *poller) poll() int {
 	now := p.stamper.Ticks()
 	gap := p.stamper.Nanoseconds(now - p.lastPoll)
 	p.monitor.Observe(gap)
-	if gap >= sched.LongGap {
+	long := p.longGap()
+	if gap >= long {
 		p.monitor.Begin(p.sample(now), gap)
 	}
 	p.lastPoll = now
@@ -250,14 +252,42 @@ func (p *poller) poll() int {
 	}
 	full := n == len(p.frames)
 	if !full {
-		p.emptied, p.streak = now, 0
-	} else if p.streak += n; p.streak > p.config.Room && gap < sched.LongGap {
-		p.busy += gap
+		p.emptied = now
 	}
+	p.saturation(full, gap, long)
 	if p.monitor.Open() {
 		p.monitor.Polled(p.sample(p.stamper.Ticks()), n, full)
 	}
 	return n
+}
+
+// longGap is the time in ns from which a gap between two polls is one. Behind a long row of
+// full batches, a few times the shortest of them is still the poller's own work.
+func (p *poller) longGap() uint64 {
+	const few = 4
+	if p.streak <= p.config.Room {
+		return sched.LongGap
+	}
+	return max(sched.LongGap, few*p.shortest)
+}
+
+// saturation counts the time of the batch before this poll, gap, if both belong to a row
+// of full batches that is longer than what ring and packet buffer hold: frames then
+// arrive as fast as the poller takes them, or faster.
+func (p *poller) saturation(full bool, gap, long uint64) {
+	switch {
+	case !full:
+		p.streak, p.shortest = 0, 0
+		return
+	case p.streak > p.config.Room && gap < long:
+		p.busy += gap
+		fallthrough
+	case p.streak > 0:
+		if p.shortest == 0 || gap < p.shortest {
+			p.shortest = gap
+		}
+	}
+	p.streak += len(p.frames)
 }
 
 // sample returns the poller's state at now, in ticks.

@@ -110,7 +110,7 @@ func (i *interval) judgeQueue(q *queueInterval) (Cause, time.Duration, Evidence)
 	e := i.Throttled
 	e.Busy, e.Waited, e.Backpressure = q.Busy, q.Waited, q.Backpressure
 	e.Absent, e.Longest, e.Stolen, e.Suspended = q.Absent, q.Longest, i.Stolen, i.Suspended
-	free := i.Over - q.Waited - q.Backpressure - q.Absent
+	free := max(i.Over-q.Waited-q.Backpressure-q.Absent, q.Busy) // a wait that ends belongs in part to an interval before
 	if free > 0 {
 		e.Processed = perSecond(q.Frames, uint64(free))
 	}

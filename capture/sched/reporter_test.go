@@ -69,7 +69,7 @@ func TestReporterLogsEachCauseOnceAMinute(t *testing.T) {
 // A short gap beside a loss that it does not explain must not look like the reason.
 func TestOverloadIsNotReportedAsAGap(t *testing.T) {
 	r := newReports()
-	r.monitor.log.put(&Gap{Length: 1_100_000, Excessive: true, Cause: CausePreempted, Capacity: 825_806, End: began})
+	r.monitor.log.put(&Gap{Length: 1_100_000, Waited: 1_100_000, Excessive: true, Cause: CausePreempted, Capacity: 825_806, End: began})
 	r.missed = 5_769_458
 	r.queue.Load = Load{Frames: 9_100_000, Busy: 990 * ms}
 	require.Equal(t, []string{"5769458 frames missed by the NIC: overload: poller busy 99 %, 14.9 Mpps offered, 9.1 Mpps processed (110 ns a frame). " +

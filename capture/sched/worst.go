@@ -3,6 +3,7 @@ package sched
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,13 +25,15 @@ type gapLog struct {
 	fresh     [freshGaps]Gap
 	nf        int
 	excessive uint64 // in total
-	lost      gapTimes
+
+	lost   [numCauses]atomic.Int64 // gapTimes, which the poller adds to also while mu is held
+	absent atomic.Int64
 }
 
 // gapTimes is the time of gaps, added up.
 type gapTimes struct {
 	excessive [numCauses]time.Duration // by cause, as the poller judged it
-	absent    time.Duration            // of all gaps of LongGap or more in which the thread neither waited for a core nor for room
+	absent    time.Duration            // in all gaps of LongGap or more, in which the thread neither waited for a core nor for room
 }
 
 // since is the time since an earlier reading.
@@ -44,6 +47,10 @@ func (t *gapTimes) since(before *gapTimes) (d gapTimes) {
 
 // put is called by the poller.
 func (b *gapLog) put(g *Gap) {
+	b.absent.Add(int64(max(g.Length-g.Waited-g.Backpressure, 0)))
+	if g.Excessive {
+		b.lost[g.Cause.index()].Add(int64(g.Length))
+	}
 	if !b.mu.TryLock() {
 		if b.kept < len(b.pending) {
 			b.pending[b.kept] = *g
@@ -84,12 +91,8 @@ func (b *gapLog) flush() {
 
 // add needs mu.
 func (b *gapLog) add(g *Gap) {
-	if !waiting(g.Cause) && !blocking(g.Cause) {
-		b.lost.absent += g.Length
-	}
 	if g.Excessive {
 		b.excessive++
-		b.lost.excessive[g.Cause.index()] += g.Length
 		if b.nf < len(b.fresh) {
 			b.fresh[b.nf] = *g
 			b.nf++
@@ -141,5 +144,9 @@ func (b *gapLog) take(explain func(*Gap)) (fresh []Gap, lost gapTimes) {
 	}
 	fresh = slices.Clone(b.fresh[:b.nf])
 	b.nf = 0
-	return fresh, b.lost
+	for i := range b.lost {
+		lost.excessive[i] = time.Duration(b.lost[i].Load())
+	}
+	lost.absent = time.Duration(b.absent.Load())
+	return fresh, lost
 }
