@@ -25,23 +25,25 @@ func NewClassifier(filters []*Filter) (*Classifier, error) {
 	if len(filters) > maxFilters {
 		return nil, errors.New("pcapfilter: a classifier has at most 65536 filters")
 	}
-	leaves := make([]*node, len(filters)+1)
-	for i := range leaves {
-		leaves[i] = &node{}
-	}
-	none := leaves[len(filters)]
-	root := none
-	for i := len(filters) - 1; i >= 0; i-- {
-		c, err := parse(filters[i].expr)
-		if err != nil {
-			return nil, err
-		}
-		root = lowerTo(c, leaves[i], root, i)
-	}
-	graph := optimizeList(root, none, len(filters)-1)
+	root, leaves := lowerList(filters)
+	graph := optimizeList(root, leaves[len(filters)], len(filters)-1)
 	c := &Classifier{program: assemble(graph, leaves...), filters: filters}
 	c.prepare()
 	return c, nil
+}
+
+// lowerList turns the conditions of filters into a graph with a leaf for each filter
+// and one for frames that none matches.
+func lowerList(filters []*Filter) (root *node, leaves []*node) {
+	leaves = make([]*node, len(filters)+1)
+	for i := range leaves {
+		leaves[i] = &node{}
+	}
+	root = leaves[len(filters)]
+	for i := len(filters) - 1; i >= 0; i-- {
+		root = lowerTo(filters[i].root, leaves[i], root, i)
+	}
+	return root, leaves
 }
 
 // Len is the number of filters.

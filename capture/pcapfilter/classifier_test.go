@@ -146,6 +146,30 @@ func TestLongListsOfFiltersAreClassified(t *testing.T) {
 	}
 }
 
+// What it takes to optimize a list grows with its length, not with its square: that a
+// frame has the address of one rule rules out all those behind it at once.
+func TestLongListsAreOptimizedInStepsOfTheirLength(t *testing.T) {
+	steps := func(rules int, expr string) int {
+		var filters []*Filter
+		for i := range rules {
+			f, err := Compile(fmt.Sprintf(expr, i/250, i%250, 1000+i))
+			require.NoError(t, err)
+			filters = append(filters, f)
+		}
+		root, leaves := lowerList(filters)
+		o := newOptimizer(leaves[rules], rules-1)
+		o.reload = true
+		o.run(root)
+		return maxSteps + 64*len(o.nodes) - o.steps
+	}
+	for _, expr := range []string{
+		"src host 10.%d.%d.7 and tcp port %d", "dst net 10.%d.%d.0/24 and not udp port %d", "ip src 10.%d.%d.1 and tcp[0:2] = %d", "vlan and ip host 10.%d.%d.1 and ip[4:2] > %d",
+	} {
+		few, many := steps(300, expr), steps(1200, expr)
+		require.Less(t, many, 6*few+5000, expr)
+	}
+}
+
 func TestClassifyDoesNotAllocate(t *testing.T) {
 	c := classifierOf(t, []string{"vlan 5 and net 2001:db8::/32", "not udp and portrange 1-100", "ip[ip[0]:1] = 5", "ether[70] = 1", "tcp[13] & 2 != 0", "inner (tcp port 80)", "vxlan and tcp", "protochain 6"})
 	out := c.NewClasses()

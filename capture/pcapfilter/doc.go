@@ -108,6 +108,8 @@
 //     set in frames that are none: geneve or tcp. Here that is an error;
 //   - libpcap reads what a tunnel behind mpls carries as if labels preceded it; here
 //     the tunnel ends the labels;
+//   - libpcap's protochain loses its place behind an authentication header; here it goes
+//     on behind it, and ends after 64 headers;
 //   - libpcap 1.10 does not read the byte of byte N & M and byte N | M; here it is
 //     read, as in 1.11.
 package pcapfilter

@@ -24,6 +24,7 @@ func (e *Error) Error() string {
 type Filter struct {
 	program
 	expr  string
+	root  *cond // as parsed; nil is met by all frames
 	needs Needs
 }
 
@@ -42,7 +43,7 @@ func Compile(expr string) (*Filter, error) {
 	if graph == reject {
 		return nil, &Error{0, matchesNone}
 	}
-	f := &Filter{program: assemble(graph, accept, reject), expr: strings.TrimSpace(expr), needs: needs(root, true, 0)}
+	f := &Filter{program: assemble(graph, accept, reject), expr: strings.TrimSpace(expr), root: root, needs: needs(root, true, 0)}
 	if f.depth > maxStack {
 		return nil, &Error{0, "more intermediate results at a time than are kept: compute in smaller steps"}
 	}

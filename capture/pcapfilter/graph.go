@@ -9,6 +9,13 @@ type node struct {
 	yes, no     *node
 	reload      bool // left is not what the test before has loaded
 	filter      int  // that the test is part of
+
+	// The optimizer's: the node's number, from 1, greater than those of its successors;
+	// the ids of its values, and of the one that it loads; the values that it or a
+	// later node reads.
+	number           int
+	leftID, loadedID int
+	reads            set
 }
 
 var accept, reject = &node{}, &node{}

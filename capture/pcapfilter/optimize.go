@@ -2,6 +2,7 @@ package pcapfilter
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 )
 
@@ -11,6 +12,7 @@ const (
 	maxValues   = 1024
 	maxExcluded = 8
 	maxNodes    = 1 << 16 // made of a graph that has fewer
+	maxSteps    = 1 << 20 // that any graph may take
 )
 
 // optimize returns a graph with the same outcome for every frame, also for frames
@@ -37,8 +39,6 @@ func newOptimizer(none *node, last int) *optimizer {
 		none: none, last: last,
 		ids:   map[identity]int{},
 		known: map[*value]int{},
-		atoms: map[*node]set{},
-		nodes: map[*node]int{},
 		memo:  map[string]*node{},
 		made:  map[nodeKey]*node{},
 	}
@@ -50,6 +50,8 @@ func (o *optimizer) run(root *node) *node {
 		return root
 	}
 	o.budget = min(1000+8*len(o.nodes), max(maxNodes, len(o.nodes)))
+	o.steps = maxSteps + 64*len(o.nodes)
+	o.uses()
 	return o.specialize(root, knowledge{})
 }
 
@@ -66,7 +68,8 @@ type identity struct {
 // nodeKey identifies a node of the new graph, which has no node twice.
 type nodeKey struct {
 	filter      int
-	left, right int
+	left, right int // right is 0 for the number k
+	k           uint32
 	cmp         comparison
 	yes, no     *node
 	reload      bool
@@ -79,13 +82,21 @@ type optimizer struct {
 	ids    map[identity]int // of values, from 1
 	known  map[*value]int   // the same
 	values int              // how many there are
-	atoms  map[*node]set    // the values that a node or a later one reads
-	nodes  map[*node]int    // the old graph's, numbered
+	nodes  []*node          // the old graph's, by number - 1
 	memo   map[string]*node
 	made   map[nodeKey]*node
-	budget int
+	budget int // nodes that may still be made
+	steps  int // nodes that may still be passed
 	buf    []byte
+
+	// The last node, by number, that compares a value with a number for equality, and
+	// the last that uses it in another way. Paths lead from greater numbers to smaller
+	// ones.
+	equals []map[uint32]int // by id
+	other  []int            // by id; noNode if there is none
 }
+
+const noNode = math.MaxInt
 
 // set of value ids.
 type set []uint64
@@ -107,11 +118,16 @@ func (s set) union(t set) set {
 	if len(s) < len(t) {
 		s, t = t, s
 	}
-	out := slices.Clone(s)
 	for i, w := range t {
-		out[i] |= w
+		if w&^s[i] != 0 {
+			out := slices.Clone(s)
+			for i, w := range t {
+				out[i] |= w
+			}
+			return out
+		}
 	}
-	return out
+	return s
 }
 
 // id numbers a value; nil is 0.
@@ -139,13 +155,14 @@ func (o *optimizer) number(n *node) set {
 	if n.final() || o.values > maxValues {
 		return nil
 	}
-	if s, ok := o.atoms[n]; ok {
-		return s
+	if n.number > 0 {
+		return n.reads
 	}
 	s := o.number(n.yes).union(o.number(n.no))
 	s = o.add(o.add(s, n.left), n.right)
-	o.atoms[n] = s
-	o.nodes[n] = len(o.nodes)
+	o.nodes = append(o.nodes, n)
+	n.number, n.reads = len(o.nodes), s
+	n.leftID, n.loadedID = o.id(n.left), o.id(loaded(n))
 	return s
 }
 
@@ -154,6 +171,59 @@ func (o *optimizer) add(s set, v *value) set {
 		return s
 	}
 	return o.add(o.add(s.with(o.id(v)), v.x), v.y)
+}
+
+// uses fills equals and other.
+func (o *optimizer) uses() {
+	o.equals, o.other = make([]map[uint32]int, o.values+1), make([]int, o.values+1)
+	for id := range o.other {
+		o.other[id] = noNode
+	}
+	var mark func(v *value, at int)
+	mark = func(v *value, at int) {
+		if v != nil && v.op != konst {
+			id := o.id(v)
+			o.other[id] = min(o.other[id], at)
+			mark(v.x, at)
+			mark(v.y, at)
+		}
+	}
+	for _, n := range o.nodes {
+		at := n.number
+		mark(n.right, at)
+		if n.cmp != equal || n.right.op != konst {
+			mark(n.left, at)
+			continue
+		}
+		mark(n.left.x, at)
+		mark(n.left.y, at)
+		id := n.leftID
+		if o.equals[id] == nil {
+			o.equals[id] = map[uint32]int{}
+		}
+		if last, ok := o.equals[id][n.right.k]; !ok || at < last {
+			o.equals[id][n.right.k] = at
+		}
+	}
+}
+
+// tested reports whether a value is compared with a number from a node on.
+func (o *optimizer) tested(id int, k uint32, from int) bool {
+	at, ok := o.equals[id][k]
+	return ok && at <= from
+}
+
+// relevant is a fact as far as it decides tests from a node on: a value is known, or
+// is none of those that it is compared with, or does not matter.
+func (o *optimizer) relevant(f fact, from int) fact {
+	if o.other[f.id] <= from {
+		return f
+	}
+	if f.lo == f.hi && !o.tested(f.id, f.lo, from) {
+		return fact{id: f.id, lo: 1, hi: 0}
+	}
+	f.not = slices.DeleteFunc(slices.Clone(f.not), func(k uint32) bool { return !o.tested(f.id, k, from) })
+	return f
 }
 
 // knowledge is what the tests of a path imply about a frame. It is immutable.
@@ -250,10 +320,15 @@ func (o *optimizer) decide(n *node, k knowledge) (yes, known bool) {
 	if !ok {
 		return false, false
 	}
-	if left, ok := o.eval(n.left, k); ok {
-		return n.cmp.holds(left, right), true
+	f := k.about(n.leftID, n.left)
+	if f.lo == f.hi {
+		return n.cmp.holds(f.lo, right), true
 	}
-	f := k.about(o.id(n.left), n.left)
+	if n.left.op >= add {
+		if left, ok := o.eval(n.left, k); ok {
+			return n.cmp.holds(left, right), true
+		}
+	}
 	switch n.cmp {
 	case equal:
 		return false, right < f.lo || right > f.hi || slices.Contains(f.not, right)
@@ -304,37 +379,58 @@ func (o *optimizer) computed(v *value, k knowledge) knowledge {
 }
 
 // specialize returns the new graph from a node on, for frames of which k is known.
+//
+// On the way to the first test that is not decided it may pass many filters of a list.
+// What is found behind is remembered for the first node of each, so that it is found
+// once for all that lead there.
 func (o *optimizer) specialize(n *node, k knowledge) *node {
+	var passed []string // keys of the nodes passed
+	out := func(n *node) *node {
+		for _, key := range passed {
+			o.memo[key] = n
+		}
+		return n
+	}
 	for !n.final() {
 		yes, known := o.decide(n, k)
 		if !known || !o.safe(n.left, k) || !o.safe(n.right, k) {
 			break
 		}
-		if yes {
-			n = n.yes
-		} else {
-			n = n.no
+		if o.steps == 0 {
+			return out(n)
 		}
+		o.steps--
+		next := n.no
+		if yes {
+			next = n.yes
+		}
+		if !next.final() && next.filter != n.filter {
+			key := o.key(next, &k)
+			if known, ok := o.memo[key]; ok {
+				return out(known)
+			}
+			passed = append(passed, key)
+		}
+		n = next
 	}
 	if n.final() {
-		return n
+		return out(n)
 	}
 	key := o.key(n, &k)
-	if out, ok := o.memo[key]; ok {
-		return out
+	if known, ok := o.memo[key]; ok {
+		return out(known)
 	}
 	if o.budget == 0 {
-		return n
+		return out(n)
 	}
 	o.budget--
-	out := o.build(n, k)
-	o.memo[key] = out
-	return out
+	passed = append(passed, key)
+	return out(o.build(n, k))
 }
 
 // build makes the new node for an old one.
 func (o *optimizer) build(n *node, k knowledge) *node {
-	base := o.id(loaded(n))
+	base := n.loadedID
 	after := o.computed(n.right, o.computed(n.left, k))
 	after.last = base
 	if n.right.op != konst || o.reload {
@@ -343,14 +439,19 @@ func (o *optimizer) build(n *node, k knowledge) *node {
 	branch := func(yes bool) *node {
 		k := after
 		if n.right.op == konst {
-			k = k.refine(o.id(n.left), n.left, n.cmp, n.right.k, yes)
+			k = k.refine(n.leftID, n.left, n.cmp, n.right.k, yes)
 		}
 		if yes {
 			return o.specialize(n.yes, k)
 		}
 		return o.specialize(n.no, k)
 	}
-	m := nodeKey{filter: n.filter, left: o.id(n.left), right: o.id(n.right), cmp: n.cmp, reload: base != k.last}
+	m := nodeKey{filter: n.filter, left: n.leftID, cmp: n.cmp, reload: base != k.last}
+	if n.right.op == konst {
+		m.k = n.right.k
+	} else {
+		m.right = o.id(n.right)
+	}
 	if yes, known := o.decide(n, k); known { // and not safe: specialize skips safe ones
 		m.yes = branch(yes)
 		m.no = m.yes
@@ -381,7 +482,7 @@ func loaded(n *node) *value {
 
 // key reduces knowledge to what matters from n on, and encodes it.
 func (o *optimizer) key(n *node, k *knowledge) string {
-	atoms := o.atoms[n]
+	atoms := n.reads
 	k.facts = slices.DeleteFunc(slices.Clone(k.facts), func(f fact) bool { return !atoms.has(f.id) })
 	done := slices.Clone(k.done)
 	for i := range done {
@@ -395,14 +496,15 @@ func (o *optimizer) key(n *node, k *knowledge) string {
 		done = done[:len(done)-1]
 	}
 	k.done = done
-	if k.last != o.id(loaded(n)) {
+	if k.last != n.loadedID {
 		k.last = 0
 	}
-	b := binary.AppendUvarint(o.buf[:0], uint64(o.nodes[n]))
+	b := binary.AppendUvarint(o.buf[:0], uint64(n.number))
 	b = binary.AppendUvarint(b, k.end)
 	b = binary.AppendUvarint(b, uint64(k.last))
 	b = binary.AppendUvarint(b, uint64(len(k.facts)))
 	for _, f := range k.facts {
+		f = o.relevant(f, n.number)
 		b = binary.AppendUvarint(b, uint64(f.id))
 		b = binary.LittleEndian.AppendUint32(b, f.lo)
 		b = binary.LittleEndian.AppendUint32(b, f.hi)

@@ -118,6 +118,8 @@ func scan(text string) ([]token, error) {
 func longest(text string, i int, word string) (token, error) {
 	t := token{at: i, end: i}
 	switch {
+	case plainWord(word) != atEnd:
+		t.kind, t.end = plainWord(word), i+len(word)
 	case word != "":
 		for _, r := range rules() {
 			if m := r.pattern.FindStringIndex(word); m != nil && i+m[1] > t.end {
@@ -176,6 +178,35 @@ func longest(text string, i int, word string) (token, error) {
 		}
 	}
 	return t, nil
+}
+
+// plainWord is the kind of a word of decimal digits, a dotted quad of them, or a word of
+// letters that are not all hexadecimal: the rule that matches most of it is known
+// without trying any. It is atEnd for other words.
+func plainWord(word string) kind {
+	digits, dots, letters := 0, 0, false
+	for i := range len(word) {
+		switch c := word[i]; {
+		case c >= '0' && c <= '9':
+			digits++
+		case c == '.' && i > 0 && i < len(word)-1 && word[i-1] != '.':
+			dots++
+		case c >= 'g' && c <= 'z':
+			letters = true
+		case c >= 'a' && c <= 'f':
+		default:
+			return atEnd
+		}
+	}
+	switch {
+	case digits == 0 && dots == 0 && letters:
+		return name
+	case digits == len(word) && len(word) > 0 && len(word) != 12: // which can be an Ethernet address
+		return number
+	case digits+dots == len(word) && dots == 3:
+		return ipv4
+	}
+	return atEnd
 }
 
 // wordLength is how many bytes at the start of a text can be part of a number, a

@@ -119,6 +119,19 @@ func TestChainOfHeadersIsFollowedSoFar(t *testing.T) {
 	}
 }
 
+// libpcap loses its place behind an authentication header.
+func TestChainGoesOnBehindAuthentication(t *testing.T) {
+	p := ethernet(0x86dd).ip6(51, 1, 2).u8(60, 1, 0, 0).u32(1, 1).u8(17, 0, 1, 4, 0, 0, 0, 0).udp(40000, 53)
+	q := ethernet(0x0800).ip4(5, 51, 0, host1, host2).u8(51, 2, 0, 0).u32(1, 1, 1).u8(6, 1, 0, 0).u32(1, 1).tcp(1, 2, 3)
+	for expr, want := range map[string][2]bool{
+		"ip6 protochain 17": {true, false}, "ip6 protochain 60": {true, false}, "protochain 51": {true, true}, "protochain 6": {false, true}, "ip protochain 17": {false, false},
+	} {
+		f, err := Compile(expr)
+		require.NoError(t, err, expr)
+		require.Equal(t, want, [2]bool{f.Match(p, len(p)), f.Match(q, len(q))}, expr)
+	}
+}
+
 func TestByteMayTestBits(t *testing.T) {
 	p := ethernet(0x0800)
 	for expr, want := range map[string]bool{
