@@ -11,8 +11,7 @@ const NoLimit = "none"
 
 // Window is a span of time: From is in it, To is not. A zero time is no limit.
 type Window struct {
-	From time.Time `json:"from,omitzero"`
-	To   time.Time `json:"to,omitzero"`
+	From, To time.Time
 }
 
 // ParseWindow parses the two sides of a window: times as for ParseTime, or NoLimit. to

@@ -91,3 +91,38 @@ func TestAQuerySaysWhichFilesWereReclaimed(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 }
+
+func TestPacketFilesAreReadToTheEndOrNamed(t *testing.T) {
+	for _, reclaimed := range []bool{false, true} {
+		dir := t.TempDir()
+		files := mixed(t, dir)
+		s, err := Find(Request{Queue: capture.AllQueues}, dir)
+		require.NoError(t, err)
+		p, err := s.Next()
+		require.NoError(t, err)
+		first := recordOf(p)
+		var gone []string
+		for i, suffix := range []string{".pcap", ".pcapng", ".pcapng.zst", ".pcap.zst"} {
+			path := filepath.Join(dir, files[3*(i+1)+2].name+suffix)
+			gone = append(gone, path)
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			require.NoError(t, err)
+			require.NoError(t, os.Remove(path))
+			if reclaimed {
+				require.NoError(t, f.Truncate(0))
+			}
+			require.NoError(t, f.Close())
+		}
+		got := append([]rawfile.Record{first}, rest(t, s)...)
+		if reclaimed {
+			for _, path := range gone {
+				require.ErrorContains(t, s.Faults(), path)
+			}
+			require.Equal(t, len(gone), strings.Count(s.Faults().Error(), archive.ErrReclaimed.Error()), s.Faults())
+		} else {
+			require.NoError(t, s.Faults())
+			same(t, brute(files, Request{}), got, "as if nothing had been deleted")
+		}
+		require.NoError(t, s.Close())
+	}
+}

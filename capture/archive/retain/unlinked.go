@@ -17,7 +17,6 @@ import (
 type unlinked struct {
 	file  *os.File // open for writing
 	path  string   // that it had
-	fs    uint64   // file system of its folder
 	bytes int64    // of disk space
 	since time.Time
 	until time.Time // after which its space is reclaimed
@@ -52,7 +51,7 @@ func openUnlinked(in *os.File, f *File) *unlinked {
 		return nil
 	}
 	now := time.Now()
-	return &unlinked{file: file, path: f.Path, fs: f.FS, bytes: st.Blocks * 512, since: now, until: now.Add(readerTimeout)}
+	return &unlinked{file: file, path: f.Path, bytes: st.Blocks * 512, since: now, until: now.Add(readerTimeout)}
 }
 
 // inUse reports whether another process, as far as that can be known, has a file open.
