@@ -371,6 +371,9 @@ func TestTheWindowIsPrintedInUTCAndLocalTime(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, 2, cmd.ProcessState.ExitCode())
 	require.Contains(t, string(out), "time zone TZ=Europe/Berlim: is not on this machine")
+	cmd = program(t, "-r", dir, "-w", "-", "-c", "1")
+	cmd.Env = append(cmd.Env, "TZ=Europe/Berlim")
+	require.NoError(t, cmd.Run(), "no time is given")
 }
 
 func TestIOPriorityIsSetForAllThreads(t *testing.T) {

@@ -76,7 +76,10 @@ docs/TIMES.md lists all forms. Without a zone it is local time ($TZ). The window
 			}
 			zone, err := units.LocalZone()
 			if err != nil {
-				return cli.Usagef("%w", err)
+				if u.from != units.NoLimit || u.to != units.NoLimit {
+					return cli.Usagef("%w", err)
+				}
+				zone = time.UTC
 			}
 			if err := complete(&o, u, time.Now().In(zone)); err != nil {
 				return err
