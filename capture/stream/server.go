@@ -59,8 +59,10 @@ func (e Event) String() string {
 const (
 	// requestTimeout limits the time from the connection to the request.
 	requestTimeout = 2 * time.Second
-	// maxPending is the largest number of connections without a request; more wait.
-	maxPending = 16
+	// maxPending is the largest number of connections without a request; more wait until
+	// one has sent it, for crowdedTimeout at most.
+	maxPending     = 16
+	crowdedTimeout = 100 * time.Millisecond
 	// The pause between two tries to accept when descriptors or memory are short.
 	firstRetry, lastRetry = 10 * time.Millisecond, time.Second
 )
@@ -88,6 +90,8 @@ type Server struct {
 type peer struct {
 	conn     *net.UnixConn
 	pid, uid int
+
+	timed bool // no time limit is to be set any more; guarded by Server.mu
 }
 
 // disconnect sends the reason for the detachment and closes the connection. It never
@@ -188,8 +192,13 @@ func (srv *Server) accept() {
 	for {
 		select {
 		case srv.pending <- struct{}{}:
-		case <-srv.done:
-			return
+		default:
+			srv.hurry()
+			select {
+			case srv.pending <- struct{}{}:
+			case <-srv.done:
+				return
+			}
 		}
 		c, err := srv.socket.listener.AcceptUnix()
 		if err != nil {
@@ -214,6 +223,26 @@ func (srv *Server) accept() {
 	}
 }
 
+// hurry leaves connections without a request crowdedTimeout to send it.
+func (srv *Server) hurry() {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	for p := range srv.peers {
+		if !p.timed {
+			p.timed = true
+			_ = p.conn.SetReadDeadline(time.Now().Add(crowdedTimeout))
+		}
+	}
+}
+
+// requested ends the time limit of the peer's request.
+func (srv *Server) requested(p *peer) error {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	p.timed = true
+	return p.conn.SetReadDeadline(time.Time{})
+}
+
 // serve serves one connection, from the request to its end.
 func (srv *Server) serve(p *peer) {
 	defer p.conn.Close()
@@ -223,6 +252,7 @@ func (srv *Server) serve(p *peer) {
 	open := srv.peers != nil
 	if open {
 		srv.peers[p] = struct{}{}
+		_ = p.conn.SetReadDeadline(time.Now().Add(srv.timeout))
 	}
 	srv.mu.Unlock()
 	if !open {
@@ -255,7 +285,10 @@ func (srv *Server) serve(p *peer) {
 
 // attach reads a request and grants or refuses it.
 func (srv *Server) attach(p *peer) (*attachment, Options, error) {
-	name, o, err := p.readRequest(srv.timeout)
+	name, o, err := p.readRequest()
+	if bad := srv.requested(p); err == nil {
+		err = bad
+	}
 	var att *attachment
 	if err == nil {
 		att, err = srv.stream.attach(request{name: name, options: o, pid: p.pid, uid: p.uid, peer: p})
@@ -297,11 +330,8 @@ func (srv *Server) grant(p *peer, att *attachment, o Options) error {
 
 // readRequest reads the peer's credentials and its request. It provides no room for
 // descriptors, so the kernel discards those that come with the message.
-func (p *peer) readRequest(timeout time.Duration) (name string, o Options, err error) {
+func (p *peer) readRequest() (name string, o Options, err error) {
 	if p.pid, p.uid, err = credentials(p.conn); err != nil {
-		return "", o, err
-	}
-	if err := p.conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		return "", o, err
 	}
 	b := make([]byte, requestBytes+MaxName+1)
@@ -314,10 +344,7 @@ func (p *peer) readRequest(timeout time.Duration) (name string, o Options, err e
 	case flags&unix.MSG_TRUNC != 0:
 		return "", o, fmt.Errorf("request longer than %d bytes", len(b)-1)
 	}
-	if name, o, err = decodeRequest(b[:n]); err != nil {
-		return "", o, err
-	}
-	return name, o, p.conn.SetReadDeadline(time.Time{})
+	return decodeRequest(b[:n])
 }
 
 // wait waits for the end of the connection and returns the reason.

@@ -224,6 +224,25 @@ func TestSilentConnectionsDoNotBlockOthers(t *testing.T) {
 	require.NoError(t, srv.Close(), "twice")
 }
 
+// Connections without a request have little time while others wait.
+func TestManySilentConnectionsDelayOthersBriefly(t *testing.T) {
+	s := newStream(t, Config{Size: Block})
+	srv, err := s.serve(ServerConfig{Path: filepath.Join(t.TempDir(), "q.sock")}, time.Hour)
+	require.NoError(t, err)
+	for range 3*maxPending - 1 {
+		dialRaw(t, srv)
+	}
+	l := attachTo(t, srv, Options{})
+	require.Len(t, s.Stats().Listeners, 1)
+	for range 2 * maxPending {
+		dialRaw(t, srv)
+	}
+	require.NoError(t, attachTo(t, srv, Options{}).Close())
+	require.Len(t, s.Stats().Listeners, 1, "a listener that is attached has no time limit")
+	require.NoError(t, l.Close())
+	require.NoError(t, srv.Close())
+}
+
 func TestEveryEndOfAConnectionDetaches(t *testing.T) {
 	s := newStream(t, Config{Size: Block})
 	srv, _ := serve(t, s, ServerConfig{})

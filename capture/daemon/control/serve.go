@@ -21,7 +21,6 @@ type Config struct {
 const (
 	defaultMode = 0o600
 	maxPath     = 107         // bytes of a UNIX socket's path
-	maxClients  = 32          // connections at a time; further ones wait
 	idleTime    = time.Minute // for which a connection without a request stays open
 )
 

@@ -14,7 +14,7 @@ import (
 )
 
 // listen listens at a UNIX socket that has its mode from the beginning.
-func listen(path string, mode fs.FileMode) (*limited, error) {
+func listen(path string, mode fs.FileMode) (*socket, error) {
 	if mode == 0 {
 		mode = defaultMode
 	}
@@ -48,7 +48,7 @@ func listen(path string, mode fs.FileMode) (*limited, error) {
 		}
 		return nil, fmt.Errorf("socket %s: %w", path, err)
 	}
-	l := &limited{UnixListener: s.(*net.UnixListener), path: path, open: make(chan struct{}, maxClients), done: make(chan struct{})}
+	l := &socket{UnixListener: s.(*net.UnixListener), path: path}
 	l.SetUnlinkOnClose(false)
 	l.file, err = os.Lstat(path)
 	if err == nil {
@@ -60,36 +60,18 @@ func listen(path string, mode fs.FileMode) (*limited, error) {
 	return l, nil
 }
 
-// limited accepts at most maxClients connections at a time, and removes its socket
-// when it is closed.
-type limited struct {
+// socket is a listener that removes its file when it is closed.
+type socket struct {
 	*net.UnixListener
 	path string
 	file fs.FileInfo
-	open chan struct{} // a token for each connection
 	once sync.Once
-	done chan struct{}
-}
-
-func (l *limited) Accept() (net.Conn, error) {
-	select {
-	case l.open <- struct{}{}:
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-	c, err := l.UnixListener.AcceptUnix()
-	if err != nil {
-		<-l.open
-		return nil, err
-	}
-	return &counted{UnixConn: c, open: l.open}, nil
 }
 
 // Close closes the socket, and removes it unless another file has its path.
-func (l *limited) Close() error {
+func (l *socket) Close() error {
 	err := net.ErrClosed
 	l.once.Do(func() {
-		close(l.done)
 		if now, e := os.Lstat(l.path); e == nil && os.SameFile(now, l.file) {
 			err = os.Remove(l.path)
 		} else {
@@ -102,23 +84,11 @@ func (l *limited) Close() error {
 	return err
 }
 
-// counted is a connection that returns its token when it is closed.
-type counted struct {
-	*net.UnixConn
-	once sync.Once
-	open <-chan struct{}
-}
-
-func (c *counted) Close() error {
-	c.once.Do(func() { <-c.open })
-	return c.UnixConn.Close()
-}
-
 type peerKey struct{}
 
 // withPeer adds the peer's credentials, which the kernel knows.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
-	u, ok := c.(*counted)
+	u, ok := c.(*net.UnixConn)
 	if !ok {
 		return ctx
 	}

@@ -18,6 +18,7 @@ const RequestTimeout = 10 * time.Second
 const (
 	closeTimeout = 2 * time.Second // of Close, for requests under way
 	maxHeader    = 16 << 10        // bytes of a request's line and headers
+	maxClients   = 32              // connections at a time
 )
 
 // Config configures a Server.
@@ -37,20 +38,21 @@ type Server struct {
 	err    error
 }
 
-// Serve serves on a listener, which the Server closes. Malformed requests get an
-// error status and are not logged.
+// Serve serves on a listener, which the Server closes, up to 32 connections at a time: a
+// further one replaces the one that has been without a request for longest. Malformed
+// requests get an error status and are not logged.
 func Serve(l net.Listener, cfg Config) *Server {
 	s := &Server{served: make(chan error, 1), http: &http.Server{
-		Handler:           cfg.Handler,
+		Handler:           handler(cfg.Handler),
 		ReadHeaderTimeout: RequestTimeout,
 		ReadTimeout:       RequestTimeout,
 		WriteTimeout:      RequestTimeout,
 		IdleTimeout:       cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          log.New(io.Discard, "", 0),
-		ConnContext:       cfg.ConnContext,
+		ConnContext:       connContext(cfg.ConnContext),
 	}}
-	go func() { s.served <- s.http.Serve(l) }()
+	go func() { s.served <- s.http.Serve(newClients(l, maxClients)) }()
 	return s
 }
 
