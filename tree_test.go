@@ -104,7 +104,7 @@ var mayImport = map[string][]string{
 	"capture/pcapfilter":   {"capture/internal", "ring"},
 	"capture/rules":        {"capture/internal", "capture/pcapfilter", "ring"},
 	"capture/sched":        {"capture/sched", "capture/units"},
-	"capture/stream":       {"capture/clock", "hugepage", "ring"},
+	"capture/stream":       {"capture/clock", "hugepage", "internal/asynclog", "ring"},
 	"capture/units":        {},
 
 	// Files know streams, not ports; the recorder knows the engine.

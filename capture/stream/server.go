@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/internal/asynclog"
 )
 
 // ServerConfig are the settings of a Server.
@@ -16,8 +18,9 @@ type ServerConfig struct {
 	Path string      // of the socket
 	Mode fs.FileMode // of the socket: the users that may attach; 0: 0600
 
-	// OnEvent is called for every event, by one goroutine at a time; nil: never. It
-	// delays nothing but attachments and detachments over the same socket.
+	// OnEvent is called for every event, in their order, by one goroutine at a time; nil:
+	// never. It delays nothing: events that it is too slow for are dropped, and an
+	// EventError has their number.
 	OnEvent func(Event)
 }
 
@@ -63,6 +66,8 @@ const (
 	// one has sent it, for crowdedTimeout at most.
 	maxPending     = 16
 	crowdedTimeout = 100 * time.Millisecond
+	// flushTimeout is how long Close waits for OnEvent.
+	flushTimeout = time.Second
 	// The pause between two tries to accept when descriptors or memory are short.
 	firstRetry, lastRetry = 10 * time.Millisecond, time.Second
 )
@@ -72,12 +77,12 @@ const (
 type Server struct {
 	stream  *Stream
 	onEvent func(Event)
-	timeout time.Duration // requestTimeout but in tests
+	events  *asynclog.Queue // calls onEvent
+	timeout time.Duration   // requestTimeout but in tests
 	socket  *socket
 	pending chan struct{} // holds a token for each connection without a request
 	done    chan struct{} // closed by Close
 
-	eventMu sync.Mutex
 	serving sync.WaitGroup
 	closed  sync.Once
 	err     error // of Close
@@ -116,9 +121,10 @@ func (s *Stream) serve(c ServerConfig, timeout time.Duration) (*Server, error) {
 		return nil, fmt.Errorf("serve stream at %s: %w", c.Path, err)
 	}
 	srv := &Server{
-		stream: s, onEvent: c.OnEvent, timeout: timeout, socket: socket,
+		stream: s, timeout: timeout, socket: socket,
 		pending: make(chan struct{}, maxPending), done: make(chan struct{}), peers: map[*peer]struct{}{},
 	}
+	srv.setOnEvent(c.OnEvent)
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {
@@ -149,7 +155,8 @@ func (srv *Server) Path() string { return srv.socket.path }
 func (srv *Server) Mode() fs.FileMode { return srv.socket.mode }
 
 // Close detaches all listeners that attached over the socket, and removes it. They
-// read what is left if the stream is finished. OnEvent must not call it.
+// read what is left if the stream is finished. It waits up to a second for OnEvent, which
+// must not call it.
 func (srv *Server) Close() error {
 	srv.closed.Do(func() {
 		close(srv.done)
@@ -173,17 +180,29 @@ func (srv *Server) Close() error {
 			_ = p.conn.Close() // those without a request; a second time for the others
 		}
 		srv.serving.Wait()
+		srv.events.Flush(flushTimeout)
 	})
 	return srv.err
 }
 
+func (srv *Server) setOnEvent(onEvent func(Event)) {
+	srv.onEvent = onEvent
+	srv.events = asynclog.NewQueue(func(dropped uint64, over time.Duration) error {
+		onEvent(Event{Kind: EventError, Reason: fmt.Sprintf("%d events dropped in the last %v: OnEvent was too slow", dropped, over.Round(time.Millisecond))})
+		return nil
+	})
+}
+
+// emit passes an event to OnEvent. It does not wait for it: who detaches a listener that
+// holds the capture back comes through here.
 func (srv *Server) emit(e Event) {
 	if srv.onEvent == nil {
 		return
 	}
-	srv.eventMu.Lock()
-	defer srv.eventMu.Unlock()
-	srv.onEvent(e)
+	srv.events.Add(len(e.Listener.Name)+len(e.Reason), func() error {
+		srv.onEvent(e)
+		return nil
+	})
 }
 
 // accept accepts connections until the socket is closed.

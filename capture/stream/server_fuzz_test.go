@@ -36,6 +36,7 @@ func FuzzAttachRequest(f *testing.F) {
 	f.Add([]byte{}, uint8(0))
 	s := newStream(f, Config{Size: Block})
 	srv := &Server{stream: s, timeout: timeout, pending: make(chan struct{}, 1), done: make(chan struct{}), peers: map[*peer]struct{}{}}
+	srv.setOnEvent(nil)
 	s.Producer().Append(1, 1, numbered(1, 100), 0)
 	s.Producer().Publish()
 	f.Fuzz(func(t *testing.T, message []byte, then uint8) {

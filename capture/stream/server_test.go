@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -222,6 +223,27 @@ func TestSilentConnectionsDoNotBlockOthers(t *testing.T) {
 	dialRaw(t, srv)
 	require.NoError(t, srv.Close(), "without waiting for the connections")
 	require.NoError(t, srv.Close(), "twice")
+}
+
+// A listener that dies is detached whatever OnEvent does: it would hold the capture back.
+func TestOnEventThatBlocksDelaysNothing(t *testing.T) {
+	s := newStream(t, Config{Size: Block})
+	blocked := make(chan struct{})
+	var events atomic.Int64
+	srv, err := s.Serve(ServerConfig{Path: filepath.Join(t.TempDir(), "q.sock"), OnEvent: func(Event) {
+		<-blocked
+		events.Add(1)
+	}})
+	require.NoError(t, err)
+	for range 3 {
+		require.NoError(t, attachTo(t, srv, Options{}).Close())
+	}
+	require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 3 }, timeout, tick)
+	began := time.Now()
+	require.NoError(t, srv.Close())
+	require.Less(t, time.Since(began), timeout/2)
+	close(blocked)
+	require.Eventually(t, func() bool { return events.Load() == 6 }, timeout, tick)
 }
 
 // Connections without a request have little time while others wait.
