@@ -51,9 +51,9 @@ func run(r request, o options) error {
 			return err
 		}
 		if terminal {
-			fmt.Print("\x1b[H\x1b[2J") // from the top of an empty screen
+			fmt.Fprint(cli.Stdout, "\x1b[H\x1b[2J") // from the top of an empty screen
 		}
-		if _, err := fmt.Print(page.String()); err != nil {
+		if _, err := fmt.Fprint(cli.Stdout, page.String()); err != nil {
 			return err
 		}
 		select {

@@ -28,7 +28,7 @@ import (
 )
 
 func main() {
-	cli.Main(command(func(o options) error { return o.run(cli.Interrupted("timestamps"), os.Stdout) }))
+	cli.Main(command(func(o options) error { return o.run(cli.Interrupted("timestamps"), cli.Stdout) }))
 }
 
 // options are the command line.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,38 @@ var printTimeout = 5 * time.Second
 // Stderr is standard error. Programs write to it, never to os.Stderr: a terminal that
 // was stopped with Ctrl-S, or a pipe that is not read, would hold the writer.
 var Stderr = NewPrinter(os.Stderr, filepath.Base(os.Args[0]))
+
+// Stdout is standard output of programs that write to it all the time. A write waits for a
+// reader, as is usual, until a signal ends the program (Interrupted).
+var Stdout = &Output{File: os.Stdout}
+
+// blocked is when the write to standard output began that is under way, in nanoseconds
+// since 1970; 0: none is.
+var blocked atomic.Int64
+
+// Write writes to the output.
+func (o *Output) Write(b []byte) (int, error) {
+	if o.File != os.Stdout {
+		return o.File.Write(b)
+	}
+	blocked.Store(time.Now().UnixNano())
+	defer blocked.Store(0)
+	return o.File.Write(b)
+}
+
+// exitUnread ends the program with a status once a write to standard output has been
+// blocked for lastLines. It is called when the program was told to end.
+func exitUnread(name string, status int) {
+	told := time.Now()
+	for range time.Tick(lastLines / 20) {
+		since := blocked.Load()
+		if since != 0 && time.Since(time.Unix(0, since)) > lastLines && time.Since(told) > lastLines {
+			fmt.Fprintf(Stderr, "%s: standard output was not read for %v: exiting\n", name, lastLines)
+			Stderr.Flush(lastWords)
+			os.Exit(status)
+		}
+	}
+}
 
 // Printer writes lines in the background. Each Write is a line, or several that belong
 // together. Lines for which there is no room are dropped, and counted as log messages.

@@ -16,7 +16,8 @@ import (
 const sameSignal = time.Second
 
 // Interrupted returns a context that the first SIGINT, SIGTERM or SIGHUP cancels. A
-// signal more than a second later exits with status 128 plus its number. Signals that the
+// signal more than a second later exits with status 128 plus its number; so does the first
+// one if standard output (Stdout) is then not read for 2 s. Signals that the
 // program handles itself are left to it (own), and a SIGHUP that nohup(1) ignores stays
 // ignored.
 func Interrupted(name string, own ...os.Signal) context.Context {
@@ -30,9 +31,10 @@ func Interrupted(name string, own ...os.Signal) context.Context {
 	signal.Notify(signals, ending...)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		<-signals
+		ended := <-signals
 		first := time.Now()
 		cancel()
+		go exitUnread(name, 128+int(ended.(unix.Signal)))
 		for again := range signals {
 			if time.Since(first) > sameSignal {
 				fmt.Fprintf(Stderr, "%s: second %v: exiting at once\n", name, again)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +18,17 @@ import (
 // waitForSignals makes this test's binary a program that is slow to end.
 const waitForSignals = "IXCAP_CLI_WAIT"
 
+// writeForEver makes it a program that writes to standard output.
+const writeForEver = "IXCAP_CLI_WRITE"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(writeForEver) != "" {
+		ctx := cli.Interrupted("writer")
+		for ctx.Err() == nil {
+			_, _ = cli.Stdout.Write(make([]byte, 4096))
+		}
+		os.Exit(0)
+	}
 	if os.Getenv(waitForSignals) != "" {
 		ctx := cli.Interrupted("slow")
 		fmt.Println("ready")
@@ -88,6 +99,29 @@ func TestFirstSignalEndsInOrderAndALaterOneAtOnce(t *testing.T) {
 			require.Less(t, time.Since(began), 30*time.Second)
 		})
 	}
+}
+
+// A program that writes to a pager that is stopped ends all the same.
+func TestProgramWhoseOutputIsNotReadEnds(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	defer w.Close()
+	var stderr strings.Builder
+	c := exec.CommandContext(t.Context(), self)
+	c.Env = append(os.Environ(), writeForEver+"=1")
+	c.Stdout, c.Stderr = w, &stderr
+	require.NoError(t, c.Start())
+	_, err = r.Read(make([]byte, 1))
+	require.NoError(t, err)
+	time.Sleep(100 * time.Millisecond) // the pipe is full
+	require.NoError(t, c.Process.Signal(unix.SIGTERM))
+	var exit *exec.ExitError
+	require.ErrorAs(t, c.Wait(), &exit)
+	require.Equal(t, 128+int(unix.SIGTERM), exit.ExitCode())
+	require.Equal(t, "writer: standard output was not read for 2s: exiting\n", stderr.String())
 }
 
 func TestHangupThatNohupIgnoresStaysIgnored(t *testing.T) {
