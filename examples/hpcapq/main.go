@@ -59,7 +59,7 @@ func command(find func(context.Context, options) error, care func(maintenance, i
 ordered by timestamp, as pcap or pcapng with nanoseconds. The index of each RAW file rules out
 blocks that cannot match, the seek table of a compressed file those before the window; other
 files are read from their start. With --share, packets that a running capture holds in memory
-are found too.
+are found too. --follow waits for what is captured until the window is over.
 
 TIME is 2026-11-21T14:00:00Z, "2026-11-21 14:00", 14:00 (today), "yesterday 14:00", -5m
 (before now), now or @1795269600.5 (seconds since 1970); for --to also +1m (after --from).
@@ -67,6 +67,7 @@ docs/TIMES.md lists all forms. Without a zone it is local time ($TZ). The window
 --from and excludes --to.`,
 		Example: `  hpcapq -r /data0 --from -5m -f 'port 53' -w - | tcpdump -n -r -
   hpcapq -r /data0 -r /data1 --from 14:00 --to +1m -f 'host 10.0.0.1' -w minute.pcapng
+  hpcapq -r /data0 --share /run/ixcap --from now --to +5m --follow -w next.pcapng
   hpcapq -r /data0 -C 100MiB -w part.pcapng
   hpcapq verify /data0`,
 		Args: cli.NoOperands,
@@ -92,6 +93,7 @@ docs/TIMES.md lists all forms. Without a zone it is local time ($TZ). The window
 		flags.StringArrayVar(&o.shares, "share", nil, "read the memory of the capture with sockets in this `directory`, too; may be repeated")
 		flags.StringVar(&u.from, "from", units.NoLimit, "first `time`; none: the beginning")
 		flags.StringVar(&u.to, "to", units.NoLimit, "`time` to end before; none: the end")
+		flags.BoolVar(&o.request.Follow, "follow", false, "wait for packets until the window is over, or the capture of --share ends")
 		flags.StringVarP(&u.filter, "filter", "f", cli.None, "find packets that match this pcap-filter `expression`")
 		flags.StringVar(&o.request.Port, "port", "", "read only files of the port with this `name`")
 		flags.IntVar(&o.request.Queue, "queue", capture.AllQueues, "read only files of this `queue`; -1: all")
@@ -147,6 +149,8 @@ func complete(o *options, u unparsed, now time.Time) (err error) {
 		return cli.Usagef("--snaplen %d: must be 0 or more", o.snap)
 	case o.out == "-" && (o.segment != 0 || o.rotate != 0 || o.split != split{}):
 		return cli.Usagef("-w -: standard output is one file. Omit --segment, --rotate and --split, or name a file")
+	case o.split.files && o.request.Follow:
+		return cli.Usagef("--split file: files are read one after the other. Omit --follow")
 	case o.split.files && len(o.shares) > 0:
 		return cli.Usagef("--split file: packets in memory are in no file. Omit --share")
 	case !slices.Contains([]string{"", "raw", "pcap", "pcapng"}, o.request.Format):

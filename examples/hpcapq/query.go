@@ -54,6 +54,9 @@ func runQuery(ctx context.Context, o options) (err error) {
 	if w := o.window(); w != (units.Window{}) {
 		logger.Info("window " + w.String())
 	}
+	if text := notOver(o, time.Now()); text != "" {
+		logger.Info(text)
+	}
 	defer func() {
 		if warnings > maxWarnings {
 			logger.Warn(fmt.Sprintf("%d warnings, the first %d printed", warnings, maxWarnings))
@@ -144,7 +147,10 @@ func (out *output) answer(name string, paths ...string) (err error) {
 	if text := orderText(s.Order()); text != "" {
 		out.logger.Info(text)
 	}
-	if canceled {
+	if late := s.Stats().Late; late > 0 && out.o.request.Follow {
+		out.logger.Warn(fmt.Sprintf("%s came out of order: stored more than 3 s after their stamp", units.Plural(late, "packet")))
+	}
+	if canceled && !(out.o.request.Follow && out.o.request.To.IsZero()) {
 		err = errors.Join(err, errors.New("interrupted: more packets may match"))
 	}
 	if err == nil && s.Stats().Matched == 0 && !out.o.split.files {
@@ -214,6 +220,21 @@ func (out *output) copy(s *query.Result, name string) error {
 		}
 	}
 	return nil
+}
+
+// notOver is the message about a window that is not over, or ""; it is what --follow waits
+// for.
+func notOver(o options, now time.Time) string {
+	left := o.request.To.Sub(now).Round(time.Second)
+	switch {
+	case o.request.To.IsZero() && o.request.Follow:
+		return "following until the capture ends, or an interrupt"
+	case o.request.To.IsZero() || !o.request.To.After(now):
+		return ""
+	case o.request.Follow:
+		return fmt.Sprintf("the window ends in %v: waiting for it", left)
+	}
+	return fmt.Sprintf("the window ends in %v: the answer has what is there now. --follow waits for the rest", left)
 }
 
 // noMatch is the message of a query without a match. If a time span was asked for, it

@@ -3,6 +3,7 @@ package query
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
@@ -25,17 +26,20 @@ type Source struct {
 // cursor iterates over the matching packets of one file, or over live records.
 //
 // Its states are: pending or between two pieces of the file (key is a stamp before
-// which it has no packet), ready (packet is the next one, key its stamp), done.
+// which it has no packet), ready (packet is the next one, key its stamp), idle, done.
 type cursor struct {
 	result *Result
 	reader reader
 	file   archive.File // Path "": live records
 	in     *input       // nil: live records
-	order  int          // order of cursors with equal keys
+	base   string       // orders cursors of a queue with equal keys: the file's final name, or that of the file before live records
 
 	key         int64
 	packet      Packet
 	ready, done bool
+
+	growing bool // the file is being written, and the query follows it
+	idle    bool // all that was written so far is read
 }
 
 // reader reads the packets of one cursor.
@@ -53,12 +57,30 @@ type reader interface {
 	// advance moves to the next packet that matches, as far as it is in memory.
 	advance()
 
+	// extend makes the reader go on up to size bytes of the file, in any state but done.
+	extend(size int64)
+
 	// free frees the memory.
 	free()
 }
 
 func (c *cursor) compare(d *cursor) int {
-	return cmp.Or(cmp.Compare(c.key, d.key), cmp.Compare(c.order, d.order))
+	return cmp.Or(cmp.Compare(c.key, d.key), strings.Compare(c.file.Port, d.file.Port), cmp.Compare(c.file.Queue, d.file.Queue),
+		strings.Compare(c.base, d.base), cmp.Compare(c.live(), d.live()))
+}
+
+// live is 1 for live records, which follow those of the file.
+func (c *cursor) live() int {
+	if c.in == nil {
+		return 1
+	}
+	return 0
+}
+
+// end ends the file, or waits for more of it.
+func (c *cursor) end() {
+	c.idle = c.growing
+	c.done = !c.growing
 }
 
 func (c *cursor) close() {

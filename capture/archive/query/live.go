@@ -37,7 +37,7 @@ import (
 type liveRecords struct {
 	port    string // label
 	queue   int
-	after   int    // index in the list of files of the file before them
+	after   string // name of the file before them
 	first   int64  // stamp of the first record in ns
 	records []byte // RAW records that match
 
@@ -203,9 +203,9 @@ func (c *liveClient) copyPacket(p *stream.Packet) {
 		r.stats.Frames++
 		return
 	}
-	after := c.file
-	if after < 0 { // after all files
-		after = len(c.files) + c.queue
+	after := "\xff" // after all files
+	if c.file >= 0 {
+		after = orderOf(c.files[c.file])
 	}
 	if len(c.live) == 0 || c.live[len(c.live)-1].after != after {
 		c.live = append(c.live, liveRecords{

@@ -19,6 +19,7 @@ type packetReader struct {
 	size    int64           // of the file, as far as it is stored
 	written bool            // the file is being written
 	table   *pcapfile.Table // nil: none
+	tail    *pcapfile.Tail  // of a file that is growing; else nil
 	packets *capfile.Reader
 	sources []source // by interface of the file
 	count   uint64   // packets read
@@ -45,6 +46,10 @@ func (c *packetReader) plan() bool {
 		c.size = archive.Stored(f, c.size)
 	} else {
 		c.written, _ = archive.HasWriter(f)
+	}
+	if c.growing {
+		c.tail, c.key = pcapfile.NewTail(c.in), c.file.First.UnixNano()
+		return true
 	}
 	if c.size == 0 {
 		return false
@@ -102,6 +107,10 @@ func (c *packetReader) tolerate(err error) error {
 // begin implements reader.
 func (c *packetReader) begin() bool {
 	c.result.addUncertainty(c.packet.Source, 0)
+	if c.tail != nil {
+		c.nextPiece()
+		return !c.done
+	}
 	var src io.Reader = c.in.section(c.size)
 	var err error
 	if c.table != nil {
@@ -118,6 +127,36 @@ func (c *packetReader) begin() bool {
 	return err == nil
 }
 
+// nextPiece opens the next piece of a file that is growing, and reports whether there
+// is one.
+func (c *packetReader) nextPiece() bool {
+	src, err := c.tail.Next(c.size)
+	if err == nil {
+		c.free()
+		err = c.open(src)
+	}
+	switch {
+	case err == nil:
+		return true
+	case err != io.EOF:
+		c.result.fault(c.cursor, err)
+		c.growing = false
+	case !c.file.Part && !c.tail.Whole(c.size):
+		c.result.fault(c.cursor, fmt.Errorf("after %d whole packets: %w", c.count, io.ErrUnexpectedEOF))
+	}
+	c.end()
+	return false
+}
+
+// extend implements reader.
+func (c *packetReader) extend(size int64) {
+	c.size = size
+	if c.idle {
+		c.idle = false
+		c.nextPiece()
+	}
+}
+
 // load implements reader.
 func (c *packetReader) load() { c.advance() }
 
@@ -126,16 +165,22 @@ func (c *packetReader) advance() {
 	r := c.result
 	for range scanLen {
 		p, err := c.packets.Next()
+		if err == io.EOF && c.tail != nil {
+			if c.nextPiece() {
+				continue
+			}
+			return
+		}
 		if err == nil && c.file.Stored() && p.Nano == 0 && p.Len == 0 { // zeros that a power failure left
 			err = fmt.Errorf("after %d whole packets: zeros: %w", c.count, io.ErrUnexpectedEOF)
 		}
 		if err != nil {
-			c.end(err)
+			c.endFile(err)
 			return
 		}
 		c.count++
 		if c.file.Stored() && p.Nano >= r.to {
-			c.end(io.EOF) // stamps of one queue never go backwards
+			c.endFile(io.EOF) // stamps of one queue never go backwards
 			return
 		}
 		r.stats.Frames++
@@ -151,8 +196,8 @@ func (c *packetReader) advance() {
 	}
 }
 
-// end ends the file. What the reader left out or changed is told.
-func (c *packetReader) end(err error) {
+// endFile ends the file. What the reader left out or changed is told.
+func (c *packetReader) endFile(err error) {
 	c.done = true
 	if err = c.tolerate(err); err != io.EOF {
 		c.result.fault(c.cursor, err)

@@ -32,6 +32,7 @@ type rawReader struct {
 
 	entries []index.Entry // of the blocks to read
 	tail    int64         // start of the bytes that no entry describes; -1: none
+	whole   int64         // end of the complete records, once tail is -1
 	buf     []byte
 	piece   []byte // rest of the current piece: complete records
 }
@@ -40,8 +41,11 @@ type rawReader struct {
 func (c *rawReader) plan() bool {
 	r := c.result
 	c.size = c.in.size
+	if c.growing {
+		c.key = c.file.First.UnixNano()
+	}
 	if c.size == 0 {
-		return false
+		return c.growing
 	}
 	first, t, ok, err := index.Peek(c.file.Sidecar(), &r.stats.IndexRead)
 	if err != nil && !missing(err) {
@@ -82,6 +86,7 @@ func (c *rawReader) begin() bool {
 		r.addUncertainty(c.packet.Source, side.Trailer.Uncertainty)
 	}
 	side.Truncate(c.size)
+	c.whole = side.End()
 	if !side.Complete && side.End() < c.size {
 		c.tail = side.End()
 		r.stats.Unindexed++
@@ -126,6 +131,7 @@ func (c *rawReader) sidecar() *index.Sidecar {
 	side, n, err := index.Load(c.file.Sidecar(), c.size)
 	r.stats.IndexRead += n
 	switch {
+	case missing(err) && c.growing:
 	case missing(err) && c.file.Part:
 		r.warn(c.cursor, "no index yet: read completely")
 	case missing(err) && c.in.deleted():
@@ -151,7 +157,22 @@ func (c *rawReader) nextKey() {
 	case len(c.entries) > 0:
 		c.key = max(c.key, c.entries[0].Earliest, c.result.from)
 	case c.tail < 0:
-		c.done = true
+		c.end()
+	}
+}
+
+// extend implements reader.
+func (c *rawReader) extend(size int64) {
+	c.size = size
+	if !c.growing {
+		c.limit = size
+	}
+	if c.tail < 0 && c.whole < c.size {
+		c.tail = c.whole
+	}
+	if c.idle {
+		c.idle = false
+		c.nextKey()
 	}
 }
 
@@ -164,7 +185,7 @@ func (c *rawReader) load() {
 	default:
 		c.readTail()
 	}
-	if !c.done {
+	if !c.done && !c.idle {
 		c.advance()
 	}
 }
@@ -198,7 +219,8 @@ func (c *rawReader) readTail() {
 	b, err := c.read(c.tail, c.result.pieceLen())
 	if err != nil {
 		c.result.fault(c.cursor, err)
-		c.done = true
+		c.tail, c.growing = -1, false
+		c.end()
 		return
 	}
 	at := 0
@@ -217,7 +239,7 @@ func (c *rawReader) readTail() {
 	if c.tail >= 0 {
 		c.tail += int64(at)
 		if c.tail >= c.size {
-			c.tail = -1
+			c.tail, c.whole = -1, c.tail
 		}
 	}
 }
@@ -225,10 +247,11 @@ func (c *rawReader) readTail() {
 // endTail ends the file at a byte where no complete record begins. It is a fault
 // unless there is padding, or the end of a file that is being written.
 func (c *rawReader) endTail(at int64, err error) {
-	c.tail = -1
+	c.tail, c.whole = -1, at
 	if err == io.EOF || c.file.Part && errors.Is(err, io.ErrUnexpectedEOF) {
 		return
 	}
+	c.growing = false
 	c.result.fault(c.cursor, errAt(at, err))
 }
 

@@ -35,6 +35,10 @@ type Request struct {
 	// at the time of Find.
 	Live []string
 
+	// Follow waits for packets until the window is over, or the captures of Live have
+	// ended. BeforeRead is called while it waits, several times a second.
+	Follow bool
+
 	// Logger receives what affects how complete or fast the result is, such as files
 	// without an index. nil discards.
 	Logger *slog.Logger
@@ -58,6 +62,7 @@ type Stats struct {
 	Frames        uint64 // examined
 	Matched       uint64
 	Live          uint64 // of these, from the memory of a running capture
+	Late          uint64 // of these, stamped earlier than one before: the order is that of the files, or they were stored late
 	Copies        uint64 // of these, at least, followed by the same packet of another file, with the same stamp
 }
 
@@ -75,6 +80,7 @@ func (s *Stats) Add(o Stats) {
 	s.Frames += o.Frames
 	s.Matched += o.Matched
 	s.Live += o.Live
+	s.Late += o.Late
 	s.Copies += o.Copies
 }
 
@@ -93,6 +99,8 @@ type Result struct {
 	numbered int       // sources whose first packet was returned
 	pending  []*cursor // not opened, by the first stamp that they may have
 	active   cursors   // a heap
+	follow   *follow   // nil: the result is what was there at the time of Find
+	latest   int64     // greatest stamp of the packets returned so far
 	returned bool      // Next has returned the packet of active[0]
 	copies   [2]string // the first two files with the same packet
 	faults   []error
@@ -101,7 +109,10 @@ type Result struct {
 
 // Find starts a query of the stored files in directories, or of single files.
 func Find(q Request, paths ...string) (*Result, error) {
-	r := &Result{q: q, from: math.MinInt64, to: math.MaxInt64, seen: map[fileID]bool{}, sources: map[string]*Source{}, stamps: map[*Source]uncertainty{}}
+	r := &Result{
+		q: q, from: math.MinInt64, to: math.MaxInt64, latest: math.MinInt64,
+		seen: map[fileID]bool{}, sources: map[string]*Source{}, stamps: map[*Source]uncertainty{},
+	}
 	r.files = newFiles(func(n int64) { r.stats.Read += n })
 	if r.q.Logger == nil {
 		r.q.Logger = slog.New(slog.DiscardHandler)
@@ -118,40 +129,69 @@ func Find(q Request, paths ...string) (*Result, error) {
 	if r.from > r.to {
 		return nil, fmt.Errorf("time span ends %v before it begins", time.Duration(r.from-r.to))
 	}
+	began := time.Now()
 	list, err := archive.List(paths...)
 	if err != nil {
 		return nil, err
 	}
+	if q.Follow {
+		r.follow = &follow{paths: paths, known: map[string]bool{}, polled: began, probed: began}
+		r.add(list, nil, nil)
+		return r, nil
+	}
 	var live []liveRecords
-	limits := map[string]int64{}
-	if len(q.Live) > 0 && (q.Format == "" || q.Format == archive.Raw[1:]) { // memory becomes RAW files
+	var limits map[string]int64
+	if r.readsMemory() {
 		if list, live, limits, err = r.snapshot(paths); err != nil {
 			return nil, err
 		}
 	}
+	r.add(list, live, limits)
+	return r, nil
+}
+
+// readsMemory reports whether the result has live records. They become RAW files.
+func (r *Result) readsMemory() bool {
+	return len(r.q.Live) > 0 && (r.q.Format == "" || r.q.Format == archive.Raw[1:])
+}
+
+// add adds the files that the request asks for, and live records, to the pending ones.
+// limits are the bytes to read of files that may grow, by path.
+func (r *Result) add(list []archive.File, live []liveRecords, limits map[string]int64) {
+	q := &r.q
 	for i, f := range list {
-		if q.Port != "" && f.Port != q.Port || q.Queue != capture.AllQueues && f.Queue != q.Queue || q.Format != "" && f.Format() != q.Format {
+		if q.Port != "" && f.Port != q.Port || q.Queue != capture.AllQueues && f.Queue != q.Queue || q.Format != "" && f.Format() != q.Format || r.follow.knows(f) {
 			continue
 		}
 		limit, ok := limits[f.Path]
 		if !ok {
 			limit = -1
 		}
-		r.plan(r.cursorOf(f, 2*i, limit), list[i+1:])
+		r.plan(r.cursorOf(f, limit), list[i+1:])
 	}
+	r.addLive(live)
+	slices.SortStableFunc(r.pending, (*cursor).compare)
+}
+
+// addLive adds live records to the pending ones.
+func (r *Result) addLive(live []liveRecords) {
 	for _, m := range live {
-		c := &cursor{result: r, order: 2*m.after + 1, key: m.first, packet: Packet{Source: r.source(m.port, m.queue)}}
+		c := &cursor{result: r, file: archive.File{Port: m.port, Queue: m.queue}, base: m.after, key: m.first}
+		c.packet.Source = r.source(m.port, m.queue)
 		r.addUncertainty(c.packet.Source, m.uncertainty)
 		c.reader = &rawReader{cursor: c, piece: m.records}
 		r.pending = append(r.pending, c)
 	}
-	slices.SortStableFunc(r.pending, (*cursor).compare)
-	return r, nil
 }
 
+// orderOf is the part of a file's name that orders packets of one queue with equal
+// stamps.
+func orderOf(f archive.File) string { return archive.FinalName(filepath.Base(f.Path)) }
+
 // cursorOf returns the cursor of a file.
-func (r *Result) cursorOf(f archive.File, order int, limit int64) *cursor {
-	c := &cursor{result: r, file: f, order: order, key: r.from, packet: Packet{Source: r.fileSource(f)}}
+func (r *Result) cursorOf(f archive.File, limit int64) *cursor {
+	c := &cursor{result: r, file: f, base: orderOf(f), key: r.from, packet: Packet{Source: r.fileSource(f)}}
+	c.growing = r.follow.waits() && f.Part && f.Stored()
 	c.in = &input{files: r.files, path: f.Path, sequential: f.Packets}
 	if f.Packets {
 		c.reader = &packetReader{cursor: c}
@@ -239,14 +279,13 @@ func (r *Result) Next() (*Packet, error) {
 		for len(r.pending) > 0 && (len(r.active) == 0 || r.pending[0].compare(r.active[0]) < 0) {
 			c := r.pending[0]
 			r.pending = r.pending[1:]
-			if c.reader.begin() {
-				if c.in != nil {
-					c.in.begun = true
-				}
-				heap.Push(&r.active, c)
-			} else {
-				c.close()
+			r.begin(c)
+		}
+		if r.follow.waits() && (len(r.active) == 0 || r.active[0].key >= r.follow.until()) {
+			if r.err = r.wait(); r.err != nil {
+				return nil, r.err
 			}
+			continue
 		}
 		if len(r.active) == 0 {
 			r.err = io.EOF
@@ -266,6 +305,22 @@ func (r *Result) Next() (*Packet, error) {
 	}
 }
 
+// begin begins to read a file that was pending.
+func (r *Result) begin(c *cursor) {
+	if !c.reader.begin() {
+		c.close()
+		return
+	}
+	if c.in != nil {
+		c.in.begun = true
+	}
+	if c.idle {
+		r.follow.idle = append(r.follow.idle, c)
+		return
+	}
+	heap.Push(&r.active, c)
+}
+
 // count counts the packet that is returned.
 func (r *Result) count(c *cursor) {
 	r.returned = true
@@ -273,6 +328,10 @@ func (r *Result) count(c *cursor) {
 	if c.in == nil {
 		r.stats.Live++
 	}
+	if c.key < r.latest {
+		r.stats.Late++
+	}
+	r.latest = max(r.latest, c.key)
 	if s := c.packet.Source; s.Number < 0 {
 		s.Number = r.numbered
 		r.numbered++
@@ -293,11 +352,16 @@ func (r *Result) count(c *cursor) {
 func (r *Result) Copies() (first, second string) { return r.copies[0], r.copies[1] }
 
 // fix restores the order of the heap after active[0] has moved, or removes it if it is
-// done.
+// done or idle.
 func (r *Result) fix() {
-	if r.active[0].done {
-		r.active[0].close()
+	switch c := r.active[0]; {
+	case c.done:
+		c.close()
 		heap.Pop(&r.active)
+		return
+	case c.idle:
+		heap.Pop(&r.active)
+		r.follow.idle = append(r.follow.idle, c)
 		return
 	}
 	heap.Fix(&r.active, 0)
@@ -312,7 +376,7 @@ func (r *Result) Faults() error { return errors.Join(r.faults...) }
 
 // Close ends the query.
 func (r *Result) Close() error {
-	for _, c := range slices.Concat([]*cursor(r.active), r.pending) {
+	for _, c := range slices.Concat([]*cursor(r.active), r.pending, r.follow.waiting()) {
 		c.close()
 	}
 	r.active, r.pending = nil, nil

@@ -33,7 +33,7 @@ func (c *liveClient) locate(p *stream.Packet) (skipped bool, where location, err
 			continue
 		}
 		tried[f.Port]++
-		cur := c.result.cursorOf(f, 0, -1).reader.(*rawReader)
+		cur := c.result.cursorOf(f, -1).reader.(*rawReader)
 		if err := cur.stat(); err != nil {
 			if missing(err) {
 				continue // deleted since it was listed
