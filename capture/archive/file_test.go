@@ -127,7 +127,7 @@ func TestListIsInTheOrderOfCapture(t *testing.T) {
 	require.ErrorContains(t, err, "not a stored file")
 	_, err = archive.List(filepath.Join(a, "pipe.pcap"))
 	require.ErrorContains(t, err, "regular file")
-	files, err = archive.List(put(t, filepath.Join(a, "known by its content"), "\x0a\x0d\x0d\x0a"))
+	files, err = archive.List(put(t, filepath.Join(a, "known by its content"), "\x0a\x0d\x0d\x0a\x1c\x00\x00\x00\x4d\x3c\x2b\x1a"))
 	require.NoError(t, err)
 	require.True(t, files[0].Packets)
 	_, err = archive.List(filepath.Join(a, "missing"))

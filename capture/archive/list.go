@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -9,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/ixcap/ixcap/capfile"
 )
 
 // List returns the stored files of folders, and stored files named one by one, sorted
@@ -80,24 +81,16 @@ func named(path string, info os.FileInfo) (File, error) {
 	return f, nil
 }
 
-// Starts of packet files and of compressed files.
-var captureMagics = [][]byte{
-	{0xa1, 0xb2, 0xc3, 0xd4}, {0xd4, 0xc3, 0xb2, 0xa1}, {0xa1, 0xb2, 0x3c, 0x4d}, {0x4d, 0x3c, 0xb2, 0xa1}, // pcap
-	{0xa1, 0xb2, 0xcd, 0x34}, {0x34, 0xcd, 0xb2, 0xa1}, // pcap as patched by Kuznetzov
-	{0x0a, 0x0d, 0x0d, 0x0a},                                         // pcapng
-	{0x1f, 0x8b}, {0x28, 0xb5, 0x2f, 0xfd}, {0x04, 0x22, 0x4d, 0x18}, // gzip, zstd, lz4
-}
-
-// hasCapture reports whether a file begins as a packet file.
+// hasCapture reports whether a file begins as a packet file, compressed or not.
 func hasCapture(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	var head [4]byte
+	var head [12]byte
 	n, _ := io.ReadFull(f, head[:])
-	return slices.ContainsFunc(captureMagics, func(magic []byte) bool { return bytes.HasPrefix(head[:n], magic) })
+	return capfile.Recognise(head[:n]) != ""
 }
 
 // Folder is a listing of a folder.

@@ -324,3 +324,22 @@ func TestPacketFilesAreVerifiedAndFinished(t *testing.T) {
 		require.Contains(t, out, `"index":"none"`, i)
 	}
 }
+
+// An output in the folder that is read does not replace a stored file, by any name.
+func TestOutputIsNoStoredFile(t *testing.T) {
+	dir := mixedFolder(t)
+	names, err := filepath.Glob(filepath.Join(dir, "*.pcap"))
+	require.NoError(t, err)
+	want, err := os.ReadFile(names[0])
+	require.NoError(t, err)
+	link := filepath.Join(t.TempDir(), "link.pcap")
+	require.NoError(t, os.Link(names[0], link))
+	for _, name := range []string{names[0], link} {
+		_, stderr, status := call(t, "-r", dir, "-w", name, "--force")
+		require.Equal(t, 1, status)
+		require.Contains(t, stderr, "is also an input")
+		got, err := os.ReadFile(names[0])
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(want, got))
+	}
+}

@@ -176,9 +176,17 @@ func orderText(o query.Order) string {
 // create begins the output.
 func (out *output) create(name string) (err error) {
 	o := out.o
+	files, err := archive.List(o.dirs...)
+	if err != nil {
+		return err
+	}
+	inputs := slices.Clone(o.dirs)
+	for _, f := range files {
+		inputs = append(inputs, f.Path)
+	}
 	config := extract.Config{
 		Name: name, Format: o.format, Snaplen: o.snap, Size: int64(o.segment), Every: o.rotate.Duration(), Packets: o.split.packets,
-		Create: func(name string) (extract.Output, error) { return cli.Create(name, o.dirs, o.force) },
+		Create: func(name string) (extract.Output, error) { return cli.Create(name, inputs, o.force) },
 	}
 	if o.request.Filter != nil {
 		config.Filter = o.request.Filter.String()
