@@ -169,3 +169,34 @@ func TestEtherTypeFilterSelectsTheQueue(t *testing.T) {
 	require.True(t, ok)
 	require.EqualValues(t, ptETQF|2, g.lo>>4&0x1fff)
 }
+
+// Any frame is classified without a panic, in the same way by both paths.
+func FuzzParse(f *testing.F) {
+	for _, frame := range [][]byte{
+		plain(60), udp4("10.0.0.1", "10.0.0.2", 1, 2, 40), tcp4("10.0.0.1", "10.0.0.2", 1, 2, 40),
+		l46("fe80::1", "fe80::2", 1, 2, true, 40), tagged(udp4("10.0.0.1", "10.0.0.2", 1, 2, 40), 5),
+		in4(l46("fe80::1", "fe80::2", 1, 2, false, 40)),
+	} {
+		f.Add(frame)
+	}
+	r := newRig(f, Config{})
+	r.promiscuous()
+	r.rss(allRSS)
+	r.configure()
+	c := &r.NIC.rx.cfg
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		if len(frame) < minFrame {
+			frame = append(frame, make([]byte, minFrame-len(frame))...)
+		}
+		var got fields
+		c.parseSlow(frame, &got)
+		require.Equal(t, got.pack(), c.parse(frame))
+		if got.ptype&(ptIP4|ptIP6) == ptIP4|ptIP6 {
+			require.Zero(t, got.status&(stL4CS|errTCPE), "the inner checksum is not verified")
+			require.EqualValues(t, rssIP4, got.rssType)
+		}
+		if got.ptype&ptIP6Ext != 0 {
+			require.NotZero(t, got.ptype&ptIP6)
+		}
+	})
+}
