@@ -61,7 +61,7 @@ func TestThirdsOfASecond(t *testing.T) {
 		f := newNG(binary.LittleEndian)
 		f.iface(1, 0, f.option(9, byte(0x80|e))).packet(0, stamp.Uint64(), 60, frame(1, 60))
 		list, _ := whole(t, f.b)
-		require.InDelta(t, 1000_333_333_333, list[0].Nano, float64(int64(1e9)>>e)+1)
+		require.InDelta(t, int64(1000_333_333_333), list[0].Nano, float64(int64(1e9)>>e)+1)
 	}
 }
 

@@ -228,7 +228,7 @@ func (r *Reader) accept(p *Packet, fcs int) error {
 		cause = FCSKept
 	} else {
 		p.Len -= uint32(fcs)
-		p.Data = p.Data[:min(len(p.Data), int(p.Len))]
+		p.Data = p.Data[:min(uint64(len(p.Data)), uint64(p.Len))]
 	}
 	return r.count(cause, p.Interface, p.Number, func() string {
 		return fmt.Sprintf("%d bytes, %v", fcs, &r.interfaces[p.Interface])

@@ -256,3 +256,31 @@ func TestConversionsDestroyNothing(t *testing.T) {
 		require.Equal(t, before, content(), line)
 	}
 }
+
+// A wire sends the frames of every kind of file that a conversion reads.
+func TestWiresSendEveryKindOfFile(t *testing.T) {
+	for _, c := range inputCases(t) {
+		options := ",backpressure"
+		switch c.name {
+		case "too long", "cut", "link bits", "nothing of Ethernet":
+			continue // they are refused
+		case "two links":
+			options += ",other=skip"
+		}
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			in := filepath.Join(dir, "in")
+			require.NoError(t, os.WriteFile(in, c.file, 0o644))
+			r := succeed(t, "hpcapdd", "-i", "sim:pcap="+in+options, "-w", filepath.Join(dir, "out"), "--segment", "1MiB", "--buffer", "4MiB", "--json")
+			l := ledger(t, r)
+			got, _ := readRaw(t, filepath.Join(dir, "out"))
+			require.Len(t, got, strings.Count(c.stamps, "\n"))
+			require.EqualValues(t, len(got), l.Account.Wire)
+			require.Zero(t, l.Lost())
+			for _, p := range got {
+				require.Equal(t, 60, p.len)
+				require.Equal(t, small(p.data[20]), p.data)
+			}
+		})
+	}
+}

@@ -14,7 +14,6 @@ import (
 // Of a file of an Encoder that is compressed it finds packets by their time.
 type Reader struct {
 	packets *capfile.Reader // nil after an error of SeekTime
-	last    int             // interface of the packet delivered last
 	from    int64           // packets with earlier stamps are skipped, ns
 	count   uint64
 	err     error // what Next returns from now on
@@ -93,7 +92,6 @@ func (r *Reader) Next() (Packet, error) {
 			continue
 		}
 		r.count++
-		r.last = p.Interface
 		return Packet{Nano: p.Nano, Len: p.Len, Data: p.Data, Dropped: p.Dropped, Comment: p.Comment}, nil
 	}
 	return Packet{}, r.err
@@ -101,9 +99,3 @@ func (r *Reader) Next() (Packet, error) {
 
 // Count returns the number of packets delivered.
 func (r *Reader) Count() uint64 { return r.count }
-
-// Interface returns the interface of the packet delivered last.
-func (r *Reader) Interface() *capfile.Interface { return &r.packets.Interfaces()[r.last] }
-
-// LeftOut returns what was left out or changed since the start or SeekTime.
-func (r *Reader) LeftOut() []capfile.Count { return r.packets.Counts() }
