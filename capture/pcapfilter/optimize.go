@@ -285,13 +285,12 @@ func (k knowledge) refine(id int, left *value, cmp comparison, c uint32, yes boo
 		f.hi = min(f.hi, c-1) // c is not 0: the outcome would be known
 	}
 	i, ok := slices.BinarySearchFunc(k.facts, id, func(f fact, id int) int { return f.id - id })
-	facts := slices.Clone(k.facts)
+	behind := i
 	if ok {
-		facts[i] = f
-	} else {
-		facts = slices.Insert(facts, i, f)
+		behind++
 	}
-	k.facts = facts
+	facts := make([]fact, 0, len(k.facts)+1)
+	k.facts = append(append(append(facts, k.facts[:i]...), f), k.facts[behind:]...)
 	return k
 }
 
@@ -483,7 +482,9 @@ func loaded(n *node) *value {
 // key reduces knowledge to what matters from n on, and encodes it.
 func (o *optimizer) key(n *node, k *knowledge) string {
 	atoms := n.reads
-	k.facts = slices.DeleteFunc(slices.Clone(k.facts), func(f fact) bool { return !atoms.has(f.id) })
+	if past := func(f fact) bool { return !atoms.has(f.id) }; slices.ContainsFunc(k.facts, past) {
+		k.facts = slices.DeleteFunc(slices.Clone(k.facts), past)
+	}
 	done := slices.Clone(k.done)
 	for i := range done {
 		if i < len(atoms) {
