@@ -96,9 +96,9 @@ func Print(write func(w io.Writer) error) error {
 	if err := write(&b); err != nil {
 		return err
 	}
-	written := make(chan error, 1)
+	written, out := make(chan error, 1), os.Stdout
 	go func() {
-		_, err := os.Stdout.Write(b.Bytes())
+		_, err := out.Write(b.Bytes())
 		written <- err
 	}()
 	timeout := time.NewTimer(printTimeout)
