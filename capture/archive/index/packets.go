@@ -61,9 +61,6 @@ func (r *Report) readPackets(packets *capfile.Reader) {
 	var back, backAt uint64
 	for {
 		p, err := packets.Next()
-		if err == nil && r.File.Stored() && p.Nano == 0 && p.Len == 0 {
-			err = fmt.Errorf("after %d whole packets: zeros: %w", r.Frames, io.ErrUnexpectedEOF)
-		}
 		if err != nil {
 			if err != io.EOF && !(r.Writing && errors.Is(err, io.ErrUnexpectedEOF)) {
 				r.problem("%v", err)

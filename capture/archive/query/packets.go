@@ -171,9 +171,6 @@ func (c *packetReader) advance() {
 			}
 			return
 		}
-		if err == nil && c.file.Stored() && p.Nano == 0 && p.Len == 0 { // zeros that a power failure left
-			err = fmt.Errorf("after %d whole packets: zeros: %w", c.count, io.ErrUnexpectedEOF)
-		}
 		if err != nil {
 			c.endFile(err)
 			return
