@@ -240,8 +240,10 @@ func (r *Result) plan(c *cursor, later []archive.File) {
 	}
 	r.seen[c.in.id] = true
 	r.stats.Bytes += c.in.size
-	if !c.reader.plan() {
-		r.stats.FilesOutside++
+	if faults := len(r.faults); !c.reader.plan() {
+		if len(r.faults) == faults {
+			r.stats.FilesOutside++
+		}
 		c.close()
 		return
 	}
