@@ -1,9 +1,11 @@
 package capture_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -171,5 +173,40 @@ func TestDuplicatesAreRemovedAndCounted(t *testing.T) {
 		require.EqualValues(t, 16_000, ledger.Frames())
 		require.Equal(t, 19_998, next)
 		require.Zero(t, ledger.Lost())
+	}
+}
+
+// Copies that a table or a buffer was too small for are stored, and the end says so.
+func TestDuplicatesThatAreMissedAreTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		cfg  capture.Config
+		told string
+	}{
+		"table": {
+			capture.Config{Dedup: &dedup.Config{Window: time.Hour, Records: 8, Pools: 8}},
+			"duplicates: the table forgot 4992 frames within the window; later copies of these are stored. Choose more records",
+		},
+		"buffer": {
+			capture.Config{Dedup: &dedup.Config{Window: time.Hour, Records: 1 << 16, Pools: 16}, Entries: 64},
+			"duplicates: 2500 frames stored without a comparison, because the buffer no longer held the original. Choose a larger buffer",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := capturetest.New(1)
+			p.Queues[0].Frame = func(n int) []byte { return numberedUDP(uint64(n%2500), 80) }
+			var log bytes.Buffer
+			c.cfg.Logger, c.cfg.Buffer = slog.New(slog.NewTextHandler(&log, nil)), 1<<20
+			e, err := capture.New(p, c.cfg)
+			require.NoError(t, err)
+			require.NoError(t, e.Start())
+			p.Queues[0].Put(5000)
+			require.NoError(t, e.Stop())
+			ledger, err := e.Ledger()
+			require.NoError(t, err)
+			require.NoError(t, ledger.Balanced())
+			require.EqualValues(t, 5000, ledger.Frames())
+			require.NoError(t, e.Close()) // flushes the log
+			require.Contains(t, log.String(), c.told)
+		})
 	}
 }

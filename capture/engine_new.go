@@ -55,11 +55,7 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 			return nil, err
 		}
 	}
-	if cfg.Dedup != nil {
-		if lost := cfg.Dedup.Loses(); lost != "" {
-			cfg.Logger.Warn("duplicates: of " + lost + ", only the first is stored")
-		}
-	}
+	e.warnLostByDedup()
 	sched.WarnFIFO(cfg.Logger, cfg.FIFO, e.choices, topology.ReadRealTime("/"))
 	return e, nil
 }

@@ -48,6 +48,7 @@ func (e *Engine) Stop() error {
 	e.mu.Unlock()
 	a, _ := e.read() // Ledger returns the error
 	e.report(a, true)
+	e.warnMissedByDedup()
 	e.stopErr = errors.Join(errs...)
 	return e.stopErr
 }

@@ -1,11 +1,19 @@
 #include "go_asm.h"
 #include "textflag.h"
 
+// ROUND_BETWEEN stands before the bytes that end the frame, some of which have been
+// taken already, so that those cannot cancel.
+#define ROUND_BETWEEN \
+	VAESENC X12, X0, X0 \
+	VAESENC X13, X1, X1 \
+	VAESENC X14, X2, X2 \
+	VAESENC X15, X3, X3
+
 // func hashFramesAES(frames []ring.Frame, keep []uint32, out []uint64, p *hashing) int
 //
 // SI frame, CX frames left, DX its keep, DI its hash, BX p, R8 data, R9 bytes to hash.
-// Four lanes X0 to X3 begin as the keys X12 to X15, the first with the length and tag.
-// A lane takes 16 bytes as the key of a round of AES.
+// Four lanes X0 to X3 begin as the keys X12 to X15, the first with the length and tag;
+// long frames have eight. A lane takes 16 bytes as the key of a round of AES.
 TEXT ·hashFramesAES(SB), NOSPLIT, $0-88
 	MOVQ frames_base+0(FP), SI
 	MOVQ frames_len+8(FP), CX
@@ -105,38 +113,79 @@ tagged:
 	ANDQ hashing_tags(BX), AX
 	JMP  keyed
 
-	// 64 bytes at a time, the last time those that end the frame. As many of the next
-	// frame are prefetched: R9 is how far ahead.
+	// R9 bytes, more than 64. As many of the fourth frame from here are prefetched: R10 is
+	// how far ahead it is.
 long:
 	VMOVDQA X13, X1
 	VMOVDQA X14, X2
 	VMOVDQA X15, X3
-	LEAQ -64(R8)(R9*1), R11
-	MOVL $512, R9
-	CMPQ CX, $2
-	JLE  more
-	MOVQ (const_frameData+2*const_frameBytes)(SI), R9
-	SUBQ R8, R9
+	MOVL $512, R10
+	CMPQ CX, $4
+	JLE  start
+	MOVQ (const_frameData+4*const_frameBytes)(SI), R10
+	SUBQ R8, R10
 
+start:
+	CMPQ R9, $256
+	JAE  longer
+	LEAQ -64(R8)(R9*1), R11
+
+	// 64 bytes at a time, the last time those that end the frame.
 more:
 	VAESENC (R8), X0, X0
 	VAESENC 16(R8), X1, X1
 	VAESENC 32(R8), X2, X2
 	VAESENC 48(R8), X3, X3
-	PREFETCHT0 (R8)(R9*1)
+	PREFETCHT0 (R8)(R10*1)
 	ADDQ $64, R8
 	CMPQ R8, R11
 	JB   more
-
-	// A round between, so that bytes that are taken twice cannot cancel.
-	VAESENC X12, X0, X0
-	VAESENC X13, X1, X1
-	VAESENC X14, X2, X2
-	VAESENC X15, X3, X3
+	ROUND_BETWEEN
 	VAESENC (R11), X0, X0
 	VAESENC 16(R11), X1, X1
 	VAESENC 32(R11), X2, X2
 	VAESENC 48(R11), X3, X3
+	JMP  finish
+
+	// The same in eight lanes, because a round takes as long as eight begin.
+longer:
+	LEAQ -128(R8)(R9*1), R11
+	VAESENC X13, X12, X4
+	VAESENC X14, X13, X5
+	VAESENC X15, X14, X6
+	VAESENC X12, X15, X7
+
+more128:
+	VAESENC (R8), X0, X0
+	VAESENC 16(R8), X1, X1
+	VAESENC 32(R8), X2, X2
+	VAESENC 48(R8), X3, X3
+	PREFETCHT0 (R8)(R10*1)
+	VAESENC 64(R8), X4, X4
+	VAESENC 80(R8), X5, X5
+	VAESENC 96(R8), X6, X6
+	VAESENC 112(R8), X7, X7
+	PREFETCHT0 64(R8)(R10*1)
+	SUBQ $-128, R8
+	CMPQ R8, R11
+	JB   more128
+	ROUND_BETWEEN
+	VAESENC X12, X4, X4
+	VAESENC X13, X5, X5
+	VAESENC X14, X6, X6
+	VAESENC X15, X7, X7
+	VAESENC (R11), X0, X0
+	VAESENC 16(R11), X1, X1
+	VAESENC 32(R11), X2, X2
+	VAESENC 48(R11), X3, X3
+	VAESENC 64(R11), X4, X4
+	VAESENC 80(R11), X5, X5
+	VAESENC 96(R11), X6, X6
+	VAESENC 112(R11), X7, X7
+	VAESENC X4, X0, X0
+	VAESENC X5, X1, X1
+	VAESENC X6, X2, X2
+	VAESENC X7, X3, X3
 	JMP  finish
 
 // The places of a slot, with the upper bit set: for signed comparisons.

@@ -511,7 +511,7 @@ func TestBothHashesFindTheSameDuplicates(t *testing.T) {
 		p.keys[i/16][i%16] = byte(rnd.Uint32())
 	}
 	p.seen, p.refs = make([]uint64, 1), make([]uint64, 1)
-	for _, size := range []int{0, 1, 7, 15, 16, 17, 31, 32, 33, 47, 48, 49, 60, 63, 64, 65, 80, 96, 111, 112, 128, 129, 200} {
+	for _, size := range []int{0, 1, 7, 15, 16, 17, 31, 32, 33, 47, 48, 49, 60, 63, 64, 65, 80, 96, 111, 112, 128, 129, 200, 255, 256, 257, 272, 288, 352, 383} {
 		data := make([]byte, size)
 		for i := range data {
 			data[i] = byte(rnd.Uint32())
