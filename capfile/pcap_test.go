@@ -148,13 +148,13 @@ func TestZerosAndHeadersWithinAFile(t *testing.T) {
 		list, _, err := all(t, append(bytes.Clone(file), make([]byte, 4096)...), capfile.Options{})
 		require.Len(t, list, 1)
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-		require.EqualError(t, err, fmt.Sprintf("after 1 whole packets: record at byte %d: zeros: unexpected EOF", at))
+		require.EqualError(t, err, fmt.Sprintf("packet 2, at byte %d: zeros: unexpected EOF", at))
 	}
 
 	for _, second := range orders {
 		list, _, err := all(t, append(bytes.Clone(one), oldFile(second, 0xa1b2c3d4, 2, 4)...), capfile.Options{})
 		require.Len(t, list, 1)
-		require.EqualError(t, err, "after 1 whole packets: record at byte 100: a second pcap header: files were joined. mergecap joins them")
+		require.EqualError(t, err, "packet 2, at byte 100: a second pcap header: files were joined. mergecap joins them")
 	}
 
 	list, _ := whole(t, u32(one, o, 2, 0, 0, 0)) // a packet of no bytes, with a stamp
@@ -170,7 +170,7 @@ func TestCaptureLengthLimit(t *testing.T) {
 	list, _ := whole(t, file(1, 262144))
 	require.Len(t, list[0].Data, 262144)
 	_, _, err := all(t, file(1, 262145), capfile.Options{})
-	require.EqualError(t, err, "after 0 whole packets: record at byte 24: damaged: 262145 bytes captured, the limit of libpcap is 262144")
+	require.EqualError(t, err, "packet 1, at byte 24: damaged: 262145 bytes captured, the limit of libpcap is 262144")
 	list, _, err = all(t, file(220, 1<<20), every)
 	require.NoError(t, err)
 	require.Len(t, list[0].Data, 1<<20)

@@ -214,7 +214,7 @@ func TestDamagedFramingIsAnError(t *testing.T) {
 	} {
 		list, _, err := all(t, file, capfile.Options{})
 		require.ErrorContains(t, err, want)
-		require.ErrorContains(t, err, "after 1 whole packets: record at byte 140")
+		require.ErrorContains(t, err, "packet 2, at byte 140")
 		require.Len(t, list, 1)
 	}
 }

@@ -177,7 +177,7 @@ func (r *Reader) Next() (Packet, error) {
 		case err == io.EOF:
 			r.err = err
 		case err != nil:
-			r.err = fmt.Errorf("after %d whole packets: record at byte %d: %w", r.packets, r.start, err)
+			r.err = fmt.Errorf("packet %d, at byte %d: %w", r.packets+1, r.start, err)
 			if errors.As(err, new(*StrictError)) {
 				r.err = err
 			}

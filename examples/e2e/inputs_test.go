@@ -108,7 +108,7 @@ func inputCases(t *testing.T) []inputCase {
 		{"two links", ng(eth, interfaceOf(101, "tun0", 6), enhanced(0, 1_000_000, small(1)), enhanced(1, 2, small(1)[14:]), enhanced(0, 3_000_000, small(1))),
 			one + "3.000000000" + line, 1, "1 packet left out: interface 1 (tun0) has link type 101 (raw IP). First: packet 2. RAW holds Ethernet frames; --interface selects what is converted"},
 		{"nothing of Ethernet", ng(interfaceOf(101, "tun0", 6), enhanced(0, 1, small(1))), "", 1, "1 packet left out: interface 0 (tun0)"},
-		{"cut", oldFile(4, 1, small(1), small(2))[:150], one, 1, "after 1 whole packets: record at byte 100: unexpected EOF"},
+		{"cut", oldFile(4, 1, small(1), small(2))[:150], one, 1, "packet 2, at byte 100: unexpected EOF"},
 	}
 }
 

@@ -35,11 +35,11 @@ func TestHostileFilesDoNotTakeMemoryOrTime(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"frame of 4 GiB":    {huge, "record at byte 100: damaged: 4294967295 bytes captured"},
-		"ng frame of 4 GiB": {ng(func(f *ngFile) { f.b = append(f.b, f.u32(ngEnhanced, 0xfffffffc, 0, 0, 0, 0xffffffc0, 0xffffffc0)...) }), "record at byte 140: damaged: a block of"},
-		"unknown block":     {ng(func(f *ngFile) { f.b = append(f.b, f.u32(0xbad, 0xfffffffc)...) }), "record at byte 140: damaged: a block of"},
-		"block of no bytes": {ng(func(f *ngFile) { f.b = append(f.b, f.u32(0xbad, 0)...) }), "record at byte 140: damaged: a block of"},
-		"names":             {ng(func(f *ngFile) { f.b = append(f.b, f.u32(ngNames, 0xfffffffc, 1|8<<16, 0)...) }), "record at byte 140: damaged: a block of 4294967292 bytes"},
+		"frame of 4 GiB":    {huge, "at byte 100: damaged: 4294967295 bytes captured"},
+		"ng frame of 4 GiB": {ng(func(f *ngFile) { f.b = append(f.b, f.u32(ngEnhanced, 0xfffffffc, 0, 0, 0, 0xffffffc0, 0xffffffc0)...) }), "packet 2, at byte 140: damaged: a block of"},
+		"unknown block":     {ng(func(f *ngFile) { f.b = append(f.b, f.u32(0xbad, 0xfffffffc)...) }), "packet 2, at byte 140: damaged: a block of"},
+		"block of no bytes": {ng(func(f *ngFile) { f.b = append(f.b, f.u32(0xbad, 0)...) }), "packet 2, at byte 140: damaged: a block of"},
+		"names":             {ng(func(f *ngFile) { f.b = append(f.b, f.u32(ngNames, 0xfffffffc, 1|8<<16, 0)...) }), "packet 2, at byte 140: damaged: a block of 4294967292 bytes"},
 		"header":            {(&ngFile{appender: binary.LittleEndian}).u32(ngSection, 0xfffffffc, ngByteOrder, 1, 0, 0), "damaged: a section header of 4294967292 bytes"},
 	} {
 		var before, after runtime.MemStats

@@ -276,7 +276,7 @@ func TestUnsuitableFilesAreRefused(t *testing.T) {
 		"version":     {change(4, 2|5<<16), "pcap version 2.5: 2.0 to 2.4 are known"},
 		"link":        {change(20, 113), "link type 113 (Linux cooked capture): Ethernet frames only"},
 		"link bits":   {change(20, 1|1<<20), "the reserved bits 0x00100000 are set"},
-		"caplen":      {change(24+8, 300_000), "after 0 whole packets: record at byte 24: damaged: 300000 bytes captured, the limit of libpcap is 262144"},
+		"caplen":      {change(24+8, 300_000), "packet 1, at byte 24: damaged: 300000 bytes captured, the limit of libpcap is 262144"},
 		"hostile":     {change(24+12, 1<<31), "record 1 at byte 24: 60 bytes captured of a frame of 2147483648, longer than 262144"},
 		"no header":   {appendRecord(classicFile(t, 0), binary.LittleEndian, 1, 1, 13, 13, 1), "a frame of 13 bytes is shorter than an Ethernet header"},
 		"ng link":     {ng(func(f *ngFile) { f.iface(101, 0).packet(0, 0, 60, repeat(1, 60)) }), "1 packet left out: interface 0 has link type 101 (raw IP). First: packet 1: a port carries valid Ethernet frames only. interface=NAME or its number replays one interface, other=skip skips such packets"},
@@ -333,7 +333,7 @@ func TestReadErrorIsWrapped(t *testing.T) {
 	require.ErrorIs(t, err, broken)
 	_, err = readFrames(io.MultiReader(bytes.NewReader(classicFile(t, 3)), iotest.ErrReader(broken)), 0, whole)
 	require.ErrorIs(t, err, broken)
-	require.ErrorContains(t, err, "after 3 whole packets: record at byte 252")
+	require.ErrorContains(t, err, "packet 4, at byte 252")
 }
 
 func TestReplayDeliversTheFile(t *testing.T) {

@@ -82,7 +82,7 @@ func (r *Reader) Next() (Packet, error) {
 	for r.err == nil {
 		p, err := r.packets.Next()
 		if err != nil && r.file != nil && archive.Reclaimed(r.file) {
-			err = fmt.Errorf("after %d whole packets: %w", r.count, archive.ErrReclaimed)
+			err = fmt.Errorf("packet %d: %w", r.count+1, archive.ErrReclaimed)
 		}
 		if err != nil {
 			r.err = err

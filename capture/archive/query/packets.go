@@ -142,7 +142,7 @@ func (c *packetReader) nextPiece() bool {
 		c.result.fault(c.cursor, err)
 		c.growing = false
 	case !c.file.Part && !c.tail.Whole(c.size):
-		c.result.fault(c.cursor, fmt.Errorf("after %d whole packets: %w", c.count, io.ErrUnexpectedEOF))
+		c.result.fault(c.cursor, fmt.Errorf("packet %d: %w", c.count+1, io.ErrUnexpectedEOF))
 	}
 	c.end()
 	return false
