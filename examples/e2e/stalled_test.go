@@ -2,8 +2,11 @@ package e2e
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,8 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture"
-	"github.com/ixcap/ixcap/capture/sched"
 	"github.com/ixcap/ixcap/internal/mounttest"
 	"github.com/ixcap/ixcap/internal/testtime"
 )
@@ -160,6 +161,57 @@ func TestLedgerWithoutAReaderIsAnError(t *testing.T) {
 	require.Equal(t, 1, r.status)
 }
 
+// unlimitRealTime lets threads with a real-time priority run without a pause until the
+// test ends: the kernel stops them for 50 ms of each second else (docs/SCHEDULING.md).
+func unlimitRealTime(t *testing.T) {
+	const file = "/proc/sys/kernel/sched_rt_runtime_us"
+	before, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, []byte("-1"), 0), "this test is root's")
+	t.Cleanup(func() { require.NoError(t, os.WriteFile(file, before, 0)) })
+}
+
+// isolatePoller moves all threads of a capture and of the test off the core of the
+// capture's one poller, which has a real-time priority. Threads that wait for such a core
+// get it for 50 ms of each second from Linux 6.12 on (docs/SCHEDULING.md).
+func isolatePoller(t *testing.T, capture *program) {
+	var others []int
+	var rest unix.CPUSet
+	require.NoError(t, unix.SchedGetaffinity(0, &rest))
+	before := rest
+	for _, pid := range []int{capture.Process.Pid, os.Getpid()} {
+		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		require.NoError(t, err)
+		for _, task := range tasks {
+			tid, err := strconv.Atoi(task.Name())
+			require.NoError(t, err)
+			attr, err := unix.SchedGetAttr(tid, 0)
+			require.NoError(t, err)
+			if attr.Policy != unix.SCHED_FIFO {
+				others = append(others, tid)
+				continue
+			}
+			var poller unix.CPUSet
+			require.NoError(t, unix.SchedGetaffinity(tid, &poller))
+			require.Equal(t, 1, poller.Count())
+			for core := range runtime.NumCPU() {
+				if poller.IsSet(core) {
+					rest.Clear(core)
+				}
+			}
+		}
+	}
+	require.Less(t, rest.Count(), before.Count(), "the poller has a core")
+	for _, tid := range others {
+		require.NoError(t, unix.SchedSetaffinity(tid, &rest))
+	}
+	t.Cleanup(func() {
+		for _, tid := range others {
+			_ = unix.SchedSetaffinity(tid, &before) // those of the test
+		}
+	})
+}
+
 // stallTime is how long everything is stalled: a minute in make crash.
 func stallTime() time.Duration {
 	if os.Getenv("IXCAP_CRASHES") != "" {
@@ -173,8 +225,9 @@ func stallTime() time.Duration {
 // read nothing, and listeners that die. No frame is lost: neither by the port nor by the
 // stream nor on the way to the disk that has room. SIGTERM ends the capture in order.
 //
-// In the long test the wire sends whatever the capture does. In the short one it waits
-// while the port's buffer is full: a machine under load stops pollers, too.
+// In the long test the wire sends whatever the capture does, and the poller has a
+// real-time priority, so that the test needs no more than two cores. In the short one
+// the wire waits while the port's buffer is full: a machine under load stops pollers.
 func TestCaptureGoesOnWhileEverythingStalls(t *testing.T) {
 	for _, log := range []string{"terminal that is stopped", "pipe that is not read", "dead socket"} {
 		t.Run(log, func(t *testing.T) { everythingStalls(t, stalledLogs[log](t)) })
@@ -183,20 +236,27 @@ func TestCaptureGoesOnWhileEverythingStalls(t *testing.T) {
 
 func everythingStalls(t *testing.T, log *os.File) {
 	const fps = 1_000_000
-	wire := "sim:gen,size=60,flows=64,rate=1Mpps"
-	if stallTime() < time.Minute {
-		wire += ",backpressure"
+	long := stallTime() == time.Minute
+	wire, more := "sim:gen,size=60,flows=64,rate=1Mpps,backpressure", []string(nil)
+	if long {
+		unlimitRealTime(t)
+		// burst: the model's thread may be behind by less than ring and packet buffer hold.
+		wire, more = "sim:gen,size=60,flows=64,rate=1Mpps,burst=4ms", []string{"--fifo", "10"}
 	}
 	good, full, share := filepath.Join(mounttest.Tmpfs(t, "640m"), "files"), mounttest.Tmpfs(t, "4m"), shortDir(t)
 	require.ErrorIs(t, os.WriteFile(filepath.Join(full, "filler"), make([]byte, 8<<20), 0o600), unix.ENOSPC)
 	metrics := freeAddress(t)
 	const limit = 3 * testtime.Deadline
-	c := commandFor(t, limit, "hpcapdd", "-i", wire, "-w", good, "-w", full, "--segment", "16MiB", "--keep-size", "384MiB",
-		"--buffer", "256MiB", "--share", share, "--metrics", metrics, "--json", "--progress", "--verbose")
+	c := commandFor(t, limit, "hpcapdd", append(more, "-i", wire, "-w", good, "-w", full, "--segment", "16MiB", "--keep-size", "384MiB",
+		"--buffer", "256MiB", "--share", share, "--metrics", metrics, "--json", "--progress", "--verbose")...)
 	c.Stderr = log
-	c.Env = append(os.Environ(), "NOTIFY_SOCKET="+unreadNotifications(t))
+	// A garbage collection stops the poller, for as long as it takes to stop the others.
+	c.Env = append(os.Environ(), "GOGC=off", "NOTIFY_SOCKET="+unreadNotifications(t))
 	dd := launch(t, c)
 	there := controlled(t, share)
+	if long {
+		isolatePoller(t, dd)
+	}
 	began := time.Now()
 	waitBytes(t, good, 48<<20)
 
@@ -221,19 +281,9 @@ func everythingStalls(t *testing.T, log *os.File) {
 	require.Zero(t, r.status, r.stdout)
 	l := ledger(t, r)
 	t.Logf("%d frames in %v, longest poll gap %v", l.Frames(), running, l.Queues[0].LongestGap)
-	requireLostToOthersOnly(t, l)
-	requireIntact(t, good)
-}
-
-// requireLostToOthersOnly requires that no frame was lost. Frames that the port missed
-// because the kernel ran other programs on the poller's core are those of a machine that
-// is too busy for this rate.
-func requireLostToOthersOnly(t *testing.T, l capture.Ledger) {
-	t.Helper()
-	require.Zero(t, l.Unwritten(), "%+v", l.Storers)
-	require.Empty(t, l.Queues[0].Refused)
-	for _, c := range l.LossCauses {
-		require.NotContains(t, []sched.Cause{sched.CauseBackpressure, sched.CauseDisk, sched.CauseStopped}, c.Cause, "%+v", c)
-		t.Logf("the machine is too busy: %+v", c)
+	require.Zero(t, l.TotalLost(), r.stdout)
+	if long {
+		require.GreaterOrEqual(t, float64(l.Frames()), 0.99*fps*running.Seconds())
 	}
+	requireIntact(t, good)
 }
