@@ -144,12 +144,6 @@ func (i *interval) judgeQueue(q *queueInterval) (Cause, time.Duration, Evidence)
 	return cause, most, e
 }
 
-// waiting reports whether the time of a cause is in the time that a thread waited for a
-// core, blocking whether it is in the time of backpressure.
-func waiting(c Cause) bool {
-	return c == CausePreempted || c == CauseThrottled || c == CauseWoken || c == CauseQuota
-}
-
 func blocking(c Cause) bool { return c == CauseBackpressure || c == CauseDisk }
 
 // counted is the time that causes took by counters: of gaps that go on, and of those that
