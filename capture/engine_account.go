@@ -8,8 +8,8 @@ import (
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-// Ledger returns the account of the capture so far. It is exact after Stop, and
-// final once the listeners have read to their end. If the port's counters cannot be
+// Ledger returns the account of the capture so far. It is Running until Stop is done,
+// then exact, and final once the listeners have read to their end. If the port's counters cannot be
 // read, it returns an error and a ledger with the last ones.
 func (e *Engine) Ledger() (Ledger, error) {
 	e.mu.Lock()
@@ -17,6 +17,11 @@ func (e *Engine) Ledger() (Ledger, error) {
 	l := Ledger{Port: e.port.Name(), Clock: ClockAccount{Policy: e.cfg.Stamps, Status: e.clock.Status()}}
 	over := !e.ended.IsZero()
 	if !e.began.IsZero() {
+		select {
+		case <-e.stopped:
+		default:
+			l.Running = true
+		}
 		l.Duration = time.Since(e.began)
 		if over {
 			l.Duration = e.ended.Sub(e.began)

@@ -11,11 +11,13 @@ import (
 
 // Ledger is the account of a capture: it assigns every frame that reached the port,
 // and every byte to be stored, to one counter. It is exact once the capture has
-// ended (Engine.Stop); before, a frame may be between two counters. docs/JSON.md
-// describes its JSON form. Counts are frames unless their name says otherwise.
+// ended (Engine.Stop). Until then it is Running: its counters are of different moments,
+// a frame may be between two of them, and text and JSON have no verdict on the balance.
+// docs/JSON.md describes its JSON form. Counts are frames unless their name says otherwise.
 type Ledger struct {
 	Port     string        `json:"port"`
 	Duration time.Duration `json:"duration_ns"` // from Start until the port stopped
+	Running  bool          `json:"running,omitempty"`
 	Account  Account       `json:"account"`
 
 	// LossCauses are the frames missed by the port, by what they were lost to.
@@ -196,8 +198,8 @@ func (l Ledger) stored() Throughput {
 // ErrUnbalanced is wrapped by the errors of Balanced.
 var ErrUnbalanced = errors.New("ledger does not balance")
 
-// Balanced checks the ledger's equations. The error contains each that fails, with
-// its numbers, and wraps ErrUnbalanced.
+// Balanced checks the ledger's equations, which hold once the capture has ended. The
+// error contains each that fails, with its numbers, and wraps ErrUnbalanced.
 func (l Ledger) Balanced() error {
 	var wrong []error
 	equal := func(what string, whole, parts uint64, terms string, args ...any) {

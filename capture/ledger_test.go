@@ -113,6 +113,25 @@ func TestLedgerJSONRoundTripsAndReportsTheBalance(t *testing.T) {
 	require.EqualValues(t, 13, result.Lost)
 }
 
+// While a capture runs a frame may be between two counters.
+func TestALedgerOfARunningCaptureHasNoVerdict(t *testing.T) {
+	for name, spoil := range map[string]uint64{"balanced": 0, "a frame between two counters": 1} {
+		l := balanced()
+		l.Running = true
+		l.Account.Wire += spoil
+		var text, document bytes.Buffer
+		require.NoError(t, l.WriteText(&text), name)
+		require.Contains(t, text.String(), "\nthe capture runs: these counters are of different moments, the ledger is exact once it has ended\n", name)
+		require.NotContains(t, text.String(), "balance", name)
+		require.NoError(t, l.WriteJSON(&document), name)
+		var back map[string]any
+		require.NoError(t, json.Unmarshal(document.Bytes(), &back), name)
+		require.Equal(t, true, back["running"], name)
+		require.NotContains(t, back, "balanced", name)
+		require.NotContains(t, back, "unbalanced", name)
+	}
+}
+
 // Frames and bits of a rate are those of the same frames.
 func TestRatesOfALedgerAreOfOnePopulation(t *testing.T) {
 	l := capture.Ledger{Duration: 2 * time.Second, Queues: []capture.QueueAccount{

@@ -29,12 +29,19 @@ func (l Ledger) WriteText(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	balance := "the ledger balances"
-	if err := l.Balanced(); err != nil {
-		balance = err.Error()
-	}
-	_, err := fmt.Fprintln(w, balance)
+	_, err := fmt.Fprintln(w, l.verdict())
 	return err
+}
+
+// verdict is whether the ledger balances, in words.
+func (l Ledger) verdict() string {
+	if l.Running {
+		return "the capture runs: these counters are of different moments, the ledger is exact once it has ended"
+	}
+	if err := l.Balanced(); err != nil {
+		return err.Error()
+	}
+	return "the ledger balances"
 }
 
 // ledgerText writes a ledger's lines in columns.
@@ -190,14 +197,20 @@ type ledgerDocument struct {
 	Lost       uint64        `json:"lost"`
 	OrderBound time.Duration `json:"order_bound_ns"`
 	Unwritten  uint64        `json:"unwritten_bytes"`
-	Balanced   bool          `json:"balanced"`
+	Balanced   *bool         `json:"balanced,omitempty"`   // nil while the capture runs
 	Unbalanced string        `json:"unbalanced,omitempty"` // the equations that fail
 }
 
 func (l Ledger) document() ledgerDocument {
-	d := ledgerDocument{ledgerFields: ledgerFields(l), OrderBound: l.OrderBound(), Lost: l.Lost(), Unwritten: l.Unwritten(), Balanced: true}
-	if err := l.Balanced(); err != nil {
-		d.Balanced, d.Unbalanced = false, err.Error()
+	d := ledgerDocument{ledgerFields: ledgerFields(l), OrderBound: l.OrderBound(), Lost: l.Lost(), Unwritten: l.Unwritten()}
+	if l.Running {
+		return d
+	}
+	err := l.Balanced()
+	balanced := err == nil
+	d.Balanced = &balanced
+	if err != nil {
+		d.Unbalanced = err.Error()
 	}
 	return d
 }

@@ -113,6 +113,9 @@ func TestStatusFollowsTheCapture(t *testing.T) {
 	require.EqualValues(t, 1000, s.Account.Wire)
 	require.EqualValues(t, 1000*(60+stream.RecordHeader), s.Queues[1].FillBytes, "the reader has released nothing")
 	require.Zero(t, s.Lost)
+	w := request(h, http.MethodGet, "/v1/ledger", "")
+	require.Contains(t, w.Body.String(), `"running": true`)
+	require.NotContains(t, w.Body.String(), "balanced", "counters of different moments have no verdict")
 
 	require.NoError(t, e.Stop())
 	require.NoError(t, l.Close())
@@ -122,11 +125,12 @@ func TestStatusFollowsTheCapture(t *testing.T) {
 	require.Empty(t, s.Queues[1].Listeners)
 	require.EqualValues(t, 1, s.Queues[1].DetachedTotal)
 
-	w := request(h, http.MethodGet, "/v1/ledger", "")
+	w = request(h, http.MethodGet, "/v1/ledger", "")
 	var ledger capture.Ledger
 	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &ledger))
 	require.NoError(t, ledger.Balanced())
 	require.Contains(t, w.Body.String(), `"balanced": true`)
+	require.NotContains(t, w.Body.String(), `"running"`)
 	require.Equal(t, "closed", ledger.Queues[1].Listeners[0].DetachReason)
 }
 
