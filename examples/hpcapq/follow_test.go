@@ -115,7 +115,7 @@ func TestFollowedWindowIsThatOfTheFinalFiles(t *testing.T) {
 			stalled := stalls()
 			_, stderr, status := call(t, args...)
 			require.Zero(t, status, stderr)
-			require.Regexp(t, `the window ends in \d+s: waiting for it`, stderr)
+			require.Regexp(t, `the window begins in \d+s and ends in \d+s: waiting for it`, stderr)
 			require.WithinRange(t, time.Now(), from.Add(4*time.Second), from.Add(time.Minute))
 			end()
 			require.NoError(t, <-done)
@@ -183,7 +183,45 @@ func TestFollowingEndsWithAnInterrupt(t *testing.T) {
 		require.NoError(t, cmd.Process.Signal(unix.SIGINT))
 		_ = cmd.Wait()
 		require.Equal(t, c.status, cmd.ProcessState.ExitCode(), stderr.String())
+		require.Regexp(t, `interrupted at .*: packets that are not on disk yet|interrupted: more packets may match`, stderr.String())
 	}
+}
+
+// An interrupt of a query that follows a capture ends it with what was captured by then:
+// also with what is not on disk, and what is held back to be ordered.
+func TestInterruptedFollowingHasWhatWasCapturedByThen(t *testing.T) {
+	dir, shared := t.TempDir(), t.TempDir()
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	done := make(chan error, 1)
+	go func() { done <- record(ctx, t, dir, shared, "raw") }()
+	require.Eventually(t, func() bool {
+		files, err := filepath.Glob(filepath.Join(dir, "*.raw"))
+		return err == nil && len(files) > 0
+	}, time.Minute, 10*time.Millisecond)
+	followed, final := filepath.Join(t.TempDir(), "followed.pcapng"), filepath.Join(t.TempDir(), "final.pcapng")
+	from := time.Now()
+	window := []string{"-r", dir, "--from", from.Format(time.RFC3339Nano)}
+	cmd := program(t, append(window, "--share", shared, "--follow", "-w", followed)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	require.NoError(t, cmd.Start())
+	time.Sleep(time.Until(from.Add(2500 * time.Millisecond))) // less than packets are held back
+	signalled := time.Now()
+	require.NoError(t, cmd.Process.Signal(unix.SIGINT))
+	require.NoError(t, cmd.Wait(), stderr.String())
+	require.Regexp(t, `order of packets: exact within each of 2 queues, within [1-9]\S+ between them\n`, stderr.String())
+	end()
+	require.NoError(t, <-done)
+	before := append(window, "--to", signalled.Format(time.RFC3339Nano))
+	_, text, status := call(t, append(before, "-w", final)...)
+	require.Zero(t, status, text)
+	answer := filepath.Join(t.TempDir(), "answer.pcapng")
+	_, text, status = call(t, append([]string{"-r", followed, "-w", answer}, before[2:]...)...)
+	require.Zero(t, status, text)
+	want := tcpdump(t, final, "")
+	require.Greater(t, frames(want), 1000)
+	require.Equal(t, want, tcpdump(t, answer, ""))
 }
 
 func TestWindowThatIsNotOverIsTold(t *testing.T) {
@@ -193,4 +231,10 @@ func TestWindowThatIsNotOverIsTold(t *testing.T) {
 	require.Regexp(t, `the window ends in 5m0s|4m59s: the answer has what is there now. --follow waits for the rest`, stderr)
 	_, stderr, _ = call(t, "-r", dir, "-w", "-", "--to", "-5m")
 	require.NotContains(t, stderr, "window ends")
+	for _, to := range [][]string{nil, {"--to", "+5m"}} {
+		from := time.Now().Add(14 * time.Hour).UTC().Format(time.RFC3339)
+		_, stderr, status = call(t, append(to, "-r", dir, "-w", "-", "--from", from)...)
+		require.Zero(t, status)
+		require.Regexp(t, `the window begins in (14h0m0s|13h59m\d+s): nothing is captured yet. --follow waits for it`, stderr)
+	}
 }

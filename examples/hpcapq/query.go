@@ -43,7 +43,8 @@ func runQuery(ctx context.Context, o options) (err error) {
 	out := output{o: o, ctx: ctx, logger: logger, began: time.Now(), first: -1}
 	warnings := 0
 	out.o.request.Logger = slog.New(limiter{logger.Handler(), &warnings})
-	out.o.request.BeforeRead = func() error { return errors.Join(ctx.Err(), out.flush()) }
+	out.o.request.BeforeRead = func() error { return errors.Join(out.interrupted(), out.flush()) }
+	out.o.request.Stop = ctx.Done()
 	for _, dir := range o.shares {
 		sockets, err := query.Sockets(dir)
 		if err != nil {
@@ -82,6 +83,24 @@ type output struct {
 	stats   query.Stats
 	began   time.Time
 	first   time.Duration // from began to the first packet; -1: none yet
+	last    time.Time     // stamp of the last packet
+	stopped time.Time     // when an interrupt was noticed
+}
+
+// drainLimit limits how long after an interrupt a query that follows delivers the packets
+// that were captured by then.
+const drainLimit = 10 * time.Second
+
+// interrupted returns an error if the query is to end at once because of an interrupt.
+func (out *output) interrupted() error {
+	err := out.ctx.Err()
+	if err != nil && out.stopped.IsZero() {
+		out.stopped = time.Now()
+	}
+	if out.o.request.Follow && time.Since(out.stopped) < drainLimit {
+		return nil
+	}
+	return err
 }
 
 // eachFile writes a file for each input file with a match.
@@ -150,13 +169,26 @@ func (out *output) answer(name string, paths ...string) (err error) {
 	if late := s.Stats().Late; late > 0 && out.o.request.Follow {
 		out.logger.Warn(fmt.Sprintf("%s came out of order: stored more than 3 s after their stamp", units.Plural(late, "packet")))
 	}
-	if canceled && !(out.o.request.Follow && out.o.request.To.IsZero()) {
-		err = errors.Join(err, errors.New("interrupted: more packets may match"))
-	}
+	err = errors.Join(err, out.ended(canceled))
 	if err == nil && s.Stats().Matched == 0 && !out.o.split.files {
 		out.logger.Info(noMatch(out.o))
 	}
 	return errors.Join(err, s.Faults())
+}
+
+// ended tells what an interrupt leaves out. cut: packets captured before it, too.
+func (out *output) ended(cut bool) error {
+	switch follows := out.o.request.Follow; {
+	case out.ctx.Err() == nil:
+	case cut && follows && !out.last.IsZero():
+		return fmt.Errorf("interrupted: packets after %s are not included", formatTime(out.last.In(out.o.zone)))
+	case cut, follows && !out.o.request.To.IsZero():
+		return errors.New("interrupted: more packets may match")
+	case follows && len(out.o.shares) == 0:
+		at := out.stopped.In(out.o.zone)
+		out.logger.Info(fmt.Sprintf("interrupted at %s: packets that are not on disk yet, up to those of the last second, are not included. --share reads them from memory", formatTime(at)))
+	}
+	return nil
 }
 
 // orderText is the notice of how far the order of packets can differ from that of their
@@ -220,6 +252,7 @@ func (out *output) copy(s *query.Result, name string) error {
 		}
 		out.pending = true
 		out.written++
+		out.last = p.Time()
 		if out.first < 0 {
 			if err := out.flush(); err != nil { // the first packet is shown at once
 				return err
@@ -234,6 +267,16 @@ func (out *output) copy(s *query.Result, name string) error {
 // for.
 func notOver(o options, now time.Time) string {
 	left := o.request.To.Sub(now).Round(time.Second)
+	if o.request.From.After(now) {
+		text := fmt.Sprintf("the window begins in %v", o.request.From.Sub(now).Round(time.Second))
+		switch {
+		case !o.request.Follow:
+			return text + ": nothing is captured yet. --follow waits for it"
+		case !o.request.To.IsZero():
+			text += fmt.Sprintf(" and ends in %v", left)
+		}
+		return text + ": waiting for it"
+	}
 	switch {
 	case o.request.To.IsZero() && o.request.Follow:
 		return "following until the capture ends, or an interrupt"

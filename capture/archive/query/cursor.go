@@ -60,6 +60,9 @@ type reader interface {
 	// extend makes the reader go on up to size bytes of the file, in any state but done.
 	extend(size int64)
 
+	// closed tells that the writer of a file that grew has closed it.
+	closed()
+
 	// free frees the memory.
 	free()
 }

@@ -17,8 +17,8 @@ import (
 // A query that follows a capture reads the files on as they grow, and new files as they
 // appear, each once and in the file's order. A packet is returned when every queue's
 // files have been read up to a time followLag after its stamp. What is stored even later
-// is returned out of order, and counted (Stats.Late). At the end of the window, the rest
-// comes from memory, as for any query with Live.
+// is returned out of order, and counted (Stats.Late). At the end of the window, and when
+// the query is stopped, the rest comes from memory, as for any query with Live.
 
 const (
 	// followLag is how long after its stamp a packet is on disk, at the latest, while
@@ -71,17 +71,25 @@ func (r *Result) wait() error {
 			return err
 		}
 	}
-	time.Sleep(time.Until(r.follow.polled.Add(pollInterval)))
+	select {
+	case <-time.After(time.Until(r.follow.polled.Add(pollInterval))):
+	case <-r.q.Stop:
+	}
 	return r.poll()
 }
 
 // poll reads on what has been written since the last poll. If the window is over, or
-// the capture, it ends the waiting.
+// the capture, or the query is stopped, it ends the waiting.
 func (r *Result) poll() error {
 	f := r.follow
 	now := time.Now()
 	passed := r.to != math.MaxInt64 && now.Add(-followLag).UnixNano() >= r.to
 	ended := len(r.q.Live) > 0 && r.ended(now) // before the files are read for the last time
+	select {
+	case <-r.q.Stop:
+		passed = true
+	default:
+	}
 	if f.over = passed || ended; passed && !ended && r.readsMemory() {
 		return r.last()
 	}
@@ -178,6 +186,7 @@ func (c *cursor) grown() (int64, error) {
 	c.growing, c.file.Part = false, false
 	c.file.Path = archive.FinalName(c.file.Path)
 	c.in.path = c.file.Path
+	c.reader.closed()
 	return c.in.size, nil
 }
 

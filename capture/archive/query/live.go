@@ -40,8 +40,6 @@ type liveRecords struct {
 	after   string // name of the file before them
 	first   int64  // stamp of the first record in ns
 	records []byte // RAW records that match
-
-	uncertainty time.Duration // of the stream's stamps
 }
 
 // liveTimeout limits the wait for a storer, and the time that a stream with
@@ -106,6 +104,7 @@ func (r *Result) trySnapshot(paths []string, last bool) (files []archive.File, l
 		}
 		if !c.otherPort {
 			live = append(live, c.live...)
+			r.addStream(r.source(c.port(), c.queue), l.Uncertainty())
 		}
 	}
 	return files, live, limits, nil
@@ -208,9 +207,7 @@ func (c *liveClient) copyPacket(p *stream.Packet) {
 		after = orderOf(c.files[c.file])
 	}
 	if len(c.live) == 0 || c.live[len(c.live)-1].after != after {
-		c.live = append(c.live, liveRecords{
-			port: c.port(), queue: c.queue, after: after, first: p.UnixNano(), uncertainty: c.listener.Uncertainty(),
-		})
+		c.live = append(c.live, liveRecords{port: c.port(), queue: c.queue, after: after, first: p.UnixNano()})
 	}
 	m := &c.live[len(c.live)-1]
 	m.records = appendRecord(m.records, p)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/archivetest"
 	"github.com/ixcap/ixcap/capture/archive/index"
@@ -298,4 +299,42 @@ func TestLiveDataOfOtherPortsAndQueuesIsLeftOut(t *testing.T) {
 	}
 	_, err := Find(Request{Live: []string{filepath.Join(dir, "nosuch.sock")}}, dir)
 	require.ErrorContains(t, err, "no capture serves a stream there")
+}
+
+// The bound of the order is that of the streams for what is in memory or in files that
+// are being written, and is not known without them.
+func TestOrderOfGrowingFilesIsThatOfTheirStreams(t *testing.T) {
+	for _, follow := range []bool{false, true} {
+		dir := t.TempDir()
+		request := Request{Queue: capture.AllQueues, Follow: follow}
+		for i := range 2 {
+			q := newLiveQueue(t, dir, i, uint64(70+i))
+			q.stream.Producer().SetUncertainty(uint64(i+1) * 1000)
+			q.allowed.Store(2000) // less than a segment
+			go q.produce(8000)
+			go q.store()
+			require.Eventually(t, func() bool { return q.published.Load() == 2000 }, 30*time.Second, time.Millisecond)
+			request.Live = append(request.Live, q.socket)
+		}
+		stop := make(chan struct{})
+		close(stop)
+		request.Stop = stop
+		order := func(q Request) Order {
+			s, err := Find(q, dir)
+			require.NoError(t, err)
+			defer s.Close()
+			n := 0
+			for ; err == nil; n++ {
+				_, err = s.Next()
+			}
+			require.Equal(t, io.EOF, err)
+			if len(q.Live) == 2 {
+				require.Equal(t, 4000, n-1)
+			}
+			return s.Order()
+		}
+		require.Equal(t, Order{Sources: 2, Bound: 3000}, order(request))
+		request.Live = request.Live[:1]
+		require.Equal(t, Order{Sources: 2, Bound: 1000, Unknown: 1}, order(request))
+	}
 }

@@ -17,12 +17,34 @@ type Order struct {
 type uncertainty struct {
 	longest time.Duration
 	unknown bool // of some file
+	growing int  // files that are being written: theirs is that of their stream
+	stream  bool // it is in longest
+}
+
+// known reports whether the uncertainty of all files is known.
+func (u uncertainty) known() bool {
+	return !u.unknown && (u.stream || u.growing == 0 && u.longest > 0)
 }
 
 // addUncertainty adds the uncertainty of the stamps in a file of a source; 0: not known.
 func (r *Result) addUncertainty(s *Source, d time.Duration) {
 	u := r.stamps[s]
-	r.stamps[s] = uncertainty{max(u.longest, d), u.unknown || d == 0}
+	u.longest, u.unknown = max(u.longest, d), u.unknown || d == 0
+	r.stamps[s] = u
+}
+
+// addStream adds the uncertainty of the stamps in a source's stream; 0: not known.
+func (r *Result) addStream(s *Source, d time.Duration) {
+	u := r.stamps[s]
+	u.longest, u.stream = max(u.longest, d), u.stream || d > 0
+	r.stamps[s] = u
+}
+
+// addGrowing adds n files of a source that are being written.
+func (r *Result) addGrowing(s *Source, n int) {
+	u := r.stamps[s]
+	u.growing += n
+	r.stamps[s] = u
 }
 
 // Order returns the order of the packets so far.
@@ -34,7 +56,7 @@ func (r *Result) Order() (o Order) {
 		}
 		o.Sources++
 		u := r.stamps[s]
-		if u.unknown {
+		if !u.known() {
 			o.Unknown++
 		}
 		first, second = max(first, u.longest), max(second, min(first, u.longest))

@@ -157,6 +157,9 @@ func (c *packetReader) extend(size int64) {
 	}
 }
 
+// closed implements reader.
+func (c *packetReader) closed() {}
+
 // load implements reader.
 func (c *packetReader) load() { c.advance() }
 

@@ -82,7 +82,9 @@ func (c *rawReader) begin() bool {
 	if c.limit >= 0 {
 		c.size = min(c.size, c.limit)
 	}
-	if !c.file.Part || len(r.q.Live) == 0 { // that of a file being written is its stream's
+	if c.file.Part {
+		r.addGrowing(c.packet.Source, 1)
+	} else {
 		r.addUncertainty(c.packet.Source, side.Trailer.Uncertainty)
 	}
 	side.Truncate(c.size)
@@ -123,6 +125,18 @@ func (c *rawReader) stat() error {
 		c.size = archive.Stored(f, c.size)
 	}
 	return nil
+}
+
+// closed implements reader: the index of a file whose writer has closed it is complete.
+func (c *rawReader) closed() {
+	if !c.in.begun {
+		return
+	}
+	_, t, ok, _ := index.Peek(c.file.Sidecar(), &c.result.stats.IndexRead)
+	if ok && t.Length == c.in.size && t.Uncertainty > 0 {
+		c.result.addGrowing(c.packet.Source, -1)
+		c.result.addUncertainty(c.packet.Source, t.Uncertainty)
+	}
 }
 
 // sidecar returns the part of the file's index that is valid.

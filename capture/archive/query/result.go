@@ -35,9 +35,11 @@ type Request struct {
 	// at the time of Find.
 	Live []string
 
-	// Follow waits for packets until the window is over, or the captures of Live have
-	// ended. BeforeRead is called while it waits, several times a second.
+	// Follow waits for packets until the window is over, the captures of Live have
+	// ended, or Stop is closed: then the rest of the result is what has been captured
+	// by then. BeforeRead is called while it waits, several times a second.
 	Follow bool
+	Stop   <-chan struct{}
 
 	// Logger receives what affects how complete or fast the result is, such as files
 	// without an index. nil discards.
@@ -178,7 +180,6 @@ func (r *Result) addLive(live []liveRecords) {
 	for _, m := range live {
 		c := &cursor{result: r, file: archive.File{Port: m.port, Queue: m.queue}, base: m.after, key: m.first}
 		c.packet.Source = r.source(m.port, m.queue)
-		r.addUncertainty(c.packet.Source, m.uncertainty)
 		c.reader = &rawReader{cursor: c, piece: m.records}
 		r.pending = append(r.pending, c)
 	}
