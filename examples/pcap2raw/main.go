@@ -107,21 +107,31 @@ func (in input) missing(list []capfile.Interface) error {
 
 func run(files cli.InOut, in input, segment units.Size) (err error) {
 	out := &outputs{files: files, segments: segment != 0}
-	defer func() { err = errors.Join(err, out.end()) }()
+	defer func() { err = errors.Join(err, out.discard()) }()
 	raw, err := rawfile.NewFiles(int64(segment), out.next)
 	if err != nil {
 		return err
 	}
 	var bad []error
+	var records uint64
 	for _, name := range files.Inputs {
 		n, err := copyFile(raw, name, in)
-		out.records += n
+		records += n
 		bad = append(bad, err)
-		if err != nil && (in.strict || !errors.As(err, new(inputError))) {
-			break // an output error, which the other inputs would get, too
+		if err != nil && !errors.As(err, new(inputError)) {
+			return errors.Join(bad...) // an output error, which the other inputs would get, too
+		}
+		if err != nil && in.strict {
+			break
 		}
 	}
-	return errors.Join(append(bad, raw.Close())...)
+	if err := raw.Close(); err != nil {
+		return errors.Join(append(bad, err)...)
+	}
+	if records == 0 {
+		return errors.Join(bad...) // an earlier file of the output's name stays
+	}
+	return errors.Join(append(bad, out.current.Commit())...)
 }
 
 // inputError is an error of an input.
@@ -134,7 +144,6 @@ type outputs struct {
 	files    cli.InOut
 	segments bool
 	current  *cli.Output
-	records  uint64
 }
 
 // next creates output n.
@@ -154,15 +163,12 @@ func (o *outputs) next(n int) (io.WriteCloser, error) {
 	return noClose{o.current}, err
 }
 
-// end commits the last output if it holds a record, else discards it.
-func (o *outputs) end() error {
-	switch {
-	case o.current == nil:
+// discard removes an output that is not committed.
+func (o *outputs) discard() error {
+	if o.current == nil {
 		return nil
-	case o.records == 0:
-		return o.current.Close()
 	}
-	return o.current.Commit()
+	return o.current.Close()
 }
 
 // noClose is a writer that outputs closes.

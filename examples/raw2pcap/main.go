@@ -95,7 +95,9 @@ func run(files cli.InOut, format pcapfile.Format, strict bool) (err error) {
 			break
 		}
 	}
-	bad = append(bad, w.Flush())
+	if err := w.Flush(); err != nil {
+		return errors.Join(append(bad, err)...)
+	}
 	if err := errors.Join(bad...); err != nil && converted == 0 {
 		return err // an earlier file of the output's name stays
 	}

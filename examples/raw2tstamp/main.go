@@ -84,7 +84,10 @@ func run(files cli.InOut, since, strict bool) (err error) {
 	if bad != nil && !p.began { // an earlier file of the output's name stays
 		return errors.Join(bad...)
 	}
-	return errors.Join(append(bad, w.Flush(), out.Commit())...)
+	if err := w.Flush(); err != nil {
+		return errors.Join(append(bad, err)...)
+	}
+	return errors.Join(append(bad, out.Commit())...)
 }
 
 // printer formats lines in one buffer.

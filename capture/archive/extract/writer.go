@@ -69,12 +69,16 @@ type Writer struct {
 	end     int64                                  // stamp at which the file's period ends, ns
 	skipped uint64                                 // packets whose stamps the format cannot hold
 	first   time.Time                              // the stamp of the first of them
+	err     error                                  // the first one of an output; the file is not committed
 }
 
 // New creates the first file.
 func New(cfg Config) (*Writer, error) {
 	w := &Writer{cfg: cfg}
-	return w, w.create()
+	if err := w.create(); err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 func (w *Writer) create() error {
@@ -85,17 +89,25 @@ func (w *Writer) create() error {
 	w.parts++
 	w.sources = map[*query.Source]*pcapfile.Statistics{}
 	out, err := w.cfg.Create(name)
-	if err == nil {
-		w.out = out
+	if err != nil {
+		return err
 	}
-	return err
+	w.out = out
+	return nil
 }
 
 // Parts returns the number of files begun.
 func (w *Writer) Parts() int { return w.parts }
 
-// Write appends a packet.
+// Write appends a packet. After an error it returns the same error again.
 func (w *Writer) Write(p *query.Packet) error {
+	if w.err == nil {
+		w.err = w.write(p)
+	}
+	return w.err
+}
+
+func (w *Writer) write(p *query.Packet) error {
 	out := p.Packet
 	most := uint32(cmp.Or(w.cfg.Snaplen, Snaplen))
 	out.Data = out.Data[:min(len(out.Data), int(most))]
@@ -176,26 +188,31 @@ func (w *Writer) source(s *query.Source) (*pcapfile.Statistics, error) {
 	return one, nil
 }
 
-// Flush writes what is buffered.
+// Flush writes what is buffered. After an error it returns the same error again.
 func (w *Writer) Flush() error {
-	if w.file == nil {
-		return nil
+	if w.err == nil && w.file != nil {
+		w.err = w.file.Flush()
 	}
-	return w.file.Flush()
+	return w.err
 }
 
 // Finish ends the last file. A result without packets is a file without packets. The
-// error of packets whose stamps the format cannot hold comes last.
+// error of packets whose stamps the format cannot hold comes last. After an error of Write
+// or Flush it returns nil and commits nothing.
 func (w *Writer) Finish() error {
+	if w.err != nil {
+		return nil
+	}
 	if w.file == nil {
 		var err error
 		e := w.encoder(&query.Source{Name: pcapfile.Application})
 		if w.file, err = pcapfile.NewWriter(w.out, e, 0); err != nil {
+			w.err = err
 			return err
 		}
 	}
-	if err := w.endFile(); err != nil {
-		return err
+	if w.err = w.endFile(); w.err != nil {
+		return w.err
 	}
 	if w.skipped > 0 {
 		return fmt.Errorf("%s left out: %s cannot hold their stamps, the first is %s", units.Plural(w.skipped, "packet"), w.cfg.Format, w.first.Format(time.RFC3339Nano))
@@ -213,11 +230,11 @@ func (w *Writer) endFile() error {
 		}
 	}
 	slices.SortFunc(lost, func(a, b pcapfile.Statistics) int { return cmp.Compare(a.Interface, b.Interface) })
-	if err := errors.Join(w.file.Close(lost...), w.out.Commit()); err != nil {
+	if err := w.file.Close(lost...); err != nil {
 		return err
 	}
 	w.file, w.packets = nil, 0
-	return nil
+	return w.out.Commit()
 }
 
 // Close discards a file that was not finished.

@@ -27,6 +27,14 @@ type file struct {
 	bytes.Buffer
 	all  *outputs
 	done bool
+	full bool // writes fail
+}
+
+func (f *file) Write(b []byte) (int, error) {
+	if f.full {
+		return 0, errors.New("disk is full")
+	}
+	return f.Buffer.Write(b)
 }
 
 func (f *file) Commit() error {
@@ -143,4 +151,52 @@ func TestResultWithoutPacketsIsAFileAndAFileThatExistsEndsTheOutput(t *testing.T
 	require.ErrorContains(t, w.Write(packet(&query.Source{Name: "x"}, 2, 10)), "file exists")
 	require.Equal(t, 1, o.committed, "the whole part stays")
 	require.NoError(t, w.Close())
+}
+
+// A file that lacks a part of its packets does not get its name, whatever is called later.
+func TestFileOfAFailedWriteIsNotCommitted(t *testing.T) {
+	s := &query.Source{Name: "x"}
+	for name, write := range map[string]func(w *extract.Writer) error{
+		"at a flush": (*extract.Writer).Flush,
+		"of a packet": func(w *extract.Writer) (err error) {
+			for i := 0; err == nil && i < 100; i++ {
+				err = w.Write(packet(s, 2, 200_000))
+			}
+			return err
+		},
+		"at the end":       (*extract.Writer).Finish,
+		"of a second part": func(w *extract.Writer) error { return w.Write(packet(s, 2, 200_000)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var o outputs
+			cfg := extract.Config{Name: "a.pcapng", Format: pcapfile.Pcapng, Create: o.create}
+			if name == "of a second part" {
+				cfg.Packets = 1
+			}
+			w, err := extract.New(cfg)
+			require.NoError(t, err)
+			require.NoError(t, w.Write(packet(s, 1, 200_000)))
+			for _, f := range o.files {
+				f.full = true
+			}
+			require.ErrorContains(t, write(w), "disk is full")
+			for _, f := range o.files {
+				f.full = false
+			}
+			if name != "at the end" {
+				require.ErrorContains(t, w.Flush(), "disk is full")
+				require.ErrorContains(t, w.Write(packet(s, 4, 60)), "disk is full")
+			}
+			require.NoError(t, w.Finish(), "the error is known")
+			require.NoError(t, w.Close())
+			require.Zero(t, o.committed)
+		})
+	}
+}
+
+func TestOutputThatCannotBeCreatedHasNoWriter(t *testing.T) {
+	o := outputs{fail: 1}
+	w, err := extract.New(extract.Config{Name: "a.pcap", Format: pcapfile.Pcap, Create: o.create})
+	require.ErrorContains(t, err, "file exists")
+	require.Nil(t, w)
 }

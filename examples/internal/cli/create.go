@@ -20,7 +20,8 @@ import (
 // force is not set. An input may be a directory: the files in it are inputs.
 //
 // A regular file is written beside its name, which it gets at Commit. Close without
-// Commit removes it, and an earlier file stays. Descriptors (/dev/stdout, /dev/fd/3),
+// Commit removes it, and an earlier file stays; so does Commit after a write that
+// failed. Descriptors (/dev/stdout, /dev/fd/3),
 // pipes and devices are written directly.
 func Create(name string, inputs []string, force bool) (*Output, error) {
 	if fd, ok := descriptor(name); ok {
@@ -159,10 +160,12 @@ type Output struct {
 	name  string // at Commit; "": a descriptor, a pipe or a device
 	force bool   // replace an existing file
 	done  bool
+	err   error // of the first write that failed
 }
 
 // Commit closes the output and gives it its name. Without force it returns an error if a
-// file of that name has been created since Create.
+// file of that name has been created since Create. After a write that failed it discards
+// the output and returns the error of that write.
 func (o *Output) Commit() (err error) {
 	if o.done {
 		return nil
@@ -171,6 +174,9 @@ func (o *Output) Commit() (err error) {
 	part := o.File.Name()
 	if o.name == "" {
 		return o.File.Close()
+	}
+	if o.err != nil {
+		return errors.Join(o.err, o.File.Close(), os.Remove(part))
 	}
 	defer func() {
 		if err != nil {

@@ -40,9 +40,12 @@ var Stdout = &Output{File: os.Stdout}
 var blocked atomic.Int64
 
 // Write writes to the output.
-func (o *Output) Write(b []byte) (int, error) {
+func (o *Output) Write(b []byte) (n int, err error) {
 	if o.File != os.Stdout {
-		return o.File.Write(b)
+		if n, err = o.File.Write(b); err != nil && o.err == nil {
+			o.err = err
+		}
+		return n, err
 	}
 	blocked.Store(time.Now().UnixNano())
 	defer blocked.Store(0)
