@@ -66,8 +66,8 @@ const (
 // duplicates: RAW cannot store them.
 const MaxFrame = 1<<16 - 1
 
-// withDefaults sets the defaults and checks the settings.
-func (c Config) withDefaults() (Config, error) {
+// WithDefaults sets the defaults and checks the settings.
+func (c Config) WithDefaults() (Config, error) {
 	if c.Window == 0 {
 		c.Window = defaultWindow
 	}
@@ -99,7 +99,7 @@ func (c Config) withDefaults() (Config, error) {
 
 // Check returns the error that New would return.
 func (c Config) Check() error {
-	_, err := c.withDefaults()
+	_, err := c.WithDefaults()
 	return err
 }
 

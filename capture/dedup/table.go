@@ -78,7 +78,7 @@ type Stats struct {
 // New returns a table. A record takes 32 bytes, so the default table takes 1 MiB. New
 // touches all of it, so that no page faults occur later.
 func New(c Config) (*Table, error) {
-	c, err := c.withDefaults()
+	c, err := c.WithDefaults()
 	if err != nil {
 		return nil, err
 	}

@@ -118,19 +118,25 @@ func (p timeParser) digits(text string) (all []reading, wrong error) {
 	return all, wrong
 }
 
-// sinceEpoch returns the time that is a number of units after 1970. Digits behind the
-// nanosecond are cut off.
+// sinceEpoch returns the time that is a number of units after 1970.
 func sinceEpoch(digits, decimals string, unit time.Duration) (time.Time, bool) {
+	ns, ok := nanoseconds(digits, decimals, unit)
+	return time.Unix(0, ns), ok
+}
+
+// nanoseconds returns the length of a number of units. Digits behind the nanosecond are
+// cut off.
+func nanoseconds(digits, decimals string, unit time.Duration) (ns int64, ok bool) {
 	if len(digits)+len(decimals) > 60 {
-		return time.Time{}, false
+		return 0, false
 	}
 	n, ok := new(big.Int).SetString(digits+decimals, 10)
 	if !ok {
-		return time.Time{}, false
+		return 0, false
 	}
 	n.Mul(n, big.NewInt(int64(unit)))
 	n.Quo(n, new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(len(decimals))), nil))
-	return time.Unix(0, n.Int64()), n.IsInt64()
+	return n.Int64(), n.IsInt64()
 }
 
 // seconds prints a time as seconds since 1970 without zeros at the end.

@@ -44,6 +44,7 @@ var (
 	colonForm    = regexp.MustCompile(`^(\d\d?):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?`)
 	compactForm  = regexp.MustCompile(`^(\d\d)(\d\d)(?:(\d\d)(?:[.,](\d+))?)?`)
 	clockWord    = regexp.MustCompile(`^(?i:midnight|noon)`)
+	ampmForm     = regexp.MustCompile(`^(|.*[ \tTt_])(\d\d?)((?::\d\d){0,2})\s*(?i:([ap]\.?m\.?))(| .*)$`)
 	offsetForm   = regexp.MustCompile(`^([-+])(\d\d)(?::?(\d\d))?$`)
 	dayMonthForm = regexp.MustCompile(`^(\d\d?)[./-](\d\d?)[./-](\d{4})`)
 )
@@ -69,6 +70,9 @@ func (p timeParser) form(text string) (time.Time, error) {
 	}
 	if m := dayMonthForm.FindStringSubmatch(text); m != nil {
 		return time.Time{}, dayOrMonth(m)
+	}
+	if m := ampmForm.FindStringSubmatch(text); m != nil {
+		return time.Time{}, twelveHour(m)
 	}
 	return p.calendar(text)
 }
@@ -101,26 +105,32 @@ func (p timeParser) span(word, sign, text string) (time.Time, error) {
 }
 
 // ago parses "5m ago" and "2 hours ago".
-func (p timeParser) ago(number, unit string) (time.Time, error) {
-	for _, u := range []struct {
-		length time.Duration
-		names  []string
-	}{
-		{time.Second, []string{"s", "sec", "second"}},
-		{time.Minute, []string{"m", "min", "minute"}},
-		{time.Hour, []string{"h", "hour"}},
-		{Day, []string{"d", "day"}},
-		{7 * Day, []string{"w", "week"}},
-	} {
-		if name := strings.ToLower(unit); slices.Contains(u.names, name) || slices.Contains(u.names[1:], strings.TrimSuffix(name, "s")) {
-			n, err := strconv.ParseFloat(number, 64)
-			if span := n * float64(u.length); err == nil && span < math.MaxInt64/2 {
-				return p.now.Add(-time.Duration(math.Round(span))), nil
-			}
-			return time.Time{}, fmt.Errorf("%s is too long ago. Write a date", number)
-		}
+func (p timeParser) ago(number, name string) (time.Time, error) {
+	unit := spanUnit(strings.ToLower(name))
+	if unit < time.Second {
+		return time.Time{}, fmt.Errorf("%s is no unit of time. Write seconds, minutes, hours, days or weeks", name)
 	}
-	return time.Time{}, fmt.Errorf("%s is no unit of time. Write seconds, minutes, hours, days or weeks", unit)
+	whole, decimals, _ := strings.Cut(number, ".")
+	span, ok := nanoseconds(whole, decimals, unit)
+	if !ok || span > math.MaxInt64/2 {
+		return time.Time{}, fmt.Errorf("%s is too long ago. Write a date", number)
+	}
+	return p.now.Add(-time.Duration(span)), nil
+}
+
+// twelveHour returns the error about a time of the 12-hour clock, as m of ampmForm.
+func twelveHour(m []string) error {
+	hour, _ := strconv.Atoi(m[2])
+	if hour < 1 || hour > 12 {
+		return fmt.Errorf("no such time of the day as %s%s%s. Write 00:00 to 23:59:59 or 24:00", m[2], m[3], m[4])
+	}
+	if hour %= 12; strings.ToLower(m[4])[0] == 'p' {
+		hour += 12
+	}
+	if m[3] == "" {
+		m[3] = ":00"
+	}
+	return fmt.Errorf("the day has 24 hours. Write %s%02d%s%s", m[1], hour, m[3], m[5])
 }
 
 // dayOrMonth returns the error about a date whose first number may be the day or the

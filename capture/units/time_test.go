@@ -190,6 +190,11 @@ func TestWindows(t *testing.T) {
 	w, err := units.ParseWindow("18:00", "19:00", now.UTC())
 	require.NoError(t, err)
 	require.Equal(t, "2026-11-28T18:00:00Z to 19:00:00Z", w.String(), "local time is UTC")
+	west, err := units.ParseZone("UTC+3")
+	require.NoError(t, err)
+	w, err = units.ParseWindow("18:00", "19:00", now.In(west))
+	require.NoError(t, err)
+	require.Equal(t, "2026-11-28T21:00:00Z to 22:00:00Z (18:00 to 19:00 -03:00)", w.String(), "UTC is what the rule calls a zone 3 h west")
 
 	for _, c := range []struct{ from, to, want string }{
 		{"", "none", "from: time \"\": is empty"},

@@ -39,14 +39,16 @@ func TestParseDuration(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"0": 0, "0s": 0, "90": 90 * time.Second, "0.5": 500 * time.Millisecond, "90s": 90 * time.Second, "5m": 5 * time.Minute, "1h30m": 90 * time.Minute,
 		"7d": 168 * time.Hour, "14d": 14 * units.Day, "1d12h": 36 * time.Hour, "0.5d": 12 * time.Hour, "0d": 0, "10ms": 10 * time.Millisecond, "7": 7 * time.Second,
+		"5min": 5 * time.Minute, "1w": 7 * units.Day, "2weeks": 14 * units.Day, "1hour30mins": 90 * time.Minute, "3days": 3 * units.Day, "10sec": 10 * time.Second,
+		"1.5h": 90 * time.Minute, ".5s": time.Second / 2, "2.s": 2 * time.Second, "100us": 100 * time.Microsecond, "1w1ns": 7*units.Day + 1,
 	} {
 		v, err := units.ParseDuration(text)
 		require.NoError(t, err, text)
 		require.Equal(t, want, v.Duration(), text)
 	}
-	for _, text := range []string{"", " ", "d", "-1", "-1s", "-1d", "1d-1h", "NaN", "NaNd", "Inf", "1e300", "1e300d", "1h1d", "d1h", "week", "90 s"} {
+	for _, text := range []string{"", " ", "d", "-1", "-1s", "-1d", "1d-1h", "NaN", "NaNd", "Inf", "1e300", "1e300d", "1h1d", "d1h", "week", "90 s", "1mi", "1month", "1m1h", "1m1min", "1.2.3s", ".s", "1M", "100000w"} {
 		_, err := units.ParseDuration(text)
-		require.ErrorContains(t, err, "such as 90, 90s, 15m, 1h30m or 14d", text)
+		require.ErrorContains(t, err, "such as 90, 90s, 15m, 1h30m, 14d or 2w", text)
 	}
 }
 

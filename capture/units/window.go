@@ -58,11 +58,11 @@ func (w Window) String() string {
 		return utc
 	}
 	dated := !from.IsZero() && dateOf(from) != dateOf(from.UTC()) || !to.IsZero() && dateOf(to) != dateOf(to.UTC())
-	oneZone := from.IsZero() || to.IsZero() || from.Format("MST") == to.Format("MST")
+	oneZone := from.IsZero() || to.IsZero() || clockZone(from) == clockZone(to)
 	local := sides(from, to, "2006-01-02 ", func(t time.Time) string {
 		text := strings.TrimSuffix(t.Format("15:04:05.999999999"), ":00")
 		if !oneZone || t.Equal(to) || to.IsZero() {
-			text += t.Format(" MST")
+			text += " " + clockZone(t)
 		}
 		return text
 	}, dated)
@@ -70,7 +70,20 @@ func (w Window) String() string {
 }
 
 // inUTC reports whether a side needs no local time beside that in UTC.
-func inUTC(t time.Time) bool { return t.IsZero() || t.Format("MST") == "UTC" }
+func inUTC(t time.Time) bool {
+	name, seconds := t.Zone()
+	return t.IsZero() || name == "UTC" && seconds == 0 // TZ=UTC+3 has the name, too
+}
+
+// clockZone returns the abbreviation of a time's zone, or its offset where a rule such as
+// UTC+3 gives the name of another zone.
+func clockZone(t time.Time) string {
+	name, seconds := t.Zone()
+	if seconds != 0 && (name == "UTC" || name == "GMT") {
+		return t.Format("-07:00")
+	}
+	return name
+}
 
 // sides prints both sides of a window. The day is printed if dated or if the sides are
 // of different days, and not twice.

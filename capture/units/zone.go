@@ -3,6 +3,7 @@ package units
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -11,13 +12,37 @@ import (
 
 const systemZone = "/etc/localtime"
 
+// maxZone is more than the longest file of a zone, bytes.
+const maxZone = 1 << 20
+
+// readZone reads the file of a zone. A device or a pipe may have no end.
+func readZone(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no regular file", name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxZone+1))
+	if len(data) > maxZone {
+		return nil, fmt.Errorf("%s is longer than %d bytes", name, maxZone)
+	}
+	return data, err
+}
+
 // LocalZone returns the zone of this process: that of $TZ, or of /etc/localtime. Where
 // these are wrong package time uses UTC, and says nothing.
 func LocalZone() (*time.Location, error) {
 	if tz, set := os.LookupEnv("TZ"); set {
 		return ParseZone(tz)
 	}
-	data, err := os.ReadFile(systemZone)
+	data, err := readZone(systemZone)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(systemZone); err != nil { // and no dangling link
 			return time.UTC, nil
@@ -40,7 +65,7 @@ func ParseZone(tz string) (*time.Location, error) {
 	case name == "":
 		return time.UTC, nil
 	case strings.HasPrefix(name, "/"):
-		data, err := os.ReadFile(name)
+		data, err := readZone(name)
 		if err == nil {
 			var zone *time.Location
 			if zone, err = time.LoadLocationFromTZData(name, data); err == nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/units"
 )
@@ -48,9 +49,14 @@ func TestZonesAreThoseOfDate(t *testing.T) {
 func TestZonesThatDoNotExistAreRefused(t *testing.T) {
 	broken := filepath.Join(t.TempDir(), "zone")
 	require.NoError(t, os.WriteFile(broken, []byte("TZif"), 0o644))
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, unix.Mkfifo(pipe, 0o600))
+	long := filepath.Join(t.TempDir(), "long")
+	require.NoError(t, os.WriteFile(long, nil, 0o600))
+	require.NoError(t, os.Truncate(long, 1<<40))
 	for _, tz := range []string{
 		"Europe/Berlim", "Europe/berlin/", "CET-", "CET-1CEST,M3.5.0", "CET-1CEST,M13.5.0,M10.5.0", "A-1", "<+03-3", "foo", "Local", "../../etc/localtime",
-		"/nonexistent", broken, "CET-1\n",
+		"/nonexistent", broken, "CET-1\n", "/dev/zero", ":/dev/zero", t.TempDir(), pipe, long,
 	} {
 		_, err := units.ParseZone(tz)
 		require.ErrorContains(t, err, "time zone TZ="+tz+": ", tz)

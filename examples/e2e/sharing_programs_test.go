@@ -224,6 +224,32 @@ func TestRulesOnTheCommandLineCutAndDrop(t *testing.T) {
 	}
 }
 
+func TestCommandsOfTheFiltersPageRun(t *testing.T) {
+	text, err := os.ReadFile("../../docs/FILTERS.md")
+	require.NoError(t, err)
+	p, dir, _ := startSharing(t)
+	data := t.TempDir()
+	succeed(t, "hpcapdd", "-i", "sim:gen,count=10,backpressure", "--buffer", "4MiB", "-w", data)
+	sh := newShell(t, t.TempDir())
+	ran := 0
+	for line := range strings.Lines(string(text)) {
+		name, args, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch name {
+		case "hpcapctl":
+			args = "--socket " + filepath.Join(dir, "control.sock") + " " + args
+		case "hpcapq":
+			args = strings.Replace(args, " /data", " "+data, 1)
+		default:
+			continue
+		}
+		out, status := sh.run([]string{filepath.Join(bin, name) + " " + args})
+		require.Equal(t, "0", status, "%s%s", line, strings.Join(out, "\n"))
+		ran++
+	}
+	require.Equal(t, 3, ran)
+	p.end(unix.SIGTERM)
+}
+
 func TestInvalidFlagsOfSharingAreRejected(t *testing.T) {
 	scratch := shortDir(t)
 	plain := filepath.Join(scratch, "plain")

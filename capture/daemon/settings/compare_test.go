@@ -84,7 +84,7 @@ listen = ":1"
 	}
 	require.Contains(t, lines, "port.a.rules: (udp) all; 64 instead of none")
 	require.Contains(t, lines, "port.a.storage.rotate: 15m instead of 1h")
-	require.Contains(t, lines, "port.b.dedup: window=0s,records=0,pools=0,index=content,bytes=0,ignore=none instead of none")
+	require.Contains(t, lines, "port.b.dedup: window=200ms,records=32768,pools=8,index=content,bytes=0,ignore=none instead of none")
 	require.Contains(t, lines, "port.c: sim:gen,y instead of none")
 
 	running := parse(t, before)

@@ -92,13 +92,18 @@ func (r *Rules) UnmarshalText(text []byte) error { return r.Set(string(text)) }
 // window=200ms,records=32768,pools=8,ignore=vlan+ttl. nil keeps duplicates.
 type Dedup struct{ *dedup.Config }
 
-// String implements pflag.Value.
+// String implements pflag.Value. Settings that are not given are printed as their
+// defaults.
 func (c *Dedup) String() string {
 	if c.Config == nil {
 		return none
 	}
+	d, err := c.WithDefaults()
+	if err != nil {
+		d = *c.Config
+	}
 	return fmt.Sprintf("window=%v,records=%d,pools=%d,index=%v,bytes=%d,ignore=%v",
-		units.Duration(c.Window), c.Records, c.Pools, c.Index, c.Bytes, c.Ignore)
+		units.Duration(d.Window), d.Records, d.Pools, d.Index, d.Bytes, d.Ignore)
 }
 
 // Set implements flag.Value.
@@ -118,11 +123,13 @@ func (c *Dedup) Set(text string) (err error) {
 		case "window":
 			var window units.Duration
 			window, err = units.ParseDuration(value)
-			d.Window = window.Duration()
+			if d.Window = window.Duration(); err == nil && d.Window == 0 {
+				err = errors.New("choose more than 0, or leave it out for the default")
+			}
 		case "records":
-			d.Records, err = strconv.Atoi(value)
+			d.Records, err = positive(value)
 		case "pools":
-			d.Pools, err = strconv.Atoi(value)
+			d.Pools, err = positive(value)
 		case "bytes":
 			d.Bytes, err = strconv.Atoi(value)
 		case "index":
@@ -141,6 +148,15 @@ func (c *Dedup) Set(text string) (err error) {
 	}
 	c.Config = &d
 	return nil
+}
+
+// positive parses a number of 1 or more: 0 is the default in dedup.Config.
+func positive(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err == nil && n < 1 {
+		err = errors.New("choose 1 or more, or leave it out for the default")
+	}
+	return n, err
 }
 
 // Type implements pflag.Value.

@@ -25,8 +25,8 @@ func TestRefusedTextLeavesTheValueUnchanged(t *testing.T) {
 		{new(settings.FileMode), map[string]string{"660": "0660"}, map[string]string{"0": "octal", "": "octal", "0888": "octal", "1777": "octal"}},
 		{new(settings.Rules), map[string]string{"@" + file: "(udp) all; 96", "drop": "drop", "all": "none", "none": "none"}, map[string]string{"96 96": "separated by", "": "no rules", "\n ": "no rules", "@" + file + "x": "no such file"}},
 		{
-			new(settings.Dedup), map[string]string{"true": "window=0s,records=0,pools=0,index=content,bytes=0,ignore=none", "false": "none", "none": "none", "window=1s,index=rss": "window=1s,records=0,pools=0,index=rss,bytes=0,ignore=none", "ignore=ttl+vlan,bytes=70": "window=0s,records=0,pools=0,index=content,bytes=70,ignore=vlan+ttl"},
-			map[string]string{"window": "window", "": "must be", "colour=3": "must be window=DURATION", "bytes=-1": "bytes compared", "ignore=ttl+dscp": `field "dscp": choose of vlan+ttl+checksum+mac, or none. Join several with +`, "ignore=": `field ""`, "ignore=vlan,ttl": `"ttl": must be`, "window=200ms,records=x": `"records=x"`},
+			new(settings.Dedup), map[string]string{"true": "window=200ms,records=32768,pools=8,index=content,bytes=0,ignore=none", "false": "none", "none": "none", "records=4": "window=200ms,records=4,pools=4,index=content,bytes=0,ignore=none", "window=1s,index=rss": "window=1s,records=32768,pools=8,index=rss,bytes=0,ignore=none", "ignore=ttl+vlan,bytes=70": "window=200ms,records=32768,pools=8,index=content,bytes=70,ignore=vlan+ttl"},
+			map[string]string{"window=0": `"window=0": choose more than 0, or leave it out`, "window=0.1ns": "choose more than 0", "records=0": `"records=0": choose 1 or more, or leave it out`, "pools=0": `"pools=0": choose 1 or more`, "pools=-1": "choose 1 or more", "window": "window", "": "must be", "colour=3": "must be window=DURATION", "bytes=-1": "bytes compared", "ignore=ttl+dscp": `field "dscp": choose of vlan+ttl+checksum+mac, or none. Join several with +`, "ignore=": `field ""`, "ignore=vlan,ttl": `"ttl": must be`, "window=200ms,records=x": `"records=x"`},
 		},
 	} {
 		for text, want := range c.good {
