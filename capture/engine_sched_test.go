@@ -71,7 +71,7 @@ func TestALedgerNamesTheListenerThatBlockedThePoller(t *testing.T) {
 		blocked = blocked || w.Excessive && w.Cause == sched.CauseBackpressure && w.Listener == "tardy" && w.Backpressure >= 50*time.Millisecond
 	}
 	require.True(t, blocked, "%+v", q.WorstGaps)
-	require.Contains(t, log.Text(), "backpressure of a lossless listener (tardy)")
+	require.Contains(t, log.Text(), "; tardy (pid ")
 	var text strings.Builder
 	require.NoError(t, ledger.WriteText(&text))
 	require.Contains(t, text.String(), "exceeded the NIC buffer")

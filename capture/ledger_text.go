@@ -144,8 +144,8 @@ func (t ledgerText) gaps(q QueueAccount) {
 			return
 		}
 		cause := string(g.Cause)
-		if g.Listener != "" {
-			cause += " (" + g.Listener + ")"
+		if evidence := g.Text(); evidence != "" {
+			cause += ": " + evidence
 		}
 		t.line(2, uint64(g.Length.Microseconds()), "us", fmt.Sprintf("%s, capacity %v, end %s", cause, sched.Short(g.Capacity), g.End.Format("15:04:05.000")))
 	}

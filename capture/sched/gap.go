@@ -1,8 +1,11 @@
 package sched
 
 import (
+	"fmt"
 	"runtime/debug"
 	"time"
+
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // LongGap is the length in ns from which the cause of a gap is determined.
@@ -30,7 +33,10 @@ type Gap struct {
 	Waited       time.Duration `json:"waited_ns,omitempty"`       // the thread was runnable and had no core
 	Backpressure time.Duration `json:"backpressure_ns,omitempty"` // the stream accepted no frame
 	Paused       time.Duration `json:"paused_ns,omitempty"`       // the poller yielded or slept because it had no frames
-	Listener     string        `json:"listener,omitempty"`        // slowest lossless listener within a second of the gap
+	Listener     string        `json:"listener,omitempty"`        // lossless, that held the poller back
+	PID          int           `json:"pid,omitempty"`             // of the listener
+
+	Throttling // around the gap, if its cause is a quota
 
 	explained bool // compared with the garbage collections
 }
@@ -111,10 +117,12 @@ func perSecond(frames, ns uint64) uint64 { return uint64(float64(frames) / float
 // circumstances are what the poller's thread cannot know of the time of a gap.
 type circumstances struct {
 	gc      *debug.GCStats // of this program
-	slowest string         // the lossless listener with most unread frames
-	disk    bool           // that waits for its disks
+	slowest Listener       // Queue.Slowest
+	disk    bool           // it waits for its disks
 
-	throttled Evidence // Quota, Throttled and Periods
+	began     time.Time  // when the throttling was read the last time
+	throttled Throttling // since then
+	across    Throttling // and in the interval before
 	stolen    time.Duration
 	suspended time.Duration
 	continued []time.Time // when the process got SIGCONT
@@ -123,17 +131,43 @@ type circumstances struct {
 // afterStop is how long after the end of a gap its SIGCONT is known at the latest.
 const afterStop = 200 * time.Millisecond
 
+// Text is the evidence for the cause in words, "" if there is none.
+func (g *Gap) Text() string {
+	switch g.Cause {
+	case CauseQuota:
+		return fmt.Sprintf("%s; the poller had no core for %v of %v", g.Throttling.text(), Short(g.Waited), Short(g.Length))
+	case CausePreempted, CauseThrottled, CauseWoken:
+		if g.Waited > 0 { // else the kernel does not measure it
+			return fmt.Sprintf("the poller was runnable and had no core for %v of %v", Short(g.Waited), Short(g.Length))
+		}
+		return units.Plural(g.Preempted, "involuntary context switch") + " of the poller"
+	case CauseBackpressure, CauseDisk:
+		text := fmt.Sprintf("the stream was full for %v of %v", Short(g.Backpressure), Short(g.Length))
+		if g.Listener != "" { // else no report has looked yet
+			text += fmt.Sprintf("; %s (pid %d) held it", g.Listener, g.PID)
+		}
+		return text
+	}
+	return ""
+}
+
 // explain refines the cause by the circumstances of the last second.
 func (g *Gap) explain(c *circumstances) {
 	switch g.Cause {
 	case CauseBackpressure:
-		g.Listener = c.slowest
+		g.Listener, g.PID = c.slowest.Name, c.slowest.PID
 		if c.disk {
 			g.Cause = CauseDisk
 		}
 	case CausePreempted, CauseWoken:
-		if c.throttled.Periods > 0 && c.throttled.Throttled > g.Waited/2 {
-			g.Cause = CauseQuota
+		// The report that ended the interval before may have run on another core, with
+		// the end of the throttling, before the poller ended its gap.
+		t := &c.throttled
+		if g.End.Add(-g.Length).Before(c.began) {
+			t = &c.across
+		}
+		if t.Periods > 0 && t.Throttled > g.Waited/2 {
+			g.Cause, g.Throttling = CauseQuota, *t
 		}
 	case CauseOutside:
 		if c.stolen > g.Length/2 {

@@ -31,9 +31,7 @@ type Evidence struct {
 	Gaps      time.Duration `json:"gaps_ns,omitempty"`       // sum of the poll gaps of the cause that exceeded the buffer
 	Longest   time.Duration `json:"longest_gap_ns,omitempty"`
 
-	Quota     string        `json:"quota,omitempty"`             // the control group and its limit
-	Throttled time.Duration `json:"throttled_ns,omitempty"`      // the group was throttled, added up over the cores
-	Periods   uint64        `json:"throttled_periods,omitempty"` // of the limit, in which that was so
+	Throttling
 
 	Stolen    time.Duration `json:"stolen_ns,omitempty"`    // the hypervisor ran others, added up over the cores
 	Suspended time.Duration `json:"suspended_ns,omitempty"` // the machine was suspended
@@ -44,6 +42,21 @@ type Evidence struct {
 	Unread       uint64        `json:"unread,omitempty"`          // frames of the listener
 	Writing      int           `json:"writing,omitempty"`         // blocks that its disks had not written
 	WriteMean    time.Duration `json:"write_mean_ns,omitempty"`   // of a write that ended in the interval
+}
+
+// Throttling is what the kernel counts of a control group that was throttled because it
+// had used up its CPU time.
+type Throttling struct {
+	Quota     string        `json:"quota,omitempty"`             // the control group and its limit
+	Throttled time.Duration `json:"throttled_ns,omitempty"`      // the group was throttled, added up over the cores
+	Periods   uint64        `json:"throttled_periods,omitempty"` // of the limit, in which that was so
+
+	file string // that sets the limit
+}
+
+// text is the throttling in words.
+func (t *Throttling) text() string {
+	return fmt.Sprintf("%s, throttled for %v in %s", t.Quota, Short(t.Throttled), units.Plural(t.Periods, "period"))
 }
 
 // Listener describes the lossless listener that holds a poller back most.
@@ -78,7 +91,7 @@ type queueInterval struct {
 type interval struct {
 	Over      time.Duration
 	Missed    uint64
-	Throttled Evidence // Quota, Throttled and Periods
+	Throttled Throttling
 	Stolen    time.Duration
 	Suspended time.Duration
 	Queues    []queueInterval
@@ -107,7 +120,7 @@ func (i *interval) judge() (queue int, cause Cause, e Evidence) {
 // lost in, and the cause of most of their time is that of the loss. Without such gaps it
 // is what took most time.
 func (i *interval) judgeQueue(q *queueInterval) (Cause, time.Duration, Evidence) {
-	e := i.Throttled
+	e := Evidence{Throttling: i.Throttled}
 	e.Busy, e.Waited, e.Backpressure = q.Busy, q.Waited, q.Backpressure
 	e.Absent, e.Longest, e.Stolen, e.Suspended = q.Absent, q.Longest, i.Stolen, i.Suspended
 	free := max(i.Over-q.Waited-q.Backpressure-q.Absent, q.Busy) // a wait that ends belongs in part to an interval before
@@ -169,7 +182,7 @@ func (q *queueInterval) disk() bool {
 
 // text is what happened, by what it was judged, and what to do. core is the poller's.
 func (l *Loss) text(core int) string {
-	return fmt.Sprintf("%s missed by the NIC: %s: %s. %s", units.Plural(l.Frames, "frame"), l.Cause, l.evidence(), l.Cause.remedy(core))
+	return fmt.Sprintf("%s missed by the NIC: %s: %s. %s", units.Plural(l.Frames, "frame"), l.Cause, l.evidence(), l.Cause.remedy(core, l.file))
 }
 
 // evidence is the evidence in words.
@@ -179,8 +192,7 @@ func (l *Loss) evidence() string {
 		return fmt.Sprintf("poller busy %.0f %%, %.3g Mpps offered, %.3g Mpps processed (%.0f ns a frame)",
 			percent(l.Busy, l.Over), float64(l.Offered)/1e6, float64(l.Processed)/1e6, 1e9/float64(max(l.Processed, 1)))
 	case CauseQuota:
-		return fmt.Sprintf("%s, throttled for %v in %s of the last %v; the poller waited %v",
-			l.Quota, Short(l.Throttled), units.Plural(l.Periods, "period"), Short(l.Over), Short(l.Waited))
+		return fmt.Sprintf("%s; the poller had no core for %v of %v", l.Throttling.text(), Short(max(l.Waited, l.Gaps)), Short(l.Over))
 	case CausePreempted, CauseThrottled, CauseWoken:
 		return fmt.Sprintf("the poller was runnable and had no core for %v of %v", Short(max(l.Waited, l.Gaps)), Short(l.Over))
 	case CauseBackpressure, CauseDisk:

@@ -11,7 +11,7 @@ import (
 
 // Each row is a second of one poller that lost a million frames.
 func TestALossIsJudgedByWhatThePollerDid(t *testing.T) {
-	throttled := Evidence{Quota: "control group /x: 50ms of CPU time in each 100ms (cpu.max)", Throttled: 500 * ms, Periods: 10}
+	throttled := Throttling{Quota: "control group /x: 50ms of CPU time in each 100ms (cpu.max)", Throttled: 500 * ms, Periods: 10}
 	disk := Listener{Name: "storer", PID: 7, Unread: 9000, Disk: &Disk{Writing: 4}}
 	for name, c := range map[string]struct {
 		in    interval
@@ -36,8 +36,8 @@ func TestALossIsJudgedByWhatThePollerDid(t *testing.T) {
 		"a kernel that does not measure waiting": {queue: queueInterval{Gaps: map[Cause]time.Duration{CausePreempted: 9 * ms}},
 			want: CausePreempted, text: "had no core for 9ms of 1s"},
 		"quota": {in: interval{Throttled: throttled}, queue: queueInterval{Frames: 4_000_000, Busy: 300 * ms, Waited: 400 * ms},
-			want: CauseQuota, text: "control group /x: 50ms of CPU time in each 100ms (cpu.max), throttled for 500ms in 10 periods of the last 1s; the poller waited 400ms"},
-		"a quota that hardly throttles": {in: interval{Throttled: Evidence{Throttled: 5 * ms, Periods: 1}}, queue: queueInterval{Waited: 400 * ms}, want: CausePreempted},
+			want: CauseQuota, text: "control group /x: 50ms of CPU time in each 100ms (cpu.max), throttled for 500ms in 10 periods; the poller had no core for 400ms of 1s"},
+		"a quota that hardly throttles": {in: interval{Throttled: Throttling{Throttled: 5 * ms, Periods: 1}}, queue: queueInterval{Waited: 400 * ms}, want: CausePreempted},
 		"overload under a quota":        {in: interval{Throttled: throttled}, queue: queueInterval{Frames: 500_000, Busy: 600 * ms, Waited: 400 * ms}, want: CauseOverload},
 		"slow listener": {queue: queueInterval{Frames: 100_000, Backpressure: 900 * ms, Busy: ms, Listener: Listener{Name: "tardy", PID: 42, Unread: 5}},
 			want: CauseBackpressure, text: "the stream was full for 900ms of 1s; tardy (pid 42) has 5 frames unread"},
@@ -117,5 +117,5 @@ func TestANewQuotaIsCountedFromItsBeginning(t *testing.T) {
 		{Group: "/", File: "cpu.max", Throttled: 9*time.Second + 30*ms, Periods: 93},
 	}}
 	throttled, _, _ := now.since(&before)
-	require.Equal(t, Evidence{Quota: "control group /x: 1ms of CPU time in each 10ms (cpu.max)", Throttled: 40 * ms, Periods: 4}, throttled)
+	require.Equal(t, Throttling{Quota: "control group /x: 1ms of CPU time in each 10ms (cpu.max)", Throttled: 40 * ms, Periods: 4, file: "cpu.max"}, throttled)
 }

@@ -16,6 +16,7 @@ import (
 // groups, since boot.
 type machineState struct {
 	quotas    []topology.Quota
+	at        time.Time     // when these had been read
 	stolen    time.Duration // by the hypervisor, added up over the cores
 	suspended time.Duration
 }
@@ -23,6 +24,7 @@ type machineState struct {
 // readMachine reads the state from the files below root.
 func readMachine(root string) (m machineState) {
 	m.quotas = topology.ReadQuotas(root)
+	m.at = time.Now()
 	stat, err := os.ReadFile(filepath.Join(root, "proc/stat"))
 	if err == nil {
 		m.stolen = stolenTime(string(stat))
@@ -52,8 +54,8 @@ func stolenTime(stat string) time.Duration {
 const minSuspend = 100 * time.Millisecond
 
 // since returns what happened between two states: of the quota that throttled longest,
-// its evidence; and the time stolen and suspended.
-func (m *machineState) since(before *machineState) (throttled Evidence, stolen, suspended time.Duration) {
+// what it did; and the time stolen and suspended.
+func (m *machineState) since(before *machineState) (throttled Throttling, stolen, suspended time.Duration) {
 	for _, q := range m.quotas {
 		// A limit that was set since the state before has throttled nothing until then.
 		var b topology.Quota
@@ -63,7 +65,7 @@ func (m *machineState) since(before *machineState) (throttled Evidence, stolen, 
 			}
 		}
 		if t := q.Throttled - b.Throttled; t > throttled.Throttled {
-			throttled = Evidence{Quota: q.String(), Throttled: t, Periods: q.Periods - min(b.Periods, q.Periods)}
+			throttled = Throttling{Quota: q.String(), Throttled: t, Periods: q.Periods - min(b.Periods, q.Periods), file: q.File}
 		}
 	}
 	if suspended = m.suspended - before.suspended; suspended < minSuspend {

@@ -43,8 +43,9 @@ type Reporter struct {
 	losses  lossLog
 
 	machine func() machineState // replaced in tests
-	before  machineState
-	at      time.Time // of the last report
+	earlier machineState        // two reports ago
+	before  machineState        // at the last report
+	at      time.Time           // of the last report
 	queues  []queueState
 	missed  uint64 // by the port, in the last report
 	unclear uint64 // of these, without a cause so far
@@ -85,7 +86,10 @@ type pending struct {
 }
 
 // Begin begins the first interval, when the port begins to receive.
-func (r *Reporter) Begin(now time.Time) { r.at, r.before = now, r.machine() }
+func (r *Reporter) Begin(now time.Time) {
+	r.at, r.before = now, r.machine()
+	r.earlier = r.before
+}
 
 // Continued reports that the process got SIGCONT: it may have been stopped until then.
 func (r *Reporter) Continued(at time.Time) {
@@ -127,12 +131,14 @@ func (r *Reporter) observe(queues []Queue, now time.Time) (i interval, gaps [][]
 	state := r.machine()
 	i.Over = now.Sub(r.at)
 	i.Throttled, i.Stolen, i.Suspended = state.since(&r.before)
-	r.at, r.before = now, state
+	c := circumstances{gc: &r.gc, began: r.before.at, throttled: i.Throttled, stolen: i.Stolen, suspended: i.Suspended}
+	c.across, _, _ = state.since(&r.earlier)
+	r.at, r.earlier, r.before = now, r.before, state
 	for len(r.queues) < len(queues) {
 		r.queues = append(r.queues, queueState{})
 	}
 	r.mu.Lock()
-	c := circumstances{gc: &r.gc, throttled: i.Throttled, stolen: i.Stolen, suspended: i.Suspended, continued: slices.Clone(r.continued)}
+	c.continued = slices.Clone(r.continued)
 	r.mu.Unlock()
 	for n := range queues {
 		q, before := &queues[n], r.queues[n]
@@ -145,12 +151,15 @@ func (r *Reporter) observe(queues []Queue, now time.Time) (i interval, gaps [][]
 			after.disk = *d
 			qi.Writes = Disk{Writes: d.Writes - before.disk.Writes, Time: d.Time - before.disk.Time}
 		}
-		c.slowest, c.disk = q.Slowest.Name, qi.disk()
+		c.slowest, c.disk = q.Slowest, qi.disk()
 		refined := map[Cause]Cause{} // what the poller judged: what it is
 		taken, times := q.Monitor.log.take(func(g *Gap) {
 			judged := g.Cause
 			g.explain(&c)
 			refined[judged] = g.Cause
+			if g.Excessive && g.Periods > i.Throttled.Periods { // the throttling of a gap that began before this interval
+				i.Throttled = g.Throttling
+			}
 		})
 		after.gaps = times
 		lost := times.since(&before.gaps)
@@ -237,14 +246,15 @@ func (p *pending) warning(core int) string {
 	g := &p.longest
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s exceeded the NIC buffer (longest %v, capacity %v): %s", units.Plural(uint64(p.gaps), "poll gap"), Short(g.Length), Short(g.Capacity), g.Cause)
-	if g.Listener != "" {
-		fmt.Fprintf(&b, " (%s)", g.Listener)
-	}
+	evidence, limit := g.Text(), g.file
 	if p.missed > 0 {
-		fmt.Fprintf(&b, ": %s", p.worst.evidence())
+		evidence, limit = p.worst.evidence(), p.worst.file
+	}
+	if evidence != "" {
+		fmt.Fprintf(&b, ": %s", evidence)
 	}
 	fmt.Fprintf(&b, "; %d frames missed, rate %.3g Mpps, mean frame %d bytes, end %s. %s",
-		p.missed, float64(g.Rate)/1e6, g.FrameSize, g.End.Format("15:04:05.000000"), g.Cause.remedy(core))
+		p.missed, float64(g.Rate)/1e6, g.FrameSize, g.End.Format("15:04:05.000000"), g.Cause.remedy(core, limit))
 	return b.String()
 }
 
@@ -257,13 +267,14 @@ func Short(d time.Duration) time.Duration {
 	return d.Round(unit)
 }
 
-// remedy returns what prevents gaps and losses of a cause.
-func (c Cause) remedy(core int) string {
+// remedy returns what prevents gaps and losses of a cause. core is the poller's, limit the
+// file that sets a quota.
+func (c Cause) remedy(core int, limit string) string {
 	switch c {
 	case CauseOverload:
 		return "Use more queues (queues), fewer or simpler rules, or a smaller snaplen: docs/SCHEDULING.md"
 	case CauseQuota:
-		return "Raise or remove the limit (cpu.max, in systemd CPUQuota=)"
+		return fmt.Sprintf("Raise or remove the limit (%s, in systemd CPUQuota=)", cmp.Or(limit, "cpu.max or cpu.cfs_quota_us"))
 	case CauseDisk:
 		return "Add directories on other disks, enlarge the buffer, or store less (rules, snaplen)"
 	case CauseStopped:

@@ -117,21 +117,69 @@ func TestAThrottledGroupIsNamed(t *testing.T) {
 	r.missed = 12
 	said := r.report(time.Second, false)
 	require.Len(t, said, 1)
-	require.Contains(t, said[0], "CPU quota of a control group: control group /x: 50ms of CPU time in each 100ms (cpu.max), throttled for 93ms in 2 periods of the last 1s; ")
+	require.Contains(t, said[0], "CPU quota of a control group: control group /x: 50ms of CPU time in each 100ms (cpu.max), throttled for 93ms in 2 periods; the poller had no core for 48ms of 1s; ")
 	require.Contains(t, said[0], "12 frames missed")
 	require.Contains(t, said[0], "Raise or remove the limit (cpu.max, in systemd CPUQuota=)")
 	require.Equal(t, CauseQuota, r.Losses(12)[0].Cause)
 }
 
+// The report of an interval may run before the poller, on another core, ends the gap that
+// the throttling of that interval made: also the last one of a capture.
+func TestAGapAcrossTwoReportsIsJudgedByTheQuotaOfBoth(t *testing.T) {
+	for name, end := range map[string]struct {
+		began time.Duration // of the gap
+		final bool
+		want  string
+	}{
+		"the last gap":         {950 * ms, true, "CPU quota of a control group: control group /x: 20ms of CPU time in each 100ms (cpu.cfs_quota_us), throttled for 470ms in 5 periods; the poller had no core for 94ms of 94.1ms; 0 frames missed"},
+		"one of many":          {950 * ms, false, "Raise or remove the limit (cpu.cfs_quota_us, in systemd CPUQuota=)"},
+		"begun after a report": {1010 * ms, true, "core preempted: the poller was runnable and had no core for 94ms of 94.1ms; 0 frames missed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newReports()
+			quota := topology.Quota{Group: "/x", File: "cpu.cfs_quota_us", Time: 20 * ms, Period: 100 * ms}
+			r.machine = machineState{at: began, quotas: []topology.Quota{quota}}
+			r.Begin(began)
+			quota.Throttled, quota.Periods = 470*ms, 5
+			r.machine = machineState{at: began.Add(1001 * ms), quotas: []topology.Quota{quota}}
+			require.Empty(t, r.report(time.Second, false))
+			gap := Gap{Length: 94_100_000, Waited: 94 * ms, Excessive: true, Cause: CausePreempted, Capacity: ms}
+			gap.End = began.Add(end.began + gap.Length)
+			r.monitor.log.put(&gap)
+			r.machine.at = gap.End.Add(ms)
+			require.Contains(t, strings.Join(r.report(end.began+100*ms, end.final), "\n"), end.want)
+			worst, _ := r.monitor.Worst()
+			require.Equal(t, worst[0].Cause == CauseQuota, worst[0].Periods == 5, "the ledger's gap has its evidence")
+		})
+	}
+}
+
+// A loss in such a gap has the evidence of the throttling, too.
+func TestALossAcrossTwoReportsHasTheThrottlingOfBoth(t *testing.T) {
+	r := newReports()
+	quota := topology.Quota{Group: "/x", File: "cpu.max", Time: 20 * ms, Period: 100 * ms}
+	r.machine = machineState{at: began, quotas: []topology.Quota{quota}}
+	r.Begin(began)
+	quota.Throttled, quota.Periods = 470*ms, 5
+	r.machine = machineState{at: began.Add(1001 * ms), quotas: []topology.Quota{quota}}
+	require.Empty(t, r.report(time.Second, false))
+	r.monitor.log.put(&Gap{End: began.Add(1044 * ms), Length: 94 * ms, Waited: 94 * ms, Excessive: true, Cause: CausePreempted, Capacity: ms})
+	r.missed = 9
+	said := strings.Join(r.report(1100*ms, true), "\n")
+	require.Contains(t, said, "(cpu.max), throttled for 470ms in 5 periods; the poller had no core for 94ms of 100ms; 9 frames missed")
+	require.Equal(t, CauseQuota, r.Losses(9)[0].Cause)
+	require.EqualValues(t, 5, r.Losses(9)[0].Worst.Periods)
+}
+
 func TestEveryCauseHasARemedy(t *testing.T) {
 	for _, cause := range causes {
 		for _, core := range []int{AnyCore, 2} {
-			require.NotEmpty(t, cause.remedy(core))
+			require.NotEmpty(t, cause.remedy(core, ""))
 		}
 	}
-	require.Contains(t, CauseThrottled.remedy(2), "sched_rt_runtime_us")
-	require.Contains(t, CauseThrottled.remedy(2), "fair_server/cpu2/")
-	require.NotContains(t, CauseThrottled.remedy(AnyCore), "fair_server")
+	require.Contains(t, CauseThrottled.remedy(2, ""), "sched_rt_runtime_us")
+	require.Contains(t, CauseThrottled.remedy(2, ""), "fair_server/cpu2/")
+	require.NotContains(t, CauseThrottled.remedy(AnyCore, ""), "fair_server")
 }
 
 func TestWarnFIFONamesSettingsThatStopAPoller(t *testing.T) {

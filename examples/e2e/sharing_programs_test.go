@@ -133,7 +133,7 @@ func TestHpcapctlShowsAndChangesARunningCapture(t *testing.T) {
 	require.Contains(t, succeed(t, "hpcapctl", ctl("ledger")...).stdout, "stored for listener alone (lossy, pid ")
 	require.Contains(t, succeed(t, "hpcapctl", ctl("ledger")...).stdout, "the capture runs: ")
 	running := succeed(t, "hpcapctl", ctl("ledger", "--json")...).stdout
-	require.Contains(t, running, `"running":true`)
+	require.Contains(t, running, `"running": true`)
 	require.NotContains(t, running, "balanced")
 
 	end = p.end(unix.SIGINT)
