@@ -95,7 +95,8 @@ type Engine struct {
 	processors int               // counted by sched.AddPollers
 	count      *frameCount       // Config.Count; nil: no limit
 	heartbeat  sched.Heartbeat   // with FIFO
-	reporter   *sched.Reporter   // used by watch, then by Stop
+	reporter   *sched.Reporter   // used by watch, then by Stop, as held is
+	held       []heldTimes       // at the last report, by queue
 	flushLog   func()
 
 	quit                chan struct{}  // closed to end the goroutines of background
@@ -248,28 +249,47 @@ func (e *Engine) awaitContinued(continued <-chan os.Signal) {
 func (e *Engine) report(a Account, final bool) {
 	queues := make([]sched.Queue, len(e.pollers))
 	for q, p := range e.pollers {
-		queues[q] = sched.Queue{Monitor: p.monitor, Load: p.counters().Load, Slowest: e.slowest(q)}
+		queues[q] = sched.Queue{Monitor: p.monitor, Load: p.counters().Load, Holder: e.holder(q)}
 	}
 	e.reporter.Report(queues, sum(a.Missed), time.Now(), final)
 }
 
-// slowest returns the lossless listener of a queue with the most unread frames.
-func (e *Engine) slowest(queue int) (slowest sched.Listener) {
-	var id uint64
-	for _, l := range e.streams[queue].Stats().Listeners {
-		if l.Policy == stream.Lossless && (slowest.Name == "" || l.Unread > slowest.Unread) {
-			id, slowest = l.ID, sched.Listener{Name: l.Name, PID: l.PID, Unread: l.Unread}
+// holder returns the lossless listener that held the poller of a queue for longest since
+// the last report; if none did, the one with the most unread frames.
+func (e *Engine) holder(queue int) (holder sched.Listener) {
+	s, id, most := e.streams[queue].Stats(), uint64(0), time.Duration(0)
+	before, now := e.held[queue], heldTimes{}
+	take := func(l *stream.ListenerStats) {
+		id, holder = l.ID, sched.Listener{ID: l.ID, Name: l.Name, PID: l.PID, Unread: l.Unread}
+	}
+	for i := range s.Listeners {
+		if l := &s.Listeners[i]; l.Policy == stream.Lossless && (holder.Name == "" || l.Unread > holder.Unread) {
+			take(l)
 		}
 	}
+	for _, some := range [][]stream.ListenerStats{s.Listeners, s.RecentDetached} {
+		for i := range some {
+			l := &some[i]
+			now[l.ID] = l.Held
+			if held := l.Held - before[l.ID]; held > most {
+				most = held
+				take(l)
+			}
+		}
+	}
+	e.held[queue] = now
 	e.mu.Lock()
 	disk := e.disks[diskKey{queue, id}]
 	e.mu.Unlock()
-	if slowest.Name != "" && disk != nil {
+	if holder.Name != "" && disk != nil {
 		state := disk()
-		slowest.Disk = &state
+		holder.Disk = &state
 	}
-	return slowest
+	return holder
 }
+
+// heldTimes are the ListenerStats.Held of a queue's listeners, by ID.
+type heldTimes map[uint64]time.Duration
 
 // diskKey identifies a listener that stores to disks.
 type diskKey struct {

@@ -29,7 +29,7 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 	e := &Engine{
 		port: port, cfg: cfg, sources: sources, clock: clock.New(), reporter: sched.NewReporter(cfg.Logger), flushLog: flush,
 		quit: make(chan struct{}), stopped: make(chan struct{}), failed: make(chan struct{}),
-		abandoned: make([]uint64, len(sources)),
+		abandoned: make([]uint64, len(sources)), held: make([]heldTimes, len(sources)),
 	}
 	defer func() {
 		if err != nil {

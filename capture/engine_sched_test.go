@@ -3,6 +3,7 @@ package capture_test
 import (
 	"errors"
 	"io"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture/sched"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/internal/logtest"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // ringPort is a fake port with small rings.
@@ -75,6 +77,51 @@ func TestALedgerNamesTheListenerThatBlockedThePoller(t *testing.T) {
 	var text strings.Builder
 	require.NoError(t, ledger.WriteText(&text))
 	require.Contains(t, text.String(), "exceeded the NIC buffer")
+}
+
+// One listener holds the stream; when it has read on, another has more frames unread.
+func TestAGapNamesTheListenerThatHeldTheStreamThen(t *testing.T) {
+	p := capturetest.New(1)
+	e, err := capture.New(p, capture.Config{Buffer: 1 << 20})
+	require.NoError(t, err)
+	slow, err := e.Stream(0).Listen("slow", stream.Options{Policy: stream.Lossless})
+	require.NoError(t, err)
+	other, err := e.Stream(0).Listen("storer", stream.Options{Policy: stream.Lossless})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, errors.Join(slow.Close(), other.Close()))
+		require.NoError(t, e.Close())
+	})
+	read := func(l *stream.Listener, frames int) {
+		packets := make([]stream.Packet, 256)
+		for frames > 0 {
+			n, err := l.ReadBatch(t.Context(), packets[:min(len(packets), frames)])
+			require.NoError(t, err)
+			frames -= n
+		}
+	}
+	require.NoError(t, e.Start())
+	p.Queues[0].Put(5000)
+	require.Eventually(t, func() bool { return e.Counters().Frames == 4096 }, testtime.Deadline, time.Millisecond, "the index is full")
+	read(other, 4096)
+	time.Sleep(200 * time.Millisecond) // the poller is blocked for about as long
+	read(slow, 5000)
+	require.NoError(t, e.Stop())
+	l, err := e.Ledger()
+	require.NoError(t, err)
+	require.NoError(t, l.Balanced())
+	blocked := 0
+	for _, g := range l.Queues[0].WorstGaps {
+		if g.Cause == sched.CauseBackpressure && g.Backpressure > 50*time.Millisecond {
+			blocked++
+			require.Equal(t, "slow", g.Listener)
+			require.Equal(t, os.Getpid(), g.PID)
+		}
+	}
+	require.NotZero(t, blocked, "%+v", l.Queues[0].WorstGaps)
+	for _, l := range e.Stream(0).Stats().Listeners {
+		require.Equal(t, l.Name == "slow", l.Held > 50*time.Millisecond, "%s: %v", l.Name, l.Held)
+	}
 }
 
 func TestNewRejectsSCHEDFIFOThatCouldLockUpTheMachine(t *testing.T) {

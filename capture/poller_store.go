@@ -92,7 +92,13 @@ func (p *poller) storeCut(frames []ring.Frame) bool {
 func (p *poller) await(frame []ring.Frame, stamp []clock.Stamp, keep []uint32) bool {
 	p.shared.backpressure.Add(1)
 	began, before := p.stamper.Ticks(), p.shared.blocked.Load()
-	waited := func() { p.shared.blocked.Store(before + p.stamper.Nanoseconds(p.stamper.Ticks()-began)) }
+	told := uint64(0)
+	waited := func() {
+		ns := p.stamper.Nanoseconds(p.stamper.Ticks() - began)
+		p.shared.blocked.Store(before + ns)
+		p.producer.HeldBack(ns - told)
+		told = ns
+	}
 	defer func() {
 		p.monitor.Attribute(p.lastPoll, p.stamper.Ticks()-began, 0)
 		waited()

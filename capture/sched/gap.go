@@ -116,9 +116,9 @@ func perSecond(frames, ns uint64) uint64 { return uint64(float64(frames) / float
 
 // circumstances are what the poller's thread cannot know of the time of a gap.
 type circumstances struct {
-	gc      *debug.GCStats // of this program
-	slowest Listener       // Queue.Slowest
-	disk    bool           // it waits for its disks
+	gc     *debug.GCStats // of this program
+	holder Listener       // Queue.Holder
+	disk   bool           // it waits for its disks
 
 	began     time.Time  // when the throttling was read the last time
 	throttled Throttling // since then
@@ -155,7 +155,7 @@ func (g *Gap) Text() string {
 func (g *Gap) explain(c *circumstances) {
 	switch g.Cause {
 	case CauseBackpressure:
-		g.Listener, g.PID = c.slowest.Name, c.slowest.PID
+		g.Listener, g.PID = c.holder.Name, c.holder.PID
 		if c.disk {
 			g.Cause = CauseDisk
 		}

@@ -81,7 +81,7 @@ func TestAGarbageCollectionDuringAGapIsTheCause(t *testing.T) {
 		PauseEnd: []time.Time{at.Add(-ms), at.Add(-time.Minute)},
 		Pause:    []time.Duration{ms / 2, ms / 2},
 	}
-	c := circumstances{gc: gc, slowest: Listener{Name: "slow", PID: 7}}
+	c := circumstances{gc: gc, holder: Listener{Name: "slow", PID: 7}}
 	for _, g := range []struct {
 		gap  Gap
 		want Cause
@@ -112,7 +112,7 @@ func TestTheCircumstancesOfAGapRefineItsCause(t *testing.T) {
 		"quota":                         {Gap{Cause: CausePreempted, Waited: 80 * ms}, circumstances{throttled: throttled}, CauseQuota},
 		"quota after sleep":             {Gap{Cause: CauseWoken, Waited: 80 * ms}, circumstances{throttled: throttled}, CauseQuota},
 		"throttled for less":            {Gap{Cause: CausePreempted, Waited: 200 * ms}, circumstances{throttled: throttled}, CausePreempted},
-		"disk":                          {Gap{Cause: CauseBackpressure}, circumstances{slowest: Listener{Name: "storer"}, disk: true}, CauseDisk},
+		"disk":                          {Gap{Cause: CauseBackpressure}, circumstances{holder: Listener{Name: "storer"}, disk: true}, CauseDisk},
 		"stolen":                        {Gap{Cause: CauseOutside}, circumstances{stolen: 60 * ms}, CauseStolen},
 		"stolen for the lesser part":    {Gap{Cause: CauseOutside}, circumstances{stolen: 40 * ms}, CauseOutside},
 		"SIGCONT at its end":            {Gap{Cause: CauseBlocked}, circumstances{continued: []time.Time{at.Add(-time.Hour), at.Add(3 * ms)}}, CauseStopped},

@@ -37,7 +37,7 @@ type Evidence struct {
 	Suspended time.Duration `json:"suspended_ns,omitempty"` // the machine was suspended
 
 	Backpressure time.Duration `json:"backpressure_ns,omitempty"` // the stream accepted no frame
-	Listener     string        `json:"listener,omitempty"`        // lossless, with most unread frames
+	Listener     string        `json:"listener,omitempty"`        // lossless, that held the poller back
 	PID          int           `json:"pid,omitempty"`             // of the listener
 	Unread       uint64        `json:"unread,omitempty"`          // frames of the listener
 	Writing      int           `json:"writing,omitempty"`         // blocks that its disks had not written
@@ -61,6 +61,7 @@ func (t *Throttling) text() string {
 
 // Listener describes the lossless listener that holds a poller back most.
 type Listener struct {
+	ID     uint64 // unique in its queue
 	Name   string
 	PID    int
 	Unread uint64 // frames

@@ -21,7 +21,7 @@ const repeatEvery = time.Minute
 type Queue struct {
 	Monitor *Monitor
 	Load    Load
-	Slowest Listener // the lossless listener with most unread frames; the zero value for none
+	Holder  Listener // the lossless listener that held the poller back for longest since the last report; the zero value for none
 }
 
 // Load is what a poller has done since it began.
@@ -58,7 +58,8 @@ type Reporter struct {
 type queueState struct {
 	load   Load
 	waited time.Duration
-	disk   Disk
+	holder uint64 // Listener.ID
+	disk   Disk   // of the holder
 	gaps   gapTimes
 }
 
@@ -145,13 +146,15 @@ func (r *Reporter) observe(queues []Queue, now time.Time) (i interval, gaps [][]
 		after := queueState{load: q.Load, waited: q.Monitor.Waited()}
 		qi := queueInterval{
 			Frames: q.Load.Frames - before.load.Frames, Busy: q.Load.Busy - before.load.Busy, Waited: after.waited - before.waited,
-			Backpressure: q.Load.Backpressure - before.load.Backpressure, Listener: q.Slowest,
+			Backpressure: q.Load.Backpressure - before.load.Backpressure, Listener: q.Holder,
 		}
-		if d := q.Slowest.Disk; d != nil {
-			after.disk = *d
-			qi.Writes = Disk{Writes: d.Writes - before.disk.Writes, Time: d.Time - before.disk.Time}
+		if d := q.Holder.Disk; d != nil {
+			after.disk, after.holder = *d, q.Holder.ID
+			if after.holder == before.holder { // else the writes of the interval are not known
+				qi.Writes = Disk{Writes: d.Writes - before.disk.Writes, Time: d.Time - before.disk.Time}
+			}
 		}
-		c.slowest, c.disk = q.Slowest, qi.disk()
+		c.holder, c.disk = q.Holder, qi.disk()
 		refined := map[Cause]Cause{} // what the poller judged: what it is
 		taken, times := q.Monitor.log.take(func(g *Gap) {
 			judged := g.Cause

@@ -171,6 +171,50 @@ func TestALossAcrossTwoReportsHasTheThrottlingOfBoth(t *testing.T) {
 	require.EqualValues(t, 5, r.Losses(9)[0].Worst.Periods)
 }
 
+// The longest gap and the most lost frames of a minute may be of different listeners.
+func TestAWarningOfBackpressureNamesOneListener(t *testing.T) {
+	r := newReports()
+	blocked := func(length time.Duration, at time.Duration, holder Listener) []string {
+		r.queue.Holder = holder
+		r.queue.Load.Backpressure += length
+		r.monitor.log.put(&Gap{End: began.Add(at), Length: length, Backpressure: length, Excessive: true, Cause: CauseBackpressure, Capacity: ms})
+		return r.report(at, false)
+	}
+	slow, storer := Listener{ID: 1, Name: "slow", PID: 32150, Unread: 1387}, Listener{ID: 2, Name: "storer", PID: 7, Unread: 40}
+	require.Contains(t, strings.Join(blocked(900*ms, time.Second, storer), ""), ": the stream was full for 900ms of 900ms; storer (pid 7) held it; 0 frames missed")
+	require.Empty(t, blocked(999*ms, 2*time.Second, storer))
+	r.missed = 5
+	require.Empty(t, blocked(996*ms, 3*time.Second, slow))
+	said := strings.Join(r.report(62*time.Second, false), "\n")
+	require.Contains(t, said, "2 poll gaps exceeded the NIC buffer (longest 999ms, capacity 1ms): backpressure of a lossless listener: the stream was full for 996ms of 1s; slow (pid 32150) has 1387 frames unread; 5 frames missed")
+	require.NotContains(t, said, "storer")
+	worst, _ := r.monitor.Worst()
+	require.Equal(t, []string{"storer", "slow", "storer"}, []string{worst[0].Listener, worst[1].Listener, worst[2].Listener})
+}
+
+// The counters of another listener's disks are no beginning of this one's.
+func TestTheWritesOfAnIntervalAreThoseOfOneListener(t *testing.T) {
+	r := newReports()
+	for at, c := range []struct {
+		holder Listener
+		want   Cause
+	}{
+		{Listener{ID: 1, Name: "a", Disk: &Disk{Writes: 900, Time: time.Hour}}, CauseBackpressure},
+		{Listener{ID: 1, Name: "a", Disk: &Disk{Writes: 902, Time: time.Hour + 800*ms}}, CauseDisk},
+		{Listener{ID: 2, Name: "b", Disk: &Disk{Writes: 5, Time: time.Minute}}, CauseBackpressure},
+	} {
+		r.queue.Holder = c.holder
+		r.queue.Load.Backpressure += 900 * ms
+		r.missed++
+		r.report(time.Duration(at+1)*time.Second, false)
+		found := false
+		for _, l := range r.Losses(r.missed) {
+			found = found || l.Cause == c.want && l.Worst.Listener == c.holder.Name || l.Cause == c.want && l.Intervals == 2
+		}
+		require.True(t, found, "%d: %+v", at, r.Losses(r.missed))
+	}
+}
+
 func TestEveryCauseHasARemedy(t *testing.T) {
 	for _, cause := range causes {
 		for _, core := range []int{AnyCore, 2} {

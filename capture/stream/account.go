@@ -31,6 +31,7 @@ type ListenerStats struct {
 
 	LagBytes uint64        `json:"lag_bytes"` // published and not released
 	Lag      time.Duration `json:"lag_ns"`    // age of the oldest frame that is neither released nor overwritten
+	Held     time.Duration `json:"held_ns"`   // the stream was full, and of the lossless listeners it had released least
 
 	DetachReason string `json:"detach_reason"` // why it was detached; "" while it is attached
 }
@@ -170,6 +171,7 @@ func (s *Stream) listenerStats(att *attachment) (ListenerStats, bool) {
 	st := att.last.stats(head)
 	st.ID, st.Name, st.PID, st.UID, st.Since = att.id, att.name, att.pid, att.uid, att.since
 	st.Policy, st.DetachAfter = att.policy, att.detachAfter
+	st.Held = time.Duration(att.held.Load())
 	if !s.closed {
 		st.Lag = s.reader().age(att.last.position, head)
 	}

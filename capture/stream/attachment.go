@@ -25,8 +25,9 @@ type attachment struct {
 	// What the producer reads, together.
 	cursor      *cursor // the stream's mapping of the listener's page
 	lossless    atomic.Uint32
-	offset, seq uint64 // what the producer read last; only it uses them while the slot is active
-	_           [96]byte
+	offset, seq uint64        // what the producer read last; only it uses them while the slot is active
+	held        atomic.Uint64 // ns: Producer.HeldBack
+	_           [88]byte
 
 	// Set by attach.
 	id          uint64

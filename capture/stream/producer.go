@@ -40,6 +40,7 @@ type Producer struct {
 	stepSeq    uint64 // and in entries
 	slowest    uint64 // a write at or beyond it would overwrite what a lossless listener has not released
 	slowestSeq uint64
+	blocker    *attachment // the lossless listener in the way of the last frame that was not accepted
 
 	segment uint64 // length of a segment
 	segEnd  uint64 // where the current one ends at the latest
@@ -180,6 +181,7 @@ func (p *Producer) makeRoom(size uint64) bool {
 // listeners' cursors, if needed. It returns false if a lossless listener is in the
 // way.
 func (p *Producer) extendLimit(size, frames uint64) bool {
+	var last *attachment
 	if p.pos+size > min(p.reserve, p.slowest) || p.seq+frames > min(p.reserveSeq, p.slowestSeq) {
 		// What is published must not fall far behind what is announced, however
 		// rarely Publish is called: a listener begins with the last published
@@ -188,7 +190,7 @@ func (p *Producer) extendLimit(size, frames uint64) bool {
 			p.publish()
 		}
 		p.announce(p.pos+max(p.step, size), p.seq+max(p.stepSeq, frames))
-		p.scanListeners()
+		last = p.scanListeners()
 		if p.slowest < p.reserve || p.slowestSeq < p.reserveSeq {
 			// Held back: announce only what can be written, so that a lossless
 			// listener that is made lossy does not count it as overrun. What has
@@ -199,7 +201,19 @@ func (p *Producer) extendLimit(size, frames uint64) bool {
 	limit := min(p.reserve, p.slowest)
 	p.endPos = min(limit, p.segEnd-RecordHeader)
 	p.endSeq = min(p.reserveSeq, p.slowestSeq)
-	return p.pos+size <= limit && p.seq+frames <= p.endSeq
+	if p.pos+size <= limit && p.seq+frames <= p.endSeq {
+		return true
+	}
+	p.blocker = last
+	return false
+}
+
+// HeldBack attributes ns, in which the stream accepted no frame, to the lossless listener
+// that was in the way: ListenerStats.Held.
+func (p *Producer) HeldBack(ns uint64) {
+	if p.blocker != nil {
+		p.blocker.held.Add(ns)
+	}
 }
 
 // announce stores up to where the producer may write from now on.
@@ -214,12 +228,12 @@ func (p *Producer) announce(offset, seq uint64) {
 	fence()
 }
 
-// scanListeners finds the slowest lossless listener, and detaches any listener with a
-// corrupt cursor: one that went back, or beyond what was published.
+// scanListeners finds the slowest lossless listener, nil if none is behind, and detaches
+// any listener with a corrupt cursor: one that went back, or beyond what was published.
 //
 // SC1, SC3: slots and policies are loaded after announce has stored the announcement;
 // see claimSlot and SetPolicy. SC2: scans is odd while slots are in use; see clearSlot.
-func (p *Producer) scanListeners() {
+func (p *Producer) scanListeners() (last *attachment) {
 	s := p.stream
 	s.scans.Add(1)
 	pos, seq := p.pos, p.seq
@@ -238,11 +252,15 @@ func (p *Producer) scanListeners() {
 		}
 		att.offset, att.seq = o, q
 		if att.lossless.Load() != 0 { // SC3
+			if o < pos {
+				last = att
+			}
 			pos, seq = min(pos, o), min(seq, q)
 		}
 	}
 	s.scans.Add(1)
 	p.slowest, p.slowestSeq = pos+p.mask+1, seq+uint64(len(p.index))
+	return last
 }
 
 // Publish makes what was appended visible to readers. The poller calls it once a
