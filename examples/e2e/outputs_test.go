@@ -6,9 +6,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // manyPackets makes a pcap file of n packets of 1000 bytes.
@@ -107,4 +112,97 @@ func TestPartsThatCannotBeCreatedAreRefused(t *testing.T) {
 	require.Equal(t, 1, r.status)
 	require.NotContains(t, r.stderr, "panic")
 	require.Contains(t, r.stderr, "no such file or directory")
+}
+
+// A signal ends a conversion as usual, and leaves no partial file.
+func TestSignalsRemovePartialOutputs(t *testing.T) {
+	for _, name := range []string{"raw2pcap", "pcap2raw", "raw2tstamp"} {
+		for _, s := range []unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
+			dir := t.TempDir()
+			c := command(t, name, "-w", filepath.Join(dir, "x"), "-")
+			in, err := c.StdinPipe()
+			require.NoError(t, err)
+			require.NoError(t, c.Start())
+			require.Eventually(t, func() bool { return len(names(t, dir)) == 1 }, testtime.Deadline, time.Millisecond)
+			require.NoError(t, c.Process.Signal(s))
+			require.Error(t, c.Wait())
+			require.Equal(t, s, c.ProcessState.Sys().(syscall.WaitStatus).Signal(), "%s", name)
+			require.Empty(t, names(t, dir), "%s, %v", name, s)
+			in.Close()
+		}
+	}
+}
+
+// Parts of an earlier run are not taken for parts of this one.
+func TestPartsOfAnEarlierRunAreRemoved(t *testing.T) {
+	pcap := manyPackets(t, 4000)
+	for ext, args := range map[string][]string{
+		".pcap": {"hpcapq", "-r", pcap, "-C", "2MB"},
+		".raw":  {"pcap2raw", "-r", pcap, "-C", "2MiB"},
+	} {
+		dir := t.TempDir()
+		part := func(n int) string { return filepath.Join(dir, fmt.Sprintf("x-%06d%s", n, ext)) }
+		other := filepath.Join(dir, "x-7"+ext) // no part
+		for _, name := range []string{part(0), part(5), part(1_000_000), other} {
+			require.NoError(t, os.WriteFile(name, []byte("precious"), 0o644))
+		}
+		before := names(t, dir)
+		args = append(args, "-w", filepath.Join(dir, "x"+ext))
+		fail(t, part(0)+": file exists. Choose another name or add --force", args[0], args[1:]...)
+		require.Equal(t, before, names(t, dir))
+		r := succeed(t, args[0], append(args[1:], "--force")...)
+		require.Contains(t, r.stderr, "2 files of an earlier output, "+part(5)+" to "+part(1_000_000)+": removed")
+		for n := range 2 {
+			require.FileExists(t, part(n))
+		}
+		require.NoFileExists(t, part(5))
+		require.NoFileExists(t, part(1_000_000))
+		require.FileExists(t, other)
+	}
+
+	// An input is not removed.
+	in := filepath.Join(filepath.Dir(pcap), "many-000009.pcap")
+	require.NoError(t, os.Rename(pcap, in))
+	fail(t, "is also an input", "hpcapq", "-r", in, "--split", "1000", "--force", "-w", pcap)
+	require.FileExists(t, in)
+}
+
+// An earlier output is replaced only if all inputs can be opened.
+func TestInputsThatCannotBeOpenedReplaceNothing(t *testing.T) {
+	pcap, dir := manyPackets(t, 10), t.TempDir()
+	raw, text := filepath.Join(t.TempDir(), "many.raw"), filepath.Join(dir, "text")
+	succeed(t, "pcap2raw", "-w", raw, pcap)
+	require.NoError(t, os.WriteFile(text, []byte("this is a text"), 0o644))
+	for _, args := range [][]string{
+		{"pcap2raw", pcap, "typo.pcap"}, {"pcap2raw", pcap, text}, {"raw2pcap", raw, "typo.raw"}, {"raw2pcap", raw, pcap}, {"raw2tstamp", raw, "typo.raw"},
+	} {
+		out := filepath.Join(dir, "x")
+		require.NoError(t, os.WriteFile(out, []byte("precious"), 0o644))
+		r := run(t, args[0], append(args[1:], "--force", "-w", out)...)
+		require.Equal(t, 1, r.status, "%q: %s", args, r.stderr)
+		require.Contains(t, r.stderr, "output "+out+": not replaced")
+		b, err := os.ReadFile(out)
+		require.NoError(t, err)
+		require.Equal(t, "precious", string(b))
+	}
+	fail(t, "input "+dir+": is a directory. Name the files in it", "raw2pcap", "--force", "-w", filepath.Join(dir, "x"), dir)
+}
+
+func TestNamesOfOutputsAreWhatIsWritten(t *testing.T) {
+	pcap, dir := manyPackets(t, 10), t.TempDir()
+	raw, out := filepath.Join(dir, "many.raw"), filepath.Join(dir, "o.PCAPNG")
+	succeed(t, "pcap2raw", "-w", raw, pcap)
+	for _, args := range [][]string{{"raw2pcap", raw}, {"hpcapq", "--force", "-r", pcap}} {
+		succeed(t, args[0], append(args[1:], "-w", out)...)
+		b, err := os.ReadFile(out)
+		require.NoError(t, err)
+		require.True(t, bytes.HasPrefix(b, sectionHeader[:4]), args[0])
+	}
+	before := names(t, dir)
+	for program, args := range map[string][]string{"raw2pcap": {raw}, "raw2tstamp": {raw}, "pcap2raw": {pcap}, "hpcapq": {"-F", "pcap", "-r", pcap}} {
+		name := filepath.Join(dir, "o.pcap.GZ")
+		r := fail(t, "append | gzip > "+name, program, append(args, "-w", name)...)
+		require.Equal(t, 2, r.status)
+	}
+	require.Equal(t, before, names(t, dir))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/query"
 	"github.com/ixcap/ixcap/capture/archive/store"
@@ -133,7 +134,7 @@ func complete(o *options, u unparsed, now time.Time) (err error) {
 		}
 	}
 	if u.format == "" && o.out != "-" {
-		u.format = strings.TrimPrefix(filepath.Ext(o.out), ".")
+		u.format = strings.ToLower(strings.TrimPrefix(filepath.Ext(o.out), "."))
 	}
 	o.format = pcapfile.Format(cmp.Or(u.format, string(pcapfile.Pcap)))
 	switch {
@@ -156,8 +157,24 @@ func complete(o *options, u unparsed, now time.Time) (err error) {
 	case !slices.Contains([]string{"", "raw", "pcap", "pcapng"}, o.request.Format):
 		return cli.Usagef("--input-format %q: must be raw, pcap or pcapng", o.request.Format)
 	}
+	if err := checkName(o.out); err != nil {
+		return err
+	}
 	if err := store.CheckPeriod(o.rotate.Duration()); err != nil {
 		return cli.Usagef("--rotate: %w", err)
 	}
 	return nil
+}
+
+// checkName returns a usage error if an output's name is not one of a pcap or pcapng file.
+func checkName(name string) error {
+	switch base := filepath.Base(name); {
+	case name == "-":
+		return nil
+	case strings.HasSuffix(base, ".") || strings.HasSuffix(name, "/"):
+		return cli.Usagef("output %s: is no name of a file. Choose one that ends in .pcap or .pcapng", name)
+	case strings.EqualFold(filepath.Ext(strings.TrimSuffix(base, archive.Part)), archive.Raw):
+		return cli.Usagef("output %s: is the name of a stored file. Choose one that ends in .pcap or .pcapng", name)
+	}
+	return cli.Uncompressed(name)
 }

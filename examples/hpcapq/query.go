@@ -78,6 +78,7 @@ type output struct {
 	ctx     context.Context
 	logger  *slog.Logger
 	w       *extract.Writer // nil: none yet
+	parts   *cli.Parts      // of an earlier run; nil: the output is one file
 	pending bool            // packets were written since the last flush
 	written uint64          // packets
 	stats   query.Stats
@@ -154,11 +155,7 @@ func (out *output) answer(name string, paths ...string) (err error) {
 		err = nil
 	}
 	if out.w != nil {
-		if s.Stats().Matched > 0 || err == nil {
-			err = errors.Join(err, out.w.Finish())
-		}
-		err = errors.Join(err, out.w.Close())
-		out.w, out.pending = nil, false
+		err = errors.Join(err, out.end(s.Stats().Matched > 0 || err == nil))
 	}
 	if a, b := s.Copies(); a != "" {
 		out.logger.Warn(fmt.Sprintf("%s or more come twice, with equal stamps and bytes, first from %s and %s: the same traffic is stored twice. Select files with --input-format, or name them", units.Plural(s.Stats().Copies, "packet"), a, b))
@@ -223,7 +220,33 @@ func (out *output) create(name string) (err error) {
 	if o.request.Filter != nil {
 		config.Filter = o.request.Filter.String()
 	}
+	if o.segment != 0 || o.rotate != 0 || o.split.packets != 0 {
+		if out.parts, err = cli.EarlierParts(name, inputs, o.force); err != nil {
+			return err
+		}
+	}
 	out.w, err = extract.New(config)
+	return err
+}
+
+// end ends the output. whole: the file that is open lacks no packet.
+func (out *output) end(whole bool) (err error) {
+	written := out.w.Parts()
+	if whole {
+		err = out.w.Finish()
+	}
+	if whole = whole && out.w.Whole(); !whole {
+		written--
+	}
+	err = errors.Join(err, out.w.Close())
+	if out.parts != nil {
+		notice, left := out.parts.End(written, whole)
+		if notice != "" {
+			out.logger.Info(notice)
+		}
+		err = errors.Join(err, left)
+	}
+	out.w, out.pending, out.parts = nil, false, nil
 	return err
 }
 

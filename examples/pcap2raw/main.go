@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ixcap/ixcap/capfile"
+	"github.com/ixcap/ixcap/capture/archive/extract"
 	"github.com/ixcap/ixcap/capture/archive/rawfile"
 	"github.com/ixcap/ixcap/capture/archive/rawfile/convert"
 	"github.com/ixcap/ixcap/capture/units"
@@ -39,7 +40,8 @@ OUT.raw becomes OUT-000000.raw, OUT-000001.raw and so on.
 RAW holds Ethernet frames of at most 65535 bytes, stamped between 1970 and 2106.
 Packets that it cannot hold are left out, counted by cause and named, and the exit
 status is 1. With --strict the first one ends the conversion. Frame check sequences
-that a file says it has are removed.`,
+that a file says it has are removed. With --force an earlier output is replaced only
+if all inputs can be opened.`,
 		Example: `  pcap2raw -w all.raw first.pcap second.pcapng.gz
   pcap2raw --interface eth1 -w eth1.raw both.pcapng
   pcap2raw --segment 2GiB -w all.raw huge.pcap`,
@@ -90,6 +92,20 @@ func (in input) options() capfile.Options {
 	return o
 }
 
+// open opens a file and reads its header.
+func (in input) open(name string) (io.Closer, error) {
+	f, err := cli.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	packets, err := convert.NewReader(f, in.options())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
+	}
+	packets.Close()
+	return f, nil
+}
+
 // missing returns an error if a file has no interface of the name that was given.
 func (in input) missing(list []capfile.Interface) error {
 	var names []string
@@ -106,8 +122,17 @@ func (in input) missing(list []capfile.Interface) error {
 }
 
 func run(files cli.InOut, in input, segment units.Size) (err error) {
-	out := &outputs{files: files, segments: segment != 0}
-	defer func() { err = errors.Join(err, out.discard()) }()
+	out := &outputs{files: files}
+	if segment != 0 {
+		if out.parts, err = cli.EarlierParts(files.Output, files.Inputs, files.Force); err != nil {
+			return err
+		}
+	}
+	if err := files.Check(out.parts, in.open); err != nil {
+		return err
+	}
+	whole := false // the outputs, as far as the inputs could be read
+	defer func() { err = errors.Join(err, out.end(whole)) }()
 	raw, err := rawfile.NewFiles(int64(segment), out.next)
 	if err != nil {
 		return err
@@ -131,7 +156,9 @@ func run(files cli.InOut, in input, segment units.Size) (err error) {
 	if records == 0 {
 		return errors.Join(bad...) // an earlier file of the output's name stays
 	}
-	return errors.Join(append(bad, out.current.Commit())...)
+	err = out.commit()
+	whole = err == nil
+	return errors.Join(append(bad, err)...)
 }
 
 // inputError is an error of an input.
@@ -141,20 +168,20 @@ func (e inputError) Unwrap() error { return e.error }
 
 // outputs are the files of a conversion, one open at a time.
 type outputs struct {
-	files    cli.InOut
-	segments bool
-	current  *cli.Output
+	files   cli.InOut
+	parts   *cli.Parts // of an earlier run; nil: one output
+	current *cli.Output
+	written int // committed
 }
 
 // next creates output n.
 func (o *outputs) next(n int) (io.WriteCloser, error) {
 	one := o.files
-	if o.segments {
-		ext := filepath.Ext(one.Output)
-		one.Output = fmt.Sprintf("%s-%06d%s", strings.TrimSuffix(one.Output, ext), n, ext)
+	if o.parts != nil {
+		one.Output = extract.PartName(one.Output, n)
 	}
 	if o.current != nil {
-		if err := o.current.Commit(); err != nil {
+		if err := o.commit(); err != nil {
 			return nil, err
 		}
 	}
@@ -163,12 +190,29 @@ func (o *outputs) next(n int) (io.WriteCloser, error) {
 	return noClose{o.current}, err
 }
 
-// discard removes an output that is not committed.
-func (o *outputs) discard() error {
-	if o.current == nil {
-		return nil
+// commit gives the current output its name.
+func (o *outputs) commit() error {
+	if err := o.current.Commit(); err != nil {
+		return err
 	}
-	return o.current.Close()
+	o.written++
+	return nil
+}
+
+// end removes an output that is not committed, and what follows of an earlier run if this
+// one is whole.
+func (o *outputs) end(whole bool) (err error) {
+	if o.current != nil {
+		err = o.current.Close()
+	}
+	if o.parts == nil {
+		return err
+	}
+	notice, left := o.parts.End(o.written, whole)
+	if notice != "" {
+		fmt.Fprintf(cli.Stderr, "pcap2raw: %s\n", notice)
+	}
+	return errors.Join(err, left)
 }
 
 // noClose is a writer that outputs closes.

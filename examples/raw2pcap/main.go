@@ -4,6 +4,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 
@@ -29,7 +30,8 @@ func command() *cobra.Command {
 
 Inputs are written one after the other, in the order given. All whole records of a
 truncated input are written, and the exit status is 1. With --strict the first input
-with an error ends the conversion.`,
+with an error ends the conversion. With --force an earlier output is replaced only if
+all inputs can be opened.`,
 		Example: `  raw2pcap -w all.pcap /data0/*.raw
   raw2pcap -F pcapng -w - capture.raw | tshark -r -`,
 		Args: cobra.ArbitraryArgs,
@@ -66,13 +68,16 @@ with an error ends the conversion.`,
 
 // formatOf is the format that the name of an output has.
 func formatOf(output string) string {
-	if strings.HasSuffix(output, ".pcapng") {
+	if strings.EqualFold(filepath.Ext(output), ".pcapng") {
 		return string(pcapfile.Pcapng)
 	}
 	return string(pcapfile.Pcap)
 }
 
 func run(files cli.InOut, format pcapfile.Format, strict bool) (err error) {
+	if err := files.Check(nil, func(name string) (io.Closer, error) { return cli.OpenRAW(name) }); err != nil {
+		return err
+	}
 	out, err := files.Create()
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 
@@ -62,6 +63,9 @@ An input with an error does not end the output of the others, and the exit statu
 }
 
 func run(files cli.InOut, since, strict bool) (err error) {
+	if err := files.Check(nil, func(name string) (io.Closer, error) { return cli.OpenRAW(name) }); err != nil {
+		return err
+	}
 	out, err := files.Create()
 	if err != nil {
 		return err

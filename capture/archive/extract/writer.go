@@ -99,6 +99,9 @@ func (w *Writer) create() error {
 // Parts returns the number of files begun.
 func (w *Writer) Parts() int { return w.parts }
 
+// Whole reports whether no output failed.
+func (w *Writer) Whole() bool { return w.err == nil }
+
 // Write appends a packet. After an error it returns the same error again.
 func (w *Writer) Write(p *query.Packet) error {
 	if w.err == nil {

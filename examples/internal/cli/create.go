@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -56,11 +57,29 @@ func Create(name string, inputs []string, force bool) (*Output, error) {
 			name = real
 		}
 	}
+	unnamed.Lock()
+	defer unnamed.Unlock()
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".part-")
 	if err != nil {
 		return nil, fmt.Errorf("create output %s: %w", name, err)
 	}
+	unnamed.paths[f.Name()] = true
 	return &Output{File: f, name: name, force: force}, nil
+}
+
+// unnamed are the files of outputs that do not have their names yet.
+var unnamed = struct {
+	sync.Mutex
+	paths map[string]bool
+}{paths: map[string]bool{}}
+
+// discardUnnamed removes the files of outputs that do not have their names yet. No output
+// gets its name after that: the program must end.
+func discardUnnamed() {
+	unnamed.Lock() // for ever
+	for path := range unnamed.paths {
+		_ = os.Remove(path)
+	}
 }
 
 // descriptor returns the open descriptor that a name stands for.
@@ -176,11 +195,11 @@ func (o *Output) Commit() (err error) {
 		return o.File.Close()
 	}
 	if o.err != nil {
-		return errors.Join(o.err, o.File.Close(), os.Remove(part))
+		return errors.Join(o.err, o.File.Close(), o.remove())
 	}
 	defer func() {
 		if err != nil {
-			_ = os.Remove(part)
+			_ = o.remove()
 			err = fmt.Errorf("finish output %s: %w", o.name, err)
 		}
 	}()
@@ -191,10 +210,24 @@ func (o *Output) Commit() (err error) {
 	if err := errors.Join(err, o.File.Close()); err != nil {
 		return err
 	}
+	unnamed.Lock()
+	defer unnamed.Unlock()
+	rename := archive.RenamePath
 	if o.force {
-		return os.Rename(part, o.name)
+		rename = os.Rename
 	}
-	return archive.RenamePath(part, o.name)
+	if err = rename(part, o.name); err == nil {
+		delete(unnamed.paths, part)
+	}
+	return err
+}
+
+// remove removes an output that has no name.
+func (o *Output) remove() error {
+	unnamed.Lock()
+	defer unnamed.Unlock()
+	delete(unnamed.paths, o.File.Name())
+	return os.Remove(o.File.Name())
 }
 
 // Close discards an output that has not been committed.
@@ -206,7 +239,7 @@ func (o *Output) Close() error {
 	if o.name == "" {
 		return o.File.Close()
 	}
-	return errors.Join(o.File.Close(), os.Remove(o.File.Name()))
+	return errors.Join(o.File.Close(), o.remove())
 }
 
 // umask returns the process's file mode creation mask. /proc shows it since Linux

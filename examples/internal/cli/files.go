@@ -8,7 +8,10 @@ import (
 	"iter"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 
 	"github.com/spf13/pflag"
 
@@ -34,7 +37,11 @@ func OpenRAW(name string) (io.ReadCloser, error) {
 	r := bufio.NewReaderSize(in, 1<<16)
 	head, _ := r.Peek(12) // an error comes again
 	if format := capfile.Recognise(head); format != "" {
-		return nil, errors.Join(fmt.Errorf("%s: is a %s file, not a RAW file. pcap2raw reads it", name, format), in.Close())
+		what := "pcap2raw reads it"
+		if !strings.HasPrefix(format, "pcap") {
+			what = "Decompress it if it holds RAW; pcap2raw reads it if it holds pcap or pcapng"
+		}
+		return nil, errors.Join(fmt.Errorf("%s: is a %s file, not a RAW file. %s", name, format, what), in.Close())
 	}
 	return input{r, in}, nil
 }
@@ -76,8 +83,58 @@ func (f *InOut) Operands(args []string) (hpcap bool, err error) {
 	return hpcap, nil
 }
 
-// Create creates the output.
-func (f *InOut) Create() (*Output, error) { return Create(f.Output, f.Inputs, f.Force) }
+// Check returns an error if the output's name promises a compression, if an input is a
+// directory, or if an earlier output would be replaced although one of the inputs cannot
+// be opened. open opens an input and reads its header. Pipes are not opened. parts are
+// the earlier outputs of one in parts.
+func (f *InOut) Check(parts *Parts, open func(name string) (io.Closer, error)) error {
+	if err := Uncompressed(f.Output); err != nil {
+		return err
+	}
+	var bad []error
+	for _, name := range f.Inputs {
+		st, err := os.Stat(name)
+		switch {
+		case name == "-":
+		case err == nil && st.IsDir():
+			return fmt.Errorf("input %s: is a directory. Name the files in it", name)
+		case !f.Force:
+		case err != nil:
+			bad = append(bad, err)
+		case st.Mode().IsRegular():
+			in, err := open(name)
+			if err == nil {
+				err = in.Close()
+			}
+			if err != nil {
+				bad = append(bad, err)
+			}
+		}
+	}
+	st, err := os.Stat(f.Output)
+	if replaces := parts == nil && err == nil && st.Mode().IsRegular() || parts != nil && len(parts.earlier) > 0; replaces && bad != nil {
+		return errors.Join(append(bad, fmt.Errorf("output %s: not replaced, an input cannot be read. Omit that input, or choose another name", f.Output))...)
+	}
+	return nil
+}
+
+// Uncompressed returns a usage error if the name of an output is that of a compressed file.
+func Uncompressed(output string) error {
+	ext := strings.ToLower(filepath.Ext(output))
+	if program := map[string]string{".gz": "gzip", ".zst": "zstd", ".lz4": "lz4", ".bz2": "bzip2", ".xz": "xz"}[ext]; program != "" {
+		return Usagef("output %s: outputs are not compressed. Write -w - and append | %s > %s", output, program, output)
+	}
+	return nil
+}
+
+// Create creates the output. A signal that ends the program removes it.
+func (f *InOut) Create() (*Output, error) {
+	signalled.Do(removeOnSignal)
+	return Create(f.Output, f.Inputs, f.Force)
+}
+
+// signalled is done once signals remove outputs.
+var signalled sync.Once
 
 // Records returns the records of RAW files, one file after the other. A record is valid
 // until the next one. After an error comes the next file.

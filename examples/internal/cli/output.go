@@ -61,6 +61,7 @@ func exitUnread(name string, status int) {
 		if since != 0 && time.Since(time.Unix(0, since)) > lastLines && time.Since(told) > lastLines {
 			fmt.Fprintf(Stderr, "%s: standard output was not read for %v: exiting\n", name, lastLines)
 			Stderr.Flush(lastWords)
+			discardUnnamed()
 			os.Exit(status)
 		}
 	}

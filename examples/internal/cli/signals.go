@@ -39,6 +39,7 @@ func Interrupted(name string, own ...os.Signal) context.Context {
 			if time.Since(first) > sameSignal {
 				fmt.Fprintf(Stderr, "%s: second %v: exiting at once\n", name, again)
 				Stderr.Flush(lastWords)
+				discardUnnamed()
 				os.Exit(128 + int(again.(unix.Signal)))
 			}
 		}
@@ -50,3 +51,21 @@ func Interrupted(name string, own ...os.Signal) context.Context {
 // EPIPE. Without it the signal ends the program, capture and all. Other than with an
 // ignored signal, programs that this one starts get the default.
 func receiveEPIPE() { signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) }
+
+// removeOnSignal makes SIGINT, SIGTERM and SIGHUP remove outputs that do not have their
+// names yet, before they end the program as they usually do. Signals that are ignored stay
+// ignored.
+func removeOnSignal() {
+	signals := make(chan os.Signal, 1)
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
+	go func() {
+		ended := (<-signals).(unix.Signal)
+		discardUnnamed()
+		signal.Reset(ended)
+		_ = unix.Kill(unix.Getpid(), ended)
+	}()
+}
