@@ -2,8 +2,10 @@ package archive
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +29,9 @@ func List(paths ...string) ([]File, error) {
 	for _, path := range paths {
 		path = filepath.Clean(path)
 		info, err := os.Stat(path)
+		if target, notLink := os.Readlink(path); errors.Is(err, fs.ErrNotExist) && notLink == nil {
+			return nil, fmt.Errorf("%s: dangling symbolic link: %s does not exist", path, target)
+		}
 		if err != nil {
 			return nil, err
 		}

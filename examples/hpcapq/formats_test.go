@@ -284,7 +284,7 @@ func TestCutPacketFilesSetTheStatus(t *testing.T) {
 		require.NoError(t, os.Truncate(names[0], int64(len(whole)*2/3)))
 		out, stderr, status := call(t, "-r", dir, "-w", "-")
 		require.Equal(t, 1, status)
-		require.Contains(t, stderr, names[0]+": after ")
+		require.Contains(t, stderr, names[0]+": packet ")
 		require.NotEmpty(t, out)
 		require.NoError(t, os.WriteFile(names[0], whole, 0o644))
 	}
@@ -308,7 +308,7 @@ func TestPacketFilesAreVerifiedAndFinished(t *testing.T) {
 		require.NoError(t, os.Truncate(names[0], int64(len(whole)*2/3)))
 		out, _, status = call(t, "verify", names[0])
 		require.Equal(t, 1, status)
-		require.Contains(t, out, "problem: after ")
+		require.Contains(t, out, "problem: packet ")
 		require.NoError(t, os.Rename(names[0], names[0]+".part"))
 		out, _, status = call(t, "info", names[0]+".part")
 		require.Equal(t, 1, status)

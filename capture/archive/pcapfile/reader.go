@@ -1,6 +1,7 @@
 package pcapfile
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -20,6 +21,8 @@ type Reader struct {
 
 	file  *os.File // of Open
 	table *Table   // nil: reading begins at the first byte
+
+	damaged []error // frames that were left out
 }
 
 // NewReader reads the header of a file.
@@ -49,7 +52,7 @@ func Open(path string) (_ *Reader, err error) {
 	if err := r.index(); err != nil {
 		return nil, err
 	}
-	return r, r.begin(f)
+	return r, r.seek()
 }
 
 // Close closes the file.
@@ -75,14 +78,20 @@ func (r *Reader) begin(src io.Reader) (err error) {
 	return err
 }
 
+// leaveOut notes a frame that is damaged.
+func (r *Reader) leaveOut(err error) { r.damaged = append(r.damaged, err) }
+
 // Next returns the next packet; Data is valid until the following call. The error
-// is io.EOF at the end and wraps io.ErrUnexpectedEOF when the file is cut. It stays
-// until SeekTime.
+// is io.EOF at the end and wraps io.ErrUnexpectedEOF when the file is cut. In place of
+// io.EOF it is that about the frames that were left out. It stays until SeekTime.
 func (r *Reader) Next() (Packet, error) {
 	for r.err == nil {
 		p, err := r.packets.Next()
 		if err != nil && r.file != nil && archive.Reclaimed(r.file) {
 			err = fmt.Errorf("packet %d: %w", r.count+1, archive.ErrReclaimed)
+		}
+		if err == io.EOF && len(r.damaged) > 0 {
+			err = errors.Join(r.damaged...)
 		}
 		if err != nil {
 			r.err = err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sort"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,9 +130,12 @@ func TestSeekingUnpacksNoEarlierFrame(t *testing.T) {
 		require.Equal(t, packets[2500:], got)
 
 		require.NoError(t, r.SeekTime(time.Unix(0, 0)), "they are damaged")
-		_, err = drain(r)
-		require.ErrorContains(t, err, "packet 343, at byte ")
+		got, err = drain(r)
+		require.ErrorContains(t, err, fmt.Sprintf("zstd frame at byte %d is damaged: ", frames[0].Offset))
+		require.Len(t, strings.Split(err.Error(), "\n"), 5)
 		require.NotErrorIs(t, err, io.EOF)
+		require.Equal(t, packets[len(packets)-len(got):], got, "the others are whole")
+		require.GreaterOrEqual(t, len(got), len(packets)-5*400)
 		require.NoError(t, r.Close())
 	}
 }

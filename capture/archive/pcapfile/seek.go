@@ -31,7 +31,7 @@ func (r *Reader) SeekTime(t time.Time) error {
 		return errors.New("seek: not a file. Use Open")
 	}
 	r.release()
-	r.err, r.from, r.count = nil, t.UnixNano(), 0
+	r.err, r.damaged, r.from, r.count = nil, nil, t.UnixNano(), 0
 	if err := r.seek(); err != nil {
 		r.err = fmt.Errorf("seek %s: %w", r.file.Name(), err)
 	}
@@ -39,14 +39,10 @@ func (r *Reader) SeekTime(t time.Time) error {
 }
 
 func (r *Reader) seek() error {
-	var src io.Reader = io.NewSectionReader(r.file, 0, math.MaxInt64)
 	if r.table != nil {
-		var err error
-		if src, err = r.table.From(r.from); err != nil {
-			return err
-		}
+		return r.begin(r.table.From(r.from, r.leaveOut))
 	}
-	return r.begin(src)
+	return r.begin(io.NewSectionReader(r.file, 0, math.MaxInt64))
 }
 
 // Table is the seek table of a compressed file of an Encoder.
@@ -54,17 +50,18 @@ type Table struct {
 	Frames []Frame // without the header's
 	Timed  bool    // the frames' times are known
 	header []byte  // of the file, unpacked
-	packed []byte  // as it is in the file
 	src    io.ReaderAt
+	end    int64 // of the whole frames of a file that was cut; -1: the file is whole
 }
 
 // ReadTable returns the table of a file of size bytes. If the file was cut, it finds
 // the frames by their headers. It returns nil for other files: those whose first frame
 // is not the header of an Encoder and nothing else.
 func ReadTable(src io.ReaderAt, size int64) (*Table, error) {
+	end := int64(-1)
 	frames, timed, err := readTables(src, size)
 	if errors.Is(err, errNoTable) {
-		frames, _, err = findFrames(src, size)
+		frames, end, err = findFrames(src, size)
 	}
 	if err != nil || len(frames) < 2 {
 		return nil, err
@@ -74,11 +71,12 @@ func ReadTable(src io.ReaderAt, size int64) (*Table, error) {
 	if head.Compressed > limit || head.Size > limit {
 		return nil, nil
 	}
-	t := &Table{Frames: frames[1:], Timed: timed, src: src, packed: make([]byte, head.Compressed)}
-	if _, err := src.ReadAt(t.packed, head.Offset); err != nil {
+	t := &Table{Frames: frames[1:], Timed: timed, src: src, end: end}
+	packed := make([]byte, head.Compressed)
+	if _, err := src.ReadAt(packed, head.Offset); err != nil {
 		return nil, err
 	}
-	z, err := unpacker(bytes.NewReader(t.packed))
+	z, err := unpacker(bytes.NewReader(packed))
 	if err != nil {
 		return nil, err
 	}
@@ -94,21 +92,11 @@ func unpacker(src io.Reader) (*zstd.Decoder, error) {
 	return zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 }
 
-// From returns the file without the frames before the one to begin with for packets
-// stamped nano or later. It is compressed as the file.
-func (t *Table) From(nano int64) (io.Reader, error) {
-	i, err := t.frameOf(nano)
-	if err != nil {
-		return nil, err
-	}
-	at := t.Frames[i].Offset
-	return io.MultiReader(bytes.NewReader(t.packed), io.NewSectionReader(t.src, at, math.MaxInt64-at)), nil
-}
-
 // frameOf returns the number of the frame to begin with for packets stamped nano or
 // later: the last one before the first that begins at nano or later. It may end with
-// the same stamp.
-func (t *Table) frameOf(nano int64) (int, error) {
+// the same stamp. It is the first one if a frame is damaged so that its time is not
+// known.
+func (t *Table) frameOf(nano int64) int {
 	if t.Timed {
 		last := 0 // with packets; statistics have a frame of their own
 		for i, f := range t.Frames {
@@ -120,17 +108,18 @@ func (t *Table) frameOf(nano int64) (int, error) {
 			}
 			last = i
 		}
-		return last, nil
+		return last
 	}
-	var failed error
+	failed := false
 	i := sort.Search(len(t.Frames), func(i int) bool {
 		first, err := t.First(i)
-		if err != nil && failed == nil {
-			failed = err
-		}
+		failed = failed || err != nil
 		return first >= nano
 	})
-	return max(i-1, 0), failed
+	if failed {
+		return 0
+	}
+	return max(i-1, 0)
 }
 
 // First returns the stamp of the first packet of a frame; math.MaxInt64 if it has

@@ -11,9 +11,10 @@ import (
 type Tail struct {
 	src    io.ReaderAt
 	format Format
-	header []byte  // as it is in the file; nil: not whole yet
+	header []byte  // unpacked; nil: not whole yet
 	frames []Frame // whole ones that were not returned; nil if the file is not compressed
 	zstd   bool
+	unpack frameReader
 	at     int64 // end of the pieces so far, with frames
 	buf    []byte
 }
@@ -26,7 +27,8 @@ func NewTail(src io.ReaderAt) *Tail { return &Tail{src: src} }
 
 // Next returns the next piece within the first size bytes, which must be written, as a
 // file of its own. It is valid until the following call. io.EOF: there is no whole
-// packet more. It wraps ErrForeign if no Encoder made the file.
+// packet more. A FrameError is about one frame; a further call goes on behind it. It
+// wraps ErrForeign if no Encoder made the file.
 func (t *Tail) Next(size int64) (io.Reader, error) {
 	if t.header == nil {
 		if err := t.begin(size); err != nil {
@@ -76,7 +78,7 @@ func (t *Tail) begin(size int64) error {
 		if err != nil {
 			return err
 		}
-		t.header, t.at = table.packed, int64(len(table.packed))
+		t.header, t.at = table.header, table.Frames[0].Offset
 		return nil
 	}
 	format, header := detect(b)
@@ -107,5 +109,9 @@ func (t *Tail) nextFrame(size int64) (io.Reader, error) {
 	}
 	f := t.frames[0]
 	t.frames = t.frames[1:]
-	return io.MultiReader(bytes.NewReader(t.header), io.NewSectionReader(t.src, f.Offset, f.Compressed)), nil
+	b, err := t.unpack.unpack(t.src, f)
+	if err != nil {
+		return nil, err
+	}
+	return io.MultiReader(bytes.NewReader(t.header), bytes.NewReader(b)), nil
 }

@@ -311,8 +311,12 @@ func TestOrderOfGrowingFilesIsThatOfTheirStreams(t *testing.T) {
 			q := newLiveQueue(t, dir, i, uint64(70+i))
 			q.stream.Producer().SetUncertainty(uint64(i+1) * 1000)
 			q.allowed.Store(2000) // less than a segment
-			go q.produce(8000)
+			go q.produce(2500)
 			go q.store()
+			defer func() {
+				q.allowed.Store(2500)
+				<-q.ended
+			}()
 			require.Eventually(t, func() bool { return q.published.Load() == 2000 }, 30*time.Second, time.Millisecond)
 			request.Live = append(request.Live, q.socket)
 		}

@@ -52,6 +52,9 @@ func (c *packetReader) plan() bool {
 		return true
 	}
 	if c.size == 0 {
+		if !c.written {
+			c.result.fault(c.cursor, errEmpty)
+		}
 		return false
 	}
 	first, err := c.first()
@@ -68,6 +71,9 @@ func (c *packetReader) plan() bool {
 	return true
 }
 
+// errEmpty is the error about a file of 0 bytes that nothing writes.
+var errEmpty = errors.New("empty: 0 bytes, without a capture header. Its writer may have been stopped, or its disk was full")
+
 // first returns the stamp of the file's first packet.
 func (c *packetReader) first() (int64, error) {
 	var err error
@@ -75,11 +81,14 @@ func (c *packetReader) first() (int64, error) {
 		return 0, err
 	}
 	if c.table != nil {
-		first, err := c.table.First(0)
-		if err == nil && first == math.MaxInt64 {
-			err = io.EOF
+		switch first, err := c.table.First(0); {
+		case err != nil:
+			return c.result.from, nil // the frame is damaged, and the others may not be
+		case first == math.MaxInt64:
+			return first, io.EOF
+		default:
+			return first, nil
 		}
-		return first, err
 	}
 	if err := c.open(c.in.section(c.size)); err != nil {
 		return 0, c.tolerate(err)
@@ -112,15 +121,12 @@ func (c *packetReader) begin() bool {
 		return !c.done
 	}
 	var src io.Reader = c.in.section(c.size)
-	var err error
 	if c.table != nil {
-		src, err = c.table.From(c.result.from)
+		src = c.table.From(c.result.from, func(err error) { c.result.fault(c.cursor, err) })
 	} else {
 		c.result.stats.Unindexed++
 	}
-	if err == nil {
-		err = c.open(src)
-	}
+	err := c.open(src)
 	if err = c.tolerate(err); err != nil && err != io.EOF {
 		c.result.fault(c.cursor, err)
 	}
@@ -131,6 +137,10 @@ func (c *packetReader) begin() bool {
 // is one.
 func (c *packetReader) nextPiece() bool {
 	src, err := c.tail.Next(c.size)
+	for errors.As(err, new(*pcapfile.FrameError)) {
+		c.result.fault(c.cursor, err)
+		src, err = c.tail.Next(c.size)
+	}
 	if err == nil {
 		c.free()
 		err = c.open(src)
@@ -204,7 +214,7 @@ func (c *packetReader) endFile(err error) {
 	}
 	for _, n := range c.packets.Counts() {
 		switch {
-		case n.Cause.LeftOut() && n.Cause != capfile.NotEthernet:
+		case n.Cause.LeftOut():
 			c.result.fault(c.cursor, errors.New(n.String()))
 		case n.Cause != capfile.UnknownBlock:
 			c.result.warn(c.cursor, "%v", n)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -231,15 +232,22 @@ func TestFilesThatCannotBeReadAreFaults(t *testing.T) {
 		archivetest.Put(t, dir, "short.pcapng", []byte{0x0a, 0x0d}),
 		archivetest.Put(t, dir, archive.FileName("eth2", 9, archivetest.Day, 0)+".pcapng.zst", []byte("no zstd at all")),
 		archivetest.Put(t, dir, "noise.raw", bytes.Repeat([]byte("noise"), 100)),
+		archivetest.Put(t, dir, "empty.pcap", nil),
+		filepath.Join(dir, "dangling.pcap"),
 		filepath.Join(dir, "loop.pcap"),
 	}
 	require.NoError(t, os.Symlink("loop.pcap", bad[len(bad)-1])) // open(2) fails for root, too
-	archivetest.Put(t, dir, "empty.pcap", nil)
+	require.NoError(t, os.Symlink("gone.pcap", bad[len(bad)-2]))
+	archivetest.Put(t, dir, archive.FileName("eth2", 8, archivetest.Day, 0)+".pcapng.part", nil) // to be written
 	got, _, _, faults := ask(t, q, dir)
 	for _, path := range bad {
 		require.ErrorContains(t, faults, path)
 	}
 	require.Len(t, strings.Split(faults.Error(), "\n"), len(bad))
+	require.ErrorContains(t, faults, "empty.pcap: empty: 0 bytes, without a capture header")
+	require.ErrorContains(t, faults, "dangling.pcap: dangling symbolic link: gone.pcap does not exist")
+	_, err := Find(q, filepath.Join(dir, "dangling.pcap"))
+	require.ErrorContains(t, err, "dangling.pcap: dangling symbolic link: gone.pcap does not exist")
 	same(t, brute(files, q), got, "")
 }
 
@@ -301,4 +309,65 @@ func TestFilesDeletedOrReplacedWhileTheyAreRead(t *testing.T) {
 		require.ErrorContains(t, s.Faults(), map[bool]string{false: "was deleted during the query", true: "was replaced during the query"}[replace])
 		require.ErrorContains(t, s.Faults(), path)
 	}
+}
+
+// A damaged frame of a compressed file costs its own packets: none of them is returned,
+// and all of the others are. Files without their tables, and files that grow, too.
+func TestDamagedFramesCostTheirPacketsOnly(t *testing.T) {
+	records := archivetest.Traffic(31, 1000, 10, archivetest.Day, time.Millisecond)
+	name := archive.FileName("eth2", 0, archivetest.Day, 0) + ".pcapng.zst"
+	whole := packetFile(t, ".pcapng.zst", records) // 10 frames
+	table, err := pcapfile.ReadTable(bytes.NewReader(whole), int64(len(whole)))
+	require.NoError(t, err)
+	end := table.Frames[9].Offset + table.Frames[9].Compressed
+	for _, frame := range []int{0, 4, 9} {
+		f := table.Frames[frame]
+		bad := bytes.Clone(whole)
+		for i := f.Offset + f.Compressed - 4; i < f.Offset+f.Compressed; i++ { // its checksum
+			bad[i] ^= 0x55
+		}
+		want := slices.Concat(records[:frame*100], records[(frame+1)*100:])
+		text := fmt.Sprintf("zstd frame at byte %d is damaged: ", f.Offset)
+
+		dir := t.TempDir()
+		path := archivetest.Put(t, dir, name, bad)
+		got, _, _, faults := ask(t, Request{}, dir)
+		same(t, want, got, text)
+		require.ErrorContains(t, faults, path+": "+text)
+		require.ErrorContains(t, faults, "its 100 packets are left out")
+		require.Len(t, strings.Split(faults.Error(), "\n"), 1)
+		if frame > 0 {
+			got, _, _, faults = ask(t, Request{To: records[frame*100-1].Time()}, dir)
+			require.NoError(t, faults, "the frame is outside the window")
+			require.Len(t, got, frame*100-1)
+		}
+
+		archivetest.Put(t, dir, name, bad[:end])
+		got, _, _, faults = ask(t, Request{}, dir)
+		same(t, want, got, text)
+		require.ErrorContains(t, faults, text)
+
+		dir = t.TempDir()
+		got, s := stepFollow(t, Request{}, dir, func() { archivetest.Put(t, dir, name+archive.Part, bad) }, func() {})
+		same(t, want, got, text)
+		require.ErrorContains(t, s.Faults(), text)
+	}
+}
+
+// Packets that are left out by cause are a fault: of another link type, too.
+func TestPacketsOfOtherLinkTypesAreAFault(t *testing.T) {
+	dir := t.TempDir()
+	enc := pcapfile.Encoder{Format: pcapfile.Pcapng, Interface: pcapfile.Interface{Name: "wan"}}
+	b := enc.Header(nil)
+	link := len(b) + 8
+	b = enc.AddInterface(b, &pcapfile.Interface{Name: "tun0"})
+	b[link] = 101
+	for i := range 4 {
+		b = enc.Packet(b, &pcapfile.Packet{Nano: int64(i), Len: 60, Data: make([]byte, 60), Interface: uint32(i % 2)})
+	}
+	path := archivetest.Put(t, dir, "two-links.pcapng", b)
+	got, _, warned, faults := ask(t, Request{}, dir)
+	require.Len(t, got, 2)
+	require.Empty(t, warned)
+	require.EqualError(t, faults, path+": 2 packets left out: interface 1 (tun0) has link type 101 (raw IP). First: packet 2")
 }

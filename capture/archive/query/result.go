@@ -400,6 +400,9 @@ func (c *cursor) name() string {
 }
 
 func (r *Result) fault(c *cursor, err error) {
+	if target, notLink := os.Readlink(c.file.Path); missing(err) && notLink == nil {
+		err = fmt.Errorf("dangling symbolic link: %s does not exist", target)
+	}
 	if missing(err) {
 		r.warn(c, "was deleted during the query")
 		return
