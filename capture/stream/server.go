@@ -238,8 +238,23 @@ func (srv *Server) accept() {
 			continue
 		}
 		retry = firstRetry
-		srv.serving.Go(func() { srv.serve(&peer{conn: c}) })
+		p := &peer{conn: c}
+		srv.register(p)
+		srv.serving.Go(func() { srv.serve(p) })
 	}
+}
+
+// register gives a connection its time limit, before the next call of hurry. A server
+// that is being closed closes it.
+func (srv *Server) register(p *peer) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.peers == nil {
+		p.conn.Close()
+		return
+	}
+	srv.peers[p] = struct{}{}
+	_ = p.conn.SetReadDeadline(time.Now().Add(srv.timeout))
 }
 
 // hurry leaves connections without a request crowdedTimeout to send it.
@@ -262,21 +277,11 @@ func (srv *Server) requested(p *peer) error {
 	return p.conn.SetReadDeadline(time.Time{})
 }
 
-// serve serves one connection, from the request to its end.
+// serve serves one registered connection, from the request to its end.
 func (srv *Server) serve(p *peer) {
 	defer p.conn.Close()
 	received := sync.OnceFunc(func() { <-srv.pending })
 	defer received()
-	srv.mu.Lock()
-	open := srv.peers != nil
-	if open {
-		srv.peers[p] = struct{}{}
-		_ = p.conn.SetReadDeadline(time.Now().Add(srv.timeout))
-	}
-	srv.mu.Unlock()
-	if !open {
-		return
-	}
 	defer func() {
 		srv.mu.Lock()
 		delete(srv.peers, p)

@@ -44,9 +44,11 @@ func FuzzAttachRequest(f *testing.F) {
 		defer near.Close()
 		srv.pending <- struct{}{}
 		served := make(chan struct{})
+		p := &peer{conn: far}
+		srv.register(p)
 		go func() {
 			defer close(served)
-			srv.serve(&peer{conn: far})
+			srv.serve(p)
 		}()
 		if _, err := near.Write(message); err != nil {
 			require.ErrorIs(t, err, unix.EMSGSIZE)

@@ -260,6 +260,7 @@ func TestManySilentConnectionsDelayOthersBriefly(t *testing.T) {
 		dialRaw(t, srv)
 	}
 	require.NoError(t, attachTo(t, srv, Options{}).Close())
+	require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 1 }, timeout, tick)
 	require.Len(t, s.Stats().Listeners, 1, "a listener that is attached has no time limit")
 	require.NoError(t, l.Close())
 	require.NoError(t, srv.Close())
