@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -205,4 +206,20 @@ func TestNamesOfOutputsAreWhatIsWritten(t *testing.T) {
 		require.Equal(t, 2, r.status)
 	}
 	require.Equal(t, before, names(t, dir))
+}
+
+// The runtime makes a closed standard output /dev/null, and writes succeed.
+func TestClosedStandardOutputIsTold(t *testing.T) {
+	pcap := manyPackets(t, 10)
+	raw := filepath.Join(t.TempDir(), "many.raw")
+	succeed(t, "pcap2raw", "-w", raw, pcap)
+	for _, args := range []string{"hpcapq -w - -r " + pcap, "raw2pcap -w - " + raw, "raw2tstamp " + raw, "pcap2raw -w /dev/stdout " + pcap} {
+		for redirection, told := range map[string]int{">&-": 1, ">/dev/null": 0} {
+			c := exec.CommandContext(t.Context(), "sh", "-c", bin+"/"+args+" "+redirection)
+			var text bytes.Buffer
+			c.Stderr = &text
+			require.NoError(t, c.Run(), text.String())
+			require.Equal(t, told, strings.Count(text.String(), "warning: standard output was closed, or is /dev/null"), "%s %s: %s", args, redirection, text.String())
+		}
+	}
 }

@@ -106,6 +106,9 @@ func descriptor(name string) (fd int, ok bool) {
 // createFD makes an output of an open descriptor.
 func createFD(name string, fd int, inputs []string) (*Output, error) {
 	f := os.Stdout
+	if fd == 1 && closedAtStart() {
+		fmt.Fprintf(Stderr, "%s: warning: standard output was closed, or is /dev/null: what is written to it is lost\n", filepath.Base(os.Args[0]))
+	}
 	if fd != 1 {
 		own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 		if err != nil {
@@ -119,6 +122,16 @@ func createFD(name string, fd int, inputs []string) (*Output, error) {
 		}
 	}
 	return &Output{File: f}, nil
+}
+
+// closedAtStart reports whether standard output may have been closed when the program
+// began: the Go runtime opens /dev/null then, for reading and writing. A shell opens it for
+// writing only; daemon(3) opens it as the runtime does.
+func closedAtStart() bool {
+	var st unix.Stat_t
+	flags, err := unix.FcntlInt(1, unix.F_GETFL, 0)
+	return err == nil && flags&unix.O_ACCMODE == unix.O_RDWR && unix.Fstat(1, &st) == nil &&
+		st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3)
 }
 
 // isInput returns the input that is the file st, by device and inode, or the directory
