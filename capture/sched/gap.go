@@ -135,6 +135,9 @@ const afterStop = 200 * time.Millisecond
 func (g *Gap) Text() string {
 	switch g.Cause {
 	case CauseQuota:
+		if g.Waited <= g.Length/2 {
+			return g.Throttling.text()
+		}
 		return fmt.Sprintf("%s; the poller had no core for %v of %v", g.Throttling.text(), Short(g.Waited), Short(g.Length))
 	case CausePreempted, CauseThrottled, CauseWoken:
 		if g.Waited > 0 { // else the kernel does not measure it
@@ -151,6 +154,19 @@ func (g *Gap) Text() string {
 	return ""
 }
 
+// quota gives a gap the cause CauseQuota if a group was throttled for most of a time.
+func (c *circumstances) quota(g *Gap, most time.Duration) {
+	// The report that ended the interval before may have run on another core, with the end
+	// of the throttling, before the poller ended its gap.
+	t := &c.throttled
+	if g.End.Add(-g.Length).Before(c.began) {
+		t = &c.across
+	}
+	if t.Periods > 0 && t.Throttled > most/2 {
+		g.Cause, g.Throttling = CauseQuota, *t
+	}
+}
+
 // explain refines the cause by the circumstances of the last second.
 func (g *Gap) explain(c *circumstances) {
 	switch g.Cause {
@@ -160,18 +176,12 @@ func (g *Gap) explain(c *circumstances) {
 			g.Cause = CauseDisk
 		}
 	case CausePreempted, CauseWoken:
-		// The report that ended the interval before may have run on another core, with
-		// the end of the throttling, before the poller ended its gap.
-		t := &c.throttled
-		if g.End.Add(-g.Length).Before(c.began) {
-			t = &c.across
-		}
-		if t.Periods > 0 && t.Throttled > g.Waited/2 {
-			g.Cause, g.Throttling = CauseQuota, *t
-		}
+		c.quota(g, g.Waited)
 	case CauseOutside:
 		if c.stolen > g.Length/2 {
 			g.Cause = CauseStolen
+		} else {
+			c.quota(g, g.Length) // the kernel need not count the wait of a throttled thread
 		}
 	}
 	if g.Cause == CauseBlocked || g.Cause == CauseWoken {
