@@ -74,7 +74,7 @@ func TestFailedWritesReplaceNothing(t *testing.T) {
 				text, err := p.CombinedOutput()
 				require.Error(t, err)
 				require.Equal(t, 1, p.ProcessState.ExitCode(), "%s", text)
-				require.Contains(t, string(text), "file too large")
+				require.Contains(t, string(text), "write "+c.out+": file too large")
 				require.Equal(t, 1, bytes.Count(text, []byte("file too large")), "%s", text)
 				if !force {
 					require.Empty(t, names(t, dir), "%s", text)

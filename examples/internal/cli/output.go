@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -42,9 +43,11 @@ var blocked atomic.Int64
 // Write writes to the output.
 func (o *Output) Write(b []byte) (n int, err error) {
 	if o.File != os.Stdout {
-		if n, err = o.File.Write(b); err != nil && o.err == nil {
-			o.err = err
+		n, err = o.File.Write(b)
+		if at := new(fs.PathError); o.name != "" && errors.As(err, &at) {
+			at.Path = o.name // not that of the hidden file
 		}
+		o.err = cmp.Or(o.err, err)
 		return n, err
 	}
 	blocked.Store(time.Now().UnixNano())
