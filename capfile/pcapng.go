@@ -29,6 +29,9 @@ const (
 	maxSkipped     = 512 << 20 // bytes of a block that is skipped
 )
 
+// maxComment is the greatest length in bytes of a comment that Statistics keep.
+const maxComment = 256
+
 // Options of blocks.
 const (
 	optionEnd     = 0
@@ -377,7 +380,10 @@ func (f *pcapng) statistics(r *Reader, body []byte) {
 	i := &r.interfaces[f.base+int(f.order.Uint32(body))]
 	s := &Statistics{}
 	f.options(body[12:], func(code uint16, value []byte) {
-		if len(value) != 8 {
+		if code == optionComment {
+			s.Comment = string(value[:min(len(value), maxComment)])
+		}
+		if len(value) != 8 || code == optionComment {
 			return
 		}
 		switch v := f.order.Uint64(value); code {

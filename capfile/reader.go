@@ -57,6 +57,8 @@ type Statistics struct {
 	Received, Dropped   *uint64 // packets of the interface
 	Accepted, OSDropped *uint64 // packets that matched its filter; that the system lost
 	Delivered           *uint64 // packets for the file
+
+	Comment string // the last one
 }
 
 // Packet is one packet.

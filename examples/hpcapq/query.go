@@ -78,6 +78,7 @@ type output struct {
 	ctx     context.Context
 	logger  *slog.Logger
 	w       *extract.Writer // nil: none yet
+	result  *query.Result   // that it writes
 	parts   *cli.Parts      // of an earlier run; nil: the output is one file
 	pending bool            // packets were written since the last flush
 	written uint64          // packets
@@ -137,6 +138,7 @@ func (out *output) answer(name string, paths ...string) (err error) {
 	if err != nil {
 		return err
 	}
+	out.result = s
 	defer func() {
 		out.stats.Add(s.Stats())
 		err = errors.Join(err, s.Close())
@@ -215,7 +217,8 @@ func (out *output) create(name string) (err error) {
 	}
 	config := extract.Config{
 		Name: name, Format: o.format, Snaplen: o.snap, Size: int64(o.segment), Every: o.rotate.Duration(), Packets: o.split.packets,
-		Create: func(name string) (extract.Output, error) { return cli.Create(name, inputs, o.force) },
+		Uncertainty: out.result.Uncertainty,
+		Create:      func(name string) (extract.Output, error) { return cli.Create(name, inputs, o.force) },
 	}
 	if o.request.Filter != nil {
 		config.Filter = o.request.Filter.String()

@@ -23,7 +23,7 @@ import (
 const Snaplen = 256 << 10
 
 // statistics is the length in bytes of an interface's counters at the end of a file.
-const statistics = 112
+const statistics = 192
 
 // Output is a file being written. It gets its name at Commit. Close without Commit
 // removes it.
@@ -46,6 +46,10 @@ type Config struct {
 	Packets uint64
 	Every   time.Duration
 
+	// Uncertainty returns that of a source's stamps (query.Result), which the end of a
+	// pcapng file tells. nil: it is not known.
+	Uncertainty func(*query.Source) time.Duration
+
 	// Create begins a file. It does not replace one, unless the user wants that.
 	Create func(name string) (Output, error)
 }
@@ -64,6 +68,7 @@ type Writer struct {
 	parts   int // begun
 	out     Output
 	file    *pcapfile.Writer                       // nil: no packet yet
+	told    map[*query.Source]port                 // in the statistics of earlier files
 	sources map[*query.Source]*pcapfile.Statistics // interfaces of the file
 	packets uint64                                 // of the file
 	end     int64                                  // stamp at which the file's period ends, ns
@@ -74,7 +79,7 @@ type Writer struct {
 
 // New creates the first file.
 func New(cfg Config) (*Writer, error) {
-	w := &Writer{cfg: cfg}
+	w := &Writer{cfg: cfg, told: map[*query.Source]port{}}
 	if err := w.create(); err != nil {
 		return nil, err
 	}
@@ -223,12 +228,22 @@ func (w *Writer) Finish() error {
 	return nil
 }
 
+// port are a source's counters.
+type port struct{ received, dropped uint64 }
+
 // endFile ends the current file with the counters of the interfaces that lost packets,
-// and commits it.
+// or whose stamps' uncertainty is known, and commits it.
 func (w *Writer) endFile() error {
 	var lost []pcapfile.Statistics
-	for _, s := range w.sources {
-		if s.OSDropped > 0 {
+	for from, s := range w.sources {
+		if w.cfg.Uncertainty != nil {
+			s.Uncertainty = w.cfg.Uncertainty(from)
+		}
+		told := w.told[from]
+		s.Received, s.Dropped = from.Received-told.received, from.Dropped-told.dropped
+		s.Port = s.Dropped > 0
+		w.told[from] = port{from.Received, from.Dropped}
+		if s.OSDropped > 0 || s.Port || s.Uncertainty > 0 {
 			lost = append(lost, *s)
 		}
 	}

@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capfile"
+	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/extract"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/query"
@@ -199,4 +203,59 @@ func TestOutputThatCannotBeCreatedHasNoWriter(t *testing.T) {
 	w, err := extract.New(extract.Config{Name: "a.pcap", Format: pcapfile.Pcap, Create: o.create})
 	require.ErrorContains(t, err, "file exists")
 	require.Nil(t, w)
+}
+
+// The counters of pcapng inputs, and the uncertainty of their stamps, are in the output.
+func TestStatisticsOfInputsArePassedOn(t *testing.T) {
+	dir := t.TempDir()
+	enc := pcapfile.Encoder{Format: pcapfile.Pcapng, Interface: pcapfile.Interface{Name: "eth2"}}
+	for q, us := range []int{100, 300} {
+		b := enc.Header(nil)
+		for i := range 4 {
+			b = enc.Packet(b, &pcapfile.Packet{Nano: int64(1000*i + q), Len: 60, Data: make([]byte, 60)})
+		}
+		b = enc.Statistics(b, &pcapfile.Statistics{Port: true, Received: 104, Dropped: 100, Uncertainty: time.Duration(us) * time.Microsecond})
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("q%d.pcapng", q)), b, 0o600))
+	}
+	convert := func(path string) (query.Order, *outputs) {
+		var o outputs
+		r, err := query.Find(query.Request{Queue: capture.AllQueues}, path)
+		require.NoError(t, err)
+		defer r.Close()
+		w, err := extract.New(extract.Config{Name: "a.pcapng", Format: pcapfile.Pcapng, Uncertainty: r.Uncertainty, Create: o.create})
+		require.NoError(t, err)
+		for {
+			p, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			require.NoError(t, err)
+			require.NoError(t, w.Write(p))
+		}
+		require.NoError(t, w.Finish())
+		require.NoError(t, r.Faults())
+		return r.Order(), &o
+	}
+	order, o := convert(dir)
+	require.Equal(t, query.Order{Sources: 2, Bound: 400 * time.Microsecond}, order)
+	out := o.files["a.pcapng"].Bytes()
+	again := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(again, "a.pcapng"), out, 0o600))
+	r, err := capfile.NewReader(bytes.NewReader(out), capfile.Options{})
+	require.NoError(t, err)
+	defer r.Close()
+	for err == nil {
+		_, err = r.Next()
+	}
+	require.Equal(t, io.EOF, err)
+	require.Len(t, r.Interfaces(), 2)
+	for i, text := range []string{"100µs", "300µs"} {
+		s := r.Interfaces()[i].Stats
+		require.NotNil(t, s)
+		require.EqualValues(t, 100, *s.Dropped)
+		require.EqualValues(t, 104, *s.Received)
+		require.Equal(t, "timestamps at most "+text+" from arrival", s.Comment)
+	}
+	order, _ = convert(again)
+	require.Equal(t, query.Order{Sources: 2, Bound: 400 * time.Microsecond}, order)
 }

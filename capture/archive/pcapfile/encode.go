@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -153,9 +154,23 @@ func (e *Encoder) Statistics(b []byte, s *Statistics) []byte {
 	b = number(b, isbOS, s.OSDropped)
 	b = number(b, isbDelivered, s.Delivered)
 	if s.Uncertainty > 0 {
-		b = text(b, optComment, fmt.Sprintf("timestamps at most %v from arrival", s.Uncertainty))
+		b = text(b, optComment, fmt.Sprintf(uncertainty, s.Uncertainty))
 	}
 	return end(option(b, optEnd, nil), at)
+}
+
+// uncertainty is the comment about Statistics.Uncertainty.
+const uncertainty = "timestamps at most %v from arrival"
+
+// ParseUncertainty returns Statistics.Uncertainty of a comment; 0: it is not known.
+func ParseUncertainty(comment string) time.Duration {
+	before, after, _ := strings.Cut(uncertainty, "%v")
+	text, ok := strings.CutPrefix(comment, before)
+	text, also := strings.CutSuffix(text, after)
+	if d, err := time.ParseDuration(text); ok && also && err == nil && d > 0 {
+		return d
+	}
+	return 0
 }
 
 // begin appends a block's type and a place for its length, and returns its start.

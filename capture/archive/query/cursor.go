@@ -21,6 +21,10 @@ type Source struct {
 	Number      int // in the order in which the sources' first packets came
 	Name        string
 	Description string
+
+	// Received and Dropped are those of the statistics of pcapng files (pcapfile.Statistics)
+	// that were read to their end and are in the window from their first packet on.
+	Received, Dropped uint64
 }
 
 // cursor iterates over the matching packets of one file, or over live records.

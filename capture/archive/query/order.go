@@ -47,6 +47,15 @@ func (r *Result) addGrowing(s *Source, n int) {
 	r.stamps[s] = u
 }
 
+// Uncertainty returns how far a source's stamps may lie from the arrival of its packets,
+// at most, as far as the files were read; 0: it is not known.
+func (r *Result) Uncertainty(s *Source) time.Duration {
+	if u := r.stamps[s]; u.known() {
+		return u.longest
+	}
+	return 0
+}
+
 // Order returns the order of the packets so far.
 func (r *Result) Order() (o Order) {
 	var first, second time.Duration

@@ -23,6 +23,8 @@ type packetReader struct {
 	packets *capfile.Reader
 	sources []source // by interface of the file
 	count   uint64   // packets read
+	own     *Source  // of interfaces without a name
+	begins  int64    // stamp of the first of them, ns
 }
 
 // source is the source of an interface's packets.
@@ -115,7 +117,8 @@ func (c *packetReader) tolerate(err error) error {
 
 // begin implements reader.
 func (c *packetReader) begin() bool {
-	c.result.addUncertainty(c.packet.Source, 0)
+	c.own = c.packet.Source
+	c.result.addGrowing(c.own, 1) // until its end, which tells the uncertainty
 	if c.tail != nil {
 		c.nextPiece()
 		return !c.done
@@ -178,6 +181,9 @@ func (c *packetReader) advance() {
 	r := c.result
 	for range scanLen {
 		p, err := c.packets.Next()
+		if err == io.EOF {
+			c.addStatistics()
+		}
 		if err == io.EOF && c.tail != nil {
 			if c.nextPiece() {
 				continue
@@ -188,7 +194,9 @@ func (c *packetReader) advance() {
 			c.endFile(err)
 			return
 		}
-		c.count++
+		if c.count++; c.count == 1 {
+			c.begins = p.Nano
+		}
 		if c.file.Stored() && p.Nano >= r.to {
 			c.endFile(io.EOF) // stamps of one queue never go backwards
 			return
@@ -204,6 +212,35 @@ func (c *packetReader) advance() {
 			return
 		}
 	}
+}
+
+// addStatistics adds what the file's statistics say. They come last.
+func (c *packetReader) addStatistics() {
+	for i, face := range c.packets.Interfaces() {
+		s := c.source(i).Source
+		if face.Stats == nil {
+			if c.tail == nil {
+				c.result.addUncertainty(s, 0)
+			}
+			continue
+		}
+		if s == c.own {
+			c.result.addGrowing(s, -1)
+		}
+		c.result.addUncertainty(s, pcapfile.ParseUncertainty(face.Stats.Comment))
+		if c.count == 0 || c.begins >= c.result.from {
+			s.Received += value(face.Stats.Received)
+			s.Dropped += value(face.Stats.Dropped)
+		}
+	}
+}
+
+// value returns a counter; 0: not known.
+func value(n *uint64) uint64 {
+	if n == nil {
+		return 0
+	}
+	return *n
 }
 
 // endFile ends the file. What the reader left out or changed is told.
@@ -226,7 +263,7 @@ func (c *packetReader) endFile(err error) {
 // says, or the interface itself.
 func (c *packetReader) source(number int) *source {
 	for i := len(c.sources); i <= number; i++ {
-		s := source{Source: c.packet.Source}
+		s := source{Source: c.own}
 		if face := c.packets.Interfaces()[i]; c.file.Queue < 0 && face.Name != "" {
 			s.Source = c.result.sourceOf(fmt.Sprintf("%s %d", c.file.Path, i), face.Name, face.Description)
 		}
