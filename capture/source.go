@@ -92,6 +92,13 @@ type Stopper interface {
 	Stop() error
 }
 
+// Noticer is implemented by ports whose device is not quite what its name says, such as
+// a model that replays a part of a file.
+type Noticer interface {
+	// Notices returns what the user should know, a sentence each.
+	Notices() []string
+}
+
 // Placer is a Port that prefers certain memory for the streams.
 type Placer interface {
 	Pages() hugepage.Size

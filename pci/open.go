@@ -72,6 +72,13 @@ func known() []string {
 	return names
 }
 
+// Noticer is implemented by devices that are not quite what their name says: the model
+// that replays a file leaves packets out or changes them.
+type Noticer interface {
+	// Notices returns what the user should know, a sentence each.
+	Notices() []string
+}
+
 // Ender is implemented by devices with a finite source of frames: the model that
 // replays a file.
 type Ender interface {

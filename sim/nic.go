@@ -120,6 +120,14 @@ type NIC struct {
 	endOnce  sync.Once
 }
 
+// Notices returns what the wire leaves out or changes of its source, a sentence each.
+func (n *NIC) Notices() []string {
+	if w, ok := n.wire.(wire.Noticer); ok {
+		return w.Notices()
+	}
+	return nil
+}
+
 // New starts a NIC on w. Close closes both.
 func New(cfg Config, w wire.Wire) (*NIC, error) {
 	if w == nil {

@@ -40,13 +40,19 @@ type Device struct {
 	err  error
 }
 
-var _ pci.Ender = (*Device)(nil)
+var (
+	_ pci.Ender   = (*Device)(nil)
+	_ pci.Noticer = (*Device)(nil)
+)
 
 // NIC is the model behind the device.
 func (d *Device) NIC() *NIC { return d.nic }
 
 // Ended implements pci.Ender.
 func (d *Device) Ended() <-chan struct{} { return d.nic.Ended() }
+
+// Notices implements pci.Noticer.
+func (d *Device) Notices() []string { return d.nic.Notices() }
 
 // Close implements pci.Device. It also closes the model.
 func (d *Device) Close() error {

@@ -58,6 +58,11 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if n, ok := p.device.(capture.Noticer); ok {
+		for _, text := range n.Notices() {
+			p.log.Warn(text)
+		}
+	}
 	st := &p.Storage
 	if st.Command != "" && p.Stores() {
 		p.command = startFileCommand(st.Command, p.log)

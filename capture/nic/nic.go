@@ -162,6 +162,14 @@ func (p *Port) Ended() <-chan struct{} {
 	return nil
 }
 
+// Notices implements capture.Noticer, for devices with notices.
+func (p *Port) Notices() []string {
+	if n, ok := p.dev.(pci.Noticer); ok {
+		return n.Notices()
+	}
+	return nil
+}
+
 // Gone implements capture.Port. If the transport does not report a removed device,
 // the next Account does.
 func (p *Port) Gone() <-chan struct{} { return p.gone }

@@ -272,6 +272,8 @@ func TestWiresSendEveryKindOfFile(t *testing.T) {
 			in := filepath.Join(dir, "in")
 			require.NoError(t, os.WriteFile(in, c.file, 0o644))
 			r := succeed(t, "hpcapdd", "-i", "sim:pcap="+in+options, "-w", filepath.Join(dir, "out"), "--segment", "1MiB", "--buffer", "4MiB", "--json")
+			says, _, _ := strings.Cut(c.says, ". RAW")
+			require.Contains(t, r.stderr, says)
 			l := ledger(t, r)
 			got, _ := readRaw(t, filepath.Join(dir, "out"))
 			require.Len(t, got, strings.Count(c.stamps, "\n"))

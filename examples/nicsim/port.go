@@ -117,6 +117,9 @@ func (p *port) newNIC(g portConfig) (*sim.NIC, error) {
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
+	for _, text := range nic.Notices() {
+		p.printf("%s", text)
+	}
 	return nic, nil
 }
 

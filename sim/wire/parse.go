@@ -136,7 +136,11 @@ func parsePcap(options []Option) (Wire, error) {
 	if rounds < forever/int64(len(t.slots)) {
 		play.total = rounds * int64(len(t.slots))
 	}
-	return newReplay(t, play, &systemClock{}), nil
+	r := newReplay(t, play, &systemClock{})
+	for _, text := range f.notices {
+		r.notices = append(r.notices, fmt.Sprintf("pcap=%s: %s", file, text))
+	}
+	return r, nil
 }
 
 func parseGen(options []Option) (Wire, error) {

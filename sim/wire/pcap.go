@@ -19,6 +19,8 @@ const (
 	cutSkip                    // frames are skipped
 )
 
+var cutText = [...]string{cutPad: "padded with zeros", cutSkip: "skipped"}
+
 // loading says which frames of a file are replayed.
 type loading struct {
 	cut   cutPolicy
@@ -78,6 +80,14 @@ func readFrames(src io.Reader, size int64, how loading) (*frameFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, c := range l.packets.Counts() {
+		if c.Cause != capfile.NotSelected { // interface= says so
+			l.notices = append(l.notices, c.String())
+		}
+	}
+	if l.truncated > 0 {
+		l.notices = append(l.notices, fmt.Sprintf("truncated frames %s: %d", cutText[l.cut], l.truncated))
+	}
 	return &l.frameFile, nil
 }
 
@@ -94,7 +104,8 @@ func (how loading) options() (o capfile.Options) {
 type loader struct {
 	frameFile
 	loading
-	packets *capfile.Reader
+	packets   *capfile.Reader
+	truncated uint64 // frames of which the file has a part
 }
 
 // check returns an error if the whole file has no frames.
@@ -140,10 +151,18 @@ func (l *loader) refused() error {
 	}
 	for _, c := range l.packets.Counts() {
 		if c.Cause.LeftOut() {
-			return fmt.Errorf("%v: a port carries valid Ethernet frames only. interface=NAME or its number replays one interface, other=skip skips such packets", c)
+			return fmt.Errorf("packet %d cannot be replayed: %s%s. A port carries valid Ethernet frames: interface=NAME or its number replays one interface, other=skip skips such packets",
+				c.First, leftOutText[c.Cause], c.Detail)
 		}
 	}
 	return nil
+}
+
+// leftOutText stands before the detail of a cause.
+var leftOutText = map[capfile.Cause]string{
+	capfile.NoInterface: "its interface is not described in the file, ",
+	capfile.Damaged:     "damaged, ",
+	capfile.StampRange:  "its stamp is out of range, ",
 }
 
 // at adds the place of a packet to an error.
@@ -166,6 +185,7 @@ func valid(p *capfile.Packet) error {
 
 func (l *loader) add(p *capfile.Packet) error {
 	if len(p.Data) < int(p.Len) {
+		l.truncated++
 		switch l.cut {
 		case cutRefuse:
 			return l.at(p, fmt.Errorf("truncated to %d of %d bytes (snaplen): cut=pad pads such frames with zeros, cut=skip skips them", len(p.Data), p.Len))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -279,14 +280,14 @@ func TestUnsuitableFilesAreRefused(t *testing.T) {
 		"caplen":      {change(24+8, 300_000), "packet 1, at byte 24: damaged: 300000 bytes captured, the limit of libpcap is 262144"},
 		"hostile":     {change(24+12, 1<<31), "record 1 at byte 24: 60 bytes captured of a frame of 2147483648, longer than 262144"},
 		"no header":   {appendRecord(classicFile(t, 0), binary.LittleEndian, 1, 1, 13, 13, 1), "a frame of 13 bytes is shorter than an Ethernet header"},
-		"ng link":     {ng(func(f *ngFile) { f.iface(101, 0).packet(0, 0, 60, repeat(1, 60)) }), "1 packet left out: interface 0 has link type 101 (raw IP). First: packet 1: a port carries valid Ethernet frames only. interface=NAME or its number replays one interface, other=skip skips such packets"},
-		"ng no iface": {ng(func(f *ngFile) { f.packet(0, 0, 60, repeat(1, 60)) }), "1 packet left out, of an interface that the file does not describe: number 0 of its section"},
-		"ng future":   {ng(func(f *ngFile) { f.iface(1, 0).packet(0, 1<<63, 60, repeat(1, 60)) }), "1 packet left out, stamped out of range"},
+		"ng link":     {ng(func(f *ngFile) { f.iface(101, 0).packet(0, 0, 60, repeat(1, 60)) }), "packet 1 cannot be replayed: interface 0 has link type 101 (raw IP). A port carries valid Ethernet frames: interface=NAME or its number replays one interface, other=skip skips such packets"},
+		"ng no iface": {ng(func(f *ngFile) { f.packet(0, 0, 60, repeat(1, 60)) }), "packet 1 cannot be replayed: its interface is not described in the file, number 0 of its section"},
+		"ng future":   {ng(func(f *ngFile) { f.iface(1, 0).packet(0, 1<<63, 60, repeat(1, 60)) }), "packet 1 cannot be replayed: its stamp is out of range, "},
 		"ng past": {ng(func(f *ngFile) {
 			f.iface(1, 0, f.option(ngOptOffset, f.AppendUint64(nil, 1<<64-5))).packet(0, 1, 60, repeat(1, 60))
 		}), "record 1 at byte 60: stamp before 1970 or after 2242"},
-		"ng short block": {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, make([]byte, 8)) }), "1 packet left out, damaged: a packet block of 20 bytes"},
-		"ng caplen":      {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, f.u32(0, 0, 0, 60, 60), make([]byte, 8)) }), "1 packet left out, damaged: 60 bytes captured, in a block of 40"},
+		"ng short block": {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, make([]byte, 8)) }), "packet 1 cannot be replayed: damaged, a packet block of 20 bytes"},
+		"ng caplen":      {ng(func(f *ngFile) { f.iface(1, 0).block(ngEnhanced, f.u32(0, 0, 0, 60, 60), make([]byte, 8)) }), "packet 1 cannot be replayed: damaged, 60 bytes captured, in a block of 40"},
 		"ng version":     {ng(func(f *ngFile) { f.b[12] = 2 }), "pcapng version 2.0: 1.0 is known"},
 	} {
 		_, err := parse(c.data)
@@ -359,7 +360,7 @@ func TestOtherPacketsAreRefusedSkippedOrNotSelected(t *testing.T) {
 		return readFrames(bytes.NewReader(f.b), 0, how)
 	}
 	_, err := load(loading{})
-	require.ErrorContains(t, err, "1 packet left out: interface 2 (tun0) has link type 101 (raw IP). First: packet 3")
+	require.ErrorContains(t, err, "packet 3 cannot be replayed: interface 2 (tun0) has link type 101 (raw IP). A port")
 	got, err := load(loading{other: true})
 	require.NoError(t, err)
 	require.Len(t, got.slots, 3)
@@ -416,4 +417,42 @@ func TestFilesOfAllKindsAreReplayed(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got.slots, 3)
 	require.Len(t, got.frame(1), 60)
+}
+
+func TestAWireTellsWhatItLeavesOutOrChanges(t *testing.T) {
+	f := &ngFile{appender: binary.LittleEndian}
+	f.section().iface(1, 0, f.option(13, []byte{4})).iface(101, 0).iface(1, 0)
+	f.packet(0, 0, 64, repeat(1, 64)).packet(1, 0, 20, repeat(2, 20)).packet(2, 0, 60, repeat(3, 61)).packet(2, 0, 100, repeat(4, 60))
+	name := filepath.Join(t.TempDir(), "a.pcapng")
+	require.NoError(t, os.WriteFile(name, f.b, 0o600))
+	for options, want := range map[string][]string{
+		",interface=2,cut=pad": {
+			"1 packet with more bytes captured than on the wire, all kept: 61 captured of 60. First: packet 3",
+			"truncated frames padded with zeros: 1",
+		},
+		",other=skip,cut=skip": {
+			"1 packet with a frame check sequence, removed: 4 bytes, interface 0. First: packet 1",
+			"1 packet left out: interface 1 has link type 101 (raw IP). First: packet 2",
+			"1 packet with more bytes captured than on the wire, all kept: 61 captured of 60. First: packet 3",
+			"truncated frames skipped: 1",
+		},
+	} {
+		all, err := ParseOptions("pcap=" + name + options)
+		require.NoError(t, err)
+		w, err := Parse(all)
+		require.NoError(t, err)
+		var texts []string
+		for _, text := range w.(Noticer).Notices() {
+			rest, found := strings.CutPrefix(text, "pcap="+name+": ")
+			require.True(t, found)
+			texts = append(texts, rest)
+		}
+		require.Equal(t, want, texts)
+		require.NoError(t, w.Close())
+	}
+	all, err := ParseOptions("gen")
+	require.NoError(t, err)
+	w, err := Parse(all)
+	require.NoError(t, err)
+	require.Empty(t, w.(Noticer).Notices())
 }

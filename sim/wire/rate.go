@@ -105,9 +105,10 @@ type train struct {
 // frameFile holds a file's frames.
 type frameFile struct {
 	arena    []byte
-	slots    []slot  // off and len filled in
-	stamps   []int64 // ns, one per slot; nil when a frame has none
-	timeless int     // first frame without a stamp, counted from 1; 0 if there is none
+	slots    []slot   // off and len filled in
+	stamps   []int64  // ns, one per slot; nil when a frame has none
+	notices  []string // what is left out or changed
+	timeless int      // first frame without a stamp, counted from 1; 0 if there is none
 }
 
 // newTrain makes a train of a file's frames. The error is about the rate.

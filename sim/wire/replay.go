@@ -61,7 +61,12 @@ type replay struct {
 
 	late   atomic.Int64 // shift in ns, for other goroutines
 	closed atomic.Bool
+
+	notices []string // of a file
 }
+
+// Notices implements Noticer.
+func (r *replay) Notices() []string { return r.notices }
 
 func newReplay(t *train, p playback, c clock) *replay {
 	r := &replay{train: t, clock: c, left: p.total, burst: int64(p.burst) * 10, backpressure: p.backpressure, mark: t.mark}

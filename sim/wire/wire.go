@@ -33,6 +33,14 @@ type Wire interface {
 	Close() error
 }
 
+// Noticer is a wire that replays its source with changes.
+type Noticer interface {
+	Wire
+
+	// Notices returns what is left out or changed, a sentence each.
+	Notices() []string
+}
+
 // CarrierSetter is a wire that carries the state of this port's transmitter to the other
 // end, as a fibre does. It is on at first.
 type CarrierSetter interface {
