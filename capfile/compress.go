@@ -34,9 +34,52 @@ const skippableMagic = 0x184d2a50
 // recognise what follows them.
 const maxSkippable = bufferSize - 16
 
+// members reads the members of a gzip file (RFC 1952) one after the other, to what does
+// not begin one: as gzip -d does, which passes zeros of a tape and other bytes.
+type members struct {
+	*gzip.Reader
+	in       *bufio.Reader
+	trailing func(n int64) // called once at the end if bytes follow
+}
+
+func newMembers(in *bufio.Reader, trailing func(n int64)) (*members, error) {
+	z, err := gzip.NewReader(in)
+	if err != nil {
+		return nil, err
+	}
+	z.Multistream(false)
+	return &members{z, in, trailing}, nil
+}
+
+func (m *members) Read(b []byte) (int, error) {
+	n, err := m.Reader.Read(b)
+	if err != io.EOF {
+		return n, err
+	}
+	head, err := m.in.Peek(len(gzipMagic))
+	switch {
+	case bytes.Equal(head, gzipMagic):
+		if err := m.Reset(m.in); err != nil {
+			return n, cut(err)
+		}
+		m.Multistream(false)
+		return n, nil
+	case err != nil && err != io.EOF:
+		return n, err
+	case len(head) == 0:
+		return n, io.EOF
+	}
+	left, err := io.Copy(io.Discard, m.in)
+	if err != nil {
+		return n, err
+	}
+	m.trailing(left)
+	return n, io.EOF
+}
+
 // unpack returns a reader of the unpacked bytes, in itself if they are not compressed,
-// and the function that frees its memory.
-func unpack(in *bufio.Reader) (out io.Reader, name string, free func(), err error) {
+// and the function that frees its memory. trailing gets the number of bytes behind the end.
+func unpack(in *bufio.Reader, trailing func(n int64)) (out io.Reader, name string, free func(), err error) {
 	free = func() {}
 	head, err := in.Peek(6)
 	if err != nil && err != io.EOF {
@@ -49,7 +92,7 @@ func unpack(in *bufio.Reader) (out io.Reader, name string, free func(), err erro
 	switch {
 	case has(gzipMagic):
 		name = "gzip"
-		out, err = gzip.NewReader(in)
+		out, err = newMembers(in, trailing)
 	case has(zstdMagic), len(head) >= 4 && isSkippable(head):
 		name = "zstd"
 		var z *zstd.Decoder

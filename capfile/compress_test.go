@@ -135,3 +135,20 @@ func TestBombsTakeBoundedMemory(t *testing.T) {
 	_, _, err := all(t, append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 20 << 3}, make([]byte, 100)...), capfile.Options{})
 	require.ErrorContains(t, err, "window")
 }
+
+// What follows the members of a gzip file is passed, as by gzip -d.
+func TestBytesBehindGzipAreTold(t *testing.T) {
+	f := newNG(binary.LittleEndian).iface(1, 0).packet(0, 1, 60, frame(1, 60))
+	want, _ := whole(t, f.b)
+	compress := compressors(t)["gzip"]
+	two := append(compress(f.b[:50]), compress(f.b[50:])...)
+	for _, tail := range [][]byte{make([]byte, 512), []byte("garbage"), {0x1f}} {
+		list, r := whole(t, append(bytes.Clone(two), tail...))
+		require.Equal(t, want, list)
+		require.Len(t, r.Counts(), 1)
+		require.Equal(t, capfile.TrailingBytes, r.Counts()[0].Cause)
+		require.EqualValues(t, len(tail), r.Counts()[0].N)
+	}
+	_, _, err := all(t, append(bytes.Clone(two), 0x1f, 0x8b, 8), capfile.Options{})
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+}

@@ -18,13 +18,16 @@ const (
 
 	// The packet is delivered, or its interface is not among those asked for.
 	NoStamp        // a simple packet block: Nano is 0
+	LongFraction   // a fraction of a second or more, which is added to the seconds
 	CapturedExcess // more bytes captured than the packet had: Len is raised
 	FCSRemoved
 	FCSKept
 	NotSelected // Options.Select does not choose its interface
 
 	// Not a packet.
+	BadOptions // those of an interface are not valid: none is used
 	UnknownBlock
+	TrailingBytes // behind the compressed data
 	causes
 )
 
@@ -35,24 +38,27 @@ var causeText = [causes]string{
 	StampRange:     "left out, stamped out of range",
 	TooLong:        "left out, too long for the output",
 	NoStamp:        "without a stamp, which becomes 0",
+	LongFraction:   "with a fraction of a second that is a second or more, added",
 	CapturedExcess: "with more bytes captured than on the wire, all kept",
 	FCSRemoved:     "with a frame check sequence, removed",
 	FCSKept:        "with a frame check sequence, kept as payload",
 	NotSelected:    "not selected",
+	BadOptions:     "with damaged options, which are not used",
 	UnknownBlock:   "skipped",
+	TrailingBytes:  "behind the compressed data, skipped",
 }
 
 // LeftOut reports whether packets with this cause are not delivered.
 func (c Cause) LeftOut() bool { return c <= TooLong }
 
 // stops reports whether Options.Strict makes an error of the cause.
-func (c Cause) stops() bool { return c <= CapturedExcess }
+func (c Cause) stops() bool { return c <= CapturedExcess || c == BadOptions }
 
-// Count is the number of packets, or blocks, with one cause.
+// Count is the number of packets, interfaces, blocks or bytes with one cause.
 type Count struct {
 	Cause  Cause
-	Number int    // of the interface (NotEthernet, NotSelected, FCSRemoved, FCSKept), of the block type (UnknownBlock); else 0
-	N      uint64 // packets or blocks
+	Number int // of the interface (NotEthernet, NotSelected, FCSRemoved, FCSKept, BadOptions), of the block type (UnknownBlock); else 0
+	N      uint64
 	First  uint64 // number of the first packet in the file, from 1; of a block, that of the packet before
 	Detail string // about the first, or about the interface; ""
 }
@@ -61,8 +67,13 @@ type Count struct {
 // First: packet 2".
 func (c Count) String() string {
 	noun := "packet"
-	if c.Cause == UnknownBlock {
+	switch c.Cause {
+	case BadOptions:
+		noun = "interface"
+	case UnknownBlock:
 		noun = "block"
+	case TrailingBytes:
+		noun = "byte"
 	}
 	if c.N != 1 {
 		noun += "s"
@@ -71,7 +82,7 @@ func (c Count) String() string {
 	if c.Detail != "" {
 		s += ": " + c.Detail
 	}
-	if c.Cause == UnknownBlock {
+	if c.Cause >= BadOptions {
 		return s
 	}
 	return s + fmt.Sprintf(". First: packet %d", c.First)

@@ -161,5 +161,10 @@ func (f *pcap) next(r *Reader, p *Packet) (skip bool, err error) {
 	}
 	r.packets++
 	*p = Packet{Nano: int64(sec)*second + int64(fraction)*f.unit, Len: length, Data: data, Number: r.packets}
+	if int64(fraction)*f.unit >= second {
+		if err := r.count(LongFraction, 0, r.packets, func() string { return fmt.Sprintf("%d units of %d ns", fraction, f.unit) }); err != nil {
+			return false, err
+		}
+	}
 	return false, r.accept(p, i.FCS)
 }

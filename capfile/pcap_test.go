@@ -210,3 +210,14 @@ func (o *oneRead) Read(b []byte) (int, error) {
 	o.b = o.b[n:]
 	return n, nil
 }
+
+// tcpdump prints the fraction as it is stored.
+func TestLongFractionsAreTold(t *testing.T) {
+	f := oldHeader(binary.LittleEndian, 0xa1b2c3d4, 2, 4, 1)
+	f = append(u32(f, binary.LittleEndian, 5, 1_500_000, 60, 60), frame(1, 60)...)
+	list, r := whole(t, f)
+	require.EqualValues(t, 6_500_000_000, list[0].Nano)
+	require.Equal(t, []string{"1 packet with a fraction of a second that is a second or more, added: 1500000 units of 1000 ns. First: packet 1"}, lines(r))
+	_, _, err := all(t, f, capfile.Options{Strict: true})
+	require.ErrorContains(t, err, "strict: 1 packet with a fraction")
+}

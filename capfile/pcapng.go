@@ -300,15 +300,17 @@ func (f *pcapng) options(b []byte, each func(code uint16, value []byte)) (valid 
 	return true
 }
 
-// describe parses an interface description block.
+// describe parses an interface description block. If an option is not valid, none is
+// used: the packets are read, with stamps in µs.
 func (f *pcapng) describe(r *Reader, body []byte) error {
 	if len(body) < 8 {
 		return fmt.Errorf("damaged: an interface description of %d bytes", len(body)+blockLeast)
 	}
-	i := Interface{
+	plain := Interface{
 		Section: f.section, Link: LinkType(f.order.Uint16(body)), Snaplen: f.order.Uint32(body[4:]),
 		clock: resolution{unit: microseconds},
 	}
+	i := plain
 	bad := ""
 	valid := f.options(body[8:], func(code uint16, value []byte) {
 		if !f.interfaceOption(&i, code, value) {
@@ -316,7 +318,11 @@ func (f *pcapng) describe(r *Reader, body []byte) error {
 		}
 	})
 	if !valid || bad != "" {
-		return fmt.Errorf("damaged: options of interface %d%s", len(r.interfaces), bad)
+		i = plain
+		number := len(r.interfaces)
+		if err := r.count(BadOptions, number, r.packets, func() string { return fmt.Sprintf("interface %d%s", number, bad) }); err != nil {
+			return err
+		}
 	}
 	return r.describe(i)
 }

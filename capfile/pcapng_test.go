@@ -172,8 +172,13 @@ func TestFCSOfPcapng(t *testing.T) {
 	}
 	f := newNG(binary.LittleEndian)
 	f.iface(1, 0, f.option(13, 33))
-	_, _, err := all(t, f.b, capfile.Options{})
-	require.ErrorContains(t, err, "damaged: options of interface 0 (option 13: 21)")
+	f.packet(0, 1, 60, frame(1, 60))
+	list, r := whole(t, f.b)
+	require.Len(t, list, 1)
+	require.EqualValues(t, 1000, list[0].Nano)
+	require.Equal(t, []string{"1 interface with damaged options, which are not used: interface 0 (option 13: 21)"}, lines(r))
+	_, _, err := all(t, f.b, capfile.Options{Strict: true})
+	require.ErrorContains(t, err, "strict: 1 interface with damaged options")
 }
 
 // A packet whose block is damaged within its length costs this packet only.

@@ -115,7 +115,7 @@ func NewReader(src io.Reader, o Options) (*Reader, error) {
 var ErrFormat = errors.New("neither pcap nor pcapng")
 
 func (r *Reader) open(in *bufio.Reader) error {
-	out, compression, free, err := unpack(in)
+	out, compression, free, err := unpack(in, func(n int64) { r.tally.add(TrailingBytes, 0, r.packets, nil).N = uint64(n) })
 	if err != nil {
 		return err
 	}
