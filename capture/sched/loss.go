@@ -158,6 +158,7 @@ func (i *interval) judgeQueue(q *queueInterval) (Cause, time.Duration, Evidence)
 	return cause, most, e
 }
 
+// blocking reports whether the time of a cause is time of backpressure.
 func blocking(c Cause) bool { return c == CauseBackpressure || c == CauseDisk }
 
 // counted is the time that causes took by counters: of gaps that go on, and of those that

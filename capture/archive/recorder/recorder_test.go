@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -220,19 +221,19 @@ func TestAnotherStorerGetsTheFrames(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, l.Balanced())
 	require.Len(t, counters, 2)
-	require.EqualValues(t, 1000, counters[0].frames+counters[1].frames)
+	require.EqualValues(t, 1000, counters[0].frames.Load()+counters[1].frames.Load())
 	require.NoDirExists(t, "somewhere")
 	for q, s := range l.Storers {
-		require.Equal(t, counters[q].frames, s.Written)
+		require.Equal(t, counters[q].frames.Load(), s.Written)
 	}
 }
 
 // counter counts frames.
-type counter struct{ frames uint64 }
+type counter struct{ frames atomic.Uint64 }
 
 func (c *counter) Run(ctx context.Context, l *stream.Listener) error {
 	for range l.Packets(ctx) {
-		c.frames++
+		c.frames.Add(1)
 	}
 	return l.Err()
 }
@@ -241,7 +242,10 @@ func (c *counter) Rotate() {}
 
 func (c *counter) SetEvery(time.Duration) error { return nil }
 
-func (c *counter) Stats() store.Stats { return store.Stats{Read: c.frames, Written: c.frames} }
+func (c *counter) Stats() store.Stats {
+	n := c.frames.Load()
+	return store.Stats{Read: n, Written: n}
+}
 
 // slowHandle is a file on a disk that takes its time.
 type slowHandle struct{ store.Handle }
