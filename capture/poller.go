@@ -124,6 +124,7 @@ type poller struct {
 	polls, empty, polled, bytes uint64
 	sleeps, slept               uint64 // slept: ns
 	busy                        uint64 // ns, see sched.Load
+	blocked                     uint64 // ns of backpressure, before the last poll
 	streak                      int    // frames of the full batches in succession
 	shortest                    uint64 // ns from one of these polls to the next, at least
 	dirty                       int
@@ -234,6 +235,9 @@ func (p *poller) poll() int {
 	now := p.stamper.Ticks()
 	gap := p.stamper.Nanoseconds(now - p.lastPoll)
 	p.monitor.Observe(gap)
+	blocked := p.shared.blocked.Load()
+	work := gap - min(gap, blocked-p.blocked)
+	p.blocked = blocked
 	long := p.longGap()
 	if gap >= long {
 		p.monitor.Begin(p.sample(now), gap)
@@ -254,7 +258,7 @@ func (p *poller) poll() int {
 	if !full {
 		p.emptied = now
 	}
-	p.saturation(full, gap, long)
+	p.saturation(full, work, long)
 	if p.monitor.Open() {
 		p.monitor.Polled(p.sample(p.stamper.Ticks()), n, full)
 	}
@@ -271,20 +275,20 @@ func (p *poller) longGap() uint64 {
 	return max(sched.LongGap, few*p.shortest)
 }
 
-// saturation counts the time of the batch before this poll, gap, if both belong to a row
-// of full batches that is longer than what ring and packet buffer hold: frames then
-// arrive as fast as the poller takes them, or faster.
-func (p *poller) saturation(full bool, gap, long uint64) {
+// saturation counts the time of the batch before this poll, work without backpressure, if
+// both belong to a row of full batches that is longer than what ring and packet buffer
+// hold: frames then arrive as fast as the poller takes them, or faster.
+func (p *poller) saturation(full bool, work, long uint64) {
 	switch {
 	case !full:
 		p.streak, p.shortest = 0, 0
 		return
-	case p.streak > p.config.Room && gap < long:
-		p.busy += gap
+	case p.streak > p.config.Room && work < long:
+		p.busy += work
 		fallthrough
 	case p.streak > 0:
-		if p.shortest == 0 || gap < p.shortest {
-			p.shortest = gap
+		if p.shortest == 0 || work < p.shortest {
+			p.shortest = work
 		}
 	}
 	p.streak += len(p.frames)
