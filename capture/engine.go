@@ -210,37 +210,31 @@ func (e *Engine) watch() {
 	continued := make(chan os.Signal, 1)
 	signal.Notify(continued, unix.SIGCONT)
 	defer signal.Stop(continued)
-	for last := time.Now(); ; {
+	for {
 		select {
 		case <-e.quit:
 			return
 		case <-continued:
 			e.reporter.Continued(time.Now())
 		case <-tick.C:
-			if time.Since(last) > accountEvery+lateTick {
-				e.awaitContinued(continued)
-			}
-			last = time.Now()
+			e.awaitContinued(continued)
 			a, _ := e.read() // Ledger returns the error
 			e.report(a, false)
 		}
 	}
 }
 
-const (
-	// lateTick is how late a tick shows that the process may have been stopped, and
-	// signalTime how long SIGCONT then takes at most.
-	lateTick   = 100 * time.Millisecond
-	signalTime = 50 * time.Millisecond
-)
+// signalTime is how long SIGCONT takes at most after a process goes on.
+const signalTime = 200 * time.Millisecond
 
-// awaitContinued waits for SIGCONT of a process that may have been stopped, so that the
-// report knows of it.
+// awaitContinued waits for SIGCONT, so that the report after a tick knows of it: the tick
+// of a process that was stopped may come first.
 func (e *Engine) awaitContinued(continued <-chan os.Signal) {
 	select {
 	case <-continued:
 		e.reporter.Continued(time.Now())
 	case <-time.After(signalTime):
+	case <-e.quit:
 	}
 }
 

@@ -129,7 +129,7 @@ type circumstances struct {
 }
 
 // afterStop is how long after the end of a gap its SIGCONT is known at the latest.
-const afterStop = 200 * time.Millisecond
+const afterStop = time.Second
 
 // Text is the evidence for the cause in words, "" if there is none.
 func (g *Gap) Text() string {
