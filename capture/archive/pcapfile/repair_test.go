@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 )
 
@@ -128,17 +129,19 @@ func FuzzRepair(f *testing.F) {
 		if err != nil || part.Packets == 0 {
 			return
 		}
-		r, err := pcapfile.Open(path)
+		src, err := os.Open(path)
+		require.NoError(t, err)
+		defer src.Close()
+		r, err := capfile.NewReader(src, capfile.Options{})
 		if err != nil {
 			return // for example another link type
 		}
 		defer r.Close()
-		n := uint64(0)
-		for ; err == nil; n++ {
+		for err == nil {
 			_, err = r.Next()
 		}
-		if err == io.EOF {
-			require.Equal(t, part.Packets, n-1)
+		if err == io.EOF { // a stamp may be out of range, by other options of the interface
+			require.Equal(t, part.Packets, r.Delivered()+r.LeftOut())
 		}
 	})
 }
