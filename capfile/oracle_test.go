@@ -49,7 +49,7 @@ func byTshark(t *testing.T, name string) (list []string) {
 
 func needs(t *testing.T, tool string) {
 	if _, err := exec.LookPath(tool); err != nil {
-		t.Skipf("%s is not installed", tool)
+		t.Skipf("%s is not installed: make tools installs it", tool)
 	}
 }
 

@@ -16,7 +16,7 @@ func zone(t testing.TB, name string) *time.Location {
 	t.Helper()
 	z, err := time.LoadLocation(name)
 	if err != nil {
-		t.Skipf("tzdata is not installed: %v", err)
+		t.Skipf("tzdata is not installed, make tools installs it: %v", err)
 	}
 	return z
 }
