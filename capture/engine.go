@@ -228,13 +228,21 @@ func (e *Engine) watch() {
 const signalTime = 200 * time.Millisecond
 
 // awaitContinued waits for SIGCONT, so that the report after a tick knows of it: the tick
-// of a process that was stopped may come first.
+// of a process that was stopped may come first. A wait during which the process was stopped
+// begins again.
 func (e *Engine) awaitContinued(continued <-chan os.Signal) {
-	select {
-	case <-continued:
-		e.reporter.Continued(time.Now())
-	case <-time.After(signalTime):
-	case <-e.quit:
+	for began := time.Now(); ; began = time.Now() {
+		select {
+		case <-continued:
+			e.reporter.Continued(time.Now())
+			return
+		case <-time.After(signalTime):
+			if time.Since(began) < 2*signalTime {
+				return
+			}
+		case <-e.quit:
+			return
+		}
 	}
 }
 
