@@ -98,13 +98,15 @@ var mayImport = map[string][]string{
 	"capture/capturetest":  {"capture", "ring"},
 	"capture/clock":        {"ring"},
 	"capture/dedup":        {"capture/clock", "capture/internal", "ring"},
+	"capture/fanout":       {"capture/internal", "capture/pcapfilter", "capture/stream/entry", "ring"},
 	"capture/internal":     {},
 	"capture/nic":          {"capture", "driver", "hugepage", "pci"},
 	"capture/packetsource": {"capture/pcapfilter", "capture/stream"},
 	"capture/pcapfilter":   {"capture/internal", "ring"},
 	"capture/rules":        {"capture/internal", "capture/pcapfilter", "ring"},
 	"capture/sched":        {"capture/sched", "capture/units"},
-	"capture/stream":       {"capture/clock", "hugepage", "internal/asynclog", "ring"},
+	"capture/stream":       {"capture/clock", "capture/fanout", "capture/stream/entry", "hugepage", "internal/asynclog", "ring"},
+	"capture/stream/entry": {},
 	"capture/units":        {},
 
 	// Files know streams, not ports; the recorder knows the engine.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/ixcap/ixcap/capture/stream/entry"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -29,7 +30,7 @@ const (
 	MaxListeners = 64
 
 	// Groups is the number of fan-out groups that an index entry has room for.
-	Groups = 8
+	Groups = entry.Groups
 )
 
 // Truncated marks a frame of which fewer bytes were stored than it had.
@@ -112,17 +113,8 @@ type start struct {
 	Seq    atomic.Uint64 // of its first frame
 }
 
-// Entry is one frame in the index. Other processes read it as it lies in memory.
-type Entry struct {
-	Offset uint64 // of the frame's record in the stream
-	Hash   uint32 // RSS hash
-	VLAN   uint16
-	Info   uint16 // ring.Info, and Truncated
-	Caplen uint16 // bytes stored
-	Len    uint16 // bytes on the wire, without CRC
-	_      uint32
-	Member [Groups]uint8 // per fan-out group, the member it was assigned to
-}
+// Entry is one frame in the index.
+type Entry = entry.Entry
 
 // cursor is a listener's page. The listener writes it; the producer reads Offset
 // and Seq and checks both. The stream fills the page in before the listener gets
