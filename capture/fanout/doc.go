@@ -1,7 +1,3 @@
-// Package fanout divides the frames of a stream among the members of up to eight
-// groups: each frame goes to one member of every group.
-//
-//	text ─ ParseSettings ─▶ Settings ─▶ Group ─ Set ─▶ snapshot
-//	                                                      │
-//	entries and records of a batch ──────────────────▶ Assign ─▶ Entry.Member, counts
+// Package fanout has the settings of fan-out groups: the text with which a listener asks
+// to join a group, and what it means. In a group each frame goes to one member.
 package fanout

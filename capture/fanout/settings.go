@@ -136,7 +136,15 @@ const (
 
 // String returns the word in a text of settings.
 func (d Departed) String() string {
-	return [...]string{"", "redistribute", "count"}[d%3]
+	switch d {
+	case DepartedUnset:
+		return ""
+	case Redistribute:
+		return "redistribute"
+	case CountLost:
+		return "count"
+	}
+	return fmt.Sprintf("departed %d", uint8(d))
 }
 
 // Settings are what a listener asks for when it joins a group.
