@@ -68,6 +68,8 @@ func (r *request) check() error {
 		return fmt.Errorf("detach after %v: choose 0 or more", o.DetachAfter)
 	case o.DetachAfter > 0 && o.Policy != Lossless:
 		return errDetachLossy
+	case o.Fanout != "":
+		return errors.New("this capture has no fan-out groups: attach without one")
 	}
 	for _, c := range r.name {
 		if !unicode.IsPrint(c) { // names are shown on terminals

@@ -84,12 +84,12 @@ func TestDocumentedMessagesMatchTheCode(t *testing.T) {
 			require.Equal(t, v, field(message, b, name), "%s.%s", message, name)
 		}
 	}
-	same("request", encodeRequest("abcde", Options{Policy: Lossy, Start: FromOldest, Aligned: true, DetachAfter: 77 * time.Second}), map[string]uint64{
-		"magic": requestMagic, "version": version, "policy": 1, "start": 1, "aligned": 1, "zero1": 0, "detach": 77e9, "namelen": 5, "zero2": 0, "name": requestBytes,
+	same("request", encodeRequest("abcde", Options{Policy: Lossy, Start: FromOldest, Aligned: true, DetachAfter: 77 * time.Second, Fanout: "group=2"}), map[string]uint64{
+		"magic": requestMagic, "version": version, "policy": 1, "start": 1, "aligned": 1, "zero1": 0, "detach": 77e9, "namelen": 5, "textlen": 7, "name": requestBytes,
 	})
-	a := answer{state: detached, id: 1 << 40, slot: 63, searching: true, dataBytes: 5 << 40, ctrlBytes: 6 << 40, dataPage: 7 << 20, controlPage: 8 << 20, text: "abc"}
+	a := answer{state: detached, id: 1 << 40, slot: 63, searching: true, group: 3, member: 126, dataBytes: 5 << 40, ctrlBytes: 6 << 40, dataPage: 7 << 20, controlPage: 8 << 20, text: "abc"}
 	same("answer", a.encode(), map[string]uint64{
-		"magic": answerMagic, "version": version, "state": 2, "id": 1 << 40, "slot": 63, "searching": 1,
+		"magic": answerMagic, "version": version, "state": 2, "id": 1 << 40, "slot": 63, "searching": 1, "group": 3, "member": 126,
 		"databytes": 5 << 40, "controlbytes": 6 << 40, "datapage": 7 << 20, "controlpage": 8 << 20, "textlen": 3, "text": answerBytes,
 	})
 	s := newStream(t, Config{Size: Block})

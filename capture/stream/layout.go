@@ -38,7 +38,7 @@ const Truncated ring.Info = 1 << 15
 
 const (
 	magic      = 0x3152545350414358 // "XCAPSTR1" in memory
-	version    = 2
+	version    = 3
 	pageBytes  = 4096
 	entryBytes = 32
 	cursorsAt  = pageBytes     // cursors follow the header's page
@@ -104,8 +104,35 @@ type cursors struct {
 	// seen, too.
 	Wanted [MaxListeners]atomic.Uint64
 
-	_ [pageBytes - 1024 - 16*MaxListeners]byte
+	// Handovers counts the handovers begun; row n modulo keptHandovers of Handover
+	// describes handover n.
+	Handovers atomic.Uint64
+	_         [120]byte
+	Handover  [keptHandovers]handover
+
+	_ [pageBytes - 2176 - keptHandovers*32]byte
 }
+
+// keptHandovers is the number of handovers that the control memory describes.
+const keptHandovers = 16
+
+// handover is the redistribution of what a departed member of a group had not read:
+// of the frames from From to before To, each entry whose byte for the group is
+// handed+m belongs to member m.
+type handover struct {
+	Group atomic.Uint64 // the group's slot
+	From  atomic.Uint64
+	To    atomic.Uint64
+	_     uint64
+}
+
+// The values of Entry.Member.
+const (
+	noMember   = 0   // the group had none, or none that wanted the frame
+	MaxMembers = 126 // the largest number of a member
+	delivered  = 127 // was redistributed, in an earlier handover
+	handed     = 128 // handed+m: redistributed to member m, which reads it in the handover only
+)
 
 // start is one entry of the segment table: where a segment begins.
 type start struct {
@@ -136,8 +163,21 @@ type cursor struct {
 	ReadBytes      atomic.Uint64 // stream bytes, headers and padding included
 	Overrun        atomic.Uint64
 	OverrunBytes   atomic.Uint64
+	Skipped        atomic.Uint64 // frames of other members
+	SkippedBytes   atomic.Uint64
+	Handed         atomic.Uint64 // frames read in handovers, which count as nothing else
+	HandedBytes    atomic.Uint64
+	_              [24]byte
 
-	_ [pageBytes - 128 - 72]byte
+	// What a member of a group holds, so that what it had not delivered is known
+	// exactly after its death.
+	Claimed         atomic.Uint64 // frames before it may be in the reader's hands
+	Delivering      atomic.Uint64 // frames before it were passed to the program
+	Delivered       atomic.Uint64 // frames before it the program has done with
+	HandoversDone   atomic.Uint64
+	HandoverClaimed atomic.Uint64 // frames of the running handover before it may be in the reader's hands
+
+	_ [pageBytes - 296]byte
 }
 
 // newHeader is the header of a stream: it lays out the control memory.

@@ -49,6 +49,11 @@ type Options struct {
 	// DetachAfter detaches a lossless listener that has read nothing for so long
 	// while frames were waiting; 0: never.
 	DetachAfter time.Duration
+
+	// Fanout makes the listener a member of a group, each frame of which goes to
+	// exactly one member: lines of key=value, as in docs/STREAM.md; "": it reads all
+	// frames. A member begins with the next frame and reads packets, not bytes.
+	Fanout string
 }
 
 var (

@@ -18,10 +18,12 @@ const (
 	answerMagic  = 0x31534e4150414358 // "XCAPANS1"
 	goodbyeMagic = 0x3145594250414358 // "XCAPBYE1"
 
-	requestBytes = 32 // without the name
+	requestBytes = 32 // without name and text
 	answerBytes  = 64 // without the text
 	goodbyeBytes = 8
 	maxText      = 1000
+	maxFanout    = 4096 // bytes of a request's text
+	noGroup      = 255
 	maxMessage   = answerBytes + maxText + 1
 )
 
@@ -38,6 +40,7 @@ type answer struct {
 	id                    uint64
 	slot                  uint32
 	searching             bool
+	group, member         uint8 // slot of its group, or noGroup; number in it
 	dataBytes, ctrlBytes  uint64
 	dataPage, controlPage uint32
 	text                  string
@@ -45,7 +48,7 @@ type answer struct {
 
 // encodeRequest encodes a request.
 func encodeRequest(name string, o Options) []byte {
-	b := make([]byte, requestBytes, requestBytes+len(name))
+	b := make([]byte, requestBytes, requestBytes+len(name)+len(o.Fanout))
 	binary.LittleEndian.PutUint64(b, requestMagic)
 	binary.LittleEndian.PutUint32(b[8:], version)
 	b[12], b[13] = uint8(o.Policy), uint8(o.Start)
@@ -54,7 +57,8 @@ func encodeRequest(name string, o Options) []byte {
 	}
 	binary.LittleEndian.PutUint64(b[16:], uint64(o.DetachAfter))
 	binary.LittleEndian.PutUint32(b[24:], uint32(len(name)))
-	return append(b, name...)
+	binary.LittleEndian.PutUint32(b[28:], uint32(len(o.Fanout)))
+	return append(append(b, name...), o.Fanout...)
 }
 
 // decodeRequest decodes a request. It checks the encoding only; request.check
@@ -68,18 +72,20 @@ func decodeRequest(b []byte) (name string, o Options, err error) {
 	case len(b) < requestBytes:
 		return "", o, fmt.Errorf("request of %d bytes: at least %d are needed", len(b), requestBytes)
 	}
-	n := binary.LittleEndian.Uint32(b[24:])
+	n, text := binary.LittleEndian.Uint32(b[24:]), binary.LittleEndian.Uint32(b[28:])
 	after := binary.LittleEndian.Uint64(b[16:])
 	switch {
-	case uint64(len(b)) != requestBytes+uint64(n):
-		return "", o, fmt.Errorf("request of %d bytes with a name of %d", len(b), n)
-	case b[14] > 1 || b[15] != 0 || binary.LittleEndian.Uint32(b[28:]) != 0:
+	case uint64(len(b)) != requestBytes+uint64(n)+uint64(text):
+		return "", o, fmt.Errorf("request of %d bytes with a name of %d and a text of %d", len(b), n, text)
+	case b[14] > 1 || b[15] != 0:
 		return "", o, errors.New("reserved bits are set")
 	case after > 1<<62:
 		return "", o, errors.New("detach-after is longer than 146 years")
 	}
 	o = Options{Policy: Policy(b[12]), Start: Start(b[13]), Aligned: b[14] == 1, DetachAfter: time.Duration(after)}
-	return string(b[requestBytes:]), o, nil
+	b = b[requestBytes:]
+	o.Fanout = string(b[n:])
+	return string(b[:n]), o, nil
 }
 
 // encode encodes an answer. It cuts a text that is too long.
@@ -94,6 +100,7 @@ func (a *answer) encode() []byte {
 	if a.searching {
 		b[28] = 1
 	}
+	b[29], b[30] = a.group, a.member
 	binary.LittleEndian.PutUint64(b[32:], a.dataBytes)
 	binary.LittleEndian.PutUint64(b[40:], a.ctrlBytes)
 	binary.LittleEndian.PutUint32(b[48:], a.dataPage)
@@ -121,7 +128,7 @@ func decodeAnswer(b []byte) (a answer, err error) {
 	}
 	a.id = binary.LittleEndian.Uint64(b[16:])
 	a.slot = binary.LittleEndian.Uint32(b[24:])
-	a.searching = b[28] != 0
+	a.searching, a.group, a.member = b[28] != 0, b[29], b[30]
 	a.dataBytes, a.ctrlBytes = binary.LittleEndian.Uint64(b[32:]), binary.LittleEndian.Uint64(b[40:])
 	a.dataPage, a.controlPage = binary.LittleEndian.Uint32(b[48:]), binary.LittleEndian.Uint32(b[52:])
 	return a, nil

@@ -345,7 +345,7 @@ func (srv *Server) grant(p *peer, att *attachment, o Options) error {
 	}
 	g := s.grant(att, o)
 	a := answer{
-		state: granted, id: g.id, slot: uint32(g.slot), searching: g.searching,
+		state: granted, id: g.id, slot: uint32(g.slot), searching: g.searching, group: noGroup,
 		dataBytes: g.data.bytes, ctrlBytes: g.control.bytes,
 		dataPage: uint32(g.data.page), controlPage: uint32(g.control.page),
 	}
@@ -358,7 +358,7 @@ func (p *peer) readRequest() (name string, o Options, err error) {
 	if p.pid, p.uid, err = credentials(p.conn); err != nil {
 		return "", o, err
 	}
-	b := make([]byte, requestBytes+MaxName+1)
+	b := make([]byte, requestBytes+MaxName+maxFanout+1)
 	n, _, flags, _, err := p.conn.ReadMsgUnix(b, nil)
 	switch {
 	case err != nil:

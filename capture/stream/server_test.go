@@ -168,7 +168,7 @@ func TestMalformedRequestsAreRefusedWithAReason(t *testing.T) {
 	}{
 		"one byte":            {message: []byte{1}, want: "not a request"},
 		"text":                {message: []byte("GET / HTTP/1.1\r\n\r\n"), want: "not a request"},
-		"another version":     {message: with(8, 77), want: "version 77, the capture has 2. Use programs of one release"},
+		"another version":     {message: with(8, 77), want: "version 77, the capture has 3. Use programs of one release"},
 		"only a version":      {message: good[:12], want: "at least 32"},
 		"name cut":            {message: good[:len(good)-1], want: "with a name of 6"},
 		"name too long":       {message: with(24, 7), want: "with a name of 7"},
@@ -177,7 +177,9 @@ func TestMalformedRequestsAreRefusedWithAReason(t *testing.T) {
 		"unknown policy":      {message: with(12, 2), want: "unknown policy"},
 		"unknown start":       {message: with(13, 2), want: "unknown policy or start"},
 		"alignment of 2":      {message: with(14, 2), want: "reserved bits"},
-		"spare bits":          {message: with(28, 1), want: "reserved bits"},
+		"spare bits":          {message: with(15, 1), want: "reserved bits"},
+		"cut text":            {message: with(28, 1), want: "a text of 1"},
+		"a group":             {message: encodeRequest("reader", Options{Fanout: "group=1"}), want: "no fan-out groups"},
 		"negative duration":   {message: with(16, 255, 255, 255, 255, 255, 255, 255, 255), want: "146 years"},
 		"lossy, detach after": {message: with(12, 1, 0, 0, 0, 1), want: "detach-after is for lossless"},
 		"a bell in the name":  {message: with(32, 7), want: "printable"},
@@ -207,7 +209,7 @@ func TestMalformedRequestsAreRefusedWithAReason(t *testing.T) {
 			require.ErrorIs(t, err, io.EOF, "the descriptors of the message are closed")
 		})
 	}
-	require.Eventually(t, func() bool { return len(ev.of(EventRefused)) == 16 }, timeout, tick)
+	require.Eventually(t, func() bool { return len(ev.of(EventRefused)) == 18 }, timeout, tick)
 	require.Zero(t, s.Stats().DetachedTotal)
 	require.NoError(t, attachTo(t, srv, Options{}).Close(), "the server continues")
 }

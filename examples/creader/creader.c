@@ -18,8 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && sizeof(long) == 8, "64 bits, little-endian");
-struct request { uint64_t magic; uint32_t version; uint8_t policy, start, aligned, zero1; uint64_t detach; uint32_t namelen, zero2; char name[200]; };
-struct answer { uint64_t magic; uint32_t version, state; uint64_t id; uint32_t slot, searching; uint64_t bytes[2]; uint32_t page[2], textlen, spare; char text[1001]; };
+struct request { uint64_t magic; uint32_t version; uint8_t policy, start, aligned, zero1; uint64_t detach; uint32_t namelen, textlen; char name[200]; };
+struct answer { uint64_t magic; uint32_t version, state; uint64_t id; uint32_t slot; uint8_t searching, group, member, zero; uint64_t bytes[2]; uint32_t page[2], textlen, spare; char text[1001]; };
 struct entry { uint64_t offset; uint32_t hash; uint16_t vlan, info, caplen, len; uint32_t spare; uint8_t member[8]; };
 static uint8_t *data, *control, *cursor;
 static struct entry *table; static uint64_t size, entries;  // the index; bytes of data, and entries of the index
@@ -44,7 +44,7 @@ static void *map(int fd, uint64_t bytes, int copies, uint64_t page, int prot) {
 
 static struct answer attach(int s, const char *path, const char *name, int policy, int start) {
 	struct sockaddr_un to = {.sun_family = AF_UNIX};
-	struct request q = {.magic = 0x3154544150414358, .version = 2, .policy = policy, .start = start, .namelen = strnlen(name, sizeof q.name - 1)};
+	struct request q = {.magic = 0x3154544150414358, .version = 3, .policy = policy, .start = start, .namelen = strnlen(name, sizeof q.name - 1)};
 	struct answer a = {0}; int fd[3];
 	_Alignas(struct cmsghdr) char rights[CMSG_SPACE(3 * sizeof(int))];
 	struct msghdr m = {.msg_iov = &(struct iovec){&a, sizeof a}, .msg_iovlen = 1, .msg_control = rights, .msg_controllen = sizeof rights};
@@ -52,7 +52,7 @@ static struct answer attach(int s, const char *path, const char *name, int polic
 	if (connect(s, (struct sockaddr *)&to, sizeof to) || send(s, &q, 32 + q.namelen, MSG_NOSIGNAL) < 0 || recvmsg(s, &m, MSG_CMSG_CLOEXEC) < 64) die(path);
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 	errno = 0;
-	if (a.magic != 0x31534e4150414358 || a.state || a.version != 2 || !c || c->cmsg_len != CMSG_LEN(sizeof fd)) die(a.text[0] ? a.text : "answer");
+	if (a.magic != 0x31534e4150414358 || a.state || a.version != 3 || !c || c->cmsg_len != CMSG_LEN(sizeof fd)) die(a.text[0] ? a.text : "answer");
 	memcpy(fd, CMSG_DATA(c), sizeof fd);
 	data = map(fd[0], size = a.bytes[0], 2, a.page[0], PROT_READ);
 	control = map(fd[1], a.bytes[1], 1, a.page[1], PROT_READ);
