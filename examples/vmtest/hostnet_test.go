@@ -78,8 +78,13 @@ func (p *peer) create(mtu int, addresses []string) (err error) {
 	if err := there.LinkAdd(veth); err != nil {
 		return fmt.Errorf("add %s: %w", p.Wire, err)
 	}
-	// The host itself must not send frames on the wire.
+	// The host itself must not send frames on the wire. It would answer ARP requests for
+	// the VM's address if that is one of its own: Linux answers on every interface for all
+	// its addresses (ip-sysctl, arp_ignore).
 	quiet(home, p.Wire)
+	if err := there.LinkSetARPOff(veth); err != nil {
+		return fmt.Errorf("set %s arp off: %w", p.Wire, err)
+	}
 	if err := there.LinkSetUp(veth); err != nil {
 		return fmt.Errorf("set %s up: %w", p.Wire, err)
 	}
