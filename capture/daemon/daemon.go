@@ -21,7 +21,8 @@ type Config struct {
 	// Load returns new settings for Reload; nil: there is nothing to reload.
 	Load func() (*settings.Settings, error)
 
-	// Duration ends the capture after this time; 0: no limit.
+	// Duration ends the capture this time after no port waits for listeners any more;
+	// 0: no limit.
 	Duration time.Duration
 
 	// Count ends the capture of each port once so many of its frames are stored; 0: no

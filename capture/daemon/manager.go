@@ -17,6 +17,7 @@ import (
 // States of sd_notify(3).
 const (
 	ready    = systemd.SdNotifyReady + "\nSTATUS=capturing"
+	waiting  = systemd.SdNotifyReady + "\nSTATUS=waiting for listeners of other programs"
 	stopping = systemd.SdNotifyStopping + "\nSTATUS=storing the frames received"
 )
 

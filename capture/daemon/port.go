@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
@@ -30,6 +31,9 @@ type port struct {
 	recorder *recorder.Recorder
 	command  *fileCommand // nil: none
 
+	listeners int         // of other processes that each queue must have before the start
+	waiting   atomic.Bool // for listeners of other processes, before the start
+
 	ledger capture.Ledger // set when it has ended
 	err    error
 }
@@ -37,7 +41,7 @@ type port struct {
 // openPort opens a port and attaches its storers. Its pollers avoid the cores in
 // taken. After an error nothing is left open.
 func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
-	p := &port{Port: *s, log: d.log}
+	p := &port{Port: *s, log: d.log, listeners: d.started.Share.WaitListeners}
 	if p.Name != "" {
 		p.log = d.log.With("port", p.Name)
 	}
@@ -133,9 +137,15 @@ func (p *port) fileClosed(cleaner *retain.Cleaner) func(path string) {
 	}
 }
 
-// run captures until the wire ends or ctx is done.
+// run captures until the wire ends or ctx is done. A port that was waiting for listeners
+// then is not started; its ledger is empty.
 func (p *port) run(ctx context.Context) {
-	p.ledger, p.err = p.recorder.Run(ctx)
+	if p.listeners == 0 || ctx.Err() == nil {
+		p.ledger, p.err = p.recorder.Run(ctx)
+		return
+	}
+	p.err = p.engine.Stop()
+	p.ledger, _ = p.engine.Ledger() // the port has counted nothing
 }
 
 // named puts the name of one of several ports before an error.

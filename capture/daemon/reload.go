@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
 
 	"github.com/ixcap/ixcap/capture"
@@ -18,7 +19,7 @@ func (d *Daemon) Reload() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.manager.notify(reloading())
-	defer d.manager.notify(ready)
+	defer func() { d.manager.notify(cmp.Or(d.state(), ready)) }()
 	next, err := d.config.Load()
 	if err == nil {
 		err = policy(next).Check(folders(d.started)...)

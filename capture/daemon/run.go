@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	readyInterval    = 10 * time.Millisecond // between two checks whether every port receives
+	readyInterval    = 10 * time.Millisecond // between two checks whether every port receives, or has its listeners
 	progressInterval = time.Second
 )
 
@@ -24,12 +24,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var services sync.WaitGroup
 	defer services.Wait()
 	defer end()
-	capturing := ctx
-	if d.config.Duration > 0 {
-		var cancel context.CancelFunc
-		capturing, cancel = context.WithTimeout(ctx, d.config.Duration)
-		defer cancel()
-	}
+	capturing, stop := context.WithCancel(ctx)
+	defer stop()
 	if d.hpcapmon != nil {
 		services.Go(func() { d.hpcapmon.Run(background) })
 	}
@@ -48,7 +44,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.config.Progress != nil {
 		services.Go(func() { d.progress(background) })
 	}
-	d.capture(capturing)
+	d.capture(capturing, stop)
 	d.manager.notify(stopping)
 	<-recovered
 	if d.cleaner != nil {
@@ -57,16 +53,23 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return nil
 }
 
-// capture runs every port until it ends.
-func (d *Daemon) capture(ctx context.Context) {
-	var running sync.WaitGroup
+// capture runs every port until it ends. Config.Duration after the last of them has its
+// listeners it calls stop, which ends ctx.
+func (d *Daemon) capture(ctx context.Context, stop func()) {
+	var running, attached sync.WaitGroup
+	attached.Add(len(d.ports))
 	for _, p := range d.ports {
 		running.Go(func() {
+			p.awaitListeners(ctx)
+			attached.Done()
 			p.run(ctx)
 			if p.err != nil && len(d.ports) > 1 { // the others go on, perhaps for long
 				p.log.Error(p.err.Error())
 			}
 		})
+	}
+	if attached.Wait(); d.config.Duration > 0 {
+		defer time.AfterFunc(d.config.Duration, stop).Stop()
 	}
 	running.Wait()
 }
@@ -86,17 +89,19 @@ func (d *Daemon) monitor() (err error) {
 	return err
 }
 
-// announce notifies the service manager once every port receives, and when
-// capturing is done.
+// announce notifies the service manager once every port receives or waits for listeners,
+// and when capturing is done.
 func (d *Daemon) announce(ctx, capturing context.Context) {
-	for !d.receiving() {
+	for state := ""; state != ready; {
+		if state = d.state(); state != "" {
+			d.manager.notify(state)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(readyInterval):
 		}
 	}
-	d.manager.notify(ready)
 	select {
 	case <-ctx.Done():
 	case <-capturing.Done():
@@ -104,14 +109,21 @@ func (d *Daemon) announce(ctx, capturing context.Context) {
 	}
 }
 
-// receiving reports whether every port has begun to receive.
-func (d *Daemon) receiving() bool {
+// state is the daemon's state for the service manager: ready once every port has begun to
+// receive, waiting while those that have not wait for listeners, else "". Services that
+// start after this one may have the listeners, so waiting is no reason to delay them.
+func (d *Daemon) state() string {
+	state := ready
 	for _, p := range d.ports {
-		if began, _ := p.engine.Times(); began.IsZero() {
-			return false
+		if began, _ := p.engine.Times(); !began.IsZero() {
+			continue
 		}
+		if !p.waiting.Load() {
+			return ""
+		}
+		state = waiting
 	}
-	return true
+	return state
 }
 
 // progress calls Config.Progress every second until ctx is done.

@@ -43,6 +43,8 @@ func (s status) text(w io.Writer) error {
 		state = fmt.Sprintf("ended %s ago, after %s", span(time.Since(s.Ended)), span(s.Ended.Sub(s.Since)))
 	case !s.Since.IsZero():
 		state = "running for " + span(time.Since(s.Since))
+	case s.Awaited > 0:
+		state = fmt.Sprintf("waiting for %s at each queue", units.Plural(s.Awaited, "listener"))
 	}
 	var missed, bad uint64
 	for _, c := range s.Account.Missed {

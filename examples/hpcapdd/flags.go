@@ -143,6 +143,7 @@ func shareFlags(flags *pflag.FlagSet, s *settings.Settings) {
 	flags.StringVar(&s.Share.Dir, "share", "", "serve frames and control over sockets in this `directory`")
 	flags.Var(&s.Share.Mode, "share-mode", "file `mode` of the queues' sockets; the control socket is always the owner's")
 	flags.Var(&s.Share.Linger, "linger", "at the end, wait this `time` for listeners that have frames left and do not read")
+	flags.IntVar(&s.Share.WaitListeners, "wait-listeners", 0, "start a port once each of its queues has this `number` of listeners of other programs")
 	flags.StringVar(&s.Metrics.Listen, "metrics", "", "serve Prometheus metrics at http://`HOST:PORT`/metrics")
 	flags.StringVar(&s.Hpcapmon.Dir, "hpcapmon", "", "write HPCAP's monitoring files, a line a second, to this `directory`")
 }
@@ -150,7 +151,7 @@ func shareFlags(flags *pflag.FlagSet, s *settings.Settings) {
 func runFlags(flags *pflag.FlagSet, o *options) {
 	flags.StringVar(&o.config, "config", "", "read all settings from this `file` (examples/systemd/ixcap.toml)")
 	flags.BoolVar(&o.check, "check", false, "open what the settings need and close it again, capture nothing")
-	flags.Var(&o.duration, "duration", "end after this `time`, such as 90s; 0: no limit")
+	flags.Var(&o.duration, "duration", "end this `time` after the start of all ports, such as 90s; 0: no limit")
 	flags.Uint64VarP(&o.count, "count", "c", 0, "end after `N` frames stored of each port; 0: no limit")
 	flags.BoolVar(&o.json, "json", false, "print the ledger as JSON (docs/JSON.md); of several ports an object by name")
 	flags.BoolVar(&o.failOnLoss, "fail-on-loss", false, "exit with status 3 if frames were lost")
@@ -182,6 +183,8 @@ func complete(cmd *cobra.Command, o *options, s *settings.Settings, p *settings.
 		return cli.Usagef("-w \"\": the name is empty. -w null stores nothing")
 	case cmd.Flags().Changed("share-mode") && s.Share.Dir == "":
 		return cli.Usagef("--share-mode: goes with --share")
+	case s.Share.WaitListeners != 0 && s.Share.Dir == "":
+		return cli.Usagef("--wait-listeners: goes with --share")
 	case o.filter != cli.None && p.Rules.Rules != nil:
 		return cli.Usagef("--filter and --rules: give one of them")
 	}
@@ -261,6 +264,8 @@ func flagOf(setting string) string {
 		setting = "write"
 	case "share.dir":
 		setting = "share"
+	case "share.wait_listeners":
+		setting = "wait-listeners"
 	case "share.linger":
 		setting = "linger"
 	case "metrics.listen":

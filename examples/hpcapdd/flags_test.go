@@ -112,6 +112,9 @@ func TestEachFlagSetsItsSetting(t *testing.T) {
 		"--share /run/x --share-mode 0660 --linger 1m": func(_ *options, s *settings.Settings, _ *settings.Port) {
 			s.Share = settings.Share{Dir: "/run/x", Mode: 0o660, Linger: units.Duration(time.Minute)}
 		},
+		"--share /run/x --wait-listeners 2": func(_ *options, s *settings.Settings, _ *settings.Port) {
+			s.Share.Dir, s.Share.WaitListeners = "/run/x", 2
+		},
 		"--metrics :9482":          func(_ *options, s *settings.Settings, _ *settings.Port) { s.Metrics.Listen = ":9482" },
 		"--hpcapmon /var/hpcapmon": func(_ *options, s *settings.Settings, _ *settings.Port) { s.Hpcapmon.Dir = "/var/hpcapmon" },
 		"--check":                  func(o *options, _ *settings.Settings, _ *settings.Port) { o.check = true },
@@ -310,6 +313,8 @@ func TestErrorsNameTheFlag(t *testing.T) {
 		"--keep-free lots":                     "--keep-free",
 		"--share-mode 0660":                    "--share-mode: goes with --share",
 		"--share /x --share-mode rw":           "--share-mode",
+		"--wait-listeners 1":                   "--wait-listeners: goes with --share",
+		"--share /x --wait-listeners 64":       "--wait-listeners: 64: must be 0 to 63",
 		"--linger -1s":                         "--linger",
 		"--metrics 9482":                       "--metrics: ",
 		"-c -1":                                "--count",

@@ -19,6 +19,9 @@ func (p *controlled) status(*http.Request) (any, error) {
 	switch s.Since, s.Ended = e.Times(); {
 	case s.Since.IsZero():
 		s.State = Idle
+		if p.Awaited != nil {
+			s.Awaited = p.Awaited()
+		}
 	case s.Ended.IsZero():
 		s.State = Running
 	default:

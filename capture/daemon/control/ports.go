@@ -14,6 +14,10 @@ type Port struct {
 	Engine *capture.Engine
 	Rotate func() // begins new files; nil: nothing is stored
 
+	// Awaited returns how many listeners of other processes each queue must have before
+	// the port starts, 0 once it does not wait; nil: it never waits.
+	Awaited func() int
+
 	Retained func() retain.Stats // counters of retention; nil: nothing is stored
 }
 

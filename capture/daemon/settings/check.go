@@ -19,6 +19,8 @@ import (
 const (
 	maxName   = 48  // bytes of a port's name, which is part of file names
 	maxSocket = 107 // bytes of a UNIX socket's path
+
+	maxAwaited = stream.MaxListeners - 1 // listeners of other processes: the storer is one, too
 )
 
 // Check returns what is wrong with values, alone or together, without asking the
@@ -144,6 +146,11 @@ func (s *Settings) checkRetention(p *problems) {
 }
 
 func (s *Settings) checkShare(p *problems) {
+	if n := s.Share.WaitListeners; n < 0 || n > maxAwaited {
+		p.add("share.wait_listeners", "%d: must be 0 to %d listeners of a queue", n, maxAwaited)
+	} else if n > 0 && s.Share.Dir == "" {
+		p.add("share.wait_listeners", "%d: no listener can attach: set the folder of the sockets, too", n)
+	}
 	if s.Share.Dir == "" {
 		return
 	}

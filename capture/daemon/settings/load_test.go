@@ -222,6 +222,8 @@ func TestBadValuesSayWhatToDo(t *testing.T) {
 		shared("[share]\nmode = \"rw\""):                                               `share.mode: "rw": must be a file mode in octal digits`,
 		shared("[share]\ndir = \"/" + strings.Repeat("x", 100) + "\""):                 `at most 107 fit: choose a shorter folder`,
 		shared("[metrics]\nlisten = \"localhost\""):                                    `metrics.listen: address "localhost": must be HOST:PORT`,
+		shared("[share]\ndir = \"/run/x\"\nwait_listeners = 64"):                       `share.wait_listeners: 64: must be 0 to 63`,
+		shared("[share]\nwait_listeners = 1"):                                          `share.wait_listeners: 1: no listener can attach`,
 		shared("[metrics]\nlisten = \"localhost:http\""):                               `must be HOST:PORT`,
 	} {
 		_, err := settings.Parse("f", text)

@@ -88,6 +88,10 @@ type Share struct {
 	Dir    string         `toml:"dir"`    // folder of the sockets; empty: none
 	Mode   FileMode       `toml:"mode"`   // of the queues' sockets
 	Linger units.Duration `toml:"linger"` // for which the end waits for listeners that do not read
+
+	// WaitListeners is how many listeners of other processes each queue of a port must
+	// have before the port starts; 0: none.
+	WaitListeners int `toml:"wait_listeners"`
 }
 
 // Metrics configures the endpoint for Prometheus.
