@@ -1,3 +1,3 @@
-// Package fanout has the settings of fan-out groups: the text with which a listener asks
-// to join a group, and what it means. In a group each frame goes to one member.
+// Package fanout decides which member of each fan-out group gets a frame. In a group each
+// frame goes to one member. Settings is the text with which a listener asks to join.
 package fanout

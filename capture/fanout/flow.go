@@ -1,0 +1,324 @@
+package fanout
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/ixcap/ixcap/capture/internal/ether"
+)
+
+// Keys of the hash, the digits of pi. They are fixed, so that the streams of several
+// queues, ports and programs agree: a sender can choose flows that meet in one member,
+// as with RSS and PACKET_FANOUT.
+const (
+	keyLow   = 0x243f6a8885a308d3
+	keyHigh  = 0x13198a2e03707344
+	keyFinal = 0xa4093822299f31d0
+)
+
+const (
+	portVXLAN = 4789
+	portGTPU  = 2152
+	portMPLS  = 6635
+
+	protoDCCP    = 33
+	protoUDPLite = 136
+
+	typeBridging = 0x6558 // an Ethernet frame: transparent Ethernet bridging
+
+	maxHeaders = 32 // of a frame, so that the work for it is bounded
+)
+
+// mix is the product of two numbers with its halves combined.
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+// flowHash is the same for both orders of the two ends.
+func flowHash(a, b uint64, proto uint8) uint32 {
+	h := mix(min(a, b)^keyLow, max(a, b)^keyHigh)
+	return uint32(mix(h^uint64(proto), keyFinal) >> 32)
+}
+
+// end4 is an end of a flow of IPv4 without its port, which is added.
+func end4(addr []byte) uint64 { return uint64(binary.LittleEndian.Uint32(addr)) << 16 }
+
+// end6 is an end of a flow of IPv6 without its port, which is added.
+func end6(addr []byte) uint64 {
+	return mix(binary.LittleEndian.Uint64(addr)^keyLow, binary.LittleEndian.Uint64(addr[8:])^keyHigh) &^ 0xffff
+}
+
+func port(b []byte) uint64 { return uint64(binary.LittleEndian.Uint16(b)) }
+
+// walker finds the innermost flow of a frame. A header that is cut or malformed ends
+// the walk: the flow is the last one found.
+type walker struct {
+	data      []byte
+	tunnels   Tunnels
+	fragments *fragments // nil: in a packet that an ICMP error quotes
+	sec       uint32     // the frame's stamp
+	headers   int        // seen so far
+	hash      uint32     // of the last flow found
+}
+
+// flow returns the hash of a frame's flow: of addresses, protocol and ports, of the
+// addresses without ports, or of the addresses of Ethernet.
+func flow(frame []byte, sec uint32, t Tunnels, fragments *fragments) uint32 {
+	w := walker{data: frame, sec: sec, tunnels: t, fragments: fragments}
+	w.frame(0)
+	return w.hash
+}
+
+// has reports whether a header of n bytes at an offset is there to be read, and counts
+// it.
+func (w *walker) has(at, n int) bool {
+	w.headers++
+	return at+n <= len(w.data) && w.headers <= maxHeaders
+}
+
+func (w *walker) half(at int) uint16 { return binary.BigEndian.Uint16(w.data[at:]) }
+
+// frame follows a frame of Ethernet and its tags.
+func (w *walker) frame(at int) {
+	if !w.has(at, 14) {
+		return
+	}
+	dst := uint64(w.half(at))<<32 | uint64(binary.BigEndian.Uint32(w.data[at+2:]))
+	src := uint64(w.half(at+6))<<32 | uint64(binary.BigEndian.Uint32(w.data[at+8:]))
+	w.hash = flowHash(dst, src, 0)
+	kind := w.half(at + 12)
+	for at += 14; ether.IsVLAN(kind); at += 4 {
+		if !w.has(at, 4) {
+			return
+		}
+		kind = w.half(at + 2)
+	}
+	w.carried(kind, at)
+}
+
+// carried follows what a header carries by its type of Ethernet.
+func (w *walker) carried(kind uint16, at int) {
+	switch kind {
+	case ether.TypeIPv4, ether.TypeIPv6:
+		w.packet(at)
+	case ether.TypeARP, ether.TypeRARP:
+		// Of IPv4 on Ethernet (RFC 826): question and answer have the same two
+		// protocol addresses.
+		if w.has(at, 28) && w.half(at+2) == ether.TypeIPv4 {
+			w.hash = flowHash(end4(w.data[at+14:]), end4(w.data[at+24:]), 0)
+		}
+	case ether.TypePPPoES:
+		const ip4, ip6 = 0x21, 0x57
+		if w.has(at, 8) && (w.half(at+6) == ip4 || w.half(at+6) == ip6) {
+			w.packet(at + 8)
+		}
+	case ether.TypeMPLS, ether.TypeMPLSUp:
+		if w.tunnels&MPLS != 0 {
+			w.labels(at)
+		}
+	case typeBridging:
+		w.frame(at)
+	}
+}
+
+// labels follows a stack of MPLS. Its last label does not say what is behind: IP by
+// the version, else a frame of Ethernet, behind a control word if the first half word
+// is 0 (RFC 4448, 4928).
+func (w *walker) labels(at int) {
+	for w.has(at, 4) {
+		last := w.data[at+2]&1 != 0
+		at += 4
+		if !last {
+			continue
+		}
+		if at+2 > len(w.data) {
+			return
+		}
+		switch version := w.data[at] >> 4; {
+		case version == 4 || version == 6:
+			w.packet(at)
+		case w.half(at) == 0:
+			w.frame(at + 4)
+		case version != 1: // another control word, of what is no frame (RFC 4385)
+			w.frame(at)
+		}
+		return
+	}
+}
+
+// packet follows a packet of IP.
+func (w *walker) packet(at int) {
+	if !w.has(at, 20) {
+		return
+	}
+	switch w.data[at] >> 4 {
+	case 4:
+		w.ipv4(at)
+	case 6:
+		if at+40 <= len(w.data) {
+			w.ipv6(at)
+		}
+	}
+}
+
+// ipv4 follows the header of a packet (RFC 791).
+func (w *walker) ipv4(at int) {
+	const more, offset = 0x2000, 0x1fff
+	size := int(w.data[at]&0xf) * 4
+	if size < 20 {
+		return
+	}
+	src, dst, proto := end4(w.data[at+12:]), end4(w.data[at+16:]), w.data[at+9]
+	w.hash = flowHash(src, dst, proto)
+	if part := w.half(at + 6); part&(more|offset) != 0 {
+		id := uint64(proto)<<16 | uint64(w.half(at+4))
+		w.fragment(src, dst, id, part&offset == 0, proto, at+size)
+		return
+	}
+	w.above(src, dst, proto, at+size)
+}
+
+// ipv6 follows the header of a packet and its extension headers (RFC 8200).
+func (w *walker) ipv6(at int) {
+	src, dst, next := end6(w.data[at+8:]), end6(w.data[at+24:]), w.data[at+6]
+	for at += 40; ; {
+		w.hash = flowHash(src, dst, next)
+		switch next {
+		case ether.ProtoHopByHop, ether.ProtoRouting, ether.ProtoDestination, ether.ProtoMobility, ether.ProtoHIP, ether.ProtoShim6:
+			if !w.has(at, 8) {
+				return
+			}
+			next, at = w.data[at], at+8+8*int(w.data[at+1])
+		case ether.ProtoFragment:
+			if !w.has(at, 8) {
+				return
+			}
+			inner, part, id := w.data[at], w.half(at+2), uint64(binary.BigEndian.Uint32(w.data[at+4:]))
+			next, at = inner, at+8
+			if part&^6 != 0 { // not the only one
+				w.hash = flowHash(src, dst, next)
+				w.fragment(src, dst, id, part&^7 == 0, next, at)
+				return
+			}
+		default:
+			w.above(src, dst, next, at)
+			return
+		}
+	}
+}
+
+// above follows what is behind IP and its extension headers.
+func (w *walker) above(src, dst uint64, proto uint8, at int) {
+	switch proto {
+	case ether.ProtoTCP, ether.ProtoSCTP, protoDCCP, protoUDPLite:
+		if w.has(at, 4) {
+			w.hash = flowHash(src+port(w.data[at:]), dst+port(w.data[at+2:]), proto)
+		}
+	case ether.ProtoUDP:
+		if w.has(at, 4) {
+			w.hash = flowHash(src+port(w.data[at:]), dst+port(w.data[at+2:]), proto)
+			w.udp(at)
+		}
+	case ether.ProtoICMP: // errors: unreachable, source quench, redirect, time exceeded, parameter problem
+		if w.has(at, 8) && 1<<w.data[at]&(1<<3|1<<4|1<<5|1<<11|1<<12) != 0 {
+			w.quoted(at + 8)
+		}
+	case ether.ProtoICMPv6: // errors: unreachable, too big, time exceeded, parameter problem
+		if w.has(at, 8) && w.data[at] >= 1 && w.data[at] <= 4 {
+			w.quoted(at + 8)
+		}
+	case ether.ProtoAH: // RFC 4302
+		if w.has(at, 8) {
+			next := w.data[at]
+			w.hash = flowHash(src, dst, next)
+			w.above(src, dst, next, at+8+4*int(w.data[at+1]))
+		}
+	case ether.ProtoIPv4, ether.ProtoIPv6:
+		if w.tunnels&IPIP != 0 {
+			w.packet(at)
+		}
+	case ether.ProtoMPLS:
+		if w.tunnels&MPLS != 0 {
+			w.labels(at)
+		}
+	case ether.ProtoGRE:
+		if w.tunnels&GRE != 0 {
+			w.gre(at)
+		}
+	}
+}
+
+// quoted follows the packet that an ICMP error quotes: the error belongs to its flow.
+func (w *walker) quoted(at int) {
+	kept := w.fragments
+	w.fragments = nil
+	w.packet(at)
+	w.fragments = kept
+}
+
+// udp follows the tunnels over UDP, by the port they are sent to.
+func (w *walker) udp(at int) {
+	if !w.has(at, 8) {
+		return
+	}
+	switch to := w.half(at + 2); {
+	case to == portVXLAN && w.tunnels&VXLAN != 0:
+		if w.has(at+8, 8) && w.data[at+8]&0x08 != 0 { // the network is valid
+			w.frame(at + 16)
+		}
+	case to == portGTPU && w.tunnels&GTPU != 0:
+		w.gtpu(at + 8)
+	case to == portMPLS && w.tunnels&MPLS != 0:
+		w.labels(at + 8)
+	}
+}
+
+// gre follows GRE, version 0 (RFC 2784, 2890).
+func (w *walker) gre(at int) {
+	const checksum, routing, key, sequence, version = 0x8000, 0x4000, 0x2000, 0x1000, 7
+	if !w.has(at, 4) {
+		return
+	}
+	flags, kind := w.half(at), w.half(at+2)
+	if flags&(routing|version) != 0 {
+		return
+	}
+	at += 4
+	for _, f := range []uint16{checksum, key, sequence} {
+		if flags&f != 0 {
+			at += 4
+		}
+	}
+	w.carried(kind, at)
+}
+
+// gtpu follows a message of GTP-U that carries a packet (3GPP TS 29.281, 5.1).
+func (w *walker) gtpu(at int) {
+	const version1, optional, extended, carries = 0x30, 0x07, 0x04, 255
+	if !w.has(at, 8) || w.data[at]&0xf0 != version1 || w.data[at+1] != carries {
+		return
+	}
+	flags := w.data[at]
+	at += 8
+	if flags&optional == 0 {
+		w.packet(at)
+		return
+	}
+	if !w.has(at, 4) {
+		return
+	}
+	next := w.data[at+3]
+	at += 4
+	for flags&extended != 0 && next != 0 {
+		if !w.has(at, 4) || w.data[at] == 0 {
+			return
+		}
+		size := 4 * int(w.data[at])
+		if at+size > len(w.data) {
+			return
+		}
+		next, at = w.data[at+size-1], at+size
+	}
+	w.packet(at)
+}

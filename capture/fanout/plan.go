@@ -1,0 +1,273 @@
+package fanout
+
+import (
+	"encoding/binary"
+
+	"github.com/ixcap/ixcap/capture/pcapfilter"
+	"github.com/ixcap/ixcap/capture/stream/entry"
+)
+
+// plan is how frames are assigned, made of groups. Only its counts change.
+type plan struct {
+	generation uint64
+	groups     []Group
+
+	fixed  uint64   // members by slot that get every frame: CPU, QM
+	whole  []int    // slots that give a batch to one member: CPU, QM, Rollover
+	rolls  []roll   // Rollover
+	hashes []hashed // Hash, Consistent: one for groups with the same tunnels
+	random *table   // RND
+	orders []order  // LB
+	trees  []chosen // Filter
+
+	// By slot, for modes without a table.
+	counts [entry.Groups]*[MaxMember + 1]count
+}
+
+// roll is a group of mode Rollover.
+type roll struct {
+	slot    int
+	members []uint8
+}
+
+// hashed is groups that divide by the same hash.
+type hashed struct {
+	tunnels Tunnels
+	table   *table
+}
+
+// order is a group of mode LB.
+type order struct {
+	slot    int
+	members []uint8
+}
+
+// chosen is a group of mode Filter.
+type chosen struct {
+	slot    int
+	first   *pcapfilter.Classifier
+	members []uint8 // by result of the classifier; the last one is none
+}
+
+// newPlan makes a plan of groups that are correct.
+func newPlan(groups []Group, c Config) (*plan, error) {
+	p := &plan{}
+	tables := map[Tunnels]map[int][]uint8{}
+	random := map[int][]uint8{}
+	for _, g := range groups {
+		p.groups = append(p.groups, g)
+		members := inOrder(g.Members)
+		switch g.Mode {
+		case CPU, QM, Rollover:
+			p.whole = append(p.whole, g.Slot)
+			fallthrough
+		case LB, Filter:
+			p.counts[g.Slot] = new([MaxMember + 1]count)
+		}
+		switch g.Mode {
+		case Hash, Consistent:
+			if tables[g.Tunnels] == nil {
+				tables[g.Tunnels] = map[int][]uint8{}
+			}
+			column := contiguous
+			if g.Mode == Consistent {
+				column = rendezvous
+			}
+			tables[g.Tunnels][g.Slot] = column(members)
+		case RND:
+			random[g.Slot] = contiguous(members)
+		case LB:
+			p.orders = append(p.orders, order{g.Slot, turns(members)})
+		case CPU, QM:
+			at := c.CPU
+			if g.Mode == QM {
+				at = c.Queue
+			}
+			if n := len(members); n > 0 {
+				p.fixed |= inSlot(members[((at%n)+n)%n].Number, g.Slot)
+			}
+		case Rollover:
+			p.rolls = append(p.rolls, roll{g.Slot, numbers(members)})
+		case Filter:
+			filters := make([]*pcapfilter.Filter, len(g.Members))
+			for i, m := range g.Members {
+				filters[i] = m.Filter
+			}
+			first, err := pcapfilter.NewClassifier(filters)
+			if err != nil {
+				return nil, err
+			}
+			p.trees = append(p.trees, chosen{g.Slot, first, append(numbers(g.Members), 0)})
+		}
+	}
+	for tunnels := range AllTunnels + 1 {
+		if columns := tables[tunnels]; columns != nil {
+			p.hashes = append(p.hashes, hashed{tunnels, newTable(columns)})
+		}
+	}
+	if len(random) > 0 {
+		p.random = newTable(random)
+	}
+	return p, nil
+}
+
+func numbers(members []Member) []uint8 {
+	list := make([]uint8, len(members))
+	for i, m := range members {
+		list[i] = m.Number
+	}
+	return list
+}
+
+// inSlot is a member's number in the byte of a slot.
+func inSlot(member uint8, slot int) uint64 { return uint64(member) << (8 * slot) }
+
+func members(e *entry.Entry) uint64       { return binary.LittleEndian.Uint64(e.Member[:]) }
+func setMembers(e *entry.Entry, m uint64) { binary.LittleEndian.PutUint64(e.Member[:], m) }
+
+// assign sets the members of entries, one kind of mode after the other.
+func (p *plan) assign(entries []entry.Entry, data []byte, mask uint64, s *state, backlogged func(int, uint8) bool) {
+	all := p.fixed
+	for i := range p.rolls {
+		r := &p.rolls[i]
+		all |= inSlot(r.choose(s, backlogged), r.slot)
+	}
+	if len(p.whole) > 0 {
+		p.countWhole(entries, all)
+	}
+	keep := uint64(0) // what an entry has is kept from the second step on
+	for i := range p.hashes {
+		p.hashes[i].assign(entries, data, mask, keep, all, s.fragments)
+		keep = ^uint64(0)
+	}
+	if keep == 0 {
+		for i := range entries {
+			setMembers(&entries[i], all)
+		}
+	}
+	if p.random != nil {
+		s.random = p.random.assignRandom(entries, s.random)
+	}
+	for i := range p.orders {
+		o := &p.orders[i]
+		s.turn[o.slot] = o.assign(entries, s.turn[o.slot], p.counts[o.slot])
+	}
+	for i := range p.trees {
+		p.trees[i].assign(entries, data, mask, p.counts[p.trees[i].slot])
+	}
+}
+
+// countWhole counts entries for the groups that give all of a batch to one member.
+func (p *plan) countWhole(entries []entry.Entry, all uint64) {
+	bytes := uint64(0)
+	for i := range entries {
+		bytes += recordHeader + uint64(entries[i].Caplen)
+	}
+	for _, slot := range p.whole {
+		p.counts[slot][uint8(all>>(8*slot))].add(uint64(len(entries)), bytes)
+	}
+}
+
+// choose returns the member that gets frames: the last one until it is backlogged,
+// then the next that is not, if there is one.
+func (r *roll) choose(s *state, backlogged func(int, uint8) bool) uint8 {
+	if len(r.members) == 0 {
+		return 0
+	}
+	at := 0
+	for i, m := range r.members {
+		if m == s.current[r.slot] {
+			at = i
+		}
+	}
+	if backlogged != nil {
+		for i := range r.members {
+			if next := (at + i) % len(r.members); !backlogged(r.slot, r.members[next]) {
+				at = next
+				break
+			}
+		}
+	}
+	s.current[r.slot] = r.members[at]
+	return r.members[at]
+}
+
+// assign assigns entries by the hash of their flow.
+func (h *hashed) assign(entries []entry.Entry, data []byte, mask, keep, all uint64, f *fragments) {
+	t := h.table
+	for i := range entries {
+		e := &entries[i]
+		record := data[e.Offset&mask:][:recordHeader+int(e.Caplen)]
+		w := t.at(h.hash(record[recordHeader:], binary.LittleEndian.Uint32(record), f))
+		setMembers(e, members(e)&keep|all|w.members)
+		w.add(1, uint64(len(record)))
+	}
+}
+
+// hash is flow's result. It is quicker for IPv4 without options over TCP.
+func (h *hashed) hash(frame []byte, sec uint32, f *fragments) uint32 {
+	return flow(frame, sec, h.tunnels, f)
+}
+
+// nextRandom is xorshift64 (Marsaglia 2003).
+func nextRandom(x uint64) uint64 {
+	x ^= x << 13
+	x ^= x >> 7
+	return x ^ x<<17
+}
+
+// assignRandom assigns entries by random numbers, and returns the last number.
+func (t *table) assignRandom(entries []entry.Entry, random uint64) uint64 {
+	for i := range entries {
+		e := &entries[i]
+		random = nextRandom(random)
+		w := t.at(uint32(random >> 32))
+		setMembers(e, members(e)|w.members)
+		w.add(1, recordHeader+uint64(e.Caplen))
+	}
+	return random
+}
+
+// assign assigns entries in turn, and returns the next place in the order.
+func (o *order) assign(entries []entry.Entry, turn uint32, counts *[MaxMember + 1]count) uint32 {
+	if turn >= uint32(len(o.members)) {
+		turn = 0
+	}
+	for i := range entries {
+		e := &entries[i]
+		m := o.members[turn]
+		if turn++; turn == uint32(len(o.members)) {
+			turn = 0
+		}
+		e.Member[o.slot] = m
+		counts[m].add(1, recordHeader+uint64(e.Caplen))
+	}
+	return turn
+}
+
+// assign assigns entries to the first members whose expressions they match.
+func (c *chosen) assign(entries []entry.Entry, data []byte, mask uint64, counts *[MaxMember + 1]count) {
+	for i := range entries {
+		e := &entries[i]
+		record := data[e.Offset&mask:][:recordHeader+int(e.Caplen)]
+		m := c.members[c.first.First(record[recordHeader:], int(e.Len))]
+		e.Member[c.slot] = m
+		counts[m].add(1, uint64(len(record)))
+	}
+}
+
+// count is what a member of a slot was given by the plan.
+func (p *plan) count(slot int, member uint8) (frames, bytes uint64) {
+	if c := p.counts[slot]; c != nil {
+		return c[member].frames.load(), c[member].bytes.load()
+	}
+	if p.random != nil && p.random.has(slot) {
+		return p.random.counted(slot, member)
+	}
+	for _, h := range p.hashes {
+		if h.table.has(slot) {
+			return h.table.counted(slot, member)
+		}
+	}
+	return 0, 0
+}
