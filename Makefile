@@ -8,6 +8,8 @@
 # make crash        200 kills at random times, full and failing disks, stalled terminals, pipes and clients:
 #                   each loss is in the ledger
 # make stress       listeners attach, detach, stop and die at full speed for DURATION
+# make pcaptest     programs of Debian that read packets through libpcap: four instances with a share of
+#                   the flows each, compared with one (minutes)
 # make fuzz         each fuzz target for FUZZTIME
 # make vmtest       Linux drivers and ours in virtual machines (root); RUN=REGEXP selects tests,
 #                   FAULT=NAME injects a fault into the model
@@ -24,7 +26,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export GOFLAGS := -buildvcs=false
 
-.PHONY: all demo test vmtest lint bench bench-store bench-query crash timestamps stress fuzz man clean tools
+.PHONY: all demo test pcaptest vmtest lint bench bench-store bench-query crash timestamps stress fuzz man clean tools
 
 all: lint test
 
@@ -45,6 +47,14 @@ test: tools
 	$(GO) vet ./...
 	CGO_ENABLED=0 $(GO) test -count=1 -timeout 15m ./...
 	$(GO) test -race -count=1 -timeout 15m ./...
+
+# The programs of examples/pcapfront.
+PCAPTOOLS = dumpcap:wireshark-common tshark:tshark tcpdump:tcpdump ngrep:ngrep tcpflow:tcpflow p0f:p0f darkstat:darkstat \
+            argus:argus-server racluster:argus-client softflowd:softflowd pmacctd:pmacct nfpcapd:nfdump sngrep:sngrep
+
+pcaptest:
+	@.ci/tools $(PCAPTOOLS)
+	IXCAP_PCAPTEST=1 $(GO) test -count=1 -timeout 30m ./examples/pcapfront
 
 # go test would print the lines of a test binary at its end.
 RUN   ?= .
