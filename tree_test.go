@@ -108,6 +108,7 @@ var mayImport = map[string][]string{
 	"capture/stream":       {"capture/clock", "capture/fanout", "capture/stream/entry", "hugepage", "internal/asynclog", "ring"},
 	"capture/stream/entry": {},
 	"capture/units":        {},
+	"capture/xdp":          {"capture", "capture/clock", "capture/internal", "hugepage", "ring"},
 
 	// Files know streams, not ports; the recorder knows the engine.
 	"capture/archive":          {"capfile", "capture/archive", "capture/internal", "capture/pcapfilter", "capture/stream", "capture/units", "internal/asynclog", "ring"},

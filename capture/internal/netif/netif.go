@@ -1,0 +1,210 @@
+package netif
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const watchEvery = 100 * time.Millisecond
+
+// Interface is an Ethernet interface of the network namespace in which it was opened.
+type Interface struct {
+	Name  string
+	Index int
+	MTU   int    // when it was opened
+	Kind  string // of a virtual interface, as veth; "device" otherwise
+
+	allocated int // receive queues
+	handle    *netlink.Handle
+	fd        int        // for ethtool calls
+	promisc   int        // packet socket, -1: none
+	undo      []restorer // for Close, in reverse order
+
+	gone, quit chan struct{}
+	watcher    sync.WaitGroup
+	once       sync.Once
+
+	mu     sync.Mutex // guards the following fields
+	began  netlink.LinkStatistics
+	latest netlink.LinkStatistics
+	lost   error
+	up     bool
+	downs  uint64
+}
+
+type restorer struct {
+	what string
+	do   func() error
+}
+
+// Open opens an interface of the calling thread's network namespace and watches its
+// state until Close.
+func Open(name string) (_ *Interface, err error) {
+	i := &Interface{Name: name, fd: -1, promisc: -1, gone: make(chan struct{}), quit: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, i.free())
+		}
+	}()
+	if i.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	// A socket of any family takes ethtool calls, and this one every kernel has.
+	if i.fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return nil, fmt.Errorf("open socket: %w", err)
+	}
+	link, err := i.handle.LinkByName(name)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return nil, fmt.Errorf("interface %q: no such interface in this network namespace. `ip link` lists them", name)
+	} else if err != nil {
+		return nil, fmt.Errorf("interface %q: %w", name, err)
+	}
+	a := link.Attrs()
+	if a.EncapType != "ether" && a.EncapType != "loopback" {
+		return nil, fmt.Errorf("interface %q: it carries %q frames. Name an Ethernet interface", name, a.EncapType)
+	}
+	i.Index, i.MTU, i.Kind, i.allocated, i.up = a.Index, a.MTU, link.Type(), max(a.NumRxQueues, 1), carrier(a)
+	i.watcher.Go(i.watch)
+	return i, nil
+}
+
+// carrier reports whether the interface is up and has carrier.
+func carrier(a *netlink.LinkAttrs) bool {
+	const want = unix.IFF_UP | unix.IFF_LOWER_UP
+	return a.RawFlags&want == want
+}
+
+// Promiscuous makes the device accept frames for any address until Close.
+func (i *Interface) Promiscuous() (err error) {
+	const none = 0 // protocol: the socket receives nothing
+	if i.promisc, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, none); err != nil {
+		return fmt.Errorf("open packet socket: %w", Needs(err, unix.CAP_NET_RAW))
+	}
+	m := unix.PacketMreq{Ifindex: int32(i.Index), Type: unix.PACKET_MR_PROMISC}
+	if err := unix.SetsockoptPacketMreq(i.promisc, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &m); err != nil {
+		return fmt.Errorf("make the interface promiscuous: %w", err)
+	}
+	return nil
+}
+
+// watch polls the link. A netlink subscription would lose changes when it overflows.
+func (i *Interface) watch() {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-i.quit:
+			return
+		case <-tick.C:
+		}
+		if i.read() != nil {
+			return
+		}
+	}
+}
+
+// read reads the interface's state and counters. It returns why it is gone.
+func (i *Interface) read() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.lost != nil {
+		return i.lost
+	}
+	link, err := i.handle.LinkByIndex(i.Index)
+	switch {
+	case err == nil:
+		a := link.Attrs()
+		up := carrier(a)
+		if i.up && !up {
+			i.downs++
+		}
+		i.up = up
+		if a.Statistics != nil {
+			i.latest = *a.Statistics
+		}
+	case errors.As(err, new(netlink.LinkNotFoundError)):
+		i.lost = fmt.Errorf("interface %s has been removed", i.Name)
+		if i.up {
+			i.downs++
+		}
+		i.up = false
+		close(i.gone)
+	}
+	return i.lost
+}
+
+// Begin makes the present the beginning of Counters.
+func (i *Interface) Begin() {
+	_ = i.read()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.began, i.downs = i.latest, 0
+}
+
+// Counters are an interface's own.
+type Counters struct {
+	Missed    uint64 // rx_missed_errors: frames that the device had no room for
+	Errors    uint64 // rx_errors
+	LinkDowns uint64 // times that the link was lost
+}
+
+// Counters returns the counters since Begin. Of an interface that was removed it returns
+// the last ones and an error.
+func (i *Interface) Counters() (Counters, error) {
+	gone := i.read()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	c := Counters{Missed: i.latest.RxMissedErrors - i.began.RxMissedErrors, LinkDowns: i.downs}
+	c.Errors = i.latest.RxErrors - i.began.RxErrors
+	return c, gone
+}
+
+// Gone is closed when the interface has been removed. GoneErr then says so.
+func (i *Interface) Gone() <-chan struct{} { return i.gone }
+
+// GoneErr returns why the interface is gone, nil while it is there.
+func (i *Interface) GoneErr() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.lost
+}
+
+func (i *Interface) atClose(what string, do func() error) {
+	i.undo = append(i.undo, restorer{what, do})
+}
+
+// Close restores what was set. What cannot be restored is an error, unless the interface
+// is gone.
+func (i *Interface) Close() (err error) {
+	i.once.Do(func() {
+		close(i.quit)
+		i.watcher.Wait()
+		err = i.free()
+	})
+	return err
+}
+
+func (i *Interface) free() error {
+	var errs []error
+	for _, u := range slices.Backward(i.undo) {
+		if err := u.do(); err != nil && i.read() == nil {
+			errs = append(errs, fmt.Errorf("interface %s: %s again: %w", i.Name, u.what, err))
+		}
+	}
+	i.undo = nil
+	for _, fd := range []int{i.promisc, i.fd} {
+		if fd >= 0 {
+			errs = append(errs, unix.Close(fd))
+		}
+	}
+	if i.handle != nil {
+		i.handle.Close()
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,130 @@
+package xdp
+
+import (
+	"encoding/binary"
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/internal/ether"
+	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/hugepage"
+)
+
+// pair makes a namespace of the calling thread's own with the veth pair ixa, ixb of so
+// many queues. The thread ends with the test's goroutine.
+func pair(t *testing.T, mtu, queues int) {
+	if os.Geteuid() != 0 {
+		t.Skip("XDP programs and network namespaces need root: run the tests with sudo")
+	}
+	runtime.LockOSThread()
+	ns, err := netns.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { ns.Close() })
+	a := netlink.NewLinkAttrs()
+	a.Name, a.MTU, a.NumRxQueues, a.NumTxQueues = "ixa", mtu, queues, queues
+	require.NoError(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "ixb", PeerMTU: uint32(mtu), PeerNumRxQueues: uint32(queues), PeerNumTxQueues: uint32(queues)}))
+	for _, name := range []string{"ixa", "ixb"} {
+		require.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0))
+		require.NoError(t, netlink.LinkSetUp(find(t, name)))
+	}
+}
+
+func find(t *testing.T, name string) netlink.Link {
+	l, err := netlink.LinkByName(name)
+	require.NoError(t, err)
+	return l
+}
+
+// sender returns a function that sends a frame through ixa.
+func sender(t *testing.T) func(frame []byte) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	require.NoError(t, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: find(t, "ixa").Attrs().Index}))
+	return func(frame []byte) {
+		_, err := unix.Write(fd, frame)
+		require.NoError(t, err)
+	}
+}
+
+// numbered is a frame of so many bytes that begins with tags and carries a number.
+func numbered(n, size int, tags ...uint16) []byte {
+	f := make([]byte, size)
+	copy(f, "\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02")
+	at := 12
+	for i, tpid := range tags {
+		binary.BigEndian.PutUint16(f[at:], tpid)
+		binary.BigEndian.PutUint16(f[at+2:], uint16(5+i))
+		at += 4
+	}
+	binary.BigEndian.PutUint16(f[at:], 0x88b5)
+	binary.BigEndian.PutUint32(f[at+2:], uint32(n))
+	for i := at + 6; i < size; i++ {
+		f[i] = byte(i * n)
+	}
+	return f
+}
+
+// tagged is one of the four kinds of frames of a test, by its number.
+func tagged(n, size int) []byte {
+	switch n % 4 {
+	case 1:
+		return numbered(n, size+4, ether.TypeVLAN)
+	case 2:
+		return numbered(n, size+8, ether.TypeQinQ, ether.TypeVLAN)
+	}
+	return numbered(n, size)
+}
+
+// run is a capture of a port through the engine, with a listener on each queue.
+type run struct {
+	t         *testing.T
+	port      *Port
+	engine    *capture.Engine
+	listeners []*stream.Listener
+}
+
+func begin(t *testing.T, name string) *run {
+	p, err := Open(name, Config{Pages: hugepage.Ordinary})
+	require.NoError(t, err)
+	e, err := capture.New(p, capture.Config{Buffer: 8 << 20, Pages: hugepage.Ordinary})
+	require.NoError(t, err)
+	r := &run{t: t, port: p, engine: e}
+	for q := range p.Sources() {
+		l, err := e.Stream(q).Listen("test", stream.Options{})
+		require.NoError(t, err)
+		r.listeners = append(r.listeners, l)
+	}
+	require.NoError(t, e.Start())
+	return r
+}
+
+// stop ends the capture and returns the frames of each queue and the ledger, which
+// balances.
+func (r *run) stop() (frames [][][]byte, l capture.Ledger) {
+	t := r.t
+	require.NoError(t, r.engine.Stop())
+	for _, l := range r.listeners {
+		var all [][]byte
+		for packet := range l.Packets(t.Context()) {
+			all = append(all, append([]byte(nil), packet.Data...))
+		}
+		require.NoError(t, l.Err())
+		frames = append(frames, all)
+		require.NoError(t, l.Close())
+	}
+	l, err := r.engine.Ledger()
+	if r.port.GoneErr() == nil {
+		require.NoError(t, err)
+	}
+	require.NoError(t, l.Balanced(), "%+v", l)
+	require.NoError(t, r.engine.Close())
+	return frames, l
+}
