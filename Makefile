@@ -14,7 +14,7 @@
 # make vmtest       Linux drivers and ours in virtual machines (root); RUN=REGEXP selects tests,
 #                   FAULT=NAME injects a fault into the model
 # make man          man pages of all programs to build/man, the programs to bin
-# make lint         gofmt, vet, staticcheck, shellcheck, builds of all platforms
+# make lint         gofmt, vet, staticcheck, shellcheck, builds of all platforms and of libpcap/
 
 GO          ?= go
 FUZZTIME    ?= 5m
@@ -38,7 +38,8 @@ TOOLS = tshark:tshark editcap:wireshark-common mergecap:wireshark-common capinfo
         tcpdump:tcpdump tcpreplay:tcpreplay curl:curl ping:iputils-ping \
         ip:iproute2 shellcheck:shellcheck gcc:gcc /usr/include/stdlib.h:libc6-dev \
         zstd:zstd lz4:lz4 bzip2:bzip2 promtool:prometheus systemd-analyze:systemd \
-        /usr/sbin/mkfs.ext4:e2fsprogs date:coreutils /usr/share/zoneinfo/Europe/Berlin:tzdata
+        /usr/sbin/mkfs.ext4:e2fsprogs date:coreutils /usr/share/zoneinfo/Europe/Berlin:tzdata \
+        /usr/include/pcap/pcap.h:libpcap0.8-dev make:make valgrind:valgrind
 
 tools:
 	@.ci/tools $(TOOLS)
@@ -65,7 +66,7 @@ vmtest:
 	cd examples/vmtest && IXCAP_VM=$$vm "$$bin/vmtest" -test.timeout 30m -test.run '$(RUN)' -fault '$(FAULT)'
 
 lint:
-	@.ci/tools shellcheck:shellcheck
+	@.ci/tools shellcheck:shellcheck gcc:gcc /usr/include/stdlib.h:libc6-dev /usr/include/pcap/pcap.h:libpcap0.8-dev
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./...
@@ -74,6 +75,7 @@ lint:
 	$(GO) run $(STATICCHECK) -tags vmtest ./examples/vmtest/...
 	mkdir -p bin && CGO_ENABLED=0 $(GO) build -o bin/ ./...
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) build ./...
+	$(MAKE) -C libpcap BUILD=../build/libpcap
 	shellcheck .ci/run .ci/tools .ci/fuzz .ci/bench .ci/vm .ci/vmiommufd testdata/make.sh findings/*.sh \
 		examples/vfio-bind examples/vmtest/testdata/init examples/vmtest/testdata/modprobe examples/vmtest/testdata/testpmd
 

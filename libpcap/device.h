@@ -1,0 +1,36 @@
+// Which sockets belong to a device's name.
+#ifndef IXCAP_DEVICE_H
+#define IXCAP_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "stream.h"
+
+#define MAX_QUEUES 64
+
+// A queue's socket.
+struct device_socket {
+	char path[STREAM_SOCKET_PATH];
+	char interface[65];  // the stream must have this name; empty: any
+};
+
+struct device_sockets {
+	struct device_socket at[MAX_QUEUES];
+	unsigned n;
+};
+
+// device_ours reports whether a name means a port of a capture: it begins with "ixcap:",
+// or PCAP_DRIVER is ixcap.
+bool device_ours(const char *device);
+
+// device_find lists the sockets of a device: of each port in NAME^NAME..., where a NAME
+// is that of a port or a folder with sockets. It returns how many there are; with none,
+// text says why.
+unsigned device_find(const char *device, struct device_sockets *found, char *text, size_t room);
+
+// device_each calls f for each port that has sockets in the share folders, with its
+// device name and its folder.
+void device_each(void (*f)(const char *device, const char *folder, void *user), void *user);
+
+#endif

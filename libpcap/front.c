@@ -1,0 +1,540 @@
+// The functions of libpcap's ABI that know a handle: ours, or the system's.
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "handle.h"
+#include "read.h"
+#include "system.h"
+
+#define NOT_ACTIVATED "This handle hasn't been activated yet"
+#define ACTIVATED "can't perform  operation on activated capture"  // as libpcap has it
+
+int handle_error(pcap_t *p, const char *format, ...)
+{
+	va_list list;
+	va_start(list, format);
+	vsnprintf(p->error, sizeof p->error, format, list);
+	va_end(list);
+	return PCAP_ERROR;
+}
+
+static int not_activated(pcap_t *p)
+{
+	handle_error(p, "%s", NOT_ACTIVATED);
+	return PCAP_ERROR_NOT_ACTIVATED;
+}
+
+// inactive reports whether a property may still be set.
+static bool inactive(pcap_t *p)
+{
+	if (p->active)
+		handle_error(p, "%s", ACTIVATED);
+	return !p->active;
+}
+
+static pcap_t *make(const char *device)
+{
+	pcap_t *p = calloc(1, sizeof *p);
+	if (!p)
+		return NULL;
+	p->magic = HANDLE_MAGIC;
+	p->timer = -1;
+	p->device = strdup(device);
+	if (!p->device) {
+		free(p);
+		return NULL;
+	}
+	return p;
+}
+
+pcap_t *pcap_create(const char *device, char *error)
+{
+	const char *name = device ? device : "any";
+	if (!device_ours(device)) {
+		if (real.pcap_create)
+			return real.pcap_create(device, error);
+		snprintf(error, PCAP_ERRBUF_SIZE, "%s", SYSTEM_MISSING);
+		return NULL;
+	}
+	*error = 0;
+	pcap_t *p = make(name);
+	if (!p)
+		snprintf(error, PCAP_ERRBUF_SIZE, "malloc: %s", strerror(errno));
+	return p;
+}
+
+// SETTER is for properties that are fixed by pcap_activate.
+#define SETTER(name, statement) \
+	int name(pcap_t *p, int v) \
+	{ \
+		if (!ours(p)) \
+			return real.name(p, v); \
+		if (!inactive(p)) \
+			return PCAP_ERROR_ACTIVATED; \
+		statement; \
+		return 0; \
+	}
+
+SETTER(pcap_set_snaplen, p->snaplen = v)
+SETTER(pcap_set_promisc, (void)v)      // what a port receives is the capture's matter
+SETTER(pcap_set_rfmon, p->rfmon = v)
+SETTER(pcap_set_timeout, p->timeout = v)
+SETTER(pcap_set_immediate_mode, p->immediate = v)
+SETTER(pcap_set_buffer_size, (void)v)  // the buffer is the capture's, too
+SETTER(pcap_set_protocol_linux, p->protocol = v)
+SETTER(pcap_set_tstamp_type, if (v != PCAP_TSTAMP_HOST) return PCAP_WARNING_TSTAMP_TYPE_NOTSUP)
+SETTER(pcap_set_tstamp_precision, if (v != PCAP_TSTAMP_PRECISION_MICRO && v != PCAP_TSTAMP_PRECISION_NANO) return PCAP_ERROR_TSTAMP_PRECISION_NOTSUP; p->precision = v)
+
+int pcap_can_set_rfmon(pcap_t *p) { return ours(p) ? 0 : real.pcap_can_set_rfmon(p); }
+
+int pcap_get_tstamp_precision(pcap_t *p) { return ours(p) ? p->precision : real.pcap_get_tstamp_precision(p); }
+
+// list_of makes a list of one number.
+static int list_of(pcap_t *p, int number, int **list)
+{
+	*list = malloc(sizeof **list);
+	if (!*list)
+		return handle_error(p, "malloc: %s", strerror(errno));
+	**list = number;
+	return 1;
+}
+
+int pcap_list_tstamp_types(pcap_t *p, int **list)
+{
+	return ours(p) ? list_of(p, PCAP_TSTAMP_HOST, list) : real.pcap_list_tstamp_types(p, list);
+}
+
+static void detach(pcap_t *p)
+{
+	for (unsigned i = 0; i < p->n; i++) {
+		stream_close(&p->queues[i].s);
+		free(p->queues[i].copies);
+	}
+	free(p->queues);
+	p->queues = NULL;
+	p->n = 0;
+}
+
+// options returns what a listener asks for. IXCAP_POLICY is lossy or lossless.
+static struct stream_options options(void)
+{
+	const char *policy = secure_getenv("IXCAP_POLICY");
+	return (struct stream_options){.name = program_invocation_short_name, .lossless = policy && strcmp(policy, "lossless") == 0};
+}
+
+// attach opens one queue's stream. The result is that of stream_open; a stream of
+// another interface than asked for is none.
+static int attach(pcap_t *p, const struct device_socket *at, const struct stream_options *o)
+{
+	struct queue *q = &p->queues[p->n];
+	int code = stream_open(&q->s, at->path, o, p->error, sizeof p->error);
+	if (code != STREAM_OK)
+		return code;
+	if (*at->interface && strcmp(at->interface, q->s.name) != 0) {
+		handle_error(p, "%s captures %s, not %s", at->path, q->s.name, at->interface);
+		stream_close(&q->s);
+		return STREAM_NONE;
+	}
+	q->copies = malloc(COPIES + LONGEST);
+	if (!q->copies) {
+		handle_error(p, "malloc: %s", strerror(errno));
+		stream_close(&q->s);
+		return STREAM_FAILED;
+	}
+	q->seq = q->released = q->s.at.position;
+	q->end = q->s.at.position_offset;
+	p->n++;
+	return STREAM_OK;
+}
+
+// attach_all opens the streams of all queues of the device.
+static int attach_all(pcap_t *p)
+{
+	struct device_sockets found;
+	if (!device_find(p->device, &found, p->error, sizeof p->error))
+		return PCAP_ERROR_NO_SUCH_DEVICE;
+	struct stream_options o = options();
+	p->queues = calloc(found.n, sizeof *p->queues);
+	if (!p->queues)
+		return handle_error(p, "malloc: %s", strerror(errno));
+	for (unsigned i = 0; i < found.n; i++) {
+		int code = attach(p, &found.at[i], &o);
+		if (code == STREAM_OK)
+			continue;
+		detach(p);
+		return code == STREAM_NONE ? PCAP_ERROR_NO_SUCH_DEVICE : code == STREAM_DENIED ? PCAP_ERROR_PERM_DENIED : PCAP_ERROR;
+	}
+	return 0;
+}
+
+int pcap_activate(pcap_t *p)
+{
+	if (!ours(p))
+		return real.pcap_activate(p);
+	if (!inactive(p))
+		return PCAP_ERROR_ACTIVATED;
+	*p->error = 0;
+	if (p->rfmon)
+		return PCAP_ERROR_RFMON_NOTSUP;
+	if (p->snaplen <= 0 || p->snaplen > MAX_SNAPLEN)
+		p->snaplen = MAX_SNAPLEN;
+	int code = attach_all(p);
+	if (code)
+		return code;
+	if (real.pcap_open_dead_with_tstamp_precision)
+		p->companion = real.pcap_open_dead_with_tstamp_precision(DLT_EN10MB, p->snaplen, (u_int)p->precision);
+	if (!p->companion) {
+		detach(p);
+		return handle_error(p, "%s", SYSTEM_MISSING);
+	}
+	p->active = true;
+	return 0;
+}
+
+pcap_t *pcap_open_live(const char *device, int snaplen, int promisc, int timeout, char *error)
+{
+	if (!device_ours(device)) {
+		if (real.pcap_open_live)
+			return real.pcap_open_live(device, snaplen, promisc, timeout, error);
+		snprintf(error, PCAP_ERRBUF_SIZE, "%s", SYSTEM_MISSING);
+		return NULL;
+	}
+	pcap_t *p = pcap_create(device, error);
+	if (!p)
+		return NULL;
+	pcap_set_snaplen(p, snaplen);
+	pcap_set_promisc(p, promisc);
+	pcap_set_timeout(p, timeout);
+	int code = pcap_activate(p);
+	if (code >= 0)
+		return p;
+	snprintf(error, PCAP_ERRBUF_SIZE, "%.60s: %.190s", p->device, *p->error ? p->error : pcap_statustostr(code));
+	pcap_close(p);
+	return NULL;
+}
+
+void pcap_close(pcap_t *p)
+{
+	if (!ours(p)) {
+		real.pcap_close(p);
+		return;
+	}
+	read_settle(p);
+	detach(p);
+	if (p->companion)
+		real.pcap_close(p->companion);
+	if (p->timer >= 0)
+		close(p->timer);
+	free(p->filter.bf_insns);
+	free(p->device);
+	p->magic = 0;
+	free(p);
+}
+
+int pcap_dispatch(pcap_t *p, int limit, pcap_handler f, u_char *user)
+{
+	if (!ours(p))
+		return real.pcap_dispatch(p, limit, f, user);
+	if (!p->active)
+		return not_activated(p);
+	if (p->ended)  // the call before returned 0
+		return PCAP_ERROR_BREAK;
+	int n = read_frames(p, limit > 0 ? (unsigned)limit : 0, f, user);
+	return n == READ_ENDED ? 0 : n;
+}
+
+int pcap_loop(pcap_t *p, int limit, pcap_handler f, u_char *user)
+{
+	if (!ours(p))
+		return real.pcap_loop(p, limit, f, user);
+	if (!p->active)
+		return not_activated(p);
+	bool all = limit <= 0;
+	while (all || limit > 0) {
+		int n = read_frames(p, all ? 0 : (unsigned)limit, f, user);
+		if (n == READ_ENDED)
+			return 0;
+		if (n < 0)
+			return n;
+		limit -= all ? 0 : n;
+	}
+	return 0;
+}
+
+// keep is the handler of the functions that return one frame.
+static void keep(u_char *user, const struct pcap_pkthdr *h, const u_char *data)
+{
+	pcap_t *p = (pcap_t *)(void *)user;
+	p->header = *h;
+	p->kept = data;
+}
+
+int pcap_next_ex(pcap_t *p, struct pcap_pkthdr **h, const u_char **data)
+{
+	if (!ours(p))
+		return real.pcap_next_ex(p, h, data);
+	if (!p->active)
+		return not_activated(p);
+	*h = &p->header;
+	int n = read_frames(p, 1, keep, (u_char *)p);
+	if (n == 1)
+		*data = p->kept;
+	return n == READ_ENDED ? PCAP_ERROR_BREAK : n;
+}
+
+const u_char *pcap_next(pcap_t *p, struct pcap_pkthdr *h)
+{
+	if (!ours(p))
+		return real.pcap_next(p, h);
+	if (!p->active) {
+		not_activated(p);
+		return NULL;
+	}
+	if (read_frames(p, 1, keep, (u_char *)p) != 1)
+		return NULL;
+	*h = p->header;
+	return p->kept;
+}
+
+void pcap_breakloop(pcap_t *p)
+{
+	if (ours(p))
+		atomic_store(&p->broken, true);
+	else
+		real.pcap_breakloop(p);
+}
+
+int pcap_stats(pcap_t *p, struct pcap_stat *s)
+{
+	if (!ours(p))
+		return real.pcap_stats(p, s);
+	if (!p->active)
+		return not_activated(p);
+	memset(s, 0, sizeof *s);
+	for (unsigned i = 0; i < p->n; i++) {
+		const struct queue *q = &p->queues[i];
+		uint64_t read = q->s.at.read;
+		if (q->next == q->n)
+			read += q->seq - q->s.at.position;
+		else if (q->next > 0)
+			read += q->batch[q->next - 1].seq + 1 - q->s.at.position;
+		s->ps_recv += (u_int)(read + q->s.at.overrun);
+		s->ps_drop += (u_int)q->s.at.overrun;
+	}
+	return 0;
+}
+
+int pcap_setfilter(pcap_t *p, struct bpf_program *program)
+{
+	if (!ours(p))
+		return real.pcap_setfilter(p, program);
+	if (!p->active)
+		return not_activated(p);
+	if (!program)
+		return handle_error(p, "setfilter: No filter specified");
+	if (!program->bf_insns || !real.bpf_validate(program->bf_insns, (int)program->bf_len))
+		return handle_error(p, "BPF program is not valid");
+	struct bpf_insn *copy = malloc(program->bf_len * sizeof *copy);
+	if (!copy)
+		return handle_error(p, "malloc: %s", strerror(errno));
+	memcpy(copy, program->bf_insns, program->bf_len * sizeof *copy);
+	read_void(p);
+	free(p->filter.bf_insns);
+	p->filter = (struct bpf_program){program->bf_len, copy};
+	return 0;
+}
+
+int pcap_setdirection(pcap_t *p, pcap_direction_t d)
+{
+	if (!ours(p))
+		return real.pcap_setdirection(p, d);
+	if (!p->active)
+		return not_activated(p);
+	if (d == PCAP_D_INOUT || d == PCAP_D_IN)
+		return 0;
+	return handle_error(p, d == PCAP_D_OUT ? "set the direction to out: a capture has received frames only" : "Invalid direction");
+}
+
+int pcap_getnonblock(pcap_t *p, char *error)
+{
+	if (!ours(p))
+		return real.pcap_getnonblock(p, error);
+	(void)error;
+	return p->active ? p->nonblock : not_activated(p);
+}
+
+int pcap_setnonblock(pcap_t *p, int on, char *error)
+{
+	if (!ours(p))
+		return real.pcap_setnonblock(p, on, error);
+	p->nonblock = on;  // before pcap_activate, too, as libpcap does on Linux
+	return 0;
+}
+
+int pcap_inject(pcap_t *p, const void *data, size_t n)
+{
+	if (!ours(p))
+		return real.pcap_inject(p, data, n);
+	if (!p->active)
+		return not_activated(p);
+	return handle_error(p, "send on %s: a capture's port receives only. Send on the interface itself, without ixcap.", p->device);
+}
+
+int pcap_sendpacket(pcap_t *p, const u_char *data, int n)
+{
+	if (!ours(p))
+		return real.pcap_sendpacket(p, data, n);
+	return pcap_inject(p, data, (size_t)n) == PCAP_ERROR ? PCAP_ERROR : 0;  // 0 before pcap_activate, as libpcap has it
+}
+
+char *pcap_geterr(pcap_t *p) { return ours(p) ? p->error : real.pcap_geterr(p); }
+
+void pcap_perror(pcap_t *p, const char *prefix)
+{
+	if (ours(p))
+		fprintf(stderr, "%s: %s\n", prefix, p->error);
+	else
+		real.pcap_perror(p, prefix);
+}
+
+int pcap_compile(pcap_t *p, struct bpf_program *program, const char *text, int optimize, bpf_u_int32 mask)
+{
+	if (!ours(p))
+		return real.pcap_compile(p, program, text, optimize, mask);
+	if (!p->active)
+		return handle_error(p, "not-yet-activated pcap_t passed to pcap_compile");
+	int code = real.pcap_compile(p->companion, program, text, optimize, mask);
+	if (code < 0)
+		handle_error(p, "%s", real.pcap_geterr(p->companion));
+	return code;
+}
+
+// PROPERTY is what an activated handle of ours always has.
+#define PROPERTY(name, value) \
+	int name(pcap_t *p) \
+	{ \
+		if (!ours(p)) \
+			return real.name(p); \
+		return p->active ? (value) : not_activated(p); \
+	}
+
+PROPERTY(pcap_datalink, DLT_EN10MB)
+PROPERTY(pcap_datalink_ext, 0)
+PROPERTY(pcap_snapshot, p->snaplen)
+PROPERTY(pcap_is_swapped, 0)
+PROPERTY(pcap_major_version, 0)
+PROPERTY(pcap_minor_version, 0)
+PROPERTY(pcap_bufsize, (int)(p->queues->s.size > INT32_MAX ? INT32_MAX : p->queues->s.size))
+
+int pcap_list_datalinks(pcap_t *p, int **list)
+{
+	if (!ours(p))
+		return real.pcap_list_datalinks(p, list);
+	return p->active ? list_of(p, DLT_EN10MB, list) : not_activated(p);
+}
+
+int pcap_set_datalink(pcap_t *p, int type)
+{
+	if (!ours(p))
+		return real.pcap_set_datalink(p, type);
+	if (p->active && type == DLT_EN10MB)
+		return 0;
+	const char *name = pcap_datalink_val_to_name(type);
+	if (name)
+		return handle_error(p, "%s is not one of the DLTs supported by this device", name);
+	return handle_error(p, "DLT %d is not one of the DLTs supported by this device", type);
+}
+
+FILE *pcap_file(pcap_t *p) { return ours(p) ? NULL : real.pcap_file(p); }
+
+int pcap_get_selectable_fd(pcap_t *p)
+{
+	if (!ours(p))
+		return real.pcap_get_selectable_fd(p);
+	return p->active ? read_descriptor(p) : PCAP_ERROR;
+}
+
+int pcap_fileno(pcap_t *p) { return ours(p) ? pcap_get_selectable_fd(p) : real.pcap_fileno(p); }
+
+const struct timeval *pcap_get_required_select_timeout(pcap_t *p)
+{
+	return ours(p) ? NULL : real.pcap_get_required_select_timeout(p);
+}
+
+// dump_of makes a savefile by the companion, which has the handle's properties.
+static pcap_dumper_t *dump_of(pcap_t *p, pcap_dumper_t *d)
+{
+	if (!d)
+		handle_error(p, "%s", real.pcap_geterr(p->companion));
+	return d;
+}
+
+pcap_dumper_t *pcap_dump_open(pcap_t *p, const char *file)
+{
+	if (!ours(p))
+		return real.pcap_dump_open(p, file);
+	if (p->active)
+		return dump_of(p, real.pcap_dump_open(p->companion, file));
+	handle_error(p, "%s: not-yet-activated pcap_t passed to pcap_dump_open", file);
+	return NULL;
+}
+
+pcap_dumper_t *pcap_dump_open_append(pcap_t *p, const char *file)
+{
+	if (!ours(p))
+		return real.pcap_dump_open_append(p, file);
+	if (p->active)
+		return dump_of(p, real.pcap_dump_open_append(p->companion, file));
+	handle_error(p, "%s: not-yet-activated pcap_t passed to pcap_dump_open_append", file);
+	return NULL;
+}
+
+pcap_dumper_t *pcap_dump_fopen(pcap_t *p, FILE *file)
+{
+	if (!ours(p))
+		return real.pcap_dump_fopen(p, file);
+	if (p->active)
+		return dump_of(p, real.pcap_dump_fopen(p->companion, file));
+	handle_error(p, "stream: not-yet-activated pcap_t passed to pcap_dump_fopen");
+	return NULL;
+}
+
+// add_port appends a port to the list of devices, whose memory pcap_freealldevs frees.
+static void add_port(const char *device, const char *folder, void *user)
+{
+	pcap_if_t **end = user, *one = calloc(1, sizeof *one);
+	char text[PCAP_ERRBUF_SIZE];
+	if (!one)
+		return;
+	snprintf(text, sizeof text, "port of the capture in %s", folder);
+	one->name = strdup(device);
+	one->description = strdup(text);
+	one->flags = PCAP_IF_UP | PCAP_IF_RUNNING | PCAP_IF_CONNECTION_STATUS_UNKNOWN;
+	while (*end)
+		end = &(*end)->next;
+	*end = one;
+}
+
+int pcap_findalldevs(pcap_if_t **all, char *error)
+{
+	int code = 0;
+	*all = NULL;
+	*error = 0;
+	if (real.pcap_findalldevs)
+		code = real.pcap_findalldevs(all, error);
+	if (code == 0)
+		device_each(add_port, all);
+	return code;
+}
+
+int pcap_lookupnet(const char *device, bpf_u_int32 *net, bpf_u_int32 *mask, char *error)
+{
+	if (!device_ours(device) && real.pcap_lookupnet)
+		return real.pcap_lookupnet(device, net, mask, error);
+	*net = *mask = 0;
+	return 0;
+}
