@@ -1,0 +1,242 @@
+package packet
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/ring"
+)
+
+// Offsets in struct tpacket_block_desc and struct tpacket3_hdr of linux/if_packet.h.
+const (
+	blockStatus = 8
+	blockFrames = 12
+	blockFirst  = 16
+
+	frameNext   = 0
+	frameSec    = 4
+	frameNsec   = 8
+	frameSnap   = 12
+	frameLen    = 16
+	frameStatus = 20
+	frameMAC    = 24
+	frameTCI    = 32
+	frameTPID   = 36
+)
+
+const (
+	blockSize  = 1 << 20
+	maxBatch   = 4096 // capture.Config.Batch
+	vnetHeader = 10   // struct virtio_net_hdr
+	vnetGSO    = 1    // its gso_type
+	addresses  = 12   // bytes before the EtherType
+	minHeader  = 14
+	tagBytes   = 4
+	typeVLAN   = 0x8100
+)
+
+// source is one socket with its ring. Poll, Release and Sleep belong to one goroutine.
+type source struct {
+	fd    int
+	mem   []byte
+	next  int // block of the next frame
+	first int // first block that Release gives back; those from it up to next are read
+	held  int // their number
+	left  uint32
+	at    int // offset of the next frame in the memory, with left > 0
+
+	stamps []clock.Stamp
+	last   int64 // latest stamp, ns
+
+	wake int // eventfd
+	fds  [2]unix.PollFd
+	buf  [8]byte
+
+	super, short atomic.Uint64 // frames that Poll refused
+
+	// Sums of PACKET_STATISTICS, which a read resets. The port's mutex guards them.
+	packets, drops, freezes uint64
+}
+
+// Poll implements capture.Source.
+func (s *source) Poll(frames []ring.Frame) int {
+	n := 0
+	most := min(len(frames), len(s.stamps))
+	for n < most {
+		if s.left == 0 && !s.open() {
+			break
+		}
+		if s.take(&frames[n], n) {
+			n++
+		}
+		if s.left--; s.left == 0 {
+			s.advance()
+		}
+	}
+	return n
+}
+
+// open begins the next block, if the kernel has passed it on.
+func (s *source) open() bool {
+	blocks := len(s.mem) / blockSize
+	base := s.next * blockSize
+	if s.held == blocks {
+		return false
+	}
+	// A1: acquire, pairs with the kernel's release of the block.
+	for word(s.mem, base+blockStatus).Load()&unix.TP_STATUS_USER != 0 {
+		if s.left = word(s.mem, base+blockFrames).Load(); s.left != 0 {
+			s.at = base + int(word(s.mem, base+blockFirst).Load())
+			return true
+		}
+		s.advance() // a block without frames
+		if base = s.next * blockSize; s.held == blocks {
+			return false
+		}
+	}
+	return false
+}
+
+// advance ends a block; Release gives it back.
+func (s *source) advance() {
+	s.held++
+	if s.next++; s.next*blockSize == len(s.mem) {
+		s.next = 0
+	}
+}
+
+// take describes the next frame, or returns false if it is refused.
+func (s *source) take(f *ring.Frame, i int) bool {
+	h := s.mem[s.at:]
+	length := binary.NativeEndian.Uint32(h[frameLen:])
+	mac := int(binary.NativeEndian.Uint16(h[frameMAC:]))
+	status := binary.NativeEndian.Uint32(h[frameStatus:])
+	s.at += int(binary.NativeEndian.Uint32(h[frameNext:]))
+	switch {
+	case h[mac-vnetHeader+vnetGSO] != 0:
+		s.super.Add(1)
+		return false
+	case length < minHeader || binary.NativeEndian.Uint32(h[frameSnap:]) != length || length+tagBytes > 1<<16-1:
+		s.short.Add(1)
+		return false
+	}
+	*f = ring.Frame{Data: h[mac : mac+int(length) : mac+int(length)], Len: length}
+	if status&unix.TP_STATUS_VLAN_VALID != 0 {
+		tpid := uint16(typeVLAN)
+		if status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
+			tpid = binary.NativeEndian.Uint16(h[frameTPID:])
+		}
+		f.VLAN = uint16(binary.NativeEndian.Uint32(h[frameTCI:]))
+		f.Info = ring.HasVLAN
+		f.Len += tagBytes
+		f.Data = restoreTag(h[mac-tagBytes:mac+int(length):mac+int(length)], tpid, f.VLAN)
+	}
+	s.stamps[i] = s.stamp(int64(binary.NativeEndian.Uint32(h[frameSec:])), int64(binary.NativeEndian.Uint32(h[frameNsec:])))
+	return true
+}
+
+// restoreTag moves the addresses to the front of b, over the room before the frame, and
+// puts the tag behind them.
+func restoreTag(b []byte, tpid, tci uint16) []byte {
+	copy(b, b[tagBytes:tagBytes+addresses])
+	binary.BigEndian.PutUint16(b[addresses:], tpid)
+	binary.BigEndian.PutUint16(b[addresses+2:], tci)
+	return b
+}
+
+// clockStep is how far the kernel's stamps of a socket may go back before it is taken for
+// a clock that was set. Processors stamp before they queue, which changes the order.
+const clockStep = 100_000_000 // ns
+
+// stamp is the kernel's stamp, or the last one if that is a little later.
+func (s *source) stamp(sec, nsec int64) clock.Stamp {
+	const second = 1_000_000_000
+	now := sec*second + nsec
+	if back := s.last - now; back <= 0 || back > clockStep {
+		s.last = now
+	}
+	return clock.Stamp(uint64(s.last/second)&(1<<32-1) | uint64(s.last%second)<<32)
+}
+
+// Stamps implements capture.Stamped.
+func (s *source) Stamps() []clock.Stamp { return s.stamps }
+
+// StampedBy implements capture.Stamped.
+func (s *source) StampedBy() string { return "kernel (software, at reception)" }
+
+// Release implements capture.Source.
+func (s *source) Release() {
+	for ; s.held > 0; s.held-- {
+		base := s.first * blockSize
+		word(s.mem, base+blockFrames).Store(0) // waitRetired tells an open block by it
+		// R1: release, pairs with the kernel's read of the status.
+		word(s.mem, base+blockStatus).Store(unix.TP_STATUS_KERNEL)
+		if s.first++; s.first*blockSize == len(s.mem) {
+			s.first = 0
+		}
+	}
+}
+
+// retired reports whether the kernel has passed on every block that has frames.
+func (s *source) retired() bool {
+	for base := 0; base < len(s.mem); base += blockSize {
+		if word(s.mem, base+blockStatus).Load() == unix.TP_STATUS_KERNEL && word(s.mem, base+blockFrames).Load() != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// CanSleep implements capture.Sleeper.
+func (s *source) CanSleep() bool { return true }
+
+// Sleep implements capture.Sleeper.
+func (s *source) Sleep(limit time.Duration) bool {
+	s.fds = [2]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}, {Fd: int32(s.wake), Events: unix.POLLIN}}
+	// Rounded up: 0 would poll without a pause.
+	n, err := unix.Poll(s.fds[:], int((limit+time.Millisecond-1)/time.Millisecond))
+	if err != nil || n == 0 {
+		return true
+	}
+	if s.fds[0].Revents&unix.POLLERR != 0 {
+		_, _ = unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ERROR) // clears it: ENETDOWN of an interface that is down
+	}
+	if s.fds[1].Revents != 0 {
+		_, _ = unix.Read(s.wake, s.buf[:])
+	}
+	return true
+}
+
+// one is what Wake adds to the eventfd.
+var one = func() (b [8]byte) { binary.NativeEndian.PutUint64(b[:], 1); return b }()
+
+// Wake implements capture.Sleeper.
+func (s *source) Wake() { _, _ = unix.Write(s.wake, one[:]) }
+
+// count adds the kernel's counters since the last call.
+func (s *source) count() error {
+	st, err := unix.GetsockoptTpacketStatsV3(s.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		return err
+	}
+	s.packets += uint64(st.Packets)
+	s.drops += uint64(st.Drops)
+	s.freezes += uint64(st.Freeze_q_cnt)
+	return nil
+}
+
+func (s *source) close() error {
+	var errs []error
+	if s.mem != nil {
+		errs = append(errs, unix.Munmap(s.mem))
+	}
+	if s.wake >= 0 {
+		errs = append(errs, unix.Close(s.wake))
+	}
+	return errors.Join(append(errs, unix.Close(s.fd))...)
+}
