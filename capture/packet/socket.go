@@ -39,7 +39,7 @@ func newSource(spec Spec, index int) (_ *source, err error) {
 	}{
 		{"PACKET_IGNORE_OUTGOING (Linux 4.20)", unix.PACKET_IGNORE_OUTGOING, outgoing},
 		{"PACKET_VERSION", unix.PACKET_VERSION, unix.TPACKET_V3},
-		{"PACKET_RESERVE", unix.PACKET_RESERVE, 16},   // room for the tag
+		{"PACKET_RESERVE", unix.PACKET_RESERVE, 16},  // room for the tag
 		{"PACKET_VNET_HDR", unix.PACKET_VNET_HDR, 1}, // it tells a super-frame
 	} {
 		if err = unix.SetsockoptInt(fd, unix.SOL_PACKET, o.option, o.value); err != nil {
