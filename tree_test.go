@@ -101,6 +101,7 @@ var mayImport = map[string][]string{
 	"capture/fanout":       {"capture/internal", "capture/pcapfilter", "capture/stream/entry", "ring"},
 	"capture/internal":     {},
 	"capture/nic":          {"capture", "driver", "hugepage", "pci"},
+	"capture/packet":       {"capture", "capture/clock", "ring"},
 	"capture/packetsource": {"capture/pcapfilter", "capture/stream"},
 	"capture/pcapfilter":   {"capture/internal", "ring"},
 	"capture/rules":        {"capture/internal", "capture/pcapfilter", "ring"},
@@ -245,7 +246,7 @@ func TestPictureOfThePackages(t *testing.T) {
 var light = []string{"golang.org/x/sys", "github.com/vishvananda/netlink", "github.com/vishvananda/netns", "github.com/klauspost/cpuid/v2"}
 
 // core are the packages that heavy dependencies stay out of.
-var core = []string{"./capture", "./capture/nic", "./capture/sched", "./driver", "./pci/vfio", "./pci/vfiouser"}
+var core = []string{"./capture", "./capture/nic", "./capture/packet", "./capture/sched", "./driver", "./pci/vfio", "./pci/vfiouser"}
 
 func TestDriverAndEngineHaveLightDependencies(t *testing.T) {
 	list := exec.Command("go", append([]string{"list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}"}, core...)...)

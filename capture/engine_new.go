@@ -23,7 +23,7 @@ import (
 func New(port Port, cfg Config) (_ *Engine, err error) {
 	flush := cfg.setDefaults(port)
 	sources := port.Sources()
-	if err := cfg.check(port, len(sources)); err != nil {
+	if err := cfg.check(port, sources); err != nil {
 		return nil, err
 	}
 	e := &Engine{
@@ -77,7 +77,8 @@ func (cfg *Config) setDefaults(port Port) (flushLog func()) {
 }
 
 // check returns an error for settings out of range.
-func (cfg *Config) check(port Port, queues int) error {
+func (cfg *Config) check(port Port, sources []Source) error {
+	queues, stampedBy := len(sources), stampedBy(sources)
 	switch {
 	case queues == 0:
 		return fmt.Errorf("capture on %s: the port has no receive queue", port.Name())
@@ -87,10 +88,22 @@ func (cfg *Config) check(port Port, queues int) error {
 		return fmt.Errorf("count of %d frames: out of range. Choose up to %d, or 0 for no limit", cfg.Count, int64(math.MaxInt64))
 	case cfg.Batch < 0 || cfg.Batch > maxBatch:
 		return fmt.Errorf("batch of %d frames: out of range. Choose 1 to %d, or 0 for %d", cfg.Batch, maxBatch, defaultBatch)
-	case len(cfg.Cores) != 0 && len(cfg.Cores) != len(port.Sources()):
+	case stampedBy != "" && cfg.Stamps != clock.PerPacket:
+		return fmt.Errorf("stamps %v: the frames of %s have stamps (%s). Leave the policy out", cfg.Stamps, port.Name(), stampedBy)
+	case len(cfg.Cores) != 0 && len(cfg.Cores) != queues:
 		return fmt.Errorf("cores %v: %d for %d queues. Name one for each queue", cfg.Cores, len(cfg.Cores), queues)
 	}
 	return nil
+}
+
+// stampedBy says who stamps the frames of a port's sources; empty: their pollers do.
+func stampedBy(sources []Source) string {
+	for _, src := range sources {
+		if s, ok := src.(Stamped); ok {
+			return s.StampedBy()
+		}
+	}
+	return ""
 }
 
 // place chooses the pollers' cores. It returns an error if the pollers cannot have

@@ -31,6 +31,10 @@ type Ledger struct {
 // ClockAccount holds the policy of the stamps and the accuracy of the clock.
 type ClockAccount struct {
 	Policy clock.Policy `json:"policy"`
+
+	// StampedBy says who stamped the frames before the poll. Policy and Status then do not
+	// concern their stamps, and the uncertainty of queues is not known, but 0.
+	StampedBy string `json:"stamped_by,omitempty"`
 	clock.Status
 }
 

@@ -170,6 +170,10 @@ func (t ledgerText) clock(c ClockAccount) {
 	if c.Source == "" {
 		return
 	}
+	if c.StampedBy != "" {
+		fmt.Fprintf(t, "\t\t  stamps: %s\n", c.StampedBy)
+		return
+	}
 	fits := "fits"
 	if c.Fits == 1 {
 		fits = "fit"

@@ -103,6 +103,7 @@ type poller struct {
 	producer *stream.Producer
 	stamper  *clock.Stamper
 	sleeper  Sleeper // nil unless the poller sleeps
+	stamped  Stamped // the source, if its frames have stamps
 	monitor  *sched.Monitor
 	config   pollerConfig
 	frames   []ring.Frame
@@ -163,6 +164,7 @@ func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConf
 			Clock: st, Core: cfg.Core, FIFO: cfg.FIFO, Limits: limits, Heartbeat: cfg.Heartbeat, StarvedAfter: cfg.StarvedAfter,
 		}),
 	}
+	poller.stamped, _ = src.(Stamped)
 	if limits.Descriptors != 0 {
 		poller.arrivals.capacity = limits.Descriptors + limits.PacketBuffer/smallestFrame
 	}
@@ -178,7 +180,7 @@ func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConf
 // selectPath selects the fast path, the one with rules or without duplicates, or the
 // slow path.
 func (p *poller) selectPath() {
-	simple := p.stamper.Policy() == clock.PerPacket && p.config.Count == nil
+	simple := p.stamped == nil && p.stamper.Policy() == clock.PerPacket && p.config.Count == nil
 	p.fast = simple && p.path.rules == nil && p.path.table == nil
 	p.cut = simple && !p.fast
 }
@@ -250,7 +252,9 @@ func (p *poller) poll() int {
 		p.apply(s)
 	}
 	n := p.source.Poll(p.frames)
-	p.arrivals.polled(now, p.polled, n, len(p.frames))
+	if p.stamped == nil {
+		p.arrivals.polled(now, p.polled, n, len(p.frames))
+	}
 	if n > 0 && !p.store(p.frames[:n]) {
 		return -1
 	}

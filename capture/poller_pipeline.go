@@ -12,7 +12,8 @@ import (
 //	poll ─► rules: bytes to keep ─► duplicates ─► stamps, AppendCut
 //	          └─► dropped: filtered   └─► dropped: duplicates
 //
-// With another policy than one stamp per packet, or Count, they take the slow path:
+// With another policy than one stamp per packet, stamps of the source (Stamped), or
+// Count, they take the slow path:
 //
 //	poll ─► rules: bytes to keep ─► stamps ─► duplicates ─► Count ─► AppendStamped
 //
@@ -82,7 +83,10 @@ func (p *poller) storeSlow(frames []ring.Frame) bool {
 	p.stamper.Update()
 	n := len(frames)
 	keep, bytes := p.path.decide(frames)
-	size := p.stamper.Group()
+	stamps, size := p.path.stamps, p.stamper.Group()
+	if p.stamped != nil {
+		stamps = p.stamped.Stamps()
+	}
 	if size == 0 {
 		size = n
 	}
@@ -90,12 +94,15 @@ func (p *poller) storeSlow(frames []ring.Frame) bool {
 	for len(frames) > 0 {
 		m := min(size, len(frames))
 		if stored {
-			g := group{frames[:m], p.path.stamps[:m], keep[:m]}
+			g := group{frames[:m], stamps[:m], keep[:m]}
 			stored = p.storeGroup(&g, w)
 		} else {
 			p.abandon(keep[:m])
 		}
 		frames, keep = frames[m:], keep[m:]
+		if p.stamped != nil {
+			stamps = stamps[m:]
+		}
 		if len(frames) > 0 {
 			w.Polled = p.stamper.Ticks()
 		}
@@ -138,15 +145,17 @@ func (p *poller) pollStamps(n int) []clock.Stamp {
 	return stamps
 }
 
-// storeGroup stamps a group, removes dropped frames and duplicates, and stores the
-// others. With one stamp per packet, these are not stamped. It returns false if the
-// poller was stopped first.
+// storeGroup stamps a group unless the source did, removes dropped frames and duplicates,
+// and stores the others. With one stamp per packet, these are not stamped. It returns
+// false if the poller was stopped first.
 func (p *poller) storeGroup(g *group, w clock.Window) bool {
-	each := p.stamper.Policy() == clock.PerPacket
-	if !each {
+	each := p.stamped == nil && p.stamper.Policy() == clock.PerPacket
+	switch {
+	case p.stamped != nil:
+	case !each:
 		p.stamper.Batch(g.frames, w, g.stamps)
 		p.raiseUncertainty(p.stamper.Span())
-	} else if p.path.table != nil {
+	case p.path.table != nil:
 		p.pollStamps(len(g.frames))
 	}
 	if p.path.table != nil {

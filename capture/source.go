@@ -3,6 +3,7 @@ package capture
 import (
 	"time"
 
+	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/ring"
 )
@@ -11,8 +12,8 @@ import (
 // and Source, which are required, and optional ones for what only some ports and
 // queues can do.
 //
-//	Port     Stopper, Placer, Limited
-//	Source   Ring, Sleeper
+//	Port     Stopper, Noticer, Placer, Limited
+//	Source   Ring, Sleeper, Stamped
 
 // Source is one receive queue that a poller drains, for example a driver.RxQueue,
 // an AF_XDP ring or a file. One goroutine at a time calls its methods.
@@ -52,6 +53,20 @@ type Sleeper interface {
 	// Wake ends the current Sleep, or the next one, at once. Any goroutine may
 	// call it.
 	Wake()
+}
+
+// Stamped is a Source whose frames bear stamps from before the poll, such as those of
+// the kernel. They are stored in place of the poller's.
+type Stamped interface {
+	Source
+
+	// Stamps returns the stamps of the frames of the last Poll, in their order, and none
+	// earlier than the one before. The memory belongs to the caller until the next Poll.
+	Stamps() []clock.Stamp
+
+	// StampedBy says who gave them, for the ledger: "kernel, at reception". Any goroutine
+	// may call it.
+	StampedBy() string
 }
 
 // Port is a network port: its receive queues and its frame counters.
