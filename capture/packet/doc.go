@@ -6,5 +6,5 @@
 // Frames are delivered in the ring's memory, without a copy, under the kernel's stamps.
 // The kernel gives frames in blocks, which Release gives back. VLAN tags that the kernel
 // removed are restored in place. See packet(7), Documentation/networking/packet_mmap.rst
-// and include/uapi/linux/if_packet.h of Linux, and docs/PORTS.md.
+// and include/uapi/linux/if_packet.h of Linux.
 package packet

@@ -1,9 +1,12 @@
 package packet
 
 import (
+	"cmp"
+	"context"
 	"encoding/binary"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/ring"
 )
 
 // FuzzParse checks that what Parse accepts is within the limits.
@@ -82,12 +86,37 @@ func numbered(n, size int, tags ...uint16) []byte {
 	return f
 }
 
+// open opens a port and makes an engine of it.
+func open(t *testing.T, name string, cfg capture.Config) (*Port, *capture.Engine) {
+	p, err := Open(name)
+	require.NoError(t, err)
+	cfg.Buffer = cmp.Or(cfg.Buffer, 64<<20)
+	e, err := capture.New(p, cfg)
+	require.NoError(t, err)
+	return p, e
+}
+
+// balanced stops an engine and returns its ledger, which balances.
+func balanced(t *testing.T, e *capture.Engine) capture.Ledger {
+	require.NoError(t, e.Stop())
+	l, err := e.Ledger()
+	require.NoError(t, err)
+	require.NoError(t, l.Balanced())
+	return l
+}
+
+func count(all []capture.Count, cause string) uint64 {
+	for _, c := range all {
+		if strings.Contains(c.Cause, cause) {
+			return c.Frames
+		}
+	}
+	return 0
+}
+
 func TestEveryFrameIsStoredAsSent(t *testing.T) {
 	pair(t, 9000)
-	p, err := Open("packet:ixb,blocks=4")
-	require.NoError(t, err)
-	e, err := capture.New(p, capture.Config{Buffer: 64 << 20})
-	require.NoError(t, err)
+	_, e := open(t, "packet:ixb,blocks=4", capture.Config{})
 	l, err := e.Stream(0).Listen("test", stream.Options{})
 	require.NoError(t, err)
 	require.NoError(t, e.Start())
@@ -106,7 +135,7 @@ func TestEveryFrameIsStoredAsSent(t *testing.T) {
 		send(frame)
 		sent = append(sent, frame)
 	}
-	require.NoError(t, e.Stop())
+	ledger := balanced(t, e)
 	n := 0
 	for packet := range l.Packets(t.Context()) {
 		require.Equal(t, sent[n], packet.Data, "frame %d", n)
@@ -114,10 +143,194 @@ func TestEveryFrameIsStoredAsSent(t *testing.T) {
 		n++
 	}
 	require.Equal(t, len(sent), n)
-	ledger, err := e.Ledger()
-	require.NoError(t, err)
-	require.NoError(t, ledger.Balanced())
 	require.EqualValues(t, len(sent), ledger.Account.Wire)
+	require.Equal(t, "kernel, at reception", ledger.Clock.StampedBy)
 	require.NoError(t, l.Close())
 	require.NoError(t, e.Close())
+}
+
+// The sockets of a port share the frames by flow, in the order of each flow.
+func TestSocketsShareTheFramesByFlow(t *testing.T) {
+	const sockets, flows, frames = 4, 64, 8000
+	pair(t, 1500)
+	_, e := open(t, "packet:ixb,sockets=4,blocks=4", capture.Config{Buffer: 16 << 20})
+	var listeners []*stream.Listener
+	for q := range sockets {
+		l, err := e.Stream(q).Listen("test", stream.Options{})
+		require.NoError(t, err)
+		listeners = append(listeners, l)
+	}
+	require.NoError(t, e.Start())
+	send := sender(t, "ixa")
+	for i := range frames {
+		send(datagram(i%flows, i/flows, i%2 == 1))
+	}
+	ledger := balanced(t, e)
+	require.EqualValues(t, frames, ledger.Account.Wire)
+	require.EqualValues(t, frames, ledger.Frames())
+	of, next := map[int]int{}, map[int]int{}
+	used := 0
+	for q, l := range listeners {
+		some := 0
+		for packet := range l.Packets(t.Context()) {
+			flow, n := int(binary.BigEndian.Uint16(packet.Data[42:])), int(binary.BigEndian.Uint32(packet.Data[44:]))
+			if _, known := of[flow]; !known {
+				of[flow] = q
+			}
+			require.Equal(t, q, of[flow], "flow %d", flow)
+			require.Equal(t, next[flow], n, "flow %d", flow)
+			next[flow]++
+			some++
+		}
+		if some > 0 {
+			used++
+		}
+		require.NoError(t, l.Close())
+	}
+	require.Greater(t, used, 1)
+	require.NoError(t, e.Close())
+}
+
+// datagram is frame n of a flow; back: from the other end.
+func datagram(flow, n int, back bool) []byte {
+	f := make([]byte, 64)
+	copy(f, "\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02\x08\x00\x45\x00\x00\x32\x00\x00\x40\x00\x40\x11\x00\x00\x0a\x00\x00\x01\x0a\x00\x00\x02")
+	ports := []uint16{uint16(1000 + flow), 9}
+	if back {
+		f[29], f[33] = 2, 1
+		ports[0], ports[1] = ports[1], ports[0]
+	}
+	binary.BigEndian.PutUint16(f[34:], ports[0])
+	binary.BigEndian.PutUint16(f[36:], ports[1])
+	binary.BigEndian.PutUint16(f[38:], 30)
+	binary.BigEndian.PutUint16(f[42:], uint16(flow))
+	binary.BigEndian.PutUint32(f[44:], uint32(n))
+	return f
+}
+
+// Frames that find the ring full are lost, and counted.
+func TestLossesAreCounted(t *testing.T) {
+	const frames = 20000
+	pair(t, 1500)
+	_, e := open(t, "packet:ixb,blocks=2", capture.Config{Buffer: 1 << 20})
+	l, err := e.Stream(0).Listen("test", stream.Options{Policy: stream.Lossless})
+	require.NoError(t, err)
+	require.NoError(t, e.Start())
+	send := sender(t, "ixa")
+	for i := range frames {
+		send(numbered(i, 1000))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	read, last := 0, -1
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for packet := range l.Packets(ctx) {
+			n := int(binary.BigEndian.Uint32(packet.Data[addresses+2:]))
+			if n <= last {
+				t.Errorf("frame %d after %d", n, last)
+			}
+			read, last = read+1, n
+		}
+	}()
+	ledger := balanced(t, e)
+	<-done
+	require.EqualValues(t, frames, ledger.Account.Wire)
+	require.EqualValues(t, read, ledger.Frames())
+	require.NotZero(t, count(ledger.Account.Missed, "tp_drops"))
+	require.EqualValues(t, frames-read, count(ledger.Account.Missed, "tp_drops"))
+	require.NoError(t, l.Close())
+	require.NoError(t, e.Close())
+}
+
+// A capture survives an interface that goes down, and ends when it is removed.
+func TestTheInterfaceGoesDownAndIsRemoved(t *testing.T) {
+	pair(t, 1500)
+	_, e := open(t, "packet:ixb,blocks=2", capture.Config{Buffer: 1 << 20})
+	require.NoError(t, e.Start())
+	send := sender(t, "ixa")
+	b, err := netlink.LinkByName("ixb")
+	require.NoError(t, err)
+	send(numbered(0, 60))
+	await(t, "the first frame", func() bool { return e.Counters().Frames == 1 })
+	require.NoError(t, netlink.LinkSetDown(b))
+	await(t, "the loss of the link", func() bool { l, err := e.Ledger(); return err == nil && l.Account.LinkDowns == 1 })
+	require.NoError(t, netlink.LinkSetUp(b))
+	await(t, "the other end's carrier", func() bool {
+		a, err := netlink.LinkByName("ixa")
+		return err == nil && carrier(a.Attrs())
+	})
+	send(numbered(1, 60))
+	await(t, "the second frame", func() bool { return e.Counters().Frames == 2 })
+	require.NoError(t, netlink.LinkDel(b))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	const gone = "interface ixb has been removed"
+	require.ErrorContains(t, e.Wait(ctx), gone)
+	require.EqualValues(t, 2, balanced(t, e).Account.Wire)
+	require.NoError(t, e.Close())
+}
+
+// await waits until something is so. It stays on its thread, which has the namespace.
+func await(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		require.True(t, time.Now().Before(end), what)
+	}
+}
+
+func TestPollDoesNotAllocate(t *testing.T) {
+	const frames = 512
+	pair(t, 1500)
+	p, err := Open("packet:ixb,blocks=64")
+	require.NoError(t, err)
+	require.NoError(t, p.Start())
+	send := sender(t, "ixa")
+	s := p.Sources()[0].(*source)
+	batch := make([]ring.Frame, 64)
+	n := 0
+	require.Zero(t, testing.AllocsPerRun(8, func() {
+		for range frames {
+			send(small)
+		}
+		for end := n + frames; n < end; {
+			got := s.Poll(batch)
+			n += got
+			s.Release()
+			if got == 0 {
+				s.Sleep(time.Second)
+			}
+		}
+	}))
+	require.NoError(t, p.Close())
+}
+
+var small = make([]byte, 60)
+
+func TestAnErrorNamesTheMissingRight(t *testing.T) {
+	pair(t, 1500)
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	require.NoError(t, unix.Capget(&header, &data[0]))
+	data[0].Effective &^= 1 << unix.CAP_NET_RAW
+	require.NoError(t, unix.Capset(&header, &data[0])) // of this thread, which ends with the test
+	_, err := Open("packet:ixb")
+	require.ErrorContains(t, err, "open device packet:ixb: open packet socket: operation not permitted: CAP_NET_RAW is missing")
+}
+
+func TestOpenErrors(t *testing.T) {
+	pair(t, 1500)
+	for name, want := range map[string]string{
+		"packet:nosuch":          "open device packet:nosuch: no such network interface. `ip link` lists them",
+		"packet:ixb,sockets=x":   `device "packet:ixb,sockets=x": sockets=x: choose 1 to 64`,
+		"packet:ixb,blocks=1":    "the kernel needs one block while another is read",
+		"packet:ixb,speed=9":     "speed: unknown. Choose sockets=N",
+		"packet:ixb,outgoing=no": "outgoing has no value",
+		"packet:":                "no interface name after packet:",
+	} {
+		_, err := Open(name)
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "\n")
+	}
 }

@@ -167,7 +167,7 @@ func (s *source) stamp(sec, nsec int64) clock.Stamp {
 func (s *source) Stamps() []clock.Stamp { return s.stamps }
 
 // StampedBy implements capture.Stamped.
-func (s *source) StampedBy() string { return "kernel (software, at reception)" }
+func (s *source) StampedBy() string { return "kernel, at reception" }
 
 // Release implements capture.Source.
 func (s *source) Release() {
