@@ -52,7 +52,7 @@ func filter(cfg *Config) asm.Instructions {
 	}
 	within(etherLen)
 	ins = append(ins, load16(etherType, 12)...)
-	ins = append(ins, walkTags(miss)...)
+	ins = append(ins, walkTags()...)
 	ports := false
 	for _, m := range list {
 		switch m.Field {
@@ -93,7 +93,7 @@ func load16(dst asm.Register, offset int16) asm.Instructions {
 
 // walkTags skips two VLAN tags: etherType is then that behind them, start is moved by
 // their length, and vlanID is the identifier of the outermost tag or noVLAN.
-func walkTags(miss string) asm.Instructions {
+func walkTags() asm.Instructions {
 	ins := asm.Instructions{
 		asm.Mov.Imm(vlanID, noVLAN),
 		asm.JEq.Imm(stripped, 0, "tag0"),
@@ -108,7 +108,7 @@ func walkTags(miss string) asm.Instructions {
 			asm.Ja.Label("tag2"),
 			asm.Mov.Reg(scratch, start).WithSymbol(read),
 			asm.Add.Imm(scratch, etherLen+4),
-			asm.JGT.Reg(scratch, end, miss),
+			asm.JGT.Reg(scratch, end, "tag2"),
 			asm.JNE.Imm(vlanID, noVLAN, known),
 		)
 		ins = append(ins, load16(vlanID, 14)...)

@@ -120,6 +120,9 @@ func (p *Port) attach(g geometry, most int) (err error) {
 	if err := p.program.attach(p.netif.Index, &p.cfg, len(p.sockets), features.Tag, g.pieces); err != nil {
 		return err
 	}
+	if p.program.refused != nil {
+		p.notices = append(p.notices, fmt.Sprintf("%s is captured in generic mode, which is slower than its driver's: %v.", p.cfg.Interface, p.program.refused))
+	}
 	if p.program.tags {
 		return nil
 	}
@@ -131,7 +134,7 @@ func (p *Port) attach(g geometry, most int) (err error) {
 		p.notices = append(p.notices, fmt.Sprintf("rxvlan of %s is off during the capture: the driver does not tell XDP programs the VLAN tags that it takes out of frames.", p.cfg.Interface))
 	}
 	if p.netif.Kind == "veth" {
-		p.notices = append(p.notices, fmt.Sprintf("%s is a veth in generic mode: a VLAN tag that the sender's stack adds is not in the frame, and not captured. Leave mode out, or switch txvlan off at the other end.", p.cfg.Interface))
+		p.notices = append(p.notices, fmt.Sprintf("%s is a veth without the driver's metadata: a VLAN tag that the sender's stack adds is not in the frame, and not captured. Leave mode out, or switch txvlan off at the other end.", p.cfg.Interface))
 	}
 	return nil
 }
@@ -210,9 +213,10 @@ func (p *Port) Stop() error {
 }
 
 // Account implements capture.Port. A frame is received once it is in a socket's ring;
-// frames that the program passes on, because they were not asked for, are not in it.
+// frames that the program passes on, because they were not asked for, are not in it. The
+// counters of sockets and program stay exact when the interface is removed.
 func (p *Port) Account() (capture.Account, error) {
-	counters, gone := p.netif.Counters()
+	counters := p.netif.Counters()
 	var a capture.Account
 	var full, dropped uint64
 	var sum tally
@@ -259,7 +263,7 @@ func (p *Port) Account() (capture.Account, error) {
 		}
 	}
 	a.LinkDowns = counters.LinkDowns
-	return a, gone
+	return a, nil
 }
 
 // Ended implements capture.Port: the wire of an interface does not end.

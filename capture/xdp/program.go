@@ -66,17 +66,19 @@ type program struct {
 	code     *ebpf.Program
 	attached link.Link
 
+	refused error // why it is generic, unless that was asked for
+
 	native bool // attached to the driver
 	frags  bool // takes frames of several buffers
 	tags   bool // puts stripped VLAN tags back
 }
 
 // newProgram creates the maps of an interface with so many queues, all without a socket.
-func newProgram(queues int) (p *program, err error) {
-	p = &program{}
+func newProgram(queues int) (_ *program, err error) {
+	p := &program{}
 	defer func() {
 		if err != nil {
-			p.close()
+			_ = p.close()
 			err = netif.Needs(err, unix.CAP_BPF, unix.CAP_NET_ADMIN)
 		}
 	}()
@@ -140,6 +142,9 @@ func (p *program) attach(index int, cfg *Config, sockets int, tags, pieces bool)
 	for _, v := range variants(cfg.Mode, tag != 0, pieces) {
 		err := p.try(index, cfg, sockets, v, tag)
 		if err == nil {
+			if !p.native && len(errs) != 0 {
+				p.refused = errs[len(errs)-1]
+			}
 			return nil
 		}
 		if errors.Is(err, unix.EPERM) {
@@ -148,7 +153,9 @@ func (p *program) attach(index int, cfg *Config, sockets int, tags, pieces bool)
 		if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
 			return errOccupied
 		}
-		errs = append(errs, err)
+		if v.flags == link.XDPDriverMode || cfg.Mode == Generic {
+			errs = append(errs, err)
+		}
 	}
 	last := errs[len(errs)-1]
 	if cfg.Mode == Copy || cfg.Mode == ZeroCopy {

@@ -18,6 +18,9 @@ import (
 // full ring must not keep the kernel from receiving once Poll has emptied it.
 const chunksPerEntry = 2
 
+// freed is how long to wait for the queue of a socket that was closed.
+const freed = 2 * time.Second
+
 // geometry is the size of a socket's chunks for the longest frame of an interface.
 type geometry struct {
 	chunk  int  // bytes; the kernel keeps XDP_PACKET_HEADROOM of them free
@@ -178,7 +181,12 @@ func (s *socket) bind(index, queue int, mode Mode, pieces bool) error {
 	if pieces {
 		flags |= unix.XDP_USE_SG
 	}
-	err := unix.Bind(s.fd, &unix.SockaddrXDP{Flags: flags, Ifindex: uint32(index), QueueID: uint32(queue)})
+	address := &unix.SockaddrXDP{Flags: flags, Ifindex: uint32(index), QueueID: uint32(queue)}
+	err := unix.Bind(s.fd, address)
+	// The kernel frees the queue of a closed socket a little later.
+	for end := time.Now().Add(freed); errors.Is(err, unix.EBUSY) && time.Now().Before(end); err = unix.Bind(s.fd, address) {
+		time.Sleep(time.Millisecond)
+	}
 	what := fmt.Sprintf("bind AF_XDP socket to queue %d", queue)
 	switch {
 	case errors.Is(err, unix.EBUSY):

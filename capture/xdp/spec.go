@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ixcap/ixcap/hugepage"
 )
 
@@ -162,8 +164,8 @@ func number(key, value string, least, most int) (int, error) {
 // check returns an error if the settings cannot be used.
 func (c *Config) check() error {
 	switch ring := c.ring(); {
-	case c.Interface == "":
-		return errors.New("no interface")
+	case c.Interface == "" || len(c.Interface) >= unix.IFNAMSIZ || strings.ContainsAny(c.Interface, "/: \t\n\x00"):
+		return fmt.Errorf("%q is no name of an interface. `ip link` lists them", c.Interface)
 	case c.Mode < Auto || c.Mode > Generic:
 		return fmt.Errorf("mode %d: must be %d to %d", c.Mode, Auto, Generic)
 	case c.Queues < 0 || c.Queues > maxQueues:

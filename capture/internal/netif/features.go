@@ -21,6 +21,7 @@ type XDP struct {
 
 // Attributes and bits of linux/netdev.h.
 const (
+	version     = 1 // NETDEV_FAMILY_VERSION
 	devGet      = 1 // NETDEV_CMD_DEV_GET
 	devIndex    = 1 // NETDEV_A_DEV_IFINDEX
 	devFeatures = 3 // NETDEV_A_DEV_XDP_FEATURES
@@ -34,6 +35,14 @@ const (
 	metadataTag   = 4
 )
 
+// header is struct genlmsghdr: command, version, and two bytes that must be 0. The
+// nl.Genlmsg of the library sends two bytes of other memory there, which this family
+// refuses.
+type header [nl.SizeofGenlmsg]byte
+
+func (h header) Len() int          { return len(h) }
+func (h header) Serialize() []byte { return h[:] }
+
 // XDP returns the driver's features. An error means that the kernel cannot tell them. It
 // is called from the namespace of the interface.
 func (i *Interface) XDP() (x XDP, err error) {
@@ -42,7 +51,7 @@ func (i *Interface) XDP() (x XDP, err error) {
 		return x, fmt.Errorf("ask the kernel for features of XDP (Linux 6.3): %w", err)
 	}
 	request := nl.NewNetlinkRequest(int(family.ID), 0)
-	request.AddData(&nl.Genlmsg{Command: devGet, Version: 1})
+	request.AddData(header{devGet, version})
 	request.AddData(nl.NewRtAttr(devIndex, nl.Uint32Attr(uint32(i.Index))))
 	answers, err := request.Execute(unix.NETLINK_GENERIC, 0)
 	if err == nil && (len(answers) == 0 || len(answers[0]) < nl.SizeofGenlmsg) {

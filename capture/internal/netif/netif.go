@@ -154,15 +154,15 @@ type Counters struct {
 	LinkDowns uint64 // times that the link was lost
 }
 
-// Counters returns the counters since Begin. Of an interface that was removed it returns
-// the last ones and an error.
-func (i *Interface) Counters() (Counters, error) {
-	gone := i.read()
+// Counters returns the counters since Begin, of an interface that was removed the last
+// ones.
+func (i *Interface) Counters() Counters {
+	_ = i.read()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	c := Counters{Missed: i.latest.RxMissedErrors - i.began.RxMissedErrors, LinkDowns: i.downs}
 	c.Errors = i.latest.RxErrors - i.began.RxErrors
-	return c, gone
+	return c
 }
 
 // Gone is closed when the interface has been removed. GoneErr then says so.
