@@ -190,7 +190,7 @@ func (a *Assigner) Count(slot int, member uint8) (frames, bytes uint64) {
 		t.frames += f
 		t.bytes += b
 	}
-	return t.frames, t.bytes
+	return t.frames, t.bytes + recordHeader*t.frames
 }
 
 // collect adds the counts of plans that are no longer in force to the totals.

@@ -11,9 +11,9 @@ import (
 // queues, ports and programs agree: a sender can choose flows that meet in one member,
 // as with RSS and PACKET_FANOUT.
 const (
-	keyLow   = 0x243f6a8885a308d3
-	keyHigh  = 0x13198a2e03707344
-	keyFinal = 0xa4093822299f31d0
+	keyEnd   = 0x243f6a8885a308d3
+	keyOther = 0x13198a2e03707344
+	keyFinal = 0xa4093822299f31d1 // odd
 )
 
 const (
@@ -35,18 +35,16 @@ func mix(a, b uint64) uint64 {
 	return hi ^ lo
 }
 
-// flowHash is the same for both orders of the two ends.
-func flowHash(a, b uint64, proto uint8) uint32 {
-	h := mix(min(a, b)^keyLow, max(a, b)^keyHigh)
-	return uint32(mix(h^uint64(proto), keyFinal) >> 32)
-}
+// flowHash is the same for both orders of the two ends of a flow. The protocol is no
+// part of it: flows of two protocols between the same ends stay together.
+func flowHash(a, b uint64) uint32 { return uint32(mix(a^keyEnd, b^keyEnd) * keyFinal >> 32) }
 
 // end4 is an end of a flow of IPv4 without its port, which is added.
 func end4(addr []byte) uint64 { return uint64(binary.LittleEndian.Uint32(addr)) << 16 }
 
 // end6 is an end of a flow of IPv6 without its port, which is added.
 func end6(addr []byte) uint64 {
-	return mix(binary.LittleEndian.Uint64(addr)^keyLow, binary.LittleEndian.Uint64(addr[8:])^keyHigh) &^ 0xffff
+	return mix(binary.LittleEndian.Uint64(addr)^keyEnd, binary.LittleEndian.Uint64(addr[8:])^keyOther) &^ 0xffff
 }
 
 func port(b []byte) uint64 { return uint64(binary.LittleEndian.Uint16(b)) }
@@ -86,7 +84,7 @@ func (w *walker) frame(at int) {
 	}
 	dst := uint64(w.half(at))<<32 | uint64(binary.BigEndian.Uint32(w.data[at+2:]))
 	src := uint64(w.half(at+6))<<32 | uint64(binary.BigEndian.Uint32(w.data[at+8:]))
-	w.hash = flowHash(dst, src, 0)
+	w.hash = flowHash(dst, src)
 	kind := w.half(at + 12)
 	for at += 14; ether.IsVLAN(kind); at += 4 {
 		if !w.has(at, 4) {
@@ -106,7 +104,7 @@ func (w *walker) carried(kind uint16, at int) {
 		// Of IPv4 on Ethernet (RFC 826): question and answer have the same two
 		// protocol addresses.
 		if w.has(at, 28) && w.half(at+2) == ether.TypeIPv4 {
-			w.hash = flowHash(end4(w.data[at+14:]), end4(w.data[at+24:]), 0)
+			w.hash = flowHash(end4(w.data[at+14:]), end4(w.data[at+24:]))
 		}
 	case ether.TypePPPoES:
 		const ip4, ip6 = 0x21, 0x57
@@ -170,7 +168,7 @@ func (w *walker) ipv4(at int) {
 		return
 	}
 	src, dst, proto := end4(w.data[at+12:]), end4(w.data[at+16:]), w.data[at+9]
-	w.hash = flowHash(src, dst, proto)
+	w.hash = flowHash(src, dst)
 	if part := w.half(at + 6); part&(more|offset) != 0 {
 		id := uint64(proto)<<16 | uint64(w.half(at+4))
 		w.fragment(src, dst, id, part&offset == 0, proto, at+size)
@@ -183,7 +181,7 @@ func (w *walker) ipv4(at int) {
 func (w *walker) ipv6(at int) {
 	src, dst, next := end6(w.data[at+8:]), end6(w.data[at+24:]), w.data[at+6]
 	for at += 40; ; {
-		w.hash = flowHash(src, dst, next)
+		w.hash = flowHash(src, dst)
 		switch next {
 		case ether.ProtoHopByHop, ether.ProtoRouting, ether.ProtoDestination, ether.ProtoMobility, ether.ProtoHIP, ether.ProtoShim6:
 			if !w.has(at, 8) {
@@ -197,7 +195,7 @@ func (w *walker) ipv6(at int) {
 			inner, part, id := w.data[at], w.half(at+2), uint64(binary.BigEndian.Uint32(w.data[at+4:]))
 			next, at = inner, at+8
 			if part&^6 != 0 { // not the only one
-				w.hash = flowHash(src, dst, next)
+				w.hash = flowHash(src, dst)
 				w.fragment(src, dst, id, part&^7 == 0, next, at)
 				return
 			}
@@ -213,11 +211,11 @@ func (w *walker) above(src, dst uint64, proto uint8, at int) {
 	switch proto {
 	case ether.ProtoTCP, ether.ProtoSCTP, protoDCCP, protoUDPLite:
 		if w.has(at, 4) {
-			w.hash = flowHash(src+port(w.data[at:]), dst+port(w.data[at+2:]), proto)
+			w.hash = flowHash(src+port(w.data[at:]), dst+port(w.data[at+2:]))
 		}
 	case ether.ProtoUDP:
 		if w.has(at, 4) {
-			w.hash = flowHash(src+port(w.data[at:]), dst+port(w.data[at+2:]), proto)
+			w.hash = flowHash(src+port(w.data[at:]), dst+port(w.data[at+2:]))
 			w.udp(at)
 		}
 	case ether.ProtoICMP: // errors: unreachable, source quench, redirect, time exceeded, parameter problem
@@ -231,7 +229,7 @@ func (w *walker) above(src, dst uint64, proto uint8, at int) {
 	case ether.ProtoAH: // RFC 4302
 		if w.has(at, 8) {
 			next := w.data[at]
-			w.hash = flowHash(src, dst, next)
+			w.hash = flowHash(src, dst)
 			w.above(src, dst, next, at+8+4*int(w.data[at+1]))
 		}
 	case ether.ProtoIPv4, ether.ProtoIPv6:

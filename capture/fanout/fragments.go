@@ -51,7 +51,7 @@ func (f *fragments) put(key uint64, hash, sec uint32, early bool) {
 // fragment follows a fragment: proto is that of the datagram and at where its part
 // begins. A later fragment has no ports. It belongs to the flow of the first one.
 //
-// If it comes before the first one, it goes by its addresses and protocol, and so do
+// If it comes before the first one, it goes by its addresses, and so do
 // all others of the datagram, the first one included: a datagram that is reordered
 // stays whole, but may leave its flow.
 func (w *walker) fragment(src, dst, id uint64, first bool, proto uint8, at int) {
@@ -61,7 +61,7 @@ func (w *walker) fragment(src, dst, id uint64, first bool, proto uint8, at int) 
 		}
 		return
 	}
-	key := mix(mix(src^keyLow, dst^keyHigh)^id<<8^uint64(w.tunnels), keyFinal) | 1
+	key := mix(mix(src^keyEnd, dst^keyOther)^id<<8^uint64(w.tunnels), keyFinal) | 1
 	known := w.fragments.find(key, w.sec)
 	switch {
 	case known != nil && (!first || known.early):

@@ -2,7 +2,6 @@ package fanout
 
 import (
 	"encoding/binary"
-
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/capture/stream/entry"
 )
@@ -28,12 +27,6 @@ type plan struct {
 type roll struct {
 	slot    int
 	members []uint8
-}
-
-// hashed is groups that divide by the same hash.
-type hashed struct {
-	tunnels Tunnels
-	table   *table
 }
 
 // order is a group of mode LB.
@@ -161,7 +154,7 @@ func (p *plan) assign(entries []entry.Entry, data []byte, mask uint64, s *state,
 func (p *plan) countWhole(entries []entry.Entry, all uint64) {
 	bytes := uint64(0)
 	for i := range entries {
-		bytes += recordHeader + uint64(entries[i].Caplen)
+		bytes += uint64(entries[i].Caplen)
 	}
 	for _, slot := range p.whole {
 		p.counts[slot][uint8(all>>(8*slot))].add(uint64(len(entries)), bytes)
@@ -192,23 +185,6 @@ func (r *roll) choose(s *state, backlogged func(int, uint8) bool) uint8 {
 	return r.members[at]
 }
 
-// assign assigns entries by the hash of their flow.
-func (h *hashed) assign(entries []entry.Entry, data []byte, mask, keep, all uint64, f *fragments) {
-	t := h.table
-	for i := range entries {
-		e := &entries[i]
-		record := data[e.Offset&mask:][:recordHeader+int(e.Caplen)]
-		w := t.at(h.hash(record[recordHeader:], binary.LittleEndian.Uint32(record), f))
-		setMembers(e, members(e)&keep|all|w.members)
-		w.add(1, uint64(len(record)))
-	}
-}
-
-// hash is flow's result. It is quicker for IPv4 without options over TCP.
-func (h *hashed) hash(frame []byte, sec uint32, f *fragments) uint32 {
-	return flow(frame, sec, h.tunnels, f)
-}
-
 // nextRandom is xorshift64 (Marsaglia 2003).
 func nextRandom(x uint64) uint64 {
 	x ^= x << 13
@@ -221,9 +197,7 @@ func (t *table) assignRandom(entries []entry.Entry, random uint64) uint64 {
 	for i := range entries {
 		e := &entries[i]
 		random = nextRandom(random)
-		w := t.at(uint32(random >> 32))
-		setMembers(e, members(e)|w.members)
-		w.add(1, recordHeader+uint64(e.Caplen))
+		t.give(e, uint32(random>>32), ^uint64(0), 0)
 	}
 	return random
 }
@@ -240,7 +214,7 @@ func (o *order) assign(entries []entry.Entry, turn uint32, counts *[MaxMember + 
 			turn = 0
 		}
 		e.Member[o.slot] = m
-		counts[m].add(1, recordHeader+uint64(e.Caplen))
+		counts[m].add(1, uint64(e.Caplen))
 	}
 	return turn
 }
@@ -252,7 +226,7 @@ func (c *chosen) assign(entries []entry.Entry, data []byte, mask uint64, counts 
 		record := data[e.Offset&mask:][:recordHeader+int(e.Caplen)]
 		m := c.members[c.first.First(record[recordHeader:], int(e.Len))]
 		e.Member[c.slot] = m
-		counts[m].add(1, uint64(len(record)))
+		counts[m].add(1, uint64(e.Caplen))
 	}
 }
 

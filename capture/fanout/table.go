@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"sync/atomic"
+
+	"github.com/ixcap/ixcap/capture/stream/entry"
 )
 
 const (
@@ -17,7 +19,7 @@ type counter struct{ n uint64 }
 
 func (c *counter) load() uint64 { return atomic.LoadUint64(&c.n) }
 
-// count counts frames and their bytes on the wire.
+// count counts frames and the bytes stored of them, without headers.
 type count struct{ frames, bytes counter }
 
 func (c *count) add(frames, bytes uint64) {
@@ -38,7 +40,9 @@ type table struct {
 	words []word
 }
 
-// word is half a cache line.
+// wordShift is the binary logarithm of the size of a word, half a cache line.
+const wordShift = 5
+
 type word struct {
 	members uint64 // byte g: the member of slot g
 	count
@@ -47,6 +51,14 @@ type word struct {
 
 // at is the word of a hash.
 func (t *table) at(hash uint32) *word { return &t.words[t.index[hash>>(32-tableBits)]] }
+
+// give assigns an entry by a hash: of the members that it has those under keep stay,
+// and others are added.
+func (t *table) give(e *entry.Entry, hash uint32, keep, others uint64) {
+	w := t.at(hash)
+	setMembers(e, members(e)&keep|others|w.members)
+	w.add(1, uint64(e.Caplen))
+}
 
 // newTable makes a table of columns: column g holds the members of slot g by bucket.
 func newTable(columns map[int][]uint8) *table {
@@ -126,11 +138,11 @@ func rendezvous(members []Member) []uint8 {
 	for i, m := range members {
 		key := nameHash(m.Name)
 		if i > 0 && members[i-1].Name == m.Name {
-			key += uint64(m.Number) * keyLow // two of a name differ
+			key += uint64(m.Number) * keyEnd // two of a name differ
 		}
 		for b := range column {
-			u := mix(key^keyHigh, uint64(b+1)*keyLow)
-			u = mix(u^keyFinal, keyLow)
+			u := mix(key^keyOther, uint64(b+1)*keyEnd)
+			u = mix(u^keyFinal, keyEnd)
 			score := float64(m.Weight) / -math.Log((float64(u>>11)+0.5)/(1<<53))
 			if score > best[b] {
 				best[b], column[b] = score, m.Number
