@@ -3,12 +3,15 @@ package daemon
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/archive/pcapfile"
+	"github.com/ixcap/ixcap/capture/archive/pcappipe"
 	"github.com/ixcap/ixcap/capture/archive/retain"
 	"github.com/ixcap/ixcap/capture/daemon/hpcapmon"
 	"github.com/ixcap/ixcap/capture/daemon/metrics"
@@ -28,6 +31,13 @@ type Config struct {
 	// Count ends the capture of each port once so many of its frames are stored; 0: no
 	// limit.
 	Count uint64
+
+	// Output gets the packets of all ports while they are captured, as OutputFormat, in
+	// place of files: the settings store nothing. Closed by its reader, it ends the
+	// capture. OutputName is its name in messages and in the ledger. nil: none.
+	Output       io.Writer
+	OutputFormat pcapfile.Format
+	OutputName   string
 
 	// Progress is called every second while the capture runs with the sum over all
 	// ports and the highest buffer fill; nil: not at all.
@@ -49,6 +59,7 @@ type Daemon struct {
 	started  *settings.Settings // as given to Open
 	ports    []*port
 	cleaner  *retain.Cleaner // nil: nothing is stored
+	pipe     *pcappipe.Pipe  // nil: no Config.Output
 	metrics  *metrics.Server
 
 	hpcapmon *hpcapmon.Writer // nil: the settings have no folder for its files
@@ -107,6 +118,15 @@ func (d *Daemon) retain() (err error) {
 
 // open opens the ports in their order. Each gets cores that no other port has.
 func (d *Daemon) open() error {
+	if out := d.config.Output; out != nil {
+		pipe, err := pcappipe.New(out, pcappipe.Config{
+			Name: d.config.OutputName, Format: d.config.OutputFormat, Timeout: max(d.started.Share.Linger.Duration(), time.Millisecond),
+		})
+		if err != nil {
+			return err
+		}
+		d.pipe = pipe
+	}
 	var taken []int
 	for _, p := range d.started.Ports {
 		taken = append(taken, p.Cores...)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
+	"github.com/ixcap/ixcap/capture/archive/pcappipe"
 	"github.com/ixcap/ixcap/capture/archive/pcapstore"
 	"github.com/ixcap/ixcap/capture/archive/rawstore"
 	"github.com/ixcap/ixcap/capture/archive/recorder"
@@ -78,7 +79,10 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 			Port: p.file(), Block: int(st.Block), Depth: st.InFlight, Flush: st.Flush.Duration(), Sync: st.Fsync, NoIndex: !st.Index, Closed: closed,
 		},
 	}
-	if p.Stores() && st.Format != settings.Raw {
+	switch {
+	case d.pipe != nil:
+		c.Dirs, c.NewStorer = []string{d.config.OutputName}, p.pipeStorer(d.pipe)
+	case p.Stores() && st.Format != settings.Raw:
 		if c.NewStorer, err = p.packets(closed); err != nil {
 			return nil, err
 		}
@@ -123,6 +127,26 @@ func (p *port) packets(closed func(path string)) (func(queue int, s *stream.Stre
 		one.Queue = queue
 		return pcapstore.New(one, dirs...)
 	}, nil
+}
+
+// pipeStorer returns a maker of storers that write to a pipe.
+func (p *port) pipeStorer(pipe *pcappipe.Pipe) func(queue int, s *stream.Stream) (recorder.Storer, error) {
+	return func(queue int, _ *stream.Stream) (recorder.Storer, error) {
+		source := pcappipe.Source{
+			Interface: pcapfile.Interface{Name: p.file(), Description: fmt.Sprintf("queue %d", queue), Speed: uint64(p.Speed) * 1e6},
+			Ended: func() bool {
+				_, ended := p.engine.Times()
+				return !ended.IsZero()
+			},
+		}
+		if queue == 0 {
+			source.Counters = func() (received, dropped uint64) {
+				r := p.engine.Counters()
+				return r.Polled + r.Lost, r.Lost
+			}
+		}
+		return pipe.NewStorer(source), nil
+	}
 }
 
 // fileClosed returns the function that storers call with each finished file.

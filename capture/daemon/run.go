@@ -44,7 +44,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.config.Progress != nil {
 		services.Go(func() { d.progress(background) })
 	}
+	d.startOutput(background, stop, &services)
 	d.capture(capturing, stop)
+	d.endOutput()
 	d.manager.notify(stopping)
 	<-recovered
 	if d.cleaner != nil {
@@ -63,7 +65,7 @@ func (d *Daemon) capture(ctx context.Context, stop func()) {
 			p.awaitListeners(ctx)
 			attached.Done()
 			p.run(ctx)
-			if p.err != nil && len(d.ports) > 1 { // the others go on, perhaps for long
+			if p.err != nil && len(d.ports) > 1 && !d.closedByReader(p.err) { // the others go on, perhaps for long
 				p.log.Error(p.err.Error())
 			}
 		})

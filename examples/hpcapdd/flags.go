@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ixcap/ixcap/capture/archive"
+	"github.com/ixcap/ixcap/capture/archive/pcapfile"
+	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
@@ -33,6 +35,8 @@ type options struct {
 	devices        []string
 	filter         string // expression of --filter
 	noIndex        bool
+	output         string // of -w: a pipe, in place of directories; empty: none
+	outputFormat   pcapfile.Format
 }
 
 // withConfig are the flags that go with --config.
@@ -57,6 +61,11 @@ A file is named after its first frame's time, port and queue, so that names sort
 time; it ends in .part while it is written. RAW files have exactly the size of a segment
 unless a new one was begun early: by --rotate, SIGHUP, hpcapctl rotate, or at the end.
 
+With -w - packets are written to standard output as they arrive, in the order of their
+stamps, for a program behind a pipe; -w FIFO writes to a FIFO. A reader that is slow holds
+the capture back, as a slow disk does; one that ends, ends the capture. The ledger goes to
+standard error if packets go to standard output.
+
 With --share DIR other programs read each queue's frames over DIR/queue0.sock,
 DIR/queue1.sock and so on (DIR/NAME-queue0.sock where several ports are captured), and
 hpcapctl --socket DIR/control.sock shows and changes the capture.
@@ -72,6 +81,7 @@ after the first one ends the program at once, with 128 plus the number of the si
   hpcapdd -i eth2 -i eth3 -w /data0 --queues 4 --share /run/ixcap
   hpcapdd -i eth2 -w /data0 --rules '(udp and port 53) all; (tcp or sctp) 96; drop'
   hpcapdd -i eth2 -w /data0 -F pcapng --zstd 1 -f 'not port 22'
+  hpcapdd -i eth2 -w - | tcpdump -n -r -
   hpcapdd -i sim:gen,size=60,rate=1Mpps -w null --duration 10s`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -120,8 +130,8 @@ func frameFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 }
 
 func fileFlags(flags *pflag.FlagSet, o *options, st *settings.Storage, keep *settings.Retention) {
-	flags.VarP(&st.Dirs, "write", "w", "write files to this `directory`; null: store nothing; may be repeated: files go to the directories in turn")
-	flags.VarP(&st.Format, "format", "F", "`format` of the files: raw, or packet by packet pcap or pcapng")
+	flags.VarP(&st.Dirs, "write", "w", "write files to this `directory`; may be repeated: files go to the directories in turn; null: store nothing; - or a FIFO: write packets as they arrive")
+	flags.VarP(&st.Format, "format", "F", "`format` of the files: raw, or packet by packet pcap or pcapng; of -w -: pcap (the default) or pcapng")
 	flags.IntVar(&st.Zstd, "zstd", 0, "compress pcap and pcapng files at this `level`, 1 (fast) to 22 (small); 0: off")
 	flags.StringVar(&st.StoreFilter, "store-filter", "", "write only packets that match this `expression` to pcap and pcapng files; none: all")
 	flags.Var(&st.Queue, "queue", "store only this `queue`; all: every queue, each to its own files")
@@ -142,7 +152,7 @@ func fileFlags(flags *pflag.FlagSet, o *options, st *settings.Storage, keep *set
 func shareFlags(flags *pflag.FlagSet, s *settings.Settings) {
 	flags.StringVar(&s.Share.Dir, "share", "", "serve frames and control over sockets in this `directory`")
 	flags.Var(&s.Share.Mode, "share-mode", "file `mode` of the queues' sockets; the control socket is always the owner's")
-	flags.Var(&s.Share.Linger, "linger", "at the end, wait this `time` for listeners that have frames left and do not read")
+	flags.Var(&s.Share.Linger, "linger", "at the end, wait this `time` for listeners, and for a reader of -w -, that have frames left and do not read")
 	flags.IntVar(&s.Share.WaitListeners, "wait-listeners", 0, "start a port once each of its queues has this `number` of listeners of other programs")
 	flags.StringVar(&s.Metrics.Listen, "metrics", "", "serve Prometheus metrics at http://`HOST:PORT`/metrics")
 	flags.StringVar(&s.Hpcapmon.Dir, "hpcapmon", "", "write HPCAP's monitoring files, a line a second, to this `directory`")
@@ -203,6 +213,9 @@ func complete(cmd *cobra.Command, o *options, s *settings.Settings, p *settings.
 			return cli.Usagef("--interface %s: %w", d, err)
 		}
 	}
+	if err := takeOutput(cmd, o, st); err != nil {
+		return err
+	}
 	for _, dir := range st.Dirs {
 		if err := checkDir(dir); err != nil {
 			return err
@@ -224,13 +237,44 @@ func complete(cmd *cobra.Command, o *options, s *settings.Settings, p *settings.
 	return errors.Join(errs...)
 }
 
-// checkDir returns a usage error for the name of a file: -w creates a directory.
-func checkDir(dir string) error {
-	file := dir == "-" || slices.Contains([]string{".pcap", ".pcapng", ".raw", ".zst"}, filepath.Ext(dir))
-	if info, err := os.Stat(dir); !file || dir != "-" && err == nil && info.IsDir() {
+// filesOnly are the flags that an output which is one pipe has no use for.
+var filesOnly = []string{
+	"zstd", "store-filter", "segment", "rotate", "block", "in-flight", "flush", "fsync", "command", "no-index", "keep-size", "keep-age", "keep-files", "keep-free",
+}
+
+// takeOutput moves the name of a pipe from the directories to o.output.
+func takeOutput(cmd *cobra.Command, o *options, st *settings.Storage) error {
+	at := slices.IndexFunc(st.Dirs, cli.IsStream)
+	if at < 0 {
 		return nil
 	}
-	return cli.Usagef("-w %s: -w writes a directory of files. For one pcap file: hpcapdd -w DIR -F pcap, or raw2pcap", dir)
+	name := st.Dirs[at]
+	if len(st.Dirs) > 1 {
+		return cli.Usagef("-w %s: packets go there alone. For files, too: hpcapdd -w DIR --share SHARE, and hpcapq -r DIR --share SHARE --follow -w -", name)
+	}
+	for _, flag := range filesOnly {
+		if cmd.Flags().Changed(flag) {
+			return cli.Usagef("--%s: is for files, and -w %s writes none. Omit it", flag, name)
+		}
+	}
+	o.output, o.outputFormat = name, pcapfile.Pcap
+	if cmd.Flags().Changed("format") {
+		if st.Format == settings.Raw {
+			return cli.Usagef("--format raw: is for files. Choose pcap or pcapng for -w %s", name)
+		}
+		o.outputFormat = pcapfile.Format(st.Format)
+	}
+	st.Dirs, st.Format = settings.Dirs{recorder.Null}, settings.Raw
+	return nil
+}
+
+// checkDir returns a usage error for the name of a file: -w creates a directory.
+func checkDir(dir string) error {
+	file := slices.Contains([]string{".pcap", ".pcapng", ".raw", ".zst"}, filepath.Ext(dir))
+	if info, err := os.Stat(dir); !file || err == nil && info.IsDir() {
+		return nil
+	}
+	return cli.Usagef("-w %s: -w writes a directory of files. For one pcap file: hpcapdd -w - > %s", dir, dir)
 }
 
 // changed returns the first flag of the command line whose name has this prefix.

@@ -10,7 +10,9 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
@@ -162,7 +164,7 @@ func TestErrorsOfFiltersNameTheColumnOfTheExpression(t *testing.T) {
 
 func TestNamesOfFilesAreNoDirectories(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"-", dir + "/a.pcap", dir + "/a.pcapng", dir + "/a.raw", dir + "/a.pcap.zst"} {
+	for _, name := range []string{dir + "/a.pcap", dir + "/a.pcapng", dir + "/a.raw", dir + "/a.pcap.zst"} {
 		for _, args := range [][]string{{"-i", "eth2", "-w", name}, {"-i", "eth2", "-w", dir, "-w", name}, {"eth2", "0", name}} {
 			_, s, err := parse(args...)
 			require.ErrorAs(t, err, new(cli.UsageError), args)
@@ -417,4 +419,38 @@ func TestConfigGoesWithFlagsOfTheRunOnly(t *testing.T) {
 	_, _, err = parse("--config", filepath.Join(filepath.Dir(file), "none.toml"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.False(t, errors.As(err, new(cli.UsageError)), "a missing file is no usage error")
+}
+
+func TestPipeTakesThePlaceOfDirectories(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	require.NoError(t, unix.Mkfifo(fifo, 0o600))
+	for _, name := range []string{"-", fifo, "/dev/stdout", "/dev/fd/3"} {
+		o, s, err := parse("-i", "eth2", "-w", name)
+		require.NoError(t, err)
+		require.Equal(t, name, o.output)
+		require.Equal(t, pcapfile.Pcap, o.outputFormat)
+		require.False(t, s.Ports[0].Stores())
+	}
+	o, _, err := parse("-i", "eth2", "-i", "eth3", "-w", "-", "-F", "pcapng", "-s", "96", "-f", "udp", "--queues", "2", "--queue", "1")
+	require.NoError(t, err)
+	require.Equal(t, pcapfile.Pcapng, o.outputFormat)
+	for want, args := range map[string][]string{
+		"packets go there alone":                {"-w", "/data"},
+		"-w -: packets go there alone":          {"-w", fifo},
+		"--format raw: is for files":            {"-F", "raw"},
+		"--zstd: is for files, and -w - writes": {"-F", "pcap", "--zstd", "3"},
+		"--rotate: is for files":                {"-G", "1h"},
+		"--keep-age: is for files":              {"--keep-age", "1d"},
+	} {
+		_, s, err := parse(append([]string{"-i", "eth2", "-w", "-"}, args...)...)
+		require.ErrorAs(t, err, new(cli.UsageError))
+		require.ErrorContains(t, err, want)
+		require.Nil(t, s)
+	}
+	for _, name := range filesOnly {
+		require.NotNil(t, command(nil).Flags().Lookup(name), name)
+	}
+	_, _, err = parse("-i", "eth2", "-w", filepath.Join(dir, "x.pcap"))
+	require.ErrorContains(t, err, "For one pcap file: hpcapdd -w - > "+dir+"/x.pcap")
 }

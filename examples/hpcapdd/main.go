@@ -34,6 +34,18 @@ func run(o options, s *settings.Settings) (err error) {
 	signal.Notify(signals, unix.SIGHUP)
 	log := cli.Logger(cli.Stderr, "hpcapdd", o.verbose)
 	cfg := daemon.Config{Duration: o.duration.Duration(), Count: o.count, Logger: log}
+	stdout := true
+	if o.output != "" {
+		out, err := cli.Create(o.output, nil, false)
+		if err != nil {
+			return err
+		}
+		defer out.Close()
+		// A capture that was told to end stores what it has, so it waits for a write to
+		// standard output as daemon.Config says, not as cli.Output does.
+		cfg.Output, cfg.OutputFormat, cfg.OutputName = out.File, o.outputFormat, o.output
+		stdout = !cli.IsStdout(out.File)
+	}
 	if o.config != "" {
 		cfg.Load = func() (*settings.Settings, error) { return settings.Load(o.config) }
 	}
@@ -67,7 +79,11 @@ func run(o options, s *settings.Settings) (err error) {
 	if o.json {
 		write = daemon.WriteJSON
 	}
-	if bad := cli.Print(func(w io.Writer) error { return write(w, all) }); bad != nil {
+	print := cli.Print
+	if !stdout {
+		print = cli.PrintStderr
+	}
+	if bad := print(func(w io.Writer) error { return write(w, all) }); bad != nil {
 		err = errors.Join(err, fmt.Errorf("ledger: %v", bad)) // its reader has gone: that is no end in order
 	}
 	if err != nil || !o.failOnLoss {

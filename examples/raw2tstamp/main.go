@@ -19,7 +19,7 @@ import (
 func main() { cli.Main(command()) }
 
 func command() *cobra.Command {
-	var files cli.InOut
+	files := cli.InOut{Text: true}
 	var since, strict bool
 	cmd := &cobra.Command{
 		Use:   "raw2tstamp [flags] [-w OUT] IN...\n  raw2tstamp RAW OUT",

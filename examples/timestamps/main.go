@@ -261,7 +261,7 @@ func (o *options) create() (outputs, error) {
 		if name == "" {
 			continue
 		}
-		f, err := cli.Create(name, []string{o.trace}, o.force)
+		f, err := cli.CreateText(name, []string{o.trace}, o.force)
 		if err != nil {
 			files.close()
 			return nil, err

@@ -23,8 +23,28 @@ import (
 // A regular file is written beside its name, which it gets at Commit. Close without
 // Commit removes it, and an earlier file stays; so does Commit after a write that
 // failed. Descriptors (/dev/stdout, /dev/fd/3),
-// pipes and devices are written directly.
+// pipes and devices are written directly. The output is binary: a terminal is refused, and
+// CreateText is for text.
 func Create(name string, inputs []string, force bool) (*Output, error) {
+	out, err := CreateText(name, inputs, force)
+	if err == nil && out.name == "" && IsTerminal(out.File) {
+		return nil, errors.Join(fmt.Errorf("output %s: is a terminal, and packets are binary. Append a pipe, such as | tcpdump -n -r -, or redirect it to a file", name), out.Close())
+	}
+	return out, err
+}
+
+// IsStream reports whether an output's name stands for something that exists and is neither
+// a regular file nor a directory: a descriptor, a pipe, a device.
+func IsStream(name string) bool {
+	if _, ok := descriptor(name); ok {
+		return true
+	}
+	st, err := os.Stat(name)
+	return err == nil && !st.Mode().IsRegular() && !st.IsDir()
+}
+
+// CreateText is Create for text.
+func CreateText(name string, inputs []string, force bool) (*Output, error) {
 	if fd, ok := descriptor(name); ok {
 		return createFD(name, fd, inputs)
 	}

@@ -57,6 +57,7 @@ type InOut struct {
 	Inputs []string
 	Output string // "-" is standard output
 	Force  bool   // replace an output that exists
+	Text   bool   // the output is text
 }
 
 // Flags defines -r, -w and --force.
@@ -130,6 +131,9 @@ func Uncompressed(output string) error {
 // Create creates the output. A signal that ends the program removes it.
 func (f *InOut) Create() (*Output, error) {
 	signalled.Do(removeOnSignal)
+	if f.Text {
+		return CreateText(f.Output, f.Inputs, f.Force)
+	}
 	return Create(f.Output, f.Inputs, f.Force)
 }
 

@@ -118,6 +118,26 @@ func Print(write func(w io.Writer) error) error {
 	}
 }
 
+// PrintStderr is Print for programs that write packets to standard output.
+func PrintStderr(write func(w io.Writer) error) error {
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		return err
+	}
+	_, err := Stderr.Write(b.Bytes())
+	return err
+}
+
+// IsStdout reports whether f is standard output, by any descriptor.
+func IsStdout(f *os.File) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Stdout.Stat()
+	return err == nil && os.SameFile(a, b)
+}
+
 // unread reports whether err is only that the reader of standard output has gone.
 func unread(err error) bool {
 	for _, e := range each(err) {

@@ -116,3 +116,18 @@ func TestStatusOfAClosedStandardOutputIsThatOfSIGPIPE(t *testing.T) {
 		require.Equal(t, c.lines, b.String())
 	}
 }
+
+func TestTerminalGetsNoPackets(t *testing.T) {
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	require.NoError(t, err)
+	defer master.Close()
+	require.NoError(t, unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	require.NoError(t, err)
+	terminal := fmt.Sprintf("/dev/pts/%d", n)
+	_, err = Create(terminal, nil, false)
+	require.ErrorContains(t, err, "output "+terminal+": is a terminal, and packets are binary. Append a pipe")
+	out, err := CreateText(terminal, nil, false)
+	require.NoError(t, err)
+	require.NoError(t, out.Commit())
+}
