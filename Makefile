@@ -8,8 +8,8 @@
 # make crash        200 kills at random times, full and failing disks, stalled terminals, pipes and clients:
 #                   each loss is in the ledger
 # make stress       listeners attach, detach, stop and die at full speed for DURATION
-# make pcaptest     programs of Debian that read packets through libpcap: four instances with a share of
-#                   the flows each, compared with one (minutes)
+# make pcaptest     programs of Debian over the libpcap front, and as four instances with a share of the
+#                   flows each, compared with one instance that reads files (minutes)
 # make fuzz         each fuzz target for FUZZTIME
 # make vmtest       Linux drivers and ours in virtual machines (root); RUN=REGEXP selects tests,
 #                   FAULT=NAME injects a fault into the model
@@ -53,7 +53,7 @@ test: tools
 PCAPTOOLS = dumpcap:wireshark-common tshark:tshark tcpdump:tcpdump ngrep:ngrep tcpflow:tcpflow p0f:p0f darkstat:darkstat \
             argus:argus-server racluster:argus-client softflowd:softflowd pmacctd:pmacct nfpcapd:nfdump sngrep:sngrep
 
-pcaptest:
+pcaptest: tools
 	@.ci/tools $(PCAPTOOLS)
 	IXCAP_PCAPTEST=1 $(GO) test -count=1 -timeout 30m ./examples/pcapfront
 

@@ -1,5 +1,8 @@
-// Package pcapfront holds the tests that run programs of Debian, unmodified, as four
-// instances, each with a share of the flows, and nothing else.
+// Package pcapfront holds the tests that run programs of Debian, unmodified: over the
+// libpcap front, and as four instances with a share of the flows each.
+//
+//	port ─► shared stream ─► libpcap front ─► one instance ─► output ─┐
+//	     └► listener ─► file ─► system's libpcap ─► one instance ─────┴─ must agree
 //
 //	mix or pcap file ─┬─► one instance ─► output ─────────────────┐
 //	                  └─► share by flow ─► 4 instances ─► merged ─┴─ must agree

@@ -67,11 +67,10 @@ func checkMerged(t *testing.T, p program, in input) {
 	t.Helper()
 	dir := t.TempDir()
 	run := func(name string, packets []packet) []string {
-		own := filepath.Join(dir, name)
-		require.NoError(t, os.Mkdir(own, 0o755))
-		file := own + ".pcap"
-		writePcap(t, file, packets)
-		return p.run(t, own, file)
+		in := newInstance(t, &p, filepath.Join(dir, name))
+		in.file = in.dir + ".pcap"
+		writePcap(t, in.file, packets, false)
+		return in.run(t)
 	}
 	want := run("one", in.packets)
 	var got []string

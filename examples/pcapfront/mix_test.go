@@ -271,12 +271,15 @@ func stamped(frames [][]byte) []packet {
 	return all
 }
 
-// writePcap writes packets to a pcap file with microseconds, which all programs read.
-func writePcap(t *testing.T, name string, packets []packet) {
+// writePcap writes packets to a pcap file, with microseconds or nanoseconds.
+func writePcap(t *testing.T, name string, packets []packet, nano bool) {
 	t.Helper()
 	f, err := os.Create(name)
 	require.NoError(t, err)
 	w := pcapgo.NewWriter(f)
+	if nano {
+		w = pcapgo.NewWriterNanos(f)
+	}
 	require.NoError(t, w.WriteFileHeader(262144, layers.LinkTypeEthernet))
 	for _, p := range packets {
 		ci := gopacket.CaptureInfo{Timestamp: p.stamp, CaptureLength: len(p.data), Length: p.wire}

@@ -2,6 +2,7 @@ package pcapfront
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/internal/testtime"
 )
@@ -31,9 +33,21 @@ type program struct {
 	name, pkg string // in PATH; Debian package
 	helper    string // also needed: prints what the program has written
 	helperPkg string
-	// run lets one instance read a capture file; dir is empty and the instance's own. It
-	// returns the output, normalised: one line for each packet, message, flow or host.
-	run func(t *testing.T, dir, file string) []string
+	args      func(t *testing.T, in *instance) []string
+	// read returns what an instance has written, normalised: one line for each packet,
+	// message, flow or host.
+	read  func(t *testing.T, in *instance) []string
+	stdin bool // it reads a capture from standard input only
+	// fed: it captures without libpcap. A live instance reads what tcpdump has captured.
+	fed bool
+	// kernel: the device must have the name of one of the kernel's interfaces.
+	kernel bool
+	// nano: the program asks libpcap for nanoseconds.
+	nano bool
+	// stop ends a live instance when the capture has ended and all is read; nil: it ends
+	// as it does at the end of a file.
+	stop   func(t *testing.T, in *instance, c *exec.Cmd)
+	status int // exit status of a live instance
 	// sums: hosts occur in several shares. A line is a key, a tab and numbers, and the
 	// numbers of equal keys are added up. Else a line is in one share only.
 	sums bool
@@ -41,21 +55,89 @@ type program struct {
 	onlyMix string
 }
 
+// instance is one run of a program: it reads a file, or a device.
+type instance struct {
+	program   *program
+	dir       string // empty before the run, and the instance's own
+	file      string // "": it reads device
+	device    string
+	collector *net.UDPConn // softflowd's
+	stdout    bytes.Buffer
+	stderr    bytes.Buffer
+}
+
+// input returns the arguments that name the input.
+func (in *instance) input(file, device string) []string {
+	if in.file != "" {
+		return []string{file, in.file}
+	}
+	return []string{device, in.device}
+}
+
+// newInstance makes an instance and its folder.
+func newInstance(t *testing.T, p *program, dir string) *instance {
+	t.Helper()
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	return &instance{program: p, dir: dir}
+}
+
+// run reads a file to its end and returns what the instance has written.
+func (in *instance) run(t *testing.T) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), testtime.Deadline)
+	defer cancel()
+	c := in.command(ctx, t, nil)
+	require.NoError(t, c.Run(), "%s: %s%s", c, &in.stdout, &in.stderr)
+	return in.program.read(t, in)
+}
+
+// path returns the name of a file in the instance's folder.
+func (in *instance) path(name string) string { return filepath.Join(in.dir, name) }
+
+// command returns the instance's command, with the device's environment.
+func (in *instance) command(ctx context.Context, t *testing.T, env []string) *exec.Cmd {
+	t.Helper()
+	c := exec.CommandContext(ctx, in.program.name, in.program.args(t, in)...)
+	if in.program.fed && in.file == "" {
+		c = exec.CommandContext(ctx, "sh", "-c", fmt.Sprintf("tcpdump -i %s -w captured.pcap && %s", in.device, strings.Join(c.Args, " ")))
+	}
+	c.WaitDelay = time.Second // for pipes that its children keep open
+	c.Dir, c.Stdout, c.Stderr = in.dir, &in.stdout, &in.stderr
+	c.Env = append(environ(in.dir), env...)
+	if in.file != "" && in.program.stdin {
+		f, err := os.Open(in.file)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = f.Close() })
+		c.Stdin = f
+	}
+	return c
+}
+
+// signal returns a function that sends it to an instance.
+func signal(s unix.Signal) func(*testing.T, *instance, *exec.Cmd) {
+	return func(t *testing.T, _ *instance, c *exec.Cmd) {
+		t.Helper()
+		require.NoError(t, c.Process.Signal(s))
+	}
+}
+
+func environ(home string) []string { return append(os.Environ(), "LC_ALL=C", "TZ=UTC", "HOME="+home) }
+
 // programs are those of the matrix; the first two run in make test.
 var programs = []program{
-	{name: "tcpdump", pkg: "tcpdump", run: runTcpdump},
-	{name: "dumpcap", pkg: "wireshark-common", run: runDumpcap},
-	{name: "tshark", pkg: "tshark", run: runTshark, onlyMix: "a dissector learns from other flows"},
-	{name: "ngrep", pkg: "ngrep", run: runNgrep},
-	{name: "tcpflow", pkg: "tcpflow", run: runTcpflow},
-	{name: "p0f", pkg: "p0f", run: runP0f, onlyMix: "a host's history spans its flows"},
-	{name: "darkstat", pkg: "darkstat", run: runDarkstat, sums: true},
-	{name: "argus", pkg: "argus-server", helper: "racluster", helperPkg: "argus-client", run: runArgus,
+	{name: "tcpdump", pkg: "tcpdump", args: tcpdumpArgs, read: readPackets},
+	{name: "dumpcap", pkg: "wireshark-common", args: dumpcapArgs, stdin: true, read: readPackets},
+	{name: "tshark", pkg: "tshark", nano: true, args: tsharkArgs, read: readTshark, onlyMix: "a dissector learns from other flows"},
+	{name: "ngrep", pkg: "ngrep", args: ngrepArgs, read: readNgrep},
+	{name: "tcpflow", pkg: "tcpflow", args: tcpflowArgs, read: readTcpflow},
+	{name: "p0f", pkg: "p0f", args: p0fArgs, read: readP0f, status: 1, onlyMix: "a host's history spans its flows"},
+	{name: "darkstat", pkg: "darkstat", args: darkstatArgs, read: readDarkstat, stop: signal(unix.SIGTERM), sums: true},
+	{name: "argus", pkg: "argus-server", helper: "racluster", helperPkg: "argus-client", args: argusArgs, read: readArgus, stop: signal(unix.SIGINT), kernel: true,
 		onlyMix: "it joins the fragments of IPv6 and both directions of ARP, which the reference shares by addresses"},
-	{name: "softflowd", pkg: "softflowd", run: runSoftflowd, sums: true},
-	{name: "pmacctd", pkg: "pmacct", run: runPmacctd, sums: true},
-	{name: "nfpcapd", pkg: "nfdump", helper: "nfdump", helperPkg: "nfdump", run: runNfpcapd},
-	{name: "sngrep", pkg: "sngrep", run: runSngrep, onlyMix: "a call's media are other flows"},
+	{name: "softflowd", pkg: "softflowd", args: softflowdArgs, read: readSoftflowd, stop: stopSoftflowd, status: 1, sums: true},
+	{name: "pmacctd", pkg: "pmacct", args: pmacctdArgs, read: readPmacctd, stop: signal(unix.SIGINT), sums: true},
+	{name: "nfpcapd", pkg: "nfdump", helper: "nfdump", helperPkg: "nfdump", args: nfpcapdArgs, read: readNfpcapd, fed: true},
+	{name: "sngrep", pkg: "sngrep", args: sngrepArgs, read: readSngrep, stop: signal(unix.SIGTERM), onlyMix: "a call's media are other flows"},
 }
 
 // missing returns the packages that have to be installed for the program.
@@ -83,15 +165,14 @@ func (p program) version(t *testing.T) string {
 
 // output runs a program in dir and returns its standard output. It must exit with status 0
 // before testtime.Deadline.
-func output(t *testing.T, dir string, stdin io.Reader, name string, args ...string) string {
+func output(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testtime.Deadline)
 	defer cancel()
 	c := exec.CommandContext(ctx, name, args...)
-	c.WaitDelay = time.Second // for pipes that its children keep open
+	c.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
-	c.Dir, c.Stdin, c.Stdout, c.Stderr = dir, stdin, &stdout, &stderr
-	c.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC", "HOME="+dir)
+	c.Dir, c.Stdout, c.Stderr, c.Env = dir, &stdout, &stderr, environ(dir)
 	require.NoError(t, c.Run(), "%s: %s%s", c, &stdout, &stderr)
 	return stdout.String()
 }
@@ -130,36 +211,42 @@ func packetLines(t *testing.T, name string) []string {
 	return all
 }
 
-func runTcpdump(t *testing.T, dir, file string) []string {
-	out := filepath.Join(dir, "out.pcap")
-	output(t, dir, nil, "tcpdump", "-r", file, "-w", out)
-	return packetLines(t, out)
+func tcpdumpArgs(_ *testing.T, in *instance) []string {
+	return append(in.input("-r", "-i"), "-w", in.path("out.pcap"))
 }
 
-// runDumpcap feeds dumpcap from a pipe: it opens no capture files.
-func runDumpcap(t *testing.T, dir, file string) []string {
-	f, err := os.Open(file)
-	require.NoError(t, err)
-	defer f.Close()
-	out := filepath.Join(dir, "out.pcap")
-	output(t, dir, f, "dumpcap", "-q", "-P", "-i", "-", "-w", out)
-	return packetLines(t, out)
+// dumpcapArgs has a pipe in place of a file: dumpcap opens no capture files.
+func dumpcapArgs(_ *testing.T, in *instance) []string {
+	args := []string{"-q", "-P", "-w", in.path("out.pcap"), "-i"}
+	if in.file != "" {
+		return append(args, "-")
+	}
+	return append(args, in.device)
 }
+
+func readPackets(t *testing.T, in *instance) []string { return packetLines(t, in.path("out.pcap")) }
 
 // tsharkNumber is a reference to another packet of the same input by its number.
 var tsharkNumber = regexp.MustCompile(`\((request|reply) in \d+\)`)
 
-func runTshark(t *testing.T, dir, file string) []string {
-	return lines(tsharkNumber.ReplaceAllString(output(t, dir, nil, "tshark", "-n", "-r", file, "-T", "fields", "-e", "frame.time_epoch", "-e", "frame.protocols",
-		"-e", "_ws.col.Source", "-e", "_ws.col.Destination", "-e", "_ws.col.Info"), "($1)"))
+func tsharkArgs(_ *testing.T, in *instance) []string {
+	return append(in.input("-r", "-i"), "-n", "-T", "fields", "-e", "frame.time_epoch", "-e", "frame.protocols",
+		"-e", "_ws.col.Source", "-e", "_ws.col.Destination", "-e", "_ws.col.Info")
+}
+
+func readTshark(_ *testing.T, in *instance) []string {
+	return lines(tsharkNumber.ReplaceAllString(in.stdout.String(), "($1)"))
 }
 
 // ngrepNumber is the number of a packet, as the instance counts.
 var ngrepNumber = regexp.MustCompile(`(?m)(\S) #\d+$`)
 
-func runNgrep(t *testing.T, dir, file string) []string {
-	text := output(t, dir, nil, "ngrep", "-q", "-n1000000", "-t", "-I", file)
-	_, text, _ = strings.Cut(text, "\n\n") // input and expression
+func ngrepArgs(_ *testing.T, in *instance) []string {
+	return append(in.input("-I", "-d"), "-q", "-n1000000", "-t")
+}
+
+func readNgrep(_ *testing.T, in *instance) []string {
+	_, text, _ := strings.Cut(in.stdout.String(), "\n\n") // input and expression
 	var all []string
 	for _, record := range strings.Split(ngrepNumber.ReplaceAllString(text, "$1"), "\n\n") {
 		if record = strings.TrimSpace(record); record != "" {
@@ -169,9 +256,12 @@ func runNgrep(t *testing.T, dir, file string) []string {
 	return all
 }
 
-func runTcpflow(t *testing.T, dir, file string) []string {
-	output(t, dir, nil, "tcpflow", "-r", file, "-o", "flows")
-	files, err := filepath.Glob(filepath.Join(dir, "flows", "*"))
+func tcpflowArgs(_ *testing.T, in *instance) []string {
+	return append(in.input("-r", "-i"), "-o", "flows")
+}
+
+func readTcpflow(t *testing.T, in *instance) []string {
+	files, err := filepath.Glob(in.path("flows/*"))
 	require.NoError(t, err)
 	var all []string
 	for _, name := range files {
@@ -185,17 +275,25 @@ func runTcpflow(t *testing.T, dir, file string) []string {
 	return all
 }
 
-func runP0f(t *testing.T, dir, file string) []string {
-	output(t, dir, nil, "p0f", "-r", file, "-o", "log")
-	text, err := os.ReadFile(filepath.Join(dir, "log"))
+func p0fArgs(_ *testing.T, in *instance) []string { return append(in.input("-r", "-i"), "-o", "log") }
+
+func readP0f(t *testing.T, in *instance) []string {
+	text, err := os.ReadFile(in.path("log"))
 	require.NoError(t, err)
 	return lines(string(text))
 }
 
-func runDarkstat(t *testing.T, dir, file string) []string {
-	output(t, dir, nil, "darkstat", "-r", file, "--export", "db", "--chroot", dir, "--user", "root",
+func darkstatArgs(_ *testing.T, in *instance) []string {
+	args := append(in.input("-r", "-i"), "--export", "db", "--chroot", in.dir, "--user", "root",
 		"--hosts-max", "100000", "--hosts-keep", "90000", "--ports-max", "60000", "--ports-keep", "50000")
-	db, err := os.ReadFile(filepath.Join(dir, "db"))
+	if in.file != "" {
+		return args
+	}
+	return append(args, "--no-daemon", "-b", "127.0.0.1", "-p", "0")
+}
+
+func readDarkstat(t *testing.T, in *instance) []string {
+	db, err := os.ReadFile(in.path("db"))
 	require.NoError(t, err)
 	return darkstatHosts(t, db)
 }
@@ -240,25 +338,37 @@ func darkstatHosts(t *testing.T, db []byte) []string {
 	return all
 }
 
-func runArgus(t *testing.T, dir, file string) []string {
-	output(t, dir, nil, "argus", "-r", file, "-w", "out")
-	all := lines(output(t, dir, nil, "racluster", "-r", "out", "-n", "-c", ",",
+func argusArgs(_ *testing.T, in *instance) []string { return append(in.input("-r", "-i"), "-w", "out") }
+
+func readArgus(t *testing.T, in *instance) []string {
+	all := lines(output(t, in.dir, "racluster", "-r", "out", "-n", "-c", ",",
 		"-s", "proto", "saddr", "sport", "daddr", "dport", "spkts", "dpkts", "sbytes", "dbytes", "-", "not", "man"))
 	return slices.DeleteFunc(all, func(l string) bool { return strings.HasPrefix(l, "Proto,") }) // it has a header with some outputs
 }
 
-// runSoftflowd reads the NetFlow 5 that softflowd exports: flows of IPv4.
-func runSoftflowd(t *testing.T, dir, file string) []string {
+// softflowdArgs opens a collector for NetFlow 5.
+func softflowdArgs(t *testing.T, in *instance) []string {
+	t.Helper()
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
-	defer c.Close()
+	t.Cleanup(func() { _ = c.Close() })
 	require.NoError(t, c.SetReadBuffer(4<<20))
-	output(t, dir, nil, "softflowd", "-d", "-r", file, "-v", "5", "-m", "60000", "-p", "pid", "-c", "ctl", "-n", c.LocalAddr().String())
-	require.NoError(t, c.SetReadDeadline(time.Now().Add(100*time.Millisecond))) // all is in the socket
+	in.collector = c
+	return append(in.input("-r", "-i"), "-d", "-v", "5", "-m", "60000", "-p", "pid", "-c", "ctl", "-n", c.LocalAddr().String())
+}
+
+// stopSoftflowd ends it over its control socket: it does not catch signals.
+func stopSoftflowd(t *testing.T, in *instance, _ *exec.Cmd) {
+	output(t, in.dir, "softflowctl", "-c", "ctl", "shutdown")
+}
+
+// readSoftflowd reads what the collector got: flows of IPv4.
+func readSoftflowd(t *testing.T, in *instance) []string {
+	require.NoError(t, in.collector.SetReadDeadline(time.Now().Add(100*time.Millisecond))) // all is in the socket
 	var all []string
 	b := make([]byte, 2048)
 	for {
-		n, err := c.Read(b)
+		n, err := in.collector.Read(b)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return all
 		}
@@ -281,12 +391,15 @@ func netflow5(t *testing.T, b []byte) []string {
 	return all
 }
 
-func runPmacctd(t *testing.T, dir, file string) []string {
+func pmacctdArgs(t *testing.T, in *instance) []string {
 	conf := "daemonize: false\nplugins: print\naggregate: src_host, dst_host, src_port, dst_port, proto\n" +
-		"print_output: csv\nprint_output_file: " + filepath.Join(dir, "out.csv") + "\nprint_refresh_time: 3600\n"
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "conf"), []byte(conf), 0o644))
-	output(t, dir, nil, "pmacctd", "-f", "conf", "-I", file)
-	text, err := os.ReadFile(filepath.Join(dir, "out.csv"))
+		"print_output: csv\nprint_output_file: " + in.path("out.csv") + "\nprint_refresh_time: 3600\n"
+	require.NoError(t, os.WriteFile(in.path("conf"), []byte(conf), 0o644))
+	return append(in.input("-I", "-i"), "-f", "conf")
+}
+
+func readPmacctd(t *testing.T, in *instance) []string {
+	text, err := os.ReadFile(in.path("out.csv"))
 	require.NoError(t, err)
 	var all []string
 	for _, l := range lines(string(text))[1:] {
@@ -297,17 +410,20 @@ func runPmacctd(t *testing.T, dir, file string) []string {
 	return all
 }
 
-func runNfpcapd(t *testing.T, dir, file string) []string {
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "flows"), 0o755))
-	output(t, dir, nil, "nfpcapd", "-r", file, "-w", filepath.Join(dir, "flows"))
-	return lines(output(t, dir, nil, "nfdump", "-R", filepath.Join(dir, "flows"), "-q", "-N", "-6", "-o", "fmt:%pr %sap %dap %pkt %byt %flg %ts %te"))
+func nfpcapdArgs(t *testing.T, in *instance) []string {
+	require.NoError(t, os.Mkdir(in.path("flows"), 0o755))
+	return []string{"-r", cmp.Or(in.file, "captured.pcap"), "-w", in.path("flows")}
 }
 
-func runSngrep(t *testing.T, dir, file string) []string {
-	out := filepath.Join(dir, "out.pcap")
-	output(t, dir, nil, "sngrep", "-N", "-q", "-I", file, "-O", out)
-	return packetLines(t, out)
+func readNfpcapd(t *testing.T, in *instance) []string {
+	return lines(output(t, in.dir, "nfdump", "-R", in.path("flows"), "-q", "-N", "-6", "-o", "fmt:%pr %sap %dap %pkt %byt %flg %ts %te"))
 }
+
+func sngrepArgs(_ *testing.T, in *instance) []string {
+	return append(in.input("-I", "-d"), "-N", "-q", "-O", in.path("out.pcap"))
+}
+
+func readSngrep(t *testing.T, in *instance) []string { return packetLines(t, in.path("out.pcap")) }
 
 // addUp adds the numbers of lines with equal keys.
 func addUp(t *testing.T, all []string) []string {
