@@ -1,12 +1,14 @@
 package xdp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +35,7 @@ type Port struct {
 	mode    Mode
 	node    int
 	notices []string
+	tai     atomic.Int64 // offset of CLOCK_TAI, ns
 	once    sync.Once
 }
 
@@ -51,6 +54,7 @@ func Open(name string, cfg Config) (*Port, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.Pages = cmp.Or(cfg.Pages, hugepage.Ordinary)
 	p := &Port{name: name, cfg: cfg}
 	if err := p.open(); err != nil {
 		return nil, fmt.Errorf("open device %s: %w", name, errors.Join(err, p.Close()))
@@ -86,11 +90,11 @@ func (p *Port) open() (err error) {
 	g := geometryFor(p.netif.MTU + frameOverhead)
 	p.node = nodeOf(p.netif.Bus())
 	for range queues {
-		s, err := newSocket(cfg, g, p.node)
+		s, err := newSocket(cfg, cfg.entries(queues), g, p.node)
 		if err != nil {
 			return err
 		}
-		p.sockets, p.sources = append(p.sockets, s), append(p.sources, s)
+		p.sockets = append(p.sockets, s)
 	}
 	if err := p.attach(g, most); err != nil {
 		return err
@@ -108,7 +112,18 @@ func (p *Port) open() (err error) {
 			return err
 		}
 	}
-	return p.resolveMode()
+	if err := p.resolveMode(); err != nil {
+		return err
+	}
+	for _, s := range p.sockets {
+		s.pause = newModeration(s.Size(), p.mode)
+		if p.program.stamps {
+			p.sources = append(p.sources, newStamped(s, &p.tai))
+		} else {
+			p.sources = append(p.sources, s)
+		}
+	}
+	return nil
 }
 
 // attach attaches the program. VLAN tags that it cannot put back must stay in the frames.
@@ -189,7 +204,7 @@ func (p *Port) Sources() []capture.Source { return p.sources }
 func (p *Port) Notices() []string { return p.notices }
 
 // Pages implements capture.Placer.
-func (p *Port) Pages() hugepage.Size { return hugepage.Size(p.sockets[0].umem.PageSize()) }
+func (p *Port) Pages() hugepage.Size { return p.cfg.Pages }
 
 // Node implements capture.Placer.
 func (p *Port) Node() int { return p.node }
@@ -197,6 +212,7 @@ func (p *Port) Node() int { return p.node }
 // Start implements capture.Port.
 func (p *Port) Start() error {
 	p.netif.Begin()
+	p.tai.Store(taiOffset())
 	return p.program.set(control{Active: 1, Max: uint32(p.netif.MTU + frameOverhead)})
 }
 
@@ -216,6 +232,7 @@ func (p *Port) Stop() error {
 // frames that the program passes on, because they were not asked for, are not in it. The
 // counters of sockets and program stay exact when the interface is removed.
 func (p *Port) Account() (capture.Account, error) {
+	p.tai.Store(taiOffset()) // a time service may have set it
 	counters := p.netif.Counters()
 	var a capture.Account
 	var full, dropped uint64

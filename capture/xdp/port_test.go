@@ -55,6 +55,7 @@ func TestEveryFrameIsStoredAsSent(t *testing.T) {
 			for i, want := range sent {
 				require.Equal(t, want, frames[0][i], "frame %d", i)
 			}
+			require.Equal(t, "kernel (software, by the XDP program)", l.Clock.StampedBy)
 			require.EqualValues(t, len(sent), l.Account.Wire)
 			require.EqualValues(t, len(sent), l.Account.Received)
 		})
@@ -94,7 +95,7 @@ func TestTagsBesideTheFrameArePutBack(t *testing.T) {
 func TestFlowsKeepTheirQueueAndOrder(t *testing.T) {
 	pair(t, 1500, 3)
 	const flows, each = 40, 50
-	p, err := Open("xdp:ixb,queues=2", Config{})
+	p, err := Open("xdp:ixb,queues=2", Config{Ring: 1024})
 	require.NoError(t, err)
 	require.Equal(t, Generic, p.Mode(), "a veth's driver wants as many receive queues as the peer has for sending")
 	require.Contains(t, p.Notices()[0], "ixb is captured in generic mode, which is slower than its driver's: attach the XDP program")
@@ -231,7 +232,7 @@ func TestAnInterfaceHasOneCapture(t *testing.T) {
 	pair(t, 1500, 1)
 	r := begin(t, "xdp:ixb")
 	for _, mode := range []string{"", ",mode=copy", ",mode=generic"} {
-		_, err := Open("xdp:ixb"+mode, Config{})
+		_, err := Open("xdp:ixb"+mode, Config{Ring: 1024})
 		require.ErrorContains(t, err, "an XDP program is attached already")
 	}
 	send := sender(t)
@@ -239,9 +240,9 @@ func TestAnInterfaceHasOneCapture(t *testing.T) {
 	frames, _ := r.stop()
 	require.Len(t, frames[0], 1, "the first capture goes on")
 	begin(t, "xdp:ixb").stop()
-	_, err := Open("xdp:ixb,mode=zerocopy", Config{})
+	_, err := Open("xdp:ixb,mode=zerocopy", Config{Ring: 1024})
 	require.ErrorContains(t, err, "no zero copy")
-	_, err = Open("xdp:none", Config{})
+	_, err = Open("xdp:none", Config{Ring: 1024})
 	require.ErrorContains(t, err, "no such interface")
 }
 
@@ -251,7 +252,7 @@ func TestAnInterfaceIsRestored(t *testing.T) {
 	a := netlink.NewLinkAttrs()
 	a.Name, a.NumRxQueues = "ixb", 4
 	require.NoError(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "ixa"}))
-	p, err := Open("xdp:ixb,queues=1,mode=generic", Config{})
+	p, err := Open("xdp:ixb,queues=1,mode=generic", Config{Ring: 1024})
 	require.NoError(t, err)
 	require.Len(t, p.Sources(), 1)
 	n, most, err := p.netif.ReceiveQueues()
@@ -259,7 +260,7 @@ func TestAnInterfaceIsRestored(t *testing.T) {
 	require.Equal(t, []int{1, 4}, []int{n, most})
 	require.Len(t, p.Notices(), 2, "rxvlan, tags of a veth")
 	require.NoError(t, p.Close())
-	p, err = Open("xdp:ixb", Config{})
+	p, err = Open("xdp:ixb", Config{Ring: 1024})
 	require.NoError(t, err)
 	require.Len(t, p.Sources(), 4)
 	require.Empty(t, p.Notices())
@@ -389,7 +390,7 @@ func TestMissingRightsAreNamed(t *testing.T) {
 				err = unix.Capset(&header, &data[0])
 			}
 			if err == nil {
-				_, err = Open("xdp:ixb", Config{})
+				_, err = Open("xdp:ixb", Config{Ring: 1024})
 			}
 			done <- err
 		}()

@@ -7,6 +7,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
@@ -19,6 +20,7 @@ const (
 	devBound  = 1 << 6 // BPF_F_XDP_DEV_BOUND_ONLY: may call the driver's metadata kfuncs
 	mdData    = 0
 	mdDataEnd = 4
+	mdMeta    = 8
 	mdQueue   = 16
 	actPass   = 2 // XDP_PASS
 )
@@ -71,11 +73,12 @@ type program struct {
 	native bool // attached to the driver
 	frags  bool // takes frames of several buffers
 	tags   bool // puts stripped VLAN tags back
+	stamps bool // puts a stamp before each frame
 }
 
 // newProgram creates the maps of an interface with so many queues, all without a socket.
 func newProgram(queues int) (_ *program, err error) {
-	p := &program{}
+	p := &program{stamps: features.HaveProgramHelper(ebpf.XDP, asm.FnKtimeGetTaiNs) == nil}
 	defer func() {
 		if err != nil {
 			_ = p.close()
@@ -207,7 +210,7 @@ func kernelFunction(name string) int32 {
 	return int32(id)
 }
 
-// Registers of the program. The stack has the tag at -16 (EtherType, big endian) and
+// Registers of the program. The stack has the time at -24, the tag at -16 (EtherType, big endian) and
 // -14 (PCP, DEI, VID), and the queue at -4.
 const (
 	ctx      = asm.R6
@@ -216,6 +219,7 @@ const (
 	counts   = asm.R9 // tally of the queue
 	stackTag = -16
 	stackTCI = -14
+	stackNow = -24
 )
 
 // instructions is the program. tag is the BTF ID of tagFunction, 0 for none.
@@ -224,7 +228,7 @@ const (
 //	queue without socket       count, pass
 //	longer than the wire's MTU count, pass
 //	not asked for              pass
-//	else                       put the tag back, count, redirect
+//	else                       put the tag back, stamp, count, redirect
 func (p *program) instructions(cfg *Config, sockets int, tag int32) asm.Instructions {
 	ins := asm.Instructions{
 		asm.Mov.Reg(ctx, asm.R1),
@@ -254,6 +258,9 @@ func (p *program) instructions(cfg *Config, sockets int, tag int32) asm.Instruct
 	ins = append(ins, filter(cfg)...)
 	if tag != 0 {
 		ins = append(ins, restoreTag()...)
+	}
+	if p.stamps {
+		ins = append(ins, stamp()...)
 	}
 	ins = append(ins, count(0)...)
 	ins = append(ins,
@@ -326,6 +333,32 @@ func restoreTag() asm.Instructions {
 		asm.StoreMem(asm.R2, 14, asm.R1, asm.Half),
 		asm.Mov.Reg(asm.R0, asm.R0).WithSymbol("tagged"),
 	)
+}
+
+// metaLen is the length of the stamp before a frame: the time in ns of CLOCK_TAI, and
+// the same inverted. A driver that has no place for it leaves other bytes there.
+const metaLen = 16
+
+// stamp writes the stamp before the frame (XDP metadata).
+func stamp() asm.Instructions {
+	return asm.Instructions{
+		asm.FnKtimeGetTaiNs.Call(),
+		asm.StoreMem(asm.R10, stackNow, asm.R0, asm.DWord),
+		asm.Mov.Reg(asm.R1, ctx),
+		asm.Mov.Imm(asm.R2, -metaLen),
+		asm.FnXdpAdjustMeta.Call(),
+		asm.JNE.Imm(asm.R0, 0, "stamped"),
+		asm.LoadMem(asm.R2, ctx, mdMeta, asm.Word),
+		asm.LoadMem(asm.R3, ctx, mdData, asm.Word),
+		asm.Mov.Reg(asm.R1, asm.R2),
+		asm.Add.Imm(asm.R1, metaLen),
+		asm.JGT.Reg(asm.R1, asm.R3, "stamped"),
+		asm.LoadMem(asm.R1, asm.R10, stackNow, asm.DWord),
+		asm.StoreMem(asm.R2, 0, asm.R1, asm.DWord),
+		asm.Xor.Imm(asm.R1, -1),
+		asm.StoreMem(asm.R2, 8, asm.R1, asm.DWord),
+		asm.Mov.Reg(asm.R0, asm.R0).WithSymbol("stamped"),
+	}
 }
 
 // set writes the control map.

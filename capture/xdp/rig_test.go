@@ -18,7 +18,6 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/internal/ether"
 	"github.com/ixcap/ixcap/capture/stream"
-	"github.com/ixcap/ixcap/hugepage"
 )
 
 // pair makes a namespace of the calling thread's own with the veth pair ixa, ixb of so
@@ -146,14 +145,15 @@ type run struct {
 	port      *Port
 	engine    *capture.Engine
 	listeners []*stream.Listener
+	began     time.Time
 }
 
 func begin(t *testing.T, name string) *run {
-	p, err := Open(name, Config{Pages: hugepage.Ordinary})
+	p, err := Open(name, Config{Ring: 1024})
 	require.NoError(t, err)
-	e, err := capture.New(p, capture.Config{Buffer: 8 << 20, Pages: hugepage.Ordinary})
+	e, err := capture.New(p, capture.Config{Buffer: 8 << 20})
 	require.NoError(t, err)
-	r := &run{t: t, port: p, engine: e}
+	r := &run{t: t, port: p, engine: e, began: time.Now()}
 	for q := range p.Sources() {
 		l, err := e.Stream(q).Listen("test", stream.Options{})
 		require.NoError(t, err)
@@ -170,10 +170,14 @@ func (r *run) stop() (frames [][][]byte, l capture.Ledger) {
 	require.NoError(t, r.engine.Stop())
 	for _, l := range r.listeners {
 		var all [][]byte
+		last := r.began.Add(-time.Millisecond) // the kernel's clock for programs is a little off
 		for packet := range l.Packets(t.Context()) {
+			require.False(t, packet.Time().Before(last), "%v after %v", packet.Time(), last)
+			last = packet.Time()
 			all = append(all, append([]byte(nil), packet.Data...))
 		}
 		require.NoError(t, l.Err())
+		require.True(t, last.Before(time.Now()))
 		frames = append(frames, all)
 		require.NoError(t, l.Close())
 	}

@@ -3,6 +3,7 @@ package xdp
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"sync/atomic"
 	"time"
@@ -14,9 +15,9 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// chunksPerEntry is how many chunks the UMEM has for each descriptor of the rx ring: a
-// full ring must not keep the kernel from receiving once Poll has emptied it.
-const chunksPerEntry = 2
+// spare is the number of chunks beyond those of a full rx ring: for frames that Poll
+// returned and Release did not, and for the device.
+const spare = maxBatch
 
 // freed is how long to wait for the queue of a socket that was closed.
 const freed = 2 * time.Second
@@ -58,21 +59,21 @@ type socket struct {
 	rest  [][]byte // pieces of frames, room for those of all chunks
 	rests int      // in use until Release
 
-	busy bool
-	fds  [2]unix.PollFd // socket, eventfd of Wake
-	buf  [8]byte
+	busy  bool
+	pause moderation
+	fds   [2]unix.PollFd // socket, eventfd of Wake
+	buf   [8]byte
 }
 
 // newSocket opens a socket and its memory. Nothing is received until it is bound and the
 // program redirects to it.
-func newSocket(cfg *Config, g geometry, node int) (_ *socket, err error) {
+func newSocket(cfg *Config, entries int, g geometry, node int) (_ *socket, err error) {
 	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if errors.Is(err, unix.EAFNOSUPPORT) {
 		return nil, fmt.Errorf("open AF_XDP socket: %w. The kernel was built without CONFIG_XDP_SOCKETS: use packet:%s", err, cfg.Interface)
 	} else if err != nil {
 		return nil, fmt.Errorf("open AF_XDP socket: %w", netif.Needs(err, unix.CAP_NET_RAW))
 	}
-	entries := cfg.ring()
 	s := &socket{fd: fd, base: ^uint64(g.chunk - 1), busy: cfg.Busy != 0}
 	s.fds = [2]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}}
 	defer func() {
@@ -85,8 +86,8 @@ func newSocket(cfg *Config, g geometry, node int) (_ *socket, err error) {
 		return nil, fmt.Errorf("make eventfd: %w", err)
 	}
 	s.fds[1].Fd = int32(wake)
-	chunks := chunksPerEntry * entries
-	if s.umem, err = allocUMEM(chunks*g.chunk, cfg.Pages, node); err != nil {
+	chunks := entries + spare
+	if s.umem, err = hugepage.Alloc(chunks*g.chunk, hugepage.Options{Pages: cfg.Pages, Node: node, Name: "ixcap-umem"}); err != nil {
 		return nil, err
 	}
 	s.memory = s.umem.Bytes()[:chunks*g.chunk]
@@ -100,7 +101,7 @@ func newSocket(cfg *Config, g geometry, node int) (_ *socket, err error) {
 		name          string
 		option, value int
 	}{
-		{"XDP_UMEM_FILL_RING", unix.XDP_UMEM_FILL_RING, chunks},
+		{"XDP_UMEM_FILL_RING", unix.XDP_UMEM_FILL_RING, powerOfTwo(chunks)},
 		{"XDP_UMEM_COMPLETION_RING", unix.XDP_UMEM_COMPLETION_RING, 2}, // unused, but a UMEM has one
 		{"XDP_RX_RING", unix.XDP_RX_RING, entries},
 	} {
@@ -122,18 +123,8 @@ func newSocket(cfg *Config, g geometry, node int) (_ *socket, err error) {
 	return s, s.busyPoll(cfg)
 }
 
-// allocUMEM allocates packet memory. Pages 0 means huge pages if there are enough.
-func allocUMEM(bytes int, pages hugepage.Size, node int) (*hugepage.Memory, error) {
-	o := hugepage.Options{Pages: pages, Node: node, Name: "ixcap-umem"}
-	if pages == 0 {
-		o.Pages = hugepage.Size2M
-		if m, err := hugepage.Alloc(bytes, o); err == nil {
-			return m, nil
-		}
-		o.Pages = hugepage.Ordinary
-	}
-	return hugepage.Alloc(bytes, o)
-}
+// powerOfTwo returns the smallest power of two that is not below n.
+func powerOfTwo(n int) int { return 1 << bits.Len(uint(n-1)) }
 
 func (s *socket) mapRings(entries, chunks int) error {
 	o, err := ringOffsets(s.fd)
@@ -143,7 +134,7 @@ func (s *socket) mapRings(entries, chunks int) error {
 	if s.rx, s.descs, err = mapRing[unix.XDPDesc](s.fd, unix.XDP_PGOFF_RX_RING, o.Rx, entries); err != nil {
 		return fmt.Errorf("map the rx ring: %w", err)
 	}
-	if s.fill, s.chunks, err = mapRing[uint64](s.fd, unix.XDP_UMEM_PGOFF_FILL_RING, o.Fr, chunks); err != nil {
+	if s.fill, s.chunks, err = mapRing[uint64](s.fd, unix.XDP_UMEM_PGOFF_FILL_RING, o.Fr, powerOfTwo(chunks)); err != nil {
 		return fmt.Errorf("map the fill ring: %w", err)
 	}
 	return nil
@@ -228,8 +219,6 @@ func (s *socket) Poll(frames []ring.Frame) int {
 		return 0
 	}
 	s.taken = at
-	// R1: release, after the descriptors were read: the kernel may write them again.
-	atomic.StoreUint32(s.rx.consumer, at)
 	return n
 }
 
@@ -267,7 +256,9 @@ func (s *socket) assemble(f *ring.Frame, at, end uint32) (pieces uint32) {
 // Release implements capture.Source.
 func (s *socket) Release() {
 	s.rests = 0
-	// R2: release, after the frames and the addresses in the fill ring.
+	// R1, R2: release, after descriptors and frames were read: the kernel may write them
+	// again.
+	atomic.StoreUint32(s.rx.consumer, s.taken)
 	atomic.StoreUint32(s.fill.producer, s.returned)
 }
 
@@ -284,15 +275,28 @@ func (s *socket) Size() int { return len(s.descs) }
 // CanSleep implements capture.Sleeper: busy polling drives the queue without interrupts.
 func (s *socket) CanSleep() bool { return !s.busy }
 
-// Sleep implements capture.Sleeper. The system call also drives the queue if it needs that.
+// Sleep implements capture.Sleeper. While frames arrive it lets them gather, see
+// moderation. The driver is called for them by the poll before.
 func (s *socket) Sleep(limit time.Duration) bool {
+	if s.pause.next(s.taken) {
+		s.wait(s.fds[1:], min(limit, s.pause.length))
+		return true
+	}
+	s.wait(s.fds[:], limit)
+	if s.fds[0].Revents != 0 && s.fds[1].Revents == 0 {
+		s.wait(s.fds[1:], min(limit, s.pause.length))
+	}
+	return true
+}
+
+// wait blocks until one of the descriptors can be read. It uses up what Wake wrote.
+func (s *socket) wait(fds []unix.PollFd, limit time.Duration) {
 	s.fds[0].Revents, s.fds[1].Revents = 0, 0
 	t := unix.NsecToTimespec(int64(limit))
-	n, err := unix.Ppoll(s.fds[:], &t, nil)
+	n, err := unix.Ppoll(fds, &t, nil)
 	if err == nil && n > 0 && s.fds[1].Revents != 0 {
 		_, _ = unix.Read(int(s.fds[1].Fd), s.buf[:])
 	}
-	return true
 }
 
 // one is what Wake adds to the eventfd.

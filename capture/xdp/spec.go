@@ -36,7 +36,8 @@ const (
 	minRing, maxRing = 64, 1 << 16
 	maxQueues        = 256
 	maxBusy          = time.Second
-	defaultRing      = 4096
+	defaultRing      = 16384
+	leastRing        = 4096
 	defaultBudget    = 64
 )
 
@@ -50,8 +51,9 @@ type Config struct {
 	// `ethtool -L` does, until Close; 0 leaves it as it is. Every queue has a socket.
 	Queues int
 
-	// Ring is the number of descriptors of a socket's rx ring, a power of two; 0 is
-	// 4096. The UMEM of a socket has two chunks for each.
+	// Ring is the number of descriptors of a socket's rx ring, a power of two. 0 is 16384,
+	// shared by the queues, but at least 4096 for each. The UMEM of a socket has a chunk
+	// for each, and 4096 more.
 	Ring int
 
 	// Busy is for how long a system call polls the device (SO_BUSY_POLL, with
@@ -71,7 +73,7 @@ type Config struct {
 	// Quiet leaves the interface out of promiscuous mode.
 	Quiet bool
 
-	// Pages are the pages of the UMEM. 0 is 2 MiB if there are any free, else ordinary.
+	// Pages are the pages of the UMEM and of the streams; 0 is ordinary ones.
 	Pages hugepage.Size
 }
 
@@ -163,7 +165,7 @@ func number(key, value string, least, most int) (int, error) {
 
 // check returns an error if the settings cannot be used.
 func (c *Config) check() error {
-	switch ring := c.ring(); {
+	switch ring := c.entries(1); {
 	case c.Interface == "" || len(c.Interface) >= unix.IFNAMSIZ || strings.ContainsAny(c.Interface, "/: \t\n\x00"):
 		return fmt.Errorf("%q is no name of an interface. `ip link` lists them", c.Interface)
 	case c.Mode < Auto || c.Mode > Generic:
@@ -193,9 +195,10 @@ func (c *Config) check() error {
 	return nil
 }
 
-func (c *Config) ring() int {
+// entries is the number of descriptors of each of so many rings.
+func (c *Config) entries(queues int) int {
 	if c.Ring == 0 {
-		return defaultRing
+		return max(leastRing, defaultRing/powerOfTwo(queues))
 	}
 	return c.Ring
 }

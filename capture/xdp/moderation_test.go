@@ -1,0 +1,38 @@
+package xdp
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAPauseNeverOverfillsTheRing(t *testing.T) {
+	for _, entries := range []int{minRing, 1024, defaultRing, maxRing} {
+		for mode, fastest := range map[Mode]float64{Copy: fastestCopy, Generic: fastestCopy, ZeroCopy: fastestWire} {
+			m := newModeration(entries, mode)
+			taken := uint32(1<<32 - 100) // it wraps
+			for range 20 {
+				taken++
+				m.next(taken)
+			}
+			require.Equal(t, m.most, m.length, "few frames: the longest pause")
+			require.LessOrEqual(t, m.length.Seconds()*fastest, float64(entries)/4)
+			for range 20 {
+				taken += m.many + 1
+				require.True(t, m.next(taken))
+			}
+			require.Equal(t, min(shortestPause, m.most), m.length, "many frames: the shortest")
+		}
+	}
+}
+
+func TestAnIdlePollerWakesUpForTheFirstFrame(t *testing.T) {
+	m := newModeration(1024, Copy)
+	require.True(t, m.next(1))
+	require.True(t, m.next(2))
+	require.Greater(t, m.length, shortestPause)
+	require.False(t, m.next(2))
+	require.Equal(t, shortestPause, m.length)
+	require.Less(t, m.most, time.Millisecond)
+}
