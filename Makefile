@@ -39,7 +39,7 @@ TOOLS = tshark:tshark editcap:wireshark-common mergecap:wireshark-common capinfo
         ip:iproute2 shellcheck:shellcheck gcc:gcc /usr/include/stdlib.h:libc6-dev \
         zstd:zstd lz4:lz4 bzip2:bzip2 promtool:prometheus systemd-analyze:systemd \
         /usr/sbin/mkfs.ext4:e2fsprogs date:coreutils /usr/share/zoneinfo/Europe/Berlin:tzdata \
-        /usr/include/pcap/pcap.h:libpcap0.8-dev make:make valgrind:valgrind
+        /usr/include/pcap/pcap.h:libpcap0.8-dev make:make valgrind:valgrind mandoc:mandoc g++:g++
 
 tools:
 	@.ci/tools $(TOOLS)

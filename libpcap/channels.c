@@ -258,6 +258,9 @@ int ixcap_settings_apply(const struct ixcap_settings *settings, char *errbuf)
 	for (int i = 0; i < settings->nirqs; i++) {
 		const struct ixcap_irq *irq = &settings->irqs[i];
 		const char *name = settings->devices[irq->device].name;
+		cpu_set_t has;
+		if (pcap_channel_getaffinity(name, irq->channel, &has) == 1 && CPU_EQUAL(&has, &irq->cpus))
+			continue;  // no right to write is needed
 		if (pcap_channel_setaffinity(name, irq->channel, &irq->cpus) != 1)
 			ixcap_warn(errbuf, "set affinity of %.60s channel %d: %s", name, irq->channel,
 			           errno == ENOENT ? "/proc/interrupts has no such channel" : strerror(errno));

@@ -579,6 +579,9 @@ static void split_alias(struct ixcap_device *d, const char *name, size_t n)
 static int split_devices(struct config *c, const char *names, struct ixcap_settings *s)
 {
 	for (;;) {
+		size_t prefix;
+		driver_of(names, &prefix);  // ixcap:a^ixcap:b is ixcap:a^b
+		names += prefix;
 		size_t n = strcspn(names, "^");
 		if (s->ndevices == IXCAP_DEVICES)
 			return fail(c, 0, 0, "device: more than %d names.", IXCAP_DEVICES);

@@ -17,11 +17,7 @@ static const char *share(void)
 	return folders && *folders ? folders : SHARE_FOLDERS;
 }
 
-bool device_ours(const char *device)
-{
-	const char *driver = secure_getenv("PCAP_DRIVER");
-	return (device && strncmp(device, PREFIX, strlen(PREFIX)) == 0) || (driver && strcmp(driver, "ixcap") == 0);
-}
+bool device_ours(const char *device) { return ixcap_device_names(device ? device : "any"); }
 
 // queue_of returns the length of the port's name in the file name NAME-queueN.sock or
 // queueN.sock, or -1 for any other.
@@ -104,26 +100,26 @@ static void one(struct device_sockets *found, const char *name)
 	}
 }
 
-unsigned device_find(const char *device, struct device_sockets *found, char *text, size_t room)
+unsigned device_find(const struct ixcap_settings *settings, struct device_sockets *found, char *text, size_t room)
 {
-	char names[4096], *rest = NULL;
 	found->n = 0;
-	snprintf(names, sizeof names, "%s", device);
-	for (char *name = strtok_r(names, "^", &rest); name; name = strtok_r(NULL, "^", &rest)) {
+	for (int i = 0; i < settings->ndevices; i++) {
+		const char *name = settings->devices[i].name;
 		unsigned before = found->n;
-		if (strncmp(name, PREFIX, strlen(PREFIX)) == 0)
-			name += strlen(PREFIX);
-		one(found, name);
+		if (*name)
+			one(found, name);
+		for (unsigned k = before; k < found->n; k++)
+			found->at[k].device = (unsigned)i;
 		if (found->n > before)
 			continue;
-		if (strchr(name, '/'))
+		if (!*name)
+			snprintf(text, room, "the device has no name of a port or a folder. Write ixcap:NAME.");
+		else if (strchr(name, '/'))
 			snprintf(text, room, "%s has no socket of a capture. Start one with hpcapdd --share DIR.", name);
 		else
 			snprintf(text, room, "no capture shares a port %s in %s. Start one with hpcapdd --share DIR, and set IXCAP_SHARE to the folder.", name, share());
 		return 0;
 	}
-	if (found->n == 0)
-		snprintf(text, room, "%s names no port and no folder", device);
 	return found->n;
 }
 

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "config.h"
 #include "stream.h"
 
 #define MAX_QUEUES 64
@@ -13,6 +14,7 @@
 struct device_socket {
 	char path[STREAM_SOCKET_PATH];
 	char interface[65];  // the stream must have this name; empty: any
+	unsigned device;     // of the settings' devices
 };
 
 struct device_sockets {
@@ -20,14 +22,12 @@ struct device_sockets {
 	unsigned n;
 };
 
-// device_ours reports whether a name means a port of a capture: it begins with "ixcap:",
-// or PCAP_DRIVER is ixcap.
+// device_ours reports whether a name, or NULL, means a port of a capture.
 bool device_ours(const char *device);
 
-// device_find lists the sockets of a device: of each port in NAME^NAME..., where a NAME
-// is that of a port or a folder with sockets. It returns how many there are; with none,
-// text says why.
-unsigned device_find(const char *device, struct device_sockets *found, char *text, size_t room);
+// device_find lists the sockets of the settings' devices, each the name of a port, a socket
+// or a folder with sockets. It returns how many there are; with none, text says why.
+unsigned device_find(const struct ixcap_settings *settings, struct device_sockets *found, char *text, size_t room);
 
 // device_each calls f for each port that has sockets in the share folders, with its
 // device name and its folder.

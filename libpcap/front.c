@@ -5,8 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "configure.h"
 #include "device.h"
 #include "handle.h"
+#include "include/pcap/fanout.h"
 #include "read.h"
 #include "system.h"
 
@@ -56,7 +58,7 @@ pcap_t *pcap_create(const char *device, char *error)
 	const char *name = device ? device : "any";
 	if (!device_ours(device)) {
 		if (real.pcap_create)
-			return real.pcap_create(device, error);
+			return system_create(device, error);
 		snprintf(error, PCAP_ERRBUF_SIZE, "%s", SYSTEM_MISSING);
 		return NULL;
 	}
@@ -79,7 +81,6 @@ pcap_t *pcap_create(const char *device, char *error)
 		return 0; \
 	}
 
-SETTER(pcap_set_snaplen, p->snaplen = v)
 SETTER(pcap_set_promisc, (void)v)      // what a port receives is the capture's matter
 SETTER(pcap_set_rfmon, p->rfmon = v)
 SETTER(pcap_set_timeout, p->timeout = v)
@@ -88,6 +89,16 @@ SETTER(pcap_set_buffer_size, (void)v)  // the buffer is the capture's, too
 SETTER(pcap_set_protocol_linux, p->protocol = v)
 SETTER(pcap_set_tstamp_type, if (v != PCAP_TSTAMP_HOST) return PCAP_WARNING_TSTAMP_TYPE_NOTSUP)
 SETTER(pcap_set_tstamp_precision, if (v != PCAP_TSTAMP_PRECISION_MICRO && v != PCAP_TSTAMP_PRECISION_NANO) return PCAP_ERROR_TSTAMP_PRECISION_NOTSUP; p->precision = v)
+
+int pcap_set_snaplen(pcap_t *p, int snaplen)
+{
+	if (!ours(p))
+		return system_set_snaplen(p, snaplen);
+	if (!inactive(p))
+		return PCAP_ERROR_ACTIVATED;
+	p->snaplen = snaplen;
+	return 0;
+}
 
 int pcap_can_set_rfmon(pcap_t *p) { return ours(p) ? 0 : real.pcap_can_set_rfmon(p); }
 
@@ -119,19 +130,16 @@ static void detach(pcap_t *p)
 	p->n = 0;
 }
 
-// options returns what a listener asks for. IXCAP_POLICY is lossy or lossless.
-static struct stream_options options(void)
-{
-	const char *policy = secure_getenv("IXCAP_POLICY");
-	return (struct stream_options){.name = program_invocation_short_name, .lossless = policy && strcmp(policy, "lossless") == 0};
-}
-
 // attach opens one queue's stream. The result is that of stream_open; a stream of
 // another interface than asked for is none.
-static int attach(pcap_t *p, const struct device_socket *at, const struct stream_options *o)
+static int attach(pcap_t *p, const struct device_socket *at)
 {
 	struct queue *q = &p->queues[p->n];
-	int code = stream_open(&q->s, at->path, o, p->error, sizeof p->error);
+	struct stream_options o;
+	char fanout[STREAM_TEXT];
+	if (configure_request(p, at->device, &o, fanout))
+		return STREAM_FAILED;
+	int code = stream_open(&q->s, at->path, &o, p->error, sizeof p->error);
 	if (code != STREAM_OK)
 		return code;
 	if (*at->interface && strcmp(at->interface, q->s.name) != 0) {
@@ -155,14 +163,13 @@ static int attach(pcap_t *p, const struct device_socket *at, const struct stream
 static int attach_all(pcap_t *p)
 {
 	struct device_sockets found;
-	if (!device_find(p->device, &found, p->error, sizeof p->error))
+	if (!device_find(p->settings, &found, p->error, sizeof p->error))
 		return PCAP_ERROR_NO_SUCH_DEVICE;
-	struct stream_options o = options();
 	p->queues = calloc(found.n, sizeof *p->queues);
 	if (!p->queues)
 		return handle_error(p, "malloc: %s", strerror(errno));
 	for (unsigned i = 0; i < found.n; i++) {
-		int code = attach(p, &found.at[i], &o);
+		int code = attach(p, &found.at[i]);
 		if (code == STREAM_OK)
 			continue;
 		detach(p);
@@ -174,12 +181,14 @@ static int attach_all(pcap_t *p)
 int pcap_activate(pcap_t *p)
 {
 	if (!ours(p))
-		return real.pcap_activate(p);
+		return system_activate(p);
 	if (!inactive(p))
 		return PCAP_ERROR_ACTIVATED;
 	*p->error = 0;
 	if (p->rfmon)
 		return PCAP_ERROR_RFMON_NOTSUP;
+	if (configure(p))
+		return PCAP_ERROR;
 	if (p->snaplen <= 0 || p->snaplen > MAX_SNAPLEN)
 		p->snaplen = MAX_SNAPLEN;
 	int code = attach_all(p);
@@ -192,14 +201,47 @@ int pcap_activate(pcap_t *p)
 		return handle_error(p, "%s", SYSTEM_MISSING);
 	}
 	p->active = true;
+	return configure_device(p);
+}
+
+// attach_anew attaches an active handle as another listener. On an error it goes on as the old.
+static int attach_anew(pcap_t *p)
+{
+	struct queue *old = p->queues;
+	unsigned n = p->n;
+	int code = configure(p);
+	if (code == 0)
+		code = attach_all(p);
+	struct queue *fresh = p->queues;
+	unsigned m = p->n;
+	p->queues = old;
+	p->n = n;
+	if (code)
+		return code;
+	read_settle(p);
+	detach(p);
+	p->queues = fresh;
+	p->n = m;
+	p->horizon = p->held = 0;
+	p->ended = false;
 	return 0;
+}
+
+int pcap_fanout(pcap_t *p, int group, const char *fanout)
+{
+	if (!ours(p))
+		return system_fanout(p, group, fanout) ? -1 : 0;
+	int code = configure_fanout(p, group, fanout);
+	if (code == 0 && p->active)
+		code = attach_anew(p);
+	return code ? -1 : 0;
 }
 
 pcap_t *pcap_open_live(const char *device, int snaplen, int promisc, int timeout, char *error)
 {
 	if (!device_ours(device)) {
 		if (real.pcap_open_live)
-			return real.pcap_open_live(device, snaplen, promisc, timeout, error);
+			return system_open_live(device, snaplen, promisc, timeout, error);
 		snprintf(error, PCAP_ERRBUF_SIZE, "%s", SYSTEM_MISSING);
 		return NULL;
 	}
@@ -210,6 +252,8 @@ pcap_t *pcap_open_live(const char *device, int snaplen, int promisc, int timeout
 	pcap_set_promisc(p, promisc);
 	pcap_set_timeout(p, timeout);
 	int code = pcap_activate(p);
+	if (code > 0)
+		snprintf(error, PCAP_ERRBUF_SIZE, "%s", p->error);
 	if (code >= 0)
 		return p;
 	snprintf(error, PCAP_ERRBUF_SIZE, "%.60s: %.190s", p->device, *p->error ? p->error : pcap_statustostr(code));
@@ -220,7 +264,7 @@ pcap_t *pcap_open_live(const char *device, int snaplen, int promisc, int timeout
 void pcap_close(pcap_t *p)
 {
 	if (!ours(p)) {
-		real.pcap_close(p);
+		system_close(p);
 		return;
 	}
 	read_settle(p);
@@ -231,6 +275,8 @@ void pcap_close(pcap_t *p)
 		close(p->timer);
 	free(p->filter.bf_insns);
 	free(p->device);
+	free(p->settings);
+	free(p->asked);
 	p->magic = 0;
 	free(p);
 }

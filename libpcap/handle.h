@@ -38,6 +38,9 @@ struct pcap {
 	uint64_t magic;
 	char error[PCAP_ERRBUF_SIZE];
 	char *device;
+	struct ixcap_settings *settings;  // of the device; from pcap_activate on
+	struct ixcap_fanout *asked;       // by pcap_fanout for asked_group, or NULL
+	int asked_group;
 	bool active, ended, nonblock;
 	int snaplen, timeout, immediate, precision, rfmon, protocol;
 	atomic_bool broken;        // by pcap_breakloop

@@ -74,7 +74,7 @@ func TestEveryWayToReadDeliversEveryFrame(t *testing.T) {
 	for name, policy := range map[string]string{"lossy": "lossy", "lossless": "lossless"} {
 		t.Run(name, func(t *testing.T) {
 			s := single(t, stream.Config{})
-			d := b.start(t, "IXCAP_POLICY="+policy)
+			d := b.start(t, "PCAP_POLICY="+policy)
 			d.open("ixcap:"+s.path, "set_tstamp_precision 1", "set_timeout 100")
 			require.Equal(t, "1", d.do("get_tstamp_precision 0"))
 			s.store(6000)
@@ -225,7 +225,7 @@ func TestQueuesAreMergedByTime(t *testing.T) {
 	for i := range queues {
 		queues[i] = serve(t, dir, fmt.Sprintf("eth7-queue%d.sock", i), stream.Config{})
 	}
-	d := b.start(t, "IXCAP_SHARE="+dir, "IXCAP_POLICY=lossless")
+	d := b.start(t, "IXCAP_SHARE="+dir, "PCAP_POLICY=lossless")
 	d.open("ixcap:eth7", "set_timeout 100")
 	var all []packet
 	for n := range uint32(3000) {

@@ -15,6 +15,12 @@ extern "C" {
 
 #define PCAP_VERSION_FANOUT 1
 
+/*
+ * Make the handle a member of a group, 0 to 65535, whose frames are divided as fanout says:
+ * MODE[, OPTION=VALUE...], pcap.conf(5). 0, or -1 with pcap_geterr.
+ */
+int pcap_fanout(pcap_t *p, int group, const char *fanout);
+
 /* Channels of a device (struct ethtool_channels of linux/ethtool.h): most and present numbers. */
 struct pcap_channels {
 	unsigned int max_rx;

@@ -4,6 +4,7 @@
 // An answer begins with the function's result. Where frames were delivered, their number,
 // bytes and FNV-1a hash follow: of seconds, fraction, caplen, len and data, little-endian.
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <grp.h>
 #include <poll.h>
@@ -94,8 +95,9 @@ static void create(long n)
 
 static void open_live(long n)
 {
+	*error = 0;
 	p = pcap_open_live(argument, (int)n, 1, 100, error);
-	printf("%s\n", p ? "ok" : error);
+	printf("%s%s%s\n", p ? "ok" : "", p && *error ? " " : "", error);
 }
 
 static void open_offline(long n)
@@ -325,6 +327,16 @@ static void lookup_net(long n)
 	printf("%d %s\n", code, code < 0 ? error : "");
 }
 
+// fanout calls pcap_fanout, which the system's libpcap does not have.
+static void fanout(long group)
+{
+	int (*f)(pcap_t *, int, const char *);
+	*(void **)&f = dlsym(RTLD_DEFAULT, "pcap_fanout");
+	answer(f ? f(p, (int)group, argument) : -99);
+}
+
+static void get_error(long n) { (void)n; printf("%s\n", pcap_geterr(p)); }
+
 static void version(long n) { (void)n; printf("%s\n", pcap_lib_version()); }
 
 static void break_at(long n) { breaking = n; printf("0\n"); }
@@ -354,7 +366,7 @@ static const struct {
 	COMMAND(filter), COMMAND(bad_filter), COMMAND(stats), {"select", select_for}, {"poll", poll_for}, {"epoll", epoll_for}, COMMAND(select_loop),
 	COMMAND(signal_in), COMMAND(thread_in), {"fork", fork_on}, COMMAND(fork_close), {"chroot", change_root}, COMMAND(drop_rights), COMMAND(nonblock),
 	COMMAND(get_nonblock), {"breakloop", break_loop}, COMMAND(inject), {"sendpacket", send_packet}, COMMAND(datalinks), COMMAND(tstamp_types),
-	COMMAND(devices), COMMAND(dump), COMMAND(lookup_net), COMMAND(version), COMMAND(break_at), COMMAND(has_file), COMMAND(has_fd), COMMAND(direction), {"sleep", sleep_for},
+	COMMAND(devices), COMMAND(dump), COMMAND(lookup_net), COMMAND(version), COMMAND(fanout), {"geterr", get_error}, COMMAND(break_at), COMMAND(has_file), COMMAND(has_fd), COMMAND(direction), {"sleep", sleep_for},
 	COMMAND_SET(snaplen), COMMAND_SET(promisc), COMMAND_SET(rfmon), COMMAND_SET(timeout), COMMAND_SET(tstamp_type), COMMAND_SET(immediate_mode),
 	COMMAND_SET(buffer_size), COMMAND_SET(tstamp_precision), COMMAND_SET(protocol_linux), COMMAND_SET(datalink),
 	COMMAND_GET(activate), COMMAND_GET(datalink), COMMAND_GET(datalink_ext), COMMAND_GET(snapshot), COMMAND_GET(is_swapped), COMMAND_GET(major_version),
