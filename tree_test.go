@@ -101,7 +101,7 @@ var mayImport = map[string][]string{
 	"capture/fanout":       {"capture/internal", "capture/pcapfilter", "capture/stream/entry", "ring"},
 	"capture/internal":     {},
 	"capture/nic":          {"capture", "driver", "hugepage", "pci"},
-	"capture/packet":       {"capture", "capture/clock", "ring"},
+	"capture/packet":       {"capture", "capture/clock", "capture/internal", "ring"},
 	"capture/packetsource": {"capture/pcapfilter", "capture/stream"},
 	"capture/pcapfilter":   {"capture/internal", "ring"},
 	"capture/rules":        {"capture/internal", "capture/pcapfilter", "ring"},

@@ -20,13 +20,13 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// FuzzParse checks that what Parse accepts is within the limits.
-func FuzzParse(f *testing.F) {
+// FuzzParseSpec checks that what ParseSpec accepts is within the limits.
+func FuzzParseSpec(f *testing.F) {
 	for _, s := range []string{"packet:eth0", "packet:eth0,sockets=4,fanout=cpu,blocks=8,timeout=2,outgoing,offloads=off,promisc=off", "packet:,", "packet:eth0,sockets=0"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		s, err := Parse(name)
+		s, err := ParseSpec(name, Config{})
 		if err != nil {
 			return
 		}
@@ -88,7 +88,7 @@ func numbered(n, size int, tags ...uint16) []byte {
 
 // open opens a port and makes an engine of it.
 func open(t *testing.T, name string, cfg capture.Config) (*Port, *capture.Engine) {
-	p, err := Open(name)
+	p, err := Open(name, Config{})
 	require.NoError(t, err)
 	cfg.Buffer = cmp.Or(cfg.Buffer, 64<<20)
 	e, err := capture.New(p, cfg)
@@ -259,7 +259,7 @@ func TestTheInterfaceGoesDownAndIsRemoved(t *testing.T) {
 	require.NoError(t, netlink.LinkSetUp(b))
 	await(t, "the other end's carrier", func() bool {
 		a, err := netlink.LinkByName("ixa")
-		return err == nil && carrier(a.Attrs())
+		return err == nil && a.Attrs().RawFlags&unix.IFF_LOWER_UP != 0
 	})
 	send(numbered(1, 60))
 	await(t, "the second frame", func() bool { return e.Counters().Frames == 2 })
@@ -283,7 +283,7 @@ func await(t *testing.T, what string, is func() bool) {
 func TestPollDoesNotAllocate(t *testing.T) {
 	const frames = 512
 	pair(t, 1500)
-	p, err := Open("packet:ixb,blocks=64")
+	p, err := Open("packet:ixb,blocks=64", Config{})
 	require.NoError(t, err)
 	require.NoError(t, p.Start())
 	send := sender(t, "ixa")
@@ -315,21 +315,21 @@ func TestAnErrorNamesTheMissingRight(t *testing.T) {
 	require.NoError(t, unix.Capget(&header, &data[0]))
 	data[0].Effective &^= 1 << unix.CAP_NET_RAW
 	require.NoError(t, unix.Capset(&header, &data[0])) // of this thread, which ends with the test
-	_, err := Open("packet:ixb")
-	require.ErrorContains(t, err, "open device packet:ixb: open packet socket: operation not permitted: CAP_NET_RAW is missing")
+	_, err := Open("packet:ixb", Config{})
+	require.ErrorContains(t, err, "open device packet:ixb: open packet socket: operation not permitted: CAP_NET_RAW missing. Run as root")
 }
 
 func TestOpenErrors(t *testing.T) {
 	pair(t, 1500)
 	for name, want := range map[string]string{
-		"packet:nosuch":          "open device packet:nosuch: no such network interface. `ip link` lists them",
+		"packet:nosuch":          "open device packet:nosuch: interface \"nosuch\": no such interface in this network namespace. `ip link` lists them",
 		"packet:ixb,sockets=x":   `device "packet:ixb,sockets=x": sockets=x: choose 1 to 64`,
 		"packet:ixb,blocks=1":    "the kernel needs one block while another is read",
 		"packet:ixb,speed=9":     "speed: unknown. Choose sockets=N",
 		"packet:ixb,outgoing=no": "outgoing has no value",
 		"packet:":                "no interface name after packet:",
 	} {
-		_, err := Open(name)
+		_, err := Open(name, Config{})
 		require.ErrorContains(t, err, want)
 		require.NotContains(t, err.Error(), "\n")
 	}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/internal/netif"
 )
 
 // nothing is a socket filter that accepts no frame. One that is not accepted is in no
@@ -15,13 +16,11 @@ import (
 var nothing = unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}}
 
 // newSource opens a socket with its ring. It receives nothing until start.
-func newSource(spec Spec, index int) (_ *source, err error) {
+func newSource(cfg Config, index int) (_ *source, err error) {
 	// Protocol 0 until it is bound: no frames of other interfaces.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return nil, fmt.Errorf("open packet socket: %w: CAP_NET_RAW is missing. Run as root, or setcap cap_net_raw+ep PROGRAM", err)
-	} else if err != nil {
-		return nil, fmt.Errorf("open packet socket: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("open packet socket: %w", netif.Needs(err, unix.CAP_NET_RAW))
 	}
 	s := &source{fd: fd, wake: -1, stamps: make([]clock.Stamp, maxBatch)}
 	defer func() {
@@ -30,7 +29,7 @@ func newSource(spec Spec, index int) (_ *source, err error) {
 		}
 	}()
 	outgoing := 1
-	if spec.Outgoing {
+	if cfg.Outgoing {
 		outgoing = 0
 	}
 	for _, o := range []struct {
@@ -51,16 +50,16 @@ func newSource(spec Spec, index int) (_ *source, err error) {
 	}
 	const frame = 2048 // TPACKET_V3 does not use it, but checks it
 	err = unix.SetsockoptTpacketReq3(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq3{
-		Block_size: blockSize, Block_nr: uint32(spec.Blocks), Frame_size: frame,
-		Frame_nr: uint32(spec.Blocks) * blockSize / frame, Retire_blk_tov: uint32(spec.Timeout),
+		Block_size: blockSize, Block_nr: uint32(cfg.Blocks), Frame_size: frame,
+		Frame_nr: uint32(cfg.Blocks) * blockSize / frame, Retire_blk_tov: uint32(cfg.Timeout),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make a ring of %d MiB: %w. Choose fewer blocks", spec.Blocks, err)
+		return nil, fmt.Errorf("make a ring of %d MiB: %w. Choose fewer blocks", cfg.Blocks, err)
 	}
-	if s.mem, err = unix.Mmap(fd, 0, spec.Blocks*blockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
-		return nil, fmt.Errorf("map a ring of %d MiB: %w. Choose fewer blocks", spec.Blocks, err)
+	if s.mem, err = unix.Mmap(fd, 0, cfg.Blocks*blockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return nil, fmt.Errorf("map a ring of %d MiB: %w. Choose fewer blocks", cfg.Blocks, err)
 	}
-	if !spec.Quiet {
+	if !cfg.Quiet {
 		m := unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_PROMISC}
 		if err = unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &m); err != nil {
 			return nil, fmt.Errorf("make the interface promiscuous: %w", err)

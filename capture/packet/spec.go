@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -8,19 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Scheme is the beginning of the names that Open accepts.
+// Scheme is what a name of ParseSpec begins with.
 const Scheme = "packet:"
 
-// Spec is what a name says, with the defaults.
-type Spec struct {
-	Interface string
-	Sockets   int    // sockets that share the frames, each with a ring
-	Fanout    Fanout // which of them gets a frame
-	Blocks    int    // blocks of 1 MiB in the ring of each socket
-	Timeout   int    // ms after which the kernel passes on a block that is not full
-	Outgoing  bool   // frames that this host sends, too
-	Offloads  bool   // keep GRO and LRO as they are
-	Quiet     bool   // leave the interface out of promiscuous mode
+// Config holds the settings of a port.
+type Config struct {
+	Interface  string // name of the interface
+	Sockets    int    // that share the frames, each with a ring; 0 is 1
+	Fanout     Fanout // which of them gets a frame
+	Blocks     int    // blocks of 1 MiB in the ring of each socket; 0 is 32
+	Timeout    int    // ms after which the kernel passes on a block that is not full; 0 is 8
+	Outgoing   bool   // frames that this host sends, too
+	NoOffloads bool   // switch GRO and LRO off until Close
+	Quiet      bool   // leave the interface out of promiscuous mode
 }
 
 // Fanout is the rule by which the kernel chooses one of several sockets.
@@ -41,33 +42,41 @@ const (
 	maxTimeout = 1000
 )
 
-// Parse parses packet:INTERFACE[,KEY=VALUE or KEY]...: sockets=N, fanout=hash|cpu|qm,
-// blocks=N, timeout=MS, outgoing, offloads=keep|off, promisc=on|off.
-func Parse(name string) (Spec, error) {
+// ParseSpec reads a name of the form
+//
+//	packet:INTERFACE[,sockets=N][,fanout=hash|cpu|qm][,blocks=N][,timeout=MS]
+//	                [,outgoing][,offloads=keep|off][,promisc=on|off]
+//
+// into cfg, which holds what the name does not set.
+func ParseSpec(name string, cfg Config) (Config, error) {
 	rest, ok := strings.CutPrefix(name, Scheme)
 	if !ok {
-		return Spec{}, fmt.Errorf("device %q: the name of a packet socket begins with %s", name, Scheme)
+		return cfg, fmt.Errorf("device %q: does not begin with %s", name, Scheme)
 	}
 	fields := strings.Split(rest, ",")
-	s := Spec{Interface: fields[0], Sockets: 1, Fanout: FanoutHash, Blocks: 32, Timeout: 8, Offloads: true}
+	s := cfg
+	s.Interface, s.Sockets, s.Blocks, s.Timeout = fields[0], cmp.Or(s.Sockets, 1), cmp.Or(s.Blocks, 32), cmp.Or(s.Timeout, 8)
+	if s.Sockets < 1 || s.Sockets > maxSockets {
+		return cfg, fmt.Errorf("%d packet sockets: choose 1 to %d", s.Sockets, maxSockets)
+	}
 	if n := len(s.Interface); n == 0 || n >= unix.IFNAMSIZ || strings.ContainsAny(s.Interface, "/: \t\n\x00") {
-		return Spec{}, fmt.Errorf("device %q: no interface name after %s. `ip link` lists them", name, Scheme)
+		return cfg, fmt.Errorf("device %q: no interface name after %s. `ip link` lists them", name, Scheme)
 	}
 	seen := map[string]bool{}
 	for _, f := range fields[1:] {
 		key, value, _ := strings.Cut(f, "=")
 		if seen[key] {
-			return Spec{}, fmt.Errorf("device %q: %s is set twice. Set it once", name, key)
+			return cfg, fmt.Errorf("device %q: %s is set twice. Set it once", name, key)
 		}
 		seen[key] = true
 		if err := s.set(key, value); err != nil {
-			return Spec{}, fmt.Errorf("device %q: %w", name, err)
+			return cfg, fmt.Errorf("device %q: %w", name, err)
 		}
 	}
 	return s, nil
 }
 
-func (s *Spec) set(key, value string) error {
+func (s *Config) set(key, value string) error {
 	switch key {
 	case "sockets":
 		return number(key, value, maxSockets, &s.Sockets)
@@ -89,7 +98,7 @@ func (s *Spec) set(key, value string) error {
 		s.Outgoing = true
 		return choice(key, value, "")
 	case "offloads":
-		s.Offloads = value == "keep"
+		s.NoOffloads = value == "off"
 		return choice(key, value, "keep", "off")
 	case "promisc":
 		s.Quiet = value == "off"
