@@ -6,7 +6,10 @@
 //
 // A port is named by one string:
 //
-//	eth2, 0000:03:00.0           an Intel 82599 that is bound to vfio-pci
+//	eth2                         an interface: its 82599 if that is bound to vfio-pci, else xdp, else packet
+//	0000:03:00.0                 an Intel 82599 that is bound to vfio-pci
+//	xdp:eth0                     any interface, through AF_XDP sockets
+//	packet:eth0                  any interface, through packet sockets
 //	vfio-user:/run/nic.sock      a device that another process serves
 //	sim:pcap=FILE,rate=line      the software 82599 (package sim)
 //

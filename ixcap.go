@@ -11,9 +11,9 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/recorder"
-	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/packetsource"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
+	"github.com/ixcap/ixcap/capture/ports"
 	"github.com/ixcap/ixcap/capture/stream"
 	_ "github.com/ixcap/ixcap/pci/vfio"     // eth2, 0000:03:00.0
 	_ "github.com/ixcap/ixcap/pci/vfiouser" // vfio-user:
@@ -67,7 +67,7 @@ func Open(ctx context.Context, port string, options ...Option) (*Capture, error)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", port, err)
 	}
-	engine, _, err := nic.NewEngine(port, o.port, o.capture)
+	engine, _, err := ports.NewEngine(port, o.port, o.capture)
 	if err != nil {
 		return nil, err
 	}

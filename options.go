@@ -9,7 +9,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/dedup"
-	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/ports"
 	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/driver"
@@ -18,7 +18,7 @@ import (
 
 // config is what options set.
 type config struct {
-	port    nic.Config
+	port    ports.Config
 	capture capture.Config
 	dirs    []string
 	share   string
@@ -41,7 +41,7 @@ func settings(options []Option) (*config, error) {
 func (c *config) fail(err error) { c.err = errors.Join(c.err, err) }
 
 // Queues spreads frames over n receive queues, each with a poller and a stream of
-// its own; the default is 1.
+// its own; the default is 1, and for xdp what the interface has.
 func Queues(n int) Option { return func(c *config) { c.port.Queues = n } }
 
 // RSSKey sets the key of the hash that selects a frame's queue. The default is
@@ -116,6 +116,7 @@ func Logger(l *slog.Logger) Option {
 		log, flush := asynclog.Wrap(l)
 		c.capture.Logger, c.flushLog = log, flush
 		c.port.OnEvent = func(e driver.Event) { log.Warn(e.Text) }
+		c.port.OnNotice = func(text string) { log.Warn(text) }
 	}
 }
 

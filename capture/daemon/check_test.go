@@ -76,7 +76,7 @@ func TestCheckFailsExactlyWhereStartingFails(t *testing.T) {
 		"huge pages":         {"buffer = \"1024GiB\"\npages = \"1GiB\"", "", missing},
 		"core":               {"cores = [1000]", "", "port.a.cores: core 1000"},
 		"priority":           {"fifo = 50\nqueues = 16", "", "none would be left"},
-		"interface":          {"", "[port.b]\ndevice = \"lo\"\nstorage.dirs = \"null\"", "sim:packet=lo"},
+		"interface":          {"", "[port.b]\ndevice = \"packet:nosuch\"\nstorage.dirs = \"null\"", `interface "nosuch": no such interface`},
 		"folder":             {`storage.dirs = "` + file + `"`, "", "not a directory"},
 		"no folder":          {`storage.dirs = "` + dir + `/no/such"`, "", "mkdir -p"},
 		"no files in folder": {`storage.dirs = "/proc/self"`, "", "/proc/self"},

@@ -19,6 +19,7 @@ import (
 	"github.com/ixcap/ixcap/capture/daemon/settings"
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
+	"github.com/ixcap/ixcap/capture/ports"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/driver"
 )
@@ -56,17 +57,15 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 	if p.Sleep {
 		pc.Interrupts = driver.QueueInterrupts
 	}
-	p.engine, p.device, err = nic.NewEngine(p.Device, pc, capture.Config{
+	p.engine, p.device, err = ports.NewEngine(p.Device, ports.Config{Config: pc, OnNotice: func(text string) { p.log.Warn(text) }}, capture.Config{
 		Buffer: int(p.Buffer), Segment: int64(p.Storage.Segment), SnapLen: p.SnapLen, Pages: p.Pages.Size,
 		Cores: p.Cores, Taken: taken, FIFO: p.FIFO, Stamps: p.Stamps, Rules: p.Rules.Rules, Dedup: p.Dedup.Config, Logger: p.log, Count: d.config.Count,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if n, ok := p.device.(capture.Noticer); ok {
-		for _, text := range n.Notices() {
-			p.log.Warn(text)
-		}
+	if name := p.device.Name(); name != p.Device {
+		p.log.Info(fmt.Sprintf("%s is captured as %s", p.Device, name))
 	}
 	st := &p.Storage
 	if st.Command != "" && p.Stores() {

@@ -45,12 +45,12 @@ func checkFamily(name string, r pci.Resolver) error {
 	return fmt.Errorf("not a port of an Intel 82599 (%s). %s", what, instead(f.Interfaces...))
 }
 
-// instead is what a user with such interfaces can do. The model captures from any
-// interface, through a packet socket of the kernel.
+// instead is what a user with such interfaces can do: package ports captures from any
+// interface.
 func instead(interfaces ...string) string {
 	const other = "Name the interface or the PCI address of an 82599"
-	if len(interfaces) == 0 || !pci.HasScheme("sim") {
+	if len(interfaces) == 0 {
 		return other
 	}
-	return fmt.Sprintf("%s, or capture this interface through the kernel, at lower rates: sim:packet=%s", other, interfaces[0])
+	return fmt.Sprintf("%s, or capture this interface with sockets of the kernel: xdp:%s or packet:%s", other, interfaces[0], interfaces[0])
 }

@@ -32,7 +32,7 @@ func FuzzParseSpec(f *testing.F) {
 		}
 		require.NotEmpty(t, s.Interface)
 		require.Less(t, len(s.Interface), unix.IFNAMSIZ)
-		require.True(t, s.Sockets >= 1 && s.Sockets <= maxSockets && s.Blocks >= 2 && s.Blocks <= maxBlocks && s.Timeout >= 1 && s.Timeout <= maxTimeout)
+		require.True(t, s.Sockets >= 1 && s.Sockets <= MaxSockets && s.Blocks >= 2 && s.Blocks <= maxBlocks && s.Timeout >= 1 && s.Timeout <= maxTimeout)
 	})
 }
 
@@ -116,7 +116,7 @@ func count(all []capture.Count, cause string) uint64 {
 
 func TestEveryFrameIsStoredAsSent(t *testing.T) {
 	pair(t, 9000)
-	_, e := open(t, "packet:ixb,blocks=4", capture.Config{})
+	_, e := open(t, "packet:ixb,blocks=64,timeout=100", capture.Config{})
 	l, err := e.Stream(0).Listen("test", stream.Options{})
 	require.NoError(t, err)
 	require.NoError(t, e.Start())
@@ -153,7 +153,7 @@ func TestEveryFrameIsStoredAsSent(t *testing.T) {
 func TestSocketsShareTheFramesByFlow(t *testing.T) {
 	const sockets, flows, frames = 4, 64, 8000
 	pair(t, 1500)
-	_, e := open(t, "packet:ixb,sockets=4,blocks=4", capture.Config{Buffer: 16 << 20})
+	_, e := open(t, "packet:ixb,sockets=4,timeout=100", capture.Config{Buffer: 16 << 20})
 	var listeners []*stream.Listener
 	for q := range sockets {
 		l, err := e.Stream(q).Listen("test", stream.Options{})
@@ -283,11 +283,15 @@ func await(t *testing.T, what string, is func() bool) {
 func TestPollDoesNotAllocate(t *testing.T) {
 	const frames = 512
 	pair(t, 1500)
-	p, err := Open("packet:ixb,blocks=64", Config{})
+	b, err := netlink.LinkByName("ixb")
 	require.NoError(t, err)
-	require.NoError(t, p.Start())
+	cfg, err := ParseSpec("packet:ixb,blocks=64", Config{})
+	require.NoError(t, err)
+	s, err := newSource(cfg, b.Attrs().Index) // no port: it reads the link's state now and then
+	require.NoError(t, err)
+	require.NoError(t, s.bind(b.Attrs().Index))
+	require.NoError(t, unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0))
 	send := sender(t, "ixa")
-	s := p.Sources()[0].(*source)
 	batch := make([]ring.Frame, 64)
 	n := 0
 	require.Zero(t, testing.AllocsPerRun(8, func() {
@@ -303,7 +307,7 @@ func TestPollDoesNotAllocate(t *testing.T) {
 			}
 		}
 	}))
-	require.NoError(t, p.Close())
+	require.NoError(t, s.close())
 }
 
 var small = make([]byte, 60)

@@ -36,8 +36,10 @@ const (
 
 var fanouts = map[string]Fanout{"hash": FanoutHash, "cpu": FanoutCPU, "qm": FanoutQM}
 
+// MaxSockets is the largest number of sockets of a port.
+const MaxSockets = 64
+
 const (
-	maxSockets = 64
 	maxBlocks  = 4096
 	maxTimeout = 1000
 )
@@ -56,8 +58,8 @@ func ParseSpec(name string, cfg Config) (Config, error) {
 	fields := strings.Split(rest, ",")
 	s := cfg
 	s.Interface, s.Sockets, s.Blocks, s.Timeout = fields[0], cmp.Or(s.Sockets, 1), cmp.Or(s.Blocks, 32), cmp.Or(s.Timeout, 8)
-	if s.Sockets < 1 || s.Sockets > maxSockets {
-		return cfg, fmt.Errorf("%d packet sockets: choose 1 to %d", s.Sockets, maxSockets)
+	if s.Sockets < 1 || s.Sockets > MaxSockets {
+		return cfg, fmt.Errorf("%d packet sockets: choose 1 to %d", s.Sockets, MaxSockets)
 	}
 	if n := len(s.Interface); n == 0 || n >= unix.IFNAMSIZ || strings.ContainsAny(s.Interface, "/: \t\n\x00") {
 		return cfg, fmt.Errorf("device %q: no interface name after %s. `ip link` lists them", name, Scheme)
@@ -79,7 +81,7 @@ func ParseSpec(name string, cfg Config) (Config, error) {
 func (s *Config) set(key, value string) error {
 	switch key {
 	case "sockets":
-		return number(key, value, maxSockets, &s.Sockets)
+		return number(key, value, MaxSockets, &s.Sockets)
 	case "blocks":
 		if err := number(key, value, maxBlocks, &s.Blocks); err != nil || s.Blocks > 1 {
 			return err

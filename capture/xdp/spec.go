@@ -15,6 +15,9 @@ import (
 // Scheme is what a name of ParseSpec begins with.
 const Scheme = "xdp:"
 
+// MaxQueues is the largest number of receive queues of a port.
+const MaxQueues = maxQueues
+
 // Mode is the way frames take from the driver to a socket.
 type Mode int
 

@@ -27,7 +27,7 @@ func family() doctor.Family {
 			Why:   "a capture needs one, or the software 82599",
 			Fix:   "hpcapdd -i sim:gen,size=60,rate=1Mpps -w null --duration 10s    # software 82599",
 		},
-		Instead: "Name a port of an Intel 82599. Other interfaces are captured through the kernel, at lower rates: hpcapdd -i sim:packet=IFACE",
+		Instead: "Name a port of an Intel 82599. Other interfaces are captured with sockets of the kernel: hpcapdd -i xdp:IFACE or packet:IFACE",
 		Bus: doctor.Bus{
 			Gbps: 16,
 			Why:  "descriptors and small frames at line rate need more than 10 Gb/s of the bus; the port drops the rest (RXMPC)",

@@ -54,6 +54,7 @@ func (s status) text(w io.Writer) error {
 		bad += c.Frames
 	}
 	c := s.Clock
+	stamps := cmp.Or(c.StampedBy, c.Policy.String())
 	rows := [][]string{
 		{"port", s.Port},
 		{"state", fmt.Sprintf("%s, pid %d", state, s.PID)},
@@ -61,7 +62,7 @@ func (s status) text(w io.Writer) error {
 		{"lost", fmt.Sprintf("%d frames, %.0f/s", s.Lost, s.Rate.LostPerSecond)},
 		{"wire", fmt.Sprintf("%d frames: %d received, %d missed, %d bad", s.Account.Wire, s.Account.Received, missed, bad)},
 		{"clock", fmt.Sprintf("%s at %.3f GHz, %s from CLOCK_REALTIME, at worst %s; stamps: %s",
-			c.Source, c.Hertz/1e9, span(time.Duration(c.Residual)), span(time.Duration(c.Worst)), c.Policy)},
+			c.Source, c.Hertz/1e9, span(time.Duration(c.Residual)), span(time.Duration(c.Worst)), stamps)},
 	}
 	if r := s.Retention; r != nil {
 		rows = append(rows, []string{"retention", retentionText(r)})

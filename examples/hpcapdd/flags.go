@@ -53,9 +53,10 @@ func command(run func(options, *settings.Settings) error) *cobra.Command {
 		Long: `Capture ports to files, until the wire ends, the time is up, or SIGINT or SIGTERM; then
 print what became of every frame.
 
-PORT is an interface (eth2) or PCI address (0000:03:00.0) bound to vfio-pci,
-vfio-user:SOCKET, or the software 82599: sim:pcap=FILE,rate=line, sim:gen,size=60,
-sim:packet=IFACE.
+PORT is the PCI address of an 82599 bound to vfio-pci (0000:03:00.0); any interface
+through the kernel, xdp:eth0 or packet:eth0; an interface alone (eth0), which is its
+82599 if that is bound to vfio-pci, else xdp, else packet; vfio-user:SOCKET; or the
+software 82599: sim:pcap=FILE,rate=line, sim:gen,size=60. See docs/PORTS.md.
 
 A file is named after its first frame's time, port and queue, so that names sort by
 time; it ends in .part while it is written. RAW files have exactly the size of a segment
@@ -111,7 +112,7 @@ after the first one ends the program at once, with 128 plus the number of the si
 
 func portFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 	flags.StringArrayVarP(&o.devices, "interface", "i", nil, "capture this `port`; may be repeated, the other flags are for each port")
-	flags.IntVar(&p.Queues, "queues", p.Queues, "`number` of receive queues")
+	flags.IntVar(&p.Queues, "queues", p.Queues, "`number` of receive queues; 0: 1 of an 82599, all of an xdp port, one socket of a packet port")
 	flags.Var(&p.Cores, "cores", "`list` of cores for the polling threads, such as 2,3; default: cores of the port's NUMA node")
 	flags.IntVar(&p.FIFO, "fifo", 0, "SCHED_FIFO `priority` of the polling threads, 1 to 99; 0: the ordinary policy")
 	flags.BoolVar(&p.Sleep, "sleep", false, "sleep until the queue interrupts while no frames arrive, instead of polling")

@@ -273,7 +273,7 @@ func TestErrorsNameTheFlag(t *testing.T) {
 	flags := command(nil).Flags()
 	for args, want := range map[string]string{
 		"--queues 17":                          "--queues: 17",
-		"--queues 0":                           "--queues: 0",
+		"--queues -1":                          "--queues: -1",
 		"--queues two":                         "--queues",
 		"--cores 1,1 --queues 2":               "--cores: core 1",
 		"--cores 0,1":                          "--cores: 2 for 1",

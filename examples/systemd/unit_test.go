@@ -97,7 +97,7 @@ func script(t *testing.T) string {
 // hugePages is the number of 2 MiB pages that a port takes: for each queue the stream,
 // its index of an eighth of that with a header, and 6 for the ring and its packet buffers.
 func hugePages(p settings.Port) int {
-	return p.Queues * (int(p.Buffer>>21+p.Buffer>>24) + 1 + 6)
+	return max(p.Queues, 1) * (int(p.Buffer>>21+p.Buffer>>24) + 1 + 6)
 }
 
 // The block of README.md runs from its first to its last line in a root folder of

@@ -19,7 +19,7 @@ const (
 // Status is the state of one port's capture. Counters without a unit are frames.
 type Status struct {
 	Name    string               `json:"name,omitempty"` // of the port, where there are several
-	Port    string               `json:"port"`           // device, as pci.Open takes it
+	Port    string               `json:"port"`           // device, as ports.Open takes it
 	State   string               `json:"state"`
 	Awaited int                  `json:"wait_listeners,omitempty"` // listeners of other processes that the port waits for at each queue before it starts
 	PID     int                  `json:"pid"`                      // of the capturing process
@@ -162,7 +162,7 @@ type Ports struct {
 // PortName identifies a port.
 type PortName struct {
 	Name   string `json:"name"`   // empty for a port without one
-	Device string `json:"device"` // as pci.Open takes it
+	Device string `json:"device"` // as ports.Open takes it
 }
 
 // failure is the answer to a request that failed.

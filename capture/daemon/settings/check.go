@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -10,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/ports"
 	"github.com/ixcap/ixcap/capture/sched"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/capture/units"
@@ -86,22 +87,27 @@ func checkName(name string) error {
 func (p *Port) check(all *problems) {
 	key := p.key()
 	bad := func(own, format string, args ...any) { all.add(key(own), format, args...) }
-	limits := nic.Capabilities()
+	limits := ports.CapabilitiesOf(p.Device)
 	if p.Device == "" {
 		bad("device", `no device: set the port's address or interface, as in device = "0000:03:00.0"`)
 	}
-	if p.Queues < 1 || p.Queues > limits.MaxQueues {
-		bad("queues", "%d: must be 1 to %d, the receive queues of the %s", p.Queues, limits.MaxQueues, limits.Name)
+	if p.Queues < 0 || p.Queues > limits.MaxQueues {
+		bad("queues", "%d: must be 1 to %d, the receive queues of %s", p.Queues, limits.MaxQueues, limits.Name)
 	}
-	if len(p.Cores) != 0 && len(p.Cores) != p.Queues && p.Queues > 0 {
-		bad("cores", "%d for %d: list one core for each queue", len(p.Cores), p.Queues)
+	queues := cmp.Or(p.Queues, limits.Queues)
+	if len(p.Cores) != 0 && len(p.Cores) != queues && queues > 0 {
+		bad("cores", "%d for %d: list one core for each queue", len(p.Cores), queues)
 	}
 	for i, c := range p.Cores {
 		if slices.Contains(p.Cores[:i], c) {
 			bad("cores", "core %d is listed twice: each poller needs a core of its own", c)
 		}
 	}
-	if p.Speed != 0 && !slices.Contains(limits.Speeds, p.Speed) {
+	switch {
+	case p.Speed == 0 || slices.Contains(limits.Speeds, p.Speed):
+	case len(limits.Speeds) == 0:
+		bad("speed", "%d: only an 82599 is set to a speed; use ethtool -s", p.Speed)
+	default:
 		bad("speed", "%d: must be one of %v Mb/s, or 0 for the module's fastest", p.Speed, limits.Speeds)
 	}
 	if p.SnapLen < 0 || p.SnapLen > stream.MaxFrame {
@@ -115,7 +121,7 @@ func (p *Port) check(all *problems) {
 	if p.FIFO < 0 || p.FIFO > sched.MaxFIFO {
 		bad("fifo", "%d: must be a SCHED_FIFO priority of 1 to %d, or 0 for the ordinary policy", p.FIFO, sched.MaxFIFO)
 	}
-	p.Storage.check(p.Queues, func(own, format string, args ...any) { bad("storage."+own, format, args...) })
+	p.Storage.check(queues, func(own, format string, args ...any) { bad("storage."+own, format, args...) })
 }
 
 func (s *Settings) checkRetention(p *problems) {

@@ -23,12 +23,13 @@ const (
 	maxFlush = time.Minute
 )
 
-// check calls bad with what is wrong, by key. Limits of the storers are theirs: each
+// check calls bad with what is wrong, by key. queues is the port's number of queues, 0 if
+// it is not known yet. Limits of the storers are theirs: each
 // value is checked as the only one of a configuration, so that the error is of its
 // key.
 func (s *Storage) check(queues int, bad func(own, format string, args ...any)) {
 	s.checkDirs(bad)
-	if s.Queue != capture.AllQueues && (s.Queue < 0 || int(s.Queue) >= queues) {
+	if s.Queue != capture.AllQueues && (s.Queue < 0 || queues > 0 && int(s.Queue) >= queues) {
 		bad("queue", "%d: must be below %d, the number of queues, or all", s.Queue, queues)
 	}
 	if s.Format == Raw {

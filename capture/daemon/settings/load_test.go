@@ -173,7 +173,7 @@ func TestBadValuesSayWhatToDo(t *testing.T) {
 		"[port.a]\ndevice = ":                                `f:2: `,
 		"[[port]]\ndevice = \"x\"":                           `f:1: port: not a table`,
 		"[port.\"a b\"]\ndevice = \"x\"":                     `f:1: port.a b: name "a b": must be at most 48 letters`,
-		port("queues = 0"):                                   `f:3: port.a.queues: 0: must be 1 to 16`,
+		port("queues = 17"):                                  `f:3: port.a.queues: 17: must be 1 to 16`,
 		port("queues = 2\ncores = [1]"):                      `f:4: port.a.cores: 1 for 2: list one core for each queue`,
 		port("cores = [-1]"):                                 `f:3: port.a.cores: core "-1": must be a list of numbers from 0`,
 		port("snaplen = 70000"):                              `f:3: port.a.snaplen: 70000: must be 1 to`,
@@ -264,11 +264,11 @@ dir = "none"
 func TestProblemOfACommandLineNamesTheSetting(t *testing.T) {
 	s := settings.New()
 	p := settings.Defaults()
-	p.Device, p.Storage.Dirs, p.Queues, p.Storage.InFlight = "sim:gen", settings.Dirs{"null"}, 0, 0
+	p.Device, p.Storage.Dirs, p.Queues, p.Storage.InFlight = "sim:gen", settings.Dirs{"null"}, -1, 0
 	s.Ports = []settings.Port{p}
 	s.Metrics.Listen = "x"
 	require.EqualError(t, settings.Join(s.Check()), `metrics.listen: address "x": must be HOST:PORT, such as 127.0.0.1:9482, or :9482 for all addresses
-queues: 0: must be 1 to 16, the receive queues of the 82599
+queues: -1: must be 1 to 16, the receive queues of the 82599
 storage.in_flight: 0: must be at least 1`)
 	require.Equal(t, "queues", s.Check()[1].Setting())
 }

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/ports"
 	"github.com/ixcap/ixcap/capture/sched/topology"
 	"github.com/ixcap/ixcap/pci"
 )
@@ -20,7 +20,7 @@ import (
 // Machine is what settings are checked against. The zero value is this machine.
 type Machine struct {
 	Cores  []int                     // nil: those online
-	Device func(device string) error // why a device of a scheme cannot be opened; nil: nic.CheckName
+	Device func(device string) error // why a device of a scheme cannot be opened; nil: ports.CheckName
 }
 
 // CheckMachine returns what this machine cannot do of checked settings: folders
@@ -86,7 +86,7 @@ func (m Machine) device(p *Port) error {
 	case m.Device != nil && !pci.Kernel(p.Device):
 		return m.Device(p.Device)
 	}
-	return nic.CheckName(p.Device)
+	return ports.CheckName(p.Device)
 }
 
 // writable returns why files cannot be made in a folder, nor the folder itself

@@ -25,9 +25,9 @@ type Settings struct {
 // Port is one port, and where the frames that it receives are stored.
 type Port struct {
 	Name    string       // empty for the only port of a command line
-	Device  string       `toml:"device"` // as pci.Open takes it
+	Device  string       `toml:"device"` // as ports.Open takes it
 	Mode    Mode         `toml:"mode"`
-	Queues  int          `toml:"queues"`             // receive queues that frames are spread over
+	Queues  int          `toml:"queues"`             // receive queues that frames are spread over; 0: the port's own number
 	Cores   Cores        `toml:"cores"`              // of the polling threads, one for each queue; none: chosen
 	Speed   int          `toml:"speed"`              // Mb/s; 0: the module's fastest
 	SnapLen int          `toml:"snaplen" live:"yes"` // bytes kept of a frame; 0: all
@@ -107,7 +107,7 @@ type Hpcapmon struct {
 // Defaults are the settings of a port that sets nothing.
 func Defaults() Port {
 	return Port{
-		Queues: 1, Buffer: 256 << 20,
+		Buffer: 256 << 20,
 		Storage: Storage{
 			Queue: capture.AllQueues, Segment: 2 << 30, Block: 1 << 20, InFlight: 4, Flush: units.Duration(time.Second), Index: true,
 		},

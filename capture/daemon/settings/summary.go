@@ -1,8 +1,12 @@
 package settings
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
+
+	"github.com/ixcap/ixcap/capture/ports"
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // Summary describes the settings in a few lines: one for each port, and one for
@@ -50,9 +54,9 @@ func (p *Port) summary() string {
 	if p.Mode == Kernel {
 		return p.Device + ", left to the kernel"
 	}
-	queues := fmt.Sprintf("%d queue", p.Queues)
-	if p.Queues > 1 {
-		queues += "s"
+	queues := "all queues"
+	if n := cmp.Or(p.Queues, ports.CapabilitiesOf(p.Device).Queues); n > 0 {
+		queues = units.Plural(n, "queue")
 	}
 	switch {
 	case len(p.Cores) == 1:

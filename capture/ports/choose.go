@@ -1,0 +1,90 @@
+package ports
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/packet"
+	"github.com/ixcap/ixcap/capture/xdp"
+	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/pci"
+)
+
+// openInterface opens the best port of an interface that works, see Open.
+func openInterface(name string, cfg Config) (capture.Port, error) {
+	f, err := pci.Resolve(name)
+	if _, ok := driver.Supports(f.ID); err == nil && ok {
+		if strings.Contains(f.Driver, "vfio") {
+			return openNIC(name, cfg)
+		}
+		cfg.OnNotice(fmt.Sprintf("%s is an 82599 with the driver %s: it is captured at line rate once it is bound to vfio-pci (vfio-bind %s).", name, cmp.Or(f.Driver, "none"), name))
+	} else if errors.Is(err, pci.ErrNoInterface) {
+		return openNIC(name, cfg) // for its error
+	}
+	if use := hostUse(name); use != "" {
+		cfg.OnNotice(fmt.Sprintf("%s %s, and AF_XDP takes frames from the host's stack: packet sockets capture it. Name xdp:%s to take the frames.", name, use, name))
+		return openPacket(packet.Scheme+name, cfg)
+	}
+	p, why := openXDP(xdp.Scheme+name, cfg)
+	if why == nil {
+		return p, nil
+	}
+	p, err = openPacket(packet.Scheme+name, cfg)
+	if err != nil {
+		return nil, errors.Join(why, err)
+	}
+	cfg.OnNotice(fmt.Sprintf("packet sockets capture %s, because AF_XDP does not work: %v.", name, why))
+	return p, nil
+}
+
+// hostUse says what the host uses an interface for: it has addresses beyond those of the
+// link, or belongs to a bridge or bond. It returns "" if there is no such use.
+func hostUse(name string) string {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return "" // opening it will say so
+	}
+	if link.Attrs().MasterIndex != 0 {
+		return "belongs to a bridge or bond"
+	}
+	all, _ := netlink.AddrList(link, netlink.FAMILY_ALL)
+	for _, a := range all {
+		if !a.IP.IsLinkLocalUnicast() {
+			return fmt.Sprintf("has the address %v", a.IP)
+		}
+	}
+	return ""
+}
+
+// CheckName returns why Open cannot open the port of a name, as far as that can be found
+// out without opening it.
+func CheckName(name string) error {
+	switch kindOf(name) {
+	case afXDP:
+		c, err := xdp.ParseSpec(name, xdp.Config{})
+		return cmp.Or(err, checkInterface(c.Interface))
+	case afPacket:
+		c, err := packet.ParseSpec(name, packet.Config{})
+		return cmp.Or(err, checkInterface(c.Interface))
+	case byInterface:
+		if _, err := pci.Resolve(name); errors.Is(err, pci.ErrNoInterface) {
+			return err
+		}
+		return nil
+	}
+	return nic.CheckName(name)
+}
+
+func checkInterface(name string) error {
+	if _, err := net.InterfaceByName(name); err != nil {
+		return fmt.Errorf("interface %q: no such interface. `ip link` lists them", name)
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package ports_test
+
+import (
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/ports"
+	"github.com/ixcap/ixcap/driver"
+	_ "github.com/ixcap/ixcap/sim"
+)
+
+// pair makes a namespace of the calling thread's own with the veth pair ixa, ixb. The
+// thread ends with the test's goroutine.
+func pair(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root: run the tests with sudo")
+	}
+	runtime.LockOSThread()
+	ns, err := netns.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { ns.Close() })
+	a := netlink.NewLinkAttrs()
+	a.Name = "ixa"
+	require.NoError(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "ixb"}))
+	for _, name := range []string{"ixa", "ixb"} {
+		require.NoError(t, netlink.LinkSetUp(link(t, name)))
+	}
+}
+
+func link(t *testing.T, name string) netlink.Link {
+	l, err := netlink.LinkByName(name)
+	require.NoError(t, err)
+	return l
+}
+
+// open opens a port and returns its name and the notices.
+func open(t *testing.T, name string) (opened string, notices []string) {
+	p, err := ports.Open(name, ports.Config{OnNotice: func(text string) { notices = append(notices, text) }})
+	require.NoError(t, err)
+	opened = p.Name()
+	require.NoError(t, p.Close())
+	return opened, notices
+}
+
+func TestAnInterfaceIsOpenedInTheBestWayThatWorks(t *testing.T) {
+	pair(t)
+	name, _ := open(t, "ixb")
+	require.Equal(t, "xdp:ixb", name)
+
+	t.Run("with an address", func(t *testing.T) {
+		pair(t)
+		a, err := netlink.ParseAddr("192.0.2.1/24")
+		require.NoError(t, err)
+		require.NoError(t, netlink.AddrAdd(link(t, "ixb"), a))
+		name, notices := open(t, "ixb")
+		require.Equal(t, "packet:ixb", name)
+		require.Equal(t, []string{"ixb has the address 192.0.2.1, and AF_XDP takes frames from the host's stack: packet sockets capture it. Name xdp:ixb to take the frames."}, notices)
+	})
+	t.Run("in a bridge", func(t *testing.T) {
+		pair(t)
+		b := netlink.NewLinkAttrs()
+		b.Name = "ixbr"
+		require.NoError(t, netlink.LinkAdd(&netlink.Bridge{LinkAttrs: b}))
+		require.NoError(t, netlink.LinkSetMaster(link(t, "ixb"), link(t, "ixbr")))
+		name, notices := open(t, "ixb")
+		require.Equal(t, "packet:ixb", name)
+		require.Len(t, notices, 1)
+		require.Contains(t, notices[0], "ixb belongs to a bridge or bond")
+	})
+	t.Run("without the right to load a program", func(t *testing.T) {
+		pair(t)
+		drop(t, unix.CAP_BPF, unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN)
+		name, notices := open(t, "ixb")
+		require.Equal(t, "packet:ixb", name)
+		require.Len(t, notices, 1)
+		require.Contains(t, notices[0], "packet sockets capture ixb, because AF_XDP does not work: open device xdp:ixb: ")
+		require.Contains(t, notices[0], "CAP_")
+	})
+	t.Run("without any right", func(t *testing.T) {
+		pair(t)
+		drop(t, unix.CAP_BPF, unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW)
+		_, err := ports.Open("ixb", ports.Config{})
+		require.ErrorContains(t, err, "open device packet:ixb: open packet socket: operation not permitted: CAP_NET_RAW missing")
+		require.ErrorContains(t, err, "open device xdp:ixb: ")
+	})
+}
+
+// drop takes capabilities from the thread, which ends with the test's goroutine.
+func drop(t *testing.T, capabilities ...int) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	require.NoError(t, unix.Capget(&header, &data[0]))
+	for _, c := range capabilities {
+		data[c/32].Effective &^= 1 << (c % 32)
+	}
+	require.NoError(t, unix.Capset(&header, &data[0]))
+}
+
+func TestASchemeDecides(t *testing.T) {
+	pair(t)
+	for _, name := range []string{"packet:ixb,sockets=2,blocks=2", "xdp:ixb,mode=copy", "sim:gen,count=1"} {
+		require.NoError(t, ports.CheckName(name))
+		opened, _ := open(t, name)
+		require.Equal(t, name, opened)
+	}
+	e, p, err := ports.NewEngine("packet:ixb", ports.Config{Config: nic.Config{Queues: 3}}, capture.Config{Buffer: 4 << 20})
+	require.NoError(t, err)
+	require.Len(t, p.Sources(), 3)
+	require.NoError(t, e.Close())
+}
+
+func TestErrorsOfNames(t *testing.T) {
+	pair(t)
+	for name, want := range map[string]string{
+		"nosuch":           "nosuch",
+		"packet:nosuch":    `interface "nosuch": no such interface`,
+		"xdp:nosuch":       `interface "nosuch": no such interface`,
+		"xdp:ixb,mode=x":   "mode=x",
+		"packet:ixb,x":     "x: unknown",
+		"smoke-signal:ixb": "an interface name",
+		"":                 "",
+	} {
+		require.ErrorContains(t, ports.CheckName(name), want, name)
+		_, err := ports.Open(name, ports.Config{})
+		require.ErrorContains(t, err, want, name)
+	}
+	for _, name := range []string{"xdp:ixb", "packet:ixb"} {
+		_, err := ports.Open(name, ports.Config{Config: nic.Config{Speed: 1000}})
+		require.ErrorContains(t, err, "only an 82599 is set to a speed")
+		_, err = ports.Open(name, ports.Config{Config: nic.Config{RSSKey: &driver.SymmetricKey}})
+		require.ErrorContains(t, err, "RSS key")
+	}
+	require.NoError(t, ports.CheckName("ixb"))
+}
+
+func TestCapabilitiesFollowTheName(t *testing.T) {
+	for name, want := range map[string]ports.Capabilities{
+		"eth0":                 {Name: "the 82599", MaxQueues: 16, Queues: 1, Speeds: []int{10000, 1000}},
+		"xdp:eth0":             {Name: "an xdp port", MaxQueues: 256},
+		"xdp:eth0,queues=4":    {Name: "an xdp port", MaxQueues: 256, Queues: 4},
+		"packet:eth0":          {Name: "a packet port", MaxQueues: 64, Queues: 1},
+		"packet:e0,sockets=12": {Name: "a packet port", MaxQueues: 64, Queues: 12},
+	} {
+		require.Equal(t, want, ports.CapabilitiesOf(name), name)
+	}
+}
