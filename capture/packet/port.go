@@ -120,7 +120,7 @@ func (p *Port) Stop() error {
 // have received and no protocol or VLAN of this host wanted. The sockets keep their
 // counters when the interface is removed.
 func (p *Port) Account() (capture.Account, error) {
-	counters, _ := p.netif.Counters()
+	counters := p.netif.Counters()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var a capture.Account
