@@ -53,9 +53,10 @@ test: tools
 PCAPTOOLS = dumpcap:wireshark-common tshark:tshark tcpdump:tcpdump ngrep:ngrep tcpflow:tcpflow p0f:p0f darkstat:darkstat \
             argus:argus-server racluster:argus-client softflowd:softflowd pmacctd:pmacct nfpcapd:nfdump sngrep:sngrep
 
+IXCAP_CHROOT ?=
 pcaptest: tools
 	@.ci/tools $(PCAPTOOLS)
-	IXCAP_PCAPTEST=1 $(GO) test -count=1 -timeout 30m ./examples/pcapfront
+	IXCAP_PCAPTEST=1 IXCAP_CHROOT=$(IXCAP_CHROOT) $(GO) test -count=1 -timeout 30m ./examples/pcapfront
 
 # go test would print the lines of a test binary at its end.
 RUN   ?= .

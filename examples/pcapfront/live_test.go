@@ -19,10 +19,9 @@ import (
 	"github.com/ixcap/ixcap/internal/testtime"
 )
 
-// front builds the libpcap front and returns the folder of its libraries.
-func front(t *testing.T) string {
+// front builds the libpcap front in a folder and returns it.
+func front(t *testing.T, dir string) string {
 	t.Helper()
-	dir := t.TempDir()
 	out, err := exec.CommandContext(t.Context(), "make", "-s", "-C", "../../libpcap", "BUILD="+dir).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return dir
@@ -38,19 +37,19 @@ type live struct {
 	end     func() capture.Ledger // ends the capture
 }
 
-// open opens a port and shares it under a name. A listener in this process keeps what is
+// open opens a port and shares it for a program. A listener in this process keeps what is
 // captured.
-func open(t *testing.T, name, device string) *live {
+func open(t *testing.T, p *program, device string) *live {
 	t.Helper()
-	l := &live{t: t, name: name, read: make(chan []packet, 1)}
+	l := &live{t: t, name: "port", share: p.temp(t), read: make(chan []packet, 1)}
+	if p.kernel {
+		l.name = "lo"
+	}
 	var err error
-	l.share, err = os.MkdirTemp("", "ixcap-front-") // short: paths of sockets have at most 107 bytes
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(l.share)) })
 	l.capture, err = ixcap.Open(t.Context(), device, ixcap.Buffer(32<<20))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.capture.Close()) })
-	server, err := l.capture.Engine().Stream(0).Serve(stream.ServerConfig{Path: filepath.Join(l.share, name+"-queue0.sock")})
+	server, err := l.capture.Engine().Stream(0).Serve(stream.ServerConfig{Path: filepath.Join(l.share, l.name+"-queue0.sock")})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
 	all, err := l.capture.Listen("reference")
@@ -65,9 +64,9 @@ func open(t *testing.T, name, device string) *live {
 	return l
 }
 
-// environ is that of programs that capture from the port.
-func (l *live) environ(lib string) []string {
-	return []string{"LD_LIBRARY_PATH=" + lib, "PCAP_DRIVER=ixcap", "IXCAP_SHARE=" + l.share}
+// environ is that of a program that captures from the port.
+func (l *live) environ(p *program, lib string) []string {
+	return []string{"LD_LIBRARY_PATH=" + p.inside(lib), "PCAP_DRIVER=ixcap", "IXCAP_SHARE=" + p.inside(l.share)}
 }
 
 // attached returns the listeners of other processes.
@@ -132,7 +131,7 @@ func (l *live) run(n int) {
 // TestOneInstanceOverTheFront lets each program capture from the software 82599. It writes
 // what it writes of a file with the same packets, which it reads with the system's libpcap.
 func TestOneInstanceOverTheFront(t *testing.T) {
-	lib := front(t)
+	lib := front(t, t.TempDir())
 	selected, packets := programs, stamped(mix(t, 400))
 	if !wholeMatrix {
 		selected, packets = programs[:2], stamped(mix(t, 40))
@@ -149,25 +148,21 @@ func TestOneInstanceOverTheFront(t *testing.T) {
 
 // model opens the software 82599 with packets on its wire, at the spacing of their stamps.
 // The wire does not end: a last packet comes late, and no capture here waits for it.
-func model(t *testing.T, name string, packets []packet) *live {
+func model(t *testing.T, p *program, packets []packet) *live {
 	t.Helper()
 	last := packets[len(packets)-1]
 	last.stamp = last.stamp.Add(time.Hour)
 	file := filepath.Join(t.TempDir(), "wire.pcap")
 	writePcap(t, file, append(packets[:len(packets):len(packets)], last), false)
-	return open(t, name, fmt.Sprintf("sim:pcap=%s,rate=recorded,backpressure", file))
+	return open(t, p, fmt.Sprintf("sim:pcap=%s,rate=recorded,backpressure", file))
 }
 
 func checkLive(t *testing.T, p *program, lib string, sent []packet) {
 	t.Helper()
-	name := "port"
-	if p.kernel {
-		name = "lo"
-	}
-	l := model(t, name, sent)
-	dir := t.TempDir()
+	l := model(t, p, sent)
+	dir := p.temp(t)
 	in := newInstance(t, p, filepath.Join(dir, "live"))
-	c := l.start(in, l.environ(lib), 1)
+	c := l.start(in, l.environ(p, lib), 1)
 	l.run(len(sent))
 	if p.stop != nil {
 		p.stop(t, in, c)

@@ -65,7 +65,7 @@ func TestMergedOutputOfFourInstances(t *testing.T) {
 // checkMerged compares four instances with one.
 func checkMerged(t *testing.T, p program, in input) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := p.temp(t)
 	run := func(name string, packets []packet) []string {
 		in := newInstance(t, &p, filepath.Join(dir, name))
 		in.file = in.dir + ".pcap"

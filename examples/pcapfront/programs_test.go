@@ -48,11 +48,26 @@ type program struct {
 	// as it does at the end of a file.
 	stop   func(t *testing.T, in *instance, c *exec.Cmd)
 	status int // exit status of a live instance
+	// root: it runs in this directory tree of another Debian; "": in this one.
+	root string
 	// sums: hosts occur in several shares. A line is a key, a tab and numbers, and the
 	// numbers of equal keys are added up. Else a line is in one share only.
 	sums bool
 	// onlyMix: why the program's output on other captures depends on more than one flow.
 	onlyMix string
+}
+
+// inside returns a path of this file system as the program sees it.
+func (p *program) inside(path string) string { return strings.TrimPrefix(path, p.root) }
+
+// temp returns a folder that the program sees, too. Its path is short: paths of sockets
+// have at most 107 bytes.
+func (p *program) temp(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(cmp.Or(p.root, "/")+"/tmp", "ixcap-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
 }
 
 // instance is one run of a program: it reads a file, or a device.
@@ -69,7 +84,7 @@ type instance struct {
 // input returns the arguments that name the input.
 func (in *instance) input(file, device string) []string {
 	if in.file != "" {
-		return []string{file, in.file}
+		return []string{file, in.program.inside(in.file)}
 	}
 	return []string{device, in.device}
 }
@@ -91,7 +106,7 @@ func (in *instance) run(t *testing.T) []string {
 	return in.program.read(t, in)
 }
 
-// path returns the name of a file in the instance's folder.
+// path returns the name of a file in the instance's folder, as this test sees it.
 func (in *instance) path(name string) string { return filepath.Join(in.dir, name) }
 
 // command returns the instance's command, with the device's environment.
@@ -102,8 +117,12 @@ func (in *instance) command(ctx context.Context, t *testing.T, env []string) *ex
 		c = exec.CommandContext(ctx, "sh", "-c", fmt.Sprintf("tcpdump -i %s -w captured.pcap && %s", in.device, strings.Join(c.Args, " ")))
 	}
 	c.WaitDelay = time.Second // for pipes that its children keep open
-	c.Dir, c.Stdout, c.Stderr = in.dir, &in.stdout, &in.stderr
-	c.Env = append(environ(in.dir), env...)
+	c.Dir, c.Stdout, c.Stderr = in.program.inside(in.dir), &in.stdout, &in.stderr
+	c.Env = append(environ(c.Dir), env...)
+	if in.program.root != "" {
+		c.Path, c.Err = in.program.name, nil
+		c.SysProcAttr = &unix.SysProcAttr{Chroot: in.program.root}
+	}
 	if in.file != "" && in.program.stdin {
 		f, err := os.Open(in.file)
 		require.NoError(t, err)
@@ -143,6 +162,9 @@ var programs = []program{
 // missing returns the packages that have to be installed for the program.
 func (p program) missing() []string {
 	var packages []string
+	if p.root != "" {
+		return nil
+	}
 	for _, tool := range [][2]string{{p.name, p.pkg}, {p.helper, p.helperPkg}} {
 		if tool[0] == "" {
 			continue
@@ -156,7 +178,7 @@ func (p program) missing() []string {
 
 // version is that of the Debian package.
 func (p program) version(t *testing.T) string {
-	out, err := exec.CommandContext(t.Context(), "dpkg-query", "-W", "-f", "${Version}", p.pkg).Output()
+	out, err := exec.CommandContext(t.Context(), "dpkg-query", "--root="+p.root, "-W", "-f", "${Version}", p.pkg).Output()
 	if err != nil {
 		return "of unknown version"
 	}
