@@ -77,14 +77,15 @@ func queueAccount(queue int, p PollerCounters, s stream.Stats, abandoned uint64)
 		for _, l := range some {
 			a.Listeners = append(a.Listeners, ListenerAccount{
 				ID: l.ID, Name: l.Name, PID: l.PID, UID: l.UID, Policy: l.Policy.String(), DetachReason: l.DetachReason,
-				Stored: l.Stored, Read: l.Read, Overrun: l.Overrun, Unread: l.Unread,
+				Stored: l.Stored, Read: l.Read, Overrun: l.Overrun, Skipped: l.Skipped, Unread: l.Unread,
 			})
 		}
 	}
+	a.Groups = s.Groups
 	f := s.OlderDetached
 	a.OlderDetached = DetachedAccount{
 		Listeners: s.DetachedTotal - uint64(len(s.RecentDetached)),
-		Stored:    f.Stored, Read: f.Read, Overrun: f.Overrun, Unread: f.Unread,
+		Stored:    f.Stored, Read: f.Read, Overrun: f.Overrun, Skipped: f.Skipped, Unread: f.Unread,
 	}
 	return a
 }

@@ -144,7 +144,7 @@ func (e *Engine) selectIdle() ([]Sleeper, error) {
 func (e *Engine) addQueue(q int, asleep Sleeper) error {
 	cfg := &e.cfg
 	s, err := stream.New(stream.Config{
-		Interface: shortName(e.port.Name()), Queue: q, Size: cfg.Buffer, Entries: cfg.Entries,
+		Interface: shortName(e.port.Name()), Queue: q, Core: e.choices[q].Core, Size: cfg.Buffer, Entries: cfg.Entries,
 		Segment: cfg.Segment, Pages: cfg.Pages, Node: *cfg.Node,
 	})
 	if err != nil {

@@ -49,7 +49,7 @@ func (e *Engine) linger(timeout time.Duration) {
 			now += s.DetachedTotal // a detached listener is progress, too
 			for _, l := range s.Listeners {
 				unread = unread || l.Unread != 0
-				now += l.Read + l.Overrun
+				now += l.Read + l.Overrun + l.Skipped + l.Handed
 			}
 		}
 		if now != read {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/sched"
+	"github.com/ixcap/ixcap/capture/stream"
 )
 
 // Ledger is the account of a capture: it assigns every frame that reached the port,
@@ -52,6 +53,9 @@ type QueueAccount struct {
 	Listeners     []ListenerAccount `json:"listeners,omitempty"`     // attached ones, then the last detached ones
 	OlderDetached DetachedAccount   `json:"older_detached,omitzero"` // listeners detached before these
 
+	// Groups are the fan-out groups of listeners, each with an account of its members.
+	Groups []stream.GroupStats `json:"groups,omitempty"`
+
 	StoredBytes uint64 `json:"stored_bytes"` // of the frames stored, as stored: without what was cut
 	StreamBytes uint64 `json:"stream_bytes"` // of the stream: stored bytes, headers and padding
 
@@ -84,6 +88,7 @@ type ListenerAccount struct {
 	Stored       uint64 `json:"stored"`                  // since it attached
 	Read         uint64 `json:"read"`                    // delivered to it
 	Overrun      uint64 `json:"overrun"`                 // overwritten before it read them
+	Skipped      uint64 `json:"skipped,omitempty"`       // of other members of its fan-out group
 	Unread       uint64 `json:"unread"`                  // not read yet
 }
 
@@ -93,6 +98,7 @@ type DetachedAccount struct {
 	Stored    uint64 `json:"stored"`
 	Read      uint64 `json:"read"`
 	Overrun   uint64 `json:"overrun"`
+	Skipped   uint64 `json:"skipped,omitempty"`
 	Unread    uint64 `json:"unread"`
 }
 
@@ -239,11 +245,18 @@ func (l Ledger) Balanced() error {
 		}
 		for _, r := range q.Listeners {
 			equal(fmt.Sprintf("queue %d listener %q stored since it attached", q.Queue, r.Name), r.Stored,
-				r.Read+r.Overrun+r.Unread, "read %d + overrun %d + unread %d", r.Read, r.Overrun, r.Unread)
+				r.Read+r.Overrun+r.Skipped+r.Unread, "read %d + overrun %d + skipped %d + unread %d", r.Read, r.Overrun, r.Skipped, r.Unread)
 		}
 		f := q.OlderDetached
 		equal(fmt.Sprintf("queue %d %d older listeners stored since they attached", q.Queue, f.Listeners), f.Stored,
-			f.Read+f.Overrun+f.Unread, "read %d + overrun %d + unread %d", f.Read, f.Overrun, f.Unread)
+			f.Read+f.Overrun+f.Skipped+f.Unread, "read %d + overrun %d + skipped %d + unread %d", f.Read, f.Overrun, f.Skipped, f.Unread)
+		for i := range q.Groups {
+			g := &q.Groups[i]
+			equal(fmt.Sprintf("queue %d stored", q.Queue), q.Stored, g.Stored, "stored for group %d", g.Group)
+			if err := g.Balanced(); err != nil {
+				wrong = append(wrong, fmt.Errorf("%w: queue %d %w", ErrUnbalanced, q.Queue, err))
+			}
+		}
 	}
 	equal("received", a.Received, polled, "polled from %d queues", len(l.Queues))
 	for _, s := range l.Storers {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/sched"
+	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/internal/jsondoc"
 )
 
@@ -21,6 +22,8 @@ func TestDocumentedLedgerKeysAreTheEncodedOnes(t *testing.T) {
 		"rules":          reflect.TypeFor[capture.RuleCount](),
 		"listeners":      reflect.TypeFor[capture.ListenerAccount](),
 		"older_detached": reflect.TypeFor[capture.DetachedAccount](),
+		"groups":         reflect.TypeFor[stream.GroupStats](),
+		"members":        reflect.TypeFor[stream.MemberStats](),
 		"gaps":           reflect.TypeFor[sched.Bucket](),
 		"worst_gaps":     reflect.TypeFor[sched.Gap](),
 		"loss_causes":    reflect.TypeFor[sched.LossCause](),

@@ -65,7 +65,7 @@ func TestBalancedNamesTheEquationThatFails(t *testing.T) {
 		"received": {func(l *capture.Ledger) { l.Queues = l.Queues[:1] }, "received: 100 is not 60 = polled from 1 queues"},
 		"causes":   {func(l *capture.Ledger) { l.LossCauses[0].Frames-- }, "missed: 10 is not 9 = 2 causes"},
 		"rules":    {func(l *capture.Ledger) { l.Queues[0].Rules[1].Frames-- }, "queue 0 polled: 60 is not 59 = matched by 3 rules"},
-		"listener": {func(l *capture.Ledger) { l.Queues[0].Listeners[0].Unread = 0 }, `queue 0 listener "a" stored since it attached: 50 is not 45 = read 30 + overrun 15 + unread 0`},
+		"listener": {func(l *capture.Ledger) { l.Queues[0].Listeners[0].Unread = 0 }, `queue 0 listener "a" stored since it attached: 50 is not 45 = read 30 + overrun 15 + skipped 0 + unread 0`},
 		"storer":   {func(l *capture.Ledger) { l.Storers[0].Failed = nil }, "storer q0 bytes read: 100 is not 90 = written 90 + failed 0"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture/sched"
+	"github.com/ixcap/ixcap/capture/stream"
 )
 
 // WriteText writes the ledger as lines of a figure, its unit and what it counts.
@@ -119,17 +120,47 @@ func (t ledgerText) queue(q QueueAccount) {
 	t.gaps(q)
 	for _, r := range q.Listeners {
 		t.line(1, r.Stored, "frames", "stored for listener "+r.describe())
-		t.read(r.Read, r.Overrun, r.Unread)
+		t.read(r.Read, r.Overrun, r.Skipped, r.Unread)
 	}
 	if f := q.OlderDetached; f.Listeners != 0 {
 		t.line(1, f.Stored, "frames", fmt.Sprintf("stored for older detached listeners (%d)", f.Listeners))
-		t.read(f.Read, f.Overrun, f.Unread)
+		t.read(f.Read, f.Overrun, f.Skipped, f.Unread)
+	}
+	for i := range q.Groups {
+		t.group(&q.Groups[i])
 	}
 }
 
-func (t ledgerText) read(read, overrun, unread uint64) {
+// group writes a fan-out group and its members.
+func (t ledgerText) group(g *stream.GroupStats) {
+	t.line(1, g.Stored, "frames", fmt.Sprintf("stored for fan-out group %d (%s)", g.Group, g.Mode))
+	t.some(2, g.WithoutMembers, "frames", "without members")
+	t.some(2, g.Unmatched, "frames", "matched no member")
+	for i := range g.Members {
+		m := &g.Members[i]
+		t.member(m, "assigned to "+m.Name)
+	}
+	if g.DepartedMembers != 0 {
+		t.member(&g.DepartedSum, fmt.Sprintf("assigned to departed members (%d)", g.DepartedMembers))
+	}
+	t.some(2, g.HandedUnread, "frames", "redistributed and not read yet")
+	t.some(2, g.HandedLost, "frames", "redistributed and lost")
+}
+
+func (t ledgerText) member(m *stream.MemberStats, what string) {
+	t.line(2, m.Assigned, "frames", what)
+	t.line(3, m.Read, "frames", "read")
+	t.some(3, m.Overrun, "frames", "overrun")
+	t.some(3, m.Unread, "frames", "unread")
+	t.some(3, m.InHand, "frames", "in hand when it died or was detached")
+	t.some(3, m.Redistributed, "frames", "redistributed")
+	t.some(2, m.Handed, "frames", "read of what others left")
+}
+
+func (t ledgerText) read(read, overrun, skipped, unread uint64) {
 	t.line(2, read, "frames", "read")
 	t.some(2, overrun, "frames", "overrun")
+	t.some(2, skipped, "frames", "skipped: of other members of its group")
 	t.some(2, unread, "frames", "unread")
 }
 

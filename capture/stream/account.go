@@ -8,7 +8,7 @@ import (
 // ListenerStats are a listener's side of the ledger. Frames and bytes count as
 // read once they are released: by the next reading call, or by Consume.
 //
-//	Stored = Read + Overrun + Unread, in frames and in bytes
+//	Stored = Read + Overrun + Skipped + Unread, in frames and in bytes
 //
 // The stream checks every account. A listener with an inconsistent account is
 // detached, and its last consistent account is its final report.
@@ -24,10 +24,16 @@ type ListenerStats struct {
 	Stored  uint64 `json:"stored"`  // frames published since the listener's start
 	Read    uint64 `json:"read"`    // frames read
 	Overrun uint64 `json:"overrun"` // frames lost because the producer overwrote them before they were read
+	Skipped uint64 `json:"skipped"` // frames of other members of its fan-out group; 0 for a listener in no group
 	Unread  uint64 `json:"unread"`  // frames published and not read yet
 
 	ReadBytes    uint64 `json:"read_bytes"` // bytes of the stream, headers and padding included
 	OverrunBytes uint64 `json:"overrun_bytes"`
+	SkippedBytes uint64 `json:"skipped_bytes"` // padding included
+
+	// What a member took over from members that departed is in no other count.
+	Handed      uint64 `json:"handed"`
+	HandedBytes uint64 `json:"handed_bytes"` // headers included
 
 	LagBytes uint64        `json:"lag_bytes"` // published and not released
 	Lag      time.Duration `json:"lag_ns"`    // age of the oldest frame that is neither released nor overwritten
@@ -41,16 +47,20 @@ func (s *ListenerStats) add(o *ListenerStats) {
 	s.Stored += o.Stored
 	s.Read += o.Read
 	s.Overrun += o.Overrun
+	s.Skipped += o.Skipped
 	s.Unread += o.Unread
 	s.ReadBytes += o.ReadBytes
 	s.OverrunBytes += o.OverrunBytes
+	s.SkippedBytes += o.SkippedBytes
+	s.Handed += o.Handed
+	s.HandedBytes += o.HandedBytes
 }
 
 // Balanced returns nil if every frame since the listener's start is accounted for.
 func (s ListenerStats) Balanced() error {
-	if s.Stored != s.Read+s.Overrun+s.Unread {
-		return fmt.Errorf("listener %s: %d frames stored, but %d read + %d overrun + %d unread",
-			s.Name, s.Stored, s.Read, s.Overrun, s.Unread)
+	if s.Stored != s.Read+s.Overrun+s.Skipped+s.Unread {
+		return fmt.Errorf("listener %s: %d frames stored, but %d read + %d overrun + %d skipped + %d unread",
+			s.Name, s.Stored, s.Read, s.Overrun, s.Skipped, s.Unread)
 	}
 	return nil
 }
@@ -62,6 +72,8 @@ type account struct {
 
 	read, readBytes       uint64
 	overrun, overrunBytes uint64
+	skipped, skippedBytes uint64
+	handed, handedBytes   uint64
 }
 
 // write stores an account in a listener's page. It releases first, so that no
@@ -82,6 +94,10 @@ func (c *cursor) write(a *account, seq uint64) {
 	releaseStore(&c.ReadBytes, a.readBytes)
 	releaseStore(&c.Overrun, a.overrun)
 	releaseStore(&c.OverrunBytes, a.overrunBytes)
+	releaseStore(&c.Skipped, a.skipped)
+	releaseStore(&c.SkippedBytes, a.skippedBytes)
+	releaseStore(&c.Handed, a.handed)
+	releaseStore(&c.HandedBytes, a.handedBytes)
 	releaseStore(&c.Version, n+2)
 }
 
@@ -103,6 +119,8 @@ func (c *cursor) snapshot() (a account, whole bool) {
 			position: position{c.PositionOffset.Load(), c.Position.Load()},
 			read:     c.Read.Load(), readBytes: c.ReadBytes.Load(),
 			overrun: c.Overrun.Load(), overrunBytes: c.OverrunBytes.Load(),
+			skipped: c.Skipped.Load(), skippedBytes: c.SkippedBytes.Load(),
+			handed: c.Handed.Load(), handedBytes: c.HandedBytes.Load(),
 		}
 		fence()
 		if n%2 == 0 && c.Version.Load() == n {
@@ -124,9 +142,12 @@ func (a *account) follows(b *account, head, released position, startMoves bool) 
 		b.position.seq <= a.position.seq && a.position.seq <= released.seq && released.seq <= head.seq &&
 		b.position.offset <= a.position.offset && a.position.offset <= released.offset && released.offset <= head.offset &&
 		a.start.seq <= a.position.seq && a.start.offset <= a.position.offset &&
-		a.read >= b.read && a.overrun >= b.overrun && a.readBytes >= b.readBytes && a.overrunBytes >= b.overrunBytes &&
-		a.read <= a.position.seq && a.read+a.overrun == a.position.seq-a.start.seq &&
-		a.readBytes <= a.position.offset && a.readBytes+a.overrunBytes == a.position.offset-a.start.offset
+		a.read >= b.read && a.overrun >= b.overrun && a.skipped >= b.skipped && a.handed >= b.handed &&
+		a.readBytes >= b.readBytes && a.overrunBytes >= b.overrunBytes && a.skippedBytes >= b.skippedBytes && a.handedBytes >= b.handedBytes &&
+		a.read <= a.position.seq && a.skipped <= a.position.seq && a.handed <= head.seq &&
+		a.read+a.overrun+a.skipped == a.position.seq-a.start.seq &&
+		a.readBytes <= a.position.offset && a.skippedBytes <= a.position.offset && a.handedBytes <= head.offset &&
+		a.readBytes+a.overrunBytes+a.skippedBytes == a.position.offset-a.start.offset
 }
 
 // stats converts an account; head is the end of what is published.
@@ -135,6 +156,8 @@ func (a *account) stats(head position) ListenerStats {
 		Stored: head.seq - a.start.seq, Unread: head.seq - a.position.seq,
 		Read: a.read, ReadBytes: a.readBytes,
 		Overrun: a.overrun, OverrunBytes: a.overrunBytes,
+		Skipped: a.skipped, SkippedBytes: a.skippedBytes,
+		Handed: a.handed, HandedBytes: a.handedBytes,
 		LagBytes: head.offset - a.position.offset,
 	}
 }

@@ -100,7 +100,7 @@ func (t *remote) attach(name string, o Options) (*Listener, error) {
 		return nil, err
 	}
 	return open(grant{
-		name: name, options: o, id: a.id, slot: int(a.slot), searching: a.searching,
+		name: name, options: o, id: a.id, slot: int(a.slot), searching: a.searching, group: a.group, member: a.member,
 		data:    shared{fds[0], a.dataBytes, uint64(a.dataPage)},
 		control: shared{fds[1], a.ctrlBytes, uint64(a.controlPage)},
 		cursor:  shared{fds[2], pageBytes, pageBytes},

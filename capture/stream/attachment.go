@@ -47,6 +47,8 @@ type attachment struct {
 	last        account       // the last consistent account
 	progress    progress      //
 	final       *ListenerStats
+	member      *member // nil: it is in no group
+	slotWord    uint64  // what its slot in cursors.Slots gets when it is detached
 }
 
 // request is a request to attach.
@@ -69,7 +71,9 @@ func (r *request) check() error {
 	case o.DetachAfter > 0 && o.Policy != Lossless:
 		return errDetachLossy
 	case o.Fanout != "":
-		return errors.New("this capture has no fan-out groups: attach without one")
+		if _, err := o.settings(); err != nil {
+			return err
+		}
 	}
 	for _, c := range r.name {
 		if !unicode.IsPrint(c) { // names are shown on terminals
@@ -93,11 +97,21 @@ func (s *Stream) attach(r request) (_ *attachment, err error) {
 	}
 	s.collect()
 	slot := 0
-	for slot < MaxListeners && s.attached[slot] != nil {
+	for slot < MaxListeners && (s.attached[slot] != nil || s.slots[slot].Load() != nil) { // a ghost may have it
 		slot++
 	}
 	if slot == MaxListeners {
 		return nil, fmt.Errorf("%d listeners are attached already. Close or detach one", MaxListeners)
+	}
+	var m *member
+	if r.options.Fanout != "" {
+		settings, err := r.options.settings()
+		if err == nil {
+			m, err = s.reserve(settings)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	page, err := newCursor("ixcap-cursor-" + r.name)
 	if err != nil {
@@ -113,6 +127,12 @@ func (s *Stream) attach(r request) (_ *attachment, err error) {
 		att.lossless.Store(1)
 	}
 	s.claimSlot(att, r.options)
+	if m != nil {
+		if err := s.join(m, att); err != nil {
+			s.clearSlot(att)
+			return nil, errors.Join(err, page.Close())
+		}
+	}
 	s.attached[slot] = att
 	if att.detachAfter > 0 || att.peer != nil {
 		s.startHousekeeper()
@@ -172,6 +192,10 @@ func (s *Stream) initCursor(att *attachment, at position) {
 	att.last = account{start: at, position: at}
 	att.cursor.Generation.Store(att.id)
 	att.cursor.Mode.Store(att.wanted)
+	att.cursor.Claimed.Store(at.seq)
+	att.cursor.Delivering.Store(at.seq)
+	att.cursor.Delivered.Store(at.seq)
+	att.cursor.HandoversDone.Store(s.view.cursors.Handovers.Load())
 	att.cursor.write(&att.last, at.seq)
 }
 
@@ -182,15 +206,20 @@ func (s *Stream) clearSlot(att *attachment) bool {
 	if cleared {
 		s.active.And(^uint64(1 << att.slot))
 		if !s.closed {
-			s.view.cursors.Slots[att.slot].Store(0)
+			s.view.cursors.Slots[att.slot].Store(att.slotWord)
 		}
 	}
-	// SC2: the producer loads slots while scans is odd (scanListeners). Once scans is
-	// even or has changed after the slot was cleared, it does not hold the attachment.
+	s.awaitScan()
+	return cleared
+}
+
+// awaitScan waits until the producer does not hold an attachment that is not in its slot
+// any more. SC2: the producer loads slots while scans is odd (scanListeners). Once scans
+// is even or has changed after the slot was cleared, it does not hold the attachment.
+func (s *Stream) awaitScan() {
 	for n := s.scans.Load(); n%2 == 1 && s.scans.Load() == n; {
 		pause()
 	}
-	return cleared
 }
 
 // detachCorrupt clears the slot of a listener with a corrupt cursor, on the
@@ -205,9 +234,10 @@ func (s *Stream) detachCorrupt(slot int, att *attachment) {
 }
 
 const (
-	reasonClosed  = "closed"
-	reasonExited  = "process exited"
-	reasonCorrupt = "corrupt cursor"
+	reasonClosed       = "closed"
+	reasonExited       = "process exited"
+	reasonCorrupt      = "corrupt cursor"
+	reasonServerClosed = "server closed"
 )
 
 // collect detaches the listeners whose slots the producer has cleared. It is called
@@ -225,7 +255,12 @@ func (s *Stream) detach(att *attachment, reason string) {
 	if att.final != nil {
 		return
 	}
-	cleared := s.clearSlot(att)
+	var cleared bool
+	if att.member != nil {
+		cleared = s.depart(att, reason)
+	} else {
+		cleared = s.clearSlot(att)
+	}
 	st, consistent := s.listenerStats(att)
 	switch {
 	case !cleared: // the producer was first and has counted it

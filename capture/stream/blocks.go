@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -57,6 +58,9 @@ func (l *Listener) ReadBlock(ctx context.Context, max int) ([]byte, error) {
 		return nil, ErrClosed
 	}
 	defer l.exit()
+	if l.member != nil {
+		return nil, errors.New("read block: a member of a fan-out group reads packets")
+	}
 	if max < 1 {
 		return nil, fmt.Errorf("read block of %d bytes: choose 1 or more", max)
 	}

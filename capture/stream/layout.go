@@ -96,7 +96,8 @@ type cursors struct {
 	_ [256]byte // to 1024
 
 	// Slots: the ID of the listener attached in each slot, 0 for none. A listener
-	// that finds another ID in its slot has been detached.
+	// that finds another ID in its slot has been detached. A member finds its own ID
+	// with readOn if nothing that it left was redistributed.
 	Slots [MaxListeners]atomic.Uint64
 
 	// Wanted: the policy requested for the listener in each slot. Bit 0 is the
@@ -123,15 +124,22 @@ type handover struct {
 	Group atomic.Uint64 // the group's slot
 	From  atomic.Uint64
 	To    atomic.Uint64
-	_     uint64
+
+	// Closed is 1 once members must read no more of it. SC4: the capture stores Closed
+	// and then loads HandoverClaimed; a member stores HandoverClaimed and then loads
+	// Closed. So the capture knows every frame that a member may have.
+	Closed atomic.Uint64
 }
 
-// The values of Entry.Member.
+// readOn marks the ID in the slot of a member that was detached at the end of the
+// capture.
+const readOn = 1 << 63
+
+// The values of Entry.Member that are no member's number.
 const (
-	noMember   = 0   // the group had none, or none that wanted the frame
-	MaxMembers = 126 // the largest number of a member
-	delivered  = 127 // was redistributed, in an earlier handover
-	handed     = 128 // handed+m: redistributed to member m, which reads it in the handover only
+	noMember  = 0   // the group had none, or none that wanted the frame
+	delivered = 127 // was redistributed, in an earlier handover
+	handed    = 128 // handed+m: redistributed to member m, which reads it in the handover only
 )
 
 // start is one entry of the segment table: where a segment begins.
@@ -170,14 +178,17 @@ type cursor struct {
 	_              [24]byte
 
 	// What a member of a group holds, so that what it had not delivered is known
-	// exactly after its death.
+	// exactly after its death. SC5: a member stores Claimed and then loads its slot; the
+	// capture clears the slot and then loads Claimed. So a member that is detached
+	// delivers no frame beyond what the capture finds there.
 	Claimed         atomic.Uint64 // frames before it may be in the reader's hands
 	Delivering      atomic.Uint64 // frames before it were passed to the program
 	Delivered       atomic.Uint64 // frames before it the program has done with
 	HandoversDone   atomic.Uint64
-	HandoverClaimed atomic.Uint64 // frames of the running handover before it may be in the reader's hands
+	HandoverClaimed atomic.Uint64 // frames of the handover begun before it may be in the reader's hands
+	HandoverBegun   atomic.Uint64 // the handover, counted from 1, that HandoverClaimed is of
 
-	_ [pageBytes - 296]byte
+	_ [pageBytes - 304]byte
 }
 
 // newHeader is the header of a stream: it lays out the control memory.

@@ -130,6 +130,10 @@ type Listener struct {
 
 	read, readBytes       uint64 // frames and bytes read and released
 	overrun, overrunBytes uint64
+	skipped, skippedBytes uint64 // of other members
+	handed, handedBytes   uint64 // of handovers
+
+	member *memberReader // nil: the listener is in no group
 }
 
 // link is a listener's connection to its stream besides the shared memory.
@@ -205,6 +209,8 @@ func (l *Listener) publish() {
 		start: l.startAt, position: l.released,
 		read: l.read, readBytes: l.readBytes,
 		overrun: l.overrun, overrunBytes: l.overrunBytes,
+		skipped: l.skipped, skippedBytes: l.skippedBytes,
+		handed: l.handed, handedBytes: l.handedBytes,
 	}, l.blocks.seq)
 }
 

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/capture/fanout"
+	"github.com/ixcap/ixcap/capture/stream/entry"
 )
 
 // shared is one of a stream's memories, as a listener gets it.
@@ -24,13 +27,20 @@ type grant struct {
 
 	searching bool // no aligned start was there when it attached
 
+	group, member uint8 // slot of its fan-out group and number there; noGroup: none
+
 	data, control, cursor shared
 }
 
 // grant returns the grant for an attachment. The descriptors belong to the stream.
 func (s *Stream) grant(att *attachment, o Options) grant {
+	group, number := uint8(noGroup), uint8(0)
+	if m := att.member; m != nil {
+		group, number = uint8(m.group.slot), m.number
+	}
 	return grant{
 		name: att.name, options: o, id: att.id, slot: att.slot, searching: att.searching,
+		group: group, member: number,
 		data:    shared{s.data.Fd(), uint64(s.data.Len()), uint64(s.data.PageSize())},
 		control: shared{s.control.Fd(), uint64(s.control.Len()), uint64(s.control.PageSize())},
 		cursor:  shared{att.page.Fd(), pageBytes, pageBytes},
@@ -75,6 +85,13 @@ func open(g grant, t link) (_ *Listener, err error) {
 	if g.slot < 0 || g.slot >= MaxListeners {
 		return nil, fmt.Errorf("slot %d of %d", g.slot, MaxListeners)
 	}
+	if g.options.Fanout != "" {
+		if g.group >= entry.Groups || g.member == 0 || g.member > fanout.MaxMember {
+			return nil, fmt.Errorf("member %d of the group in slot %d of %d", g.member, g.group, entry.Groups)
+		}
+		l.member = &memberReader{group: int(g.group), number: g.member}
+		l.scratch = make([]byte, 4*MaxRecord)
+	}
 	const size, contents = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW, unix.F_SEAL_FUTURE_WRITE
 	for _, m := range []struct {
 		what    string
@@ -114,6 +131,9 @@ func (l *Listener) begin() {
 	a, _ := l.account.snapshot()
 	l.startAt, l.released, l.next = a.start, a.position, a.position
 	l.visible, l.blocks.seq = a.position.seq, a.position.seq
+	if l.member != nil {
+		l.member.done = l.account.HandoversDone.Load()
+	}
 	w := l.account.Mode.Load()
 	l.mode.Store(w)
 	if Policy(w&1) == Lossy {

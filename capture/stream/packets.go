@@ -56,13 +56,18 @@ func (l *Listener) Packets(ctx context.Context) iter.Seq[Packet] {
 			}
 			first := l.next.seq - uint64(n)
 			for i := range n {
+				if !l.delivering(i) {
+					l.err = l.checkAttached()
+					return
+				}
 				if !yield(l.batch[i]) {
 					// The reader has not seen the rest of the batch.
-					l.next = position{l.batch[i].end, first + uint64(i) + 1}
+					l.stopAfter(i, first+uint64(i))
 					l.release()
 					l.err = nil
 					return
 				}
+				l.delivered(i)
 			}
 		}
 	}
@@ -85,8 +90,21 @@ func (l *Listener) ReadBatch(ctx context.Context, packets []Packet) (int, error)
 		return 0, ErrClosed
 	}
 	n, err := l.readBatch(ctx, packets)
+	l.deliveringAll()
 	l.exit()
 	return n, err
+}
+
+// stopAfter makes packet i of the last batch, frame seq of a listener in no group, the
+// last one that was returned.
+func (l *Listener) stopAfter(i int, seq uint64) {
+	if m := l.member; m != nil {
+		if m.handed != 0 {
+			return
+		}
+		seq = m.stopAfter(i, l.batch)
+	}
+	l.next = position{l.batch[i].end, seq + 1}
 }
 
 func (l *Listener) readBatch(ctx context.Context, packets []Packet) (int, error) {
@@ -98,9 +116,21 @@ func (l *Listener) readBatch(ctx context.Context, packets []Packet) (int, error)
 	}
 	l.release()
 	for {
+		if l.handoverWaits() {
+			if n := l.readHandover(packets); n > 0 {
+				return n, nil
+			}
+			l.release()
+		}
 		n, err := l.available(ctx)
 		if err != nil {
 			return 0, err
+		}
+		if l.member != nil {
+			if n = l.take(packets, n); n > 0 {
+				return n, nil
+			}
+			continue
 		}
 		n = min(n, len(packets))
 		if l.lossy {
@@ -117,12 +147,16 @@ func (l *Listener) readBatch(ctx context.Context, packets []Packet) (int, error)
 
 // release releases the packets returned last.
 func (l *Listener) release() {
-	if l.released == l.next {
+	if l.released == l.next && (l.member == nil || l.member.handed == 0) {
 		return
 	}
-	l.read += l.next.seq - l.released.seq
-	l.readBytes += l.next.offset - l.released.offset
-	l.released = l.next
+	if l.member != nil {
+		l.releaseMember()
+	} else {
+		l.read += l.next.seq - l.released.seq
+		l.readBytes += l.next.offset - l.released.offset
+		l.released = l.next
+	}
 	l.blocks.reset(l.released.seq)
 	l.publish()
 }
@@ -144,6 +178,9 @@ func (l *Listener) available(ctx context.Context) (int, error) {
 		l.visible = l.cur.IndexHead.Load()
 		if l.visible > l.next.seq {
 			continue
+		}
+		if l.handoverWaits() {
+			return 0, nil
 		}
 		if head > l.next.offset {
 			// Padding only: the producer may need the room.

@@ -125,6 +125,9 @@ func (s *Stream) sweep(now time.Time) (next time.Duration) {
 			next = d
 		}
 	}
+	if s.sweepGroups(now) {
+		again(ackInterval)
+	}
 	for _, att := range s.attached {
 		if att == nil {
 			continue
@@ -149,6 +152,7 @@ func (s *Stream) sweep(now time.Time) (next time.Duration) {
 			idle := s.idle(att, now)
 			if idle >= att.detachAfter {
 				s.detach(att, fmt.Sprintf("read nothing for %v", att.detachAfter))
+				again(ackInterval) // for what a member leaves
 				continue
 			}
 			again(min(att.detachAfter-idle, peerInterval))

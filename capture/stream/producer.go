@@ -29,6 +29,7 @@ type Producer struct {
 
 	published    uint64 // pos at the last publish
 	publishedSeq uint64
+	generation   uint64 // of the fan-out groups at the last publish
 	finished     bool
 	truncated    uint64
 	padding      uint64
@@ -265,9 +266,9 @@ func (p *Producer) scanListeners() (last *attachment) {
 
 // Publish makes what was appended visible to readers. The poller calls it once a
 // batch, and from time to time while no frame arrives, for listeners that wait for an
-// aligned start.
+// aligned start and for fan-out groups that change.
 func (p *Producer) Publish() {
-	if p.pos != p.published {
+	if p.pos != p.published || p.stream.groups.generation.Load() != p.generation {
 		p.publish()
 	}
 	if n := p.stream.align.Load(); n != p.aligned {
@@ -276,6 +277,9 @@ func (p *Producer) Publish() {
 }
 
 func (p *Producer) publish() {
+	if a := p.stream.groups.assigner.Load(); a != nil {
+		p.assign(a)
+	}
 	p.publishedSeq, p.published = p.seq, p.pos
 	s := p.stream
 	rare := s.truncated.Load() != p.truncated || s.padding.Load() != p.padding

@@ -171,7 +171,7 @@ func (srv *Server) Close() error {
 		for _, att := range s.attached {
 			if att != nil && att.peer != nil {
 				if _, found := peers[att.peer]; found {
-					s.detach(att, "server closed")
+					s.detach(att, reasonServerClosed)
 				}
 			}
 		}
@@ -345,7 +345,7 @@ func (srv *Server) grant(p *peer, att *attachment, o Options) error {
 	}
 	g := s.grant(att, o)
 	a := answer{
-		state: granted, id: g.id, slot: uint32(g.slot), searching: g.searching, group: noGroup,
+		state: granted, id: g.id, slot: uint32(g.slot), searching: g.searching, group: g.group, member: g.member,
 		dataBytes: g.data.bytes, ctrlBytes: g.control.bytes,
 		dataPage: uint32(g.data.page), controlPage: uint32(g.control.page),
 	}

@@ -32,6 +32,8 @@ func FuzzAttachRequest(f *testing.F) {
 	f.Add(encodeRequest("reader", Options{}), uint8(0))
 	f.Add(encodeRequest("reader", Options{Policy: Lossy, Start: FromOldest, Aligned: true}), uint8(1))
 	f.Add(encodeRequest("reader", Options{DetachAfter: time.Hour}), uint8(2))
+	f.Add(encodeRequest("reader", Options{Fanout: "group=2\nmode=filter\nfilter=tcp port 80\nmember=a\nweight=3\n"}), uint8(0))
+	f.Add(encodeRequest("reader", Options{Policy: Lossy, Fanout: "group=65535\ntunnels=gre,vxlan\ndeparted=count\n"}), uint8(2))
 	f.Add(goodbye(), uint8(3))
 	f.Add([]byte{}, uint8(0))
 	s := newStream(f, Config{Size: Block})
@@ -68,8 +70,13 @@ func FuzzAttachRequest(f *testing.F) {
 		}
 		require.NoError(t, near.Close())
 		<-served
-		require.Empty(t, s.Stats().Listeners)
 		require.Empty(t, srv.pending)
+		s.Producer().Publish() // departed members need it
+		st := s.Stats()
+		require.Empty(t, st.Listeners)
+		for i := range st.Groups {
+			require.NoError(t, st.Groups[i].Balanced())
+		}
 	})
 }
 
@@ -89,6 +96,10 @@ func FuzzAttachAnswer(f *testing.F) {
 	f.Add(good.encode(), []byte{0, 1, 2}, []byte{1, 0, 0, 0, 0, 0, 0, 128}, uint16(cursorsAt), []byte{3})
 	f.Add(good.encode(), []byte{0, 1, 2}, []byte{1}, uint16(cursorsAt+1024+512), []byte{0, 0, 0, 0, 0, 0, 0, 9})
 	f.Add(good.encode(), []byte{0, 1, 2}, []byte{200, 1}, uint16(40), []byte{})
+	member := good
+	member.group, member.member = 0, 1
+	f.Add(member.encode(), []byte{0, 1, 2}, []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255}, uint16(cursorsAt+2048), []byte{})
+	f.Add(member.encode(), []byte{0, 1, 2}, []byte{9, 9, 1, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255}, uint16(cursorsAt+2048), []byte{7})
 	f.Add(good.encode(), []byte{1, 0, 2}, []byte{}, uint16(0), []byte{})
 	f.Add(good.encode(), []byte{3, 1, 2}, []byte{}, uint16(0), []byte{})
 	f.Add(good.encode(), []byte{0, 4, 2}, []byte{}, uint16(0), []byte{})
@@ -116,7 +127,11 @@ func FuzzAttachAnswer(f *testing.F) {
 		}
 		require.NoError(t, far.CloseWrite())
 		r := &remote{conn: near}
-		l, err := r.attach("reader", Options{})
+		o := Options{}
+		if len(message) > 30 && message[30] != 0 {
+			o.Fanout = "group=1"
+		}
+		l, err := r.attach("reader", o)
 		if err != nil {
 			require.NoError(t, near.Close())
 			return

@@ -179,7 +179,9 @@ func TestMalformedRequestsAreRefusedWithAReason(t *testing.T) {
 		"alignment of 2":      {message: with(14, 2), want: "reserved bits"},
 		"spare bits":          {message: with(15, 1), want: "reserved bits"},
 		"cut text":            {message: with(28, 1), want: "a text of 1"},
-		"a group":             {message: encodeRequest("reader", Options{Fanout: "group=1"}), want: "no fan-out groups"},
+		"a group without one": {message: encodeRequest("reader", Options{Fanout: "mode=lb"}), want: "no group: write group=N"},
+		"unknown mode":        {message: encodeRequest("reader", Options{Fanout: "group=1\nmode=flow"}), want: "choose one of hash"},
+		"a member's start":    {message: encodeRequest("reader", Options{Fanout: "group=1", Start: FromOldest}), want: "begins with the next frame"},
 		"negative duration":   {message: with(16, 255, 255, 255, 255, 255, 255, 255, 255), want: "146 years"},
 		"lossy, detach after": {message: with(12, 1, 0, 0, 0, 1), want: "detach-after is for lossless"},
 		"a bell in the name":  {message: with(32, 7), want: "printable"},
@@ -209,7 +211,7 @@ func TestMalformedRequestsAreRefusedWithAReason(t *testing.T) {
 			require.ErrorIs(t, err, io.EOF, "the descriptors of the message are closed")
 		})
 	}
-	require.Eventually(t, func() bool { return len(ev.of(EventRefused)) == 18 }, timeout, tick)
+	require.Eventually(t, func() bool { return len(ev.of(EventRefused)) == 20 }, timeout, tick)
 	require.Zero(t, s.Stats().DetachedTotal)
 	require.NoError(t, attachTo(t, srv, Options{}).Close(), "the server continues")
 }

@@ -23,6 +23,7 @@ type Stats struct {
 	// stamp that the producer cannot exclude; 0: not known.
 	Uncertainty time.Duration
 
+	Groups         []GroupStats    // fan-out groups, in the order of their slots
 	Listeners      []ListenerStats // attached now
 	RecentDetached []ListenerStats // the last 64 detached, oldest first
 	OlderDetached  ListenerStats   // sums of frames and bytes of those detached before; nothing else is set
@@ -82,6 +83,7 @@ func (s *Stream) stats() Stats {
 		}
 		pause()
 	}
+	st.Groups = s.groupStats(st.Frames)
 	st.FrameBytes = st.Bytes - st.Padding - RecordHeader*st.Frames
 	if any && slowest <= st.Bytes {
 		st.Fill = st.Bytes - slowest

@@ -17,6 +17,7 @@ import (
 type Config struct {
 	Interface string        // for messages and other processes
 	Queue     int           // receive queue that the frames come from
+	Core      int           // that receives, for fan-out groups of mode cpu; below 0: any, as 0
 	Size      int           // bytes of data memory, a power of two and a multiple of 1 MiB
 	Entries   int           // index entries, a power of two; default one per 256 bytes of data
 	Segment   int64         // bytes of a segment, a multiple of 1 MiB; default 2 GiB
@@ -34,6 +35,7 @@ type Stream struct {
 	view    controlView
 
 	producer Producer
+	groups   groups
 
 	// Listeners attach and detach under mu; the producer never locks it.
 	mu             sync.Mutex
@@ -158,8 +160,10 @@ func (s *Stream) Close() error {
 	if s.closed {
 		return errors.Join(errs...)
 	}
+	s.closeGroups()
 	s.final = s.stats()
 	s.closed = true
+	s.groups.scanMap.unmap()
 	s.wakeHousekeeper()
 	for _, m := range []*hugepage.Memory{s.data, s.control} {
 		if m != nil {

@@ -94,7 +94,8 @@ func (l *Listener) checkAttached() error {
 	if l.cur.Slots[l.slot].Load() == l.id {
 		return nil
 	}
-	if l.cur.Finished.Load() != 0 && !l.overwritten(l.released) {
+	readOn := l.member == nil || l.attachedMember() // what another member leaves goes to others
+	if readOn && l.cur.Finished.Load() != 0 && !l.overwritten(l.released) {
 		return nil
 	}
 	if reason := l.link.reason(); reason != "" {
@@ -154,6 +155,9 @@ func (l *Listener) countOverrun(to position) {
 	l.overrun += to.seq - l.released.seq
 	l.overrunBytes += to.offset - l.released.offset
 	l.released, l.next = to, to
+	if l.member != nil {
+		l.holdNothing()
+	}
 	l.blocks.reset(to.seq)
 	l.visible = max(l.visible, to.seq)
 	l.publish()
