@@ -58,7 +58,7 @@ func (c carried) frame() []byte {
 	if c.kind == bridged {
 		return c.data
 	}
-	return append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, byte(c.kind >> 8), byte(c.kind)}, c.data...)
+	return append([]byte{0, 0x1b, 0x21, 0x3c, 0x9d, 0xf8, 0, 0x1b, 0x21, 0x3c, 0x9d, 0xf9, byte(c.kind >> 8), byte(c.kind)}, c.data...)
 }
 
 // protoOf is the protocol of IP that carries c.
@@ -215,7 +215,7 @@ func randomStack(t testing.TB, r *rand.Rand, most int) stack {
 			continue
 		}
 		outer := randomEnds(r, r.IntN(2) == 0)
-		outer.srcPort |= 0xc000
+		outer.srcPort, outer.dstPort = outer.srcPort|0xc000, outer.dstPort|0xc000
 		there, back = w.wrap(t, outer, there), w.wrap(t, outer.swapped(), back)
 		s.names = append(s.names, w.name)
 	}
