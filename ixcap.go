@@ -128,7 +128,8 @@ func (c *Capture) share(dir string) error {
 }
 
 // Listen attaches a listener to every queue and returns them by queue number. One
-// that is to see every frame attaches before Run. Each is read by one goroutine.
+// that is to see every frame attaches before Run. Each is read by one goroutine;
+// packetsource.NewMerge reads all of them in the order of stamps.
 func (c *Capture) Listen(name string, options ...ListenOption) ([]*Listener, error) {
 	var all []*Listener
 	for q := range c.engine.Queues() {

@@ -5,4 +5,6 @@
 //	                                            ─► Next                (a call)
 //	                                            ─► ReadPacketData      (gopacket, a copy)
 //	                                            ─► ZeroCopyReadPacketData
+//
+// Merge reads the sources of several queues or ports in the order of stamps.
 package packetsource

@@ -118,6 +118,7 @@ type Listener struct {
 
 	mode      atomic.Uint64 // the last value of cursors.Wanted that it has applied
 	lossy     bool          // how it reads now
+	noWait    bool          // the call that reads does not wait
 	searching bool          // the aligned start is not found yet
 	startAt   position      // where the listener began
 	released  position      // frames and bytes before it are released

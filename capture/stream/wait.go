@@ -66,6 +66,9 @@ func (l *Listener) wait(ctx context.Context, w *waiter, ended error) error {
 	if err := l.updatePolicy(); err != nil {
 		return err
 	}
+	if l.noWait {
+		return errNothingYet
+	}
 	if w.polls < spins {
 		w.polls++
 		pause()
