@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -12,6 +13,9 @@ const (
 	spins    = 32                     // polls before the first sleep
 	minSleep = 5 * time.Microsecond   // doubled each time
 	maxSleep = 200 * time.Microsecond // the longest delay until a frame is seen
+
+	maxBlockSleep = 5 * time.Millisecond // until a block is
+	frameTime     = 67 * time.Nanosecond // of the smallest frame at 10 Gb/s
 )
 
 // pause yields between two loads of a shared word.
@@ -22,6 +26,14 @@ func pause() { runtime.Gosched() }
 type waiter struct {
 	polls int
 	sleep time.Duration
+	most  time.Duration // 0: maxSleep
+}
+
+// blockSleep is the longest sleep of a reader of blocks. It does not need a block at once,
+// and every wake-up costs some microseconds; but it releases the index entries, of which
+// at most an eighth may fill up while it sleeps.
+func (l *Listener) blockSleep() time.Duration {
+	return min(max(time.Duration(len(l.index)/8)*frameTime, maxSleep), maxBlockSleep)
 }
 
 // prepare begins every reading call: it checks that the listener is attached,
@@ -74,7 +86,7 @@ func (l *Listener) wait(ctx context.Context, w *waiter, ended error) error {
 		pause()
 		return nil
 	}
-	w.sleep = min(max(2*w.sleep, minSleep), maxSleep)
+	w.sleep = min(max(2*w.sleep, minSleep), cmp.Or(w.most, maxSleep))
 	time.Sleep(w.sleep)
 	return nil
 }
