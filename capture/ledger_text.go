@@ -92,6 +92,7 @@ func (t ledgerText) port(l Ledger) {
 	a := l.Account
 	t.line(0, a.Wire, "frames", "on the wire of "+l.Port)
 	t.line(1, a.Received, "frames", "received")
+	t.some(2, a.Split, "super-frames", "split into frames")
 	t.line(1, sum(a.Missed), "frames", "missed")
 	t.counts(2, a.Missed, "missed")
 	for i := range l.LossCauses {

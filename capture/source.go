@@ -145,6 +145,10 @@ type Account struct {
 	Bad      []Count  `json:"bad"`      // damaged on the wire, by register
 	Queue    []uint64 `json:"queue"`    // received, by queue
 
+	// Split is the number of super-frames (segments of a flow that the host's stack joined,
+	// or did not split) of which the port made frames. Received counts the frames.
+	Split uint64 `json:"split,omitempty"`
+
 	// LinkDowns is how often the link was lost. Frames sent while the link is down
 	// reach no port and are in no counter.
 	LinkDowns uint64 `json:"link_downs,omitempty"`

@@ -125,12 +125,14 @@ func (p *Port) Account() (capture.Account, error) {
 	defer p.mu.Unlock()
 	var a capture.Account
 	var err error
-	var drops, super, short uint64
+	var drops, unsplit, unusable uint64
 	for _, s := range p.all {
 		err = cmp.Or(err, s.count())
-		refused := s.super.Load() + s.short.Load()
-		super, short, drops = super+s.super.Load(), short+s.short.Load(), drops+s.drops
-		queue := s.packets - s.drops - min(refused, s.packets-s.drops)
+		u, o := s.unsplit.Load(), s.unusable.Load()
+		split, segments := s.split.Load(), s.segments.Load()
+		unsplit, unusable, drops, a.Split = unsplit+u, unusable+o, drops+s.drops, a.Split+split
+		queue := s.packets - s.drops + segments
+		queue -= min(queue, u+o+split)
 		a.Queue = append(a.Queue, queue)
 		a.Received += queue
 	}
@@ -143,8 +145,8 @@ func (p *Port) Account() (capture.Account, error) {
 			a.Bad = append(a.Bad, capture.Count{Cause: cause, Frames: n})
 		}
 	}
-	add("super-frame of GRO, LRO or segmentation offload (ethtool -K "+p.cfg.Interface+" gro off lro off, or offloads=off)", super)
-	add("no whole Ethernet frame of up to 64 KiB", short)
+	add("super-frame of an offload that cannot be split, neither TCP nor UDP", unsplit)
+	add("no whole Ethernet frame of up to 64 KiB", unusable)
 	add("rx_errors of the interface", counters.Errors)
 	a.Wire = a.Received
 	for _, c := range append(a.Missed[:len(a.Missed):len(a.Missed)], a.Bad...) {

@@ -22,7 +22,7 @@ func newSource(cfg Config, index int) (_ *source, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open packet socket: %w", netif.Needs(err, unix.CAP_NET_RAW))
 	}
-	s := &source{fd: fd, wake: -1, stamps: make([]clock.Stamp, maxBatch)}
+	s := &source{fd: fd, wake: -1, stamps: make([]clock.Stamp, maxBatch), headers: make([]byte, maxBatch*headerRoom), rest: make([][]byte, maxBatch)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())

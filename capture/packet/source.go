@@ -30,14 +30,28 @@ const (
 )
 
 const (
-	blockSize  = 1 << 20
-	maxBatch   = 4096 // capture.Config.Batch
-	vnetHeader = 10   // struct virtio_net_hdr
-	vnetGSO    = 1    // its gso_type
-	addresses  = 12   // bytes before the EtherType
-	minHeader  = 14
-	tagBytes   = 4
-	typeVLAN   = 0x8100
+	blockSize = 1 << 20
+	maxBatch  = 4096 // capture.Config.Batch
+	typeVLAN  = 0x8100
+	addresses = 12 // bytes before the EtherType
+	minHeader = 14
+	tagBytes  = 4
+)
+
+// struct virtio_net_hdr of linux/virtio_net.h: the offsets of its fields, and values.
+const (
+	vnetHeader   = 10
+	vnetFlags    = 0
+	vnetGSO      = 1
+	vnetSize     = 4
+	vnetSumStart = 6
+	vnetSumField = 8
+
+	vnetNeedsSum = 1 // flags: the checksum is not complete
+	vnetTCP4     = 1 // gso_type
+	vnetTCP6     = 4
+	vnetUDP      = 5
+	vnetECN      = 0x80
 )
 
 // source is one socket with its ring. Poll, Release and Sleep belong to one goroutine.
@@ -57,7 +71,13 @@ type source struct {
 	fds  [2]unix.PollFd
 	buf  [8]byte
 
-	super, short atomic.Uint64 // frames that Poll refused
+	super   superFrame // with payload left: being split
+	headers []byte     // of segments, headerRoom each
+	rest    [][]byte   // their payloads
+	used    int        // of these, until Release
+
+	split, segments   atomic.Uint64 // super-frames, and the frames that were made of them
+	unsplit, unusable atomic.Uint64 // frames that Poll refused
 
 	// Sums of PACKET_STATISTICS, which a read resets. The port's mutex guards them.
 	packets, drops, freezes uint64
@@ -68,13 +88,21 @@ func (s *source) Poll(frames []ring.Frame) int {
 	n := 0
 	most := min(len(frames), len(s.stamps))
 	for n < most {
-		if s.left == 0 && !s.open() {
-			break
-		}
-		if s.take(&frames[n], n) {
+		switch {
+		case len(s.super.payload) > 0 && s.used == len(s.rest):
+			return n // until Release
+		case len(s.super.payload) > 0:
+			s.segment(&frames[n], &s.stamps[n])
 			n++
+		case s.left == 0 && !s.open():
+			return n
+		default:
+			if s.take(&frames[n], &s.stamps[n]) {
+				n++
+			}
+			s.left--
 		}
-		if s.left--; s.left == 0 {
+		if s.left == 0 && len(s.super.payload) == 0 {
 			s.advance()
 		}
 	}
@@ -110,22 +138,22 @@ func (s *source) advance() {
 	}
 }
 
-// take describes the next frame, or returns false if it is refused.
-func (s *source) take(f *ring.Frame, i int) bool {
+// take describes the next frame, or returns false if it is refused or to be split.
+func (s *source) take(f *ring.Frame, stamp *clock.Stamp) bool {
 	h := s.mem[s.at:]
 	length := binary.NativeEndian.Uint32(h[frameLen:])
 	mac := int(binary.NativeEndian.Uint16(h[frameMAC:]))
 	status := binary.NativeEndian.Uint32(h[frameStatus:])
+	vnet := h[mac-vnetHeader : mac]
 	s.at += int(binary.NativeEndian.Uint32(h[frameNext:]))
-	switch {
-	case h[mac-vnetHeader+vnetGSO] != 0:
-		s.super.Add(1)
-		return false
-	case length < minHeader || binary.NativeEndian.Uint32(h[frameSnap:]) != length || length+tagBytes > 1<<16-1:
-		s.short.Add(1)
+	if length < minHeader || binary.NativeEndian.Uint32(h[frameSnap:]) != length || length+tagBytes > 1<<16-1 && vnet[vnetGSO] == 0 {
+		s.unusable.Add(1)
 		return false
 	}
 	*f = ring.Frame{Data: h[mac : mac+int(length) : mac+int(length)], Len: length}
+	if vnet[vnetFlags]&vnetNeedsSum != 0 && vnet[vnetGSO] == 0 {
+		completeChecksum(f.Data, vnet)
+	}
 	if status&unix.TP_STATUS_VLAN_VALID != 0 {
 		tpid := uint16(typeVLAN)
 		if status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
@@ -136,8 +164,42 @@ func (s *source) take(f *ring.Frame, i int) bool {
 		f.Len += tagBytes
 		f.Data = restoreTag(h[mac-tagBytes:mac+int(length):mac+int(length)], tpid, f.VLAN)
 	}
-	s.stamps[i] = s.stamp(int64(binary.NativeEndian.Uint32(h[frameSec:])), int64(binary.NativeEndian.Uint32(h[frameNsec:])))
+	*stamp = s.stamp(int64(binary.NativeEndian.Uint32(h[frameSec:])), int64(binary.NativeEndian.Uint32(h[frameNsec:])))
+	if vnet[vnetGSO] != 0 {
+		s.begin(f, *stamp, vnet[vnetGSO]&^vnetECN, int(binary.NativeEndian.Uint16(vnet[vnetSize:])))
+		return false
+	}
 	return true
+}
+
+// begin begins a super-frame, or refuses it.
+func (s *source) begin(f *ring.Frame, stamp clock.Stamp, kind byte, size int) {
+	super, ok := newSuperFrame(f.Data, size)
+	if !ok || kind != vnetTCP4 && kind != vnetTCP6 && kind != vnetUDP {
+		s.unsplit.Add(1)
+		return
+	}
+	super.frame, super.stamp = *f, stamp
+	s.super = super
+	s.split.Add(1)
+}
+
+// segment describes the next segment of a super-frame.
+func (s *source) segment(f *ring.Frame, stamp *clock.Stamp) {
+	s.super.next(f, s.headers[s.used*headerRoom:], s.rest[s.used:])
+	*stamp = s.super.stamp
+	s.used++
+	s.segments.Add(1)
+}
+
+// completeChecksum completes the checksum that the sender left to its device: the field
+// holds the sum of the pseudo header.
+func completeChecksum(b, vnet []byte) {
+	start := int(binary.NativeEndian.Uint16(vnet[vnetSumStart:]))
+	field := start + int(binary.NativeEndian.Uint16(vnet[vnetSumField:]))
+	if field+2 <= len(b) {
+		putChecksum(b[field:], sum(b[start:], 0))
+	}
 }
 
 // restoreTag moves the addresses to the front of b, over the room before the frame, and
@@ -171,6 +233,7 @@ func (s *source) StampedBy() string { return "kernel, at reception" }
 
 // Release implements capture.Source.
 func (s *source) Release() {
+	s.used = 0
 	for ; s.held > 0; s.held-- {
 		base := s.first * blockSize
 		word(s.mem, base+blockFrames).Store(0) // waitRetired tells an open block by it

@@ -58,7 +58,7 @@ func TestInvalidInputGivesOneLineAndKeepsEarlierCaptures(t *testing.T) {
 		"core":                {"core", []string{"-i", gen, "-w", earlier, "--cores", "1000"}},
 		"cores":               {"--cores: 2 for 1: list one core for each", []string{"-i", gen, "-w", earlier, "--cores", "0,1"}},
 		"HPCAP queue":         {"queue \"x\"", []string{gen, "x", earlier}},
-		"no queues":           {"--queues: 0: must be 1 to 16", []string{"-i", gen, "-w", earlier, "--queues", "0"}},
+		"no queues":           {"--queues: -1: must be 1 to 16", []string{"-i", gen, "-w", earlier, "--queues", "-1"}},
 		"negative time":       {`duration "-1s"`, []string{"-i", gen, "-w", earlier, "--duration", "-1s"}},
 		"too many words":      {"unexpected", []string{"-i", gen, "-w", earlier, "more"}},
 	} {
