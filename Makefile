@@ -5,6 +5,8 @@
 #                   TIMESTAMPS="--fifo 10 --svg FILE": flags of examples/timestamps
 # make bench-store  throughput of storing, relative to the disk's, in DIR
 # make bench-query  one host's minute out of SIZE of stored traffic, compared with tcpdump -r, in DIR
+# make bench-front   CPU time per packet of a counting program over libpcap/, and over the system's libpcap on a
+#                   veth pair (root)
 # make crash        200 kills at random times, full and failing disks, stalled terminals, pipes and clients:
 #                   each loss is in the ledger
 # make stress       listeners attach, detach, stop and die at full speed for DURATION
@@ -26,7 +28,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export GOFLAGS := -buildvcs=false
 
-.PHONY: all demo test pcaptest vmtest lint bench bench-store bench-query crash timestamps stress fuzz man clean tools
+.PHONY: all demo test pcaptest vmtest lint bench bench-store bench-query bench-front crash timestamps stress fuzz man clean tools
 
 all: lint test
 
@@ -88,6 +90,9 @@ bench-store:
 
 bench-query: tools
 	IXCAP_STORED=$(SIZE) IXCAP_STORED_DIR=$(DIR) $(GO) test -run '^$$' -bench Window -benchtime 1x -timeout 2h ./examples/hpcapq
+
+bench-front: tools
+	$(GO) test -run '^$$' -bench Dispatch -benchtime 3x ./libpcap/test
 
 crash: tools
 	IXCAP_CRASHES=200 $(GO) test -count=1 -timeout 40m -v -run 'Killed|Recovered|CaptureGoesOn|Outlives|UnderRetention|StepOfTheClock' ./examples/e2e ./capture/archive/retain

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "configure.h"
@@ -44,7 +45,7 @@ static pcap_t *make(const char *device)
 	if (!p)
 		return NULL;
 	p->magic = HANDLE_MAGIC;
-	p->timer = -1;
+	p->timer = p->wake = -1;
 	p->device = strdup(device);
 	if (!p->device) {
 		free(p);
@@ -123,11 +124,25 @@ static void detach(pcap_t *p)
 {
 	for (unsigned i = 0; i < p->n; i++) {
 		stream_close(&p->queues[i].s);
-		free(p->queues[i].copies);
+		free(p->queues[i].copy);
 	}
 	free(p->queues);
 	p->queues = NULL;
 	p->n = 0;
+}
+
+// copies reports whether the program gets copies of frames: it writes into them, which the
+// shared memory does not allow and libpcap's does. PCAP_COPY is 1 or 0.
+static bool copies(void)
+{
+	static const char *const writers[] = {"pmacctd", "uacctd"};
+	const char *asked = secure_getenv("PCAP_COPY");
+	if (asked && *asked)
+		return strcmp(asked, "0") != 0;
+	for (size_t i = 0; i < sizeof writers / sizeof *writers; i++)
+		if (strcmp(program_invocation_short_name, writers[i]) == 0)
+			return true;
+	return false;
 }
 
 // attach opens one queue's stream. The result is that of stream_open; a stream of
@@ -147,14 +162,15 @@ static int attach(pcap_t *p, const struct device_socket *at)
 		stream_close(&q->s);
 		return STREAM_NONE;
 	}
-	q->copies = malloc(COPIES + LONGEST);
-	if (!q->copies) {
+	q->copy = malloc(LONGEST);
+	if (!q->copy) {
 		handle_error(p, "malloc: %s", strerror(errno));
 		stream_close(&q->s);
 		return STREAM_FAILED;
 	}
-	q->seq = q->released = q->s.at.position;
+	q->seq = q->until = q->s.at.position;
 	q->end = q->s.at.position_offset;
+	q->held = NOTHING_HELD;
 	p->n++;
 	return STREAM_OK;
 }
@@ -191,6 +207,7 @@ int pcap_activate(pcap_t *p)
 		return PCAP_ERROR;
 	if (p->snaplen <= 0 || p->snaplen > MAX_SNAPLEN)
 		p->snaplen = MAX_SNAPLEN;
+	p->copying = copies();
 	int code = attach_all(p);
 	if (code)
 		return code;
@@ -200,6 +217,7 @@ int pcap_activate(pcap_t *p)
 		detach(p);
 		return handle_error(p, "%s", SYSTEM_MISSING);
 	}
+	p->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	p->active = true;
 	return configure_device(p);
 }
@@ -222,7 +240,8 @@ static int attach_anew(pcap_t *p)
 	detach(p);
 	p->queues = fresh;
 	p->n = m;
-	p->horizon = p->held = 0;
+	p->horizon = p->waiting = p->gathered = 0;
+	p->keeping = NULL;
 	p->ended = false;
 	return 0;
 }
@@ -273,6 +292,8 @@ void pcap_close(pcap_t *p)
 		real.pcap_close(p->companion);
 	if (p->timer >= 0)
 		close(p->timer);
+	if (p->wake >= 0)
+		close(p->wake);
 	free(p->filter.bf_insns);
 	free(p->device);
 	free(p->settings);
@@ -311,14 +332,6 @@ int pcap_loop(pcap_t *p, int limit, pcap_handler f, u_char *user)
 	return 0;
 }
 
-// keep is the handler of the functions that return one frame.
-static void keep(u_char *user, const struct pcap_pkthdr *h, const u_char *data)
-{
-	pcap_t *p = (pcap_t *)(void *)user;
-	p->header = *h;
-	p->kept = data;
-}
-
 int pcap_next_ex(pcap_t *p, struct pcap_pkthdr **h, const u_char **data)
 {
 	if (!ours(p))
@@ -326,7 +339,7 @@ int pcap_next_ex(pcap_t *p, struct pcap_pkthdr **h, const u_char **data)
 	if (!p->active)
 		return not_activated(p);
 	*h = &p->header;
-	int n = read_frames(p, 1, keep, (u_char *)p);
+	int n = read_frames(p, 1, NULL, NULL);
 	if (n == 1)
 		*data = p->kept;
 	return n == READ_ENDED ? PCAP_ERROR_BREAK : n;
@@ -340,7 +353,7 @@ const u_char *pcap_next(pcap_t *p, struct pcap_pkthdr *h)
 		not_activated(p);
 		return NULL;
 	}
-	if (read_frames(p, 1, keep, (u_char *)p) != 1)
+	if (read_frames(p, 1, NULL, NULL) != 1)
 		return NULL;
 	*h = p->header;
 	return p->kept;
@@ -348,10 +361,16 @@ const u_char *pcap_next(pcap_t *p, struct pcap_pkthdr *h)
 
 void pcap_breakloop(pcap_t *p)
 {
-	if (ours(p))
-		atomic_store(&p->broken, true);
-	else
+	if (!ours(p)) {
 		real.pcap_breakloop(p);
+		return;
+	}
+	// A signal handler may call this.
+	int error = errno;
+	atomic_store(&p->broken, true);
+	if (p->wake >= 0)
+		(void)!write(p->wake, &(uint64_t){1}, sizeof(uint64_t));
+	errno = error;
 }
 
 int pcap_stats(pcap_t *p, struct pcap_stat *s)
@@ -362,14 +381,10 @@ int pcap_stats(pcap_t *p, struct pcap_stat *s)
 		return not_activated(p);
 	memset(s, 0, sizeof *s);
 	for (unsigned i = 0; i < p->n; i++) {
-		const struct queue *q = &p->queues[i];
-		uint64_t read = q->s.at.read;
-		if (q->next == q->n)
-			read += q->seq - q->s.at.position;
-		else if (q->next > 0)
-			read += q->batch[q->next - 1].seq + 1 - q->s.at.position;
-		s->ps_recv += (u_int)(read + q->s.at.overrun);
-		s->ps_drop += (u_int)q->s.at.overrun;
+		uint64_t received, dropped;
+		read_counts(&p->queues[i], &received, &dropped);
+		s->ps_recv += (u_int)received;
+		s->ps_drop += (u_int)dropped;
 	}
 	return 0;
 }
@@ -388,7 +403,7 @@ int pcap_setfilter(pcap_t *p, struct bpf_program *program)
 	if (!copy)
 		return handle_error(p, "malloc: %s", strerror(errno));
 	memcpy(copy, program->bf_insns, program->bf_len * sizeof *copy);
-	read_void(p);
+	read_settle(p);
 	free(p->filter.bf_insns);
 	p->filter = (struct bpf_program){program->bf_len, copy};
 	return 0;

@@ -1,5 +1,6 @@
 #include "read.h"
 
+#include <poll.h>
 #include <string.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -8,13 +9,16 @@
 #include "system.h"
 
 enum {
-	SCAN = 1024,              // entries looked at for one batch
+	STEP = 256,               // entries looked at between two looks at the capture
+	CLAIM = 128,              // the same for members, which claim them
+	AHEAD = 1024,             // bytes that are prefetched
+	UNRELEASED = 256,         // frames read that the capture need not know of
 	MOST = 8192,              // frames delivered by one call without a limit
 	GRACE = 2000000,          // ns that a frame waits for those of other queues with older stamps
-	FIRST_SLEEP = 5000,       // ns
-	LONG_SLEEP = 200000,      // ns
-	IDLE_SLEEP = 1000000,     // ns, after many long ones
-	IDLE_AFTER = 500,         // sleeps
+	SHORTEST = 5000,          // ns, the first wait in immediate mode
+	LONGEST_IMMEDIATE = 200000,
+	GATHER = 10000000,        // ns that frames are gathered without a timeout
+	LONGEST_GATHER = 50000000,
 };
 
 #define SECOND UINT64_C(1000000000)
@@ -28,108 +32,199 @@ static uint64_t now(clockid_t clock)
 
 static uint64_t stamp(const struct frame *f) { return f->seconds * SECOND + f->nanoseconds; }
 
-static void load_frame(struct frame *f, const struct queue *q, uint64_t seq)
-{
-	const struct stream_entry e = *stream_at(&q->s, seq);
-	const u_char *record = stream_record(&q->s, e.offset);
-	memcpy(&f->seconds, record, 4);
-	memcpy(&f->nanoseconds, record + 4, 4);
-	f->data = record + STREAM_RECORD;
-	f->caplen = e.caplen;
-	f->len = e.len;
-	f->seq = seq;
-	f->end = e.offset + STREAM_RECORD + e.caplen;
-}
-
 // put_tag copies the frame to room with the VLAN tag that the device has stripped.
 static void put_tag(struct frame *f, uint16_t tag, u_char *room)
 {
 	const u_char type[4] = {0x81, 0x00, (u_char)(tag >> 8), (u_char)tag};
-	memcpy(room, f->data, 12);
+	memmove(room + 16, f->data + 12, f->caplen - 12);
+	memmove(room, f->data, 12);
 	memcpy(room + 12, type, 4);
-	memcpy(room + 16, f->data + 12, f->caplen - 12);
 	f->data = room;
 	f->caplen += 4;
 	f->len += 4;
 }
 
-static bool accepted(const pcap_t *p, const struct frame *f)
+static bool accepts(const pcap_t *p, const struct frame *f)
 {
 	if (p->protocol && (f->caplen < 14 || (f->data[12] << 8 | f->data[13]) != p->protocol))
 		return false;
 	return !p->filter.bf_insns || real.bpf_filter(p->filter.bf_insns, f->data, f->len, f->caplen);
 }
 
-// take puts the frame into the batch, if it is accepted. It returns the bytes of
-// copies used by then. What a lossy listener reads may be torn: the data is copied,
-// and looked at again by fill.
-static size_t take(const pcap_t *p, struct queue *q, struct frame *f, size_t used)
+static inline void load_stamp(struct frame *f, const u_char *record)
 {
-	const struct stream_entry *e = stream_at(&q->s, f->seq);
-	u_char *room = q->copies + used;
-	bool tagged = (e->info & (STREAM_HAS_VLAN | STREAM_STRIPPED)) == (STREAM_HAS_VLAN | STREAM_STRIPPED) && f->caplen >= 12;
-	if (tagged)
-		put_tag(f, e->vlan, room);
-	if (!accepted(p, f))
-		return used;
+	memcpy(&f->seconds, record, 4);
+	memcpy(&f->nanoseconds, record + 4, 4);
+}
+
+// copy_frame copies the frame out of the stream. It returns false if it may be torn.
+static bool copy_frame(struct queue *q, struct frame *f, uint64_t offset, uint64_t seq)
+{
+	load_stamp(f, f->data - STREAM_RECORD);
+	memcpy(q->copy, f->data, f->caplen);
+	f->data = q->copy;
+	return !stream_overwritten(&q->s, offset, seq);
+}
+
+// in_place reports whether a lossy listener may use what begins at the position where it
+// is: at least a quarter of the buffer is left to overwrite before it.
+static inline bool in_place(const struct queue *q)
+{
+	const struct stream *s = &q->s;
+	return q->end + s->size / 4 * 3 >= stream_control(s, RESERVE_OFFSET) && q->seq + s->entries / 4 * 3 >= stream_control(s, RESERVE_SEQ);
+}
+
+// finish_frame puts the tag back, filters and cuts.
+static inline bool finish_frame(const pcap_t *p, struct queue *q, struct frame *f, uint16_t info, uint16_t vlan)
+{
+	if ((info & (STREAM_HAS_VLAN | STREAM_STRIPPED)) == (STREAM_HAS_VLAN | STREAM_STRIPPED) && f->caplen >= 12)
+		put_tag(f, vlan, q->copy);
+	if (!accepts(p, f))
+		return false;
 	if (f->caplen > (uint32_t)p->snaplen)
 		f->caplen = (uint32_t)p->snaplen;
-	if (!tagged && !q->s.lossless) {
-		memcpy(room, f->data, f->caplen);
-		f->data = room;
-	}
-	q->batch[q->n++] = *f;
-	return tagged || !q->s.lossless ? used + ((f->caplen + 15) & ~15u) : used;
+	return true;
 }
 
-// fill takes the next frames. It returns 0 if there are none now, 1 if there are, or
-// an error.
-static int fill(pcap_t *p, struct queue *q, bool idle)
+// take finds the queue's next frame among those that it may look at.
+static inline bool take(const pcap_t *p, struct queue *q, struct frame *f)
 {
-	stream_advance(&q->s, q->seq, q->end);
-	if (q->s.at.position != q->released) {
-		stream_release(&q->s);
-		q->released = q->s.at.position;
-	}
-	q->next = q->n = 0;
-	enum stream_state state = stream_round(&q->s, idle);
-	q->seq = q->s.at.position;
-	q->end = q->s.at.position_offset;
-	q->released = q->seq;
-	if (state == STREAM_DETACHED)
-		return handle_error(p, "%s: the capture has detached this listener; hpcapctl listeners tells why", p->device);
-	q->finished = state == STREAM_FINISHED;
-	uint64_t last = q->s.last - q->seq > SCAN ? q->seq + SCAN : q->s.last;
-	size_t used = 0;
-	while (q->seq < last && q->n < BATCH && used <= COPIES) {
-		struct frame f;
-		load_frame(&f, q, q->seq);
-		__builtin_prefetch(stream_record(&q->s, stream_at(&q->s, q->seq + 4)->offset));
-		used = take(p, q, &f, used);
+	struct stream *s = &q->s;
+	while (q->seq < q->until) {
+		const struct stream_entry *e = stream_at(s, q->seq);
+		const uint64_t offset = e->offset, end = offset + STREAM_RECORD + e->caplen;
+		__builtin_prefetch(stream_record(s, offset + AHEAD));
+		if (s->member && e->member[s->group] != s->member) {
+			q->seq++;
+			q->end = end;
+			continue;
+		}
+		f->data = stream_record(s, offset) + STREAM_RECORD;
+		f->caplen = e->caplen;
+		f->len = e->len;
+		f->seq = q->seq;
+		f->offset = offset;
+		f->size = (uint32_t)(end - offset);
+		f->handed = false;
+		const uint16_t info = e->info, vlan = e->vlan;
+		if (!p->copying && (s->lossless || in_place(q)))
+			load_stamp(f, f->data - STREAM_RECORD);
+		else if (!copy_frame(q, f, q->end, q->seq)) {
+			q->until = q->seq;  // overrun: it skips ahead when it begins again
+			return false;
+		}
 		q->seq++;
-		q->end = f.end;
+		q->end = end;
+		q->own++;
+		q->own_bytes += f->size;
+		if (finish_frame(p, q, f, info, vlan))
+			return true;
 	}
-	if (!q->s.lossless && !stream_intact(&q->s)) {
-		// Overtaken while it was copied: what was taken is void.
-		q->n = 0;
-		q->seq = q->s.at.position;
-		q->end = q->s.at.position_offset;
-	}
-	return q->n > 0;
+	return false;
 }
 
-// ready fills the queue's batch if it is empty. Frames that no filter accepts are no
-// reason to stop: it looks on while there are more.
-static int ready(pcap_t *p, struct queue *q, bool idle)
+// take_handed finds the queue's next frame of a handover.
+static bool take_handed(const pcap_t *p, struct queue *q, struct frame *f)
 {
-	while (q->next == q->n) {
+	struct stream *s = &q->s;
+	uint64_t seq;
+	while (s->member && stream_handover(s, &seq)) {
+		const struct stream_entry e = *stream_at(s, seq);
+		*f = (struct frame){.data = stream_record(s, e.offset) + STREAM_RECORD, .caplen = e.caplen, .len = e.len, .seq = seq, .offset = e.offset, .size = STREAM_RECORD + e.caplen, .handed = true};
+		if (!copy_frame(q, f, e.offset, seq) || !stream_claim_handed(s, seq))
+			continue;
+		s->at.handed++;
+		s->at.handed_bytes += f->size;
+		if (finish_frame(p, q, f, e.info, e.vlan))
+			return true;
+	}
+	return false;
+}
+
+// done ends the program's use of the frame delivered last. If it was used in place and is
+// overwritten by now, the program may have seen a torn one: it counts as lost.
+static inline void done(struct queue *q)
+{
+	struct stream *s = &q->s;
+	if (q->held != NOTHING_HELD && stream_overwritten(s, q->held, q->held_seq)) {
+		q->torn++;
+		q->torn_bytes += q->held_bytes;
+	}
+	q->held = NOTHING_HELD;
+	if (q->delivering)
+		stream_store(s, DELIVERED, q->held_seq + 1);
+	q->delivering = false;
+}
+
+// settle counts what was taken since it was counted last, and moves the position.
+static void settle(struct queue *q)
+{
+	struct stream *s = &q->s;
+	uint64_t frames = q->seq - s->at.position, bytes = q->end - s->at.position_offset;
+	if (frames == 0)
+		return;
+	uint64_t own = s->member ? q->own : frames, own_bytes = s->member ? q->own_bytes : bytes;
+	s->at.read += own - q->torn;
+	s->at.read_bytes += own_bytes - q->torn_bytes;
+	s->at.skipped += frames - own;
+	s->at.skipped_bytes += bytes - own_bytes;
+	s->at.overrun += q->torn;
+	s->at.overrun_bytes += q->torn_bytes;
+	s->at.position = q->seq;
+	s->at.position_offset = q->end;
+	q->own = q->own_bytes = q->torn = q->torn_bytes = 0;
+}
+
+// release writes the account. A member holds nothing then.
+static void release(struct queue *q)
+{
+	if (q->s.member) {
+		stream_store(&q->s, DELIVERING, q->seq);
+		stream_store(&q->s, DELIVERED, q->seq);
+	}
+	stream_release(&q->s);
+}
+
+static int detached(pcap_t *p, struct queue *q)
+{
+	q->until = q->seq;
+	return handle_error(p, "%s: the capture has detached this listener; hpcapctl listeners tells why", p->device);
+}
+
+// begin makes the frames that follow the queue's. It returns 1 if there are some, 0 if
+// there are none now, or an error.
+static int begin(pcap_t *p, struct queue *q, bool idle)
+{
+	struct stream *s = &q->s;
+	if (s->member && !stream_mine(s))
+		return detached(p, q);
+	uint64_t released = stream_released(s);
+	settle(q);
+	if (s->at.position != released && (s->member || idle || s->at.position == s->last || s->at.position - released >= UNRELEASED))
+		release(q);
+	enum stream_state state = stream_round(s, idle);
+	q->seq = s->at.position;
+	q->end = s->at.position_offset;
+	q->finished = state == STREAM_FINISHED;
+	uint64_t step = s->member ? CLAIM : STEP;
+	q->until = s->last - q->seq > step ? q->seq + step : s->last;
+	if (state == STREAM_DETACHED || (s->member && q->until > q->seq && !stream_claim(s, q->until)))
+		return detached(p, q);
+	return q->until > q->seq;
+}
+
+// ready finds the queue's next frame. Frames that no filter accepts are no reason to
+// stop: it looks on while there are more.
+static inline int ready(pcap_t *p, struct queue *q, struct frame *f, bool idle)
+{
+	while (!take(p, q, f)) {
 		if (q->finished)
 			return 0;
-		int r = fill(p, q, idle);
-		if (r < 0 || (r == 0 && q->seq == q->s.at.position))
-			return r;
-		if (atomic_load_explicit(&p->broken, memory_order_relaxed))
-			return 0;
+		if (q->s.member && take_handed(p, q, f))
+			return 1;
+		int r = begin(p, q, idle);
+		if (r <= 0 || atomic_load_explicit(&p->broken, memory_order_relaxed))
+			return r < 0 ? r : 0;
 	}
 	return 1;
 }
@@ -141,13 +236,28 @@ static struct queue *oldest(pcap_t *p, bool *open, bool *unknown)
 	struct queue *first = NULL;
 	*open = *unknown = false;
 	for (struct queue *q = p->queues; q < p->queues + p->n; q++) {
-		if (q->next == q->n) {
+		if (!q->any) {
 			*open = *open || !q->finished;
 			*unknown = *unknown || !(q->finished || q->drained);
-		} else if (!first || stamp(&q->batch[q->next]) < stamp(&first->batch[first->next]))
+		} else if (!first || stamp(&q->next) < stamp(&first->next))
 			first = q;
 	}
 	return first;
+}
+
+// refill finds a frame for each queue that has none.
+static int refill(pcap_t *p, bool idle)
+{
+	for (struct queue *q = p->queues; q < p->queues + p->n; q++) {
+		if (q->any)
+			continue;
+		int r = ready(p, q, &q->next, idle);
+		if (r < 0)
+			return r;
+		q->any = r > 0;
+		q->drained = r == 0;
+	}
+	return 0;
 }
 
 // merge picks the next frame of several queues. While a queue has none, a frame of
@@ -156,77 +266,177 @@ static int merge(pcap_t *p, struct queue **from, bool idle)
 {
 	bool open, unknown;
 	*from = oldest(p, &open, &unknown);
-	if (*from && !unknown && (!open || stamp(&(*from)->batch[(*from)->next]) <= p->horizon))
+	if (*from && !unknown && (!open || stamp(&(*from)->next) <= p->horizon))
 		return 1;
 	uint64_t since = now(CLOCK_REALTIME);
-	for (struct queue *q = p->queues; q < p->queues + p->n; q++) {
-		int r = ready(p, q, idle);
-		if (r < 0)
-			return r;
-		q->drained = r == 0;
-	}
+	int r = refill(p, idle);
+	if (r < 0)
+		return r;
 	*from = oldest(p, &open, &unknown);
 	if (!*from)
 		return 0;
 	p->horizon = since - GRACE;
-	bool next = !open || stamp(&(*from)->batch[(*from)->next]) <= p->horizon;
+	bool next = !open || stamp(&(*from)->next) <= p->horizon;
 	// The stamps' clock may be another: nothing waits longer than the grace.
-	if (!p->held)
-		p->held = since;
-	next = next || since - p->held >= GRACE;
+	if (!p->waiting)
+		p->waiting = since;
+	next = next || since - p->waiting >= GRACE;
 	if (next)
-		p->held = 0;
+		p->waiting = 0;
 	return next;
 }
 
-// pick returns 1 with the queue of the next frame, 0 if there is none now.
-static int pick(pcap_t *p, struct queue **from, bool idle)
+// pick returns 1 with the next frame and its queue, 0 if there is none now.
+static inline int pick(pcap_t *p, struct queue **from, struct frame *f, bool idle)
 {
-	if (p->n != 1)
-		return merge(p, from, idle);
-	*from = p->queues;
-	return p->queues->next < p->queues->n ? 1 : ready(p, p->queues, idle);
+	if (p->n == 1) {
+		*from = p->queues;
+		return ready(p, p->queues, f, idle);
+	}
+	int r = merge(p, from, idle);
+	if (r > 0) {
+		*f = (*from)->next;
+		(*from)->any = (*from)->drained = false;
+	}
+	return r;
 }
 
-static bool all_finished(const pcap_t *p)
+// hold notes what the program gets. It returns false if a member has lost the frame to
+// others.
+static inline bool hold(struct queue *q, const struct frame *f)
 {
-	for (unsigned i = 0; i < p->n; i++)
-		if (!p->queues[i].finished || p->queues[i].next < p->queues[i].n)
-			return false;
-	return true;
+	struct stream *s = &q->s;
+	q->held_seq = f->seq;
+	if (!s->lossless && f->data != q->copy) {
+		q->held = f->offset;
+		q->held_bytes = f->size;
+	}
+	if (!s->member || f->handed)
+		return true;
+	if (!stream_mine(s))
+		return false;
+	stream_store(s, DELIVERING, f->seq + 1);
+	return q->delivering = true;
 }
 
-// deliver hands out what there is, at most limit frames.
+// run is the fast path of deliver: it hands out frames of a queue in place until there is
+// one that has to be copied, whose tag has to be put back, or that needs a look at the
+// capture.
+static unsigned run(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user)
+{
+	const struct stream *s = &q->s;
+	const uint32_t divisor = p->precision == PCAP_TSTAMP_PRECISION_NANO ? 1 : 1000, snaplen = (uint32_t)p->snaplen;
+	// How far the announcement may be beyond a position.
+	const uint64_t size = s->lossless ? NOTHING_HELD : s->size, entries = s->lossless ? NOTHING_HELD : s->entries;
+	const uint64_t in_place = size / 4 * 3, entries_in_place = entries / 4 * 3;
+	const unsigned member = s->member, group = s->group;
+	struct pcap_pkthdr h = {0};
+	unsigned n = 0;
+	uint64_t seq = q->seq, until = q->until, end = q->end;
+	while (n < limit && seq < until) {
+		const struct stream_entry *e = stream_at(s, seq);
+		const uint64_t offset = e->offset, caplen = e->caplen;
+		const u_char *record = stream_record(s, offset);
+		if (member && e->member[group] != member) {
+			end = offset + STREAM_RECORD + caplen;
+			seq++;
+			continue;
+		}
+		if (end + in_place < stream_control(s, RESERVE_OFFSET) || seq + entries_in_place < stream_control(s, RESERVE_SEQ) || (e->info & STREAM_STRIPPED))
+			break;
+		__builtin_prefetch(record + AHEAD);
+		h.len = e->len;
+		q->own++;
+		q->own_bytes += STREAM_RECORD + caplen;
+		q->seq = ++seq;
+		q->end = end = offset + STREAM_RECORD + caplen;
+		if (p->filter.bf_insns && !real.bpf_filter(p->filter.bf_insns, record + STREAM_RECORD, h.len, (u_int)caplen))
+			continue;
+		if (member && !stream_mine(s)) {
+			q->until = seq;  // begin says why
+			break;
+		}
+		if (member)
+			stream_store(&q->s, DELIVERING, seq);
+		uint32_t stamps[2];
+		memcpy(stamps, record, sizeof stamps);
+		h.ts.tv_sec = stamps[0];
+		h.ts.tv_usec = stamps[1] / divisor;
+		h.caplen = caplen < snaplen ? (uint32_t)caplen : snaplen;
+		n++;
+		f(user, &h, record + STREAM_RECORD);
+		if (member)
+			stream_store(&q->s, DELIVERED, seq);
+		if (offset + size < stream_control(s, RESERVE_OFFSET) || seq + entries <= stream_control(s, RESERVE_SEQ)) {
+			q->torn++;
+			q->torn_bytes += STREAM_RECORD + caplen;
+		}
+		if (atomic_load_explicit(&p->broken, memory_order_relaxed))
+			break;
+	}
+	q->seq = seq;
+	q->end = end;
+	return n;
+}
+
+// deliver hands out what there is, at most limit frames. Without a handler it is one,
+// which the program keeps until its next call.
 static int deliver(pcap_t *p, unsigned limit, pcap_handler f, u_char *user, bool idle)
 {
 	unsigned n = 0;
-	struct pcap_pkthdr h;
-	struct queue *q;
+	struct queue *q = NULL;
+	struct frame one;
+	struct pcap_pkthdr h = {0};
 	while (n < limit && !atomic_load_explicit(&p->broken, memory_order_relaxed)) {
-		int r = pick(p, &q, idle && n == 0);
-		if (r < 0)
-			return n ? (int)n : r;
-		if (r == 0)
-			break;
-		const struct frame *one = &q->batch[q->next++];
-		h.ts.tv_sec = one->seconds;
-		h.ts.tv_usec = p->precision == PCAP_TSTAMP_PRECISION_NANO ? one->nanoseconds : one->nanoseconds / 1000;
-		h.caplen = one->caplen;
-		h.len = one->len;
-		f(user, &h, one->data);
+		if (f && p->n == 1 && !p->protocol && !p->copying) {
+			n += run(p, p->queues, limit - n, f, user);
+			if (n >= limit || atomic_load_explicit(&p->broken, memory_order_relaxed))
+				break;
+		}
+		int r = pick(p, &q, &one, idle && n == 0);
+		if (r <= 0)
+			return n || r == 0 ? (int)n : r;
+		if (!hold(q, &one))
+			return n ? (int)n : detached(p, q);
+		h.ts.tv_sec = one.seconds;
+		h.ts.tv_usec = p->precision == PCAP_TSTAMP_PRECISION_NANO ? one.nanoseconds : one.nanoseconds / 1000;
+		h.caplen = one.caplen;
+		h.len = one.len;
 		n++;
+		if (!f) {
+			p->header = h;
+			p->kept = one.data;
+			p->keeping = q;
+			break;
+		}
+		f(user, &h, one.data);
+		done(q);
 	}
 	return (int)n;
+}
+
+// drop_kept ends the program's use of the frame that it got last.
+static void drop_kept(pcap_t *p)
+{
+	if (p->keeping)
+		done(p->keeping);
+	p->keeping = NULL;
+}
+
+// left reports whether frames are known that were not delivered.
+static bool left(const pcap_t *p)
+{
+	for (const struct queue *q = p->queues; q < p->queues + p->n; q++)
+		if (q->any || q->seq < q->s.last || (q->s.member && stream_control(&q->s, HANDOVERS) != q->s.done))
+			return true;
+	return false;
 }
 
 // tick makes the descriptor readable at once if frames are left, else at the next tick.
 static void tick(pcap_t *p)
 {
 	uint64_t ticks;
-	bool left = false;
-	for (unsigned i = 0; i < p->n; i++)
-		left = left || p->queues[i].next < p->queues[i].n || p->queues[i].seq < p->queues[i].s.last;
-	if (left || p->ended) {
+	if (left(p) || p->ended) {
 		struct itimerspec t = {.it_value = {.tv_nsec = 1}, .it_interval = {.tv_nsec = p->tick}};
 		timerfd_settime(p->timer, 0, &t, NULL);
 		return;
@@ -242,67 +452,156 @@ static bool ticked(const pcap_t *p)
 	return p->timer >= 0 && read(p->timer, &ticks, sizeof ticks) > 0;
 }
 
-static void pause_for(uint64_t ns)
+// broken reports whether pcap_breakloop was called, once.
+static bool broken(pcap_t *p)
 {
-	nanosleep(&(struct timespec){.tv_sec = (time_t)(ns / SECOND), .tv_nsec = (long)(ns % SECOND)}, NULL);
+	uint64_t count;
+	if (!atomic_exchange(&p->broken, false))
+		return false;
+	if (p->wake >= 0)
+		(void)!read(p->wake, &count, sizeof count);
+	return true;
+}
+
+// pause_for waits, until pcap_breakloop is called.
+static void pause_for(pcap_t *p, uint64_t ns)
+{
+	const struct timespec t = {.tv_sec = (time_t)(ns / SECOND), .tv_nsec = (long)(ns % SECOND)};
+	struct pollfd wake = {.fd = p->wake, .events = POLLIN};
+	uint64_t count;
+	if (ppoll(&wake, p->wake >= 0, &t, NULL) <= 0 || atomic_load(&p->broken))
+		return;
+	// The program may have closed the descriptor, which is another's then.
+	if ((wake.revents & ~POLLIN) || read(p->wake, &count, sizeof count) <= 0) {
+		p->wake = -1;
+		nanosleep(&t, NULL);
+	}
+}
+
+// slice is how long a wait may be without a look: in that time 10 Gb/s fill less than half
+// of each buffer, by the shortest frames (67 ns each) and by the longest (0.8 ns a byte).
+static uint64_t slice(const pcap_t *p, uint64_t longest)
+{
+	for (const struct queue *q = p->queues; q < p->queues + p->n; q++) {
+		uint64_t index = q->s.entries * 33, data = q->s.size / 3;
+		longest = index < longest ? index : longest;
+		longest = data < longest ? data : longest;
+	}
+	return longest;
+}
+
+static uint64_t gather_time(const pcap_t *p)
+{
+	uint64_t timeout = p->timeout > 0 ? (uint64_t)p->timeout * 1000000 : GATHER;
+	return timeout < LONGEST_GATHER ? timeout : LONGEST_GATHER;
+}
+
+// stirred reports whether the gathering of frames should end: a queue is full by an
+// eighth, has ended, or has lost its listener.
+static bool stirred(const pcap_t *p)
+{
+	for (const struct queue *q = p->queues; q < p->queues + p->n; q++) {
+		const struct stream *s = &q->s;
+		if (stream_control(s, HEAD) - q->end > s->size / 8 || stream_control(s, INDEX_HEAD) - q->seq > s->entries / 8)
+			return true;
+		if (stream_control(s, FINISHED) || stream_control(s, SLOT_IDS + 8 * s->slot) != s->id || stream_control(s, WANTED + 8 * s->slot) != s->mode)
+			return true;
+	}
+	return false;
+}
+
+// gather waits until there is more than a few frames, unless the program wants them at
+// once: each call and each look have their price.
+static void gather(pcap_t *p)
+{
+	if (p->immediate || p->nonblock || p->timer >= 0 || !p->gathered || left(p))
+		return;
+	while (!atomic_load(&p->broken) && !stirred(p)) {
+		uint64_t at = now(CLOCK_MONOTONIC);
+		if (at >= p->gathered)
+			return;
+		pause_for(p, slice(p, p->gathered - at));
+	}
+}
+
+// all_finished reports whether the captures have ended and everything is delivered.
+static bool all_finished(const pcap_t *p)
+{
+	for (const struct queue *q = p->queues; q < p->queues + p->n; q++)
+		if (!q->finished || q->any)
+			return false;
+	return true;
 }
 
 // await delivers as soon as there are frames, until the timeout.
 static int await(pcap_t *p, unsigned limit, pcap_handler f, u_char *user)
 {
-	uint64_t sleep = FIRST_SLEEP, until = now(CLOCK_MONOTONIC) + (uint64_t)p->timeout * 1000000;
-	for (unsigned sleeps = 0;; sleeps++) {
-		int n = deliver(p, limit, f, user, true);
+	uint64_t wait = p->immediate ? SHORTEST : slice(p, gather_time(p));
+	uint64_t since = 0, timeout = (uint64_t)p->timeout * 1000000;
+	for (;;) {
+		int n = deliver(p, limit, f, user, since != 0);
 		if (n != 0)
 			return n;
-		if (atomic_exchange(&p->broken, false))
+		if (broken(p))
 			return PCAP_ERROR_BREAK;
 		if (all_finished(p))
 			return READ_ENDED;
-		if (p->nonblock || ticked(p) || (p->timeout > 0 && now(CLOCK_MONOTONIC) >= until))
+		if (p->nonblock || ticked(p))
 			return 0;
-		pause_for(sleep);
-		sleep = sleep * 2 < LONG_SLEEP ? sleep * 2 : LONG_SLEEP;
-		if (sleeps > IDLE_AFTER && !p->immediate)
-			sleep = IDLE_SLEEP;
+		uint64_t at = now(CLOCK_MONOTONIC);
+		since = since ? since : at;
+		if (p->timeout > 0 && at - since >= timeout)
+			return 0;
+		pause_for(p, wait);
+		if (p->immediate && wait < LONGEST_IMMEDIATE)
+			wait *= 2;
 	}
 }
 
 int read_frames(pcap_t *p, unsigned limit, pcap_handler f, u_char *user)
 {
-	if (atomic_exchange(&p->broken, false))
+	drop_kept(p);
+	if (broken(p))
 		return PCAP_ERROR_BREAK;
+	gather(p);
 	int n = await(p, limit ? limit : MOST, f, user);
 	if (n == READ_ENDED)
 		p->ended = true;
-	if (n == 0 && atomic_exchange(&p->broken, false))
+	if (n == 0 && broken(p))
 		n = PCAP_ERROR_BREAK;
 	if (p->timer >= 0)
 		tick(p);
+	else if (n > 0 && !p->immediate && !left(p))
+		p->gathered = now(CLOCK_MONOTONIC) + gather_time(p);
+	else
+		p->gathered = 0;
 	return n;
-}
-
-void read_void(pcap_t *p)
-{
-	read_settle(p);
-	for (struct queue *q = p->queues; q < p->queues + p->n; q++) {
-		q->next = q->n = 0;
-		q->seq = q->s.at.position;
-		q->end = q->s.at.position_offset;
-	}
 }
 
 void read_settle(pcap_t *p)
 {
+	drop_kept(p);
 	for (struct queue *q = p->queues; q < p->queues + p->n; q++) {
-		if (q->next == q->n)
-			stream_advance(&q->s, q->seq, q->end);
-		else if (q->next > 0)
-			stream_advance(&q->s, q->batch[q->next - 1].seq + 1, q->batch[q->next - 1].end);
-		if (q->s.at.position != q->released)
-			stream_release(&q->s);
-		q->released = q->s.at.position;
+		if (q->any && !q->next.handed) {
+			// It was taken and not delivered.
+			q->seq = q->next.seq;
+			q->end = q->next.offset;
+			q->own--;
+			q->own_bytes -= q->next.size;
+			q->any = false;
+		}
+		settle(q);
+		if (q->s.at.position != stream_released(&q->s))
+			release(q);
 	}
+}
+
+void read_counts(const struct queue *q, uint64_t *received, uint64_t *dropped)
+{
+	const struct stream *s = &q->s;
+	uint64_t taken = s->member ? q->own : q->seq - s->at.position;
+	*dropped = s->at.overrun + q->torn;
+	*received = s->at.read + s->at.overrun + s->at.handed + taken - q->any;
 }
 
 int read_descriptor(pcap_t *p)

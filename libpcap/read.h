@@ -8,14 +8,16 @@
 #define READ_ENDED -100  // the capture has ended and all is read
 
 // read_frames delivers up to limit frames; limit 0 is what there is. Where there are
-// none, it waits for the handle's timeout unless the handle does not block.
+// none, it waits for the handle's timeout unless the handle does not block. Without a
+// handler the frame is in p->header and p->kept until the next call.
 int read_frames(pcap_t *p, unsigned limit, pcap_handler f, u_char *user);
 
-// read_void drops what was taken from the streams and not delivered: it is read again.
-void read_void(pcap_t *p);
-
-// read_settle counts the frame delivered last as read, and tells the captures.
+// read_settle counts what was delivered, and tells the captures. What was taken from the
+// streams and not delivered is taken again.
 void read_settle(pcap_t *p);
+
+// read_counts returns the frames of a queue that were read or lost, and those lost.
+void read_counts(const struct queue *q, uint64_t *received, uint64_t *dropped);
 
 // read_descriptor returns the selectable descriptor. It ticks from then on.
 int read_descriptor(pcap_t *p);

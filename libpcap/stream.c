@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,8 +17,11 @@ _Static_assert(sizeof(struct stream_entry) == 32, "docs/STREAM.md, index");
 
 enum {
 	VERSION = 3,
-	PAGE = 4096,
 	SLOTS = 64,
+	GROUPS = 8,
+	MAX_MEMBER = 126,
+	HANDED = 128,  // and a member's number: redistributed to it
+	ROWS = 16,  // of handovers
 	MAX_NAME = 200,
 	MAX_TEXT = 1000,
 	ANSWER_SECONDS = 5,
@@ -29,12 +31,6 @@ enum {
 #define ANSWER_MAGIC 0x31534e4150414358
 #define STREAM_MAGIC 0x3152545350414358
 #define MAX_BYTES (UINT64_C(1) << 46)  // of a memory: two mappings fit into the address space
-
-// Offsets in page 1 of control, and in the cursor page.
-enum {
-	RESERVE_OFFSET = 0, RESERVE_SEQ = 8, HEAD = 128, INDEX_HEAD = 256, FINISHED = 512, SLOT_IDS = 1024, WANTED = 1536,
-	RELEASED_OFFSET = 0, RELEASED_SEQ = 8, MODE = 24, ACCOUNT_VERSION = 128, ACCOUNT = 136,
-};
 
 struct request {
 	uint64_t magic;
@@ -58,16 +54,6 @@ struct answer {
 
 #define REQUEST_BYTES offsetof(struct request, name)
 #define ANSWER_BYTES offsetof(struct answer, text)
-
-static uint64_t control(const struct stream *s, unsigned offset)  // A1 to A4, SC3
-{
-	return atomic_load((const _Atomic uint64_t *)(const void *)(s->control + PAGE + offset));
-}
-
-static void store(struct stream *s, unsigned offset, uint64_t v)  // R5 to R7
-{
-	atomic_store_explicit((_Atomic uint64_t *)(void *)(s->cursor + offset), v, memory_order_release);
-}
 
 static uint64_t word(const uint8_t *p)
 {
@@ -172,8 +158,8 @@ static int ask(struct stream *s, const char *path, const struct stream_options *
 	}
 	if (a->version != VERSION)
 		return fail(text, room, path, "the capture speaks another version of the stream's layout. Use this library and hpcapdd of one release.");
-	if (have != 3 || a->slot >= SLOTS || a->id == 0)
-		return fail(text, room, path, "the answer lacks a descriptor, a slot or an id");
+	if (have != 3 || a->slot >= SLOTS || a->id == 0 || a->member > MAX_MEMBER || (a->member && a->group >= GROUPS))
+		return fail(text, room, path, "the answer lacks a descriptor, a slot, an id or a group");
 	return STREAM_OK;
 }
 
@@ -208,7 +194,7 @@ static uint8_t *map(struct stream *s, int which, int fd, uint64_t bytes, unsigne
 static bool header(struct stream *s, uint64_t databytes, uint64_t bytes)
 {
 	const uint8_t *h = s->control;
-	if (bytes < 2 * PAGE || word(h) != STREAM_MAGIC || half(h + 8) != VERSION || word(h + 16) != databytes || half(h + 72) != sizeof(struct stream_entry))
+	if (bytes < 2 * STREAM_PAGE || word(h) != STREAM_MAGIC || half(h + 8) != VERSION || word(h + 16) != databytes || half(h + 72) != sizeof(struct stream_entry))
 		return false;
 	uint64_t at = word(h + 40), names = half(h + 84);
 	s->size = databytes;
@@ -224,7 +210,7 @@ static int attach(struct stream *s, const char *path, const struct answer *a, co
 {
 	s->data = map(s, 0, fds[0], a->bytes[0], 2, a->page[0], PROT_READ);
 	s->control = map(s, 1, fds[1], a->bytes[1], 1, a->page[1], PROT_READ);
-	s->cursor = map(s, 2, fds[2], PAGE, 1, PAGE, PROT_READ | PROT_WRITE);
+	s->cursor = map(s, 2, fds[2], STREAM_PAGE, 1, STREAM_PAGE, PROT_READ | PROT_WRITE);
 	if (!s->data || !s->control || !s->cursor)
 		return fail(text, room, path, "the capture's memory cannot be mapped");
 	// What lies within a page of data's end may be read as if a record were there.
@@ -232,6 +218,9 @@ static int attach(struct stream *s, const char *path, const struct answer *a, co
 		return fail(text, room, path, "the stream's header is damaged");
 	s->id = a->id;
 	s->slot = a->slot;
+	s->member = a->member;
+	s->group = a->group;
+	s->done = word(s->cursor + HANDOVERS_DONE);
 	s->mode = !s->lossless;
 	memcpy(&s->at, s->cursor + ACCOUNT, sizeof s->at);
 	s->head = s->at.position_offset;
@@ -274,34 +263,90 @@ void stream_close(struct stream *s)
 	s->fd = -1;
 }
 
-static bool overwritten(const struct stream *s, uint64_t offset, uint64_t seq)
+bool stream_overwritten(const struct stream *s, uint64_t offset, uint64_t seq)
 {
 	atomic_thread_fence(memory_order_acquire);  // A1: what was copied comes before these loads
-	return offset + s->size < control(s, RESERVE_OFFSET) || seq + s->entries < control(s, RESERVE_SEQ);
+	return offset + s->size < stream_control(s, RESERVE_OFFSET) || seq + s->entries < stream_control(s, RESERVE_SEQ);
 }
 
 bool stream_intact(const struct stream *s)
 {
-	return !overwritten(s, s->at.position_offset, s->at.position);
+	return !stream_overwritten(s, s->at.position_offset, s->at.position);
 }
 
 void stream_release(struct stream *s)
 {
 	uint64_t figures[sizeof s->at / sizeof(uint64_t)], v = word(s->cursor + ACCOUNT_VERSION);
 	memcpy(figures, &s->at, sizeof figures);
-	store(s, RELEASED_OFFSET, s->at.position_offset);
-	store(s, RELEASED_SEQ, s->at.position);
-	store(s, ACCOUNT_VERSION, v + 1);
+	stream_store(s, RELEASED_OFFSET, s->at.position_offset);
+	stream_store(s, RELEASED_SEQ, s->at.position);
+	stream_store(s, ACCOUNT_VERSION, v + 1);
 	atomic_thread_fence(memory_order_seq_cst);
 	for (unsigned i = 0; i < sizeof figures / sizeof *figures; i++)
-		store(s, ACCOUNT + 8 * i, figures[i]);
-	store(s, ACCOUNT_VERSION, v + 2);
+		stream_store(s, ACCOUNT + 8 * i, figures[i]);
+	stream_store(s, ACCOUNT_VERSION, v + 2);
+}
+
+bool stream_claim(struct stream *s, uint64_t seq)
+{
+	stream_store(s, CLAIMED, seq);
+	atomic_thread_fence(memory_order_seq_cst);
+	return stream_mine(s);
+}
+
+static uint64_t row(const struct stream *s, uint64_t handover, unsigned column)
+{
+	return stream_control(s, HANDOVER_ROWS + (unsigned)((handover - 1) % ROWS * 4 + column) * 8);
+}
+
+// begin_handover takes the range of the latest handover, which is empty where it is
+// another group's.
+static bool begin_handover(struct stream *s)
+{
+	uint64_t n = stream_control(s, HANDOVERS), group = row(s, n, 0), from = row(s, n, 1), to = row(s, n, 2);
+	if (stream_control(s, HANDOVERS) != n)  // A10: the row may be the next one's
+		return false;
+	if (group != s->group || to < from || to - from > s->entries)
+		from = to = 0;
+	s->next = from;
+	s->to = to;
+	s->begun = n;
+	stream_store(s, HANDOVER_CLAIMED, from);
+	atomic_thread_fence(memory_order_seq_cst);
+	stream_store(s, HANDOVER_BEGUN, n);
+	return true;
+}
+
+bool stream_handover(struct stream *s, uint64_t *seq)
+{
+	while (stream_control(s, HANDOVERS) != s->done) {
+		if (s->begun != stream_control(s, HANDOVERS) && !begin_handover(s))
+			continue;
+		for (; s->next < s->to; s->next++)
+			if (stream_at(s, s->next)->member[s->group] == HANDED + s->member) {
+				*seq = s->next++;
+				return true;
+			}
+		stream_release(s);
+		stream_store(s, HANDOVERS_DONE, s->done = s->begun);
+	}
+	return false;
+}
+
+bool stream_claim_handed(struct stream *s, uint64_t seq)
+{
+	stream_store(s, HANDOVER_CLAIMED, seq + 1);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (stream_mine(s) && stream_control(s, HANDOVERS) == s->begun && !row(s, s->begun, 3))
+		return true;
+	s->next = s->to;  // the capture has ended it
+	return false;
 }
 
 // ahead finds the first frame half a buffer ahead of what is overwritten.
 static uint64_t ahead(const struct stream *s)
 {
-	uint64_t low = control(s, RESERVE_SEQ), high = control(s, INDEX_HEAD), least = control(s, RESERVE_OFFSET);
+	uint64_t low = stream_control(s, RESERVE_SEQ), high = stream_control(s, INDEX_HEAD), least = stream_control(s, RESERVE_OFFSET);
 	low = low > s->entries ? low - s->entries : 0;
 	low = low > s->at.position ? low : s->at.position;
 	least = least > s->size / 2 ? least - s->size / 2 : 0;
@@ -319,11 +364,11 @@ static uint64_t ahead(const struct stream *s)
 static void skip(struct stream *s)
 {
 	for (int tries = 0; !stream_intact(s) && tries < 1000; tries++) {
-		uint64_t seq = ahead(s), last = control(s, INDEX_HEAD);
+		uint64_t seq = ahead(s), last = stream_control(s, INDEX_HEAD);
 		if (seq >= last && last > 0)
 			seq = last - 1;  // the newest frame
 		uint64_t offset = stream_at(s, seq)->offset;
-		if (seq <= s->at.position || offset < s->at.position_offset || overwritten(s, offset, seq))
+		if (seq <= s->at.position || offset < s->at.position_offset || stream_overwritten(s, offset, seq))
 			continue;
 		s->at.overrun += seq - s->at.position;
 		s->at.overrun_bytes += offset - s->at.position_offset;
@@ -336,12 +381,12 @@ static void skip(struct stream *s)
 // policy applies a change of the listener's policy that was asked for.
 static void policy(struct stream *s)
 {
-	uint64_t wanted = control(s, WANTED + 8 * s->slot);
+	uint64_t wanted = stream_control(s, WANTED + 8 * s->slot);
 	bool lossless = !(wanted & 1);
 	if (!stream_intact(s))
 		skip(s);
 	s->lossless = lossless;
-	store(s, MODE, s->mode = wanted);
+	stream_store(s, MODE, s->mode = wanted);
 }
 
 static bool hung_up(struct stream *s)
@@ -358,24 +403,25 @@ static void padding(struct stream *s)
 {
 	if (s->at.position != s->last || s->head <= s->at.position_offset)
 		return;
-	s->at.read_bytes += s->head - s->at.position_offset;
+	*(s->member ? &s->at.skipped_bytes : &s->at.read_bytes) += s->head - s->at.position_offset;
 	s->at.position_offset = s->head;
 	stream_release(s);
 }
 
 enum stream_state stream_round(struct stream *s, bool idle)
 {
-	bool finished = control(s, FINISHED);
-	if (control(s, SLOT_IDS + 8 * s->slot) != s->id && !(finished && stream_intact(s)))
+	bool finished = stream_control(s, FINISHED);
+	if (s->member ? !stream_mine(s) : stream_control(s, SLOT_IDS + 8 * s->slot) != s->id && !(finished && stream_intact(s)))
 		return STREAM_DETACHED;
-	if (control(s, WANTED + 8 * s->slot) != s->mode)
+	if (stream_control(s, WANTED + 8 * s->slot) != s->mode)
 		policy(s);
 	// A4, before A2: the heads are final if the stream has ended.
 	finished = finished || (idle && hung_up(s));
-	s->head = control(s, HEAD);
-	s->last = control(s, INDEX_HEAD);
+	s->head = stream_control(s, HEAD);
+	s->last = stream_control(s, INDEX_HEAD);
 	if (!s->lossless && !stream_intact(s))
 		skip(s);
 	padding(s);
-	return finished && s->at.position == s->last ? STREAM_FINISHED : STREAM_MORE;
+	bool handover = s->member && stream_control(s, HANDOVERS) != s->done;
+	return finished && s->at.position == s->last && !handover ? STREAM_FINISHED : STREAM_MORE;
 }

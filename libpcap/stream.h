@@ -2,6 +2,7 @@
 #ifndef IXCAP_STREAM_H
 #define IXCAP_STREAM_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -61,6 +62,10 @@ struct stream {
 	uint64_t head, last;  // stream bytes and frames known to be published
 	struct stream_account at;
 	char name[65];        // the capture's interface
+	uint8_t member, group;  // of a fan-out group: the listener's number in it, or 0; the group's slot
+	uint64_t done;          // handovers read
+	uint64_t begun;         // the one that is read, counted from 1
+	uint64_t next, to;      // what is left of it
 };
 
 struct stream_options {
@@ -81,19 +86,60 @@ enum stream_state stream_round(struct stream *s, bool idle);
 // stream_intact reports whether what was copied from the position on is whole (A1).
 bool stream_intact(const struct stream *s);
 
-// stream_advance moves the position to frame seq at stream offset end: the frames
-// before it are read. stream_release tells the capture.
-static inline void stream_advance(struct stream *s, uint64_t seq, uint64_t end)
-{
-	s->at.read += seq - s->at.position;
-	s->at.read_bytes += end - s->at.position_offset;
-	s->at.position = seq;
-	s->at.position_offset = end;
-}
+// stream_overwritten reports whether the record at offset, of frame seq, may have been
+// overwritten by now (A1).
+bool stream_overwritten(const struct stream *s, uint64_t offset, uint64_t seq);
+
+// stream_release writes the account and the position.
 void stream_release(struct stream *s);
+
+// stream_claim makes the frames before seq the member's: they may be in its hands from
+// then on (SC5). It returns false if the member was detached: they are others' then.
+bool stream_claim(struct stream *s, uint64_t seq);
+
+// stream_handover finds the member's next frame of a handover, from s->next on, and begins
+// the handover that waits. It returns false if there is none.
+bool stream_handover(struct stream *s, uint64_t *seq);
+
+// stream_claim_handed is stream_claim for a frame of a handover (SC4).
+bool stream_claim_handed(struct stream *s, uint64_t seq);
 
 // stream_close detaches and unmaps.
 void stream_close(struct stream *s);
+
+// Offsets in the first page of cursors, and in the cursor page.
+enum {
+	RESERVE_OFFSET = 0, RESERVE_SEQ = 8, HEAD = 128, INDEX_HEAD = 256, FINISHED = 512, SLOT_IDS = 1024, WANTED = 1536,
+	HANDOVERS = 2048, HANDOVER_ROWS = 2176,
+	RELEASED_OFFSET = 0, RELEASED_SEQ = 8, MODE = 24, ACCOUNT_VERSION = 128, ACCOUNT = 136,
+	CLAIMED = 256, DELIVERING = 264, DELIVERED = 272, HANDOVERS_DONE = 280, HANDOVER_CLAIMED = 288, HANDOVER_BEGUN = 296,
+};
+
+#define STREAM_PAGE 4096
+
+static inline uint64_t stream_control(const struct stream *s, unsigned offset)  // A1 to A4, SC3
+{
+	return atomic_load((const _Atomic uint64_t *)(const void *)(s->control + STREAM_PAGE + offset));
+}
+
+static inline void stream_store(struct stream *s, unsigned offset, uint64_t v)  // R5 to R7
+{
+	atomic_store_explicit((_Atomic uint64_t *)(void *)(s->cursor + offset), v, memory_order_release);
+}
+
+// stream_released returns the position that the account in the cursor page has.
+static inline uint64_t stream_released(const struct stream *s)
+{
+	return atomic_load_explicit((const _Atomic uint64_t *)(const void *)(s->cursor + ACCOUNT + 16), memory_order_relaxed);
+}
+
+// stream_mine reports whether the member is attached. It reads on after the end of the
+// capture if nothing that it left was given to others.
+static inline bool stream_mine(const struct stream *s)
+{
+	uint64_t w = stream_control(s, SLOT_IDS + 8 * s->slot);
+	return w == s->id || (w == (s->id | UINT64_C(1) << 63) && stream_control(s, FINISHED));
+}
 
 static inline const struct stream_entry *stream_at(const struct stream *s, uint64_t seq)
 {

@@ -266,6 +266,22 @@ func TestLossesAreCounted(t *testing.T) {
 	require.EqualValues(t, 20100-drop, report.Read)
 }
 
+func TestProgramsMayWriteIntoCopies(t *testing.T) {
+	b := sanitized(t)
+	for _, policy := range []string{"lossy", "lossless"} {
+		s := single(t, stream.Config{})
+		d, other := b.start(t, "PCAP_COPY=1", "PCAP_POLICY="+policy), b.start(t)
+		d.open("ixcap:"+s.path, "set_timeout 100")
+		other.open("ixcap:"+s.path, "set_timeout 100")
+		require.Equal(t, "0", d.do("write_into 1"))
+		s.store(500)
+		require.Equal(t, result(0, s.packets, false), d.do("loop 500"))
+		require.Equal(t, result(0, s.packets, false), other.do("loop 500"), "the stream is as it was")
+		d.end()
+		other.end()
+	}
+}
+
 func TestDetachedListenerIsTold(t *testing.T) {
 	b, s := sanitized(t), single(t, stream.Config{})
 	d := b.start(t)

@@ -27,7 +27,7 @@
 static pcap_t *p;
 static char error[PCAP_ERRBUF_SIZE], argument[4096];
 static uint64_t frames, bytes, hash;
-static long breaking;  // the callback breaks the loop at this frame
+static long breaking, writing;  // the callback breaks the loop at this frame
 
 static void add(const void *data, size_t n)
 {
@@ -43,6 +43,8 @@ static void on_frame(u_char *user, const struct pcap_pkthdr *h, const u_char *da
 	add(data, h->caplen);
 	frames++;
 	bytes += h->caplen;
+	if (writing)
+		memset((u_char *)data, 0, h->caplen);  // libpcap's memory allows it, and some programs do
 	if (breaking && --breaking == 0)
 		pcap_breakloop(p);
 }
@@ -339,6 +341,8 @@ static void get_error(long n) { (void)n; printf("%s\n", pcap_geterr(p)); }
 
 static void version(long n) { (void)n; printf("%s\n", pcap_lib_version()); }
 
+static void write_into(long on) { writing = on; printf("0\n"); }
+
 static void break_at(long n) { breaking = n; printf("0\n"); }
 
 #define SET(name) static void set_##name(long v) { answer(pcap_set_##name(p, (int)v)); }
@@ -366,7 +370,7 @@ static const struct {
 	COMMAND(filter), COMMAND(bad_filter), COMMAND(stats), {"select", select_for}, {"poll", poll_for}, {"epoll", epoll_for}, COMMAND(select_loop),
 	COMMAND(signal_in), COMMAND(thread_in), {"fork", fork_on}, COMMAND(fork_close), {"chroot", change_root}, COMMAND(drop_rights), COMMAND(nonblock),
 	COMMAND(get_nonblock), {"breakloop", break_loop}, COMMAND(inject), {"sendpacket", send_packet}, COMMAND(datalinks), COMMAND(tstamp_types),
-	COMMAND(devices), COMMAND(dump), COMMAND(lookup_net), COMMAND(version), COMMAND(fanout), {"geterr", get_error}, COMMAND(break_at), COMMAND(has_file), COMMAND(has_fd), COMMAND(direction), {"sleep", sleep_for},
+	COMMAND(devices), COMMAND(dump), COMMAND(lookup_net), COMMAND(version), COMMAND(fanout), {"geterr", get_error}, COMMAND(break_at), COMMAND(write_into), COMMAND(has_file), COMMAND(has_fd), COMMAND(direction), {"sleep", sleep_for},
 	COMMAND_SET(snaplen), COMMAND_SET(promisc), COMMAND_SET(rfmon), COMMAND_SET(timeout), COMMAND_SET(tstamp_type), COMMAND_SET(immediate_mode),
 	COMMAND_SET(buffer_size), COMMAND_SET(tstamp_precision), COMMAND_SET(protocol_linux), COMMAND_SET(datalink),
 	COMMAND_GET(activate), COMMAND_GET(datalink), COMMAND_GET(datalink_ext), COMMAND_GET(snapshot), COMMAND_GET(is_swapped), COMMAND_GET(major_version),
