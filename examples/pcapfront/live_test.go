@@ -3,11 +3,9 @@ package pcapfront
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -34,17 +32,14 @@ type live struct {
 	name    string // of the device
 	share   string // folder of its socket
 	read    chan []packet
-	end     func() capture.Ledger // ends the capture
+	send    func() // sends what the port is to capture; nil: it is on the model's wire
 }
 
-// open opens a port and shares it for a program. A listener in this process keeps what is
-// captured.
-func open(t *testing.T, p *program, device string) *live {
+// open opens a port and shares it for a program under a name. A listener in this process
+// keeps what is captured.
+func open(t *testing.T, p *program, name, device string) *live {
 	t.Helper()
-	l := &live{t: t, name: "port", share: p.temp(t), read: make(chan []packet, 1)}
-	if p.kernel {
-		l.name = "lo"
-	}
+	l := &live{t: t, name: name, share: p.temp(t), read: make(chan []packet, 1)}
 	var err error
 	l.capture, err = ixcap.Open(t.Context(), device, ixcap.Buffer(32<<20))
 	require.NoError(t, err)
@@ -100,35 +95,62 @@ func (l *live) start(in *instance, env []string, n int) *exec.Cmd {
 	return c
 }
 
-// run starts the capture and waits until the listeners have read n frames.
+// run starts the capture and waits until a listener, or the members of a group together,
+// have read n frames.
 func (l *live) run(n int) {
 	l.t.Helper()
-	ctx, cancel := context.WithCancel(l.t.Context())
-	l.t.Cleanup(cancel)
-	done := make(chan error, 1)
-	var ledger capture.Ledger
-	go func() {
-		var err error
-		ledger, err = l.capture.Run(ctx)
-		done <- err
-	}()
-	l.end = func() capture.Ledger {
-		cancel()
-		require.NoError(l.t, <-done)
-		return ledger
+	require.NoError(l.t, l.capture.Engine().Start())
+	if l.send != nil {
+		l.send()
 	}
 	require.Eventually(l.t, func() bool {
-		all := l.attached()
-		for _, s := range all {
-			if s.Read != uint64(n) {
-				return false
-			}
+		read := uint64(0) // by the members of a group together
+		for _, s := range l.attached() {
+			read += s.Read
 		}
-		return len(all) > 0
+		return read == uint64(n)
 	}, testtime.Deadline, 10*time.Millisecond, "not all of %d frames are read", n)
 }
 
-// TestOneInstanceOverTheFront lets each program capture from the software 82599. It writes
+// end ends the capture. The ledger balances, and no frame is lost.
+func (l *live) end() capture.Ledger {
+	l.t.Helper()
+	require.NoError(l.t, l.capture.Engine().Stop())
+	ledger, err := l.capture.Engine().Ledger()
+	require.NoError(l.t, err)
+	require.NoError(l.t, ledger.Balanced())
+	require.Zero(l.t, ledger.Lost())
+	return ledger
+}
+
+// finish ends instances and the capture.
+func (l *live) finish(all []*instance, commands []*exec.Cmd) capture.Ledger {
+	l.t.Helper()
+	for i, in := range all {
+		if in.program.stop != nil {
+			in.program.stop(l.t, in, commands[i])
+			_ = commands[i].Wait()
+		}
+	}
+	ledger := l.end()
+	for i, in := range all {
+		_ = commands[i].Wait()
+		require.Equal(l.t, in.program.status, commands[i].ProcessState.ExitCode(), "%s: %s: %s%s",
+			commands[i], commands[i].ProcessState, &in.stdout, &in.stderr)
+	}
+	return ledger
+}
+
+// reference returns what one instance writes of a file with the packets captured.
+func (l *live) reference(p *program, dir string) []string {
+	l.t.Helper()
+	in := newInstance(l.t, p, filepath.Join(dir, "file"))
+	in.file = in.dir + ".pcap"
+	writePcap(l.t, in.file, <-l.read, p.nano)
+	return in.run(l.t)
+}
+
+// TestOneInstanceOverTheFront lets each program capture from a port of each kind. It writes
 // what it writes of a file with the same packets, which it reads with the system's libpcap.
 func TestOneInstanceOverTheFront(t *testing.T) {
 	lib := front(t, t.TempDir())
@@ -136,49 +158,26 @@ func TestOneInstanceOverTheFront(t *testing.T) {
 	if !wholeMatrix {
 		selected, packets = programs[:2], stamped(mix(t, 40))
 	}
-	for _, p := range selected {
-		t.Run(p.name, func(t *testing.T) {
-			if packages := p.missing(); len(packages) > 0 {
-				t.Skipf("%s is not installed: sudo apt-get install --no-install-recommends %s", p.name, strings.Join(packages, " "))
-			}
-			checkLive(t, &p, lib, packets)
-		})
+	for _, s := range sources {
+		for _, p := range selected {
+			t.Run(s.name+"/"+p.name, func(t *testing.T) {
+				p.requireInstalled(t)
+				checkLive(t, &p, s, lib, packets)
+			})
+		}
 	}
 }
 
-// model opens the software 82599 with packets on its wire, at the spacing of their stamps.
-// The wire does not end: a last packet comes late, and no capture here waits for it.
-func model(t *testing.T, p *program, packets []packet) *live {
+func checkLive(t *testing.T, p *program, s source, lib string, sent []packet) {
 	t.Helper()
-	last := packets[len(packets)-1]
-	last.stamp = last.stamp.Add(time.Hour)
-	file := filepath.Join(t.TempDir(), "wire.pcap")
-	writePcap(t, file, append(packets[:len(packets):len(packets)], last), false)
-	return open(t, p, fmt.Sprintf("sim:pcap=%s,rate=recorded,backpressure", file))
-}
-
-func checkLive(t *testing.T, p *program, lib string, sent []packet) {
-	t.Helper()
-	l := model(t, p, sent)
+	l := s.open(t, p, sent)
 	dir := p.temp(t)
 	in := newInstance(t, p, filepath.Join(dir, "live"))
 	c := l.start(in, l.environ(p, lib), 1)
 	l.run(len(sent))
-	if p.stop != nil {
-		p.stop(t, in, c)
-		_ = c.Wait()
-	}
-	ledger := l.end()
-	_ = c.Wait()
-	require.Equal(t, p.status, c.ProcessState.ExitCode(), "%s: %s: %s%s", c, c.ProcessState, &in.stdout, &in.stderr)
-	require.NoError(t, ledger.Balanced())
-	require.Zero(t, ledger.Lost())
+	l.finish([]*instance{in}, []*exec.Cmd{c})
 	got := p.read(t, in)
-
-	file := newInstance(t, p, filepath.Join(dir, "file"))
-	file.file = file.dir + ".pcap"
-	writePcap(t, file.file, <-l.read, p.nano)
-	requireSameLines(t, file.run(t), got)
+	requireSameLines(t, l.reference(p, dir), got)
 	require.NotEmpty(t, got)
 	t.Logf("%s %s: %d lines from %d packets", p.name, p.version(t), len(got), len(sent))
 }

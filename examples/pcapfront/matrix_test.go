@@ -50,9 +50,7 @@ func TestMergedOutputOfFourInstances(t *testing.T) {
 	for _, in := range inputs(t) {
 		for _, p := range selected {
 			t.Run(p.name+"/"+in.name, func(t *testing.T) {
-				if packages := p.missing(); len(packages) > 0 {
-					t.Skipf("%s is not installed: sudo apt-get install --no-install-recommends %s", p.name, strings.Join(packages, " "))
-				}
+				p.requireInstalled(t)
 				if p.onlyMix != "" && in.name != "mix" {
 					t.Skip(p.onlyMix + ": it is compared on the mix alone")
 				}

@@ -176,6 +176,14 @@ func (p program) missing() []string {
 	return packages
 }
 
+// requireInstalled skips the test if the program is missing.
+func (p program) requireInstalled(t *testing.T) {
+	t.Helper()
+	if packages := p.missing(); len(packages) > 0 {
+		t.Skipf("%s is not installed: sudo apt-get install --no-install-recommends %s", p.name, strings.Join(packages, " "))
+	}
+}
+
 // version is that of the Debian package.
 func (p program) version(t *testing.T) string {
 	out, err := exec.CommandContext(t.Context(), "dpkg-query", "--root="+p.root, "-W", "-f", "${Version}", p.pkg).Output()

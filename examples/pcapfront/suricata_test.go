@@ -86,6 +86,9 @@ func TestSuricata(t *testing.T) {
 		n = 400
 	}
 	packets := stamped(mix(t, n))
-	t.Run("live", func(t *testing.T) { checkLive(t, p, front(t, p.temp(t)), packets) })
+	lib := front(t, p.temp(t))
+	for _, s := range sources {
+		t.Run(s.name, func(t *testing.T) { checkLive(t, p, s, lib, packets) })
+	}
 	t.Run("merged", func(t *testing.T) { checkMerged(t, *p, input{"mix", packets}) })
 }
