@@ -283,12 +283,12 @@ func extension(proto byte) bool {
 
 // one assigns one frame with a run of the fast path. It returns whether that took it,
 // and its entry.
-func one(run func([]entry.Entry, []byte, uint64, uint64, uint64, *table, bool) int, frame []byte, t *table, tunnels Tunnels) (bool, entry.Entry) {
+func one(run func([]entry.Entry, []byte, uint64, uint64, bool, *table, bool) int, frame []byte, more bool, t *table, tunnels Tunnels) (bool, entry.Entry) {
 	var m memory
 	m.add(1, frame)
 	m.entries[0].Member = [entry.Groups]uint8{1, 2, 3, 4, 5, 6, 7, 8}
 	h := hashed{tunnels: tunnels}
-	n := run(m.entries, append(m.data, make([]byte, 64)...), memoryMask, 0xff00ff, 3<<24, t, h.tunnelsUDP())
+	n := run(m.entries, append(m.data, make([]byte, 64)...), memoryMask, 3<<32, more, t, h.tunnelsUDP())
 	return n == 1, m.entries[0]
 }
 
@@ -317,16 +317,19 @@ func FuzzFlow(f *testing.F) {
 		there := hashOf(frame, asked)
 		require.Equal(t, there, hashOf(slices.Clip(frame), asked))
 		require.Equal(t, hashOf(frame, 0), hashOf(swapped(frame), 0))
-		fast, e := one(fastRun, frame, t1, asked)
-		fastGo, eGo := one(fastRunGo, frame, t2, asked)
-		require.Equal(t, fastGo, fast)
-		require.Equal(t, eGo, e)
-		if fast {
-			want := eGo
-			want.Member = [entry.Groups]uint8{1, 2, 3, 4, 5, 6, 7, 8}
-			t3.give(&want, there, 0xff00ff, 3<<24)
-			require.Equal(t, want, e)
+		for _, more := range []bool{false, true} {
+			fast, e := one(fastRun, frame, more, t1, asked)
+			fastGo, eGo := one(fastRunGo, frame, more, t2, asked)
+			require.Equal(t, fastGo, fast)
+			require.Equal(t, eGo, e)
+			if fast {
+				want := eGo
+				want.Member = [entry.Groups]uint8{1, 2, 3, 4, 5, 6, 7, 8}
+				t3.give(&want, there, 3<<32, more)
+				require.Equal(t, want, e)
+			}
 		}
-		require.Equal(t, t2.words[0], t1.words[0])
+		w := t1.index[there>>(32-tableBits)] / wordScale
+		require.Equal(t, t2.words[w], t1.words[w])
 	})
 }

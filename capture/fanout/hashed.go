@@ -34,23 +34,24 @@ type hashed struct {
 func (h *hashed) tunnelsUDP() bool { return h.tunnels&(VXLAN|GTPU|MPLS) != 0 }
 
 // assign assigns entries by the hash of their flow.
-func (h *hashed) assign(entries []entry.Entry, data []byte, mask, keep, others uint64, f *fragments) {
+func (h *hashed) assign(entries []entry.Entry, data []byte, mask, others uint64, more bool, f *fragments) {
 	for i := 0; i < len(entries); i++ {
-		i += fastRun(entries[i:], data, mask, keep, others, h.table, h.tunnelsUDP())
+		i += fastRun(entries[i:], data, mask, others, more, h.table, h.tunnelsUDP())
 		if i == len(entries) {
 			break
 		}
 		e := &entries[i]
 		record := data[e.Offset&mask:][:recordHeader+int(e.Caplen)]
 		hash := flow(record[recordHeader:], binary.LittleEndian.Uint32(record), h.tunnels, f)
-		h.table.give(e, hash, keep, others)
+		h.table.give(e, hash, others, more)
 	}
 }
 
 // fastRunGo assigns entries up to the first whose flow needs a walk, and returns how
 // many: IPv4 without options and fragments over TCP, or over UDP if that is no tunnel.
+// They go to others, too, or with more to the members that they have.
 // It is fastRun for architectures without assembly and the reference for its tests.
-func fastRunGo(entries []entry.Entry, data []byte, mask, keep, others uint64, t *table, tunnelsUDP bool) int {
+func fastRunGo(entries []entry.Entry, data []byte, mask, others uint64, more bool, t *table, tunnelsUDP bool) int {
 	le := binary.LittleEndian
 	for i := range entries {
 		e := &entries[i]
@@ -68,7 +69,7 @@ func fastRunGo(entries []entry.Entry, data []byte, mask, keep, others uint64, t 
 			}
 		}
 		a, b := uint64(src)<<16+uint64(ports&0xffff), uint64(dst)<<16+uint64(ports>>16)
-		t.give(e, flowHash(a, b), keep, others)
+		t.give(e, flowHash(a, b), others, more)
 	}
 	return len(entries)
 }

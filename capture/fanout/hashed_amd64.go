@@ -20,4 +20,4 @@ const (
 // fastRun is fastRunGo. data is twice mapped: it may read behind a record.
 //
 //go:noescape
-func fastRun(entries []entry.Entry, data []byte, mask, keep, others uint64, t *table, tunnelsUDP bool) int
+func fastRun(entries []entry.Entry, data []byte, mask, others uint64, more bool, t *table, tunnelsUDP bool) int

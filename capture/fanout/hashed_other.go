@@ -4,6 +4,6 @@ package fanout
 
 import "github.com/ixcap/ixcap/capture/stream/entry"
 
-func fastRun(entries []entry.Entry, data []byte, mask, keep, others uint64, t *table, tunnelsUDP bool) int {
-	return fastRunGo(entries, data, mask, keep, others, t, tunnelsUDP)
+func fastRun(entries []entry.Entry, data []byte, mask, others uint64, more bool, t *table, tunnelsUDP bool) int {
+	return fastRunGo(entries, data, mask, others, more, t, tunnelsUDP)
 }

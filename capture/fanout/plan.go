@@ -128,12 +128,10 @@ func (p *plan) assign(entries []entry.Entry, data []byte, mask uint64, s *state,
 	if len(p.whole) > 0 {
 		p.countWhole(entries, all)
 	}
-	keep := uint64(0) // what an entry has is kept from the second step on
 	for i := range p.hashes {
-		p.hashes[i].assign(entries, data, mask, keep, all, s.fragments)
-		keep = ^uint64(0)
+		p.hashes[i].assign(entries, data, mask, all, i > 0, s.fragments)
 	}
-	if keep == 0 {
+	if len(p.hashes) == 0 {
 		for i := range entries {
 			setMembers(&entries[i], all)
 		}
@@ -197,7 +195,7 @@ func (t *table) assignRandom(entries []entry.Entry, random uint64) uint64 {
 	for i := range entries {
 		e := &entries[i]
 		random = nextRandom(random)
-		t.give(e, uint32(random>>32), ^uint64(0), 0)
+		t.give(e, uint32(random>>32), 0, true)
 	}
 	return random
 }

@@ -35,14 +35,16 @@ func (c *count) add(frames, bytes uint64) {
 // one. Buckets with the same members share a word: there are few, and a word counts for
 // all groups at once.
 type table struct {
-	slots uint64 // bytes of the members that the table sets: 0xff for each
-	index [buckets]uint16
+	slots uint64          // bytes of the members that the table sets: 0xff for each
+	index [buckets]uint16 // place among words, times wordScale
 	words []word
 }
 
-// wordShift is the binary logarithm of the size of a word, half a cache line.
-const wordShift = 5
+// wordScale is an eighth of the size of a word, so that assembly finds a word by its
+// index with one operand.
+const wordScale = 4
 
+// word is half a cache line.
 type word struct {
 	members uint64 // byte g: the member of slot g
 	count
@@ -50,13 +52,16 @@ type word struct {
 }
 
 // at is the word of a hash.
-func (t *table) at(hash uint32) *word { return &t.words[t.index[hash>>(32-tableBits)]] }
+func (t *table) at(hash uint32) *word { return &t.words[t.index[hash>>(32-tableBits)]/wordScale] }
 
-// give assigns an entry by a hash: of the members that it has those under keep stay,
-// and others are added.
-func (t *table) give(e *entry.Entry, hash uint32, keep, others uint64) {
+// give assigns an entry by a hash: to others, too, or with more to the members that it
+// has.
+func (t *table) give(e *entry.Entry, hash uint32, others uint64, more bool) {
 	w := t.at(hash)
-	setMembers(e, members(e)&keep|others|w.members)
+	if more {
+		others = members(e)
+	}
+	setMembers(e, others|w.members)
 	w.add(1, uint64(e.Caplen))
 }
 
@@ -78,7 +83,7 @@ func newTable(columns map[int][]uint8) *table {
 			seen[members] = i
 			t.words = append(t.words, word{members: members})
 		}
-		t.index[b] = i
+		t.index[b] = i * wordScale
 	}
 	return t
 }

@@ -314,8 +314,6 @@ func (s *Stream) endMarks() {
 // which of them on groups are in force. R9: a change is counted after it is stored.
 // Pairs with A9 in resolve.
 func (p *Producer) assign(a *fanout.Assigner) {
-	p.stream.scans.Add(1) // SC2, as scanListeners: for backlogged
-	defer p.stream.scans.Add(1)
 	size := uint64(len(p.index))
 	for from := p.publishedSeq; ; {
 		first := from & (size - 1)
@@ -336,8 +334,11 @@ func (p *Producer) assign(a *fanout.Assigner) {
 }
 
 // backlogged reports whether a member has left more than half of the buffer unread. The
-// assigner calls it in assign, and in redistribute, which holds Stream.mu.
+// producer calls it in assign, and redistribute, which holds Stream.mu. SC2: scans is odd
+// during the call, as in scanListeners; who waits for that holds Stream.mu, too.
 func (s *Stream) backlogged(slot int, number uint8) bool {
+	s.scans.Add(1)
+	defer s.scans.Add(1)
 	i := s.groups.backlogs[slot][number].Load()
 	if i == 0 {
 		return false

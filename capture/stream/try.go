@@ -17,6 +17,7 @@ func (l *Listener) TryReadBatch(packets []Packet) (int, error) {
 	l.noWait = true
 	n, err := l.readBatch(context.Background(), packets)
 	l.noWait = false
+	l.deliveringAll()
 	l.exit()
 	if err == errNothingYet {
 		return 0, nil
