@@ -62,7 +62,7 @@ func (p GroupPeer) inUse() bool {
 // Report is the result of Examine.
 type Report struct {
 	Ports  []Port // all ports of the family
-	Device string // address of the port that was examined, "" for none
+	Device string // the port that was examined: its address, or a name as packet:eth0; "" for none
 	Checks []Check
 
 	// Pages1G is set if there are enough huge pages of 1 GiB and not of 2 MiB.

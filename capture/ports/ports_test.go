@@ -152,3 +152,36 @@ func TestCapabilitiesFollowTheName(t *testing.T) {
 		require.Equal(t, want, ports.CapabilitiesOf(name), name)
 	}
 }
+
+func TestInspectTellsWhatACaptureWouldFind(t *testing.T) {
+	pair(t)
+	for _, name := range []string{"ixb", "xdp:ixb,mode=copy", "packet:ixb"} {
+		i, sockets, err := ports.Inspect(name)
+		require.NoError(t, err)
+		require.True(t, sockets)
+		want := name
+		if name == "ixb" {
+			want = "xdp:ixb"
+		}
+		require.Equal(t, want, i.Port)
+		require.Equal(t, "ixb", i.Name)
+		require.Equal(t, "veth", i.Kind)
+		require.Positive(t, i.Queues)
+		require.False(t, i.GRO || i.LRO, "off for a veth")
+		require.Empty(t, i.Missing)
+	}
+	_, sockets, err := ports.Inspect("sim:gen")
+	require.NoError(t, err)
+	require.False(t, sockets)
+	_, _, err = ports.Inspect("nosuch")
+	require.ErrorContains(t, err, "no such interface")
+
+	drop(t, unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW)
+	i, _, err := ports.Inspect("ixb")
+	require.NoError(t, err)
+	require.Equal(t, "packet:ixb", i.Port)
+	require.Equal(t, []string{"CAP_NET_RAW"}, i.Missing)
+	i, _, err = ports.Inspect("xdp:ixb")
+	require.NoError(t, err)
+	require.Equal(t, []string{"CAP_NET_RAW", "CAP_BPF", "CAP_NET_ADMIN"}, i.Missing)
+}

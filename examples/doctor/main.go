@@ -1,5 +1,5 @@
-// Doctor reports whether this machine can capture with one of its 82599 ports, and
-// how to remove each obstacle. It changes nothing and needs no privileges.
+// Doctor reports whether this machine can capture with one of its 82599 ports, or from
+// another interface, and how to remove each obstacle. It changes nothing and needs no privileges.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/ixcap/ixcap/capture/ports"
 	"github.com/ixcap/ixcap/doctor"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
@@ -22,14 +23,16 @@ func newCommand(run func(device string, asJSON bool) error) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor [flags] [PORT]",
-		Short: "Report whether this machine can capture with one of its 82599 ports",
-		Long: `Report whether this machine can capture with one of its 82599 ports: each check, why a
-failed one matters, and the command that fixes it. Nothing is changed.
+		Short: "Report whether this machine can capture from a port",
+		Long: `Report whether this machine can capture from a port: each check, why a failed one
+matters, and the command that fixes it. Nothing is changed.
 
-PORT is a PCI address (0000:03:00.0) or an interface (eth2); the default is the first
-82599 that is free. The exit status is 0 if a capture can run, 1 if not.`,
+PORT is a PCI address (0000:03:00.0), an interface (eth2), or one that is captured with
+sockets of the kernel (xdp:eth0, packet:eth0); the default is the first 82599 that is free.
+The exit status is 0 if a capture can run, 1 if not.`,
 		Example: `  doctor
   doctor eth2
+  doctor packet:eth0
   doctor --json 0000:03:00.0`,
 		Args: cli.Operands(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,7 +64,7 @@ PORT is a PCI address (0000:03:00.0) or an interface (eth2); the default is the 
 }
 
 func run(device string, asJSON bool) error {
-	report, err := doctor.Examine(spec(device))
+	report, err := examine(device)
 	if err != nil {
 		return err
 	}
@@ -80,6 +83,21 @@ func run(device string, asJSON bool) error {
 		fmt.Println("\nready: " + command(report))
 	}
 	return nil
+}
+
+// examine examines the machine for a port: an 82599, or an interface that sockets of the
+// kernel capture from.
+func examine(device string) (doctor.Report, error) {
+	if device != "" {
+		i, sockets, err := ports.Inspect(device)
+		if err != nil {
+			return doctor.Report{}, err
+		}
+		if sockets {
+			return doctor.ExamineInterface(spec(i.Port), doctor.Interface(i)), nil
+		}
+	}
+	return doctor.Examine(spec(device))
 }
 
 // failed lists the failed checks.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ixcap/ixcap/dma"
@@ -13,10 +14,22 @@ import (
 
 // spec describes a capture with hpcapdd on a port of an 82599.
 func spec(device string) doctor.Spec {
-	return doctor.Spec{Device: device, Family: family(), Needs: needs(), Bind: bind, Service: "ixcap.service"}
+	return doctor.Spec{Device: device, Family: family(device), Needs: needs(), Bind: bind, Service: "ixcap.service"}
 }
 
-func family() doctor.Family {
+// holds is how long a port holds minimum-size frames at 10 Gb/s with its defaults.
+func holds(device string) time.Duration {
+	frames := ring.MaxSize + packetBuffer/64
+	switch {
+	case strings.HasPrefix(device, "packet:"):
+		frames = 32 << 20 / 144 // a ring of 32 MiB; header and frame in it
+	case strings.HasPrefix(device, "xdp:"):
+		frames = 4096
+	}
+	return time.Duration(frames) * 672 * time.Nanosecond / 10 // 67.2 ns per frame at line rate
+}
+
+func family(device string) doctor.Family {
 	return doctor.Family{
 		Name:  "Intel 82599",
 		Match: driver.Supports,
@@ -33,7 +46,7 @@ func family() doctor.Family {
 			Why:  "descriptors and small frames at line rate need more than 10 Gb/s of the bus; the port drops the rest (RXMPC)",
 			Fix:  "put the card into a slot of 5 GT/s with 8 lanes (x8)",
 		},
-		Holds: (ring.MaxSize + packetBuffer/64) * 672 * time.Nanosecond / 10, // 67.2 ns per frame at line rate
+		Holds: holds(device),
 	}
 }
 

@@ -25,16 +25,21 @@ func Needs(err error, capabilities ...int) error {
 
 // lacking is Needs for a process with the effective capabilities of a bit set.
 func lacking(err error, has uint64, capabilities []int) error {
-	var lack []string
-	for _, c := range capabilities {
-		if has&(1<<c) == 0 {
-			lack = append(lack, capabilityNames[c])
-		}
-	}
+	lack := absent(has, capabilities)
 	if len(lack) == 0 {
 		return fmt.Errorf("%w. The process has the capabilities for it, but not in the user namespace that owns the network: run it outside of the container's user namespace", err)
 	}
 	return fmt.Errorf("%w: %s missing. Run as root, or setcap %s+ep PROGRAM", err, strings.Join(lack, " and "), strings.ToLower(strings.Join(lack, ",")))
+}
+
+// absent returns the names of the capabilities that a bit set lacks.
+func absent(has uint64, capabilities []int) (names []string) {
+	for _, c := range capabilities {
+		if has&(1<<c) == 0 {
+			names = append(names, capabilityNames[c])
+		}
+	}
+	return names
 }
 
 // effective returns the effective capabilities of the thread, a bit each.
