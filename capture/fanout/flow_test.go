@@ -243,7 +243,7 @@ func swapped(frame []byte) []byte {
 	}
 	var proto byte
 	switch {
-	case kind == ether.TypeIPv4 && at+20 <= len(b) && b[at]>>4 == 4:
+	case kind == ether.TypeIPv4 && at+20 <= len(b) && b[at]>>4 == 4 && b[at]&15 >= 5:
 		exchange(at+12, at+16, 4)
 		if b[at+6]&0x1f != 0 || b[at+7] != 0 { // no first fragment
 			return b
