@@ -64,6 +64,28 @@ static void dispatch(long n) { clear(); counted(pcap_dispatch(p, (int)n, on_fram
 
 static void loop(long n) { clear(); counted(pcap_loop(p, (int)n, on_frame, NULL)); }
 
+static uint64_t sum, squares;
+
+static void on_numbered(u_char *user, const struct pcap_pkthdr *h, const u_char *data)
+{
+	uint32_t n;
+	memcpy(&n, data + h->caplen - 4, 4);
+	n = __builtin_bswap32(n);
+	sum += n;
+	squares += (uint64_t)n * n;
+	on_frame(user, h, data);
+}
+
+// numbered is loop over frames that end with their number. The sums of the numbers and of
+// their squares follow.
+static void numbered(long n)
+{
+	clear();
+	sum = squares = 0;
+	long code = pcap_loop(p, (int)n, on_numbered, NULL);
+	printf("%ld %llu %llu %016llx %llu %llu\n", code, (unsigned long long)frames, (unsigned long long)bytes, (unsigned long long)hash, (unsigned long long)sum, (unsigned long long)squares);
+}
+
 static void next(long n)
 {
 	struct pcap_pkthdr h;
@@ -366,7 +388,7 @@ static const struct {
 	const char *name;
 	void (*f)(long);
 } commands[] = {
-	COMMAND(create), COMMAND(open_live), COMMAND(open_offline), {"close", close_handle}, COMMAND(dispatch), COMMAND(loop), COMMAND(next), COMMAND(next_ex),
+	COMMAND(create), COMMAND(open_live), COMMAND(open_offline), {"close", close_handle}, COMMAND(dispatch), COMMAND(loop), COMMAND(numbered), COMMAND(next), COMMAND(next_ex),
 	COMMAND(filter), COMMAND(bad_filter), COMMAND(stats), {"select", select_for}, {"poll", poll_for}, {"epoll", epoll_for}, COMMAND(select_loop),
 	COMMAND(signal_in), COMMAND(thread_in), {"fork", fork_on}, COMMAND(fork_close), {"chroot", change_root}, COMMAND(drop_rights), COMMAND(nonblock),
 	COMMAND(get_nonblock), {"breakloop", break_loop}, COMMAND(inject), {"sendpacket", send_packet}, COMMAND(datalinks), COMMAND(tstamp_types),
