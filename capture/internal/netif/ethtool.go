@@ -1,6 +1,7 @@
 package netif
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -148,12 +149,8 @@ func (i *Interface) SetSymmetric() error {
 	if err == nil && (before.Function != toeplitz && before.Function != 0 || len(before.Key) == 0) {
 		err = fmt.Errorf("the hash function %d is not Toeplitz, or has no key", before.Function)
 	}
-	key := make([]byte, len(before.Key))
-	for n := range key {
-		key[n] = []byte{0x6d, 0x5a}[n%2]
-	}
 	if err == nil {
-		err = i.setKey(key)
+		err = i.setKey(symmetric(len(before.Key)))
 	}
 	if err != nil {
 		return fmt.Errorf("set a symmetric RSS key: %w. See `ethtool -x %s`", Needs(err, unix.CAP_NET_ADMIN), i.Name)
@@ -161,6 +158,9 @@ func (i *Interface) SetSymmetric() error {
 	i.atClose("restore the RSS key", func() error { return i.setKey(before.Key) })
 	return nil
 }
+
+// symmetric returns the key of SetSymmetric.
+func symmetric(length int) []byte { return bytes.Repeat([]byte{0x6d, 0x5a}, (length+1)/2)[:length] }
 
 // setKey sets the hash key and leaves the table as it is.
 func (i *Interface) setKey(key []byte) error {

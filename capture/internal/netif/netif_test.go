@@ -1,0 +1,151 @@
+package netif
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// veth makes a namespace of the calling thread's own with the veth pair ixa, ixb, of
+// which ixb has four receive queues. The thread ends with the test's goroutine.
+func veth(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root: run the tests with sudo")
+	}
+	runtime.LockOSThread()
+	ns, err := netns.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { ns.Close() })
+	a := netlink.NewLinkAttrs()
+	a.Name, a.NumRxQueues = "ixb", 4
+	require.NoError(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "ixa"}))
+	for _, name := range []string{"ixa", "ixb"} {
+		l, err := netlink.LinkByName(name)
+		require.NoError(t, err)
+		require.NoError(t, netlink.LinkSetUp(l))
+	}
+}
+
+func TestCloseRestoresTheInterface(t *testing.T) {
+	veth(t)
+	i, err := Open("ixb")
+	require.NoError(t, err)
+	require.Equal(t, "veth", i.Kind)
+	require.Equal(t, 1500, i.MTU)
+	require.Empty(t, i.Bus())
+	require.NoError(t, i.SetReceiveQueues(4), "no change")
+	require.NoError(t, i.SetReceiveQueues(2))
+	require.ErrorContains(t, i.SetReceiveQueues(5), "5 receive queues: the interface has at most 4. `ethtool -l ixb` shows them")
+	require.NoError(t, i.Promiscuous())
+	was, err := i.SwitchOff(GRO)
+	require.NoError(t, err)
+	on, err := i.SwitchOff(RXVLAN)
+	require.NoError(t, err)
+	require.True(t, on)
+	on, err = i.SwitchOff(RXVLAN)
+	require.NoError(t, err)
+	require.False(t, on, "off already")
+	require.ErrorContains(t, i.SetSymmetric(), "set a symmetric RSS key: ")
+
+	other, err := Open("ixb")
+	require.NoError(t, err)
+	defer other.Close()
+	queues := func() int {
+		n, most, err := other.ReceiveQueues()
+		require.NoError(t, err)
+		require.Equal(t, 4, most)
+		return n
+	}
+	require.Equal(t, 2, queues())
+	require.NoError(t, i.Close())
+	require.Equal(t, 4, queues())
+	again, err := other.SwitchOff(GRO)
+	require.NoError(t, err)
+	require.Equal(t, was, again)
+	on, err = other.SwitchOff(RXVLAN)
+	require.NoError(t, err)
+	require.True(t, on)
+	require.NoError(t, i.Close(), "a second time")
+}
+
+func TestFeaturesOfXDP(t *testing.T) {
+	veth(t)
+	i, err := Open("ixb")
+	require.NoError(t, err)
+	defer i.Close()
+	x, err := i.XDP()
+	if err != nil {
+		t.Skipf("%v. It needs Linux 6.8", err)
+	}
+	require.Equal(t, XDP{Redirect: true, Pieces: true, Tag: true, Stamp: true}, x)
+}
+
+func TestARemovedInterfaceIsGone(t *testing.T) {
+	veth(t)
+	_, err := Open("ixc")
+	require.EqualError(t, err, "interface \"ixc\": no such interface in this network namespace. `ip link` lists them")
+	i, err := Open("ixb")
+	require.NoError(t, err)
+	_, err = i.SwitchOff(RXVLAN)
+	require.NoError(t, err)
+	i.Begin()
+	require.NoError(t, i.GoneErr())
+	l, err := netlink.LinkByName("ixb")
+	require.NoError(t, err)
+	require.NoError(t, netlink.LinkDel(l))
+	select {
+	case <-i.Gone():
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "the removal was not noticed")
+	}
+	require.EqualError(t, i.GoneErr(), "interface ixb has been removed")
+	require.Equal(t, Counters{LinkDowns: 1}, i.Counters())
+	require.NoError(t, i.Close(), "there is nothing to restore")
+}
+
+func TestNeedsNamesTheMissingRights(t *testing.T) {
+	eperm := os.NewSyscallError("bpf", unix.EPERM)
+	all := []int{unix.CAP_BPF, unix.CAP_NET_ADMIN}
+	require.EqualError(t, lacking(eperm, 0, all), "bpf: operation not permitted: CAP_BPF and CAP_NET_ADMIN missing. Run as root, or setcap cap_bpf,cap_net_admin+ep PROGRAM")
+	require.EqualError(t, lacking(eperm, 1<<unix.CAP_BPF, all), "bpf: operation not permitted: CAP_NET_ADMIN missing. Run as root, or setcap cap_net_admin+ep PROGRAM")
+	require.ErrorContains(t, lacking(eperm, 1<<unix.CAP_BPF|1<<unix.CAP_NET_ADMIN, all), "user namespace")
+	other := errors.New("other")
+	require.Equal(t, other, Needs(other, all...))
+}
+
+// toeplitz is the hash of Microsoft's RSS specification.
+func toeplitz(key, input []byte) (h uint32) {
+	bit := func(n int) uint32 { return uint32(key[n/8]>>(7-n%8)) & 1 }
+	for i := range 8 * len(input) {
+		if input[i/8]>>(7-i%8)&1 == 0 {
+			continue
+		}
+		for j := range 32 {
+			h ^= bit(i+j) << (31 - j)
+		}
+	}
+	return h
+}
+
+func TestTheSymmetricKeyHashesBothDirectionsAlike(t *testing.T) {
+	key := symmetric(40)
+	there := []byte{192, 0, 2, 1, 198, 51, 100, 7, 0x12, 0x34, 0, 80}
+	back := []byte{198, 51, 100, 7, 192, 0, 2, 1, 0, 80, 0x12, 0x34}
+	require.Equal(t, toeplitz(key, there), toeplitz(key, back))
+	there[3]++
+	require.NotEqual(t, toeplitz(key, there), toeplitz(key, back))
+	// Example of the specification, for the hash above.
+	microsoft := []byte{
+		0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb,
+		0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
+	}
+	require.Equal(t, uint32(0x51ccc178), toeplitz(microsoft, []byte{66, 9, 149, 187, 161, 142, 100, 80, 2794 >> 8, 2794 & 255, 1766 >> 8, 1766 & 255}))
+	require.Len(t, symmetric(41), 41)
+}
