@@ -3,6 +3,7 @@ package xdp
 import (
 	"fmt"
 	"os"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -72,4 +73,13 @@ func getsockopt(fd, option int, value unsafe.Pointer, size uintptr) error {
 		return fmt.Errorf("getsockopt SOL_XDP %d: %d bytes, want %d. The kernel is older than Linux 5.9", option, n, size)
 	}
 	return nil
+}
+
+// pause waits until a descriptor can be read, or some milliseconds at most. It keeps the
+// processor of the Go scheduler, which a poller has for itself: handing it over and taking
+// it back costs more than twice as much as the pause itself. A signal, such as that by
+// which the garbage collector stops threads, ends the pause.
+func pause(fd *unix.PollFd, limit time.Duration) {
+	t := unix.NsecToTimespec(int64(limit))
+	_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fd)), 1, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
 }

@@ -22,15 +22,15 @@ const (
 
 const shortestPause = 50 * time.Microsecond // the kernel's timers are no finer
 
-// newModeration returns the one for a ring of so many descriptors. A quarter of the ring
-// may fill up in a pause at the fastest rate.
+// newModeration returns the one for a ring of so many descriptors. Half of the ring may
+// fill up in a pause at the fastest rate.
 func newModeration(entries int, mode Mode) moderation {
 	fastest := time.Duration(fastestCopy)
 	if mode == ZeroCopy {
 		fastest = fastestWire
 	}
-	most := time.Duration(entries/4) * time.Second / fastest
-	return moderation{length: min(shortestPause, most), most: most, many: uint32(entries / 16)}
+	most := time.Duration(entries/2) * time.Second / fastest
+	return moderation{length: most, most: most, many: uint32(entries / 8)}
 }
 
 // next adapts the length to the descriptors since the last call, of which the poller has
@@ -38,12 +38,9 @@ func newModeration(entries int, mode Mode) moderation {
 func (m *moderation) next(taken uint32) bool {
 	n := taken - m.last
 	m.last = taken
-	switch {
-	case n == 0:
-		m.length = min(shortestPause, m.most)
-	case n > m.many:
+	if n > m.many {
 		m.length = max(m.length/2, min(shortestPause, m.most))
-	default:
+	} else {
 		m.length = min(m.length*2, m.most)
 	}
 	return n != 0

@@ -278,25 +278,27 @@ func (s *socket) CanSleep() bool { return !s.busy }
 // Sleep implements capture.Sleeper. While frames arrive it lets them gather, see
 // moderation. The driver is called for them by the poll before.
 func (s *socket) Sleep(limit time.Duration) bool {
-	if s.pause.next(s.taken) {
-		s.wait(s.fds[1:], min(limit, s.pause.length))
-		return true
+	if !s.pause.next(s.taken) {
+		// The Go scheduler has the thread's processor for others until then.
+		t := unix.NsecToTimespec(int64(limit))
+		_, _ = unix.Ppoll(s.fds[:], &t, nil)
+		if s.fds[0].Revents == 0 || s.woken() {
+			return true
+		}
 	}
-	s.wait(s.fds[:], limit)
-	if s.fds[0].Revents != 0 && s.fds[1].Revents == 0 {
-		s.wait(s.fds[1:], min(limit, s.pause.length))
-	}
+	pause(&s.fds[1], min(limit, s.pause.length))
+	s.woken()
 	return true
 }
 
-// wait blocks until one of the descriptors can be read. It uses up what Wake wrote.
-func (s *socket) wait(fds []unix.PollFd, limit time.Duration) {
-	s.fds[0].Revents, s.fds[1].Revents = 0, 0
-	t := unix.NsecToTimespec(int64(limit))
-	n, err := unix.Ppoll(fds, &t, nil)
-	if err == nil && n > 0 && s.fds[1].Revents != 0 {
-		_, _ = unix.Read(int(s.fds[1].Fd), s.buf[:])
+// woken reports whether Wake was called, and forgets it.
+func (s *socket) woken() bool {
+	if s.fds[1].Revents == 0 {
+		return false
 	}
+	s.fds[1].Revents = 0
+	_, _ = unix.Read(int(s.fds[1].Fd), s.buf[:])
+	return true
 }
 
 // one is what Wake adds to the eventfd.
