@@ -94,6 +94,7 @@ type member struct {
 	settings      fanout.Settings
 	att           *attachment
 	frames, bytes uint64 // that the assigner had counted for the number before
+	overrun       uint64 // as memberStats has returned it
 }
 
 // settings returns the settings of the group that a listener asks to join.

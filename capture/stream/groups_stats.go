@@ -161,8 +161,11 @@ func (s *Stream) memberStats(m *member) MemberStats {
 	st.Read, st.Handed = min(a.read, st.Assigned), a.handed
 	st.Unread = st.Assigned - st.Read
 	if a.overrun > 0 {
-		unread := min(st.Unread, s.countOwn(m, a.position.seq, s.view.cursors.IndexHead.Load()))
-		st.Overrun, st.Unread = st.Unread-unread, unread
+		unread := s.countOwn(m, a.position.seq, s.view.cursors.IndexHead.Load())
+		// It never falls, though the producer goes on between two loads.
+		m.overrun = max(m.overrun, st.Unread-min(st.Unread, unread))
+		st.Overrun = min(m.overrun, st.Unread)
+		st.Unread -= st.Overrun
 	}
 	return st
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/retain"
 	"github.com/ixcap/ixcap/capture/daemon/control"
+	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/capture/units"
 )
 
@@ -139,7 +140,12 @@ func (l listeners) text(w io.Writer) error {
 			fmt.Sprintf("%s, %s, %s", size(a.LagBytes), units.Plural(a.Unread, "frame"), span(a.Lag)),
 			fmt.Sprint(a.Read), missed(a)))
 	}
-	if err := table(w, rows); err != nil || len(l.Detached) == 0 {
+	err := table(w, rows)
+	if err == nil && len(l.Groups) > 0 {
+		fmt.Fprintln(w)
+		err = groupsText(w, l.Groups)
+	}
+	if err != nil || len(l.Detached) == 0 {
 		return err
 	}
 	fmt.Fprintln(w)
@@ -149,6 +155,39 @@ func (l listeners) text(w io.Writer) error {
 	}
 	if more := l.DetachedTotal - uint64(len(l.Detached)); more > 0 {
 		rows = append(rows, []string{fmt.Sprintf("and %d earlier", more)})
+	}
+	return table(w, rows)
+}
+
+// groupsText writes the members of fan-out groups, and of each group what belongs to no
+// attached member.
+func groupsText(w io.Writer, groups []control.Group) error {
+	rows := [][]string{{"GROUP", "MODE", "MEMBER", "LISTENER", "ASSIGNED", "READ", "MISSED", "UNREAD", "IN HAND", "REDISTRIBUTED", "TAKEN OVER"}}
+	for _, g := range groups {
+		a := &g.Account
+		row := func(name, listener string, m *stream.MemberStats) {
+			cells := []string{fmt.Sprintf("%d:%d", g.Queue, a.Group), a.Mode, name, listener}
+			for _, n := range []uint64{m.Assigned, m.Read, m.Overrun, m.Unread, m.InHand, m.Redistributed, m.Handed} {
+				cells = append(cells, fmt.Sprint(n))
+			}
+			rows = append(rows, cells)
+		}
+		for i := range a.Members {
+			m := &a.Members[i]
+			row(m.Name, fmt.Sprintf("%d:%d", g.Queue, m.ID), m)
+		}
+		if a.DepartedMembers > 0 {
+			row(fmt.Sprintf("(%d departed)", a.DepartedMembers), "-", &a.DepartedSum)
+		}
+		if a.Unmatched > 0 {
+			row("(matched by none)", "-", &stream.MemberStats{Assigned: a.Unmatched})
+		}
+		if a.WithoutMembers > 0 {
+			row("(without members)", "-", &stream.MemberStats{Assigned: a.WithoutMembers})
+		}
+		if a.HandedLost > 0 {
+			row("(lost when handed over)", "-", &stream.MemberStats{Overrun: a.HandedLost})
+		}
 	}
 	return table(w, rows)
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture/daemon/control"
+	"github.com/ixcap/ixcap/capture/stream"
 )
 
 func TestRetentionSaysWhatWasDeletedAndWhy(t *testing.T) {
@@ -16,4 +18,20 @@ func TestRetentionSaysWhatWasDeletedAndWhy(t *testing.T) {
 			OpenFiles: 1, OpenBytes: 1 << 10, ReclaimedFiles: 4, ReclaimedBytes: 4 << 10, Spared: 5,
 			Failed: map[string]uint64{"EROFS": 1, "EPERM": 2}, KeptFiles: 9, KeptBytes: 9 << 10,
 		}))
+}
+
+func TestListenersShowTheMembersOfGroups(t *testing.T) {
+	g := stream.GroupStats{
+		Group: 2, Mode: "hash", Unmatched: 3,
+		Members:         []stream.MemberStats{{Name: "ids-0", ID: 7, Assigned: 100, Read: 90, Overrun: 4, Unread: 6, Handed: 5}},
+		DepartedMembers: 1, DepartedSum: stream.MemberStats{Assigned: 20, Read: 14, InHand: 1, Redistributed: 5},
+	}
+	var b strings.Builder
+	require.NoError(t, listeners{control.Listeners{Groups: []control.Group{{Queue: 1, Account: g}}}}.text(&b))
+	require.Contains(t, b.String(), `
+GROUP  MODE  MEMBER             LISTENER  ASSIGNED  READ  MISSED  UNREAD  IN HAND  REDISTRIBUTED  TAKEN OVER
+1:2    hash  ids-0              1:7       100       90    4       6       0        0              5
+1:2    hash  (1 departed)       -         20        14    0       0       1        5              0
+1:2    hash  (matched by none)  -         3         0     0       0       0        0              0
+`)
 }

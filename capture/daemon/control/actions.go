@@ -66,7 +66,7 @@ func (p *controlled) listListeners(*http.Request) (any, error) { return p.listen
 
 // listeners are the listeners of all queues.
 func (p *controlled) listeners() Listeners {
-	all := Listeners{Attached: []Listener{}, Detached: []Listener{}}
+	all := Listeners{Attached: []Listener{}, Detached: []Listener{}, Groups: []Group{}}
 	for q := range p.engine.Queues() {
 		s := p.engine.Stream(q).Stats()
 		for _, l := range s.Listeners {
@@ -74,6 +74,9 @@ func (p *controlled) listeners() Listeners {
 		}
 		for _, l := range s.RecentDetached {
 			all.Detached = append(all.Detached, listenerOf(q, l))
+		}
+		for _, g := range s.Groups {
+			all.Groups = append(all.Groups, Group{q, g})
 		}
 		all.DetachedTotal += s.DetachedTotal
 	}

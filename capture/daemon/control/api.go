@@ -90,11 +90,18 @@ type Listeners struct {
 	Attached      []Listener `json:"attached"`
 	Detached      []Listener `json:"detached"`       // the last detached, oldest first for each queue
 	DetachedTotal uint64     `json:"detached_total"` // detached since the start
+	Groups        []Group    `json:"groups"`         // fan-out groups of listeners
+}
+
+// Group is a fan-out group of a queue's listeners.
+type Group struct {
+	Queue   int               `json:"queue"`
+	Account stream.GroupStats `json:"account"` // as in the ledger
 }
 
 // Listener is one listener, counted since it attached:
 //
-//	Stored = Read + Overrun + Unread
+//	Stored = Read + Overrun + Skipped + Unread
 type Listener struct {
 	Queue       int           `json:"queue"`
 	ID          uint64        `json:"id"` // unique in its queue
@@ -109,6 +116,7 @@ type Listener struct {
 	Stored       uint64 `json:"stored"`
 	Read         uint64 `json:"read"`
 	Overrun      uint64 `json:"overrun"` // missed because the listener was too slow
+	Skipped      uint64 `json:"skipped"` // of other members of its fan-out group
 	Unread       uint64 `json:"unread"`
 	ReadBytes    uint64 `json:"read_bytes"`
 	OverrunBytes uint64 `json:"overrun_bytes"`
@@ -125,7 +133,7 @@ func listenerOf(queue int, s stream.ListenerStats) Listener {
 	return Listener{
 		Queue: queue, ID: s.ID, Name: s.Name, PID: s.PID, UID: s.UID, User: userName(s.UID),
 		Policy: s.Policy.String(), DetachAfter: s.DetachAfter, Since: s.Since,
-		Stored: s.Stored, Read: s.Read, Overrun: s.Overrun, Unread: s.Unread,
+		Stored: s.Stored, Read: s.Read, Overrun: s.Overrun, Skipped: s.Skipped, Unread: s.Unread,
 		ReadBytes: s.ReadBytes, OverrunBytes: s.OverrunBytes,
 		LagBytes: s.LagBytes, Lag: s.Lag, DetachReason: s.DetachReason,
 	}

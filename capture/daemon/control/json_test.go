@@ -56,7 +56,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	types := map[string]any{
 		"status": Status{}, "rate": Rate{}, "queue": Queue{}, "socket": Socket{}, "listeners": Listeners{}, "listener": Listener{},
 		"policy": policyRequest{}, "rules": Rules{}, "rules of a queue": QueueRules{}, "new rules": rulesRequest{}, "ports": Ports{}, "port": PortName{},
-		"error": failure{}, "retention": Retention{}, "removed": Removed{},
+		"error": failure{}, "retention": Retention{}, "removed": Removed{}, "group": Group{},
 	}
 	require.ElementsMatch(t, slices.Collect(maps.Keys(types)), slices.Collect(maps.Keys(docs)))
 	for name, v := range types {
@@ -74,6 +74,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 func TestAnswersHaveTheDocumentedKeys(t *testing.T) {
 	e, p := engine(t, 1)
 	attach(t, e, 0, "reader", stream.Options{})
+	attach(t, e, 0, "member", stream.Options{Fanout: "group=2\nmode=lb\nmember=first"})
 	detached := attach(t, e, 0, "detached", stream.Options{})
 	require.NoError(t, detached.Close())
 	r, err := rules.Parse("(udp) all; drop")
@@ -121,6 +122,9 @@ func TestAnswersHaveTheDocumentedKeys(t *testing.T) {
 	of("listener", first(listeners["attached"]))
 	of("listener", first(listeners["detached"]))
 	of("listener", get("/v1/listeners/reader"))
+	group := of("group", first(listeners["groups"]))["account"].(map[string]any)
+	require.EqualValues(t, 2, group["group"])
+	require.Equal(t, "first", first(group["members"]).(map[string]any)["name"])
 	require.Equal(t, "(udp) all; drop", of("rules of a queue", first(of("rules", get("/v1/rules"))["queues"]))["rules"])
 	of("port", first(of("ports", get("/v1/ports"))["ports"]))
 	of("error", get("/v1/listeners/other"))

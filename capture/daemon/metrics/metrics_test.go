@@ -51,6 +51,9 @@ func newRig(t *testing.T) *rig {
 	left, err := e.Stream(0).Listen("gone", stream.Options{Policy: stream.Lossy})
 	require.NoError(t, err)
 	require.NoError(t, left.Close())
+	member, err := e.Stream(1).Listen("member", stream.Options{Policy: stream.Lossy, Fanout: "group=5\nmember=ids"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, member.Close()) })
 	stays, err := e.Stream(1).Listen("na\xffme", stream.Options{Policy: stream.Lossy})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, stays.Close()) })
@@ -153,7 +156,11 @@ func TestScrapeShowsEveryCounterOfTheLedger(t *testing.T) {
 		require.Equal(t, writes, got[fmt.Sprintf(`ixcap_storer_dir_write_seconds_bucket{dir=%q,port="hpcap0",queue="%d",le="+Inf"}`, r.dir, i)])
 	}
 	want(`ixcap_queue_detached_listeners_total{port="hpcap0",queue="0"}`, 2) // the storer, too
-	unread := fmt.Sprintf(`{id="1",listener="na%sme",port="hpcap0",queue="1"}`, "\uFFFD")
+	want(`ixcap_group_assigned_frames_total{group="5",port="hpcap0",queue="1"}`, l.Queues[1].Stored)
+	want(`ixcap_group_members{group="5",mode="hash",port="hpcap0",queue="1"}`, 1)
+	want(`ixcap_member_unread_frames{group="5",id="1",member="ids",port="hpcap0",queue="1"}`, l.Queues[1].Stored)
+	want(`ixcap_member_read_frames_total{group="5",id="1",member="ids",port="hpcap0",queue="1"}`, 0)
+	unread := fmt.Sprintf(`{id="2",listener="na%sme",port="hpcap0",queue="1"}`, "\uFFFD")
 	want("ixcap_listener_stored_frames_total"+unread, l.Queues[1].Stored)
 	want("ixcap_listener_unread_frames"+unread, l.Queues[1].Stored)
 	want("ixcap_listener_read_frames_total"+unread, 0)

@@ -57,20 +57,41 @@ var (
 	demoted       = gauge("queue_poller_demoted", "1 if the watchdog demoted the poller of the queue from SCHED_FIFO because no other thread of the program ran.", "port", "queue")
 
 	detached        = counter("queue_detached_listeners", "Listeners detached from the queue.", "port", "queue")
-	detachedStored  = counter("queue_detached_listener_stored_frames", "Frames stored while the listeners that are now detached from the queue were attached: read + overrun + unread.", "port", "queue")
+	detachedStored  = counter("queue_detached_listener_stored_frames", "Frames stored while the listeners that are now detached from the queue were attached: read + overrun + skipped + unread.", "port", "queue")
 	detachedRead    = counter("queue_detached_listener_read_frames", "Frames read by the listeners that are now detached from the queue.", "port", "queue")
 	detachedOverrun = counter("queue_detached_listener_overrun_frames", "Frames missed by the listeners that are now detached from the queue because they were too slow.", "port", "queue")
 	detachedUnread  = counter("queue_detached_listener_unread_frames", "Frames left unread by the listeners that are now detached from the queue.", "port", "queue")
 
 	listenerInfo   = gauge("listener_info", "Always 1. The labels identify an attached listener.", "port", "queue", "id", "listener", "pid", "uid", "policy")
-	listenerStored = counter("listener_stored_frames", "Frames stored since the listener attached: read + overrun + unread.", "port", "queue", "id", "listener")
+	listenerStored = counter("listener_stored_frames", "Frames stored since the listener attached: read + overrun + skipped + unread.", "port", "queue", "id", "listener")
 	listenerRead   = counter("listener_read_frames", "Frames read by the listener.", "port", "queue", "id", "listener")
 	listenerBytes  = counter("listener_read_bytes", "Bytes of the stream read by the listener.", "port", "queue", "id", "listener")
 	overrun        = counter("listener_overrun_frames", "Frames missed by the listener because it was too slow.", "port", "queue", "id", "listener")
 	overrunBytes   = counter("listener_overrun_bytes", "Bytes of the stream missed by the listener because it was too slow.", "port", "queue", "id", "listener")
 	unread         = gauge("listener_unread_frames", "Frames that the listener has not read yet.", "port", "queue", "id", "listener")
+	skipped        = counter("listener_skipped_frames", "Frames of other members of the listener's fan-out group.", "port", "queue", "id", "listener")
 	lagBytes       = gauge("listener_lag_bytes", "Bytes of the stream that the listener has not released.", "port", "queue", "id", "listener")
 	lagSeconds     = gauge("listener_lag_seconds", "Age of the oldest frame that the listener has not released.", "port", "queue", "id", "listener")
+
+	detachedSkipped = counter("queue_detached_listener_skipped_frames", "Frames of other members of the fan-out groups of the listeners that are now detached from the queue.", "port", "queue")
+
+	groupMembers       = gauge("group_members", "Members attached to the fan-out group.", "port", "queue", "group", "mode")
+	groupAssigned      = counter("group_assigned_frames", "Frames assigned to members of the fan-out group: read + overrun + unread + in hand + redistributed.", "port", "queue", "group")
+	groupUnmatched     = counter("group_unmatched_frames", "Frames that no member of the fan-out group wanted.", "port", "queue", "group")
+	groupWithout       = counter("group_without_members_frames", "Frames stored while the fan-out group had no members.", "port", "queue", "group")
+	groupRead          = counter("group_read_frames", "Frames read by the member of the fan-out group that each was assigned to.", "port", "queue", "group")
+	groupOverrun       = counter("group_overrun_frames", "Frames missed by members of the fan-out group because these were too slow.", "port", "queue", "group")
+	groupUnread        = gauge("group_unread_frames", "Frames that members of the fan-out group have not read yet, or that departed ones never read.", "port", "queue", "group")
+	groupInHand        = counter("group_in_hand_frames", "Frames that a member of the fan-out group may have read when it died or was detached.", "port", "queue", "group")
+	groupRedistributed = counter("group_redistributed_frames", "Frames of departed members of the fan-out group that other members were given.", "port", "queue", "group")
+	groupHanded        = counter("group_handed_frames", "Redistributed frames that members of the fan-out group have read.", "port", "queue", "group")
+	groupHandedLost    = gauge("group_handed_lost_frames", "Redistributed frames that no member of the fan-out group read.", "port", "queue", "group")
+
+	memberAssigned = counter("member_assigned_frames", "Frames assigned to the member of the fan-out group since it joined.", "port", "queue", "group", "id", "member")
+	memberRead     = counter("member_read_frames", "Frames assigned to the member of the fan-out group and read.", "port", "queue", "group", "id", "member")
+	memberOverrun  = counter("member_overrun_frames", "Frames assigned to the member of the fan-out group and missed because it was too slow.", "port", "queue", "group", "id", "member")
+	memberUnread   = gauge("member_unread_frames", "Frames assigned to the member of the fan-out group and not read yet.", "port", "queue", "group", "id", "member")
+	memberHanded   = counter("member_handed_frames", "Frames of departed members of the fan-out group that this member has read.", "port", "queue", "group", "id", "member")
 )
 
 // port adds the counters of a port, its clock and its queues.
@@ -141,17 +162,53 @@ func (s sample) queue(a *capture.QueueAccount, of *stream.Stream) {
 		gone.Stored += l.Stored
 		gone.Read += l.Read
 		gone.Overrun += l.Overrun
+		gone.Skipped += l.Skipped
 		gone.Unread += l.Unread
 	}
 	s.add(detached, float64(st.DetachedTotal))
 	s.add(detachedStored, float64(gone.Stored))
 	s.add(detachedRead, float64(gone.Read))
 	s.add(detachedOverrun, float64(gone.Overrun))
+	s.add(detachedSkipped, float64(gone.Skipped))
 	s.add(detachedUnread, float64(gone.Unread))
 	for i := range st.Listeners {
 		l := &st.Listeners[i]
 		s.with(strconv.FormatUint(l.ID, 10), l.Name).listener(l)
 	}
+	for i := range st.Groups {
+		g := &st.Groups[i]
+		number := strconv.Itoa(g.Group)
+		s.with(number).group(g)
+		for k := range g.Members {
+			m := &g.Members[k]
+			s.with(number, strconv.FormatUint(m.ID, 10), m.Name).member(m)
+		}
+	}
+}
+
+// group adds the counters of a fan-out group.
+func (s sample) group(g *stream.GroupStats) {
+	sum := g.Sum()
+	s.add(groupMembers, float64(len(g.Members)), g.Mode)
+	s.add(groupAssigned, float64(sum.Assigned))
+	s.add(groupUnmatched, float64(g.Unmatched))
+	s.add(groupWithout, float64(g.WithoutMembers))
+	s.add(groupRead, float64(sum.Read))
+	s.add(groupOverrun, float64(sum.Overrun))
+	s.add(groupUnread, float64(sum.Unread))
+	s.add(groupInHand, float64(sum.InHand))
+	s.add(groupRedistributed, float64(sum.Redistributed))
+	s.add(groupHanded, float64(sum.Handed))
+	s.add(groupHandedLost, float64(g.HandedLost))
+}
+
+// member adds the counters of an attached member of a group.
+func (s sample) member(m *stream.MemberStats) {
+	s.add(memberAssigned, float64(m.Assigned))
+	s.add(memberRead, float64(m.Read))
+	s.add(memberOverrun, float64(m.Overrun))
+	s.add(memberUnread, float64(m.Unread))
+	s.add(memberHanded, float64(m.Handed))
 }
 
 // listener adds the counters of an attached listener.
@@ -162,6 +219,7 @@ func (s sample) listener(l *stream.ListenerStats) {
 	s.add(listenerBytes, float64(l.ReadBytes))
 	s.add(overrun, float64(l.Overrun))
 	s.add(overrunBytes, float64(l.OverrunBytes))
+	s.add(skipped, float64(l.Skipped))
 	s.add(unread, float64(l.Unread))
 	s.add(lagBytes, float64(l.LagBytes))
 	s.add(lagSeconds, l.Lag.Seconds())
