@@ -317,6 +317,9 @@ func (e *Engine) read() (Account, error) {
 	defer e.mu.Unlock()
 	if e.accountErr = err; err == nil {
 		e.account = a
+		for _, s := range e.streams {
+			s.SetMissed(sum(a.Missed))
+		}
 	}
 	return e.account, err
 }

@@ -373,6 +373,16 @@ void pcap_breakloop(pcap_t *p)
 	errno = error;
 }
 
+// missed_by_port returns what the queue's port has missed since the handle was activated,
+// or 0 if another queue of the port has told it.
+static uint64_t missed_by_port(const pcap_t *p, const struct queue *q)
+{
+	for (const struct queue *other = p->queues; other < q; other++)
+		if (strcmp(other->s.name, q->s.name) == 0)
+			return 0;
+	return stream_control(&q->s, MISSED) - q->s.missed;
+}
+
 int pcap_stats(pcap_t *p, struct pcap_stat *s)
 {
 	if (!ours(p))
@@ -385,6 +395,7 @@ int pcap_stats(pcap_t *p, struct pcap_stat *s)
 		read_counts(&p->queues[i], &received, &dropped);
 		s->ps_recv += (u_int)received;
 		s->ps_drop += (u_int)dropped;
+		s->ps_ifdrop += (u_int)missed_by_port(p, &p->queues[i]);
 	}
 	return 0;
 }

@@ -600,8 +600,11 @@ void read_counts(const struct queue *q, uint64_t *received, uint64_t *dropped)
 {
 	const struct stream *s = &q->s;
 	uint64_t taken = s->member ? q->own : q->seq - s->at.position;
-	*dropped = s->at.overrun + q->torn;
-	*received = s->at.read + s->at.overrun + s->at.handed + taken - q->any;
+	uint64_t overrun = s->at.overrun;
+	if (s->at.skipped)  // others' frames are among those: it is the member's share of them
+		overrun = (uint64_t)((double)overrun * (double)s->at.read / (double)(s->at.read + s->at.skipped));
+	*dropped = overrun + q->torn;
+	*received = s->at.read + overrun + s->at.handed + taken - q->any;
 }
 
 int read_descriptor(pcap_t *p)

@@ -220,6 +220,7 @@ static int attach(struct stream *s, const char *path, const struct answer *a, co
 	s->slot = a->slot;
 	s->member = a->member;
 	s->group = a->group;
+	s->missed = stream_control(s, MISSED);
 	s->done = word(s->cursor + HANDOVERS_DONE);
 	s->mode = !s->lossless;
 	memcpy(&s->at, s->cursor + ACCOUNT, sizeof s->at);

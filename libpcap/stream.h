@@ -63,6 +63,7 @@ struct stream {
 	struct stream_account at;
 	char name[65];        // the capture's interface
 	uint8_t member, group;  // of a fan-out group: the listener's number in it, or 0; the group's slot
+	uint64_t missed;        // by the port when the listener was attached
 	uint64_t done;          // handovers read
 	uint64_t begun;         // the one that is read, counted from 1
 	uint64_t next, to;      // what is left of it
@@ -109,7 +110,7 @@ void stream_close(struct stream *s);
 
 // Offsets in the first page of cursors, and in the cursor page.
 enum {
-	RESERVE_OFFSET = 0, RESERVE_SEQ = 8, HEAD = 128, INDEX_HEAD = 256, FINISHED = 512, SLOT_IDS = 1024, WANTED = 1536,
+	RESERVE_OFFSET = 0, RESERVE_SEQ = 8, HEAD = 128, INDEX_HEAD = 256, FINISHED = 512, MISSED = 768, SLOT_IDS = 1024, WANTED = 1536,
 	HANDOVERS = 2048, HANDOVER_ROWS = 2176,
 	RELEASED_OFFSET = 0, RELEASED_SEQ = 8, MODE = 24, ACCOUNT_VERSION = 128, ACCOUNT = 136,
 	CLAIMED = 256, DELIVERING = 264, DELIVERED = 272, HANDOVERS_DONE = 280, HANDOVER_CLAIMED = 288, HANDOVER_BEGUN = 296,

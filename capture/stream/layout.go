@@ -93,7 +93,10 @@ type cursors struct {
 	Uncertainty atomic.Uint64
 	_           [120]byte
 
-	_ [256]byte // to 1024
+	// Frames that the port has missed for lack of buffers, all its queues together, when
+	// its counters were last read.
+	Missed atomic.Uint64
+	_      [248]byte // to 1024
 
 	// Slots: the ID of the listener attached in each slot, 0 for none. A listener
 	// that finds another ID in its slot has been detached. A member finds its own ID

@@ -299,6 +299,10 @@ func (p *Producer) publish() {
 	}
 }
 
+// SetMissed publishes how many frames the port has missed, all its queues together, for
+// listeners of other processes. It may be called from any goroutine.
+func (s *Stream) SetMissed(frames uint64) { s.view.cursors.Missed.Store(frames) }
+
 // SetUncertainty publishes that a stamp may lie up to ns nanoseconds from the arrival
 // of its frame in host memory, for all frames so far.
 func (p *Producer) SetUncertainty(ns uint64) { p.cur.Uncertainty.Store(ns) }

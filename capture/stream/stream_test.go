@@ -29,7 +29,7 @@ func TestLayoutIsWhatOtherProcessesRead(t *testing.T) {
 		fields map[string]uintptr
 	}{
 		{reflect.TypeFor[cursors](), map[string]uintptr{
-			"ReserveOffset": 0, "ReserveSeq": 8, "Head": 128, "IndexHead": 256, "Segments": 384, "Finished": 512, "Uncertainty": 640, "Slots": 1024,
+			"ReserveOffset": 0, "ReserveSeq": 8, "Head": 128, "IndexHead": 256, "Segments": 384, "Finished": 512, "Uncertainty": 640, "Missed": 768, "Slots": 1024,
 		}},
 		{reflect.TypeFor[cursor](), map[string]uintptr{"Offset": 0, "Seq": 8, "Generation": 16, "Version": 128}},
 		{reflect.TypeFor[Entry](), map[string]uintptr{

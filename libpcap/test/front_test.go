@@ -246,14 +246,17 @@ func TestQueuesAreMergedByTime(t *testing.T) {
 
 func TestLossesAreCounted(t *testing.T) {
 	b, s := sanitized(t), single(t, stream.Config{Size: stream.Block, Segment: stream.Block})
+	s.SetMissed(1000)
 	d := b.start(t)
 	d.open("ixcap:"+s.path, "set_timeout 100")
 	s.store(100)
 	require.Equal(t, result(0, s.packets[:100], false), d.do("loop 100"))
 	s.store(20000)
+	s.SetMissed(1234)
 	s.Producer().Finish()
 	got := d.do("loop -1")
-	recv, drop, _ := d.stats()
+	recv, drop, missed := d.stats()
+	require.Equal(t, 234, missed, "since it was attached")
 	require.Equal(t, 20100, recv)
 	require.Positive(t, drop)
 	left := s.packets[100+drop:]
