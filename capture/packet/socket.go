@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -22,12 +23,16 @@ func newSource(cfg Config, index int) (_ *source, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open packet socket: %w", netif.Needs(err, unix.CAP_NET_RAW))
 	}
-	s := &source{fd: fd, wake: -1, stamps: make([]clock.Stamp, maxBatch), headers: make([]byte, maxBatch*headerRoom), rest: make([][]byte, maxBatch)}
+	s := &source{fd: fd, file: os.NewFile(uintptr(fd), "packet socket"), stamps: make([]clock.Stamp, maxBatch), headers: make([]byte, maxBatch*headerRoom), rest: make([][]byte, maxBatch)}
+	s.awake = s.ready
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 		}
 	}()
+	if s.conn, err = s.file.SyscallConn(); err != nil {
+		return nil, err
+	}
 	outgoing := 1
 	if cfg.Outgoing {
 		outgoing = 0
@@ -64,9 +69,6 @@ func newSource(cfg Config, index int) (_ *source, err error) {
 		if err = unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &m); err != nil {
 			return nil, fmt.Errorf("make the interface promiscuous: %w", err)
 		}
-	}
-	if s.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("make eventfd: %w", err)
 	}
 	return s, nil
 }
