@@ -80,7 +80,7 @@ func (l *Listener) ReadBlock(ctx context.Context, max int) ([]byte, error) {
 	if l.blocks.n == maxInflight || want+MaxRecord > l.released.offset+size {
 		return nil, ErrReadAhead
 	}
-	for w := (waiter{most: l.blockSleep()}); ; {
+	for w := l.blockWaiter(); ; {
 		ended := l.endOfStream()  // before Head, which is final then
 		head := l.cur.Head.Load() // A2, pairs with R2 in publish
 		end, last := want, false

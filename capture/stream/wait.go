@@ -14,8 +14,8 @@ const (
 	minSleep = 5 * time.Microsecond   // doubled each time
 	maxSleep = 200 * time.Microsecond // the longest delay until a frame is seen
 
-	maxBlockSleep = 5 * time.Millisecond // until a block is
-	frameTime     = 67 * time.Nanosecond // of the smallest frame at 10 Gb/s
+	maxBlockSleep = 20 * time.Millisecond // until a block is
+	frameTime     = 67 * time.Nanosecond  // of the smallest frame at 10 Gb/s
 )
 
 // pause yields between two loads of a shared word.
@@ -29,11 +29,12 @@ type waiter struct {
 	most  time.Duration // 0: maxSleep
 }
 
-// blockSleep is the longest sleep of a reader of blocks. It does not need a block at once,
-// and every wake-up costs some microseconds; but it releases the index entries, of which
-// at most an eighth may fill up while it sleeps.
-func (l *Listener) blockSleep() time.Duration {
-	return min(max(time.Duration(len(l.index)/8)*frameTime, maxSleep), maxBlockSleep)
+// blockWaiter is a wait for a block. Its reader does not need it at once, and every wake-up
+// costs some microseconds, so it sleeps longer, and at once; but it releases the index
+// entries, of which at most a quarter may fill up while it sleeps.
+func (l *Listener) blockWaiter() waiter {
+	most := min(max(time.Duration(len(l.index)/4)*frameTime, maxSleep), maxBlockSleep)
+	return waiter{polls: spins, sleep: most / 32, most: most}
 }
 
 // prepare begins every reading call: it checks that the listener is attached,
