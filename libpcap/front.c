@@ -8,6 +8,7 @@
 
 #include "configure.h"
 #include "device.h"
+#include "filter.h"
 #include "handle.h"
 #include "include/pcap/fanout.h"
 #include "read.h"
@@ -408,7 +409,7 @@ int pcap_setfilter(pcap_t *p, struct bpf_program *program)
 		return not_activated(p);
 	if (!program)
 		return handle_error(p, "setfilter: No filter specified");
-	if (!program->bf_insns || !real.bpf_validate(program->bf_insns, (int)program->bf_len))
+	if (!filter_valid(program))
 		return handle_error(p, "BPF program is not valid");
 	struct bpf_insn *copy = malloc(program->bf_len * sizeof *copy);
 	if (!copy)

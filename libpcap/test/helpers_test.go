@@ -64,8 +64,17 @@ var builds = struct {
 // build returns the library as users build it, and drive.
 func build(t testing.TB) built { return buildWith(t, "plain", "CFLAGS=-O2 -g") }
 
-// sanitized is build with the sanitizers for addresses and undefined behaviour.
-func sanitized(t testing.TB) built { return buildWith(t, "sanitized", "CFLAGS=-O1 -g", "SANITIZE=1") }
+// sanitized is build with the sanitizers for addresses and undefined behaviour. The worker
+// processes of a fuzz test use what their parent has built.
+func sanitized(t testing.TB) built {
+	const variable = "IXCAP_TEST_SANITIZED"
+	if dir := os.Getenv(variable); dir != "" {
+		return built{dir: dir, drive: filepath.Join(dir, "drive")}
+	}
+	b := buildWith(t, "sanitized", "CFLAGS=-O1 -g", "SANITIZE=1")
+	require.NoError(t, os.Setenv(variable, b.dir))
+	return b
+}
 
 func buildWith(t testing.TB, name string, flags ...string) built {
 	t.Helper()

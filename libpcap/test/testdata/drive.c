@@ -157,6 +157,23 @@ static void bad_filter(long n)
 	answer(pcap_setfilter(p, &f));
 }
 
+// raw_filter sets a program of n instructions, 16 hexadecimal digits each.
+static void raw_filter(long n)
+{
+	static struct bpf_insn code[256];
+	struct bpf_program f = {(u_int)n, code};
+	if (n < 0 || n > 256) {
+		printf("no program of %ld instructions\n", n);
+		return;
+	}
+	for (long i = 0; i < n; i++)
+		if (sscanf(argument + 16 * i, "%4hx%2hhx%2hhx%8x", &code[i].code, &code[i].jt, &code[i].jf, &code[i].k) != 4) {
+			printf("no instruction %ld\n", i);
+			return;
+		}
+	answer(pcap_setfilter(p, &f));
+}
+
 static void stats(long n)
 {
 	struct pcap_stat s = {0};
@@ -389,7 +406,7 @@ static const struct {
 	void (*f)(long);
 } commands[] = {
 	COMMAND(create), COMMAND(open_live), COMMAND(open_offline), {"close", close_handle}, COMMAND(dispatch), COMMAND(loop), COMMAND(numbered), COMMAND(next), COMMAND(next_ex),
-	COMMAND(filter), COMMAND(bad_filter), COMMAND(stats), {"select", select_for}, {"poll", poll_for}, {"epoll", epoll_for}, COMMAND(select_loop),
+	COMMAND(filter), COMMAND(bad_filter), COMMAND(raw_filter), COMMAND(stats), {"select", select_for}, {"poll", poll_for}, {"epoll", epoll_for}, COMMAND(select_loop),
 	COMMAND(signal_in), COMMAND(thread_in), {"fork", fork_on}, COMMAND(fork_close), {"chroot", change_root}, COMMAND(drop_rights), COMMAND(nonblock),
 	COMMAND(get_nonblock), {"breakloop", break_loop}, COMMAND(inject), {"sendpacket", send_packet}, COMMAND(datalinks), COMMAND(tstamp_types),
 	COMMAND(devices), COMMAND(dump), COMMAND(lookup_net), COMMAND(version), COMMAND(fanout), {"geterr", get_error}, COMMAND(break_at), COMMAND(write_into), COMMAND(has_file), COMMAND(has_fd), COMMAND(direction), {"sleep", sleep_for},
