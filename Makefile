@@ -10,8 +10,8 @@
 # make crash        200 kills at random times, full and failing disks, stalled terminals, pipes and clients:
 #                   each loss is in the ledger
 # make stress       listeners attach, detach, stop and die at full speed for DURATION
-# make pcaptest     programs of Debian over the libpcap front, and as four instances with a share of the
-#                   flows each, compared with one instance that reads files (minutes)
+# make pcaptest     programs of Debian over the libpcap front, alone and four in a group, compared with one
+#                   instance that reads files (a quarter of an hour); IXCAP_CHROOT=DIR: Suricata, too
 # make fuzz         each fuzz target for FUZZTIME
 # make vmtest       Linux drivers and ours in virtual machines (root); RUN=REGEXP selects tests,
 #                   FAULT=NAME injects a fault into the model

@@ -49,7 +49,8 @@ type program struct {
 	stop   func(t *testing.T, in *instance, c *exec.Cmd)
 	status int // exit status of a live instance
 	// root: it runs in this directory tree of another Debian; "": in this one.
-	root string
+	root   string
+	stored string // the file with the packets that it stores; "": it stores none
 	// sums: hosts occur in several shares. A line is a key, a tab and numbers, and the
 	// numbers of equal keys are added up. Else a line is in one share only.
 	sums bool
@@ -144,8 +145,8 @@ func environ(home string) []string { return append(os.Environ(), "LC_ALL=C", "TZ
 
 // programs are those of the matrix; the first two run in make test.
 var programs = []program{
-	{name: "tcpdump", pkg: "tcpdump", args: tcpdumpArgs, read: readPackets},
-	{name: "dumpcap", pkg: "wireshark-common", args: dumpcapArgs, stdin: true, read: readPackets},
+	{name: "tcpdump", pkg: "tcpdump", args: tcpdumpArgs, read: readPackets, stored: "out.pcap"},
+	{name: "dumpcap", pkg: "wireshark-common", args: dumpcapArgs, stdin: true, read: readPackets, stored: "out.pcap"},
 	{name: "tshark", pkg: "tshark", nano: true, args: tsharkArgs, read: readTshark, onlyMix: "a dissector learns from other flows"},
 	{name: "ngrep", pkg: "ngrep", args: ngrepArgs, read: readNgrep},
 	{name: "tcpflow", pkg: "tcpflow", args: tcpflowArgs, read: readTcpflow},
@@ -155,8 +156,8 @@ var programs = []program{
 		onlyMix: "it joins the fragments of IPv6 and both directions of ARP, which the reference shares by addresses"},
 	{name: "softflowd", pkg: "softflowd", args: softflowdArgs, read: readSoftflowd, stop: stopSoftflowd, status: 1, sums: true},
 	{name: "pmacctd", pkg: "pmacct", args: pmacctdArgs, read: readPmacctd, stop: signal(unix.SIGINT), sums: true},
-	{name: "nfpcapd", pkg: "nfdump", helper: "nfdump", helperPkg: "nfdump", args: nfpcapdArgs, read: readNfpcapd, fed: true},
-	{name: "sngrep", pkg: "sngrep", args: sngrepArgs, read: readSngrep, stop: signal(unix.SIGTERM), onlyMix: "a call's media are other flows"},
+	{name: "nfpcapd", pkg: "nfdump", helper: "nfdump", helperPkg: "nfdump", args: nfpcapdArgs, read: readNfpcapd, fed: true, stored: "captured.pcap"},
+	{name: "sngrep", pkg: "sngrep", args: sngrepArgs, read: readSngrep, stop: signal(unix.SIGTERM), stored: "out.pcap", onlyMix: "a call's media are other flows"},
 }
 
 // missing returns the packages that have to be installed for the program.
@@ -242,7 +243,7 @@ func packetLines(t *testing.T, name string) []string {
 }
 
 func tcpdumpArgs(_ *testing.T, in *instance) []string {
-	return append(in.input("-r", "-i"), "-w", in.path("out.pcap"))
+	return append(in.input("-r", "-i"), "-w", in.path(in.program.stored))
 }
 
 // dumpcapArgs has a pipe in place of a file: dumpcap opens no capture files.
