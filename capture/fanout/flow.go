@@ -57,15 +57,25 @@ type walker struct {
 	fragments *fragments // nil: in a packet that an ICMP error quotes
 	sec       uint32     // the frame's stamp
 	headers   int        // seen so far
-	hash      uint32     // of the last flow found
+	a, b      uint64     // ends of the last flow found
+	given     bool       // the flow is that of a first fragment, whose hash is known
+	hash      uint32
 }
 
-// flow returns the hash of a frame's flow: of addresses, protocol and ports, of the
-// addresses without ports, or of the addresses of Ethernet.
+// flow is the hash of the flow found.
+func (w *walker) flow() uint32 {
+	if w.given {
+		return w.hash
+	}
+	return flowHash(w.a, w.b)
+}
+
+// flow returns the hash of a frame's flow: of addresses and ports, of the addresses
+// without ports, or of the addresses of Ethernet.
 func flow(frame []byte, sec uint32, t Tunnels, fragments *fragments) uint32 {
 	w := walker{data: frame, sec: sec, tunnels: t, fragments: fragments}
 	w.frame(0)
-	return w.hash
+	return w.flow()
 }
 
 // has reports whether a header of n bytes at an offset is there to be read, and counts
@@ -84,7 +94,7 @@ func (w *walker) frame(at int) {
 	}
 	dst := uint64(w.half(at))<<32 | uint64(binary.BigEndian.Uint32(w.data[at+2:]))
 	src := uint64(w.half(at+6))<<32 | uint64(binary.BigEndian.Uint32(w.data[at+8:]))
-	w.hash = flowHash(dst, src)
+	w.a, w.b = dst, src
 	kind := w.half(at + 12)
 	for at += 14; ether.IsVLAN(kind); at += 4 {
 		if !w.has(at, 4) {
@@ -104,7 +114,7 @@ func (w *walker) carried(kind uint16, at int) {
 		// Of IPv4 on Ethernet (RFC 826): question and answer have the same two
 		// protocol addresses.
 		if w.has(at, 28) && w.half(at+2) == ether.TypeIPv4 {
-			w.hash = flowHash(end4(w.data[at+14:]), end4(w.data[at+24:]))
+			w.a, w.b = end4(w.data[at+14:]), end4(w.data[at+24:])
 		}
 	case ether.TypePPPoES:
 		const ip4, ip6 = 0x21, 0x57
@@ -168,7 +178,7 @@ func (w *walker) ipv4(at int) {
 		return
 	}
 	src, dst, proto := end4(w.data[at+12:]), end4(w.data[at+16:]), w.data[at+9]
-	w.hash = flowHash(src, dst)
+	w.a, w.b = src, dst
 	if part := w.half(at + 6); part&(more|offset) != 0 {
 		id := uint64(proto)<<16 | uint64(w.half(at+4))
 		w.fragment(src, dst, id, part&offset == 0, proto, at+size)
@@ -181,7 +191,7 @@ func (w *walker) ipv4(at int) {
 func (w *walker) ipv6(at int) {
 	src, dst, next := end6(w.data[at+8:]), end6(w.data[at+24:]), w.data[at+6]
 	for at += 40; ; {
-		w.hash = flowHash(src, dst)
+		w.a, w.b = src, dst
 		switch next {
 		case ether.ProtoHopByHop, ether.ProtoRouting, ether.ProtoDestination, ether.ProtoMobility, ether.ProtoHIP, ether.ProtoShim6:
 			if !w.has(at, 8) {
@@ -195,7 +205,7 @@ func (w *walker) ipv6(at int) {
 			inner, part, id := w.data[at], w.half(at+2), uint64(binary.BigEndian.Uint32(w.data[at+4:]))
 			next, at = inner, at+8
 			if part&^6 != 0 { // not the only one
-				w.hash = flowHash(src, dst)
+				w.a, w.b = src, dst
 				w.fragment(src, dst, id, part&^7 == 0, next, at)
 				return
 			}
@@ -211,11 +221,11 @@ func (w *walker) above(src, dst uint64, proto uint8, at int) {
 	switch proto {
 	case ether.ProtoTCP, ether.ProtoSCTP, protoDCCP, protoUDPLite:
 		if w.has(at, 4) {
-			w.hash = flowHash(src+port(w.data[at:]), dst+port(w.data[at+2:]))
+			w.a, w.b = src+port(w.data[at:]), dst+port(w.data[at+2:])
 		}
 	case ether.ProtoUDP:
 		if w.has(at, 4) {
-			w.hash = flowHash(src+port(w.data[at:]), dst+port(w.data[at+2:]))
+			w.a, w.b = src+port(w.data[at:]), dst+port(w.data[at+2:])
 			w.udp(at)
 		}
 	case ether.ProtoICMP: // errors: unreachable, source quench, redirect, time exceeded, parameter problem
@@ -229,7 +239,7 @@ func (w *walker) above(src, dst uint64, proto uint8, at int) {
 	case ether.ProtoAH: // RFC 4302
 		if w.has(at, 8) {
 			next := w.data[at]
-			w.hash = flowHash(src, dst)
+			w.a, w.b = src, dst
 			w.above(src, dst, next, at+8+4*int(w.data[at+1]))
 		}
 	case ether.ProtoIPv4, ether.ProtoIPv6:

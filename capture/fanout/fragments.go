@@ -65,15 +65,15 @@ func (w *walker) fragment(src, dst, id uint64, first bool, proto uint8, at int) 
 	known := w.fragments.find(key, w.sec)
 	switch {
 	case known != nil && (!first || known.early):
-		w.hash = known.hash
+		w.given, w.hash = true, known.hash
 		known.sec = w.sec
 		if first {
 			known.early = false // the next first one begins another datagram
 		}
 	case first:
 		w.above(src, dst, proto, at)
-		w.fragments.put(key, w.hash, w.sec, false)
+		w.fragments.put(key, w.flow(), w.sec, false)
 	default:
-		w.fragments.put(key, w.hash, w.sec, true)
+		w.fragments.put(key, w.flow(), w.sec, true)
 	}
 }
