@@ -310,6 +310,21 @@ func TestPollDoesNotAllocate(t *testing.T) {
 	require.NoError(t, s.close())
 }
 
+// A frame that the device has not stamped bears the stamp before, and is counted.
+func TestStampsOfTheDevice(t *testing.T) {
+	const at = 1_800_000_000
+	s := source{device: true}
+	require.EqualValues(t, at, s.stamp(at, 7, unix.TP_STATUS_TS_SOFTWARE).Sec(), "before the first of the device")
+	require.EqualValues(t, at+37, s.stamp(at+37, 5, unix.TP_STATUS_TS_RAW_HARDWARE).Sec())
+	without := s.stamp(at, 9, unix.TP_STATUS_TS_SOFTWARE)
+	require.EqualValues(t, at+37, without.Sec())
+	require.EqualValues(t, 5, without.Nsec())
+	earlier := s.stamp(at+37, 4, unix.TP_STATUS_TS_RAW_HARDWARE)
+	require.Equal(t, without, earlier, "stamps do not go back")
+	require.EqualValues(t, at+36, s.stamp(at+36, 0, unix.TP_STATUS_TS_RAW_HARDWARE).Sec(), "the clock was set")
+	require.Equal(t, "device, by its own clock; 2 frames without have the stamp before", s.StampedBy())
+}
+
 var small = make([]byte, 60)
 
 func TestAnErrorNamesTheMissingRight(t *testing.T) {
@@ -326,12 +341,13 @@ func TestAnErrorNamesTheMissingRight(t *testing.T) {
 func TestOpenErrors(t *testing.T) {
 	pair(t, 1500)
 	for name, want := range map[string]string{
-		"packet:nosuch":          "open device packet:nosuch: interface \"nosuch\": no such interface in this network namespace. `ip link` lists them",
-		"packet:ixb,sockets=x":   `device "packet:ixb,sockets=x": sockets=x: choose 1 to 64`,
-		"packet:ixb,blocks=1":    "the kernel needs one block while another is read",
-		"packet:ixb,speed=9":     "speed: unknown. Choose sockets=N",
-		"packet:ixb,outgoing=no": "outgoing has no value",
-		"packet:":                "no interface name after packet:",
+		"packet:nosuch":            "open device packet:nosuch: interface \"nosuch\": no such interface in this network namespace. `ip link` lists them",
+		"packet:ixb,sockets=x":     `device "packet:ixb,sockets=x": sockets=x: choose 1 to 64`,
+		"packet:ixb,blocks=1":      "the kernel needs one block while another is read",
+		"packet:ixb,speed=9":       "speed: unknown. Choose sockets=N",
+		"packet:ixb,outgoing=no":   "outgoing has no value",
+		"packet:ixb,stamps=device": "the device does not stamp every frame. `ethtool -T ixb` shows",
+		"packet:":                  "no interface name after packet:",
 	} {
 		_, err := Open(name, Config{})
 		require.ErrorContains(t, err, want)

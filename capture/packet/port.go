@@ -50,6 +50,11 @@ func (p *Port) open() (err error) {
 	if p.netif, err = netif.Open(p.cfg.Interface); err != nil {
 		return err
 	}
+	if p.cfg.DeviceStamps {
+		if err := p.netif.StampAll(); err != nil {
+			return err
+		}
+	}
 	for range p.cfg.Sockets {
 		s, err := newSource(p.cfg, p.netif.Index)
 		if err != nil {

@@ -23,7 +23,7 @@ func newSource(cfg Config, index int) (_ *source, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open packet socket: %w", netif.Needs(err, unix.CAP_NET_RAW))
 	}
-	s := &source{fd: fd, file: os.NewFile(uintptr(fd), "packet socket"), stamps: make([]clock.Stamp, maxBatch), headers: make([]byte, maxBatch*headerRoom), rest: make([][]byte, maxBatch)}
+	s := &source{fd: fd, file: os.NewFile(uintptr(fd), "packet socket"), device: cfg.DeviceStamps, stamps: make([]clock.Stamp, maxBatch), headers: make([]byte, maxBatch*headerRoom), rest: make([][]byte, maxBatch)}
 	s.awake = s.ready
 	defer func() {
 		if err != nil {
@@ -37,11 +37,16 @@ func newSource(cfg Config, index int) (_ *source, err error) {
 	if cfg.Outgoing {
 		outgoing = 0
 	}
+	stamps := 0 // the kernel's
+	if cfg.DeviceStamps {
+		stamps = unix.SOF_TIMESTAMPING_RAW_HARDWARE
+	}
 	for _, o := range []struct {
 		name          string
 		option, value int
 	}{
 		{"PACKET_IGNORE_OUTGOING (Linux 4.20)", unix.PACKET_IGNORE_OUTGOING, outgoing},
+		{"PACKET_TIMESTAMP", unix.PACKET_TIMESTAMP, stamps},
 		{"PACKET_VERSION", unix.PACKET_VERSION, unix.TPACKET_V3},
 		{"PACKET_RESERVE", unix.PACKET_RESERVE, 16},  // room for the tag
 		{"PACKET_VNET_HDR", unix.PACKET_VNET_HDR, 1}, // it tells a super-frame

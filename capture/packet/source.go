@@ -3,6 +3,7 @@ package packet
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -68,6 +69,7 @@ type source struct {
 
 	stamps []clock.Stamp
 	last   int64 // latest stamp, ns
+	device bool  // stamps are the device's; unstamped counts frames without
 
 	file  *os.File // of fd, in the runtime's poller
 	conn  syscall.RawConn
@@ -81,6 +83,7 @@ type source struct {
 
 	split, segments   atomic.Uint64 // super-frames, and the frames that were made of them
 	unsplit, unusable atomic.Uint64 // frames that Poll refused
+	unstamped         atomic.Uint64
 
 	// Sums of PACKET_STATISTICS, which a read resets. The port's mutex guards them.
 	packets, drops, freezes uint64
@@ -167,7 +170,7 @@ func (s *source) take(f *ring.Frame, stamp *clock.Stamp) bool {
 		f.Len += tagBytes
 		f.Data = restoreTag(h[mac-tagBytes:mac+int(length):mac+int(length)], tpid, f.VLAN)
 	}
-	*stamp = s.stamp(int64(binary.NativeEndian.Uint32(h[frameSec:])), int64(binary.NativeEndian.Uint32(h[frameNsec:])))
+	*stamp = s.stamp(int64(binary.NativeEndian.Uint32(h[frameSec:])), int64(binary.NativeEndian.Uint32(h[frameNsec:])), status)
 	if vnet[vnetGSO] != 0 {
 		s.begin(f, *stamp, vnet[vnetGSO]&^vnetECN, int(binary.NativeEndian.Uint16(vnet[vnetSize:])))
 		return false
@@ -218,10 +221,17 @@ func restoreTag(b []byte, tpid, tci uint16) []byte {
 // a clock that was set. Processors stamp before they queue, which changes the order.
 const clockStep = 100_000_000 // ns
 
-// stamp is the kernel's stamp, or the last one if that is a little later.
-func (s *source) stamp(sec, nsec int64) clock.Stamp {
+// stamp is the stamp of a frame, or the last one if that is a little later, or if the
+// device has not stamped the frame.
+func (s *source) stamp(sec, nsec int64, status uint32) clock.Stamp {
 	const second = 1_000_000_000
 	now := sec*second + nsec
+	if s.device && status&unix.TP_STATUS_TS_RAW_HARDWARE == 0 {
+		s.unstamped.Add(1)
+		if s.last != 0 {
+			now = s.last
+		}
+	}
 	if back := s.last - now; back <= 0 || back > clockStep {
 		s.last = now
 	}
@@ -232,7 +242,15 @@ func (s *source) stamp(sec, nsec int64) clock.Stamp {
 func (s *source) Stamps() []clock.Stamp { return s.stamps }
 
 // StampedBy implements capture.Stamped.
-func (s *source) StampedBy() string { return "kernel, at reception" }
+func (s *source) StampedBy() string {
+	if !s.device {
+		return "kernel, at reception"
+	}
+	if n := s.unstamped.Load(); n != 0 {
+		return fmt.Sprintf("device, by its own clock; %d frames without have the stamp before", n)
+	}
+	return "device, by its own clock"
+}
 
 // Release implements capture.Source.
 func (s *source) Release() {

@@ -14,14 +14,15 @@ const Scheme = "packet:"
 
 // Config holds the settings of a port.
 type Config struct {
-	Interface  string // name of the interface
-	Sockets    int    // that share the frames, each with a ring; 0 is 1
-	Fanout     Fanout // which of them gets a frame
-	Blocks     int    // blocks of 1 MiB in the ring of each socket; 0 is 32
-	Timeout    int    // ms after which the kernel passes on a block that is not full; 0 is 8
-	Outgoing   bool   // frames that this host sends, too
-	NoOffloads bool   // switch GRO and LRO off until Close
-	Quiet      bool   // leave the interface out of promiscuous mode
+	Interface    string // name of the interface
+	Sockets      int    // that share the frames, each with a ring; 0 is 1
+	Fanout       Fanout // which of them gets a frame
+	Blocks       int    // blocks of 1 MiB in the ring of each socket; 0 is 32
+	Timeout      int    // ms after which the kernel passes on a block that is not full; 0 is 8
+	Outgoing     bool   // frames that this host sends, too
+	NoOffloads   bool   // switch GRO and LRO off until Close
+	DeviceStamps bool   // stamps of the device's clock, not the kernel's
+	Quiet        bool   // leave the interface out of promiscuous mode
 }
 
 // Fanout is the rule by which the kernel chooses one of several sockets.
@@ -47,7 +48,7 @@ const (
 // ParseSpec reads a name of the form
 //
 //	packet:INTERFACE[,sockets=N][,fanout=hash|cpu|qm][,blocks=N][,timeout=MS]
-//	                [,outgoing][,offloads=keep|off][,promisc=on|off]
+//	                [,stamps=kernel|device][,outgoing][,offloads=keep|off][,promisc=on|off]
 //
 // into cfg, which holds what the name does not set.
 func ParseSpec(name string, cfg Config) (Config, error) {
@@ -102,11 +103,14 @@ func (s *Config) set(key, value string) error {
 	case "offloads":
 		s.NoOffloads = value == "off"
 		return choice(key, value, "keep", "off")
+	case "stamps":
+		s.DeviceStamps = value == "device"
+		return choice(key, value, "kernel", "device")
 	case "promisc":
 		s.Quiet = value == "off"
 		return choice(key, value, "on", "off")
 	}
-	return fmt.Errorf("%s: unknown. Choose sockets=N, fanout=hash|cpu|qm, blocks=N, timeout=MS, outgoing, offloads=keep|off or promisc=on|off", key)
+	return fmt.Errorf("%s: unknown. Choose sockets=N, fanout=hash|cpu|qm, blocks=N, timeout=MS, stamps=kernel|device, outgoing, offloads=keep|off or promisc=on|off", key)
 }
 
 func number(key, value string, most int, to *int) error {

@@ -79,7 +79,17 @@ func CheckName(name string) error {
 		}
 		return nil
 	}
-	return nic.CheckName(name)
+	return withSockets(name, nic.CheckName(name))
+}
+
+// withSockets adds to the error of a name with an unknown scheme the names of ports of
+// the kernel's sockets, which package pci does not know.
+func withSockets(name string, err error) error {
+	scheme, _, found := strings.Cut(name, ":")
+	if err == nil || !found || pci.HasScheme(scheme) || pci.Kernel(name) {
+		return err
+	}
+	return fmt.Errorf("%w. Any interface: %sIFACE or %sIFACE", err, xdp.Scheme, packet.Scheme)
 }
 
 func checkInterface(name string) error {

@@ -106,7 +106,7 @@ func kindOf(name string) kind {
 func openNIC(name string, cfg Config) (capture.Port, error) {
 	p, err := nic.Open(name, cfg.Config)
 	if err != nil {
-		return nil, err
+		return nil, withSockets(name, err)
 	}
 	return p, nil
 }

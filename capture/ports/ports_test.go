@@ -125,7 +125,7 @@ func TestErrorsOfNames(t *testing.T) {
 		"xdp:nosuch":       `interface "nosuch": no such interface`,
 		"xdp:ixb,mode=x":   "mode=x",
 		"packet:ixb,x":     "x: unknown",
-		"smoke-signal:ixb": "an interface name",
+		"smoke-signal:ixb": "Any interface: xdp:IFACE or packet:IFACE",
 		"":                 "",
 	} {
 		require.ErrorContains(t, ports.CheckName(name), want, name)
