@@ -31,5 +31,5 @@ func TestAnIdlePollerWaitsForTheFirstFrame(t *testing.T) {
 	m := newModeration(defaultRing, Copy)
 	require.True(t, m.next(1))
 	require.False(t, m.next(1))
-	require.Less(t, m.length, 3*time.Millisecond)
+	require.Less(t, m.length, 5*time.Millisecond)
 }

@@ -151,7 +151,7 @@ type run struct {
 func begin(t *testing.T, name string) *run {
 	p, err := Open(name, Config{Ring: 1024})
 	require.NoError(t, err)
-	e, err := capture.New(p, capture.Config{Buffer: 8 << 20})
+	e, err := capture.New(p, capture.Config{Buffer: 32 << 20})
 	require.NoError(t, err)
 	r := &run{t: t, port: p, engine: e, began: time.Now()}
 	for q := range p.Sources() {

@@ -39,7 +39,7 @@ const (
 	minRing, maxRing = 64, 1 << 16
 	maxQueues        = 256
 	maxBusy          = time.Second
-	defaultRing      = 16384
+	defaultRing      = 32768
 	leastRing        = 4096
 	defaultBudget    = 64
 )
@@ -54,7 +54,7 @@ type Config struct {
 	// `ethtool -L` does, until Close; 0 leaves it as it is. Every queue has a socket.
 	Queues int
 
-	// Ring is the number of descriptors of a socket's rx ring, a power of two. 0 is 16384,
+	// Ring is the number of descriptors of a socket's rx ring, a power of two. 0 is 32768,
 	// shared by the queues, but at least 4096 for each. The UMEM of a socket has a chunk
 	// for each, and 4096 more.
 	Ring int
