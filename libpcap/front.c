@@ -229,8 +229,11 @@ static int attach_anew(pcap_t *p)
 	struct queue *old = p->queues;
 	unsigned n = p->n;
 	int code = configure(p);
-	if (code == 0)
-		code = attach_all(p);
+	if (code)
+		return code;
+	p->queues = NULL;
+	p->n = 0;
+	code = attach_all(p);
 	struct queue *fresh = p->queues;
 	unsigned m = p->n;
 	p->queues = old;
