@@ -11,7 +11,7 @@
 #                   each loss is in the ledger
 # make stress       listeners attach, detach, stop and die at full speed for DURATION
 # make pcaptest     programs of Debian over the libpcap front, alone and four in a group, compared with one
-#                   instance that reads files (a quarter of an hour); IXCAP_CHROOT=DIR: Suricata, too
+#                   instance that reads files (a quarter of an hour); IXCAP_CHROOT=DIR:DIR: Suricata and Snort, too
 # make fuzz         each fuzz target for FUZZTIME
 # make vmtest       Linux drivers and ours in virtual machines (root); RUN=REGEXP selects tests,
 #                   FAULT=NAME injects a fault into the model
