@@ -13,9 +13,11 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap"
+	"github.com/ixcap/ixcap/capture/packetsource"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 )
 
@@ -216,6 +218,46 @@ func TestListenFilterPassesWhatMatches(t *testing.T) {
 	require.Positive(t, got)
 	require.Equal(t, want, got)
 	require.EqualValues(t, total-want, some[0].Filtered())
+}
+
+// Threads of a group share two queues: each frame reaches one, flows are whole and in
+// order.
+func TestMembersOfAGroupShareTheQueues(t *testing.T) {
+	c := open(t, endless, ixcap.Queues(2), ixcap.Count(5000))
+	var mu sync.Mutex
+	flows, read := map[string]string{}, uint64(0)
+	var reading sync.WaitGroup
+	for _, name := range []string{"one", "two", "three"} {
+		listeners, err := c.Listen(name, ixcap.ListenGroup("group=1\nmode=hash\nmember="+name))
+		require.NoError(t, err)
+		m := packetsource.NewMerge(time.Minute, listeners...)
+		reading.Go(func() {
+			last := int64(0)
+			for _, p := range m.Packets(context.Background()) {
+				mu.Lock()
+				flow := string(p.Data[26:38])
+				if flows[flow] == "" {
+					flows[flow] = name
+				}
+				assert.Equal(t, flows[flow], name)
+				assert.GreaterOrEqual(t, p.UnixNano(), last)
+				last = p.UnixNano()
+				read++
+				mu.Unlock()
+			}
+			assert.NoError(t, m.Err())
+			assert.Zero(t, m.Late())
+			assert.NoError(t, m.Close())
+		})
+	}
+	ledger, err := c.Run(t.Context())
+	require.NoError(t, err)
+	reading.Wait()
+	require.NoError(t, ledger.Balanced())
+	require.EqualValues(t, 5000, read)
+	require.Len(t, flows, 64)
+	_, err = c.Listen("late", ixcap.ListenGroup("mode=hash"))
+	require.ErrorContains(t, err, "group=N")
 }
 
 func TestGopacketKeepsPacketsThatWereCopied(t *testing.T) {

@@ -154,3 +154,9 @@ func DetachAfter(d time.Duration) ListenOption { return func(o *listenConfig) { 
 func ListenFilter(expression string) ListenOption {
 	return func(o *listenConfig) { o.filter = &expression }
 }
+
+// ListenGroup makes a listener a member of a fan-out group: each frame goes to one member
+// of every group. The settings are lines key=value, as "group=1\nmode=hash\nmember=one"
+// (docs/STREAM.md, Fan-out groups). A member of several queues' groups has one name in all
+// of them, so that it gets both directions of its flows.
+func ListenGroup(settings string) ListenOption { return func(o *listenConfig) { o.Fanout = settings } }
