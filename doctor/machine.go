@@ -75,8 +75,9 @@ func (e examiner) hugePages(p *Port, node int) (c Check, gigantic bool) {
 	return c, false
 }
 
-// memlock checks the limit of locked memory. Memory mapped for DMA is pinned, and
-// pinned memory counts as locked unless the process has CAP_IPC_LOCK.
+// memlock checks the limit of locked memory. Memory mapped for DMA, and that of AF_XDP
+// sockets, is pinned, and pinned memory counts as locked unless the process has
+// CAP_IPC_LOCK.
 func (e examiner) memlock(gigantic bool) Check {
 	n := e.spec.Needs
 	c := Check{Name: "memlock", State: OK}
@@ -106,7 +107,7 @@ func (e examiner) memlock(gigantic bool) Check {
 		c.Found = fmt.Sprintf("limit %s for %s, %s needed", mebi(bytes), e.user(), mebi(need))
 		if bytes < need {
 			c.State = Failed
-			c.Why = "the kernel pins memory mapped for DMA and counts it as locked"
+			c.Why = "the kernel pins the memory that frames are received into, and counts it as locked"
 			c.Fix = "sudo prlimit --pid $$ --memlock=unlimited    # this shell\n" +
 				`echo "$USER - memlock unlimited" | sudo tee /etc/security/limits.d/ixcap.conf    # new logins`
 		}

@@ -45,6 +45,7 @@ func (e examiner) sockets(i Interface) Report {
 	if i.xdp() {
 		add(e.hostTraffic(i))
 		add(xdpMode(i))
+		add(e.memlock(false))
 	}
 	add(offloads(i))
 	add(queues(i))

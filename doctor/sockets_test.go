@@ -34,7 +34,7 @@ func TestAHealthyInterfaceIsReady(t *testing.T) {
 	p := interfaceHost(t)
 	for port, want := range map[string][]string{
 		"packet:eth5": {"kernel", "interface", "rights", "offloads", "receive queues", "receive ring", "isolated cores", "poller cores"},
-		"xdp:eth5":    {"kernel", "interface", "rights", "host traffic", "XDP", "offloads", "receive queues", "receive ring", "isolated cores", "poller cores"},
+		"xdp:eth5":    {"kernel", "interface", "rights", "host traffic", "XDP", "memlock", "offloads", "receive queues", "receive ring", "isolated cores", "poller cores"},
 	} {
 		r := p.sockets(healthyInterface(port))
 		require.True(t, r.Ready())

@@ -94,7 +94,9 @@ func examine(device string) (doctor.Report, error) {
 			return doctor.Report{}, err
 		}
 		if sockets {
-			return doctor.ExamineInterface(spec(i.Port), doctor.Interface(i)), nil
+			s := spec(i.Port)
+			s.Needs.Lock2M = int64(max(i.Queues, 1)) * umem
+			return doctor.ExamineInterface(s, doctor.Interface(i)), nil
 		}
 	}
 	return doctor.Examine(spec(device))

@@ -54,6 +54,9 @@ func family(device string) doctor.Family {
 // in units of 64 bytes.
 const packetBuffer = 512 << 10
 
+// umem is the most packet memory that a queue of an xdp port has by default (docs/PORTS.md).
+const umem = 72 << 20
+
 // bind returns the command of vfio-bind.
 func bind(b doctor.Binding) string {
 	command := "sudo examples/vfio-bind bind " + b.Address + " -u $USER"

@@ -21,6 +21,7 @@ var (
 	lossCauses    = counter("port_loss_cause_frames", "Frames that the port dropped because it had no buffer for them, by what the poller did instead of taking them.", "port", "cause")
 	bad           = counter("port_bad_frames", "Damaged frames that reached the port, by register or cause.", "port", "cause")
 	lost          = counter("port_lost_frames", "Undamaged frames that reached the port and were not stored, filtered frames and duplicates excepted.", "port")
+	split         = counter("port_split_super_frames", "Super-frames, segments of a flow under one header, that the port made frames of.", "port")
 	linkDowns     = counter("port_link_downs", "Number of times that the port lost its link.", "port")
 
 	clockInfo        = gauge("clock_info", "Always 1. The label policy says which frames are stamped by the clock, source which counter the clock reads.", "port", "policy", "source")
@@ -109,6 +110,7 @@ func (s sample) port(e *capture.Engine) {
 	}
 	s.counts(bad, l.Account.Bad)
 	s.add(lost, float64(l.Lost()))
+	s.add(split, float64(l.Account.Split))
 	s.add(linkDowns, float64(l.Account.LinkDowns))
 	s.add(clockInfo, 1, l.Clock.Policy.String(), l.Clock.Source)
 	s.add(clockHertz, l.Clock.Hertz)
