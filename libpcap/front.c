@@ -600,7 +600,7 @@ int pcap_findalldevs(pcap_if_t **all, char *error)
 	int code = 0;
 	*all = NULL;
 	*error = 0;
-	if (real.pcap_findalldevs)
+	if (!device_ours(NULL) && real.pcap_findalldevs)  // under PCAP_DRIVER no other can be opened
 		code = real.pcap_findalldevs(all, error);
 	if (code == 0)
 		device_each(add_port, all);

@@ -230,3 +230,18 @@ func TestSystemHandlesWithWrongGroups(t *testing.T) {
 	d.end()
 	first.end()
 }
+
+func TestDevicesUnderADriver(t *testing.T) {
+	b := sanitized(t)
+	s := single(t, stream.Config{})
+	share := "IXCAP_SHARE=" + filepath.Dir(s.path)
+	d := b.start(t, share)
+	require.Regexp(t, `^0 .*\blo\b.* ixcap:eth7$`, d.do("devices 0"))
+	d.end()
+	d = b.start(t, share, "PCAP_DRIVER=ixcap")
+	require.Equal(t, "0 ixcap:eth7", d.do("devices 0"), "no other can be opened")
+	d.open("ixcap:eth7")
+	require.Equal(t, "0", d.do("close 0"))
+	d.open("eth7")
+	d.end()
+}
