@@ -7,8 +7,8 @@
 # make bench-query  one host's minute out of SIZE of stored traffic, compared with tcpdump -r, in DIR
 # make bench-front   CPU time per packet of a counting program over libpcap/, and over the system's libpcap on a
 #                   veth pair (root)
-# make crash        200 kills at random times, full and failing disks, stalled terminals, pipes and clients:
-#                   each loss is in the ledger
+# make crash        200 kills at random times, full and failing disks, stalled terminals, pipes and clients,
+#                   members of fan-out groups that die and hang: each loss is in the ledger
 # make stress       listeners attach, detach, stop and die at full speed for DURATION
 # make pcaptest     programs of Debian over the libpcap front, alone and four in a group, compared with one
 #                   instance that reads files (a quarter of an hour); IXCAP_CHROOT=DIR:DIR: Suricata and Snort, too
@@ -96,6 +96,7 @@ bench-front: tools
 
 crash: tools
 	IXCAP_CRASHES=200 $(GO) test -count=1 -timeout 40m -v -run 'Killed|Recovered|CaptureGoesOn|Outlives|UnderRetention|StepOfTheClock' ./examples/e2e ./capture/archive/retain
+	IXCAP_DEPARTURES=200 $(GO) test -count=1 -timeout 20m -v -run DuringHandovers ./capture/stream
 
 timestamps:
 	$(GO) run ./examples/timestamps $(TIMESTAMPS)

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -239,7 +241,7 @@ func TestMembersJoinLeaveDieAndHang(t *testing.T) {
 			// depart, too.
 			killed := m.join(policy, "0s")
 			m.stored(1000)
-			stopped := m.join(policy, "100ms")
+			stopped := m.join(policy, "300ms")
 			m.stored(1000)
 			left := m.join(policy, "0s")
 			m.stored(3000)
@@ -255,7 +257,7 @@ func TestMembersJoinLeaveDieAndHang(t *testing.T) {
 			}
 			require.NoError(t, stopped.cmd.Process.Signal(syscall.SIGCONT))
 			if policy == "lossless" {
-				require.Contains(t, stopped.line(t), "read nothing for 100ms")
+				require.Contains(t, stopped.line(t), "read nothing for 300ms")
 			}
 			last := m.join(policy, "0s")
 			m.stored(1000)
@@ -280,4 +282,45 @@ func TestMembersJoinLeaveDieAndHang(t *testing.T) {
 			require.Zero(t, m.stream.Stats().CorruptCursors)
 		})
 	}
+}
+
+// Processes die, hang and leave within the handovers of others. IXCAP_DEPARTURES is how
+// many, for make crash.
+func TestMembersDepartDuringHandovers(t *testing.T) {
+	rounds := 6
+	if n, err := strconv.Atoi(os.Getenv("IXCAP_DEPARTURES")); err == nil {
+		rounds = n
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	m := newMembers(t)
+	var alive []*child
+	for range 3 {
+		alive = append(alive, m.join("lossless", "500ms"))
+	}
+	var stopped []*child
+	for range rounds {
+		i := r.IntN(len(alive))
+		c := alive[i]
+		how := []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTERM}[r.IntN(3)]
+		require.NoError(t, c.cmd.Process.Signal(how))
+		if how == syscall.SIGSTOP {
+			stopped = append(stopped, c)
+		}
+		m.stored(uint32(r.IntN(3000)))
+		alive[i] = m.join("lossless", "500ms")
+	}
+	for _, c := range stopped {
+		m.gone(c)
+		require.NoError(t, c.cmd.Process.Signal(syscall.SIGCONT))
+		require.Contains(t, c.line(t), "read nothing for 500ms")
+	}
+	for _, g := range m.finish(alive...) {
+		sum := g.Sum()
+		require.Zero(t, sum.Overrun+sum.Unread)
+		require.LessOrEqual(t, g.HandedLost, uint64(rounds), "at most the frame that each had in hand")
+		require.EqualValues(t, rounds+len(alive), g.DepartedMembers)
+	}
+	require.Zero(t, m.stream.Stats().CorruptCursors)
 }

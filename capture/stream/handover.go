@@ -128,38 +128,51 @@ func (s *Stream) countOwn(m *member, from, to uint64) (n uint64) {
 }
 
 // putGhost puts an attachment of the stream into the slot of a member that leaves. It is
-// lossless, so the producer spares what the member left, as far as it is not overwritten.
-// Of a lossy member it spares what lies at least half a buffer ahead of the producer, for
-// that is not held back for lossy members longer than the frames are looked through. It
-// returns nil if the producer has detached the member.
+// lossless, so the producer spares what the member left. It returns nil if the producer
+// has detached the member.
 func (s *Stream) putGhost(d *departure, att *attachment) *attachment {
 	v := s.reader()
-	at, margin := att.last.position, (v.mask+1)/2
-	if d.handed < at.seq { // spared by the ghost of the running handover
-		at = position{v.entry(d.handed).Offset, d.handed}
-	}
-	if att.lossless.Load() == 0 {
-		at = v.oldest(margin).later(at)
-	}
+	at, sure := s.sparedOf(d, att, v)
 	ghost := &attachment{cursor: &cursor{}, id: att.id, slot: att.slot, name: att.name, offset: at.offset, seq: at.seq}
 	ghost.lossless.Store(1)
 	ghost.cursor.release(at.offset, at.seq)
-	if !s.slots[att.slot].CompareAndSwap(att, ghost) {
-		s.awaitScan()
+	replaced := s.slots[att.slot].CompareAndSwap(att, ghost)
+	s.awaitScan()
+	if !replaced {
 		return nil
 	}
-	s.awaitScan()
 	// SC1, as in claimSlot.
-	for v.overwritten(at) {
+	for margin := uint64(0); !sure && v.overwritten(at); margin += (v.mask + 1) / 8 {
 		at = v.newest()
 		if margin <= v.mask {
 			at = v.oldest(margin).later(ghost.spared())
 		}
-		margin += (v.mask + 1) / 8
 		ghost.cursor.Offset.Store(at.offset)
 		ghost.cursor.Seq.Store(at.seq)
 	}
+	d.lossless = d.lossless && at.seq <= d.taken
 	return ghost
+}
+
+// sparedOf returns from where on a ghost spares what a member leaves, and whether the
+// producer is sure to spare that already. It spares all that a lossless member has not
+// released, so that needs no look at the announcement, which is above it for a moment
+// when the producer tries again. Of a lossy member a ghost spares what lies at least
+// half a buffer ahead of the producer, which is not held back for lossy members longer
+// than the frames are looked through.
+func (s *Stream) sparedOf(d *departure, att *attachment, v *view) (at position, sure bool) {
+	c := att.cursor
+	if att.lossless.Load() == 0 || c.Mode.Load() != att.wanted {
+		return v.oldest((v.mask + 1) / 2).later(att.last.position), false
+	}
+	if h := s.groups.handover; d.handed < att.last.position.seq && h.ghost != nil {
+		return position{v.entry(d.handed).Offset, d.handed}, true // the other ghost spares it
+	}
+	at = position{c.Offset.Load(), c.Seq.Load()}
+	if at.seq < v.cur.IndexHead.Load() && v.entry(at.seq).Offset < at.offset {
+		return att.last.position, false // the two do not belong together
+	}
+	return at, true
 }
 
 // spared is what a ghost spares: all from this position on.
@@ -248,12 +261,25 @@ func (s *Stream) redistribute(d *departure, now time.Time) (given uint64) {
 	if len(g.members) == 0 {
 		return 0
 	}
-	again := uint64(0) // frames of the handover before
+	// What members have left of earlier handovers is given away, too, also that of
+	// members whose turn is not yet.
+	var left [fanout.MaxMember + 1]uint64
+	for i := range left {
+		left[i] = math.MaxUint64
+	}
+	left[m.number] = d.handed
+	for _, waits := range s.groups.departures {
+		if waits.member.group == g {
+			left[waits.member.number] = waits.handed
+		}
+	}
+	again := uint64(0)
 	assigner := s.groups.assigner.Load()
 	for seq := from; seq < to; seq++ {
 		e := v.entry(seq)
 		b := &e.Member[g.slot]
-		own, second := *b == m.number && seq >= d.taken, *b == handed+m.number && seq >= d.handed
+		own := *b == m.number && seq >= d.taken
+		second := *b > handed && *b <= handed+fanout.MaxMember && seq >= left[*b-handed]
 		if !own && !second {
 			if *b >= handed {
 				*b = delivered
@@ -291,17 +317,27 @@ func (s *Stream) beginHandover(d *departure, from, to uint64, now time.Time) {
 	row.Group.Store(uint64(g.slot))
 	row.From.Store(from)
 	row.To.Store(to)
-	row.Closed.Store(0)
+	row.State.Store(handoverSpared)
+	if !d.lossless {
+		row.State.Store(handoverExposed)
+	}
 	c.Handovers.Store(n + 1)
 	h := &runningHandover{number: n + 1, group: g, member: d.member.number, from: from, to: to, ghost: d.ghost}
 	for _, m := range g.members {
 		h.targets = append(h.targets, target{att: m.att, at: now})
 	}
 	if !d.lossless {
-		s.dropGhost(h.ghost)
-		h.ghost = nil
+		s.unspare(h, handoverExposed)
 	}
 	s.groups.handover = h
+}
+
+// unspare lets the producer overwrite what a handover is about. R11: members know before,
+// and check their copies. Pairs with A11 in readHandover.
+func (s *Stream) unspare(h *runningHandover, state uint64) {
+	s.view.cursors.Handover[(h.number-1)%keptHandovers].State.Store(state)
+	s.dropGhost(h.ghost)
+	h.ghost = nil
 }
 
 // involves reports whether a member takes part in a handover.
@@ -327,15 +363,14 @@ func (s *Stream) handoverEnds(h *runningHandover, now time.Time) bool {
 			stalled = false
 		}
 	}
-	if stalled {
-		s.dropGhost(h.ghost)
-		h.ghost = nil
-	}
 	if len(h.targets) > 0 && !(stalled && len(s.groups.departures) > 0) {
+		if stalled && h.ghost != nil {
+			s.unspare(h, handoverExposed)
+		}
 		return false
 	}
 	// SC4: members stop at what they have claimed by now.
-	s.view.cursors.Handover[(h.number-1)%keptHandovers].Closed.Store(1)
+	s.unspare(h, handoverClosed)
 	s.release(h.group, h.member)
 	s.groups.handover = nil
 	return true

@@ -128,11 +128,18 @@ type handover struct {
 	From  atomic.Uint64
 	To    atomic.Uint64
 
-	// Closed is 1 once members must read no more of it. SC4: the capture stores Closed
-	// and then loads HandoverClaimed; a member stores HandoverClaimed and then loads
-	// Closed. So the capture knows every frame that a member may have.
-	Closed atomic.Uint64
+	// SC4: the capture stores handoverClosed in State and then loads HandoverClaimed; a
+	// member stores HandoverClaimed and then loads State. So the capture knows every
+	// frame that a member may have.
+	State atomic.Uint64
 }
+
+// The states of a handover.
+const (
+	handoverSpared  = iota // the producer overwrites nothing of it
+	handoverClosed         // members must read no more of it
+	handoverExposed        // the producer may overwrite it
+)
 
 // readOn marks the ID in the slot of a member that was detached at the end of the
 // capture.

@@ -189,13 +189,18 @@ func (l *Listener) readHandover(packets []Packet) int {
 		copy(data, rec[RecordHeader:])
 		p := &packets[0]
 		p.set(rec, data, &e)
-		if l.overwritten(position{e.Offset, m.at}) {
+		// A11: the fence keeps the copy before the load of the state. Pairs with R11 in
+		// unspare.
+		if fence(); row.State.Load() != handoverSpared && l.overwritten(position{e.Offset, m.at}) {
 			continue
 		}
 		m.at++
 		// SC4, SC5: claimed, then the handover goes on. Pairs with handoverEnds and depart.
 		l.account.HandoverClaimed.Store(m.at)
-		if row.Closed.Load() != 0 || l.cur.Handovers.Load() != n || !l.attachedMember() {
+		if !l.attachedMember() {
+			return 0 // the rest is another's; HandoversDone must not say otherwise
+		}
+		if row.State.Load() == handoverClosed || l.cur.Handovers.Load() != n {
 			break
 		}
 		m.handed = size
