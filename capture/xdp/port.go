@@ -20,6 +20,9 @@ import (
 
 const membarrierGlobal = 1 // MEMBARRIER_CMD_GLOBAL of linux/membarrier.h
 
+// rights are what a port needs; an error of one names all that are missing.
+var rights = []int{unix.CAP_NET_RAW, unix.CAP_BPF, unix.CAP_NET_ADMIN}
+
 // frameOverhead is what a frame has beside the MTU: header and two VLAN tags.
 const frameOverhead = etherLen + 2*4
 
@@ -146,7 +149,7 @@ func (p *Port) attach(g geometry, most int) (err error) {
 		return err
 	}
 	if was {
-		p.notices = append(p.notices, fmt.Sprintf("rxvlan of %s is off during the capture: the driver does not tell XDP programs the VLAN tags that it takes out of frames.", p.cfg.Interface))
+		p.notices = append(p.notices, fmt.Sprintf("rxvlan of %s is off during the capture: the XDP program is not told the VLAN tags that the device takes out of frames.", p.cfg.Interface))
 	}
 	if p.netif.Kind == "veth" {
 		p.notices = append(p.notices, fmt.Sprintf("%s is a veth without the driver's metadata: a VLAN tag that the sender's stack adds is not in the frame, and not captured. Leave mode out, or switch txvlan off at the other end.", p.cfg.Interface))

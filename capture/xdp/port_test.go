@@ -364,12 +364,13 @@ func TestReceptionDoesNotAllocate(t *testing.T) {
 func TestMissingRightsAreNamed(t *testing.T) {
 	pair(t, 1500, 1)
 	for _, c := range []struct {
-		without uint
+		without []uint
 		names   string
 	}{
-		{unix.CAP_NET_RAW, "open AF_XDP socket: operation not permitted: CAP_NET_RAW missing. Run as root, or setcap cap_net_raw+ep PROGRAM"},
-		{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN missing. Run as root, or setcap cap_net_admin+ep PROGRAM"},
-		{unix.CAP_BPF, "CAP_BPF missing. Run as root, or setcap cap_bpf+ep PROGRAM"},
+		{[]uint{unix.CAP_NET_RAW, unix.CAP_BPF}, "open AF_XDP socket: operation not permitted: CAP_NET_RAW and CAP_BPF missing. Run as root, or setcap cap_net_raw,cap_bpf+ep PROGRAM"},
+		{[]uint{unix.CAP_NET_RAW}, "open AF_XDP socket: operation not permitted: CAP_NET_RAW missing. Run as root, or setcap cap_net_raw+ep PROGRAM"},
+		{[]uint{unix.CAP_NET_ADMIN}, "CAP_NET_ADMIN missing. Run as root, or setcap cap_net_admin+ep PROGRAM"},
+		{[]uint{unix.CAP_BPF}, "CAP_BPF missing. Run as root, or setcap cap_bpf+ep PROGRAM"},
 	} {
 		done := make(chan error)
 		home, err := netns.Get()
@@ -383,7 +384,7 @@ func TestMissingRightsAreNamed(t *testing.T) {
 			header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 			var data [2]unix.CapUserData
 			err := unix.Capget(&header, &data[0])
-			for _, drop := range []uint{c.without, unix.CAP_SYS_ADMIN} { // which stands in for CAP_BPF
+			for _, drop := range append(c.without, unix.CAP_SYS_ADMIN) { // which stands in for CAP_BPF
 				data[drop/32].Effective &^= 1 << (drop % 32)
 			}
 			if err == nil {

@@ -82,7 +82,7 @@ func newProgram(queues int) (_ *program, err error) {
 	defer func() {
 		if err != nil {
 			_ = p.close()
-			err = netif.Needs(err, unix.CAP_BPF, unix.CAP_NET_ADMIN)
+			err = netif.Needs(err, rights...)
 		}
 	}()
 	for _, m := range []struct {
@@ -151,7 +151,7 @@ func (p *program) attach(index int, cfg *Config, sockets int, tags, pieces bool)
 			return nil
 		}
 		if errors.Is(err, unix.EPERM) {
-			return netif.Needs(err, unix.CAP_BPF, unix.CAP_NET_ADMIN)
+			return netif.Needs(err, rights...)
 		}
 		if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
 			return errOccupied

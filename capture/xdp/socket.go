@@ -72,7 +72,7 @@ func newSocket(cfg *Config, entries int, g geometry, node int) (_ *socket, err e
 	if errors.Is(err, unix.EAFNOSUPPORT) {
 		return nil, fmt.Errorf("open AF_XDP socket: %w. The kernel was built without CONFIG_XDP_SOCKETS: use packet:%s", err, cfg.Interface)
 	} else if err != nil {
-		return nil, fmt.Errorf("open AF_XDP socket: %w", netif.Needs(err, unix.CAP_NET_RAW))
+		return nil, fmt.Errorf("open AF_XDP socket: %w", netif.Needs(err, rights...))
 	}
 	s := &socket{fd: fd, base: ^uint64(g.chunk - 1), busy: cfg.Busy != 0}
 	s.fds = [2]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}}
@@ -187,7 +187,7 @@ func (s *socket) bind(index, queue int, mode Mode, pieces bool) error {
 	case err != nil && pieces:
 		return fmt.Errorf("%s: %w. Frames longer than a page need Linux 6.6, and for zero copy a driver that has them: mode=copy, or a smaller MTU", what, err)
 	case err != nil:
-		return fmt.Errorf("%s: %w", what, netif.Needs(err, unix.CAP_NET_RAW))
+		return fmt.Errorf("%s: %w", what, netif.Needs(err, rights...))
 	}
 	return nil
 }
