@@ -292,6 +292,39 @@ func one(run func([]entry.Entry, []byte, uint64, uint64, bool, *table, bool) int
 	return n == 1, m.entries[0]
 }
 
+func TestFastPathTakesWhatNetworksCarryMost(t *testing.T) {
+	r := rand.New(rand.NewPCG(37, 0))
+	tab := newTable(map[int][]uint8{0: make([]uint8, buckets)})
+	for _, run := range []func([]entry.Entry, []byte, uint64, uint64, bool, *table, bool) int{fastRun, fastRunGo} {
+		takes := func(frame []byte, tunnels Tunnels) bool {
+			ok, _ := one(run, frame, false, tab, tunnels)
+			return ok
+		}
+		for _, six := range []bool{false, true} {
+			least := map[bool]int{false: fast4, true: fast6}[six]
+			for _, proto := range []layers.IPProtocol{layers.IPProtocolTCP, layers.IPProtocolUDP} {
+				e := randomEnds(r, six)
+				c := e.carried(t, proto)
+				for tags := range 4 {
+					frame := c.frame()
+					need := least + tags*tagBytes
+					require.Equal(t, tags <= maxTags, takes(frame, AllTunnels), "%d tags", tags)
+					require.Equal(t, tags <= maxTags, takes(frame[:need], 0))
+					require.False(t, takes(frame[:need-1], 0))
+					c = tagged(layers.EthernetType(ether.TypeVLAN+tags%2*(ether.TypeQinQ-ether.TypeVLAN)))(t, e, c)
+				}
+				require.False(t, takes(fragmented(t, e, 1, 100, 64)[0], 0))
+			}
+			for _, to := range []uint16{portVXLAN, portGTPU, portMPLS} {
+				e := randomEnds(r, six)
+				e.dstPort = to
+				require.True(t, takes(e.frame(t, layers.IPProtocolUDP), GRE))
+				require.False(t, takes(e.frame(t, layers.IPProtocolUDP), VXLAN))
+			}
+		}
+	}
+}
+
 // FuzzFlow checks that the walk stays within a frame, that the flow is the same in both
 // directions, and that the fast path, in Go and in assembly, agrees with the walk.
 func FuzzFlow(f *testing.F) {
@@ -302,6 +335,16 @@ func FuzzFlow(f *testing.F) {
 	}
 	for _, fragment := range fragmented(f, randomEnds(r, true), 9, 300, 64) {
 		f.Add(fragment, uint8(0))
+	}
+	for i := range 32 { // 0 to 3 tags, whole and cut
+		e := randomEnds(r, i%2 == 0)
+		c := e.carried(f, []layers.IPProtocol{layers.IPProtocolTCP, layers.IPProtocolUDP}[i/2%2])
+		for k := range i / 8 {
+			c = tagged([]layers.EthernetType{ether.TypeVLAN, ether.TypeQinQ}[k%2])(f, e, c)
+		}
+		frame := c.frame()
+		f.Add(frame, uint8(i))
+		f.Add(frame[:36+i], uint8(0))
 	}
 	// A table in which each bucket has members of its own.
 	column, next := make([]uint8, buckets), make([]uint8, buckets)

@@ -6,10 +6,19 @@ import "github.com/ixcap/ixcap/capture/stream/entry"
 //
 //lint:ignore U1000 hashed_amd64.s uses them
 const (
-	flagsMask  = protocol | isFragment
-	flagsTCP   = 6 << 24
-	flagsUDP   = 17 << 24
-	typeIPv4At = typeIPv4 << 8 // without the byte behind
+	flagsMask = protocol | isFragment
+	flagsTCP  = 6 << 24
+	flagsUDP  = 17 << 24
+	nextTCP   = 6
+	nextUDP   = 17
+
+	typeIPv4Up  = typeIPv4 << 8 // without the byte behind
+	typeIPv6Up  = typeIPv6 << 8
+	maskIPv6Up  = 0xf0ffff00
+	tagVLAN     = 0x0081 // little-endian
+	tagQinQ     = 0xa888
+	fast4Tagged = fast4 + tagBytes
+	fast4QinQ   = fast4 + 2*tagBytes
 
 	// Ports of tunnels, little-endian.
 	vxlanPort = portVXLAN>>8 | portVXLAN&0xff<<8
