@@ -18,6 +18,6 @@
 //	fill ring   host -> kernel   chunks that the kernel may write to
 //	rx ring     kernel -> host   chunks with a frame, or a part of one (XDP_PKT_CONTD)
 //
-// Poll takes addresses off the rx ring and writes them into the fill ring; Release
-// publishes them there. The fill ring has a place for every chunk, so it is never full.
+// Poll reads the rx ring and writes the addresses of chunks into the fill ring; Release
+// publishes both. The fill ring has a place for every chunk, so it is never full.
 package xdp

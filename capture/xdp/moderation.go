@@ -4,8 +4,7 @@ import "time"
 
 // moderation spaces the wake-ups of a poller that frames end: waking up costs more than
 // taking hundreds of frames. It is the interrupt moderation of network cards. A pause is
-// short enough for the ring even if frames begin to arrive as fast as can be. Frames have
-// their stamps already.
+// short enough for the ring even if frames begin to arrive as fast as can be.
 type moderation struct {
 	length time.Duration // of the next pause
 	most   time.Duration
@@ -23,13 +22,17 @@ const (
 const shortestPause = 50 * time.Microsecond // the kernel's timers are no finer
 
 // newModeration returns the one for a ring of so many descriptors. Half of the ring may
-// fill up in a pause at the fastest rate.
-func newModeration(entries int, mode Mode) moderation {
+// fill up in a pause at the fastest rate. Frames without stamps of the program get the
+// poller's, which a pause makes late.
+func newModeration(entries int, mode Mode, stamped bool) moderation {
 	fastest := time.Duration(fastestCopy)
 	if mode == ZeroCopy {
 		fastest = fastestWire
 	}
 	most := time.Duration(entries/2) * time.Second / fastest
+	if !stamped {
+		most = min(most, shortestPause)
+	}
 	return moderation{length: most, most: most, many: uint32(entries / 8)}
 }
 

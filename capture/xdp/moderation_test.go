@@ -10,7 +10,7 @@ import (
 func TestAPauseNeverOverfillsTheRing(t *testing.T) {
 	for _, entries := range []int{minRing, 1024, defaultRing, maxRing} {
 		for mode, fastest := range map[Mode]float64{Copy: fastestCopy, Generic: fastestCopy, ZeroCopy: fastestWire} {
-			m := newModeration(entries, mode)
+			m := newModeration(entries, mode, true)
 			taken := uint32(1<<32 - 100) // it wraps
 			for range 20 {
 				taken++
@@ -28,8 +28,9 @@ func TestAPauseNeverOverfillsTheRing(t *testing.T) {
 }
 
 func TestAnIdlePollerWaitsForTheFirstFrame(t *testing.T) {
-	m := newModeration(defaultRing, Copy)
+	m := newModeration(defaultRing, Copy, true)
 	require.True(t, m.next(1))
 	require.False(t, m.next(1))
 	require.Less(t, m.length, 5*time.Millisecond)
+	require.LessOrEqual(t, newModeration(defaultRing, Copy, false).most, shortestPause)
 }

@@ -119,7 +119,7 @@ func (p *Port) open() (err error) {
 		return err
 	}
 	for _, s := range p.sockets {
-		s.pause = newModeration(s.Size(), p.mode)
+		s.pause = newModeration(s.Size(), p.mode, p.program.stamps)
 		if p.program.stamps {
 			p.sources = append(p.sources, newStamped(s, &p.tai))
 		} else {
@@ -138,7 +138,7 @@ func (p *Port) attach(g geometry, most int) (err error) {
 	if err := p.program.attach(p.netif.Index, &p.cfg, len(p.sockets), features.Tag, g.pieces); err != nil {
 		return err
 	}
-	if p.program.refused != nil {
+	if !p.program.native && p.program.refused != nil {
 		p.notices = append(p.notices, fmt.Sprintf("%s is captured in generic mode, which is slower than its driver's: %v.", p.cfg.Interface, p.program.refused))
 	}
 	if p.program.tags {
@@ -258,7 +258,7 @@ func (p *Port) Account() (capture.Account, error) {
 		dropped += kernel.Rx_dropped
 		sum.add(t)
 	}
-	homeless, err := p.program.homeless(len(p.sockets))
+	added, err := p.program.withoutSocket(len(p.sockets))
 	if err != nil {
 		return a, err
 	}
@@ -272,7 +272,7 @@ func (p *Port) Account() (capture.Account, error) {
 			*to = append(*to, capture.Count{Cause: cause, Frames: n})
 		}
 	}
-	bad(&a.Missed, "arrived on a queue that the interface did not have when it was opened", homeless)
+	bad(&a.Missed, "arrived on a queue that the interface did not have when it was opened", added)
 	bad(&a.Bad, fmt.Sprintf("super-frame of GRO, LRO or segmentation offload: longer than the MTU of %d", p.netif.MTU), sum.Super)
 	bad(&a.Bad, "no room to put the VLAN tag back", sum.Untagged)
 	bad(&a.Bad, "rx_errors of the interface", counters.Errors)

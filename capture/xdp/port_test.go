@@ -339,6 +339,7 @@ func TestReceptionDoesNotAllocate(t *testing.T) {
 		p, err := Open("xdp:ixb,ring=256", Config{})
 		require.NoError(t, err)
 		require.NoError(t, p.Start())
+		require.NoError(t, p.netif.Close()) // its watcher allocates
 		send := sender(t)
 		frame := numbered(1, mtu+14)
 		frames := make([]ring.Frame, 64)

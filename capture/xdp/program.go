@@ -49,14 +49,14 @@ type tally struct {
 	Redirected uint64 // to the queue's socket
 	Super      uint64 // longer than the wire carries: merged or not yet split
 	Untagged   uint64 // no room to put the VLAN tag back
-	Homeless   uint64 // the queue has no socket
+	NoSocket   uint64 // the queue has none
 }
 
 func (t *tally) add(o tally) {
 	t.Redirected += o.Redirected
 	t.Super += o.Super
 	t.Untagged += o.Untagged
-	t.Homeless += o.Homeless
+	t.NoSocket += o.NoSocket
 }
 
 // program is the XDP program of an interface, its maps and its attachment. Closing the
@@ -68,7 +68,7 @@ type program struct {
 	code     *ebpf.Program
 	attached link.Link
 
-	refused error // why it is generic, unless that was asked for
+	refused error // of the driver, the last one; nil if its first form was taken
 
 	native bool // attached to the driver
 	frags  bool // takes frames of several buffers
@@ -137,7 +137,7 @@ var errOccupied = errors.New("an XDP program is attached already. `bpftool net` 
 // attach loads the best form of the program that the interface takes and attaches it.
 // tags tells that the driver has tagFunction, pieces that frames need several buffers.
 func (p *program) attach(index int, cfg *Config, sockets int, tags, pieces bool) error {
-	var errs []error
+	var last, refused error
 	var tag int32
 	if tags {
 		tag = kernelFunction(tagFunction)
@@ -145,9 +145,7 @@ func (p *program) attach(index int, cfg *Config, sockets int, tags, pieces bool)
 	for _, v := range variants(cfg.Mode, tag != 0, pieces) {
 		err := p.try(index, cfg, sockets, v, tag)
 		if err == nil {
-			if !p.native && len(errs) != 0 {
-				p.refused = errs[len(errs)-1]
-			}
+			p.refused = refused
 			return nil
 		}
 		if errors.Is(err, unix.EPERM) {
@@ -156,11 +154,11 @@ func (p *program) attach(index int, cfg *Config, sockets int, tags, pieces bool)
 		if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
 			return errOccupied
 		}
-		if v.flags == link.XDPDriverMode || cfg.Mode == Generic {
-			errs = append(errs, err)
+		last = err
+		if v.flags == link.XDPDriverMode {
+			refused = err
 		}
 	}
-	last := errs[len(errs)-1]
 	if cfg.Mode == Copy || cfg.Mode == ZeroCopy {
 		return fmt.Errorf("%w. The driver may have no native XDP, or not for this MTU or these offloads: mode=generic works on any interface", last)
 	}
@@ -245,7 +243,7 @@ func (p *program) instructions(cfg *Config, sockets int, tag int32) asm.Instruct
 		asm.FnMapLookupElem.Call(),
 		asm.JEq.Imm(asm.R0, 0, "pass"),
 		asm.Mov.Reg(counts, asm.R0),
-		asm.JGE.Imm(queue, int32(sockets), "homeless"),
+		asm.JGE.Imm(queue, int32(sockets), "nosocket"),
 		asm.Mov.Reg(asm.R1, ctx),
 		asm.FnXdpGetBuffLen.Call(),
 		asm.LoadMem(asm.R1, asm.R10, -8, asm.Word),
@@ -270,7 +268,7 @@ func (p *program) instructions(cfg *Config, sockets int, tag int32) asm.Instruct
 		asm.FnRedirectMap.Call(),
 		asm.Return(),
 	)
-	for i, label := range []string{"super", "untagged", "homeless"} {
+	for i, label := range []string{"super", "untagged", "nosocket"} {
 		if label == "untagged" && tag == 0 {
 			continue // the verifier refuses instructions that are never reached
 		}
@@ -381,14 +379,14 @@ func (p *program) tally(queue int) (sum tally, err error) {
 	return sum, nil
 }
 
-// homeless returns the frames that came on queues from the first one without a socket on.
-func (p *program) homeless(first int) (n uint64, err error) {
+// withoutSocket returns the frames that came on queues from the first one without a socket on.
+func (p *program) withoutSocket(first int) (n uint64, err error) {
 	for q := first; q < int(p.counters.MaxEntries()); q++ {
 		t, err := p.tally(q)
 		if err != nil {
 			return 0, err
 		}
-		n += t.Homeless
+		n += t.NoSocket
 	}
 	return n, nil
 }
