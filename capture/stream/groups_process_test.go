@@ -59,13 +59,11 @@ func (l frameLog) numbers() (all []uint32) {
 }
 
 // childMember is a member of eight groups, one of each mode, until SIGTERM or the end of
-// the stream: member PATH LOG POLICY DETACHAFTER
+// the stream: member PATH LOG POLICY
 func childMember(path string, args []string) error {
 	o := Options{}
 	if args[1] == "lossy" {
 		o.Policy = Lossy
-	} else {
-		o.DetachAfter, _ = time.ParseDuration(args[2])
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -178,6 +176,16 @@ func (m *members) gone(c *child) {
 	})
 }
 
+// detachSoon lets the stream detach the members of a process once they read nothing for a
+// moment. It is set only after they were stopped, so that a busy machine detaches no other.
+func (m *members) detachSoon(c *child) {
+	for _, l := range m.stream.Stats().Listeners {
+		if l.PID == c.cmd.Process.Pid {
+			require.NoError(m.tb, m.stream.SetPolicy(l.ID, Lossless, 200*time.Millisecond))
+		}
+	}
+}
+
 func newMembers(t *testing.T) *members {
 	f := &feed{tb: t, stream: newStream(t, Config{Size: 4 * Block})}
 	f.server, f.events = serve(t, f.stream, ServerConfig{})
@@ -239,17 +247,18 @@ func TestMembersJoinLeaveDieAndHang(t *testing.T) {
 			m := newMembers(t)
 			// By name and by order of joining, the first ones of cpu, qm, rollover and filter
 			// depart, too.
-			killed := m.join(policy, "0s")
+			killed := m.join(policy)
 			m.stored(1000)
-			stopped := m.join(policy, "300ms")
+			stopped := m.join(policy)
 			m.stored(1000)
-			left := m.join(policy, "0s")
+			left := m.join(policy)
 			m.stored(3000)
 			require.NoError(t, killed.cmd.Process.Kill())
 			m.gone(killed)
 			m.stored(3000)
 			require.NoError(t, stopped.cmd.Process.Signal(syscall.SIGSTOP))
 			if policy == "lossless" {
+				m.detachSoon(stopped)
 				m.gone(stopped)
 				m.stored(3000)
 			} else {
@@ -257,9 +266,9 @@ func TestMembersJoinLeaveDieAndHang(t *testing.T) {
 			}
 			require.NoError(t, stopped.cmd.Process.Signal(syscall.SIGCONT))
 			if policy == "lossless" {
-				require.Contains(t, stopped.line(t), "read nothing for 300ms")
+				require.Contains(t, stopped.line(t), "read nothing for 200ms")
 			}
-			last := m.join(policy, "0s")
+			last := m.join(policy)
 			m.stored(1000)
 			require.NoError(t, left.cmd.Process.Signal(syscall.SIGTERM))
 			m.gone(left)
@@ -297,7 +306,7 @@ func TestMembersDepartDuringHandovers(t *testing.T) {
 	m := newMembers(t)
 	var alive []*child
 	for range 3 {
-		alive = append(alive, m.join("lossless", "500ms"))
+		alive = append(alive, m.join("lossless"))
 	}
 	var stopped []*child
 	for range rounds {
@@ -306,15 +315,16 @@ func TestMembersDepartDuringHandovers(t *testing.T) {
 		how := []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTERM}[r.IntN(3)]
 		require.NoError(t, c.cmd.Process.Signal(how))
 		if how == syscall.SIGSTOP {
+			m.detachSoon(c)
 			stopped = append(stopped, c)
 		}
 		m.stored(uint32(r.IntN(3000)))
-		alive[i] = m.join("lossless", "500ms")
+		alive[i] = m.join("lossless")
 	}
 	for _, c := range stopped {
 		m.gone(c)
 		require.NoError(t, c.cmd.Process.Signal(syscall.SIGCONT))
-		require.Contains(t, c.line(t), "read nothing for 500ms")
+		require.Contains(t, c.line(t), "read nothing for 200ms")
 	}
 	for _, g := range m.finish(alive...) {
 		sum := g.Sum()
