@@ -11,7 +11,7 @@
 #                   members of fan-out groups that die and hang: each loss is in the ledger
 # make stress       listeners attach, detach, stop and die at full speed for DURATION
 # make pcaptest     programs of Debian over the libpcap front, alone and four in a group, compared with one
-#                   instance that reads files (a quarter of an hour); IXCAP_CHROOT=DIR:DIR: Suricata and Snort, too
+#                   instance that reads files (half an hour); IXCAP_CHROOT=DIR:DIR: Suricata and Snort, too
 # make fuzz         each fuzz target for FUZZTIME
 # make vmtest       Linux drivers and ours in virtual machines (root); RUN=REGEXP selects tests,
 #                   FAULT=NAME injects a fault into the model
@@ -58,7 +58,7 @@ PCAPTOOLS = dumpcap:wireshark-common tshark:tshark tcpdump:tcpdump ngrep:ngrep t
 IXCAP_CHROOT ?=
 pcaptest: tools
 	@.ci/tools $(PCAPTOOLS)
-	IXCAP_PCAPTEST=1 IXCAP_CHROOT=$(IXCAP_CHROOT) $(GO) test -count=1 -timeout 30m ./examples/pcapfront
+	IXCAP_PCAPTEST=1 IXCAP_CHROOT=$(IXCAP_CHROOT) $(GO) test -count=1 -timeout 90m ./examples/pcapfront
 
 # go test would print the lines of a test binary at its end.
 RUN   ?= .

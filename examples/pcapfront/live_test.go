@@ -3,9 +3,11 @@ package pcapfront
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -37,26 +39,35 @@ type live struct {
 
 // open opens a port and shares it for a program under a name. A listener in this process
 // keeps what is captured.
-func open(t *testing.T, p *program, name, device string) *live {
+func open(t *testing.T, p *program, name, device string, options ...ixcap.Option) *live {
 	t.Helper()
 	l := &live{t: t, name: name, share: p.temp(t), read: make(chan []packet, 1)}
 	var err error
-	l.capture, err = ixcap.Open(t.Context(), device, ixcap.Buffer(32<<20))
+	l.capture, err = ixcap.Open(t.Context(), device, append(options, ixcap.Buffer(32<<20))...)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.capture.Close()) })
-	server, err := l.capture.Engine().Stream(0).Serve(stream.ServerConfig{Path: filepath.Join(l.share, l.name+"-queue0.sock")})
+	sources, err := l.capture.Listen("reference")
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, server.Close()) })
-	all, err := l.capture.Listen("reference")
-	require.NoError(t, err)
-	go func() {
-		var packets []packet
-		for p := range all[0].Packets(context.Background()) {
-			packets = append(packets, packet{p.Time(), int(p.Len), bytes.Clone(p.Data)})
-		}
-		l.read <- packets
-	}()
+	for q := range sources {
+		path := filepath.Join(l.share, fmt.Sprintf("%s-queue%d.sock", name, q))
+		server, err := l.capture.Engine().Stream(q).Serve(stream.ServerConfig{Path: path})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, server.Close()) })
+	}
+	go l.keep(sources)
 	return l
+}
+
+// keep reads all queues to their ends and delivers the packets in the order of their stamps.
+func (l *live) keep(sources []*ixcap.Listener) {
+	var all []packet
+	for _, s := range sources {
+		for p := range s.Packets(context.Background()) {
+			all = append(all, packet{p.Time(), int(p.Len), bytes.Clone(p.Data)})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b packet) int { return a.stamp.Compare(b.stamp) })
+	l.read <- all
 }
 
 // environ is that of a program that captures from the port.
@@ -64,15 +75,22 @@ func (l *live) environ(p *program, lib string) []string {
 	return []string{"LD_LIBRARY_PATH=" + p.inside(lib), "PCAP_DRIVER=ixcap", "IXCAP_SHARE=" + p.inside(l.share)}
 }
 
-// attached returns the listeners of other processes.
-func (l *live) attached() []stream.ListenerStats {
-	var all []stream.ListenerStats
-	for _, s := range l.capture.Engine().Stream(0).Stats().Listeners {
-		if s.PID != os.Getpid() {
-			all = append(all, s)
+// attached returns the number of other processes that listen to all queues, and the frames
+// that they have read.
+func (l *live) attached() (processes int, read uint64) {
+	e := l.capture.Engine()
+	for q := range e.Queues() {
+		for _, s := range e.Stream(q).Stats().Listeners {
+			if s.PID != os.Getpid() {
+				processes++
+				read += s.Read
+			}
 		}
 	}
-	return all
+	if processes%e.Queues() != 0 {
+		return 0, read
+	}
+	return processes / e.Queues(), read
 }
 
 // start starts an instance and waits until n are attached. A program may attach and detach
@@ -87,7 +105,7 @@ func (l *live) start(in *instance, env []string, n int) *exec.Cmd {
 	stable := 0
 	require.Eventually(l.t, func() bool {
 		stable++
-		if len(l.attached()) != n {
+		if now, _ := l.attached(); now != n {
 			stable = 0
 		}
 		return stable == 20
@@ -104,10 +122,7 @@ func (l *live) run(n int) {
 		l.send()
 	}
 	require.Eventually(l.t, func() bool {
-		read := uint64(0) // by the members of a group together
-		for _, s := range l.attached() {
-			read += s.Read
-		}
+		_, read := l.attached()
 		return read == uint64(n)
 	}, testtime.Deadline, 10*time.Millisecond, "not all of %d frames are read", n)
 }
@@ -154,11 +169,11 @@ func (l *live) reference(p *program, dir string) []string {
 // what it writes of a file with the same packets, which it reads with the system's libpcap.
 func TestOneInstanceOverTheFront(t *testing.T) {
 	lib := front(t, t.TempDir())
-	selected, packets := programs, stamped(mix(t, 400))
+	ports, selected, packets := sources, programs, stamped(mix(t, 400))
 	if !wholeMatrix {
-		selected, packets = programs[:1], stamped(mix(t, 40))
+		ports, selected, packets = sources[:1], programs[:1], stamped(mix(t, 40))
 	}
-	for _, s := range sources {
+	for _, s := range ports {
 		for _, p := range selected {
 			t.Run(s.name+"/"+p.name, func(t *testing.T) {
 				p.requireInstalled(t)

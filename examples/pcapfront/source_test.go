@@ -12,6 +12,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap"
 )
 
 // source is a kind of port.
@@ -21,21 +23,23 @@ type source struct {
 	open func(t *testing.T, p *program, packets []packet) *live
 }
 
-var sources = []source{{"model", model}, {"packet", veth("packet:")}, {"xdp", veth("xdp:")}}
+var sources = []source{{"model", model(1)}, {"queues", model(2)}, {"packet", veth("packet:")}, {"xdp", veth("xdp:")}}
 
-// model opens the software 82599 with packets on its wire, at the spacing of their stamps.
+// model returns a function that opens the software 82599 with packets on its wire, at the spacing of their stamps.
 // The wire does not end: a last packet comes late, and no capture here waits for it.
-func model(t *testing.T, p *program, packets []packet) *live {
-	t.Helper()
-	last := packets[len(packets)-1]
-	last.stamp = last.stamp.Add(time.Hour)
-	file := filepath.Join(t.TempDir(), "wire.pcap")
-	writePcap(t, file, append(packets[:len(packets):len(packets)], last), false)
-	name := "port"
-	if p.kernel {
-		name = "lo"
+func model(queues int) func(*testing.T, *program, []packet) *live {
+	return func(t *testing.T, p *program, packets []packet) *live {
+		t.Helper()
+		last := packets[len(packets)-1]
+		last.stamp = last.stamp.Add(time.Hour)
+		file := filepath.Join(t.TempDir(), "wire.pcap")
+		writePcap(t, file, append(packets[:len(packets):len(packets)], last), false)
+		name := "port"
+		if p.kernel {
+			name = "lo"
+		}
+		return open(t, p, name, fmt.Sprintf("sim:pcap=%s,rate=recorded,backpressure", file), ixcap.Queues(queues))
 	}
-	return open(t, p, name, fmt.Sprintf("sim:pcap=%s,rate=recorded,backpressure", file))
 }
 
 // veth returns a function that opens one end of a veth pair, in a network namespace of the
