@@ -11,7 +11,7 @@
 enum {
 	STEP = 256,               // entries looked at between two looks at the capture
 	CLAIM = 128,              // the same for members, which claim them
-	AHEAD = 1024,             // bytes that are prefetched
+	AHEAD = 4096,             // bytes that are prefetched
 	UNRELEASED = 256,         // frames read that the capture need not know of
 	MOST = 8192,              // frames delivered by one call without a limit
 	GRACE = 2000000,          // ns that a frame waits for those of other queues with older stamps
@@ -322,54 +322,62 @@ static inline bool hold(struct queue *q, const struct frame *f)
 // run is the fast path of deliver: it hands out frames of a queue in place until there is
 // one that has to be copied, whose tag has to be put back, or that needs a look at the
 // capture.
-static unsigned run(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user)
+static inline __attribute__((always_inline)) unsigned run(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user, const bool member)
 {
-	const struct stream *s = &q->s;
-	const uint32_t divisor = p->precision == PCAP_TSTAMP_PRECISION_NANO ? 1 : 1000, snaplen = (uint32_t)p->snaplen;
+	struct stream *s = &q->s;
+	const struct stream_entry *const index = s->index;
+	const uint8_t *const data = s->data, number = s->member, group = s->group;
+	const uint64_t index_mask = s->entries - 1, data_mask = s->size - 1, until = q->until;
 	// How far the announcement may be beyond a position.
 	const uint64_t size = s->lossless ? NOTHING_HELD : s->size, entries = s->lossless ? NOTHING_HELD : s->entries;
-	const uint64_t in_place = size / 4 * 3, entries_in_place = entries / 4 * 3;
-	const unsigned member = s->member, group = s->group;
+	const uint64_t near_size = size / 4 * 3, near_entries = entries / 4 * 3;
+	const bool nano = p->precision == PCAP_TSTAMP_PRECISION_NANO;
+	const uint32_t snaplen = (uint32_t)p->snaplen;
 	struct pcap_pkthdr h = {0};
 	unsigned n = 0;
-	uint64_t seq = q->seq, until = q->until, end = q->end;
+	uint64_t seq = q->seq, end = q->end;
 	while (n < limit && seq < until) {
-		const struct stream_entry *e = stream_at(s, seq);
-		const uint64_t offset = e->offset, caplen = e->caplen;
-		const u_char *record = stream_record(s, offset);
-		if (member && e->member[group] != member) {
-			end = offset + STREAM_RECORD + caplen;
+		const struct stream_entry *e = &index[seq & index_mask];
+		const uint64_t offset = e->offset, next = offset + STREAM_RECORD + e->caplen;
+		if (member && e->member[group] != number) {
+			end = next;
 			seq++;
 			continue;
 		}
-		if (end + in_place < stream_control(s, RESERVE_OFFSET) || seq + entries_in_place < stream_control(s, RESERVE_SEQ) || (e->info & STREAM_STRIPPED))
+		const uint8_t *record = data + (offset & data_mask);
+		if (end + near_size < stream_control(s, RESERVE_OFFSET) || seq + near_entries < stream_control(s, RESERVE_SEQ) || (e->info & STREAM_STRIPPED))
 			break;
 		__builtin_prefetch(record + AHEAD);
+		__builtin_prefetch(e + 64);
 		h.len = e->len;
-		q->own++;
-		q->own_bytes += STREAM_RECORD + caplen;
-		q->seq = ++seq;
-		q->end = end = offset + STREAM_RECORD + caplen;
-		if (p->filter.bf_insns && !real.bpf_filter(p->filter.bf_insns, record + STREAM_RECORD, h.len, (u_int)caplen))
-			continue;
-		if (member && !stream_mine(s)) {
-			q->until = seq;  // begin says why
-			break;
+		h.caplen = e->caplen;
+		if (member) {
+			q->own++;
+			q->own_bytes += next - offset;
 		}
-		if (member)
-			stream_store(&q->s, DELIVERING, seq);
+		q->seq = ++seq;
+		q->end = end = next;
+		if (p->filter.bf_insns && !real.bpf_filter(p->filter.bf_insns, record + STREAM_RECORD, h.len, h.caplen))
+			continue;
+		if (member) {
+			if (!stream_mine(s)) {
+				q->until = seq;  // begin says why
+				break;
+			}
+			stream_store(s, DELIVERING, seq);
+		}
 		uint32_t stamps[2];
 		memcpy(stamps, record, sizeof stamps);
 		h.ts.tv_sec = stamps[0];
-		h.ts.tv_usec = stamps[1] / divisor;
-		h.caplen = caplen < snaplen ? (uint32_t)caplen : snaplen;
+		h.ts.tv_usec = nano ? stamps[1] : stamps[1] / 1000;
+		h.caplen = h.caplen < snaplen ? h.caplen : snaplen;
 		n++;
 		f(user, &h, record + STREAM_RECORD);
 		if (member)
-			stream_store(&q->s, DELIVERED, seq);
+			stream_store(s, DELIVERED, seq);
 		if (offset + size < stream_control(s, RESERVE_OFFSET) || seq + entries <= stream_control(s, RESERVE_SEQ)) {
 			q->torn++;
-			q->torn_bytes += STREAM_RECORD + caplen;
+			q->torn_bytes += next - offset;
 		}
 		if (atomic_load_explicit(&p->broken, memory_order_relaxed))
 			break;
@@ -378,6 +386,10 @@ static unsigned run(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, 
 	q->end = end;
 	return n;
 }
+
+static __attribute__((noinline)) unsigned run_member(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user) { return run(p, q, limit, f, user, true); }
+
+static __attribute__((noinline)) unsigned run_all(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user) { return run(p, q, limit, f, user, false); }
 
 // deliver hands out what there is, at most limit frames. Without a handler it is one,
 // which the program keeps until its next call.
@@ -389,7 +401,7 @@ static int deliver(pcap_t *p, unsigned limit, pcap_handler f, u_char *user, bool
 	struct pcap_pkthdr h = {0};
 	while (n < limit && !atomic_load_explicit(&p->broken, memory_order_relaxed)) {
 		if (f && p->n == 1 && !p->protocol && !p->copying) {
-			n += run(p, p->queues, limit - n, f, user);
+			n += (p->queues->s.member ? run_member : run_all)(p, p->queues, limit - n, f, user);
 			if (n >= limit || atomic_load_explicit(&p->broken, memory_order_relaxed))
 				break;
 		}
@@ -516,11 +528,12 @@ static void gather(pcap_t *p)
 {
 	if (p->immediate || p->nonblock || p->timer >= 0 || !p->gathered || left(p))
 		return;
-	while (!atomic_load(&p->broken) && !stirred(p)) {
+	uint64_t most = slice(p, LONGEST_GATHER);
+	for (bool waited = false; !atomic_load(&p->broken) && !stirred(p); waited = true) {
 		uint64_t at = now(CLOCK_MONOTONIC);
-		if (at >= p->gathered)
+		if (at + (waited ? most / 2 : 0) >= p->gathered)  // a short wait more is not worth its price
 			return;
-		pause_for(p, slice(p, p->gathered - at));
+		pause_for(p, most < p->gathered - at ? most : p->gathered - at);
 	}
 }
 

@@ -17,14 +17,15 @@ import (
 )
 
 const (
-	warmPackets  = 1000000 // more than a buffer holds: its pages are mapped then
-	benchPackets = 600000
-	perMilli     = 300 // packets that are sent each millisecond
+	warmPackets  = 2000000 // more than a buffer holds: its pages are mapped then
+	benchPackets = 1200000
+	perMilli     = 600 // packets that are sent each millisecond
 )
 
 // BenchmarkDispatch compares the CPU time per packet of a program that counts packets by
 // pcap_dispatch, on a veth pair with the system's libpcap (TPACKET_V3) and on a shared
-// stream with ours: 60 bytes each, at the same rate, in turns.
+// stream with ours, as a listener and as the only member of a group: 60 bytes each, at the
+// same rate, in turns.
 func BenchmarkDispatch(b *testing.B) {
 	if os.Getuid() != 0 {
 		b.Skip("root is missing: a network namespace is needed")
@@ -45,19 +46,24 @@ func BenchmarkDispatch(b *testing.B) {
 	ip("-n", space, "link", "set", "v0", "up")
 	ip("-n", space, "link", "set", "v1", "up")
 
-	var system, alone float64
+	var system, listener, member float64
 	for range b.N {
 		system += counted(b, exec.Command("ip", "netns", "exec", space, count, "v1", fmt.Sprint(warmPackets), fmt.Sprint(benchPackets)), os.Environ(), func(packets int) {
 			out, err := exec.Command("ip", "netns", "exec", space, flood, "v0", fmt.Sprint(packets), fmt.Sprint(perMilli)).CombinedOutput()
 			require.NoError(b, err, "%s", out)
 		})
-		s := single(b, stream.Config{Size: 64 * stream.Block, Entries: 1 << 20})
-		alone += counted(b, exec.Command(count, "ixcap:"+s.path, fmt.Sprint(warmPackets), fmt.Sprint(benchPackets)), lib.environment(), s.flood)
+		s := single(b, stream.Config{Size: 128 * stream.Block, Entries: 1 << 20})
+		read := func(variables ...string) float64 {
+			return counted(b, exec.Command(count, "ixcap:"+s.path, fmt.Sprint(warmPackets), fmt.Sprint(benchPackets)), lib.environment(variables...), s.flood)
+		}
+		listener += read()
+		member += read("PCAP_GROUP=1", "PCAP_FANOUT=hash")
 	}
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(system/float64(b.N), "libpcap-ns/packet")
-	b.ReportMetric(alone/float64(b.N), "front-ns/packet")
-	b.ReportMetric(alone/system, "ratio")
+	b.ReportMetric(listener/float64(b.N), "listener-ns/packet")
+	b.ReportMetric(member/float64(b.N), "member-ns/packet")
+	b.ReportMetric(member/system, "ratio")
 }
 
 // counted runs count and sends packets to it. It returns its ns per packet.
