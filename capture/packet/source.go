@@ -86,7 +86,7 @@ type source struct {
 	unstamped         atomic.Uint64
 
 	// Sums of PACKET_STATISTICS, which a read resets. The port's mutex guards them.
-	packets, drops, freezes uint64
+	packets, drops uint64
 }
 
 // Poll implements capture.Source.
@@ -309,7 +309,6 @@ func (s *source) count() error {
 	}
 	s.packets += uint64(st.Packets)
 	s.drops += uint64(st.Drops)
-	s.freezes += uint64(st.Freeze_q_cnt)
 	return nil
 }
 
