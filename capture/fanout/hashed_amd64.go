@@ -4,7 +4,7 @@ import "github.com/ixcap/ixcap/capture/stream/entry"
 
 // What the assembly compares.
 //
-//lint:ignore U1000 hashed_amd64.s uses them
+//lint:file-ignore U1000 hashed_amd64.s uses them
 const (
 	flagsMask = protocol | isFragment
 	flagsTCP  = 6 << 24
