@@ -119,6 +119,15 @@ func FuzzFilter(f *testing.F) {
 
 // unlimited is a sanitized drive that runs as long as the test.
 func unlimited(t testing.TB, variables ...string) *driver {
+	d := startUnlimited(t, variables...)
+	t.Cleanup(func() {
+		d.in.Close()
+		require.NoError(t, d.cmd.Wait(), "%s", d.err)
+	})
+	return d
+}
+
+func startUnlimited(t testing.TB, variables ...string) *driver {
 	b := sanitized(t)
 	d := &driver{t: t, cmd: exec.Command(b.drive), err: &strings.Builder{}}
 	d.cmd.Env, d.cmd.Stderr = b.environment(variables...), d.err
@@ -129,10 +138,6 @@ func unlimited(t testing.TB, variables ...string) *driver {
 	require.NoError(t, err)
 	d.out = bufio.NewReader(out)
 	require.NoError(t, d.cmd.Start())
-	t.Cleanup(func() {
-		d.in.Close()
-		require.NoError(t, d.cmd.Wait(), "%s", d.err)
-	})
 	return d
 }
 
@@ -190,50 +195,88 @@ func sound(n int) capture {
 	return c
 }
 
+// attachment is a client's connection and the memories that it has.
+type attachment struct {
+	net.Conn
+	data, control, cursor, spare int
+}
+
+// alter writes patches into the memories.
+func (a attachment) alter(t testing.TB, patches []byte) {
+	for ; len(patches) >= 11; patches = patches[11:] {
+		at := int64(binary.LittleEndian.Uint16(patches[1:]))
+		fd := a.control
+		switch patches[0] % 5 {
+		case 0:
+			at %= 120
+		case 1:
+			at = 4096 + at%4088
+		case 2:
+			at = 8192 + at%2048
+		case 3:
+			fd = a.data
+		case 4:
+			fd, at = a.cursor, at%4088
+		}
+		_, err := unix.Pwrite(fd, patches[3:11], at)
+		require.NoError(t, err)
+	}
+}
+
+func (a attachment) close() {
+	a.Conn.Close()
+	for _, fd := range []int{a.data, a.control, a.cursor, a.spare} {
+		unix.Close(fd)
+	}
+}
+
 // serve answers the client that connects with the capture and the first n of its memories.
-// It returns the connection, which is the attachment.
-func (c capture) serve(t testing.TB, l *net.UnixListener, n int) net.Conn {
+func (c capture) serve(t testing.TB, l *net.UnixListener, n int) attachment {
 	require.NoError(t, l.SetDeadline(time.Now().Add(timeout)))
 	conn, err := l.AcceptUnix()
 	require.NoError(t, err)
 	_, err = conn.Read(make([]byte, 8192))
 	require.NoError(t, err)
-	fds := []int{
-		memory(t, fuzzedData, map[int][]byte{0: c.data}),
-		memory(t, fuzzedControl, map[int][]byte{0: c.header, 4096: c.cursors[:min(4096, len(c.cursors))], 8192: c.index}),
-		memory(t, 4096, map[int][]byte{0: c.cursor}),
-		memory(t, 4096, nil),
+	a := attachment{
+		Conn:    conn,
+		data:    memory(t, fuzzedData, map[int][]byte{0: c.data}),
+		control: memory(t, fuzzedControl, map[int][]byte{0: c.header, 4096: c.cursors, 8192: c.index}),
+		cursor:  memory(t, 4096, map[int][]byte{0: c.cursor}),
+		spare:   memory(t, 4096, nil),
 	}
+	fds := []int{a.data, a.control, a.cursor, a.spare}
 	_, _, err = conn.WriteMsgUnix(c.answer, syscall.UnixRights(fds[:n]...), nil)
-	for _, fd := range fds {
-		unix.Close(fd)
+	require.NoError(t, err)
+	if len(c.answer) == 0 {
+		conn.Close() // which is what such an answer means
 	}
-	if err != nil {
-		require.ErrorIs(t, err, syscall.EMSGSIZE)
-	}
-	return conn
+	return a
 }
 
-// read attaches to the capture and reads what it has.
-func (c capture) read(t testing.TB, d *driver, l *net.UnixListener, descriptors int) (activated, read string) {
+// read attaches to the capture and reads what it has, before and after it is altered.
+func (c capture) read(t testing.TB, d *driver, l *net.UnixListener, descriptors int, later []byte) (activated, read string) {
 	d.t = t
 	limit := time.AfterFunc(20*time.Second, func() { _ = d.cmd.Process.Signal(syscall.SIGABRT) })
 	defer limit.Stop()
 	require.Equal(t, "ok", d.do("create 0 ixcap:%s", l.Addr()))
 	require.Equal(t, "0", d.do("nonblock 1"))
 	d.send("activate 0")
-	conn := c.serve(t, l, descriptors)
-	if len(c.answer) == 0 {
-		conn.Close()
-	}
+	a := c.serve(t, l, descriptors)
+	defer a.close()
 	activated = d.receive()
 	if activated == "0" {
+		// Frames without end of which none is the reader's: pcap_breakloop ends the calls.
+		require.Equal(t, "0", d.do("signal_in 50"))
 		read = d.do("dispatch 100")
+		require.Equal(t, "0", d.do("signal_in 50"))
+		a.alter(t, later)
 		d.do("dispatch 100")
+		require.Equal(t, "0", d.do("signal_in 50"))
+		d.do("next_ex 1")
+		require.Equal(t, "0", d.do("signal_in 0"))
 		d.do("stats 0")
 	}
 	require.Equal(t, "0", d.do("close 0"))
-	conn.Close()
 	return activated, read
 }
 
@@ -260,26 +303,47 @@ func (c capture) altered(patches []byte, n int) capture {
 // UBSan or the processor's memory protection finds.
 func FuzzAnswer(f *testing.F) {
 	const answer, header, cursors, index, data, cursor = 0, 1, 2, 3, 4, 5
-	f.Add([]byte{}, uint16(64), uint8(3))
-	f.Add(slices.Concat(patch(answer, 8, 1<<32|3), patch(answer, 56, 300)), uint16(364), uint8(0))
-	f.Add(slices.Concat(patch(cursors, 256, 1<<40), patch(cursors, 128, 1<<50)), uint16(64), uint8(4))
-	f.Add(slices.Concat(patch(cursors, 8, 1<<40), patch(cursors, 0, 1<<50), patch(cursor, 136, 1<<20)), uint16(64), uint8(3))
-	f.Add(slices.Concat(patch(answer, 24, 5|2<<40|1<<48), patch(index, 24, 0x010101), patch(index, 56, 0x810000), patch(cursors, 2048, 1), patch(cursors, 2176, 2)), uint16(64), uint8(3))
-	f.Add(slices.Concat(patch(index, 0, 1<<63), patch(index, 16, 0xffffffffffffffff), patch(index, 48, 0)), uint16(64), uint8(3))
-	f.Add(slices.Concat(patch(answer, 32, 1<<46), patch(header, 16, 1<<46)), uint16(64), uint8(3))
-	f.Add(slices.Concat(patch(header, 32, 1<<60), patch(header, 40, 1<<63), patch(data, 0, 5)), uint16(64), uint8(3))
-	f.Add(slices.Concat(patch(cursors, 512, 1), patch(cursors, 1064, 77|1<<63)), uint16(64), uint8(3))
+	f.Add([]byte{}, uint16(64), uint8(3), []byte{})
+	f.Add(slices.Concat(patch(answer, 8, 1<<32|3), patch(answer, 56, 300)), uint16(364), uint8(0), []byte{})
+	f.Add(slices.Concat(patch(cursors, 256, 1<<40), patch(cursors, 128, 1<<50)), uint16(64), uint8(4), []byte{})
+	f.Add(slices.Concat(patch(cursors, 8, 1<<40), patch(cursors, 0, 1<<50), patch(cursor, 136, 1<<20)), uint16(64), uint8(3), []byte{})
+	f.Add(slices.Concat(patch(answer, 24, 5|2<<40|1<<48), patch(index, 24, 0x010101), patch(index, 56, 0x810000), patch(cursors, 2048, 1), patch(cursors, 2176, 2)), uint16(64), uint8(3), []byte{})
+	f.Add(slices.Concat(patch(index, 0, 1<<63), patch(index, 16, 0xffffffffffffffff), patch(index, 48, 0)), uint16(64), uint8(3), []byte{})
+	f.Add(slices.Concat(patch(answer, 32, 1<<46), patch(header, 16, 1<<46)), uint16(64), uint8(3), []byte{})
+	f.Add(slices.Concat(patch(header, 32, 1<<60), patch(header, 40, 1<<63), patch(data, 0, 5)), uint16(64), uint8(3), []byte{})
+	f.Add(slices.Concat(patch(cursors, 512, 1), patch(cursors, 1064, 77|1<<63)), uint16(64), uint8(3), []byte{})
+	// The alterations that follow the first frames count the areas from the header on.
+	handover := slices.Concat(patch(1, 2048, 1), patch(1, 2192, 40), patch(2, 24, 0x810000), patch(2, 56, 0x810000))
+	f.Add(patch(answer, 24, 5|2<<40|1<<48), uint16(64), uint8(8), handover)
+	f.Add(patch(answer, 24, 5|2<<40|1<<48), uint16(64), uint8(13), handover)
+	f.Add([]byte{}, uint16(64), uint8(3), slices.Concat(patch(1, 256, 1<<33), patch(1, 128, 1<<40)))
+	f.Add([]byte{}, uint16(64), uint8(8), slices.Concat(patch(1, 1064, 0), patch(1, 512, 1)))
 
 	dir := f.TempDir()
 	path := filepath.Join(dir, "eth7-queue0.sock")
 	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
 	require.NoError(f, err)
 	f.Cleanup(func() { l.Close() })
-	d := unlimited(f, "HOME="+dir)
-	activated, read := sound(4).read(f, d, l, 3)
-	require.Equal(f, "0", activated, "the capture that is altered is one")
-	require.True(f, strings.HasPrefix(read, "4 4 240 "), read)
-	f.Fuzz(func(t *testing.T, patches []byte, answerBytes uint16, descriptors uint8) {
-		sound(40).altered(patches, int(answerBytes)).read(t, d, l, int(descriptors%5))
+	variables := []string{"PCAP_POLICY=lossy", "PCAP_POLICY=lossless", "PCAP_COPY=1"}
+	readers := make([]*driver, len(variables))
+	sanitized(f) // for all workers
+	f.Fuzz(func(t *testing.T, patches []byte, answerBytes uint16, how uint8, later []byte) {
+		i := int(how) / 5 % len(readers)
+		if readers[i] == nil {
+			readers[i] = startUnlimited(t, "HOME="+dir, variables[i])
+		}
+		d := readers[i]
+		defer func() {
+			if t.Failed() { // the next input has a new one
+				_ = d.cmd.Process.Kill()
+				readers[i] = nil
+				t.Log(d.cmd.Wait(), d.err)
+			}
+		}()
+		activated, read := sound(40).altered(patches, int(answerBytes)).read(t, d, l, int(how%5), later)
+		if len(patches) == 0 && answerBytes == 64 && how%5 == 3 {
+			require.Equal(t, "0", activated, "the capture that is altered is one")
+			require.True(t, strings.HasPrefix(read, "40 40 2400 "), read)
+		}
 	})
 }

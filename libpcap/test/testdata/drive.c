@@ -236,7 +236,7 @@ static void on_alarm(int signal)
 
 static void signal_in(long ms)
 {
-	struct sigaction a = {.sa_handler = on_alarm};
+	struct sigaction a = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};  // of reading a line
 	struct itimerval t = {.it_value = {ms / 1000, ms % 1000 * 1000}};
 	sigaction(SIGALRM, &a, NULL);
 	printf("%d\n", setitimer(ITIMER_REAL, &t, NULL));
