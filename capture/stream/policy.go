@@ -193,8 +193,13 @@ func (l *Listener) updatePolicy() error {
 	}
 	l.setLossy()
 	if Policy(w&1) == Lossless {
-		if l.overwritten(l.released) && !l.skipAhead() {
-			return err // the next call tries again
+		if l.overwritten(l.released) {
+			if l.released != l.next {
+				err = ErrOverrun // since the check above
+			}
+			if !l.skipAhead() {
+				return err // the next call tries again
+			}
 		}
 		l.lossy = false
 	}
