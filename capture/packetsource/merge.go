@@ -29,7 +29,7 @@ const DefaultHold = 10 * time.Millisecond
 // reader that is behind by hold does not wait. A packet that comes later than that is
 // returned at once, out of order, and counted.
 //
-// All methods but Late belong to one goroutine at a time. The sources' own reading
+// All methods but Late and Close belong to one goroutine at a time. The sources' own reading
 // methods must not be mixed with them.
 type Merge struct {
 	lanes []lane
@@ -65,7 +65,8 @@ func NewMerge(hold time.Duration, sources ...*Source) *Merge {
 // Any goroutine may call it.
 func (m *Merge) Late() uint64 { return m.late.Load() }
 
-// Close closes the sources. A call that waits returns stream.ErrClosed.
+// Close closes the sources. A call that waits in another goroutine returns
+// stream.ErrClosed.
 func (m *Merge) Close() error {
 	var all []error
 	for i := range m.lanes {

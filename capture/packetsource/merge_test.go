@@ -166,3 +166,11 @@ func TestMergingDoesNotAllocate(t *testing.T) {
 		require.NoError(t, err)
 	}))
 }
+
+func TestCloseEndsACallThatWaits(t *testing.T) {
+	streams, _, m := queues(t, 2, time.Hour, "")
+	at(t, streams[0], time.Now())
+	time.AfterFunc(10*time.Millisecond, func() { _ = m.Close() })
+	_, _, err := m.Next(t.Context())
+	require.ErrorIs(t, err, stream.ErrClosed)
+}
