@@ -60,7 +60,7 @@ func check(t *testing.T, list []Match, want func(f []byte) bool) {
 		}
 		p, err := newProgram(1)
 		require.NoError(t, err)
-		code, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: license, Instructions: p.instructions(cfg, 1, 0)})
+		code, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: license, Instructions: p.instructions(cfg, 1, metadata{})})
 		require.NoError(t, err)
 		require.NoError(t, p.set(control{Active: 1, Max: 1522}))
 		var taken uint64

@@ -90,6 +90,11 @@ func (p *Port) open() (err error) {
 			return err
 		}
 	}
+	if cfg.DeviceStamps {
+		if err := p.netif.StampAll(); err != nil {
+			return err
+		}
+	}
 	g := geometryFor(p.netif.MTU + frameOverhead)
 	p.node = nodeOf(p.netif.Bus())
 	for range queues {
@@ -121,7 +126,7 @@ func (p *Port) open() (err error) {
 	for _, s := range p.sockets {
 		s.pause = newModeration(s.Size(), p.mode, p.program.stamps)
 		if p.program.stamps {
-			p.sources = append(p.sources, newStamped(s, &p.tai))
+			p.sources = append(p.sources, newStamped(s, &p.tai, cfg.DeviceStamps))
 		} else {
 			p.sources = append(p.sources, s)
 		}
@@ -135,7 +140,7 @@ func (p *Port) attach(g geometry, most int) (err error) {
 		return err
 	}
 	features, _ := p.netif.XDP() // none on kernels before 6.3
-	if err := p.program.attach(p.netif.Index, &p.cfg, len(p.sockets), features.Tag, g.pieces); err != nil {
+	if err := p.program.attach(p.netif.Index, &p.cfg, len(p.sockets), features, g.pieces); err != nil {
 		return err
 	}
 	if !p.program.native && p.program.refused != nil {

@@ -27,15 +27,20 @@ const (
 
 // Licenses of the program, as the kernel asks for them. The kernel lets only programs under
 // a license compatible with the GPL read a frame's metadata. The program is this project's
-// own, and it offers the form with that call under either of two licenses.
+// own, and it offers the forms with such calls under either of two licenses.
 const (
-	license     = "Apache-2.0"
-	licenseTags = "Dual BSD/GPL"
+	license         = "Apache-2.0"
+	licenseMetadata = "Dual BSD/GPL"
 )
 
-// tagFunction reads the VLAN tag that the device took out of a frame (Linux 6.8). The
-// driver must implement it.
-const tagFunction = "bpf_xdp_metadata_rx_vlan_tag"
+// Functions of the kernel that read a frame's metadata. The driver must implement them.
+const (
+	tagFunction   = "bpf_xdp_metadata_rx_vlan_tag"  // tag that the device took out (Linux 6.8)
+	stampFunction = "bpf_xdp_metadata_rx_timestamp" // of the device (Linux 6.3)
+)
+
+// metadata has the BTF type IDs of the functions that the program calls, 0 for none.
+type metadata struct{ tag, stamp int32 }
 
 // control is the value of the control map, which the program reads for every frame.
 type control struct {
@@ -102,27 +107,30 @@ func newProgram(queues int) (_ *program, err error) {
 
 // variant is a form of the program, and how it is attached.
 type variant struct {
-	tags, frags bool
-	flags       link.XDPAttachFlags
+	metadata, frags bool
+	flags           link.XDPAttachFlags
 }
 
-// variants are the forms for a mode, the best first. Frames of several buffers are asked
+// variants are the forms for a port, the best first. Frames of several buffers are asked
 // for where the longest frame needs them, or the driver: a veth then passes super-frames
 // of its peer, which it else splits.
-func variants(mode Mode, tags, pieces bool) (all []variant) {
-	add := func(tags bool, flags link.XDPAttachFlags) {
+func variants(cfg *Config, m metadata, pieces bool) (all []variant) {
+	add := func(metadata bool, flags link.XDPAttachFlags) {
 		if !pieces {
-			all = append(all, variant{tags, false, flags})
+			all = append(all, variant{metadata, false, flags})
 		}
-		all = append(all, variant{tags, true, flags})
+		all = append(all, variant{metadata, true, flags})
 	}
-	if mode != Generic {
-		if tags {
-			add(true, link.XDPDriverMode)
-		}
+	if cfg.Mode != Generic && m != (metadata{}) {
+		add(true, link.XDPDriverMode)
+	}
+	if cfg.DeviceStamps {
+		return all
+	}
+	if cfg.Mode != Generic {
 		add(false, link.XDPDriverMode)
 	}
-	if mode == Generic || mode == Auto {
+	if cfg.Mode == Generic || cfg.Mode == Auto {
 		add(false, link.XDPGenericMode)
 		if pieces { // before Linux 6.9 the kernel makes one buffer of them
 			all = append(all, variant{false, false, link.XDPGenericMode})
@@ -135,15 +143,21 @@ func variants(mode Mode, tags, pieces bool) (all []variant) {
 var errOccupied = errors.New("an XDP program is attached already. `bpftool net` and `bpftool link` name it; end its owner, or detach it with `ip link set dev INTERFACE xdp off`")
 
 // attach loads the best form of the program that the interface takes and attaches it.
-// tags tells that the driver has tagFunction, pieces that frames need several buffers.
-func (p *program) attach(index int, cfg *Config, sockets int, tags, pieces bool) error {
+// x has the driver's features; pieces tells that frames need several buffers.
+func (p *program) attach(index int, cfg *Config, sockets int, x netif.XDP, pieces bool) error {
 	var last, refused error
-	var tag int32
-	if tags {
-		tag = kernelFunction(tagFunction)
+	var m metadata
+	if x.Tag {
+		m.tag = kernelFunction(tagFunction)
 	}
-	for _, v := range variants(cfg.Mode, tag != 0, pieces) {
-		err := p.try(index, cfg, sockets, v, tag)
+	if cfg.DeviceStamps {
+		if m.stamp = kernelFunction(stampFunction); !x.Stamp || m.stamp == 0 {
+			return errors.New("stamps=device: the driver does not tell XDP programs when the device received a frame. Leave it out: the program stamps without it")
+		}
+		p.stamps = true
+	}
+	for _, v := range variants(cfg, m, pieces) {
+		err := p.try(index, cfg, sockets, v, m)
 		if err == nil {
 			p.refused = refused
 			return nil
@@ -165,19 +179,19 @@ func (p *program) attach(index int, cfg *Config, sockets int, tags, pieces bool)
 	return last
 }
 
-func (p *program) try(index int, cfg *Config, sockets int, v variant, tag int32) error {
+func (p *program) try(index int, cfg *Config, sockets int, v variant, m metadata) error {
 	spec := &ebpf.ProgramSpec{Name: "ixcap_xdp", Type: ebpf.XDP, License: license}
 	if v.frags {
 		spec.Flags |= hasFrags
 	}
-	if v.tags {
-		spec.License = licenseTags
+	if v.metadata {
+		spec.License = licenseMetadata
 		spec.Flags |= devBound
 		spec.Ifindex = uint32(index)
 	} else {
-		tag = 0
+		m = metadata{}
 	}
-	spec.Instructions = p.instructions(cfg, sockets, tag)
+	spec.Instructions = p.instructions(cfg, sockets, m)
 	code, err := ebpf.NewProgram(spec)
 	if err != nil {
 		return fmt.Errorf("load the XDP program: %w", err)
@@ -187,7 +201,7 @@ func (p *program) try(index int, cfg *Config, sockets int, v variant, tag int32)
 		return errors.Join(fmt.Errorf("attach the XDP program: %w", err), code.Close())
 	}
 	p.code, p.attached = code, attached
-	p.native, p.frags, p.tags = v.flags == link.XDPDriverMode, v.frags, v.tags
+	p.native, p.frags, p.tags = v.flags == link.XDPDriverMode, v.frags, m.tag != 0
 	return nil
 }
 
@@ -220,14 +234,14 @@ const (
 	stackNow = -24
 )
 
-// instructions is the program. tag is the BTF ID of tagFunction, 0 for none.
+// instructions is the program.
 //
 //	inactive                   pass
 //	queue without socket       count, pass
 //	longer than the wire's MTU count, pass
 //	not asked for              pass
 //	else                       put the tag back, stamp, count, redirect
-func (p *program) instructions(cfg *Config, sockets int, tag int32) asm.Instructions {
+func (p *program) instructions(cfg *Config, sockets int, m metadata) asm.Instructions {
 	ins := asm.Instructions{
 		asm.Mov.Reg(ctx, asm.R1),
 		asm.LoadMapValue(asm.R1, p.control.FD(), 0),
@@ -250,15 +264,15 @@ func (p *program) instructions(cfg *Config, sockets int, tag int32) asm.Instruct
 		asm.JGT.Reg(asm.R0, asm.R1, "super"),
 		asm.Mov.Imm(stripped, 0),
 	}
-	if tag != 0 {
-		ins = append(ins, readTag(tag)...)
+	if m.tag != 0 {
+		ins = append(ins, readTag(m.tag)...)
 	}
 	ins = append(ins, filter(cfg)...)
-	if tag != 0 {
+	if m.tag != 0 {
 		ins = append(ins, restoreTag()...)
 	}
 	if p.stamps {
-		ins = append(ins, stamp()...)
+		ins = append(ins, stamp(m.stamp)...)
 	}
 	ins = append(ins, count(0)...)
 	ins = append(ins,
@@ -269,7 +283,7 @@ func (p *program) instructions(cfg *Config, sockets int, tag int32) asm.Instruct
 		asm.Return(),
 	)
 	for i, label := range []string{"super", "untagged", "nosocket"} {
-		if label == "untagged" && tag == 0 {
+		if label == "untagged" && m.tag == 0 {
 			continue // the verifier refuses instructions that are never reached
 		}
 		lines := append(count(int16(8*(i+1))), asm.Ja.Label("pass"))
@@ -298,7 +312,7 @@ func readTag(function int32) asm.Instructions {
 		asm.Add.Imm(asm.R2, stackTag),
 		asm.Mov.Reg(asm.R3, asm.R10),
 		asm.Add.Imm(asm.R3, stackTCI),
-		{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call), Src: asm.PseudoKfuncCall, Constant: int64(function)},
+		call(function),
 		asm.JNE.Imm(asm.R0, 0, "whole"),
 		asm.Mov.Imm(stripped, 1),
 		asm.Mov.Reg(asm.R0, asm.R0).WithSymbol("whole"),
@@ -333,15 +347,34 @@ func restoreTag() asm.Instructions {
 	)
 }
 
-// metaLen is the length of the stamp before a frame: the time in ns of CLOCK_TAI, and
-// the same inverted. A driver that has no place for it leaves other bytes there.
+// call calls a function of the kernel.
+func call(function int32) asm.Instruction {
+	return asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call), Src: asm.PseudoKfuncCall, Constant: int64(function)}
+}
+
+// metaLen is the length of the stamp before a frame: the time in ns, and the same
+// inverted. It is that of CLOCK_TAI, or the device's, 0 for none. A driver that has no
+// place for it leaves other bytes there.
 const metaLen = 16
 
-// stamp writes the stamp before the frame (XDP metadata).
-func stamp() asm.Instructions {
-	return asm.Instructions{
+// stamp writes the stamp before the frame (XDP metadata). device is stampFunction, 0 for
+// the time of the program.
+func stamp(device int32) asm.Instructions {
+	ins := asm.Instructions{
 		asm.FnKtimeGetTaiNs.Call(),
 		asm.StoreMem(asm.R10, stackNow, asm.R0, asm.DWord),
+	}
+	if device != 0 {
+		ins = asm.Instructions{
+			asm.Mov.Imm(asm.R1, 0),
+			asm.StoreMem(asm.R10, stackNow, asm.R1, asm.DWord), // it stays 0 if the call fails
+			asm.Mov.Reg(asm.R1, ctx),
+			asm.Mov.Reg(asm.R2, asm.R10),
+			asm.Add.Imm(asm.R2, stackNow),
+			call(device),
+		}
+	}
+	return append(ins,
 		asm.Mov.Reg(asm.R1, ctx),
 		asm.Mov.Imm(asm.R2, -metaLen),
 		asm.FnXdpAdjustMeta.Call(),
@@ -356,7 +389,7 @@ func stamp() asm.Instructions {
 		asm.Xor.Imm(asm.R1, -1),
 		asm.StoreMem(asm.R2, 8, asm.R1, asm.DWord),
 		asm.Mov.Reg(asm.R0, asm.R0).WithSymbol("stamped"),
-	}
+	)
 }
 
 // set writes the control map.

@@ -73,6 +73,9 @@ type Config struct {
 	// directions of a flow alike.
 	Symmetric bool
 
+	// DeviceStamps are stamps of the device's clock, not of the XDP program.
+	DeviceStamps bool
+
 	// Quiet leaves the interface out of promiscuous mode.
 	Quiet bool
 
@@ -83,7 +86,8 @@ type Config struct {
 // ParseSpec reads a name of the form
 //
 //	xdp:INTERFACE[,queues=N][,mode=zerocopy|copy|generic][,ring=N][,busy=DURATION][,budget=N]
-//	             [,take=MATCH[+MATCH...]][,pass=MATCH[+MATCH...]][,rss=symmetric][,promisc=on|off]
+//	             [,take=MATCH[+MATCH...]][,pass=MATCH[+MATCH...]][,rss=symmetric]
+//	             [,stamps=kernel|device][,promisc=on|off]
 //
 // into cfg, which holds what the name does not set. ParseMatch describes MATCH.
 func ParseSpec(spec string, cfg Config) (Config, error) {
@@ -138,13 +142,18 @@ func (c *Config) set(key, value string) (err error) {
 			return fmt.Errorf("rss=%s: must be symmetric", value)
 		}
 		c.Symmetric = true
+	case "stamps":
+		if value != "kernel" && value != "device" {
+			return fmt.Errorf("stamps=%s: must be kernel or device", value)
+		}
+		c.DeviceStamps = value == "device"
 	case "promisc":
 		if value != "on" && value != "off" {
 			return fmt.Errorf("promisc=%s: must be on or off", value)
 		}
 		c.Quiet = value == "off"
 	default:
-		return fmt.Errorf("%q: no such option. There are queues, mode, ring, busy, budget, take, pass, rss, promisc", key)
+		return fmt.Errorf("%q: no such option. There are queues, mode, ring, busy, budget, take, pass, rss, stamps, promisc", key)
 	}
 	return err
 }
@@ -173,6 +182,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("%q is no name of an interface. `ip link` lists them", c.Interface)
 	case c.Mode < Auto || c.Mode > Generic:
 		return fmt.Errorf("mode %d: must be %d to %d", c.Mode, Auto, Generic)
+	case c.DeviceStamps && c.Mode == Generic:
+		return errors.New("stamps=device: not in generic mode, which has the driver run no program. Leave one of them out")
 	case c.Queues < 0 || c.Queues > maxQueues:
 		return fmt.Errorf("queues=%d: must be 1 to %d", c.Queues, maxQueues)
 	case ring < minRing || ring > maxRing || ring&(ring-1) != 0:

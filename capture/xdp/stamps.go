@@ -2,6 +2,7 @@ package xdp
 
 import (
 	"encoding/binary"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -20,11 +21,14 @@ type stamped struct {
 	stamps []clock.Stamp
 	last   int64         // latest stamp, ns
 	offset *atomic.Int64 // of CLOCK_TAI, ns
+
+	device    bool          // the stamps are of the device's clock
+	unstamped atomic.Uint64 // frames that the device has not stamped
 }
 
 // newStamped returns a source with the stamps of a socket's frames.
-func newStamped(s *socket, offset *atomic.Int64) *stamped {
-	return &stamped{socket: s, stamps: make([]clock.Stamp, maxBatch), offset: offset}
+func newStamped(s *socket, offset *atomic.Int64, device bool) *stamped {
+	return &stamped{socket: s, stamps: make([]clock.Stamp, maxBatch), offset: offset, device: device}
 }
 
 // Poll implements capture.Source.
@@ -47,12 +51,23 @@ func (s *stamped) Poll(frames []ring.Frame) int {
 // clockStep is how far stamps may go back before it is taken for a clock that was set.
 const clockStep = 100_000_000 // ns
 
-// stamp reads the stamp before a frame. Without one, it is stamped now.
+// stamp reads the stamp before a frame. Without one of the program the frame is stamped
+// now, without one of the device it has the stamp of the frame before.
 func (s *stamped) stamp(meta []byte, offset int64) clock.Stamp {
 	const second = 1_000_000_000
-	tai := binary.NativeEndian.Uint64(meta)
-	now := int64(tai) - offset
-	if binary.NativeEndian.Uint64(meta[8:]) != ^tai {
+	read := binary.NativeEndian.Uint64(meta)
+	valid := binary.NativeEndian.Uint64(meta[8:]) == ^read
+	now := int64(read) - offset
+	switch {
+	case s.device && valid && read != 0:
+		now = int64(read)
+	case s.device && s.last != 0:
+		s.unstamped.Add(1)
+		now = s.last
+	case s.device:
+		s.unstamped.Add(1)
+		now = time.Now().UnixNano()
+	case !valid:
 		now = time.Now().UnixNano()
 	}
 	if back := s.last - now; back <= 0 || back > clockStep {
@@ -65,7 +80,15 @@ func (s *stamped) stamp(meta []byte, offset int64) clock.Stamp {
 func (s *stamped) Stamps() []clock.Stamp { return s.stamps }
 
 // StampedBy implements capture.Stamped.
-func (s *stamped) StampedBy() string { return "kernel (software, by the XDP program)" }
+func (s *stamped) StampedBy() string {
+	if !s.device {
+		return "kernel (software, by the XDP program)"
+	}
+	if n := s.unstamped.Load(); n != 0 {
+		return fmt.Sprintf("device, by its own clock; %d frames without have the stamp before", n)
+	}
+	return "device, by its own clock"
+}
 
 // taiOffset returns the offset of CLOCK_TAI from CLOCK_REALTIME, 0 where no time service
 // has set it.
