@@ -48,6 +48,7 @@ static const struct key {
 	{"fanout", AT_GROUP, 1, 0},
 	{"caplen", AT_GROUP, 1, 262144},
 	{"policy", AT_GROUP, 1, 0},
+	{"copy", AT_GROUP, 0, 1},
 	{"weight", AT_GROUP, 1, 0},
 	{"tunnels", AT_GROUP, 1, 0},
 	{"departed", AT_GROUP, 1, 0},
@@ -59,7 +60,7 @@ static const struct key {
 	{"irq", AT_CHANNEL, 1, 0},
 };
 
-static const char possible[] = "def_group, group_DEV, fanout, caplen, policy, weight, tunnels, departed, member, "
+static const char possible[] = "def_group, group_DEV, fanout, caplen, policy, copy, weight, tunnels, departed, member, "
                                "rx_, tx_, combined_, other_channels@DEV, irq@DEV.N.";
 
 // Keys of PFQ that have no meaning here.
@@ -532,6 +533,9 @@ static int resolve_handle(struct config *c, struct ixcap_settings *s)
 	s->caplen_forced = caplen != NULL && e == NULL;
 	if (env_number(c, "PCAP_CAPLEN", caplen, 1, 262144, &s->caplen) < 0)
 		return -1;
+	const char *copy = value_of(c, "copy", "PCAP_COPY", s->devices[0].group, &e);
+	if (env_number(c, "PCAP_COPY", copy, 0, 1, &s->copy) < 0)
+		return -1;
 	const char *policy = value_of(c, "policy", "PCAP_POLICY", s->devices[0].group, &e);
 	return policy == NULL || parse_policy(policy, s, c->errbuf) == 0 ? 0 : fail_env(c, "PCAP_POLICY");
 }
@@ -631,6 +635,7 @@ static int resolve(struct config *c, const char *device, struct ixcap_settings *
 int ixcap_settings_resolve(const char *device, struct ixcap_settings *settings, char *errbuf)
 {
 	memset(settings, 0, sizeof *settings);
+	settings->copy = -1;
 	errbuf[0] = 0;
 	struct config *c = calloc(1, sizeof *c);
 	if (c == NULL) {

@@ -49,6 +49,7 @@ struct ixcap_settings {
 	struct ixcap_irq irqs[IXCAP_IRQS];
 	int caplen;  // bytes, 0: not given
 	int caplen_forced;  // PCAP_CAPLEN: overrides the application's snaplen
+	int copy;  // 1: frames are copied, 0: read in place, -1: not given
 	enum ixcap_policy policy;
 	unsigned detach_seconds;  // lossless only, 0: never
 	char warning[PCAP_ERRBUF_SIZE];  // lines that are not as they read, "": none

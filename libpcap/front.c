@@ -133,13 +133,12 @@ static void detach(pcap_t *p)
 }
 
 // copies reports whether the program gets copies of frames: it writes into them, which the
-// shared memory does not allow and libpcap's does. PCAP_COPY is 1 or 0.
-static bool copies(void)
+// shared memory does not allow and libpcap's does.
+static bool copies(const struct ixcap_settings *settings)
 {
 	static const char *const writers[] = {"pmacctd", "uacctd"};
-	const char *asked = secure_getenv("PCAP_COPY");
-	if (asked && *asked)
-		return strcmp(asked, "0") != 0;
+	if (settings->copy >= 0)
+		return settings->copy;
 	for (size_t i = 0; i < sizeof writers / sizeof *writers; i++)
 		if (strcmp(program_invocation_short_name, writers[i]) == 0)
 			return true;
@@ -208,7 +207,7 @@ int pcap_activate(pcap_t *p)
 		return PCAP_ERROR;
 	if (p->snaplen <= 0 || p->snaplen > MAX_SNAPLEN)
 		p->snaplen = MAX_SNAPLEN;
-	p->copying = copies();
+	p->copying = copies(p->settings);
 	int code = attach_all(p);
 	if (code)
 		return code;

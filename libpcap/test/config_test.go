@@ -287,6 +287,8 @@ func TestGrammar(t *testing.T) {
 		{"irq@eth0.7 = 0, 2-3 ,1023", "irq 7 0,2-3,1023\n"},
 		{"policy = lossless,60", "policy lossless 60\n"},
 		{"policy = lossy", "policy lossy 0\n"},
+		{"copy = 1", "copy 1\n"},
+		{"def_group = 3\ncopy = 1\ncopy@3 = 0", "copy 0\n"},
 		{"pfq_rx_slots = 4\ncaplen = 5", "caplen 5\n"},
 		{"def_group = 3\n>main = steer_rrobin", "mode=lb\n"},
 		{"def_group = 3\nfanout = main = steer_flow", "mode=hash\n"},
@@ -357,6 +359,7 @@ func TestWrongEnvironment(t *testing.T) {
 		{"PCAP_CAPLEN=no", "environment PCAP_CAPLEN=no: no number from 1 to 262144."},
 		{"PCAP_CHANNEL_eth0=0", "environment PCAP_CHANNEL_eth0=0: no number from 1 to 65535."},
 		{"PCAP_IRQ_eth0_3=all", "environment PCAP_IRQ_eth0_3=all: no list of CPUs such as 0, 0-3 or 0,2."},
+		{"PCAP_COPY=yes", "environment PCAP_COPY=yes: no number from 0 to 1."},
 		{"PCAP_WEIGHT=300", `environment PCAP_WEIGHT: weight "300" is no number from 1 to 255.`},
 		{"PCAP_POLICY=x", "environment PCAP_POLICY: policy is unknown. Possible: lossy; lossless;"},
 	} {

@@ -53,6 +53,8 @@ static int print(const char *device)
 	for (int i = 0; i < s.ndevices; i++)
 		print_device(&s, i);
 	printf("caplen %d%s\npolicy %s %u\n", s.caplen, s.caplen_forced ? " forced" : "", s.policy == IXCAP_LOSSLESS ? "lossless" : "lossy", s.detach_seconds);
+	if (s.copy >= 0)
+		printf("copy %d\n", s.copy);
 	if (s.warning[0] != 0)
 		printf("warning %s\n", s.warning);
 	return 0;
