@@ -131,7 +131,7 @@ static bool take_handed(const pcap_t *p, struct queue *q, struct frame *f)
 	while (s->member && stream_handover(s, &seq)) {
 		const struct stream_entry e = *stream_at(s, seq);
 		*f = (struct frame){.data = stream_record(s, e.offset) + STREAM_RECORD, .caplen = e.caplen, .len = e.len, .seq = seq, .offset = e.offset, .size = STREAM_RECORD + e.caplen, .handed = true};
-		if (!copy_frame(q, f, e.offset, seq) || !stream_claim_handed(s, seq))
+		if ((!copy_frame(q, f, e.offset, seq) && !stream_spared(s)) || !stream_claim_handed(s, seq))
 			continue;
 		s->at.handed++;
 		s->at.handed_bytes += f->size;

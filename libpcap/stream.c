@@ -22,6 +22,7 @@ enum {
 	MAX_MEMBER = 126,
 	HANDED = 128,  // and a member's number: redistributed to it
 	ROWS = 16,  // of handovers
+	SPARED = 0, CLOSED = 1,  // states of a handover
 	MAX_NAME = 200,
 	MAX_TEXT = 1000,
 	ANSWER_SECONDS = 5,
@@ -320,7 +321,8 @@ static bool begin_handover(struct stream *s)
 
 bool stream_handover(struct stream *s, uint64_t *seq)
 {
-	while (stream_control(s, HANDOVERS) != s->done) {
+	// What a detached member has not read is another's: it must not say that it has.
+	while (stream_control(s, HANDOVERS) != s->done && stream_mine(s)) {
 		if (s->begun != stream_control(s, HANDOVERS) && !begin_handover(s))
 			continue;
 		for (; s->next < s->to; s->next++)
@@ -334,11 +336,17 @@ bool stream_handover(struct stream *s, uint64_t *seq)
 	return false;
 }
 
+bool stream_spared(const struct stream *s)
+{
+	atomic_thread_fence(memory_order_acquire);  // A11
+	return row(s, s->begun, 3) == SPARED && stream_control(s, HANDOVERS) == s->begun;
+}
+
 bool stream_claim_handed(struct stream *s, uint64_t seq)
 {
 	stream_store(s, HANDOVER_CLAIMED, seq + 1);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (stream_mine(s) && stream_control(s, HANDOVERS) == s->begun && !row(s, s->begun, 3))
+	if (stream_mine(s) && stream_control(s, HANDOVERS) == s->begun && row(s, s->begun, 3) != CLOSED)
 		return true;
 	s->next = s->to;  // the capture has ended it
 	return false;

@@ -102,6 +102,10 @@ bool stream_claim(struct stream *s, uint64_t seq);
 // the handover that waits. It returns false if there is none.
 bool stream_handover(struct stream *s, uint64_t *seq);
 
+// stream_spared reports whether the producer overwrites nothing of the handover that the
+// member reads. It is called after the copy.
+bool stream_spared(const struct stream *s);
+
 // stream_claim_handed is stream_claim for a frame of a handover (SC4).
 bool stream_claim_handed(struct stream *s, uint64_t seq);
 

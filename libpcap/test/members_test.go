@@ -108,8 +108,15 @@ func TestMembersShareEveryFrame(t *testing.T) {
 
 // TestFramesOfADeadMemberGoToTheOthers kills a member that has read nothing of what waits.
 func TestFramesOfADeadMemberGoToTheOthers(t *testing.T) {
-	b, s := sanitized(t), single(t, stream.Config{})
-	all := members(t, b, s, 3, "PCAP_FANOUT=lb", "PCAP_POLICY=lossless")
+	b := sanitized(t)
+	for _, policy := range []string{"lossless", "lossy"} {
+		t.Run(policy, func(t *testing.T) { killOne(t, b, policy) })
+	}
+}
+
+func killOne(t *testing.T, b built, policy string) {
+	s := single(t, stream.Config{})
+	all := members(t, b, s, 3, "PCAP_FANOUT=lb", "PCAP_POLICY="+policy)
 	s.storeNumbered(3000)
 	got := []string{all[0].do("numbered 500")} // 500 of its 1000; it is killed with the others unread
 	require.NoError(t, all[0].cmd.Process.Signal(syscall.SIGKILL))
