@@ -92,7 +92,7 @@ bench-query: tools
 	IXCAP_STORED=$(SIZE) IXCAP_STORED_DIR=$(DIR) $(GO) test -run '^$$' -bench Window -benchtime 1x -timeout 2h ./examples/hpcapq
 
 bench-front: tools
-	$(GO) test -run '^$$' -bench Dispatch -benchtime 3x ./libpcap/test
+	$(GO) test -run '^$$' -bench 'Dispatch|Filter' -benchtime 3x ./libpcap/test
 
 crash: tools
 	IXCAP_CRASHES=200 $(GO) test -count=1 -timeout 40m -v -run 'Killed|Recovered|CaptureGoesOn|Outlives|UnderRetention|StepOfTheClock' ./examples/e2e ./capture/archive/retain

@@ -298,6 +298,7 @@ void pcap_close(pcap_t *p)
 	if (p->wake >= 0)
 		close(p->wake);
 	free(p->filter.bf_insns);
+	free(p->matcher);
 	free(p->device);
 	free(p->settings);
 	free(p->asked);
@@ -419,7 +420,9 @@ int pcap_setfilter(pcap_t *p, struct bpf_program *program)
 	memcpy(copy, program->bf_insns, program->bf_len * sizeof *copy);
 	read_settle(p);
 	free(p->filter.bf_insns);
+	free(p->matcher);
 	p->filter = (struct bpf_program){program->bf_len, copy};
+	p->matcher = matcher_new(&p->filter);
 	return 0;
 }
 

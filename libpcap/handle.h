@@ -5,6 +5,7 @@
 #include <pcap/pcap.h>
 #include <stdatomic.h>
 
+#include "matcher.h"
 #include "stream.h"
 
 // A pcap_t of the system's libpcap begins with the address of a function, which no
@@ -54,6 +55,7 @@ struct pcap {
 	atomic_bool broken;        // by pcap_breakloop
 	pcap_t *companion;         // a dead handle of the system's libpcap with the same properties
 	struct bpf_program filter; // bf_insns is NULL without one
+	struct step *matcher;      // the same decoded, or NULL: bpf_filter runs it
 	struct queue *queues;
 	unsigned n;
 	uint64_t horizon;          // merge: frames stamped before it are next

@@ -44,11 +44,19 @@ static void put_tag(struct frame *f, uint16_t tag, u_char *room)
 	f->len += 4;
 }
 
+// passes runs the filter.
+static inline bool passes(const pcap_t *p, const u_char *data, uint32_t len, uint32_t caplen)
+{
+	if (p->matcher)
+		return matcher_run(p->matcher, data, len, caplen);
+	return !p->filter.bf_insns || real.bpf_filter(p->filter.bf_insns, data, len, caplen);
+}
+
 static bool accepts(const pcap_t *p, const struct frame *f)
 {
 	if (p->protocol && (f->caplen < 14 || (f->data[12] << 8 | f->data[13]) != p->protocol))
 		return false;
-	return !p->filter.bf_insns || real.bpf_filter(p->filter.bf_insns, f->data, f->len, f->caplen);
+	return passes(p, f->data, f->len, f->caplen);
 }
 
 static inline void load_stamp(struct frame *f, const u_char *record)
@@ -357,7 +365,7 @@ static inline __attribute__((always_inline)) unsigned run(pcap_t *p, struct queu
 		}
 		q->seq = ++seq;
 		q->end = end = next;
-		if (p->filter.bf_insns && !real.bpf_filter(p->filter.bf_insns, record + STREAM_RECORD, h.len, h.caplen))
+		if (!passes(p, record + STREAM_RECORD, h.len, h.caplen))
 			continue;
 		if (member) {
 			if (!stream_mine(s)) {
