@@ -117,7 +117,7 @@ static inline bool take(const pcap_t *p, struct queue *q, struct frame *f)
 		const uint16_t info = e->info, vlan = e->vlan;
 		if (!p->copying && (s->lossless || in_place(q)))
 			load_stamp(f, f->data - STREAM_RECORD);
-		else if (!copy_frame(q, f, q->end, q->seq)) {
+		else if (!copy_frame(q, f, q->end, q->seq) && !s->lossless) {
 			q->until = q->seq;  // overrun: it skips ahead when it begins again
 			return false;
 		}
