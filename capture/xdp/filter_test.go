@@ -113,3 +113,34 @@ func TestFilterTakesWhatTheExpressionMatches(t *testing.T) {
 		return len(f) >= 18 && (typ == ether.TypeVLAN || typ == ether.TypeQinQ) && binary.BigEndian.Uint16(f[14:])&0xfff == 1
 	})
 }
+
+// A queue that was added during the capture has no socket: its frames are counted and
+// passed.
+func TestFramesOfAnAddedQueueAreCounted(t *testing.T) {
+	pair(t, 1500, 2)
+	p, err := newProgram(2)
+	require.NoError(t, err)
+	code, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: license, Instructions: p.instructions(&Config{}, 1, metadata{})})
+	require.NoError(t, err)
+	run := func(queue int, f []byte) {
+		// struct xdp_md of linux/bpf.h.
+		context := []uint32{0, uint32(len(f)), 0, uint32(find(t, "ixb").Attrs().Index), uint32(queue), 0}
+		action, err := code.Run(&ebpf.RunOptions{Data: f, Context: context})
+		require.NoError(t, err)
+		require.EqualValues(t, actPass, action)
+	}
+	run(0, numbered(1, 60)) // the capture has not begun
+	require.NoError(t, p.set(control{Active: 1, Max: 1522}))
+	run(0, numbered(1, 60))
+	run(1, numbered(2, 60))
+	run(1, numbered(3, 60))
+	run(0, numbered(4, 1523))
+	first, err := p.tally(0)
+	require.NoError(t, err)
+	require.Equal(t, tally{Redirected: 1, Super: 1}, first, "without a socket in the map, redirection passes")
+	added, err := p.withoutSocket(1)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, added)
+	require.NoError(t, code.Close())
+	require.NoError(t, p.close())
+}
