@@ -170,7 +170,7 @@ func (s *Stream) readAccount(att *attachment) (consistent bool) {
 	// before what is published.
 	released := position{att.cursor.Offset.Load(), att.cursor.Seq.Load()}
 	if whole {
-		if !a.follows(&att.last, s.published(), released, att.startMoves) {
+		if !a.follows(&att.last, s.published(), released, att.startMoves) || !att.member.mayHave(&a) {
 			return false
 		}
 		att.last = a

@@ -95,6 +95,16 @@ type member struct {
 	att           *attachment
 	frames, bytes uint64 // that the assigner had counted for the number before
 	overrun       uint64 // as memberStats has returned it
+	given         uint64 // frames of others in handovers
+}
+
+// mayHave reports whether an account has no more of other members than there was. m is
+// nil for a listener in no group.
+func (m *member) mayHave(a *account) bool {
+	if m == nil {
+		return a.skipped == 0 && a.handed == 0
+	}
+	return a.handed <= m.given
 }
 
 // settings returns the settings of the group that a listener asks to join.

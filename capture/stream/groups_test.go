@@ -1,8 +1,10 @@
 package stream
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -369,4 +371,68 @@ func TestMemberIsMadeLossyAndLosslessAgain(t *testing.T) {
 	require.EqualValues(t, read, sum.Members[0].Read)
 	require.EqualValues(t, total/2-read, sum.Members[0].Overrun)
 	require.Zero(t, s.Stats().CorruptCursors)
+}
+
+// Whatever a member writes to its page, the stream goes on, its account balances, and
+// other members get their frames.
+func TestMemberWithACorruptPageHarmsNoOther(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	s := newStream(t, Config{Size: Block})
+	good := joined(t, s, "group=1\nmode=lb", Options{})
+	other := joined(t, s, "group=1", Options{Policy: Lossy})
+	var next, got int
+	store := func() {
+		for n := range 64 {
+			s.Producer().appendWait(t, 1, uint32(next+n), udpFrame(uint32(next+n)))
+		}
+		next += 64
+		s.Producer().Publish()
+	}
+	for range 300 {
+		bad, err := s.Listen("bad", Options{Policy: Policy(r.IntN(2)), Fanout: "group=1"})
+		require.NoError(t, err)
+		store()
+		if r.IntN(2) == 0 {
+			readNow(t, bad)
+		}
+		for range 1 + r.IntN(3) {
+			word := []int{0, 8, 152, 160, 168, 184, 200, 216, 256, 264, 272, 280, 288, 296}[r.IntN(14)]
+			v := r.Uint64() >> r.IntN(64)
+			if r.IntN(2) == 0 {
+				v = uint64(max(0, next-r.IntN(200)))
+			}
+			binary.LittleEndian.PutUint64(bad.cursorMap.mem[word:], v)
+		}
+		switch r.IntN(3) {
+		case 0:
+			require.NoError(t, bad.Close())
+		case 1:
+			_ = s.Detach(bad.id, "") // it may have been found corrupt
+		default:
+			s.mu.Lock()
+			if att := s.attached[bad.slot]; att != nil {
+				s.detach(att, reasonExited)
+			}
+			s.mu.Unlock()
+		}
+		require.NoError(t, bad.Close())
+		for range 5 {
+			s.Producer().Publish()
+			got += len(readNow(t, good))
+			readNow(t, other)
+		}
+	}
+	require.Eventually(t, func() bool {
+		s.Producer().Publish()
+		got += len(readNow(t, good))
+		readNow(t, other)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.groups.departures) == 0 && s.groups.handover == nil
+	}, timeout, tick)
+	g := groupOf(t, s)
+	require.EqualValues(t, next, g.Stored)
+	require.EqualValues(t, got, g.Members[0].Read+g.Members[0].Handed)
+	require.Zero(t, g.Members[0].Unread)
+	require.EqualValues(t, 300, g.DepartedMembers)
 }

@@ -274,6 +274,7 @@ func (s *Stream) redistribute(d *departure, now time.Time) (given uint64) {
 		}
 	}
 	again := uint64(0)
+	var givenTo [fanout.MaxMember + 1]uint64
 	assigner := s.groups.assigner.Load()
 	for seq := from; seq < to; seq++ {
 		e := v.entry(seq)
@@ -291,6 +292,7 @@ func (s *Stream) redistribute(d *departure, now time.Time) (given uint64) {
 		switch {
 		case number != noMember:
 			*b = handed + number
+			givenTo[number]++
 			if own {
 				given++
 			} else {
@@ -299,6 +301,9 @@ func (s *Stream) redistribute(d *departure, now time.Time) (given uint64) {
 		case second:
 			*b = delivered
 		}
+	}
+	for _, to := range g.members {
+		to.given += givenTo[to.number]
 	}
 	g.redistributed += given
 	if given+again == 0 {
