@@ -28,7 +28,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export GOFLAGS := -buildvcs=false
 
-.PHONY: all demo test pcaptest vmtest lint bench bench-store bench-query bench-front crash timestamps stress fuzz man clean tools
+.PHONY: all demo test pcaptest vmtest lint bench bench-store bench-any bench-query bench-front crash timestamps stress fuzz man clean tools
 
 all: lint test
 
@@ -87,6 +87,12 @@ bench:
 
 bench-store:
 	CGO_ENABLED=0 $(GO) run ./examples/benchstore -w $(DIR)
+
+# As root: network namespaces.
+bench-any:
+	@.ci/tools tcpdump:tcpdump dumpcap:wireshark-common netsniff-ng:netsniff-ng trafgen:netsniff-ng ip:iproute2
+	CGO_ENABLED=0 $(GO) build -o build/bench-any/ ./examples/hpcapdd ./examples/benchany
+	build/bench-any/benchany --hpcapdd build/bench-any/hpcapdd -w $(DIR)
 
 bench-query: tools
 	IXCAP_STORED=$(SIZE) IXCAP_STORED_DIR=$(DIR) $(GO) test -run '^$$' -bench Window -benchtime 1x -timeout 2h ./examples/hpcapq

@@ -14,7 +14,7 @@ const (
 	minSleep = 5 * time.Microsecond   // doubled each time
 	maxSleep = 200 * time.Microsecond // the longest delay until a frame is seen
 
-	maxBlockSleep = 20 * time.Millisecond // until a block is
+	maxBlockSleep = 40 * time.Millisecond // until a block is
 	frameTime     = 67 * time.Nanosecond  // of the smallest frame at 10 Gb/s
 )
 
@@ -31,9 +31,9 @@ type waiter struct {
 
 // blockWaiter is a wait for a block. Its reader does not need it at once, and every wake-up
 // costs some microseconds, so it sleeps longer, and at once; but it releases the index
-// entries, of which at most a quarter may fill up while it sleeps.
+// entries, of which at most half may fill up while it sleeps.
 func (l *Listener) blockWaiter() waiter {
-	most := min(max(time.Duration(len(l.index)/4)*frameTime, maxSleep), maxBlockSleep)
+	most := min(max(time.Duration(len(l.index)/2)*frameTime, maxSleep), maxBlockSleep)
 	return waiter{polls: spins, sleep: most / 32, most: most}
 }
 

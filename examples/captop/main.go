@@ -79,7 +79,7 @@ capture.`,
 		flags.StringVar(&o.count.Name, "name", "captop", "`name` of the threads")
 	})
 	cli.Group(cmd, "Output", func(flags *pflag.FlagSet) {
-		flags.VarP(&o.interval, "interval", "n", "`time` between two pages")
+		flags.Var(&o.interval, "interval", "`time` between two pages")
 		flags.Var(&o.duration, "duration", "end after this `time`; 0: no limit")
 		flags.BoolVar(&o.asJSON, "json", false, "print a line of JSON for each page (docs/JSON.md)")
 	})
