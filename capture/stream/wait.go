@@ -34,7 +34,7 @@ type waiter struct {
 // entries, of which at most half may fill up while it sleeps.
 func (l *Listener) blockWaiter() waiter {
 	most := min(max(time.Duration(len(l.index)/2)*frameTime, maxSleep), maxBlockSleep)
-	return waiter{polls: spins, sleep: most / 32, most: most}
+	return waiter{polls: spins, sleep: most / 4, most: most}
 }
 
 // prepare begins every reading call: it checks that the listener is attached,
