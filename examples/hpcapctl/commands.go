@@ -58,7 +58,7 @@ var requests = []request{
 			s, err := c.Status(ctx)
 			return status{s}, err
 		}},
-	{"listeners", "Show each listener: policy, lag, frames missed; and those that have detached", [2]int{0, 0}, true, true,
+	{"listeners", "Show each listener: policy, lag, frames missed; fan-out groups with their members; listeners that have detached", [2]int{0, 0}, true, true,
 		func(ctx context.Context, c *control.Client, _ options) (answer, error) {
 			l, err := c.Listeners(ctx)
 			return listeners{l}, err
