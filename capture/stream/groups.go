@@ -55,7 +55,8 @@ type group struct {
 	settings fanout.Settings // of the first member
 	members  []*member       // in the order of joining
 	taken    [fanout.MaxMember + 1]bool
-	periods  []period // in which it had members
+	past     uint64   // frames stored in periods that are over
+	periods  []period // other ones, in which it had members
 	base     uint64   // frames that the assigner had counted for no member then
 	leaving  int      // numbers of members that have left and are not free yet
 
@@ -70,10 +71,15 @@ type period struct{ since, until *mark }
 
 // stored is the number of frames stored while the group had members; head is the number
 // of all frames.
-func (g *group) stored(head uint64) (n uint64) {
+func (g *group) stored(head uint64) uint64 {
+	for len(g.periods) > 0 && g.periods[0].over() {
+		g.past += g.periods[0].until.seq - g.periods[0].since.seq
+		g.periods = g.periods[1:]
+	}
+	n := g.past
 	for _, p := range g.periods {
 		switch {
-		case p.until != nil && p.until.known:
+		case p.over():
 			n += p.until.seq - p.since.seq
 		case p.since.known:
 			n += head - min(head, p.since.seq)
@@ -82,9 +88,11 @@ func (g *group) stored(head uint64) (n uint64) {
 	return n
 }
 
+func (p *period) over() bool { return p.until != nil && p.until.known }
+
 // empty reports whether the group has no members and nothing of it is to come.
 func (g *group) empty() bool {
-	return len(g.members) == 0 && g.leaving == 0 && (len(g.periods) == 0 || g.periods[len(g.periods)-1].until.known)
+	return len(g.members) == 0 && g.leaving == 0 && (len(g.periods) == 0 || g.periods[len(g.periods)-1].over())
 }
 
 // member is the stream's side of a member.

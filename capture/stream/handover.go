@@ -11,6 +11,9 @@ import (
 // stallTimeout is how long a handover waits for a member that makes no progress.
 const stallTimeout = time.Second
 
+// exposedInterval is how often a handover is looked at that the producer does not spare.
+const exposedInterval = 20 * time.Millisecond
+
 // departure is a member that has left and whose account is not final yet.
 type departure struct {
 	member   *member
@@ -196,21 +199,25 @@ func (s *Stream) dropGhost(ghost *attachment) {
 	}
 }
 
-// sweepGroups goes on with departures and handovers. It returns false when there are
-// none. One handover runs at a time.
-func (s *Stream) sweepGroups(now time.Time) (busy bool) {
+// sweepGroups goes on with departures and handovers, one at a time. It returns the time
+// to its next call, 0 when there are none. A handover that the producer does not spare
+// is in no hurry: a member that hangs may never read its part.
+func (s *Stream) sweepGroups(now time.Time) (next time.Duration) {
 	s.resolve()
 	q := &s.groups
 	for {
 		if h := q.handover; h != nil && !s.handoverEnds(h, now) {
-			return true
+			if h.ghost == nil && len(q.departures) == 0 {
+				return exposedInterval
+			}
+			return ackInterval
 		}
 		if len(q.departures) == 0 {
-			return false
+			return 0
 		}
 		d := q.departures[0]
 		if !d.gone.known {
-			return true
+			return ackInterval
 		}
 		q.departures = slices.Delete(q.departures, 0, 1)
 		s.finish(d, now)

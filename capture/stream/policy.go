@@ -125,8 +125,8 @@ func (s *Stream) sweep(now time.Time) (next time.Duration) {
 			next = d
 		}
 	}
-	if s.sweepGroups(now) {
-		again(ackInterval)
+	if d := s.sweepGroups(now); d > 0 {
+		again(d)
 	}
 	for _, att := range s.attached {
 		if att == nil {
