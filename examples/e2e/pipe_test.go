@@ -130,36 +130,45 @@ func TestReaderThatEndsEndsTheCapture(t *testing.T) {
 	require.Equal(t, 2, strings.Count(r.stderr, `"balanced": true`), r.stderr)
 }
 
-// hpcapq follows a capture to a pipe: what it stores reaches the reader while it runs.
+// hpcapq follows a capture to a pipe: from its files and memory, and from memory alone as
+// packets arrive.
 func TestQueryFollowsACaptureThroughAPipe(t *testing.T) {
 	dir, share := t.TempDir(), filepath.Join(shortDir(t), "share")
 	dd := launch(t, command(t, "hpcapdd", "-i", "sim:gen,size=100,rate=200pps", "-w", dir, "--share", share, "--buffer", "8MiB", "--json"))
 	eventually(t, "no socket", func() bool { _, err := os.Stat(filepath.Join(share, "control.sock")); return err == nil })
-	in, out, err := os.Pipe()
-	require.NoError(t, err)
-	defer in.Close()
-	q := command(t, "hpcapq", "-r", dir, "--share", share, "--follow", "-w", "-")
-	q.Stdout = out
-	follow := launch(t, q)
-	require.NoError(t, out.Close())
-	dump := exec.Command(tool(t, "tcpdump"), "-n", "-l", "-tt", "-r", "-")
-	dump.Stdin = in
-	lines, err := dump.StdoutPipe()
-	require.NoError(t, err)
-	reading := launch(t, dump)
-	text, soon := bufio.NewScanner(lines), 0
-	for range 150 {
-		require.True(t, text.Scan(), "%s %s", &reading.stderr, &follow.stderr)
-		var at float64
-		_, err := fmt.Sscan(text.Text(), &at)
+	for _, c := range []struct {
+		args   []string
+		within time.Duration
+	}{
+		{[]string{"-r", dir, "--share", share}, 4 * time.Second},
+		{[]string{"--share", share, "-f", "ip", "-F", "pcapng"}, 200 * time.Millisecond},
+	} {
+		in, out, err := os.Pipe()
 		require.NoError(t, err)
-		if time.Since(time.Unix(0, int64(at*1e9))) < 4*time.Second {
-			soon++
+		q := command(t, "hpcapq", append(c.args, "--follow", "-w", "-")...)
+		q.Stdout = out
+		follow := launch(t, q)
+		require.NoError(t, out.Close())
+		dump := exec.Command(tool(t, "tcpdump"), "-n", "-l", "-tt", "-r", "-")
+		dump.Stdin = in
+		lines, err := dump.StdoutPipe()
+		require.NoError(t, err)
+		reading := launch(t, dump)
+		require.NoError(t, in.Close())
+		text, soon := bufio.NewScanner(lines), 0
+		for range 150 {
+			require.True(t, text.Scan(), "%s %s", &reading.stderr, &follow.stderr)
+			var at float64
+			_, err := fmt.Sscan(text.Text(), &at)
+			require.NoError(t, err)
+			if time.Since(time.Unix(0, int64(at*1e9))) < c.within {
+				soon++
+			}
 		}
+		require.Greater(t, soon, 50, "the reader sees packets while the capture runs")
+		require.Zero(t, follow.end(unix.SIGINT).status, &follow.stderr)
+		_, err = io.Copy(io.Discard, lines)
+		require.NoError(t, err)
 	}
-	require.Greater(t, soon, 50, "the reader sees packets while the capture runs")
-	require.Zero(t, follow.end(unix.SIGINT).status, &follow.stderr)
-	_, err = io.Copy(io.Discard, lines)
-	require.NoError(t, err)
 	require.Zero(t, dd.end(unix.SIGINT).status, &dd.stderr)
 }

@@ -251,7 +251,7 @@ func takeOutput(cmd *cobra.Command, o *options, st *settings.Storage) error {
 	}
 	name := st.Dirs[at]
 	if len(st.Dirs) > 1 {
-		return cli.Usagef("-w %s: packets go there alone. For files, too: hpcapdd -w DIR --share SHARE, and hpcapq -r DIR --share SHARE --follow -w -", name)
+		return cli.Usagef("-w %s: packets go there alone. For files, too: hpcapdd -w DIR --share SHARE, and hpcapq --share SHARE --follow -w -", name)
 	}
 	for _, flag := range filesOnly {
 		if cmd.Flags().Changed(flag) {

@@ -60,7 +60,8 @@ func command(find func(context.Context, options) error, care func(maintenance, i
 ordered by timestamp, as pcap or pcapng with nanoseconds. The index of each RAW file rules out
 blocks that cannot match, the seek table of a compressed file those before the window; other
 files are read from their start. With --share, packets that a running capture holds in memory
-are found too. --follow waits for what is captured until the window is over.
+are found too. --follow waits for what is captured until the window is over, and is up to 3 s
+behind it; with --share and without -r it writes packets as they arrive, from memory alone.
 
 TIME is 2026-11-21T14:00:00Z, "2026-11-21 14:00", 14:00 (today), "yesterday 14:00", -5m
 (before now), now or @1795269600.5 (seconds since 1970); for --to also +1m (after --from).
@@ -69,6 +70,7 @@ docs/TIMES.md lists all forms. Without a zone it is local time ($TZ). The window
 		Example: `  hpcapq -r /data0 --from -5m -f 'port 53' -w - | tcpdump -n -r -
   hpcapq -r /data0 -r /data1 --from 14:00 --to +1m -f 'host 10.0.0.1' -w minute.pcapng
   hpcapq -r /data0 --share /run/ixcap --from now --to +5m --follow -w next.pcapng
+  hpcapq --share /run/ixcap --follow -f 'port 53' -w - | tcpdump -n -r -
   hpcapq -r /data0 -C 100MiB -w part.pcapng
   hpcapq verify /data0`,
 		Args: cli.NoOperands,
@@ -85,6 +87,9 @@ docs/TIMES.md lists all forms. Without a zone it is local time ($TZ). The window
 			}
 			if err := complete(&o, u, time.Now().In(zone)); err != nil {
 				return err
+			}
+			if len(o.dirs) == 0 {
+				return runLive(cli.Interrupted("hpcapq"), o)
 			}
 			return find(cli.Interrupted("hpcapq"), o)
 		},
@@ -138,6 +143,8 @@ func complete(o *options, u unparsed, now time.Time) (err error) {
 	}
 	o.format = pcapfile.Format(cmp.Or(u.format, string(pcapfile.Pcap)))
 	switch {
+	case len(o.dirs) == 0 && len(o.shares) > 0 && o.request.Follow:
+		return checkLive(o)
 	case len(o.dirs) == 0:
 		return cli.Usagef("no directory: name the one with the stored files with -r")
 	case o.out == "":

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
+	"github.com/ixcap/ixcap/capture/pcapfilter"
 )
 
 const (
@@ -45,6 +46,9 @@ var ErrUnread = errors.New("it was not read")
 type Config struct {
 	Name   string          // of the output in errors; default "output"
 	Format pcapfile.Format // default pcap
+
+	Filter  *pcapfilter.Filter // write only packets that match; nil: all
+	SnapLen int                // write at most so many bytes of a packet; 0: all
 
 	// Timeout is how long the end of a capture waits for an output that takes nothing;
 	// default 5 s.

@@ -17,6 +17,7 @@ import (
 	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
 	"github.com/ixcap/ixcap/capture/archive/pcappipe"
+	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/internal/testtime"
@@ -221,4 +222,22 @@ func TestReaderThatDoesNotReadHoldsTheEndForATime(t *testing.T) {
 func TestUnknownFormatIsRefused(t *testing.T) {
 	_, err := pcappipe.New(io.Discard, pcappipe.Config{Format: "raw"})
 	require.ErrorContains(t, err, `format "raw"`)
+}
+
+func TestFilterAndSnapLen(t *testing.T) {
+	var out buffer
+	filter, err := pcapfilter.Compile("ether[3] & 1 = 0")
+	require.NoError(t, err)
+	r := newRig(t, &out, 1, pcappipe.Config{Format: pcapfile.Pcapng, Filter: filter, SnapLen: 40})
+	for n := range 100 {
+		r.send(0, n, time.Now())
+	}
+	require.NoError(t, r.finish())
+	got, _ := numbers(t, out.bytes())
+	require.Len(t, got, 50)
+	st := r.storers[0].Stats()
+	require.EqualValues(t, 6000, st.Read)
+	require.EqualValues(t, 3000, st.Filtered)
+	require.EqualValues(t, 50*20, st.Cut)
+	require.EqualValues(t, 50*40, st.Written)
 }

@@ -75,9 +75,10 @@ type Storer struct {
 	// complete is the stamp up to which all packets are handed over; 0: it does not run yet.
 	complete atomic.Int64
 
-	read, written atomic.Uint64 // bytes of packets
-	accepted      uint64        // packets
-	first, last   int64         // stamps
+	read, filtered, cut, written atomic.Uint64 // bytes of packets
+
+	accepted    uint64 // packets
+	first, last int64  // stamps
 
 	waiting     []*chunk // of the Pipe, to be written
 	mergedBytes uint64   // of the Pipe, in its output or about to be
@@ -88,6 +89,10 @@ func (p *Pipe) NewStorer(source Source) *Storer {
 	s := &Storer{
 		pipe: p, source: source, number: uint32(len(p.storers)),
 		enc: pcapfile.Encoder{Format: p.cfg.Format, Interface: source.Interface}, free: make(chan *chunk, chunks),
+	}
+	s.enc.Snaplen = uint32(p.cfg.SnapLen)
+	if p.cfg.Filter != nil {
+		s.enc.Filter = p.cfg.Filter.String()
 	}
 	for range chunks {
 		s.free <- &chunk{from: s}
@@ -110,7 +115,7 @@ func (s *Storer) run(ctx context.Context, src source) error {
 	if err != io.EOF {
 		return err
 	}
-	return s.wait(func() bool { return s.written.Load() == s.read.Load() })
+	return s.wait(func() bool { return s.unwritten() == 0 })
 }
 
 // readAll reads until an error, io.EOF at the end of the stream.
@@ -152,6 +157,12 @@ func (s *Storer) readAll(ctx context.Context, src source) error {
 	}
 }
 
+// unwritten is how many bytes are read and not in the output.
+func (s *Storer) unwritten() uint64 {
+	written := s.written.Load() + s.filtered.Load() + s.cut.Load() // before read, which grows last
+	return s.read.Load() - written
+}
+
 // get gets a chunk to fill and reports whether there was one.
 func (s *Storer) get() bool {
 	select {
@@ -185,21 +196,30 @@ func (s *Storer) wait(done func() bool) error {
 
 // add encodes packets.
 func (s *Storer) add(batch []stream.Packet) {
-	c := s.now
-	var read uint64
+	c, filter := s.now, s.pipe.cfg.Filter
+	var read, filtered, cut uint64
 	for i := range batch {
 		in := &batch[i]
 		read += uint64(len(in.Data))
+		if filter != nil && !filter.Match(in.Data, int(in.Len)) {
+			filtered += uint64(len(in.Data))
+			continue
+		}
 		out := pcapfile.Packet{Nano: in.UnixNano(), Len: uint32(in.Len), Data: in.Data, Interface: s.number}
+		if most := s.pipe.cfg.SnapLen; most > 0 && len(out.Data) > most {
+			cut += uint64(len(out.Data) - most)
+			out.Data = out.Data[:most]
+		}
 		c.raw = s.enc.Packet(c.raw, &out)
 		c.packets = append(c.packets, packet{out.Nano, len(c.raw)})
+		if s.accepted++; s.accepted == 1 {
+			s.first = out.Nano
+		}
+		s.last = out.Nano
 	}
-	if s.accepted == 0 {
-		s.first = batch[0].UnixNano()
-	}
-	s.accepted += uint64(len(batch))
-	s.last = batch[len(batch)-1].UnixNano()
-	c.bytes += read
+	c.bytes += read - filtered - cut
+	s.filtered.Add(filtered)
+	s.cut.Add(cut)
 	s.read.Add(read)
 }
 
@@ -229,11 +249,11 @@ func (s *Storer) statistics() pcapfile.Statistics {
 // Stats implements recorder.Storer. After a failure of the output what it did not take has
 // failed.
 func (s *Storer) Stats() store.Stats {
-	st := store.Stats{Written: s.written.Load(), Read: s.read.Load()}
+	st := store.Stats{Written: s.written.Load(), Filtered: s.filtered.Load(), Cut: s.cut.Load(), Read: s.read.Load()}
 	st.Wrote = st.Written
 	if err := s.pipe.Err(); err != nil {
 		st.Failing = true
-		if lost := st.Read - st.Written; lost > 0 {
+		if lost := st.Read - st.Written - st.Filtered - st.Cut; lost > 0 {
 			st.Failed = map[string]uint64{cause(err): lost}
 		}
 	}
