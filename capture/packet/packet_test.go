@@ -116,7 +116,7 @@ func count(all []capture.Count, cause string) uint64 {
 
 func TestEveryFrameIsStoredAsSent(t *testing.T) {
 	pair(t, 9000)
-	_, e := open(t, "packet:ixb,blocks=64,timeout=100", capture.Config{})
+	_, e := open(t, "packet:ixb,blocks=64,timeout=1000", capture.Config{})
 	l, err := e.Stream(0).Listen("test", stream.Options{})
 	require.NoError(t, err)
 	require.NoError(t, e.Start())

@@ -13,7 +13,7 @@ import (
 	"github.com/ixcap/ixcap/capture/internal/netif"
 )
 
-const stopTimeout = time.Second
+const stopTimeout = time.Second // after that of a block
 
 // Port is a network interface with packet sockets. It also implements capture.Stopper.
 type Port struct {
@@ -105,7 +105,7 @@ func (p *Port) Stop() error {
 			return fmt.Errorf("attach filter: %w", err)
 		}
 	}
-	for end := time.Now().Add(stopTimeout); ; {
+	for end := time.Now().Add(stopTimeout + time.Duration(p.cfg.Timeout)*time.Millisecond); ; {
 		time.Sleep(2 * time.Millisecond) // other processors may still have the filter before
 		retired := true
 		for _, s := range p.all {
@@ -115,7 +115,7 @@ func (p *Port) Stop() error {
 			return nil
 		}
 		if time.Now().After(end) {
-			return errors.New("the kernel did not pass on its last block in a second")
+			return fmt.Errorf("the kernel did not pass on its last block, which it does after %d ms", p.cfg.Timeout)
 		}
 	}
 }
