@@ -1,5 +1,6 @@
 #include "device.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,21 +49,53 @@ static void take(struct device_sockets *found, const char *folder, const char *f
 	found->n++;
 }
 
+// What a capture puts in front of the name of an interface (docs/PORTS.md).
+static const char *const schemes[] = {"xdp", "packet"};
+
+// label writes what stands for a device in the names of its files: archive.Label in Go.
+static void label(char *to, size_t room, const char *scheme, const char *device)
+{
+	snprintf(to, room, "%s%s%.*s", scheme, *scheme ? "_" : "", (int)strcspn(device, ","), device);
+	for (; *to; to++)
+		if (!isalnum((unsigned char)*to) && !strchr("._-", *to))
+			*to = '_';
+}
+
+bool device_names(const char *asked, const char *device)
+{
+	size_t n = strcspn(device, ","), length = strlen(asked);
+	if (strcmp(asked, device) == 0 || (length == n && strncmp(asked, device, n) == 0))
+		return true;
+	for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+		size_t before = strlen(schemes[i]);
+		if (strncmp(device, schemes[i], before) == 0 && device[before] == ':' && length == n - before - 1 && strncmp(asked, device + before + 1, length) == 0)
+			return true;
+	}
+	return false;
+}
+
 // scan adds the sockets of a folder that belong to the port; without a name, all.
-// A capture of one port may have no name in its files: then the stream has it.
+// The port's name stands in the files as it is or as a label. A capture of one port may
+// have no name in its files: then the stream has it.
 static void scan(struct device_sockets *found, const char *folder, const char *port)
 {
 	struct dirent **list;
+	enum { NAMES = 4 };
+	char names[NAMES][256];
 	int n = scandir(folder, &list, is_queue, by_name);
 	unsigned before = found->n;
-	for (int pass = 0; pass < 2 && found->n == before; pass++)
+	snprintf(names[0], sizeof names[0], "%s", port);
+	label(names[1], sizeof names[1], "", port);
+	for (int i = 2; i < NAMES; i++)
+		label(names[i], sizeof names[i], schemes[i - 2], port);
+	for (int pass = 0; pass <= NAMES && found->n == before; pass++)
 		for (int i = 0; i < n; i++) {
 			const char *file = list[i]->d_name;
 			size_t named = (size_t)queue_of(file);
-			bool exact = named == strlen(port) && strncmp(file, port, named) == 0;
-			if (!*port || (pass == 0 && exact))
+			bool equal = pass < NAMES && named == strlen(names[pass]) && strncmp(file, names[pass], named) == 0;
+			if (!*port || equal)
 				take(found, folder, file, "");
-			else if (pass == 1 && named == 0)
+			else if (pass == NAMES && named == 0)
 				take(found, folder, file, port);
 		}
 	for (int i = 0; i < n; i++)

@@ -13,7 +13,7 @@
 // A queue's socket.
 struct device_socket {
 	char path[STREAM_SOCKET_PATH];
-	char interface[65];  // the stream must have this name; empty: any
+	char interface[65];  // the stream must be this port's; empty: any
 	unsigned device;     // of the settings' devices
 };
 
@@ -24,6 +24,10 @@ struct device_sockets {
 
 // device_ours reports whether a name, or NULL, means a port of a capture.
 bool device_ours(const char *device);
+
+// device_names reports whether a name means a capture's device: the device in full, without
+// its options, or the interface alone, as eth0 of packet:eth0,sockets=2.
+bool device_names(const char *asked, const char *device);
 
 // device_find lists the sockets of the settings' devices, each the name of a port, a socket
 // or a folder with sockets. It returns how many there are; with none, text says why.

@@ -157,7 +157,7 @@ static int attach(pcap_t *p, const struct device_socket *at)
 	int code = stream_open(&q->s, at->path, &o, p->error, sizeof p->error);
 	if (code != STREAM_OK)
 		return code;
-	if (*at->interface && strcmp(at->interface, q->s.name) != 0) {
+	if (*at->interface && !device_names(at->interface, q->s.name)) {
 		handle_error(p, "%s captures %s, not %s", at->path, q->s.name, at->interface);
 		stream_close(&q->s);
 		return STREAM_NONE;

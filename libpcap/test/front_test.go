@@ -336,6 +336,36 @@ func TestDevicesThatAreNotThere(t *testing.T) {
 	d.end()
 }
 
+// A port over the kernel's sockets is known by its interface, by its device in full, and by
+// the names of its files.
+func TestPortsAreFoundByTheirInterface(t *testing.T) {
+	b := build(t)
+	for _, c := range []struct {
+		file, device string
+		is, not      []string
+	}{
+		{"queue0.sock", "packet:eth7,sockets=2", []string{"eth7", "packet:eth7", "packet:eth7,sockets=2"}, []string{"eth", "eth70", "packet", "xdp:eth7", "packet:eth7,sockets=1"}},
+		{"queue0.sock", "xdp:eth7", []string{"eth7", "xdp:eth7"}, []string{"xdp:eth", "packet:eth7"}},
+		{"packet_eth7-queue0.sock", "packet:eth7,sockets=2", []string{"eth7", "packet:eth7", "packet:eth7,sockets=2", "packet_eth7"}, []string{"eth", "xdp:eth7"}},
+		{"xdp_eth7.5-queue0.sock", "xdp:eth7.5", []string{"eth7.5", "xdp:eth7.5"}, []string{"eth7", "packet:eth7.5"}},
+		{"0000_03_00.0-queue0.sock", "0000:03:00.0", []string{"0000:03:00.0"}, []string{"03:00.0"}},
+	} {
+		dir := t.TempDir()
+		serve(t, dir, c.file, stream.Config{Interface: c.device})
+		d := b.start(t, "IXCAP_SHARE="+dir)
+		for _, name := range c.is {
+			require.Equal(t, "ok", d.do("create 0 ixcap:%s", name), name)
+			require.Equal(t, "0", trimCode(d.do("activate 0")), "%s of %s", name, c.device)
+			require.Equal(t, "0", d.do("close 0"))
+		}
+		for _, name := range c.not {
+			require.Equal(t, "ok", d.do("create 0 ixcap:%s", name), name)
+			require.Contains(t, d.do("activate 0"), "-5 ", "%s of %s", name, c.device)
+			require.Equal(t, "0", d.do("close 0"))
+		}
+	}
+}
+
 // TestWithoutACaptureNothingIsDifferent compares the answers over the system's libpcap
 // and over ours, preloaded, on devices that are not ours.
 func TestWithoutACaptureNothingIsDifferent(t *testing.T) {

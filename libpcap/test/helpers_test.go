@@ -6,6 +6,7 @@ package test
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
@@ -244,7 +245,7 @@ func serve(t testing.TB, dir, name string, c stream.Config) *served {
 	t.Helper()
 	gen, err := wire.NewGenerator([]wire.Option{{Key: "size", Value: "imix"}, {Key: "flows", Value: "100"}})
 	require.NoError(t, err)
-	c.Interface, c.Node = "eth7", hugepage.AnyNode
+	c.Interface, c.Node = cmp.Or(c.Interface, "eth7"), hugepage.AnyNode
 	if c.Size == 0 {
 		c.Size = 16 * stream.Block
 	}
