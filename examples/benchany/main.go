@@ -129,4 +129,4 @@ func run(w io.Writer, o options) (err error) {
 
 // startTime is how long a program may take until it captures, and endTime until what was
 // sent has reached it.
-const startTime, endTime = 1500 * time.Millisecond, time.Second
+const startTime, endTime = 20 * time.Second, time.Second

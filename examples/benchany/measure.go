@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -135,10 +136,15 @@ func (b *bench) measure(p program, frames, rate int) (r result) {
 	c := exec.Command("ip", append([]string{"netns", "exec", receiver}, args...)...)
 	var stdout, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &stdout, &stderr
-	if r.err = c.Start(); r.err != nil {
+	ready, err := b.start(c, p)
+	if r.err = err; err != nil {
 		return r
 	}
-	time.Sleep(startTime)
+	if r.err = ready(); r.err != nil {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+		return r
+	}
 	before := cpuTime(c.Process.Pid)
 	r.rate, r.err = b.wire.send(frames, rate)
 	time.Sleep(endTime)
@@ -153,6 +159,40 @@ func (b *bench) measure(p program, frames, rate int) (r result) {
 		r.lost, r.perPacket = frames-got, float64(spent)/float64(got)
 	}
 	return r
+}
+
+// start starts a program. The function that it returns waits until the program captures:
+// hpcapdd tells a service manager, of the others there is a packet socket.
+func (b *bench) start(c *exec.Cmd, p program) (ready func() error, err error) {
+	if !p.ledger {
+		return func() error {
+			for end := time.Now().Add(startTime); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+				sockets, err := exec.Command("ip", "netns", "exec", receiver, "cat", "/proc/net/packet").Output()
+				if err == nil && bytes.Count(sockets, []byte("\n")) > 1 {
+					time.Sleep(time.Second) // its ring may follow
+					return nil
+				}
+			}
+			return fmt.Errorf("%s: does not capture after %v", p.name, startTime)
+		}, c.Start()
+	}
+	path := filepath.Join(b.dir, "notify")
+	_ = os.Remove(path)
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return nil, err
+	}
+	c.Env = append(os.Environ(), "NOTIFY_SOCKET="+path)
+	return func() error {
+		defer manager.Close()
+		if err := manager.SetReadDeadline(time.Now().Add(startTime)); err != nil {
+			return err
+		}
+		if _, err := manager.Read(make([]byte, 256)); err != nil {
+			return fmt.Errorf("%s: does not capture after %v", p.name, startTime)
+		}
+		return nil
+	}, c.Start()
 }
 
 // cpuTime is the time in nanoseconds that all threads of a process have run.
