@@ -71,7 +71,7 @@ Needs root, ip, tcpdump, dumpcap, netsniff-ng and trafgen.`,
 		flags.IntVar(&o.rate, "rate", 200_000, "`packets` per second of it")
 		flags.IntVar(&o.rounds, "rounds", 3, "repeat each measurement of CPU time `N` times")
 		flags.BoolVar(&o.search, "search", true, "search the highest rates without loss, too")
-		flags.StringSliceVar(&o.only, "only", nil, "measure only these `programs`")
+		flags.StringArrayVar(&o.only, "only", nil, "measure only this `program`; may be repeated")
 	})
 	return cmd
 }
