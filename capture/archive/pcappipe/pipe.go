@@ -37,6 +37,9 @@ const (
 	slackBefore = 100 * time.Millisecond
 
 	defaultTimeout = 5 * time.Second
+
+	// closeTimeout is the least time that Close gives the output for the counters.
+	closeTimeout = 200 * time.Millisecond
 )
 
 // ErrUnread is the error of an output that is not read at the end of the capture.
@@ -119,15 +122,28 @@ func (p *Pipe) Err() error {
 func (p *Pipe) Late() uint64 { return p.late.Load() }
 
 // Close waits until what the storers handed over is written, and returns the error of the
-// output. The storers must have returned. It does not close the writer.
+// output, which is ErrUnread if it takes nothing for Config.Timeout (at least 200 ms). The
+// storers must have returned. It does not close the writer.
 func (p *Pipe) Close() error {
 	close(p.closing)
-	select {
-	case <-p.written:
-	case <-p.failed: // a write may be blocked
+	p.progress.Store(time.Now().UnixNano())
+	limit := max(p.cfg.Timeout, closeTimeout)
+	for wait := limit; ; wait = limit - p.quiet() {
+		if wait <= 0 {
+			p.fail(ErrUnread)
+		}
+		select {
+		case <-p.written:
+			return p.Err()
+		case <-p.failed: // a write may be blocked
+			return p.Err()
+		case <-time.After(wait):
+		}
 	}
-	return p.Err()
 }
+
+// quiet is for how long the output has taken nothing.
+func (p *Pipe) quiet() time.Duration { return time.Since(time.Unix(0, p.progress.Load())) }
 
 func (p *Pipe) fail(err error) {
 	p.failOnce.Do(func() {

@@ -219,6 +219,28 @@ func TestReaderThatDoesNotReadHoldsTheEndForATime(t *testing.T) {
 	require.Equal(t, st.Read, st.Written+st.Failed["not read"])
 }
 
+// gate is an output that takes nothing once it is shut.
+type gate struct{ shut chan struct{} }
+
+func (g gate) Write(b []byte) (int, error) {
+	select {
+	case <-g.shut:
+		select {} // as a write to a full pipe
+	default:
+		return len(b), nil
+	}
+}
+
+// The reader stops between the last packet and the counters.
+func TestReaderThatDoesNotReadTheCountersHoldsTheEndForATime(t *testing.T) {
+	g := gate{make(chan struct{})}
+	r := newRig(t, g, 1, pcappipe.Config{Format: pcapfile.Pcapng, Timeout: time.Millisecond})
+	r.send(0, 0, time.Now())
+	require.Eventually(t, func() bool { return r.storers[0].Stats().Written == 60 }, testtime.Deadline, time.Millisecond)
+	close(g.shut)
+	require.ErrorIs(t, r.finish(), pcappipe.ErrUnread)
+}
+
 func TestUnknownFormatIsRefused(t *testing.T) {
 	_, err := pcappipe.New(io.Discard, pcappipe.Config{Format: "raw"})
 	require.ErrorContains(t, err, `format "raw"`)

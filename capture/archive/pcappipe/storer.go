@@ -186,7 +186,7 @@ func (s *Storer) wait(done func() bool) error {
 		if s.source.Ended != nil && !s.source.Ended() {
 			since = time.Now()
 		}
-		if quiet := time.Since(time.Unix(0, s.pipe.progress.Load())); min(quiet, time.Since(since)) > s.pipe.cfg.Timeout {
+		if min(s.pipe.quiet(), time.Since(since)) > s.pipe.cfg.Timeout {
 			s.pipe.fail(ErrUnread)
 		}
 		time.Sleep(interval)
