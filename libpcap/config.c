@@ -107,6 +107,7 @@ static char *trim(char *text)
 
 static int parse_policy(const char *value, struct ixcap_settings *s, char *errbuf)
 {
+	const char *all = value;
 	long seconds;
 	if (strcmp(value, "lossy") == 0) {
 		s->policy = IXCAP_LOSSY;
@@ -125,7 +126,7 @@ static int parse_policy(const char *value, struct ixcap_settings *s, char *errbu
 			return 0;
 		}
 	}
-	snprintf(errbuf, PCAP_ERRBUF_SIZE, "policy is unknown. Possible: lossy; lossless; lossless, SECONDS (detached after 1 to 86400 s without reading).");
+	snprintf(errbuf, PCAP_ERRBUF_SIZE, "policy \"%.40s\" is unknown. Possible: lossy; lossless; lossless, SECONDS (detached after 1 to 86400 s without reading).", all);
 	return -1;
 }
 

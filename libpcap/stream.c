@@ -102,9 +102,11 @@ static int join(struct stream *s, const char *path, char *text, size_t room)
 	if (connect(s->fd, (struct sockaddr *)&to, sizeof to) == 0)
 		return STREAM_OK;
 	int cause = errno;
-	fail(text, room, path, strerror(cause));
-	if (cause == EACCES || cause == EPERM)
+	if (cause == EACCES || cause == EPERM) {
+		snprintf(text, room, "attach to %s: %s. Run as the capture's user, or start the capture with --share-mode 0660 or 0666.", path, strerror(cause));
 		return STREAM_DENIED;
+	}
+	fail(text, room, path, strerror(cause));
 	return cause == ENOENT || cause == ECONNREFUSED || cause == ENOTDIR ? STREAM_NONE : STREAM_FAILED;
 }
 

@@ -325,7 +325,7 @@ func TestWrongLines(t *testing.T) {
 		{"fanout = filter", `:1: mode filter needs an expression: filter, udp port 53`},
 		{"weight = 0", `:1: weight "0" is no number from 1 to 255.`},
 		{"departed = drop", `:1: departed "drop" is unknown. Possible: redistribute, count.`},
-		{"policy = lossless, 0", `:1: policy is unknown. Possible: lossy; lossless; lossless, SECONDS`},
+		{"policy = lossless, 0", `:1: policy "lossless, 0" is unknown. Possible: lossy; lossless; lossless, SECONDS`},
 		{"combined_channels = 3", `:1: combined_channels: of which device? Write combined_channels@eth0 = VALUE.`},
 		{"combined_channels@eth0 = 0", `:1: combined_channels = 0: no number from 1 to 65535.`},
 		{"irq@eth0 = 0", `:1: irq: of which device and channel (0 to 255)? Write irq@eth0.0 = CPUS.`},
@@ -361,7 +361,7 @@ func TestWrongEnvironment(t *testing.T) {
 		{"PCAP_IRQ_eth0_3=all", "environment PCAP_IRQ_eth0_3=all: no list of CPUs such as 0, 0-3 or 0,2."},
 		{"PCAP_COPY=yes", "environment PCAP_COPY=yes: no number from 0 to 1."},
 		{"PCAP_WEIGHT=300", `environment PCAP_WEIGHT: weight "300" is no number from 1 to 255.`},
-		{"PCAP_POLICY=x", "environment PCAP_POLICY: policy is unknown. Possible: lossy; lossless;"},
+		{"PCAP_POLICY=x", `environment PCAP_POLICY: policy "x" is unknown. Possible: lossy; lossless;`},
 	} {
 		require.Contains(t, host{env: []string{c.env}}.run(t, "eth0"), "error "+c.want, c.env)
 	}
