@@ -98,7 +98,7 @@ func (e examiner) realTime(r topology.RealTime, isolated bool) Check {
 		c.State = Warning
 		c.Found = fmt.Sprintf("not permitted for %s", e.user())
 		c.Why = "on a core that is not isolated only a real-time policy gives the poller priority over other threads"
-		c.Fix = "sudo setcap cap_sys_nice+ep PROGRAM    # one program\n" +
+		c.Fix = "sudo setcap cap_sys_nice+ep PROGRAM    # one program; setcap replaces its other capabilities\n" +
 			`echo "$USER - rtprio 50" | sudo tee /etc/security/limits.d/ixcap-rt.conf    # new logins; systemd: LimitRTPRIO=50`
 	}
 	return c

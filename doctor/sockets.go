@@ -23,6 +23,7 @@ type Interface struct {
 	XDPKnown bool // it is known (Linux 6.3) whether the driver
 	Native   bool // runs XDP programs
 	ZeroCopy bool // and receives into the memory of AF_XDP sockets
+	Occupied bool // another XDP program is attached, and an interface has room for one
 
 	Missing []string // capabilities that the port needs and this user lacks
 }
@@ -121,6 +122,11 @@ func (e examiner) hostTraffic(i Interface) Check {
 func xdpMode(i Interface) Check {
 	const name = "XDP"
 	switch {
+	case i.Occupied:
+		return Check{Name: name, State: Failed, Found: "an XDP program is attached, perhaps of a running capture",
+			Why: "an interface has room for one XDP program",
+			Fix: "end its owner, which `bpftool net` and `bpftool link` name, or sudo ip link set dev " + i.Name + " xdp off\n" +
+				"hpcapdd -i packet:" + i.Name + "    # works beside it"}
 	case !i.XDPKnown:
 		return Check{Name: name, State: Unknown, Found: "the kernel does not tell what the driver can do (Linux 6.3 does)"}
 	case !i.Native:

@@ -79,6 +79,9 @@ func (p *Port) Name() string { return p.name }
 // Sources implements capture.Port.
 func (p *Port) Sources() []capture.Source { return p.sources }
 
+// Notices implements capture.Noticer.
+func (p *Port) Notices() []string { return p.netif.Notices() }
+
 // Start implements capture.Port. The sockets accept frames once all of them share them.
 func (p *Port) Start() error {
 	for _, s := range p.all {

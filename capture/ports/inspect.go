@@ -25,6 +25,7 @@ type Interface struct {
 	XDPKnown bool // it is known (Linux 6.3) whether the driver
 	Native   bool // runs XDP programs
 	ZeroCopy bool // and receives into the memory of AF_XDP sockets
+	Occupied bool // another XDP program is attached, and an interface has room for one
 
 	Missing []string // capabilities that Port needs and the thread lacks
 }
@@ -63,6 +64,7 @@ func Inspect(name string) (i Interface, sockets bool, err error) {
 	i.Kind, i.GRO, i.LRO = n.Kind, n.On(netif.GRO), n.On(netif.LRO)
 	i.Ring, i.MaxRing = n.ReceiveRing()
 	i.Queues, i.MaxQueues, err = n.ReceiveQueues()
+	i.Occupied = n.RunsXDP
 	if x, unknown := n.XDP(); unknown == nil {
 		i.XDPKnown, i.Native, i.ZeroCopy = true, x.Redirect, x.ZeroCopy
 	}
@@ -72,7 +74,7 @@ func Inspect(name string) (i Interface, sockets bool, err error) {
 	forXDP := netif.Missing(unix.CAP_NET_RAW, unix.CAP_BPF, unix.CAP_NET_ADMIN)
 	if i.Port == "" {
 		i.Port = packet.Scheme + i.Name
-		if hostUse(i.Name) == "" && len(forXDP) == 0 {
+		if hostUse(i.Name) == "" && len(forXDP) == 0 && !i.Occupied {
 			i.Port = xdp.Scheme + i.Name
 		}
 	}

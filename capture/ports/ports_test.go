@@ -55,6 +55,14 @@ func TestAnInterfaceIsOpenedInTheBestWayThatWorks(t *testing.T) {
 	name, _ := open(t, "ixb")
 	require.Equal(t, "xdp:ixb", name)
 
+	t.Run("down", func(t *testing.T) {
+		pair(t)
+		require.NoError(t, netlink.LinkSetDown(link(t, "ixb")))
+		for _, name := range []string{"xdp:ixb", "packet:ixb"} {
+			_, notices := open(t, name)
+			require.Equal(t, []string{"ixb is down and receives nothing until `ip link set ixb up`."}, notices)
+		}
+	})
 	t.Run("with an address", func(t *testing.T) {
 		pair(t)
 		a, err := netlink.ParseAddr("192.0.2.1/24")

@@ -209,7 +209,7 @@ func (p *Port) Name() string { return p.name }
 func (p *Port) Sources() []capture.Source { return p.sources }
 
 // Notices implements capture.Noticer.
-func (p *Port) Notices() []string { return p.notices }
+func (p *Port) Notices() []string { return append(p.netif.Notices(), p.notices...) }
 
 // Pages implements capture.Placer.
 func (p *Port) Pages() hugepage.Size { return p.cfg.Pages }

@@ -20,6 +20,9 @@ type Interface struct {
 	MTU   int    // when it was opened
 	Kind  string // of a virtual interface, as veth; "device" otherwise
 
+	Down    bool // it was set down when it was opened
+	RunsXDP bool // an XDP program was attached when it was opened
+
 	allocated int // receive queues
 	handle    *netlink.Handle
 	fd        int        // for ethtool calls
@@ -70,8 +73,17 @@ func Open(name string) (_ *Interface, err error) {
 		return nil, fmt.Errorf("interface %q: it carries %q frames. Name an Ethernet interface", name, a.EncapType)
 	}
 	i.Index, i.MTU, i.Kind, i.allocated, i.up = a.Index, a.MTU, link.Type(), max(a.NumRxQueues, 1), carrier(a)
+	i.Down, i.RunsXDP = a.RawFlags&unix.IFF_UP == 0, a.Xdp != nil && a.Xdp.Attached
 	i.watcher.Go(i.watch)
 	return i, nil
+}
+
+// Notices returns what the user should know of the interface's state when it was opened.
+func (i *Interface) Notices() []string {
+	if !i.Down {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s is down and receives nothing until `ip link set %s up`.", i.Name, i.Name)}
 }
 
 // carrier reports whether the interface is up and has carrier.
