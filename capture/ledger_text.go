@@ -162,7 +162,11 @@ func (t ledgerText) read(read, overrun, skipped, unread uint64) {
 	t.line(2, read, "frames", "read")
 	t.some(2, overrun, "frames", "overrun")
 	t.some(2, skipped, "frames", "skipped: of other members of its group")
-	t.some(2, unread, "frames", "unread")
+	what := "unread"
+	if skipped != 0 {
+		what = "unread: of all members of its group"
+	}
+	t.some(2, unread, "frames", what)
 }
 
 // shownGaps is the maximum number of gaps in the text; JSON contains all.
@@ -189,7 +193,11 @@ func (t ledgerText) storer(s StorerAccount) {
 	if s.Files == 1 {
 		files = "file"
 	}
-	t.line(1, s.Written, "bytes", fmt.Sprintf("written to %d %s", s.Files, files))
+	written := fmt.Sprintf("written to %d %s", s.Files, files)
+	if s.Files == 0 && s.Written != 0 { // a pipe, or null
+		written = "written, to no file"
+	}
+	t.line(1, s.Written, "bytes", written)
 	t.some(1, s.Filtered, "bytes", "filtered")
 	t.some(1, s.Cut, "bytes", "cut")
 	for _, f := range s.Failed {

@@ -113,7 +113,11 @@ func (d *Daemon) opened() (lines []string) {
 	seen := map[string]bool{}
 	for _, p := range d.ports {
 		buffers := p.Buffer * units.Size(p.engine.Queues())
-		add("opened %s: %s, %v in %v pages", p.Device, coresText(p.engine.Cores()), buffers, p.engine.Stream(0).Config().Pages)
+		name := p.Device
+		if as := p.device.Name(); as != name {
+			name += " as " + as
+		}
+		add("opened %s: %s, %v in %v pages", name, coresText(p.engine.Cores()), buffers, p.engine.Stream(0).Config().Pages)
 		for _, q := range p.recorder.Stats() {
 			for _, dir := range q.Store.Dirs {
 				if !seen[dir.Path] {

@@ -52,7 +52,11 @@ func (e Event) String() string {
 	case EventAttached:
 		return fmt.Sprintf("%s attached, %s", name, l.Policy)
 	case EventDetached:
-		return fmt.Sprintf("%s detached: %s; read %d of %d frames, overrun %d", name, e.Reason, l.Read, l.Stored, l.Overrun)
+		text := fmt.Sprintf("%s detached: %s; read %d of %d frames, overrun %d", name, e.Reason, l.Read, l.Stored, l.Overrun)
+		if l.Skipped != 0 {
+			text += fmt.Sprintf(", %d of other members of its group", l.Skipped)
+		}
+		return text
 	case EventRefused:
 		return fmt.Sprintf("%s refused: %s", name, e.Reason)
 	}

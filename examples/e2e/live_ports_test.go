@@ -54,7 +54,7 @@ listen = "127.0.0.1:9482"
 	hpcapdd := filepath.Join(bin, "hpcapdd")
 	checked := in(c.b, hpcapdd, "--config", config, "--check")
 	require.Contains(t, checked, "opened packet:far,timeout=100: ")
-	require.Contains(t, checked, "opened far2: ")
+	require.Contains(t, checked, "opened far2 as xdp:far2: ")
 	dd := launch(t, exec.CommandContext(t.Context(), "ip", "netns", "exec", c.b, hpcapdd, "--config", config, "--progress", "--json"))
 	dd.waitStderr("Gb/s")
 	dd.waitStderr("two: far2 is captured as xdp:far2")

@@ -179,7 +179,7 @@ func (c *Client) unreachable(err error) error {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOTSOCK):
 		return fmt.Errorf("no capture is served at %s: start one, such as hpcapdd --share DIR", c.path)
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%s: permission denied: the socket's mode restricts who may control the capture", c.path)
+		return fmt.Errorf("%s: permission denied: the capture's user alone may control it. Run this program as that user, or as root", c.path)
 	}
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		err = u.Err
