@@ -191,6 +191,9 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(&b, "%s  %s  received %v  lost %s, %.0f/s\n",
 			r.At.Format(time.TimeOnly), cmp.Or(p.Name, p.Device), rate, units.Plural(p.Lost, "frame"), p.LostFrames)
 	}
+	if r.Over == 0 {
+		fmt.Fprintln(&b, "rates and shares: from the next page on")
+	}
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "GROUP\tTHREAD\tPID\tREAD\tRATE\tSHARE\tLOST\tLOST/S\tUNREAD")
 	sum := Thread{Group: NoGroup}

@@ -101,6 +101,11 @@ dir = "`+share+`"
 	require.Regexp(t, `(?m)^\d\d:\d\d:\d\d  a  received \d\.\d+ Gb/s \d\.\d+ Mpps  lost \d+ frames, \d+/s$`, text.String())
 	require.Regexp(t, `(?m)^7 hash +member-1 +\d+ +\d+ .* %  +0 +0 +\d+$`, text.String())
 	require.Regexp(t, `(?m)^7 +sum of 3 +\d+ `, text.String())
+	require.NotContains(t, text.String(), "next page")
+	text.Reset()
+	r.Over = 0
+	require.NoError(t, r.WriteText(&text))
+	require.Contains(t, text.String(), "\nrates and shares: from the next page on\nGROUP ")
 	_, err = json.Marshal(r)
 	require.NoError(t, err)
 
