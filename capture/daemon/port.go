@@ -32,6 +32,7 @@ type port struct {
 	engine   *capture.Engine
 	recorder *recorder.Recorder
 	command  *fileCommand // nil: none
+	ending   atomic.Bool  // run is told to end
 
 	listeners int         // of other processes that each queue must have before the start
 	waiting   atomic.Bool // for listeners of other processes, before the start
@@ -134,6 +135,9 @@ func (p *port) pipeStorer(pipe *pcappipe.Pipe) func(queue int, s *stream.Stream)
 		source := pcappipe.Source{
 			Interface: pcapfile.Interface{Name: p.file(), Description: fmt.Sprintf("queue %d", queue), Speed: uint64(p.Speed) * 1e6},
 			Ended: func() bool {
+				if p.ending.Load() {
+					return true
+				}
 				_, ended := p.engine.Times()
 				return !ended.IsZero()
 			},
@@ -163,6 +167,7 @@ func (p *port) fileClosed(cleaner *retain.Cleaner) func(path string) {
 // run captures until the wire ends or ctx is done. A port that was waiting for listeners
 // then is not started; its ledger is empty.
 func (p *port) run(ctx context.Context) {
+	defer context.AfterFunc(ctx, func() { p.ending.Store(true) })()
 	if p.listeners == 0 || ctx.Err() == nil {
 		p.ledger, p.err = p.recorder.Run(ctx)
 		return

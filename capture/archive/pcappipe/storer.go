@@ -28,8 +28,8 @@ type source interface {
 type Source struct {
 	Interface pcapfile.Interface // of the packets, in pcapng
 
-	// Ended reports whether the capture has ended, so that an output that is not read is
-	// waited for no longer than Config.Timeout; nil: it has.
+	// Ended reports whether the capture has ended or is told to end, so that an output that
+	// is not read is waited for no longer than Config.Timeout; nil: it has.
 	Ended func() bool
 
 	// Counters returns the port's frames that it received and of these those that it lost,
