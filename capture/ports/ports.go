@@ -153,7 +153,7 @@ type Capabilities struct {
 }
 
 // CapabilitiesOf returns the limits of the port of a name, without asking the machine: an
-// interface's name alone has those of an 82599.
+// interface's name alone has those of an 82599, but an unknown number of queues.
 func CapabilitiesOf(name string) Capabilities {
 	switch kindOf(name) {
 	case afXDP:
@@ -164,5 +164,9 @@ func CapabilitiesOf(name string) Capabilities {
 		return Capabilities{Name: "a packet port", MaxQueues: packet.MaxSockets, Queues: c.Sockets}
 	}
 	c := driver.Limits()
-	return Capabilities{Name: "the " + c.Name, MaxQueues: c.MaxQueues, Queues: 1, Speeds: c.Speeds}
+	limits := Capabilities{Name: "the " + c.Name, MaxQueues: c.MaxQueues, Queues: 1, Speeds: c.Speeds}
+	if kindOf(name) == byInterface {
+		limits.Queues = 0 // xdp opens all
+	}
+	return limits
 }

@@ -151,7 +151,8 @@ func TestErrorsOfNames(t *testing.T) {
 
 func TestCapabilitiesFollowTheName(t *testing.T) {
 	for name, want := range map[string]ports.Capabilities{
-		"eth0":                 {Name: "the 82599", MaxQueues: 16, Queues: 1, Speeds: []int{10000, 1000}},
+		"eth0":                 {Name: "the 82599", MaxQueues: 16, Speeds: []int{10000, 1000}},
+		"0000:03:00.0":         {Name: "the 82599", MaxQueues: 16, Queues: 1, Speeds: []int{10000, 1000}},
 		"xdp:eth0":             {Name: "an xdp port", MaxQueues: 256},
 		"xdp:eth0,queues=4":    {Name: "an xdp port", MaxQueues: 256, Queues: 4},
 		"packet:eth0":          {Name: "a packet port", MaxQueues: 64, Queues: 1},

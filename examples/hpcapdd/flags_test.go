@@ -276,7 +276,7 @@ func TestErrorsNameTheFlag(t *testing.T) {
 		"--queues -1":                          "--queues: -1",
 		"--queues two":                         "--queues",
 		"--cores 1,1 --queues 2":               "--cores: core 1",
-		"--cores 0,1":                          "--cores: 2 for 1",
+		"--queues 3 --cores 0,1":               "--cores: 2 for 3",
 		"--cores x":                            "--cores",
 		"--fifo 100":                           "--fifo: 100",
 		"--speed 2500":                         "--speed: 2500",
@@ -300,7 +300,8 @@ func TestErrorsNameTheFlag(t *testing.T) {
 		"--zstd 3":                             "--zstd: ",
 		"--store-filter udp":                   "--store-filter: ",
 		"-F pcap --store-filter port":          "--store-filter: ",
-		"--queue 1":                            "--queue: 1",
+		"--queue 1":                            "", // an interface's queues are known once it is open
+		"--queues 2 --queue 2":                 "--queue: 2",
 		"-C 1500kB":                            "--segment: ",
 		"-C 0":                                 "--segment: ",
 		"-G 1ms":                               "--rotate: ",

@@ -54,7 +54,7 @@ func (p *Port) summary() string {
 	if p.Mode == Kernel {
 		return p.Device + ", left to the kernel"
 	}
-	queues := "all queues"
+	queues := "default number of queues" // known once it is open
 	if n := cmp.Or(p.Queues, ports.CapabilitiesOf(p.Device).Queues); n > 0 {
 		queues = units.Plural(n, "queue")
 	}
