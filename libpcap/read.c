@@ -579,9 +579,22 @@ static int await(pcap_t *p, unsigned limit, pcap_handler f, u_char *user)
 	}
 }
 
+// drop_overwritten counts frames as lost that wait for their turn among several queues,
+// and were overwritten since the call before.
+static void drop_overwritten(pcap_t *p)
+{
+	for (struct queue *q = p->queues; q < p->queues + p->n; q++)
+		if (q->any && !q->s.lossless && q->next.data != q->copy && stream_overwritten(&q->s, q->next.offset, q->next.seq)) {
+			q->torn++;
+			q->torn_bytes += q->next.size;
+			q->any = false;
+		}
+}
+
 int read_frames(pcap_t *p, unsigned limit, pcap_handler f, u_char *user)
 {
 	drop_kept(p);
+	drop_overwritten(p);
 	if (broken(p))
 		return PCAP_ERROR_BREAK;
 	gather(p);

@@ -269,6 +269,33 @@ func TestLossesAreCounted(t *testing.T) {
 	require.EqualValues(t, 20100-drop, report.Read)
 }
 
+// A frame that waits for its turn while the program pauses is overwritten, and not delivered.
+func TestWaitingFramesAreNotDeliveredOverwritten(t *testing.T) {
+	b, dir := sanitized(t), t.TempDir()
+	var queues []*served
+	for i := range 2 {
+		queues = append(queues, serve(t, dir, fmt.Sprintf("eth7-queue%d.sock", i), stream.Config{Size: stream.Block, Segment: stream.Block}))
+	}
+	d := b.start(t, "IXCAP_SHARE="+dir)
+	d.open("ixcap:eth7", "set_timeout 100")
+	for _, q := range queues {
+		q.storeNumbered(1)
+	}
+	read := number(t, d.do("numbered 1"), 1)
+	for range 100 {
+		queues[0].storeNumbered(100)
+		queues[1].storeNumbered(100)
+	}
+	for _, q := range queues {
+		q.Producer().Finish()
+	}
+	read += number(t, d.do("numbered -1"), 1)
+	recv, drop, _ := d.stats()
+	require.Equal(t, 2*10_001, recv)
+	require.Equal(t, recv-drop, read)
+	d.end()
+}
+
 func TestProgramsMayWriteIntoCopies(t *testing.T) {
 	b := sanitized(t)
 	for _, policy := range []string{"lossy", "lossless"} {
