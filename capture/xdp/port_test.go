@@ -49,6 +49,9 @@ func TestEveryFrameIsStoredAsSent(t *testing.T) {
 				frame := tagged(i, size)
 				send(frame)
 				sent = append(sent, frame)
+				if i%100 == 0 {
+					r.await(i + 1)
+				}
 			}
 			frames, l := r.stop()
 			require.Len(t, frames[0], len(sent))
@@ -108,6 +111,9 @@ func TestFlowsKeepTheirQueueAndOrder(t *testing.T) {
 			frame := udp(uint16(flow), 53, 100)
 			binary.BigEndian.PutUint32(frame[60:], uint32(i))
 			send(frame)
+			if flow == 0 {
+				r.await(i*flows + 1)
+			}
 		}
 	}
 	queues, l := r.stop()

@@ -163,6 +163,16 @@ func begin(t *testing.T, name string) *run {
 	return r
 }
 
+// await waits until so many frames have reached the port. A burst of more than the
+// kernel queues before its receive function (256 frames of a veth, 1000 of a processor)
+// would be dropped there when the machine is busy, in nobody's account.
+func (r *run) await(frames int) {
+	require.Eventually(r.t, func() bool {
+		a, err := r.port.Account()
+		return err == nil && a.Wire >= uint64(frames)
+	}, 20*time.Second, time.Millisecond)
+}
+
 // stop ends the capture and returns the frames of each queue and the ledger, which
 // balances.
 func (r *run) stop() (frames [][][]byte, l capture.Ledger) {
