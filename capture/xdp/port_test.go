@@ -258,6 +258,7 @@ func TestAnInterfaceIsRestored(t *testing.T) {
 	a := netlink.NewLinkAttrs()
 	a.Name, a.NumRxQueues = "ixb", 4
 	require.NoError(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "ixa"}))
+	require.NoError(t, netlink.LinkSetUp(find(t, "ixb")))
 	p, err := Open("xdp:ixb,queues=1,mode=generic", Config{Ring: 1024})
 	require.NoError(t, err)
 	require.Len(t, p.Sources(), 1)

@@ -163,9 +163,9 @@ func begin(t *testing.T, name string) *run {
 	return r
 }
 
-// await waits until so many frames have reached the port. A burst of more than the
-// kernel queues before its receive function (256 frames of a veth, 1000 of a processor)
-// would be dropped there when the machine is busy, in nobody's account.
+// await waits until so many frames have reached the port. Of a burst the kernel drops what
+// its queues before XDP have no room for on a busy machine (256 frames of a veth, 1000 of
+// a processor), and no counter of the port has it.
 func (r *run) await(frames int) {
 	require.Eventually(r.t, func() bool {
 		a, err := r.port.Account()

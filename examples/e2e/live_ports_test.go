@@ -61,11 +61,14 @@ listen = "127.0.0.1:9482"
 	for _, near := range []string{"near", "near2"} {
 		in(c.a, "tcpreplay", "-q", "-i", near, "--mbps=50", file)
 	}
-	time.Sleep(300 * time.Millisecond)
 	for _, port := range []string{"one", "two"} {
 		var s control.Status
-		out := sh(t, filepath.Join(bin, "hpcapctl"), "--socket", filepath.Join(share, "control.sock"), "--port", port, "status", "--json")
-		require.NoError(t, json.Unmarshal([]byte(out), &s), out)
+		require.Eventually(t, func() bool {
+			s = control.Status{}
+			out := sh(t, filepath.Join(bin, "hpcapctl"), "--socket", filepath.Join(share, "control.sock"), "--port", port, "status", "--json")
+			require.NoError(t, json.Unmarshal([]byte(out), &s), out)
+			return s.Queues[0].Stored == uint64(len(sent))
+		}, 20*time.Second, 20*time.Millisecond)
 		require.EqualValues(t, len(sent), s.Account.Wire)
 		require.Contains(t, s.Clock.StampedBy, map[string]string{"one": "kernel, at reception", "two": "XDP program"}[port])
 	}
