@@ -154,6 +154,17 @@ type Account struct {
 	LinkDowns uint64 `json:"link_downs,omitempty"`
 }
 
+// SumWire sets Wire for a port that does not count it itself: all that was received,
+// missed or bad.
+func (a *Account) SumWire() {
+	a.Wire = a.Received
+	for _, list := range [][]Count{a.Missed, a.Bad} {
+		for _, c := range list {
+			a.Wire += c.Frames
+		}
+	}
+}
+
 // Count is a number of frames and their register or cause.
 type Count struct {
 	Cause  string `json:"cause"`

@@ -156,10 +156,7 @@ func (p *Port) Account() (capture.Account, error) {
 	add("super-frame of an offload that cannot be split, neither TCP nor UDP", unsplit)
 	add("no whole Ethernet frame of up to 64 KiB", unusable)
 	add("rx_errors of the interface", counters.Errors)
-	a.Wire = a.Received
-	for _, c := range append(a.Missed[:len(a.Missed):len(a.Missed)], a.Bad...) {
-		a.Wire += c.Frames
-	}
+	a.SumWire()
 	a.LinkDowns = counters.LinkDowns
 	return a, err
 }

@@ -281,12 +281,7 @@ func (p *Port) Account() (capture.Account, error) {
 	bad(&a.Bad, fmt.Sprintf("super-frame of GRO, LRO or segmentation offload: longer than the MTU of %d", p.netif.MTU), sum.Super)
 	bad(&a.Bad, "no room to put the VLAN tag back", sum.Untagged)
 	bad(&a.Bad, "rx_errors of the interface", counters.Errors)
-	a.Wire = a.Received
-	for _, list := range [][]capture.Count{a.Missed, a.Bad} {
-		for _, c := range list {
-			a.Wire += c.Frames
-		}
-	}
+	a.SumWire()
 	a.LinkDowns = counters.LinkDowns
 	return a, nil
 }
