@@ -44,9 +44,9 @@ func (c *config) fail(err error) { c.err = errors.Join(c.err, err) }
 // its own; the default is 1, and for xdp what the interface has.
 func Queues(n int) Option { return func(c *config) { c.port.Queues = n } }
 
-// RSSKey sets the key of the hash that selects a frame's queue. The default is
-// driver.SymmetricKey, which puts both directions of a flow into the same queue.
-func RSSKey(key *driver.RSSKey) Option { return func(c *config) { c.port.RSSKey = key } }
+// RSS sets the hash that selects a frame's queue on an 82599. The default puts both
+// directions of a flow into the same queue.
+func RSS(r driver.RSS) Option { return func(c *config) { c.port.RSS = r } }
 
 // Buffer sets the size of each queue's stream in bytes, a power of two; the default
 // is 256 MiB.

@@ -7,7 +7,8 @@ import "github.com/ixcap/ixcap/ring"
 type Capabilities struct {
 	Name string // of the controller family, for messages
 
-	MaxQueues   int // receive queues; also transmit queues
+	MaxQueues   int // receive queues
+	MaxTxQueues int // transmit queues
 	MinRingSize int // descriptors of a ring
 	MaxRingSize int
 	RingStep    int   // ring sizes are a multiple of it
@@ -30,6 +31,7 @@ func Limits() Capabilities {
 	return Capabilities{
 		Name:             "82599",
 		MaxQueues:        MaxQueues,
+		MaxTxQueues:      MaxTxQueues,
 		MinRingSize:      ring.MinSize,
 		MaxRingSize:      ring.MaxSize,
 		RingStep:         ring.Step,

@@ -12,7 +12,7 @@ import (
 
 func TestLimitsAreThoseThatOpenEnforces(t *testing.T) {
 	l := driver.Limits()
-	require.Equal(t, []int{16, 8, 4096, 8, 15868}, []int{l.MaxQueues, l.MinRingSize, l.MaxRingSize, l.RingStep, l.MaxFrame})
+	require.Equal(t, []int{64, 16, 8, 4096, 8, 15868}, []int{l.MaxQueues, l.MaxTxQueues, l.MinRingSize, l.MaxRingSize, l.RingStep, l.MaxFrame})
 	require.Equal(t, []int{10000, 1000}, l.Speeds)
 	require.EqualValues(t, 10_000_000_000, l.LineRate)
 	require.Equal(t, []int{512 << 10, 16}, []int{l.PacketBuffer, l.PacketBufferStep})
@@ -27,9 +27,9 @@ func TestLimitsAreThoseThatOpenEnforces(t *testing.T) {
 		}
 		return err
 	}
-	require.NoError(t, open(driver.Config{Queues: l.MaxQueues, RingSize: 64, TxQueues: l.MaxQueues, TxRingSize: 64}))
+	require.NoError(t, open(driver.Config{Queues: l.MaxQueues, RingSize: 64, TxQueues: l.MaxTxQueues, TxRingSize: 64}))
 	require.Error(t, open(driver.Config{Queues: l.MaxQueues + 1}))
-	require.Error(t, open(driver.Config{TxQueues: l.MaxQueues + 1}))
+	require.Error(t, open(driver.Config{TxQueues: l.MaxTxQueues + 1}))
 	require.Error(t, open(driver.Config{MaxFrame: l.MaxFrame + 1}))
 	for _, s := range l.Speeds {
 		require.NoError(t, open(driver.Config{Speed: s}))

@@ -10,9 +10,14 @@ import (
 
 // Limits of the 82599.
 const (
-	// MaxQueues is the largest number of RSS queues: an entry of the indirection
-	// table has 4 bits (7.1.2.8).
-	MaxQueues = 16
+	// MaxQueues is the largest number of receive queues. RSS reaches the first
+	// MaxRSSQueues of them: an entry of the indirection table has 4 bits (7.1.2.8).
+	// Filters reach all.
+	MaxQueues    = 64
+	MaxRSSQueues = 16
+
+	// MaxTxQueues is the largest number of transmit queues.
+	MaxTxQueues = 16
 
 	// MaxFrame is the longest frame in bytes without CRC: the MAC receives up to
 	// 15.5 KiB with it (8.2.3.22, MAXFRS).
@@ -26,7 +31,7 @@ const (
 
 // Config of a port. The zero value is a monitor with one queue.
 type Config struct {
-	Queues     int // receive queues, 1 to 16; 0 = 1
+	Queues     int // receive queues, 1 to 64; 0 = 1
 	RingSize   int // descriptors of a receive ring, a multiple of 8 up to 4096; 0 = 4096
 	BufferSize int // bytes of a packet buffer, a multiple of 1024 up to 16384; 0 = 2048
 
@@ -44,8 +49,9 @@ type Config struct {
 	// Node is the NUMA node of rings and buffers; nil = the device's.
 	Node *int
 
-	// RSSKey is the key of the RSS hash; nil = SymmetricKey.
-	RSSKey *RSSKey
+	// RSS spreads frames over the queues. The zero value gives both directions of a
+	// connection the same queue. Port.SetRSS changes it.
+	RSS RSS
 
 	// StripVLAN removes the 802.1Q tag from frames and reports it in Frame.VLAN.
 	// Otherwise frames are as on the wire.
@@ -89,8 +95,8 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	if c.Queues < 1 || c.Queues > MaxQueues {
 		return c, fmt.Errorf("queues %d: want 1 to %d", c.Queues, MaxQueues)
 	}
-	if c.TxQueues < 0 || c.TxQueues > MaxQueues {
-		return c, fmt.Errorf("transmit queues %d: want 0 to %d", c.TxQueues, MaxQueues)
+	if c.TxQueues < 0 || c.TxQueues > MaxTxQueues {
+		return c, fmt.Errorf("transmit queues %d: want 0 to %d", c.TxQueues, MaxTxQueues)
 	}
 	if err := ring.CheckSize(c.RingSize); err != nil {
 		return c, fmt.Errorf("receive %w", err)
@@ -136,10 +142,9 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 		}
 		c.Node = &node
 	}
-	if c.RSSKey == nil {
-		c.RSSKey = &SymmetricKey
-	}
-	return c, nil
+	var err error
+	c.RSS, err = c.RSS.withDefaults(c.Queues)
+	return c, err
 }
 
 // chain returns the number of descriptors of the longest frame, with two VLAN tags,

@@ -13,8 +13,8 @@ import (
 
 func TestInvalidConfigIsAnErrorOfOneLine(t *testing.T) {
 	for want, c := range map[string]driver.Config{
-		"queues 99: want 1 to 16":                                              {Queues: 99},
-		"queues -1: want 1 to 16":                                              {Queues: -1},
+		"queues 99: want 1 to 64":                                              {Queues: 99},
+		"queues -1: want 1 to 64":                                              {Queues: -1},
 		"transmit queues 17: want 0 to 16":                                     {TxQueues: 17},
 		"ring of 100 descriptors: want a multiple of 8":                        {RingSize: 100},
 		"ring of 8192 descriptors":                                             {RingSize: 8192},

@@ -21,7 +21,7 @@ func (p *Port) initReceive() error {
 	p.setPacketBuffer()
 	p.setReceiveMAC()
 	p.setOffloads()
-	p.setRSS()
+	p.storeRSS(p.cfg.RSS)
 	for i := range p.cfg.Queues {
 		if err := p.newRx(i); err != nil {
 			return fmt.Errorf("receive queue %d: %w", i, err)
@@ -80,30 +80,6 @@ func (p *Port) setOffloads() {
 	p.change(reg.RXCSUM, to(reg.RXCSUM_PCSD, 1), to(reg.RXCSUM_IPPCSE, 0))
 	p.change(reg.RFCTL, to(reg.RFCTL_RSC_DIS, 1))
 	p.change(reg.RSCDBU, to(reg.RSCDBU_RSCACKDIS, 1))
-}
-
-// setRSS distributes frames over the queues by hash. The hash is computed with one
-// queue too: packages above use it.
-func (p *Port) setRSS() {
-	key := p.cfg.RSSKey
-	for i := range 10 {
-		p.store(reg.RSSRK(i), uint32(key[4*i])|uint32(key[4*i+1])<<8|uint32(key[4*i+2])<<16|uint32(key[4*i+3])<<24)
-	}
-	for i := range 32 {
-		var v uint32
-		for j, f := range reg.RETA_ENTRY {
-			v |= f.Val(uint32(QueueOf(uint32(4*i+j), p.cfg.Queues)))
-		}
-		p.store(reg.RETA(i), v)
-	}
-	var v uint32
-	for _, f := range []reg.Field{
-		reg.MRQC_TCP_IPV4, reg.MRQC_UDP_IPV4, reg.MRQC_IPV4,
-		reg.MRQC_TCP_IPV6, reg.MRQC_UDP_IPV6, reg.MRQC_IPV6,
-	} {
-		v |= f.Val(1)
-	}
-	p.store(reg.MRQC, v|reg.MRQC_MRQE.Val(1))
 }
 
 // setReceiveQueue configures queue i (4.6.7).

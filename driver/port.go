@@ -245,7 +245,11 @@ func (p *Port) Model() string { return p.model.name }
 func (p *Port) MAC() net.HardwareAddr { return append(net.HardwareAddr(nil), p.mac...) }
 
 // Config returns the configuration in use, with defaults filled in.
-func (p *Port) Config() Config { return p.cfg }
+func (p *Port) Config() Config {
+	p.state.Lock() // SetRSS changes it
+	defer p.state.Unlock()
+	return p.cfg
+}
 
 // RxQueues returns the number of receive queues.
 func (p *Port) RxQueues() int { return len(p.rx) }

@@ -2,7 +2,11 @@ package driver
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
+	"os"
+
+	"github.com/ixcap/ixcap/driver/internal/reg"
 )
 
 // RSSKey is the key of the Toeplitz hash (7.1.2.8.1).
@@ -59,6 +63,128 @@ func (k *RSSKey) Hash(src, dst netip.AddrPort) uint32 {
 	return k.Toeplitz(b)
 }
 
-// QueueOf returns the queue of an RSS hash among n: the indirection table is indexed
-// by the hash's low 7 bits and filled round robin.
-func QueueOf(hash uint32, n int) int { return int(hash&127) % n }
+// RSSTableSize is the number of entries of the indirection table (7.1.2.8).
+const RSSTableSize = 128
+
+// RSS spreads frames over the receive queues: the low 7 bits of the hash of a frame's
+// addresses and ports select an entry of the table, which is the queue. Frames without
+// a hash go to queue 0 (see HashFields).
+type RSS struct {
+	Key    *RSSKey    // nil = SymmetricKey
+	Fields HashFields // hashed protocols; 0 = AllFields
+
+	// Table is the queue by the low bits of the hash, below MaxRSSQueues; nil = all of
+	// these queues in turn. Its length is RSSTableSize.
+	Table []int
+}
+
+// HashFields is a set of protocols whose frames are hashed: TCP and UDP with ports,
+// IPv4 and IPv6 with the addresses only, for what none of the others covers. The chip
+// hashes below one 802.1Q tag. It does not hash (RSS type 0, queue 0) what is not IP to
+// it: QinQ, MPLS, PPPoE. A fragment, also the first, has no ports to it: fragments of
+// UDP are hashed by addresses, and come to another queue than whole datagrams of their
+// flow unless HashUDPv4 is off.
+type HashFields uint8
+
+const (
+	HashTCPv4 HashFields = 1 << iota
+	HashUDPv4
+	HashIPv4
+	HashTCPv6
+	HashUDPv6
+	HashIPv6
+
+	AllFields = HashTCPv4 | HashUDPv4 | HashIPv4 | HashTCPv6 | HashUDPv6 | HashIPv6
+)
+
+// mrqcFields are the fields of MRQC by the bit of HashFields.
+var mrqcFields = [...]reg.Field{
+	reg.MRQC_TCP_IPV4, reg.MRQC_UDP_IPV4, reg.MRQC_IPV4,
+	reg.MRQC_TCP_IPV6, reg.MRQC_UDP_IPV6, reg.MRQC_IPV6,
+}
+
+// withDefaults returns r with defaults for zero values, or an error if it is invalid for
+// a port with that number of queues.
+func (r RSS) withDefaults(queues int) (RSS, error) {
+	key := SymmetricKey
+	if r.Key != nil {
+		key = *r.Key
+	}
+	r.Key = &key
+	if r.Fields == 0 {
+		r.Fields = AllFields
+	}
+	if r.Fields&^AllFields != 0 {
+		return r, fmt.Errorf("hashed fields %#x: want a set of %#x", r.Fields, AllFields)
+	}
+	most := min(queues, MaxRSSQueues)
+	table := make([]int, RSSTableSize)
+	if r.Table != nil && len(r.Table) != len(table) {
+		return r, fmt.Errorf("indirection table of %d entries: want %d", len(r.Table), len(table))
+	}
+	for i := range table {
+		table[i] = i % most
+		if r.Table != nil {
+			table[i] = r.Table[i]
+		}
+		if table[i] < 0 || table[i] >= most {
+			return r, fmt.Errorf("indirection table: queue %d at %d: want 0 to %d", table[i], i, most-1)
+		}
+	}
+	r.Table = table
+	return r, nil
+}
+
+// QueueOf returns the queue of a hash, for an RSS of Port.RSS or Port.Config.
+func (r RSS) QueueOf(hash uint32) int { return r.Table[hash%RSSTableSize] }
+
+// RSS returns how frames are spread now.
+func (p *Port) RSS() RSS {
+	p.state.Lock()
+	defer p.state.Unlock()
+	return p.cfg.RSS
+}
+
+// SetRSS changes how frames are spread, also while they arrive: none is lost. A frame that
+// arrives during the change, which takes some microseconds, may go to the queue of the old
+// or the new table, or have a hash of both keys. Frames of one flow in two queues have no
+// order among each other but that of their stamps.
+func (p *Port) SetRSS(r RSS) error {
+	r, err := r.withDefaults(p.cfg.Queues)
+	if err != nil {
+		return fmt.Errorf("set RSS of %s: %w", p.dev.Name(), err)
+	}
+	p.state.Lock()
+	defer p.state.Unlock()
+	if p.closed {
+		return fmt.Errorf("set RSS of %s: port is closed: %w", p.dev.Name(), os.ErrClosed)
+	}
+	p.storeRSS(r)
+	if err := p.err(); err != nil {
+		return fmt.Errorf("set RSS of %s: %w", p.dev.Name(), err)
+	}
+	p.cfg.RSS = r
+	return nil
+}
+
+// storeRSS writes the registers of RSS. The hash is computed with one queue too:
+// packages above use it.
+func (p *Port) storeRSS(r RSS) {
+	for i := range len(r.Key) / 4 {
+		p.store(reg.RSSRK(i), binary.LittleEndian.Uint32(r.Key[4*i:]))
+	}
+	for i := range RSSTableSize / len(reg.RETA_ENTRY) {
+		var v uint32
+		for j, f := range reg.RETA_ENTRY {
+			v |= f.Val(uint32(r.Table[i*len(reg.RETA_ENTRY)+j]))
+		}
+		p.store(reg.RETA(i), v)
+	}
+	v := reg.MRQC_MRQE.Val(1)
+	for i, f := range mrqcFields {
+		if r.Fields>>i&1 != 0 {
+			v |= f.Val(1)
+		}
+	}
+	p.store(reg.MRQC, v)
+}

@@ -2,11 +2,13 @@ package driver_test
 
 import (
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/driver/drivertest"
 )
 
 // Vectors of Microsoft's "Verifying the RSS Hash Calculation".
@@ -36,9 +38,26 @@ func TestSymmetricKeyHashesBothDirectionsEqually(t *testing.T) {
 	require.Equal(t, driver.SymmetricKey.Hash(c, d), driver.SymmetricKey.Hash(d, c))
 }
 
-func TestQueueOfIsTheIndirectionTable(t *testing.T) {
-	require.Equal(t, 0, driver.QueueOf(0xffffff80, 16))
-	require.Equal(t, 15, driver.QueueOf(0xffffffff, 16))
-	require.Equal(t, 127%3, driver.QueueOf(127, 3))
-	require.Equal(t, 0, driver.QueueOf(12345, 1))
+func TestDefaultTableTakesTheQueuesInTurn(t *testing.T) {
+	for _, c := range []struct{ queues, last int }{{1, 0}, {3, 127 % 3}, {16, 15}, {17, 15}, {64, 15}} {
+		p, err := driver.Open(drivertest.NewDevice(), driver.Config{Queues: c.queues, RingSize: 8, MaxFrame: 1514})
+		require.NoError(t, err)
+		require.Equal(t, 0, p.RSS().QueueOf(0xffffff80))
+		require.Equal(t, c.last, p.RSS().QueueOf(0xffffffff), "%d queues", c.queues)
+		require.NoError(t, p.Close())
+	}
+}
+
+func TestInvalidRSSIsRefused(t *testing.T) {
+	p, err := driver.Open(drivertest.NewDevice(), driver.Config{Queues: 4, RingSize: 8, MaxFrame: 1514})
+	require.NoError(t, err)
+	before := p.RSS()
+	beyond := make([]int, driver.RSSTableSize)
+	beyond[5] = 4
+	require.ErrorContains(t, p.SetRSS(driver.RSS{Table: beyond}), "queue 4 at 5: want 0 to 3")
+	require.ErrorContains(t, p.SetRSS(driver.RSS{Table: []int{0, 1}}), "2 entries: want 128")
+	require.ErrorContains(t, p.SetRSS(driver.RSS{Fields: 1 << 7}), "hashed fields 0x80")
+	require.Equal(t, before, p.RSS())
+	require.NoError(t, p.Close())
+	require.ErrorIs(t, p.SetRSS(driver.RSS{}), os.ErrClosed)
 }

@@ -31,6 +31,7 @@ type rig struct {
 	port *driver.Port
 	nic  *sim.NIC
 	dev  *sim.Device
+	wire *testWire // nil: another
 }
 
 // open opens a port on a model with the given "sim:" options.
@@ -48,7 +49,9 @@ func openWire(t *testing.T, w wire.Wire, mc sim.Config, cfg driver.Config) *rig 
 	require.NoError(t, err)
 	dev, err := sim.Connect(nic, "sim:test")
 	require.NoError(t, err)
-	return openDevice(t, dev, cfg)
+	r := openDevice(t, dev, cfg)
+	r.wire, _ = w.(*testWire)
+	return r
 }
 
 func openDevice(t *testing.T, dev *sim.Device, cfg driver.Config) *rig {

@@ -67,13 +67,13 @@ func TestModelSpreadsFlowsOverQueuesByTheirHash(t *testing.T) {
 	for _, key := range []*driver.RSSKey{&driver.MicrosoftKey, &driver.SymmetricKey} {
 		for _, queues := range []int{1, 2, 3, 5, 8, 16} {
 			t.Run(fmt.Sprintf("%d queues", queues), func(t *testing.T) {
-				r := open(t, "gen,size=60,flows=1000,count=4000,rate=500kpps,backpressure", driver.Config{Queues: queues, RingSize: 1024, RSSKey: key})
+				r := open(t, "gen,size=60,flows=1000,count=4000,rate=500kpps,backpressure", driver.Config{Queues: queues, RingSize: 1024, RSS: driver.RSS{Key: key}})
 				require.NoError(t, r.port.Start())
 				seen := map[int]int{}
 				for _, f := range r.receive() {
 					hash := key.Hash(endpoints(f.data))
 					require.Equal(t, hash, f.hash)
-					require.Equal(t, driver.QueueOf(hash, queues), f.queue)
+					require.Equal(t, r.port.RSS().QueueOf(hash), f.queue)
 					seen[f.queue]++
 				}
 				require.Len(t, seen, queues, "every queue receives")

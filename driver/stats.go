@@ -45,7 +45,8 @@ type RegisterCount struct {
 	Frames   uint64
 }
 
-// QueueStats are the counters of one receive queue.
+// QueueStats are the counters of one receive queue. The chip has 16 sets of them: with
+// more queues, that of queue 15 counts for all from 15 on, and those of the others are 0.
 type QueueStats struct {
 	Received     uint64 // frames written to memory (QPRC)
 	Bytes        uint64 // their bytes (QBRC)
@@ -92,18 +93,21 @@ type counters struct {
 	gprc, gorc, gptc, gotc uint64
 	rxmpc                  uint64
 	bad                    [len(bad)]uint64
-	qprc, qbrc, qprdc      [MaxQueues]uint64
-	qptc                   [MaxQueues]uint64
+	qprc, qbrc, qprdc      [QueueCounters]uint64
+	qptc                   [QueueCounters]uint64
 }
 
-// mapStatistics maps queue i to counter i. Queues from 16 on, which are not used, map
-// to counter 0.
+// QueueCounters is the number of counter sets for queues (8.2.3.23).
+const QueueCounters = 16
+
+// mapStatistics maps queue i to counter i, and queues from 15 on to the last one.
 func (p *Port) mapStatistics() {
-	for i := range MaxQueues / 4 {
+	for i := range reg.RQSMR(0).Row().N() {
 		var rx, tx uint32
 		for j := range 4 {
-			rx |= reg.RQSMR_Q[j].Val(uint32(4*i + j))
-			tx |= reg.TQSM_Q[j].Val(uint32(4*i + j))
+			counter := uint32(min(4*i+j, QueueCounters-1))
+			rx |= reg.RQSMR_Q[j].Val(counter)
+			tx |= reg.TQSM_Q[j].Val(counter)
 		}
 		p.store(reg.RQSMR(i), rx)
 		p.store(reg.TQSM(i), tx)
@@ -115,7 +119,7 @@ func (p *Port) mapStatistics() {
 // may count in Wire before it counts in Received, but never the other way round.
 func (s *statistics) read(p *Port) error {
 	var now counters
-	for i := range max(p.cfg.Queues, p.cfg.TxQueues) {
+	for i := range min(max(p.cfg.Queues, p.cfg.TxQueues), QueueCounters) {
 		now.qprc[i] = uint64(p.load(reg.QPRC(i)))
 		now.qbrc[i] = p.load64(reg.QBRC_L(i), reg.QBRC_H(i))
 		now.qprdc[i] = uint64(p.load(reg.QPRDC(i)))
@@ -143,7 +147,7 @@ func (s *statistics) read(p *Port) error {
 	for i, n := range now.bad {
 		t.bad[i] += n
 	}
-	for i := range MaxQueues {
+	for i := range QueueCounters {
 		t.qprc[i] += now.qprc[i]
 		t.qbrc[i] += now.qbrc[i]
 		t.qprdc[i] += now.qprdc[i]
@@ -182,13 +186,14 @@ func (p *Port) Stats() (Stats, error) {
 		s.Wire += t.bad[i]
 	}
 	for i, q := range p.rx {
-		s.Received += t.qprc[i]
-		s.ReceivedBytes += t.qbrc[i]
-		s.Missed[1].Frames += t.qprdc[i]
-		s.Queues = append(s.Queues, QueueStats{
-			Received: t.qprc[i], Bytes: t.qbrc[i], NoDescriptor: t.qprdc[i],
-			Overlong: q.Overlong(), Malformed: q.Malformed(),
-		})
+		one := QueueStats{Overlong: q.Overlong(), Malformed: q.Malformed()}
+		if i < QueueCounters {
+			one.Received, one.Bytes, one.NoDescriptor = t.qprc[i], t.qbrc[i], t.qprdc[i]
+		}
+		s.Received += one.Received
+		s.ReceivedBytes += one.Bytes
+		s.Missed[1].Frames += one.NoDescriptor
+		s.Queues = append(s.Queues, one)
 	}
 	s.SentQueue = append(s.SentQueue, t.qptc[:len(p.tx)]...)
 	if err != nil {

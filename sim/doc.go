@@ -27,7 +27,7 @@
 // Reset, EEPROM, semaphores, link and SFP+ module identification, so that
 // unmodified drivers initialize the port; 128 receive and transmit queues, legacy
 // and advanced one-buffer descriptors, frames over several descriptors; address
-// and VLAN filters, EtherType filters, RSS, checksum offloads in both directions,
+// and VLAN filters, EtherType filters, RSS, also within a VMDq pool, checksum offloads in both directions,
 // VLAN stripping and insertion, TCP segmentation; interrupts with moderation;
 // statistics with read-to-clear.
 //

@@ -65,6 +65,39 @@ const (
 	mrqcUDP6 = 1 << 23
 )
 
+// MRQC.MRQE: how queues are assigned (datasheet 8.2.3.7.12).
+const (
+	mrqeRSS        = 0x1
+	mrqePools64    = 0x8 // 64 pools of 2 queues
+	mrqePools32RSS = 0xa // 32 pools of 4 queues
+	mrqePools64RSS = 0xb // 64 pools of 2 queues
+)
+
+// configurePools decodes what assigns queues within pools (datasheet 7.1.2.2).
+func (n *NIC) configurePools(c *rxConfig) {
+	c.pool = n.reg[rPFVTCTL/4] >> 7 & 0x3f
+	for i := range c.rssMask {
+		bits := n.reg[rPSRTYPE/4+i] >> 29
+		c.rssMask[i] = uint8(min(1<<bits, c.perPool) - 1)
+		if c.rss == 0 || c.perPool == 0 {
+			c.rssMask[i] = 0
+		}
+	}
+}
+
+// queueFixed is the bit of meta.queue that a filter sets for a queue that it chose:
+// pools do not change it.
+const queueFixed = 1 << 31
+
+// poolQueue returns the queue of a frame in a pool: that of a filter, or the pool's
+// by the low bits of the RSS index.
+func (c *rxConfig) poolQueue(pool uint32, m meta) uint32 {
+	if m.queue&queueFixed != 0 {
+		return m.queue &^ queueFixed
+	}
+	return (pool*c.perPool + m.queue&uint32(c.rssMask[pool])) & (queues - 1)
+}
+
 // RSS types of the receive descriptor.
 const (
 	rssNone = 0

@@ -68,6 +68,39 @@ func TestRSS(t *testing.T) {
 	}
 }
 
+// With pools the table's index selects a queue of the pool; PSRTYPE.RQPL limits it
+// (datasheet 7.1.2.2).
+func TestRSSWithinThePool(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		mode, rqpl uint32
+		pool, want int // want: for index 3
+	}{
+		{"64 pools, no RSS", mrqePools64, 1, 5, 10},
+		{"64 pools, RSS", mrqePools64RSS, 1, 5, 11},
+		{"32 pools, RSS", mrqePools32RSS, 2, 5, 23},
+		{"32 pools, 2 queues of a pool", mrqePools32RSS, 1, 5, 21},
+		{"32 pools, no RSS in the pool", mrqePools32RSS, 0, 5, 20},
+		{"the last pool", mrqePools64RSS, 1, 63, 127},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, Config{})
+			r.promiscuous()
+			r.rss(allRSS)
+			for i := range uint32(32) {
+				r.write(rRETA+4*i, 0x03030303)
+			}
+			r.write(rPFVTCTL, 1|uint32(c.pool)<<7)
+			r.write(rPSRTYPE+4*uint32(c.pool), c.rqpl<<29)
+			r.write(rMRQC, allRSS|c.mode)
+			r.configure()
+			m := r.NIC.rx.cfg.parse(udp4("10.0.0.1", "10.0.0.2", 1, 2, 40))
+			require.EqualValues(t, c.want, r.NIC.rx.cfg.poolQueue(uint32(c.pool), m))
+			require.Zero(t, r.Stats().Faults)
+		})
+	}
+}
+
 func TestFastPathAgreesWithSlowPath(t *testing.T) {
 	r := newRig(t, Config{})
 	r.promiscuous()

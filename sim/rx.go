@@ -176,6 +176,9 @@ func (n *NIC) arrive(f []byte) {
 	}
 	n.countGood(f, size)
 	m := c.parse(f)
+	if c.perPool != 0 {
+		m.queue = c.poolQueue(c.pool, m)
+	}
 	if inexact {
 		m.hi |= stPIF
 	}

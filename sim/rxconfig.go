@@ -25,9 +25,12 @@ type rxConfig struct {
 	buffer   int  // RXPBSIZE[0] in bytes
 	loop     bool // HLREG0.LPBK
 
-	rss       uint32 // MRQC fields that are hashed, 0 without RSS
-	noHash    bool   // RXCSUM.PCSD clear: the descriptor holds no hash
-	fragments bool   // RXCSUM.IPPCSE
+	rss       uint32    // MRQC fields that are hashed, 0 without RSS
+	perPool   uint32    // queues of a pool, 0 without VMDq
+	pool      uint32    // PFVTCTL.DEF_PL, the default pool
+	rssMask   [64]uint8 // index bits of RSS, by pool (PSRTYPE.RQPL)
+	noHash    bool      // RXCSUM.PCSD clear: the descriptor holds no hash
+	fragments bool      // RXCSUM.IPPCSE
 	reta      [128]uint8
 	key       toeplitz
 	keyBytes  [40]byte
@@ -83,14 +86,21 @@ func (n *NIC) configure() {
 
 func (n *NIC) configureRSS(c *rxConfig) {
 	mrqc := n.reg[rMRQC/4]
-	c.rss = 0
+	c.rss, c.perPool = 0, 0
 	switch mrqc & 0xf {
 	case 0:
-	case 1:
+	case mrqeRSS:
 		c.rss = mrqc & 0xffff0000
+	case mrqePools64:
+		c.perPool = 2
+	case mrqePools32RSS:
+		c.rss, c.perPool = mrqc&0xffff0000, 4
+	case mrqePools64RSS:
+		c.rss, c.perPool = mrqc&0xffff0000, 2
 	default:
-		n.fault("MRQC.MRQE %d: the model has RSS without DCB and VMDq only; all frames go to queue 0", mrqc&0xf)
+		n.fault("MRQC.MRQE %d: the model has RSS and VMDq without DCB; all frames go to queue 0", mrqc&0xf)
 	}
+	n.configurePools(c)
 	csum := n.reg[rRXCSUM/4]
 	c.noHash = csum&(1<<13) == 0
 	c.fragments = c.noHash && csum&(1<<12) != 0

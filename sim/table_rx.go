@@ -97,6 +97,8 @@ const (
 	rRETA     = 0x0eb00
 	rFDIRCTRL = 0x0ee00
 	rFDIRCMD  = 0x0ee2c
+	rPSRTYPE  = 0x0ea00
+	rPFVTCTL  = 0x051b0
 )
 
 // filterRegisters: filters and queue selection (8.2.3.7).
@@ -117,7 +119,7 @@ func filterRegisters() []register {
 		many("RAL", rRAL, 8, 128, rw, 0, "8.2.3.7").alias(0x05400, 8, 16),
 		many("RAH", rRAL+4, 8, 128, rw, 0, "8.2.3.7").alias(0x05404, 8, 16).bits(0x8000ffff),
 		many("MPSAR", 0x0a600, 4, 256, rw, 0, "8.2.3.7"),
-		many("PSRTYPE", 0x0ea00, 4, 64, rw, 0, "8.2.3.7").alias(0x05480, 4, 16),
+		many("PSRTYPE", rPSRTYPE, 4, 64, rw, 0, "8.2.3.7").alias(0x05480, 4, 16),
 
 		one("MRQC", rMRQC, rw, 0, "8.2.3.7").alias(0x05818, 4, 1),
 		one("RQTC", 0x0ec70, rw, 0x77777777, "8.2.3.7"),
@@ -133,7 +135,7 @@ func filterRegisters() []register {
 		many("L34TIMIR", 0x0e800, 4, 128, rw, 0, "8.2.3.5"),
 		one("LLITHRESH", 0x0ec90, rw, 0, "8.2.3.5"),
 		one("IMIRVP", 0x0ec60, rw, 0, "8.2.3.5"),
-		one("PFVTCTL", 0x051b0, rw, 0, "8.2.3.27"),
+		one("PFVTCTL", rPFVTCTL, rw, 0, "8.2.3.27"),
 		many("PFVFRE", 0x051e0, 4, 2, rw, 0, "8.2.3.27"),
 		many("PFVFTE", 0x08110, 4, 2, rw, 0, "8.2.3.27"),
 		many("PFVML2FLT", 0x0f000, 4, 64, rw, 0, "8.2.3.27"),

@@ -141,7 +141,9 @@ func account(s driver.Stats) capture.Account {
 				a.Bad = append(a.Bad, capture.Count{Cause: fmt.Sprintf("%s (queue %d)", d.cause, i), Frames: d.frames})
 			}
 		}
-		a.Queue = append(a.Queue, received)
+		if len(s.Queues) <= driver.QueueCounters || i < driver.QueueCounters-1 {
+			a.Queue = append(a.Queue, received) // the others share a counter
+		}
 	}
 	return a
 }

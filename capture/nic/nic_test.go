@@ -92,7 +92,7 @@ func TestOpenFailsWithAnErrorOfOneLine(t *testing.T) {
 		require.NotContains(t, err.Error(), "\n")
 	}
 	_, err := nic.Open("sim:gen", nic.Config{Queues: 99})
-	require.ErrorContains(t, err, "1 to 16")
+	require.ErrorContains(t, err, "1 to 64")
 }
 
 func TestNewEngineClosesThePortAfterAnError(t *testing.T) {

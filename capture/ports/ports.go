@@ -138,8 +138,8 @@ func checkSockets(name string, cfg Config) error {
 	switch {
 	case cfg.Speed != 0:
 		return fmt.Errorf("open device %s: speed %d Mb/s: only an 82599 is set to a speed. Leave it out, and use ethtool -s", name, cfg.Speed)
-	case cfg.RSSKey != nil:
-		return fmt.Errorf("open device %s: RSS key: only an 82599 has one. Leave it out; xdp has rss=symmetric", name)
+	case cfg.RSS.Key != nil || cfg.RSS.Fields != 0 || cfg.RSS.Table != nil:
+		return fmt.Errorf("open device %s: RSS: only an 82599 has one. Leave it out; xdp has rss=symmetric", name)
 	}
 	return nil
 }
@@ -164,7 +164,7 @@ func CapabilitiesOf(name string) Capabilities {
 		return Capabilities{Name: "a packet port", MaxQueues: packet.MaxSockets, Queues: c.Sockets}
 	}
 	c := driver.Limits()
-	limits := Capabilities{Name: "the " + c.Name, MaxQueues: c.MaxQueues, Queues: 1, Speeds: c.Speeds}
+	limits := Capabilities{Name: "the " + c.Name, MaxQueues: driver.MaxRSSQueues, Queues: 1, Speeds: c.Speeds}
 	if kindOf(name) == byInterface {
 		limits.Queues = 0 // xdp opens all
 	}

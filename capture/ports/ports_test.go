@@ -143,8 +143,8 @@ func TestErrorsOfNames(t *testing.T) {
 	for _, name := range []string{"xdp:ixb", "packet:ixb"} {
 		_, err := ports.Open(name, ports.Config{Config: nic.Config{Speed: 1000}})
 		require.ErrorContains(t, err, "only an 82599 is set to a speed")
-		_, err = ports.Open(name, ports.Config{Config: nic.Config{RSSKey: &driver.SymmetricKey}})
-		require.ErrorContains(t, err, "RSS key")
+		_, err = ports.Open(name, ports.Config{Config: nic.Config{RSS: driver.RSS{Key: &driver.SymmetricKey}}})
+		require.ErrorContains(t, err, "RSS: only an 82599")
 	}
 	require.NoError(t, ports.CheckName("ixb"))
 }
