@@ -185,8 +185,9 @@ func (p *Port) readMAC() error {
 // clearStatistics is step 6 (4.6.5): the counters clear when read.
 func (p *Port) clearStatistics() error {
 	p.mapStatistics()
+	p.stats.reset()
 	defer p.stats.reset()
-	return p.stats.read(p)
+	return p.stats.read(p, counterTable)
 }
 
 // halt stops all bus traffic of the device, in any state, so that its memory can be

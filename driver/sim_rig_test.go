@@ -189,3 +189,19 @@ func rxQueues(p *driver.Port) (all []*driver.RxQueue) {
 	}
 	return all
 }
+
+// scriptWire delivers its frames once.
+type scriptWire struct{ frames []wire.Frame }
+
+func (w *scriptWire) Receive(frames []wire.Frame, _ int) (int, error) {
+	if len(w.frames) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(frames, w.frames)
+	w.frames = w.frames[n:]
+	return n, nil
+}
+
+func (w *scriptWire) Send([]byte) error { return nil }
+func (w *scriptWire) Up() bool          { return true }
+func (w *scriptWire) Close() error      { return nil }

@@ -2,8 +2,6 @@ package driver
 
 import (
 	"fmt"
-	"sync"
-	"time"
 
 	"github.com/ixcap/ixcap/driver/internal/reg"
 )
@@ -75,146 +73,39 @@ func sum(counts []RegisterCount) (n uint64) {
 	return n
 }
 
-// readEvery is shorter than the time in which a counter overflows: 36 bits of bytes
-// take 55 s at 10 Gb/s, 32 bits of frames 288 s at 14.88 million a second.
-const readEvery = 10 * time.Second
-
-// bad are the registers that count bad frames. One of them counts a frame: the MAC
-// drops it at the first error.
-var bad = [...]reg.Register{reg.CRCERRS, reg.ILLERRC, reg.ERRBC, reg.RLEC, reg.RUC, reg.RFC, reg.ROC, reg.RJC}
-
-// statistics accumulates the counters, which clear when read, in 64 bits.
-type statistics struct {
-	mu    sync.Mutex
-	total counters
-}
-
-type counters struct {
-	gprc, gorc, gptc, gotc uint64
-	rxmpc                  uint64
-	bad                    [len(bad)]uint64
-	qprc, qbrc, qprdc      [QueueCounters]uint64
-	qptc                   [QueueCounters]uint64
-}
-
-// QueueCounters is the number of counter sets for queues (8.2.3.23).
-const QueueCounters = 16
-
-// mapStatistics maps queue i to counter i, and queues from 15 on to the last one.
-func (p *Port) mapStatistics() {
-	for i := range reg.RQSMR(0).Row().N() {
-		var rx, tx uint32
-		for j := range 4 {
-			counter := uint32(min(4*i+j, QueueCounters-1))
-			rx |= reg.RQSMR_Q[j].Val(counter)
-			tx |= reg.TQSM_Q[j].Val(counter)
-		}
-		p.store(reg.RQSMR(i), rx)
-		p.store(reg.TQSM(i), tx)
-	}
-}
-
-// read adds the device's counts since the last reading. It reads receive counters in
-// the order from memory to the wire, so that a frame that arrives during reading
-// may count in Wire before it counts in Received, but never the other way round.
-func (s *statistics) read(p *Port) error {
-	var now counters
-	for i := range min(max(p.cfg.Queues, p.cfg.TxQueues), QueueCounters) {
-		now.qprc[i] = uint64(p.load(reg.QPRC(i)))
-		now.qbrc[i] = p.load64(reg.QBRC_L(i), reg.QBRC_H(i))
-		now.qprdc[i] = uint64(p.load(reg.QPRDC(i)))
-		now.qptc[i] = uint64(p.load(reg.QPTC(i)))
-	}
-	for i := range 8 {
-		now.rxmpc += uint64(p.load(reg.RXMPC(i)))
-	}
-	now.gprc = uint64(p.load(reg.GPRC))
-	now.gorc = p.load64(reg.GORCL, reg.GORCH)
-	for i, b := range bad {
-		now.bad[i] = uint64(p.load(b))
-	}
-	now.gptc = uint64(p.load(reg.GPTC))
-	now.gotc = p.load64(reg.GOTCL, reg.GOTCH)
-	if err := p.err(); err != nil {
-		return err // registers that read as all ones
-	}
-	t := &s.total
-	t.gprc += now.gprc
-	t.gorc += now.gorc
-	t.gptc += now.gptc
-	t.gotc += now.gotc
-	t.rxmpc += now.rxmpc
-	for i, n := range now.bad {
-		t.bad[i] += n
-	}
-	for i := range QueueCounters {
-		t.qprc[i] += now.qprc[i]
-		t.qbrc[i] += now.qbrc[i]
-		t.qprdc[i] += now.qprdc[i]
-		t.qptc[i] += now.qptc[i]
-	}
-	return nil
-}
-
-func (s *statistics) reset() { s.total = counters{} }
-
-// load64 reads a counter of two registers: the low one first, which latches the high
-// one; reading that clears both.
-func (p *Port) load64(low, high reg.Register) uint64 {
-	l := p.load(low)
-	return uint64(l) | uint64(p.load(high)&0xf)<<32
-}
-
-// Stats reads the counters. After Close, or if the device is gone, it returns the last
-// reading, with the device's error if there is one.
+// Stats reads the counters of the balance. After Close, or if the device is gone, it
+// returns the last reading, with the device's error if there is one.
 func (p *Port) Stats() (Stats, error) {
 	p.stats.mu.Lock()
 	defer p.stats.mu.Unlock()
 	var err error
 	if !p.gone.Load() {
-		err = p.stats.read(p)
+		err = p.stats.read(p, balanceCounters)
 	}
-	t := &p.stats.total
+	t := &p.stats
 	s := Stats{
 		LinkDowns: p.linkDowns.Load(),
-		Wire:      t.gprc, WireBytes: t.gorc,
-		Sent: t.gptc, SentBytes: t.gotc,
-		Missed: []RegisterCount{{reg.RXMPC(0).Row().Name, t.rxmpc}, {reg.QPRDC(0).Row().Name, 0}},
+		Wire:      t.of(gprc, 0), WireBytes: t.of(gorc, 0),
+		Sent: t.of(gptc, 0), SentBytes: t.of(gotc, 0),
+		Received: t.sum(qprc), ReceivedBytes: t.sum(qbrc),
+		Missed: []RegisterCount{{reg.RXMPC(0).Row().Name, t.sum(rxmpc)}, {reg.QPRDC(0).Row().Name, t.sum(qprdc)}},
 	}
-	for i, b := range bad {
-		s.Bad = append(s.Bad, RegisterCount{b.Name(), t.bad[i]})
-		s.Wire += t.bad[i]
+	for _, c := range bad {
+		s.Bad = append(s.Bad, RegisterCount{c.register(0), t.of(c, 0)})
+		s.Wire += t.of(c, 0)
 	}
 	for i, q := range p.rx {
 		one := QueueStats{Overlong: q.Overlong(), Malformed: q.Malformed()}
 		if i < QueueCounters {
-			one.Received, one.Bytes, one.NoDescriptor = t.qprc[i], t.qbrc[i], t.qprdc[i]
+			one.Received, one.Bytes, one.NoDescriptor = t.of(qprc, i), t.of(qbrc, i), t.of(qprdc, i)
 		}
-		s.Received += one.Received
-		s.ReceivedBytes += one.Bytes
-		s.Missed[1].Frames += one.NoDescriptor
 		s.Queues = append(s.Queues, one)
 	}
-	s.SentQueue = append(s.SentQueue, t.qptc[:len(p.tx)]...)
+	for i := range p.tx {
+		s.SentQueue = append(s.SentQueue, t.of(qptc, i))
+	}
 	if err != nil {
 		return s, fmt.Errorf("read statistics of %s: %w", p.dev.Name(), err)
 	}
 	return s, nil
-}
-
-// readStatistics reads the counters every readEvery until Close, so that they do not
-// overflow if Stats is not called.
-func (p *Port) readStatistics() {
-	tick := time.NewTicker(readEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-p.quit:
-			return
-		case <-p.dev.Done():
-			return
-		case <-tick.C:
-			_, _ = p.Stats() // the next call returns the same error
-		}
-	}
 }

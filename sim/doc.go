@@ -33,6 +33,9 @@
 //
 // # What is not
 //
+// Counters of pause frames by priority, of link faults, FCoE, management, MACsec and
+// IPsec exist and stay 0.
+//
 // These have registers that hold what is written, without effect: DCB, VMDq and
 // SR-IOV, Flow Director, 5-tuple and SYN filters, FCoE, RSC, LinkSec and IPsec,
 // time stamps (their clock runs), wake-up, management, sending of pause frames.
@@ -53,6 +56,9 @@
 //     room (erratum: Linux and DPDK subtract RXMPC).
 //   - With CRC stripping, GORC and QBRC exclude the CRC; TOR and GOTC include it
 //     (DPDK, ixgbe_read_stats_registers).
+//   - A bad frame counts in one register, before the filters: by its length (RUC, RFC,
+//     ROC, RJC), else its symbols (ERRBC, ILLERRC), its CRC (CRCERRS), its length field
+//     (RLEC). With FCTRL.SBP it is stored, with RXE.
 //   - A frame for a disabled queue is dropped and counted in QPRDC. A frame for a
 //     queue without descriptors blocks the packet buffer, unless SRRCTL.DROP_EN.
 //   - Writes to an unmapped address are lost and the descriptor is completed, since

@@ -1,5 +1,11 @@
 package sim
 
+import (
+	"hash/crc32"
+
+	"github.com/ixcap/ixcap/sim/wire"
+)
+
 // injectFault carries out the faults that depend on the number of frames. It
 // reports whether the frame is lost by them.
 func (n *NIC) injectFault() bool {
@@ -20,12 +26,10 @@ func (n *NIC) injectFault() bool {
 	return false
 }
 
-// badCRC reports whether the frame arrives with a wrong CRC: every n-th does.
-func (n *NIC) badCRC() bool {
-	if every := n.cfg.Faults.BadCRC; every == 0 || n.stats.Offered%every != 0 {
-		return false
+// injectBadCRC gives every n-th frame a wrong CRC.
+func (n *NIC) injectBadCRC(f []byte) {
+	if every := n.cfg.Faults.BadCRC; every != 0 && n.stats.Offered%every == 0 {
+		n.rx.damage |= wire.BadCRC
+		n.rx.crc = ^crc32.ChecksumIEEE(f)
 	}
-	n.add(cCRCERRS, 1)
-	n.stats.BadCRC++
-	return true
 }

@@ -51,10 +51,10 @@ func (n *NIC) vlan(f []byte) bool {
 	return n.reg[rVFTA/4+id>>5]>>(id&31)&1 != 0
 }
 
-// macControl reports whether the MAC consumes a MAC control frame (EtherType
-// 0x8808): pause frames where flow control is on and MFLCN.DPF is set, others
-// unless MFLCN.PMCF is set (datasheet 8.2.3.22).
-func (n *NIC) macControl(f []byte) bool {
+// macControl reports whether a MAC control frame (EtherType 0x8808) is one of flow
+// control, and whether the MAC consumes it: pause frames where flow control is on
+// and MFLCN.DPF is set, others unless MFLCN.PMCF is set (datasheet 8.2.3.22).
+func (n *NIC) macControl(f []byte) (flow, consumed bool) {
 	c := &n.rx.cfg
 	pause := binary.BigEndian.Uint16(f[14:]) == 1
 	if pause && c.pause {
@@ -63,7 +63,7 @@ func (n *NIC) macControl(f []byte) bool {
 		} else {
 			n.add(cLXOFFRX, 1)
 		}
-		return c.discard
+		return true, c.discard
 	}
-	return !c.pass && (!pause || c.discard)
+	return false, !c.pass && (!pause || c.discard)
 }

@@ -65,6 +65,7 @@ const (
 	stPIF    = 1 << 7
 	stVEXT   = 1 << 9
 	stUDPV   = 1 << 10
+	errRXE   = 1 << 29
 	errTCPE  = 1 << 30
 	errIPE   = 1 << 31
 	ethVLAN  = 0x8100

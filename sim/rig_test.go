@@ -16,7 +16,7 @@ import (
 // testWire delivers its frames at once.
 type testWire struct {
 	mu     sync.Mutex
-	frames [][]byte
+	frames []wire.Frame
 	ends   bool
 	down   bool
 	busy   bool
@@ -26,8 +26,19 @@ type testWire struct {
 func (w *testWire) push(frames ...[]byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.frames = append(w.frames, frames...)
+	for _, f := range frames {
+		w.frames = append(w.frames, wire.Frame{Data: f})
+	}
 }
+
+func (w *testWire) pushBad(damage wire.Damage, data []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.frames = append(w.frames, wire.Frame{Data: data, Damage: damage, CRC: badCRC})
+}
+
+// badCRC is the CRC of frames with wire.BadCRC.
+const badCRC = 0x44332211
 
 func (w *testWire) end() {
 	w.mu.Lock()
@@ -43,7 +54,8 @@ func (w *testWire) Receive(frames []wire.Frame, _ int) (int, error) {
 	}
 	k := min(len(frames), len(w.frames))
 	for i := range k {
-		frames[i] = wire.Frame{Data: w.frames[i], At: int64(i)}
+		frames[i] = w.frames[i]
+		frames[i].At = int64(i)
 	}
 	w.frames = w.frames[k:]
 	return k, nil

@@ -31,9 +31,11 @@ type rxUnit struct {
 	direct    bool  // a frame is being written to the host, bypassing the buffer
 	active    []int // enabled queues
 	arrived   int64 // arrival of the current frame, ns since 1970
-	injecting bool  // a fault depends on the number of frames
-	started   bool  // reception has been enabled since Attach
-	listening bool  // the wire is being read
+	damage    wire.Damage
+	crc       uint32 // of the current frame with wire.BadCRC
+	injecting bool   // a fault depends on the number of frames
+	started   bool   // reception has been enabled since Attach
+	listening bool   // the wire is being read
 	eof       bool
 	pad       [minFrame]byte
 	scratch   []byte
@@ -46,7 +48,8 @@ type rxCounts struct {
 	nofilter, nofilterOctets,
 	good, goodOctets,
 	broadcast, multicast,
-	dma, dmaOctets uint64
+	dma, dmaOctets,
+	checksum uint64
 	bins [6]uint64
 }
 
@@ -112,6 +115,7 @@ func (n *NIC) receive() (busy bool) {
 	for rx.next < rx.got {
 		f := rx.frames[rx.next].Data
 		rx.arrived = rx.frames[rx.next].At
+		rx.damage, rx.crc = rx.frames[rx.next].Damage, rx.frames[rx.next].CRC
 		rx.next++
 		busy = true
 		if rx.cfg.loop {
@@ -148,24 +152,29 @@ func (n *NIC) arrive(f []byte) {
 		n.stats.NotReceiving++
 		return
 	}
-	if len(f) < minFrame {
+	if len(f) < minFrame && rx.damage&wire.Unpadded == 0 {
 		clear(rx.pad[copy(rx.pad[:], f):])
 		f = rx.pad[:]
+	}
+	if rx.injecting {
+		n.injectBadCRC(f)
 	}
 	size := len(f)
 	rx.count.packets++
 	rx.count.octets += uint64(size + crcSize)
-	if rx.injecting && n.badCRC() {
+	if (rx.damage != 0 || c.lengthErrors || size+crcSize > c.maxFrame) && n.damaged(f) {
 		return
 	}
-	if size+crcSize > c.maxFrame && n.oversize(f) {
-		n.add(cROC, 1)
-		n.stats.Oversize++
-		return
-	}
-	if f[12] == 0x88 && f[13] == 0x08 && n.macControl(f) {
-		n.stats.Control++
-		return
+	if f[12] == 0x88 && f[13] == 0x08 {
+		flow, consumed := n.macControl(f)
+		if flow {
+			rx.count.packets-- // all but flow control (8.2.3.23, TPR and TOR)
+			rx.count.octets -= uint64(size + crcSize)
+		}
+		if consumed {
+			n.stats.Control++
+			return
+		}
 	}
 	rx.count.nofilter++
 	rx.count.nofilterOctets += uint64(size + crcSize)
@@ -182,6 +191,9 @@ func (n *NIC) arrive(f []byte) {
 	if inexact {
 		m.hi |= stPIF
 	}
+	if m.hi&(errTCPE|errIPE) != 0 {
+		rx.count.checksum++
+	}
 	q := &rx.q[m.queue]
 	if c.strip && !q.stripTag && rx.fifo.count == 0 && rx.master && q.enabled && !q.halted &&
 		q.head != q.tail && size <= q.size {
@@ -196,19 +208,6 @@ func (n *NIC) arrive(f []byte) {
 		rx.direct = false
 	}
 	n.enqueue(f, m)
-}
-
-// oversize reports whether a frame is longer than MAXFRS, not counting a VLAN tag,
-// or two with extended VLAN (datasheet 8.2.3.22.13).
-func (n *NIC) oversize(f []byte) bool {
-	c := &n.rx.cfg
-	size := len(f) + crcSize
-	if c.extended {
-		size -= 8
-	} else if binary.BigEndian.Uint16(f[12:]) == c.tag {
-		size -= 4
-	}
-	return size > c.maxFrame
 }
 
 // countGood counts a frame that passed the L2 filters, whether or not the packet
@@ -295,7 +294,10 @@ func (n *NIC) buffer(f []byte, size int, m meta) bool {
 // set, with the CRC unless HLREG0.RXCRCSTRP is.
 func (n *NIC) rewrite(f []byte, strip bool, m meta) []byte {
 	b := n.rx.scratch[:0]
-	crc := crc32.ChecksumIEEE(f)
+	crc := n.rx.crc
+	if n.rx.damage&wire.BadCRC == 0 {
+		crc = crc32.ChecksumIEEE(f)
+	}
 	if strip {
 		at := 12
 		if m.hi&stVEXT != 0 {
@@ -395,6 +397,7 @@ func (n *NIC) flushCounts() {
 	n.add(cMPRC, k.multicast)
 	n.add(cRXDGPC, k.dma)
 	n.add(cRXDGBC, k.dmaOctets)
+	n.add(cXEC, k.checksum)
 	for i, v := range k.bins {
 		n.add(cPRC64+4*uint32(i), v)
 	}

@@ -17,13 +17,16 @@ type rxConfig struct {
 	extended   bool   // CTRL_EXT.EXTENDED_VLAN
 	extTag     uint16
 
-	maxFrame int  // with CRC
-	strip    bool // HLREG0.RXCRCSTRP
-	pause    bool // MFLCN.RFCE
-	discard  bool // MFLCN.DPF
-	pass     bool // MFLCN.PMCF
-	buffer   int  // RXPBSIZE[0] in bytes
-	loop     bool // HLREG0.LPBK
+	maxFrame int // with CRC
+	// lengthErrors: HLREG0.RXLNGTHERREN, a wrong length field makes a frame bad.
+	lengthErrors bool
+	strip        bool // HLREG0.RXCRCSTRP
+	storeBad     bool // FCTRL.SBP
+	pause        bool // MFLCN.RFCE
+	discard      bool // MFLCN.DPF
+	pass         bool // MFLCN.PMCF
+	buffer       int  // RXPBSIZE[0] in bytes
+	loop         bool // HLREG0.LPBK
 
 	rss       uint32    // MRQC fields that are hashed, 0 without RSS
 	perPool   uint32    // queues of a pool, 0 without VMDq
@@ -48,6 +51,7 @@ func (n *NIC) configure() {
 	c.enabled = n.reg[rRXCTRL/4]&1 != 0
 	c.open = c.enabled && n.reg[rSECRXCTRL/4]&secDisable == 0
 	n.rx.started = n.rx.started || c.open // from now on the wire is read
+	c.storeBad = fctrl&(1<<1) != 0
 	c.multicast = fctrl&(1<<8) != 0
 	c.unicast = fctrl&(1<<9) != 0
 	c.broadcast = fctrl&(1<<10) != 0 || c.multicast
@@ -70,6 +74,7 @@ func (n *NIC) configure() {
 		c.maxFrame = int(n.reg[rMAXFRS/4] >> 16)
 	}
 	c.strip = hl&(1<<1) != 0
+	c.lengthErrors = hl&(1<<27) != 0
 	if c.strip != (n.reg[rRDRXCTL/4]&(1<<1) != 0) && c.enabled {
 		// RDRXCTL.CRCStrip must equal HLREG0.RXCRCSTRP (datasheet 8.2.3.8.8). The
 		// MAC strips the CRC, so HLREG0 decides.

@@ -13,7 +13,8 @@ type Stats struct {
 	Offered      uint64 `json:"offered"`       // frames that the wire delivered to the port
 	OfferedBytes uint64 `json:"offered_bytes"` // with the sender's padding to 60 bytes
 
-	// Each offered frame has one outcome.
+	// Each offered frame has one outcome. With FCTRL.SBP bad frames have those of good
+	// ones.
 	Delivered     uint64 `json:"delivered"`      // written to the host and its descriptor written back
 	Unwritten     uint64 `json:"unwritten"`      // descriptor written back, but the buffer's address is not mapped
 	Missed        uint64 `json:"missed"`         // no room in the packet buffer (RXMPC)
@@ -22,7 +23,10 @@ type Stats struct {
 	Filtered      uint64 `json:"filtered"`       // dropped by the address or VLAN filter
 	Control       uint64 `json:"control"`        // MAC control frame, consumed by the MAC
 	BadCRC        uint64 `json:"bad_crc"`        // CRCERRS
-	Oversize      uint64 `json:"oversize"`       // ROC
+	Oversize      uint64 `json:"oversize"`       // ROC, RJC
+	Undersize     uint64 `json:"undersize"`      // RUC, RFC
+	BadByte       uint64 `json:"bad_byte"`       // ERRBC, ILLERRC
+	BadLength     uint64 `json:"bad_length"`     // RLEC
 	NotReceiving  uint64 `json:"not_receiving"`  // RXCTRL.RXEN was clear, SECRXCTRL.RX_DIS set, or the port in loopback
 	Flushed       uint64 `json:"flushed"`        // in the packet buffer at a reset
 	Removed       uint64 `json:"removed"`        // received after the function was removed
@@ -44,7 +48,7 @@ type Stats struct {
 // Balanced returns an error unless every offered frame has exactly one outcome.
 func (s Stats) Balanced() error {
 	sum := s.Delivered + s.Unwritten + s.Missed + s.NoDescriptor + s.QueueDisabled + s.Filtered + s.Control +
-		s.BadCRC + s.Oversize + s.NotReceiving + s.Flushed + s.Removed + s.Buffered
+		s.BadCRC + s.Oversize + s.Undersize + s.BadByte + s.BadLength + s.NotReceiving + s.Flushed + s.Removed + s.Buffered
 	if sum != s.Offered {
 		return fmt.Errorf("balance the model's counters: %d frames offered, outcomes add up to %d: %+v", s.Offered, sum, s)
 	}

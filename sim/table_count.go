@@ -8,6 +8,9 @@ const (
 // Counters that the packet path adds to.
 const (
 	cCRCERRS = 0x04000
+	cILLERRC = 0x04004
+	cERRBC   = 0x04008
+	cRLEC    = 0x04040
 	cRXMPC   = 0x03fa0
 	cLXONRX  = 0x041a4
 	cLXOFFRX = 0x041a8
@@ -18,9 +21,13 @@ const (
 	cGPTC    = 0x04080
 	cGORC    = 0x04088
 	cGOTC    = 0x04090
+	cRUC     = 0x040a4
+	cRFC     = 0x040a8
 	cROC     = 0x040ac
+	cRJC     = 0x040b0
 	cTOR     = 0x040c0
 	cTPR     = 0x040d0
+	cXEC     = 0x04120
 	cTPT     = 0x040d4
 	cPTC64   = 0x040d8
 	cMPTC    = 0x040f0
@@ -66,20 +73,20 @@ func countRegisters() []register {
 		name string
 		off  uint32
 	}{
-		{"CRCERRS", cCRCERRS}, {"ILLERRC", 0x04004}, {"ERRBC", 0x04008},
+		{"CRCERRS", cCRCERRS}, {"ILLERRC", cILLERRC}, {"ERRBC", cERRBC},
 		{"MSPDC", 0x04010}, {"MLFC", 0x04034}, {"MRFC", 0x04038},
-		{"RLEC", 0x04040}, {"LXONTXC", 0x03f60}, {"LXONRXCNT", cLXONRX},
+		{"RLEC", cRLEC}, {"LXONTXC", 0x03f60}, {"LXONRXCNT", cLXONRX},
 		{"LXOFFTXC", 0x03f68}, {"LXOFFRXCNT", cLXOFFRX},
 		{"PRC64", cPRC64}, {"PRC127", cPRC64 + 4}, {"PRC255", cPRC64 + 8},
 		{"PRC511", cPRC64 + 12}, {"PRC1023", cPRC64 + 16}, {"PRC1522", cPRC64 + 20},
 		{"GPRC", cGPRC}, {"BPRC", cBPRC}, {"MPRC", cMPRC},
-		{"GPTC", cGPTC}, {"RUC", 0x040a4}, {"RFC", 0x040a8},
-		{"ROC", cROC}, {"RJC", 0x040b0}, {"MNGPRC", 0x040b4},
+		{"GPTC", cGPTC}, {"RUC", cRUC}, {"RFC", cRFC},
+		{"ROC", cROC}, {"RJC", cRJC}, {"MNGPRC", 0x040b4},
 		{"MNGPDC", 0x040b8}, {"MNGPTC", 0x0cf90}, {"TPR", cTPR},
 		{"TPT", cTPT}, {"PTC64", cPTC64}, {"PTC127", cPTC64 + 4},
 		{"PTC255", cPTC64 + 8}, {"PTC511", cPTC64 + 12}, {"PTC1023", cPTC64 + 16},
 		{"PTC1522", cPTC64 + 20}, {"MPTC", cMPTC}, {"BPTC", cBPTC},
-		{"XEC", 0x04120}, {"SSVPC", 0x08780}, {"RXNFGPC", cRXNFGPC},
+		{"XEC", cXEC}, {"SSVPC", 0x08780}, {"RXNFGPC", cRXNFGPC},
 		{"RXDGPC", cRXDGPC}, {"RXDDGPC", 0x02f5c}, {"RXLPBKGPC", 0x02f68},
 		{"RXDLPBKGPC", 0x02f74}, {"TXDGPC", cTXDGPC}, {"FCCRC", 0x05118},
 		{"FCOERPDC", 0x0241c}, {"FCLAST", 0x02424}, {"FCOEPRC", 0x02428},

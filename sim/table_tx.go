@@ -77,8 +77,8 @@ func macRegisters() []register {
 		one("PCS1GANLP", 0x0421c, ro, 0, "8.2.3.22"),
 		one("PCS1GANNP", 0x04220, rw, 0, "8.2.3.22"),
 		one("PCS1GANLPNP", 0x04224, ro, 0, "8.2.3.22"),
-		// TXCRCEN, RXCRCSTRP and TXPADEN are on after reset.
-		one("HLREG0", rHLREG0, rw, 0x00012c0b, "8.2.3.22"),
+		// TXCRCEN, RXCRCSTRP, TXPADEN and RXLNGTHERREN are on after reset.
+		one("HLREG0", rHLREG0, rw, 0x08012c0b, "8.2.3.22"),
 		one("HLREG1", 0x04244, ro, 0, "8.2.3.22"),
 		one("PAP", 0x04248, rw, 0xffff, "8.2.3.22"),
 		one("MSCA", rMSCA, sc, 0, "8.2.3.22").onWrite((*NIC).writeMSCA),

@@ -267,6 +267,7 @@ func (n *NIC) flushOut() (busy bool) {
 	sent := 0
 	for _, f := range tx.out {
 		if n.rx.cfg.loop {
+			n.rx.damage = 0
 			n.arrive(f)
 		} else if err := n.wire.Send(f); errors.Is(err, wire.ErrBusy) {
 			break

@@ -3,13 +3,31 @@ package wire
 // Frame is one frame on the wire, without preamble and CRC.
 type Frame struct {
 	// Data are the frame's bytes, valid until the next Receive of the wire.
-	// Fewer than 60 bytes are padded by the port, as by the sender's MAC.
+	// Fewer than 60 bytes are padded by the port, as by the sender's MAC, unless
+	// Damage has Unpadded.
 	Data []byte
 
 	// At is the time at which the frame's last bit reached the port, CLOCK_REALTIME
 	// ns: the reference for stamps.
 	At int64
+
+	// Damage is what is wrong with the frame, 0 for a good one.
+	Damage Damage
+
+	// CRC is the frame's CRC with BadCRC, as a receiver stores it: the byte that
+	// comes first is the lowest. Otherwise the port computes the right one.
+	CRC uint32
 }
+
+// Damage is a set of what can be wrong with a frame, apart from its length.
+type Damage uint8
+
+const (
+	BadCRC      Damage = 1 << iota // Frame.CRC is not that of Data
+	Unpadded                       // fewer than 60 bytes are not padded: a runt
+	ErrorByte                      // an error symbol within the frame
+	IllegalByte                    // an invalid code group within the frame
+)
 
 // Wire is the wire of a port of the model. One goroutine, the port's device thread,
 // calls Receive and Send; Close may be called from another. After Close both return

@@ -279,7 +279,7 @@ const (
 	PMA_PMD_SERIAL_SFI = 2 // AUTOC2_10G_PMA_PMD_SERIAL
 )
 
-// Statistics (8.2.3.23).
+// Statistics (8.2.3.23). A pair of registers is one counter of 36 bits.
 var (
 	CRCERRS = one("CRCERRS", 0x04000, RC, "8.2.3.23") // CRC errors
 	ILLERRC = one("ILLERRC", 0x04004, RC, "8.2.3.23") // frames with illegal bytes
@@ -296,6 +296,72 @@ var (
 	GOTCL   = one("GOTCL", 0x04090, RC, "8.2.3.23") // their bytes
 	GOTCH   = one("GOTCH", 0x04094, RC, "8.2.3.23")
 
+	BPRC  = one("BPRC", 0x04078, RC, "8.2.3.23") // good broadcast frames
+	MPRC  = one("MPRC", 0x0407C, RC, "8.2.3.23") // good multicast frames
+	TPR   = one("TPR", 0x040D0, RC, "8.2.3.23")  // all frames, bad ones included
+	TORL  = one("TORL", 0x040C0, RC, "8.2.3.23") // their bytes
+	TORH  = one("TORH", 0x040C4, RC, "8.2.3.23")
+	MSPDC = one("MSPDC", 0x04010, RC, "8.2.3.23") // short packets discarded by the MAC
+	XEC   = one("XEC", 0x04120, RC, "8.2.3.23")   // wrong checksums of IPv4, TCP, UDP, SCTP
+	MLFC  = one("MLFC", 0x04034, RC, "8.2.3.23")  // local faults
+	MRFC  = one("MRFC", 0x04038, RC, "8.2.3.23")  // remote faults
+
+	// Good received frames by length with CRC.
+	PRC64   = one("PRC64", 0x0405C, RC, "8.2.3.23")
+	PRC127  = one("PRC127", 0x04060, RC, "8.2.3.23")
+	PRC255  = one("PRC255", 0x04064, RC, "8.2.3.23")
+	PRC511  = one("PRC511", 0x04068, RC, "8.2.3.23")
+	PRC1023 = one("PRC1023", 0x0406C, RC, "8.2.3.23")
+	PRC1522 = one("PRC1522", 0x04070, RC, "8.2.3.23") // 1024 to the longest
+
+	// Good frames before the filters, and those written to memory.
+	RXNFGPC  = one("RXNFGPC", 0x041B0, RC, "8.2.3.23")
+	RXNFGBCL = one("RXNFGBCL", 0x041B4, RC, "8.2.3.23")
+	RXNFGBCH = one("RXNFGBCH", 0x041B8, RC, "8.2.3.23")
+	RXDGPC   = one("RXDGPC", 0x02F50, RC, "8.2.3.23")
+	RXDGBCL  = one("RXDGBCL", 0x02F54, RC, "8.2.3.23")
+	RXDGBCH  = one("RXDGBCH", 0x02F58, RC, "8.2.3.23")
+
+	// Sent frames by length with CRC.
+	TPT     = one("TPT", 0x040D4, RC, "8.2.3.23") // all
+	PTC64   = one("PTC64", 0x040D8, RC, "8.2.3.23")
+	PTC127  = one("PTC127", 0x040DC, RC, "8.2.3.23")
+	PTC255  = one("PTC255", 0x040E0, RC, "8.2.3.23")
+	PTC511  = one("PTC511", 0x040E4, RC, "8.2.3.23")
+	PTC1023 = one("PTC1023", 0x040E8, RC, "8.2.3.23")
+	PTC1522 = one("PTC1522", 0x040EC, RC, "8.2.3.23")
+	MPTC    = one("MPTC", 0x040F0, RC, "8.2.3.23")
+	BPTC    = one("BPTC", 0x040F4, RC, "8.2.3.23")
+	TXDGPC  = one("TXDGPC", 0x087A0, RC, "8.2.3.23") // frames of the host
+	TXDGBCL = one("TXDGBCL", 0x087A4, RC, "8.2.3.23")
+	TXDGBCH = one("TXDGBCH", 0x087A8, RC, "8.2.3.23")
+	SSVPC   = one("SSVPC", 0x08780, RC, "8.2.3.23") // dropped: forged source of a virtual function
+
+	// Pause frames, of the link and by priority.
+	LXONTXC     = one("LXONTXC", 0x03F60, RC, "8.2.3.23")
+	LXOFFTXC    = one("LXOFFTXC", 0x03F68, RC, "8.2.3.23")
+	LXONRXCNT   = one("LXONRXCNT", 0x041A4, RC, "8.2.3.23")
+	LXOFFRXCNT  = one("LXOFFRXCNT", 0x041A8, RC, "8.2.3.23")
+	PXONTXC     = array("PXONTXC", each(0x03F00, 4, 8), RC, "8.2.3.23", All)
+	PXOFFTXC    = array("PXOFFTXC", each(0x03F20, 4, 8), RC, "8.2.3.23", All)
+	PXONRXCNT   = array("PXONRXCNT", each(0x04140, 4, 8), RC, "8.2.3.23", All)
+	PXOFFRXCNT  = array("PXOFFRXCNT", each(0x04160, 4, 8), RC, "8.2.3.23", All)
+	PXON2OFFCNT = array("PXON2OFFCNT", each(0x03240, 4, 8), RC, "8.2.3.23", All)
+
+	// Frames of the management controller.
+	MNGPRC = one("MNGPRC", 0x040B4, RC, "8.2.3.23")
+	MNGPDC = one("MNGPDC", 0x040B8, RC, "8.2.3.23") // dropped
+	MNGPTC = one("MNGPTC", 0x0CF90, RC, "8.2.3.23")
+
+	// FCoE.
+	FCCRC    = one("FCCRC", 0x05118, RC, "8.2.3.23")    // wrong CRCs of Fibre Channel
+	FCOERPDC = one("FCOERPDC", 0x0241C, RC, "8.2.3.23") // dropped
+	FCLAST   = one("FCLAST", 0x02424, RC, "8.2.3.23")   // last frames with an error
+	FCOEPRC  = one("FCOEPRC", 0x02428, RC, "8.2.3.23")
+	FCOEDWRC = one("FCOEDWRC", 0x0242C, RC, "8.2.3.23") // 32-bit words
+	FCOEPTC  = one("FCOEPTC", 0x08784, RC, "8.2.3.23")
+	FCOEDWTC = one("FCOEDWTC", 0x08788, RC, "8.2.3.23")
+
 	RXMPC = array("RXMPC", each(0x03FA0, 4, 8), RC, "8.2.3.23", All) // missed: packet buffer full
 
 	// Statistics counters of receive and transmit queues 4i to 4i+3.
@@ -310,4 +376,6 @@ var (
 	QBRC_H = array("QBRC_H", each(0x01038, 0x40, 16), RC, "8.2.3.23", All)
 	QPRDC  = array("QPRDC", each(0x01430, 0x40, 16), RC, "8.2.3.23", All) // dropped: no descriptor
 	QPTC   = array("QPTC", each(0x08680, 4, 16), RC, "8.2.3.23", All)     // frames sent
+	QBTC_L = array("QBTC_L", each(0x08700, 8, 16), RC, "8.2.3.23", All)   // their bytes
+	QBTC_H = array("QBTC_H", each(0x08704, 8, 16), RC, "8.2.3.23", All)
 )
