@@ -43,6 +43,16 @@ func (p *Port) change(r reg.Register, fields ...fieldValue) {
 // answers a read only after them.
 func (p *Port) flush() { p.load(reg.STATUS) }
 
+// quitting reports whether Close has begun.
+func (p *Port) quitting() bool {
+	select {
+	case <-p.quit:
+		return true
+	default:
+		return false
+	}
+}
+
 // ErrGone is the error of a device that has left the bus before its transport
 // noticed, such as a card that was pulled out.
 var ErrGone = errors.New("device has left the bus: its registers read as all ones")

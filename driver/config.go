@@ -62,6 +62,15 @@ type Config struct {
 	// use the setting of the EEPROM.
 	Speed int
 
+	// Negotiate negotiates with the other end at 1 Gb/s (IEEE 802.3 clause 37), as most
+	// switches expect. Without it the link comes up on a signal alone, as behind a tap,
+	// from which nothing is sent back.
+	Negotiate bool
+
+	// AnyModule accepts a module that is not known to work, or that the board's EEPROM
+	// does not allow: its link may not come up. Otherwise Open fails.
+	AnyModule bool
+
 	// Interrupts selects the device's interrupts; by default only those of causes
 	// other than queues.
 	Interrupts Interrupts

@@ -45,3 +45,6 @@ var ParseModule = parseModule
 
 // ReadEEPROM is readEEPROM.
 func (p *Port) ReadEEPROM(word int) (uint16, error) { return p.readEEPROM(word) }
+
+// ParseDiagnostics is parseDiagnostics.
+var ParseDiagnostics = parseDiagnostics

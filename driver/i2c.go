@@ -17,7 +17,9 @@ const (
 	i2cLow     = 5 * time.Microsecond // shortest time that it is low, and between stop and start
 	i2cStretch = time.Millisecond     // a module may hold the clock low for this long
 
-	i2cSerialID = 0xa0 // address of a module's serial ID (SFF-8472, 4.1)
+	// Addresses of a module's memory (SFF-8472, 4.1).
+	i2cSerialID    = 0xa0
+	i2cDiagnostics = 0xa2
 )
 
 // errNoModule is the error of a read that no module acknowledges.
@@ -127,8 +129,9 @@ func (b *i2c) read(last bool) (v byte) {
 	return v
 }
 
-// readModule reads the first n bytes of the module's serial ID.
-func (p *Port) readModule(n int) (id []byte, err error) {
+// readI2C reads n bytes of the module's memory from an offset on: at address i2cSerialID
+// or i2cDiagnostics. The caller holds cage.bus.
+func (p *Port) readI2C(address, offset byte, n int) (data []byte, err error) {
 	resource := reg.SW_FW_SYNC_PHY0
 	if reg.STATUS_LAN_ID.Of(p.load(reg.STATUS)) != 0 {
 		resource = reg.SW_FW_SYNC_PHY1
@@ -144,16 +147,16 @@ func (p *Port) readModule(n int) (id []byte, err error) {
 		return nil, fmt.Errorf("%s stays low: %w", reg.I2CCTL_DATA_IN, errNoModule)
 	}
 	b.start()
-	b.write(i2cSerialID)
-	b.write(0) // byte address
+	b.write(address)
+	b.write(offset)
 	b.start()
-	b.write(i2cSerialID | 1)
-	id = make([]byte, n)
-	for i := range id {
-		id[i] = b.read(i == n-1)
+	b.write(address | 1)
+	data = make([]byte, n)
+	for i := range data {
+		data[i] = b.read(i == n-1)
 	}
 	failed := b.err
 	b.err = nil
 	b.stop() // also after an error
-	return id, failed
+	return data, failed
 }

@@ -14,26 +14,34 @@ import (
 type Link struct {
 	Up    bool
 	Speed int // Mb/s, 0 when down
+
+	Negotiated bool // with the other end, at 1 Gb/s (Config.Negotiate)
 }
 
 func (l Link) String() string {
 	if !l.Up {
 		return "down"
 	}
+	if l.Negotiated {
+		return fmt.Sprintf("up at %d Mb/s, negotiated", l.Speed)
+	}
 	return fmt.Sprintf("up at %d Mb/s", l.Speed)
 }
 
-// findModule identifies the module for setupLink.
+// findModule identifies the module for setupLink, and refuses one that is not supported.
 func (p *Port) findModule() error {
 	if p.model.medium != sfi {
 		return nil
 	}
-	return p.identify(0)
+	if err := p.identify(0); err != nil {
+		return err
+	}
+	return p.checkSupported()
 }
 
 // setupLink is step 5 (4.6.4). On an SFP+ port it writes the analog settings that the
-// EEPROM has for the module and sets the speed, without autonegotiation, which optics
-// do not have. On other media it restarts the mode that the EEPROM has set. It does
+// EEPROM has for the module and sets the speed; at 10 Gb/s optics do not negotiate. On
+// other media it restarts the mode that the EEPROM has set. It does
 // not wait for the link (WaitLink does).
 func (p *Port) setupLink() (err error) {
 	m, _ := p.Module()
@@ -56,7 +64,11 @@ func (p *Port) setupLink() (err error) {
 		p.change(reg.ESDP, to(reg.ESDP_SDP3, 0))
 		autoc = reg.AUTOC_FLU.Set(autoc, 0)
 		if p.speed(m) == lowerSpeed {
-			autoc = reg.AUTOC_LMS.Set(autoc, reg.LMS_1G_NO_AN)
+			mode := uint32(reg.LMS_1G_NO_AN)
+			if p.cfg.Negotiate {
+				mode = reg.LMS_1G_AN
+			}
+			autoc = reg.AUTOC_LMS.Set(autoc, mode)
 			autoc = reg.AUTOC_1G_PMA_PMD.Set(autoc, 0)
 		} else {
 			autoc = reg.AUTOC_LMS.Set(autoc, reg.LMS_10G_SERIAL)
@@ -88,7 +100,11 @@ func (p *Port) Link() Link {
 	if v == ^uint32(0) || reg.LINKS_LINK_UP.Of(v) == 0 {
 		return Link{}
 	}
-	return Link{Up: true, Speed: [4]int{0, 100, 1000, 10000}[reg.LINKS_LINK_SPEED.Of(v)]}
+	l := Link{Up: true, Speed: [4]int{0, 100, 1000, 10000}[reg.LINKS_LINK_SPEED.Of(v)]}
+	if l.Speed == lowerSpeed && p.cfg.Negotiate {
+		l.Negotiated = reg.PCS1GLSTA_AN_COMPLETE.Of(p.load(reg.PCS1GLSTA)) != 0
+	}
+	return l
 }
 
 // WaitLink waits until the link is up, the context ends, the port is closed, or the

@@ -1,8 +1,10 @@
 package driver
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +34,16 @@ type Module struct {
 	OUI    [3]byte // of the vendor
 	Part   string
 	Dual   bool // 10 and 1 Gb/s
+
+	Revision   string // of the part
+	Serial     string
+	Date       string // of manufacture: year, month, day and lot as YYMMDDLL
+	Wavelength int    // nm, 0 for a cable
+
+	// Measures: the module has the page that Port.Diagnostics reads.
+	Measures bool
+	external bool // its raw values need the constants of that page
+	average  bool // it measures average received power, else modulation amplitude
 }
 
 func (m Module) String() string {
@@ -56,9 +68,20 @@ const (
 	idVendor     = 20 // 16 characters
 	idOUI        = 37 // 3 bytes
 	idPart       = 40 // 16 characters
+	idRevision   = 56 // 4 characters
 	idCableSpec  = 60
+	idWavelength = 60 // 2 bytes, nm; of a cable idCableSpec
 	idChecksum   = 63 // of bytes 0 to 62
-	idBytes      = 64
+	idSerial     = 68 // 16 characters
+	idDate       = 84 // 8 characters
+	idMonitoring = 92
+	idBytes      = 96
+
+	// Bits of idMonitoring.
+	monitors         = 6
+	monitorsExternal = 4 // calibrated by constants in the module
+	monitorsAverage  = 3
+	monitorsPaged    = 2 // at the address of the serial ID, after a command: not supported
 )
 
 // parseModule decodes a serial ID. The order of the kinds is that of Linux
@@ -73,6 +96,10 @@ func parseModule(id []byte) (Module, error) {
 		Vendor: printable(id[idVendor : idVendor+16]),
 		OUI:    [3]byte(id[idOUI : idOUI+3]),
 		Part:   printable(id[idPart : idPart+16]),
+
+		Revision: printable(id[idRevision : idRevision+4]),
+		Serial:   printable(id[idSerial : idSerial+16]),
+		Date:     printable(id[idDate : idDate+8]),
 	}
 	switch {
 	case sum != id[idChecksum]:
@@ -83,6 +110,11 @@ func parseModule(id []byte) (Module, error) {
 	bit := func(at int, n uint) bool { return id[at]>>n&1 != 0 }
 	sr, lr, sx, lx := bit(id10G, 4), bit(id10G, 5), bit(id1G, 0), bit(id1G, 1)
 	m.Dual = sr && sx || lr && lx
+	m.Measures = bit(idMonitoring, monitors) && !bit(idMonitoring, monitorsPaged)
+	m.external, m.average = bit(idMonitoring, monitorsExternal), bit(idMonitoring, monitorsAverage)
+	if !bit(idCable, 2) && !bit(idCable, 3) {
+		m.Wavelength = int(binary.BigEndian.Uint16(id[idWavelength:]))
+	}
 	switch {
 	case bit(idCable, 2):
 		m.Kind = ModulePassiveDA
@@ -116,7 +148,8 @@ func printable(b []byte) string {
 
 // cage is the SFP+ cage of a port.
 type cage struct {
-	mu     sync.Mutex
+	bus    sync.Mutex // held for a transfer on the two-wire bus
+	mu     sync.Mutex // guards the following fields
 	module Module
 	err    error // why it could not be identified
 }
@@ -145,7 +178,7 @@ func (p *Port) identify(timeout time.Duration) error {
 	var err error
 	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		var id []byte
-		if id, err = p.readModule(idBytes); err == nil {
+		if id, err = p.readModule(i2cSerialID, idBytes); err == nil {
 			if m, err = parseModule(id); err == nil {
 				break
 			}
@@ -167,6 +200,64 @@ func (p *Port) identify(timeout time.Duration) error {
 	p.cage.module, p.cage.err = m, err
 	return nil
 }
+
+// readModule reads the first n bytes of the module's memory at an address, in transfers
+// that do not hold the bus's semaphore for long.
+func (p *Port) readModule(address byte, n int) (data []byte, err error) {
+	const most = 64
+	p.cage.bus.Lock()
+	defer p.cage.bus.Unlock()
+	if p.quitting() {
+		return nil, os.ErrClosed
+	}
+	for at := 0; at < n; at += most {
+		part, err := p.readI2C(address, byte(at), min(most, n-at))
+		if err != nil {
+			return nil, err
+		}
+		data = append(data, part...)
+	}
+	return data, nil
+}
+
+// ErrUnsupportedModule is wrapped in the error of a module that Config.AnyModule accepts.
+var ErrUnsupportedModule = errors.New("Config.AnyModule accepts it at your risk")
+
+// checkSupported returns an error for a module that is not known to work, as Linux does
+// (ixgbe_identify_sfp_module_generic): one of another kind, or optics of another vendor if
+// the EEPROM has only Intel's allowed. One that could not be identified is not refused.
+func (p *Port) checkSupported() error {
+	m, failed := p.Module()
+	if p.cfg.AnyModule || failed != nil || m.Kind == NoModule {
+		return nil
+	}
+	about := strings.TrimSpace(m.Vendor + " " + m.Part)
+	if m.Kind == UnknownModule {
+		return fmt.Errorf("the module in the cage (%s) is of a kind that the 82599 is not made for: plug in a 10GBASE-SR or -LR module, "+
+			"a direct attach cable or a 1000BASE-SX, -LX or -T module. %w", about, ErrUnsupportedModule)
+	}
+	if m.Kind != Module10GSR && m.Kind != Module10GLR || m.OUI == ouiIntel || p.cfg.SkipEEPROMCheck {
+		return nil
+	}
+	release, err := p.acquire(reg.SW_FW_SYNC_EEPROM)
+	if err != nil {
+		return err
+	}
+	caps, err := p.readEEPROM(eepromCaps)
+	if err = errors.Join(err, release()); err != nil || caps&capsAnyModule != 0 {
+		return err
+	}
+	return fmt.Errorf("the module in the cage (%s) is not Intel's (OUI %02x:%02x:%02x), and this board's EEPROM (word %#x) allows only those: "+
+		"plug in an Intel module or a direct attach cable. %w", about, m.OUI[0], m.OUI[1], m.OUI[2], eepromCaps, ErrUnsupportedModule)
+}
+
+// ouiIntel is Intel's OUI in a serial ID.
+var ouiIntel = [3]byte{0x00, 0x1b, 0x21}
+
+const (
+	eepromCaps    = 0x2c
+	capsAnyModule = 1 << 0
+)
 
 // The list of analog settings by module in the EEPROM: pairs of a kind and a
 // pointer, then 0xffff; behind each pointer a length and words for CORECTL up to
@@ -245,7 +336,11 @@ func (w *watcher) checkModule(plugged bool) {
 		if p.identify(moduleStart) != nil {
 			return // the device is gone
 		}
-		if err := p.setupLink(); err != nil {
+		err := p.checkSupported()
+		if err == nil {
+			err = p.setupLink()
+		}
+		if err != nil {
 			if p.err() == nil {
 				w.emit(ModuleUnsupported, fmt.Sprintf("module plugged in, but its link could not be set up: %v", err))
 			}

@@ -11,7 +11,7 @@ import (
 
 // serialID is a valid serial ID with some bytes set.
 func serialID(set map[int]byte) []byte {
-	id := make([]byte, 64)
+	id := make([]byte, 96)
 	id[0] = 3
 	copy(id[20:], "ACME            ")
 	copy(id[40:], "X\x01\xff             ")

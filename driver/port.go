@@ -38,6 +38,8 @@ type Port struct {
 	irq  *interrupts // nil: none are connected
 	cage cage
 
+	blinking sync.Mutex // held by Blink
+
 	stats      statistics
 	linkDowns  atomic.Uint64
 	background sync.WaitGroup
@@ -149,6 +151,11 @@ func (p *Port) Close() error {
 		p.irq.wake.signal()
 	}
 	p.background.Wait()
+	// Those who use the registers end at quit.
+	for _, user := range []*sync.Mutex{&p.blinking, &p.cage.bus} {
+		user.Lock()
+		user.Unlock() //nolint:staticcheck // it is waited for, nothing else
+	}
 	// The final counters, for Stats after Close.
 	_, _ = p.Stats()
 	err := p.halt()

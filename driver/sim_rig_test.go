@@ -2,6 +2,7 @@ package driver_test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -205,3 +206,13 @@ func (w *scriptWire) Receive(frames []wire.Frame, _ int) (int, error) {
 func (w *scriptWire) Send([]byte) error { return nil }
 func (w *scriptWire) Up() bool          { return true }
 func (w *scriptWire) Close() error      { return nil }
+
+// linkUp waits until the link is up.
+func linkUp(t *testing.T, p *driver.Port) driver.Link {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	l, err := p.WaitLink(ctx)
+	require.NoError(t, err)
+	return l
+}

@@ -24,7 +24,7 @@
 //
 // # What is modelled
 //
-// Reset, EEPROM, semaphores, link and SFP+ module identification, so that
+// Reset, EEPROM, semaphores, link, SFP+ module identification and diagnostics, so that
 // unmodified drivers initialize the port; 128 receive and transmit queues, legacy
 // and advanced one-buffer descriptors, frames over several descriptors; address
 // and VLAN filters, EtherType filters, RSS, also within a VMDq pool, checksum offloads in both directions,

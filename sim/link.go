@@ -156,9 +156,21 @@ func (n *NIC) readANLP1(int) uint32 {
 
 func (n *NIC) readPCS1GLSTA(int) uint32 {
 	if n.link.up && n.linkSpeed() == speed1G {
-		return 1 | 1<<4 | 1<<16
+		v := uint32(1 | 1<<4) // link, synchronised
+		if n.reg[rAUTOC/4]>>13&7 == lms1GAN {
+			v |= 1<<16 | 1<<17 // negotiation has ended, a page was received
+		}
+		return v
 	}
 	return 0
+}
+
+// readPCS1GANLP is what the other end offers: full duplex, acknowledged (clause 37).
+func (n *NIC) readPCS1GANLP(int) uint32 {
+	if n.readPCS1GLSTA(0)&(1<<16) == 0 {
+		return 0
+	}
+	return 1<<5 | 1<<14
 }
 
 // readESDP returns SDP2, an input of the board: set while a module is present.

@@ -35,6 +35,9 @@ type Config struct {
 	// Module is the module in the SFP+ cage.
 	Module Module
 
+	// Monitoring is what the module measures of itself.
+	Monitoring Monitoring
+
 	// StartAtLinkUp reads the wire as soon as the link is up. Otherwise the wire is
 	// read once reception has been enabled, so that a replayed file is not lost
 	// before the driver is ready.
@@ -98,13 +101,14 @@ type NIC struct {
 	mem   dmaCache
 	bells *doorbells
 
-	eeprom []uint16
-	spi    spiEEPROM
-	i2c    i2cBus
-	sem    semaphores
-	link   link
-	clock  sysTime
-	intr   interrupts
+	eeprom  []uint16
+	spi     spiEEPROM
+	i2c     i2cBus
+	monitor []byte // page A2h of the module
+	sem     semaphores
+	link    link
+	clock   sysTime
+	intr    interrupts
 
 	rx rxUnit
 	tx txUnit
@@ -171,7 +175,10 @@ func newNIC(cfg Config, w wire.Wire, dec *decoder) *NIC {
 	}
 	n.carrier, _ = w.(wire.CarrierSetter)
 	n.eeprom = makeEEPROM(cfg)
-	n.i2c.module = cfg.Module.identity()
+	n.i2c.module = cfg.Module.identity(cfg.Monitoring)
+	if cfg.Module.monitors(cfg.Monitoring) {
+		n.monitor, n.i2c.measured = monitor(cfg.Monitoring), n.measure
+	}
 	n.pci.mac = cfg.MAC
 	n.rx.init()
 	if cfg.Arrivals > 0 {

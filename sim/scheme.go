@@ -26,7 +26,7 @@ func init() {
 func openScheme(rest string) (pci.Device, error) { return Open(rest) }
 
 // modelKeys are the options of the port. The others are the wire's.
-var modelKeys = []string{"mac", "sfp", "start", "linkdelay", "fault"}
+var modelKeys = []string{"mac", "sfp", "ddm", "start", "linkdelay", "fault"}
 
 // Device is a NIC in this process, accessed over the vfio-user protocol like one in
 // another process.
@@ -69,7 +69,10 @@ func (d *Device) Close() error {
 // are the wire's (see package wire) and:
 //
 //	mac=02:00:00:00:00:01   station address
-//	sfp=sr|lr|da|sx|none    module in the SFP+ cage
+//	sfp=sr|lr|da|sx|lrm|none
+//	                        module in the SFP+ cage
+//	ddm=internal|external|none
+//	                        what the module measures of itself, and who calibrates it
 //	start=rx|link           read the wire from the first RXEN (default), or as
 //	                        soon as the link is up
 //	linkdelay=5ms           time to link up
@@ -182,7 +185,12 @@ func parsePort(options []wire.Option) (Config, error) {
 		case "sfp":
 			m, known := moduleNames[o.Value]
 			if cfg.Module = m; !known {
-				err = errors.New("want sr, lr, da, sx or none")
+				err = errors.New("want sr, lr, da, sx, lrm or none")
+			}
+		case "ddm":
+			m, known := monitoringNames[o.Value]
+			if cfg.Monitoring = m; !known {
+				err = errors.New("want internal, external or none")
 			}
 		case "start":
 			cfg.StartAtLinkUp = o.Value == "link"

@@ -4,18 +4,19 @@ package sim
 type Module int
 
 const (
-	ModuleSR Module = iota // 10GBASE-SR optics
-	ModuleLR               // 10GBASE-LR optics
-	ModuleDA               // passive direct attach cable
-	ModuleSX               // 1000BASE-SX optics: the link runs at 1 Gb/s
-	NoModule               // empty cage
+	ModuleSR  Module = iota // 10GBASE-SR optics
+	ModuleLR                // 10GBASE-LR optics
+	ModuleDA                // passive direct attach cable
+	ModuleSX                // 1000BASE-SX optics: the link runs at 1 Gb/s
+	ModuleLRM               // 10GBASE-LRM optics, which drivers of the 82599 refuse
+	NoModule                // empty cage
 )
 
-var moduleNames = map[string]Module{"sr": ModuleSR, "lr": ModuleLR, "da": ModuleDA, "sx": ModuleSX, "none": NoModule}
+var moduleNames = map[string]Module{"sr": ModuleSR, "lr": ModuleLR, "da": ModuleDA, "sx": ModuleSX, "lrm": ModuleLRM, "none": NoModule}
 
 // identity is the module's serial ID (SFF-8472, address A0h), which identifies the
 // module to drivers, with both checksums. It is nil for an empty cage.
-func (m Module) identity() []byte {
+func (m Module) identity(monitoring Monitoring) []byte {
 	if m == NoModule {
 		return nil
 	}
@@ -36,6 +37,9 @@ func (m Module) identity() []byte {
 	case ModuleLR:
 		b[3] = 0x20
 		b[60], b[61] = 0x05, 0x1e // 1310 nm
+	case ModuleLRM:
+		b[3] = 0x40
+		b[60], b[61] = 0x05, 0x1e
 	case ModuleDA:
 		b[2] = 0x21 // copper pigtail
 		b[8] = 0x04 // passive cable
@@ -43,6 +47,13 @@ func (m Module) identity() []byte {
 	case ModuleSX:
 		b[6] = 0x01
 		b[11], b[12] = 0x01, 13
+		b[60], b[61] = 0x03, 0x52
+	}
+	if m.monitors(monitoring) {
+		b[92], b[94] = 1<<6|1<<5|1<<3, 0x08 // monitoring, calibrated, average received power; SFF-8472 12.x
+		if monitoring == MonitoringExternal {
+			b[92] ^= 1<<5 | 1<<4
+		}
 	}
 	for _, v := range b[:63] {
 		b[63] += v
@@ -54,12 +65,14 @@ func (m Module) identity() []byte {
 }
 
 // i2cBus is the two-wire bus to the cage, which software clocks through I2CCTL
-// (datasheet 8.2.3.1). It has one slave at address A0h, with a byte pointer that
-// increments itself.
+// (datasheet 8.2.3.1). The module answers at address A0h and, if it measures, at A2h. Both
+// pages have one byte pointer that increments itself.
 type i2cBus struct {
-	module   []byte
-	scl, sda bool // driven by the master
-	out      bool // SDA as driven by the slave; true releases it
+	module   []byte             // the page at A0h; nil: the cage is empty
+	measured func(at byte) byte // a byte of the page at A2h; nil: there is none
+	page     byte               // addressed, A0h or A2h
+	scl, sda bool               // driven by the master
+	out      bool               // SDA as driven by the slave; true releases it
 
 	state i2cState
 	bits  int
@@ -145,7 +158,8 @@ func (b *i2cBus) fall() {
 func (b *i2cBus) received() bool {
 	switch b.state {
 	case i2cAddress:
-		if b.module == nil || b.shift&0xfe != 0xa0 {
+		b.page = b.shift & 0xfe
+		if b.module == nil || b.page != 0xa0 && (b.page != 0xa2 || b.measured == nil) {
 			return false
 		}
 		if b.shift&1 != 0 {
@@ -168,7 +182,11 @@ func (b *i2cBus) sendBit() {
 		b.out = true
 		return
 	}
-	b.out = b.module[b.ptr]>>(7-b.bits)&1 != 0
+	v := b.module[b.ptr]
+	if b.page == 0xa2 {
+		v = b.measured(b.ptr)
+	}
+	b.out = v>>(7-b.bits)&1 != 0
 }
 
 const (

@@ -74,7 +74,7 @@ func macRegisters() []register {
 		one("PCS1GLCTL", 0x04208, rw, 0x00000010, "8.2.3.22"),
 		one("PCS1GLSTA", 0x0420c, ro, 0, "8.2.3.22").onRead((*NIC).readPCS1GLSTA),
 		one("PCS1GANA", 0x04218, rw, 0xa0, "8.2.3.22"),
-		one("PCS1GANLP", 0x0421c, ro, 0, "8.2.3.22"),
+		one("PCS1GANLP", 0x0421c, ro, 0, "8.2.3.22").onRead((*NIC).readPCS1GANLP),
 		one("PCS1GANNP", 0x04220, rw, 0, "8.2.3.22"),
 		one("PCS1GANLPNP", 0x04224, ro, 0, "8.2.3.22"),
 		// TXCRCEN, RXCRCSTRP, TXPADEN and RXLNGTHERREN are on after reset.

@@ -179,10 +179,15 @@ func (r Register) resource(name string, n uint8) Resource {
 }
 
 // four declares four fields of equal width, 8 bits apart from bit 0 on.
-func (a Array) four(name string, width uint8) (f [4]Field) {
+func (r Register) four(name string, width uint8) (f [4]Field) { return r.fourFrom(name, 0, width) }
+
+// fourFrom declares four fields of equal width, 8 bits apart from bit low on.
+func (r Register) fourFrom(name string, low, width uint8) (f [4]Field) {
 	for i := range f {
-		low := uint8(8 * i)
-		f[i] = a.bits(fmt.Sprint(name, i), low+width-1, low)
+		at := low + uint8(8*i)
+		f[i] = r.bits(fmt.Sprint(name, i), at+width-1, at)
 	}
 	return f
 }
+
+func (a Array) four(name string, width uint8) [4]Field { return a(0).four(name, width) }

@@ -26,6 +26,10 @@ var (
 	I2CCTL_CLK_OUT  = I2CCTL.bit("CLK_OUT", 1)
 	I2CCTL_DATA_IN  = I2CCTL.bit("DATA_IN", 2)
 	I2CCTL_DATA_OUT = I2CCTL.bit("DATA_OUT", 3)
+
+	LEDCTL       = one("LEDCTL", 0x00200, RW, "8.2.3.1")
+	LEDCTL_MODE  = LEDCTL.four("MODE", 4) // LED_ constants
+	LEDCTL_BLINK = LEDCTL.fourFrom("BLINK", 7, 1)
 )
 
 // EEPROM and semaphores (8.2.3.2, 8.2.3.4).
@@ -265,15 +269,26 @@ var (
 	LINKS_LINK_SPEED = LINKS.bits("LINK_SPEED", 29, 28)
 	LINKS_LINK_UP    = LINKS.bit("LINK_UP", 30)
 
+	PCS1GLSTA             = one("PCS1GLSTA", 0x0420C, RO, "8.2.3.22")
+	PCS1GLSTA_AN_COMPLETE = PCS1GLSTA.bit("AN_COMPLETE", 16)
+
 	AUTOC2                    = one("AUTOC2", 0x042A8, RW, "8.2.3.22")
 	AUTOC2_10G_PMA_PMD_SERIAL = AUTOC2.bits("10G_PMA_PMD_SERIAL", 17, 16)
 
 	CORECTL = one("CORECTL", 0x14F00, RW, "8.2.3.22") // analog settings
 )
 
+// Modes of an LED, LEDCTL_MODE.
+const (
+	LED_LINK_ACTIVE = 0x4
+	LED_ON          = 0xe
+	LED_OFF         = 0xf
+)
+
 // Link mode select, AUTOC_LMS.
 const (
 	LMS_1G_NO_AN   = 0
+	LMS_1G_AN      = 2
 	LMS_10G_SERIAL = 3
 
 	PMA_PMD_SERIAL_SFI = 2 // AUTOC2_10G_PMA_PMD_SERIAL
