@@ -17,8 +17,8 @@ const (
 
 // Blink makes the port's LED blink, once a second, until ctx ends or the port is closed, so
 // that one finds the port in the rack. The LED is that of link and activity, as with ethtool
-// -p (Linux, ixgbe_set_phys_id); frames are received meanwhile. One call at a time: another
-// is an error.
+// -p (Linux, ixgbe_set_phys_id). Frames are received as before. One call at a time: another is
+// an error.
 func (p *Port) Blink(ctx context.Context) (err error) {
 	if !p.blinking.TryLock() {
 		return errors.New("the LED is already blinking: wait until it ends")

@@ -221,7 +221,7 @@ func (p *Port) readModule(address byte, n int) (data []byte, err error) {
 }
 
 // ErrUnsupportedModule is wrapped in the error of a module that Config.AnyModule accepts.
-var ErrUnsupportedModule = errors.New("Config.AnyModule accepts it at your risk")
+var ErrUnsupportedModule = errors.New("--any-module (Config.AnyModule) accepts it; its link may not come up")
 
 // checkSupported returns an error for a module that is not known to work, as Linux does
 // (ixgbe_identify_sfp_module_generic): one of another kind, or optics of another vendor if

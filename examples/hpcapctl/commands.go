@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -68,6 +69,22 @@ var requests = []request{
 			l, err := c.Ledger(ctx)
 			return ledger{l}, err
 		}},
+	{"module", "Show the SFP+ module of an 82599 and what it measures", [2]int{0, 0}, true, true,
+		func(ctx context.Context, c *control.Client, _ options) (answer, error) {
+			m, err := c.Module(ctx)
+			return module{m}, err
+		}},
+	{"blink [DURATION]", "Make the LED of an 82599 port blink, 10s unless given", [2]int{0, 1}, false, false,
+		func(ctx context.Context, c *control.Client, o options) (answer, error) {
+			d := units.Duration(10 * time.Second)
+			if len(o.operands) > 0 {
+				if err := d.Set(o.operands[0]); err != nil {
+					return nil, err
+				}
+			}
+			p, err := c.Blink(ctx, d.Duration())
+			return ports{control.Ports{Ports: []control.PortName{p}}, ": the LED blinks for " + d.String()}, err
+		}},
 	{"ports", "Show the ports that are captured", [2]int{0, 0}, false, false,
 		func(ctx context.Context, c *control.Client, _ options) (answer, error) {
 			p, err := c.Ports(ctx)
@@ -120,7 +137,7 @@ A LISTENER is QUEUE:ID, or its name if no other listener has that name.`,
   hpcapctl rules none`,
 		Args: cli.NoOperands,
 		RunE: func(*cobra.Command, []string) error {
-			return cli.Usagef("no command: name one of status, listeners, ledger, ports, rotate, detach, policy, rules")
+			return cli.Usagef("no command: name one of status, listeners, ledger, module, blink, ports, rotate, detach, policy, rules")
 		},
 	}
 	global := cmd.PersistentFlags()

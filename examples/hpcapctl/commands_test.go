@@ -36,6 +36,8 @@ func TestCommandLines(t *testing.T) {
 		"listeners --watch=500ms --port p1": {"listeners", options{watch: units.Duration(time.Second / 2), port: "p1"}},
 		"--socket /x.sock ledger":           {"ledger", options{socket: "/x.sock"}},
 		"ledger --socket=/x.sock --watch 2": {"ledger", options{socket: "/x.sock", watch: units.Duration(2 * time.Second)}},
+		"module --watch 1s":                 {"module", options{watch: units.Duration(time.Second)}},
+		"blink 5s":                          {"blink", options{operands: []string{"5s"}}},
 		"ports":                             {"ports", options{}},
 		"rotate --port p1":                  {"rotate", options{port: "p1"}},
 		"detach 0:3":                        {"detach", options{operands: []string{"0:3"}}},
@@ -82,7 +84,7 @@ func TestMissingSocketNamesTheFlagAndTheVariable(t *testing.T) {
 
 func TestInvalidCommandLinesAreRejected(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                       "no command: name one of status, listeners, ledger, ports, rotate, detach, policy, rules",
+		"":                       "no command: name one of status, listeners, ledger, module, blink, ports, rotate, detach, policy, rules",
 		"dance":                  `unknown command "dance"`,
 		"statsu":                 "Did you mean status?",
 		"rule drop":              "Did you mean rules?",

@@ -117,6 +117,8 @@ func portFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 	flags.IntVar(&p.FIFO, "fifo", 0, "SCHED_FIFO `priority` of the polling threads, 1 to 99; 0: the ordinary policy")
 	flags.BoolVar(&p.Sleep, "sleep", false, "sleep until the queue interrupts while no frames arrive, instead of polling")
 	flags.IntVar(&p.Speed, "speed", 0, "link speed in `Mb/s`, 1000 or 10000; default: the module's")
+	flags.BoolVar(&p.Negotiate, "negotiate", false, "negotiate with the other end at 1000 Mb/s, as most switches expect; not behind a tap")
+	flags.BoolVar(&p.AnyModule, "any-module", false, "accept an SFP+ module that is not known to work")
 	flags.VarP(&p.Buffer, "buffer", "B", "`size` of each queue's buffer, a power of two")
 	flags.Var(&p.Pages, "pages", "memory `pages`: 2MiB, 1GiB or ordinary; default: the largest the port needs")
 }

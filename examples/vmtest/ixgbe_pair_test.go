@@ -22,10 +22,11 @@ func TestIxgbePair(t *testing.T) {
 	for _, kernel := range []string{"6.1", "7.2"} {
 		t.Run(kernel, func(t *testing.T) {
 			t.Parallel()
-			x := &pair{boot(t, machine{Kernel: kernel, NICs: []nic{{Wire: "pair,mac=" + modelMAC}, {Wire: "pair"}}})}
+			x := &pair{boot(t, machine{Kernel: kernel, NICs: []nic{{Wire: "pair,mac=" + modelMAC}, {Wire: "pair,ddm=external"}}})}
 			if !step(t, "both ports have a link", x.links) || !step(t, "ping", x.pings) {
 				t.FailNow()
 			}
+			step(t, "ethtool -m: diagnostics with internal and external calibration", x.diagnostics)
 			step(t, "TCP both ways at once", x.tcp)
 			step(t, "MTU 9000", x.jumbo)
 			step(t, "VLAN: tags inserted, filtered and stripped", x.vlan)
@@ -39,6 +40,23 @@ func TestIxgbePair(t *testing.T) {
 func (x *pair) in(t *testing.T, ns, command string) string {
 	t.Helper()
 	return x.vm.run(t, "ip netns exec "+ns+" "+command)
+}
+
+// diagnostics reads both modules: the second one's values are raw, and ethtool calibrates
+// them by the constants of the module.
+func (x *pair) diagnostics(t *testing.T) {
+	for i, calibration := range []string{"internally", "externally"} {
+		out := x.in(t, string(rune('a'+i)), fmt.Sprintf("ethtool -m nic%d", i))
+		for _, want := range []string{
+			`Option\s+: Optical diagnostics support|Optical diagnostics support\s+: Yes`,
+			`Module temperature\s+: 36\.50 degrees C`, `Module voltage\s+: 3\.3000 V`, `Laser bias current\s+: 6\.500 mA`,
+			`Laser output power\s+: 0\.5600 mW / -2\.52 dBm`, `Receiver signal average optical power\s+: 0\.4500 mW / -3\.47 dBm`,
+			`Module temperature high alarm threshold\s+: 78\.00 degrees C`, `Laser bias current low warning threshold\s+: 3\.000 mA`,
+			`Laser rx power high warning threshold\s+: 0\.7943 mW`,
+		} {
+			require.Regexp(t, want, out, calibration+" calibrated")
+		}
+	}
 }
 
 func (x *pair) links(t *testing.T) {

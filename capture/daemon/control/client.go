@@ -18,6 +18,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/daemon/internal/httpserver"
+	"github.com/ixcap/ixcap/capture/units"
 )
 
 // maxAnswer is the most bytes of an answer. That of 16 queues with as many listeners
@@ -112,6 +113,16 @@ func (c *Client) Ports(ctx context.Context) (p Ports, err error) {
 // Rotate begins new files, and returns the ports that store.
 func (c *Client) Rotate(ctx context.Context) (p Ports, err error) {
 	return p, c.do(ctx, http.MethodPost, "/v1/rotate", nil, &p)
+}
+
+// Module returns the module of a port, and what it measures.
+func (c *Client) Module(ctx context.Context) (m Module, err error) {
+	return m, c.do(ctx, http.MethodGet, "/v1/module", nil, &m)
+}
+
+// Blink makes the LED of a port blink for a time, at most an hour.
+func (c *Client) Blink(ctx context.Context, d time.Duration) (p PortName, err error) {
+	return p, c.do(ctx, http.MethodPost, "/v1/blink", blinkRequest{units.Duration(d)}, &p)
 }
 
 // Ledger returns the ledger.

@@ -15,6 +15,8 @@
 //	GET    /v1/rules                       Rules: the rules of each queue with their counters
 //	PUT    /v1/rules[?queue=N]             {"rules":"..."} of queue N or of all, "none" keeps everything; Rules
 //	GET    /v1/ledger                       capture.Ledger, as hpcapdd prints it
+//	GET    /v1/module                       Module: that of an 82599's cage, and what it measures
+//	POST   /v1/blink                        {"for":"10s"}; makes its LED blink
 //	GET    /v1/ports                        Ports
 //	POST   /v1/rotate                       begins new files; Ports: those that store
 //

@@ -18,6 +18,8 @@ type Port struct {
 	// the port starts, 0 once it does not wait; nil: it never waits.
 	Awaited func() int
 
+	Card Card // nil: the port has none
+
 	Retained func() retain.Stats // counters of retention; nil: nothing is stored
 }
 

@@ -110,6 +110,11 @@ func (p *Port) check(all *problems) {
 	default:
 		bad("speed", "%d: must be one of %v Mb/s, or 0 for the module's fastest", p.Speed, limits.Speeds)
 	}
+	for key, set := range map[string]bool{"any_module": p.AnyModule, "negotiate": p.Negotiate} {
+		if set && len(limits.Speeds) == 0 {
+			bad(key, "only an 82599 has it")
+		}
+	}
 	if p.SnapLen < 0 || p.SnapLen > stream.MaxFrame {
 		bad("snaplen", "%d: must be 1 to %d bytes, or 0 for whole frames", p.SnapLen, stream.MaxFrame)
 	}
