@@ -166,3 +166,13 @@ func (r Counters) Since(before Counters) Rate {
 		LostPerSecond: float64(r.Lost-before.Lost) / s,
 	}
 }
+
+// PortCounters reads the counters of the port's device. It is an error if the port has
+// none.
+func (e *Engine) PortCounters() ([]Counter, error) {
+	c, ok := e.port.(Counted)
+	if !ok {
+		return nil, fmt.Errorf("counters of %s: the port has none beyond its account (Ledger)", e.port.Name())
+	}
+	return c.Counters()
+}

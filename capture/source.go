@@ -12,7 +12,7 @@ import (
 // and Source, which are required, and optional ones for what only some ports and
 // queues can do.
 //
-//	Port     Stopper, Noticer, Placer, Limited
+//	Port     Stopper, Noticer, Placer, Limited, Counted
 //	Source   Ring, Sleeper, Stamped
 
 // Source is one receive queue that a poller drains, for example a driver.RxQueue,
@@ -124,6 +124,17 @@ type Placer interface {
 // from them for how long the port buffers arriving frames while a queue is not
 // polled.
 type Limited interface{ Limits() Limits }
+
+// Counted is a Port with counters of its own: those of its device. Any goroutine may call
+// Counters, at any time until Close.
+type Counted interface{ Counters() ([]Counter, error) }
+
+// Counter is one counter of a port's device.
+type Counter struct {
+	Name     string `json:"name"`               // as `ethtool -S` calls it, where that has it
+	Register string `json:"register,omitempty"` // of the device, if it is known
+	Value    uint64 `json:"value"`
+}
 
 // Limits are the hardware limits of a port. Zero values mean unknown or none.
 type Limits struct {

@@ -37,6 +37,7 @@ var _ interface {
 	capture.Stopper
 	capture.Placer
 	capture.Limited
+	capture.Counted
 } = (*Port)(nil)
 
 // Open opens the device of that name (see pci.Open) and brings its port up,
@@ -146,6 +147,16 @@ func account(s driver.Stats) capture.Account {
 		}
 	}
 	return a
+}
+
+// Counters implements capture.Counted: every statistics register.
+func (p *Port) Counters() ([]capture.Counter, error) {
+	var all []capture.Counter
+	list, err := p.Port.Counters()
+	for _, c := range list {
+		all = append(all, capture.Counter(c))
+	}
+	return all, err
 }
 
 // Stop implements capture.Stopper.

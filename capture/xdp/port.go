@@ -45,6 +45,7 @@ type Port struct {
 var _ interface {
 	capture.Port
 	capture.Stopper
+	capture.Counted
 	capture.Placer
 	capture.Noticer
 } = (*Port)(nil)
@@ -294,6 +295,16 @@ func (p *Port) Gone() <-chan struct{} { return p.netif.Gone() }
 
 // GoneErr implements capture.Port.
 func (p *Port) GoneErr() error { return p.netif.GoneErr() }
+
+// Counters implements capture.Counted: what `ethtool -S` shows of the interface.
+func (p *Port) Counters() ([]capture.Counter, error) {
+	list, err := netif.Statistics(p.netif.Name)
+	var all []capture.Counter
+	for _, s := range list {
+		all = append(all, capture.Counter{Name: s.Name, Value: s.Value})
+	}
+	return all, err
+}
 
 // Close implements capture.Port. It detaches the program and restores the interface.
 func (p *Port) Close() (err error) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
@@ -195,4 +196,12 @@ func (p *controlled) ledger(*http.Request) (any, error) {
 		return nil, err
 	}
 	return json.RawMessage(b.Bytes()), nil
+}
+
+func (p *controlled) counters(*http.Request) (any, error) {
+	all, err := p.engine.PortCounters()
+	if err != nil {
+		return nil, refuse(http.StatusConflict, "%w", err)
+	}
+	return Counters{Name: p.Name, Port: p.name().Device, At: time.Now(), Counters: all}, nil
 }

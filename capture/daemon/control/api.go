@@ -173,6 +173,14 @@ type PortName struct {
 	Device string `json:"device"` // as ports.Open takes it
 }
 
+// Counters are the counters of a port's device.
+type Counters struct {
+	Name     string            `json:"name,omitempty"` // of the port, where there are several
+	Port     string            `json:"port"`           // device, as ports.Open takes it
+	At       time.Time         `json:"at"`
+	Counters []capture.Counter `json:"counters"`
+}
+
 // failure is the answer to a request that failed.
 type failure struct {
 	Error string `json:"error"`

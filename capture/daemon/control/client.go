@@ -125,6 +125,11 @@ func (c *Client) Blink(ctx context.Context, d time.Duration) (p PortName, err er
 	return p, c.do(ctx, http.MethodPost, "/v1/blink", blinkRequest{units.Duration(d)}, &p)
 }
 
+// Counters returns the counters of a port's device.
+func (c *Client) Counters(ctx context.Context) (a Counters, err error) {
+	return a, c.do(ctx, http.MethodGet, "/v1/counters", nil, &a)
+}
+
 // Ledger returns the ledger.
 func (c *Client) Ledger(ctx context.Context) (l capture.Ledger, err error) {
 	return l, c.do(ctx, http.MethodGet, "/v1/ledger", nil, &l)

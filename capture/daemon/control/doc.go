@@ -17,6 +17,7 @@
 //	GET    /v1/ledger                       capture.Ledger, as hpcapdd prints it
 //	GET    /v1/module                       Module: that of an 82599's cage, and what it measures
 //	POST   /v1/blink                        {"for":"10s"}; makes its LED blink
+//	GET    /v1/counters                     Counters: those of the port's device
 //	GET    /v1/ports                        Ports
 //	POST   /v1/rotate                       begins new files; Ports: those that store
 //

@@ -50,6 +50,7 @@ func newHandler(ports []Port, cfg Config) *handler {
 		{"GET /v1/ledger", (*controlled).ledger},
 		{"GET /v1/module", (*controlled).module},
 		{"POST /v1/blink", (*controlled).blink},
+		{"GET /v1/counters", (*controlled).counters},
 	} {
 		h.handle(r.pattern, func(q *http.Request) (any, error) {
 			p, err := h.one(q)
@@ -97,7 +98,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, refuse(plain.status, "%s has no method %s: use %s", r.URL.Path, r.Method, w.Header().Get("Allow")))
 	default:
 		w.Header().Del("Location")
-		reply(w, nil, refuse(http.StatusNotFound, "there is no %s: the paths are /v1/status, /v1/listeners, /v1/rules, /v1/ledger, /v1/module, /v1/blink, /v1/ports and /v1/rotate", r.URL.Path))
+		reply(w, nil, refuse(http.StatusNotFound, "there is no %s: the paths are /v1/status, /v1/listeners, /v1/rules, /v1/ledger, /v1/counters, /v1/module, /v1/blink, /v1/ports and /v1/rotate", r.URL.Path))
 	}
 }
 

@@ -56,8 +56,8 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	types := map[string]any{
 		"status": Status{}, "rate": Rate{}, "queue": Queue{}, "socket": Socket{}, "listeners": Listeners{}, "listener": Listener{},
 		"policy": policyRequest{}, "rules": Rules{}, "rules of a queue": QueueRules{}, "new rules": rulesRequest{}, "ports": Ports{}, "port": PortName{},
-		"error": failure{}, "retention": Retention{}, "removed": Removed{}, "group": Group{},
 		"module": Module{}, "measured": Measured{}, "measure": Measure{}, "blink": blinkRequest{},
+		"error": failure{}, "retention": Retention{}, "removed": Removed{}, "group": Group{}, "counters": Counters{}, "counter": capture.Counter{},
 	}
 	require.ElementsMatch(t, slices.Collect(maps.Keys(types)), slices.Collect(maps.Keys(docs)))
 	for name, v := range types {

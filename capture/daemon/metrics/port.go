@@ -24,6 +24,8 @@ var (
 	split         = counter("port_split_super_frames", "Super-frames, segments of a flow under one header, that the port made frames of.", "port")
 	linkDowns     = counter("port_link_downs", "Number of times that the port lost its link.", "port")
 
+	deviceEvents = counter("port_device_events", "A counter of the device of the port, by its name in ethtool -S where that has it.", "port", "counter")
+
 	clockInfo        = gauge("clock_info", "Always 1. The label policy says which frames are stamped by the clock, source which counter the clock reads.", "port", "policy", "source")
 	clockHertz       = gauge("clock_frequency_hertz", "Frequency of the counter that the clock reads, as measured last.", "port")
 	clockResidual    = gauge("clock_residual_seconds", "Stamp minus CLOCK_REALTIME at the last comparison of the two.", "port")
@@ -112,6 +114,7 @@ func (s sample) port(e *capture.Engine) {
 	s.add(lost, float64(l.Lost()))
 	s.add(split, float64(l.Account.Split))
 	s.add(linkDowns, float64(l.Account.LinkDowns))
+	s.device(e)
 	s.add(clockInfo, 1, l.Clock.Policy.String(), l.Clock.Source)
 	s.add(clockHertz, l.Clock.Hertz)
 	s.add(clockResidual, float64(l.Clock.Residual)/1e9)
@@ -122,6 +125,19 @@ func (s sample) port(e *capture.Engine) {
 	for i := range l.Queues {
 		s.queueNumber(l.Queues[i].Queue).queue(&l.Queues[i], e.Stream(i))
 	}
+}
+
+// device adds the counters of the port's device, if it has any.
+func (s sample) device(e *capture.Engine) {
+	counters, err := e.PortCounters()
+	if err != nil {
+		return // portReadable is 0, or the port has none
+	}
+	var all []capture.Count // drivers of the kernel may use a name twice
+	for _, c := range counters {
+		all = append(all, capture.Count{Cause: c.Name, Frames: c.Value})
+	}
+	s.counts(deviceEvents, all)
 }
 
 // queue adds the counters of a queue, its stream and its listeners.

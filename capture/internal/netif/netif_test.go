@@ -3,7 +3,10 @@ package netif
 import (
 	"errors"
 	"os"
+	"os/exec"
+	"regexp"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -148,4 +151,25 @@ func TestTheSymmetricKeyHashesBothDirectionsAlike(t *testing.T) {
 	}
 	require.Equal(t, uint32(0x51ccc178), toeplitz(microsoft, []byte{66, 9, 149, 187, 161, 142, 100, 80, 2794 >> 8, 2794 & 255, 1766 >> 8, 1766 & 255}))
 	require.Len(t, symmetric(41), 41)
+}
+
+func TestStatisticsAreThoseOfEthtool(t *testing.T) {
+	tool, err := exec.LookPath("ethtool")
+	if err != nil {
+		t.Skip("ethtool (package ethtool) is not installed")
+	}
+	veth(t)
+	out, err := exec.Command(tool, "-S", "ixb").Output()
+	require.NoError(t, err)
+	list, err := Statistics("ixb")
+	require.NoError(t, err)
+	require.Greater(t, len(list), 4)
+	for _, s := range list {
+		require.Regexp(t, `(?m)^ +`+regexp.QuoteMeta(s.Name)+`: `, string(out))
+	}
+	require.Equal(t, strings.Count(string(out), "\n")-1, len(list), "a line each below a heading")
+	_, err = Statistics("lo")
+	require.ErrorContains(t, err, "lo")
+	_, err = Statistics("ixnone")
+	require.ErrorIs(t, err, unix.ENODEV)
 }
