@@ -23,6 +23,9 @@ const (
 	// 15.5 KiB with it (8.2.3.22, MAXFRS).
 	MaxFrame = 15872 - crcSize
 
+	// MinTxBuffers is the smallest number of packet buffers of a transmit queue.
+	MinTxBuffers = 8
+
 	crcSize    = 4
 	minFrame   = 60 // a sender pads shorter frames, without CRC
 	maxSpeed   = 10000
@@ -37,6 +40,11 @@ type Config struct {
 
 	TxQueues   int // transmit queues, 0 to 16
 	TxRingSize int // descriptors of a transmit ring; 0 = 512
+	TxBuffers  int // packet buffers of a transmit queue, from MinTxBuffers; 0 = TxRingSize
+
+	// HeadWriteBack makes the device write the head of a transmit ring to memory, and
+	// not to each reported descriptor (TDWBAL, 7.2.3.4.2).
+	HeadWriteBack bool
 
 	// MaxFrame is the longest frame received or sent, in bytes without CRC and
 	// VLAN tags; 0 = MaxFrame. Longer ones count as bad (ROC).
@@ -100,6 +108,7 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	orDefault(&c.RingSize, ring.MaxSize)
 	orDefault(&c.BufferSize, 2048)
 	orDefault(&c.TxRingSize, 512)
+	orDefault(&c.TxBuffers, c.TxRingSize)
 	orDefault(&c.MaxFrame, MaxFrame)
 	if c.Queues < 1 || c.Queues > MaxQueues {
 		return c, fmt.Errorf("queues %d: want 1 to %d", c.Queues, MaxQueues)
@@ -124,6 +133,9 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	}
 	if c.TxQueues > 0 && c.txChain() >= c.TxRingSize {
 		return c, fmt.Errorf("transmit ring of %d descriptors: too small for a frame of %d bytes", c.TxRingSize, c.MaxFrame)
+	}
+	if c.TxBuffers < max(MinTxBuffers, c.txChain()) {
+		return c, fmt.Errorf("transmit buffers %d: want at least %d, and %d for a frame of %d bytes", c.TxBuffers, MinTxBuffers, c.txChain(), c.MaxFrame)
 	}
 	if c.Speed != 0 && c.Speed != maxSpeed && c.Speed != lowerSpeed {
 		return c, fmt.Errorf("speed %d Mb/s: want %d or %d", c.Speed, maxSpeed, lowerSpeed)

@@ -30,6 +30,12 @@ func (p *Port) initTransmit() error {
 		p.store(reg.TXPBSIZE(i), reg.TXPBSIZE_SIZE.Val(size))
 		p.store(reg.TXPBTHRESH(i), reg.TXPBTHRESH_THRESH.Val(threshold))
 	}
+	// As Linux' ixgbe_set_vf_rate_limit: a window of 4 KiB, or 20 KiB for jumbo frames.
+	window := uint32(4)
+	if p.cfg.MaxFrame > 1518 {
+		window = 20
+	}
+	p.store(reg.RTTBCNRM, reg.RTTBCNRM_MMW_SIZE.Val(window))
 	p.change(reg.DTXMXSZRQ, to(reg.DTXMXSZRQ_MAX_BYTES, 0xfff))
 	p.change(reg.RTTDCS, to(reg.RTTDCS_ARBDIS, 0))
 	for i := range p.cfg.TxQueues {
@@ -38,6 +44,8 @@ func (p *Port) initTransmit() error {
 		}
 		// Write-backs must stay in order: Send reclaims descriptors in order.
 		p.change(reg.DCA_TXCTRL(i), to(reg.DCA_TXCTRL_DESC_WRO, 0))
+		p.store(reg.RTTDQSEL, reg.RTTDQSEL_TXDQ_IDX.Val(uint32(i)))
+		p.store(reg.RTTBCNRC, 0) // not limited
 		p.store(reg.TDH(i), 0)
 		p.store(reg.TDT(i), 0)
 		// Prefetch if fewer than 36 descriptors are cached and at least 8 wait. Write

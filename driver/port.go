@@ -35,6 +35,8 @@ type Port struct {
 	posted  int // receive queues that are enabled and whose ring is posted
 	closed  bool
 
+	selecting sync.Mutex // one user of RTTDQSEL and what it selects at a time
+
 	irq  *interrupts // nil: none are connected
 	cage cage
 
@@ -46,6 +48,9 @@ type Port struct {
 	quit       chan struct{} // closed by Close
 	gone       atomic.Bool   // registers must not be accessed any more
 }
+
+// cacheLine is the size of a cache line in bytes.
+const cacheLine = 64
 
 // regsSize is the size of BAR 0 in bytes (8.2.2).
 const regsSize = 128 << 10
@@ -209,37 +214,49 @@ func (p *Port) newRx(i int) error {
 		return err
 	}
 	p.rx = append(p.rx, q)
-	p.setRing(reg.RDBAL(i), reg.RDBAH(i), reg.RDLEN(i), descs)
+	p.setRing(reg.RDBAL(i), reg.RDBAH(i), reg.RDLEN(i), descs.IOVA(), len(descs.Bytes()))
 	return nil
 }
 
 // newTx allocates transmit queue i.
 func (p *Port) newTx(i int) error {
 	c := p.cfg
-	descs, err := p.area(fmt.Sprintf("tx%d-ring", i), c.TxRingSize*ring.DescriptorSize)
+	size := c.TxRingSize * ring.DescriptorSize
+	descs, err := p.area(fmt.Sprintf("tx%d-ring", i), size+cacheLine)
 	if err != nil {
 		return err
 	}
-	bufs, err := p.area(fmt.Sprintf("tx%d-buffers", i), c.TxRingSize*txBufferSize)
+	bufs, err := dma.NewPool(p.dev.DMA(), c.TxBuffers, txBufferSize, c.memory(fmt.Sprintf("tx%d-buffers", i)))
 	if err != nil {
 		return err
 	}
-	q, err := NewTxQueue(TxMemory{
-		Descriptors: descs.Bytes(), Buffers: bufs.Bytes(), IOVA: bufs.IOVA(),
+	p.areas = append(p.areas, bufs)
+	m := TxMemory{
+		Descriptors: descs.Bytes()[:size], Buffers: bufs.All(), IOVA: bufs.Base(), Stride: bufs.Stride(),
 		Tail: p.regs, TailAt: uint32(reg.TDT(i).Offset), MaxFrame: c.MaxFrame + 8,
-	})
+	}
+	var head dma.IOVA
+	if c.HeadWriteBack {
+		m.Head = descs.Bytes()[size : size+4]
+		head = descs.IOVA() + dma.IOVA(size)
+	}
+	q, err := NewTxQueue(m)
 	if err != nil {
 		return err
 	}
 	p.tx = append(p.tx, q)
-	p.setRing(reg.TDBAL(i), reg.TDBAH(i), reg.TDLEN(i), descs)
+	p.setRing(reg.TDBAL(i), reg.TDBAH(i), reg.TDLEN(i), descs.IOVA(), size)
+	p.store(reg.TDWBAH(i), uint32(head>>32))
+	if p.store(reg.TDWBAL(i), uint32(head)); c.HeadWriteBack {
+		p.store(reg.TDWBAL(i), uint32(head)|reg.TDWBAL_HEAD_WB_EN.Mask())
+	}
 	return nil
 }
 
-func (p *Port) setRing(low, high, length reg.Register, a *dma.Area) {
-	p.store(low, uint32(a.IOVA()))
-	p.store(high, uint32(a.IOVA()>>32))
-	p.store(length, uint32(len(a.Bytes())))
+func (p *Port) setRing(low, high, length reg.Register, at dma.IOVA, size int) {
+	p.store(low, uint32(at))
+	p.store(high, uint32(at>>32))
+	p.store(length, uint32(size))
 }
 
 // Name returns the device's name as given to pci.Open.

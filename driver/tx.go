@@ -3,6 +3,7 @@ package driver
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/ixcap/ixcap/dma"
 	"github.com/ixcap/ixcap/pci"
@@ -11,16 +12,23 @@ import (
 
 const (
 	txBufferSize = 2048
-	// reportEvery is the number of descriptors after which the device writes one back;
-	// each write-back costs a bus transaction (7.2.3.4.1).
+	// reportEvery is the number of descriptors after which the device reports that it has
+	// fetched them; each report costs a bus transaction (7.2.3.4.1).
 	reportEvery = 32
+
+	maxPacket = 1<<18 - 1 // PAYLEN has 18 bits
 )
 
 // TxMemory is the memory of a transmit queue and its tail register.
 type TxMemory struct {
 	Descriptors []byte   // the ring, 16 bytes a descriptor
-	Buffers     []byte   // 2048 bytes for each descriptor
+	Buffers     []byte   // the packet buffers
 	IOVA        dma.IOVA // device address of Buffers
+	Stride      int      // from one buffer of 2048 bytes to the next, in bytes
+
+	// Head is where the device writes the ring's head (4 bytes, 7.2.3.4.2); nil: it
+	// writes DD to the descriptors.
+	Head []byte
 
 	Tail   pci.Region
 	TailAt uint32
@@ -28,33 +36,68 @@ type TxMemory struct {
 	MaxFrame int // longest frame, in bytes without CRC
 }
 
-// TxQueue is a transmit queue. Send copies frames into the queue's buffers, so the
-// caller may reuse its memory at once. It is used by one goroutine at a time.
+// TxBuffer is a packet buffer that the device reads in place. It keeps what it has from
+// one use to the next, so a frame can be prepared once and sent often.
+type TxBuffer struct {
+	// Data are the bytes of the frame, without CRC. The caller sets its length by slicing
+	// it from its begin, up to 2048. The device pads frames of 17 to 59 bytes with zeros.
+	Data []byte
+
+	// Offload is what the device does with the packet; nil: nothing. Of a packet in
+	// several buffers, that of the first counts.
+	Offload *TxOffload
+
+	// RawCRC sends the last four bytes of Data as the frame's CRC. With a wrong one, no
+	// receiver takes the frame for a good one, and it fills the line.
+	RawCRC bool
+
+	// More continues the packet in the next buffer.
+	More bool
+
+	iova uint64
+}
+
+// TxQueue is a transmit queue with a pool of packet buffers, which are used in turn. A
+// caller fills free buffers (Free, Buffer) and posts them (Post), or lets Send copy
+// frames into them. It is used by one goroutine at a time.
 //
-//	       clean              next
-//	         |                  |
-//	free     | posted: sent     | free
-//	         | (DD, at marked   |
-//	         | ones) or waiting |
+//	descriptors     clean              next
+//	       free     | posted: sent, or | free
+//	                | waiting          |
+//	buffers         freed              filled
 type TxQueue struct {
 	descs []ring.TxDescriptor // written by the host, written back by the device
-	bufs  ring.Buffers        // read by the device
-	iova  uint64
 	size  uint32
+	head  *uint32 // written by the device; nil: descriptors are written back
 
 	next  uint32 // index of the next descriptor to fill
 	clean uint32 // index of the oldest descriptor the device may still use
 
-	// marks are the descriptors with RS, which the device writes back, oldest first: a
-	// ring of indices as long as that of the descriptors.
-	marks      []uint32
+	pool   []TxBuffer
+	filled uint32 // index of the next buffer to post
+	free   uint32 // buffers that the device does not use
+
+	// marks are the descriptors with RS, at which the device reports, oldest first: a
+	// ring as long as that of the descriptors.
+	marks      []txMark
 	mark, made uint32
 	since      uint32 // descriptors since the last mark
+	buffers    uint32 // buffers since the last mark
+
+	contexts [2]TxOffload // of the device's two context slots
+	known    [2]bool      // the slot is in use
+	victim   uint8        // the slot to fill next
 
 	tail     pci.Region
 	tailAt   uint32
 	maxFrame int
 	refused  uint64
+}
+
+// txMark is a descriptor with RS.
+type txMark struct {
+	index   uint32 // of the descriptor
+	buffers uint32 // that are free once the device has reported it
 }
 
 // NewTxQueue returns a transmit queue over memory that the caller owns and keeps
@@ -64,108 +107,277 @@ func NewTxQueue(m TxMemory) (*TxQueue, error) {
 	if err := ring.CheckSize(size); err != nil {
 		return nil, fmt.Errorf("transmit queue: %w", err)
 	}
-	if len(m.Buffers) < size*txBufferSize {
-		return nil, fmt.Errorf("transmit queue: %d bytes hold no %d buffers", len(m.Buffers), size)
+	if m.Stride < txBufferSize {
+		return nil, fmt.Errorf("transmit queue: buffers %d bytes apart: want at least %d", m.Stride, txBufferSize)
+	}
+	buffers := len(m.Buffers) / m.Stride
+	if buffers < MinTxBuffers {
+		return nil, fmt.Errorf("transmit queue: %d bytes hold no %d buffers", len(m.Buffers), MinTxBuffers)
 	}
 	if m.Tail == nil {
 		return nil, errors.New("transmit queue: no tail register")
 	}
-	return &TxQueue{
+	q := &TxQueue{
 		descs:    ring.TxDescriptors(m.Descriptors)[:size:size],
-		bufs:     ring.NewBuffers(m.Buffers, size, txBufferSize, txBufferSize),
-		iova:     uint64(m.IOVA),
 		size:     uint32(size),
-		marks:    make([]uint32, size),
+		pool:     make([]TxBuffer, buffers),
+		free:     uint32(buffers),
+		marks:    make([]txMark, size),
 		tail:     m.Tail,
 		tailAt:   m.TailAt,
-		maxFrame: min(m.MaxFrame, (size-1)*txBufferSize),
-	}, nil
+		maxFrame: min(m.MaxFrame, (size-1)*txBufferSize, buffers*txBufferSize),
+	}
+	if m.Head != nil {
+		q.head = ring.Word(m.Head)
+	}
+	for i := range q.pool {
+		at := i * m.Stride
+		q.pool[i] = TxBuffer{Data: m.Buffers[at : at : at+txBufferSize], iova: uint64(m.IOVA) + uint64(at)}
+	}
+	return q, nil
 }
 
-// Send queues frames, without CRC, in order, and returns how many; for the others the
-// ring has no room, and the caller may send them again later. Frames shorter than 60
-// bytes are padded with zeros. A frame that is empty or too long is counted in the
-// result but dropped (Refused). Send does not wait and does not allocate.
+// Buffers returns the number of packet buffers.
+func (q *TxQueue) Buffers() int { return len(q.pool) }
+
+// Free returns how many buffers the caller may fill and post.
+func (q *TxQueue) Free() int {
+	q.reclaim()
+	return int(q.free)
+}
+
+// Buffer returns the free buffer that is posted after i others, 0 <= i < Free().
+func (q *TxQueue) Buffer(i int) *TxBuffer {
+	at := int(q.filled) + i
+	if at >= len(q.pool) {
+		at -= len(q.pool)
+	}
+	return &q.pool[at]
+}
+
+// Post queues the packets in the next n free buffers, in order, and returns how many
+// buffers it took: for others the ring has no room, and the caller may post them again
+// later. Packets that are empty or too long are taken but dropped (Refused). Post does
+// not wait and does not allocate.
+func (q *TxQueue) Post(n int) int {
+	first, done := q.next, 0
+	n = min(n, int(q.free))
+	room := ring.Free(q.clean, q.next, q.size)
+	for done < n {
+		b := &q.pool[q.filled]
+		if len(b.Data) == 0 || len(b.Data) > q.maxFrame || b.Offload != nil || b.More {
+			took := q.postSlow(n - done)
+			if took == 0 {
+				break
+			}
+			done += took
+			room = ring.Free(q.clean, q.next, q.size)
+			continue
+		}
+		if room == 0 {
+			q.reclaim()
+			if room = ring.Free(q.clean, q.next, q.size); room == 0 {
+				break
+			}
+		}
+		c := ring.TxEOP | ring.TxIFCS
+		if b.RawCRC {
+			c = ring.TxEOP
+		}
+		q.descs[q.next].SetData(b.iova, len(b.Data), len(b.Data), c)
+		q.advance()
+		q.takeBuffer()
+		room--
+		done++
+		if q.since >= reportEvery {
+			q.report()
+		}
+	}
+	if q.next != first {
+		// All of them can be reclaimed then even if no other frame is sent. The device
+		// does not own the descriptor yet.
+		q.report()
+		// Release R2 of descriptors and buffers, pairs with A2: the device loads the
+		// tail before it reads them.
+		q.tail.Store32(q.tailAt, q.next)
+	}
+	return done
+}
+
+// advance goes on to the next descriptor.
+func (q *TxQueue) advance() {
+	if q.next++; q.next == q.size {
+		q.next = 0
+	}
+	q.since++
+}
+
+// takeBuffer passes the next buffer to the device.
+func (q *TxQueue) takeBuffer() {
+	if q.filled++; q.filled == uint32(len(q.pool)) {
+		q.filled = 0
+	}
+	q.free--
+	q.buffers++
+}
+
+// postSlow queues one packet of at most n buffers, any packet, and returns the number of
+// buffers it took. 0: the packet is not complete, or the ring has no room.
+func (q *TxQueue) postSlow(n int) int {
+	buffers, total := 0, 0
+	for more := true; more; buffers++ {
+		if buffers == n {
+			return 0
+		}
+		b := q.Buffer(buffers)
+		total += len(b.Data)
+		more = b.More
+	}
+	first := q.Buffer(0)
+	o := first.Offload
+	most := q.maxFrame
+	if o != nil && o.MSS > 0 {
+		most = maxPacket
+	}
+	if len(first.Data) == 0 || total > most {
+		q.refused++
+		for range buffers {
+			q.takeBuffer()
+		}
+		return buffers
+	}
+	need := uint32(buffers)
+	if o != nil {
+		need++ // for the context
+	}
+	if ring.Free(q.clean, q.next, q.size) < need {
+		q.reclaim()
+		if ring.Free(q.clean, q.next, q.size) < need {
+			return 0
+		}
+	}
+	command := ring.TxIFCS
+	if first.RawCRC {
+		command = 0
+	}
+	payload := total
+	if o != nil {
+		command |= q.context(o)
+		if o.MSS > 0 {
+			payload -= o.headers()
+		}
+	}
+	for k := range buffers {
+		b := &q.pool[q.filled]
+		c := command
+		if k == buffers-1 {
+			c |= ring.TxEOP
+		}
+		q.descs[q.next].SetData(b.iova, len(b.Data), payload, c)
+		q.advance()
+		q.takeBuffer()
+	}
+	if q.since >= reportEvery {
+		q.report()
+	}
+	return buffers
+}
+
+// context makes a context of the device hold the offload's parameters and returns the
+// commands of its data descriptors.
+func (q *TxQueue) context(o *TxOffload) ring.TxCommand {
+	slot := -1
+	for i := range q.contexts {
+		if q.known[i] && q.contexts[i] == *o {
+			slot = i
+		}
+	}
+	if slot < 0 {
+		slot = int(q.victim)
+		q.victim ^= 1
+		q.contexts[slot], q.known[slot] = *o, true
+		q.descs[q.next].SetContext(o.context(uint8(slot)))
+		q.advance()
+	}
+	return o.commands() | ring.TxIndex(uint8(slot))
+}
+
+// Send copies frames, without CRC, into free buffers, posts them in order and returns how
+// many; for the others there is no room, and the caller may send them again later. Frames
+// shorter than 60 bytes are padded with zeros. A frame that is empty or too long is
+// counted in the result but dropped (Refused). The caller may reuse its memory at once.
+// Send does not wait and does not allocate.
 func (q *TxQueue) Send(frames [][]byte) int {
-	first := q.next
-	sent := 0
+	free, filled, sent := q.Free(), 0, 0
 	for _, f := range frames {
 		if len(f) == 0 || len(f) > q.maxFrame {
 			q.refused++
 			sent++
 			continue
 		}
-		need := uint32(len(f)+txBufferSize-1) / txBufferSize
-		if ring.Free(q.clean, q.next, q.size) < need {
-			q.reclaim()
-			if ring.Free(q.clean, q.next, q.size) < need {
-				break
-			}
+		total := max(len(f), minFrame)
+		need := (total + txBufferSize - 1) / txBufferSize
+		if free-filled < need || int(ring.Free(q.clean, q.next, q.size))-filled < need {
+			break
 		}
-		q.put(f)
+		for at := 0; at < total; at += txBufferSize {
+			b := q.Buffer(filled)
+			b.Offload, b.RawCRC = nil, false
+			b.More = total-at > txBufferSize
+			b.Data = b.Data[:min(total-at, txBufferSize)]
+			n := copy(b.Data, f[min(at, len(f)):])
+			clear(b.Data[n:]) // padding
+			filled++
+		}
 		sent++
 	}
-	if q.next != first {
-		// All of them can be reclaimed then even if no other frame is sent. The device
-		// does not own the descriptor yet.
-		q.report(ring.Prev(q.next, q.size))
-		// Release R2 of descriptors and buffers, pairs with A2: the device loads the
-		// tail before it reads them.
-		q.tail.Store32(q.tailAt, q.next)
-	}
+	q.Post(filled) // takes all: the ring has room
 	return sent
 }
 
-// put copies one frame into the buffers and fills its descriptors. The ring has room.
-func (q *TxQueue) put(f []byte) {
-	total := max(len(f), minFrame)
-	for at := 0; at < total; {
-		i := q.next
-		b := q.bufs.Slice(i, uint32(min(total-at, txBufferSize)))
-		n := copy(b, f[min(at, len(f)):])
-		clear(b[n:]) // padding
-		at += len(b)
-		c := ring.TxIFCS
-		if at == total {
-			c |= ring.TxEOP
-		}
-		q.descs[i].SetData(q.iova+uint64(i)*txBufferSize, len(b), total, c)
-		q.next = ring.Next(i, q.size)
-		q.since++
-	}
-	if q.since >= reportEvery {
-		q.report(ring.Prev(q.next, q.size))
-	}
-}
-
-// report sets RS in descriptor i, the last of its frame: the device writes it back.
-func (q *TxQueue) report(i uint32) {
+// report sets RS in the last descriptor, the last of its packet: the device reports it.
+func (q *TxQueue) report() {
 	if q.since == 0 {
 		return // already marked
 	}
-	q.since = 0
+	i := ring.Prev(q.next, q.size)
 	q.descs[i].Words[1] |= uint64(ring.TxRS)
-	q.marks[q.made] = i
+	q.marks[q.made] = txMark{i, q.buffers}
 	q.made = ring.Next(q.made, q.size)
+	q.since, q.buffers = 0, 0
 }
 
-// reclaim frees the descriptors that the device has sent.
+// reclaim frees the descriptors and buffers that the device has fetched.
 func (q *TxQueue) reclaim() {
+	fetched := uint32(0)
+	if q.head != nil {
+		// Acquire, as A2: the device has read the buffers before it wrote the head.
+		fetched = ring.Distance(q.clean, atomic.LoadUint32(q.head), q.size)
+	}
 	for q.mark != q.made {
-		i := q.marks[q.mark]
-		if !q.descs[i].Done() { // acquire: the device has read the buffers
-			return
+		m := &q.marks[q.mark]
+		if q.head == nil {
+			if !q.descs[m.index].Done() { // acquire: the device has read the buffers
+				return
+			}
+		} else {
+			n := ring.Distance(q.clean, m.index, q.size) + 1
+			if n > fetched {
+				return
+			}
+			fetched -= n
 		}
-		q.clean = ring.Next(i, q.size)
+		q.clean = ring.Next(m.index, q.size)
+		q.free += m.buffers
 		q.mark = ring.Next(q.mark, q.size)
 	}
 }
 
-// Pending returns the number of descriptors that the device has not sent yet.
+// Pending returns the number of descriptors that the device has not fetched yet.
 func (q *TxQueue) Pending() int {
 	q.reclaim()
 	return int(ring.Distance(q.clean, q.next, q.size))
 }
 
-// Refused returns the number of frames dropped for being empty or too long.
+// Refused returns the number of packets dropped for being empty or too long.
 func (q *TxQueue) Refused() uint64 { return q.refused }

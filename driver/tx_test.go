@@ -2,6 +2,7 @@ package driver_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"testing"
 
@@ -29,7 +30,7 @@ func newSender(t *testing.T, size int) (*sender, *driver.TxQueue) {
 	mem := make([]byte, size*16)
 	s := &sender{t: t, bufs: make([]byte, size*2048)}
 	s.descs = ring.TxDescriptors(mem)
-	q, err := driver.NewTxQueue(driver.TxMemory{Descriptors: mem, Buffers: s.bufs, IOVA: txIOVA, Tail: &s.tail, MaxFrame: driver.MaxFrame})
+	q, err := driver.NewTxQueue(driver.TxMemory{Descriptors: mem, Buffers: s.bufs, IOVA: txIOVA, Stride: 2048, Tail: &s.tail, MaxFrame: driver.MaxFrame})
 	require.NoError(t, err)
 	return s, q
 }
@@ -129,11 +130,104 @@ func TestSendDoesNotAllocate(t *testing.T) {
 	}))
 }
 
+// Buffers keep their frames: the pool is sent over and over without being filled again.
+func TestPostSendsThePoolInTurn(t *testing.T) {
+	s, q := newSender(t, 16)
+	for i := range q.Free() {
+		b := q.Buffer(i)
+		b.Data = b.Data[:60+i]
+		b.Data[0] = byte(i)
+	}
+	for len(s.sent) < 100 {
+		n := min(q.Free(), 5)
+		require.Equal(t, n, q.Post(n))
+		s.run(1000)
+	}
+	for i, f := range s.sent {
+		require.Len(t, f, 60+i%16)
+		require.EqualValues(t, i%16, f[0])
+	}
+}
+
+func TestPostStopsAtAFullRing(t *testing.T) {
+	s, q := newSender(t, 16)
+	for i := range q.Free() {
+		q.Buffer(i).Data = q.Buffer(i).Data[:60]
+	}
+	require.Equal(t, 15, q.Post(16))
+	require.Zero(t, q.Post(1))
+	require.Equal(t, 1, q.Free())
+	s.run(15)
+	require.Equal(t, 16, q.Free())
+	require.Equal(t, 16, q.Buffers())
+	q.Buffer(0).Data = nil
+	q.Buffer(1).More = true
+	require.Equal(t, 1, q.Post(2), "the second packet is not complete")
+	require.EqualValues(t, 1, q.Refused())
+}
+
+// A context is written once for packets of one kind, and two kinds in turn have a context
+// each.
+func TestOffloadsShareContexts(t *testing.T) {
+	s, q := newSender(t, 64)
+	a := &driver.TxOffload{MACLen: 14, IPLen: 20, VLAN: 5, InsertVLAN: true}
+	b := &driver.TxOffload{MACLen: 14, IPLen: 40, IPv6: true, L4: ring.L4TCP, L4Len: 20, L4Checksum: true}
+	for i := range 20 {
+		q.Buffer(i).Data = q.Buffer(i).Data[:100]
+		q.Buffer(i).Offload = []*driver.TxOffload{a, b}[i%2]
+	}
+	require.Equal(t, 20, q.Post(20))
+	contexts, index := 0, [2]ring.TxContext{}
+	for i := range s.tail.Value() {
+		d := &s.descs[i]
+		if d.IsContext() {
+			contexts++
+			index[d.Context().Index] = d.Context()
+			continue
+		}
+		_, _, _, c := d.Data()
+		slot := c >> 36 & 7
+		require.NotZero(t, c&ring.TxCC)
+		if c&ring.TxVLE != 0 {
+			require.EqualValues(t, 5, index[slot].VLAN)
+			require.Zero(t, c&ring.TxTXSM)
+		} else {
+			require.False(t, index[slot].IPv4)
+			require.NotZero(t, c&ring.TxTXSM)
+		}
+	}
+	require.Equal(t, 2, contexts)
+	require.EqualValues(t, 22, s.tail.Value())
+}
+
+func TestHeadWriteBackFreesBuffers(t *testing.T) {
+	mem, head := make([]byte, 16*16), make([]byte, 8)
+	q, err := driver.NewTxQueue(driver.TxMemory{Descriptors: mem, Buffers: make([]byte, 16*2048), Stride: 2048, Head: head, Tail: &drivertest.Register{}, MaxFrame: 1514})
+	require.NoError(t, err)
+	frames := make([][]byte, 15)
+	for i := range frames {
+		frames[i] = make([]byte, 60)
+	}
+	for round := range uint32(5) {
+		require.Equal(t, 5, q.Send(frames[:5]))
+		require.Equal(t, 5, q.Send(frames[:5]))
+		binary.LittleEndian.PutUint32(head, (round*10+5)%16)
+		require.Equal(t, 5, q.Pending())
+		binary.LittleEndian.PutUint32(head, (round*10+7)%16)
+		require.Equal(t, 5, q.Pending(), "up to a descriptor that reports")
+		binary.LittleEndian.PutUint32(head, (round*10+10)%16)
+		require.Zero(t, q.Pending())
+		require.Equal(t, 16, q.Free())
+	}
+}
+
 func TestNewTxQueueRefusesImpossibleMemory(t *testing.T) {
 	_, err := driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*9)})
 	require.ErrorContains(t, err, "multiple of 8")
 	_, err = driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*8)})
+	require.ErrorContains(t, err, "want at least 2048")
+	_, err = driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*8), Stride: 2048})
 	require.ErrorContains(t, err, "hold no 8 buffers")
-	_, err = driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*8), Buffers: make([]byte, 8*2048)})
+	_, err = driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*8), Buffers: make([]byte, 8*2048), Stride: 2048})
 	require.ErrorContains(t, err, "no tail register")
 }

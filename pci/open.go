@@ -86,3 +86,22 @@ type Ender interface {
 	// missed.
 	Ended() <-chan struct{}
 }
+
+// SendRecorder is implemented by devices that know when they send frames: the model. It is
+// the reference for the spacing of what a program sends.
+type SendRecorder interface {
+	// RecordSent forgets what was recorded and records the next so many frames.
+	RecordSent(frames int)
+
+	// Sent returns the frames that have left the port since, in order. More than
+	// RecordSent was asked for are an error.
+	Sent() ([]SentFrame, error)
+}
+
+// SentFrame is a frame that a device has sent.
+type SentFrame struct {
+	At     int64 // its last bit left the port, ns since 1970
+	Len    int   // bytes, without CRC
+	Queue  int
+	BadCRC bool // receivers drop it
+}

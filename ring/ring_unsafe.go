@@ -29,6 +29,15 @@ func view[D RxDescriptor | TxDescriptor](mem []byte) []D {
 	return unsafe.Slice((*D)(p), n)
 }
 
+// Word returns the first four bytes of device memory as a word that the device writes.
+// The memory outlives the result, and begins at a multiple of 4.
+func Word(mem []byte) *uint32 {
+	if p := unsafe.Pointer(&mem[:4][0]); uintptr(p)%4 == 0 {
+		return (*uint32)(p)
+	}
+	panic("ring: word not at a multiple of 4 bytes")
+}
+
 // Buffers are the packet buffers of a ring: Size bytes at every Stride bytes of
 // one block of device memory. Buffer i belongs to descriptor i, always.
 type Buffers struct {

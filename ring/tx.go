@@ -32,8 +32,12 @@ const (
 	txData   TxCommand = 3 << 20 // DTYP: advanced data descriptor
 	txCtx    TxCommand = 2 << 20 // DTYP: advanced context descriptor
 	txDTyp   TxCommand = 0xf << 20
+	txIndex            = 36 // IDX, bits 38:36
 	txPayLen           = 46 // PAYLEN, bits 63:46
 )
+
+// TxIndex selects a context of the queue.
+func TxIndex(context uint8) TxCommand { return TxCommand(context&7) << txIndex }
 
 // SetData writes a data descriptor: n bytes at the IOVA addr, of a packet of
 // total bytes. Plain stores: the store of the tail register is their release (R2 of

@@ -29,7 +29,9 @@
 // and advanced one-buffer descriptors, frames over several descriptors; address
 // and VLAN filters, EtherType filters, RSS, also within a VMDq pool, checksum offloads in both directions,
 // VLAN stripping and insertion, TCP segmentation; interrupts with moderation;
-// statistics with read-to-clear.
+// statistics with read-to-clear. A frame that is sent takes its time on the line
+// (txtime.go): 672 bits for 60 bytes, at the begin and the rate of its queue's limiter
+// (RTTBCNRC). RecordSent records when frames have left.
 //
 // # What is not
 //
@@ -65,6 +67,10 @@
 //     PCIe writes are posted. Reads of one set Received Master Abort in the PCI
 //     status register; a descriptor read also stops the queue until its tail is
 //     written.
+//   - The rate limiter counts frames with CRC, without preamble and gap (MoonGen), and
+//     a queue that had no frames to send catches nothing up.
+//   - A frame without IFCS is sent with the CRC that software gave, and counted as a
+//     good one: the MAC does not check it.
 //   - All fields of a receive descriptor but DD and the length are valid in the
 //     frame's last descriptor only.
 //   - DTXTCPFLGL masks the TCP flags with 0xFF6 in first and middle segments of TSO,

@@ -72,6 +72,7 @@ func (n *NIC) checkLink(now time.Time) {
 	up := l.carrier && !now.Before(l.ready) && !now.Before(l.backAt) && n.linkAllowed()
 	if up != l.up {
 		l.up = up
+		n.tx.setSpeed(n.linkSpeed())
 		n.raiseOther(eicrLSC)
 	}
 }

@@ -84,6 +84,7 @@ type NIC struct {
 	cfg     Config
 	wire    wire.Wire
 	carrier wire.CarrierSetter // the wire where it carries the transmitter's state, else nil
+	timed   wire.TimedSender   // the wire where it carries times and CRCs, else nil
 	dec     *decoder
 
 	mu      sync.Mutex   // guards all below; the device thread holds it for a batch
@@ -113,15 +114,16 @@ type NIC struct {
 	rx rxUnit
 	tx txUnit
 
-	arrivals *arrivalLog // nil: off
-	stats    Stats
-	rng      *rand.Rand
-	closing  atomic.Bool
-	asleep   atomic.Bool
-	wakes    atomic.Uint32 // calls of wake: the device thread does not sleep if it changed
-	done     chan struct{} // closed when the device thread has ended
-	ended    chan struct{}
-	endOnce  sync.Once
+	arrivals   *arrivalLog   // nil: off
+	departures *departureLog // nil: off
+	stats      Stats
+	rng        *rand.Rand
+	closing    atomic.Bool
+	asleep     atomic.Bool
+	wakes      atomic.Uint32 // calls of wake: the device thread does not sleep if it changed
+	done       chan struct{} // closed when the device thread has ended
+	ended      chan struct{}
+	endOnce    sync.Once
 }
 
 // Notices returns what the wire leaves out or changes of its source, a sentence each.
@@ -174,6 +176,7 @@ func newNIC(cfg Config, w wire.Wire, dec *decoder) *NIC {
 		ended: make(chan struct{}),
 	}
 	n.carrier, _ = w.(wire.CarrierSetter)
+	n.timed, _ = w.(wire.TimedSender)
 	n.eeprom = makeEEPROM(cfg)
 	n.i2c.module = cfg.Module.identity(cfg.Monitoring)
 	if cfg.Module.monitors(cfg.Monitoring) {
@@ -181,6 +184,7 @@ func newNIC(cfg Config, w wire.Wire, dec *decoder) *NIC {
 	}
 	n.pci.mac = cfg.MAC
 	n.rx.init()
+	n.tx.init()
 	if cfg.Arrivals > 0 {
 		n.arrivals = newArrivalLog(cfg.Arrivals)
 	}

@@ -143,7 +143,7 @@ const secDisable = 1 << 1
 func (n *NIC) readSECRXSTAT(int) uint32 { return n.reg[rSECRXCTRL/4] & secDisable >> 1 }
 
 func (n *NIC) readSECTXSTAT(int) uint32 {
-	if len(n.tx.out) > 0 {
+	if n.tx.out.len() > 0 {
 		return 0
 	}
 	return n.reg[rSECTXCTRL/4] & secDisable >> 1

@@ -43,6 +43,8 @@ type Device struct {
 var (
 	_ pci.Ender   = (*Device)(nil)
 	_ pci.Noticer = (*Device)(nil)
+
+	_ pci.SendRecorder = (*Device)(nil)
 )
 
 // NIC is the model behind the device.
@@ -50,6 +52,12 @@ func (d *Device) NIC() *NIC { return d.nic }
 
 // Ended implements pci.Ender.
 func (d *Device) Ended() <-chan struct{} { return d.nic.Ended() }
+
+// RecordSent implements pci.SendRecorder.
+func (d *Device) RecordSent(frames int) { d.nic.RecordSent(frames) }
+
+// Sent implements pci.SendRecorder.
+func (d *Device) Sent() ([]pci.SentFrame, error) { return d.nic.Sent() }
 
 // Notices implements pci.Noticer.
 func (d *Device) Notices() []string { return d.nic.Notices() }

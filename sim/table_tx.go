@@ -5,6 +5,8 @@ const (
 	rDTXTCPL   = 0x04a88
 	rDTXTCPH   = 0x04a8c
 	rSECTXCTRL = 0x08800
+	rRTTDQSEL  = 0x04904
+	rRTTBCNRM  = 0x04980
 )
 
 // transmitRegisters: transmit DMA (8.2.3.9) and its scheduling (8.2.3.10).
@@ -43,11 +45,11 @@ func transmitRegisters() []register {
 		many("RTTDT2S", 0x04930, 4, 8, ro, 0, "8.2.3.10"),
 		many("RTTPT2C", 0x0cd20, 4, 8, rw, 0, "8.2.3.10"),
 		many("RTTPT2S", 0x0cd40, 4, 8, ro, 0, "8.2.3.10"),
-		one("RTTDQSEL", 0x04904, rw, 0, "8.2.3.10"),
+		one("RTTDQSEL", rRTTDQSEL, rw, 0, "8.2.3.10").bits(queues - 1),
 		one("RTTDT1C", 0x04908, rw, 0, "8.2.3.10"),
 		one("RTTDT1S", 0x0490c, ro, 0, "8.2.3.10"),
-		one("RTTBCNRM", 0x04980, rw, 0, "8.2.3.10"),
-		one("RTTBCNRC", 0x04984, rw, 0, "8.2.3.10"),
+		one("RTTBCNRM", rRTTBCNRM, sc, 0, "8.2.3.10").onWrite((*NIC).writeRTTBCNRM),
+		one("RTTBCNRC", 0x04984, sc, 0, "8.2.3.10").onRead((*NIC).readRTTBCNRC).onWrite((*NIC).writeRTTBCNRC),
 		one("RTTBCNRS", 0x04988, ro, 0, "8.2.3.10"),
 		one("RTTBCNRD", 0x0498c, rw, 0, "8.2.3.10"),
 		one("PFDTXGSWC", 0x08220, rw, 0, "8.2.3.27"),

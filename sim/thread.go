@@ -91,7 +91,8 @@ func (n *NIC) run(started chan<- error) {
 }
 
 // step is one pass: link, tails, transmit, receive, interrupts. It reports whether
-// there was work, and when a moderated interrupt is due (ns since 1970, 0: none).
+// there was work, and when a moderated interrupt or a queue with a rate limit is due
+// (ns since 1970, 0: none).
 func (n *NIC) step(now time.Time) (busy bool, next int64) {
 	if n.removed {
 		return n.removedStep(), 0
@@ -105,7 +106,7 @@ func (n *NIC) step(now time.Time) (busy bool, next int64) {
 		n.configure()
 	}
 	err := server.Recover(func() error {
-		busy = n.transmit()
+		busy, next = n.transmit(now)
 		busy = n.receive() || busy
 		return nil
 	})
@@ -119,7 +120,10 @@ func (n *NIC) step(now time.Time) (busy bool, next int64) {
 		n.flushCounts()
 		busy = true // the rest of the batch remains
 	}
-	return busy, n.interrupt(now.UnixNano())
+	if due := n.interrupt(now.UnixNano()); next == 0 || due != 0 && due < next {
+		next = due
+	}
+	return busy, next
 }
 
 // removedStep counts the frames of the wire of a removed function.

@@ -4,16 +4,19 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"math"
+	"time"
 
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
 // txUnit is the transmit side. The buffers of descriptors up to one with EOP are
 // assembled into a packet. It becomes one frame, or several with TCP segmentation,
-// which wait in out for the wire.
+// which wait in the packet buffer out until their time on the line (txtime.go).
 type txUnit struct {
+	txLine
 	q      [queues]txQueue
-	out    [][]byte // frames not yet on the wire, oldest first
+	out    txBuffer // frames not yet on the wire
 	spare  [][]byte // free buffers
 	tag    uint16   // VLNCTRL.VET
 	pad    bool     // HLREG0.TXPADEN
@@ -22,6 +25,7 @@ type txUnit struct {
 
 // txQueue is a transmit queue. The device owns descriptors head to tail-1.
 type txQueue struct {
+	txTiming
 	index   int
 	enabled bool
 	halted  bool
@@ -43,7 +47,7 @@ type txQueue struct {
 
 const (
 	txBurst   = 64      // descriptors of a queue per pass
-	txOutMax  = 1024    // frames in out above which queues stop
+	txOutMax  = 1024    // frames in out, or in spare, above which queues stop
 	txPackMax = 1 << 18 // PAYLEN has 18 bits
 )
 
@@ -67,7 +71,8 @@ func (tx *txUnit) reset() {
 	for i := range tx.q {
 		tx.q[i] = txQueue{vector: -1}
 	}
-	tx.out = nil
+	tx.out = txBuffer{}
+	tx.rate, tx.mmw = [queues]uint32{}, 0
 }
 
 func (tx *txUnit) invalidateMemory() {
@@ -104,16 +109,19 @@ func (tx *txUnit) configure(n *NIC) {
 }
 
 // transmit moves frames from the rings to the wire while the link is up. It reports
-// whether there were any.
-func (n *NIC) transmit() (busy bool) {
+// whether there were any, or whether one is on the line, and when a queue's rate limiter
+// lets it go on (ns since 1970, 0: none waits).
+func (n *NIC) transmit(now time.Time) (busy bool, due int64) {
 	tx := &n.tx
 	if !n.link.up && !n.rx.cfg.loop {
-		return false
+		return false, 0
 	}
+	tx.now = tx.ticks(now)
 	busy = n.flushOut()
 	if !tx.enable || !n.master() {
-		return busy
+		return busy, 0
 	}
+	limited := int64(math.MaxInt64)
 	for i := range tx.q {
 		q := &tx.q[i]
 		if !q.enabled {
@@ -122,12 +130,19 @@ func (n *NIC) transmit() (busy bool) {
 		if v := n.bells.tx(i); v != q.seen {
 			n.setTxTail(i, q, v)
 		}
-		for k := 0; k < txBurst && q.head != q.tail && !q.halted && len(tx.out) < txOutMax; k++ {
+		for k := 0; k < txBurst && q.head != q.tail && !q.halted && tx.out.hasRoom(); k++ {
+			if !q.begun && q.limitFree > tx.now {
+				limited = min(limited, q.limitFree)
+				break
+			}
 			n.transmitOne(i, q)
 			busy = true
 		}
 	}
-	return n.flushOut() || busy
+	if limited != math.MaxInt64 {
+		due = tx.wall(limited) + 1
+	}
+	return n.flushOut() || busy, due
 }
 
 func (n *NIC) setTxTail(i int, q *txQueue, v uint32) {
@@ -140,12 +155,14 @@ func (n *NIC) setTxTail(i int, q *txQueue, v uint32) {
 		n.fault("TDT[%d] = %d: the ring has %d descriptors", i, v, q.ring.size)
 		return
 	}
-	q.tail, q.halted = v, false
+	q.posted(v, n.tx.now)
+	q.halted = false
 }
 
 // transmitOne executes one descriptor.
 func (n *NIC) transmitOne(i int, q *txQueue) {
 	q.ring.prepare(n)
+	q.fetched(q.head)
 	lo, hi, err := q.ring.fetch(n, q.head)
 	if err != nil {
 		q.halted = true
@@ -214,19 +231,20 @@ func (n *NIC) assemble(q *txQueue, lo, hi uint64) {
 	n.offload(q)
 }
 
-// emit queues one frame for the wire.
+// emit puts one frame into the packet buffer.
 func (n *NIC) emit(q *txQueue, f []byte, ifcs bool) {
 	tx := &n.tx
+	var bad bool
+	var crc uint32
 	if !ifcs {
-		// The host supplies the CRC. Receivers drop a frame with a wrong one.
+		// The host supplies the CRC, and the MAC sends it as it is. Receivers drop a frame
+		// with a wrong one.
 		if len(f) < 14+crcSize {
 			return
 		}
 		body := f[:len(f)-crcSize]
-		if crc32.ChecksumIEEE(body) != binary.LittleEndian.Uint32(f[len(body):]) {
-			n.fault("transmit: frame without IFCS has a wrong CRC")
-			return
-		}
+		crc = binary.LittleEndian.Uint32(f[len(body):])
+		bad = crc32.ChecksumIEEE(body) != crc
 		f = body
 	}
 	var b []byte
@@ -237,7 +255,7 @@ func (n *NIC) emit(q *txQueue, f []byte, ifcs bool) {
 	for tx.pad && len(b) < minFrame {
 		b = append(b, 0)
 	}
-	tx.out = append(tx.out, b)
+	tx.out.put(txFrame{data: b, queue: uint8(q.index), badCRC: bad, crc: crc, end: tx.schedule(&q.txTiming, len(b)+crcSize)})
 	n.countSent(q, b)
 }
 
@@ -260,30 +278,53 @@ func (n *NIC) countSent(q *txQueue, f []byte) {
 	n.ctr.v[q.bytes] += uint64(len(f)) // QBTC excludes the CRC, GOTC does not (DPDK)
 }
 
-// flushOut sends frames until the wire is busy. With HLREG0.LPBK the port receives
-// them itself (datasheet 8.2.3.22.8).
+// flushOut sends the frames whose last bit has left the port, until the wire is busy.
+// It reports whether it sent any, or more are on the line. With HLREG0.LPBK the port
+// receives them itself (datasheet 8.2.3.22.8).
 func (n *NIC) flushOut() (busy bool) {
 	tx := &n.tx
-	sent := 0
-	for _, f := range tx.out {
+	for tx.out.len() > 0 {
+		f := tx.out.first()
+		if f.end > tx.now {
+			return true
+		}
 		if n.rx.cfg.loop {
-			n.rx.damage = 0
-			n.arrive(f)
-		} else if err := n.wire.Send(f); errors.Is(err, wire.ErrBusy) {
-			break
+			n.loopBack(f)
+		} else if err := n.put(f); errors.Is(err, wire.ErrBusy) {
+			return busy
 		} else if err != nil {
 			n.stats.SendError++
 		} else {
 			n.stats.Sent++
-			n.stats.SentBytes += uint64(len(f))
+			n.stats.SentBytes += uint64(len(f.data))
+		}
+		if n.departures != nil {
+			n.departures.add(tx, f)
 		}
 		if len(tx.spare) < txOutMax { // segmentation makes any number of frames
-			tx.spare = append(tx.spare, f)
+			tx.spare = append(tx.spare, f.data)
 		}
-		sent++
+		tx.out.drop()
+		busy = true
 	}
-	tx.out = tx.out[:copy(tx.out, tx.out[sent:])]
-	return sent > 0
+	return busy
+}
+
+// put sends a frame on the wire. A wire that does not carry CRCs gets no frame with a
+// wrong one: no receiver behind it would pass it on.
+func (n *NIC) put(f *txFrame) error {
+	if n.timed != nil {
+		return n.timed.SendAt(wire.Frame{Data: f.data, At: n.tx.wall(f.end), Damage: f.damage(), CRC: f.crc})
+	}
+	if f.badCRC {
+		return nil
+	}
+	return n.wire.Send(f.data)
+}
+
+func (n *NIC) loopBack(f *txFrame) {
+	n.rx.arrived, n.rx.damage, n.rx.crc = n.tx.wall(f.end), f.damage(), f.crc
+	n.arrive(f.data)
 }
 
 func (n *NIC) readTDH(i int) uint32 { return n.tx.q[i].head }
@@ -322,7 +363,7 @@ func (n *NIC) writeTXDCTL(i int, v uint32) {
 // (82599 specification update, clarification 9).
 func (n *NIC) writeGCREXT(_ int, v uint32) {
 	if v&(1<<30) != 0 {
-		n.tx.out = nil
+		n.tx.out = txBuffer{}
 	}
 	n.reg[rGCREXT/4] = v
 }
@@ -364,4 +405,5 @@ func (n *NIC) latchTx(i int, q *txQueue) {
 		q.head = 0
 	}
 	q.tail, q.seen, q.vector = q.head, q.head, -1
+	q.txTiming.restart()
 }

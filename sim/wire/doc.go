@@ -6,6 +6,7 @@
 //	gen        ─┴──> schedule at 10 GbE ──┐
 //	NewPair    ────> two bounded queues ──┼──> Receive(frames, room) ──> port
 //	packet=IFACE ──> packet socket ───────┘ <── Send(frame) <──────────
+//	sink       <── pcap file, or nothing  <──────────┘
 //
 // # Time
 //
@@ -13,7 +14,8 @@
 // nanosecond, and the numerator of a fraction where a rate does not divide evenly,
 // so they do not drift. A frame takes (max(length, 60) + 24) x 8 bits: preamble 8
 // bytes, the frame padded to 60, CRC 4, gap 12 (IEEE 802.3, clauses 3 and 4.4.2).
-// Times are those of the last bit.
+// Times are those of the last bit. The port keeps the same time when it sends: a pair and
+// a sink get each frame with the time at which it left the port (TimedSender).
 //
 // # Options
 //
@@ -24,6 +26,7 @@
 //	               it has are removed
 //	gen            generate frames
 //	packet=IFACE   a network interface of this machine
+//	sink, sink=FILE a receiver: takes what the port sends, into a pcap file or not
 //
 // All wires:
 //

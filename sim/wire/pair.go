@@ -76,9 +76,11 @@ type queue struct {
 }
 
 type entry struct {
-	at  int64  // ticks on the cable's clock when the last bit arrives
-	pos uint64 // of its first byte
-	len int
+	at     int64  // ticks on the cable's clock when the last bit arrives
+	pos    uint64 // of its first byte
+	len    int
+	damage Damage
+	crc    uint32 // with BadCRC
 }
 
 func newQueue() *queue {
@@ -86,26 +88,26 @@ func newQueue() *queue {
 }
 
 // put copies a frame in and returns false when there is no room.
-func (q *queue) put(data []byte, at int64) bool {
+func (q *queue) put(f Frame, at int64) bool {
 	tail := q.tail.Load()
 	head := q.head.Load() // A2: the bytes before it are no longer read
 	if tail-head == pairFrames {
 		return false
 	}
 	pos := q.free
-	if rest := pairBytes - pos%pairBytes; rest < uint64(len(data)) {
+	if rest := pairBytes - pos%pairBytes; rest < uint64(len(f.Data)) {
 		pos += rest // frames do not wrap
 	}
 	oldest := pos
 	if head != tail {
 		oldest = q.entries[head%pairFrames].pos
 	}
-	if pos+uint64(len(data))-oldest > pairBytes {
+	if pos+uint64(len(f.Data))-oldest > pairBytes {
 		return false
 	}
-	copy(q.bytes[pos%pairBytes:], data)
-	q.free = pos + uint64(len(data))
-	q.entries[tail%pairFrames] = entry{at: at, pos: pos, len: len(data)}
+	copy(q.bytes[pos%pairBytes:], f.Data)
+	q.free = pos + uint64(len(f.Data))
+	q.entries[tail%pairFrames] = entry{at: at, pos: pos, len: len(f.Data), damage: f.Damage, crc: f.CRC}
 	q.tail.Store(tail + 1) // R1: publishes the entry and its bytes
 	return true
 }
@@ -138,7 +140,7 @@ func (e *end) Receive(frames []Frame, _ int) (int, error) {
 			break
 		}
 		at := f.pos % pairBytes
-		frames[n] = Frame{Data: q.bytes[at : at+uint64(f.len) : at+uint64(f.len)], At: e.realtime + f.at/10}
+		frames[n] = Frame{Data: q.bytes[at : at+uint64(f.len) : at+uint64(f.len)], At: e.realtime + f.at/10, Damage: f.damage, CRC: f.crc}
 		n++
 		head++
 	}
@@ -147,24 +149,29 @@ func (e *end) Receive(frames []Frame, _ int) (int, error) {
 }
 
 // Send implements Wire.
-func (e *end) Send(data []byte) error {
+func (e *end) Send(data []byte) error { return e.send(Frame{Data: data}, e.since()*10) }
+
+// SendAt implements TimedSender.
+func (e *end) SendAt(f Frame) error { return e.send(f, (f.At-e.realtime)*10) }
+
+// send sends a frame whose last bit leaves the port at a time in ticks.
+func (e *end) send(f Frame, at int64) error {
 	if e.closed.Load() {
 		return os.ErrClosed
 	}
 	if e.peer.closed.Load() {
 		return nil // no carrier
 	}
-	if len(data) > maxFrame {
-		return fmt.Errorf("send frame of %d bytes: longer than %d", len(data), maxFrame)
+	if len(f.Data) > maxFrame {
+		return fmt.Errorf("send frame of %d bytes: longer than %d", len(f.Data), maxFrame)
 	}
-	at := e.since() * 10
 	if e.line {
 		if e.lineFree-at > int64(DefaultBurst)*10 {
 			return ErrBusy
 		}
-		at = max(at, e.lineFree) + wireTicks(len(data))
+		at = max(at, e.lineFree) + wireTicks(len(f.Data))
 	}
-	if !e.out.put(data, at) {
+	if !e.out.put(f, at) {
 		return ErrBusy
 	}
 	e.lineFree = at

@@ -39,12 +39,13 @@ var (
 	pcapKeys   = []string{"pcap", "rate", "loop", "backpressure", "cut", "interface", "other", "burst"}
 	genKeys    = []string{"gen", "rate", "size", "flows", "count", "proto", "vlan", "seed", "backpressure", "burst"}
 	packetKeys = []string{"packet", "backpressure"}
+	sinkKeys   = []string{"sink"}
 )
 
 // Parse makes a wire of options, see the package's documentation. Exactly one of pcap,
-// gen and packet must be among them.
+// gen, packet and sink must be among them.
 func Parse(options []Option) (Wire, error) {
-	kinds := [][]string{pcapKeys, genKeys, packetKeys}
+	kinds := [][]string{pcapKeys, genKeys, packetKeys, sinkKeys}
 	var kind []string
 	for _, o := range options {
 		for _, k := range kinds {
@@ -52,7 +53,7 @@ func Parse(options []Option) (Wire, error) {
 				continue
 			}
 			if kind != nil {
-				return nil, fmt.Errorf("wire options %q and %q: a port has one wire, want one of pcap=FILE, gen, packet=IFACE", kind[0], o.Key)
+				return nil, fmt.Errorf("wire options %q and %q: a port has one wire, want one of pcap=FILE, gen, packet=IFACE, sink", kind[0], o.Key)
 			}
 			kind = k
 		}
@@ -60,10 +61,10 @@ func Parse(options []Option) (Wire, error) {
 	if kind == nil {
 		for _, o := range options {
 			if !slices.ContainsFunc(kinds, func(k []string) bool { return slices.Contains(k, o.Key) }) {
-				return nil, unknown(o, []string{"pcap", "gen", "packet"})
+				return nil, unknown(o, []string{"pcap", "gen", "packet", "sink"})
 			}
 		}
-		return nil, errors.New("wire options: no wire, want one of pcap=FILE, gen, packet=IFACE")
+		return nil, errors.New("wire options: no wire, want one of pcap=FILE, gen, packet=IFACE, sink")
 	}
 	for _, o := range options {
 		if !slices.Contains(kind, o.Key) {
@@ -75,6 +76,8 @@ func Parse(options []Option) (Wire, error) {
 		return parsePcap(options)
 	case "gen":
 		return parseGen(options)
+	case "sink":
+		return &sink{name: options[0].Value}, nil
 	default:
 		return parsePacket(options)
 	}

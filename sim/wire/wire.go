@@ -59,6 +59,16 @@ type Noticer interface {
 	Notices() []string
 }
 
+// TimedSender is a wire that carries the times at which frames are sent, and frames with
+// a wrong CRC. Other wires get each frame at its time, and no frame with a wrong CRC.
+type TimedSender interface {
+	Wire
+
+	// SendAt sends one frame, whose last bit leaves the port at f.At. The wire copies
+	// it.
+	SendAt(f Frame) error
+}
+
 // CarrierSetter is a wire that carries the state of this port's transmitter to the other
 // end, as a fibre does. It is on at first.
 type CarrierSetter interface {

@@ -230,6 +230,21 @@ var (
 	TDH   = array("TDH", txQueue(0x10), RO, "8.2.3.9", PerQueue)   // next descriptor that the device sends
 	TDT   = array("TDT", txQueue(0x18), RW, "8.2.3.9", PerQueue)   // one past the last descriptor to send
 
+	// Where the device writes TDH, instead of DD in descriptors with RS.
+	TDWBAL            = array("TDWBAL", txQueue(0x38), RW, "8.2.3.9", PerQueue)
+	TDWBAL_HEAD_WB_EN = TDWBAL.bit("HEAD_WB_EN", 0)
+	TDWBAH            = array("TDWBAH", txQueue(0x3C), RW, "8.2.3.9", PerQueue)
+
+	// Rate limit of the queue that RTTDQSEL selects: the link's speed divided by RF,
+	// which has 14 bits behind the point.
+	RTTDQSEL          = one("RTTDQSEL", 0x04904, RW, "8.2.3.10")
+	RTTDQSEL_TXDQ_IDX = RTTDQSEL.bits("TXDQ_IDX", 6, 0)
+	RTTBCNRM          = one("RTTBCNRM", 0x04980, RW, "8.2.3.10")
+	RTTBCNRM_MMW_SIZE = RTTBCNRM.bits("MMW_SIZE", 11, 0) // KiB by which a queue may catch up
+	RTTBCNRC          = one("RTTBCNRC", 0x04984, RW, "8.2.3.10")
+	RTTBCNRC_RF       = RTTBCNRC.bits("RF", 23, 0)
+	RTTBCNRC_RS_ENA   = RTTBCNRC.bit("RS_ENA", 31)
+
 	DCA_TXCTRL          = array("DCA_TXCTRL", txQueue(0x0C), RW, "8.2.3.11", PerQueue)
 	DCA_TXCTRL_DESC_WRO = DCA_TXCTRL.bit("DESC_WRO", 11) // relaxed ordering of write-backs
 

@@ -1,0 +1,228 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ixcap/ixcap/pci"
+	"github.com/ixcap/ixcap/sim/wire"
+)
+
+// The line has a time of its own, in ticks of 0.1 ns since the port was made. Each frame
+// gets its place on it when it is fetched: after the frame before it, not before software
+// has posted it, and not before the rate limiter of its queue lets it go. So the times are
+// those of the chip even if the device thread runs late; it then catches up.
+
+const (
+	ticksPerNano = 10
+
+	txPreamble   = 8 // bytes before a frame, with the start delimiter
+	txGap        = 12
+	txBufferSize = 160 << 10 // bytes of the transmit packet buffer (datasheet 7.2.1.2)
+	txPostings   = 32
+
+	rateShift  = 14 // bits of RTTBCNRC.RF_DEC
+	rateMask   = 1<<24 - 1
+	rateEnable = 1 << 31 // RTTBCNRC.RS_ENA
+)
+
+// txLine is the line of the transmitter.
+type txLine struct {
+	start time.Time
+	zero  int64 // start in ns since 1970
+	now   int64 // time of the pass
+	free  int64 // end of the gap behind the last frame
+	bit   int64 // ticks of a bit: 1 at 10 Gb/s
+	mmw   int64 // RTTBCNRM.MMW_SIZE in bits
+	rate  [queues]uint32
+}
+
+func (l *txLine) init() {
+	l.start = time.Now()
+	l.zero = l.start.UnixNano()
+	l.bit = 1
+}
+
+func (l *txLine) setSpeed(speed uint32) {
+	l.bit = 1
+	if speed == speed1G {
+		l.bit = 10
+	}
+}
+
+func (l *txLine) ticks(t time.Time) int64 { return int64(t.Sub(l.start)) * ticksPerNano }
+
+// wall is a time of the line in ns since 1970.
+func (l *txLine) wall(ticks int64) int64 { return l.zero + ticks/ticksPerNano }
+
+// txTiming is when a queue's frames may be sent.
+type txTiming struct {
+	rate      int64 // rate factor with rateShift fraction bits, 0: not limited
+	limitFree int64 // ticks: the rate limiter lets the next frame go
+	limitFrac int64 // ... and its fraction, rateShift bits
+	ready     int64 // when the descriptors at head were posted
+	postings  [txPostings]posting
+	pending   int
+}
+
+// posting is a store of the tail: the descriptors from index first on.
+type posting struct {
+	first uint32
+	at    int64
+}
+
+func (t *txTiming) restart() { t.limitFree, t.limitFrac, t.ready, t.pending = 0, 0, 0, 0 }
+
+// posted records a store of the tail.
+func (q *txQueue) posted(tail uint32, now int64) {
+	switch {
+	case q.head == q.tail:
+		q.ready, q.pending = now, 0
+	case q.pending < txPostings: // beyond, the last posting's time counts
+		q.postings[q.pending] = posting{q.tail, now}
+		q.pending++
+	}
+	q.tail = tail
+}
+
+// fetched is called for each descriptor before it is fetched.
+func (q *txQueue) fetched(at uint32) {
+	if q.pending > 0 && q.postings[0].first == at {
+		q.ready = q.postings[0].at
+		q.pending = copy(q.postings[:], q.postings[1:q.pending])
+	}
+}
+
+// schedule places a frame of n bytes, with CRC, on the line and returns when its last
+// bit leaves the port. A limited queue's next frame may begin when the frame's length
+// times the rate factor has passed since its begin; preamble and gap do not count. A queue
+// that other frames on the line held up catches up, by at most MMW_SIZE; one that had no
+// frames does not (datasheet 7.7.2.2, 8.2.3.10).
+func (l *txLine) schedule(q *txTiming, n int) (end int64) {
+	due := max(q.ready, q.limitFree)
+	begin := max(l.free, due)
+	end = begin + int64(txPreamble+n)*8*l.bit
+	l.free = end + txGap*8*l.bit
+	if q.rate != 0 {
+		if due = max(due, begin-l.mmw*l.bit*q.rate>>rateShift); due > q.limitFree {
+			q.limitFree, q.limitFrac = due, 0
+		}
+		q.limitFrac += int64(n) * 8 * l.bit * q.rate
+		q.limitFree += q.limitFrac >> rateShift
+		q.limitFrac &= 1<<rateShift - 1
+	}
+	return end
+}
+
+// txFrame is a frame in the packet buffer.
+type txFrame struct {
+	data   []byte
+	end    int64 // ticks: its last bit leaves the port
+	queue  uint8
+	badCRC bool
+	crc    uint32 // of a frame with badCRC
+}
+
+func (f *txFrame) damage() wire.Damage {
+	if f.badCRC {
+		return wire.BadCRC
+	}
+	return 0
+}
+
+// txBuffer is the transmit packet buffer, a queue.
+type txBuffer struct {
+	frames []txFrame
+	head   int
+	bytes  int
+}
+
+func (b *txBuffer) len() int        { return len(b.frames) - b.head }
+func (b *txBuffer) first() *txFrame { return &b.frames[b.head] }
+func (b *txBuffer) hasRoom() bool   { return b.len() < txOutMax && b.bytes < txBufferSize }
+
+func (b *txBuffer) put(f txFrame) {
+	if b.head > txOutMax {
+		n := copy(b.frames, b.frames[b.head:])
+		clear(b.frames[n:])
+		b.frames, b.head = b.frames[:n], 0
+	}
+	b.frames = append(b.frames, f)
+	b.bytes += len(f.data)
+}
+
+func (b *txBuffer) drop() {
+	f := b.first()
+	b.bytes -= len(f.data)
+	f.data = nil
+	if b.head++; b.head == len(b.frames) {
+		b.frames, b.head = b.frames[:0], 0
+	}
+}
+
+// RTTDQSEL selects the queue whose rate factor RTTBCNRC is (datasheet 8.2.3.10).
+
+func (n *NIC) readRTTBCNRC(int) uint32 { return n.tx.rate[n.reg[rRTTDQSEL/4]] }
+
+func (n *NIC) writeRTTBCNRC(_ int, v uint32) {
+	i := n.reg[rRTTDQSEL/4]
+	v &= rateEnable | rateMask
+	n.tx.rate[i] = v
+	q := &n.tx.q[i].txTiming
+	q.rate = 0
+	if v&rateEnable != 0 {
+		// A factor below 1 would be faster than the line, which limits anyway.
+		q.rate = int64(v & rateMask)
+	}
+	if q.rate == 0 {
+		q.limitFree, q.limitFrac = 0, 0
+	}
+}
+
+func (n *NIC) writeRTTBCNRM(_ int, v uint32) {
+	n.reg[rRTTBCNRM/4] = v
+	n.tx.mmw = int64(v&0xfff) << 10 * 8
+}
+
+// departureLog records frames that were sent (Config.Departures).
+type departureLog struct {
+	frames   []pci.SentFrame
+	overflow uint64 // frames beyond the capacity
+}
+
+func (d *departureLog) add(l *txUnit, f *txFrame) {
+	if len(d.frames) == cap(d.frames) {
+		d.overflow++
+		return
+	}
+	d.frames = append(d.frames, pci.SentFrame{At: l.wall(f.end), Len: len(f.data), Queue: int(f.queue), BadCRC: f.badCRC})
+}
+
+// RecordSent implements pci.SendRecorder: it forgets what was recorded and records the
+// next so many frames.
+func (n *NIC) RecordSent(frames int) {
+	d := &departureLog{frames: make([]pci.SentFrame, frames)}
+	for i := range d.frames {
+		d.frames[i].Len = 1 // written now, so that no page fault delays a frame
+	}
+	d.frames = d.frames[:0]
+	n.lock()
+	defer n.mu.Unlock()
+	n.departures = d
+}
+
+// Sent implements pci.SendRecorder: the frames that have left the port since RecordSent,
+// in order.
+func (n *NIC) Sent() ([]pci.SentFrame, error) {
+	n.lock()
+	defer n.mu.Unlock()
+	d := n.departures
+	switch {
+	case d == nil:
+		return nil, errors.New("read the frames sent: none are recorded: call RecordSent first")
+	case d.overflow > 0:
+		return d.frames, fmt.Errorf("read the frames sent: %d frames beyond the %d that RecordSent was asked to record", d.overflow, len(d.frames))
+	}
+	return d.frames, nil
+}
