@@ -143,7 +143,7 @@ dir = "%[1]s/hpcapmon"
 	writeSettings(t, path, text("", ""))
 	ctx, cancel := context.WithTimeout(context.Background(), 5*testtime.Deadline) // for all steps of the test
 	t.Cleanup(cancel)
-	c := exec.CommandContext(ctx, filepath.Join(bin, "hpcapdd"), "--config", path, "--json")
+	c := exec.CommandContext(ctx, built(t, "hpcapdd"), "--config", path, "--json")
 	c.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"))
 	p := launch(t, c)
 	require.Contains(t, notification(), "READY=1")

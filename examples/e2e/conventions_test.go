@@ -17,6 +17,7 @@ import (
 // of its tests.
 func allPrograms(t *testing.T) []string {
 	t.Helper()
+	skipWithRace(t)
 	names, err := buildAll()
 	require.NoError(t, err)
 	return names

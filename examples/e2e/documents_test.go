@@ -144,6 +144,7 @@ func (s *shell) run(commands []string) (output []string, status string) {
 }
 
 func TestDocumentsDoWhatTheySay(t *testing.T) {
+	skipWithRace(t)
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)
 	for _, name := range []string{"README.md", "docs/CAPTURE.md", "docs/STORAGE.md"} {

@@ -249,7 +249,7 @@ func TestConversionsDestroyNothing(t *testing.T) {
 	// A shell's redirections.
 	for _, line := range []string{`$BIN/raw2pcap -w hard.raw --force - < a.raw`, `$BIN/raw2tstamp a.raw >> hard.raw`, `$BIN/raw2pcap -w /dev/fd/3 a.raw 3>> link.raw`} {
 		c := exec.Command("sh", "-c", line)
-		c.Env = append(os.Environ(), "BIN="+bin)
+		c.Env = append(os.Environ(), "BIN="+built(t, ""))
 		out, err := c.CombinedOutput()
 		require.Error(t, err, line)
 		require.Contains(t, string(out), "also an input", line)

@@ -51,7 +51,7 @@ listen = "127.0.0.1:9482"
 	in := func(ns string, args ...string) string {
 		return sh(t, "ip", append([]string{"netns", "exec", ns}, args...)...)
 	}
-	hpcapdd := filepath.Join(bin, "hpcapdd")
+	hpcapdd := built(t, "hpcapdd")
 	checked := in(c.b, hpcapdd, "--config", config, "--check")
 	require.Contains(t, checked, "opened packet:far,timeout=100: ")
 	require.Contains(t, checked, "opened far2 as xdp:far2: ")
@@ -65,7 +65,7 @@ listen = "127.0.0.1:9482"
 		var s control.Status
 		require.Eventually(t, func() bool {
 			s = control.Status{}
-			out := sh(t, filepath.Join(bin, "hpcapctl"), "--socket", filepath.Join(share, "control.sock"), "--port", port, "status", "--json")
+			out := sh(t, built(t, "hpcapctl"), "--socket", filepath.Join(share, "control.sock"), "--port", port, "status", "--json")
 			require.NoError(t, json.Unmarshal([]byte(out), &s), out)
 			return s.Queues[0].Stored == uint64(len(sent))
 		}, 20*time.Second, 20*time.Millisecond)
@@ -75,7 +75,7 @@ listen = "127.0.0.1:9482"
 	metrics := in(c.b, "curl", "-sS", "http://127.0.0.1:9482/metrics")
 	require.Contains(t, metrics, `ixcap_port_missed_frames_total{`)
 	live := filepath.Join(dir, "live.pcap")
-	sh(t, filepath.Join(bin, "hpcapq"), "-r", filepath.Join(dir, "one"), "-r", filepath.Join(dir, "two"), "--share", share, "-w", live)
+	sh(t, built(t, "hpcapq"), "-r", filepath.Join(dir, "one"), "-r", filepath.Join(dir, "two"), "--share", share, "-w", live)
 	require.Len(t, readPcap(t, live), 2*len(sent), "out of files and the memory of the capture")
 	r := dd.end(unix.SIGINT)
 	require.Zero(t, r.status, r.stderr)

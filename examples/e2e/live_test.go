@@ -78,7 +78,7 @@ func sh(t *testing.T, name string, args ...string) string {
 func (c cable) capture(t *testing.T, dir string) *program {
 	t.Helper()
 	p := launch(t, exec.CommandContext(t.Context(), "ip", "netns", "exec", c.b,
-		filepath.Join(bin, "hpcapdd"), "-i", "sim:packet=far", "-w", dir, "--buffer", "4MiB", "--progress", "--json"))
+		built(t, "hpcapdd"), "-i", "sim:packet=far", "-w", dir, "--buffer", "4MiB", "--progress", "--json"))
 	p.waitStderr("Gb/s") // the first line of progress: the capture runs
 	return p
 }

@@ -68,7 +68,7 @@ func TestFailedWritesReplaceNothing(t *testing.T) {
 					args = append(args, "--force")
 					require.NoError(t, os.WriteFile(filepath.Join(dir, c.out), []byte("precious"), 0o644))
 				}
-				args[0] = filepath.Join(bin, args[0])
+				args[0] = built(t, args[0])
 				p := exec.CommandContext(t.Context(), tool(t, "prlimit"), append([]string{limit}, args...)...)
 				p.Dir = dir
 				text, err := p.CombinedOutput()
@@ -215,7 +215,7 @@ func TestClosedStandardOutputIsTold(t *testing.T) {
 	succeed(t, "pcap2raw", "-w", raw, pcap)
 	for _, args := range []string{"hpcapq -w - -r " + pcap, "raw2pcap -w - " + raw, "raw2tstamp " + raw, "pcap2raw -w /dev/stdout " + pcap} {
 		for redirection, told := range map[string]int{">&-": 1, ">/dev/null": 0} {
-			c := exec.CommandContext(t.Context(), "sh", "-c", bin+"/"+args+" "+redirection)
+			c := exec.CommandContext(t.Context(), "sh", "-c", built(t, "")+"/"+args+" "+redirection)
 			var text bytes.Buffer
 			c.Stderr = &text
 			require.NoError(t, c.Run(), text.String())

@@ -182,6 +182,7 @@ func TestSignalsEndACaptureInOrder(t *testing.T) {
 }
 
 func TestDurationEndsACapture(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	r := succeed(t, "hpcapdd", "-i", "sim:gen,size=1000,rate=500Mbps", "-w", dir, "--buffer", "4MiB", "--duration", "3200ms", "--progress", "--json")
 	l := ledger(t, r)

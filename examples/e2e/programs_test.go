@@ -29,6 +29,9 @@ var bin string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
+		if raceEnabled {
+			return m.Run()
+		}
 		dir, err := os.MkdirTemp("", "ixcap-e2e-")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -46,6 +49,22 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// skipWithRace skips a test of other programs, which are built without the race detector:
+// it would watch nothing but the test.
+func skipWithRace(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("tests programs that have no race detector: go test without -race runs it")
+	}
+}
+
+// built is the path of a built program.
+func built(t *testing.T, name string) string {
+	t.Helper()
+	skipWithRace(t)
+	return filepath.Join(bin, name)
+}
+
 // result is the output and the exit status of a program.
 type result struct {
 	stdout, stderr string
@@ -61,7 +80,7 @@ func command(t *testing.T, name string, args ...string) *exec.Cmd {
 func commandFor(t *testing.T, limit time.Duration, name string, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
-	return exec.CommandContext(ctx, filepath.Join(bin, name), args...)
+	return exec.CommandContext(ctx, built(t, name), args...)
 }
 
 // finish waits until a started command exits.

@@ -28,6 +28,7 @@ func TestAStoppedQueryCostsNoNewFile(t *testing.T) {
 		"full disk":  {"26m", []string{"--keep-free", "8MiB"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := mounttest.Tmpfs(t, c.disk)
 			old := "sim:pcap=" + filepath.Join("..", "..", "testdata", "hosts.pcap") + ",rate=line,loop=5,backpressure"
 			succeed(t, "hpcapdd", "-i", old, "-w", dir, "-C", "1MiB", "--buffer", "4MiB")

@@ -242,7 +242,7 @@ func TestCommandsOfTheFiltersPageRun(t *testing.T) {
 		default:
 			continue
 		}
-		out, status := sh.run([]string{filepath.Join(bin, name) + " " + args})
+		out, status := sh.run([]string{built(t, name) + " " + args})
 		require.Equal(t, "0", status, "%s%s", line, strings.Join(out, "\n"))
 		ran++
 	}

@@ -24,6 +24,7 @@ import (
 func TestCaptureGoesOnWhenItsLogCannotBeWritten(t *testing.T) {
 	for name, stderr := range stalledLogs {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir, share := t.TempDir(), shortDir(t)
 			c := command(t, "hpcapdd", "-i", "sim:gen,size=1000,rate=200Mbps,backpressure", "-w", dir, "--share", share,
 				"--segment", "2MiB", "--buffer", "4MiB", "--keep-size", "32MiB", "--json", "--progress", "--verbose")
@@ -129,6 +130,7 @@ func TestSecondSignalWithinASecondIsTheSame(t *testing.T) {
 // The ledger has a deadline, and a signal more than a second after the first one ends
 // at once.
 func TestLedgerThatIsNotReadEndsInTime(t *testing.T) {
+	t.Parallel()
 	for _, again := range []bool{false, true} {
 		dir := t.TempDir()
 		c := command(t, "hpcapdd", "-i", "sim:gen,size=1000,rate=200Mbps,backpressure", "-w", dir, "--buffer", "4MiB")

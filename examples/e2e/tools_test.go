@@ -13,6 +13,7 @@ import (
 // prints its arguments and the exit status of policy-rc.d.
 func installTools(t *testing.T, uid, policy string) (string, error) {
 	t.Helper()
+	skipWithRace(t)
 	bin := t.TempDir()
 	for name, body := range map[string]string{
 		"id":      "echo " + uid,

@@ -39,6 +39,7 @@ type bindHost struct {
 const port0, port1 = "0000:03:00.0", "0000:03:00.1"
 
 func newBindHost(t *testing.T) *bindHost {
+	skipWithRace(t)
 	if os.Geteuid() != 0 {
 		t.Skip("a mount namespace needs root: sudo make test")
 	}
@@ -80,6 +81,12 @@ func newBindHost(t *testing.T) *bindHost {
 	go func() { defer close(done); h.kernel() }()
 	t.Cleanup(func() { close(h.stop); <-done })
 	return h
+}
+
+// hasten makes the waits of vfio-bind five times shorter: its 10 s are 2 s.
+func (h *bindHost) hasten() {
+	h.write("bin/sleep", "#!/bin/sh\nexec /bin/sleep 0.02\n") // instead of 0.1
+	require.NoError(h.t, os.Chmod(h.path("bin/sleep"), 0o755))
 }
 
 func (h *bindHost) path(name string) string { return filepath.Join(h.root, name) }

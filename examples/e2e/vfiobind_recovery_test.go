@@ -92,6 +92,7 @@ func TestVFIOBindTrustsFoldersOfRootOnly(t *testing.T) {
 func TestVFIOBindTimesOut(t *testing.T) {
 	t.Parallel()
 	h := newBindHost(t)
+	h.hasten()
 	fifo := h.path("sys/bus/pci/drivers/ixgbe/unbind")
 	require.NoError(t, os.Remove(fifo))
 	require.NoError(t, syscall.Mkfifo(fifo, 0o600))

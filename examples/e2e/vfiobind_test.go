@@ -137,6 +137,7 @@ func TestVFIOBindUndoesAfterAFailedStep(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newBindHost(t)
+			h.hasten()
 			h.locked(func() { c.inject(h) })
 			out := h.bind(1, "bind", "eth2", "-u", "daemon")
 			require.Contains(t, out, c.want)
