@@ -101,21 +101,9 @@ func (n *NIC) writeRegion(region int, off uint64, p []byte) error {
 		if region == regionIO {
 			size, store = bar2Size, n.writeIO
 		}
-		if off%4 != 0 || len(p)%4 != 0 || off > size || uint64(len(p)) > size-off {
-			return fmt.Errorf("write %d bytes at %#x: registers take aligned 32-bit words: %w", len(p), off, unix.EINVAL)
-		}
-		for i := 0; i < len(p); i += 4 {
-			store(uint32(off)+uint32(i), binary.LittleEndian.Uint32(p[i:]))
-		}
-		return nil
+		return writeWords(size, off, p, store)
 	case regionMSIX:
-		if off > bar4Size || uint64(len(p)) > bar4Size-off {
-			return fmt.Errorf("write %d bytes at %#x: outside the region: %w", len(p), off, unix.EINVAL)
-		}
-		if off < vectors*16 { // pending bits are read-only
-			copy(n.msix[off:vectors*16], p)
-		}
-		return nil
+		return writeTable(n.msix[:], vectors*16, off, p)
 	case regionConfig:
 		if off > configSize || uint64(len(p)) > configSize-off {
 			return fmt.Errorf("write %d bytes at %#x: outside the region: %w", len(p), off, unix.EINVAL)
@@ -124,6 +112,29 @@ func (n *NIC) writeRegion(region int, off uint64, p []byte) error {
 		return nil
 	}
 	return fmt.Errorf("write region %d: the function has no such region: %w", region, unix.EINVAL)
+}
+
+// writeWords writes 32-bit registers.
+func writeWords(size, off uint64, p []byte, store func(off, v uint32)) error {
+	if off%4 != 0 || len(p)%4 != 0 || off > size || uint64(len(p)) > size-off {
+		return fmt.Errorf("write %d bytes at %#x: registers take aligned 32-bit words: %w", len(p), off, unix.EINVAL)
+	}
+	for i := 0; i < len(p); i += 4 {
+		store(uint32(off)+uint32(i), binary.LittleEndian.Uint32(p[i:]))
+	}
+	return nil
+}
+
+// writeTable writes the MSI-X table, the first size bytes of its BAR. The pending
+// bits behind it are read-only.
+func writeTable(bar []byte, size int, off uint64, p []byte) error {
+	if off > uint64(len(bar)) || uint64(len(p)) > uint64(len(bar))-off {
+		return fmt.Errorf("write %d bytes at %#x: outside the region: %w", len(p), off, unix.EINVAL)
+	}
+	if off < uint64(size) {
+		copy(bar[off:size], p)
+	}
+	return nil
 }
 
 // readIO and writeIO are the I/O BAR: an address register (IOADDR) and a window

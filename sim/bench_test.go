@@ -67,7 +67,7 @@ func repost(r *rig, from, n int) {
 	for i := range n {
 		x.post((from + i) & 4095)
 	}
-	r.bells.setRx(0, uint32((from+n)&4095))
+	r.bells.rx(0).Store(uint32((from + n) & 4095))
 }
 
 // BenchmarkReceive measures the model's cost of a frame, with parsing, RSS and

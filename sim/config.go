@@ -9,19 +9,24 @@ import "encoding/binary"
 //	0x40 power management   0x100 advanced error reporting
 //	0x50 MSI                0x140 device serial number
 //	0x70 MSI-X
-//	0xA0 PCI Express        no VPD, no SR-IOV
+//	0xA0 PCI Express        0x150, 0x160 ARI and SR-IOV, with virtual functions
 //
 // The memory BARs are 64 bits wide and prefetchable, as lspci shows them on
 // X520 boards: registers in BAR 0, I/O in BAR 2, MSI-X in BAR 4.
 const (
 	configSize = 4096
 
-	capPM   = 0x40
-	capMSI  = 0x50
-	capMSIX = 0x70
-	capPCIE = 0xa0
-	extAER  = 0x100
-	extDSN  = 0x140
+	capPM    = 0x40
+	capMSI   = 0x50
+	capMSIX  = 0x70
+	capPCIE  = 0xa0
+	extAER   = 0x100
+	extDSN   = 0x140
+	extARI   = 0x150
+	extSRIOV = 0x160 // only with virtual functions
+
+	memory64 = 1<<3 | 2<<1 // BAR: prefetchable, 64 bits
+	vfDevice = 0x10ed
 )
 
 // configSpace holds the bytes of the space and, for each byte, its writable bits
@@ -46,7 +51,7 @@ func (c *configSpace) put32(off int, v, mask uint32) {
 func (c *configSpace) load16(off int) uint16 { return binary.LittleEndian.Uint16(c.b[off:]) }
 func (c *configSpace) load32(off int) uint32 { return binary.LittleEndian.Uint32(c.b[off:]) }
 
-func (c *configSpace) reset() {
+func (c *configSpace) reset(vfs int) {
 	mac := c.mac
 	*c = configSpace{mac: mac}
 	c.put16(0x00, 0x8086, 0)
@@ -56,7 +61,6 @@ func (c *configSpace) reset() {
 	c.write1[0x07] = 0xf9
 	c.put32(0x08, 0x02000001, 0) // Ethernet controller, revision 1
 	c.put16(0x0c, 0x0000, 0x00ff)
-	const memory64 = 1<<3 | 2<<1 // prefetchable, 64 bits
 	c.put32(0x10, memory64, 0xffffffff&^(bar0Size-1))
 	c.put32(0x14, 0, 0xffffffff)
 	c.put32(0x18, 0x1, 0xffffffff&^(bar2Size-1))
@@ -100,6 +104,60 @@ func (c *configSpace) reset() {
 	m := c.mac
 	c.put32(extDSN, 1<<16|0x0003, 0)
 	copy(c.b[extDSN+4:], []byte{m[5], m[4], m[3], 0xff, 0xff, m[2], m[1], m[0]})
+	if vfs > 0 {
+		c.addSRIOV(vfs)
+	}
+}
+
+// addSRIOV adds alternative routing and SR-IOV with that many virtual functions
+// (datasheet 9.4.4). Over vfio-user each of them is a device of its own, whether or
+// not VF Enable is set.
+func (c *configSpace) addSRIOV(vfs int) {
+	c.put32(extDSN, extARI<<20|1<<16|0x0003, 0)
+	c.put32(extARI, extSRIOV<<20|1<<16|0x000e, 0)
+	c.put32(extSRIOV, 1<<16|0x0010, 0)
+	c.put16(extSRIOV+0x08, 0, 0x0019) // VF Enable, VF memory space enable, ARI
+	c.put16(extSRIOV+0x0c, uint16(vfs), 0)
+	c.put16(extSRIOV+0x0e, uint16(vfs), 0)
+	c.put16(extSRIOV+0x10, 0, 0xffff) // NumVFs
+	c.put16(extSRIOV+0x14, 128, 0)    // first VF offset
+	c.put16(extSRIOV+0x16, 2, 0)      // VF stride
+	c.put16(extSRIOV+0x1a, vfDevice, 0)
+	c.put32(extSRIOV+0x1c, 0x553, 0) // page sizes
+	c.put32(extSRIOV+0x20, 1, 0x553)
+	c.put32(extSRIOV+0x24, memory64, 0xffffffff&^(vfBAR0Size-1))
+	c.put32(extSRIOV+0x28, 0, 0xffffffff)
+	c.put32(extSRIOV+0x30, memory64, 0xffffffff&^(vfBAR3Size-1))
+	c.put32(extSRIOV+0x34, 0, 0xffffffff)
+}
+
+// resetVF sets the space of a virtual function, as a virtual machine sees it: the
+// host supplies the identity and the BARs, which SR-IOV has in the physical function.
+func (c *configSpace) resetVF() {
+	*c = configSpace{}
+	c.put16(0x00, 0x8086, 0)
+	c.put16(0x02, vfDevice, 0)
+	c.put16(0x04, 0, 0x0006) // memory, bus master
+	c.put16(0x06, 0x0010, 0) // capabilities
+	c.write1[0x07] = 0xf9
+	c.put32(0x08, 0x02000001, 0)
+	c.put32(0x10, memory64, 0xffffffff&^(vfBAR0Size-1))
+	c.put32(0x14, 0, 0xffffffff)
+	c.put32(0x1c, memory64, 0xffffffff&^(vfBAR3Size-1))
+	c.put32(0x20, 0, 0xffffffff)
+	c.put16(0x2c, 0x8086, 0)
+	c.put16(0x2e, 0x0003, 0)
+	c.b[0x34] = capMSIX
+	c.put32(capMSIX, (vfVectors-1)<<16|capPCIE<<8|0x11, 0xc000<<16)
+	c.put32(capMSIX+4, 3, 0)        // table: BAR 3 at 0
+	c.put32(capMSIX+8, 0x2000|3, 0) // pending bits: BAR 3 at 0x2000
+	c.put32(capPCIE, 0x0002<<16|0x10, 0)
+	c.put32(capPCIE+4, 1<<28|1<<15|2, 0) // function-level reset
+	c.put16(capPCIE+8, 0, 0x8000)        // device control; bit 15 starts the reset
+	c.write1[capPCIE+10] = 0x0f
+	c.put32(capPCIE+12, 8<<4|2, 0)
+	c.put16(capPCIE+18, 8<<4|2|1<<12, 0)
+	c.put32(extAER, 1<<16|0x0001, 0)
 }
 
 // write stores the writable bits and reports whether the write starts a

@@ -33,13 +33,24 @@
 // (txtime.go): 672 bits for 60 bytes, at the begin and the rate of its queue's limiter
 // (RTTBCNRC). RecordSent records when frames have left.
 //
+// Virtualization (datasheet 7.10): 64 pools of 2 queues or 32 of 4, selected by
+// address and VLAN; switching between pools, mirror rules, checks of source addresses
+// and VLANs; up to 63 virtual functions with their mailboxes. A [VF] is a
+// server.Device of its own.
+//
+//	                  ┌─> pool 0   queues ──> VF 0    client
+//	wire ──> pools ───┼─> pool 1   queues ──> VF 1    client
+//	          ^  │    └─> pool n   queues ──> NIC     client, default pool
+//	frames ───┘  └──> mirror rules: one more pool
+//	sent
+//
 // # What is not
 //
 // Counters of pause frames by priority, of link faults, FCoE, management, MACsec and
 // IPsec exist and stay 0.
 //
-// These have registers that hold what is written, without effect: DCB, VMDq and
-// SR-IOV, Flow Director, 5-tuple and SYN filters, FCoE, RSC, LinkSec and IPsec,
+// These have registers that hold what is written, without effect: DCB, Flow
+// Director, 5-tuple and SYN filters, FCoE, RSC, LinkSec and IPsec,
 // time stamps (their clock runs), wake-up, management, sending of pause frames.
 // Header split is counted as a fault and treated as one buffer.
 //

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,12 @@ import (
 // One eventfd for all of them wakes the device thread, which reads the words in
 // each pass.
 type doorbells struct {
-	event  int
+	event int
+	tails
+}
+
+// tails is memory that is shared with a client: a line for each tail register.
+type tails struct {
 	shadow int
 	page   []byte
 }
@@ -35,28 +41,54 @@ func newDoorbells() (*doorbells, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create eventfd: %w", err)
 	}
-	b := &doorbells{event: event, shadow: -1}
+	b := &doorbells{event: event}
+	if b.tails, err = newTails(shadowSize); err != nil {
+		return nil, errors.Join(err, unix.Close(event))
+	}
+	return b, nil
+}
+
+// newTails creates shared memory of that size. Each function has its own: a client
+// can write all of it.
+func newTails(size int) (t tails, err error) {
+	t.shadow = -1
 	ok := false
 	defer func() {
 		if !ok {
-			b.Close()
+			t.close()
 		}
 	}()
-	if b.shadow, err = unix.MemfdCreate("ixcap-doorbells", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING); err != nil {
-		return nil, fmt.Errorf("create doorbell memory: %w", err)
+	if t.shadow, err = unix.MemfdCreate("ixcap-doorbells", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING); err != nil {
+		return t, fmt.Errorf("create doorbell memory: %w", err)
 	}
-	if err := unix.Ftruncate(b.shadow, shadowSize); err != nil {
-		return nil, fmt.Errorf("size doorbell memory: %w", err)
+	if err := unix.Ftruncate(t.shadow, int64(size)); err != nil {
+		return t, fmt.Errorf("size doorbell memory: %w", err)
 	}
 	// In a file that the client shrinks, a load raises SIGBUS.
-	if _, err := unix.FcntlInt(uintptr(b.shadow), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
-		return nil, fmt.Errorf("seal doorbell memory: %w", err)
+	if _, err := unix.FcntlInt(uintptr(t.shadow), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
+		return t, fmt.Errorf("seal doorbell memory: %w", err)
 	}
-	if b.page, err = unix.Mmap(b.shadow, 0, shadowSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
-		return nil, fmt.Errorf("map doorbell memory: %w", err)
+	if t.page, err = unix.Mmap(t.shadow, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return t, fmt.Errorf("map doorbell memory: %w", err)
 	}
 	ok = true
-	return b, nil
+	return t, nil
+}
+
+// line is the tail register in that line.
+func (t *tails) line(i int) *atomic.Uint32 { return shadowWord(t.page, i*lineSize) }
+
+// close frees the memory.
+func (t *tails) close() (err error) {
+	if t.page != nil {
+		err = unix.Munmap(t.page)
+		t.page = nil
+	}
+	if t.shadow >= 0 {
+		err = errors.Join(err, unix.Close(t.shadow))
+		t.shadow = -1
+	}
+	return err
 }
 
 func (b *doorbells) layout() []server.Doorbell {
@@ -69,17 +101,15 @@ func (b *doorbells) layout() []server.Doorbell {
 	return d
 }
 
-// rx and tx load a tail. A1: the load acquires; it pairs with the client's store of
-// the tail (release), which follows its stores of the descriptors.
-func (b *doorbells) rx(q int) uint32       { return shadowWord(b.page, q*lineSize).Load() }
-func (b *doorbells) tx(q int) uint32       { return shadowWord(b.page, (queues+q)*lineSize).Load() }
-func (b *doorbells) setRx(q int, v uint32) { shadowWord(b.page, q*lineSize).Store(v) }
-func (b *doorbells) setTx(q int, v uint32) { shadowWord(b.page, (queues+q)*lineSize).Store(v) }
+// rx and tx are the tails of a queue. A1: loading one acquires; it pairs with the
+// client's store of the tail (release), which follows its stores of the descriptors.
+func (b *doorbells) rx(q int) *atomic.Uint32 { return b.line(q) }
+func (b *doorbells) tx(q int) *atomic.Uint32 { return b.line(queues + q) }
 
 func (b *doorbells) clear() {
 	for q := range queues {
-		b.setRx(q, 0)
-		b.setTx(q, 0)
+		b.rx(q).Store(0)
+		b.tx(q).Store(0)
 	}
 }
 
@@ -102,15 +132,7 @@ func (b *doorbells) wait(d time.Duration) {
 
 // Close frees the memory and the descriptors.
 func (b *doorbells) Close() error {
-	var errs []error
-	if b.page != nil {
-		errs = append(errs, unix.Munmap(b.page))
-		b.page = nil
-	}
-	if b.shadow >= 0 {
-		errs = append(errs, unix.Close(b.shadow))
-		b.shadow = -1
-	}
+	errs := []error{b.close()}
 	if b.event >= 0 {
 		errs = append(errs, unix.Close(b.event))
 		b.event = -1

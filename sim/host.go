@@ -47,71 +47,72 @@ func (c *dmaCache) invalidate() {
 
 // writable returns size bytes of host memory that the device may write. It
 // returns nil where they are not shared or not mapped.
-func (n *NIC) writable(iova uint64, size int) []byte {
-	w := n.mem.writable.slot(iova)
+func (p *function) writable(iova uint64, size int) []byte {
+	w := p.mem.writable.slot(iova)
 	if b := w.at(iova, size); b != nil {
 		return b
 	}
-	return n.lookup(w, iova, size, true)
+	return p.lookup(w, iova, size, true)
 }
 
 // readable is writable for memory that the device may read.
-func (n *NIC) readable(iova uint64, size int) []byte {
-	w := n.mem.readable.slot(iova)
+func (p *function) readable(iova uint64, size int) []byte {
+	w := p.mem.readable.slot(iova)
 	if b := w.at(iova, size); b != nil {
 		return b
 	}
-	return n.lookup(w, iova, size, false)
+	return p.lookup(w, iova, size, false)
 }
 
 // lookup replaces w by the largest window around iova. It starts with iova's page
 // and grows in both directions by 1 MiB, then by half of that, down to a page.
-func (n *NIC) lookup(w *window, iova uint64, size int, write bool) []byte {
+func (p *function) lookup(w *window, iova uint64, size int, write bool) []byte {
 	if size <= 0 || iova+uint64(size) < iova {
 		return nil
 	}
-	n.mem.used = true
+	p.mem.used = true
 	first := iova &^ (1<<windowBits - 1)
 	last := first + 1<<windowBits
 	base, end := iova&^(windowPage-1), iova&^(windowPage-1)+windowPage
-	if n.host.Bytes(base, windowPage, write) != nil && last > first {
+	if p.host.Bytes(base, windowPage, write) != nil && last > first {
 		for step := uint64(1 << (windowBits - 1)); step >= windowPage; step >>= 1 {
-			for base-first >= step && n.host.Bytes(base-step, int(end-base+step), write) != nil {
+			for base-first >= step && p.host.Bytes(base-step, int(end-base+step), write) != nil {
 				base -= step
 			}
-			for last-end >= step && n.host.Bytes(base, int(end-base+step), write) != nil {
+			for last-end >= step && p.host.Bytes(base, int(end-base+step), write) != nil {
 				end += step
 			}
 		}
-		*w = window{base, n.host.Bytes(base, int(end-base), write)}
+		*w = window{base, p.host.Bytes(base, int(end-base), write)}
 		if b := w.at(iova, size); b != nil {
 			return b
 		}
 	}
-	return n.host.Bytes(iova, size, write)
+	return p.host.Bytes(iova, size, write)
 }
 
 // dmaRead copies from the host's memory.
-func (n *NIC) dmaRead(iova uint64, p []byte) error {
-	if b := n.readable(iova, len(p)); b != nil {
-		copy(p, b)
+func (p *function) dmaRead(iova uint64, b []byte) error {
+	if m := p.readable(iova, len(b)); m != nil {
+		copy(b, m)
 		return nil
 	}
-	return n.host.ReadDMA(iova, p)
+	return p.host.ReadDMA(iova, b)
 }
 
 // dmaWrite copies to the host's memory.
-func (n *NIC) dmaWrite(iova uint64, p []byte) error {
-	if b := n.writable(iova, len(p)); b != nil {
-		copy(b, p)
+func (p *function) dmaWrite(iova uint64, b []byte) error {
+	if m := p.writable(iova, len(b)); m != nil {
+		copy(m, b)
 		return nil
 	}
-	return n.host.WriteDMA(iova, p)
+	return p.host.WriteDMA(iova, b)
 }
 
 // ring is a descriptor ring in the host's memory: descriptors of two 64-bit
 // words.
 type ring struct {
+	fn   *function // whose memory it lies in; nil until the queue is enabled
 	base uint64
 	size uint32   // descriptors
 	mem  []uint64 // the whole ring where it is shared and in one mapping, else nil
@@ -123,7 +124,7 @@ func (r *ring) prepare(n *NIC) {
 	if r.mem != nil || r.slow || n.cfg.Faults.NoWriteBack {
 		return
 	}
-	if b := n.host.Bytes(r.base, int(r.size)*16, true); b != nil {
+	if b := r.fn.host.Bytes(r.base, int(r.size)*16, true); b != nil {
 		r.mem = asWords(b)
 	}
 	r.slow = r.mem == nil
@@ -138,7 +139,7 @@ func (r *ring) fetch(n *NIC, i uint32) (lo, hi uint64, err error) {
 		return r.mem[2*i], r.mem[2*i+1], nil
 	}
 	var d [16]byte
-	if err := n.dmaRead(r.base+uint64(i)*16, d[:]); err != nil {
+	if err := r.fn.dmaRead(r.base+uint64(i)*16, d[:]); err != nil {
 		return 0, 0, err
 	}
 	return binary.LittleEndian.Uint64(d[:]), binary.LittleEndian.Uint64(d[8:]), nil
@@ -158,7 +159,7 @@ func (r *ring) writeBack(n *NIC, i uint32, lo, hi uint64) error {
 	}
 	var d [8]byte
 	binary.LittleEndian.PutUint64(d[:], lo)
-	if err := n.host.WriteDMA(r.base+uint64(i)*16, d[:]); err != nil {
+	if err := r.fn.host.WriteDMA(r.base+uint64(i)*16, d[:]); err != nil {
 		return err
 	}
 	return r.writeBackHigh(n, i, hi)
@@ -176,5 +177,5 @@ func (r *ring) writeBackHigh(n *NIC, i uint32, hi uint64) error {
 	}
 	var d [8]byte
 	binary.LittleEndian.PutUint64(d[:], hi)
-	return n.host.WriteDMA(r.base+uint64(i)*16+8, d[:])
+	return r.fn.host.WriteDMA(r.base+uint64(i)*16+8, d[:])
 }

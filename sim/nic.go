@@ -50,6 +50,9 @@ type Config struct {
 	// Faults are injected faults.
 	Faults Faults
 
+	// VFs is the number of virtual functions, NIC.VF: 0 to 63.
+	VFs int
+
 	// Arrivals is the number of frames to record for NIC.Arrivals. 0: none.
 	Arrivals int
 
@@ -90,16 +93,14 @@ type NIC struct {
 	mu      sync.Mutex   // guards all below; the device thread holds it for a batch
 	waiters atomic.Int32 // register accesses that wait for mu
 
-	reg     []uint32 // BAR 0 by word
-	ctr     counters
-	pci     configSpace
-	msix    [bar4Size]byte
+	reg []uint32 // BAR 0 by word
+	ctr counters
+	function
+	vfs     []*VF
 	ioaddr  uint32
 	removed bool
 	dirty   bool // registers changed since configure
 
-	host  server.Host // nil without a client
-	mem   dmaCache
 	bells *doorbells
 
 	eeprom  []uint16
@@ -139,6 +140,9 @@ func New(cfg Config, w wire.Wire) (*NIC, error) {
 	if w == nil {
 		return nil, errors.New("create NIC: no wire: make one with wire.Parse")
 	}
+	if cfg.VFs < 0 || cfg.VFs > maxVFs {
+		return nil, fmt.Errorf("create NIC: %d virtual functions: want 0 to %d", cfg.VFs, maxVFs)
+	}
 	dec, err := newDecoder(registerTable())
 	if err != nil {
 		return nil, fmt.Errorf("create NIC: %w", err)
@@ -147,10 +151,13 @@ func New(cfg Config, w wire.Wire) (*NIC, error) {
 	if n.bells, err = newDoorbells(); err != nil {
 		return nil, fmt.Errorf("create NIC: %w", err)
 	}
+	if err := n.addVFs(); err != nil {
+		return nil, errors.Join(fmt.Errorf("create NIC: %w", err), n.closeTails())
+	}
 	started := make(chan error)
 	go n.run(started)
 	if err := <-started; err != nil {
-		return nil, errors.Join(fmt.Errorf("create NIC: device thread: %w", err), n.bells.Close())
+		return nil, errors.Join(fmt.Errorf("create NIC: device thread: %w", err), n.closeTails())
 	}
 	return n, nil
 }
@@ -204,7 +211,7 @@ func (n *NIC) Close() error {
 	n.finish()
 	n.lock() // Detach can be under way
 	defer n.mu.Unlock()
-	return errors.Join(n.wire.Close(), n.bells.Close())
+	return errors.Join(n.wire.Close(), n.closeTails())
 }
 
 // MAC returns the station address in the EEPROM.
@@ -254,9 +261,7 @@ func (n *NIC) Attach(h server.Host) {
 func (n *NIC) Detach() {
 	n.lock()
 	defer n.mu.Unlock()
-	n.mem.invalidate()
-	n.rx.invalidateMemory()
-	n.tx.invalidateMemory()
+	n.invalidate(&n.function)
 	n.host = nil
 	if !n.removed && !n.closing.Load() {
 		n.powerOn()
@@ -269,9 +274,7 @@ func (n *NIC) Detach() {
 func (n *NIC) Quiesce(f func()) {
 	n.lock()
 	defer n.mu.Unlock()
-	n.mem.invalidate()
-	n.rx.invalidateMemory()
-	n.tx.invalidateMemory()
+	n.invalidate(&n.function)
 	f()
 }
 

@@ -86,7 +86,7 @@ func TestQueuesFrom64OnHaveTheirOwnBlock(t *testing.T) {
 	require.EqualValues(t, 0x12345680, r.read(rxReg(64, qBAL)))
 	require.Zero(t, r.read(rxReg(63, qBAL)))
 	r.write(0xdfd8, 9) // RDT[127]
-	require.EqualValues(t, 9, r.bells.rx(127))
+	require.EqualValues(t, 9, r.bells.rx(127).Load())
 }
 
 func TestCountersStickAtTheirMaximum(t *testing.T) {

@@ -22,7 +22,7 @@ const (
 func (n *NIC) powerOn() {
 	n.sem = semaphores{}
 	n.i2c.reset()
-	n.pci.reset()
+	n.pci.reset(n.cfg.VFs)
 	clear(n.msix[:])
 	for v := range vectors {
 		n.msix[v*16+12] = 1 // vectors are masked
@@ -40,6 +40,7 @@ func (n *NIC) reset(software bool) {
 		n.spi = spiEEPROM{words: n.eeprom}
 	}
 	n.ctr.clear()
+	n.resetVFs()
 	n.intr = interrupts{}
 	n.clock = sysTime{}
 	n.stats.Flushed += uint64(n.rx.fifo.frames())

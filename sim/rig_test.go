@@ -150,7 +150,9 @@ func newRig(t testing.TB, cfg Config) *rig {
 	r.NIC = newNIC(cfg, w, dec)
 	r.bells, err = newDoorbells()
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, r.bells.Close()) })
+	require.NoError(t, r.addVFs())
+	r.powerOn()
+	t.Cleanup(func() { require.NoError(t, r.closeTails()) })
 	r.Attach(r.h)
 	r.link.carrier = true
 	r.link.resetAt = time.Now().Add(-time.Second)

@@ -24,10 +24,10 @@ const (
 type rxUnit struct {
 	cfg       rxConfig
 	q         [queues]rxQueue
+	qde       [queues]uint8 // PFQDE: drop enable, hide VLAN
 	fifo      fifo
 	frames    [batch]wire.Frame
 	got, next int   // frames of the last Receive, and how many of them are done
-	master    bool  // the function may use the bus
 	direct    bool  // a frame is being written to the host, bypassing the buffer
 	active    []int // enabled queues
 	arrived   int64 // arrival of the current frame, ns since 1970
@@ -64,6 +64,7 @@ func (rx *rxUnit) reset() {
 	for i := range rx.q {
 		rx.q[i] = rxQueue{vector: -1}
 	}
+	rx.qde = [queues]uint8{}
 }
 
 func (rx *rxUnit) invalidateMemory() {
@@ -102,7 +103,7 @@ func (n *NIC) poll(room int) int {
 // reports whether there were any.
 func (n *NIC) receive() (busy bool) {
 	rx := &n.rx
-	rx.master = n.master()
+	n.updateBus()
 	n.refreshTails()
 	busy = n.drain()
 	rx.listening = n.link.up && !rx.eof && (rx.started || n.cfg.StartAtLinkUp)
@@ -176,6 +177,10 @@ func (n *NIC) arrive(f []byte) {
 			return
 		}
 	}
+	if c.pools.on {
+		n.arrivePools(f)
+		return
+	}
 	rx.count.nofilter++
 	rx.count.nofilterOctets += uint64(size + crcSize)
 	ok, inexact := n.address(f)
@@ -195,7 +200,7 @@ func (n *NIC) arrive(f []byte) {
 		rx.count.checksum++
 	}
 	q := &rx.q[m.queue]
-	if c.strip && !q.stripTag && rx.fifo.count == 0 && rx.master && q.enabled && !q.halted &&
+	if c.strip && !q.stripTag && rx.fifo.count == 0 && q.enabled && !q.halted && q.ring.fn.onBus &&
 		q.head != q.tail && size <= q.size {
 		rx.direct = true
 		if n.deliverOne(q, f, m.untagged()) {
@@ -247,14 +252,17 @@ func (n *NIC) enqueue(f []byte, m meta) {
 	rx := &n.rx
 	q := &rx.q[m.queue]
 	size := len(f)
-	strip := q.stripTag && m.hi&stVP != 0
+	strip := (q.stripTag || q.hideTag) && m.hi&stVP != 0
 	if strip || !rx.cfg.strip {
 		f = n.rewrite(f, strip, m)
 	}
-	if !strip {
+	if q.hideTag {
+		m.hi &^= stVP
+	}
+	if !strip || q.hideTag {
 		m = m.untagged()
 	}
-	if rx.fifo.count == 0 && rx.master && q.ready(len(f)) {
+	if rx.fifo.count == 0 && q.ready(len(f)) && q.ring.fn.onBus {
 		rx.direct = true
 		done, failed := n.deliver(q, f, m, 0)
 		rx.direct = false
@@ -337,7 +345,7 @@ func (n *NIC) drain() (busy bool) {
 			busy = true
 			continue
 		}
-		if !n.rx.master || q.halted || q.free() == 0 {
+		if !q.ring.fn.onBus || q.halted || q.free() == 0 {
 			return busy
 		}
 		done, failed := n.deliver(q, f, s.meta, b.done)
@@ -362,7 +370,7 @@ func (n *NIC) complete(q *rxQueue, f []byte, failed bool, arrived int64, seq uin
 	if failed {
 		n.ctr.v[q.packets]++
 		n.ctr.v[q.bytes] += uint64(len(f))
-		n.raiseQueue(q.vector)
+		n.signal(q.vf, q.vector)
 		n.stats.Unwritten++
 		return
 	}
@@ -382,7 +390,10 @@ func (n *NIC) flushCounts() {
 		n.ctr.v[q.bytes] += q.newBytes
 		k.dma += q.newPackets
 		k.dmaOctets += q.newBytes
-		n.raiseQueue(q.vector)
+		if q.vf != nil {
+			q.vf.count.received(q.newPackets, q.newBytes)
+		}
+		n.signal(q.vf, q.vector)
 		q.newPackets, q.newBytes = 0, 0
 	}
 	n.stats.Delivered += k.dma

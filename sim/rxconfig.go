@@ -37,6 +37,7 @@ type rxConfig struct {
 	reta      [128]uint8
 	key       toeplitz
 	keyBytes  [40]byte
+	pools     poolConfig
 	etypes    bool
 	fast      bool // parse may take its fast path
 	etqf      [8]uint32
@@ -86,6 +87,7 @@ func (n *NIC) configure() {
 	c.buffer = min(int(n.reg[rRXPBSIZE/4]&0xffc00), fifoBytes)
 
 	n.configureRSS(c)
+	n.configureSwitch()
 	n.configureQueues()
 }
 
@@ -142,7 +144,7 @@ func (n *NIC) configureQueues() {
 		n.rx.active = append(n.rx.active, i)
 		srr := n.reg[rxReg(i, qSRR)/4]
 		q.size = int(srr&0x1f) << 10
-		q.drop = srr&(1<<28) != 0 || n.reg[rDROPEN/4]&1 != 0
+		q.drop = srr&(1<<28) != 0 || n.reg[rDROPEN/4]&1 != 0 || n.rx.qde[i]&qdeEnable != 0
 		kind := srr >> 25 & 7
 		q.legacy = kind == 0
 		if kind > 1 {
@@ -152,7 +154,11 @@ func (n *NIC) configureQueues() {
 			n.fault("SRRCTL[%d].BSIZEPACKET %d: 1 to 16 KiB", i, srr&0x1f)
 		}
 		q.stripTag = n.reg[rxReg(i, qDCTL)/4]&(1<<30) != 0
+		q.hideTag = n.rx.qde[i]&qdeHideVLAN != 0
 		q.vector = n.vectorOf(i, false)
+		if q.vf != nil {
+			q.vector = q.vf.vectorOf(i, false)
+		}
 	}
 	n.tx.configure(n)
 }

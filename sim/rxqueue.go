@@ -1,5 +1,7 @@
 package sim
 
+import "sync/atomic"
+
 // rxQueue is a receive queue. The device owns descriptors head to tail-1; RDH
 // returns head.
 type rxQueue struct {
@@ -9,7 +11,10 @@ type rxQueue struct {
 	legacy   bool
 	drop     bool // SRRCTL.DROP_EN
 	stripTag bool // RXDCTL.VME
+	hideTag  bool // PFQDE.HIDE_VLAN: a stripped tag is not reported
 	vector   int8
+	bell     *atomic.Uint32 // RDT
+	vf       *VF            // whose queue it is, nil: the physical function
 	ring     ring
 	head     uint32
 	tail     uint32 // last valid value of RDT
@@ -57,7 +62,10 @@ func (q *rxQueue) need(size int) int {
 func (n *NIC) refreshTails() {
 	for _, i := range n.rx.active {
 		q := &n.rx.q[i]
-		if v := n.bells.rx(i); v != q.seen && q.enabled {
+		if !q.enabled {
+			continue
+		}
+		if v := q.bell.Load(); v != q.seen {
 			n.setRxTail(i, q, v)
 		}
 	}
@@ -86,7 +94,7 @@ func (n *NIC) deliverOne(q *rxQueue, f []byte, m meta) bool {
 	}
 	d := q.ring.mem[i : i+2 : i+2]
 	addr := d[0]
-	dst := n.mem.writable.slot(addr).at(addr, len(f))
+	dst := q.ring.fn.mem.writable.slot(addr).at(addr, len(f))
 	if dst == nil {
 		return false
 	}
@@ -120,9 +128,9 @@ func (n *NIC) deliver(q *rxQueue, f []byte, m meta, done int) (int, bool) {
 			return done, failed
 		}
 		chunk := min(q.size, len(f)-done)
-		if dst := n.writable(addr, chunk); dst != nil {
+		if dst := q.ring.fn.writable(addr, chunk); dst != nil {
 			copy(dst, f[done:done+chunk])
-		} else if err := n.host.WriteDMA(addr, f[done:done+chunk]); err != nil {
+		} else if err := q.ring.fn.host.WriteDMA(addr, f[done:done+chunk]); err != nil {
 			n.fault("receive queue %d, buffer at %#x: %v", q.index, addr, err)
 			failed = true
 		}
@@ -173,7 +181,7 @@ func (m meta) legacy(size int, last bool) uint64 {
 // Unsupported Request, which sets Received Master Abort in the PCI status register.
 func (n *NIC) abort(q *rxQueue, err error) {
 	q.halted = true
-	n.pci.b[0x07] |= 1 << 5
+	q.ring.fn.pci.b[0x07] |= 1 << 5
 	n.fault("receive queue %d, ring at %#x: %v", q.index, q.ring.base, err)
 }
 
@@ -189,9 +197,9 @@ func (n *NIC) writeRDH(i int, v uint32) {
 	q.head = v
 }
 
-func (n *NIC) readRDT(i int) uint32 { return n.bells.rx(i) & 0xffff }
+func (n *NIC) readRDT(i int) uint32 { return n.rxBell(i).Load() & 0xffff }
 
-func (n *NIC) writeRDT(i int, v uint32) { n.bells.setRx(i, v&0xffff) }
+func (n *NIC) writeRDT(i int, v uint32) { n.rxBell(i).Store(v & 0xffff) }
 
 const (
 	dctlEnable = 1 << 25
@@ -221,7 +229,9 @@ func (n *NIC) writeRXDCTL(i int, v uint32) {
 
 func (n *NIC) startRx(i int, q *rxQueue) {
 	q.index = i
+	q.bell, q.vf = n.rxBell(i), n.owner(i)
 	q.ring = ring{
+		fn:   n.functionOf(q.vf),
 		base: uint64(n.reg[rxReg(i, qBAL)/4]) | uint64(n.reg[rxReg(i, qBAH)/4])<<32,
 		size: n.reg[rxReg(i, qLEN)/4] / 16,
 	}

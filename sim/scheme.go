@@ -26,15 +26,16 @@ func init() {
 func openScheme(rest string) (pci.Device, error) { return Open(rest) }
 
 // modelKeys are the options of the port. The others are the wire's.
-var modelKeys = []string{"mac", "sfp", "ddm", "start", "linkdelay", "fault"}
+var modelKeys = []string{"mac", "sfp", "ddm", "start", "linkdelay", "vfs", "fault"}
 
 // Device is a NIC in this process, accessed over the vfio-user protocol like one in
 // another process.
 type Device struct {
 	*vfiouser.Device
-	nic    *NIC
-	server *server.Server
-	served chan error
+	nic     *NIC
+	virtual bool
+	server  *server.Server
+	served  chan error
 
 	once sync.Once
 	err  error
@@ -62,13 +63,17 @@ func (d *Device) Sent() ([]pci.SentFrame, error) { return d.nic.Sent() }
 // Notices implements pci.Noticer.
 func (d *Device) Notices() []string { return d.nic.Notices() }
 
-// Close implements pci.Device. It also closes the model.
+// Close implements pci.Device. It also closes the model, unless the device is one of
+// its virtual functions.
 func (d *Device) Close() error {
 	d.once.Do(func() {
 		err := d.Device.Close()
 		d.server.Close()
 		<-d.served
-		d.err = errors.Join(err, d.nic.Close())
+		if !d.virtual {
+			err = errors.Join(err, d.nic.Close())
+		}
+		d.err = err
 	})
 	return d.err
 }
@@ -84,6 +89,7 @@ func (d *Device) Close() error {
 //	start=rx|link           read the wire from the first RXEN (default), or as
 //	                        soon as the link is up
 //	linkdelay=5ms           time to link up
+//	vfs=N                   virtual functions, 1 to 63: NIC.ConnectVF connects one
 //	fault=...               injected faults, separated by +:
 //	                        flap:1s, doorbell:N, remove:N, dma:N, crc:N,
 //	                        eeprom-checksum, no-writeback, rxdctl, no-msix
@@ -129,12 +135,27 @@ func check(options string) error {
 }
 
 // Connect opens a NIC in this process over a pair of sockets.
-func Connect(n *NIC, name string) (*Device, error) {
+func Connect(n *NIC, name string) (*Device, error) { return connect(n, n, name) }
+
+// ConnectVF opens virtual function i of a NIC in this process, counted from 0. Close
+// it before the NIC.
+func (n *NIC) ConnectVF(i int, name string) (*Device, error) {
+	if i < 0 || i >= len(n.vfs) {
+		return nil, fmt.Errorf("open %s: virtual function %d of %d: create the NIC with option vfs", name, i, len(n.vfs))
+	}
+	d, err := connect(n, n.vfs[i], name)
+	if err == nil {
+		d.virtual = true
+	}
+	return d, err
+}
+
+func connect(n *NIC, f server.Device, name string) (*Device, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
-	d := &Device{nic: n, server: server.New(n), served: make(chan error, 1)}
+	d := &Device{nic: n, server: server.New(f), served: make(chan error, 1)}
 	go func() { d.served <- d.server.ServeConn(theirs) }()
 	if d.Device, err = vfiouser.New(ours, name); err != nil {
 		d.server.Close()
@@ -207,6 +228,11 @@ func parsePort(options []wire.Option) (Config, error) {
 			}
 		case "linkdelay":
 			cfg.LinkDelay, err = parseDuration(o.Value)
+		case "vfs":
+			cfg.VFs, err = strconv.Atoi(o.Value)
+			if err != nil || cfg.VFs < 1 || cfg.VFs > maxVFs {
+				err = fmt.Errorf("want 1 to %d virtual functions", maxVFs)
+			}
 		case "fault":
 			err = parseFaults(o.Value, &cfg.Faults)
 		}

@@ -13,8 +13,12 @@ type Stats struct {
 	Offered      uint64 `json:"offered"`       // frames that the wire delivered to the port
 	OfferedBytes uint64 `json:"offered_bytes"` // with the sender's padding to 60 bytes
 
-	// Each offered frame has one outcome. With FCTRL.SBP bad frames have those of good
-	// ones.
+	// Copies are frames for further pools: replicas, mirrored frames, and frames that
+	// a function sent to another of this port.
+	Copies uint64 `json:"copies"`
+
+	// Each offered frame, and each copy, has one outcome. With FCTRL.SBP bad frames
+	// have those of good ones.
 	Delivered     uint64 `json:"delivered"`      // written to the host and its descriptor written back
 	Unwritten     uint64 `json:"unwritten"`      // descriptor written back, but the buffer's address is not mapped
 	Missed        uint64 `json:"missed"`         // no room in the packet buffer (RXMPC)
@@ -49,8 +53,8 @@ type Stats struct {
 func (s Stats) Balanced() error {
 	sum := s.Delivered + s.Unwritten + s.Missed + s.NoDescriptor + s.QueueDisabled + s.Filtered + s.Control +
 		s.BadCRC + s.Oversize + s.Undersize + s.BadByte + s.BadLength + s.NotReceiving + s.Flushed + s.Removed + s.Buffered
-	if sum != s.Offered {
-		return fmt.Errorf("balance the model's counters: %d frames offered, outcomes add up to %d: %+v", s.Offered, sum, s)
+	if sum != s.Offered+s.Copies {
+		return fmt.Errorf("balance the model's counters: %d frames offered and %d copies, outcomes add up to %d: %+v", s.Offered, s.Copies, sum, s)
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import "slices"
 // datasheet's chapters.
 func registerTable() []register {
 	return slices.Concat(controlRegisters(), nvmRegisters(), interruptRegisters(), receiveRegisters(), filterRegisters(),
-		transmitRegisters(), macRegisters(), countRegisters(), otherRegisters())
+		transmitRegisters(), poolRegisters(), macRegisters(), countRegisters(), otherRegisters())
 }
 
 const (
@@ -27,7 +27,7 @@ func controlRegisters() []register {
 	return []register{
 		one("CTRL", rCTRL, sc, 0, "8.2.3.1").alias(0x00004, 4, 1).onRead((*NIC).readCTRL).onWrite((*NIC).writeCTRL),
 		one("STATUS", rSTATUS, ro, 0, "8.2.3.1").onRead((*NIC).readSTATUS),
-		one("CTRL_EXT", rCTRLEXT, rw, 0, "8.2.3.1"),
+		one("CTRL_EXT", rCTRLEXT, sc, 0, "8.2.3.1").onWrite((*NIC).writeCTRLEXT),
 		// The EEPROM makes SDP3 an output.
 		one("ESDP", rESDP, sc, esdpLaser<<8, "8.2.3.1").onRead((*NIC).readESDP).onWrite((*NIC).writeESDP),
 		one("I2CCTL", 0x00028, sc, 0xf, "8.2.3.1").onRead((*NIC).readI2CCTL).onWrite((*NIC).writeI2CCTL),

@@ -7,37 +7,40 @@ const (
 
 // Counters that the packet path adds to.
 const (
-	cCRCERRS = 0x04000
-	cILLERRC = 0x04004
-	cERRBC   = 0x04008
-	cRLEC    = 0x04040
-	cRXMPC   = 0x03fa0
-	cLXONRX  = 0x041a4
-	cLXOFFRX = 0x041a8
-	cPRC64   = 0x0405c
-	cGPRC    = 0x04074
-	cBPRC    = 0x04078
-	cMPRC    = 0x0407c
-	cGPTC    = 0x04080
-	cGORC    = 0x04088
-	cGOTC    = 0x04090
-	cRUC     = 0x040a4
-	cRFC     = 0x040a8
-	cROC     = 0x040ac
-	cRJC     = 0x040b0
-	cTOR     = 0x040c0
-	cTPR     = 0x040d0
-	cXEC     = 0x04120
-	cTPT     = 0x040d4
-	cPTC64   = 0x040d8
-	cMPTC    = 0x040f0
-	cBPTC    = 0x040f4
-	cRXNFGPC = 0x041b0
-	cRXNFGBC = 0x041b4
-	cRXDGPC  = 0x02f50
-	cRXDGBC  = 0x02f54
-	cTXDGPC  = 0x087a0
-	cTXDGBC  = 0x087a4
+	cCRCERRS   = 0x04000
+	cILLERRC   = 0x04004
+	cERRBC     = 0x04008
+	cRLEC      = 0x04040
+	cRXMPC     = 0x03fa0
+	cLXONRX    = 0x041a4
+	cLXOFFRX   = 0x041a8
+	cPRC64     = 0x0405c
+	cGPRC      = 0x04074
+	cBPRC      = 0x04078
+	cMPRC      = 0x0407c
+	cGPTC      = 0x04080
+	cGORC      = 0x04088
+	cGOTC      = 0x04090
+	cRUC       = 0x040a4
+	cRFC       = 0x040a8
+	cROC       = 0x040ac
+	cRJC       = 0x040b0
+	cTOR       = 0x040c0
+	cTPR       = 0x040d0
+	cXEC       = 0x04120
+	cTPT       = 0x040d4
+	cPTC64     = 0x040d8
+	cMPTC      = 0x040f0
+	cBPTC      = 0x040f4
+	cRXNFGPC   = 0x041b0
+	cRXNFGBC   = 0x041b4
+	cRXDGPC    = 0x02f50
+	cRXDGBC    = 0x02f54
+	cTXDGPC    = 0x087a0
+	cTXDGBC    = 0x087a4
+	cSSVPC     = 0x08780
+	cRXLPBKGPC = 0x02f68
+	cRXLPBKGBC = 0x02f6c
 )
 
 // Counters of the statistics sets 0-15, which RQSMR and TQSM assign to queues.
@@ -86,8 +89,8 @@ func countRegisters() []register {
 		{"TPT", cTPT}, {"PTC64", cPTC64}, {"PTC127", cPTC64 + 4},
 		{"PTC255", cPTC64 + 8}, {"PTC511", cPTC64 + 12}, {"PTC1023", cPTC64 + 16},
 		{"PTC1522", cPTC64 + 20}, {"MPTC", cMPTC}, {"BPTC", cBPTC},
-		{"XEC", cXEC}, {"SSVPC", 0x08780}, {"RXNFGPC", cRXNFGPC},
-		{"RXDGPC", cRXDGPC}, {"RXDDGPC", 0x02f5c}, {"RXLPBKGPC", 0x02f68},
+		{"XEC", 0x04120}, {"SSVPC", cSSVPC}, {"RXNFGPC", cRXNFGPC},
+		{"RXDGPC", cRXDGPC}, {"RXDDGPC", 0x02f5c}, {"RXLPBKGPC", cRXLPBKGPC},
 		{"RXDLPBKGPC", 0x02f74}, {"TXDGPC", cTXDGPC}, {"FCCRC", 0x05118},
 		{"FCOERPDC", 0x0241c}, {"FCLAST", 0x02424}, {"FCOEPRC", 0x02428},
 		{"FCOEDWRC", 0x0242c}, {"FCOEPTC", 0x08784}, {"FCOEDWTC", 0x08788},
@@ -100,7 +103,7 @@ func countRegisters() []register {
 	}{
 		{"GORC", cGORC}, {"GOTC", cGOTC}, {"TOR", cTOR},
 		{"RXNFGBC", cRXNFGBC}, {"RXDGBC", cRXDGBC}, {"RXDDGBC", 0x02f60},
-		{"RXLPBKGBC", 0x02f6c}, {"RXDLPBKGBC", 0x02f78}, {"TXDGBC", cTXDGBC},
+		{"RXLPBKGBC", cRXLPBKGBC}, {"RXDLPBKGBC", 0x02f78}, {"TXDGBC", cTXDGBC},
 	} {
 		rows = append(rows, one(c.name+"L", c.off, rcLow, 0, section), one(c.name+"H", c.off+4, rcHigh, 0, section))
 	}

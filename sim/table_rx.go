@@ -49,7 +49,7 @@ func receiveRegisters() []register {
 		one("RDRXCTL", rRDRXCTL, sc, 0x00100008, "8.2.3.8").onRead((*NIC).readRDRXCTL),
 		one("RXCTRL", rRXCTRL, rw, 0, "8.2.3.8"),
 		many("RXPBSIZE", rRXPBSIZE, 4, 8, rw, 0x200<<10, "8.2.3.8").bits(0x000ffc00),
-		one("PFQDE", 0x02f04, rw, 0, "8.2.3.8"),
+		one("PFQDE", 0x02f04, sc, 0, "8.2.3.8").onWrite((*NIC).writePFQDE),
 		one("RSCDBU", 0x03028, rw, 0, "8.2.3.8"),
 		one("DROPEN", rDROPEN, rw, 0, "8.2.3.8"),
 		many("RDDCC", 0x02f20, 4, 1, ro, 0, "8.2.3.8"),
@@ -118,7 +118,7 @@ func filterRegisters() []register {
 		// The first 16 address registers also answer where the 82598 has them.
 		many("RAL", rRAL, 8, 128, rw, 0, "8.2.3.7").alias(0x05400, 8, 16),
 		many("RAH", rRAL+4, 8, 128, rw, 0, "8.2.3.7").alias(0x05404, 8, 16).bits(0x8000ffff),
-		many("MPSAR", 0x0a600, 4, 256, rw, 0, "8.2.3.7"),
+		many("MPSAR", rMPSAR, 4, 256, rw, 0, "8.2.3.7"),
 		many("PSRTYPE", rPSRTYPE, 4, 64, rw, 0, "8.2.3.7").alias(0x05480, 4, 16),
 
 		one("MRQC", rMRQC, rw, 0, "8.2.3.7").alias(0x05818, 4, 1),
@@ -135,16 +135,6 @@ func filterRegisters() []register {
 		many("L34TIMIR", 0x0e800, 4, 128, rw, 0, "8.2.3.5"),
 		one("LLITHRESH", 0x0ec90, rw, 0, "8.2.3.5"),
 		one("IMIRVP", 0x0ec60, rw, 0, "8.2.3.5"),
-		one("PFVTCTL", rPFVTCTL, rw, 0, "8.2.3.27"),
-		many("PFVFRE", 0x051e0, 4, 2, rw, 0, "8.2.3.27"),
-		many("PFVFTE", 0x08110, 4, 2, rw, 0, "8.2.3.27"),
-		many("PFVML2FLT", 0x0f000, 4, 64, rw, 0, "8.2.3.27"),
-		many("PFVLVF", 0x0f100, 4, 64, rw, 0, "8.2.3.27"),
-		many("PFVLVFB", 0x0f200, 4, 128, rw, 0, "8.2.3.27"),
-		many("PFUTA", 0x0f400, 4, 128, rw, 0, "8.2.3.27"),
-		many("PFMRCTL", 0x0f600, 4, 4, rw, 0, "8.2.3.27"),
-		many("PFMRVLAN", 0x0f610, 4, 8, rw, 0, "8.2.3.27"),
-		many("PFMRVM", 0x0f630, 4, 8, rw, 0, "8.2.3.27"),
 
 		// Flow Director: commands complete and match nothing.
 		one("FDIRCTRL", rFDIRCTRL, sc, 0, "8.2.3.21").onWrite((*NIC).writeFDIRCTRL),

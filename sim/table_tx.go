@@ -30,7 +30,7 @@ func transmitRegisters() []register {
 		queue("TDWBAH", qWBAH, rw, "8.2.3.9"),
 		many("TXPBSIZE", 0x0cc00, 4, 8, rw, 0xa0<<10, "8.2.3.9").bits(0x000ffc00),
 		many("TXPBTHRESH", 0x04950, 4, 8, rw, 0x96, "8.2.3.9"),
-		one("MTQC", 0x08120, rw, 0, "8.2.3.9"),
+		one("MTQC", rMTQC, rw, 0, "8.2.3.9"),
 		one("MNGTXMAP", 0x0cd10, rw, 0, "8.2.3.10"),
 		one("TIPG", 0x0cb00, rw, 0, "8.2.3.9"),
 		one("SECTXCTRL", rSECTXCTRL, rw, 1, "8.2.3.13"),
@@ -52,10 +52,6 @@ func transmitRegisters() []register {
 		one("RTTBCNRC", 0x04984, sc, 0, "8.2.3.10").onRead((*NIC).readRTTBCNRC).onWrite((*NIC).writeRTTBCNRC),
 		one("RTTBCNRS", 0x04988, ro, 0, "8.2.3.10"),
 		one("RTTBCNRD", 0x0498c, rw, 0, "8.2.3.10"),
-		one("PFDTXGSWC", 0x08220, rw, 0, "8.2.3.27"),
-		many("PFVFSPOOF", 0x08200, 4, 8, rw, 0, "8.2.3.27"),
-		many("PFVMTXSW", 0x05180, 4, 2, rw, 0, "8.2.3.27"),
-		many("PFVMVIR", 0x08000, 4, 64, rw, 0, "8.2.3.27"),
 	}
 }
 

@@ -53,7 +53,7 @@ func (n *NIC) run(started chan<- error) {
 		n.mu.Lock()
 		now := time.Now()
 		busy, next := n.step(now)
-		listening, detached := n.rx.listening, n.host == nil
+		listening, detached := n.rx.listening, n.detached()
 		n.mu.Unlock()
 		n.yield()
 		if busy {
@@ -112,7 +112,9 @@ func (n *NIC) step(now time.Time) (busy bool, next int64) {
 	})
 	if err != nil {
 		n.fault("access host memory: %v", err)
-		n.mem.invalidate()
+		for p := range n.functions {
+			p.mem.invalidate()
+		}
 		if n.rx.halt() {
 			n.stats.Unwritten++
 		}
@@ -122,6 +124,11 @@ func (n *NIC) step(now time.Time) (busy bool, next int64) {
 	}
 	if due := n.interrupt(now.UnixNano()); next == 0 || due != 0 && due < next {
 		next = due
+	}
+	for _, v := range n.vfs {
+		if due := v.interrupt(now.UnixNano()); due != 0 && (next == 0 || due < next) {
+			next = due
+		}
 	}
 	return busy, next
 }

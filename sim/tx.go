@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/ixcap/ixcap/sim/wire"
@@ -30,6 +31,9 @@ type txQueue struct {
 	enabled bool
 	halted  bool
 	vector  int8
+	bell    *atomic.Uint32 // TDT
+	vf      *VF            // whose queue it is, nil: the physical function
+	pool    int            // with pools
 	ring    ring
 	head    uint32
 	tail    uint32
@@ -99,7 +103,11 @@ func (tx *txUnit) configure(n *NIC) {
 		}
 		stat := n.reg[rTQSM/4+i/4] >> (8 * (i % 4)) & 0xf
 		q.packets, q.bytes = cQPTC(stat)/4, cQBTC(stat)/4
+		q.pool = i / max(int(n.rx.cfg.perPool), 1)
 		q.vector = n.vectorOf(i, true)
+		if q.vf != nil {
+			q.vector = q.vf.vectorOf(i, true)
+		}
 		low := n.reg[txReg(i, qWBAL)/4]
 		q.headWB = 0
 		if low&1 != 0 {
@@ -118,16 +126,17 @@ func (n *NIC) transmit(now time.Time) (busy bool, due int64) {
 	}
 	tx.now = tx.ticks(now)
 	busy = n.flushOut()
-	if !tx.enable || !n.master() {
+	if !tx.enable {
 		return busy, 0
 	}
+	n.updateBus()
 	limited := int64(math.MaxInt64)
 	for i := range tx.q {
 		q := &tx.q[i]
-		if !q.enabled {
+		if !q.enabled || !q.ring.fn.onBus || !n.mayTransmit(q) {
 			continue
 		}
-		if v := n.bells.tx(i); v != q.seen {
+		if v := q.bell.Load(); v != q.seen {
 			n.setTxTail(i, q, v)
 		}
 		for k := 0; k < txBurst && q.head != q.tail && !q.halted && tx.out.hasRoom(); k++ {
@@ -166,7 +175,7 @@ func (n *NIC) transmitOne(i int, q *txQueue) {
 	lo, hi, err := q.ring.fetch(n, q.head)
 	if err != nil {
 		q.halted = true
-		n.pci.b[0x07] |= 1 << 5
+		q.ring.fn.pci.b[0x07] |= 1 << 5
 		n.fault("transmit queue %d, ring at %#x: %v", i, q.ring.base, err)
 		return
 	}
@@ -192,14 +201,14 @@ func (n *NIC) transmitOne(i int, q *txQueue) {
 func (n *NIC) writeBackTx(q *txQueue, at uint32) {
 	var err error
 	if q.headWB != 0 && !n.cfg.Faults.NoWriteBack {
-		err = n.dmaWrite(q.headWB, binary.LittleEndian.AppendUint32(nil, q.head))
+		err = q.ring.fn.dmaWrite(q.headWB, binary.LittleEndian.AppendUint32(nil, q.head))
 	} else {
 		err = q.ring.writeBackHigh(n, at, tdDD)
 	}
 	if err != nil {
 		n.fault("transmit queue %d, write-back: %v", q.index, err)
 	}
-	n.raiseQueue(q.vector)
+	n.signal(q.vf, q.vector)
 }
 
 // assemble appends a data descriptor's buffer to the packet, and sends the packet at
@@ -215,8 +224,8 @@ func (n *NIC) assemble(q *txQueue, lo, hi uint64) {
 	} else if size > 0 {
 		at := len(q.packet)
 		q.packet = append(q.packet, make([]byte, size)...)
-		if err := n.dmaRead(lo, q.packet[at:]); err != nil {
-			n.pci.b[0x07] |= 1 << 5 // received master abort
+		if err := q.ring.fn.dmaRead(lo, q.packet[at:]); err != nil {
+			q.ring.fn.pci.b[0x07] |= 1 << 5 // received master abort
 			n.fault("transmit queue %d, buffer at %#x: %v", q.index, lo, err)
 			q.failed = true
 		}
@@ -252,8 +261,15 @@ func (n *NIC) emit(q *txQueue, f []byte, ifcs bool) {
 		b, tx.spare = tx.spare[k-1][:0], tx.spare[:k-1]
 	}
 	b = append(b, f...)
+	if n.rx.cfg.pools.on {
+		b = n.tagPool(q.pool, b)
+	}
 	for tx.pad && len(b) < minFrame {
 		b = append(b, 0)
+	}
+	if n.rx.cfg.pools.on && !bad && !n.forward(q, b) {
+		tx.spare = append(tx.spare, b)
+		return
 	}
 	tx.out.put(txFrame{data: b, queue: uint8(q.index), badCRC: bad, crc: crc, end: tx.schedule(&q.txTiming, len(b)+crcSize)})
 	n.countSent(q, b)
@@ -338,8 +354,8 @@ func (n *NIC) writeTDH(i int, v uint32) {
 	q.head = v
 }
 
-func (n *NIC) readTDT(i int) uint32     { return n.bells.tx(i) & 0xffff }
-func (n *NIC) writeTDT(i int, v uint32) { n.bells.setTx(i, v&0xffff) }
+func (n *NIC) readTDT(i int) uint32     { return n.txBell(i).Load() & 0xffff }
+func (n *NIC) writeTDT(i int, v uint32) { n.txBell(i).Store(v & 0xffff) }
 
 // writeTXDCTL enables or disables a queue; ENABLE reads back the queue's state. It
 // can be set only while DMATXCTL.TE is set (datasheet 4.6.8, 8.2.3.9.10).
@@ -366,6 +382,7 @@ func (n *NIC) writeGCREXT(_ int, v uint32) {
 		n.tx.out = txBuffer{}
 	}
 	n.reg[rGCREXT/4] = v
+	n.dirty = true
 }
 
 // writeDMATXCTL starts transmission by TE, which also sets TXDCTL[0].ENABLE
@@ -397,7 +414,9 @@ func (n *NIC) enableTx(i int) {
 // latchTx loads base and length of the ring of a queue that is being enabled.
 func (n *NIC) latchTx(i int, q *txQueue) {
 	q.index = i
+	q.bell, q.vf = n.txBell(i), n.owner(i)
 	q.ring = ring{
+		fn:   n.functionOf(q.vf),
 		base: uint64(n.reg[txReg(i, qBAL)/4]) | uint64(n.reg[txReg(i, qBAH)/4])<<32,
 		size: n.reg[txReg(i, qLEN)/4] / 16,
 	}
