@@ -36,12 +36,17 @@ func (n *NIC) functionOf(v *VF) *function {
 	return &v.function
 }
 
-// updateBus sets onBus of all functions. A virtual function depends on its own Bus
+// updateBus sets onBus of all functions and of the receive queues. A virtual function depends on its own Bus
 // Master Enable only (datasheet 9.4), and on the port's master disable.
 func (n *NIC) updateBus() {
 	n.onBus = n.master()
 	for _, v := range n.vfs {
 		v.onBus = !n.removed && v.host != nil && v.pci.busMaster() && n.reg[rCTRL/4]&ctrlMasterDisable == 0
+	}
+	for _, i := range n.rx.active {
+		if q := &n.rx.q[i]; q.enabled {
+			q.onBus = q.ring.fn.onBus
+		}
 	}
 }
 

@@ -177,7 +177,7 @@ func (n *NIC) arrive(f []byte) {
 			return
 		}
 	}
-	if c.pools.on {
+	if c.pooled {
 		n.arrivePools(f)
 		return
 	}
@@ -200,7 +200,7 @@ func (n *NIC) arrive(f []byte) {
 		rx.count.checksum++
 	}
 	q := &rx.q[m.queue]
-	if c.strip && !q.stripTag && rx.fifo.count == 0 && q.enabled && !q.halted && q.ring.fn.onBus &&
+	if c.strip && !q.stripTag && rx.fifo.count == 0 && q.enabled && !q.halted && q.onBus &&
 		q.head != q.tail && size <= q.size {
 		rx.direct = true
 		if n.deliverOne(q, f, m.untagged()) {
@@ -262,7 +262,7 @@ func (n *NIC) enqueue(f []byte, m meta) {
 	if !strip || q.hideTag {
 		m = m.untagged()
 	}
-	if rx.fifo.count == 0 && q.ready(len(f)) && q.ring.fn.onBus {
+	if rx.fifo.count == 0 && q.ready(len(f)) && q.onBus {
 		rx.direct = true
 		done, failed := n.deliver(q, f, m, 0)
 		rx.direct = false
@@ -345,7 +345,7 @@ func (n *NIC) drain() (busy bool) {
 			busy = true
 			continue
 		}
-		if !q.ring.fn.onBus || q.halted || q.free() == 0 {
+		if !q.onBus || q.halted || q.free() == 0 {
 			return busy
 		}
 		done, failed := n.deliver(q, f, s.meta, b.done)

@@ -4,6 +4,7 @@ package sim
 // per change.
 type rxConfig struct {
 	enabled bool // RXCTRL.RXEN
+	pooled  bool // frames go to pools (poolConfig.on)
 	open    bool // enabled, and the security block is not stopped
 
 	unicast, multicast, broadcast bool // FCTRL: accept all of a kind
@@ -88,6 +89,7 @@ func (n *NIC) configure() {
 
 	n.configureRSS(c)
 	n.configureSwitch()
+	c.pooled = c.pools.on
 	n.configureQueues()
 }
 

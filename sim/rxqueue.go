@@ -11,8 +11,10 @@ type rxQueue struct {
 	legacy   bool
 	drop     bool // SRRCTL.DROP_EN
 	stripTag bool // RXDCTL.VME
+	onBus    bool // its function may use the bus, as of this pass
 	hideTag  bool // PFQDE.HIDE_VLAN: a stripped tag is not reported
 	vector   int8
+	mem      *windows       // of its function, writable
 	bell     *atomic.Uint32 // RDT
 	vf       *VF            // whose queue it is, nil: the physical function
 	ring     ring
@@ -94,7 +96,7 @@ func (n *NIC) deliverOne(q *rxQueue, f []byte, m meta) bool {
 	}
 	d := q.ring.mem[i : i+2 : i+2]
 	addr := d[0]
-	dst := q.ring.fn.mem.writable.slot(addr).at(addr, len(f))
+	dst := q.mem.slot(addr).at(addr, len(f))
 	if dst == nil {
 		return false
 	}
@@ -235,6 +237,7 @@ func (n *NIC) startRx(i int, q *rxQueue) {
 		base: uint64(n.reg[rxReg(i, qBAL)/4]) | uint64(n.reg[rxReg(i, qBAH)/4])<<32,
 		size: n.reg[rxReg(i, qLEN)/4] / 16,
 	}
+	q.mem = &q.ring.fn.mem.writable
 	if q.ring.size == 0 {
 		n.fault("RXDCTL[%d].ENABLE with RDLEN 0", i)
 	}

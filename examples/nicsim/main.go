@@ -36,12 +36,15 @@ WIRE is what the port is connected to: pcap=FILE,rate=line, gen,size=60, packet=
 and others (package sim/wire). "pair" connects two ports to each other. The k-th wire
 belongs to the k-th socket. The port's options follow the wire's:
 mac=02:00:00:00:00:01, sfp=sr|lr|da|sx|none, fault=NAME and others (package sim).
+With vfs=N the port has N virtual functions, each on a socket of its own: SOCKET.vf0,
+SOCKET.vf1, ... A VM that gets only these shares the port with others.
 
 QEMU must share the memory of the VM with nicsim (memory-backend-memfd, share=on): a
 register access of a vCPU holds the lock that DMA by message needs.`,
 		Example: `  nicsim --socket /run/nic.sock --wire 'pcap=capture.pcap,rate=line'
   nicsim --socket A --wire packet=eth1 --socket B --wire gen,size=60
-  nicsim --socket A --socket B --wire pair`,
+  nicsim --socket A --socket B --wire pair
+  nicsim --socket A --wire packet=eth1,vfs=2`,
 		Args: cli.NoOperands,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := cli.NotEmpty(cmd); err != nil {
@@ -79,7 +82,7 @@ func run(o options) (err error) {
 		if err := p.listen(); err != nil {
 			return err
 		}
-		defer p.listener.Close()
+		defer p.unlisten()
 	}
 
 	ctx, cancel := context.WithCancel(cli.Interrupted("nicsim"))

@@ -81,6 +81,7 @@ type port struct {
 	socket   string
 	nic      *sim.NIC
 	listener *net.UnixListener
+	virtual  []*net.UnixListener // of the virtual functions
 	logger   *slog.Logger
 	single   bool // there are no other ports
 }
@@ -132,16 +133,44 @@ func (p *port) printf(format string, args ...any) {
 	fmt.Fprintf(cli.Stderr, name+format+"\n", args...)
 }
 
+// listen listens for clients of the port and of its virtual functions.
 func (p *port) listen() (err error) {
-	p.listener, err = cli.Listen(p.socket)
-	return err
+	if p.listener, err = cli.Listen(p.socket); err != nil {
+		return err
+	}
+	for i := range p.nic.VFs() {
+		l, err := cli.Listen(p.virtualSocket(i))
+		if err != nil {
+			p.unlisten()
+			return err
+		}
+		p.virtual = append(p.virtual, l)
+	}
+	return nil
 }
+
+func (p *port) unlisten() {
+	_ = p.listener.Close()
+	for _, l := range p.virtual {
+		_ = l.Close()
+	}
+}
+
+// virtualSocket is the path of virtual function i's socket.
+func (p *port) virtualSocket(i int) string { return fmt.Sprintf("%s.vf%d", p.socket, i) }
 
 // serve serves clients until ctx is done or, with once, the first one disconnects.
 func (p *port) serve(ctx context.Context, once bool) error {
 	s := server.New(p.nic)
 	s.Logger = p.logger
 	served := make(chan error, 1)
+	for i, l := range p.virtual {
+		v := server.New(p.nic.VF(i))
+		v.Logger = p.logger
+		p.printf("virtual function %d on %s", i, p.virtualSocket(i))
+		go func() { _ = v.Serve(l) }() // its errors are logged; it ends by Close
+		defer v.Close()
+	}
 	go func() {
 		if !once {
 			served <- s.Serve(p.listener)

@@ -12,6 +12,7 @@ import (
 	"github.com/ixcap/ixcap/internal/jsondoc"
 	"github.com/ixcap/ixcap/pci"
 	_ "github.com/ixcap/ixcap/pci/vfiouser"
+	"github.com/ixcap/ixcap/sim/wire"
 )
 
 func TestDocumentedKeysAreTheEncodedOnes(t *testing.T) {
@@ -106,4 +107,29 @@ func TestPortsAreServedSideBySide(t *testing.T) {
 		require.NoError(t, p.nic.Stats().Balanced())
 		require.NoError(t, p.nic.Close())
 	}
+}
+
+func TestVirtualFunctionsHaveSocketsOfTheirOwn(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "a")
+	configs, err := assign([]string{socket}, []string{"gen,vfs=2"})
+	require.NoError(t, err)
+	ports, err := open(configs)
+	require.NoError(t, err)
+	p := ports[0]
+	ctx, cancel := context.WithCancel(t.Context())
+	require.NoError(t, p.listen())
+	served := make(chan error, 1)
+	go func() { served <- p.serve(ctx, false) }()
+	for _, s := range []string{socket + ".vf0", socket + ".vf1"} {
+		dev, err := pci.Open("vfio-user:" + s)
+		require.NoError(t, err)
+		require.Equal(t, pci.ID{Vendor: 0x8086, Device: 0x10ed, Class: 0x020000, Revision: 1, SubVendor: 0x8086, SubDevice: 3}, dev.ID())
+		require.NoError(t, dev.Close())
+	}
+	cancel()
+	require.NoError(t, <-served)
+	p.unlisten()
+	require.NoError(t, p.nic.Close())
+	_, err = open([]portConfig{{socket: socket, options: []wire.Option{{Key: "vfs", Value: "64"}}}})
+	require.ErrorContains(t, err, "want 1 to 63 virtual functions")
 }
