@@ -134,7 +134,7 @@ func (e *Engine) waitForRings() {
 }
 
 // complete reports whether every frame that reached the port is accounted for.
-func (a *Account) complete() bool { return a.Wire == a.Received+sum(a.Missed)+sum(a.Bad) }
+func (a *Account) complete() bool { return a.Wire == a.Received+a.Filtered+sum(a.Missed)+sum(a.Bad) }
 
 // abandon removes the frames that stopped pollers left in the rings, and counts
 // them.

@@ -219,8 +219,8 @@ func (l Ledger) Balanced() error {
 		}
 	}
 	a := l.Account
-	equal("wire", a.Wire, a.Received+sum(a.Missed)+sum(a.Bad),
-		"received %d + missed %d + bad %d", a.Received, sum(a.Missed), sum(a.Bad))
+	equal("wire", a.Wire, a.Received+a.Filtered+sum(a.Missed)+sum(a.Bad),
+		"received %d + filtered %d + missed %d + bad %d", a.Received, a.Filtered, sum(a.Missed), sum(a.Bad))
 	if len(l.LossCauses) != 0 {
 		var judged uint64
 		for _, c := range l.LossCauses {

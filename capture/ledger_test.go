@@ -58,7 +58,7 @@ func TestBalancedNamesTheEquationThatFails(t *testing.T) {
 		spoil func(*capture.Ledger)
 		want  string
 	}{
-		"wire":     {func(l *capture.Ledger) { l.Account.Wire++ }, "wire: 116 is not 115 = received 100 + missed 10 + bad 5"},
+		"wire":     {func(l *capture.Ledger) { l.Account.Wire++ }, "wire: 116 is not 115 = received 100 + filtered 0 + missed 10 + bad 5"},
 		"missed":   {func(l *capture.Ledger) { l.Account.Missed[0].Frames-- }, "wire: 115 is not 114"},
 		"queue":    {func(l *capture.Ledger) { l.Account.Queue[1] = 39 }, "queue 1 received: 39 is not 40 = polled"},
 		"polled":   {func(l *capture.Ledger) { l.Queues[0].Filtered = 0 }, "queue 0 polled: 60 is not 56 = stored 50 + filtered 0 + duplicates 3 + refused 3"},

@@ -148,13 +148,15 @@ type Limits struct {
 	BufferStep   int
 }
 
-// Account holds a port's frame counters: Wire = Received + sum(Missed) + sum(Bad).
+// Account holds a port's frame counters:
+// Wire = Received + Filtered + sum(Missed) + sum(Bad).
 type Account struct {
-	Wire     uint64   `json:"wire"`     // frames that reached the port
-	Received uint64   `json:"received"` // frames delivered to the host
-	Missed   []Count  `json:"missed"`   // lost for lack of buffers, by register
-	Bad      []Count  `json:"bad"`      // damaged on the wire, by register
-	Queue    []uint64 `json:"queue"`    // received, by queue
+	Wire     uint64   `json:"wire"`               // frames that reached the port
+	Received uint64   `json:"received"`           // frames delivered to the host
+	Filtered uint64   `json:"filtered,omitempty"` // dropped by filters of the port
+	Missed   []Count  `json:"missed"`             // lost for lack of buffers, by register
+	Bad      []Count  `json:"bad"`                // damaged on the wire, by register
+	Queue    []uint64 `json:"queue"`              // received, by queue
 
 	// Split is the number of super-frames (segments of a flow that the host's stack joined,
 	// or did not split) of which the port made frames. Received counts the frames.
@@ -168,7 +170,7 @@ type Account struct {
 // SumWire sets Wire for a port that does not count it itself: all that was received,
 // missed or bad.
 func (a *Account) SumWire() {
-	a.Wire = a.Received
+	a.Wire = a.Received + a.Filtered
 	for _, list := range [][]Count{a.Missed, a.Bad} {
 		for _, c := range list {
 			a.Wire += c.Frames

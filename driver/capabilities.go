@@ -54,6 +54,7 @@ func (p *Port) Capabilities() Capabilities {
 		c.Speeds = []int{p.cfg.Speed}
 		c.LineRate = uint64(p.cfg.Speed) * 1e6
 	}
+	c.PacketBuffer = p.cfg.packetBuffer() << 10
 	if p.cfg.Queues > 1 {
 		c.PacketBuffer = 0
 	}

@@ -61,6 +61,13 @@ type Config struct {
 	// connection the same queue. Port.SetRSS changes it.
 	RSS RSS
 
+	// FlowDirector turns on the Flow Director, for filters that 5-tuple filters cannot
+	// apply (see Filter).
+	FlowDirector FlowDirector
+
+	// FlexOffset is the place of Filter.Flex in a frame, in bytes: even, below 62.
+	FlexOffset int
+
 	// StripVLAN removes the 802.1Q tag from frames and reports it in Frame.VLAN.
 	// Otherwise frames are as on the wire.
 	StripVLAN bool
@@ -140,6 +147,12 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	if c.Speed != 0 && c.Speed != maxSpeed && c.Speed != lowerSpeed {
 		return c, fmt.Errorf("speed %d Mb/s: want %d or %d", c.Speed, maxSpeed, lowerSpeed)
 	}
+	if c.FlowDirector > SignatureFlows {
+		return c, fmt.Errorf("flow director %d: want NoFlowDirector, PerfectFlows or SignatureFlows", c.FlowDirector)
+	}
+	if c.FlexOffset < 0 || c.FlexOffset > 60 || c.FlexOffset%2 != 0 {
+		return c, fmt.Errorf("flexible bytes at %d: want an even number of 0 to 60", c.FlexOffset)
+	}
 	if c.Interrupts > NoInterrupts {
 		return c, fmt.Errorf("interrupts %d: want LinkInterrupts, QueueInterrupts or NoInterrupts", c.Interrupts)
 	}
@@ -166,6 +179,14 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	var err error
 	c.RSS, err = c.RSS.withDefaults(c.Queues)
 	return c, err
+}
+
+// packetBuffer returns the KiB of the receive packet buffer for frames.
+func (c Config) packetBuffer() int {
+	if c.FlowDirector != NoFlowDirector {
+		return rxPacketBuffer - flowMemory
+	}
+	return rxPacketBuffer
 }
 
 // chain returns the number of descriptors of the longest frame, with two VLAN tags,

@@ -67,10 +67,15 @@ var (
 	qprdc = perQueue("rx_queue_%d_drops", receiveQueue, reg.QPRDC, nil)
 	qptc  = perQueue("tx_queue_%d_packets", transmitQueue, reg.QPTC, nil)
 	rxmpc = several("rx_pb_%d_missed", reg.RXMPC, 8)
-	gprc  = single("rx_pkts_nic", reg.GPRC)
-	gorc  = wide("rx_bytes_nic", reg.GORCL, reg.GORCH)
-	gptc  = single("tx_pkts_nic", reg.GPTC)
-	gotc  = wide("tx_bytes_nic", reg.GOTCL, reg.GOTCH)
+
+	// filtered counts the frames that filters drop: they go to a queue that is never
+	// enabled, and the last counter counts for it unless a port has a queue 15.
+	filtered = single("rx_filtered", reg.QPRDC(QueueCounters-1))
+
+	gprc = single("rx_pkts_nic", reg.GPRC)
+	gorc = wide("rx_bytes_nic", reg.GORCL, reg.GORCH)
+	gptc = single("tx_pkts_nic", reg.GPTC)
+	gotc = wide("tx_bytes_nic", reg.GOTCL, reg.GOTCH)
 
 	// bad are the counters of bad frames. One of them counts a frame: the MAC drops
 	// it at the first error.
@@ -89,11 +94,13 @@ var (
 // balanceCounters are in the order from memory to the wire, so that a frame that
 // arrives while they are read may count on the wire before it counts as received,
 // but never the other way round.
-var balanceCounters = slices.Concat([]*counter{qprc, qbrc, qprdc, qptc, rxmpc, gprc, gorc}, bad, []*counter{gptc, gotc})
+var balanceCounters = slices.Concat([]*counter{qprc, qbrc, qprdc, filtered, qptc, rxmpc, gprc, gorc}, bad, []*counter{gptc, gotc})
 
 // counterTable is every statistics register, those of MACsec and IPsec left out,
 // which the driver does not use.
 var counterTable = number(slices.Concat(balanceCounters, []*counter{
+	single("fdir_match", reg.FDIRMATCH),
+	single("fdir_miss", reg.FDIRMISS),
 	perQueue("tx_queue_%d_bytes", transmitQueue, reg.QBTC_L, reg.QBTC_H),
 	single("broadcast", reg.BPRC),
 	single("multicast", reg.MPRC),
@@ -180,6 +187,9 @@ func (c *counter) read(p *Port, i int) uint64 {
 
 // elements returns how many elements of a counter the port uses.
 func (p *Port) elements(c *counter) int {
+	if c == filtered && !p.canDrop() {
+		return 0
+	}
 	switch c.queue {
 	case receiveQueue:
 		return min(p.cfg.Queues, c.n)

@@ -22,7 +22,8 @@ import (
 type stage int
 
 const (
-	atOpen stage = iota
+	atOpen  stage = iota
+	atFlows       // open with the Flow Director
 	atModule
 	atStart
 	atStop
@@ -66,6 +67,10 @@ var stuck = []stuckRegister{
 		"I2CCTL.DATA_IN stays low: no module answers in the cage"},
 	{"DMA not ready", reg.RDRXCTL, 0, atOpen,
 		"DMA initialisation: wait for RDRXCTL.DMAIDONE: bits 0x8 are 0x0 after 1s, want 0x8 (register at 0x02f00, last value 0x00000000)"},
+	{"flow director busy", reg.FDIRCMD, 1, atFlows,
+		"initialise receive: wait for FDIRCMD.CMD: bits 0x3 are 0x1 after 100ms, want 0x0 (register at 0x0ee2c, last value 0x00000001)"},
+	{"flow director not initialised", reg.FDIRCTRL, 1, atFlows,
+		"initialise receive: wait for FDIRCTRL.INIT_DONE: bits 0x8 are 0x0 after 100ms, want 0x8 (register at 0x0ee00, last value 0x00000001)"},
 	{"transmit queue not enabled", reg.TXDCTL(0), 0, atOpen,
 		"initialise transmit: wait for TXDCTL[0].ENABLE: bits 0x2000000 are 0x0 after 100ms, want 0x2000000 (register at 0x06028, last value 0x00000000)"},
 	{"receive queue not enabled", reg.RXDCTL(1), 0, atStart,
@@ -93,8 +98,12 @@ func TestStuckRegistersEndEveryWaitByName(t *testing.T) {
 			begin := time.Now()
 			d := drivertest.NewDevice()
 			d.Stuck[c.at] = c.v
-			p, err := driver.Open(d, driver.Config{Queues: 2, RingSize: 64, TxQueues: 1})
-			if c.stage == atOpen {
+			cfg := driver.Config{Queues: 2, RingSize: 64, TxQueues: 1}
+			if c.stage == atFlows {
+				cfg.FlowDirector = driver.PerfectFlows
+			}
+			p, err := driver.Open(d, cfg)
+			if c.stage == atOpen || c.stage == atFlows {
 				require.ErrorContains(t, err, c.want)
 			} else {
 				require.NoError(t, err)

@@ -147,7 +147,7 @@ func (p *Port) configureGeneral() error {
 		// buffer minus what may arrive before a pause takes effect (3.7.7.3.2).
 		var high uint32
 		if i == 0 {
-			high = (rxPacketBuffer - 24) << 10 >> 5
+			high = uint32(p.cfg.packetBuffer()-24) << 10 >> 5
 		}
 		p.store(reg.FCRTH(i), reg.FCRTH_RTH.Val(high))
 	}

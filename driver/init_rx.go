@@ -22,6 +22,9 @@ func (p *Port) initReceive() error {
 	p.setReceiveMAC()
 	p.setOffloads()
 	p.storeRSS(p.cfg.RSS)
+	if err := p.initFlowDirector(); err != nil {
+		return err
+	}
 	for i := range p.cfg.Queues {
 		if err := p.newRx(i); err != nil {
 			return fmt.Errorf("receive queue %d: %w", i, err)
@@ -52,7 +55,7 @@ func (p *Port) setPacketBuffer() {
 	for i := range 8 {
 		var size uint32
 		if i == 0 {
-			size = rxPacketBuffer
+			size = uint32(p.cfg.packetBuffer())
 		}
 		p.store(reg.RXPBSIZE(i), reg.RXPBSIZE_SIZE.Val(size))
 	}

@@ -32,6 +32,7 @@ type Port struct {
 	closing sync.Mutex // one Close at a time
 	state   sync.Mutex // one Start, Stop, or begin of Close at a time
 	started bool
+	flows   int // filters of the Flow Director
 	posted  int // receive queues that are enabled and whose ring is posted
 	closed  bool
 

@@ -9,7 +9,7 @@ import (
 // Stats counts the frames that reached a port, and those it sent, since it was
 // opened. When no frame is inside the port (no traffic, or Stop),
 //
-//	Wire = Received + sum(Missed) + sum(Bad)
+//	Wire = Received + Filtered + sum(Missed) + sum(Bad)
 //
 // The MAC counts Wire, the stages behind it Received and Missed, so the equation is a
 // check. While frames arrive Wire is ahead by those inside the port.
@@ -24,6 +24,8 @@ type Stats struct {
 
 	Received      uint64 // frames written to memory (QPRC)
 	ReceivedBytes uint64 // their bytes (QBRC)
+
+	Filtered uint64 // good frames that filters dropped, see Filter (QPRDC)
 
 	Missed []RegisterCount // good frames lost, by register: RXMPC, QPRDC
 	Bad    []RegisterCount // frames damaged or of forbidden length, by register
@@ -59,9 +61,9 @@ func (s *Stats) Lost() uint64 { return sum(s.Missed) }
 // Balanced returns an error unless every frame that reached the port is accounted for.
 func (s *Stats) Balanced() error {
 	lost, bad := sum(s.Missed), sum(s.Bad)
-	if s.Wire != s.Received+lost+bad {
-		return fmt.Errorf("%d frames on the wire, but %d received + %d missed + %d bad = %d",
-			s.Wire, s.Received, lost, bad, s.Received+lost+bad)
+	if all := s.Received + s.Filtered + lost + bad; s.Wire != all {
+		return fmt.Errorf("%d frames on the wire, but %d received + %d filtered + %d missed + %d bad = %d",
+			s.Wire, s.Received, s.Filtered, lost, bad, all)
 	}
 	return nil
 }
@@ -88,7 +90,8 @@ func (p *Port) Stats() (Stats, error) {
 		Wire:      t.of(gprc, 0), WireBytes: t.of(gorc, 0),
 		Sent: t.of(gptc, 0), SentBytes: t.of(gotc, 0),
 		Received: t.sum(qprc), ReceivedBytes: t.sum(qbrc),
-		Missed: []RegisterCount{{reg.RXMPC(0).Row().Name, t.sum(rxmpc)}, {reg.QPRDC(0).Row().Name, t.sum(qprdc)}},
+		Filtered: t.of(filtered, 0),
+		Missed:   []RegisterCount{{reg.RXMPC(0).Row().Name, t.sum(rxmpc)}, {reg.QPRDC(0).Row().Name, t.sum(qprdc)}},
 	}
 	for _, c := range bad {
 		s.Bad = append(s.Bad, RegisterCount{c.register(0), t.of(c, 0)})

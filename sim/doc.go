@@ -27,11 +27,11 @@
 // Reset, EEPROM, semaphores, link, SFP+ module identification and diagnostics, so that
 // unmodified drivers initialize the port; 128 receive and transmit queues, legacy
 // and advanced one-buffer descriptors, frames over several descriptors; address
-// and VLAN filters, EtherType filters, RSS, also within a VMDq pool, checksum offloads in both directions,
-// VLAN stripping and insertion, TCP segmentation; interrupts with moderation;
-// statistics with read-to-clear. A frame that is sent takes its time on the line
-// (txtime.go): 672 bits for 60 bytes, at the begin and the rate of its queue's limiter
-// (RTTBCNRC). RecordSent records when frames have left.
+// and VLAN filters; EtherType, SYN and 5-tuple filters, Flow Director, RSS; checksum
+// offloads in both directions, VLAN stripping and insertion, TCP segmentation;
+// interrupts with moderation; statistics with read-to-clear. A frame that is sent takes
+// its time on the line (txtime.go): 672 bits for 60 bytes, at the begin and the rate of
+// its queue's limiter (RTTBCNRC). RecordSent records when frames have left.
 //
 // Virtualization (datasheet 7.10): 64 pools of 2 queues or 32 of 4, selected by
 // address and VLAN; switching between pools, mirror rules, checks of source addresses
@@ -49,10 +49,9 @@
 // Counters of pause frames by priority, of link faults, FCoE, management, MACsec and
 // IPsec exist and stay 0.
 //
-// These have registers that hold what is written, without effect: DCB, Flow
-// Director, 5-tuple and SYN filters, FCoE, RSC, LinkSec and IPsec,
-// time stamps (their clock runs), wake-up, management, sending of pause frames.
-// Header split is counted as a fault and treated as one buffer.
+// These have registers that hold what is written, without effect: DCB, FCoE, RSC,
+// LinkSec and IPsec, time stamps (their clock runs), wake-up, management, sending of
+// pause frames. Header split is counted as a fault and treated as one buffer.
 //
 // # Faults
 //

@@ -112,8 +112,9 @@ type NIC struct {
 	clock   sysTime
 	intr    interrupts
 
-	rx rxUnit
-	tx txUnit
+	rx   rxUnit
+	fdir flowDirector
+	tx   txUnit
 
 	arrivals   *arrivalLog   // nil: off
 	departures *departureLog // nil: off

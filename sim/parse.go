@@ -58,6 +58,7 @@ const (
 const (
 	stDD     = 1 << 0
 	stEOP    = 1 << 1
+	stFLM    = 1 << 2
 	stVP     = 1 << 3
 	stUDPCS  = 1 << 4
 	stL4CS   = 1 << 5
@@ -167,6 +168,9 @@ func (c *rxConfig) parseSlow(f []byte, m *fields) {
 	if m.rssType != rssNone {
 		m.queue = uint32(c.reta[m.hash&0x7f])
 	}
+	if c.steering {
+		c.steer(f, off, m)
+	}
 	if c.noHash {
 		m.rssType = rssNone
 		if m.status&stUDPV == 0 {
@@ -185,7 +189,7 @@ func (c *rxConfig) matchEtype(etype uint16, m *fields) bool {
 		}
 		m.ptype = ptETQF | uint16(i)
 		if s := c.etqs[i]; s&queueEnable != 0 {
-			m.queue = s >> 16 & 0x7f
+			c.choose(m, s>>16&0x7f)
 		}
 		return true
 	}

@@ -44,6 +44,7 @@ func (n *NIC) reset(software bool) {
 	n.intr = interrupts{}
 	n.clock = sysTime{}
 	n.stats.Flushed += uint64(n.rx.fifo.frames())
+	n.fdir = flowDirector{}
 	n.rx.reset()
 	n.tx.reset()
 	if n.bells != nil {
@@ -119,21 +120,6 @@ func (n *NIC) writeCIAD(_ int, v uint32) {
 	off := int(n.reg[rCIAA/4] & 0xffc)
 	n.pci.write(off, []byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)})
 }
-
-// writeFDIRCTRL and writeFDIRCMD complete initialization and commands of the Flow
-// Director at once: INIT_DONE is set, the command field is clear (datasheet
-// 8.2.3.21).
-func (n *NIC) writeFDIRCTRL(_ int, v uint32) {
-	const initDone = 1 << 3
-	if v&3 != 0 {
-		v |= initDone
-	} else {
-		v &^= initDone
-	}
-	n.reg[rFDIRCTRL/4] = v
-}
-
-func (n *NIC) writeFDIRCMD(_ int, v uint32) { n.reg[rFDIRCMD/4] = v &^ 3 }
 
 // secDisable is RX_DIS of SECRXCTRL and TX_DIS of SECTXCTRL. It stops the security
 // block, which all frames pass. Once the path is empty the block is ready to be

@@ -107,4 +107,6 @@ const (
 	rssIP6  = 5
 	rssUDP4 = 7
 	rssUDP6 = 8
+
+	rssFlowDirector = 15 // the hash is the number of a Flow Director filter
 )

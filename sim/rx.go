@@ -409,6 +409,9 @@ func (n *NIC) flushCounts() {
 	n.add(cRXDGPC, k.dma)
 	n.add(cRXDGBC, k.dmaOctets)
 	n.add(cXEC, k.checksum)
+	n.add(cFDIRMATCH, n.fdir.matched)
+	n.add(cFDIRMISS, n.fdir.missed)
+	n.fdir.matched, n.fdir.missed = 0, 0
 	for i, v := range k.bins {
 		n.add(cPRC64+4*uint32(i), v)
 	}

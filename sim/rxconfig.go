@@ -40,7 +40,12 @@ type rxConfig struct {
 	keyBytes  [40]byte
 	pools     poolConfig
 	etypes    bool
-	fast      bool // parse may take its fast path
+	steering  bool // filters of flows are in use
+	tuples    []tuple
+	syn       uint32        // SYNQF
+	fdir      *flowDirector // nil: off
+	fdirMask  [8]fdirFields // by flow type
+	fast      bool          // parse may take its fast path
 	etqf      [8]uint32
 	etqs      [8]uint32
 }
@@ -124,12 +129,8 @@ func (n *NIC) configureRSS(c *rxConfig) {
 	for i := range c.reta {
 		c.reta[i] = uint8(n.reg[rRETA/4+i/4] >> (8 * (i % 4)) & 0xf)
 	}
-	c.etypes = false
-	for i := range c.etqf {
-		c.etqf[i], c.etqs[i] = n.reg[rETQF/4+i], n.reg[rETQS/4+i]
-		c.etypes = c.etypes || c.etqf[i]>>31 != 0
-	}
-	c.fast = !c.etypes && !c.extended && !c.noHash && c.tag != ethIP4
+	n.configureSteering(c)
+	c.fast = !c.etypes && !c.steering && !c.extended && !c.noHash && c.tag != ethIP4
 }
 
 // configureQueues decodes the fields that may change while a queue is enabled.

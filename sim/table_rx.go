@@ -98,7 +98,31 @@ const (
 	rFDIRCTRL = 0x0ee00
 	rFDIRCMD  = 0x0ee2c
 	rPSRTYPE  = 0x0ea00
-	rPFVTCTL  = 0x051b0
+	rSAQF     = 0x0e000
+	rDAQF     = 0x0e200
+	rSDPQF    = 0x0e400
+	rFTQF     = 0x0e600
+	rL34TIMIR = 0x0e800
+	rSYNQF    = 0x0ec30
+
+	rFDIRSIPv6 = 0x0ee0c
+	rFDIRIPSA  = 0x0ee18
+	rFDIRIPDA  = 0x0ee1c
+	rFDIRPORT  = 0x0ee20
+	rFDIRVLAN  = 0x0ee24
+	rFDIRHASH  = 0x0ee28
+	rFDIRDIP4M = 0x0ee3c
+	rFDIRSIP4M = 0x0ee40
+	rFDIRTCPM  = 0x0ee44
+	rFDIRUDPM  = 0x0ee48
+	rFDIRHKEY  = 0x0ee68
+	rFDIRSKEY  = 0x0ee6c
+	rFDIRM     = 0x0ee70
+	rFDIRIP6M  = 0x0ee74
+	rFDIRSCTPM = 0x0ee78
+	cFDIRMATCH = 0x0ee58
+	cFDIRMISS  = 0x0ee5c
+	rPFVTCTL   = 0x051b0
 )
 
 // filterRegisters: filters and queue selection (8.2.3.7).
@@ -126,39 +150,38 @@ func filterRegisters() []register {
 		many("RSSRK", rRSSRK, 4, 10, rw, 0, "8.2.3.7").alias(0x05c80, 4, 10),
 		many("RETA", rRETA, 4, 32, rw, 0, "8.2.3.7").alias(0x05c00, 4, 32).bits(0x0f0f0f0f),
 
-		// Registers of filters that the model does not apply.
-		many("SAQF", 0x0e000, 4, 128, rw, 0, "8.2.3.7"),
-		many("DAQF", 0x0e200, 4, 128, rw, 0, "8.2.3.7"),
-		many("SDPQF", 0x0e400, 4, 128, rw, 0, "8.2.3.7"),
-		many("FTQF", 0x0e600, 4, 128, rw, 0, "8.2.3.7"),
-		one("SYNQF", 0x0ec30, rw, 0, "8.2.3.7"),
-		many("L34TIMIR", 0x0e800, 4, 128, rw, 0, "8.2.3.5"),
+		many("SAQF", rSAQF, 4, 128, rw, 0, "8.2.3.7"),
+		many("DAQF", rDAQF, 4, 128, rw, 0, "8.2.3.7"),
+		many("SDPQF", rSDPQF, 4, 128, rw, 0, "8.2.3.7"),
+		many("FTQF", rFTQF, 4, 128, rw, 0, "8.2.3.7"),
+		one("SYNQF", rSYNQF, rw, 0, "8.2.3.7"),
+		many("L34TIMIR", rL34TIMIR, 4, 128, rw, 0, "8.2.3.5"),
 		one("LLITHRESH", 0x0ec90, rw, 0, "8.2.3.5"),
 		one("IMIRVP", 0x0ec60, rw, 0, "8.2.3.5"),
 
-		// Flow Director: commands complete and match nothing.
+		// Flow Director.
 		one("FDIRCTRL", rFDIRCTRL, sc, 0, "8.2.3.21").onWrite((*NIC).writeFDIRCTRL),
-		many("FDIRSIPv6", 0x0ee0c, 4, 3, rw, 0, "8.2.3.21"),
-		one("FDIRIPSA", 0x0ee18, rw, 0, "8.2.3.21"),
-		one("FDIRIPDA", 0x0ee1c, rw, 0, "8.2.3.21"),
-		one("FDIRPORT", 0x0ee20, rw, 0, "8.2.3.21"),
-		one("FDIRVLAN", 0x0ee24, rw, 0, "8.2.3.21"),
-		one("FDIRHASH", 0x0ee28, rw, 0, "8.2.3.21"),
+		many("FDIRSIPv6", rFDIRSIPv6, 4, 3, rw, 0, "8.2.3.21"),
+		one("FDIRIPSA", rFDIRIPSA, rw, 0, "8.2.3.21"),
+		one("FDIRIPDA", rFDIRIPDA, rw, 0, "8.2.3.21"),
+		one("FDIRPORT", rFDIRPORT, rw, 0, "8.2.3.21"),
+		one("FDIRVLAN", rFDIRVLAN, rw, 0, "8.2.3.21"),
+		one("FDIRHASH", rFDIRHASH, rw, 0, "8.2.3.21"),
 		one("FDIRCMD", rFDIRCMD, sc, 0, "8.2.3.21").onWrite((*NIC).writeFDIRCMD),
-		one("FDIRFREE", 0x0ee38, rw, 0, "8.2.3.21"),
-		one("FDIRDIP4M", 0x0ee3c, rw, 0, "8.2.3.21"),
-		one("FDIRSIP4M", 0x0ee40, rw, 0, "8.2.3.21"),
-		one("FDIRTCPM", 0x0ee44, rw, 0, "8.2.3.21"),
-		one("FDIRUDPM", 0x0ee48, rw, 0, "8.2.3.21"),
-		one("FDIRLEN", 0x0ee4c, rc, 0, "8.2.3.21"),
-		one("FDIRUSTAT", 0x0ee50, rc, 0, "8.2.3.21"),
-		one("FDIRFSTAT", 0x0ee54, rc, 0, "8.2.3.21"),
-		one("FDIRMATCH", 0x0ee58, rc, 0, "8.2.3.21"),
-		one("FDIRMISS", 0x0ee5c, rc, 0, "8.2.3.21"),
-		one("FDIRHKEY", 0x0ee68, rw, 0, "8.2.3.21"),
-		one("FDIRSKEY", 0x0ee6c, rw, 0, "8.2.3.21"),
-		one("FDIRM", 0x0ee70, rw, 0, "8.2.3.21"),
-		one("FDIRIP6M", 0x0ee74, rw, 0, "8.2.3.21"),
-		one("FDIRSCTPM", 0x0ee78, rw, 0, "8.2.3.21"),
+		one("FDIRFREE", 0x0ee38, ro, 0, "8.2.3.21").onRead((*NIC).readFDIRFREE),
+		one("FDIRDIP4M", rFDIRDIP4M, rw, 0, "8.2.3.21"),
+		one("FDIRSIP4M", rFDIRSIP4M, rw, 0, "8.2.3.21"),
+		one("FDIRTCPM", rFDIRTCPM, rw, 0, "8.2.3.21"),
+		one("FDIRUDPM", rFDIRUDPM, rw, 0, "8.2.3.21"),
+		one("FDIRLEN", 0x0ee4c, ro, 0, "8.2.3.21").onRead((*NIC).readFDIRLEN),
+		one("FDIRUSTAT", 0x0ee50, ro, 0, "8.2.3.21").onRead((*NIC).readFDIRUSTAT),
+		one("FDIRFSTAT", 0x0ee54, ro, 0, "8.2.3.21").onRead((*NIC).readFDIRFSTAT),
+		one("FDIRMATCH", cFDIRMATCH, rc, 0, "8.2.3.21"),
+		one("FDIRMISS", cFDIRMISS, rc, 0, "8.2.3.21"),
+		one("FDIRHKEY", rFDIRHKEY, rw, 0, "8.2.3.21"),
+		one("FDIRSKEY", rFDIRSKEY, rw, 0, "8.2.3.21"),
+		one("FDIRM", rFDIRM, rw, 0, "8.2.3.21"),
+		one("FDIRIP6M", rFDIRIP6M, rw, 0, "8.2.3.21"),
+		one("FDIRSCTPM", rFDIRSCTPM, rw, 0, "8.2.3.21"),
 	}
 }

@@ -120,7 +120,7 @@ func (p *Port) Account() (capture.Account, error) {
 
 // account converts the driver's statistics.
 func account(s driver.Stats) capture.Account {
-	a := capture.Account{Wire: s.Wire, Received: s.Received, LinkDowns: s.LinkDowns}
+	a := capture.Account{Wire: s.Wire, Received: s.Received, Filtered: s.Filtered, LinkDowns: s.LinkDowns}
 	for _, c := range s.Missed {
 		a.Missed = append(a.Missed, capture.Count{Cause: c.Register, Frames: c.Frames})
 	}

@@ -54,6 +54,10 @@ func (s status) text(w io.Writer) error {
 	for _, c := range s.Account.Bad {
 		bad += c.Frames
 	}
+	wire := fmt.Sprintf("%d frames: %d received, %d missed, %d bad", s.Account.Wire, s.Account.Received, missed, bad)
+	if n := s.Account.Filtered; n > 0 {
+		wire += fmt.Sprintf(", %d dropped by filters of the port", n)
+	}
 	c := s.Clock
 	stamps := cmp.Or(c.StampedBy, c.Policy.String())
 	rows := [][]string{
@@ -61,7 +65,7 @@ func (s status) text(w io.Writer) error {
 		{"state", fmt.Sprintf("%s, pid %d", state, s.PID)},
 		{"rate", s.Rate.Text() + "  over " + span(s.Rate.Over)},
 		{"lost", fmt.Sprintf("%d frames, %.0f/s", s.Lost, s.Rate.LostPerSecond)},
-		{"wire", fmt.Sprintf("%d frames: %d received, %d missed, %d bad", s.Account.Wire, s.Account.Received, missed, bad)},
+		{"wire", wire},
 		{"clock", fmt.Sprintf("%s at %.3f GHz, %s from CLOCK_REALTIME, at worst %s; stamps: %s",
 			c.Source, c.Hertz/1e9, span(time.Duration(c.Residual)), span(time.Duration(c.Worst)), stamps)},
 	}

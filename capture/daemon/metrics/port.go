@@ -15,8 +15,9 @@ var (
 	portCapturing = gauge("port_capturing", "1 while the port receives frames, else 0.", "port")
 	portReadable  = gauge("port_readable", "1 if the counters of the port could be read for this scrape, 0 if they are those read last.", "port")
 	portSeconds   = counter("port_captured_seconds", "Time for which the port has received frames.", "port")
-	wireFrames    = counter("port_wire_frames", "Frames that reached the port: received + missed + bad.", "port")
+	wireFrames    = counter("port_wire_frames", "Frames that reached the port: received + filtered + missed + bad.", "port")
 	received      = counter("port_received_frames", "Frames that the port wrote to host memory.", "port")
+	portFiltered  = counter("port_filtered_frames", "Frames that filters of the port dropped before host memory.", "port")
 	missed        = counter("port_missed_frames", "Frames that the port dropped because it had no buffer for them, by register.", "port", "cause")
 	lossCauses    = counter("port_loss_cause_frames", "Frames that the port dropped because it had no buffer for them, by what the poller did instead of taking them.", "port", "cause")
 	bad           = counter("port_bad_frames", "Damaged frames that reached the port, by register or cause.", "port", "cause")
@@ -106,6 +107,7 @@ func (s sample) port(e *capture.Engine) {
 	s.add(portSeconds, l.Duration.Seconds())
 	s.add(wireFrames, float64(l.Account.Wire))
 	s.add(received, float64(l.Account.Received))
+	s.add(portFiltered, float64(l.Account.Filtered))
 	s.counts(missed, l.Account.Missed)
 	for _, c := range l.LossCauses {
 		s.add(lossCauses, float64(c.Frames), string(c.Cause))

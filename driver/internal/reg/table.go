@@ -158,6 +158,96 @@ var (
 	RSSRK      = array("RSSRK", each(0x05C80, 4, 10), RW, "8.2.3.7", All) // RSS key, also at 0x0EB80
 )
 
+// Filters that select a queue (8.2.3.7).
+var (
+	ETQF           = array("ETQF", each(0x05128, 4, 8), RW, "8.2.3.7", All)
+	ETQF_ETYPE     = ETQF.bits("ETYPE", 15, 0)
+	ETQF_FILTER_EN = ETQF.bit("FILTER_EN", 31)
+	ETQS           = array("ETQS", each(0x0EC00, 4, 8), RW, "8.2.3.7", All)
+	ETQS_RX_QUEUE  = ETQS.bits("RX_QUEUE", 22, 16)
+	ETQS_QUEUE_EN  = ETQS.bit("QUEUE_EN", 31)
+
+	SYNQF          = one("SYNQF", 0x0EC30, RW, "8.2.3.7")
+	SYNQF_QUEUE_EN = SYNQF.bit("QUEUE_EN", 0)
+	SYNQF_RX_QUEUE = SYNQF.bits("RX_QUEUE", 7, 1)
+	SYNQF_SYNQFP   = SYNQF.bit("SYNQFP", 31) // before the 5-tuple filters, not after them
+
+	// 5-tuple filters. Addresses and ports are in the order of the wire, the first byte
+	// in the lowest bits.
+	SAQF              = array("SAQF", each(0x0E000, 4, 128), RW, "8.2.3.7", All)
+	DAQF              = array("DAQF", each(0x0E200, 4, 128), RW, "8.2.3.7", All)
+	SDPQF             = array("SDPQF", each(0x0E400, 4, 128), RW, "8.2.3.7", All) // source port, then destination port
+	FTQF              = array("FTQF", each(0x0E600, 4, 128), RW, "8.2.3.7", All)
+	FTQF_PROTOCOL     = FTQF.bits("PROTOCOL", 1, 0) // 0 TCP, 1 UDP, 2 SCTP, 3 others
+	FTQF_PRIORITY     = FTQF.bits("PRIORITY", 4, 2) // 7 is the highest
+	FTQF_MASK         = FTQF.bits("MASK", 29, 25)   // fields that are not compared
+	FTQF_POOL_MASK    = FTQF.bit("POOL_MASK", 30)
+	FTQF_QUEUE_ENABLE = FTQF.bit("QUEUE_ENABLE", 31)
+	L34TIMIR          = array("L34TIMIR", each(0x0E800, 4, 128), RW, "8.2.3.7", All)
+	L34TIMIR_SIZE_BP  = L34TIMIR.bit("SIZE_BP", 12)
+	L34TIMIR_RESERVED = L34TIMIR.bits("RESERVED", 19, 13) // must be 1000000b
+	L34TIMIR_RX_QUEUE = L34TIMIR.bits("RX_QUEUE", 27, 21)
+)
+
+// Flow Director (8.2.3.21).
+var (
+	FDIRCTRL               = one("FDIRCTRL", 0x0EE00, RW, "8.2.3.21")
+	FDIRCTRL_PBALLOC       = FDIRCTRL.bits("PBALLOC", 1, 0) // share of the packet buffer: 64 KiB << (n-1)
+	FDIRCTRL_INIT_DONE     = FDIRCTRL.bit("INIT_DONE", 3)
+	FDIRCTRL_PERFECT_MATCH = FDIRCTRL.bit("PERFECT_MATCH", 4)
+	FDIRCTRL_DROP_QUEUE    = FDIRCTRL.bits("DROP_QUEUE", 14, 8)
+	FDIRCTRL_FLEX_OFFSET   = FDIRCTRL.bits("FLEX_OFFSET", 20, 16) // of the flexible bytes, 2 bytes
+	FDIRCTRL_MAX_LENGTH    = FDIRCTRL.bits("MAX_LENGTH", 27, 24)  // of a bucket's list
+	FDIRCTRL_FULL_THRESH   = FDIRCTRL.bits("FULL_THRESH", 31, 28)
+
+	FDIRHKEY = one("FDIRHKEY", 0x0EE68, RW, "8.2.3.21") // key of the bucket hash
+	FDIRSKEY = one("FDIRSKEY", 0x0EE6C, RW, "8.2.3.21") // key of the signature hash
+
+	// Fields that are not compared.
+	FDIRM        = one("FDIRM", 0x0EE70, RW, "8.2.3.21")
+	FDIRM_VLANID = FDIRM.bit("VLANID", 0)
+	FDIRM_VLANP  = FDIRM.bit("VLANP", 1)
+	FDIRM_POOL   = FDIRM.bit("POOL", 2)
+	FDIRM_L4P    = FDIRM.bit("L4P", 3)
+	FDIRM_FLEX   = FDIRM.bit("FLEX", 4)
+	FDIRM_DIPV6  = FDIRM.bit("DIPV6", 5)
+	FDIRDIP4M    = one("FDIRDIP4M", 0x0EE3C, RW, "8.2.3.21")
+	FDIRSIP4M    = one("FDIRSIP4M", 0x0EE40, RW, "8.2.3.21")
+	FDIRTCPM     = one("FDIRTCPM", 0x0EE44, RW, "8.2.3.21") // bits of ports in reverse order
+	FDIRUDPM     = one("FDIRUDPM", 0x0EE48, RW, "8.2.3.21")
+	FDIRSCTPM    = one("FDIRSCTPM", 0x0EE78, RW, "8.2.3.21")
+	FDIRIP6M     = one("FDIRIP6M", 0x0EE74, RW, "8.2.3.21") // a bit a byte: source, then destination
+
+	// The filter of a command. Addresses are in the order of the wire.
+	FDIRSIPV6     = array("FDIRSIPV6", each(0x0EE0C, 4, 3), RW, "8.2.3.21", All)
+	FDIRIPSA      = one("FDIRIPSA", 0x0EE18, RW, "8.2.3.21")
+	FDIRIPDA      = one("FDIRIPDA", 0x0EE1C, RW, "8.2.3.21")
+	FDIRPORT      = one("FDIRPORT", 0x0EE20, RW, "8.2.3.21")
+	FDIRPORT_SRC  = FDIRPORT.bits("SRC", 15, 0)
+	FDIRPORT_DST  = FDIRPORT.bits("DST", 31, 16)
+	FDIRVLAN      = one("FDIRVLAN", 0x0EE24, RW, "8.2.3.21")
+	FDIRVLAN_VLAN = FDIRVLAN.bits("VLAN", 15, 0)
+	FDIRVLAN_FLEX = FDIRVLAN.bits("FLEX", 31, 16) // in the order of the wire
+	FDIRHASH      = one("FDIRHASH", 0x0EE28, RW, "8.2.3.21")
+	FDIRHASH_HASH = FDIRHASH.bits("HASH", 14, 0)
+	FDIRHASH_ID   = FDIRHASH.bits("ID", 30, 16) // index of a perfect filter, signature
+
+	FDIRCMD               = one("FDIRCMD", 0x0EE2C, RW, "8.2.3.21")
+	FDIRCMD_CMD           = FDIRCMD.bits("CMD", 1, 0) // 1 = add; reads 0 once the command is done
+	FDIRCMD_FILTER_UPDATE = FDIRCMD.bit("FILTER_UPDATE", 3)
+	FDIRCMD_L4TYPE        = FDIRCMD.bits("L4TYPE", 6, 5) // 1 UDP, 2 TCP, 3 SCTP
+	FDIRCMD_IPV6          = FDIRCMD.bit("IPV6", 7)
+	FDIRCMD_CLEARHT       = FDIRCMD.bit("CLEARHT", 8)
+	FDIRCMD_DROP          = FDIRCMD.bit("DROP", 9)
+	FDIRCMD_LAST          = FDIRCMD.bit("LAST", 11)
+	FDIRCMD_QUEUE_EN      = FDIRCMD.bit("QUEUE_EN", 15)
+	FDIRCMD_RX_QUEUE      = FDIRCMD.bits("RX_QUEUE", 22, 16)
+
+	FDIRFREE  = one("FDIRFREE", 0x0EE38, RO, "8.2.3.21") // filters that can be added
+	FDIRMATCH = one("FDIRMATCH", 0x0EE58, RC, "8.2.3.21")
+	FDIRMISS  = one("FDIRMISS", 0x0EE5C, RC, "8.2.3.21")
+)
+
 // Receive DMA (8.2.3.8, 8.2.3.11, 8.2.3.13).
 var (
 	RDBAL = array("RDBAL", rxQueue(0x00), RW, "8.2.3.8", PerQueue) // ring address, lower half
