@@ -27,6 +27,7 @@ func (e *Engine) SetRules(queue int, r *rules.Rules) error {
 	for q := first; q <= last; q++ {
 		// R1: release, pairs with A1 in poller.poll.
 		e.pollers[q].requested.Store(newRuleSet(r))
+		e.pollers[q].wake()
 	}
 	return nil
 }

@@ -202,6 +202,9 @@ func (p *poller) run() error {
 	}
 	defer func() { p.monitor.Stop(p.sample(p.stamper.Ticks())) }()
 	defer p.publish()
+	if p.sleeper != nil {
+		p.producer.Sleeps(p.wake)
+	}
 	p.lastPoll = p.stamper.Ticks()
 	for idle := 0; ; {
 		// Read before the poll: frames may arrive between an empty poll and drain.
@@ -350,6 +353,9 @@ func (p *poller) publish() {
 	p.shared.duplicates.Store(p.path.duplicates)
 	if p.path.rules != nil {
 		p.path.rules.publish()
+	}
+	if p.sleeper != nil {
+		p.producer.Notify()
 	}
 	p.monitor.Publish()
 	p.monitor.Refresh(p.sample(p.lastPoll))

@@ -1,14 +1,14 @@
 package capture
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
 
-// sleepLimit is the longest sleep. Frames wake the poller earlier; the limit bounds
-// the delay after a missed interrupt, and for a listener that waits for an aligned
-// start.
-const sleepLimit = 50 * time.Millisecond
+// sleepLimit is the longest sleep unless Limits.Sleep is set. Frames and requests to the
+// stream wake the poller earlier.
+const sleepLimit = time.Second
 
 // sleepers returns the sources as Sleepers, or an error if one cannot sleep.
 func sleepers(port Port, sources []Source) ([]Sleeper, error) {
@@ -26,8 +26,9 @@ func sleepers(port Port, sources []Source) ([]Sleeper, error) {
 // sleep blocks until a frame may have arrived. The source may decide to return at
 // once.
 func (p *poller) sleep() {
+	p.producer.Notify()
 	began := p.stamper.Ticks()
-	if !p.sleeper.Sleep(sleepLimit) {
+	if !p.sleeper.Sleep(cmp.Or(p.config.Limits.Sleep, sleepLimit)) {
 		return
 	}
 	now := p.stamper.Ticks()

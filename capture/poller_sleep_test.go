@@ -71,6 +71,34 @@ func TestPollerSleepsWithoutFramesAndIsWokenToStop(t *testing.T) {
 	}
 }
 
+// sleepyTap's Sleep has no limit: only Wake ends it.
+func TestRequestsToTheStreamWakeASleepingPoller(t *testing.T) {
+	s := newTestStream(t, stream.Config{Size: 4 << 20})
+	src := newSleepyTap()
+	p := newPoller(src, s.Producer(), newStamper(t), pollerConfig{Core: AnyCore, Idle: IdleSleep, Sleeper: src})
+	done := runPoller(p)
+	all, err := s.Listen("all", stream.Options{})
+	require.NoError(t, err)
+	src.put(1)
+	eventually(t, "a frame", func() bool { return p.counters().Frames == 1 })
+	block := make(chan error, 1)
+	go func() {
+		_, err := all.ReadBlock(t.Context(), 1<<20)
+		block <- err
+	}()
+	aligned, err := s.Listen("aligned", stream.Options{Aligned: true})
+	require.NoError(t, err)
+	within(t, "the end of the segment", block)
+	src.put(1)
+	n, err := aligned.ReadBatch(t.Context(), make([]stream.Packet, 2))
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.NoError(t, aligned.Close())
+	require.NoError(t, all.Close())
+	p.drain()
+	within(t, "the poller to end", done)
+}
+
 func TestSleepIsNoGapBetweenPolls(t *testing.T) {
 	const nap = 100 * time.Millisecond
 	s := newTestStream(t, stream.Config{Size: 1 << 20})

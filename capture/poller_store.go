@@ -107,6 +107,9 @@ func (p *poller) await(frame []ring.Frame, stamp []clock.Stamp, keep []uint32) b
 		if p.stopping.Load() == stopped {
 			return false
 		}
+		if p.sleeper != nil {
+			p.producer.Notify()
+		}
 		if tries < yieldAfter {
 			runtime.Gosched()
 		} else {

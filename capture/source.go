@@ -146,6 +146,10 @@ type Limits struct {
 	// occupies its length with CRC, rounded up to a multiple of BufferStep bytes.
 	PacketBuffer int
 	BufferStep   int
+
+	// Sleep is the longest sleep of a queue without frames, for devices whose interrupt
+	// may be lost; 0: a second.
+	Sleep time.Duration
 }
 
 // Account holds a port's frame counters:

@@ -21,6 +21,7 @@ import (
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/capture/ports"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/driver"
 )
 
@@ -76,7 +77,7 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 	c := recorder.Config{
 		Dirs: st.Dirs, Queue: int(st.Queue), Segment: int64(st.Segment), Every: st.Rotate.Duration(), Linger: d.started.Share.Linger.Duration(), Logger: p.log,
 		Store: rawstore.Config{
-			Port: p.file(), Block: int(st.Block), Depth: st.InFlight, Flush: st.Flush.Duration(), Sync: st.Fsync, NoIndex: !st.Index, Closed: closed,
+			Port: p.file(), Block: p.block(), Depth: st.InFlight, Flush: st.Flush.Duration(), Sync: st.Fsync, NoIndex: !st.Index, Closed: closed,
 		},
 	}
 	switch {
@@ -93,6 +94,15 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 
 // file is the port's name in file names.
 func (p *port) file() string { return cmp.Or(p.Name, p.device.Name()) }
+
+// block is the size of a write: large where pollers sleep, since each write wakes threads.
+func (p *port) block() int {
+	const large, enough = 4 * units.MiB, 64 * units.MiB // enough: of buffer
+	if p.Storage.Block == 0 && p.Sleep && p.Buffer >= enough {
+		return int(large)
+	}
+	return int(p.Storage.Block)
+}
 
 // packets returns a maker of storers that write packet by packet (HPCAP's
 // hpcapdd_p). closed is called with the path of each complete file.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/driver"
@@ -200,10 +201,13 @@ func (p *Port) Pages() hugepage.Size { return p.Config().Pages }
 // Node implements capture.Placer.
 func (p *Port) Node() int { return *p.Config().Node }
 
+// sleepLimit bounds how long frames wait in a ring after an interrupt was lost.
+const sleepLimit = 50 * time.Millisecond
+
 // Limits implements capture.Limited.
 func (p *Port) Limits() capture.Limits {
 	c := p.Capabilities()
-	return capture.Limits{LineRate: c.LineRate, PacketBuffer: c.PacketBuffer, BufferStep: c.PacketBufferStep}
+	return capture.Limits{LineRate: c.LineRate, PacketBuffer: c.PacketBuffer, BufferStep: c.PacketBufferStep, Sleep: sleepLimit}
 }
 
 // Close stops and releases the port and its device. A device that is gone cannot be

@@ -299,6 +299,51 @@ func await(t *testing.T, what string, is func() bool) {
 	}
 }
 
+func TestWhatEndsASleep(t *testing.T) {
+	pair(t, 1500)
+	p, err := Open("packet:ixb", Config{})
+	require.NoError(t, err)
+	defer p.Close()
+	require.NoError(t, p.Start())
+	s, send := p.all[0], sender(t, "ixa")
+	sleep := func() time.Duration {
+		began := time.Now()
+		require.True(t, s.Sleep(time.Minute))
+		return time.Since(began)
+	}
+	for n := range 50 {
+		s.Wake() // before
+		require.Less(t, sleep(), time.Minute/4)
+		go func() {
+			time.Sleep(time.Millisecond)
+			if n%2 == 0 {
+				s.Wake()
+			} else {
+				send(numbered(n, 60))
+			}
+		}()
+		require.Less(t, sleep(), time.Minute/4)
+		frames := make([]ring.Frame, 8)
+		require.Equal(t, n%2, s.Poll(frames))
+		s.Release()
+	}
+	began := time.Now()
+	require.True(t, s.Sleep(20*time.Millisecond), "a shorter limit than before")
+	require.GreaterOrEqual(t, time.Since(began), 10*time.Millisecond)
+	require.Less(t, time.Since(began), time.Minute/4)
+}
+
+func TestBlocksAreLargeWhereTheyMayFillUp(t *testing.T) {
+	for name, want := range map[string]int{
+		"packet:a": smallBlock, "packet:a,timeout=49": smallBlock, "packet:a,timeout=50": largeBlock,
+		"packet:a,timeout=100,blocks=16": smallBlock, "packet:a,timeout=100,blocks=33": smallBlock, "packet:a,timeout=100,blocks=36": largeBlock,
+	} {
+		cfg, err := ParseSpec(name, Config{})
+		require.NoError(t, err)
+		require.Equal(t, want, cfg.blockSize(), name)
+	}
+}
+
 func TestPollDoesNotAllocate(t *testing.T) {
 	const frames = 512
 	pair(t, 1500)

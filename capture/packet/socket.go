@@ -23,7 +23,7 @@ func newSource(cfg Config, index int) (_ *source, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open packet socket: %w", netif.Needs(err, unix.CAP_NET_RAW))
 	}
-	s := &source{fd: fd, file: os.NewFile(uintptr(fd), "packet socket"), device: cfg.DeviceStamps, stamps: make([]clock.Stamp, maxBatch), headers: make([]byte, maxBatch*headerRoom), rest: make([][]byte, maxBatch)}
+	s := &source{fd: fd, block: cfg.blockSize(), file: os.NewFile(uintptr(fd), "packet socket"), device: cfg.DeviceStamps, stamps: make([]clock.Stamp, maxBatch), headers: make([]byte, maxBatch*headerRoom), rest: make([][]byte, maxBatch)}
 	s.awake = s.ready
 	defer func() {
 		if err != nil {
@@ -60,13 +60,13 @@ func newSource(cfg Config, index int) (_ *source, err error) {
 	}
 	const frame = 2048 // TPACKET_V3 does not use it, but checks it
 	err = unix.SetsockoptTpacketReq3(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq3{
-		Block_size: blockSize, Block_nr: uint32(cfg.Blocks), Frame_size: frame,
-		Frame_nr: uint32(cfg.Blocks) * blockSize / frame, Retire_blk_tov: uint32(cfg.Timeout),
+		Block_size: uint32(s.block), Block_nr: uint32(cfg.Blocks * mebibyte / s.block), Frame_size: frame,
+		Frame_nr: uint32(cfg.Blocks * mebibyte / frame), Retire_blk_tov: uint32(cfg.Timeout),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make a ring of %d MiB: %w. Choose fewer blocks", cfg.Blocks, err)
 	}
-	if s.mem, err = unix.Mmap(fd, 0, cfg.Blocks*blockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+	if s.mem, err = unix.Mmap(fd, 0, cfg.Blocks*mebibyte, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return nil, fmt.Errorf("map a ring of %d MiB: %w. Choose fewer blocks", cfg.Blocks, err)
 	}
 	if !cfg.Quiet {

@@ -33,7 +33,6 @@ const (
 )
 
 const (
-	blockSize = 1 << 20
 	maxBatch  = 4096 // capture.Config.Batch
 	typeVLAN  = 0x8100
 	addresses = 12 // bytes before the EtherType
@@ -61,6 +60,7 @@ const (
 type source struct {
 	fd    int
 	mem   []byte
+	block int // bytes
 	next  int // block of the next frame
 	first int // first block that Release gives back; those from it up to next are read
 	held  int // their number
@@ -74,6 +74,7 @@ type source struct {
 	file  *os.File // of fd, in the runtime's poller
 	conn  syscall.RawConn
 	awake func(uintptr) bool // ready
+	until time.Time          // the file's deadline; zero: it is to be set
 	woken atomic.Bool
 
 	super   superFrame // with payload left: being split
@@ -117,8 +118,8 @@ func (s *source) Poll(frames []ring.Frame) int {
 
 // open begins the next block, if the kernel has passed it on.
 func (s *source) open() bool {
-	blocks := len(s.mem) / blockSize
-	base := s.next * blockSize
+	blocks := len(s.mem) / s.block
+	base := s.next * s.block
 	if s.held == blocks {
 		return false
 	}
@@ -129,7 +130,7 @@ func (s *source) open() bool {
 			return true
 		}
 		s.advance() // a block without frames
-		if base = s.next * blockSize; s.held == blocks {
+		if base = s.next * s.block; s.held == blocks {
 			return false
 		}
 	}
@@ -139,7 +140,7 @@ func (s *source) open() bool {
 // advance ends a block; Release gives it back.
 func (s *source) advance() {
 	s.held++
-	if s.next++; s.next*blockSize == len(s.mem) {
+	if s.next++; s.next*s.block == len(s.mem) {
 		s.next = 0
 	}
 }
@@ -256,11 +257,11 @@ func (s *source) StampedBy() string {
 func (s *source) Release() {
 	s.used = 0
 	for ; s.held > 0; s.held-- {
-		base := s.first * blockSize
+		base := s.first * s.block
 		word(s.mem, base+blockFrames).Store(0) // waitRetired tells an open block by it
 		// R1: release, pairs with the kernel's read of the status.
 		word(s.mem, base+blockStatus).Store(unix.TP_STATUS_KERNEL)
-		if s.first++; s.first*blockSize == len(s.mem) {
+		if s.first++; s.first*s.block == len(s.mem) {
 			s.first = 0
 		}
 	}
@@ -268,7 +269,7 @@ func (s *source) Release() {
 
 // retired reports whether the kernel has passed on every block that has frames.
 func (s *source) retired() bool {
-	for base := 0; base < len(s.mem); base += blockSize {
+	for base := 0; base < len(s.mem); base += s.block {
 		if word(s.mem, base+blockStatus).Load() == unix.TP_STATUS_KERNEL && word(s.mem, base+blockFrames).Load() != 0 {
 			return false
 		}
@@ -282,17 +283,24 @@ func (s *source) CanSleep() bool { return true }
 // Sleep implements capture.Sleeper. It waits in the runtime's poller: a thread that blocks
 // in poll(2) keeps its processor of the Go scheduler for 10 ms, and the runtime's monitor
 // looks every 20 µs whether it has returned, which costs more than the frames of a block.
+// A deadline serves several sleeps, each of half the limit at least: to set it may wake the
+// thread that waits for all.
 func (s *source) Sleep(limit time.Duration) bool {
 	// A wake-up before this is seen by awake, one after it ends the deadline.
-	_ = s.file.SetReadDeadline(time.Now().Add(limit))
-	_ = s.conn.Read(s.awake) // the deadline is no error
-	s.woken.Store(false)
+	if now := time.Now(); s.until.Sub(now) < limit/2 || s.until.Sub(now) > limit {
+		s.until = now.Add(limit)
+		_ = s.file.SetReadDeadline(s.until)
+	}
+	err := s.conn.Read(s.awake) // the deadline is no error
+	if s.woken.Swap(false) || err != nil {
+		s.until = time.Time{}
+	}
 	return true
 }
 
 // ready reports whether Sleep is to end.
 func (s *source) ready(uintptr) bool {
-	return s.woken.Load() || s.left != 0 || word(s.mem, s.next*blockSize+blockStatus).Load()&unix.TP_STATUS_USER != 0
+	return s.woken.Load() || s.left != 0 || word(s.mem, s.next*s.block+blockStatus).Load()&unix.TP_STATUS_USER != 0
 }
 
 // Wake implements capture.Sleeper.

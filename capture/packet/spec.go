@@ -17,7 +17,7 @@ type Config struct {
 	Interface    string // name of the interface
 	Sockets      int    // that share the frames, each with a ring; 0 is 1
 	Fanout       Fanout // which of them gets a frame
-	Blocks       int    // blocks of 1 MiB in the ring of each socket; 0 is 32
+	Blocks       int    // MiB of the ring of each socket; 0 is 32
 	Timeout      int    // ms after which the kernel passes on a block that is not full; 0 is 8
 	Outgoing     bool   // frames that this host sends, too
 	NoOffloads   bool   // switch GRO and LRO off until Close
@@ -39,6 +39,23 @@ var fanouts = map[string]Fanout{"hash": FanoutHash, "cpu": FanoutCPU, "qm": Fano
 
 // MaxSockets is the largest number of sockets of a port.
 const MaxSockets = 64
+
+const (
+	mebibyte   = 1 << 20
+	smallBlock = mebibyte
+	largeBlock = 4 * mebibyte
+	manyBlocks = 8  // blocks of a ring at least
+	longTime   = 50 // ms
+)
+
+// blockSize is the size of a block in bytes: every one that fills up wakes the poller. Where
+// the timeout is long, blocks are large if the ring has enough of them.
+func (c *Config) blockSize() int {
+	if c.Timeout >= longTime && c.Blocks*mebibyte%largeBlock == 0 && c.Blocks*mebibyte/largeBlock >= manyBlocks {
+		return largeBlock
+	}
+	return smallBlock
+}
 
 const (
 	maxBlocks  = 4096

@@ -183,6 +183,7 @@ func (s *Stream) claimSlot(att *attachment, o Options) {
 	if !found {
 		att.searching, att.startMoves = true, true
 		s.align.Add(1)
+		s.notifier.wakeProducer()
 	}
 }
 
@@ -255,6 +256,7 @@ func (s *Stream) detach(att *attachment, reason string) {
 	if att.final != nil {
 		return
 	}
+	defer s.notifier.wakeListener(att.slot)
 	var cleared bool
 	if att.member != nil {
 		cleared = s.depart(att, reason)

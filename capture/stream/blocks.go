@@ -81,7 +81,8 @@ func (l *Listener) ReadBlock(ctx context.Context, max int) ([]byte, error) {
 		return nil, ErrReadAhead
 	}
 	for w := l.blockWaiter(); ; {
-		ended := l.endOfStream()  // before Head, which is final then
+		ended := l.endOfStream() // before Head, which is final then
+		segments := l.cur.Segments.Load()
 		head := l.cur.Head.Load() // A2, pairs with R2 in publish
 		end, last := want, false
 		if next, ok := l.segmentEnd(); ok && next <= end {
@@ -98,8 +99,11 @@ func (l *Listener) ReadBlock(ctx context.Context, max int) ([]byte, error) {
 		if end > l.next.offset && head >= end {
 			return l.deliver(end, last), nil
 		}
-		if err := l.wait(ctx, &w, ended); err != nil {
+		if err := l.checkWait(ctx, ended); err != nil {
 			return nil, err
+		}
+		if !l.awaitBlock(ctx, end, segments) {
+			w.wait()
 		}
 	}
 }

@@ -287,6 +287,7 @@ func (s *Stream) setGroups() (*mark, error) {
 		return nil, err
 	}
 	q.generation.Store(generation)
+	s.notifier.wakeProducer()
 	m := &mark{generation: generation}
 	q.marks = append(q.marks, m)
 	s.resolve()

@@ -125,9 +125,10 @@ type Listener struct {
 	next      position      // frames and bytes before it are returned to the reader
 	visible   uint64        // IndexHead as loaded last
 	blocks    inflight
-	scratch   []byte   // copies of frames, lossy only
-	batch     []Packet // of Packets
-	err       error    // that ended Packets
+	scratch   []byte      // copies of frames, lossy only
+	batch     []Packet    // of Packets
+	timer     *time.Timer // of awaitBlock; nil: none yet
+	err       error       // that ended Packets
 
 	read, readBytes       uint64 // frames and bytes read and released
 	overrun, overrunBytes uint64

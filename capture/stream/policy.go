@@ -58,6 +58,7 @@ func (s *Stream) SetPolicy(id uint64, p Policy, detachAfter time.Duration) error
 			att.ackDeadline = time.Now().Add(ackTimeout)
 		}
 		s.view.cursors.Wanted[att.slot].Store(att.wanted)
+		s.notifier.wakeListener(att.slot)
 	}
 	if !att.ackDeadline.IsZero() || detachAfter > 0 {
 		s.startHousekeeper()

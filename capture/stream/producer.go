@@ -315,4 +315,5 @@ func (p *Producer) Finish() {
 	p.endPos = 0
 	// R4: Head is final before Finished is set. Pairs with A4 in endOfStream.
 	p.cur.Finished.Store(1)
+	p.stream.notifier.endNotices()
 }

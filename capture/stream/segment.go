@@ -48,7 +48,10 @@ func padding(rest uint64) uint64 {
 // Publish, with padding up to the next multiple of 1 MiB, so that storers begin a
 // new file. A segment without a frame is not closed. Rotate may be called from any
 // goroutine and returns at once.
-func (s *Stream) Rotate() { s.align.Add(1) }
+func (s *Stream) Rotate() {
+	s.align.Add(1)
+	s.notifier.wakeProducer()
+}
 
 // closeEarly ends the current segment at the next block boundary, unless it is
 // empty, for aligned starts and for Rotate. requests is the value of Stream.align

@@ -36,6 +36,7 @@ type Stream struct {
 
 	producer Producer
 	groups   groups
+	notifier notifier
 
 	// Listeners attach and detach under mu; the producer never locks it.
 	mu             sync.Mutex
@@ -96,6 +97,7 @@ func New(c Config) (_ *Stream, err error) {
 	s.view = viewControl(s.control.Bytes(), &h)
 	*s.view.header = h
 	s.producer.init(s)
+	s.notifier.init()
 	for _, m := range []*hugepage.Memory{s.data, s.control} {
 		if err = m.SealFutureWrite(); err != nil {
 			return nil, fmt.Errorf("make stream: %w", err)

@@ -67,9 +67,18 @@ func (l *Listener) endOfStream() error {
 	return nil
 }
 
-// wait yields or sleeps, or returns the reason not to: that the listener cannot
-// read on, or else the end of the stream that the caller has found.
+// wait yields or sleeps, or returns the reason not to: see checkWait.
 func (l *Listener) wait(ctx context.Context, w *waiter, ended error) error {
+	if err := l.checkWait(ctx, ended); err != nil {
+		return err
+	}
+	w.wait()
+	return nil
+}
+
+// checkWait returns why not to wait: that the listener cannot read on, or else the end of
+// the stream that the caller has found, or that the call does not wait.
+func (l *Listener) checkWait(ctx context.Context, ended error) error {
 	if err := l.checkOpen(ctx); err != nil {
 		return err
 	}
@@ -82,14 +91,17 @@ func (l *Listener) wait(ctx context.Context, w *waiter, ended error) error {
 	if l.noWait {
 		return errNothingYet
 	}
+	return nil
+}
+
+func (w *waiter) wait() {
 	if w.polls < spins {
 		w.polls++
 		pause()
-		return nil
+		return
 	}
 	w.sleep = min(max(2*w.sleep, minSleep), cmp.Or(w.most, maxSleep))
 	time.Sleep(w.sleep)
-	return nil
 }
 
 // checkOpen returns an error if ctx is done or the listener is not attached.

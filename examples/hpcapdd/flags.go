@@ -140,7 +140,7 @@ func fileFlags(flags *pflag.FlagSet, o *options, st *settings.Storage, keep *set
 	flags.Var(&st.Queue, "queue", "store only this `queue`; all: every queue, each to its own files")
 	flags.VarP(&st.Segment, "segment", "C", "begin a new file after this `size`")
 	flags.VarP(&st.Rotate, "rotate", "G", "begin a new file at multiples of this `time` since midnight UTC; 0: off")
-	flags.Var(&st.Block, "block", "write blocks of this `size`: 1MiB, 2MiB or 4MiB")
+	flags.Var(&st.Block, "block", "write blocks of this `size`: 1MiB, 2MiB or 4MiB; 0: 4MiB with --sleep, else 1MiB")
 	flags.IntVar(&st.InFlight, "in-flight", st.InFlight, "`number` of blocks in flight to each directory")
 	flags.Var(&st.Flush, "flush", "write an incomplete block after this `time`")
 	flags.TextVar(&st.Fsync, "fsync", store.SyncAtClose, "sync files `when`: close, none, or a time such as 10s")

@@ -308,7 +308,7 @@ func TestErrorsNameTheFlag(t *testing.T) {
 		"-C 0":                                 "--segment: ",
 		"-G 1ms":                               "--rotate: ",
 		"--block 3kB":                          "--block: ",
-		"--block 0":                            "--block: ",
+		"--block 512KiB":                       "--block: ",
 		"--in-flight 0":                        "--in-flight: ",
 		"--flush 1us":                          "--flush: ",
 		"--fsync never":                        "--fsync",

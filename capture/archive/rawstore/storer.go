@@ -19,8 +19,10 @@ import (
 
 const (
 	// pollInterval is how long to wait for the next block while others are being
-	// written, before the queue is advanced.
+	// written, before the queue is advanced; lazyInterval, while so few bytes are not
+	// released that the producer does not need the room.
 	pollInterval = 2 * time.Millisecond
+	lazyInterval = 100 * time.Millisecond
 
 	// flushPoll is how long to wait for a part of a block.
 	flushPoll = 50 * time.Microsecond
@@ -193,11 +195,7 @@ func (s *Storer) store(ctx context.Context, src Source) error {
 			continue
 		}
 		idle := s.empty()
-		wait := pollInterval
-		if idle {
-			wait = s.idleTimeout()
-		}
-		b, err := src.ReadBlock(s.timeout.Reset(ctx, wait), s.cfg.Block)
+		b, err := src.ReadBlock(s.timeout.Reset(ctx, s.blockTimeout()), s.cfg.Block)
 		switch {
 		case err == nil:
 			err = s.submit(src, b)
@@ -214,9 +212,14 @@ func (s *Storer) store(ctx context.Context, src Source) error {
 	}
 }
 
-// idleTimeout is how long to wait for a block while the queue is empty.
-func (s *Storer) idleTimeout() time.Duration {
-	if s.dropping != nil {
+// blockTimeout is how long to wait for a block.
+func (s *Storer) blockTimeout() time.Duration {
+	switch {
+	case !s.empty() && s.unreleased.Load() < int64(s.cfg.Buffer/8):
+		return min(s.cfg.Flush, lazyInterval)
+	case !s.empty():
+		return pollInterval
+	case s.dropping != nil:
 		return min(s.cfg.Flush, s.dirs.Retry()/4)
 	}
 	return s.cfg.Flush

@@ -10,8 +10,8 @@ import (
 var ErrTimeout = errors.New("timeout")
 
 // Timeout is a context that ends after a time. It is used over and over, where
-// context.WithTimeout allocates. It has no Done channel of its own, so it suits
-// callees that poll Err.
+// context.WithTimeout allocates. Its Done channel is its parent's, so it suits callees that
+// poll Err or wait until Deadline.
 type Timeout struct {
 	context.Context
 	deadline time.Time
@@ -21,6 +21,14 @@ type Timeout struct {
 func (t *Timeout) Reset(parent context.Context, d time.Duration) context.Context {
 	t.Context, t.deadline = parent, time.Now().Add(d)
 	return t
+}
+
+// Deadline implements context.Context.
+func (t *Timeout) Deadline() (time.Time, bool) {
+	if end, ok := t.Context.Deadline(); ok && end.Before(t.deadline) {
+		return end, true
+	}
+	return t.deadline, true
 }
 
 // Err implements context.Context.

@@ -178,7 +178,7 @@ func TestRateIsThatOfTheLastSecond(t *testing.T) {
 	r := newRates(e, done)
 	r.wait()
 	r.kept = nil
-	for i := range 81 { // the twenty seconds before now
+	for i := range int(20*time.Second/sampleEvery) + 1 { // the twenty seconds before now
 		r.keep(capture.Counters{At: at.Add(time.Duration(i) * sampleEvery)})
 		require.LessOrEqual(t, len(r.kept), int(rateOver/sampleEvery)+2)
 	}

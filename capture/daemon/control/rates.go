@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	sampleEvery = 250 * time.Millisecond
+	sampleEvery = 500 * time.Millisecond // every wake-up costs processor time
 	rateOver    = time.Second
 )
 

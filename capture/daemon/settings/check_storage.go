@@ -55,11 +55,7 @@ func (s *Storage) check(queues int, bad func(own, format string, args ...any)) {
 	} else {
 		owned("segment", stream.Config{Size: stream.Block, Segment: int64(s.Segment)}.Check())
 	}
-	if s.Block <= 0 {
-		bad("block", "%v: must be at least 1MiB", s.Block)
-	} else {
-		owned("block", rawstore.Config{Block: int(s.Block)}.Check())
-	}
+	owned("block", rawstore.Config{Block: int(s.Block)}.Check())
 	if s.InFlight < 1 {
 		bad("in_flight", "%d: must be at least 1", s.InFlight)
 	} else {

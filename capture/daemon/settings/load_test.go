@@ -205,7 +205,7 @@ func TestBadValuesSayWhatToDo(t *testing.T) {
 		port("storage.dirs = [1]"):                                                     `must be texts, such as ["/data0", "/data1"]`,
 		port("storage.block = \"3MB\""):                                                `port.a.storage.block: blocks of 3000000 bytes: choose 1, 2, 3 or 4 MiB`,
 		port("storage.block = \"5MiB\""):                                               `port.a.storage.block: blocks of 5242880 bytes: choose 1, 2, 3 or 4 MiB`,
-		port("storage.block = 0"):                                                      `port.a.storage.block: 0B: must be at least 1MiB`,
+		port("storage.block = \"512KiB\""):                                             `port.a.storage.block: blocks of 524288 bytes: choose 1, 2, 3 or 4 MiB`,
 		port("storage.in_flight = 0"):                                                  `port.a.storage.in_flight: 0: must be at least 1`,
 		port("storage.in_flight = 1000"):                                               `port.a.storage.in_flight: 1000 blocks in flight: choose at most `,
 		port("storage.flush = \"1h\""):                                                 `port.a.storage.flush: 1h: must be 1ms to 1m`,

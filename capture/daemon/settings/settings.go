@@ -64,7 +64,7 @@ type Storage struct {
 	Zstd        int            `toml:"zstd"`         // compression level, 1 to 22; 0: none; not with raw
 	StoreFilter string         `toml:"store_filter"` // pcap-filter expression; empty: everything; not with raw
 	Segment     units.Size     `toml:"segment"`      // of a file
-	Block       units.Size     `toml:"block"`        // of one write
+	Block       units.Size     `toml:"block"`        // of one write; 0: the daemon chooses
 	InFlight    int            `toml:"in_flight"`    // writes at the same time to each folder
 	Flush       units.Duration `toml:"flush"`        // after which an incomplete block is written
 	Fsync       store.Sync     `toml:"fsync"`
@@ -111,7 +111,7 @@ func Defaults() Port {
 	return Port{
 		Buffer: 256 << 20,
 		Storage: Storage{
-			Queue: capture.AllQueues, Segment: 2 << 30, Block: 1 << 20, InFlight: 4, Flush: units.Duration(time.Second), Index: true,
+			Queue: capture.AllQueues, Segment: 2 << 30, InFlight: 4, Flush: units.Duration(time.Second), Index: true,
 		},
 	}
 }

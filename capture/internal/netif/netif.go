@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const watchEvery = 100 * time.Millisecond
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
 
 // Interface is an Ethernet interface of the network namespace in which it was opened.
 type Interface struct {
@@ -29,16 +30,17 @@ type Interface struct {
 	promisc   int        // packet socket, -1: none
 	undo      []restorer // for Close, in reverse order
 
-	gone, quit chan struct{}
-	watcher    sync.WaitGroup
-	once       sync.Once
+	gone    chan struct{}
+	watcher sync.WaitGroup
+	once    sync.Once
 
 	mu     sync.Mutex // guards the following fields
-	began  netlink.LinkStatistics
-	latest netlink.LinkStatistics
+	links  *links     // nil: closed
+	began  link
+	latest link
 	lost   error
 	up     bool
-	downs  uint64
+	downs  uint64 // since Begin, as the flags tell
 }
 
 type restorer struct {
@@ -49,7 +51,7 @@ type restorer struct {
 // Open opens an interface of the calling thread's network namespace and watches its
 // state until Close.
 func Open(name string) (_ *Interface, err error) {
-	i := &Interface{Name: name, fd: -1, promisc: -1, gone: make(chan struct{}), quit: make(chan struct{})}
+	i := &Interface{Name: name, fd: -1, promisc: -1, gone: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, i.free())
@@ -57,6 +59,9 @@ func Open(name string) (_ *Interface, err error) {
 	}()
 	if i.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	if i.links, err = openLinks(); err != nil {
+		return nil, err
 	}
 	// A socket of any family takes ethtool calls, and this one every kernel has.
 	if i.fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
@@ -72,7 +77,7 @@ func Open(name string) (_ *Interface, err error) {
 	if a.EncapType != "ether" && a.EncapType != "loopback" {
 		return nil, fmt.Errorf("interface %q: it carries %q frames. Name an Ethernet interface", name, a.EncapType)
 	}
-	i.Index, i.MTU, i.Kind, i.allocated, i.up = a.Index, a.MTU, link.Type(), max(a.NumRxQueues, 1), carrier(a)
+	i.Index, i.MTU, i.Kind, i.allocated, i.up = a.Index, a.MTU, link.Type(), max(a.NumRxQueues, 1), carrier(a.RawFlags)
 	i.Down, i.RunsXDP = a.RawFlags&unix.IFF_UP == 0, a.Xdp != nil && a.Xdp.Attached
 	i.watcher.Go(i.watch)
 	return i, nil
@@ -86,10 +91,10 @@ func (i *Interface) Notices() []string {
 	return []string{fmt.Sprintf("%s is down and receives nothing until `ip link set %s up`.", i.Name, i.Name)}
 }
 
-// carrier reports whether the interface is up and has carrier.
-func carrier(a *netlink.LinkAttrs) bool {
+// carrier reports whether an interface with these flags is up and has carrier.
+func carrier(flags uint32) bool {
 	const want = unix.IFF_UP | unix.IFF_LOWER_UP
-	return a.RawFlags&want == want
+	return flags&want == want
 }
 
 // Promiscuous makes the device accept frames for any address until Close.
@@ -105,48 +110,52 @@ func (i *Interface) Promiscuous() (err error) {
 	return nil
 }
 
-// watch polls the link. A netlink subscription would lose changes when it overflows.
+// watch takes in what the kernel tells of the link, as soon as it does.
 func (i *Interface) watch() {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-i.quit:
-			return
-		case <-tick.C:
+	i.links.wait(func() bool {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if i.follow() != nil { // removed, or changes were lost
+			i.ask()
 		}
-		if i.read() != nil {
-			return
-		}
+		return i.lost != nil
+	})
+}
+
+// follow takes in the changes that the kernel has told. i.mu is held.
+func (i *Interface) follow() error { return i.links.changes(i.Index, i.observe) }
+
+// observe takes in the link's state. i.mu is held.
+func (i *Interface) observe(l link) {
+	up := carrier(l.flags)
+	if i.up && !up {
+		i.downs++
+	}
+	if i.up = up; l.counted {
+		i.latest = l
 	}
 }
 
-// read reads the interface's state and counters. It returns why it is gone.
+// ask asks for the link. i.mu is held.
+func (i *Interface) ask() {
+	switch l, err := i.links.get(i.Index); {
+	case err == nil:
+		i.observe(l)
+	case err == errNoLink:
+		i.lost = fmt.Errorf("interface %s has been removed", i.Name)
+		i.observe(link{})
+		close(i.gone)
+	}
+}
+
+// read reads the interface's state and counters. It returns why it is gone. Changes come
+// first, so that a state is not followed by an older one.
 func (i *Interface) read() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.lost != nil {
-		return i.lost
-	}
-	link, err := i.handle.LinkByIndex(i.Index)
-	switch {
-	case err == nil:
-		a := link.Attrs()
-		up := carrier(a)
-		if i.up && !up {
-			i.downs++
-		}
-		i.up = up
-		if a.Statistics != nil {
-			i.latest = *a.Statistics
-		}
-	case errors.As(err, new(netlink.LinkNotFoundError)):
-		i.lost = fmt.Errorf("interface %s has been removed", i.Name)
-		if i.up {
-			i.downs++
-		}
-		i.up = false
-		close(i.gone)
+	if i.lost == nil && i.links != nil {
+		_ = i.follow()
+		i.ask()
 	}
 	return i.lost
 }
@@ -172,9 +181,11 @@ func (i *Interface) Counters() Counters {
 	_ = i.read()
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	c := Counters{Missed: i.latest.RxMissedErrors - i.began.RxMissedErrors, LinkDowns: i.downs}
-	c.Errors = i.latest.RxErrors - i.began.RxErrors
-	return c
+	return Counters{
+		Missed: i.latest.missed - i.began.missed, Errors: i.latest.errors - i.began.errors,
+		// The kernel tells short losses of the carrier late or not, but counts them.
+		LinkDowns: max(i.downs, uint64(i.latest.downs-i.began.downs)),
+	}
 }
 
 // Gone is closed when the interface has been removed. GoneErr then says so.
@@ -195,7 +206,7 @@ func (i *Interface) atClose(what string, do func() error) {
 // is gone.
 func (i *Interface) Close() (err error) {
 	i.once.Do(func() {
-		close(i.quit)
+		i.links.end()
 		i.watcher.Wait()
 		err = i.free()
 	})
@@ -217,6 +228,12 @@ func (i *Interface) free() error {
 	}
 	if i.handle != nil {
 		i.handle.Close()
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.links != nil {
+		errs = append(errs, i.links.close())
+		i.links = nil
 	}
 	return errors.Join(errs...)
 }

@@ -113,6 +113,70 @@ func TestARemovedInterfaceIsGone(t *testing.T) {
 	require.NoError(t, i.Close(), "there is nothing to restore")
 }
 
+// The kernel tells a change when it is made, and none is lost, however short it is.
+func TestChangesOfTheLinkAreCounted(t *testing.T) {
+	const downs = 30
+	veth(t)
+	i, err := Open("ixb")
+	require.NoError(t, err)
+	defer i.Close()
+	i.Begin()
+	l, err := netlink.LinkByName("ixb")
+	require.NoError(t, err)
+	for range downs {
+		require.NoError(t, netlink.LinkSetDown(l))
+		require.NoError(t, netlink.LinkSetUp(l))
+	}
+	require.Equal(t, Counters{LinkDowns: downs}, i.Counters())
+	i.Begin()
+	require.Zero(t, i.Counters())
+}
+
+// Changes that the socket had no room for are counted, too: by the kernel.
+func TestChangesAreCountedAfterAnOverflow(t *testing.T) {
+	const downs = 100
+	veth(t)
+	i, err := Open("ixb")
+	require.NoError(t, err)
+	defer i.Close()
+	i.Begin()
+	i.mu.Lock() // no goroutine reads
+	require.NoError(t, unix.SetsockoptInt(i.links.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1))
+	l, err := netlink.LinkByName("ixb")
+	require.NoError(t, err)
+	for range downs {
+		require.NoError(t, netlink.LinkSetDown(l))
+		require.NoError(t, netlink.LinkSetUp(l))
+	}
+	require.ErrorIs(t, i.follow(), unix.ENOBUFS)
+	require.Less(t, i.downs, uint64(downs))
+	i.mu.Unlock()
+	require.Equal(t, Counters{LinkDowns: downs}, i.Counters())
+	require.NoError(t, netlink.LinkDel(l))
+	select {
+	case <-i.Gone():
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "the removal was not noticed")
+	}
+}
+
+func FuzzParseLink(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(make([]byte, unix.SizeofIfInfomsg+8))
+	f.Add(append(make([]byte, unix.SizeofIfInfomsg), 8, 0, unix.IFLA_CARRIER_DOWN_COUNT, 0, 1, 0, 0, 0))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		index, l, err := parseLink(b)
+		if len(b) < unix.SizeofIfInfomsg {
+			require.Error(t, err)
+		}
+		if err != nil {
+			require.Zero(t, index)
+		} else if len(b) < unix.SizeofIfInfomsg+statsMissed {
+			require.Zero(t, l.missed)
+		}
+	})
+}
+
 func TestNeedsNamesTheMissingRights(t *testing.T) {
 	eperm := os.NewSyscallError("bpf", unix.EPERM)
 	all := []int{unix.CAP_BPF, unix.CAP_NET_ADMIN}
