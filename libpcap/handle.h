@@ -29,7 +29,7 @@ struct queue {
 	struct stream s;
 	uint64_t seq, end;       // the next frame to look at, and the stream offset before it
 	uint64_t until;          // frames before it may be looked at
-	uint64_t own, own_bytes; // of a member: frames taken that are its own
+	uint64_t others, others_bytes;  // of a member: frames passed over, and bytes that are not of its own
 	uint64_t torn, torn_bytes;  // frames that were overwritten while the program had them
 	uint64_t held;           // stream offset of a frame that the program has in place, or NOTHING_HELD
 	uint64_t held_seq, held_bytes;

@@ -9,16 +9,16 @@
 #include "system.h"
 
 enum {
-	STEP = 256,               // entries looked at between two looks at the capture
-	CLAIM = 128,              // the same for members, which claim them
+	STEP = 1024,              // entries looked at between two looks at the capture
+	CLAIM = 128,              // entries that a member claims at once
 	AHEAD = 4096,             // bytes that are prefetched
-	UNRELEASED = 256,         // frames read that the capture need not know of
+	ENTRIES_AHEAD = 64,       // the same in entries
 	MOST = 8192,              // frames delivered by one call without a limit
 	GRACE = 2000000,          // ns that a frame waits for those of other queues with older stamps
 	SHORTEST = 5000,          // ns, the first wait in immediate mode
 	LONGEST_IMMEDIATE = 200000,
 	GATHER = 10000000,        // ns that frames are gathered without a timeout
-	LONGEST_GATHER = 50000000,
+	LONGEST_GATHER = 100000000,
 };
 
 #define SECOND UINT64_C(1000000000)
@@ -47,9 +47,11 @@ static void put_tag(struct frame *f, uint16_t tag, u_char *room)
 // passes runs the filter.
 static inline bool passes(const pcap_t *p, const u_char *data, uint32_t len, uint32_t caplen)
 {
+	if (!p->filter.bf_insns)
+		return true;
 	if (p->matcher)
 		return matcher_run(p->matcher, data, len, caplen);
-	return !p->filter.bf_insns || real.bpf_filter(p->filter.bf_insns, data, len, caplen);
+	return real.bpf_filter(p->filter.bf_insns, data, len, caplen);
 }
 
 static bool accepts(const pcap_t *p, const struct frame *f)
@@ -79,6 +81,7 @@ static bool copy_frame(struct queue *q, struct frame *f, uint64_t offset, uint64
 static inline bool in_place(const struct queue *q)
 {
 	const struct stream *s = &q->s;
+	atomic_thread_fence(memory_order_acquire);  // A1
 	return q->end + s->size / 4 * 3 >= stream_control(s, RESERVE_OFFSET) && q->seq + s->entries / 4 * 3 >= stream_control(s, RESERVE_SEQ);
 }
 
@@ -94,38 +97,35 @@ static inline bool finish_frame(const pcap_t *p, struct queue *q, struct frame *
 	return true;
 }
 
-// take finds the queue's next frame among those that it may look at.
+// take finds the queue's next frame among those that it may look at. A member passes over
+// those of others; which these are is known once the first is not overwritten after that.
 static inline bool take(const pcap_t *p, struct queue *q, struct frame *f)
 {
 	struct stream *s = &q->s;
 	while (q->seq < q->until) {
 		const struct stream_entry *e = stream_at(s, q->seq);
-		const uint64_t offset = e->offset, end = offset + STREAM_RECORD + e->caplen;
-		__builtin_prefetch(stream_record(s, offset + AHEAD));
-		if (s->member && e->member[s->group] != s->member) {
-			q->seq++;
-			q->end = end;
-			continue;
+		uint64_t seq = q->seq, end = q->end;
+		for (; s->member && seq < q->until && e->member[s->group] != s->member; e = stream_at(s, ++seq))
+			end = e->offset + STREAM_RECORD + e->caplen;
+		const bool found = seq < q->until;
+		if (found) {
+			end = e->offset;
+			*f = (struct frame){.data = stream_record(s, end) + STREAM_RECORD, .caplen = e->caplen, .len = e->len, .seq = seq, .offset = end, .size = STREAM_RECORD + e->caplen};
 		}
-		f->data = stream_record(s, offset) + STREAM_RECORD;
-		f->caplen = e->caplen;
-		f->len = e->len;
-		f->seq = q->seq;
-		f->offset = offset;
-		f->size = (uint32_t)(end - offset);
-		f->handed = false;
 		const uint16_t info = e->info, vlan = e->vlan;
-		if (!p->copying && (s->lossless || in_place(q)))
+		if (found && !p->copying && (s->lossless || in_place(q)))
 			load_stamp(f, f->data - STREAM_RECORD);
-		else if (!copy_frame(q, f, q->end, q->seq) && !s->lossless) {
+		else if (!(found ? copy_frame(q, f, q->end, q->seq) : !stream_overwritten(s, q->end, q->seq)) && !s->lossless) {
 			q->until = q->seq;  // overrun: it skips ahead when it begins again
 			return false;
 		}
-		q->seq++;
-		q->end = end;
-		q->own++;
-		q->own_bytes += f->size;
-		if (finish_frame(p, q, f, info, vlan))
+		if (s->member) {
+			q->others += seq - q->seq;
+			q->others_bytes += end - q->end;
+		}
+		q->seq = seq + found;
+		q->end = found ? end + f->size : end;
+		if (found && finish_frame(p, q, f, info, vlan))
 			return true;
 	}
 	return false;
@@ -171,16 +171,15 @@ static void settle(struct queue *q)
 	uint64_t frames = q->seq - s->at.position, bytes = q->end - s->at.position_offset;
 	if (frames == 0)
 		return;
-	uint64_t own = s->member ? q->own : frames, own_bytes = s->member ? q->own_bytes : bytes;
-	s->at.read += own - q->torn;
-	s->at.read_bytes += own_bytes - q->torn_bytes;
-	s->at.skipped += frames - own;
-	s->at.skipped_bytes += bytes - own_bytes;
+	s->at.read += frames - q->others - q->torn;
+	s->at.read_bytes += bytes - q->others_bytes - q->torn_bytes;
+	s->at.skipped += q->others;
+	s->at.skipped_bytes += q->others_bytes;
 	s->at.overrun += q->torn;
 	s->at.overrun_bytes += q->torn_bytes;
 	s->at.position = q->seq;
 	s->at.position_offset = q->end;
-	q->own = q->own_bytes = q->torn = q->torn_bytes = 0;
+	q->others = q->others_bytes = q->torn = q->torn_bytes = 0;
 }
 
 // release writes the account. A member holds nothing then.
@@ -199,16 +198,37 @@ static int detached(pcap_t *p, struct queue *q)
 	return handle_error(p, "%s: the capture has detached this listener; hpcapctl listeners tells why", p->device);
 }
 
+// unreleased reports whether so much was read since the account was written that the
+// capture should know: a lossless listener holds it back.
+static bool unreleased(const struct queue *q)
+{
+	const struct stream *s = &q->s;
+	const uint64_t most = s->entries / 16 < STEP ? s->entries / 16 : STEP;
+	return q->seq - stream_released(s, false) >= most || q->end - stream_released(s, true) >= s->size / 16;
+}
+
+// claim makes the next frames a member's that the last round has found, without another
+// round. It returns false if one is due.
+static bool claim(struct queue *q)
+{
+	struct stream *s = &q->s;
+	if (!s->member || q->seq >= s->last || unreleased(q) || stream_control(s, WANTED + 8 * s->slot) != s->mode)
+		return false;
+	q->until = s->last - q->seq > CLAIM ? q->seq + CLAIM : s->last;
+	return stream_claim(s, q->until);
+}
+
 // begin makes the frames that follow the queue's. It returns 1 if there are some, 0 if
 // there are none now, or an error.
 static int begin(pcap_t *p, struct queue *q, bool idle)
 {
 	struct stream *s = &q->s;
+	if (claim(q))
+		return 1;
 	if (s->member && !stream_mine(s))
 		return detached(p, q);
-	uint64_t released = stream_released(s);
 	settle(q);
-	if (s->at.position != released && (s->member || idle || s->at.position == s->last || s->at.position - released >= UNRELEASED))
+	if (q->seq != stream_released(s, false) && (s->member || idle || q->seq == s->last || unreleased(q)))
 		release(q);
 	enum stream_state state = stream_round(s, idle);
 	q->seq = s->at.position;
@@ -329,46 +349,49 @@ static inline bool hold(struct queue *q, const struct frame *f)
 
 // run is the fast path of deliver: it hands out frames of a queue in place until there is
 // one that has to be copied, whose tag has to be put back, or that needs a look at the
-// capture.
+// capture. What a member passes over before that is left to take.
+//
+// One look at the announcement serves two frames: it comes after the program has done with
+// one and after the entry of the next was loaded (A1). Up to the limits both are whole.
 static inline __attribute__((always_inline)) unsigned run(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user, const bool member)
 {
 	struct stream *s = &q->s;
-	const struct stream_entry *const index = s->index;
-	const uint8_t *const data = s->data, number = s->member, group = s->group;
-	const uint64_t index_mask = s->entries - 1, data_mask = s->size - 1, until = q->until;
-	// How far the announcement may be beyond a position.
-	const uint64_t size = s->lossless ? NOTHING_HELD : s->size, entries = s->lossless ? NOTHING_HELD : s->entries;
-	const uint64_t near_size = size / 4 * 3, near_entries = entries / 4 * 3;
-	const bool nano = p->precision == PCAP_TSTAMP_PRECISION_NANO;
+	const uint8_t *const data = s->data, *const control = s->control + STREAM_PAGE, number = s->member, group = s->group;
+	const uint64_t data_mask = s->size - 1, id = s->id, at = q->seq & (s->entries - 1);
+	const uint64_t until = q->until - q->seq < s->entries - at ? q->until : q->seq + s->entries - at;  // the index ends
+	const uint64_t offset_limit = s->lossless ? NOTHING_HELD : q->end + s->size / 4 * 3, seq_limit = s->lossless ? NOTHING_HELD : q->seq + s->entries / 4 * 3;
+	const unsigned slot = SLOT_IDS + 8 * s->slot;
 	const uint32_t snaplen = (uint32_t)p->snaplen;
+	const bool nano = p->precision == PCAP_TSTAMP_PRECISION_NANO;
 	struct pcap_pkthdr h = {0};
-	unsigned n = 0;
-	uint64_t seq = q->seq, end = q->end;
-	while (n < limit && seq < until) {
-		const struct stream_entry *e = &index[seq & index_mask];
+	uint64_t last = NOTHING_HELD;
+	unsigned left = limit;
+	const struct stream_entry *e = s->index + at;
+	for (uint64_t seq = q->seq; left > 0 && seq < until; e++) {
+		while (member && e->member[group] != number && ++seq < until)
+			e++;
+		if (seq >= until)
+			break;
 		const uint64_t offset = e->offset, next = offset + STREAM_RECORD + e->caplen;
-		if (member && e->member[group] != number) {
-			end = next;
-			seq++;
-			continue;
-		}
-		const uint8_t *record = data + (offset & data_mask);
-		if (end + near_size < stream_control(s, RESERVE_OFFSET) || seq + near_entries < stream_control(s, RESERVE_SEQ) || (e->info & STREAM_STRIPPED))
+		const uint8_t *const record = data + (offset & data_mask);
+		const uint32_t len = e->len, caplen = e->caplen;
+		const uint16_t info = e->info;
+		atomic_thread_fence(memory_order_acquire);
+		if (stream_word(control, RESERVE_OFFSET) > offset_limit || stream_word(control, RESERVE_SEQ) > seq_limit || (info & STREAM_STRIPPED))
 			break;
 		__builtin_prefetch(record + AHEAD);
-		__builtin_prefetch(e + 64);
-		h.len = e->len;
-		h.caplen = e->caplen;
-		if (member) {
-			q->own++;
-			q->own_bytes += next - offset;
+		__builtin_prefetch(e + ENTRIES_AHEAD);
+		last = NOTHING_HELD;
+		if (member && offset != q->end) {  // others' frames or padding
+			q->others += seq - q->seq;
+			q->others_bytes += offset - q->end;
 		}
 		q->seq = ++seq;
-		q->end = end = next;
-		if (!passes(p, record + STREAM_RECORD, h.len, h.caplen))
+		q->end = next;
+		if (!passes(p, record + STREAM_RECORD, len, caplen))
 			continue;
 		if (member) {
-			if (!stream_mine(s)) {
+			if (stream_word(control, slot) != id && !stream_mine(s)) {
 				q->until = seq;  // begin says why
 				break;
 			}
@@ -378,21 +401,21 @@ static inline __attribute__((always_inline)) unsigned run(pcap_t *p, struct queu
 		memcpy(stamps, record, sizeof stamps);
 		h.ts.tv_sec = stamps[0];
 		h.ts.tv_usec = nano ? stamps[1] : stamps[1] / 1000;
-		h.caplen = h.caplen < snaplen ? h.caplen : snaplen;
-		n++;
+		h.caplen = caplen < snaplen ? caplen : snaplen;
+		h.len = len;
+		last = offset;
+		left--;
 		f(user, &h, record + STREAM_RECORD);
 		if (member)
 			stream_store(s, DELIVERED, seq);
-		if (offset + size < stream_control(s, RESERVE_OFFSET) || seq + entries <= stream_control(s, RESERVE_SEQ)) {
-			q->torn++;
-			q->torn_bytes += next - offset;
-		}
 		if (atomic_load_explicit(&p->broken, memory_order_relaxed))
 			break;
 	}
-	q->seq = seq;
-	q->end = end;
-	return n;
+	if (last != NOTHING_HELD && !s->lossless && stream_overwritten(s, last, q->seq - 1)) {
+		q->torn++;
+		q->torn_bytes += q->end - last;
+	}
+	return limit - left;
 }
 
 static __attribute__((noinline)) unsigned run_member(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user) { return run(p, q, limit, f, user, true); }
@@ -620,12 +643,10 @@ void read_settle(pcap_t *p)
 			// It was taken and not delivered.
 			q->seq = q->next.seq;
 			q->end = q->next.offset;
-			q->own--;
-			q->own_bytes -= q->next.size;
 			q->any = false;
 		}
 		settle(q);
-		if (q->s.at.position != stream_released(&q->s))
+		if (q->s.at.position != stream_released(&q->s, false))
 			release(q);
 	}
 }
@@ -633,7 +654,7 @@ void read_settle(pcap_t *p)
 void read_counts(const struct queue *q, uint64_t *received, uint64_t *dropped)
 {
 	const struct stream *s = &q->s;
-	uint64_t taken = s->member ? q->own : q->seq - s->at.position;
+	uint64_t taken = q->seq - s->at.position - q->others;
 	uint64_t overrun = s->at.overrun;
 	if (s->at.skipped)  // others' frames are among those: it is the member's share of them
 		overrun = (uint64_t)((double)overrun * (double)s->at.read / (double)(s->at.read + s->at.skipped));

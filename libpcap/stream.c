@@ -285,7 +285,7 @@ void stream_release(struct stream *s)
 	stream_store(s, RELEASED_OFFSET, s->at.position_offset);
 	stream_store(s, RELEASED_SEQ, s->at.position);
 	stream_store(s, ACCOUNT_VERSION, v + 1);
-	atomic_thread_fence(memory_order_seq_cst);
+	atomic_thread_fence(memory_order_release);  // R6
 	for (unsigned i = 0; i < sizeof figures / sizeof *figures; i++)
 		stream_store(s, ACCOUNT + 8 * i, figures[i]);
 	stream_store(s, ACCOUNT_VERSION, v + 2);

@@ -122,20 +122,24 @@ enum {
 
 #define STREAM_PAGE 4096
 
-static inline uint64_t stream_control(const struct stream *s, unsigned offset)  // A1 to A4, SC3
+// stream_word loads a word that the capture changes.
+static inline uint64_t stream_word(const uint8_t *page, unsigned offset)  // A1 to A4, SC3
 {
-	return atomic_load((const _Atomic uint64_t *)(const void *)(s->control + STREAM_PAGE + offset));
+	return atomic_load((const _Atomic uint64_t *)(const void *)(page + offset));
 }
+
+static inline uint64_t stream_control(const struct stream *s, unsigned offset) { return stream_word(s->control + STREAM_PAGE, offset); }
 
 static inline void stream_store(struct stream *s, unsigned offset, uint64_t v)  // R5 to R7
 {
 	atomic_store_explicit((_Atomic uint64_t *)(void *)(s->cursor + offset), v, memory_order_release);
 }
 
-// stream_released returns the position that the account in the cursor page has.
-static inline uint64_t stream_released(const struct stream *s)
+// stream_released returns the position that the account in the cursor page has, or its
+// offset.
+static inline uint64_t stream_released(const struct stream *s, bool offset)
 {
-	return atomic_load_explicit((const _Atomic uint64_t *)(const void *)(s->cursor + ACCOUNT + 16), memory_order_relaxed);
+	return atomic_load_explicit((const _Atomic uint64_t *)(const void *)(s->cursor + ACCOUNT + 16 + 8 * offset), memory_order_relaxed);
 }
 
 // stream_mine reports whether the member is attached. It reads on after the end of the

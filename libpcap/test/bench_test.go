@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -52,7 +53,7 @@ func BenchmarkDispatch(b *testing.B) {
 			out, err := exec.Command("ip", "netns", "exec", space, flood, "v0", fmt.Sprint(packets), fmt.Sprint(perMilli)).CombinedOutput()
 			require.NoError(b, err, "%s", out)
 		})
-		s := single(b, stream.Config{Size: 128 * stream.Block, Entries: 1 << 20})
+		s := single(b, benchStream(b))
 		read := func(variables ...string) float64 {
 			return counted(b, exec.Command(count, "ixcap:"+s.path, fmt.Sprint(warmPackets), fmt.Sprint(benchPackets)), lib.environment(variables...), s.flood)
 		}
@@ -64,6 +65,20 @@ func BenchmarkDispatch(b *testing.B) {
 	b.ReportMetric(listener/float64(b.N), "listener-ns/packet")
 	b.ReportMetric(member/float64(b.N), "member-ns/packet")
 	b.ReportMetric(member/system, "ratio")
+}
+
+// benchStream is a stream with as many entries as a capture has by default, and with huge pages if there are some.
+func benchStream(b *testing.B) stream.Config {
+	b.Helper()
+	c := stream.Config{Size: 128 * stream.Block, Entries: 1 << 20, Pages: hugepage.Size2M, Node: hugepage.AnyNode}
+	s, err := stream.New(c)
+	if err != nil {
+		b.Logf("ordinary pages: %v", err)
+		c.Pages = hugepage.Ordinary
+		return c
+	}
+	require.NoError(b, s.Close())
+	return c
 }
 
 // counted runs count and sends packets to it. It returns its ns per packet.
