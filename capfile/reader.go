@@ -69,6 +69,7 @@ type Packet struct {
 	Interface int    // index in Interfaces
 	Number    uint64 // in the file, from 1; all packets count
 	NoStamp   bool   // Nano is 0 because there is none
+	FCS       int    // bytes of the frame check sequence in Len, with Options.KeepFCS
 
 	// Pcapng only.
 	Dropped uint64 // packets lost since the previous one of the interface; 0: none known
@@ -228,6 +229,7 @@ func (r *Reader) accept(p *Packet, fcs int) error {
 	cause := FCSRemoved
 	if r.options.KeepFCS {
 		cause = FCSKept
+		p.FCS = fcs
 	} else {
 		p.Len -= uint32(fcs)
 		p.Data = p.Data[:min(uint64(len(p.Data)), uint64(p.Len))]

@@ -20,6 +20,14 @@ type fieldValue struct {
 
 func to(f reg.Field, v uint32) fieldValue { return fieldValue{f, v} }
 
+// bit is the value of a field of one bit.
+func bit(on bool) uint32 {
+	if on {
+		return 1
+	}
+	return 0
+}
+
 // merge returns the bits of several fields of r and their value. It panics if a
 // field is not one of r.
 func merge(r reg.Register, fields []fieldValue) (mask, value uint32) {

@@ -72,6 +72,15 @@ type Config struct {
 	// Otherwise frames are as on the wire.
 	StripVLAN bool
 
+	// KeepCRC leaves the CRC at the end of frames (ring.HasCRC). It then counts in
+	// lengths and bytes. A VLAN tag that is stripped was part of it.
+	KeepCRC bool
+
+	// KeepBad receives bad frames, too: those with a wrong CRC or bad symbols, runts, and
+	// frames over MaxFrame as long as they fit (FCTRL.SBP). They have ring.FrameError,
+	// and Info.Fault says more. It implies KeepCRC.
+	KeepBad bool
+
 	// Speed of the link in Mb/s: 10000 or 1000; 0 = that of the module in the cage,
 	// 10000 if it is not known. It applies to ports with an SFP+ cage; other media
 	// use the setting of the EEPROM.
@@ -117,6 +126,7 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	orDefault(&c.TxRingSize, 512)
 	orDefault(&c.TxBuffers, c.TxRingSize)
 	orDefault(&c.MaxFrame, MaxFrame)
+	c.KeepCRC = c.KeepCRC || c.KeepBad
 	if c.Queues < 1 || c.Queues > MaxQueues {
 		return c, fmt.Errorf("queues %d: want 1 to %d", c.Queues, MaxQueues)
 	}
@@ -191,7 +201,13 @@ func (c Config) packetBuffer() int {
 
 // chain returns the number of descriptors of the longest frame, with two VLAN tags,
 // which MAXFRS does not count.
-func (c Config) chain() int { return (c.MaxFrame + 8 + c.BufferSize - 1) / c.BufferSize }
+func (c Config) chain() int {
+	longest := c.MaxFrame + 8
+	if c.KeepCRC {
+		longest += crcSize
+	}
+	return (longest + c.BufferSize - 1) / c.BufferSize
+}
 
 func (c Config) txChain() int { return (c.MaxFrame + 8 + txBufferSize - 1) / txBufferSize }
 

@@ -27,6 +27,6 @@
 // revision 3.4. Names of registers and fields are the datasheet's.
 //
 // The port is configured as a monitor: it receives all frames (promiscuous, no VLAN or
-// MAC filter, up to 15.5 KiB), changes none (only the CRC is stripped; VLAN tags if
-// asked for; no coalescing), and never pauses the sender (flow control is off).
+// MAC filter, up to 15.5 KiB; bad ones if asked for), changes none (only the CRC is
+// stripped unless it is to be kept; VLAN tags if asked for; no coalescing), and never pauses the sender (flow control is off).
 package driver

@@ -46,7 +46,7 @@ func (p *Port) initReceive() error {
 // SYNQF, flow director), which are off after reset.
 func (p *Port) setFilters() {
 	p.change(reg.FCTRL,
-		to(reg.FCTRL_UPE, 1), to(reg.FCTRL_MPE, 1), to(reg.FCTRL_BAM, 1), to(reg.FCTRL_SBP, 0))
+		to(reg.FCTRL_UPE, 1), to(reg.FCTRL_MPE, 1), to(reg.FCTRL_BAM, 1), to(reg.FCTRL_SBP, bit(p.cfg.KeepBad)))
 	p.change(reg.VLNCTRL, to(reg.VLNCTRL_VFE, 0), to(reg.VLNCTRL_VET, 0x8100))
 }
 
@@ -61,17 +61,18 @@ func (p *Port) setPacketBuffer() {
 	}
 }
 
-// setReceiveMAC strips the CRC, in both registers that must agree, and accepts long
-// frames.
+// setReceiveMAC strips or keeps the CRC, in both registers that must agree, and accepts
+// long frames.
 func (p *Port) setReceiveMAC() {
+	strip := bit(!p.cfg.KeepCRC)
 	p.change(reg.HLREG0,
-		to(reg.HLREG0_RXCRCSTRP, 1),
+		to(reg.HLREG0_RXCRCSTRP, strip),
 		to(reg.HLREG0_JUMBOEN, 1),
 		// A frame with a wrong length field is received: a monitor must show it.
 		to(reg.HLREG0_RXLNGTHERREN, 0))
 	p.change(reg.MAXFRS, to(reg.MAXFRS_MFS, uint32(p.cfg.MaxFrame+crcSize)))
 	p.change(reg.RDRXCTL,
-		to(reg.RDRXCTL_CRCSTRIP, 1),
+		to(reg.RDRXCTL_CRCSTRIP, strip),
 		to(reg.RDRXCTL_RSCFRSTSIZE, 0), // these three: "must be" (8.2.3.8.8)
 		to(reg.RDRXCTL_RSCACKC, 1),
 		to(reg.RDRXCTL_FCOE_WRFIX, 1))
@@ -99,11 +100,7 @@ func (p *Port) setReceiveQueue(i int) {
 	}
 	p.store(reg.SRRCTL(i), v)
 	p.change(reg.RSCCTL(i), to(reg.RSCCTL_RSCEN, 0))
-	var vme uint32
-	if p.cfg.StripVLAN {
-		vme = 1
-	}
-	p.change(reg.RXDCTL(i), to(reg.RXDCTL_VME, vme), to(reg.RXDCTL_ENABLE, 0))
+	p.change(reg.RXDCTL(i), to(reg.RXDCTL_VME, bit(p.cfg.StripVLAN)), to(reg.RXDCTL_ENABLE, 0))
 	p.store(reg.RDH(i), 0)
 	p.store(reg.RDT(i), 0)
 }

@@ -209,7 +209,7 @@ func (p *Port) newRx(i int) error {
 		Descriptors: descs.Bytes(), Buffers: bufs.All(), IOVA: bufs.Base(),
 		BufferSize: c.BufferSize, Stride: bufs.Stride(),
 		Tail: p.regs, TailAt: uint32(reg.RDT(i).Offset),
-		MaxChain: c.chain(), RefillBatch: c.RefillBatch, Stripped: c.StripVLAN,
+		MaxChain: c.chain(), RefillBatch: c.RefillBatch, Stripped: c.StripVLAN, HasCRC: c.KeepCRC,
 	})
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ type RxMemory struct {
 	MaxChain    int  // descriptors that one frame may take; 0 = 1
 	RefillBatch int  // descriptors collected before the tail is written; 0 = 1
 	Stripped    bool // the device strips VLAN tags on this queue
+	HasCRC      bool // frames end in their CRC
 }
 
 // RxQueue is a receive queue: descriptor i always has buffer i, which is recycled in
@@ -48,6 +49,7 @@ type RxQueue struct {
 	// of an overlong frame is being skipped.
 	limit uint32
 	strip ring.Info // ring.Stripped if the device strips tags
+	crc   ring.Info // ring.HasCRC if frames end in their CRC
 
 	// Read by every Release.
 	posted uint32 // index of the first descriptor polled and not posted again
@@ -59,6 +61,8 @@ type RxQueue struct {
 	// maxChain more so that a chain over the ring's end is contiguous.
 	rest     [][]byte
 	maxChain uint32
+
+	tag [4]byte // a stripped one, for the CRC of a bad frame
 
 	recycled uint64   // descriptors posted again so far
 	sleeper  *sleeper // nil: the queue is only polled
@@ -107,6 +111,9 @@ func NewRxQueue(m RxMemory) (*RxQueue, error) {
 	if q.maxChain > 1 {
 		q.rest = make([][]byte, size+int(q.maxChain))
 	}
+	if m.HasCRC {
+		q.crc = ring.HasCRC
+	}
 	if m.Stripped {
 		q.strip = ring.Stripped
 	}
@@ -130,7 +137,13 @@ func (q *RxQueue) Poll(frames []ring.Frame) int {
 	n := 0
 	// The bound protects against a device that sets DD in descriptors it does not own.
 	for range q.size {
-		n += q.pollFast(frames[n:])
+		fast := q.pollFast(frames[n:])
+		if q.crc != 0 {
+			for i := range frames[n : n+fast] {
+				frames[n+i].Info |= q.crc
+			}
+		}
+		n += fast
 		if q.next == q.size {
 			q.next = 0
 			if n < len(frames) {

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"encoding/binary"
+	"hash/crc32"
 
 	"github.com/ixcap/ixcap/ring"
 )
@@ -69,6 +70,9 @@ func (q *RxQueue) assemble(i, k, total uint32, t ring.RxType, s ring.RxStatus, f
 	f.Hash = hash
 	if info&(ring.HasVLAN|ring.L4Bad) != 0 {
 		info = q.inspect(f, s, info)
+	}
+	if info |= q.crc; info&ring.FrameError != 0 && q.crc != 0 && !q.crcRight(f, info) {
+		info |= ring.CRCBad
 	}
 	f.Info = info
 }
@@ -147,4 +151,41 @@ func udpWithoutChecksum(b []byte) bool {
 		return false
 	}
 	return false
+}
+
+// crcRight reports whether a frame's last 4 bytes are its CRC (IEEE 802.3, 3.2.9). A tag
+// that was stripped is part of it.
+func (q *RxQueue) crcRight(f *ring.Frame, info ring.Info) bool {
+	if f.Len < crcSize {
+		return false
+	}
+	const addresses = 12
+	sum := crcSum{left: int(f.Len) - crcSize}
+	front := min(addresses, len(f.Data))
+	sum.add(f.Data[:front])
+	if info&ring.Stripped != 0 {
+		sum.left += len(q.tag)
+		q.tag = [4]byte{0x81, 0x00, byte(f.VLAN >> 8), byte(f.VLAN)}
+		sum.add(q.tag[:])
+	}
+	sum.add(f.Data[front:])
+	for _, b := range f.Rest {
+		sum.add(b)
+	}
+	return sum.crc == sum.last
+}
+
+// crcSum is the CRC of the first bytes of a frame, and the 4 bytes behind them.
+type crcSum struct {
+	left      int // bytes to come before the CRC
+	crc, last uint32
+}
+
+func (s *crcSum) add(b []byte) {
+	body := min(len(b), s.left)
+	s.crc = crc32.Update(s.crc, crc32.IEEETable, b[:body])
+	s.left -= body
+	for _, c := range b[body:] {
+		s.last = s.last>>8 | uint32(c)<<24
+	}
 }

@@ -30,6 +30,10 @@ type Stats struct {
 	Missed []RegisterCount // good frames lost, by register: RXMPC, QPRDC
 	Bad    []RegisterCount // frames damaged or of forbidden length, by register
 
+	// BadReceived is Bad on a port with Config.KeepBad: they are among Received and
+	// Missed, and Bad is empty.
+	BadReceived []RegisterCount
+
 	Queues []QueueStats // by receive queue
 
 	Sent      uint64 // frames sent (GPTC)
@@ -93,8 +97,12 @@ func (p *Port) Stats() (Stats, error) {
 		Filtered: t.of(filtered, 0),
 		Missed:   []RegisterCount{{reg.RXMPC(0).Row().Name, t.sum(rxmpc)}, {reg.QPRDC(0).Row().Name, t.sum(qprdc)}},
 	}
+	list := &s.Bad
+	if p.cfg.KeepBad {
+		list = &s.BadReceived
+	}
 	for _, c := range bad {
-		s.Bad = append(s.Bad, RegisterCount{c.register(0), t.of(c, 0)})
+		*list = append(*list, RegisterCount{c.register(0), t.of(c, 0)})
 		s.Wire += t.of(c, 0)
 	}
 	for i, q := range p.rx {

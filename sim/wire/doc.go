@@ -49,6 +49,8 @@
 //	cut=pad|skip   truncated frames: pad with zeros, or skip; without it a file
 //	               with such frames is refused
 //	interface=NAME replay one interface of the file: its name, or its number from 0
+//	fcs=file       frames that have a CRC in the file have that one on the wire, right
+//	               or wrong, and are not padded: bad frames can be replayed
 //	other=skip     skip packets that a port cannot carry: of other link types,
 //	               damaged; without it a file with such packets is refused
 //

@@ -36,7 +36,7 @@ type External interface {
 
 // The keys of each wire. The first one selects it.
 var (
-	pcapKeys   = []string{"pcap", "rate", "loop", "backpressure", "cut", "interface", "other", "burst"}
+	pcapKeys   = []string{"pcap", "rate", "loop", "backpressure", "cut", "interface", "other", "burst", "fcs"}
 	genKeys    = []string{"gen", "rate", "size", "flows", "count", "proto", "vlan", "seed", "backpressure", "burst"}
 	packetKeys = []string{"packet", "backpressure"}
 	sinkKeys   = []string{"sink"}
@@ -112,6 +112,10 @@ func parsePcap(options []Option) (Wire, error) {
 		case "other":
 			if how.other = o.Value == "skip"; !how.other {
 				err = bad(o, "skip")
+			}
+		case "fcs":
+			if how.fcs = o.Value == "file"; !how.fcs {
+				err = bad(o, "file")
 			}
 		case "rate":
 			rateGiven = o

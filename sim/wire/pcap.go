@@ -1,8 +1,10 @@
 package wire
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"strconv"
@@ -26,6 +28,7 @@ type loading struct {
 	cut   cutPolicy
 	iface string // name or number of the interface; "": all of Ethernet
 	other bool   // packets that a port cannot carry are skipped; else the file is refused
+	fcs   bool   // frames have the CRCs of the file, and are not padded
 	most  int64  // bytes of frames, with the zeros that cutPad adds
 }
 
@@ -81,7 +84,7 @@ func readFrames(src io.Reader, size int64, how loading) (*frameFile, error) {
 		return nil, err
 	}
 	for _, c := range l.packets.Counts() {
-		if c.Cause != capfile.NotSelected { // interface= says so
+		if c.Cause != capfile.NotSelected && c.Cause != capfile.FCSKept { // interface= and fcs= say so
 			l.notices = append(l.notices, c.String())
 		}
 	}
@@ -92,6 +95,7 @@ func readFrames(src io.Reader, size int64, how loading) (*frameFile, error) {
 }
 
 func (how loading) options() (o capfile.Options) {
+	o.KeepFCS = how.fcs
 	if how.iface != "" {
 		o.Select = func(i *capfile.Interface) bool {
 			return i.Link == capfile.Ethernet && (i.Name == how.iface || strconv.Itoa(i.Number) == how.iface)
@@ -193,16 +197,41 @@ func (l *loader) add(p *capfile.Packet) error {
 			return nil
 		}
 	}
+	s := l.damage(p)
 	off := int64(len(l.arena))
 	if off+int64(p.Len) > l.most {
 		return l.at(p, fmt.Errorf("frames up to it take more than %d bytes, the limit of a replayed file in memory", l.most))
 	}
 	l.arena = append(l.arena, p.Data...)
 	l.arena = append(l.arena, make([]byte, int(p.Len)-len(p.Data))...)
-	l.slots = append(l.slots, slot{off: off, len: int32(p.Len)})
+	s.off, s.len = off, int32(p.Len)
+	l.slots = append(l.slots, s)
 	if p.NoStamp && l.timeless == 0 {
 		l.timeless = len(l.slots)
 	}
 	l.stamps = append(l.stamps, p.Nano)
 	return nil
+}
+
+// damage takes the CRC from a packet that has one, and returns what is wrong with the
+// frame. That of a truncated frame is not known.
+func (l *loader) damage(p *capfile.Packet) (s slot) {
+	if p.FCS != crcSize {
+		return s
+	}
+	whole := len(p.Data) == int(p.Len)
+	p.Len -= crcSize
+	if p.Len < minFrame {
+		s.damage = Unpadded
+	}
+	if !whole {
+		p.Data = p.Data[:min(len(p.Data), int(p.Len))]
+		return s
+	}
+	body := p.Data[:p.Len]
+	if s.crc = binary.LittleEndian.Uint32(p.Data[p.Len:]); s.crc != crc32.ChecksumIEEE(body) {
+		s.damage |= BadCRC
+	}
+	p.Data = body
+	return s
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -455,4 +456,59 @@ func TestAWireTellsWhatItLeavesOutOrChanges(t *testing.T) {
 	w, err := Parse(all)
 	require.NoError(t, err)
 	require.Empty(t, w.(Noticer).Notices())
+}
+
+// withFCS makes a pcap of frames that end in their CRC, as the header says. Those in wrong
+// have another one.
+func withFCS(t *testing.T, frames [][]byte, wrong map[int]bool) []byte {
+	le := binary.LittleEndian
+	b := classicFile(t, 0)
+	le.PutUint32(b[20:], uint32(layers.LinkTypeEthernet)|1<<26|2<<28) // 2 words of 16 bits
+	for i, f := range frames {
+		crc := crc32.ChecksumIEEE(f)
+		if wrong[i] {
+			crc ^= 1
+		}
+		b = appendRecord(b, le, 100, uint32(i), 0, len(f)+4, 0)
+		le.PutUint32(b[len(b)-8:], uint32(len(f)+4))
+		b = le.AppendUint32(append(b, f...), crc)
+	}
+	return b
+}
+
+func TestFramesOfTheFileWithTheirCRC(t *testing.T) {
+	frames := [][]byte{make([]byte, 60), make([]byte, 100), make([]byte, 30), make([]byte, 40)}
+	file := withFCS(t, frames, map[int]bool{1: true, 3: true})
+	name := filepath.Join(t.TempDir(), "fcs.pcap")
+	require.NoError(t, os.WriteFile(name, file, 0o600))
+	w, err := Parse([]Option{{"pcap", name}, {"fcs", "file"}})
+	require.NoError(t, err)
+	defer w.Close()
+	var got []Frame
+	for {
+		some := make([]Frame, 4)
+		n, err := w.Receive(some, 1<<20)
+		for _, f := range some[:n] {
+			f.At = 0
+			got = append(got, f)
+		}
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+	}
+	for i, damage := range []Damage{0, BadCRC, Unpadded, Unpadded | BadCRC} {
+		require.Equal(t, frames[i], got[i].Data)
+		require.Equal(t, damage, got[i].Damage)
+		require.Equal(t, damage&BadCRC == 0, got[i].CRC == crc32.ChecksumIEEE(frames[i]))
+	}
+	require.Empty(t, w.(Noticer).Notices())
+
+	plain, err := parse(file)
+	require.NoError(t, err)
+	for _, s := range plain.slots {
+		require.Zero(t, s.damage, "without the option the frames are good")
+	}
+	_, err = Parse([]Option{{"pcap", name}, {"fcs", "yes"}})
+	require.ErrorContains(t, err, `wire option fcs="yes": want file`)
 }

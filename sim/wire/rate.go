@@ -11,10 +11,11 @@ import (
 const ticksPerSecond = 10_000_000_000
 
 const (
-	minFrame     = 60          // bytes, padded by the sender's MAC, without CRC
-	lineOverhead = 8 + 4 + 12  // preamble with start delimiter, CRC, gap
-	maxFrame     = 256 << 10   // bytes of the longest frame, as in tcpdump
-	clockStep    = time.Second // a larger step back of stamps is a clock that was set
+	minFrame     = 60 // bytes, padded by the sender's MAC, without CRC
+	crcSize      = 4
+	lineOverhead = 8 + crcSize + 12 // preamble with start delimiter, CRC, gap
+	maxFrame     = 256 << 10        // bytes of the longest frame, as in tcpdump
+	clockStep    = time.Second      // a larger step back of stamps is a clock that was set
 	maxSpan      = 365 * 24 * time.Hour
 )
 
@@ -91,6 +92,9 @@ type slot struct {
 	frac int64 // ... plus frac/den ticks, den of the train
 	len  int32 // bytes
 	wire int32 // ticks on the line: the minimum distance from the previous frame
+
+	damage Damage
+	crc    uint32 // with BadCRC
 }
 
 // train is a round of frames with their spacing. Only the sequence numbers of generated

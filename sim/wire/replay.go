@@ -121,7 +121,7 @@ func (r *replay) Receive(frames []Frame, room int) (int, error) {
 			r.mark.write(data, i, r.seq)
 			r.seq++
 		}
-		frames[n] = Frame{Data: data, At: r.start + (next+r.shift)/10}
+		frames[n] = Frame{Data: data, At: r.start + (next+r.shift)/10, Damage: s.damage, CRC: s.crc}
 		n++
 		if i++; i == len(r.slots) {
 			i = 0
