@@ -48,6 +48,13 @@ func Queues(n int) Option { return func(c *config) { c.port.Queues = n } }
 // directions of a flow into the same queue.
 func RSS(r driver.RSS) Option { return func(c *config) { c.port.RSS = r } }
 
+// KeepCRC leaves the CRC of 4 bytes at the end of frames.
+func KeepCRC() Option { return func(c *config) { c.port.KeepCRC = true } }
+
+// KeepBad receives bad frames, too: those with a wrong CRC or bad symbols, and runts. The
+// packets of listeners have ring.FrameError and, at the end, their CRC.
+func KeepBad() Option { return func(c *config) { c.port.KeepBad = true } }
+
 // Buffer sets the size of each queue's stream in bytes, a power of two; the default
 // is 256 MiB.
 func Buffer(bytes int) Option { return func(c *config) { c.capture.Buffer = bytes } }

@@ -93,6 +93,7 @@ func (t ledgerText) port(l Ledger) {
 	t.line(0, a.Wire, "frames", "on the wire of "+l.Port)
 	t.line(1, a.Received, "frames", "received")
 	t.some(2, a.Split, "super-frames", "split into frames")
+	t.counts(2, a.BadReceived, "bad")
 	t.some(1, a.Filtered, "frames", "dropped by filters of the port")
 	t.line(1, sum(a.Missed), "frames", "missed")
 	t.counts(2, a.Missed, "missed")

@@ -155,12 +155,16 @@ type Limits struct {
 // Account holds a port's frame counters:
 // Wire = Received + Filtered + sum(Missed) + sum(Bad).
 type Account struct {
-	Wire     uint64   `json:"wire"`               // frames that reached the port
-	Received uint64   `json:"received"`           // frames delivered to the host
-	Filtered uint64   `json:"filtered,omitempty"` // dropped by filters of the port
-	Missed   []Count  `json:"missed"`             // lost for lack of buffers, by register
-	Bad      []Count  `json:"bad"`                // damaged on the wire, by register
-	Queue    []uint64 `json:"queue"`              // received, by queue
+	Wire     uint64  `json:"wire"`               // frames that reached the port
+	Received uint64  `json:"received"`           // frames delivered to the host
+	Filtered uint64  `json:"filtered,omitempty"` // dropped by filters of the port
+	Missed   []Count `json:"missed"`             // lost for lack of buffers, by register
+	Bad      []Count `json:"bad"`                // damaged on the wire, by register
+
+	// BadReceived are damaged frames that a port delivers on request, by register: they are
+	// among Received and Missed, and in no other count.
+	BadReceived []Count  `json:"bad_received,omitempty"`
+	Queue       []uint64 `json:"queue"` // received, by queue
 
 	// Split is the number of super-frames (segments of a flow that the host's stack joined,
 	// or did not split) of which the port made frames. Received counts the frames.

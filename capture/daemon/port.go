@@ -55,7 +55,7 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 		}
 	}()
 	events := linkLog{log: p.log}
-	pc := nic.Config{Queues: p.Queues, Pages: p.Pages.Size, Speed: p.Speed, AnyModule: p.AnyModule, Negotiate: p.Negotiate, OnEvent: events.onEvent}
+	pc := nic.Config{Queues: p.Queues, Pages: p.Pages.Size, Speed: p.Speed, AnyModule: p.AnyModule, KeepCRC: p.CRC, KeepBad: p.BadFrames, Negotiate: p.Negotiate, OnEvent: events.onEvent}
 	if p.Sleep {
 		pc.Interrupts = driver.QueueInterrupts
 	}
@@ -125,7 +125,7 @@ func (p *port) packets(closed func(path string)) (func(queue int, s *stream.Stre
 	}
 	c := pcapstore.Config{
 		Port: p.file(), Format: pcapfile.Format(st.Format), Level: st.Zstd, Size: int64(st.Segment), Every: st.Rotate.Duration(),
-		Filter: match, Sync: st.Fsync, Flush: st.Flush.Duration(), Speed: uint64(p.Speed) * 1e6,
+		Filter: match, Sync: st.Fsync, Flush: st.Flush.Duration(), Speed: uint64(p.Speed) * 1e6, CRC: p.KeepsCRC(),
 		Counters: func() pcapstore.Counters {
 			r := p.engine.Counters()
 			return pcapstore.Counters{Received: r.Polled + r.Lost, Dropped: r.Lost}
@@ -143,7 +143,7 @@ func (p *port) packets(closed func(path string)) (func(queue int, s *stream.Stre
 func (p *port) pipeStorer(pipe *pcappipe.Pipe) func(queue int, s *stream.Stream) (recorder.Storer, error) {
 	return func(queue int, _ *stream.Stream) (recorder.Storer, error) {
 		source := pcappipe.Source{
-			Interface: pcapfile.Interface{Name: p.file(), Description: fmt.Sprintf("queue %d", queue), Speed: uint64(p.Speed) * 1e6},
+			Interface: pcapfile.Interface{Name: p.file(), Description: fmt.Sprintf("queue %d", queue), Speed: uint64(p.Speed) * 1e6, CRC: p.KeepsCRC()},
 			Ended: func() bool {
 				if p.ending.Load() {
 					return true

@@ -128,6 +128,9 @@ func account(s driver.Stats) capture.Account {
 	for _, c := range s.Bad {
 		a.Bad = append(a.Bad, capture.Count{Cause: c.Register, Frames: c.Frames})
 	}
+	for _, c := range s.BadReceived {
+		a.BadReceived = append(a.BadReceived, capture.Count{Cause: c.Register, Frames: c.Frames})
+	}
 	for i, q := range s.Queues {
 		received := q.Received
 		for _, d := range []struct {

@@ -124,6 +124,8 @@ func portFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 }
 
 func frameFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
+	flags.BoolVar(&p.CRC, "crc", false, "keep the CRC of 4 bytes at the end of frames")
+	flags.BoolVar(&p.BadFrames, "bad-frames", false, "receive bad frames, too: wrong CRC, runts, bad symbols; with the CRC")
 	flags.IntVarP(&p.SnapLen, "snaplen", "s", 0, "keep at most this many `bytes` of a frame; 0: all")
 	flags.StringVarP(&o.filter, "filter", "f", cli.None, "keep only frames that match this pcap-filter `expression`")
 	flags.Var(&p.Rules, "rules", "keep of each frame what the first matching `rule` says, or the rules in @FILE; hpcapctl rules changes them")

@@ -60,6 +60,8 @@ func TestEachFlagSetsItsSetting(t *testing.T) {
 		"--sleep":                func(_ *options, _ *settings.Settings, p *settings.Port) { p.Sleep = true },
 		"--speed 1000":           func(_ *options, _ *settings.Settings, p *settings.Port) { p.Speed = 1000 },
 		"--negotiate":            func(_ *options, _ *settings.Settings, p *settings.Port) { p.Negotiate = true },
+		"--crc":                  func(_ *options, _ *settings.Settings, p *settings.Port) { p.CRC = true },
+		"--bad-frames":           func(_ *options, _ *settings.Settings, p *settings.Port) { p.BadFrames = true },
 		"--any-module":           func(_ *options, _ *settings.Settings, p *settings.Port) { p.AnyModule = true },
 		"-B 1GiB":                func(_ *options, _ *settings.Settings, p *settings.Port) { p.Buffer = 1 << 30 },
 		"--buffer 64MiB":         func(_ *options, _ *settings.Settings, p *settings.Port) { p.Buffer = 64 << 20 },

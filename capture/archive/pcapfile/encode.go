@@ -15,6 +15,7 @@ const (
 	pcapHeader     = 24         // bytes of a file's header
 	pcapRecord     = 16         // bytes of a packet's header
 	linkEthernet   = 1
+	crcSize        = 4 // bytes
 	byteOrderMagic = 0x1a2b3c4d
 
 	blockSection    = 0x0a0d0d0a
@@ -33,7 +34,8 @@ const (
 
 	shbOS, shbApplication                                = 3, 4
 	ifName, ifDescription, ifSpeed, ifTsresol, ifFilter  = 2, 3, 8, 9, 11
-	epbDropcount                                         = 4
+	ifFCS                                                = 13
+	epbFlags, epbDropcount                               = 2, 4
 	isbStart, isbEnd, isbRecv, isbDrop, isbAccept, isbOS = 2, 3, 4, 5, 6, 7
 	isbDelivered                                         = 8
 )
@@ -60,7 +62,11 @@ func (e *Encoder) Header(b []byte) []byte {
 		b = append(b, 2, 0, 4, 0) // version 2.4
 		b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
 		b = le.AppendUint32(b, e.snaplen())
-		return le.AppendUint32(b, linkEthernet)
+		link := uint32(linkEthernet)
+		if e.CRC {
+			link |= 1<<26 | crcSize/2<<28 // a CRC follows, in units of 16 bits
+		}
+		return le.AppendUint32(b, link)
 	}
 	b, at := begin(b, blockSection)
 	b = le.AppendUint32(b, byteOrderMagic)
@@ -91,6 +97,9 @@ func (e *Encoder) AddInterface(b []byte, i *Interface) []byte {
 	if i.Filter != "" {
 		b = text(b, ifFilter, "\x00"+i.Filter) // 0: libpcap's language
 	}
+	if i.CRC {
+		b = option(b, ifFCS, []byte{crcSize}) // in bytes, as Wireshark reads it
+	}
 	return end(option(b, optEnd, nil), at)
 }
 
@@ -100,8 +109,8 @@ func (e *Encoder) PacketSize(p *Packet) int {
 		return pcapRecord + len(p.Data)
 	}
 	size := packetFixed + len(p.Data) + 3 + 4
-	if p.Dropped != 0 || p.Comment != "" {
-		size += 4 + 8 + 4 + min(len(p.Comment), math.MaxUint16) + 3 + 4
+	if p.options() {
+		size += 8 + 4 + 8 + 4 + min(len(p.Comment), math.MaxUint16) + 3 + 4
 	}
 	return size
 }
@@ -126,7 +135,12 @@ func (e *Encoder) Packet(b []byte, p *Packet) []byte {
 	binary.LittleEndian.PutUint32(h[20:], uint32(len(p.Data)))
 	binary.LittleEndian.PutUint32(h[24:], p.Len)
 	b = pad(append(append(b, h[:]...), p.Data...), len(p.Data))
-	if p.Dropped != 0 || p.Comment != "" {
+	if p.options() {
+		if p.Errors != 0 {
+			var flags [4]byte
+			binary.LittleEndian.PutUint32(flags[:], uint32(p.Errors)|crcSize<<5)
+			b = option(b, epbFlags, flags[:])
+		}
 		b = text(b, optComment, p.Comment)
 		if p.Dropped != 0 {
 			b = number(b, epbDropcount, p.Dropped)
@@ -135,6 +149,9 @@ func (e *Encoder) Packet(b []byte, p *Packet) []byte {
 	}
 	return end(b, at)
 }
+
+// options reports whether the block of the packet has options.
+func (p *Packet) options() bool { return p.Dropped != 0 || p.Comment != "" || p.Errors != 0 }
 
 // Statistics appends the end of a file; for pcap it is empty.
 func (e *Encoder) Statistics(b []byte, s *Statistics) []byte {

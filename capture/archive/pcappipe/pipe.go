@@ -161,6 +161,9 @@ func (p *Pipe) run() error {
 			p.merged = e.Header(p.merged)
 			continue
 		}
+		if e.Format == pcapfile.Pcap && s.enc.CRC != e.CRC {
+			return fmt.Errorf("%s and %s: frames of one of them end in their CRC, and pcap says that of all packets or none: use pcapng", e.Name, s.enc.Name)
+		}
 		p.merged = e.AddInterface(p.merged, &s.enc.Interface)
 	}
 	if err := p.flush(); err != nil {

@@ -205,7 +205,7 @@ func (s *Storer) add(batch []stream.Packet) {
 			filtered += uint64(len(in.Data))
 			continue
 		}
-		out := pcapfile.Packet{Nano: in.UnixNano(), Len: uint32(in.Len), Data: in.Data, Interface: s.number}
+		out := pcapfile.Packet{Nano: in.UnixNano(), Len: uint32(in.Len), Data: in.Data, Interface: s.number, Errors: pcapfile.ErrorsOf(in.Info, uint32(in.Len))}
 		if most := s.pipe.cfg.SnapLen; most > 0 && len(out.Data) > most {
 			cut += uint64(len(out.Data) - most)
 			out.Data = out.Data[:most]

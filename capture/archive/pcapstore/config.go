@@ -37,6 +37,7 @@ type Config struct {
 
 	Description string // of the interface; default "queue N"
 	Speed       uint64 // bits a second; 0: not known
+	CRC         bool   // frames end in their CRC
 
 	// Counters returns the port's counters, for the statistics at a file's end and
 	// the comments about losses. Several goroutines may call it at once. nil: not
@@ -106,7 +107,7 @@ func (c Config) suffix() string {
 // encoder returns the encoder of packets.
 func (c Config) encoder() pcapfile.Encoder {
 	e := pcapfile.Encoder{Format: c.Format, Interface: pcapfile.Interface{
-		Name: c.Port, Description: c.Description, Speed: c.Speed, Snaplen: uint32(c.SnapLen), OS: system(),
+		Name: c.Port, Description: c.Description, Speed: c.Speed, CRC: c.CRC, Snaplen: uint32(c.SnapLen), OS: system(),
 	}}
 	if c.Filter != nil {
 		e.Filter = c.Filter.String()

@@ -77,7 +77,7 @@ func (p *packer) add(batch []stream.Packet, now time.Time, lost loss, every time
 			s.counts.filtered.Bytes += uint64(len(in.Data))
 			continue
 		}
-		out := pcapfile.Packet{Nano: in.UnixNano(), Len: uint32(in.Len), Data: in.Data}
+		out := pcapfile.Packet{Nano: in.UnixNano(), Len: uint32(in.Len), Data: in.Data, Errors: pcapfile.ErrorsOf(in.Info, uint32(in.Len))}
 		if p.cfg.SnapLen != 0 && len(in.Data) > p.cfg.SnapLen {
 			out.Data = in.Data[:p.cfg.SnapLen]
 			s.counts.cut += uint64(len(in.Data) - p.cfg.SnapLen)

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,7 +16,7 @@ var (
 	portCapturing = gauge("port_capturing", "1 while the port receives frames, else 0.", "port")
 	portReadable  = gauge("port_readable", "1 if the counters of the port could be read for this scrape, 0 if they are those read last.", "port")
 	portSeconds   = counter("port_captured_seconds", "Time for which the port has received frames.", "port")
-	wireFrames    = counter("port_wire_frames", "Frames that reached the port: received + filtered + missed + bad.", "port")
+	wireFrames    = counter("port_wire_frames", "Frames that reached the port: received + filtered + missed + bad; bad ones received on request count once.", "port")
 	received      = counter("port_received_frames", "Frames that the port wrote to host memory.", "port")
 	portFiltered  = counter("port_filtered_frames", "Frames that filters of the port dropped before host memory.", "port")
 	missed        = counter("port_missed_frames", "Frames that the port dropped because it had no buffer for them, by register.", "port", "cause")
@@ -112,7 +113,7 @@ func (s sample) port(e *capture.Engine) {
 	for _, c := range l.LossCauses {
 		s.add(lossCauses, float64(c.Frames), string(c.Cause))
 	}
-	s.counts(bad, l.Account.Bad)
+	s.counts(bad, append(slices.Clone(l.Account.Bad), l.Account.BadReceived...))
 	s.add(lost, float64(l.Lost()))
 	s.add(split, float64(l.Account.Split))
 	s.add(linkDowns, float64(l.Account.LinkDowns))

@@ -110,10 +110,13 @@ func (p *Port) check(all *problems) {
 	default:
 		bad("speed", "%d: must be one of %v Mb/s, or 0 for the module's fastest", p.Speed, limits.Speeds)
 	}
-	for key, set := range map[string]bool{"any_module": p.AnyModule, "negotiate": p.Negotiate} {
+	for key, set := range map[string]bool{"any_module": p.AnyModule, "negotiate": p.Negotiate, "crc": p.CRC, "bad_frames": p.BadFrames} {
 		if set && len(limits.Speeds) == 0 {
 			bad(key, "only an 82599 has it")
 		}
+	}
+	if p.KeepsCRC() && p.Dedup.Config != nil && p.Dedup.Ignore != 0 {
+		bad("dedup", "ignore=%v: copies that differ have different CRCs, which crc and bad_frames keep: leave one of them out", p.Dedup.Ignore)
 	}
 	if p.SnapLen < 0 || p.SnapLen > stream.MaxFrame {
 		bad("snaplen", "%d: must be 1 to %d bytes, or 0 for whole frames", p.SnapLen, stream.MaxFrame)

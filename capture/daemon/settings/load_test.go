@@ -177,7 +177,7 @@ func TestBadValuesSayWhatToDo(t *testing.T) {
 		port("queues = 2\ncores = [1]"):                      `f:4: port.a.cores: 1 for 2: list one core for each queue`,
 		port("cores = [-1]"):                                 `f:3: port.a.cores: core "-1": must be a list of numbers from 0`,
 		port("snaplen = 70000"):                              `f:3: port.a.snaplen: 70000: must be 1 to`,
-		port("buffer = \"1GiB \"\nx=1"):                      `f:4: port.a.x: unknown key: must be one of any_module, buffer, cores, dedup, device`,
+		port("buffer = \"1GiB \"\nx=1"):                      `f:4: port.a.x: unknown key: must be one of any_module, bad_frames, buffer, cores, crc, dedup, device`,
 		port("buffer = \"1MiB\""):                            `f:3: port.a.buffer: 1MiB: must be at least 2MiB`,
 		port("buffer = 3"):                                   `port.a.buffer: 3B: must be at least`,
 		port("buffer = 3.5"):                                 `port.a.buffer: 3.5: must be text in quotes`,

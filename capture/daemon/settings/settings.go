@@ -32,6 +32,8 @@ type Port struct {
 	Speed     int          `toml:"speed"`              // Mb/s; 0: the module's fastest
 	AnyModule bool         `toml:"any_module"`         // accept an SFP+ module that is not known to work
 	Negotiate bool         `toml:"negotiate"`          // at 1 Gb/s
+	CRC       bool         `toml:"crc"`                // keep the CRC at the end of frames
+	BadFrames bool         `toml:"bad_frames"`         // receive bad frames, too; with the CRC
 	SnapLen   int          `toml:"snaplen" live:"yes"` // bytes kept of a frame; 0: all
 	Buffer    units.Size   `toml:"buffer"`             // of each queue, a power of two
 	Pages     Pages        `toml:"pages"`
@@ -42,6 +44,9 @@ type Port struct {
 	Dedup     Dedup        `toml:"dedup"`
 	Storage   Storage      `toml:"storage"`
 }
+
+// KeepsCRC reports whether the port's frames end in their CRC.
+func (p Port) KeepsCRC() bool { return p.CRC || p.BadFrames }
 
 // Label is the port's name, or its device's where it has none.
 func (p Port) Label() string {
