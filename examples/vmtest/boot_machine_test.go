@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,13 +20,21 @@ import (
 // bootDeadline is the time limit of a boot, which takes seconds on an idle host.
 const bootDeadline = 3 * time.Minute
 
+// errHung is a boot that neither ends nor fails.
+var errHung = errors.New("the boot hangs")
+
 // boot starts the models and a VM with their NICs, and returns after the agent's first
 // message, or at once if iPXE boots. VM and models end with the test. A failed test prints
 // their output. Booting is a case with a line of its own.
+//
+// QEMU's emulated processors rarely hang in a boot, before any program runs in the VM. Such
+// a VM is started once more, and the output says so. A second hang fails, as does one of a
+// VM whose models have a fault.
 func boot(t *testing.T, m machine) *vm {
 	t.Helper()
 	start, ok := time.Now(), false
-	defer func() { report(caseTitle(t.Name(), "boot"), ok, t.Skipped(), time.Since(start)) }()
+	title := caseTitle(t.Name(), "boot")
+	defer func() { report(title, ok, t.Skipped(), time.Since(start)) }()
 	initrd := ""
 	if !m.IPXE {
 		var err error
@@ -33,6 +42,23 @@ func boot(t *testing.T, m machine) *vm {
 			t.Fatalf("make the initramfs: %v", err)
 		}
 	}
+	v, err := startVM(t, m, initrd)
+	if errors.Is(err, errHung) && *fault == "" {
+		reportRestart(title)
+		if err := v.stop(); err != nil {
+			t.Fatalf("end the VM that hangs: %v", err)
+		}
+		v, err = startVM(t, m, initrd)
+	}
+	if err != nil {
+		t.Fatalf("boot kernel %s: %v", m.Kernel, err)
+	}
+	ok = true
+	return v
+}
+
+func startVM(t *testing.T, m machine, initrd string) (*vm, error) {
+	t.Helper()
 	dir, err := os.MkdirTemp(scratch, "")
 	if err != nil {
 		t.Fatal(err)
@@ -53,11 +79,10 @@ func boot(t *testing.T, m machine) *vm {
 		t.Fatal(err)
 	}
 	startModels(t, v, m.NICs, dir)
-	if err := v.boot(initrd, dir); err != nil {
-		t.Fatalf("boot kernel %s: %v", m.Kernel, err)
+	if err = v.boot(initrd, dir); errors.Is(err, errHung) {
+		fmt.Printf("boot kernel %s: %v\n%s\n", m.Kernel, err, v.hang()) // the test may end much later
 	}
-	ok = true
-	return v
+	return v, err
 }
 
 func (v *vm) boot(initrd, dir string) error {
@@ -134,8 +159,33 @@ func (v *vm) awaitAgent() error {
 	case <-v.broken:
 		return v.brokenError()
 	case <-timer.C:
-		return fmt.Errorf("no message of the agent within %v\n--- end of the VM's console ---\n%s", bootDeadline, tail(v.console.String(), 50))
+		return fmt.Errorf("%w: no message of the agent within %v", errHung, bootDeadline)
 	}
+}
+
+// hang describes a VM that hangs: its console, where its processors are, and what QEMU and
+// the models said.
+func (v *vm) hang() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "--- end of the VM's console ---\n%s\n--- its processors ---\n", tail(v.console.String(), 50))
+	var registers string
+	reply, err := v.control.call("human-monitor-command", map[string]any{"command-line": "info registers -a"})
+	if err == nil {
+		err = json.Unmarshal(reply, &registers)
+	}
+	if err != nil {
+		fmt.Fprintln(&b, err)
+	}
+	for line := range strings.Lines(registers) {
+		if strings.Contains(line, "CPU#") || strings.HasPrefix(line, "RIP=") {
+			b.WriteString(line)
+		}
+	}
+	fmt.Fprintf(&b, "--- QEMU's messages ---\n%s", tail(v.stderr.String(), 30))
+	for i, m := range v.models {
+		fmt.Fprintf(&b, "\n--- nicsim %d (%v): messages ---\n%s", i, m.wires, tail(m.err.String(), 40))
+	}
+	return b.String()
 }
 
 func listen(path string) (*net.UnixListener, error) {
@@ -168,6 +218,9 @@ const sinceInit = `dmesg -x | sed '1,/Run .init as init process/d'`
 
 // end stops QEMU and the models, and prints their output if the test failed.
 func (v *vm) end(t *testing.T) {
+	if v.stopped { // it hung, and another was started
+		return
+	}
 	v.mu.Lock()
 	v.ending = true
 	why := v.why
@@ -176,7 +229,7 @@ func (v *vm) end(t *testing.T) {
 		// No command was running.
 		t.Errorf("%v", v.brokenError())
 	}
-	if t.Failed() && why == nil && v.conn != nil {
+	if t.Failed() && why == nil && v.release != "" {
 		// The agent may not work any more; the console is printed in any case.
 		if log, err := v.try(sinceInit + ` | grep -E '^[a-z]+ *:(emerg|alert|crit|err|warn) *:'`); err == nil {
 			t.Logf("--- warnings of the VM's kernel ---\n%s", log)
@@ -185,24 +238,8 @@ func (v *vm) end(t *testing.T) {
 			t.Logf("--- end of the VM's dmesg ---\n%s", log)
 		}
 	}
-	if v.qemu != nil {
-		if err := v.quit(); err != nil {
-			t.Errorf("end QEMU: %v", err)
-		}
-	}
-	for _, m := range v.models {
-		if m.child == nil {
-			continue
-		}
-		if err := m.stop(); err != nil {
-			t.Error(err)
-		}
-	}
-	if v.conn != nil {
-		v.conn.Close()
-	}
-	if v.control != nil {
-		v.control.conn.Close()
+	if err := v.stop(); err != nil {
+		t.Error(err)
 	}
 	if !t.Failed() {
 		return
@@ -212,6 +249,31 @@ func (v *vm) end(t *testing.T) {
 	for i, m := range v.models {
 		t.Logf("--- nicsim %d (%v): messages ---\n%s\n--- its counters ---\n%s", i, m.wires, tail(m.err.String(), 40), tail(m.out.String(), len(m.sockets)))
 	}
+}
+
+// stop stops QEMU and the models.
+func (v *vm) stop() (err error) {
+	v.mu.Lock()
+	v.ending = true
+	v.mu.Unlock()
+	v.stopped = true
+	if v.qemu != nil {
+		if e := v.quit(); e != nil {
+			err = fmt.Errorf("end QEMU: %w", e)
+		}
+	}
+	for _, m := range v.models {
+		if m.child != nil {
+			err = errors.Join(err, m.stop())
+		}
+	}
+	if v.conn != nil {
+		v.conn.Close()
+	}
+	if v.control != nil {
+		v.control.conn.Close()
+	}
+	return err
 }
 
 // quit ends QEMU by QMP, then by signals.

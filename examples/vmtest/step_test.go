@@ -16,6 +16,7 @@ var cases struct {
 	sync.Mutex
 	passed, failed, skipped int
 	failures                []string
+	hung                    []string // boots that were started once more
 }
 
 // step runs a case and prints its result and time.
@@ -54,6 +55,15 @@ func report(title string, ok, skipped bool, took time.Duration) {
 	fmt.Printf("%s  %6.1f s  %s\n", result, took.Seconds(), title)
 }
 
+// reportRestart prints that a VM whose boot hung is started once more, and notes it for the
+// summary.
+func reportRestart(title string) {
+	cases.Lock()
+	defer cases.Unlock()
+	cases.hung = append(cases.hung, title)
+	fmt.Printf("%s: the VM is started once more\n", title)
+}
+
 var words = regexp.MustCompile(`([a-z0-9])([A-Z])`)
 
 // caseTitle returns "ixgbe 6.1: ping" for the case ping of the test TestIxgbe/6.1.
@@ -71,6 +81,9 @@ func caseTitle(test, name string) string {
 func summary(status int, took time.Duration) int {
 	cases.Lock()
 	defer cases.Unlock()
+	for _, title := range cases.hung {
+		fmt.Println("hung, started once more:", title)
+	}
 	for _, f := range cases.failures {
 		fmt.Println("failed:", f)
 	}

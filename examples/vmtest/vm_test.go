@@ -24,7 +24,7 @@ const commandDeadline = 2 * time.Minute
 // vm is a running virtual machine.
 type vm struct {
 	share   string // folder mounted as /share in the VM
-	release string // of the kernel
+	release string // of the kernel; empty before the agent's first message
 
 	machine machine
 	qemu    *child
@@ -35,12 +35,13 @@ type vm struct {
 	ports   []*port
 
 	conn    net.Conn // to the agent
+	stopped bool     // QEMU and the models have been stopped
 	writing sync.Mutex
 
 	mu       sync.Mutex
 	jobs     map[uint32]*process
 	last     uint32
-	ending   bool          // set by cleanup: the end of QEMU is no failure
+	ending   bool          // set at the end: the end of QEMU is no failure
 	mayBreak bool          // the test breaks the VM
 	broken   chan struct{} // closed when the VM cannot be used any more
 	why      error         // valid then
