@@ -53,10 +53,11 @@ func (p *port) attached() int {
 	return fewest
 }
 
-// awaited is how many listeners the port waits for, 0 once it does not.
-func (p *port) awaited() int {
+// awaited is how many listeners the port waits for and how many of these are attached,
+// 0 once it does not wait.
+func (p *port) awaited() (attached, awaited int) {
 	if !p.waiting.Load() {
-		return 0
+		return 0, 0
 	}
-	return p.listeners
+	return p.attached(), p.listeners
 }

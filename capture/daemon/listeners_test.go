@@ -117,6 +117,7 @@ func TestPortStartsWithItsListeners(t *testing.T) {
 	st := status()
 	require.Equal(t, control.Idle, st.State)
 	require.Equal(t, 2, st.Awaited)
+	require.Equal(t, 1, st.Arrived, "queue 1 has one of another process")
 
 	readers = append(readers, startReader(t, socket(1)))
 	require.NoError(t, <-done)

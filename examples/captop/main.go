@@ -35,6 +35,7 @@ type options struct {
 	lossless bool
 	group    int
 	mode     string
+	filter   string
 	tunnels  string
 	interval units.Duration
 	duration units.Duration
@@ -73,7 +74,8 @@ capture.`,
 	cli.Group(cmd, "Threads", func(flags *pflag.FlagSet) {
 		flags.IntVar(&o.count.Threads, "threads", 0, "read packets and count them with this `number` of threads")
 		flags.IntVar(&o.group, "group", meter.NoGroup, "be members of the fan-out group of this `number`, 0 to 65535; -1: of none, each reads every packet")
-		flags.StringVar(&o.mode, "mode", "", "`mode` of the group: hash, lb, rnd, cpu, rollover, qm or consistent; default: the group's, or hash")
+		flags.StringVar(&o.mode, "mode", "", "`mode` of the group: hash, lb, rnd, cpu, rollover, qm, consistent or filter; default: the group's, or hash")
+		flags.StringVarP(&o.filter, "filter", "f", "", "packets that the threads get in mode filter, as a pcap `expression`")
 		flags.StringVar(&o.tunnels, "tunnels", "", "hash what is inside these `tunnels`: mpls,gre,vxlan,gtpu")
 		flags.BoolVar(&o.lossless, "lossless", false, "hold the capture back rather than lose packets")
 		flags.StringVar(&o.count.Name, "name", "captop", "`name` of the threads")
@@ -101,15 +103,17 @@ func complete(cmd *cobra.Command, o *options, args []string) error {
 		return cli.Usagef("--threads %d: must be 0 to %d", o.count.Threads, stream.MaxListeners)
 	case o.interval <= 0:
 		return cli.Usagef("--interval %v: must be positive", o.interval)
-	case o.group == meter.NoGroup && (o.mode != "" || o.tunnels != ""):
-		return cli.Usagef("--mode and --tunnels: go with --group")
+	case o.group == meter.NoGroup && (o.mode != "" || o.filter != "" || o.tunnels != ""):
+		return cli.Usagef("--mode, --filter and --tunnels: go with --group")
 	case o.count.Threads == 0 && (o.group != meter.NoGroup || o.lossless || cmd.Flags().Changed("name")):
 		return cli.Usagef("no threads that read: name their number with --threads")
+	case o.mode == fanout.Filter.String() && o.filter == "":
+		return cli.Usagef("--mode filter: name the packets with --filter EXPRESSION")
 	case o.group == meter.NoGroup:
 		return nil
 	}
 	lines := []string{fmt.Sprintf("group=%d", o.group)}
-	for _, l := range [][2]string{{"mode", o.mode}, {"tunnels", o.tunnels}} {
+	for _, l := range [][2]string{{"mode", o.mode}, {"filter", o.filter}, {"tunnels", o.tunnels}} {
 		if l[1] != "" {
 			lines = append(lines, l[0]+"="+l[1])
 		}

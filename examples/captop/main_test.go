@@ -29,6 +29,9 @@ func TestFlagsMakeTheSettingsOfAGroup(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "group=0\ntunnels=gre,vxlan", o.count.Fanout)
 	require.Equal(t, stream.Lossy, o.count.Policy)
+	o, err = parse("--threads", "1", "--group", "3", "--mode", "filter", "-f", "udp port 53")
+	require.NoError(t, err)
+	require.Equal(t, "group=3\nmode=filter\nfilter=udp port 53", o.count.Fanout)
 	o, err = parse()
 	require.NoError(t, err)
 	require.Empty(t, o.count.Fanout)
@@ -41,7 +44,10 @@ func TestUsageErrors(t *testing.T) {
 		"--threads -1":                          "--threads -1: must be 0 to 64",
 		"--group 7":                             "no threads that read",
 		"--lossless":                            "no threads that read",
-		"--threads 1 --mode hash":               "--mode and --tunnels: go with --group",
+		"--threads 1 --mode hash":               "--mode, --filter and --tunnels: go with --group",
+		"--threads 1 --filter udp":              "--mode, --filter and --tunnels: go with --group",
+		"--threads 1 --group 1 --mode filter":   "--mode filter: name the packets with --filter",
+		"--threads 1 --group 1 -f nonsense":     "nonsense",
 		"--threads 1 --group 70000":             "group",
 		"--threads 1 --group 1 --mode sideways": "sideways",
 		"--threads 1 --group 1 --tunnels ipx":   "ipx",

@@ -45,7 +45,7 @@ func (s status) text(w io.Writer) error {
 	case !s.Since.IsZero():
 		state = "running for " + span(time.Since(s.Since))
 	case s.Awaited > 0:
-		state = fmt.Sprintf("waiting for %s at each queue", units.Plural(s.Awaited, "listener"))
+		state = fmt.Sprintf("waiting for %s at each queue, %d attached", units.Plural(s.Awaited, "listener"), s.Arrived)
 	}
 	var missed, bad uint64
 	for _, c := range s.Account.Missed {

@@ -21,7 +21,7 @@ func (p *controlled) status(*http.Request) (any, error) {
 	case s.Since.IsZero():
 		s.State = Idle
 		if p.Awaited != nil {
-			s.Awaited = p.Awaited()
+			s.Arrived, s.Awaited = p.Awaited()
 		}
 	case s.Ended.IsZero():
 		s.State = Running

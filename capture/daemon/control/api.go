@@ -21,10 +21,11 @@ type Status struct {
 	Name    string               `json:"name,omitempty"` // of the port, where there are several
 	Port    string               `json:"port"`           // device, as ports.Open takes it
 	State   string               `json:"state"`
-	Awaited int                  `json:"wait_listeners,omitempty"` // listeners of other processes that the port waits for at each queue before it starts
-	PID     int                  `json:"pid"`                      // of the capturing process
-	Since   time.Time            `json:"since,omitzero"`           // of reception
-	Ended   time.Time            `json:"ended,omitzero"`           // of reception
+	Awaited int                  `json:"wait_listeners,omitempty"`     // listeners of other processes that the port waits for at each queue before it starts
+	Arrived int                  `json:"attached_listeners,omitempty"` // of these, attached at the queue that has fewest
+	PID     int                  `json:"pid"`                          // of the capturing process
+	Since   time.Time            `json:"since,omitzero"`               // of reception
+	Ended   time.Time            `json:"ended,omitzero"`               // of reception
 	Clock   capture.ClockAccount `json:"clock"`
 	Rate    Rate                 `json:"rate"`    // over the last second
 	Lost    uint64               `json:"lost"`    // undamaged frames that reached the port and were not stored, filtered ones and duplicates excepted

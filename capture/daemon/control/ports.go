@@ -15,8 +15,9 @@ type Port struct {
 	Rotate func() // begins new files; nil: nothing is stored
 
 	// Awaited returns how many listeners of other processes each queue must have before
-	// the port starts, 0 once it does not wait; nil: it never waits.
-	Awaited func() int
+	// the port starts, and how many the queue with fewest has; 0 once it does not wait.
+	// nil: it never waits.
+	Awaited func() (attached, awaited int)
 
 	Card Card // nil: the port has none
 

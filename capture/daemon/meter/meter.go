@@ -39,14 +39,18 @@ type Port struct {
 }
 
 // Thread is one reader of a port: a listener of each of its queues, by their name and
-// process. Counters are sums since it attached.
+// process, and in each queue by the order in which those of one name attached. Counters
+// are sums since it attached.
 type Thread struct {
 	Port   string `json:"port,omitempty"` // name of one of several
 	Group  int    `json:"group"`          // fan-out group; -1: none, it reads every frame
 	Mode   string `json:"mode,omitempty"` // of the group
 	Name   string `json:"name"`
 	PID    int    `json:"pid"`
+	Handle int    `json:"handle"` // 1; 2 and so on: others of the same name, process and group
 	Queues int    `json:"queues"` // that it reads
+
+	first string // key of the first of its listeners
 
 	Read     uint64  `json:"read"`       // frames
 	Bytes    uint64  `json:"read_bytes"` // of these, as stored
@@ -58,13 +62,19 @@ type Thread struct {
 	Share    float64 `json:"share"` // of the frames that its group read in this time, 0 to 1
 }
 
-// key is what a thread is known by.
+// key is what a thread is known by in a report.
 type key struct {
-	port, name string
-	pid, group int
+	port, name         string
+	pid, group, handle int
 }
 
-func (t *Thread) key() key { return key{t.Port, t.Name, t.PID, t.Group} }
+func (t *Thread) key() key { return key{t.Port, t.Name, t.PID, t.Group, t.Handle} }
+
+// attachment is what a thread is known by from one report to the next: its handles are
+// counted anew when one detaches.
+type attachment struct{ port, first string }
+
+func (t *Thread) attachment() attachment { return attachment{t.Port, t.first} }
 
 // Meter makes reports of the captures behind a control socket.
 type Meter struct {
@@ -109,9 +119,18 @@ func (m *Meter) Sample(ctx context.Context) (Report, error) {
 
 // threads sums the listeners of all queues of a port.
 func threads(port string, all *control.Listeners) (sums []Thread) {
-	for _, l := range all.Attached {
+	attached := slices.SortedFunc(slices.Values(all.Attached), func(a, b control.Listener) int {
+		return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.ID, b.ID))
+	})
+	type inQueue struct {
+		queue int
+		key
+	}
+	handles := map[inQueue]int{}
+	for i := range attached {
+		l := &attached[i]
 		one := Thread{
-			Port: port, Group: NoGroup, Name: l.Name, PID: l.PID, Queues: 1,
+			Port: port, Group: NoGroup, Name: l.Name, PID: l.PID, Queues: 1, first: l.Key(),
 			Read: l.Read, Bytes: l.ReadBytes - min(l.ReadBytes, stream.RecordHeader*l.Read), Lost: l.Overrun, Unread: l.Unread,
 		}
 		// The listener's own account does not tell whose frames it was overrun by.
@@ -120,6 +139,9 @@ func threads(port string, all *control.Listeners) (sums []Thread) {
 				one.member(l.ID, &g.Account)
 			}
 		}
+		same := inQueue{l.Queue, one.key()}
+		handles[same]++
+		one.Handle = handles[same]
 		at := slices.IndexFunc(sums, func(t Thread) bool { return t.key() == one.key() })
 		if at < 0 {
 			sums = append(sums, one)
@@ -132,7 +154,7 @@ func threads(port string, all *control.Listeners) (sums []Thread) {
 		sums[at].Unread += one.Unread
 	}
 	slices.SortStableFunc(sums, func(a, b Thread) int {
-		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Handle, b.Handle))
 	})
 	return sums
 }
@@ -154,9 +176,9 @@ func (r *Report) rates(before *Report) {
 		return
 	}
 	r.Over = r.At.Sub(before.At)
-	earlier := map[key]Thread{}
+	earlier := map[attachment]Thread{}
 	for _, t := range before.Threads {
-		earlier[t.key()] = t
+		earlier[t.attachment()] = t
 	}
 	type group struct {
 		port   string
@@ -166,7 +188,7 @@ func (r *Report) rates(before *Report) {
 	seconds := max(r.Over.Seconds(), 1e-9)
 	for i := range r.Threads {
 		t := &r.Threads[i]
-		b, ok := earlier[t.key()]
+		b, ok := earlier[t.attachment()]
 		if !ok || b.Read > t.Read { // it attached since then
 			b = Thread{}
 		}
@@ -216,7 +238,11 @@ func (r *Report) WriteText(w io.Writer) error {
 			sum.add(one)
 			members++
 		}
-		one.row(t, group, one.Name, fmt.Sprint(one.PID), share)
+		name := one.Name
+		if one.Handle > 1 {
+			name = fmt.Sprintf("%s (%d)", name, one.Handle)
+		}
+		one.row(t, group, name, fmt.Sprint(one.PID), share)
 	}
 	end()
 	_ = t.Flush() // into memory

@@ -121,6 +121,64 @@ dir = "`+share+`"
 	require.Error(t, err)
 }
 
+// A program that opens a port twice has two handles of one name.
+func TestHandlesOfOneProgramAreApart(t *testing.T) {
+	dir, err := os.MkdirTemp("", "ixcap-m-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	s := settings.New()
+	p := settings.Defaults()
+	p.Device, p.Buffer, p.Queues, p.Storage.Dirs = "sim:gen,size=60,rate=10kpps,flows=64,backpressure", 8<<20, 2, settings.Dirs{"null"}
+	s.Ports, s.Share.Dir = []settings.Port{p}, filepath.Join(dir, "share")
+	d, err := daemon.Open(s, daemon.Config{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, d.Close()) }()
+	sockets, err := query.Sockets(s.Share.Dir)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	first, end := context.WithCancel(ctx)
+	counted, attached := make(chan error, 2), make(chan struct{})
+	for _, ctx := range []context.Context{first, ctx} {
+		go func() {
+			counted <- meter.Count(ctx, sockets, meter.Config{Threads: 1, Name: "twice"}, func() { attached <- struct{}{} })
+		}()
+		<-attached
+	}
+	ran := make(chan error, 1)
+	go func() { ran <- d.Run(ctx) }()
+
+	c := control.NewClient(filepath.Join(s.Share.Dir, "control.sock"))
+	defer c.Close()
+	m := meter.New(c)
+	var r meter.Report
+	threads := func(n int) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			r, err = m.Sample(t.Context())
+			return err == nil && len(r.Threads) == n+1 && r.Threads[n].Read > 0 && r.Over > 0
+		}, testtime.Deadline, 20*time.Millisecond)
+	}
+	threads(2)
+	for i, one := range r.Threads[1:] { // after the storer
+		require.Equal(t, "twice-0", one.Name)
+		require.Equal(t, i+1, one.Handle)
+		require.Equal(t, 2, one.Queues)
+	}
+	var text strings.Builder
+	require.NoError(t, r.WriteText(&text))
+	require.Regexp(t, `(?m)^- +twice-0 +\d`, text.String())
+	require.Regexp(t, `(?m)^- +twice-0 \(2\) +\d`, text.String())
+
+	end()
+	require.NoError(t, <-counted)
+	threads(1)
+	require.Equal(t, 1, r.Threads[1].Handle)
+	require.Less(t, r.Threads[1].Frames, float64(r.Threads[1].Read)/r.Over.Seconds(), "rates go on from the same handle")
+	cancel()
+	require.NoError(t, <-ran)
+	require.NoError(t, <-counted)
+}
+
 func TestCountEndsWithTheCapture(t *testing.T) {
 	dir, err := os.MkdirTemp("", "ixcap-m-")
 	require.NoError(t, err)
