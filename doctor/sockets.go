@@ -25,7 +25,8 @@ type Interface struct {
 	ZeroCopy bool // and receives into the memory of AF_XDP sockets
 	Occupied bool // another XDP program is attached, and an interface has room for one
 
-	Missing []string // capabilities that the port needs and this user lacks
+	Missing    []string // capabilities that the port needs and this user lacks
+	MissingXDP []string // of a packet port: those that keep xdp:Name from being tried first
 }
 
 // ExamineInterface is Examine for an interface that sockets of the kernel capture from.
@@ -93,15 +94,23 @@ func (i Interface) driver(e examiner) string {
 }
 
 func rights(i Interface) Check {
-	if len(i.Missing) == 0 {
-		return Check{Name: "rights", State: OK, Found: "this user has the capabilities that " + i.Port + " needs"}
+	c := Check{Name: "rights", State: OK, Found: "this user has the capabilities that " + i.Port + " needs"}
+	lack := i.Missing
+	switch {
+	case len(i.Missing) > 0:
+		c.State, c.Found = Failed, "this user lacks "+strings.Join(i.Missing, ", ")
+		c.Why = "the kernel opens the sockets only with these capabilities"
+	case len(i.MissingXDP) > 0:
+		c.State, c.Why = Warning, "AF_XDP takes frames before the kernel makes packets of them"
+	default:
+		return c
 	}
-	list := strings.Join(i.Missing, ", ")
-	return Check{
-		Name: "rights", State: Failed, Found: "this user lacks " + list,
-		Why: "the kernel opens the sockets only with these capabilities",
-		Fix: "sudo setcap " + strings.ToLower(strings.Join(i.Missing, ",")) + "+ep $(which hpcapdd)    # or run it as root",
+	if len(i.MissingXDP) > 0 {
+		lack = i.MissingXDP
+		c.Found += "; xdp:" + i.Name + ", which is tried first, needs " + strings.Join(lack, ", ")
 	}
+	c.Fix = "sudo setcap " + strings.ToLower(strings.Join(lack, ",")) + "+ep $(which hpcapdd)    # or run it as root"
+	return c
 }
 
 func (e examiner) hostTraffic(i Interface) Check {

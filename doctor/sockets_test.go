@@ -65,6 +65,14 @@ func TestEachObstacleOfAnInterfaceFailsItsCheck(t *testing.T) {
 		"rights": {"xdp:eth5", func(_ *fixture, i *Interface) { i.Missing = []string{"CAP_NET_RAW", "CAP_BPF"} },
 			Check{"rights", Failed, "this user lacks CAP_NET_RAW, CAP_BPF", "the kernel opens the sockets only with these capabilities",
 				"sudo setcap cap_net_raw,cap_bpf+ep $(which hpcapdd)    # or run it as root"}},
+		"rights of xdp": {"packet:eth5", func(_ *fixture, i *Interface) { i.MissingXDP = []string{"CAP_BPF", "CAP_NET_ADMIN"} },
+			Check{"rights", Warning, "this user has the capabilities that packet:eth5 needs; xdp:eth5, which is tried first, needs CAP_BPF, CAP_NET_ADMIN",
+				"AF_XDP takes frames before the kernel makes packets of them", "sudo setcap cap_bpf,cap_net_admin+ep $(which hpcapdd)    # or run it as root"}},
+		"rights of both": {"packet:eth5", func(_ *fixture, i *Interface) {
+			i.Missing, i.MissingXDP = []string{"CAP_NET_RAW"}, []string{"CAP_NET_RAW", "CAP_BPF"}
+		},
+			Check{"rights", Failed, "this user lacks CAP_NET_RAW; xdp:eth5, which is tried first, needs CAP_NET_RAW, CAP_BPF",
+				"the kernel opens the sockets only with these capabilities", "sudo setcap cap_net_raw,cap_bpf+ep $(which hpcapdd)    # or run it as root"}},
 		"host": {"xdp:eth5", func(p *fixture, _ *Interface) { p.used["eth5"] = []string{"address 192.0.2.1/24"} },
 			Check{"host traffic", Warning, "eth5 has address 192.0.2.1/24", "frames that an xdp port captures do not reach the host: connections over this interface break",
 				"hpcapdd -i packet:eth5    # or limit the capture: xdp:eth5,take=MATCH (docs/PORTS.md)"}},

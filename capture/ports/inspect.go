@@ -27,7 +27,8 @@ type Interface struct {
 	ZeroCopy bool // and receives into the memory of AF_XDP sockets
 	Occupied bool // another XDP program is attached, and an interface has room for one
 
-	Missing []string // capabilities that Port needs and the thread lacks
+	Missing    []string // capabilities that Port needs and the thread lacks
+	MissingXDP []string // of a packet port: those that keep xdp:Name from being tried first
 }
 
 // Inspect returns what matters of the interface of a name that Open captures with sockets
@@ -74,7 +75,11 @@ func Inspect(name string) (i Interface, sockets bool, err error) {
 	forXDP := netif.Missing(unix.CAP_NET_RAW, unix.CAP_BPF, unix.CAP_NET_ADMIN)
 	if i.Port == "" {
 		i.Port = packet.Scheme + i.Name
-		if hostUse(i.Name) == "" && len(forXDP) == 0 && !i.Occupied {
+		switch {
+		case hostUse(i.Name) != "" || i.Occupied:
+		case len(forXDP) > 0:
+			i.MissingXDP = forXDP
+		default:
 			i.Port = xdp.Scheme + i.Name
 		}
 	}
