@@ -2,28 +2,16 @@ package doctor
 
 import (
 	"net"
-	"os"
-	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
+
+	"github.com/ixcap/ixcap/internal/nettest"
 )
 
 func TestTheConfigurationOfAnInterfaceIsListed(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("a network namespace needs root: sudo make test")
-	}
-	runtime.LockOSThread() // not unlocked: the thread ends with its namespace
-	home, err := netns.Get()
-	require.NoError(t, err)
-	defer home.Close()
-	ns, err := netns.New()
-	require.NoError(t, err)
-	defer ns.Close()
-	defer func() { require.NoError(t, netns.Set(home)) }()
-
+	nettest.Namespace(t)
 	port := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "peer"}
 	port.Name = "eth2"
 	require.NoError(t, netlink.LinkAdd(port))

@@ -4,16 +4,15 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/internal/nettest"
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/stream"
@@ -36,25 +35,10 @@ func FuzzParseSpec(f *testing.F) {
 	})
 }
 
-// pair makes a namespace of the calling thread's own with the veth pair ixa, ixb. The
-// thread ends with the test's goroutine.
+// pair makes a namespace with the veth pair ixa, ixb.
 func pair(t *testing.T, mtu int) {
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root: run the tests with sudo")
-	}
-	runtime.LockOSThread()
-	ns, err := netns.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { ns.Close() })
-	a := netlink.NewLinkAttrs()
-	a.Name, a.MTU = "ixa", mtu
-	require.NoError(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "ixb", PeerMTU: uint32(mtu)}))
-	for _, name := range []string{"ixa", "ixb"} {
-		require.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0))
-		l, err := netlink.LinkByName(name)
-		require.NoError(t, err)
-		require.NoError(t, netlink.LinkSetUp(l))
-	}
+	t.Helper()
+	nettest.Pair(t, nettest.Veth{MTU: mtu})
 }
 
 // sender returns a function that sends a frame through an interface.

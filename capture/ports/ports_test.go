@@ -1,14 +1,13 @@
 package ports_test
 
 import (
-	"os"
-	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/internal/nettest"
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/nic"
@@ -17,28 +16,11 @@ import (
 	_ "github.com/ixcap/ixcap/sim"
 )
 
-// pair makes a namespace of the calling thread's own with the veth pair ixa, ixb. The
-// thread ends with the test's goroutine.
+// pair makes a namespace with the veth pair ixa, ixb, in which XDP programs can be loaded.
 func pair(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root: run the tests with sudo")
-	}
-	runtime.LockOSThread()
-	ns, err := netns.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { ns.Close() })
-	a := netlink.NewLinkAttrs()
-	a.Name = "ixa"
-	require.NoError(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "ixb"}))
-	for _, name := range []string{"ixa", "ixb"} {
-		require.NoError(t, netlink.LinkSetUp(link(t, name)))
-	}
-}
-
-func link(t *testing.T, name string) netlink.Link {
-	l, err := netlink.LinkByName(name)
-	require.NoError(t, err)
-	return l
+	t.Helper()
+	nettest.Need(t, unix.CAP_BPF)
+	nettest.Pair(t, nettest.Veth{})
 }
 
 // open opens a port and returns its name and the notices.
@@ -57,7 +39,7 @@ func TestAnInterfaceIsOpenedInTheBestWayThatWorks(t *testing.T) {
 
 	t.Run("down", func(t *testing.T) {
 		pair(t)
-		require.NoError(t, netlink.LinkSetDown(link(t, "ixb")))
+		require.NoError(t, netlink.LinkSetDown(nettest.Link(t, "ixb")))
 		for _, name := range []string{"xdp:ixb", "packet:ixb"} {
 			_, notices := open(t, name)
 			require.Equal(t, []string{"ixb is down and receives nothing until `ip link set ixb up`."}, notices)
@@ -67,7 +49,7 @@ func TestAnInterfaceIsOpenedInTheBestWayThatWorks(t *testing.T) {
 		pair(t)
 		a, err := netlink.ParseAddr("192.0.2.1/24")
 		require.NoError(t, err)
-		require.NoError(t, netlink.AddrAdd(link(t, "ixb"), a))
+		require.NoError(t, netlink.AddrAdd(nettest.Link(t, "ixb"), a))
 		name, notices := open(t, "ixb")
 		require.Equal(t, "packet:ixb", name)
 		require.Equal(t, []string{"ixb has the address 192.0.2.1, and AF_XDP takes frames from the host's stack: packet sockets capture it. Name xdp:ixb to take the frames."}, notices)
@@ -77,7 +59,7 @@ func TestAnInterfaceIsOpenedInTheBestWayThatWorks(t *testing.T) {
 		b := netlink.NewLinkAttrs()
 		b.Name = "ixbr"
 		require.NoError(t, netlink.LinkAdd(&netlink.Bridge{LinkAttrs: b}))
-		require.NoError(t, netlink.LinkSetMaster(link(t, "ixb"), link(t, "ixbr")))
+		require.NoError(t, netlink.LinkSetMaster(nettest.Link(t, "ixb"), nettest.Link(t, "ixbr")))
 		name, notices := open(t, "ixb")
 		require.Equal(t, "packet:ixb", name)
 		require.Len(t, notices, 1)
@@ -190,6 +172,7 @@ func TestInspectTellsWhatACaptureWouldFind(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "packet:ixb", i.Port)
 	require.Equal(t, []string{"CAP_NET_RAW"}, i.Missing)
+	require.Equal(t, []string{"CAP_NET_RAW", "CAP_BPF", "CAP_NET_ADMIN"}, i.MissingXDP)
 	i, _, err = ports.Inspect("xdp:ixb")
 	require.NoError(t, err)
 	require.Equal(t, []string{"CAP_NET_RAW", "CAP_BPF", "CAP_NET_ADMIN"}, i.Missing)

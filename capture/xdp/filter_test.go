@@ -10,6 +10,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/internal/ether"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
+	"github.com/ixcap/ixcap/internal/nettest"
 )
 
 // random is a frame with up to three tags, of IPv4, IPv6 or something else, of which the
@@ -124,7 +125,7 @@ func TestFramesOfAnAddedQueueAreCounted(t *testing.T) {
 	require.NoError(t, err)
 	run := func(queue int, f []byte) {
 		// struct xdp_md of linux/bpf.h.
-		context := []uint32{0, uint32(len(f)), 0, uint32(find(t, "ixb").Attrs().Index), uint32(queue), 0}
+		context := []uint32{0, uint32(len(f)), 0, uint32(nettest.Link(t, "ixb").Attrs().Index), uint32(queue), 0}
 		action, err := code.Run(&ebpf.RunOptions{Data: f, Context: context})
 		require.NoError(t, err)
 		require.EqualValues(t, actPass, action)

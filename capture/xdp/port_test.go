@@ -15,6 +15,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/internal/ether"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/nettest"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -180,7 +181,7 @@ func TestASuperFrameIsCountedAndNotStored(t *testing.T) {
 			require.NoError(t, err)
 			defer unix.Close(fd)
 			require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1))
-			require.NoError(t, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: find(t, "ixa").Attrs().Index}))
+			require.NoError(t, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: nettest.Link(t, "ixa").Attrs().Index}))
 			// struct virtio_net_hdr: needs a checksum, TCP over IPv4, header 54, segments of 1000.
 			header := []byte{1, 1, 54, 0, 0xe8, 3, 34, 0, 16, 0}
 			frame := tcp(1234, 80, 54+5000)
@@ -212,7 +213,7 @@ func TestOnlyFramesAskedForAreTaken(t *testing.T) {
 	stack, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(htons(unix.ETH_P_ALL)))
 	require.NoError(t, err)
 	defer unix.Close(stack)
-	require.NoError(t, unix.Bind(stack, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: find(t, "ixb").Attrs().Index}))
+	require.NoError(t, unix.Bind(stack, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: nettest.Link(t, "ixb").Attrs().Index}))
 	send := sender(t)
 	taken := [][]byte{tcp(80, 9, 100), numbered(1, 64), numbered(2, 80, ether.TypeVLAN)}
 	passed := [][]byte{udp(80, 9, 100), tcp(81, 9, 100)}
@@ -254,11 +255,11 @@ func TestAnInterfaceHasOneCapture(t *testing.T) {
 
 func TestAnInterfaceIsRestored(t *testing.T) {
 	pair(t, 1500, 2)
-	require.NoError(t, netlink.LinkDel(find(t, "ixa")))
+	require.NoError(t, netlink.LinkDel(nettest.Link(t, "ixa")))
 	a := netlink.NewLinkAttrs()
 	a.Name, a.NumRxQueues = "ixb", 4
 	require.NoError(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "ixa"}))
-	require.NoError(t, netlink.LinkSetUp(find(t, "ixb")))
+	require.NoError(t, netlink.LinkSetUp(nettest.Link(t, "ixb")))
 	p, err := Open("xdp:ixb,queues=1,mode=generic", Config{Ring: 1024})
 	require.NoError(t, err)
 	require.Len(t, p.Sources(), 1)
@@ -271,10 +272,10 @@ func TestAnInterfaceIsRestored(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, p.Sources(), 4)
 	require.Empty(t, p.Notices())
-	require.NotZero(t, find(t, "ixb").Attrs().Promisc)
+	require.NotZero(t, nettest.Link(t, "ixb").Attrs().Promisc)
 	require.NoError(t, p.Close())
-	require.Zero(t, find(t, "ixb").Attrs().Promisc)
-	require.False(t, find(t, "ixb").Attrs().Xdp.Attached)
+	require.Zero(t, nettest.Link(t, "ixb").Attrs().Promisc)
+	require.False(t, nettest.Link(t, "ixb").Attrs().Xdp.Attached)
 }
 
 func TestAnInterfaceThatIsDownOrRemoved(t *testing.T) {
@@ -284,14 +285,14 @@ func TestAnInterfaceThatIsDownOrRemoved(t *testing.T) {
 	for i := range 100 {
 		send(numbered(i, 64))
 	}
-	require.NoError(t, netlink.LinkSetDown(find(t, "ixb")))
+	require.NoError(t, netlink.LinkSetDown(nettest.Link(t, "ixb")))
 	require.Eventually(t, func() bool { a, _ := r.port.Account(); return a.LinkDowns == 1 }, 10*time.Second, time.Millisecond)
-	require.NoError(t, netlink.LinkSetUp(find(t, "ixb")))
-	waitUp(t)
+	require.NoError(t, netlink.LinkSetUp(nettest.Link(t, "ixb")))
+	nettest.WaitUp(t)
 	for i := range 100 {
 		send(numbered(100+i, 64))
 	}
-	require.NoError(t, netlink.LinkDel(find(t, "ixb")))
+	require.NoError(t, netlink.LinkDel(nettest.Link(t, "ixb")))
 	select {
 	case <-r.port.Gone():
 	case <-time.After(10 * time.Second):

@@ -2,8 +2,6 @@ package xdp
 
 import (
 	"encoding/binary"
-	"os"
-	"runtime"
 	"testing"
 	"time"
 
@@ -11,47 +9,20 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/stretchr/testify/require"
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/internal/nettest"
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/internal/ether"
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
-// pair makes a namespace of the calling thread's own with the veth pair ixa, ixb of so
-// many queues. The thread ends with the test's goroutine.
+// pair makes a namespace with the veth pair ixa, ixb, in which XDP programs can be loaded.
 func pair(t *testing.T, mtu, queues int) {
-	if os.Geteuid() != 0 {
-		t.Skip("XDP programs and network namespaces need root: run the tests with sudo")
-	}
-	runtime.LockOSThread()
-	ns, err := netns.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { ns.Close() })
-	a := netlink.NewLinkAttrs()
-	a.Name, a.MTU, a.NumRxQueues, a.NumTxQueues = "ixa", mtu, queues, queues
-	require.NoError(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "ixb", PeerMTU: uint32(mtu), PeerNumRxQueues: uint32(queues), PeerNumTxQueues: uint32(queues)}))
-	for _, name := range []string{"ixa", "ixb"} {
-		require.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0))
-		require.NoError(t, netlink.LinkSetUp(find(t, name)))
-	}
-	waitUp(t)
-}
-
-// waitUp waits until both ends can send. It stays on the thread of the namespace.
-func waitUp(t *testing.T) {
-	for end := time.Now().Add(10 * time.Second); find(t, "ixa").Attrs().OperState != netlink.OperUp || find(t, "ixb").Attrs().OperState != netlink.OperUp; {
-		require.True(t, time.Now().Before(end), "no carrier")
-		time.Sleep(time.Millisecond)
-	}
-}
-
-func find(t *testing.T, name string) netlink.Link {
-	l, err := netlink.LinkByName(name)
-	require.NoError(t, err)
-	return l
+	t.Helper()
+	nettest.Need(t, unix.CAP_BPF)
+	nettest.Pair(t, nettest.Veth{MTU: mtu, Queues: queues})
 }
 
 // sender returns a function that sends a frame through ixa.
@@ -59,7 +30,7 @@ func sender(t *testing.T) func(frame []byte) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
 	t.Cleanup(func() { unix.Close(fd) })
-	require.NoError(t, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: find(t, "ixa").Attrs().Index}))
+	require.NoError(t, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: nettest.Link(t, "ixa").Attrs().Index}))
 	return func(frame []byte) {
 		_, err := unix.Write(fd, frame)
 		require.NoError(t, err)
@@ -133,7 +104,7 @@ func pushTag(t *testing.T, name string) func(tpid, tci uint16) {
 	}})
 	require.NoError(t, err)
 	t.Cleanup(func() { program.Close() })
-	attached, err := link.AttachTCX(link.TCXOptions{Interface: find(t, name).Attrs().Index, Program: program, Attach: ebpf.AttachTCXEgress})
+	attached, err := link.AttachTCX(link.TCXOptions{Interface: nettest.Link(t, name).Attrs().Index, Program: program, Attach: ebpf.AttachTCXEgress})
 	require.NoError(t, err)
 	t.Cleanup(func() { attached.Close() })
 	return func(tpid, tci uint16) { require.NoError(t, tag.Put(uint32(0), uint32(tci)<<16|uint32(tpid))) }

@@ -34,7 +34,7 @@ func TestFourInstancesInAGroup(t *testing.T) {
 // networks on the model's wire.
 func TestFourInstancesOfRealTraffic(t *testing.T) {
 	if !wholeMatrix {
-		t.Skip("make pcaptest runs it")
+		t.Skip("takes minutes and is not part of make test: run make pcaptest")
 	}
 	all := inputs(t)
 	if len(all) == 1 {

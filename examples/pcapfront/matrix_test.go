@@ -52,7 +52,7 @@ func TestMergedOutputOfFourInstances(t *testing.T) {
 			t.Run(p.name+"/"+in.name, func(t *testing.T) {
 				p.requireInstalled(t)
 				if p.onlyMix != "" && in.name != "mix" {
-					t.Skip(p.onlyMix + ": it is compared on the mix alone")
+					t.Skipf("%s is compared on the mix alone: of other captures, four instances need not print what one does, because %s", p.name, p.onlyMix)
 				}
 				checkMerged(t, p, in)
 			})
@@ -82,7 +82,7 @@ func checkMerged(t *testing.T, p program, in input) {
 	}
 	requireSameLines(t, want, got)
 	if len(want) == 0 && in.name != "mix" {
-		t.Skipf("%s reports nothing of %s", p.name, in.name)
+		t.Skipf("nothing to compare: %s has nothing to report of the packets of %s, alone as in four instances", p.name, in.name)
 	}
 	require.NotEmpty(t, want)
 	t.Logf("%s %s: %d lines from %d packets", p.name, p.version(t), len(want), len(in.packets))

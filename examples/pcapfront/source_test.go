@@ -2,16 +2,15 @@ package pcapfront
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/internal/nettest"
 
 	"github.com/ixcap/ixcap"
 )
@@ -54,26 +53,12 @@ func veth(scheme string) func(*testing.T, *program, []packet) *live {
 	}
 }
 
-// pair makes a namespace of the calling thread's own with the veth pair ixa, ixb. The
-// thread ends with the test's goroutine.
+// pair makes a namespace with the veth pair ixa, ixb, in which XDP programs can be loaded.
 func pair(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root: run the tests with sudo")
-	}
-	runtime.LockOSThread()
-	ns, err := netns.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { ns.Close() })
-	a := netlink.NewLinkAttrs()
-	a.Name, a.NumRxQueues, a.NumTxQueues = "ixa", 1, 1
-	require.NoError(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "ixb", PeerNumRxQueues: 1, PeerNumTxQueues: 1}))
-	for _, name := range []string{"lo", "ixa", "ixb"} {
-		require.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0))
-		l, err := netlink.LinkByName(name)
-		require.NoError(t, err)
-		require.NoError(t, netlink.LinkSetUp(l))
-	}
+	nettest.Need(t, unix.CAP_BPF)
+	nettest.Pair(t, nettest.Veth{Queues: 1})
+	nettest.Up(t, "lo")
 }
 
 // sendFrames sends packets through an interface, about 10,000 a second.

@@ -5,35 +5,21 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/ixcap/ixcap/internal/nettest"
 )
 
-// veth makes a namespace of the calling thread's own with the veth pair ixa, ixb, of
-// which ixb has four receive queues. The thread ends with the test's goroutine.
+// veth makes a namespace with the veth pair ixa, ixb of four queues.
 func veth(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root: run the tests with sudo")
-	}
-	runtime.LockOSThread()
-	ns, err := netns.New()
-	require.NoError(t, err)
-	t.Cleanup(func() { ns.Close() })
-	a := netlink.NewLinkAttrs()
-	a.Name, a.NumRxQueues = "ixb", 4
-	require.NoError(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "ixa"}))
-	for _, name := range []string{"ixa", "ixb"} {
-		l, err := netlink.LinkByName(name)
-		require.NoError(t, err)
-		require.NoError(t, netlink.LinkSetUp(l))
-	}
+	t.Helper()
+	nettest.Pair(t, nettest.Veth{Queues: 4})
 }
 
 func TestCloseRestoresTheInterface(t *testing.T) {
