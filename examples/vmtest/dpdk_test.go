@@ -271,8 +271,8 @@ func (x *testpmd) stops(t *testing.T) {
 	require.Empty(t, kernelWarnings(t, x.vm))
 }
 
-// send sends a frame from the peer.
-func (p *peer) send(t *testing.T, frame []byte) {
+// send sends frames from the peer.
+func (p *peer) send(t *testing.T, frames ...[]byte) {
 	t.Helper()
 	p.do(t, func() error {
 		eth0, err := netlink.LinkByName("eth0")
@@ -284,7 +284,12 @@ func (p *peer) send(t *testing.T, frame []byte) {
 			return err
 		}
 		defer unix.Close(fd)
-		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: eth0.Attrs().Index})
+		for _, f := range frames {
+			if err := unix.Sendto(fd, f, 0, &unix.SockaddrLinklayer{Ifindex: eth0.Attrs().Index}); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

@@ -49,9 +49,11 @@ func TestIxgbe(t *testing.T) {
 			}
 			step(t, "ping", x.pings)
 			step(t, "flows spread over the RSS queues", x.rss)
+			step(t, "10,000 flows on the queues that RSS says", x.hashed)
 			step(t, "100 MB of TCP to the peer", x.sends)
 			step(t, "100 MB of TCP from the peer", x.receives)
 			step(t, "counters of driver, chip and wire agree", x.counts)
+			step(t, "ethtool -N: queue and drop", x.steers)
 			step(t, "unicast filter and promiscuous mode", x.promiscuous)
 			step(t, "MTU 9000", x.jumbo)
 			step(t, "ethtool -i -k -x -g -l -m -d", x.settings)
