@@ -99,6 +99,7 @@ var mayImport = map[string][]string{
 	"capture/clock":        {"ring"},
 	"capture/dedup":        {"capture/clock", "capture/internal", "ring"},
 	"capture/fanout":       {"capture/internal", "capture/pcapfilter", "capture/stream/entry", "ring"},
+	"capture/hwfilter":     {"capture/pcapfilter", "driver"},
 	"capture/internal":     {},
 	"capture/nic":          {"capture", "driver", "hugepage", "pci"},
 	"capture/packet":       {"capture", "capture/clock", "capture/internal", "ring"},

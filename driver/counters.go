@@ -187,7 +187,7 @@ func (c *counter) read(p *Port, i int) uint64 {
 
 // elements returns how many elements of a counter the port uses.
 func (p *Port) elements(c *counter) int {
-	if c == filtered && !p.canDrop() {
+	if c == filtered && !p.cfg.canDrop() {
 		return 0
 	}
 	switch c.queue {

@@ -70,7 +70,7 @@ const dropQueue = 127
 
 // canDrop reports whether the port has a counter for frames that filters drop: a port
 // with 16 queues or more needs all of them.
-func (p *Port) canDrop() bool { return p.cfg.Queues < QueueCounters }
+func (c *Config) canDrop() bool { return c.Queues < QueueCounters }
 
 // queue is the queue of the chip that the filter selects.
 func (f *Filter) queue() uint32 {
@@ -93,7 +93,7 @@ func (p *Port) SetFilters(filters []Filter) ([]Place, error) {
 	if p.closed {
 		return fail(fmt.Errorf("port is closed: %w", os.ErrClosed))
 	}
-	plan, err := p.place(filters)
+	plan, err := p.cfg.place(filters)
 	if err != nil {
 		return fail(err)
 	}
@@ -106,11 +106,15 @@ func (p *Port) SetFilters(filters []Filter) ([]Place, error) {
 	if err := p.err(); err != nil {
 		return fail(err)
 	}
-	var places []Place
-	for _, x := range plan {
-		places = append(places, x.Place)
-	}
-	return places, nil
+	return plan.places(), nil
+}
+
+// PlaceFilters returns where a port of the configuration would have filters, as
+// SetFilters does, without a port.
+func (c Config) PlaceFilters(filters []Filter) ([]Place, error) {
+	c.Queues = max(c.Queues, 1)
+	plan, err := c.place(filters)
+	return plan.places(), err
 }
 
 // placed is a filter with its place.
@@ -121,6 +125,13 @@ type placed struct {
 }
 
 type plan []placed
+
+func (p plan) places() (list []Place) {
+	for _, x := range p {
+		list = append(list, x.Place)
+	}
+	return list
+}
 
 // of returns the filters of an engine.
 func (p plan) of(e Engine) (list []placed) {
@@ -140,21 +151,21 @@ var engineLimits = [...]int{EtherTypeFilter: 8, SYNFilter: 1, TupleFilter: 128}
 const highestPriority = 7
 
 // place assigns each filter to an engine.
-func (p *Port) place(filters []Filter) (plan, error) {
+func (c *Config) place(filters []Filter) (plan, error) {
 	var all plan
 	var used [FlowDirectorFilter + 1]int
 	priority := uint32(highestPriority)
 	for i, f := range filters {
-		e, err := f.engine(&p.cfg)
+		e, err := f.engine(c)
 		if err == nil {
-			err = p.checkAction(&f)
+			err = c.checkAction(&f)
 		}
 		switch {
 		case err != nil:
 		case e == FlowDirectorFilter:
-			err = checkFlow(f, all.of(e), p.cfg.FlowDirector)
-			if used[e] >= p.cfg.FlowDirector.capacity()/2 { // a filter of both families takes two
-				err = fmt.Errorf("the Flow Director has room for %d filters", p.cfg.FlowDirector.capacity()/2)
+			err = checkFlow(f, all.of(e), c.FlowDirector)
+			if most := c.FlowDirector.capacity() / 2; used[e] >= most { // a filter of both families takes two
+				err = fmt.Errorf("the Flow Director has room for %d filters", most)
 			}
 		case used[e] >= engineLimits[e]:
 			err = fmt.Errorf("the chip has %d filters of this kind (%s)", engineLimits[e], e)
@@ -170,14 +181,14 @@ func (p *Port) place(filters []Filter) (plan, error) {
 	return all, nil
 }
 
-func (p *Port) checkAction(f *Filter) error {
+func (c *Config) checkAction(f *Filter) error {
 	switch {
 	case f.Drop && f.Queue != 0:
 		return fmt.Errorf("queue %d and drop: want one of them", f.Queue)
-	case f.Drop && !p.canDrop():
-		return fmt.Errorf("a port with %d queues has no counter left for dropped frames: use at most %d", p.cfg.Queues, QueueCounters-1)
-	case f.Queue < 0 || f.Queue >= p.cfg.Queues:
-		return fmt.Errorf("queue %d: want 0 to %d", f.Queue, p.cfg.Queues-1)
+	case f.Drop && !c.canDrop():
+		return fmt.Errorf("a port with %d queues has no counter left for dropped frames: use at most %d", c.Queues, QueueCounters-1)
+	case f.Queue < 0 || f.Queue >= c.Queues:
+		return fmt.Errorf("queue %d: want 0 to %d", f.Queue, c.Queues-1)
 	}
 	return nil
 }

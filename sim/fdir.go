@@ -181,7 +181,7 @@ func (d *flowDirector) steer(c *rxConfig, f []byte, w *flow, m *fields) {
 	copy(p[fdirSrc:], w.src)
 	binary.BigEndian.PutUint16(p[fdirSport:], w.sport)
 	binary.BigEndian.PutUint16(p[fdirDport:], w.dport)
-	copy(p[fdirFlex:fdirFlex+2], f[d.flex:])
+	copy(p[fdirFlex:fdirFlex+2], f[min(d.flex, len(f)):])
 	p.and(&c.fdirMask[p[fdirType]])
 	hash := p.hash(d.hashKey)
 	signature := uint32(0)

@@ -249,3 +249,26 @@ storage.dirs = "null"
 	}
 	require.Empty(t, files(t, dir, "*-b-*"))
 }
+
+// What the port drops is in the ledger, and its rules stand before the others.
+func TestPortFiltersDropBeforeMemory(t *testing.T) {
+	s := parse(t, `
+[port.a]
+device = "sim:gen,size=100,flows=256,count=5000,backpressure"
+buffer = "8MiB"
+port_filters = "(ip src net 198.18.0.0/25) drop"
+rules = "(ip src net 198.18.0.128/26) drop"
+storage = { dirs = "`+t.TempDir()+`", segment = "1MiB" }
+`)
+	r := open(t, s, daemon.Config{})
+	require.NoError(t, r.Run(t.Context()))
+	l := r.Ledgers()[0].Ledger
+	require.NoError(t, l.Balanced())
+	require.EqualValues(t, 5000, l.Account.Wire)
+	require.InDelta(t, 2500, l.Account.Filtered, 100)
+	require.Equal(t, 5000-l.Account.Filtered, l.Account.Received)
+	require.InDelta(t, 1250, l.Queues[0].Filtered, 100)
+	require.Zero(t, l.Queues[0].Rules[0].Frames, "the port has dropped them all")
+	require.Zero(t, l.Lost())
+	require.Contains(t, r.log.Text(), "port filter (ip src net 198.18.0.0/25) drop: in the chip: 1 Flow Director")
+}

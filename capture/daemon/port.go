@@ -17,6 +17,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/retain"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
+	"github.com/ixcap/ixcap/capture/hwfilter"
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/capture/ports"
@@ -59,11 +60,23 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 	if p.Sleep {
 		pc.Interrupts = driver.QueueInterrupts
 	}
+	plan, err := p.PlanFilters()
+	if err != nil {
+		return nil, err
+	}
+	pc.FlowDirector = plan.FlowDirector
+	keep, err := p.LiveRules(p.SnapLen)
+	if err != nil {
+		return nil, err
+	}
 	p.engine, p.device, err = ports.NewEngine(p.Device, ports.Config{Config: pc, OnNotice: func(text string) { p.log.Warn(text) }}, capture.Config{
 		Buffer: int(p.Buffer), Segment: int64(p.Storage.Segment), SnapLen: p.SnapLen, Pages: p.Pages.Size,
-		Cores: p.Cores, Taken: taken, FIFO: p.FIFO, Stamps: p.Stamps, Rules: p.Rules.Rules, Dedup: p.Dedup.Config, Logger: p.log, Count: d.config.Count,
+		Cores: p.Cores, Taken: taken, FIFO: p.FIFO, Stamps: p.Stamps, Rules: keep, Dedup: p.Dedup.Config, Logger: p.log, Count: d.config.Count,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := p.setFilters(plan); err != nil {
 		return nil, err
 	}
 	if name := p.device.Name(); name != p.Device {
@@ -90,6 +103,24 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 	}
 	p.recorder, err = recorder.New(p.engine, c)
 	return p, err
+}
+
+// setFilters sets the filters of an 82599 and logs what of each rule is in the chip.
+func (p *port) setFilters(plan hwfilter.Plan) error {
+	if len(plan.Filters) == 0 {
+		return nil
+	}
+	chip, ok := p.device.(*nic.Port)
+	if !ok {
+		return fmt.Errorf("filters of %s: only an 82599 has filters in the port: use rules", p.device.Name())
+	}
+	if _, err := chip.SetFilters(plan.Filters); err != nil {
+		return err
+	}
+	for _, s := range plan.Rules {
+		p.log.Info("port filter " + s.String())
+	}
+	return nil
 }
 
 // file is the port's name in file names.

@@ -118,6 +118,13 @@ func (p *Port) check(all *problems) {
 	if p.KeepsCRC() && p.Dedup.Config != nil && p.Dedup.Ignore != 0 {
 		bad("dedup", "ignore=%v: copies that differ have different CRCs, which crc and bad_frames keep: leave one of them out", p.Dedup.Ignore)
 	}
+	if p.Filters.Any() {
+		if len(limits.Speeds) == 0 {
+			bad("port_filters", "only an 82599 has filters: use rules")
+		} else if _, err := p.PlanFilters(); err != nil {
+			bad("port_filters", "%v", err)
+		}
+	}
 	if p.SnapLen < 0 || p.SnapLen > stream.MaxFrame {
 		bad("snaplen", "%d: must be 1 to %d bytes, or 0 for whole frames", p.SnapLen, stream.MaxFrame)
 	}

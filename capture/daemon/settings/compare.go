@@ -117,17 +117,17 @@ func (s *Settings) Take(started, next *Settings) {
 	s.Retention = next.Retention
 }
 
-// LiveRules returns the port's rules for a capture that was started with a capture
+// LiveRules returns the rules of the port's frames for a capture that was started with a capture
 // length. They keep at most the port's own length, which must not be greater than
 // that. nil keeps everything.
 func (p *Port) LiveRules(started int) (*rules.Rules, error) {
 	switch {
 	case p.SnapLen == started:
-		return p.Rules.Rules, nil
+		return p.rules(), nil
 	case started != 0 && (p.SnapLen == 0 || p.SnapLen > started):
 		return nil, fmt.Errorf("snaplen %d: the capture was started with %d, and a longer one needs a restart", p.SnapLen, started)
 	}
-	list := p.Rules.Rules
+	list := p.rules()
 	if list == nil {
 		list, _ = rules.Parse("none") // keeps everything
 	}

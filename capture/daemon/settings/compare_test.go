@@ -196,7 +196,7 @@ func TestReadOnlyFolderIsFound(t *testing.T) {
 func TestSummary(t *testing.T) {
 	s, err := settings.Load(example)
 	require.NoError(t, err)
-	require.Equal(t, `hpcap0  0000:03:00.0, 2 queues on cores 2,3, buffer 1GiB, 10000 Mb/s, filtered, raw files of 2GiB or 1h to /data0, /data1
+	require.Equal(t, `hpcap0  0000:03:00.0, 2 queues on cores 2,3, buffer 1GiB, 10000 Mb/s, filters in the port, filtered, raw files of 2GiB or 1h to /data0, /data1
 hpcap1  0000:03:00.1, left to the kernel
 retention 20TiB, 14d, 100GiB free, 20000 files; sockets in /run/ixcap/share; metrics at 127.0.0.1:9482; hpcapmon files in /var/lib/ixcap/hpcapmon
 `, s.Summary())

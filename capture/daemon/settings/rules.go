@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/ixcap/ixcap/capture/dedup"
+	"github.com/ixcap/ixcap/capture/hwfilter"
 	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/units"
 )
@@ -87,6 +88,51 @@ func (*Rules) Type() string { return "RULES" }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (r *Rules) UnmarshalText(text []byte) error { return r.Set(string(text)) }
+
+// Filters are the filters of an 82599: the text of package hwfilter, @FILE or "none".
+type Filters struct{ hwfilter.Rules }
+
+// String implements flag.Value.
+func (f *Filters) String() string { return f.Rules.String() }
+
+// Set implements flag.Value.
+func (f *Filters) Set(arg string) error {
+	text, err := Text(arg)
+	if err != nil {
+		return err
+	}
+	parsed, err := hwfilter.Parse(text)
+	if err == nil {
+		f.Rules = parsed
+	}
+	return err
+}
+
+// Type implements pflag.Value.
+func (*Filters) Type() string { return "FILTERS" }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (f *Filters) UnmarshalText(text []byte) error { return f.Set(string(text)) }
+
+// PlanFilters returns what the chip does of the port's filters.
+func (p *Port) PlanFilters() (hwfilter.Plan, error) { return p.Filters.Plan(max(p.Queues, 1)) }
+
+// rules returns the rules of the capture: those for frames that the port should drop and
+// cannot, then those of the settings.
+func (p *Port) rules() *rules.Rules {
+	drop := p.Filters.Software()
+	if drop == "" {
+		return p.Rules.Rules
+	}
+	if p.Rules.Rules != nil {
+		drop += p.Rules.Rules.String()
+	}
+	r, err := rules.Parse(drop)
+	if err != nil {
+		return p.Rules.Rules // unreachable: each part was parsed before
+	}
+	return r
+}
 
 // Dedup configures duplicate removal: true, false, "none", or
 // window=200ms,records=32768,pools=8,ignore=vlan+ttl. nil keeps duplicates.

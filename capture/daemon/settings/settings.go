@@ -41,6 +41,7 @@ type Port struct {
 	Sleep     bool         `toml:"sleep"` // until an interrupt, while nothing arrives
 	Stamps    clock.Policy `toml:"stamps"`
 	Rules     Rules        `toml:"rules" live:"yes"`
+	Filters   Filters      `toml:"port_filters"` // what the port drops or sends to a queue before memory
 	Dedup     Dedup        `toml:"dedup"`
 	Storage   Storage      `toml:"storage"`
 }

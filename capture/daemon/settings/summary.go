@@ -71,6 +71,9 @@ func (p *Port) summary() string {
 	if p.SnapLen != 0 {
 		words = append(words, fmt.Sprintf("%d bytes of a frame", p.SnapLen))
 	}
+	if p.Filters.Any() {
+		words = append(words, "filters in the port")
+	}
 	if p.Rules.Rules != nil {
 		words = append(words, "filtered")
 	}
