@@ -48,6 +48,10 @@ func Queues(n int) Option { return func(c *config) { c.port.Queues = n } }
 // directions of a flow into the same queue.
 func RSS(r driver.RSS) Option { return func(c *config) { c.port.RSS = r } }
 
+// OuterVLAN is the EtherType of the outer VLAN tag that all frames have, such as 0x88a8. They
+// are spread over the queues by what is behind both tags.
+func OuterVLAN(etherType uint16) Option { return func(c *config) { c.port.OuterVLAN = etherType } }
+
 // KeepCRC leaves the CRC of 4 bytes at the end of frames.
 func KeepCRC() Option { return func(c *config) { c.port.KeepCRC = true } }
 

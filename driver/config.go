@@ -72,6 +72,12 @@ type Config struct {
 	// Otherwise frames are as on the wire.
 	StripVLAN bool
 
+	// OuterVLAN is the EtherType of the outer tag that all frames are expected to have,
+	// such as 0x88A8; 0 = none. The port then finds what is behind it: it hashes and
+	// verifies frames with two tags, and Frame.VLAN is the inner one. Frames without an
+	// outer tag get no hash and go to queue 0. Tags are not stripped then.
+	OuterVLAN uint16
+
 	// KeepCRC leaves the CRC at the end of frames (ring.HasCRC). It then counts in
 	// lengths and bytes. A VLAN tag that is stripped was part of it.
 	KeepCRC bool
@@ -127,6 +133,9 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	orDefault(&c.TxBuffers, c.TxRingSize)
 	orDefault(&c.MaxFrame, MaxFrame)
 	c.KeepCRC = c.KeepCRC || c.KeepBad
+	if c.OuterVLAN != 0 && (c.OuterVLAN < 0x600 || c.StripVLAN) {
+		return c, fmt.Errorf("outer VLAN %#04x: want an EtherType such as 0x88a8, without StripVLAN: the port strips the inner tag alone", c.OuterVLAN)
+	}
 	if c.Queues < 1 || c.Queues > MaxQueues {
 		return c, fmt.Errorf("queues %d: want 1 to %d", c.Queues, MaxQueues)
 	}

@@ -48,6 +48,11 @@ func (p *Port) setFilters() {
 	p.change(reg.FCTRL,
 		to(reg.FCTRL_UPE, 1), to(reg.FCTRL_MPE, 1), to(reg.FCTRL_BAM, 1), to(reg.FCTRL_SBP, bit(p.cfg.KeepBad)))
 	p.change(reg.VLNCTRL, to(reg.VLNCTRL_VFE, 0), to(reg.VLNCTRL_VET, 0x8100))
+	p.change(reg.CTRL_EXT, to(reg.CTRL_EXT_EXTENDED_VLAN, bit(p.cfg.OuterVLAN != 0)))
+	if p.cfg.OuterVLAN != 0 { // both directions must agree (7.4.5)
+		p.change(reg.EXVET, to(reg.EXVET_VET_EXT, uint32(p.cfg.OuterVLAN)))
+		p.change(reg.DMATXCTL, to(reg.DMATXCTL_GDV, 1))
+	}
 }
 
 // setPacketBuffer assigns the whole packet buffer to traffic class 0, the only one.

@@ -111,6 +111,8 @@ func (q *RxQueue) inspect(f *ring.Frame, s ring.RxStatus, info ring.Info) ring.I
 		case q.strip != 0:
 			f.VLAN = s.VLAN()
 			info |= ring.Stripped
+		case s&ring.RxVEXT != 0 && len(f.Data) >= 20:
+			f.VLAN = binary.BigEndian.Uint16(f.Data[18:]) // the inner one
 		case len(f.Data) >= 16:
 			// Not stripped: the tag is in the frame, not in the descriptor.
 			f.VLAN = binary.BigEndian.Uint16(f.Data[14:])
@@ -130,14 +132,14 @@ func (q *RxQueue) inspect(f *ring.Frame, s ring.RxStatus, info ring.Info) ring.I
 // udpWithoutChecksum reports whether the frame is UDP over IPv4 with a checksum
 // field of 0, which means that the sender computed none (RFC 768).
 func udpWithoutChecksum(b []byte) bool {
-	const ipv4, vlan, svlan = 0x0800, 0x8100, 0x88a8
+	const ipv4, vlan, svlan, qinq = 0x0800, 0x8100, 0x88a8, 0x9100
 	at := 12
 	for range 3 { // at most two tags
 		if len(b) < at+2 {
 			return false
 		}
 		switch binary.BigEndian.Uint16(b[at:]) {
-		case vlan, svlan:
+		case vlan, svlan, qinq:
 			at += 4
 			continue
 		case ipv4:

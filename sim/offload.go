@@ -58,15 +58,20 @@ func (n *NIC) legacyOffload(q *txQueue, p []byte, d uint64) {
 	n.emit(q, n.withTag(p, d, uint16(d>>48)), d&tdIFCS != 0)
 }
 
-// withTag inserts a VLAN tag if the descriptor has VLE set.
+// withTag inserts a VLAN tag if the descriptor has VLE set: with DMATXCTL.GDV behind the
+// outer tag (datasheet 7.4.5).
 func (n *NIC) withTag(p []byte, d uint64, tag uint16) []byte {
 	if d&tdVLE == 0 {
 		return p
 	}
+	at := 12
+	if n.tx.double && len(p) >= 18 && binary.BigEndian.Uint16(p[at:]) == n.rx.cfg.extTag {
+		at += 4
+	}
 	p = append(p, 0, 0, 0, 0)
-	copy(p[16:], p[12:len(p)-4])
-	binary.BigEndian.PutUint16(p[12:], n.tx.tag)
-	binary.BigEndian.PutUint16(p[14:], tag)
+	copy(p[at+4:], p[at:len(p)-4])
+	binary.BigEndian.PutUint16(p[at:], n.tx.tag)
+	binary.BigEndian.PutUint16(p[at+2:], tag)
 	return p
 }
 

@@ -145,7 +145,12 @@ func (c *rxConfig) parseFast(h *[minFrame]byte, f []byte) (m meta, ok bool) {
 func (c *rxConfig) parseSlow(f []byte, m *fields) {
 	etype := binary.BigEndian.Uint16(f[12:])
 	off := 14
-	if c.extended && etype == c.extTag && len(f) >= off+4 {
+	if c.extended {
+		// All frames but control frames are expected to have an outer tag. Others are not
+		// parsed (datasheet 7.4.5).
+		if etype != c.extTag {
+			return
+		}
 		m.status |= stVEXT
 		etype = binary.BigEndian.Uint16(f[off+2:])
 		off += 4

@@ -20,6 +20,7 @@ type txUnit struct {
 	out    txBuffer // frames not yet on the wire
 	spare  [][]byte // free buffers
 	tag    uint16   // VLNCTRL.VET
+	double bool     // DMATXCTL.GDV
 	pad    bool     // HLREG0.TXPADEN
 	enable bool     // DMATXCTL.TE, and the security block is not stopped
 }
@@ -94,6 +95,7 @@ func (tx *txUnit) halt() {
 
 func (tx *txUnit) configure(n *NIC) {
 	tx.tag = uint16(n.reg[rVLNCTRL/4])
+	tx.double = n.reg[rDMATXCTL/4]&(1<<3) != 0
 	tx.pad = n.reg[rHLREG0/4]&(1<<10) != 0
 	tx.enable = n.reg[rDMATXCTL/4]&dmaTxEnable != 0 && n.reg[rSECTXCTRL/4]&secDisable == 0
 	for i := range tx.q {

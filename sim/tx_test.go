@@ -74,6 +74,31 @@ func TestTransmitLegacy(t *testing.T) {
 	require.Equal(t, [][]byte{tagged(plain(80), 0x123)}, r.w.sent)
 }
 
+func TestTagIsInsertedBehindTheOuterOne(t *testing.T) {
+	const double = 1 << 3 // GDV
+	for _, c := range []struct {
+		name  string
+		gdv   uint32
+		outer string
+		at    int
+	}{
+		{"outer tag", double, "\x88\xa8\x00\x07", 16},
+		{"another EtherType", double, "\x91\x00\x00\x07", 12},
+		{"GDV clear", 0, "\x88\xa8\x00\x07", 12},
+	} {
+		r := newRig(t, Config{})
+		r.write(rEXVET, 0x88a80000)
+		x := r.tx()
+		r.write(rDMATXCTL, r.read(rDMATXCTL)|c.gdv)
+		f := plain(80)
+		copy(f[12:], c.outer)
+		x.data(f, tdEOP|tdIFCS|tdRS|tdVLE|0x123<<48)
+		x.send()
+		want := append(append(append([]byte(nil), f[:c.at]...), 0x81, 0x00, 0x01, 0x23), f[c.at:]...)
+		require.Equal(t, [][]byte{want}, r.w.sent, c.name)
+	}
+}
+
 func TestTransmitChecksums(t *testing.T) {
 	for _, want := range [][]byte{
 		udp4("10.0.0.1", "10.0.0.2", 1, 2, 100),

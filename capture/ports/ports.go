@@ -140,6 +140,8 @@ func checkSockets(name string, cfg Config) error {
 		return fmt.Errorf("open device %s: speed %d Mb/s: only an 82599 is set to a speed. Leave it out, and use ethtool -s", name, cfg.Speed)
 	case cfg.RSS.Key != nil || cfg.RSS.Fields != 0 || cfg.RSS.Table != nil:
 		return fmt.Errorf("open device %s: RSS: only an 82599 has one. Leave it out; xdp has rss=symmetric", name)
+	case cfg.OuterVLAN != 0:
+		return fmt.Errorf("open device %s: outer VLAN tag: only an 82599 is told of it. Leave it out", name)
 	case cfg.KeepCRC || cfg.KeepBad:
 		return fmt.Errorf("open device %s: CRC and bad frames: the kernel passes on neither. Leave them out; an 82599 that vfio-pci has keeps them", name)
 	}

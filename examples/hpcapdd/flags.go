@@ -124,6 +124,7 @@ func portFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 }
 
 func frameFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
+	flags.IntVar(&p.OuterVLAN, "outer-vlan", 0, "`EtherType` of the outer VLAN tag that all frames have, such as 0x88a8: they are spread over the queues by what is behind both tags; 0: none")
 	flags.BoolVar(&p.CRC, "crc", false, "keep the CRC of 4 bytes at the end of frames")
 	flags.BoolVar(&p.BadFrames, "bad-frames", false, "receive bad frames, too: wrong CRC, runts, bad symbols; with the CRC")
 	flags.IntVarP(&p.SnapLen, "snaplen", "s", 0, "keep at most this many `bytes` of a frame; 0: all")

@@ -63,6 +63,7 @@ func TestEachFlagSetsItsSetting(t *testing.T) {
 		"--sleep":                func(_ *options, _ *settings.Settings, p *settings.Port) { p.Sleep = true },
 		"--speed 1000":           func(_ *options, _ *settings.Settings, p *settings.Port) { p.Speed = 1000 },
 		"--negotiate":            func(_ *options, _ *settings.Settings, p *settings.Port) { p.Negotiate = true },
+		"--outer-vlan 0x88a8":    func(_ *options, _ *settings.Settings, p *settings.Port) { p.OuterVLAN = 0x88a8 },
 		"--crc":                  func(_ *options, _ *settings.Settings, p *settings.Port) { p.CRC = true },
 		"--bad-frames":           func(_ *options, _ *settings.Settings, p *settings.Port) { p.BadFrames = true },
 		"--any-module":           func(_ *options, _ *settings.Settings, p *settings.Port) { p.AnyModule = true },

@@ -110,10 +110,13 @@ func (p *Port) check(all *problems) {
 	default:
 		bad("speed", "%d: must be one of %v Mb/s, or 0 for the module's fastest", p.Speed, limits.Speeds)
 	}
-	for key, set := range map[string]bool{"any_module": p.AnyModule, "negotiate": p.Negotiate, "crc": p.CRC, "bad_frames": p.BadFrames} {
+	for key, set := range map[string]bool{"any_module": p.AnyModule, "negotiate": p.Negotiate, "crc": p.CRC, "bad_frames": p.BadFrames, "outer_vlan": p.OuterVLAN != 0} {
 		if set && len(limits.Speeds) == 0 {
 			bad(key, "only an 82599 has it")
 		}
+	}
+	if v := p.OuterVLAN; v != 0 && (v < 0x600 || v > 0xffff) {
+		bad("outer_vlan", "%#x: must be an EtherType such as 0x88a8, or 0 for none", v)
 	}
 	if p.KeepsCRC() && p.Dedup.Config != nil && p.Dedup.Ignore != 0 {
 		bad("dedup", "ignore=%v: copies that differ have different CRCs, which crc and bad_frames keep: leave one of them out", p.Dedup.Ignore)

@@ -32,6 +32,7 @@ type Port struct {
 	Speed     int          `toml:"speed"`              // Mb/s; 0: the module's fastest
 	AnyModule bool         `toml:"any_module"`         // accept an SFP+ module that is not known to work
 	Negotiate bool         `toml:"negotiate"`          // at 1 Gb/s
+	OuterVLAN int          `toml:"outer_vlan"`         // EtherType of the outer tag that all frames have; 0: none
 	CRC       bool         `toml:"crc"`                // keep the CRC at the end of frames
 	BadFrames bool         `toml:"bad_frames"`         // receive bad frames, too; with the CRC
 	SnapLen   int          `toml:"snaplen" live:"yes"` // bytes kept of a frame; 0: all

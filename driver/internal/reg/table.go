@@ -13,9 +13,10 @@ var (
 	STATUS_LAN_ID        = STATUS.bits("LAN_ID", 3, 2)
 	STATUS_MASTER_ENABLE = STATUS.bit("MASTER_ENABLE", 19) // requests may be pending
 
-	CTRL_EXT          = one("CTRL_EXT", 0x00018, RW, "8.2.3.1")
-	CTRL_EXT_NS_DIS   = CTRL_EXT.bit("NS_DIS", 16)   // no "no snoop" on the bus
-	CTRL_EXT_DRV_LOAD = CTRL_EXT.bit("DRV_LOAD", 28) // a driver is loaded, for the firmware
+	CTRL_EXT               = one("CTRL_EXT", 0x00018, RW, "8.2.3.1")
+	CTRL_EXT_NS_DIS        = CTRL_EXT.bit("NS_DIS", 16)        // no "no snoop" on the bus
+	CTRL_EXT_EXTENDED_VLAN = CTRL_EXT.bit("EXTENDED_VLAN", 26) // frames have an outer tag
+	CTRL_EXT_DRV_LOAD      = CTRL_EXT.bit("DRV_LOAD", 28)      // a driver is loaded, for the firmware
 
 	ESDP      = one("ESDP", 0x00020, RW, "8.2.3.1")
 	ESDP_SDP3 = ESDP.bit("SDP3", 3) // on SFP+ boards: the transmit laser is off
@@ -127,6 +128,9 @@ var (
 	FCTRL_MPE = FCTRL.bit("MPE", 8)  // multicast promiscuous
 	FCTRL_UPE = FCTRL.bit("UPE", 9)  // unicast promiscuous
 	FCTRL_BAM = FCTRL.bit("BAM", 10) // accept broadcast
+
+	EXVET         = one("EXVET", 0x05078, RW, "8.2.3.7")
+	EXVET_VET_EXT = EXVET.bits("VET_EXT", 31, 16) // EtherType of outer tags
 
 	VLNCTRL     = one("VLNCTRL", 0x05088, RW, "8.2.3.7")
 	VLNCTRL_VET = VLNCTRL.bits("VET", 15, 0)
@@ -296,8 +300,9 @@ var (
 
 // Transmit (8.2.3.9, 8.2.3.10, 8.2.3.11).
 var (
-	DMATXCTL    = one("DMATXCTL", 0x04A80, RW, "8.2.3.9")
-	DMATXCTL_TE = DMATXCTL.bit("TE", 0)
+	DMATXCTL     = one("DMATXCTL", 0x04A80, RW, "8.2.3.9")
+	DMATXCTL_TE  = DMATXCTL.bit("TE", 0)
+	DMATXCTL_GDV = DMATXCTL.bit("GDV", 3) // frames have an outer tag
 
 	DTXMXSZRQ           = one("DTXMXSZRQ", 0x08100, RW, "8.2.3.9")
 	DTXMXSZRQ_MAX_BYTES = DTXMXSZRQ.bits("MAX_BYTES", 11, 0)
