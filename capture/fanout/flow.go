@@ -17,14 +17,8 @@ const (
 )
 
 const (
-	portVXLAN = 4789
-	portGTPU  = 2152
-	portMPLS  = 6635
-
 	protoDCCP    = 33
 	protoUDPLite = 136
-
-	typeBridging = 0x6558 // an Ethernet frame: transparent Ethernet bridging
 
 	maxHeaders = 32 // of a frame, so that the work for it is bounded
 )
@@ -125,33 +119,25 @@ func (w *walker) carried(kind uint16, at int) {
 		if w.tunnels&MPLS != 0 {
 			w.labels(at)
 		}
-	case typeBridging:
+	case ether.TypeBridging:
 		w.frame(at)
 	}
 }
 
-// labels follows a stack of MPLS. Its last label does not say what is behind: IP by
-// the version, else a frame of Ethernet, behind a control word if the first half word
-// is 0 (RFC 4448, 4928).
+// labels follows a stack of MPLS.
 func (w *walker) labels(at int) {
-	for w.has(at, 4) {
-		last := w.data[at+2]&1 != 0
-		at += 4
-		if !last {
-			continue
-		}
-		if at+2 > len(w.data) {
-			return
-		}
-		switch version := w.data[at] >> 4; {
-		case version == 4 || version == 6:
-			w.packet(at)
-		case w.half(at) == 0:
-			w.frame(at + 4)
-		case version != 1: // another control word, of what is no frame (RFC 4385)
-			w.frame(at)
-		}
-		return
+	what, behind, n := ether.Labels(w.data, at, maxHeaders-w.headers)
+	w.headers += n
+	w.inside(what, behind)
+}
+
+// inside follows what a tunnel carries.
+func (w *walker) inside(what ether.Inside, at int) {
+	switch what {
+	case ether.Packet:
+		w.packet(at)
+	case ether.Frame:
+		w.frame(at)
 	}
 }
 
@@ -271,62 +257,25 @@ func (w *walker) udp(at int) {
 		return
 	}
 	switch to := w.half(at + 2); {
-	case to == portVXLAN && w.tunnels&VXLAN != 0:
-		if w.has(at+8, 8) && w.data[at+8]&0x08 != 0 { // the network is valid
-			w.frame(at + 16)
+	case to == ether.PortVXLAN && w.tunnels&VXLAN != 0:
+		w.headers++
+		if frame, ok := ether.VXLAN(w.data, at+8); ok {
+			w.frame(frame)
 		}
-	case to == portGTPU && w.tunnels&GTPU != 0:
-		w.gtpu(at + 8)
-	case to == portMPLS && w.tunnels&MPLS != 0:
+	case to == ether.PortGTPU && w.tunnels&GTPU != 0:
+		packet, n, ok := ether.GTPU(w.data, at+8, maxHeaders-w.headers)
+		if w.headers += 1 + n; ok {
+			w.packet(packet)
+		}
+	case to == ether.PortMPLS && w.tunnels&MPLS != 0:
 		w.labels(at + 8)
 	}
 }
 
-// gre follows GRE, version 0 (RFC 2784, 2890).
+// gre follows GRE.
 func (w *walker) gre(at int) {
-	const checksum, routing, key, sequence, version = 0x8000, 0x4000, 0x2000, 0x1000, 7
-	if !w.has(at, 4) {
-		return
+	w.headers++
+	if kind, behind, _, ok := ether.GRE(w.data, at); ok {
+		w.carried(kind, behind)
 	}
-	flags, kind := w.half(at), w.half(at+2)
-	if flags&(routing|version) != 0 {
-		return
-	}
-	at += 4
-	for _, f := range []uint16{checksum, key, sequence} {
-		if flags&f != 0 {
-			at += 4
-		}
-	}
-	w.carried(kind, at)
-}
-
-// gtpu follows a message of GTP-U that carries a packet (3GPP TS 29.281, 5.1).
-func (w *walker) gtpu(at int) {
-	const version1, optional, extended, carries = 0x30, 0x07, 0x04, 255
-	if !w.has(at, 8) || w.data[at]&0xf0 != version1 || w.data[at+1] != carries {
-		return
-	}
-	flags := w.data[at]
-	at += 8
-	if flags&optional == 0 {
-		w.packet(at)
-		return
-	}
-	if !w.has(at, 4) {
-		return
-	}
-	next := w.data[at+3]
-	at += 4
-	for flags&extended != 0 && next != 0 {
-		if !w.has(at, 4) || w.data[at] == 0 {
-			return
-		}
-		size := 4 * int(w.data[at])
-		if at+size > len(w.data) {
-			return
-		}
-		next, at = w.data[at+size-1], at+size
-	}
-	w.packet(at)
 }

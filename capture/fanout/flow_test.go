@@ -315,7 +315,7 @@ func TestFastPathTakesWhatNetworksCarryMost(t *testing.T) {
 				}
 				require.False(t, takes(fragmented(t, e, 1, 100, 64)[0], 0))
 			}
-			for _, to := range []uint16{portVXLAN, portGTPU, portMPLS} {
+			for _, to := range []uint16{ether.PortVXLAN, ether.PortGTPU, ether.PortMPLS} {
 				e := randomEnds(r, six)
 				e.dstPort = to
 				require.True(t, takes(e.frame(t, layers.IPProtocolUDP), GRE))

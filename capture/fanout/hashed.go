@@ -109,4 +109,6 @@ func fastFlow(r []byte, tunnelsUDP bool) (hash uint32, ok bool) {
 }
 
 // isTunnel reports whether a port of UDP is one that a tunnel is sent to.
-func isTunnel(to uint16) bool { return to == portVXLAN || to == portGTPU || to == portMPLS }
+func isTunnel(to uint16) bool {
+	return to == ether.PortVXLAN || to == ether.PortGTPU || to == ether.PortMPLS
+}

@@ -1,6 +1,10 @@
 package fanout
 
-import "github.com/ixcap/ixcap/capture/stream/entry"
+import (
+	"github.com/ixcap/ixcap/capture/stream/entry"
+
+	"github.com/ixcap/ixcap/capture/internal/ether"
+)
 
 // What the assembly compares.
 //
@@ -21,9 +25,9 @@ const (
 	fast4QinQ   = fast4 + 2*tagBytes
 
 	// Ports of tunnels, little-endian.
-	vxlanPort = portVXLAN>>8 | portVXLAN&0xff<<8
-	gtpuPort  = portGTPU>>8 | portGTPU&0xff<<8
-	mplsPort  = portMPLS>>8 | portMPLS&0xff<<8
+	vxlanPort = ether.PortVXLAN>>8 | ether.PortVXLAN&0xff<<8
+	gtpuPort  = ether.PortGTPU>>8 | ether.PortGTPU&0xff<<8
+	mplsPort  = ether.PortMPLS>>8 | ether.PortMPLS&0xff<<8
 )
 
 // fastRun is fastRunGo. data is twice mapped: it may read behind a record.

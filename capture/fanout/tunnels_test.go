@@ -19,7 +19,7 @@ type carried struct {
 	data []byte
 }
 
-const bridged = layers.EthernetType(typeBridging) // data is a frame
+const bridged = layers.EthernetType(ether.TypeBridging) // data is a frame
 
 // wrapping puts a carried thing into another between two ends.
 type wrapping struct {
@@ -97,7 +97,7 @@ func gtp(header ...byte) func(testing.TB, ends, carried) carried {
 	return func(t testing.TB, e ends, c carried) carried {
 		b := append([]byte{}, header...)
 		binary.BigEndian.PutUint16(b[2:], uint16(len(header)-8+len(c.data)))
-		return e.overUDP(t, portGTPU, append(b, c.data...))
+		return e.overUDP(t, ether.PortGTPU, append(b, c.data...))
 	}
 }
 
@@ -122,13 +122,13 @@ var wrappings = []wrapping{
 	{"mpls without control word", MPLS, func(c carried) bool { return c.kind == bridged }, func(_ testing.TB, _ ends, c carried) carried {
 		return carried{layers.EthernetTypeMPLSUnicast, append([]byte{0, 5, 0x11, 64}, c.data...)}
 	}},
-	{"mpls over udp", MPLS, isMPLS, func(t testing.TB, e ends, c carried) carried { return e.overUDP(t, portMPLS, c.data) }},
+	{"mpls over udp", MPLS, isMPLS, func(t testing.TB, e ends, c carried) carried { return e.overUDP(t, ether.PortMPLS, c.data) }},
 	{"mpls over ip", MPLS, isMPLS, func(t testing.TB, e ends, c carried) carried { return e.over(t, ether.ProtoMPLS, c.data) }},
 	{"gre", GRE, func(c carried) bool { return isIPOrFrame(c) || isMPLS(c) }, greFlags(0)},
 	{"gre with key", GRE, isIPOrFrame, greFlags(0x20)},
 	{"gre with checksum, key and number", GRE, isIPOrFrame, greFlags(0xb0)},
 	{"vxlan", VXLAN, func(c carried) bool { return c.kind == bridged }, func(t testing.TB, e ends, c carried) carried {
-		return e.overUDP(t, portVXLAN, append([]byte{8, 0, 0, 0, 0, 0, 42, 0}, c.data...))
+		return e.overUDP(t, ether.PortVXLAN, append([]byte{8, 0, 0, 0, 0, 0, 42, 0}, c.data...))
 	}},
 	{"gtpu", GTPU, isIP, gtp(0x30, 255, 0, 0, 1, 2, 3, 4)},
 	{"gtpu with number", GTPU, isIP, gtp(0x32, 255, 0, 0, 1, 2, 3, 4, 0, 7, 0, 0)},

@@ -219,7 +219,7 @@ func tunnelled() (out []packet) {
 		e(ether.TypeMPLS).label(1024, 1).ip4(5, ether.ProtoUDP, 0, host1, host2).udp(53, 53),
 		e(ether.TypePPPoES).u8(0x11, 0).u16(7, 44, 0x0057).ip6(ether.ProtoTCP, 1, 2).tcp(80, 40000, 2),
 		e(38).u8(sapSTP, sapSTP, 3).u32(0, 0x00800000, 1, 2, 3, 4, 5, 6),
-		ip4(e(ether.TypeIPv4), portGeneve).u8(0, 0).u16(typeBridging).u32(7 << 8).u8(e(ether.TypeIPv4).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(1, 80, 2)...),
+		ip4(e(ether.TypeIPv4), ether.PortGeneve).u8(0, 0).u16(ether.TypeBridging).u32(7 << 8).u8(e(ether.TypeIPv4).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(1, 80, 2)...),
 	}
 	bare := []packet{
 		packet{}.u16(ether.TypeIPv4).ip4(5, ether.ProtoTCP, 0, host1, host2).tcp(40000, 80, 0x02),
@@ -236,23 +236,23 @@ func tunnelled() (out []packet) {
 		six := i == 2 || i >= 4
 		for n, w := range within {
 			words := byte(n % 3 * 2)
-			p := options(clone(o), six, portGeneve).u8(words, 0).u16(typeBridging).u32(7 << 8)
+			p := options(clone(o), six, ether.PortGeneve).u8(words, 0).u16(ether.TypeBridging).u32(7 << 8)
 			for range words {
 				p = p.u32(0x01020304)
 			}
-			out = append(out, append(p, w...), append(options(clone(o), six, portVXLAN).u32(0x08000000, 7<<8), w...))
+			out = append(out, append(p, w...), append(options(clone(o), six, ether.PortVXLAN).u32(0x08000000, 7<<8), w...))
 		}
 		for n, b := range bare {
 			words := byte(n % 2 * 3)
-			p := options(clone(o), six, portGeneve).u8(words, 0).u8(b[:2]...).u32(0xabcdef00)
+			p := options(clone(o), six, ether.PortGeneve).u8(words, 0).u8(b[:2]...).u32(0xabcdef00)
 			for range words {
 				p = p.u32(0xa1b2c3d4)
 			}
 			out = append(out, append(p, b[2:]...))
 		}
 		out = append(out,
-			append(options(clone(o), six, portGeneve).u8(0x40, 0).u16(typeBridging).u32(7<<8), within[0]...), // another version
-			append(options(clone(o), six, portVXLAN).u32(0, 7<<8), within[0]...))                             // no network
+			append(options(clone(o), six, ether.PortGeneve).u8(0x40, 0).u16(ether.TypeBridging).u32(7<<8), within[0]...), // another version
+			append(options(clone(o), six, ether.PortVXLAN).u32(0, 7<<8), within[0]...))                                   // no network
 	}
 	return out
 }

@@ -166,7 +166,7 @@ func (w *walker) carried(kind uint16, at int, inside bool) {
 		if w.has(at, 8) {
 			w.ppp(w.half(at+6), at+8)
 		}
-	case typeBridging:
+	case ether.TypeBridging:
 		w.frame(at)
 	}
 }
@@ -180,28 +180,15 @@ func (w *walker) ppp(protocol uint16, at int) {
 	}
 }
 
-// labels follows a stack of MPLS. Its last label does not say what is behind: IP by
-// the version, else a frame of Ethernet (RFC 4448), behind a control word if there
-// are two bytes of 0, as few addresses begin.
+// labels follows a stack of MPLS.
 func (w *walker) labels(at int) {
-	for w.has(at, 4) {
-		last := w.data[at+2]&1 != 0
-		at += 4
-		if !last {
-			continue
-		}
-		if !w.has(at, 2) {
-			return
-		}
-		switch version := w.data[at] >> 4; {
-		case version == 4 || version == 6:
-			w.packet(at)
-		case w.half(at) == 0:
-			w.frame(at + 4)
-		case version != 1: // another control word, of what is no frame (RFC 4385)
-			w.frame(at)
-		}
-		return
+	what, behind, n := ether.Labels(w.data, at, maxHeaders-w.headers)
+	w.headers += n
+	switch what {
+	case ether.Packet:
+		w.packet(behind)
+	case ether.Frame:
+		w.frame(behind)
 	}
 }
 
@@ -269,35 +256,32 @@ func (w *walker) above(proto uint8, at int) {
 			return
 		}
 		switch w.half(at + 2) {
-		case portVXLAN:
-			w.vxlan(at + 8)
-		case portGeneve:
+		case ether.PortVXLAN:
+			w.headers++
+			if frame, ok := ether.VXLAN(w.data, at+8); ok {
+				w.frame(frame)
+			}
+		case ether.PortGeneve:
 			w.geneve(at + 8)
-		case portGTPU:
-			w.gtpu(at + 8)
+		case ether.PortGTPU:
+			packet, n, ok := ether.GTPU(w.data, at+8, maxHeaders-w.headers)
+			if w.headers += 1 + n; ok {
+				w.packet(packet)
+			}
 		}
 	}
 }
 
-// gre follows GRE (RFC 2784, 2890), and the header of ERSPAN behind it.
+// gre follows GRE, and the header of ERSPAN behind it.
 func (w *walker) gre(at int) {
-	const checksum, routing, key, sequence, version = 0x8000, 0x4000, 0x2000, 0x1000, 7
-	if !w.has(at, 4) {
+	w.headers++
+	kind, at, sequenced, ok := ether.GRE(w.data, at)
+	if !ok {
 		return
-	}
-	flags, kind := w.half(at), w.half(at+2)
-	if flags&(routing|version) != 0 {
-		return
-	}
-	at += 4
-	for _, f := range []uint16{checksum, key, sequence} {
-		if flags&f != 0 {
-			at += 4
-		}
 	}
 	switch kind {
 	case typeERSPAN: // without a sequence number it has no header
-		if flags&sequence != 0 {
+		if sequenced {
 			at += 8
 		}
 		w.frame(at)
@@ -310,44 +294,8 @@ func (w *walker) gre(at int) {
 	}
 }
 
-func (w *walker) vxlan(at int) {
-	if w.has(at, 8) && w.data[at]&0x08 != 0 { // the network is valid
-		w.frame(at + 8)
-	}
-}
-
 func (w *walker) geneve(at int) {
 	if w.has(at, 8) && w.data[at]>>6 == 0 {
 		w.carried(w.half(at+2), at+8+4*int(w.data[at]&0x3f), true)
 	}
-}
-
-// gtpu follows a message of GTP-U that carries a packet (3GPP TS 29.281).
-func (w *walker) gtpu(at int) {
-	const version1, optional, extended, carries = 0x30, 0x07, 0x04, 255
-	if !w.has(at, 8) || w.data[at]&0xf0 != version1 || w.data[at+1] != carries {
-		return
-	}
-	flags := w.data[at]
-	at += 8
-	if flags&optional == 0 {
-		w.packet(at)
-		return
-	}
-	if !w.has(at, 4) {
-		return
-	}
-	next := w.data[at+3]
-	at += 4
-	for flags&extended != 0 && next != 0 {
-		if !w.has(at, 4) || w.data[at] == 0 {
-			return
-		}
-		size := 4 * int(w.data[at])
-		if !w.has(at, size) {
-			return
-		}
-		next, at = w.data[at+size-1], at+size
-	}
-	w.packet(at)
 }

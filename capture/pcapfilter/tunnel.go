@@ -3,13 +3,8 @@ package pcapfilter
 import "github.com/ixcap/ixcap/capture/internal/ether"
 
 const (
-	portVXLAN  = 4789
-	portGeneve = 6081
-	portGTPU   = 2152
-
-	typeBridging = 0x6558 // an Ethernet frame: transparent Ethernet bridging
-	typeERSPAN   = 0x88be // of GRE: a mirrored Ethernet frame, types I and II
-	typeERSPAN3  = 0x22eb // type III
+	typeERSPAN  = 0x88be // of GRE: a mirrored Ethernet frame, types I and II
+	typeERSPAN3 = 0x22eb // type III
 
 	pppMPLS = 0x0281 // of PPP
 
@@ -29,23 +24,23 @@ type tunnel struct {
 // stands to its right reads the packet that it carries: a frame of Ethernet, or the
 // packet of the protocol that the header names.
 func (g *generator) geneve(network uint32, given bool) *cond {
-	header, c := g.openTunnel("geneve", portGeneve, network, given)
+	header, c := g.openTunnel("geneve", ether.PortGeneve, network, given)
 	protocol := at(header.plus(2), 2)
 	options := compute(mul, compute(and, at(header, 1), constant(0x3f)), constant(4))
 	// 1 for a frame of Ethernet, else 0.
-	frame := compute(shr, compute(sub, compute(xor, protocol, constant(typeBridging)), constant(1)), constant(31))
+	frame := compute(shr, compute(sub, compute(xor, protocol, constant(ether.TypeBridging)), constant(1)), constant(31))
 	c = all(c, masked(header, 1, 0, 0xc0), vni(header, network, given), reads(protocol))
 	g.linkHeader = g.within(header.plus(8), options)
 	g.typeField = g.within(header.plus(2), compute(mul, frame, compute(add, options, constant(8+12-2))))
 	g.payload = g.within(header.plus(8), compute(add, options, compute(mul, frame, constant(14))))
-	g.framed = compare(protocol, equal, constant(typeBridging))
+	g.framed = compare(protocol, equal, constant(ether.TypeBridging))
 	return g.closeTunnel(c)
 }
 
 // vxlan is a header of VXLAN, of that network if given (RFC 7348). What stands to its
 // right reads the frame that it carries.
 func (g *generator) vxlan(network uint32, given bool) *cond {
-	header, c := g.openTunnel("vxlan", portVXLAN, network, given)
+	header, c := g.openTunnel("vxlan", ether.PortVXLAN, network, given)
 	c = all(c, field(header, 1, 0x08), vni(header, network, given))
 	g.linkHeader = g.within(header.plus(8), constant(0))
 	g.typeField, g.payload = g.linkHeader.plus(12), g.linkHeader.plus(14)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/internal/ether"
 )
 
 // asGeneve returns a frame with its headers of VXLAN as those of Geneve without
@@ -15,9 +17,9 @@ import (
 func asGeneve(p packet) packet {
 	out := bytes.Clone(p)
 	for i := 0; i+16 <= len(out); i++ {
-		if binary.BigEndian.Uint32(out[i:]) == 40000<<16|portVXLAN && binary.BigEndian.Uint32(out[i+8:]) == 0x08000000 {
-			binary.BigEndian.PutUint16(out[i+2:], portGeneve)
-			binary.BigEndian.PutUint32(out[i+8:], typeBridging)
+		if binary.BigEndian.Uint32(out[i:]) == 40000<<16|ether.PortVXLAN && binary.BigEndian.Uint32(out[i+8:]) == 0x08000000 {
+			binary.BigEndian.PutUint16(out[i+2:], ether.PortGeneve)
+			binary.BigEndian.PutUint32(out[i+8:], ether.TypeBridging)
 		}
 	}
 	return out
