@@ -80,7 +80,7 @@ func TestUnsafeStaysInItsBoxes(t *testing.T) {
 // layer is the order of the top-level packages: imports point from a higher number
 // to a lower or equal one. "ixcap" is the root package. See docs/DESIGN.md, Packages.
 var layer = map[string]int{
-	"internal": 0, "capfile": 0, "hugepage": 0, "dma": 1, "ring": 2, "pci": 2, "driver": 3, "sim": 3, "capture": 4, "monitor": 5, "doctor": 6,
+	"internal": 0, "capfile": 0, "hugepage": 0, "dma": 1, "ring": 2, "pci": 2, "driver": 3, "sim": 3, "capture": 4, "transmit": 5, "monitor": 5, "doctor": 6,
 	"ixcap": 7, "examples": 8,
 }
 
@@ -118,6 +118,12 @@ var mayImport = map[string][]string{
 	"capture/archive/index":    {"capfile", "capture/archive", "capture/internal", "capture/pcapfilter", "capture/stream", "capture", "ring"},
 	"capture/archive/query":    {"capfile", "capture/archive", "capture/internal", "capture/pcapfilter", "capture/stream", "capture", "ring"},
 	"capture/archive/recorder": {"capture", "capture/archive", "capture/sched", "capture/stream", "capture/units", "internal/asynclog"},
+
+	// What sends knows the driver; what it replays comes from the archive.
+	"transmit":         {"driver", "pci"},
+	"transmit/probe":   {},
+	"transmit/traffic": {"transmit", "transmit/probe"},
+	"transmit/trace":   {"capture/archive", "capture/archive/query", "capture", "capture/pcapfilter", "transmit"},
 
 	"capture/daemon": {"capture", "driver", "hugepage", "internal/asynclog", "pci"},
 }
@@ -235,7 +241,7 @@ func TestPictureOfThePackages(t *testing.T) {
 		within := func(p string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 		require.True(t, slices.ContainsFunc(slices.Collect(maps.Keys(seen)), within), "%s: in the picture, not in the tree", dir)
 	}
-	for _, wing := range []string{"capture", "capture/archive", "capture/daemon", "pci"} {
+	for _, wing := range []string{"capture", "capture/archive", "capture/daemon", "pci", "transmit"} {
 		for dir := range seen {
 			if path.Dir(dir) == wing && path.Base(dir) != "internal" && !strings.HasSuffix(dir, "test") {
 				require.Contains(t, row, dir, "the picture of docs/DESIGN.md misses a package")

@@ -42,6 +42,9 @@ type Config struct {
 	TxRingSize int // descriptors of a transmit ring; 0 = 512
 	TxBuffers  int // packet buffers of a transmit queue, from MinTxBuffers; 0 = TxRingSize
 
+	// TxBufferSize is the size of these in bytes, a multiple of 1024 up to 16384; 0 = 2048.
+	TxBufferSize int
+
 	// HeadWriteBack makes the device write the head of a transmit ring to memory, and
 	// not to each reported descriptor (TDWBAL, 7.2.3.4.2).
 	HeadWriteBack bool
@@ -131,6 +134,7 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	orDefault(&c.BufferSize, 2048)
 	orDefault(&c.TxRingSize, 512)
 	orDefault(&c.TxBuffers, c.TxRingSize)
+	orDefault(&c.TxBufferSize, 2048)
 	orDefault(&c.MaxFrame, MaxFrame)
 	c.KeepCRC = c.KeepCRC || c.KeepBad
 	if c.OuterVLAN != 0 && (c.OuterVLAN < 0x600 || c.StripVLAN) {
@@ -139,14 +143,8 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	if c.Queues < 1 || c.Queues > MaxQueues {
 		return c, fmt.Errorf("queues %d: want 1 to %d", c.Queues, MaxQueues)
 	}
-	if c.TxQueues < 0 || c.TxQueues > MaxTxQueues {
-		return c, fmt.Errorf("transmit queues %d: want 0 to %d", c.TxQueues, MaxTxQueues)
-	}
 	if err := ring.CheckSize(c.RingSize); err != nil {
 		return c, fmt.Errorf("receive %w", err)
-	}
-	if err := ring.CheckSize(c.TxRingSize); err != nil {
-		return c, fmt.Errorf("transmit %w", err)
 	}
 	if c.BufferSize < 1024 || c.BufferSize > 16<<10 || c.BufferSize%1024 != 0 {
 		return c, fmt.Errorf("packet buffers of %d bytes: want a multiple of 1024 up to 16384", c.BufferSize)
@@ -157,11 +155,8 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	if chain := c.chain(); chain >= c.RingSize {
 		return c, fmt.Errorf("receive ring of %d descriptors: a frame of %d bytes takes %d: make the ring larger or MaxFrame smaller", c.RingSize, c.MaxFrame, chain)
 	}
-	if c.TxQueues > 0 && c.txChain() >= c.TxRingSize {
-		return c, fmt.Errorf("transmit ring of %d descriptors: too small for a frame of %d bytes", c.TxRingSize, c.MaxFrame)
-	}
-	if c.TxBuffers < max(MinTxBuffers, c.txChain()) {
-		return c, fmt.Errorf("transmit buffers %d: want at least %d, and %d for a frame of %d bytes", c.TxBuffers, MinTxBuffers, c.txChain(), c.MaxFrame)
+	if err := c.checkTransmit(); err != nil {
+		return c, err
 	}
 	if c.Speed != 0 && c.Speed != maxSpeed && c.Speed != lowerSpeed {
 		return c, fmt.Errorf("speed %d Mb/s: want %d or %d", c.Speed, maxSpeed, lowerSpeed)
@@ -200,6 +195,26 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	return c, err
 }
 
+// checkTransmit returns an error if what is set of the transmit queues is invalid.
+func (c Config) checkTransmit() error {
+	if c.TxQueues < 0 || c.TxQueues > MaxTxQueues {
+		return fmt.Errorf("transmit queues %d: want 0 to %d", c.TxQueues, MaxTxQueues)
+	}
+	if err := ring.CheckSize(c.TxRingSize); err != nil {
+		return fmt.Errorf("transmit %w", err)
+	}
+	if c.TxBufferSize < 1024 || c.TxBufferSize > 16<<10 || c.TxBufferSize%1024 != 0 {
+		return fmt.Errorf("transmit buffers of %d bytes: want a multiple of 1024 up to 16384", c.TxBufferSize)
+	}
+	if c.TxQueues > 0 && c.txChain() >= c.TxRingSize {
+		return fmt.Errorf("transmit ring of %d descriptors: too small for a frame of %d bytes", c.TxRingSize, c.MaxFrame)
+	}
+	if c.TxBuffers < max(MinTxBuffers, c.txChain()) {
+		return fmt.Errorf("transmit buffers %d: want at least %d, and %d for a frame of %d bytes", c.TxBuffers, MinTxBuffers, c.txChain(), c.MaxFrame)
+	}
+	return nil
+}
+
 // packetBuffer returns the KiB of the receive packet buffer for frames.
 func (c Config) packetBuffer() int {
 	if c.FlowDirector != NoFlowDirector {
@@ -218,7 +233,7 @@ func (c Config) chain() int {
 	return (longest + c.BufferSize - 1) / c.BufferSize
 }
 
-func (c Config) txChain() int { return (c.MaxFrame + 8 + txBufferSize - 1) / txBufferSize }
+func (c Config) txChain() int { return (c.MaxFrame + 8 + c.TxBufferSize - 1) / c.TxBufferSize }
 
 func (c Config) memory(name string) hugepage.Options {
 	return hugepage.Options{Pages: c.Pages, Node: *c.Node, Name: name}

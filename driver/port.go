@@ -227,13 +227,13 @@ func (p *Port) newTx(i int) error {
 	if err != nil {
 		return err
 	}
-	bufs, err := dma.NewPool(p.dev.DMA(), c.TxBuffers, txBufferSize, c.memory(fmt.Sprintf("tx%d-buffers", i)))
+	bufs, err := dma.NewPool(p.dev.DMA(), c.TxBuffers, c.TxBufferSize, c.memory(fmt.Sprintf("tx%d-buffers", i)))
 	if err != nil {
 		return err
 	}
 	p.areas = append(p.areas, bufs)
 	m := TxMemory{
-		Descriptors: descs.Bytes()[:size], Buffers: bufs.All(), IOVA: bufs.Base(), Stride: bufs.Stride(),
+		Descriptors: descs.Bytes()[:size], Buffers: bufs.All(), IOVA: bufs.Base(), BufferSize: c.TxBufferSize, Stride: bufs.Stride(),
 		Tail: p.regs, TailAt: uint32(reg.TDT(i).Offset), MaxFrame: c.MaxFrame + 8,
 	}
 	var head dma.IOVA

@@ -161,8 +161,8 @@ func TestModelLimitsTheRateOfAQueue(t *testing.T) {
 	n := q.Post(200)
 	require.Equal(t, 200, n)
 	require.Eventually(t, func() bool { return len(w.sentFrames()) == n }, 30*time.Second, time.Millisecond)
-	sent, err := r.nic.Sent()
-	require.NoError(t, err)
+	sent, more := r.nic.Sent()
+	require.Zero(t, more)
 	for i := 1; i < n; i++ {
 		require.InDelta(t, 104*8/rate*1e9, sent[i].At-sent[i-1].At, 1)
 	}

@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	txBufferSize = 2048
 	// reportEvery is the number of descriptors after which the device reports that it has
 	// fetched them; each report costs a bus transaction (7.2.3.4.1).
 	reportEvery = 32
@@ -24,7 +23,8 @@ type TxMemory struct {
 	Descriptors []byte   // the ring, 16 bytes a descriptor
 	Buffers     []byte   // the packet buffers
 	IOVA        dma.IOVA // device address of Buffers
-	Stride      int      // from one buffer of 2048 bytes to the next, in bytes
+	BufferSize  int      // bytes of a buffer
+	Stride      int      // from one buffer to the next, in bytes
 
 	// Head is where the device writes the ring's head (4 bytes, 7.2.3.4.2); nil: it
 	// writes DD to the descriptors.
@@ -40,7 +40,7 @@ type TxMemory struct {
 // one use to the next, so a frame can be prepared once and sent often.
 type TxBuffer struct {
 	// Data are the bytes of the frame, without CRC. The caller sets its length by slicing
-	// it from its begin, up to 2048. The device pads frames of 17 to 59 bytes with zeros.
+	// it from its begin, up to its capacity. The device pads frames of 17 to 59 bytes with zeros.
 	Data []byte
 
 	// Offload is what the device does with the packet; nil: nothing. Of a packet in
@@ -107,8 +107,8 @@ func NewTxQueue(m TxMemory) (*TxQueue, error) {
 	if err := ring.CheckSize(size); err != nil {
 		return nil, fmt.Errorf("transmit queue: %w", err)
 	}
-	if m.Stride < txBufferSize {
-		return nil, fmt.Errorf("transmit queue: buffers %d bytes apart: want at least %d", m.Stride, txBufferSize)
+	if m.BufferSize < minFrame || m.Stride < m.BufferSize {
+		return nil, fmt.Errorf("transmit queue: buffers of %d bytes, %d bytes apart: want at least %d bytes that do not overlap", m.BufferSize, m.Stride, minFrame)
 	}
 	buffers := len(m.Buffers) / m.Stride
 	if buffers < MinTxBuffers {
@@ -125,14 +125,14 @@ func NewTxQueue(m TxMemory) (*TxQueue, error) {
 		marks:    make([]txMark, size),
 		tail:     m.Tail,
 		tailAt:   m.TailAt,
-		maxFrame: min(m.MaxFrame, (size-1)*txBufferSize, buffers*txBufferSize),
+		maxFrame: min(m.MaxFrame, (size-1)*m.BufferSize, buffers*m.BufferSize),
 	}
 	if m.Head != nil {
 		q.head = ring.Word(m.Head)
 	}
 	for i := range q.pool {
 		at := i * m.Stride
-		q.pool[i] = TxBuffer{Data: m.Buffers[at : at : at+txBufferSize], iova: uint64(m.IOVA) + uint64(at)}
+		q.pool[i] = TxBuffer{Data: m.Buffers[at : at : at+m.BufferSize], iova: uint64(m.IOVA) + uint64(at)}
 	}
 	return q, nil
 }
@@ -309,6 +309,7 @@ func (q *TxQueue) context(o *TxOffload) ring.TxCommand {
 // Send does not wait and does not allocate.
 func (q *TxQueue) Send(frames [][]byte) int {
 	free, filled, sent := q.Free(), 0, 0
+	size := cap(q.pool[0].Data)
 	for _, f := range frames {
 		if len(f) == 0 || len(f) > q.maxFrame {
 			q.refused++
@@ -316,15 +317,15 @@ func (q *TxQueue) Send(frames [][]byte) int {
 			continue
 		}
 		total := max(len(f), minFrame)
-		need := (total + txBufferSize - 1) / txBufferSize
+		need := (total + size - 1) / size
 		if free-filled < need || int(ring.Free(q.clean, q.next, q.size))-filled < need {
 			break
 		}
-		for at := 0; at < total; at += txBufferSize {
+		for at := 0; at < total; at += size {
 			b := q.Buffer(filled)
 			b.Offload, b.RawCRC = nil, false
-			b.More = total-at > txBufferSize
-			b.Data = b.Data[:min(total-at, txBufferSize)]
+			b.More = total-at > size
+			b.Data = b.Data[:min(total-at, size)]
 			n := copy(b.Data, f[min(at, len(f)):])
 			clear(b.Data[n:]) // padding
 			filled++

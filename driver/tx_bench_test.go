@@ -26,7 +26,7 @@ func BenchmarkSend(b *testing.B) {
 func benchSend(b *testing.B, size int, file, headWriteBack bool) {
 	const ringSize, batch, fileSize = 4096, 64, 64 << 20
 	mem, tail, head := make([]byte, ringSize*16), &drivertest.Register{}, make([]byte, 8)
-	m := driver.TxMemory{Descriptors: mem, Buffers: make([]byte, ringSize*2112), Stride: 2112, Tail: tail, MaxFrame: 1514}
+	m := driver.TxMemory{Descriptors: mem, Buffers: make([]byte, ringSize*2112), BufferSize: 2048, Stride: 2112, Tail: tail, MaxFrame: 1514}
 	if headWriteBack {
 		m.Head = head
 	}

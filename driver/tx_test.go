@@ -30,7 +30,7 @@ func newSender(t *testing.T, size int) (*sender, *driver.TxQueue) {
 	mem := make([]byte, size*16)
 	s := &sender{t: t, bufs: make([]byte, size*2048)}
 	s.descs = ring.TxDescriptors(mem)
-	q, err := driver.NewTxQueue(driver.TxMemory{Descriptors: mem, Buffers: s.bufs, IOVA: txIOVA, Stride: 2048, Tail: &s.tail, MaxFrame: driver.MaxFrame})
+	q, err := driver.NewTxQueue(driver.TxMemory{Descriptors: mem, Buffers: s.bufs, IOVA: txIOVA, BufferSize: 2048, Stride: 2048, Tail: &s.tail, MaxFrame: driver.MaxFrame})
 	require.NoError(t, err)
 	return s, q
 }
@@ -202,7 +202,7 @@ func TestOffloadsShareContexts(t *testing.T) {
 
 func TestHeadWriteBackFreesBuffers(t *testing.T) {
 	mem, head := make([]byte, 16*16), make([]byte, 8)
-	q, err := driver.NewTxQueue(driver.TxMemory{Descriptors: mem, Buffers: make([]byte, 16*2048), Stride: 2048, Head: head, Tail: &drivertest.Register{}, MaxFrame: 1514})
+	q, err := driver.NewTxQueue(driver.TxMemory{Descriptors: mem, Buffers: make([]byte, 16*2048), BufferSize: 2048, Stride: 2048, Head: head, Tail: &drivertest.Register{}, MaxFrame: 1514})
 	require.NoError(t, err)
 	frames := make([][]byte, 15)
 	for i := range frames {
@@ -225,9 +225,9 @@ func TestNewTxQueueRefusesImpossibleMemory(t *testing.T) {
 	_, err := driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*9)})
 	require.ErrorContains(t, err, "multiple of 8")
 	_, err = driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*8)})
-	require.ErrorContains(t, err, "want at least 2048")
-	_, err = driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*8), Stride: 2048})
+	require.ErrorContains(t, err, "want at least 60 bytes")
+	_, err = driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*8), BufferSize: 2048, Stride: 2048})
 	require.ErrorContains(t, err, "hold no 8 buffers")
-	_, err = driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*8), Buffers: make([]byte, 8*2048), Stride: 2048})
+	_, err = driver.NewTxQueue(driver.TxMemory{Descriptors: make([]byte, 16*8), Buffers: make([]byte, 8*2048), BufferSize: 2048, Stride: 2048})
 	require.ErrorContains(t, err, "no tail register")
 }

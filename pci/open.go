@@ -90,18 +90,18 @@ type Ender interface {
 // SendRecorder is implemented by devices that know when they send frames: the model. It is
 // the reference for the spacing of what a program sends.
 type SendRecorder interface {
-	// RecordSent forgets what was recorded and records the next so many frames.
+	// RecordSent forgets what was recorded and records the next so many frames. Frames
+	// with a wrong CRC, which no receiver takes, are left out.
 	RecordSent(frames int)
 
-	// Sent returns the frames that have left the port since, in order. More than
-	// RecordSent was asked for are an error.
-	Sent() ([]SentFrame, error)
+	// Sent returns the frames recorded since, in the order in which they left the port,
+	// and the number of those beyond.
+	Sent() (frames []SentFrame, more uint64)
 }
 
 // SentFrame is a frame that a device has sent.
 type SentFrame struct {
-	At     int64 // its last bit left the port, ns since 1970
-	Len    int   // bytes, without CRC
-	Queue  int
-	BadCRC bool // receivers drop it
+	At    int64 // its last bit left the port, ns since 1970
+	Len   int   // bytes, without CRC
+	Queue int
 }

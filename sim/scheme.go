@@ -58,7 +58,7 @@ func (d *Device) Ended() <-chan struct{} { return d.nic.Ended() }
 func (d *Device) RecordSent(frames int) { d.nic.RecordSent(frames) }
 
 // Sent implements pci.SendRecorder.
-func (d *Device) Sent() ([]pci.SentFrame, error) { return d.nic.Sent() }
+func (d *Device) Sent() ([]pci.SentFrame, uint64) { return d.nic.Sent() }
 
 // Notices implements pci.Noticer.
 func (d *Device) Notices() []string { return d.nic.Notices() }

@@ -166,7 +166,8 @@ func (n *NIC) setTxTail(i int, q *txQueue, v uint32) {
 		n.fault("TDT[%d] = %d: the ring has %d descriptors", i, v, q.ring.size)
 		return
 	}
-	q.posted(v, n.tx.now)
+	// Read after the tail: the thread may have been off the processor before.
+	q.posted(v, n.tx.ticks(n.tx.clock()))
 	q.halted = false
 }
 
@@ -316,7 +317,7 @@ func (n *NIC) flushOut() (busy bool) {
 			n.stats.Sent++
 			n.stats.SentBytes += uint64(len(f.data))
 		}
-		if n.departures != nil {
+		if n.departures != nil && !f.badCRC {
 			n.departures.add(tx, f)
 		}
 		if len(tx.spare) < txOutMax { // segmentation makes any number of frames

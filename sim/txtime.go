@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/ixcap/ixcap/pci"
@@ -29,6 +27,7 @@ const (
 
 // txLine is the line of the transmitter.
 type txLine struct {
+	clock func() time.Time
 	start time.Time
 	zero  int64 // start in ns since 1970
 	now   int64 // time of the pass
@@ -39,7 +38,8 @@ type txLine struct {
 }
 
 func (l *txLine) init() {
-	l.start = time.Now()
+	l.clock = time.Now
+	l.start = l.clock()
 	l.zero = l.start.UnixNano()
 	l.bit = 1
 }
@@ -185,18 +185,18 @@ func (n *NIC) writeRTTBCNRM(_ int, v uint32) {
 	n.tx.mmw = int64(v&0xfff) << 10 * 8
 }
 
-// departureLog records frames that were sent (Config.Departures).
+// departureLog records frames that were sent (NIC.RecordSent).
 type departureLog struct {
-	frames   []pci.SentFrame
-	overflow uint64 // frames beyond the capacity
+	frames []pci.SentFrame
+	more   uint64 // frames beyond the capacity
 }
 
 func (d *departureLog) add(l *txUnit, f *txFrame) {
 	if len(d.frames) == cap(d.frames) {
-		d.overflow++
+		d.more++
 		return
 	}
-	d.frames = append(d.frames, pci.SentFrame{At: l.wall(f.end), Len: len(f.data), Queue: int(f.queue), BadCRC: f.badCRC})
+	d.frames = append(d.frames, pci.SentFrame{At: l.wall(f.end), Len: len(f.data), Queue: int(f.queue)})
 }
 
 // RecordSent implements pci.SendRecorder: it forgets what was recorded and records the
@@ -212,17 +212,12 @@ func (n *NIC) RecordSent(frames int) {
 	n.departures = d
 }
 
-// Sent implements pci.SendRecorder: the frames that have left the port since RecordSent,
-// in order.
-func (n *NIC) Sent() ([]pci.SentFrame, error) {
+// Sent implements pci.SendRecorder.
+func (n *NIC) Sent() (frames []pci.SentFrame, more uint64) {
 	n.lock()
 	defer n.mu.Unlock()
-	d := n.departures
-	switch {
-	case d == nil:
-		return nil, errors.New("read the frames sent: none are recorded: call RecordSent first")
-	case d.overflow > 0:
-		return d.frames, fmt.Errorf("read the frames sent: %d frames beyond the %d that RecordSent was asked to record", d.overflow, len(d.frames))
+	if n.departures == nil {
+		return nil, 0
 	}
-	return d.frames, nil
+	return n.departures.frames, n.departures.more
 }

@@ -1,0 +1,108 @@
+package transmit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/pci"
+)
+
+// Port is an 82599 that sends. It does not receive.
+type Port struct {
+	dev  pci.Device
+	port *driver.Port
+	ps   int64 // of a byte on the line
+}
+
+// ringSize is that of a transmit ring: five milliseconds of the longest filler frames.
+const ringSize = 4096
+
+const linkTimeout = 10 * time.Second
+
+// Open opens the device of that name (see pci.Open) for frames of up to maxFrame bytes,
+// without CRC, and waits for the link. Close releases it.
+func Open(ctx context.Context, name string, queues, maxFrame int) (*Port, error) {
+	if kind, _, ok := strings.Cut(name, ":"); ok && (kind == "packet" || kind == "xdp") {
+		return nil, fmt.Errorf("open %s to send: sockets of the kernel have no descriptors with a rate, a CRC or a time. Send through an 82599, or with tcpreplay", name)
+	}
+	dev, err := pci.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	size := 2048
+	for size < maxFrame+4 && size < 16<<10 { // with the CRC of a filler frame
+		size += 1024
+	}
+	d, err := driver.Open(dev, driver.Config{RingSize: 64, TxQueues: queues, TxRingSize: ringSize, TxBufferSize: size, MaxFrame: max(maxFrame, 1518)})
+	if err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	p := &Port{dev: dev, port: d, ps: 800}
+	limit, cancel := context.WithTimeout(ctx, linkTimeout)
+	defer cancel()
+	link, err := d.WaitLink(limit)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	if link.Speed > 0 {
+		p.ps = int64(8e6 / link.Speed)
+	}
+	return p, nil
+}
+
+// Close releases the port and its device.
+func (p *Port) Close() error { return errors.Join(p.port.Close(), p.dev.Close()) }
+
+// Speed returns the speed of the line in bits a second.
+func (p *Port) Speed() float64 { return 8e12 / float64(p.ps) }
+
+// MAC returns the port's address.
+func (p *Port) MAC() [6]byte { return [6]byte(p.port.MAC()) }
+
+// Record makes the device record when it sends the next so many frames, if it can.
+func (p *Port) Record(frames int) {
+	if r, ok := p.dev.(pci.SendRecorder); ok {
+		r.RecordSent(frames)
+	}
+}
+
+// Sent returns when the frames of a queue left the port, ns since 1970, as far as they
+// were recorded.
+func (p *Port) Sent(queue int) (at []int64) {
+	r, ok := p.dev.(pci.SendRecorder)
+	if !ok {
+		return nil
+	}
+	frames, _ := r.Sent()
+	for _, f := range frames {
+		if f.Queue == queue {
+			at = append(at, f.At)
+		}
+	}
+	return at
+}
+
+// Drain waits until the device has sent all that was posted: its counter of good frames
+// (GPTC) stands still.
+func (p *Port) Drain(ctx context.Context) error {
+	last := ^uint64(0)
+	for {
+		s, err := p.port.Stats()
+		if err != nil {
+			return err
+		}
+		if s.Sent == last {
+			return nil
+		}
+		last = s.Sent
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,407 @@
+package transmit
+
+import (
+	"context"
+	"encoding/binary"
+	"hash/crc32"
+	"runtime"
+	"time"
+
+	"github.com/ixcap/ixcap/driver"
+)
+
+// Source makes the frames to send.
+type Source interface {
+	// Next goes on to the next frame. It returns its length in bytes, without CRC, and
+	// when its first bit is to be sent, in ps since the first frame. ok is false at the
+	// end.
+	Next() (n int, at int64, ok bool)
+
+	// Write writes the frame to buf, which has its length. It is sent at a time, ns since
+	// 1970, as far as that is known.
+	Write(buf []byte, at int64)
+}
+
+// Config of a Sender.
+type Config struct {
+	Method Method
+
+	// Rate is the rate that Limiter sets, in bits a second, which count frames with CRC;
+	// 0: it follows the schedule, in segments.
+	Rate float64
+
+	// Record is the number of frames of which Result.Asked has the times.
+	Record int
+}
+
+// Result is what a Sender did.
+type Result struct {
+	Frames  uint64 // of the source
+	Bytes   uint64 // without CRC
+	Fillers uint64 // frames with a wrong CRC
+	Dry     uint64 // times that the line was idle though a frame was due: the program was late
+	Elapsed time.Duration
+	Asked   []int64 // times of the first frames, ps since the first of all
+}
+
+const (
+	batch     = 64 // frames of one post
+	minFiller = minFrame + lineOverhead
+	maxFiller = 1514 + lineOverhead
+
+	// Filler frames before the first frame, in ps: the program gets ahead of the line.
+	leadIn = 500_000_000
+
+	// Segments of a schedule, for the rate limiter.
+	segmentSpan   = 2_000_000_000 // ps
+	segmentFrames = 1024
+	sleepOver     = 2 * time.Millisecond
+	wakeEarly     = time.Millisecond
+)
+
+// Sender sends the frames of a source through one queue of a port.
+type Sender struct {
+	Config
+	port   *Port
+	index  int
+	q      *driver.TxQueue
+	src    Source
+	ctx    context.Context
+	result Result
+
+	start  time.Time
+	zero   int64 // start, ns since 1970
+	line   int64 // ps: end of the last frame of the source, by the schedule
+	filled int   // buffers that are filled and not posted
+	most   int   // of these
+
+	// raw has for each buffer where a filler frame's CRC stands in it: other frames
+	// count on zeros there.
+	raw []uint16
+	pos int // buffer of index 0
+}
+
+// NewSender returns a sender through a queue of a port. A queue has one sender.
+func (p *Port) NewSender(queue int, cfg Config) *Sender {
+	q := p.port.TxQueue(queue)
+	return &Sender{Config: cfg, port: p, index: queue, q: q, raw: make([]uint16, q.Buffers()), most: batch}
+}
+
+// Run sends the frames of a source until its end or ctx is done. It does not wait until
+// the device has sent the last ones (Port.Drain).
+func (s *Sender) Run(ctx context.Context, src Source) (Result, error) {
+	s.src, s.ctx = src, ctx
+	s.result = Result{Asked: make([]int64, 0, s.Record)}
+	s.begin()
+	var err error
+	switch s.Method {
+	case LineRate:
+		err = s.backToBack()
+	case Software:
+		err = s.bySoftware()
+	case Filler:
+		err = s.byFillers()
+	case Limiter:
+		if s.Rate > 0 {
+			err = s.byRate()
+		} else {
+			err = s.bySegments()
+		}
+	}
+	if err == nil {
+		err = s.post()
+	}
+	s.result.Elapsed = time.Since(s.start)
+	return s.result, err
+}
+
+// begin sets the start of the schedule.
+func (s *Sender) begin() {
+	s.start = time.Now()
+	s.zero = s.start.UnixNano()
+}
+
+// now is the time since the start in ps.
+func (s *Sender) now() int64 { return int64(time.Since(s.start)) * 1000 }
+
+// next goes on to the next frame of the source.
+func (s *Sender) next() (n int, at int64, ok bool) {
+	if n, at, ok = s.src.Next(); !ok {
+		return 0, 0, false
+	}
+	// What the line cannot do is not asked for.
+	at = max(at, s.line)
+	s.line = at + int64(WireBytes(n))*s.port.ps
+	if len(s.result.Asked) < s.Record {
+		s.result.Asked = append(s.result.Asked, at)
+	}
+	return n, at, true
+}
+
+// put writes the frame to the next free buffer. It is sent at a time in ps.
+func (s *Sender) put(n int, at int64) error {
+	b, err := s.buffer()
+	if err != nil {
+		return err
+	}
+	b.Data = b.Data[:n]
+	s.src.Write(b.Data, s.zero+at/1000)
+	s.filled++
+	s.result.Frames++
+	s.result.Bytes += uint64(n)
+	return nil
+}
+
+// buffer waits for a free buffer behind those that are filled.
+func (s *Sender) buffer() (*driver.TxBuffer, error) {
+	if s.filled == s.most {
+		if err := s.post(); err != nil {
+			return nil, err
+		}
+	}
+	for spins := 0; s.q.Free() <= s.filled; spins++ {
+		if err := s.post(); err != nil {
+			return nil, err
+		}
+		if err := s.wait(spins); err != nil {
+			return nil, err
+		}
+	}
+	b := s.q.Buffer(s.filled)
+	i := (s.pos + s.filled) % len(s.raw)
+	if at := s.raw[i]; at != 0 {
+		clear(b.Data[:cap(b.Data)][at : at+4])
+		s.raw[i], b.RawCRC = 0, false
+	}
+	return b, nil
+}
+
+// wait gives the processor away for a moment.
+func (s *Sender) wait(spins int) error {
+	if spins%1024 == 1023 {
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.port.dev.Err(); err != nil {
+			return err
+		}
+	}
+	runtime.Gosched()
+	return nil
+}
+
+// post posts the filled buffers.
+func (s *Sender) post() error {
+	for spins := 0; s.filled > 0; spins++ {
+		n := s.q.Post(s.filled)
+		s.filled -= n
+		s.pos = (s.pos + n) % len(s.raw)
+		if s.filled > 0 {
+			if err := s.wait(spins); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// until waits until a time in ps since the start.
+func (s *Sender) until(at int64) error {
+	for spins := 0; ; spins++ {
+		left := time.Duration((at - s.now()) / 1000)
+		if left <= 0 {
+			return nil
+		}
+		if left > sleepOver {
+			select {
+			case <-s.ctx.Done():
+				return s.ctx.Err()
+			case <-time.After(min(left-wakeEarly, time.Second)):
+			}
+			continue
+		}
+		if spins%4096 == 4095 {
+			if err := s.ctx.Err(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *Sender) backToBack() error {
+	for spins := 1; ; spins++ {
+		n, at, ok := s.next()
+		if !ok {
+			return nil
+		}
+		if err := s.put(n, at); err != nil {
+			return err
+		}
+		if spins == 1 {
+			if err := s.post(); err != nil { // the line begins with it
+				return err
+			}
+		}
+		if spins%1024 == 0 {
+			if err := s.ctx.Err(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *Sender) bySoftware() error {
+	for {
+		n, at, ok := s.next()
+		if !ok {
+			return nil
+		}
+		now := s.now()
+		if now < at {
+			if err := s.post(); err != nil {
+				return err
+			}
+			if err := s.until(at); err != nil {
+				return err
+			}
+			now = s.now()
+		}
+		if err := s.put(n, now); err != nil {
+			return err
+		}
+	}
+}
+
+// byRate has the device space all frames.
+func (s *Sender) byRate() error {
+	if _, err := s.port.port.SetTxRate(s.index, s.Rate); err != nil {
+		return err
+	}
+	s.begin()
+	return s.backToBack()
+}
+
+// byFillers keeps the line busy, with filler frames where no frame is due. The place of
+// a frame on the line is exact, to half a filler frame, as long as the line does not run
+// dry.
+func (s *Sender) byFillers() error {
+	place := int64(0) // ps: end of what was posted
+	late := false
+	for {
+		n, at, ok := s.next()
+		if !ok {
+			return nil
+		}
+		at += leadIn
+		if now := s.now(); now > place && place > 0 {
+			place = now // the line ran dry: what is due follows at once
+			if !late {
+				s.result.Dry++
+			}
+			late = true
+		} else if at > place {
+			late = false
+		}
+		space := int((at - place + s.port.ps/2) / s.port.ps)
+		for space*2 >= minFiller {
+			size := max(space, minFiller)
+			if size > maxFiller {
+				if size = maxFiller; space-size < minFiller {
+					size = space - minFiller
+				}
+			}
+			if err := s.fill(size - lineOverhead); err != nil {
+				return err
+			}
+			space -= size
+			if place == 0 {
+				if err := s.post(); err != nil { // the line begins with it
+					return err
+				}
+			}
+			place += int64(size) * s.port.ps
+		}
+		if err := s.put(n, place); err != nil {
+			return err
+		}
+		place += int64(WireBytes(n)) * s.port.ps
+	}
+}
+
+// fill sends a frame of n bytes with a wrong CRC.
+func (s *Sender) fill(n int) error {
+	b, err := s.buffer()
+	if err != nil {
+		return err
+	}
+	b.Data = b.Data[:n+4]
+	wrong := ^crc32.ChecksumIEEE(b.Data[:n])
+	binary.LittleEndian.PutUint32(b.Data[n:], wrong)
+	s.raw[(s.pos+s.filled)%len(s.raw)], b.RawCRC = uint16(n), true
+	s.filled++
+	s.result.Fillers++
+	if s.result.Fillers%1024 == 0 {
+		return s.ctx.Err()
+	}
+	return nil
+}
+
+// segment is what is posted at once and spaced by one rate.
+type segment struct {
+	frames  int
+	first   int64   // ps: when its first frame is due
+	bits    float64 // of the frames, with CRC
+	rate    float64 // that brings the last one to its time; 0: none
+	present float64 // rate that is set
+}
+
+// bySegments has the device space the frames of a segment evenly. The program posts each
+// segment when its first frame is due, at a rate so that its last one is sent in time.
+func (s *Sender) bySegments() error {
+	var g segment
+	s.most = segmentFrames
+	for {
+		n, at, ok := s.next()
+		rate := g.bits * 1e12 / float64(max(at-g.first, 1))
+		if g.frames > 0 && (!ok || g.frames == segmentFrames || at-g.first > segmentSpan || rate < s.port.Speed()/1000) {
+			if err := s.postSegment(&g); err != nil {
+				return err
+			}
+		}
+		if !ok {
+			return nil
+		}
+		if g.frames == 0 {
+			g.first = at
+		} else {
+			g.rate = rate
+		}
+		if err := s.put(n, at); err != nil {
+			return err
+		}
+		g.frames++
+		g.bits += float64(max(n, minFrame)+4) * 8
+	}
+}
+
+// postSegment sends a segment and empties it.
+func (s *Sender) postSegment(g *segment) error {
+	for spins := 0; s.q.Pending() > 0; spins++ {
+		if err := s.wait(spins); err != nil {
+			return err
+		}
+	}
+	if g.rate >= s.port.Speed() {
+		g.rate = 0
+	}
+	if g.rate != g.present {
+		if _, err := s.port.port.SetTxRate(s.index, g.rate); err != nil {
+			return err
+		}
+	}
+	if err := s.until(g.first); err != nil {
+		return err
+	}
+	*g = segment{present: g.rate}
+	return s.post()
+}

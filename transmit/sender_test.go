@@ -1,0 +1,202 @@
+package transmit_test
+
+import (
+	"context"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capfile"
+	_ "github.com/ixcap/ixcap/sim"
+	"github.com/ixcap/ixcap/transmit"
+)
+
+// frames is a source of numbered frames at times.
+type frames struct {
+	n    []int
+	at   []int64
+	i    int
+	sent []int64 // times that Write was told
+}
+
+func (f *frames) Next() (int, int64, bool) {
+	if f.i == len(f.n) {
+		return 0, 0, false
+	}
+	f.i++
+	return f.n[f.i-1], f.at[f.i-1], true
+}
+
+func (f *frames) Write(b []byte, at int64) {
+	clear(b[:14])
+	b[12], b[13] = 0x88, 0xb5
+	b[14], b[15] = byte(f.i-1), byte((f.i-1)>>8)
+	f.sent = append(f.sent, at)
+}
+
+func even(n, size int, gap int64) *frames {
+	f := &frames{}
+	for i := range n {
+		f.n = append(f.n, size)
+		f.at = append(f.at, int64(i)*gap)
+	}
+	return f
+}
+
+// run sends through a model, and returns what it put on its wire.
+func run(t *testing.T, cfg transmit.Config, src transmit.Source) (transmit.Report, []capfile.Packet) {
+	name := filepath.Join(t.TempDir(), "sent.pcap")
+	p, err := transmit.Open(t.Context(), "sim:sink="+name, 1, 1518)
+	require.NoError(t, err)
+	report, err := p.Run(t.Context(), cfg, src)
+	require.NoError(t, err)
+	require.NoError(t, p.Close())
+	f, err := os.Open(name)
+	require.NoError(t, err)
+	defer f.Close()
+	r, err := capfile.NewReader(f, capfile.Options{Strict: true})
+	require.NoError(t, err)
+	var all []capfile.Packet
+	for {
+		packet, err := r.Next()
+		if err != nil {
+			break
+		}
+		packet.Data = slices.Clone(packet.Data)
+		all = append(all, packet)
+	}
+	return report, all
+}
+
+// median of the distances of packets, in ns.
+func median(all []capfile.Packet) int64 {
+	var gaps []int64
+	for i := 1; i < len(all); i++ {
+		gaps = append(gaps, all[i].Nano-all[i-1].Nano)
+	}
+	slices.Sort(gaps)
+	return gaps[len(gaps)/2]
+}
+
+// Each method sends each frame once, in order, and no filler frame arrives. The distances
+// of the limiter and of filler frames are the line's: their median does not depend on how
+// busy the machine is, except for filler frames that come too late.
+func TestMethodsSendEachFrameInOrder(t *testing.T) {
+	const n, size, gap = 3000, 100, 2_000_000
+	for _, c := range []struct {
+		name string
+		transmit.Config
+		exact int64
+	}{
+		{"line", transmit.Config{Method: transmit.LineRate}, 99},
+		{"software", transmit.Config{Method: transmit.Software}, 0},
+		{"limiter", transmit.Config{Method: transmit.Limiter, Rate: 104 * 8 / 2e-6}, 2000},
+		{"segments", transmit.Config{Method: transmit.Limiter}, 2000},
+		{"filler", transmit.Config{Method: transmit.Filler}, 2000},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			report, sent := run(t, c.Config, even(n, size, gap))
+			for range 50 {
+				if report.Dry == 0 {
+					break
+				}
+				report, sent = run(t, c.Config, even(n, size, gap))
+			}
+			require.EqualValues(t, n, report.Frames)
+			require.EqualValues(t, n*size, report.Bytes)
+			require.Len(t, sent, n)
+			for i, p := range sent {
+				require.EqualValues(t, size, p.Len)
+				require.EqualValues(t, i, int(p.Data[14])|int(p.Data[15])<<8)
+			}
+			require.Len(t, report.Spacing, 1)
+			require.Equal(t, n, report.Spacing[0].Frames)
+			if c.exact > 0 {
+				require.InEpsilon(t, c.exact, median(sent), 1e-3)
+			}
+			if c.Method == transmit.Filler {
+				require.NotZero(t, report.Fillers)
+			}
+		})
+	}
+}
+
+// A software schedule never sends before a frame is due.
+func TestSoftwareDoesNotSendEarly(t *testing.T) {
+	src := even(50, 60, 100_000_000)
+	_, sent := run(t, transmit.Config{Method: transmit.Software}, src)
+	require.Len(t, sent, 50)
+	for i := range sent {
+		require.GreaterOrEqual(t, sent[i].Nano, src.sent[i], "it left after it was written")
+		require.GreaterOrEqual(t, src.sent[i]-src.sent[0], int64(i)*100_000-100_000)
+	}
+}
+
+func TestRunEndsWhenItIsToldTo(t *testing.T) {
+	for _, m := range []transmit.Method{transmit.LineRate, transmit.Software, transmit.Limiter, transmit.Filler} {
+		p, err := transmit.Open(t.Context(), "sim:sink", 1, 1518)
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		src := &endless{stop: 2000, cancel: cancel}
+		report, err := p.Run(ctx, transmit.Config{Method: m}, src)
+		require.NoError(t, err)
+		require.NotZero(t, report.Frames)
+		require.NoError(t, p.Close())
+	}
+}
+
+// endless is a source without end that cancels after some frames.
+type endless struct {
+	i, stop int
+	cancel  func()
+}
+
+func (e *endless) Next() (int, int64, bool) {
+	if e.i++; e.i == e.stop {
+		e.cancel()
+	}
+	return 60, int64(e.i) * 1_000_000, true
+}
+
+func (e *endless) Write(b []byte, _ int64) { b[12] = 0x88 }
+
+func TestCompareMeasuresDistances(t *testing.T) {
+	s := transmit.Compare([]int64{0, 1_000_000, 2_000_000, 3_000_000}, []int64{5000, 6010, 6990, 8000})
+	require.Equal(t, 4, s.Frames)
+	require.InDelta(t, 0, s.Mean, 1e-9)
+	require.InDelta(t, math.Sqrt((100+400+100)/3.0), s.StdDev, 1e-9)
+	require.EqualValues(t, 20, s.Max)
+	require.EqualValues(t, 20, s.P999)
+	require.InDelta(t, 1e6, s.Asked, 1e-6)
+	require.InDelta(t, 1e6, s.Achieved, 1e-6)
+	require.Zero(t, transmit.Compare([]int64{1}, []int64{1, 2}))
+}
+
+func TestParseRate(t *testing.T) {
+	for text, want := range map[string]transmit.Rate{
+		"line": {}, "1pps": {Frames: 1}, "14.88Mpps": {Frames: 14.88e6}, "5Gbps": {Bits: 5e9}, "300kbps": {Bits: 300e3},
+	} {
+		r, err := transmit.ParseRate(text)
+		require.NoError(t, err, text)
+		require.InEpsilon(t, 1+want.Frames+want.Bits, 1+r.Frames+r.Bits, 1e-12)
+		again, err := transmit.ParseRate(r.String())
+		require.NoError(t, err)
+		require.Equal(t, r, again)
+	}
+	for _, text := range []string{"", "pps", "5", "-1pps", "1e9pps", "0pps", "1Tbps", "NaNpps", "1..2bps"} {
+		_, err := transmit.ParseRate(text)
+		require.ErrorContains(t, err, "want line", text)
+	}
+	require.InDelta(t, 67.2e3, transmit.Rate{Bits: 10e9}.Gap(60), 1e-6)
+}
+
+func TestOpenRefusesSocketsOfTheKernel(t *testing.T) {
+	for _, name := range []string{"packet:eth0", "xdp:eth0"} {
+		_, err := transmit.Open(t.Context(), name, 1, 60)
+		require.ErrorContains(t, err, "Send through an 82599")
+	}
+}
