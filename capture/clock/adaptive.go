@@ -43,7 +43,7 @@ func (s *Stamper) adaptive(frames []ring.Frame, before int64, known bool, w Wind
 	}
 	begin, idle, late := before, false, false
 	if w.Emptied != 0 {
-		if e := s.ns(w.Emptied) - wireNs(wireBytes(frames[0].Len)); !s.load.deviceLate(e - begin) {
+		if e := s.ns(w.Emptied) - wireNs(wireBytes(&frames[0])); !s.load.deviceLate(e - begin) {
 			idle = e > begin
 			begin = max(begin, e)
 		} else {

@@ -135,7 +135,7 @@ func gapError(traffic []arrival, stamps []float64) float64 {
 
 // Traffic.
 
-func wireTime(n uint32) float64 { return float64(wireBytes(n)) * 0.8 }
+func wireTime(n uint32) float64 { return float64(wireBytes(&ring.Frame{Len: n})) * 0.8 }
 
 // saturated returns frames back to back.
 func saturated(n int, size func() uint32) (all []arrival) {

@@ -18,7 +18,13 @@ type Window struct {
 
 // wireBytes returns the bytes that a frame occupies on the link, including padding
 // to the smallest frame, CRC, preamble and the gap between frames.
-func wireBytes(length uint32) uint64 { return uint64(max(length, 60)) + 24 }
+func wireBytes(f *ring.Frame) uint64 {
+	length := f.Len
+	if f.Info&ring.HasCRC != 0 {
+		length -= 4
+	}
+	return uint64(max(length, 60)) + 24
+}
 
 // Group is the number of frames that the policy stamps at once: a poller splits longer
 // batches and reads the counter for each part. 0: no limit.
@@ -103,7 +109,7 @@ func (r *rates) spread(from, to int64, bytes, frames uint64) {
 
 func wireTotal(frames []ring.Frame) (bytes uint64) {
 	for i := range frames {
-		bytes += wireBytes(frames[i].Len)
+		bytes += wireBytes(&frames[i])
 	}
 	return bytes
 }
@@ -116,7 +122,7 @@ func (s *Stamper) apply(r *rates, frames []ring.Frame, stamps []Stamp) {
 	half := uint64(1) << r.point >> 1
 	perByte, perFrame, point := r.perByte, r.perFrame, r.point
 	for i := range stamps {
-		at += wireBytes(frames[i].Len)*perByte + perFrame
+		at += wireBytes(&frames[i])*perByte + perFrame
 		last = min(r.from+int64((at+half)>>point), r.to)
 		if last-began >= second {
 			n := (last - began) / second

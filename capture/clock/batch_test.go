@@ -262,3 +262,10 @@ func BenchmarkBatch(b *testing.B) {
 		})
 	}
 }
+
+func TestACRCThatIsKeptTakesNoTimeOfItsOwn(t *testing.T) {
+	for _, n := range []uint32{60, 61, 1514} {
+		require.Equal(t, wireBytes(&ring.Frame{Len: n}), wireBytes(&ring.Frame{Len: n + 4, Info: ring.HasCRC}))
+	}
+	require.EqualValues(t, 84, wireBytes(&ring.Frame{Len: 30, Info: ring.HasCRC | ring.FrameError}))
+}

@@ -282,7 +282,7 @@ func toPcap(b *testing.B, name, pcap string) {
 	defer in.Close()
 	out, err := os.Create(pcap)
 	require.NoError(b, err)
-	w, err := convert.NewWriter(out, pcapfile.Pcap)
+	w, err := convert.NewWriter(out, pcapfile.Pcap, false)
 	require.NoError(b, err)
 	_, err = w.Copy(in)
 	require.NoError(b, err, fmt.Sprint(name))

@@ -22,7 +22,7 @@ func main() { cli.Main(command()) }
 func command() *cobra.Command {
 	var files cli.InOut
 	var format string
-	var strict bool
+	var strict, crc bool
 	cmd := &cobra.Command{
 		Use:   "raw2pcap [flags] -w OUT IN...\n  raw2pcap RAW PCAP",
 		Short: "Convert RAW files to pcap or pcapng with nanosecond timestamps",
@@ -55,12 +55,13 @@ all inputs can be opened.`,
 			if err := cli.OneOf("--format", format, string(pcapfile.Pcap), string(pcapfile.Pcapng)); err != nil {
 				return err
 			}
-			return run(files, pcapfile.Format(format), strict)
+			return run(files, pcapfile.Format(format), strict, crc)
 		},
 	}
 	cli.Group(cmd, "Files", func(flags *pflag.FlagSet) {
 		files.Flags(flags)
 		flags.BoolVar(&strict, "strict", false, "end at the first input with an error")
+		flags.BoolVar(&crc, "crc", false, "the frames end in their CRC (hpcapdd --crc), which RAW does not say")
 		flags.StringVarP(&format, "format", "F", "", "`format` of the output, pcap or pcapng; default: by its name, else pcap")
 	})
 	return cmd
@@ -74,7 +75,7 @@ func formatOf(output string) string {
 	return string(pcapfile.Pcap)
 }
 
-func run(files cli.InOut, format pcapfile.Format, strict bool) (err error) {
+func run(files cli.InOut, format pcapfile.Format, strict, crc bool) (err error) {
 	if err := files.Check(nil, func(name string) (io.Closer, error) { return cli.OpenRAW(name) }); err != nil {
 		return err
 	}
@@ -83,7 +84,7 @@ func run(files cli.InOut, format pcapfile.Format, strict bool) (err error) {
 		return err
 	}
 	defer out.Close()
-	w, err := convert.NewWriter(out, format)
+	w, err := convert.NewWriter(out, format, crc)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func rawOf(t *testing.T, records []rawfile.Record) []byte {
 
 func capture(t *testing.T, format pcapfile.Format, records []rawfile.Record) []byte {
 	var out bytes.Buffer
-	w, err := convert.NewWriter(&out, format)
+	w, err := convert.NewWriter(&out, format, false)
 	require.NoError(t, err)
 	n, err := w.Copy(bytes.NewReader(rawOf(t, records)))
 	require.NoError(t, err)
@@ -181,7 +181,7 @@ func TestSelectedInterfaceMustBeEthernet(t *testing.T) {
 func TestCopyWritesTheWholeRecordsOfACutFile(t *testing.T) {
 	raw := rawOf(t, []rawfile.Record{records[0], records[0]})
 	var out bytes.Buffer
-	w, err := convert.NewWriter(&out, pcapfile.Pcap)
+	w, err := convert.NewWriter(&out, pcapfile.Pcap, false)
 	require.NoError(t, err)
 	n, err := w.Copy(bytes.NewReader(raw[:20]))
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
@@ -194,7 +194,7 @@ func TestCopyWritesTheWholeRecordsOfACutFile(t *testing.T) {
 	require.Equal(t, io.EOF, err)
 	require.Len(t, all, 1)
 
-	_, err = convert.NewWriter(&out, "doc")
+	_, err = convert.NewWriter(&out, "doc", false)
 	require.ErrorContains(t, err, "must be pcap or pcapng")
 }
 
@@ -202,7 +202,7 @@ func TestCopyWritesTheWholeRecordsOfACutFile(t *testing.T) {
 func FuzzReader(f *testing.F) {
 	for _, format := range []pcapfile.Format{pcapfile.Pcap, pcapfile.Pcapng} {
 		var out bytes.Buffer
-		w, err := convert.NewWriter(&out, format)
+		w, err := convert.NewWriter(&out, format, false)
 		require.NoError(f, err)
 		require.NoError(f, w.Write(records[0]))
 		require.NoError(f, w.Write(records[1]))
@@ -227,4 +227,24 @@ func FuzzReader(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestFilesOfFramesWithTheirCRC(t *testing.T) {
+	data := []byte("\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02\x88\xb5 any frame and CRC\x01\x02\x03\x04")
+	for _, format := range []pcapfile.Format{pcapfile.Pcap, pcapfile.Pcapng} {
+		var out bytes.Buffer
+		w, err := convert.NewWriter(&out, format, true)
+		require.NoError(t, err)
+		require.NoError(t, w.Write(rawfile.Record{Sec: 1, Len: uint16(len(data)), Data: data}))
+		require.NoError(t, w.Flush())
+		for keep, want := range map[bool][]byte{true: data, false: data[:len(data)-4]} {
+			r, err := capfile.NewReader(bytes.NewReader(out.Bytes()), capfile.Options{KeepFCS: keep})
+			require.NoError(t, err)
+			p, err := r.Next()
+			require.NoError(t, err)
+			require.Equal(t, want, p.Data)
+			require.EqualValues(t, len(want), p.Len)
+			r.Close()
+		}
+	}
 }

@@ -11,9 +11,10 @@ import (
 // Writer writes records to a pcap or pcapng file.
 type Writer struct{ out *pcapfile.Writer }
 
-// NewWriter returns a Writer of a file of the given format.
-func NewWriter(w io.Writer, format pcapfile.Format) (*Writer, error) {
-	out, err := pcapfile.NewWriter(w, pcapfile.Encoder{Format: format, Interface: pcapfile.Interface{Name: pcapfile.Application}}, 0)
+// NewWriter returns a Writer of a file of the given format. crc: the records' frames end
+// in their CRC, which RAW does not say.
+func NewWriter(w io.Writer, format pcapfile.Format, crc bool) (*Writer, error) {
+	out, err := pcapfile.NewWriter(w, pcapfile.Encoder{Format: format, Interface: pcapfile.Interface{Name: pcapfile.Application, CRC: crc}}, 0)
 	if err != nil {
 		return nil, err
 	}
