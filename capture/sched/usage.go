@@ -33,19 +33,15 @@ func (t *threadUsage) close() {
 }
 
 func (t *threadUsage) read() (u usage) {
-	if unix.Getrusage(unix.RUSAGE_THREAD, &t.rusage) == nil {
+	if threadRusage(&t.rusage) {
 		u.counted = true
 		u.preempted, u.blocked = uint64(t.rusage.Nivcsw), uint64(t.rusage.Nvcsw)
 	}
 	if t.file <= 0 {
 		return u
 	}
-	n, err := unix.Pread(t.file, t.text[:], 0)
-	if err != nil {
-		return u
-	}
 	var ran uint64
-	ran, u.waited = schedstat(t.text[:n])
+	ran, u.waited = schedstat(t.text[:readStart(t.file, t.text[:])])
 	u.timed = ran != 0 // all zeros: the kernel was booted with schedstats disabled
 	return u
 }
