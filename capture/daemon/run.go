@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,17 +10,25 @@ import (
 	"github.com/ixcap/ixcap/capture/archive"
 	"github.com/ixcap/ixcap/capture/archive/retain"
 	"github.com/ixcap/ixcap/capture/daemon/hpcapmon"
+	"github.com/ixcap/ixcap/capture/sched"
 )
 
 const (
 	readyInterval    = 10 * time.Millisecond // between two checks whether every port receives, or has its listeners
 	progressInterval = time.Second
+
+	timerSlack = time.Millisecond // of all threads but pollers, where these sleep
 )
 
 // Run captures until every port has ended, Config.Duration is over or ctx is
 // done. A port that fails does not end the others; its error is in Ledgers. Where
 // ctx is not done, Run waits for the recovery of files that earlier runs left.
 func (d *Daemon) Run(ctx context.Context) error {
+	if !slices.ContainsFunc(d.ports, func(p *port) bool { return !p.Sleep }) {
+		if err := sched.SetTimerSlack(timerSlack); err != nil {
+			d.log.Debug(err.Error()) // it only costs processor time
+		}
+	}
 	background, end := context.WithCancel(context.Background())
 	var services sync.WaitGroup
 	defer services.Wait()

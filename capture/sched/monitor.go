@@ -87,6 +87,7 @@ func (m *Monitor) Start() error {
 			return err
 		}
 	}
+	preciseTimers()
 	m.fifo = m.config.FIFO != 0
 	m.thread.open()
 	m.last, m.state = m.read(), Sample{Now: m.config.Clock.Ticks()}
