@@ -154,7 +154,11 @@ func (p *Port) Registers() Registers {
 	if p.gone.Load() {
 		return nil
 	}
-	for _, row := range reg.Table {
+	table := reg.Table
+	if p.virtual != nil {
+		table = reg.VirtualTable
+	}
+	for _, row := range table {
 		if !row.Access.Readable() {
 			continue
 		}

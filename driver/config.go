@@ -118,6 +118,11 @@ type Config struct {
 	// 1 = every Release writes.
 	RefillBatch int
 
+	// VFs are the virtual functions that the port offers, at most 63: each has a pool of
+	// 4 queues, or of 2 from 32 functions on, and the port has one or all queues of its
+	// own pool. The port gets what is for no function.
+	VFs []VF
+
 	// SkipEEPROMCheck opens a port whose EEPROM checksum is wrong.
 	SkipEEPROMCheck bool
 }
@@ -142,6 +147,9 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	}
 	if c.Queues < 1 || c.Queues > MaxQueues {
 		return c, fmt.Errorf("queues %d: want 1 to %d", c.Queues, MaxQueues)
+	}
+	if err := c.checkVFs(); err != nil {
+		return c, err
 	}
 	if err := ring.CheckSize(c.RingSize); err != nil {
 		return c, fmt.Errorf("receive %w", err)
@@ -191,7 +199,7 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 		c.Node = &node
 	}
 	var err error
-	c.RSS, err = c.RSS.withDefaults(c.Queues)
+	c.RSS, err = c.RSS.withDefaults(c.rssQueues())
 	return c, err
 }
 

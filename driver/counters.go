@@ -247,12 +247,21 @@ func (s *statistics) sum(c *counter) (n uint64) {
 	return n
 }
 
+// counterOf returns the counter set of a queue of the device. Queues of virtual
+// functions share the last one.
+func (p *Port) counterOf(queue int) int {
+	if queue -= p.hw(0); queue < 0 || queue >= QueueCounters {
+		return QueueCounters - 1
+	}
+	return queue
+}
+
 // mapStatistics maps queue i to counter i, and queues from 15 on to the last one.
 func (p *Port) mapStatistics() {
 	for i := range reg.RQSMR(0).Row().N() {
 		var rx, tx uint32
 		for j := range 4 {
-			counter := uint32(min(4*i+j, QueueCounters-1))
+			counter := uint32(p.counterOf(4*i + j))
 			rx |= reg.RQSMR_Q[j].Val(counter)
 			tx |= reg.TQSM_Q[j].Val(counter)
 		}
@@ -269,6 +278,9 @@ func (p *Port) mapStatistics() {
 func (p *Port) Counters() ([]Counter, error) {
 	p.stats.mu.Lock()
 	defer p.stats.mu.Unlock()
+	if p.virtual != nil {
+		return p.virtualCounters()
+	}
 	var err error
 	if !p.gone.Load() {
 		if err = p.stats.read(p, counterTable); err != nil {

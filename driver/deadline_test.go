@@ -29,6 +29,8 @@ const (
 	atStop
 	atClose
 	atLink
+	atVirtual // open a virtual function
+	atVirtualClose
 )
 
 // stuckRegister is a register that is stuck at v, and the error that results.
@@ -83,6 +85,20 @@ var stuck = []stuckRegister{
 		"wait for RXDCTL[0].ENABLE: bits 0x2000000 are 0x2000000 after 100ms, want 0x0 (register at 0x01028, last value 0x02000000)"},
 	{"transmit queue not disabled", reg.TXDCTL(0), 1 << 25, atClose,
 		"wait for TXDCTL[0].ENABLE: bits 0x2000000 are 0x2000000 after 100ms, want 0x0 (register at 0x06028, last value 0x02000000)"},
+	{"physical function in reset", reg.VFMAILBOX, 1 << 6, atVirtual,
+		"reset: wait for VFMAILBOX.RSTI: bits 0x40 are 0x40 after 3s, want 0x0 (register at 0x002fc, last value 0x00000040). The driver of the physical function is not running"},
+	{"physical function uses the mailbox", reg.VFMAILBOX, 1 << 3, atVirtual,
+		"reset: message 0x1 to the physical function: take the mailbox: wait for VFMAILBOX.VFU: bits 0x4 are 0x0 after 1s, want 0x4 (register at 0x002fc, last value 0x00000008)"},
+	{"physical function does not read", reg.VFMAILBOX, 1 << 2, atVirtual,
+		"reset: message 0x1 to the physical function: not read: wait for VFMAILBOX.PFACK: bits 0x20 are 0x0 after 1s, want 0x20 (register at 0x002fc, last value 0x00000004)"},
+	{"physical function does not answer", reg.VFMAILBOX, 1<<2 | 1<<5, atVirtual,
+		"reset: message 0x1 to the physical function: no answer: wait for VFMAILBOX.PFSTS: bits 0x10 are 0x0 after 1s, want 0x10 (register at 0x002fc, last value 0x00000024)"},
+	{"physical function refuses the reset", reg.VFMBMEM(0), 0x40000001, atVirtual,
+		"reset: the physical function assigns no MAC address (answer 0x40000001)"},
+	{"transmit queue of a virtual function not enabled", reg.VFTXDCTL(0), 0, atVirtual,
+		"initialise transmit: wait for VFTXDCTL[0].ENABLE: bits 0x2000000 are 0x0 after 100ms, want 0x2000000 (register at 0x02028, last value 0x00000000)"},
+	{"transmit queue of a virtual function not disabled", reg.VFTXDCTL(0), 1 << 25, atVirtualClose,
+		"wait for VFTXDCTL[0].ENABLE: bits 0x2000000 are 0x2000000 after 100ms, want 0x0 (register at 0x02028, last value 0x02000000)"},
 	{"link stays down", reg.LINKS, 0, atLink,
 		"wait for the link of fake:82599: LINKS 0x00000000: context deadline exceeded"},
 
@@ -97,13 +113,19 @@ func TestStuckRegistersEndEveryWaitByName(t *testing.T) {
 			t.Parallel()
 			begin := time.Now()
 			d := drivertest.NewDevice()
+			if c.stage >= atVirtual {
+				// A physical function that grants everything.
+				d.Identity.Device, d.BARSize = 0x10ed, 16<<10
+				d.Stuck[reg.VFMAILBOX] = 1<<2 | 1<<4 | 1<<5
+				d.Stuck[reg.VFMBMEM(0)], d.Stuck[reg.VFMBMEM(1)], d.Stuck[reg.VFMBMEM(2)] = 1<<31|1, 2, 2
+			}
 			d.Stuck[c.at] = c.v
 			cfg := driver.Config{Queues: 2, RingSize: 64, TxQueues: 1}
 			if c.stage == atFlows {
 				cfg.FlowDirector = driver.PerfectFlows
 			}
 			p, err := driver.Open(d, cfg)
-			if c.stage == atOpen || c.stage == atFlows {
+			if c.stage == atOpen || c.stage == atFlows || c.stage == atVirtual {
 				require.ErrorContains(t, err, c.want)
 			} else {
 				require.NoError(t, err)
@@ -117,7 +139,7 @@ func TestStuckRegistersEndEveryWaitByName(t *testing.T) {
 				case atStop:
 					require.NoError(t, p.Start())
 					err = p.Stop()
-				case atClose:
+				case atClose, atVirtualClose:
 					err, closed = p.Close(), true
 				case atLink:
 					ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -190,5 +212,6 @@ func TestEveryWaitIsTested(t *testing.T) {
 		"init_rx.go": 2, // 100 times a millisecond at most; a single pause
 		"init_tx.go": 1, // 20 ms
 		"module.go":  1, // moduleStart
+		"virtual.go": 2, // waitMailbox, lockVirtualMail: their limit
 	}, sleeps)
 }

@@ -26,6 +26,9 @@ const (
 	Overheated
 	// VectorDead: an interrupt vector does not fire; the port polls instead.
 	VectorDead
+	// FunctionReset: the physical function has reset this virtual function, which
+	// receives nothing until it is opened again.
+	FunctionReset
 )
 
 // Event is a change of a port that is neither a frame nor a counter.
@@ -94,7 +97,9 @@ func (w *watcher) watchByClock() {
 		case <-w.p.dev.Done():
 			return
 		case <-tick.C:
-			w.checkLink()
+			if w.checkLink(); w.p.virtual != nil {
+				w.serveVirtual()
+			}
 		}
 	}
 }
@@ -164,12 +169,19 @@ func (w *watcher) serveVectors(fds []unix.PollFd, vector []int) {
 // because the message has masked them.
 func (w *watcher) serveCauses() {
 	p := w.p
+	if p.virtual != nil {
+		w.serveVirtual()
+		return
+	}
 	v := p.load(reg.EICS)
 	if v == ^uint32(0) {
 		return // the device is gone
 	}
 	v &^= reg.EICR_VECTORS.Mask() | reg.EICR_OTHER.Mask()
 	p.store(reg.EICR, v)
+	if reg.EICR_MAILBOX.Of(v) != 0 {
+		p.wakeVFs()
+	}
 	w.checkLink()
 	if reg.EICR_GPI_SDP2.Of(v) != 0 {
 		w.checkModule(true)

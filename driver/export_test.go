@@ -13,7 +13,7 @@ func (q *RxQueue) ConnectForTest(regs pci.Region, vector int, reportDead func())
 	if err != nil {
 		return nil, nil, err
 	}
-	q.connect(regs, vector, e, reportDead)
+	q.connect(regs, (&Port{}).vectorOf(vector), e, reportDead)
 	return e.signal, e.close, nil
 }
 

@@ -93,6 +93,12 @@ func (p *Port) SetFilters(filters []Filter) ([]Place, error) {
 	if p.closed {
 		return fail(fmt.Errorf("port is closed: %w", os.ErrClosed))
 	}
+	if err := p.physical("set filters"); err != nil {
+		return nil, err
+	}
+	if p.pools.count > 0 {
+		return fail(errors.New("the port has virtual functions, whose addresses and VLANs decide"))
+	}
 	plan, err := p.cfg.place(filters)
 	if err != nil {
 		return fail(err)

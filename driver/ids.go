@@ -19,15 +19,25 @@ const (
 
 // model is one member of the 82599 family.
 type model struct {
-	name   string
-	medium medium
-	sensor bool // a temperature sensor raises SDP0 (Linux: TEMP_SENSOR_CAPABLE)
+	name    string
+	medium  medium
+	virtual bool // a virtual function
+	sensor  bool // a temperature sensor raises SDP0 (Linux: TEMP_SENSOR_CAPABLE)
 }
 
-// models by PCI device id: all physical functions of the 82599.
+// regsSize returns the size of BAR 0 in bytes.
+func (m model) regsSize() int64 {
+	if m.virtual {
+		return virtualRegsSize
+	}
+	return regsSize
+}
+
+// models by PCI device id: all functions of the 82599.
 var models = map[uint16]model{
 	0x10f7: {name: "82599 KX4", medium: backplane},
 	0x10f8: {name: "82599 combo backplane", medium: backplane},
+	0x10ed: {name: "82599 virtual function", medium: backplane, virtual: true},
 	0x10f9: {name: "82599 CX4", medium: copper},
 	0x10fb: {name: "82599ES SFP+", medium: sfi},
 	0x10fc: {name: "82599 XAUI/BX4", medium: backplane},
@@ -36,6 +46,7 @@ var models = map[uint16]model{
 	0x1517: {name: "82599 KR", medium: backplane},
 	0x151c: {name: "82599 10GBASE-T", medium: copper, sensor: true},
 	0x1529: {name: "82599 SFP+ (FCoE)", medium: sfi},
+	0x152e: {name: "82599 virtual function (Hyper-V)", medium: backplane, virtual: true},
 	0x152a: {name: "82599 backplane (FCoE)", medium: backplane},
 	0x154a: {name: "82599 SFP+ (quad port)", medium: sfi},
 	0x154d: {name: "82599 SFP+ (SF2)", medium: sfi},
@@ -50,18 +61,10 @@ func Supports(id pci.ID) (name string, ok bool) {
 	return m.name, ok && id.Vendor == intel
 }
 
-// VirtualFunction reports whether a device is a virtual function of an 82599, which Open
-// does not support.
-func VirtualFunction(id pci.ID) bool {
-	return id.Vendor == intel && (id.Device == 0x10ed || id.Device == 0x152e)
-}
-
 func modelOf(dev pci.Device) (model, error) {
 	id := dev.ID()
 	m, ok := models[id.Device]
 	switch {
-	case VirtualFunction(id):
-		return m, fmt.Errorf("device %s is a virtual function of an 82599: use its physical function", id)
 	case id.Vendor != intel || !ok:
 		return m, fmt.Errorf("device %s is not an Intel 82599", id)
 	}

@@ -12,10 +12,7 @@ import (
 
 // init is the initialisation sequence of 4.6.3, with a function per step.
 func (p *Port) init() error {
-	steps := []struct {
-		name string
-		do   func() error
-	}{
+	steps := []step{
 		{"enable the function", p.enableFunction},
 		{"disable interrupts", p.disableInterrupts},             // 1
 		{"reset", p.reset},                                      // 2
@@ -31,7 +28,18 @@ func (p *Port) init() error {
 		{"initialise receive", p.initReceive},                   // 7, 4.6.7
 		{"initialise transmit", p.initTransmit},                 // 8, 4.6.8
 		{"connect interrupts", p.connectInterrupts},             // 9, 4.6.3.1
+		{"offer virtual functions", p.offerVFs},                 // 7.10
 	}
+	return p.run(steps)
+}
+
+// step is a step of the initialisation.
+type step struct {
+	name string
+	do   func() error
+}
+
+func (p *Port) run(steps []step) error {
 	for _, s := range steps {
 		if err := s.do(); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
@@ -75,6 +83,11 @@ func (p *Port) changeCommand(set, clear uint16) error {
 
 // disableInterrupts masks every cause and clears those pending (4.6.3.1).
 func (p *Port) disableInterrupts() error {
+	if p.virtual != nil {
+		p.store(reg.VTEIMC, ^uint32(0))
+		p.load(reg.VTEICR)
+		return nil
+	}
 	p.store(reg.EIMC, 0x7fffffff)
 	for i := range 2 {
 		p.store(reg.EIMC_EX(i), 0xffffffff)
@@ -196,6 +209,10 @@ func (p *Port) halt() error {
 	if p.err() != nil {
 		return nil // a device that is gone accesses no memory
 	}
+	if p.virtual != nil {
+		return p.haltVirtual()
+	}
+	p.revokeVFs()
 	p.change(reg.RXCTRL, to(reg.RXCTRL_RXEN, 0))
 	errs := []error{
 		p.disableReceiveQueues(),

@@ -22,6 +22,7 @@ func (p *Port) initReceive() error {
 	p.setReceiveMAC()
 	p.setOffloads()
 	p.storeRSS(p.cfg.RSS)
+	p.setPools()
 	if err := p.initFlowDirector(); err != nil {
 		return err
 	}
@@ -35,7 +36,7 @@ func (p *Port) initReceive() error {
 	// but must be written 0.
 	p.change(reg.CTRL_EXT, to(reg.CTRL_EXT_NS_DIS, 1))
 	for i := range p.cfg.Queues {
-		p.change(reg.DCA_RXCTRL(i), to(reg.DCA_RXCTRL_RESERVED, 0))
+		p.change(reg.DCA_RXCTRL(p.hw(i)), to(reg.DCA_RXCTRL_RESERVED, 0))
 	}
 	return nil
 }
@@ -103,11 +104,12 @@ func (p *Port) setReceiveQueue(i int) {
 		// uses the buffer's 512 KiB instead.
 		v |= reg.SRRCTL_DROP_EN.Val(1)
 	}
-	p.store(reg.SRRCTL(i), v)
-	p.change(reg.RSCCTL(i), to(reg.RSCCTL_RSCEN, 0))
-	p.change(reg.RXDCTL(i), to(reg.RXDCTL_VME, bit(p.cfg.StripVLAN)), to(reg.RXDCTL_ENABLE, 0))
-	p.store(reg.RDH(i), 0)
-	p.store(reg.RDT(i), 0)
+	q := p.hw(i)
+	p.store(reg.SRRCTL(q), v)
+	p.change(reg.RSCCTL(q), to(reg.RSCCTL_RSCEN, 0))
+	p.change(reg.RXDCTL(q), to(reg.RXDCTL_VME, bit(p.cfg.StripVLAN)), to(reg.RXDCTL_ENABLE, 0))
+	p.store(reg.RDH(q), 0)
+	p.store(reg.RDT(q), 0)
 }
 
 // enableReceive enables the queues, then reception, which must come last (4.6.7). The
@@ -116,8 +118,8 @@ func (p *Port) setReceiveQueue(i int) {
 func (p *Port) enableReceive() error {
 	for ; p.posted < len(p.rx); p.posted++ {
 		i := p.posted
-		p.change(reg.RXDCTL(i), to(reg.RXDCTL_ENABLE, 1))
-		if err := p.wait(reg.RXDCTL(i), 100*time.Millisecond, to(reg.RXDCTL_ENABLE, 1)); err != nil {
+		p.change(reg.RXDCTL(p.hw(i)), to(reg.RXDCTL_ENABLE, 1))
+		if err := p.wait(reg.RXDCTL(p.hw(i)), 100*time.Millisecond, to(reg.RXDCTL_ENABLE, 1)); err != nil {
 			return err
 		}
 		p.rx[i].Post()
@@ -160,10 +162,10 @@ func (p *Port) disableReceive() error {
 func (p *Port) disableReceiveQueues() error {
 	var errs []error
 	for i := range p.rx {
-		p.change(reg.RXDCTL(i), to(reg.RXDCTL_ENABLE, 0))
+		p.change(reg.RXDCTL(p.hw(i)), to(reg.RXDCTL_ENABLE, 0))
 	}
 	for i := range p.rx {
-		errs = append(errs, p.wait(reg.RXDCTL(i), 100*time.Millisecond, to(reg.RXDCTL_ENABLE, 0)))
+		errs = append(errs, p.wait(reg.RXDCTL(p.hw(i)), 100*time.Millisecond, to(reg.RXDCTL_ENABLE, 0)))
 	}
 	time.Sleep(100 * time.Microsecond)
 	return errors.Join(errs...)

@@ -14,13 +14,13 @@ const txPacketBuffer = 160
 // initTransmit is step 8 (4.6.8). Without transmit queues it leaves the DMA off.
 func (p *Port) initTransmit() error {
 	p.change(reg.HLREG0, to(reg.HLREG0_TXCRCEN, 1), to(reg.HLREG0_TXPADEN, 1))
-	if p.cfg.TxQueues == 0 {
+	if p.cfg.TxQueues == 0 && p.pools.count == 0 {
 		return nil
 	}
-	// No DCB, no virtualisation: one buffer, one traffic class (4.6.11.3.4).
+	// No DCB: one buffer, one traffic class (4.6.11.3.4).
 	// The arbiter must be off while MTQC changes.
 	p.change(reg.RTTDCS, to(reg.RTTDCS_ARBDIS, 1))
-	p.store(reg.MTQC, 0)
+	p.store(reg.MTQC, p.pools.mtqc())
 	for i := range 8 {
 		var size, threshold uint32
 		if i == 0 {
@@ -43,19 +43,19 @@ func (p *Port) initTransmit() error {
 			return fmt.Errorf("transmit queue %d: %w", i, err)
 		}
 		// Write-backs must stay in order: Send reclaims descriptors in order.
-		p.change(reg.DCA_TXCTRL(i), to(reg.DCA_TXCTRL_DESC_WRO, 0))
-		p.store(reg.RTTDQSEL, reg.RTTDQSEL_TXDQ_IDX.Val(uint32(i)))
+		p.change(reg.DCA_TXCTRL(p.hw(i)), to(reg.DCA_TXCTRL_DESC_WRO, 0))
+		p.store(reg.RTTDQSEL, reg.RTTDQSEL_TXDQ_IDX.Val(uint32(p.hw(i))))
 		p.store(reg.RTTBCNRC, 0) // not limited
-		p.store(reg.TDH(i), 0)
-		p.store(reg.TDT(i), 0)
+		p.store(reg.TDH(p.hw(i)), 0)
+		p.store(reg.TDT(p.hw(i)), 0)
 		// Prefetch if fewer than 36 descriptors are cached and at least 8 wait. Write
 		// back each at once: only those with RS are written back (7.2.3.4.1).
-		p.change(reg.TXDCTL(i), to(reg.TXDCTL_PTHRESH, 36), to(reg.TXDCTL_HTHRESH, 8), to(reg.TXDCTL_WTHRESH, 0))
+		p.change(reg.TXDCTL(p.hw(i)), to(reg.TXDCTL_PTHRESH, 36), to(reg.TXDCTL_HTHRESH, 8), to(reg.TXDCTL_WTHRESH, 0))
 	}
 	p.change(reg.DMATXCTL, to(reg.DMATXCTL_TE, 1))
 	for i := range p.cfg.TxQueues {
-		p.change(reg.TXDCTL(i), to(reg.TXDCTL_ENABLE, 1))
-		if err := p.wait(reg.TXDCTL(i), 100*time.Millisecond, to(reg.TXDCTL_ENABLE, 1)); err != nil {
+		p.change(reg.TXDCTL(p.hw(i)), to(reg.TXDCTL_ENABLE, 1))
+		if err := p.wait(reg.TXDCTL(p.hw(i)), 100*time.Millisecond, to(reg.TXDCTL_ENABLE, 1)); err != nil {
 			return err
 		}
 	}
@@ -68,13 +68,13 @@ func (p *Port) disableTransmit() error {
 	var errs []error
 	for i := range p.tx {
 		deadline := time.Now().Add(20 * time.Millisecond)
-		for p.load(reg.TDH(i)) != p.load(reg.TDT(i)) && time.Now().Before(deadline) {
+		for p.load(reg.TDH(p.hw(i))) != p.load(reg.TDT(p.hw(i))) && time.Now().Before(deadline) {
 			time.Sleep(100 * time.Microsecond)
 		}
-		p.change(reg.TXDCTL(i), to(reg.TXDCTL_ENABLE, 0))
-		errs = append(errs, p.wait(reg.TXDCTL(i), 100*time.Millisecond, to(reg.TXDCTL_ENABLE, 0)))
+		p.change(reg.TXDCTL(p.hw(i)), to(reg.TXDCTL_ENABLE, 0))
+		errs = append(errs, p.wait(reg.TXDCTL(p.hw(i)), 100*time.Millisecond, to(reg.TXDCTL_ENABLE, 0)))
 	}
-	if len(p.tx) > 0 {
+	if len(p.tx) > 0 || p.pools.count > 0 {
 		p.change(reg.DMATXCTL, to(reg.DMATXCTL_TE, 0))
 	}
 	return errors.Join(errs...)

@@ -113,9 +113,13 @@ func (p *Port) connectInterrupts() error {
 	if err := p.dev.SetVectors(pci.MSIX, 0, fds); err != nil {
 		return fmt.Errorf("connect %d MSI-X vectors (Config.Interrupts = NoInterrupts does without): %w", irq.used, err)
 	}
-	p.routeInterrupts()
+	if p.virtual != nil {
+		p.routeVirtual()
+	} else {
+		p.routeInterrupts()
+	}
 	for i, q := range p.rx[:queues] {
-		q.connect(p.regs, irq.queue[i], irq.queues[i], irq.wake.signal)
+		q.connect(p.regs, p.vectorOf(irq.queue[i]), irq.queues[i], irq.wake.signal)
 	}
 	p.testVectors()
 	return nil
@@ -153,6 +157,9 @@ func (p *Port) routeInterrupts() {
 	irq := p.irq
 	gpie := reg.GPIE_MULTIPLE_MSIX.Val(1) | reg.GPIE_PBA_SUPPORT.Val(1) | reg.GPIE_OCD.Val(1) | reg.GPIE_EIAME.Val(1)
 	causes := []reg.Field{reg.EICR_LSC, reg.EICR_ECC}
+	if p.pools.count > 0 {
+		causes = append(causes, reg.EICR_MAILBOX)
+	}
 	if p.model.medium == sfi {
 		// A module was plugged in (SDP2); its laser is on or off (SDP1).
 		gpie |= reg.GPIE_SDP1_GPIEN.Val(1) | reg.GPIE_SDP2_GPIEN.Val(1)
@@ -170,7 +177,8 @@ func (p *Port) routeInterrupts() {
 	for i := range 2 {
 		p.store(reg.EIAM_EX(i), ^uint32(0))
 	}
-	for q, v := range irq.queue {
+	for i, v := range irq.queue {
+		q := p.hw(i)
 		p.change(reg.IVAR(q/2), to(reg.IVAR_RX[q%2], uint32(v)), to(reg.IVAR_RX_VALID[q%2], 1))
 	}
 	if !slices.Contains(irq.queue, irq.other) {
@@ -187,13 +195,8 @@ func (p *Port) testVectors() {
 	irq.dead = make([]bool, irq.used)
 	for v := range irq.used {
 		irq.dead[v] = true
-		if len(irq.queue) > 0 {
-			p.store(reg.EIMS_EX(v/32), 1<<(v%32))
-			p.store(reg.EICS_EX(v/32), 1<<(v%32))
-		}
 	}
-	p.store(reg.EIMS, reg.EICR_LSC.Mask()|reg.EICR_OTHER.Mask())
-	p.store(reg.EICS, reg.EICR_LSC.Mask())
+	p.raiseAll()
 	p.flush()
 	deadline := time.Now().Add(testLimit)
 	var limit unix.Timespec
@@ -210,11 +213,7 @@ func (p *Port) testVectors() {
 			}
 		}
 	}
-	p.store(reg.EIMC, ^uint32(0)>>1)
-	for i := range 2 {
-		p.store(reg.EIMC_EX(i), ^uint32(0))
-	}
-	p.store(reg.EICR, ^uint32(0)>>1)
+	_ = p.disableInterrupts()
 	p.flush()
 	// Vectors that fired late.
 	for _, e := range irq.events {
@@ -225,6 +224,38 @@ func (p *Port) testVectors() {
 			p.rx[q].sleeper.declareDead()
 		}
 	}
+}
+
+// raiseAll raises the causes of all vectors in use.
+func (p *Port) raiseAll() {
+	irq := p.irq
+	if p.virtual != nil {
+		p.store(reg.VTEIMS, 1<<irq.used-1)
+		p.store(reg.VTEICS, 1<<irq.used-1)
+		return
+	}
+	for v := range irq.used {
+		if len(irq.queue) > 0 {
+			p.store(reg.EIMS_EX(v/32), 1<<(v%32))
+			p.store(reg.EICS_EX(v/32), 1<<(v%32))
+		}
+	}
+	p.store(reg.EIMS, reg.EICR_LSC.Mask()|reg.EICR_OTHER.Mask())
+	p.store(reg.EICS, reg.EICR_LSC.Mask())
+}
+
+// vector is an MSI-X vector and the registers that enable and moderate it.
+type vector struct {
+	number           int
+	enable, interval uint32 // offsets
+	bit              uint32 // in the register at enable
+}
+
+func (p *Port) vectorOf(number int) vector {
+	if p.virtual != nil {
+		return vector{number, uint32(reg.VTEIMS.Offset), uint32(reg.VTEITR(number).Offset), 1 << number}
+	}
+	return vector{number, uint32(reg.EIMS_EX(number / 32).Offset), uint32(reg.EITR(number).Offset), 1 << (number % 32)}
 }
 
 // disconnectInterrupts undoes connectInterrupts, also after an error in it.

@@ -20,6 +20,9 @@ const (
 // -p (Linux, ixgbe_set_phys_id). Frames are received as before. One call at a time: another is
 // an error.
 func (p *Port) Blink(ctx context.Context) (err error) {
+	if err := p.physical("blink the LED"); err != nil {
+		return err
+	}
 	if !p.blinking.TryLock() {
 		return errors.New("the LED is already blinking: wait until it ends")
 	}

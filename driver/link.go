@@ -93,10 +93,14 @@ func (p *Port) speed(m Module) int {
 
 // Link returns the current state of the link, down if the device is gone.
 func (p *Port) Link() Link {
-	if p.gone.Load() {
+	if p.gone.Load() || p.virtual != nil && p.virtual.revoked.Load() {
 		return Link{}
 	}
-	v := p.load(reg.LINKS)
+	links := reg.LINKS
+	if p.virtual != nil {
+		links = reg.VFLINKS // its fields are those of LINKS
+	}
+	v := p.load(links)
 	if v == ^uint32(0) || reg.LINKS_LINK_UP.Of(v) == 0 {
 		return Link{}
 	}

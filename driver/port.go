@@ -38,6 +38,9 @@ type Port struct {
 
 	selecting sync.Mutex // one user of RTTDQSEL and what it selects at a time
 
+	pools   pools    // virtual functions that this port offers
+	virtual *virtual // nil: a physical function
+
 	irq  *interrupts // nil: none are connected
 	cage cage
 
@@ -53,8 +56,11 @@ type Port struct {
 // cacheLine is the size of a cache line in bytes.
 const cacheLine = 64
 
-// regsSize is the size of BAR 0 in bytes (8.2.2).
-const regsSize = 128 << 10
+// Sizes of BAR 0 in bytes (8.2.2, 8.3.1).
+const (
+	regsSize        = 128 << 10
+	virtualRegsSize = 16 << 10
+)
 
 // Open initialises an 82599 except for reception, which Start enables. The caller
 // still owns the device and closes it after the Port. On an error Open releases
@@ -77,11 +83,17 @@ func Open(dev pci.Device, cfg Config) (_ *Port, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("map registers: %w", err)
 	}
-	if regs.Size() < regsSize {
-		return nil, fmt.Errorf("BAR 0 has %d bytes: an 82599 has %d", regs.Size(), regsSize)
+	if size := m.regsSize(); regs.Size() < size {
+		return nil, fmt.Errorf("BAR 0 has %d bytes: %s has %d", regs.Size(), m.name, size)
 	}
 	p := &Port{dev: dev, regs: regs, cfg: cfg, model: m, quit: make(chan struct{})}
-	if err = p.init(); err != nil {
+	initialise := p.init
+	if m.virtual {
+		p.virtual = &virtual{}
+		initialise = p.initVirtual
+	}
+	p.pools.configure(cfg)
+	if err = initialise(); err != nil {
 		// The first error is the cause. A device that cannot be halted either loses
 		// access to its memory by Unmap.
 		_ = p.halt()
@@ -93,6 +105,9 @@ func Open(dev pci.Device, cfg Config) (_ *Port, err error) {
 	// Before Start: a port that is never started may send.
 	p.background.Go(p.readStatistics)
 	p.background.Go(p.watch)
+	if p.pools.count > 0 {
+		p.background.Go(p.serveVFs)
+	}
 	return p, nil
 }
 
@@ -106,7 +121,11 @@ func (p *Port) Start() error {
 	case p.started:
 		return nil
 	}
-	if err := p.enableReceive(); err != nil {
+	enable := p.enableReceive
+	if p.virtual != nil {
+		enable = p.enableVirtual
+	}
+	if err := enable(); err != nil {
 		return fmt.Errorf("start %s: %w", p.dev.Name(), err)
 	}
 	p.started = true
@@ -116,7 +135,8 @@ func (p *Port) Start() error {
 // Stop ends reception. Frames that arrive afterwards are not counted; those inside the
 // port are still delivered as far as the rings have descriptors. A caller that polls
 // until Drained, and then until Poll returns no frame, receives every frame, and the
-// statistics balance. Start resumes reception.
+// statistics balance. Start resumes reception; no queue of a virtual function may be in
+// use then, because its rings begin anew.
 func (p *Port) Stop() error {
 	p.state.Lock()
 	defer p.state.Unlock()
@@ -124,7 +144,13 @@ func (p *Port) Stop() error {
 		return nil
 	}
 	p.started = false
-	err := p.disableReceive()
+	var err error
+	if p.virtual != nil {
+		err = p.disableReceiveQueues()
+		p.virtual.stopped = true
+	} else {
+		err = p.disableReceive()
+	}
 	if gone := p.err(); gone != nil {
 		err = gone
 	}
@@ -208,14 +234,14 @@ func (p *Port) newRx(i int) error {
 	q, err := NewRxQueue(RxMemory{
 		Descriptors: descs.Bytes(), Buffers: bufs.All(), IOVA: bufs.Base(),
 		BufferSize: c.BufferSize, Stride: bufs.Stride(),
-		Tail: p.regs, TailAt: uint32(reg.RDT(i).Offset),
+		Tail: p.regs, TailAt: uint32(reg.RDT(p.hw(i)).Offset),
 		MaxChain: c.chain(), RefillBatch: c.RefillBatch, Stripped: c.StripVLAN, HasCRC: c.KeepCRC,
 	})
 	if err != nil {
 		return err
 	}
 	p.rx = append(p.rx, q)
-	p.setRing(reg.RDBAL(i), reg.RDBAH(i), reg.RDLEN(i), descs.IOVA(), len(descs.Bytes()))
+	p.setRing(reg.RDBAL(p.hw(i)), reg.RDBAH(p.hw(i)), reg.RDLEN(p.hw(i)), descs.IOVA(), len(descs.Bytes()))
 	return nil
 }
 
@@ -234,7 +260,7 @@ func (p *Port) newTx(i int) error {
 	p.areas = append(p.areas, bufs)
 	m := TxMemory{
 		Descriptors: descs.Bytes()[:size], Buffers: bufs.All(), IOVA: bufs.Base(), BufferSize: c.TxBufferSize, Stride: bufs.Stride(),
-		Tail: p.regs, TailAt: uint32(reg.TDT(i).Offset), MaxFrame: c.MaxFrame + 8,
+		Tail: p.regs, TailAt: uint32(p.txRing(i).tail.Offset), MaxFrame: c.MaxFrame + 8,
 	}
 	var head dma.IOVA
 	if c.HeadWriteBack {
@@ -246,12 +272,28 @@ func (p *Port) newTx(i int) error {
 		return err
 	}
 	p.tx = append(p.tx, q)
-	p.setRing(reg.TDBAL(i), reg.TDBAH(i), reg.TDLEN(i), descs.IOVA(), size)
-	p.store(reg.TDWBAH(i), uint32(head>>32))
-	if p.store(reg.TDWBAL(i), uint32(head)); c.HeadWriteBack {
-		p.store(reg.TDWBAL(i), uint32(head)|reg.TDWBAL_HEAD_WB_EN.Mask())
+	r := p.txRing(i)
+	p.setRing(r.low, r.high, r.length, descs.IOVA(), size)
+	p.store(r.headHigh, uint32(head>>32))
+	if p.store(r.headLow, uint32(head)); c.HeadWriteBack {
+		p.store(r.headLow, uint32(head)|reg.TDWBAL_HEAD_WB_EN.Mask())
 	}
 	return nil
+}
+
+// hw returns the device's queue that is queue i of the port: with virtual functions
+// those of its pool.
+func (p *Port) hw(i int) int { return p.pools.first + i }
+
+// txRing are the registers of a transmit ring.
+type txRing struct{ low, high, length, tail, headLow, headHigh reg.Register }
+
+func (p *Port) txRing(i int) txRing {
+	if p.virtual != nil {
+		return txRing{reg.VFTDBAL(i), reg.VFTDBAH(i), reg.VFTDLEN(i), reg.VFTDT(i), reg.VFTDWBAL(i), reg.VFTDWBAH(i)}
+	}
+	i = p.hw(i)
+	return txRing{reg.TDBAL(i), reg.TDBAH(i), reg.TDLEN(i), reg.TDT(i), reg.TDWBAL(i), reg.TDWBAH(i)}
 }
 
 func (p *Port) setRing(low, high, length reg.Register, at dma.IOVA, size int) {

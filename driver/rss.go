@@ -150,7 +150,10 @@ func (p *Port) RSS() RSS {
 // or the new table, or have a hash of both keys. Frames of one flow in two queues have no
 // order among each other but that of their stamps.
 func (p *Port) SetRSS(r RSS) error {
-	r, err := r.withDefaults(p.cfg.Queues)
+	if err := p.physical("set RSS"); err != nil {
+		return err
+	}
+	r, err := r.withDefaults(p.cfg.rssQueues())
 	if err != nil {
 		return fmt.Errorf("set RSS of %s: %w", p.dev.Name(), err)
 	}
@@ -180,7 +183,7 @@ func (p *Port) storeRSS(r RSS) {
 		}
 		p.store(reg.RETA(i), v)
 	}
-	v := reg.MRQC_MRQE.Val(1)
+	v := reg.MRQC_MRQE.Val(p.pools.mrqe())
 	for i, f := range mrqcFields {
 		if r.Fields>>i&1 != 0 {
 			v |= f.Val(1)

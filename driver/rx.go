@@ -131,6 +131,16 @@ func (q *RxQueue) Size() int { return int(q.size) }
 // release R1, as in Release.
 func (q *RxQueue) Post() { q.tail.Store32(q.tailAt, ring.Prev(q.posted, q.size)) }
 
+// rewind starts an empty ring anew, for a device's queue that was disabled. All frames
+// were released.
+func (q *RxQueue) rewind() {
+	q.recycled += uint64(ring.Distance(q.posted, q.next, q.size))
+	q.next, q.posted = 0, 0
+	for i := range q.descs {
+		q.refill(uint32(i))
+	}
+}
+
 // Poll describes up to len(frames) received frames and returns how many. Their
 // memory is valid until Release. Poll does not wait and does not allocate.
 func (q *RxQueue) Poll(frames []ring.Frame) int {

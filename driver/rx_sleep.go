@@ -35,9 +35,7 @@ type SleepStats struct {
 // load of DD is seen by it. So no frame is missed, in whatever order the accesses
 // reach the device.
 type sleeper struct {
-	vector     int
-	enable     uint32 // offset of the vector's EIMS_EX
-	bit        uint32 // its bit there
+	vector
 	event      *eventFD
 	regs       pci.Region
 	reportDead func() // wakes the watcher, which reports the dead vector
@@ -63,11 +61,11 @@ var start = time.Now()
 
 func nanotime() int64 { return int64(time.Since(start)) }
 
-// connect lets the queue sleep until vector signals event.
-func (q *RxQueue) connect(regs pci.Region, vector int, event *eventFD, reportDead func()) {
+// connect lets the queue sleep until v signals event.
+func (q *RxQueue) connect(regs pci.Region, v vector, event *eventFD, reportDead func()) {
 	s := &sleeper{
-		vector: vector, enable: uint32(reg.EIMS_EX(vector / 32).Offset), bit: 1 << (vector % 32),
-		event: event, regs: regs, reportDead: reportDead, itr: -1,
+		vector: v,
+		event:  event, regs: regs, reportDead: reportDead, itr: -1,
 	}
 	s.mod.ring = uint64(q.size)
 	s.poll[0] = unix.PollFd{Fd: int32(event.fd), Events: unix.POLLIN}
@@ -169,7 +167,7 @@ func (s *sleeper) moderate() {
 		return
 	}
 	s.itr = want
-	s.regs.Store32(uint32(reg.EITR(s.vector).Offset), reg.EITR_INTERVAL.Val(uint32(want))|reg.EITR_CNT_WDIS.Val(1))
+	s.regs.Store32(s.interval, reg.EITR_INTERVAL.Val(uint32(want))|reg.EITR_CNT_WDIS.Val(1))
 }
 
 // Wake ends the Sleep in progress, or the next one, at once. It may be called from
@@ -202,8 +200,8 @@ func (q *RxQueue) polled() uint64 {
 func (s *sleeper) deadText(queue int) string {
 	if n := s.stats.interrupts.Load(); n > 0 {
 		return fmt.Sprintf("MSI-X vector %d (receive queue %d) is dead: fired %d times, then not although frames arrived; "+
-			"the queue is polled every %v instead", s.vector, queue, n, s.mod.pollInterval())
+			"the queue is polled every %v instead", s.number, queue, n, s.mod.pollInterval())
 	}
 	return fmt.Sprintf("MSI-X vector %d (receive queue %d) is dead: it never fired; the queue is polled every %v instead. "+
-		"Check that MSI-X is enabled and that the device's interrupt reaches this process", s.vector, queue, s.mod.pollInterval())
+		"Check that MSI-X is enabled and that the device's interrupt reaches this process", s.number, queue, s.mod.pollInterval())
 }

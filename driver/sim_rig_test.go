@@ -216,3 +216,10 @@ func linkUp(t *testing.T, p *driver.Port) driver.Link {
 	require.NoError(t, err)
 	return l
 }
+
+// push makes frames arrive.
+func (w *testWire) push(frames ...[]byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.frames = append(w.frames, frames...)
+}

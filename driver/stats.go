@@ -13,6 +13,11 @@ import (
 //
 // The MAC counts Wire, the stages behind it Received and Missed, so the equation is a
 // check. While frames arrive Wire is ahead by those inside the port.
+//
+// With virtual functions (Config.VFs) the port has the frames of its own pool, and Wire
+// is that sum: the chip has no counter of what a pool was to get. A virtual function
+// counts what it has received (VFGPRC) and nothing else: Wire is Received, and Missed
+// and Bad are empty. Frames that its ring has no room for are counted nowhere.
 type Stats struct {
 	// Wire is every frame that reached the port: GPRC plus the bad ones. On the
 	// 82599 GPRC counts good frames before the packet buffer, including those
@@ -84,6 +89,9 @@ func sum(counts []RegisterCount) (n uint64) {
 func (p *Port) Stats() (Stats, error) {
 	p.stats.mu.Lock()
 	defer p.stats.mu.Unlock()
+	if p.virtual != nil {
+		return p.virtualStats()
+	}
 	var err error
 	if !p.gone.Load() {
 		err = p.stats.read(p, balanceCounters)
@@ -104,6 +112,10 @@ func (p *Port) Stats() (Stats, error) {
 	for _, c := range bad {
 		*list = append(*list, RegisterCount{c.register(0), t.of(c, 0)})
 		s.Wire += t.of(c, 0)
+	}
+	if p.pools.count > 0 {
+		// GPRC counts frames of all pools.
+		s.Wire = s.Received + s.Lost() + sum(s.Bad)
 	}
 	for i, q := range p.rx {
 		one := QueueStats{Overlong: q.Overlong(), Malformed: q.Malformed()}

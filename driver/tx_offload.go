@@ -116,6 +116,9 @@ func (p *Port) SetTxRate(queue int, rate float64) (float64, error) {
 	if queue < 0 || queue >= len(p.tx) {
 		return 0, fmt.Errorf("rate of transmit queue %d: the port has %d", queue, len(p.tx))
 	}
+	if err := p.physical("limit the rate"); err != nil {
+		return 0, err
+	}
 	speed := float64(p.Link().Speed) * 1e6
 	if speed == 0 {
 		speed = maxSpeed * 1e6
@@ -129,7 +132,7 @@ func (p *Port) SetTxRate(queue int, rate float64) (float64, error) {
 	}
 	p.selecting.Lock()
 	defer p.selecting.Unlock()
-	p.store(reg.RTTDQSEL, reg.RTTDQSEL_TXDQ_IDX.Val(uint32(queue)))
+	p.store(reg.RTTDQSEL, reg.RTTDQSEL_TXDQ_IDX.Val(uint32(p.hw(queue))))
 	if rate == 0 {
 		p.store(reg.RTTBCNRC, 0)
 		return 0, p.err()

@@ -39,9 +39,6 @@ func checkFamily(name string, r pci.Resolver) error {
 		return nil
 	}
 	what := fmt.Sprintf("%s [%s], %s", pci.Chip("/", f.ID), f.ID, cmp.Or(f.Driver, "no driver"))
-	if driver.VirtualFunction(f.ID) {
-		return fmt.Errorf("a virtual function of an 82599 (%s). Name its physical function", what)
-	}
 	return fmt.Errorf("not a port of an Intel 82599 (%s). %s", what, instead(f.Interfaces...))
 }
 

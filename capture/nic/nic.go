@@ -179,12 +179,14 @@ func (p *Port) Ended() <-chan struct{} {
 	return nil
 }
 
-// Notices implements capture.Noticer, for devices with notices.
+// Notices implements capture.Noticer: what a virtual function cannot do, and the notices
+// of the device.
 func (p *Port) Notices() []string {
+	list := p.Restrictions()
 	if n, ok := p.dev.(pci.Noticer); ok {
-		return n.Notices()
+		list = append(list, n.Notices()...)
 	}
-	return nil
+	return list
 }
 
 // Gone implements capture.Port. If the transport does not report a removed device,

@@ -14,6 +14,7 @@ var (
 	STATUS_MASTER_ENABLE = STATUS.bit("MASTER_ENABLE", 19) // requests may be pending
 
 	CTRL_EXT               = one("CTRL_EXT", 0x00018, RW, "8.2.3.1")
+	CTRL_EXT_PFRSTD        = CTRL_EXT.bit("PFRSTD", 14)        // reset done, for virtual functions
 	CTRL_EXT_NS_DIS        = CTRL_EXT.bit("NS_DIS", 16)        // no "no snoop" on the bus
 	CTRL_EXT_EXTENDED_VLAN = CTRL_EXT.bit("EXTENDED_VLAN", 26) // frames have an outer tag
 	CTRL_EXT_DRV_LOAD      = CTRL_EXT.bit("DRV_LOAD", 28)      // a driver is loaded, for the firmware
@@ -59,6 +60,7 @@ var (
 	SW_FW_SYNC_MAC_CSR = SW_FW_SYNC.resource("MAC_CSR", 3)
 
 	GCR_EXT               = one("GCR_EXT", 0x11050, RW, "8.2.3.4")
+	GCR_EXT_VT_MODE       = GCR_EXT.bits("VT_MODE", 1, 0)    // pools: 0 none, 2 = 32, 3 = 64
 	GCR_EXT_BUFFERS_CLEAR = GCR_EXT.bit("BUFFERS_CLEAR", 30) // flushes the data path
 )
 
@@ -66,6 +68,7 @@ var (
 var (
 	EICR          = one("EICR", 0x00800, RC, "8.2.3.5")
 	EICR_VECTORS  = EICR.bits("VECTORS", 15, 0)
+	EICR_MAILBOX  = EICR.bit("MAILBOX", 19)  // a message or reset of a virtual function
 	EICR_LSC      = EICR.bit("LSC", 20)      // link status change
 	EICR_GPI_SDP0 = EICR.bit("GPI_SDP0", 24) // input SDP0 has changed
 	EICR_GPI_SDP1 = EICR.bit("GPI_SDP1", 25)
@@ -307,7 +310,9 @@ var (
 	DTXMXSZRQ           = one("DTXMXSZRQ", 0x08100, RW, "8.2.3.9")
 	DTXMXSZRQ_MAX_BYTES = DTXMXSZRQ.bits("MAX_BYTES", 11, 0)
 
-	MTQC = one("MTQC", 0x08120, RW, "8.2.3.9")
+	MTQC        = one("MTQC", 0x08120, RW, "8.2.3.9")
+	MTQC_VT_ENA = MTQC.bit("VT_ENA", 1)
+	MTQC_NUM    = MTQC.bits("NUM", 3, 2) // with VT_ENA: 1 = 64 pools, 2 = 32
 
 	RTTDCS        = one("RTTDCS", 0x04900, RW, "8.2.3.10")
 	RTTDCS_ARBDIS = RTTDCS.bit("ARBDIS", 6)
@@ -503,4 +508,79 @@ var (
 	QPTC   = array("QPTC", each(0x08680, 4, 16), RC, "8.2.3.23", All)     // frames sent
 	QBTC_L = array("QBTC_L", each(0x08700, 8, 16), RC, "8.2.3.23", All)   // their bytes
 	QBTC_H = array("QBTC_H", each(0x08704, 8, 16), RC, "8.2.3.23", All)
+)
+
+// Virtualization: pools and virtual functions (8.2.3.27, 8.2.3.7, 8.2.3.8).
+var (
+	MCSTCTRL     = one("MCSTCTRL", 0x05090, RW, "8.2.3.7")
+	MCSTCTRL_MFE = MCSTCTRL.bit("MFE", 2) // filter multicast by MTA
+
+	MTA  = array("MTA", each(0x05200, 4, 128), RW, "8.2.3.7", First)
+	VFTA = array("VFTA", each(0x0A000, 4, 128), RW, "8.2.3.7", First)
+
+	MPSAR        = array("MPSAR", each(0x0A600, 4, 256), RW, "8.2.3.7", First) // pools of a receive address, two words each
+	PSRTYPE      = array("PSRTYPE", each(0x0EA00, 4, 64), RW, "8.2.3.7", First)
+	PSRTYPE_RQPL = PSRTYPE.bits("RQPL", 31, 29) // bits of the RSS index that a pool uses
+
+	PFQDE             = one("PFQDE", 0x02F04, WO, "8.2.3.8")
+	PFQDE_ENABLE      = PFQDE.bit("ENABLE", 0) // drop without descriptors
+	PFQDE_HIDE_VLAN   = PFQDE.bit("HIDE_VLAN", 1)
+	PFQDE_QUEUE_INDEX = PFQDE.bits("QUEUE_INDEX", 14, 8)
+	PFQDE_WE          = PFQDE.bit("WE", 16)
+
+	PFVTCTL           = one("PFVTCTL", 0x051B0, RW, "8.2.3.27")
+	PFVTCTL_VT_ENA    = PFVTCTL.bit("VT_ENA", 0)
+	PFVTCTL_DEF_PL    = PFVTCTL.bits("DEF_PL", 12, 7) // default pool
+	PFVTCTL_DIS_DEFPL = PFVTCTL.bit("DIS_DEFPL", 29)
+	PFVTCTL_RPL_EN    = PFVTCTL.bit("RPL_EN", 30) // replicate frames for several pools
+
+	PFMAILBOX     = array("PFMAILBOX", each(0x04B00, 4, 64), RW, "8.2.3.27", First)
+	PFMAILBOX_STS = PFMAILBOX.bit("STS", 0)
+	PFMAILBOX_ACK = PFMAILBOX.bit("ACK", 1)
+	PFMAILBOX_PFU = PFMAILBOX.bit("PFU", 3)
+
+	PFMBMEM = array("PFMBMEM", each(0x13000, 4, 1024), RW, "8.2.3.27", First) // 16 words of a function
+
+	// Causes of 16 functions, cleared by writing ones.
+	PFMBICR       = array("PFMBICR", each(0x00710, 4, 4), RW, "8.2.3.27", All)
+	PFMBICR_VFREQ = PFMBICR.bits("VFREQ", 15, 0)
+	PFMBICR_VFACK = PFMBICR.bits("VFACK", 31, 16)
+	PFMBIMR       = array("PFMBIMR", each(0x00720, 4, 2), RW, "8.2.3.27", All)
+
+	PFVFLRE  = array("PFVFLRE", each(0x00600, 4, 2).from(1, 0x001C0), RO, "8.2.3.27", All) // functions that were reset
+	PFVFLREC = array("PFVFLREC", each(0x00700, 4, 2), WO, "8.2.3.27", All)                 // clears them
+	PFVFRE   = array("PFVFRE", each(0x051E0, 4, 2), RW, "8.2.3.27", All)                   // pools that receive
+	PFVFTE   = array("PFVFTE", each(0x08110, 4, 2), RW, "8.2.3.27", All)                   // and transmit
+
+	PFVML2FLT       = array("PFVML2FLT", each(0x0F000, 4, 64), RW, "8.2.3.27", First) // L2 filter of a pool
+	PFVML2FLT_AUPE  = PFVML2FLT.bit("AUPE", 24)                                       // untagged frames
+	PFVML2FLT_ROMPE = PFVML2FLT.bit("ROMPE", 25)                                      // multicast by MTA
+	PFVML2FLT_ROPE  = PFVML2FLT.bit("ROPE", 26)                                       // unicast by PFUTA
+	PFVML2FLT_BAM   = PFVML2FLT.bit("BAM", 27)                                        // broadcast
+	PFVML2FLT_MPE   = PFVML2FLT.bit("MPE", 28)                                        // all multicast
+
+	PFVLVF         = array("PFVLVF", each(0x0F100, 4, 64), RW, "8.2.3.27", First) // VLANs
+	PFVLVF_VLAN_ID = PFVLVF.bits("VLAN_ID", 11, 0)
+	PFVLVF_VI_EN   = PFVLVF.bit("VI_EN", 31)
+	PFVLVFB        = array("PFVLVFB", each(0x0F200, 4, 128), RW, "8.2.3.27", First) // pools of a VLAN, two words each
+	PFUTA          = array("PFUTA", each(0x0F400, 4, 128), RW, "8.2.3.27", First)
+
+	// Mirror rules: PFMRVLAN and PFMRVM have the low words of the four rules, then the
+	// high ones.
+	PFMRCTL      = array("PFMRCTL", each(0x0F600, 4, 4), RW, "8.2.3.27", All)
+	PFMRCTL_VPME = PFMRCTL.bit("VPME", 0)    // pools
+	PFMRCTL_UPME = PFMRCTL.bit("UPME", 1)    // uplink
+	PFMRCTL_DPME = PFMRCTL.bit("DPME", 2)    // downlink
+	PFMRCTL_VLME = PFMRCTL.bit("VLME", 3)    // VLANs
+	PFMRCTL_MP   = PFMRCTL.bits("MP", 13, 8) // pool that gets the frames
+	PFMRVLAN     = array("PFMRVLAN", each(0x0F610, 4, 8), RW, "8.2.3.27", All)
+	PFMRVM       = array("PFMRVM", each(0x0F630, 4, 8), RW, "8.2.3.27", All)
+
+	PFDTXGSWC     = one("PFDTXGSWC", 0x08220, RW, "8.2.3.27")
+	PFDTXGSWC_LBE = PFDTXGSWC.bit("LBE", 0)                                       // switch between pools
+	PFVFSPOOF     = array("PFVFSPOOF", each(0x08200, 4, 8), RW, "8.2.3.27", All)  // checks of 8 functions
+	PFVMVIR       = array("PFVMVIR", each(0x08000, 4, 64), RW, "8.2.3.27", First) // port VLAN
+	PFVMVIR_VLAN  = PFVMVIR.bits("VLAN", 15, 0)
+	PFVMVIR_VLANA = PFVMVIR.bits("VLANA", 31, 30)                            // 1 = always insert it
+	VMECM         = array("VMECM", each(0x08790, 4, 2), RW, "8.2.3.27", All) // functions whose spoofed frames count in SSVPC
 )

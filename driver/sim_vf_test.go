@@ -1,0 +1,298 @@
+package driver_test
+
+import (
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/ring"
+	"github.com/ixcap/ixcap/sim"
+)
+
+// cluster is a port with virtual functions on one model. Function k has the address
+// 02:00:00:00:01:0k.
+type cluster struct {
+	*rig
+	vfs []*driver.Port
+}
+
+func vfAddress(k byte) net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 1, k} }
+
+var (
+	station   = net.HardwareAddr{2, 0, 0, 0, 9, 9} // of the network
+	everybody = net.HardwareAddr{255, 255, 255, 255, 255, 255}
+)
+
+// openCluster opens a port that offers functions, and drives them.
+func openCluster(t *testing.T, port, vf driver.Config, functions ...driver.VF) *cluster {
+	t.Helper()
+	port.RingSize, port.TxQueues = 64, 1
+	for k := range functions {
+		functions[k].MAC = vfAddress(byte(k))
+	}
+	port.VFs = functions
+	c := &cluster{rig: openWire(t, &testWire{open: true}, sim.Config{VFs: len(functions)}, port)}
+	for k := range functions {
+		c.vfs = append(c.vfs, c.openVF(k, vf))
+	}
+	require.NoError(t, c.port.Start())
+	waitUp(t, c.port)
+	return c
+}
+
+func waitUp(t *testing.T, p *driver.Port) {
+	t.Helper()
+	require.Eventually(t, func() bool { return p.Link().Up }, 30*time.Second, time.Millisecond)
+}
+
+func (c *cluster) openVF(k int, cfg driver.Config) *driver.Port {
+	c.t.Helper()
+	dev, err := c.nic.ConnectVF(k, fmt.Sprintf("vf%d", k))
+	require.NoError(c.t, err)
+	c.t.Cleanup(func() { require.NoError(c.t, dev.Close()) })
+	if cfg.RingSize == 0 {
+		cfg.RingSize = 64
+	}
+	cfg.TxQueues = 1
+	p, err := driver.Open(dev, cfg)
+	require.NoError(c.t, err)
+	c.t.Cleanup(func() { require.NoError(c.t, p.Close()) })
+	require.NoError(c.t, p.Start())
+	return p
+}
+
+// ethernet is a frame of 64 bytes; vlan 0 is none.
+func ethernet(to, from net.HardwareAddr, vlan uint16) []byte {
+	f := append(append([]byte{}, to...), from...)
+	if vlan != 0 {
+		f = append(f, 0x81, 0, byte(vlan>>8), byte(vlan))
+	}
+	return append(append(f, 0x88, 0xb5), make([]byte, 60)...)[:64]
+}
+
+// got polls the port (as function -1) and the functions until the model has delivered
+// all its frames, and returns how many each got.
+func (c *cluster) got() map[int]int {
+	c.t.Helper()
+	counts := map[int]int{}
+	frames := make([]ring.Frame, 16)
+	check := deadline(c.t, time.Minute)
+	for quiet := 0; quiet < 3; {
+		n := 0
+		for k, p := range append([]*driver.Port{c.port}, c.vfs...) {
+			for i := range p.RxQueues() {
+				if got := p.RxQueue(i).Poll(frames); got > 0 {
+					n += got
+					counts[k-1] += got
+				}
+				p.RxQueue(i).Release()
+			}
+		}
+		c.wire.mu.Lock()
+		pending := len(c.wire.frames)
+		c.wire.mu.Unlock()
+		if s := c.nic.Stats(); n > 0 || pending > 0 || s.Buffered > 0 {
+			quiet = 0
+		} else if quiet++; true {
+			time.Sleep(3 * time.Millisecond)
+		}
+		check("frames still arrive")
+	}
+	require.NoError(c.t, c.nic.Stats().Balanced())
+	return counts
+}
+
+func (c *cluster) receive(to net.HardwareAddr, vlan uint16) map[int]int {
+	c.t.Helper()
+	c.wire.push(ethernet(to, station, vlan))
+	return c.got()
+}
+
+// send sends a frame from a function, or from the port as function -1.
+func (c *cluster) send(k int, f []byte) map[int]int {
+	c.t.Helper()
+	p := c.port
+	if k >= 0 {
+		p = c.vfs[k]
+	}
+	require.Equal(c.t, 1, p.TxQueue(0).Send([][]byte{f}))
+	require.Eventually(c.t, func() bool { return p.TxQueue(0).Pending() == 0 }, 30*time.Second, time.Millisecond)
+	return c.got()
+}
+
+func TestModelVirtualFunctionsCaptureTheirFrames(t *testing.T) {
+	c := openCluster(t, driver.Config{}, driver.Config{}, driver.VF{}, driver.VF{Trusted: true, ShareRSS: true})
+	for k, p := range c.vfs {
+		require.Equal(t, vfAddress(byte(k)), p.MAC())
+		require.Equal(t, driver.Link{Up: true, Speed: 10000}, p.Link())
+		require.Equal(t, "82599 virtual function", p.Model())
+	}
+	g, virtual := c.vfs[0].Virtual()
+	require.True(t, virtual)
+	require.Equal(t, driver.Grant{API: "1.5", Queues: 4}, g)
+	require.Len(t, c.vfs[0].Restrictions(), 2)
+	g, _ = c.vfs[1].Virtual()
+	require.Equal(t, driver.Grant{API: "1.5", Queues: 4, Promiscuous: true, AllMulticast: true, RSS: true}, g)
+	_, virtual = c.port.Virtual()
+	require.False(t, virtual)
+	require.Empty(t, c.port.Restrictions())
+
+	require.Equal(t, map[int]int{0: 1}, c.receive(vfAddress(0), 0))
+	require.Equal(t, map[int]int{-1: 1, 0: 1, 1: 1}, c.receive(everybody, 0))
+	require.Equal(t, map[int]int{-1: 1, 1: 1}, c.receive(net.HardwareAddr{1, 0, 0x5e, 1, 1, 1}, 0), "all multicast is granted to 1")
+	require.Equal(t, map[int]int{-1: 1, 1: 1}, c.receive(station, 0), "promiscuous is granted to 1")
+	require.Equal(t, map[int]int{-1: 1}, c.receive(c.port.MAC(), 0))
+	require.Equal(t, map[int]int{1: 1}, c.send(0, ethernet(vfAddress(1), vfAddress(0), 0)), "from one function to another")
+	require.Empty(t, c.send(0, ethernet(vfAddress(1), vfAddress(1), 0)), "a false source address")
+	require.Empty(t, c.wire.sentFrames())
+
+	s, err := c.vfs[1].Stats()
+	require.NoError(t, err)
+	require.NoError(t, s.Balanced())
+	require.EqualValues(t, 4, s.Received)
+	require.EqualValues(t, 4*64, s.ReceivedBytes)
+	counters, err := c.vfs[1].Counters()
+	require.NoError(t, err)
+	require.Equal(t, driver.Counter{Name: "multicast", Register: "VFMPRC", Value: 1}, counters[2])
+	s, err = c.port.Stats()
+	require.NoError(t, err)
+	require.NoError(t, s.Balanced())
+	require.EqualValues(t, 4, s.Received)
+	require.Zero(t, c.nic.Stats().Faults, c.nic.Stats().LastFault)
+
+	states := c.port.VFs()
+	require.True(t, states[0].Ready && states[1].Ready && states[1].Promiscuous)
+	require.EqualValues(t, 1, states[0].Refused, "the table of RSS; promiscuous mode is reduced, not refused")
+}
+
+func TestModelVirtualFunctionsShareRSS(t *testing.T) {
+	c := openCluster(t, driver.Config{}, driver.Config{Queues: 4}, driver.VF{ShareRSS: true})
+	p := c.vfs[0]
+	used := map[int]bool{}
+	for i := range 64 {
+		f := udp(vfAddress(0), uint16(1000+i))
+		c.wire.push(f)
+		require.Eventually(t, func() bool {
+			frames := make([]ring.Frame, 4)
+			for q := range p.RxQueues() {
+				if p.RxQueue(q).Poll(frames) == 1 {
+					require.Equal(t, p.RSS().QueueOf(frames[0].Hash), q)
+					p.RxQueue(q).Release()
+					used[q] = true
+					return true
+				}
+			}
+			return false
+		}, 30*time.Second, 10*time.Microsecond)
+	}
+	require.Len(t, used, 4)
+	require.ErrorContains(t, p.SetRSS(driver.RSS{}), "a virtual function cannot")
+}
+
+// udp is a datagram from 192.0.2.1 with that source port.
+func udp(to net.HardwareAddr, port uint16) []byte {
+	f := append(append(append([]byte{}, to...), station...), 8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2)
+	return append(append(f, byte(port>>8), byte(port), 0, 9, 0, 26, 0, 0), make([]byte, 18)...)
+}
+
+func TestModelVLANsOfVirtualFunctions(t *testing.T) {
+	c := openCluster(t, driver.Config{}, driver.Config{}, driver.VF{VLAN: 42}, driver.VF{})
+	require.Equal(t, map[int]int{0: 1}, c.receive(vfAddress(0), 42))
+	require.Equal(t, map[int]int{-1: 1}, c.receive(vfAddress(0), 0), "not in its VLAN")
+	require.Equal(t, map[int]int{-1: 1, 0: 1}, c.receive(everybody, 42))
+	require.Equal(t, map[int]int{-1: 1, 1: 1}, c.receive(everybody, 0))
+	g, _ := c.vfs[0].Virtual()
+	require.True(t, g.PortVLAN)
+	c.send(0, ethernet(station, vfAddress(0), 0))
+	require.Equal(t, [][]byte{append(ethernet(station, vfAddress(0), 42), 0, 0, 0, 0)}, c.wire.sentFrames())
+}
+
+func TestModelMirrorRulesOfTheDriver(t *testing.T) {
+	c := openCluster(t, driver.Config{}, driver.Config{}, driver.VF{}, driver.VF{VLAN: 7}, driver.VF{})
+	const monitor = 2
+	for _, x := range []struct {
+		rule                    driver.MirrorRule
+		uplink, local, downlink map[int]int // to function 0, from 0 to the port, from 0 to the network
+		vlan                    map[int]int // to function 1
+	}{
+		{driver.MirrorRule{}, map[int]int{0: 1}, map[int]int{-1: 1}, map[int]int{}, map[int]int{1: 1}},
+		{driver.MirrorRule{To: monitor, Functions: []int{0}}, map[int]int{0: 1, monitor: 1}, map[int]int{-1: 1}, map[int]int{}, map[int]int{1: 1}},
+		{driver.MirrorRule{To: monitor, Uplink: true}, map[int]int{0: 1, monitor: 1}, map[int]int{-1: 1}, map[int]int{}, map[int]int{1: 1, monitor: 1}},
+		{driver.MirrorRule{To: monitor, Downlink: true}, map[int]int{0: 1}, map[int]int{-1: 1}, map[int]int{monitor: 1}, map[int]int{1: 1}},
+		{driver.MirrorRule{To: monitor, VLANs: []uint16{7}}, map[int]int{0: 1}, map[int]int{-1: 1}, map[int]int{}, map[int]int{1: 1, monitor: 1}},
+		{driver.MirrorRule{To: driver.ToPort, Functions: []int{0, 1}, Downlink: true}, map[int]int{-1: 1, 0: 1}, map[int]int{-1: 1}, map[int]int{-1: 1}, map[int]int{-1: 1, 1: 1}},
+	} {
+		require.NoError(t, c.port.Mirror(1, x.rule))
+		require.Equal(t, x.uplink, c.receive(vfAddress(0), 0), "uplink %+v", x.rule)
+		require.Equal(t, x.local, c.send(0, ethernet(c.port.MAC(), vfAddress(0), 0)), "local %+v", x.rule)
+		require.Equal(t, x.downlink, c.send(0, ethernet(station, vfAddress(0), 0)), "downlink %+v", x.rule)
+		require.Equal(t, x.vlan, c.receive(vfAddress(1), 7), "VLAN %+v", x.rule)
+	}
+	for text, r := range map[string]driver.MirrorRule{
+		"to virtual function 3 of 3": {To: 3}, "virtual function 9 of 3": {Functions: []int{9}}, "VLAN 8: no virtual function": {VLANs: []uint16{8}},
+	} {
+		require.ErrorContains(t, c.port.Mirror(0, r), text)
+	}
+	require.ErrorContains(t, c.port.Mirror(4, driver.MirrorRule{}), "want 0 to 3")
+	require.ErrorContains(t, c.vfs[0].Mirror(0, driver.MirrorRule{}), "no virtual functions")
+}
+
+func TestModelVirtualFunctionIsResetByItsPort(t *testing.T) {
+	for _, mode := range []driver.Interrupts{driver.QueueInterrupts, driver.NoInterrupts} {
+		events := make(chan driver.Event, 16)
+		cfg := driver.Config{Interrupts: mode, OnEvent: func(e driver.Event) {
+			if e.Kind == driver.FunctionReset {
+				events <- e
+			}
+		}}
+		c := openCluster(t, driver.Config{Interrupts: mode}, cfg, driver.VF{})
+		require.NoError(t, c.port.SetVF(0, driver.VF{Trusted: true}))
+		select {
+		case e := <-events:
+			require.Contains(t, e.Text, "reset this function")
+		case <-time.After(time.Minute):
+			t.Fatal("no event")
+		}
+		require.False(t, c.vfs[0].Link().Up)
+		_, err := c.vfs[0].Stats()
+		require.ErrorIs(t, err, driver.ErrRevoked)
+		require.Equal(t, map[int]int{}, c.receive(vfAddress(0), 0), "its pool is stopped")
+		require.NoError(t, c.vfs[0].Close())
+	}
+}
+
+func TestModelVirtualFunctionStopsAndStarts(t *testing.T) {
+	c := openCluster(t, driver.Config{}, driver.Config{}, driver.VF{})
+	for range 3 {
+		for range 100 { // more than the ring has descriptors
+			require.Equal(t, map[int]int{0: 1}, c.receive(vfAddress(0), 0))
+		}
+		require.NoError(t, c.vfs[0].Stop())
+		require.Empty(t, c.receive(vfAddress(0), 0))
+		require.NoError(t, c.vfs[0].Start())
+	}
+	s, err := c.vfs[0].Stats()
+	require.NoError(t, err)
+	require.EqualValues(t, 300, s.Received)
+}
+
+func TestVirtualFunctionsAreChecked(t *testing.T) {
+	for text, cfg := range map[string]driver.Config{
+		"64 virtual functions":       {VFs: make([]driver.VF, 64)},
+		"queues 3":                   {VFs: make([]driver.VF, 2), Queues: 3},
+		"transmit queues 3":          {VFs: make([]driver.VF, 40), TxQueues: 3},
+		"want a station address":     {VFs: []driver.VF{{MAC: everybody}}},
+		"virtual function 1: VLAN 9": {VFs: []driver.VF{{}, {VLAN: 9999}}},
+	} {
+		dev, err := sim.Open("gen,vfs=2")
+		require.NoError(t, err)
+		cfg.RingSize = 64
+		_, err = driver.Open(dev, cfg)
+		require.ErrorContains(t, err, text)
+		require.NoError(t, dev.Close())
+	}
+}
