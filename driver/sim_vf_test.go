@@ -174,7 +174,7 @@ func TestModelVirtualFunctionsShareRSS(t *testing.T) {
 	p := c.vfs[0]
 	used := map[int]bool{}
 	for i := range 64 {
-		f := udp(vfAddress(0), uint16(1000+i))
+		f := datagram(vfAddress(0), uint16(1000+i))
 		c.wire.push(f)
 		require.Eventually(t, func() bool {
 			frames := make([]ring.Frame, 4)
@@ -193,8 +193,8 @@ func TestModelVirtualFunctionsShareRSS(t *testing.T) {
 	require.ErrorContains(t, p.SetRSS(driver.RSS{}), "a virtual function cannot")
 }
 
-// udp is a datagram from 192.0.2.1 with that source port.
-func udp(to net.HardwareAddr, port uint16) []byte {
+// datagram is a datagram from 192.0.2.1 with that source port.
+func datagram(to net.HardwareAddr, port uint16) []byte {
 	f := append(append(append([]byte{}, to...), station...), 8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2)
 	return append(append(f, byte(port>>8), byte(port), 0, 9, 0, 26, 0, 0), make([]byte, 18)...)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/ixcap/ixcap/dma"
@@ -181,7 +182,7 @@ func (d *Device) load(off uint32) uint32 {
 	if !d.access() {
 		return ^uint32(0)
 	}
-	r := registers[reg.Offset(off)]
+	r, _ := d.register(off)
 	if v, ok := d.Stuck[r]; ok {
 		return v
 	}
@@ -201,7 +202,7 @@ func (d *Device) store(off uint32, v uint32) {
 	if !d.access() {
 		return
 	}
-	r, known := registers[reg.Offset(off)]
+	r, known := d.register(off)
 	if known {
 		d.order = append(d.order, r.Row().Name)
 	} else {
@@ -225,17 +226,33 @@ func (d *Device) store(off uint32, v uint32) {
 	}
 }
 
-// registers are the driver's registers by offset.
-var registers = func() map[reg.Offset]reg.Register {
+// registers are the driver's registers by offset, virtualRegisters those of a virtual
+// function, whose receive queues have the same.
+var (
+	registers        = byOffset(reg.Table)
+	virtualRegisters = byOffset(reg.Table, reg.VirtualTable)
+)
+
+func byOffset(tables ...[]*reg.Row) map[reg.Offset]reg.Register {
 	m := map[reg.Offset]reg.Register{}
-	for _, row := range reg.Table {
+	for _, row := range slices.Concat(tables...) {
 		for i := range row.N() {
 			r := row.At(i)
 			m[r.Offset] = r
 		}
 	}
 	return m
-}()
+}
+
+// register returns the register at an offset.
+func (d *Device) register(off uint32) (r reg.Register, known bool) {
+	table := registers
+	if d.Identity.Device == 0x10ed {
+		table = virtualRegisters
+	}
+	r, known = table[reg.Offset(off)]
+	return r, known
+}
 
 // The methods of pci.Device, with those in interrupt.go.
 
