@@ -38,7 +38,7 @@ demo:
 
 # Tools of the tests: name in PATH or file, and Debian package.
 TOOLS = tshark:tshark editcap:wireshark-common mergecap:wireshark-common capinfos:wireshark-common prlimit:util-linux \
-        ethtool:ethtool tcpdump:tcpdump tcpreplay:tcpreplay curl:curl ping:iputils-ping \
+        ethtool:ethtool tcpdump:tcpdump tcpreplay:tcpreplay tcprewrite:tcpreplay curl:curl ping:iputils-ping \
         ip:iproute2 shellcheck:shellcheck gcc:gcc /usr/include/stdlib.h:libc6-dev \
         zstd:zstd lz4:lz4 bzip2:bzip2 promtool:prometheus systemd-analyze:systemd \
         /usr/sbin/mkfs.ext4:e2fsprogs date:coreutils /usr/share/zoneinfo/Europe/Berlin:tzdata \

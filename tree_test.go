@@ -123,7 +123,7 @@ var mayImport = map[string][]string{
 	"transmit":         {"driver", "pci"},
 	"transmit/probe":   {},
 	"transmit/traffic": {"transmit", "transmit/probe"},
-	"transmit/trace":   {"capture/archive", "capture/archive/query", "capture", "capture/pcapfilter", "transmit"},
+	"transmit/trace":   {"capture/archive/query", "transmit"},
 
 	"capture/daemon": {"capture", "driver", "hugepage", "internal/asynclog", "pci"},
 }

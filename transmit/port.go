@@ -37,7 +37,7 @@ func Open(ctx context.Context, name string, queues, maxFrame int) (*Port, error)
 	for size < maxFrame+4 && size < 16<<10 { // with the CRC of a filler frame
 		size += 1024
 	}
-	d, err := driver.Open(dev, driver.Config{RingSize: 64, TxQueues: queues, TxRingSize: ringSize, TxBufferSize: size, MaxFrame: max(maxFrame, 1518)})
+	d, err := driver.Open(dev, driver.Config{RingSize: 64, TxQueues: queues, TxRingSize: ringSize, TxBufferSize: size, MaxFrame: min(max(maxFrame, 1518), driver.MaxFrame)})
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
