@@ -31,6 +31,7 @@ struct queue {
 	uint64_t until;          // frames before it may be looked at
 	uint64_t others, others_bytes;  // of a member: frames passed over, and bytes that are not of its own
 	uint64_t torn, torn_bytes;  // frames that were overwritten while the program had them
+	uint64_t lost;           // of a member: frames of its own, as read_counts has returned it
 	uint64_t held;           // stream offset of a frame that the program has in place, or NOTHING_HELD
 	uint64_t held_seq, held_bytes;
 	struct frame next;       // merge: the frame that waits, with any

@@ -214,6 +214,8 @@ static bool claim(struct queue *q)
 	struct stream *s = &q->s;
 	if (!s->member || q->seq >= s->last || unreleased(q) || stream_control(s, WANTED + 8 * s->slot) != s->mode)
 		return false;
+	if (!s->lossless && stream_overwritten(s, q->end, q->seq))
+		return false;
 	q->until = s->last - q->seq > CLAIM ? q->seq + CLAIM : s->last;
 	return stream_claim(s, q->until);
 }
@@ -651,15 +653,18 @@ void read_settle(pcap_t *p)
 	}
 }
 
-void read_counts(const struct queue *q, uint64_t *received, uint64_t *dropped)
+void read_counts(struct queue *q, uint64_t *received, uint64_t *dropped)
 {
 	const struct stream *s = &q->s;
-	uint64_t taken = q->seq - s->at.position - q->others;
-	uint64_t overrun = s->at.overrun;
-	if (s->at.skipped)  // others' frames are among those: it is the member's share of them
-		overrun = (uint64_t)((double)overrun * (double)s->at.read / (double)(s->at.read + s->at.skipped));
-	*dropped = overrun + q->torn;
-	*received = s->at.read + overrun + s->at.handed + taken - q->any;
+	uint64_t read = s->at.read + q->seq - s->at.position - q->others - q->torn, assigned;
+	*dropped = s->at.overrun + q->torn;
+	if (s->member) {
+		// Of a member, others' frames are among those.
+		if (*dropped > 0 && stream_assigned(s, q->seq, &assigned) && assigned > read + q->lost)
+			q->lost = assigned - read;
+		*dropped = q->lost;
+	}
+	*received = read + *dropped + s->at.handed - q->any;
 }
 
 int read_descriptor(pcap_t *p)

@@ -16,9 +16,8 @@ int read_frames(pcap_t *p, unsigned limit, pcap_handler f, u_char *user);
 // streams and not delivered is taken again.
 void read_settle(pcap_t *p);
 
-// read_counts returns the frames of a queue that were read or lost, and those lost. Of a
-// member that was overrun both are estimates: which frames were its own is overwritten, too.
-void read_counts(const struct queue *q, uint64_t *received, uint64_t *dropped);
+// read_counts returns the frames of a queue that were read or lost, and those lost.
+void read_counts(struct queue *q, uint64_t *received, uint64_t *dropped);
 
 // read_descriptor returns the selectable descriptor. It ticks from then on.
 int read_descriptor(pcap_t *p);

@@ -22,6 +22,8 @@ enum {
 	MAX_MEMBER = 126,
 	HANDED = 128,  // and a member's number: redistributed to it
 	ROWS = 16,  // of handovers
+	ASSIGNED_ROW = 128,
+	CONTROL_PAGES = 4,  // before the tables
 	SPARED = 0, CLOSED = 1,  // states of a handover
 	MAX_NAME = 200,
 	MAX_TEXT = 1000,
@@ -197,7 +199,7 @@ static uint8_t *map(struct stream *s, int which, int fd, uint64_t bytes, unsigne
 static bool header(struct stream *s, uint64_t databytes, uint64_t bytes)
 {
 	const uint8_t *h = s->control;
-	if (bytes < 2 * STREAM_PAGE || word(h) != STREAM_MAGIC || half(h + 8) != VERSION || word(h + 16) != databytes || half(h + 72) != sizeof(struct stream_entry))
+	if (bytes < CONTROL_PAGES * STREAM_PAGE || word(h) != STREAM_MAGIC || half(h + 8) != VERSION || word(h + 16) != databytes || half(h + 72) != sizeof(struct stream_entry))
 		return false;
 	uint64_t at = word(h + 40), names = half(h + 84);
 	s->size = databytes;
@@ -224,6 +226,7 @@ static int attach(struct stream *s, const char *path, const struct answer *a, co
 	s->member = a->member;
 	s->group = a->group;
 	s->missed = stream_control(s, MISSED);
+	s->before = word(s->cursor + ASSIGNED_BEFORE);
 	s->done = word(s->cursor + HANDOVERS_DONE);
 	s->mode = !s->lossless;
 	memcpy(&s->at, s->cursor + ACCOUNT, sizeof s->at);
@@ -352,6 +355,55 @@ bool stream_claim_handed(struct stream *s, uint64_t seq)
 		return true;
 	s->next = s->to;  // the capture has ended it
 	return false;
+}
+
+// count_own counts the member's entries from one frame to before another.
+static uint64_t count_own(const struct stream *s, uint64_t from, uint64_t to)
+{
+	uint64_t n = 0;
+	for (; from < to; from++)
+		n += stream_at(s, from)->member[s->group] == s->member;
+	return n;
+}
+
+// published loads what the capture has counted for the member, and before which frame.
+static bool published(const struct stream *s, uint64_t *seq, uint64_t *frames)
+{
+	for (int tries = 0; tries < 1000; tries++) {
+		uint64_t v = stream_control(s, ASSIGNED_VERSION);  // A12
+		*seq = stream_control(s, ASSIGNED_SEQ);
+		*frames = stream_control(s, ASSIGNED + 8 * (ASSIGNED_ROW * s->group + s->member));
+		atomic_thread_fence(memory_order_acquire);
+		if (!(v & 1) && stream_control(s, ASSIGNED_VERSION) == v)
+			return true;
+	}
+	return false;
+}
+
+bool stream_assigned(const struct stream *s, uint64_t seq, uint64_t *frames)
+{
+	uint64_t at, n;
+	if (!published(s, &at, &n) || at > stream_control(s, INDEX_HEAD))
+		return false;
+	n = n > s->before ? n - s->before : 0;
+	if (at <= s->at.start) {
+		at = s->at.start;
+		n = 0;
+	}
+	uint64_t announced = stream_control(s, RESERVE_SEQ), oldest = announced > s->entries ? announced - s->entries : 0;
+	if (at > seq && oldest > seq)
+		seq = oldest < at ? oldest : at;
+	uint64_t from = at < seq ? at : seq, to = at < seq ? seq : at;
+	if (to - from > s->entries)
+		return false;
+	uint64_t own = count_own(s, from, to);
+	atomic_thread_fence(memory_order_acquire);  // A1
+	if (from < to && from + s->entries < stream_control(s, RESERVE_SEQ))
+		return false;
+	if (at > seq && own > n)
+		return false;
+	*frames = at < seq ? n + own : n - own;
+	return stream_mine(s);
 }
 
 // ahead finds the first frame half a buffer ahead of what is overwritten.

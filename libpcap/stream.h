@@ -63,6 +63,7 @@ struct stream {
 	struct stream_account at;
 	char name[65];        // the capture's interface
 	uint8_t member, group;  // of a fan-out group: the listener's number in it, or 0; the group's slot
+	uint64_t before;        // of a member: what was assigned to others who had its number
 	uint64_t missed;        // by the port when the listener was attached
 	uint64_t done;          // handovers read
 	uint64_t begun;         // the one that is read, counted from 1
@@ -109,15 +110,19 @@ bool stream_spared(const struct stream *s);
 // stream_claim_handed is stream_claim for a frame of a handover (SC4).
 bool stream_claim_handed(struct stream *s, uint64_t seq);
 
+// stream_assigned counts the frames before seq that were assigned to the member; where seq
+// is overwritten by now, those before what is not. It returns false if that is not known.
+bool stream_assigned(const struct stream *s, uint64_t seq, uint64_t *frames);
+
 // stream_close detaches and unmaps.
 void stream_close(struct stream *s);
 
-// Offsets in the first page of cursors, and in the cursor page.
+// Offsets in the pages of cursors, and in the cursor page.
 enum {
 	RESERVE_OFFSET = 0, RESERVE_SEQ = 8, HEAD = 128, INDEX_HEAD = 256, FINISHED = 512, MISSED = 768, SLOT_IDS = 1024, WANTED = 1536,
-	HANDOVERS = 2048, HANDOVER_ROWS = 2176,
+	HANDOVERS = 2048, HANDOVER_ROWS = 2176, ASSIGNED_VERSION = 2688, ASSIGNED_SEQ = 2696, ASSIGNED = 4096,
 	RELEASED_OFFSET = 0, RELEASED_SEQ = 8, MODE = 24, ACCOUNT_VERSION = 128, ACCOUNT = 136,
-	CLAIMED = 256, DELIVERING = 264, DELIVERED = 272, HANDOVERS_DONE = 280, HANDOVER_CLAIMED = 288, HANDOVER_BEGUN = 296,
+	CLAIMED = 256, DELIVERING = 264, DELIVERED = 272, HANDOVERS_DONE = 280, HANDOVER_CLAIMED = 288, HANDOVER_BEGUN = 296, ASSIGNED_BEFORE = 304,
 };
 
 #define STREAM_PAGE 4096

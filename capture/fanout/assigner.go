@@ -59,6 +59,7 @@ type Assigner struct {
 	// Of the producer.
 	plan  *plan
 	state state
+	past  Frames // assigned by plans that are no longer in force
 
 	mu         sync.Mutex // guards what follows
 	generation uint64
@@ -70,6 +71,9 @@ type Assigner struct {
 }
 
 type total struct{ frames, bytes uint64 }
+
+// Frames is numbers of frames by slot and member.
+type Frames [entry.Groups][MaxMember + 2]uint64
 
 // state is what assigning remembers from frame to frame. It outlives plans.
 type state struct {
@@ -148,6 +152,7 @@ func (a *Assigner) Assign(entries []entry.Entry, data []byte, mask uint64) {
 	if a.pending.Load() != nil {
 		// Swap hands the plan over: Set then knows that its counts matter.
 		if p := a.pending.Swap(nil); p != nil {
+			a.plan.addFrames(&a.past)
 			a.plan = p
 			a.applied.Store(p.generation)
 		}
@@ -191,6 +196,34 @@ func (a *Assigner) Count(slot int, member uint8) (frames, bytes uint64) {
 		t.bytes += b
 	}
 	return t.frames, t.bytes + recordHeader*t.frames
+}
+
+// Assigned sets the elements of the members in force to what Count returns for them. It is
+// of the producer, as Assign is. The others' stay as they are.
+func (a *Assigner) Assigned(to *Frames) {
+	for i := range a.plan.groups {
+		g := &a.plan.groups[i]
+		for k := range g.Members {
+			m := g.Members[k].Number
+			to[g.Slot][m] = a.past[g.Slot][m]
+		}
+	}
+	a.plan.addFrames(to)
+}
+
+// Groups are those in force. It is of the producer, too.
+func (a *Assigner) Groups() []Group { return a.plan.groups }
+
+// Words is the number of counters that Assigned loads for groups that divide by a hash or
+// at random.
+func (a *Assigner) Words() (n int) {
+	for i := range a.plan.hashes {
+		n += len(a.plan.hashes[i].table.words)
+	}
+	if a.plan.random != nil {
+		n += len(a.plan.random.words)
+	}
+	return n
 }
 
 // collect adds the counts of plans that are no longer in force to the totals.

@@ -84,6 +84,31 @@ func TestOneGroupDoesNotChangeAnother(t *testing.T) {
 	}
 }
 
+// Assigned is what Count returns, over changes of the groups.
+func TestAssignedIsCounted(t *testing.T) {
+	there, _ := flows(t, 500, 6)
+	a := newAssigner(t)
+	for n := range 4 {
+		var groups []Group
+		for slot, mode := range []Mode{Hash, Consistent, LB, QM, RND, Rollover} {
+			groups = append(groups, Group{Slot: slot, Mode: mode, Members: membersOf(n + slot)})
+		}
+		_, err := a.Set(groups)
+		require.NoError(t, err)
+		for range n + 1 {
+			assigned(a, 0, there...)
+		}
+		var got Frames
+		a.Assigned(&got)
+		for _, g := range groups {
+			for _, m := range g.Members {
+				frames, _ := a.Count(g.Slot, m.Number)
+				require.Equal(t, frames, got[g.Slot][m.Number], "%v, member %d of %d", g.Mode, m.Number, len(g.Members))
+			}
+		}
+	}
+}
+
 func TestConsistentMovesOnlyTheShareOfTheMember(t *testing.T) {
 	there, _ := flows(t, 10000, 3)
 	for _, n := range []int{2, 3, 5, 8, 16} {

@@ -243,3 +243,20 @@ func (p *plan) count(slot int, member uint8) (frames, bytes uint64) {
 	}
 	return 0, 0
 }
+
+// addFrames adds the frames that the plan has assigned.
+func (p *plan) addFrames(to *Frames) {
+	for slot, counts := range p.counts {
+		if counts != nil {
+			for member := range counts {
+				to[slot][member] += counts[member].frames.load()
+			}
+		}
+	}
+	if p.random != nil {
+		p.random.addFrames(to)
+	}
+	for i := range p.hashes {
+		p.hashes[i].table.addFrames(to)
+	}
+}

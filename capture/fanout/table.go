@@ -102,6 +102,19 @@ func (t *table) counted(slot int, member uint8) (frames, bytes uint64) {
 	return frames, bytes
 }
 
+// addFrames adds the frames that the table has assigned.
+func (t *table) addFrames(to *Frames) {
+	for i := range t.words {
+		w := &t.words[i]
+		n := w.frames.load()
+		for slot := range to {
+			if t.has(slot) {
+				to[slot][uint8(w.members>>(8*slot))] += n
+			}
+		}
+	}
+}
+
 // inOrder are members by name: the order in which they get shares, so that the streams
 // of several queues agree.
 func inOrder(members []Member) []Member {

@@ -237,6 +237,7 @@ func (s *Stream) makeAssigner() (err error) {
 func (s *Stream) join(m *member, att *attachment) error {
 	g := m.group
 	m.att = att
+	att.cursor.AssignedBefore.Store(m.frames)
 	if m.settings.Member == "" {
 		m.settings.Member = g.freeName(fmt.Sprintf("%s-%d", att.name, att.pid))
 	}
@@ -351,6 +352,32 @@ func (p *Producer) assign(a *fanout.Assigner) {
 			return
 		}
 	}
+}
+
+// minAssignedStep is the least number of frames after which publishAssigned stores again.
+const minAssignedStep = 1024
+
+// publishAssigned stores how many of the published frames the members were assigned, if
+// there are enough new ones, or at the end. R12: AssignedVersion is odd while it stores.
+// Pairs with A12 in listeners.
+func (p *Producer) publishAssigned(end bool) {
+	a := p.stream.groups.assigner.Load()
+	if a == nil || p.publishedSeq-p.assignedSeq < p.assignedStep && !end {
+		return
+	}
+	p.assignedSeq = p.publishedSeq
+	p.assignedStep = min(max(minAssignedStep, 16*uint64(a.Words())), uint64(len(p.index))/4)
+	a.Assigned(&p.assigned)
+	c := p.cur
+	c.AssignedVersion.Add(1)
+	c.AssignedSeq.Store(p.assignedSeq)
+	for _, g := range a.Groups() {
+		for i := range g.Members {
+			m := int(g.Members[i].Number)
+			c.Assigned[g.Slot*assignedRow+m].Store(p.assigned[g.Slot][m])
+		}
+	}
+	c.AssignedVersion.Add(1)
 }
 
 // backlogged reports whether a member has left more than half of the buffer unread. The

@@ -156,6 +156,48 @@ func TestMembersShareFrames(t *testing.T) {
 	}
 }
 
+// What is published of each member's frames is what the ledger has, also of members that
+// have the number of another that left.
+func TestAssignedFramesArePublished(t *testing.T) {
+	s := newStream(t, Config{})
+	c := s.view.cursors
+	stored := 0
+	store := func(frames int) {
+		storeUDP(t, s, stored, frames)
+		stored += frames
+	}
+	a, b := joined(t, s, "group=1\nmode=hash\ndeparted=count", Options{Policy: Lossy}), joined(t, s, "group=1", Options{Policy: Lossy})
+	joined(t, s, "group=2\nmode=lb", Options{Policy: Lossy})
+	store(5000)
+	require.NoError(t, a.Close())
+	require.Eventually(t, func() bool {
+		store(1)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.groups.departures) == 0 && s.groups.handover == nil
+	}, timeout, tick)
+	next := joined(t, s, "group=1", Options{Policy: Lossy})
+	require.Equal(t, a.member.number, next.member.number)
+	require.Positive(t, next.account.AssignedBefore.Load())
+	require.Zero(t, b.account.AssignedBefore.Load())
+	store(3000)
+	require.Positive(t, c.AssignedSeq.Load(), "it is published while frames arrive")
+	require.LessOrEqual(t, c.AssignedSeq.Load(), c.IndexHead.Load())
+	s.Producer().Finish()
+	require.Equal(t, c.IndexHead.Load(), c.AssignedSeq.Load())
+	require.Zero(t, c.AssignedVersion.Load()%2)
+	published := func(l *Listener) uint64 {
+		return c.Assigned[l.member.group*assignedRow+int(l.member.number)].Load() - l.account.AssignedBefore.Load()
+	}
+	groups := s.Stats().Groups
+	for _, m := range groups[0].Members {
+		l := map[uint8]*Listener{b.member.number: b, next.member.number: next}[m.Number]
+		require.Equal(t, m.Assigned, published(l))
+		require.Positive(t, m.Assigned)
+	}
+	require.EqualValues(t, stored, c.Assigned[groups[1].Slot*assignedRow+int(groups[1].Members[0].Number)].Load())
+}
+
 // What a loop over Packets has not returned is not read, and comes again.
 func TestMemberContinuesAfterABreak(t *testing.T) {
 	s := newStream(t, Config{})

@@ -42,7 +42,7 @@ const (
 	pageBytes  = 4096
 	entryBytes = 32
 	cursorsAt  = pageBytes     // cursors follow the header's page
-	tableAt    = 2 * pageBytes // the segment table follows the cursors' page
+	tableAt    = 4 * pageBytes // the segment table follows the cursors' pages
 	startBytes = 16
 )
 
@@ -66,8 +66,8 @@ type header struct {
 	Name        [64]byte // interface
 }
 
-// cursors is the second page of the control memory. Only the producer's process
-// writes it. Its words lie two cache lines apart, because hardware prefetches
+// cursors are the second page of the control memory and the two behind. Only the
+// producer's process writes them. Its words lie two cache lines apart, because hardware prefetches
 // lines in pairs.
 type cursors struct {
 	// The announcement: how far the producer may write. Entries and bytes at or
@@ -114,8 +114,17 @@ type cursors struct {
 	_         [120]byte
 	Handover  [keptHandovers]handover
 
-	_ [pageBytes - 2176 - keptHandovers*32]byte
+	// Of the frames before AssignedSeq, how many each member of each group was assigned,
+	// by slot and number, and those who had the number before. AssignedVersion is odd while
+	// these are written.
+	AssignedVersion atomic.Uint64
+	AssignedSeq     atomic.Uint64
+	_               [pageBytes - 2192 - keptHandovers*32]byte
+	Assigned        [Groups * assignedRow]atomic.Uint64
 }
+
+// assignedRow is the number of elements that a group has in cursors.Assigned.
+const assignedRow = 128
 
 // keptHandovers is the number of handovers that the control memory describes.
 const keptHandovers = 16
@@ -198,7 +207,10 @@ type cursor struct {
 	HandoverClaimed atomic.Uint64 // frames of the handover begun before it may be in the reader's hands
 	HandoverBegun   atomic.Uint64 // the handover, counted from 1, that HandoverClaimed is of
 
-	_ [pageBytes - 304]byte
+	// What cursors.Assigned had for the member's number when it joined.
+	AssignedBefore atomic.Uint64
+
+	_ [pageBytes - 312]byte
 }
 
 // newHeader is the header of a stream: it lays out the control memory.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 
+	"github.com/ixcap/ixcap/capture/fanout"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -30,6 +31,9 @@ type Producer struct {
 	published    uint64 // pos at the last publish
 	publishedSeq uint64
 	generation   uint64 // of the fan-out groups at the last publish
+	assigned     fanout.Frames
+	assignedSeq  uint64 // of the frames before it assigned are published
+	assignedStep uint64 // frames until they are again
 	finished     bool
 	truncated    uint64
 	padding      uint64
@@ -190,6 +194,7 @@ func (p *Producer) extendLimit(size, frames uint64) bool {
 		if p.pos != p.published {
 			p.publish()
 		}
+		p.publishAssigned(false)
 		p.announce(p.pos+max(p.step, size), p.seq+max(p.stepSeq, frames))
 		last = p.scanListeners()
 		if p.slowest < p.reserve || p.slowestSeq < p.reserveSeq {
@@ -311,6 +316,7 @@ func (p *Producer) SetUncertainty(ns uint64) { p.cur.Uncertainty.Store(ns) }
 // left and then get io.EOF. Append refuses all further frames.
 func (p *Producer) Finish() {
 	p.publish()
+	p.publishAssigned(true)
 	p.finished = true
 	p.endPos = 0
 	// R4: Head is final before Finished is set. Pairs with A4 in endOfStream.

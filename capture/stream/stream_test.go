@@ -19,7 +19,7 @@ import (
 )
 
 func TestLayoutIsWhatOtherProcessesRead(t *testing.T) {
-	require.EqualValues(t, pageBytes, reflect.TypeFor[cursors]().Size())
+	require.EqualValues(t, tableAt-cursorsAt, reflect.TypeFor[cursors]().Size())
 	require.EqualValues(t, pageBytes, reflect.TypeFor[cursor]().Size())
 	require.EqualValues(t, entryBytes, reflect.TypeFor[Entry]().Size())
 	require.EqualValues(t, startBytes, reflect.TypeFor[start]().Size())

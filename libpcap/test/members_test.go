@@ -199,3 +199,63 @@ func TestHungMemberCostsTheOthersNothing(t *testing.T) {
 	require.EqualValues(t, 6000, g.Sum().Read+g.Sum().Overrun)
 	require.Equal(t, number(t, first, 1)+3000, int(g.Sum().Read))
 }
+
+// Members that are overrun count as lost what the ledger says of them, on one queue and on two.
+func TestLossesOfMembersAreTheLedgers(t *testing.T) {
+	b := sanitized(t)
+	for _, queues := range []int{1, 2} {
+		for _, fanout := range []string{"hash", "lb"} {
+			t.Run(fmt.Sprint(queues, fanout), func(t *testing.T) { lose(t, b, queues, fanout) })
+		}
+	}
+}
+
+func lose(t *testing.T, b built, queues int, fanout string) {
+	dir := t.TempDir()
+	var all []*served
+	for i := range queues {
+		all = append(all, serve(t, dir, fmt.Sprintf("eth7-queue%d.sock", i), stream.Config{Queue: i, Size: stream.Block, Segment: stream.Block}))
+	}
+	var drivers []*driver
+	for range 2 {
+		d := b.start(t, "IXCAP_SHARE="+dir, "PCAP_GROUP=2", "PCAP_FANOUT="+fanout)
+		d.open("ixcap:eth7", "set_timeout 20")
+		drivers = append(drivers, d)
+	}
+	store := func(frames int) {
+		for _, s := range all {
+			s.storeNumbered(frames)
+		}
+	}
+	store(200)
+	read := []int{number(t, drivers[0].do("numbered 50"), 1), number(t, drivers[1].do("numbered 20"), 1)}
+	for range 5 { // overrun again and again, and read a bit
+		store(7000)
+		read[0] += number(t, drivers[0].do("numbered 100"), 1)
+		recv, drop, _ := drivers[0].stats()
+		require.Positive(t, drop)
+		require.Equal(t, read[0], recv-drop)
+	}
+	for _, s := range all {
+		s.Producer().Finish()
+	}
+	for i, d := range drivers {
+		read[i] += number(t, d.do("numbered -1"), 1)
+		recv, drop, _ := d.stats()
+		ledger := stream.MemberStats{}
+		for _, s := range all {
+			g := s.group()
+			require.NoError(t, g.Balanced())
+			for _, m := range g.Members {
+				if m.Name == fmt.Sprintf("drive.%d.0", d.cmd.Process.Pid) {
+					ledger.Assigned += m.Assigned
+					ledger.Overrun += m.Overrun
+				}
+			}
+		}
+		require.Equal(t, [2]uint64{ledger.Assigned, ledger.Overrun}, [2]uint64{uint64(recv), uint64(drop)})
+		require.Equal(t, read[i], recv-drop)
+		require.Positive(t, drop)
+		d.end()
+	}
+}
