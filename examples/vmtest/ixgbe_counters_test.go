@@ -4,6 +4,7 @@ package vmtest
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture/archive/pcapfile"
+	"github.com/ixcap/ixcap/capture/daemon/portstat"
 	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/ring"
 	"github.com/ixcap/ixcap/sim"
@@ -134,6 +136,21 @@ func TestIxgbeCounters(t *testing.T) {
 				require.Equal(t, m.bytes, ours["rx_bytes_nic"])
 				require.Equal(t, s["rx_pkts_nic"], s["rx_packets"])
 				require.EqualValues(t, 26, s["rx_crc_errors"])
+			})
+			step(t, "nicstat shows what ethtool -S shows", func(t *testing.T) {
+				var r portstat.Report
+				must(t, json.Unmarshal([]byte(v.run(t, "nicstat --json nic0")), &r))
+				require.Len(t, r.Ports, 1)
+				got := map[string]uint64{}
+				for _, c := range r.Ports[0].Counters {
+					got[c.Name] = c.Value
+				}
+				want, err := nicStats(v, 0) // without traffic
+				must(t, err)
+				for name, n := range want {
+					require.Contains(t, got, name)
+					require.Equal(t, n, got[name], name)
+				}
 			})
 			step(t, "rx-all and rx-fcs: every frame is stored", func(t *testing.T) {
 				s := playToIxgbe(t, v, 1, len(m.frames), "ethtool -K nic1 rx-all on rx-fcs on")

@@ -26,7 +26,7 @@ var (
 )
 
 // vmPrograms are the programs of ../ in the PATH of every VM.
-var vmPrograms = []string{"hpcapdd", "raw2pcap", "doctor", "vmtest/agentd"}
+var vmPrograms = []string{"hpcapdd", "nicstat", "raw2pcap", "doctor", "vmtest/agentd"}
 
 // runDeadline is the time limit of the run, unless -test.timeout is less.
 const runDeadline = 30 * time.Minute
