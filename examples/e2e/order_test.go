@@ -48,6 +48,29 @@ func requireSubsequence(t *testing.T, sent, frames []string, flow string) {
 	}
 }
 
+var queueInName = regexp.MustCompile(`-q(\d+)-`)
+
+// requireSessionsInOneQueue requires that the files of one queue have all frames of a
+// conversation, both directions.
+func requireSessionsInOneQueue(t *testing.T, dir string) {
+	t.Helper()
+	queue := map[string]string{}
+	for _, name := range rawFiles(t, dir) {
+		q := queueInName.FindStringSubmatch(filepath.Base(name))
+		require.NotNil(t, q, name)
+		for _, f := range readRawFile(t, name) {
+			key := conversation(f.data)
+			if key == "" {
+				continue
+			}
+			first, seen := queue[key]
+			require.True(t, !seen || first == q[1], "%s: on queues %s and %s", key, first, q[1])
+			queue[key] = q[1]
+		}
+	}
+	require.NotEmpty(t, queue)
+}
+
 // With several queues both directions of a flow come to one queue, so the merge of all
 // queues has every flow's frames in the order in which they arrived.
 func TestQueryOfSeveralQueuesKeepsTheOrderOfEachFlow(t *testing.T) {
@@ -95,6 +118,7 @@ func TestQueryOfSeveralQueuesKeepsTheOrderOfEachFlow(t *testing.T) {
 			for key, frames := range have {
 				requireSubsequence(t, want[key], frames, key)
 			}
+			requireSessionsInOneQueue(t, dir)
 		})
 	}
 }

@@ -178,16 +178,22 @@ func readRaw(t *testing.T, dir string) (all []packet, files []string) {
 	t.Helper()
 	files = rawFiles(t, dir)
 	for _, name := range files {
-		in, err := os.Open(name)
-		require.NoError(t, err)
-		r := rawfile.NewReader(in)
-		for rec, err := range r.Records() {
-			require.NoError(t, err, name)
-			all = append(all, packet{rec.Time(), int(rec.Len), bytes.Clone(rec.Data)})
-		}
-		require.NoError(t, in.Close())
+		all = append(all, readRawFile(t, name)...)
 	}
 	return all, files
+}
+
+// readRawFile reads all records of a RAW file.
+func readRawFile(t *testing.T, name string) (all []packet) {
+	t.Helper()
+	in, err := os.Open(name)
+	require.NoError(t, err)
+	defer in.Close()
+	for rec, err := range rawfile.NewReader(in).Records() {
+		require.NoError(t, err, name)
+		all = append(all, packet{rec.Time(), int(rec.Len), bytes.Clone(rec.Data)})
+	}
+	return all
 }
 
 // rawFiles lists the RAW files of a directory, which must hold nothing but closed RAW
