@@ -101,7 +101,7 @@ var mayImport = map[string][]string{
 	"capture/fanout":       {"capture/internal", "capture/pcapfilter", "capture/stream/entry", "ring"},
 	"capture/hwfilter":     {"capture/pcapfilter", "driver"},
 	"capture/internal":     {},
-	"capture/nic":          {"capture", "driver", "hugepage", "pci"},
+	"capture/nic":          {"capture", "driver", "hugepage", "pci", "ring"},
 	"capture/packet":       {"capture", "capture/clock", "capture/internal", "ring"},
 	"capture/packetsource": {"capture/pcapfilter", "capture/stream"},
 	"capture/pcapfilter":   {"capture/internal", "ring"},

@@ -97,6 +97,7 @@ type Engine struct {
 	heartbeat  sched.Heartbeat   // with FIFO
 	reporter   *sched.Reporter   // used by watch, then by Stop, as held is
 	held       []heldTimes       // at the last report, by queue
+	unspread   [spreads]bool     // logged, see reportSpread
 	flushLog   func()
 
 	quit                chan struct{}  // closed to end the goroutines of background
@@ -247,8 +248,9 @@ func (e *Engine) awaitContinued(continued <-chan os.Signal) {
 }
 
 // report judges what the frames missed since the last call were lost to, and logs it,
-// and poll gaps. final: the capture has ended.
+// poll gaps, and frames that the port does not spread by flow. final: the capture has ended.
 func (e *Engine) report(a Account, final bool) {
+	e.reportSpread()
 	queues := make([]sched.Queue, len(e.pollers))
 	for q, p := range e.pollers {
 		queues[q] = sched.Queue{Monitor: p.monitor, Load: p.counters().Load, Holder: e.holder(q)}

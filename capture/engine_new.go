@@ -157,7 +157,7 @@ func (e *Engine) addQueue(q int, asleep Sleeper) error {
 	}
 	pc := pollerConfig{
 		Core: e.choices[q].Core, FIFO: cfg.FIFO, Batch: cfg.Batch, SnapLen: cfg.SnapLen, Idle: cfg.Idle,
-		Sleeper: asleep, Rules: newRuleSet(cfg.Rules), Count: e.count,
+		Sleeper: asleep, Rules: newRuleSet(cfg.Rules), Count: e.count, Spread: newSpreadWatch(e.port, len(e.sources)),
 	}
 	if cfg.Dedup != nil {
 		if pc.Dedup, err = dedup.New(*cfg.Dedup); err != nil {

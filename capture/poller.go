@@ -27,6 +27,8 @@ type pollerConfig struct {
 
 	Count *frameCount // nil: no limit
 
+	Spread *spreadWatch // nil: no frames are sampled
+
 	Limits Limits // of the port
 	Room   int    // frames that ring and packet buffer hold at most
 
@@ -257,6 +259,9 @@ func (p *poller) poll() int {
 	n := p.source.Poll(p.frames)
 	if p.stamped == nil {
 		p.arrivals.polled(now, p.polled, n, len(p.frames))
+	}
+	if p.config.Spread != nil && n > 0 && p.dirty == 0 {
+		p.config.Spread.sample(&p.frames[0])
 	}
 	if n > 0 && !p.store(p.frames[:n]) {
 		return -1

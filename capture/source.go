@@ -12,7 +12,7 @@ import (
 // and Source, which are required, and optional ones for what only some ports and
 // queues can do.
 //
-//	Port     Stopper, Noticer, Placer, Limited, Counted
+//	Port     Stopper, Noticer, Placer, Limited, Counted, Spreader (spread.go)
 //	Source   Ring, Sleeper, Stamped
 
 // Source is one receive queue that a poller drains, for example a driver.RxQueue,

@@ -2,6 +2,7 @@ package nic
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/pci"
+	"github.com/ixcap/ixcap/ring"
 )
 
 // Config holds the driver's settings. With Interrupts = driver.QueueInterrupts a
@@ -39,6 +41,7 @@ var _ interface {
 	capture.Placer
 	capture.Limited
 	capture.Counted
+	capture.Spreader
 } = (*Port)(nil)
 
 // Open opens the device of that name (see pci.Open) and brings its port up,
@@ -208,6 +211,35 @@ func (p *Port) Node() int { return *p.Config().Node }
 
 // sleepLimit bounds how long frames wait in a ring after an interrupt was lost.
 const sleepLimit = 50 * time.Millisecond
+
+// Spread implements capture.Spreader: what the chip hashes (datasheet 7.1.2.8).
+func (p *Port) Spread(f *ring.Frame) capture.Spread {
+	const (
+		vlan, svlan, svlan9100 = 0x8100, 0x88a8, 0x9100
+		mpls, mplsMulticast    = 0x8847, 0x8848
+		pppoe, ipv4            = 0x8864, 0x0800
+		udp                    = 17
+	)
+	at := 12
+	if f.Info&ring.HasVLAN != 0 && f.Info&ring.Stripped == 0 {
+		at += 4
+	}
+	if len(f.Data) < at+12 {
+		return capture.ByFlow
+	}
+	switch binary.BigEndian.Uint16(f.Data[at:]) {
+	case vlan, svlan, svlan9100, mpls, mplsMulticast, pppoe:
+		if f.Info&ring.HasHash == 0 {
+			return capture.Encapsulated
+		}
+	case ipv4:
+		ip := f.Data[at+2:]
+		if ip[9] == udp && binary.BigEndian.Uint16(ip[6:])&0x3fff != 0 {
+			return capture.FragmentOfFlow
+		}
+	}
+	return capture.ByFlow
+}
 
 // Limits implements capture.Limited.
 func (p *Port) Limits() capture.Limits {
