@@ -55,7 +55,7 @@ func TestEveryFrameIsStoredAsSent(t *testing.T) {
 				}
 			}
 			frames, l := r.stop()
-			require.Len(t, frames[0], len(sent))
+			require.Equal(t, len(sent), len(frames[0]), "%+v", l.Account)
 			for i, want := range sent {
 				require.Equal(t, want, frames[0][i], "frame %d", i)
 			}

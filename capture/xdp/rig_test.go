@@ -134,13 +134,18 @@ func begin(t *testing.T, name string) *run {
 	return r
 }
 
-// await waits until so many frames have reached the port. Of a burst the kernel drops what
-// its queues before XDP have no room for on a busy machine (256 frames of a veth, 1000 of
-// a processor), and no counter of the port has it.
+// await waits until so many frames have been taken out of the port's rings. Of a burst the
+// kernel drops what its queues before XDP have no room for on a busy machine (256 frames of
+// a veth, 1000 of a processor), and no counter of the port has it; what a ring has no room
+// for is missed.
 func (r *run) await(frames int) {
 	require.Eventually(r.t, func() bool {
-		a, err := r.port.Account()
-		return err == nil && a.Wire >= uint64(frames)
+		l, err := r.engine.Ledger()
+		var polled uint64
+		for _, q := range l.Queues {
+			polled += q.Polled
+		}
+		return err == nil && polled >= uint64(frames)
 	}, 20*time.Second, time.Millisecond)
 }
 
