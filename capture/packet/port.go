@@ -109,8 +109,8 @@ func (p *Port) Stop() error {
 			return fmt.Errorf("attach filter: %w", err)
 		}
 	}
-	for end := time.Now().Add(stopTimeout + time.Duration(p.cfg.Timeout)*time.Millisecond); ; {
-		time.Sleep(2 * time.Millisecond) // other processors may still have the filter before
+	netif.Settle() // other processors may still have the filter before
+	for end := time.Now().Add(stopTimeout + time.Duration(p.cfg.Timeout)*time.Millisecond); ; time.Sleep(2 * time.Millisecond) {
 		retired := true
 		for _, s := range p.all {
 			retired = retired && s.retired()
@@ -173,7 +173,7 @@ func (p *Port) GoneErr() error { return p.netif.GoneErr() }
 
 // Counters implements capture.Counted: what `ethtool -S` shows of the interface.
 func (p *Port) Counters() ([]capture.Counter, error) {
-	list, err := netif.Statistics(p.netif.Name)
+	list, err := p.netif.Statistics()
 	var all []capture.Counter
 	for _, s := range list {
 		all = append(all, capture.Counter{Name: s.Name, Value: s.Value})

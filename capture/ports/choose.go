@@ -24,9 +24,12 @@ func openInterface(name string, cfg Config) (capture.Port, error) {
 		if strings.Contains(f.Driver, "vfio") {
 			return openNIC(name, cfg)
 		}
-		cfg.OnNotice(fmt.Sprintf("%s is an 82599 with the driver %s: it is captured at line rate once it is bound to vfio-pci (vfio-bind %s).", name, cmp.Or(f.Driver, "none"), name))
+		cfg.OnNotice(fmt.Sprintf("%s is an 82599 with the driver %s: it is captured at line rate once it is bound to vfio-pci (vfio-bind bind %s).", name, cmp.Or(f.Driver, "none"), name))
 	} else if errors.Is(err, pci.ErrNoInterface) {
 		return openNIC(name, cfg) // for its error
+	}
+	if err := checkSockets(name, cfg); err != nil {
+		return nil, err
 	}
 	if use := hostUse(name); use != "" {
 		cfg.OnNotice(fmt.Sprintf("%s %s, and AF_XDP takes frames from the host's stack: packet sockets capture it. Name xdp:%s to take the frames.", name, use, name))
@@ -45,7 +48,8 @@ func openInterface(name string, cfg Config) (capture.Port, error) {
 }
 
 // hostUse says what the host uses an interface for: it has addresses beyond those of the
-// link, or belongs to a bridge or bond. It returns "" if there is no such use.
+// link, belongs to a bridge or bond, or has VLAN interfaces, macvlans or others on top. It
+// returns "" if there is no such use.
 func hostUse(name string) string {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
@@ -58,6 +62,13 @@ func hostUse(name string) string {
 	for _, a := range all {
 		if !a.IP.IsLinkLocalUnicast() {
 			return fmt.Sprintf("has the address %v", a.IP)
+		}
+	}
+	links, _ := netlink.LinkList()
+	for _, other := range links {
+		// The parent of a veth is its peer.
+		if o := other.Attrs(); o.ParentIndex == link.Attrs().Index && o.NetNsID < 0 && other.Type() != "veth" {
+			return fmt.Sprintf("has the %s interface %s on top", other.Type(), o.Name)
 		}
 	}
 	return ""

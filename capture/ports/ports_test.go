@@ -65,6 +65,21 @@ func TestAnInterfaceIsOpenedInTheBestWayThatWorks(t *testing.T) {
 		require.Len(t, notices, 1)
 		require.Contains(t, notices[0], "ixb belongs to a bridge or bond")
 	})
+	t.Run("below another interface", func(t *testing.T) {
+		pair(t)
+		a := netlink.NewLinkAttrs()
+		a.Name, a.ParentIndex = "ixtop", nettest.Link(t, "ixb").Attrs().Index
+		require.NoError(t, netlink.LinkAdd(&netlink.Macvlan{LinkAttrs: a, Mode: netlink.MACVLAN_MODE_BRIDGE}))
+		name, notices := open(t, "ixb")
+		require.Equal(t, "packet:ixb", name)
+		require.Len(t, notices, 1)
+		require.Contains(t, notices[0], "ixb has the macvlan interface ixtop on top, and AF_XDP takes frames from the host's stack")
+	})
+	t.Run("with settings of an 82599", func(t *testing.T) {
+		pair(t)
+		_, err := ports.Open("ixb", ports.Config{Config: nic.Config{Speed: 1000}})
+		require.EqualError(t, err, "open device ixb: speed 1000 Mb/s: only an 82599 is set to a speed. Leave it out, and use ethtool -s")
+	})
 	t.Run("without the right to load a program", func(t *testing.T) {
 		pair(t)
 		drop(t, unix.CAP_BPF, unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN)

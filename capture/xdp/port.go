@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,8 +16,6 @@ import (
 	"github.com/ixcap/ixcap/capture/internal/netif"
 	"github.com/ixcap/ixcap/hugepage"
 )
-
-const membarrierGlobal = 1 // MEMBARRIER_CMD_GLOBAL of linux/membarrier.h
 
 // rights are what a port needs; an error of one names all that are missing.
 var rights = []int{unix.CAP_NET_RAW, unix.CAP_BPF, unix.CAP_NET_ADMIN}
@@ -229,11 +226,7 @@ func (p *Port) Start() error {
 // the rings.
 func (p *Port) Stop() error {
 	err := p.program.set(control{})
-	// The kernel waits for a grace period of RCU, and each run of a driver's receive
-	// function is a read side of one.
-	if _, _, e := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); e != 0 {
-		time.Sleep(20 * time.Millisecond) // nohz_full has no such call
-	}
+	netif.Settle()
 	return err
 }
 
@@ -298,7 +291,7 @@ func (p *Port) GoneErr() error { return p.netif.GoneErr() }
 
 // Counters implements capture.Counted: what `ethtool -S` shows of the interface.
 func (p *Port) Counters() ([]capture.Counter, error) {
-	list, err := netif.Statistics(p.netif.Name)
+	list, err := p.netif.Statistics()
 	var all []capture.Counter
 	for _, s := range list {
 		all = append(all, capture.Counter{Name: s.Name, Value: s.Value})

@@ -221,16 +221,16 @@ func (i *Interface) free() error {
 		}
 	}
 	i.undo = nil
+	if i.handle != nil {
+		i.handle.Close()
+	}
+	i.mu.Lock() // Statistics may read
+	defer i.mu.Unlock()
 	for _, fd := range []int{i.promisc, i.fd} {
 		if fd >= 0 {
 			errs = append(errs, unix.Close(fd))
 		}
 	}
-	if i.handle != nil {
-		i.handle.Close()
-	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
 	if i.links != nil {
 		errs = append(errs, i.links.close())
 		i.links = nil

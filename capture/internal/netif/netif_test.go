@@ -22,6 +22,31 @@ func veth(t *testing.T) {
 	nettest.Pair(t, nettest.Veth{Queues: 4})
 }
 
+// The namespace of an interface need not be that of the thread that asks.
+func TestStatisticsAreThoseOfTheInterfacesNamespace(t *testing.T) {
+	veth(t)
+	i, err := Open("ixb")
+	require.NoError(t, err)
+	of := func() (all []Statistic, err error) {
+		done := make(chan struct{})
+		go func() { // not on the thread of the test, which is locked
+			defer close(done)
+			all, err = i.Statistics()
+		}()
+		<-done
+		return all, err
+	}
+	here, err := Statistics("ixb")
+	require.NoError(t, err)
+	there, err := of()
+	require.NoError(t, err)
+	require.Len(t, there, len(here))
+	require.Equal(t, "peer_ifindex", there[0].Name)
+	require.NoError(t, i.Close())
+	_, err = of()
+	require.ErrorIs(t, err, os.ErrClosed)
+}
+
 func TestCloseRestoresTheInterface(t *testing.T) {
 	veth(t)
 	i, err := Open("ixb")
