@@ -72,12 +72,14 @@ func FuzzPcap(f *testing.F) {
 			block(ngPacket, n.u32(0, 0, 9, 64, 64), repeat(5, 64))
 		f.Add(n.b, byte(1))
 	}
+	f.Add(withFCS(f, [][]byte{make([]byte, 60), make([]byte, 10), make([]byte, 99)}, map[int]bool{1: true}), byte(0x81))
 	f.Fuzz(func(t *testing.T, data []byte, cut byte) {
 		const most = 1 << 20
 		if len(data) > 1<<18 {
 			return
 		}
-		got, err := parseFrames(data, cutPolicy(cut%3), most)
+		fcs := cut&0x80 != 0
+		got, err := readFrames(bytes.NewReader(data), int64(len(data)), loading{cut: cutPolicy(cut & 0x7f % 3), most: most, fcs: fcs})
 		if err != nil {
 			if strings.ContainsAny(err.Error(), "\n") {
 				t.Fatalf("error of several lines: %q", err)
@@ -87,8 +89,12 @@ func FuzzPcap(f *testing.F) {
 		if len(got.slots) == 0 || len(got.stamps) != len(got.slots) || len(got.arena) > most {
 			t.Fatalf("%d frames, %d stamps, %d bytes", len(got.slots), len(got.stamps), len(got.arena))
 		}
+		least := int32(14)
+		if fcs {
+			least -= crcSize
+		}
 		for i, s := range got.slots {
-			if s.len < 14 || s.len > maxFrame || s.off < 0 || s.off+int64(s.len) > int64(len(got.arena)) || got.stamps[i] < 0 {
+			if s.len < least || s.len > maxFrame || s.off < 0 || s.off+int64(s.len) > int64(len(got.arena)) || got.stamps[i] < 0 {
 				t.Fatalf("frame %d: %+v at %d", i, s, got.stamps[i])
 			}
 		}

@@ -460,7 +460,7 @@ func TestAWireTellsWhatItLeavesOutOrChanges(t *testing.T) {
 
 // withFCS makes a pcap of frames that end in their CRC, as the header says. Those in wrong
 // have another one.
-func withFCS(t *testing.T, frames [][]byte, wrong map[int]bool) []byte {
+func withFCS(t testing.TB, frames [][]byte, wrong map[int]bool) []byte {
 	le := binary.LittleEndian
 	b := classicFile(t, 0)
 	le.PutUint32(b[20:], uint32(layers.LinkTypeEthernet)|1<<26|2<<28) // 2 words of 16 bits
