@@ -66,6 +66,10 @@ bool device_names(const char *asked, const char *device)
 	size_t n = strcspn(device, ","), length = strlen(asked);
 	if (strcmp(asked, device) == 0 || (length == n && strncmp(asked, device, n) == 0))
 		return true;
+	char files[256];
+	label(files, sizeof files, "", device);
+	if (strcmp(asked, files) == 0)
+		return true;
 	for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
 		size_t before = strlen(schemes[i]);
 		if (strncmp(device, schemes[i], before) == 0 && device[before] == ':' && length == n - before - 1 && strncmp(asked, device + before + 1, length) == 0)
@@ -133,6 +137,29 @@ static void one(struct device_sockets *found, const char *name)
 	}
 }
 
+enum { LISTED = 100 };  // bytes of the ports that an error lists
+
+// list_port appends a port to the list, if there is room.
+static void list_port(const char *device, const char *folder, void *user)
+{
+	char *list = user;
+	size_t used = strlen(list);
+	(void)folder;
+	if (used + strlen(device) + 3 < LISTED)
+		snprintf(list + used, LISTED - used, "%s%s", used ? ", " : "", device);
+}
+
+// no_such_port says which ports there are, or how there is one.
+static void no_such_port(const char *name, char *text, size_t room)
+{
+	char list[LISTED] = "";
+	device_each(list_port, list);
+	if (*list)
+		snprintf(text, room, "no capture shares a port %.60s. Shared are %s. Start another with hpcapdd --share DIR.", name, list);
+	else
+		snprintf(text, room, "no capture shares a port %s in %s. Start one with hpcapdd --share DIR, and set IXCAP_SHARE to the folder.", name, share());
+}
+
 unsigned device_find(const struct ixcap_settings *settings, struct device_sockets *found, char *text, size_t room)
 {
 	found->n = 0;
@@ -150,7 +177,7 @@ unsigned device_find(const struct ixcap_settings *settings, struct device_socket
 		else if (strchr(name, '/'))
 			snprintf(text, room, "%s has no socket of a capture. Start one with hpcapdd --share DIR.", name);
 		else
-			snprintf(text, room, "no capture shares a port %s in %s. Start one with hpcapdd --share DIR, and set IXCAP_SHARE to the folder.", name, share());
+			no_such_port(name, text, room);
 		return 0;
 	}
 	return found->n;

@@ -158,7 +158,8 @@ static int attach(pcap_t *p, const struct device_socket *at)
 	if (code != STREAM_OK)
 		return code;
 	if (*at->interface && !device_names(at->interface, q->s.name)) {
-		handle_error(p, "%s captures %s, not %s", at->path, q->s.name, at->interface);
+		handle_error(p, "%.100s captures %s, not %s. Write ixcap:%.*s, or start another capture with hpcapdd --share DIR.", at->path, q->s.name, at->interface,
+		             (int)strcspn(q->s.name, ","), q->s.name);
 		stream_close(&q->s);
 		return STREAM_NONE;
 	}
@@ -239,7 +240,7 @@ static int attach_anew(pcap_t *p)
 	p->n = n;
 	if (code)
 		return code;
-	read_settle(p);
+	read_end(p);
 	detach(p);
 	p->queues = fresh;
 	p->n = m;
@@ -249,14 +250,34 @@ static int attach_anew(pcap_t *p)
 	return 0;
 }
 
+// fanout_anew makes an active handle a member of another group. On an error it stays as
+// it was, with its settings.
+static int fanout_anew(pcap_t *p, int group, const char *fanout)
+{
+	struct ixcap_fanout *asked = p->asked;
+	struct ixcap_settings *settings = p->settings;
+	int asked_group = p->asked_group, snaplen = p->snaplen;
+	p->asked = NULL;
+	p->settings = NULL;
+	int code = configure_fanout(p, group, fanout);
+	if (code == 0)
+		code = attach_anew(p);
+	free(code ? p->asked : asked);
+	free(code ? p->settings : settings);
+	if (code) {
+		p->asked = asked;
+		p->settings = settings;
+		p->asked_group = asked_group;
+		p->snaplen = snaplen;
+	}
+	return code;
+}
+
 int pcap_fanout(pcap_t *p, int group, const char *fanout)
 {
 	if (!ours(p))
 		return system_fanout(p, group, fanout) ? -1 : 0;
-	int code = configure_fanout(p, group, fanout);
-	if (code == 0 && p->active)
-		code = attach_anew(p);
-	return code ? -1 : 0;
+	return (p->active ? fanout_anew : configure_fanout)(p, group, fanout) ? -1 : 0;
 }
 
 pcap_t *pcap_open_live(const char *device, int snaplen, int promisc, int timeout, char *error)
@@ -289,7 +310,7 @@ void pcap_close(pcap_t *p)
 		system_close(p);
 		return;
 	}
-	read_settle(p);
+	read_end(p);
 	detach(p);
 	if (p->companion)
 		real.pcap_close(p->companion);
@@ -423,6 +444,7 @@ int pcap_setfilter(pcap_t *p, struct bpf_program *program)
 	free(p->matcher);
 	p->filter = (struct bpf_program){program->bf_len, copy};
 	p->matcher = matcher_new(&p->filter);
+	read_refilter(p);
 	return 0;
 }
 

@@ -85,16 +85,12 @@ static inline bool in_place(const struct queue *q)
 	return q->end + s->size / 4 * 3 >= stream_control(s, RESERVE_OFFSET) && q->seq + s->entries / 4 * 3 >= stream_control(s, RESERVE_SEQ);
 }
 
-// finish_frame puts the tag back, filters and cuts.
+// finish_frame puts the tag back and filters.
 static inline bool finish_frame(const pcap_t *p, struct queue *q, struct frame *f, uint16_t info, uint16_t vlan)
 {
 	if ((info & (STREAM_HAS_VLAN | STREAM_STRIPPED)) == (STREAM_HAS_VLAN | STREAM_STRIPPED) && f->caplen >= 12)
 		put_tag(f, vlan, q->copy);
-	if (!accepts(p, f))
-		return false;
-	if (f->caplen > (uint32_t)p->snaplen)
-		f->caplen = (uint32_t)p->snaplen;
-	return true;
+	return accepts(p, f);
 }
 
 // take finds the queue's next frame among those that it may look at. A member passes over
@@ -131,6 +127,13 @@ static inline bool take(const pcap_t *p, struct queue *q, struct frame *f)
 	return false;
 }
 
+// count_handed counts a frame of a handover that was delivered, or that no filter accepts.
+static void count_handed(struct queue *q, const struct frame *f)
+{
+	q->s.at.handed++;
+	q->s.at.handed_bytes += f->size;
+}
+
 // take_handed finds the queue's next frame of a handover.
 static bool take_handed(const pcap_t *p, struct queue *q, struct frame *f)
 {
@@ -141,10 +144,9 @@ static bool take_handed(const pcap_t *p, struct queue *q, struct frame *f)
 		*f = (struct frame){.data = stream_record(s, e.offset) + STREAM_RECORD, .caplen = e.caplen, .len = e.len, .seq = seq, .offset = e.offset, .size = STREAM_RECORD + e.caplen, .handed = true};
 		if ((!copy_frame(q, f, e.offset, seq) && !stream_spared(s)) || !stream_claim_handed(s, seq))
 			continue;
-		s->at.handed++;
-		s->at.handed_bytes += f->size;
 		if (finish_frame(p, q, f, e.info, e.vlan))
 			return true;
+		count_handed(q, f);
 	}
 	return false;
 }
@@ -336,6 +338,8 @@ static inline int pick(pcap_t *p, struct queue **from, struct frame *f, bool idl
 static inline bool hold(struct queue *q, const struct frame *f)
 {
 	struct stream *s = &q->s;
+	if (f->handed)
+		count_handed(q, f);
 	q->held_seq = f->seq;
 	if (!s->lossless && f->data != q->copy) {
 		q->held = f->offset;
@@ -445,7 +449,7 @@ static int deliver(pcap_t *p, unsigned limit, pcap_handler f, u_char *user, bool
 			return n ? (int)n : detached(p, q);
 		h.ts.tv_sec = one.seconds;
 		h.ts.tv_usec = p->precision == PCAP_TSTAMP_PRECISION_NANO ? one.nanoseconds : one.nanoseconds / 1000;
-		h.caplen = one.caplen;
+		h.caplen = one.caplen < (uint32_t)p->snaplen ? one.caplen : (uint32_t)p->snaplen;
 		h.len = one.len;
 		n++;
 		if (!f) {
@@ -648,9 +652,26 @@ void read_settle(pcap_t *p)
 			q->any = false;
 		}
 		settle(q);
-		if (q->s.at.position != stream_released(&q->s, false))
+		if (memcmp(q->s.cursor + ACCOUNT, &q->s.at, sizeof q->s.at) != 0)
 			release(q);
 	}
+}
+
+void read_refilter(pcap_t *p)
+{
+	for (struct queue *q = p->queues; q < p->queues + p->n; q++)
+		if (q->any && !accepts(p, &q->next)) {
+			count_handed(q, &q->next);
+			q->any = false;
+		}
+}
+
+void read_end(pcap_t *p)
+{
+	for (struct queue *q = p->queues; q < p->queues + p->n; q++)
+		if (q->any && q->next.handed)
+			stream_unclaim_handed(&q->s, q->next.seq);
+	read_settle(p);
 }
 
 void read_counts(struct queue *q, uint64_t *received, uint64_t *dropped)
@@ -664,7 +685,7 @@ void read_counts(struct queue *q, uint64_t *received, uint64_t *dropped)
 			q->lost = assigned - read;
 		*dropped = q->lost;
 	}
-	*received = read + *dropped + s->at.handed - q->any;
+	*received = read + *dropped + s->at.handed - (q->any && !q->next.handed);
 }
 
 int read_descriptor(pcap_t *p)

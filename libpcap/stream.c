@@ -357,6 +357,8 @@ bool stream_claim_handed(struct stream *s, uint64_t seq)
 	return false;
 }
 
+void stream_unclaim_handed(struct stream *s, uint64_t seq) { stream_store(s, HANDOVER_CLAIMED, seq); }
+
 // count_own counts the member's entries from one frame to before another.
 static uint64_t count_own(const struct stream *s, uint64_t from, uint64_t to)
 {

@@ -110,6 +110,10 @@ bool stream_spared(const struct stream *s);
 // stream_claim_handed is stream_claim for a frame of a handover (SC4).
 bool stream_claim_handed(struct stream *s, uint64_t seq);
 
+// stream_unclaim_handed takes back the last stream_claim_handed, of a frame that was not
+// passed to the program.
+void stream_unclaim_handed(struct stream *s, uint64_t seq);
+
 // stream_assigned counts the frames before seq that were assigned to the member; where seq
 // is overwritten by now, those before what is not. It returns false if that is not known.
 bool stream_assigned(const struct stream *s, uint64_t seq, uint64_t *frames);

@@ -358,6 +358,8 @@ func TestDevicesThatAreNotThere(t *testing.T) {
 	require.Equal(t, "0", d.do("close 0"))
 	got := d.do("open_live 96 ixcap:eth9")
 	require.Contains(t, got, "ixcap:eth9: no capture shares a port eth9")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "eth5-queue0.sock"), nil, 0o600))
+	require.Contains(t, d.do("open_live 96 ixcap:eth9"), "no capture shares a port eth9. Shared are ixcap:eth5. Start another with hpcapdd --share DIR.")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "eth9-queue0.sock"), nil, 0o600))
 	require.Contains(t, d.do("open_live 96 ixcap:eth9"), "Connection refused")
 	d.end()
@@ -371,8 +373,9 @@ func TestPortsAreFoundByTheirInterface(t *testing.T) {
 		file, device string
 		is, not      []string
 	}{
-		{"queue0.sock", "packet:eth7,sockets=2", []string{"eth7", "packet:eth7", "packet:eth7,sockets=2"}, []string{"eth", "eth70", "packet", "xdp:eth7", "packet:eth7,sockets=1"}},
-		{"queue0.sock", "xdp:eth7", []string{"eth7", "xdp:eth7"}, []string{"xdp:eth", "packet:eth7"}},
+		{"queue0.sock", "packet:eth7,sockets=2", []string{"eth7", "packet:eth7", "packet:eth7,sockets=2", "packet_eth7"}, []string{"eth", "eth70", "packet", "xdp:eth7", "packet:eth7,sockets=1", "packet_eth70"}},
+		{"queue0.sock", "0000:03:00.0", []string{"0000:03:00.0", "0000_03_00.0"}, []string{"03:00.0"}},
+		{"queue0.sock", "xdp:eth7", []string{"eth7", "xdp:eth7", "xdp_eth7"}, []string{"xdp:eth", "packet:eth7"}},
 		{"packet_eth7-queue0.sock", "packet:eth7,sockets=2", []string{"eth7", "packet:eth7", "packet:eth7,sockets=2", "packet_eth7"}, []string{"eth", "xdp:eth7"}},
 		{"xdp_eth7.5-queue0.sock", "xdp:eth7.5", []string{"eth7.5", "xdp:eth7.5"}, []string{"eth7", "packet:eth7.5"}},
 		{"0000_03_00.0-queue0.sock", "0000:03:00.0", []string{"0000:03:00.0"}, []string{"03:00.0"}},
@@ -387,7 +390,9 @@ func TestPortsAreFoundByTheirInterface(t *testing.T) {
 		}
 		for _, name := range c.not {
 			require.Equal(t, "ok", d.do("create 0 ixcap:%s", name), name)
-			require.Contains(t, d.do("activate 0"), "-5 ", "%s of %s", name, c.device)
+			said := d.do("activate 0")
+			require.Contains(t, said, "-5 ", "%s of %s", name, c.device)
+			require.Contains(t, said, "hpcapdd --share DIR.")
 			require.Equal(t, "0", d.do("close 0"))
 		}
 	}

@@ -87,3 +87,27 @@ func TestFanoutOfAnActiveHandle(t *testing.T) {
 	d.end()
 	other.end()
 }
+
+// A handle whose group is refused, or whose configuration is wrong by now, reads on as it was.
+func TestFailedFanoutChangesNothing(t *testing.T) {
+	b := sanitized(t)
+	s := single(t, stream.Config{})
+	conf := filepath.Join(t.TempDir(), "pcap.conf")
+	write := func(text string) { require.NoError(t, os.WriteFile(conf, []byte(text), 0o600)) }
+	write("caplen = 40\n")
+	d, first := b.start(t, "PCAP_CONFIG="+conf), b.start(t)
+	first.open("ixcap:"+s.path, "set_timeout 20")
+	require.Equal(t, "0", first.do("fanout 7 lb"))
+	d.open("ixcap:"+s.path, "set_timeout 20")
+	require.Contains(t, d.do("fanout 7 hash"), "-1 attach to ")
+	write("caplen = none\n")
+	require.Contains(t, d.do("fanout 7 lb"), "-1 "+conf+":1: ")
+	require.Contains(t, d.do("fanout 7 hsah"), "-1 ")
+	s.store(10)
+	require.Equal(t, result(0, cut(s.packets, 40), false), d.do("loop 10"))
+	write("caplen = 40\n")
+	require.Equal(t, "0", d.do("fanout 7 lb"))
+	s.attached(2)
+	d.end()
+	first.end()
+}

@@ -259,3 +259,79 @@ func lose(t *testing.T, b built, queues int, fanout string) {
 		d.end()
 	}
 }
+
+// A frame of a handover that waits for its turn among two queues is counted once it is
+// delivered, is filtered by a new filter, and goes to another member if it never is.
+func TestWaitingFrameOfAHandover(t *testing.T) {
+	b := sanitized(t)
+	for _, then := range []string{"filter", "close"} {
+		t.Run(then, func(t *testing.T) { handOver(t, b, then) })
+	}
+}
+
+func handOver(t *testing.T, b built, then string) {
+	dir := t.TempDir()
+	var queues []*served
+	for i := range 2 {
+		queues = append(queues, serve(t, dir, fmt.Sprintf("eth7-queue%d.sock", i), stream.Config{Queue: i}))
+	}
+	each := func(f func(s *served)) {
+		for _, s := range queues {
+			f(s)
+		}
+	}
+	var all []*driver
+	for range 3 {
+		d := b.start(t, "IXCAP_SHARE="+dir, "PCAP_GROUP=2", "PCAP_FANOUT=lb", "PCAP_POLICY=lossless")
+		d.open("ixcap:eth7", "set_timeout 20")
+		all = append(all, d)
+	}
+	const stored = 300 // 100 for each on each queue
+	each(func(s *served) { s.storeNumbered(stored) })
+	require.NoError(t, all[0].cmd.Process.Signal(syscall.SIGKILL))
+	_ = all[0].cmd.Wait()
+	each(func(s *served) {
+		s.attached(2)
+		require.Eventually(t, func() bool {
+			s.Producer().Publish()
+			return s.group().DepartedSum.Redistributed > 0
+		}, timeout, time.Millisecond)
+	})
+	read := number(t, all[1].do("numbered 201"), 1) // its own, and one of the dead member's
+	recv, drop, _ := all[1].stats()
+	require.Equal(t, [2]int{read, 0}, [2]int{recv, drop})
+	if then == "close" {
+		require.Equal(t, "0", all[1].do("close 0"))
+		each(func(s *served) {
+			require.Eventually(t, func() bool {
+				s.Producer().Publish()
+				return s.group().DepartedMembers == 1 || s.group().DepartedMembers == 2
+			}, timeout, time.Millisecond)
+		})
+	} else {
+		require.Equal(t, "0", all[1].do("filter 1 less 1"))
+	}
+	all[2].send("numbered -1")
+	if then == "filter" {
+		all[1].send("numbered -1")
+	}
+	each(func(s *served) {
+		require.Eventually(t, func() bool {
+			s.Producer().Publish()
+			g := s.group()
+			return g.HandedUnread == 0 && g.Sum().Unread == 0 && (then == "filter" || g.DepartedMembers == 2)
+		}, timeout, time.Millisecond)
+		s.Producer().Finish()
+	})
+	if then == "filter" {
+		require.Zero(t, number(t, all[1].receive(), 1), "no frame passes the filter")
+	} else {
+		read += number(t, all[2].receive(), 1)
+		require.Equal(t, 2*stored, read, "no frame twice, none missing")
+	}
+	each(func(s *served) {
+		g := s.group()
+		require.NoError(t, g.Balanced())
+		require.Zero(t, g.HandedLost)
+	})
+}
