@@ -50,7 +50,8 @@ func (m Module) identity(monitoring Monitoring) []byte {
 		b[60], b[61] = 0x03, 0x52
 	}
 	if m.monitors(monitoring) {
-		b[92], b[94] = 1<<6|1<<5|1<<3, 0x08 // monitoring, calibrated, average received power; SFF-8472 12.x
+		// Monitoring, calibrated, average received power; alarm flags; SFF-8472 12.x.
+		b[92], b[93], b[94] = 1<<6|1<<5|1<<3, 1<<7, 0x08
 		if monitoring == MonitoringExternal {
 			b[92] ^= 1<<5 | 1<<4
 		}

@@ -84,32 +84,55 @@ func monitor(x Monitoring) []byte {
 	return b
 }
 
-// measure returns a byte of the page at A2h. Without a signal from the other end the received
-// power is that of darkness, with the transmitter off the transmitted.
+// value is what quantity q is now, in units of the standard. Without a signal from the other
+// end the received power is that of darkness, with the transmitter off the transmitted.
+func (n *NIC) value(q int) float64 {
+	off := txDisabled(n.reg[rESDP/4])
+	if off && (q == 2 || q == 3) || !n.link.carrier && q == 4 {
+		return 0
+	}
+	return measured[q][4]
+}
+
+// measure returns a byte of the page at A2h.
 func (n *NIC) measure(at byte) byte {
-	const values, status = 96, 110
-	dark, off := !n.link.carrier, txDisabled(n.reg[rESDP/4])
+	const values, status, alarms, warnings = 96, 110, 112, 116
 	switch {
 	case at >= values && at < values+10:
 		q := int(at-values) / 2
-		v := measured[q][4]
-		if off && (q == 2 || q == 3) || dark && q == 4 {
-			v = 0
-		}
-		w := raw(q, v, n.cfg.Monitoring)
+		w := raw(q, n.value(q), n.cfg.Monitoring)
 		if at%2 == 0 {
 			return byte(w >> 8)
 		}
 		return byte(w)
 	case at == status:
 		var v byte
-		if off {
+		if txDisabled(n.reg[rESDP/4]) {
 			v |= 1 << 7
 		}
-		if dark {
+		if !n.link.carrier {
 			v |= 1 << 1
 		}
 		return v
+	case at == alarms || at == alarms+1:
+		return byte(n.flags(0) >> (8 * (alarms + 1 - at)))
+	case at == warnings || at == warnings+1:
+		return byte(n.flags(2) >> (8 * (warnings + 1 - at)))
 	}
 	return n.monitor[at]
+}
+
+// flags are those of the thresholds from index k of measured on: high and low of each
+// quantity, from bit 15 down.
+func (n *NIC) flags(k int) (f uint16) {
+	for q := range measured {
+		v := n.value(q)
+		if v > measured[q][k] {
+			f |= 1 << 15 >> (2 * q)
+		}
+		if v < measured[q][k+1] {
+			f |= 1 << 14 >> (2 * q)
+		}
+	}
+	return f
 }

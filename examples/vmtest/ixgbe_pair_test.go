@@ -48,7 +48,7 @@ func (x *pair) diagnostics(t *testing.T) {
 	for i, calibration := range []string{"internally", "externally"} {
 		out := x.in(t, string(rune('a'+i)), fmt.Sprintf("ethtool -m nic%d", i))
 		for _, want := range []string{
-			`Option\s+: Optical diagnostics support|Optical diagnostics support\s+: Yes`,
+			`Optical diagnostics support\s+: Yes`, `Alarm/warning flags implemented\s+: Yes`, `Laser rx power low alarm\s+: Off`,
 			`Module temperature\s+: 36\.50 degrees C`, `Module voltage\s+: 3\.3000 V`, `Laser bias current\s+: 6\.500 mA`,
 			`Laser output power\s+: 0\.5600 mW / -2\.52 dBm`, `Receiver signal average optical power\s+: 0\.4500 mW / -3\.47 dBm`,
 			`Module temperature high alarm threshold\s+: 78\.00 degrees C`, `Laser bias current low warning threshold\s+: 3\.000 mA`,
