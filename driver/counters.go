@@ -207,6 +207,16 @@ const readEvery = 10 * time.Second
 type statistics struct {
 	mu     sync.Mutex
 	totals [][]uint64 // by place in counterTable, then by element
+	lost   uint64     // frames inside a device that was reset
+}
+
+// discard reads the counters for nothing, after a reset.
+func (s *statistics) discard(p *Port) {
+	for _, c := range counterTable {
+		for i := range p.elements(c) {
+			c.read(p, i)
+		}
+	}
 }
 
 // read adds what counters have counted since they were last read.

@@ -2,6 +2,7 @@ package driver_test
 
 import (
 	"context"
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -28,6 +29,7 @@ const (
 	atStart
 	atStop
 	atClose
+	atCloseWithoutReset // the kernel has no reset for the function
 	atLink
 	atVirtual // open a virtual function
 	atVirtualClose
@@ -47,7 +49,7 @@ type stuckRegister struct {
 var stuck = []stuckRegister{
 	{"reset never ends", reg.CTRL, 1 << 26, atOpen,
 		"reset: wait for CTRL.RST|LRST: bits 0x4000008 are 0x4000000 after 1s, want 0x0 (register at 0x00000, last value 0x04000000)"},
-	{"requests stay pending", reg.STATUS, 1 << 19, atClose,
+	{"requests stay pending", reg.STATUS, 1 << 19, atCloseWithoutReset,
 		"wait for STATUS.MASTER_ENABLE: bits 0x80000 are 0x80000 after 100ms, want 0x0 (register at 0x00008, last value 0x00080000)"},
 	{"EEPROM not read", reg.EEC, 1 << 8, atOpen,
 		"EEPROM auto-read: wait for EEC.ARD: bits 0x200 are 0x0 after 1s, want 0x200 (register at 0x10010, last value 0x00000100)"},
@@ -139,7 +141,10 @@ func TestStuckRegistersEndEveryWaitByName(t *testing.T) {
 				case atStop:
 					require.NoError(t, p.Start())
 					err = p.Stop()
-				case atClose, atVirtualClose:
+				case atClose, atVirtualClose, atCloseWithoutReset:
+					if c.stage == atCloseWithoutReset {
+						d.ResetErr = errors.New("no reset method")
+					}
 					err, closed = p.Close(), true
 				case atLink:
 					ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -208,10 +213,11 @@ func TestEveryWaitIsTested(t *testing.T) {
 	require.Equal(t, map[string]int{
 		"access.go":  1, // wait itself
 		"eeprom.go":  2, // acquire, withSemaphores: semaphoreLimit each
-		"init.go":    3, // single pauses
+		"init.go":    4, // single pauses; disableMaster: masterLimit
 		"init_rx.go": 2, // 100 times a millisecond at most; a single pause
 		"init_tx.go": 1, // 20 ms
 		"module.go":  1, // moduleStart
 		"virtual.go": 2, // waitMailbox, lockVirtualMail: their limit
+		"recover.go": 2, // a single pause; the readers of queues, half a second
 	}, sleeps)
 }

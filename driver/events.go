@@ -29,6 +29,10 @@ const (
 	// FunctionReset: the physical function has reset this virtual function, which
 	// receives nothing until it is opened again.
 	FunctionReset
+	// Hung: the device has stopped moving frames; the port resets it.
+	Hung
+	// Recovered: after a reset frames are moved again, or could not be.
+	Recovered
 )
 
 // Event is a change of a port that is neither a frame nor a counter.
@@ -100,6 +104,7 @@ func (w *watcher) watchByClock() {
 			if w.checkLink(); w.p.virtual != nil {
 				w.serveVirtual()
 			}
+			w.checkHealth()
 		}
 	}
 }
@@ -129,6 +134,7 @@ func (w *watcher) watchByInterrupt() {
 		// Timeout, or a signal to the thread; or vectors shared with queues that fire
 		// more often than once in linkInterval.
 		if !woken || time.Since(last) >= linkInterval {
+			w.checkHealth()
 			w.serveCauses()
 			last = time.Now()
 		}

@@ -48,3 +48,15 @@ func (p *Port) ReadEEPROM(word int) (uint16, error) { return p.readEEPROM(word) 
 
 // ParseDiagnostics is parseDiagnostics.
 var ParseDiagnostics = parseDiagnostics
+
+// AskRestart, Parked and EnableRestart are the watcher's side of a reset.
+func (q *RxQueue) AskRestart() { q.restart.state.Store(restartAsked) }
+
+func (q *RxQueue) Parked() (index uint32, ok bool) {
+	return q.restart.head, q.restart.state.Load() == restartParked
+}
+
+func (q *RxQueue) EnableRestart() (done func() bool) {
+	q.restart.state.Store(restartEnabled)
+	return func() bool { return q.restart.state.Load() == restartNone }
+}

@@ -85,7 +85,7 @@ func (f *Filter) queue() uint32 {
 // apply, and then changes nothing. Filters can be set while frames arrive: none is
 // lost, and those that arrive during the change match the old, the new, or no filter.
 func (p *Port) SetFilters(filters []Filter) ([]Place, error) {
-	p.state.Lock()
+	p.lockState()
 	defer p.state.Unlock()
 	fail := func(err error) ([]Place, error) {
 		return nil, fmt.Errorf("set filters of %s: %w", p.dev.Name(), err)
@@ -103,10 +103,7 @@ func (p *Port) SetFilters(filters []Filter) ([]Place, error) {
 	if err != nil {
 		return fail(err)
 	}
-	p.storeEtherTypes(plan.of(EtherTypeFilter))
-	p.storeSYN(plan)
-	p.storeTuples(plan.of(TupleFilter))
-	if err := p.storeFlows(plan.of(FlowDirectorFilter)); err != nil {
+	if err := p.storePlan(plan); err != nil {
 		return fail(err)
 	}
 	if err := p.err(); err != nil {
@@ -121,6 +118,15 @@ func (c Config) PlaceFilters(filters []Filter) ([]Place, error) {
 	c.Queues = max(c.Queues, 1)
 	plan, err := c.place(filters)
 	return plan.places(), err
+}
+
+// storePlan replaces the filters of all engines.
+func (p *Port) storePlan(all plan) error {
+	p.plan = all
+	p.storeEtherTypes(all.of(EtherTypeFilter))
+	p.storeSYN(all)
+	p.storeTuples(all.of(TupleFilter))
+	return p.storeFlows(all.of(FlowDirectorFilter))
 }
 
 // placed is a filter with its place.

@@ -56,6 +56,9 @@ const (
 	pciCommand       = 0x04
 	pciCommandMemory = 1 << 1
 	pciCommandMaster = 1 << 2
+
+	pciDeviceStatus        = 0xaa // of the PCI Express capability at 0xa0 (9.3.10)
+	pciTransactionsPending = 1 << 5
 )
 
 // enableFunction enables register decoding and bus requests. The device has no rings
@@ -125,10 +128,33 @@ func (p *Port) reset() error {
 	return nil
 }
 
-// disableMaster disables the device's bus requests and waits for those pending.
+// masterLimit is how long bus requests may take to end.
+const masterLimit = 100 * time.Millisecond
+
+// disableMaster disables the device's bus requests and waits for those pending, in the MAC
+// (STATUS) and in the PCI Express block (Device Status; Linux, ixgbe_disable_pcie_master).
 func (p *Port) disableMaster() error {
 	p.change(reg.CTRL, to(reg.CTRL_MASTER_DISABLE, 1))
-	return p.wait(reg.STATUS, 100*time.Millisecond, to(reg.STATUS_MASTER_ENABLE, 0))
+	if err := p.wait(reg.STATUS, masterLimit, to(reg.STATUS_MASTER_ENABLE, 0)); err != nil {
+		return err
+	}
+	for begin := time.Now(); ; time.Sleep(100 * time.Microsecond) {
+		spent := time.Since(begin)
+		var b [2]byte
+		if _, err := p.dev.Config().ReadAt(b[:], pciDeviceStatus); err != nil {
+			return fmt.Errorf("read PCI device status: %w", err)
+		}
+		v := binary.LittleEndian.Uint16(b[:])
+		switch {
+		case v&pciTransactionsPending == 0:
+			return nil
+		case v == 0xffff && p.err() != nil:
+			return p.err()
+		case spent > masterLimit:
+			return &WaitError{Register: "PCI device status.TRANSACTIONS_PENDING", Offset: pciDeviceStatus,
+				Mask: pciTransactionsPending, Last: uint32(v), After: masterLimit}
+		}
+	}
 }
 
 // flushDataPath drops the content of the device's buffers.
@@ -214,14 +240,20 @@ func (p *Port) halt() error {
 	}
 	p.revokeVFs()
 	p.change(reg.RXCTRL, to(reg.RXCTRL_RXEN, 0))
-	errs := []error{
-		p.disableReceiveQueues(),
-		p.disableTransmit(),
-		// Ends also what disabling the queues has not.
-		p.disableMaster(),
+	errs := []error{p.disableReceiveQueues(), p.disableTransmit()}
+	// Ends also what disabling the queues has not.
+	pending := p.disableMaster()
+	if pending != nil {
+		p.flushDataPath()
 	}
 	p.change(reg.CTRL_EXT, to(reg.CTRL_EXT_DRV_LOAD, 0))
 	errs = append(errs, p.changeCommand(0, pciCommandMaster))
+	// A function-level reset ends requests that the device could not, and leaves nothing of
+	// this driver to the next one. Without pending requests the memory is safe without it:
+	// not every function and kernel has one.
+	if err := p.dev.Reset(); err != nil && pending != nil {
+		errs = append(errs, fmt.Errorf("%w; reset the function: %w", pending, err))
+	}
 	if p.err() != nil {
 		return nil
 	}

@@ -14,7 +14,7 @@ const (
 )
 
 // initReceive is step 7 (4.6.7) without enabling queues and reception, which Start
-// does.
+// does. After a reset it is run again over the memory of the queues.
 func (p *Port) initReceive() error {
 	p.change(reg.RXCTRL, to(reg.RXCTRL_RXEN, 0))
 	p.setFilters()
@@ -27,7 +27,9 @@ func (p *Port) initReceive() error {
 		return err
 	}
 	for i := range p.cfg.Queues {
-		if err := p.newRx(i); err != nil {
+		if i < len(p.rx) {
+			p.storeRing(i)
+		} else if err := p.newRx(i); err != nil {
 			return fmt.Errorf("receive queue %d: %w", i, err)
 		}
 		p.setReceiveQueue(i)

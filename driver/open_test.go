@@ -104,7 +104,15 @@ func TestPendingRequestsCauseASecondReset(t *testing.T) {
 	p, err := driver.Open(d, driver.Config{RingSize: 64})
 	require.NoError(t, err)
 	require.Contains(t, d.Stores(), "GCR_EXT", "the data path is flushed")
-	require.ErrorContains(t, p.Close(), "wait for STATUS.MASTER_ENABLE: bits 0x80000 are 0x80000")
+	require.NoError(t, p.Close(), "a function-level reset ends them")
+	require.Zero(t, d.Mapper.Mapped())
+
+	p, err = driver.Open(d, driver.Config{RingSize: 64})
+	require.NoError(t, err)
+	d.ResetErr = errors.New("no reset method")
+	err = p.Close()
+	require.ErrorContains(t, err, "wait for STATUS.MASTER_ENABLE: bits 0x80000 are 0x80000")
+	require.ErrorIs(t, err, d.ResetErr)
 	require.Zero(t, d.Mapper.Mapped())
 }
 

@@ -25,15 +25,20 @@ type Port struct {
 	model model
 	mac   net.HardwareAddr
 
-	areas []io.Closer // rings and buffers, in the order of allocation
-	rx    []*RxQueue
-	tx    []*TxQueue
+	areas   []io.Closer // rings and buffers, in the order of allocation
+	rx      []*RxQueue
+	rings   []*dma.Area // of the receive queues
+	txRings []*txMemory
+	plan    plan // filters in use
+	tx      []*TxQueue
 
 	closing sync.Mutex // one Close at a time
 	state   sync.Mutex // one Start, Stop, or begin of Close at a time
 	started bool
-	flows   int // filters of the Flow Director
-	posted  int // receive queues that are enabled and whose ring is posted
+	flows   int          // filters of the Flow Director
+	wanted  atomic.Int32 // calls that wait for state
+	phase   uint32       // of the reset that waits for the readers of queues
+	posted  int          // receive queues that are enabled and whose ring is posted
 	closed  bool
 
 	selecting sync.Mutex // one user of RTTDQSEL and what it selects at a time
@@ -46,6 +51,7 @@ type Port struct {
 
 	blinking sync.Mutex // held by Blink
 
+	health     health
 	stats      statistics
 	linkDowns  atomic.Uint64
 	background sync.WaitGroup
@@ -113,12 +119,16 @@ func Open(dev pci.Device, cfg Config) (_ *Port, err error) {
 
 // Start enables reception.
 func (p *Port) Start() error {
-	p.state.Lock()
+	p.lockState()
 	defer p.state.Unlock()
 	switch {
 	case p.closed:
 		return fmt.Errorf("start %s: port is closed: %w", p.dev.Name(), os.ErrClosed)
 	case p.started:
+		return nil
+	}
+	if p.phase != restartNone {
+		p.started = true // the reset under way enables reception
 		return nil
 	}
 	enable := p.enableReceive
@@ -138,12 +148,15 @@ func (p *Port) Start() error {
 // statistics balance. Start resumes reception; no queue of a virtual function may be in
 // use then, because its rings begin anew.
 func (p *Port) Stop() error {
-	p.state.Lock()
+	p.lockState()
 	defer p.state.Unlock()
 	if !p.started || p.closed {
 		return nil
 	}
 	p.started = false
+	if p.phase != restartNone {
+		return nil // reception is off
+	}
 	var err error
 	if p.virtual != nil {
 		err = p.disableReceiveQueues()
@@ -171,7 +184,7 @@ func (p *Port) Drained() bool {
 func (p *Port) Close() error {
 	p.closing.Lock()
 	defer p.closing.Unlock()
-	p.state.Lock()
+	p.lockState()
 	again := p.closed
 	p.closed = true
 	p.state.Unlock() // Config.OnEvent may call Start or Stop
@@ -241,7 +254,8 @@ func (p *Port) newRx(i int) error {
 		return err
 	}
 	p.rx = append(p.rx, q)
-	p.setRing(reg.RDBAL(p.hw(i)), reg.RDBAH(p.hw(i)), reg.RDLEN(p.hw(i)), descs.IOVA(), len(descs.Bytes()))
+	p.rings = append(p.rings, descs)
+	p.storeRing(i)
 	return nil
 }
 
@@ -272,12 +286,8 @@ func (p *Port) newTx(i int) error {
 		return err
 	}
 	p.tx = append(p.tx, q)
-	r := p.txRing(i)
-	p.setRing(r.low, r.high, r.length, descs.IOVA(), size)
-	p.store(r.headHigh, uint32(head>>32))
-	if p.store(r.headLow, uint32(head)); c.HeadWriteBack {
-		p.store(r.headLow, uint32(head)|reg.TDWBAL_HEAD_WB_EN.Mask())
-	}
+	p.txRings = append(p.txRings, &txMemory{descs: descs.IOVA(), size: size, head: head})
+	p.storeTxRing(i)
 	return nil
 }
 
@@ -294,6 +304,22 @@ func (p *Port) txRing(i int) txRing {
 	}
 	i = p.hw(i)
 	return txRing{reg.TDBAL(i), reg.TDBAH(i), reg.TDLEN(i), reg.TDT(i), reg.TDWBAL(i), reg.TDWBAH(i)}
+}
+
+// storeRing stores the memory of receive queue i in its registers.
+func (p *Port) storeRing(i int) {
+	d := p.rings[i]
+	p.setRing(reg.RDBAL(p.hw(i)), reg.RDBAH(p.hw(i)), reg.RDLEN(p.hw(i)), d.IOVA(), len(d.Bytes()))
+}
+
+// storeTxRing stores the memory of transmit queue i in its registers.
+func (p *Port) storeTxRing(i int) {
+	m, r := p.txRings[i], p.txRing(i)
+	p.setRing(r.low, r.high, r.length, m.descs, m.size)
+	p.store(r.headHigh, uint32(m.head>>32))
+	if p.store(r.headLow, uint32(m.head)); m.head != 0 {
+		p.store(r.headLow, uint32(m.head)|reg.TDWBAL_HEAD_WB_EN.Mask())
+	}
 }
 
 func (p *Port) setRing(low, high, length reg.Register, at dma.IOVA, size int) {
@@ -313,7 +339,7 @@ func (p *Port) MAC() net.HardwareAddr { return append(net.HardwareAddr(nil), p.m
 
 // Config returns the configuration in use, with defaults filled in.
 func (p *Port) Config() Config {
-	p.state.Lock() // SetRSS changes it
+	p.lockState() // SetRSS changes it
 	defer p.state.Unlock()
 	return p.cfg
 }

@@ -140,7 +140,7 @@ func (r RSS) QueueOf(hash uint32) int { return r.Table[hash%RSSTableSize] }
 
 // RSS returns how frames are spread now.
 func (p *Port) RSS() RSS {
-	p.state.Lock()
+	p.lockState()
 	defer p.state.Unlock()
 	return p.cfg.RSS
 }
@@ -157,7 +157,7 @@ func (p *Port) SetRSS(r RSS) error {
 	if err != nil {
 		return fmt.Errorf("set RSS of %s: %w", p.dev.Name(), err)
 	}
-	p.state.Lock()
+	p.lockState()
 	defer p.state.Unlock()
 	if p.closed {
 		return fmt.Errorf("set RSS of %s: port is closed: %w", p.dev.Name(), os.ErrClosed)

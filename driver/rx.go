@@ -64,6 +64,8 @@ type RxQueue struct {
 
 	tag [4]byte // a stripped one, for the CRC of a bad frame
 
+	restart restart // of the port
+
 	recycled uint64   // descriptors posted again so far
 	sleeper  *sleeper // nil: the queue is only polled
 

@@ -24,6 +24,7 @@ func (q *RxQueue) pollSlow(i uint32, f *ring.Frame) (used uint32, complete bool)
 	for k := uint32(1); ; k++ {
 		s := q.descs[at].Status()
 		if s&ring.RxDD == 0 {
+			q.serveRestart()
 			return 0, false
 		}
 		length := uint32(s.Length())
@@ -94,6 +95,7 @@ func (q *RxQueue) drop(i, k uint32, last ring.RxStatus) uint32 {
 func (q *RxQueue) skip(i uint32) uint32 {
 	s := q.descs[i].Status()
 	if s&ring.RxDD == 0 {
+		q.serveRestart()
 		return 0
 	}
 	if s&ring.RxEOP != 0 {

@@ -32,7 +32,7 @@ type Stats struct {
 
 	Filtered uint64 // good frames that filters dropped, see Filter (QPRDC)
 
-	Missed []RegisterCount // good frames lost, by register: RXMPC, QPRDC
+	Missed []RegisterCount // good frames lost, by register: RXMPC, QPRDC, CTRL.RST (inside a device that was reset)
 	Bad    []RegisterCount // frames damaged or of forbidden length, by register
 
 	// BadReceived is Bad on a port with Config.KeepBad: they are among Received and
@@ -96,6 +96,15 @@ func (p *Port) Stats() (Stats, error) {
 	if !p.gone.Load() {
 		err = p.stats.read(p, balanceCounters)
 	}
+	s := p.balance()
+	if err != nil {
+		return s, fmt.Errorf("read statistics of %s: %w", p.dev.Name(), err)
+	}
+	return s, nil
+}
+
+// balance returns the totals. The caller holds p.stats.mu.
+func (p *Port) balance() Stats {
 	t := &p.stats
 	s := Stats{
 		LinkDowns: p.linkDowns.Load(),
@@ -124,11 +133,11 @@ func (p *Port) Stats() (Stats, error) {
 		}
 		s.Queues = append(s.Queues, one)
 	}
+	if t.lost > 0 {
+		s.Missed = append(s.Missed, RegisterCount{reg.CTRL_RST.String(), t.lost})
+	}
 	for i := range p.tx {
 		s.SentQueue = append(s.SentQueue, t.of(qptc, i))
 	}
-	if err != nil {
-		return s, fmt.Errorf("read statistics of %s: %w", p.dev.Name(), err)
-	}
-	return s, nil
+	return s
 }

@@ -92,6 +92,9 @@ type TxQueue struct {
 	tailAt   uint32
 	maxFrame int
 	refused  uint64
+
+	restart   restart // of the port
+	discarded uint64
 }
 
 // txMark is a descriptor with RS.
@@ -350,6 +353,9 @@ func (q *TxQueue) report() {
 
 // reclaim frees the descriptors and buffers that the device has fetched.
 func (q *TxQueue) reclaim() {
+	if q.restart.state.Load() != restartNone {
+		q.serveRestart()
+	}
 	fetched := uint32(0)
 	if q.head != nil {
 		// Acquire, as A2: the device has read the buffers before it wrote the head.
@@ -382,3 +388,7 @@ func (q *TxQueue) Pending() int {
 
 // Refused returns the number of packets dropped for being empty or too long.
 func (q *TxQueue) Refused() uint64 { return q.refused }
+
+// Discarded returns the number of packets in the ring that were not sent because the device
+// was reset.
+func (q *TxQueue) Discarded() uint64 { return q.discarded }

@@ -133,10 +133,12 @@ func (p *Port) SetTxRate(queue int, rate float64) (float64, error) {
 	p.selecting.Lock()
 	defer p.selecting.Unlock()
 	p.store(reg.RTTDQSEL, reg.RTTDQSEL_TXDQ_IDX.Val(uint32(p.hw(queue))))
-	if rate == 0 {
+	limit := &p.txRings[queue].limit
+	if *limit = 0; rate == 0 {
 		p.store(reg.RTTBCNRC, 0)
 		return 0, p.err()
 	}
-	p.store(reg.RTTBCNRC, reg.RTTBCNRC_RS_ENA.Mask()|reg.RTTBCNRC_RF.Val(uint32(factor)))
+	*limit = reg.RTTBCNRC_RS_ENA.Mask() | reg.RTTBCNRC_RF.Val(uint32(factor))
+	p.store(reg.RTTBCNRC, *limit)
 	return speed / factor * (1 << rateFraction), p.err()
 }

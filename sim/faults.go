@@ -15,6 +15,10 @@ func (n *NIC) injectFault() bool {
 		n.stats.Removed++
 		return true
 	}
+	if f.RxStall != 0 && n.stats.Offered == f.RxStall {
+		n.rx.stalled = true
+		n.updateBus()
+	}
 	if f.BadDMAAfter != 0 && n.stats.Offered%f.BadDMAAfter == 0 && n.master() {
 		const unmapped = 0xdead_0000_0000_0000
 		if err := n.host.WriteDMA(unmapped, []byte("stray")); err != nil {

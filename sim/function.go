@@ -45,7 +45,7 @@ func (n *NIC) updateBus() {
 	}
 	for _, i := range n.rx.active {
 		if q := &n.rx.q[i]; q.enabled {
-			q.onBus = q.ring.fn.onBus
+			q.onBus = q.ring.fn.onBus && !n.rx.stalled
 		}
 	}
 }

@@ -218,11 +218,17 @@ func (n *NIC) intxPending() bool {
 	return n.eicr()&n.readEIMS(0) != 0 && n.reg[rGPIE/4]&gpieMSIX == 0 && !n.pci.sendsMessages()
 }
 
-// readConfig reads configuration space, with Interrupt Status computed.
+// readConfig reads configuration space, with Interrupt Status and Transactions Pending
+// computed.
 func (n *NIC) readConfig(off uint64, p []byte) error {
 	n.pci.b[0x06] &^= statusINTx
 	if n.intxPending() {
 		n.pci.b[0x06] |= statusINTx
+	}
+	const transactionsPending = 1 << 5 // device status
+	n.pci.b[capPCIE+10] &^= transactionsPending
+	if n.pending() {
+		n.pci.b[capPCIE+10] |= transactionsPending
 	}
 	return copyOut(p, n.pci.b[:], off)
 }

@@ -36,6 +36,8 @@ type link struct {
 	flapAt time.Time // next injected flap
 	backAt time.Time // end of the flap in progress
 
+	disabledAt time.Time // CTRL.MASTER_DISABLE was set
+
 	resetAt   time.Time
 	resetBits uint32
 }

@@ -74,6 +74,9 @@ type Faults struct {
 	RemoveAfter  uint64        // after n frames the function is removed from the bus
 	BadDMAAfter  uint64        // after every n frames there is a DMA write to an unmapped address
 	BadCRC       uint64        // every n-th frame arrives with a wrong CRC
+	RxStall      uint64        // after n frames the receive DMA stops until a reset
+	TxHang       uint64        // after n frames the transmit DMA stops until a reset
+	Pending      time.Duration // bus requests take this long to end once the master is disabled
 
 	// Defects that every driver must detect.
 	BadChecksum bool // the EEPROM's checksum is wrong
@@ -196,7 +199,7 @@ func newNIC(cfg Config, w wire.Wire, dec *decoder) *NIC {
 	if cfg.Arrivals > 0 {
 		n.arrivals = newArrivalLog(cfg.Arrivals)
 	}
-	n.rx.injecting = cfg.Faults.RemoveAfter != 0 || cfg.Faults.BadDMAAfter != 0 || cfg.Faults.BadCRC != 0
+	n.rx.injecting = cfg.Faults.RemoveAfter != 0 || cfg.Faults.BadDMAAfter != 0 || cfg.Faults.BadCRC != 0 || cfg.Faults.RxStall != 0
 	n.powerOn()
 	return n
 }

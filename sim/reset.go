@@ -65,8 +65,16 @@ func (n *NIC) writeCTRL(_ int, v uint32) {
 		n.link.resetBits = v & (ctrlReset | ctrlLinkReset)
 		v &^= ctrlReset | ctrlLinkReset | ctrlMasterDisable
 	}
+	if v&^n.reg[rCTRL/4]&ctrlMasterDisable != 0 {
+		n.link.disabledAt = time.Now()
+	}
 	n.reg[rCTRL/4] = v
 	n.dirty = true
+}
+
+// pending reports whether bus requests are pending: those of an injected fault.
+func (n *NIC) pending() bool {
+	return n.cfg.Faults.Pending > 0 && n.reg[rCTRL/4]&ctrlMasterDisable != 0 && time.Since(n.link.disabledAt) < n.cfg.Faults.Pending
 }
 
 func (n *NIC) readCTRL(int) uint32 {
@@ -80,7 +88,7 @@ func (n *NIC) readCTRL(int) uint32 {
 func (n *NIC) sinceReset() time.Duration { return time.Since(n.link.resetAt) }
 
 // readSTATUS shows function LAN 0. The master enable status clears at once, since
-// no request is pending between passes.
+// no request is pending between passes, except in the PCI Express block by a fault.
 func (n *NIC) readSTATUS(int) uint32 {
 	var v uint32
 	if n.link.up {

@@ -28,6 +28,7 @@ type rxUnit struct {
 	fifo      fifo
 	frames    [batch]wire.Frame
 	got, next int   // frames of the last Receive, and how many of them are done
+	stalled   bool  // injected: the DMA has stopped
 	direct    bool  // a frame is being written to the host, bypassing the buffer
 	active    []int // enabled queues
 	arrived   int64 // arrival of the current frame, ns since 1970
@@ -60,6 +61,7 @@ func (rx *rxUnit) init() {
 
 // reset resets all but the state of the wire.
 func (rx *rxUnit) reset() {
+	rx.stalled = false
 	rx.fifo.clear()
 	for i := range rx.q {
 		rx.q[i] = rxQueue{vector: -1}

@@ -92,6 +92,7 @@ func (d *Device) Close() error {
 //	vfs=N                   virtual functions, 1 to 63: NIC.ConnectVF connects one
 //	fault=...               injected faults, separated by +:
 //	                        flap:1s, doorbell:N, remove:N, dma:N, crc:N,
+//	                        rxstall:N, txhang:N, pending:1s,
 //	                        eeprom-checksum, no-writeback, rxdctl, no-msix
 func Open(options string) (*Device, error) {
 	cfg, w, err := parse(options)
@@ -263,7 +264,7 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-const faultNames = "flap:TIME, doorbell:N, remove:N, dma:N, crc:N, eeprom-checksum, no-writeback, rxdctl or no-msix"
+const faultNames = "flap:TIME, doorbell:N, remove:N, dma:N, crc:N, rxstall:N, txhang:N, pending:TIME, eeprom-checksum, no-writeback, rxdctl or no-msix"
 
 // named returns the fault without a value of that name, nil if there is none.
 func (f *Faults) named(name string) *bool {
@@ -279,12 +280,12 @@ func parseFaults(s string, f *Faults) error {
 			continue
 		}
 		kind, value, _ := strings.Cut(fault, ":")
-		if kind == "flap" {
+		if of := map[string]*time.Duration{"flap": &f.LinkFlap, "pending": &f.Pending}[kind]; of != nil {
 			d, err := parseDuration(value)
 			if err != nil {
 				return err
 			}
-			f.LinkFlap = d
+			*of = d
 			continue
 		}
 		k, err := strconv.ParseUint(value, 10, 32)
@@ -300,6 +301,10 @@ func parseFaults(s string, f *Faults) error {
 			f.BadDMAAfter = k
 		case "crc":
 			f.BadCRC = k
+		case "rxstall":
+			f.RxStall = k
+		case "txhang":
+			f.TxHang = k
 		default:
 			return fmt.Errorf("%q: unknown; want %s", fault, faultNames)
 		}

@@ -23,6 +23,8 @@ type txUnit struct {
 	double bool     // DMATXCTL.GDV
 	pad    bool     // HLREG0.TXPADEN
 	enable bool     // DMATXCTL.TE, and the security block is not stopped
+	frames uint64   // made since power-on, for Faults.TxHang
+	hung   bool     // injected: the DMA has stopped
 }
 
 // txQueue is a transmit queue. The device owns descriptors head to tail-1.
@@ -76,7 +78,7 @@ func (tx *txUnit) reset() {
 	for i := range tx.q {
 		tx.q[i] = txQueue{vector: -1}
 	}
-	tx.out = txBuffer{}
+	tx.out, tx.hung = txBuffer{}, false
 	tx.rate, tx.mmw = [queues]uint32{}, 0
 }
 
@@ -128,7 +130,7 @@ func (n *NIC) transmit(now time.Time) (busy bool, due int64) {
 	}
 	tx.now = tx.ticks(now)
 	busy = n.flushOut()
-	if !tx.enable {
+	if !tx.enable || tx.hung {
 		return busy, 0
 	}
 	n.updateBus()
@@ -141,7 +143,7 @@ func (n *NIC) transmit(now time.Time) (busy bool, due int64) {
 		if v := q.bell.Load(); v != q.seen {
 			n.setTxTail(i, q, v)
 		}
-		for k := 0; k < txBurst && q.head != q.tail && !q.halted && tx.out.hasRoom(); k++ {
+		for k := 0; k < txBurst && q.head != q.tail && !q.halted && !tx.hung && tx.out.hasRoom(); k++ {
 			if !q.begun && q.limitFree > tx.now {
 				limited = min(limited, q.limitFree)
 				break
@@ -275,6 +277,10 @@ func (n *NIC) emit(q *txQueue, f []byte, ifcs bool) {
 		return
 	}
 	tx.out.put(txFrame{data: b, queue: uint8(q.index), badCRC: bad, crc: crc, end: tx.schedule(&q.txTiming, len(b)+crcSize)})
+	tx.frames++
+	if after := n.cfg.Faults.TxHang; after != 0 && tx.frames == after {
+		tx.hung = true
+	}
 	n.countSent(q, b)
 }
 

@@ -100,3 +100,35 @@ func TestUnsupportedModuleIsAcceptedBySettings(t *testing.T) {
 	require.NoError(t, r.Run(t.Context()))
 	require.EqualValues(t, 10, r.Ledgers()[0].Ledger.Frames())
 }
+
+// A device that stops writing frames is reset under a capture: the stream goes on, and the
+// ledger says what was lost inside the device.
+func TestStalledDeviceIsResetUnderACapture(t *testing.T) {
+	dir := folder(t)
+	s := parse(t, fmt.Sprintf(`
+[port.a]
+device = "sim:gen,count=forever,rate=100kpps,size=60-300,fault=rxstall:10000"
+buffer = "8MiB"
+storage.dirs = %q
+[share]
+dir = %q
+`, t.TempDir(), dir))
+	r := open(t, s, daemon.Config{})
+	end := r.start(t)
+	c := control.NewClient(filepath.Join(dir, "control.sock"))
+	t.Cleanup(c.Close)
+	received := func() uint64 {
+		st, err := c.Status(t.Context())
+		require.NoError(t, err)
+		return st.Account.Received
+	}
+	require.Eventually(t, func() bool { return strings.Contains(r.log.Text(), "the device was reset in") }, testtime.Deadline, 10*time.Millisecond)
+	before := received()
+	require.Eventually(t, func() bool { return received() > before+10000 }, testtime.Deadline, 10*time.Millisecond)
+	require.NoError(t, end())
+	l := r.Ledgers()[0]
+	require.NoError(t, l.Err)
+	require.NoError(t, l.Ledger.Balanced())
+	require.Greater(t, l.Ledger.Frames(), uint64(20000))
+	require.Contains(t, r.log.Text(), "the receive DMA has stopped")
+}

@@ -40,6 +40,9 @@ type Device struct {
 	Dead      map[int]bool
 	VectorErr error
 
+	// ResetErr is the error of Reset.
+	ResetErr error
+
 	// GoneAfter, if not 0, is the number of register accesses after which the device
 	// leaves the bus.
 	GoneAfter int
@@ -272,8 +275,15 @@ func (d *Device) BAR(n int) (pci.Region, error) {
 	}
 	return bar0{d}, nil
 }
-func (d *Device) DMA() dma.Mapper       { return &d.Mapper }
-func (d *Device) Reset() error          { d.mu.Lock(); defer d.mu.Unlock(); d.reset(); return nil }
+func (d *Device) DMA() dma.Mapper { return &d.Mapper }
+func (d *Device) Reset() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ResetErr == nil {
+		d.reset()
+	}
+	return d.ResetErr
+}
 func (d *Device) Done() <-chan struct{} { return d.done }
 func (d *Device) Err() error            { d.mu.Lock(); defer d.mu.Unlock(); return d.err }
 func (d *Device) Close() error {

@@ -150,6 +150,9 @@ func (r *Ring) Buffer(i int) []byte {
 // Head returns the index of the descriptor that Complete writes next.
 func (r *Ring) Head() int { return int(r.head) }
 
+// Restart makes descriptor i the next one that Complete writes, as a reset device is told.
+func (r *Ring) Restart(i uint32) { r.head = i }
+
 // Complete writes the next descriptor back with any content, valid or not. It panics
 // if the device owns none, or if the queue has refilled it wrongly.
 func (r *Ring) Complete(t ring.RxType, s ring.RxStatus) {
