@@ -40,7 +40,10 @@ func TestInvalidConfigIsAnErrorOfOneLine(t *testing.T) {
 
 func TestOpenSupportsEvery82599AndNoOtherDevice(t *testing.T) {
 	for id, want := range map[pci.ID]string{
-		{Vendor: 0x8086, Device: 0x1528}: "device 8086:1528 is not an Intel 82599",
+		{Vendor: 0x8086, Device: 0x1528}: "device 8086:1528 is an Intel X540, not an 82599: its NVM, PHY, semaphores and packet buffer differ",
+		{Vendor: 0x8086, Device: 0x1563}: "is an Intel X550, not an 82599",
+		{Vendor: 0x8086, Device: 0x15c5}: "is an Intel X540 or X550 virtual function, not an 82599",
+		{Vendor: 0x8086, Device: 0x10d3}: "device 8086:10d3 is not an Intel 82599",
 		{Vendor: 0x1af4, Device: 0x10fb}: "device 1af4:10fb is not an Intel 82599",
 	} {
 		d := drivertest.NewDevice()

@@ -55,6 +55,26 @@ var models = map[uint16]model{
 	0x1558: {name: "82599 QSFP+ (quad port)", medium: sfi},
 }
 
+// relatives are families of controllers with a similar programming interface, which the
+// driver does not know, by PCI device id (Linux, ixgbe_type.h). docs/82599.md has what
+// differs.
+var relatives = func() map[uint16]string {
+	m := map[uint16]string{}
+	for family, ids := range map[string][]uint16{
+		"82598":                         {0x10b6, 0x10c6, 0x10c7, 0x10c8, 0x10db, 0x10dd, 0x10e1, 0x10ec, 0x10f1, 0x10f4, 0x1508, 0x150b},
+		"X540":                          {0x1528, 0x1560},
+		"X550":                          {0x1563, 0x15d1},
+		"X552 (X550EM_x)":               {0x15aa, 0x15ab, 0x15ac, 0x15ad, 0x15ae, 0x15b0},
+		"X553 (X550EM_a)":               {0x15c2, 0x15c3, 0x15c4, 0x15c6, 0x15c7, 0x15c8, 0x15ca, 0x15cc, 0x15ce, 0x15e4, 0x15e5},
+		"X540 or X550 virtual function": {0x1515, 0x1530, 0x1564, 0x1565, 0x15a8, 0x15a9, 0x15b4, 0x15c5},
+	} {
+		for _, id := range ids {
+			m[id] = family
+		}
+	}
+	return m
+}()
+
 // Supports returns the name of a device, and whether Open supports it.
 func Supports(id pci.ID) (name string, ok bool) {
 	m, ok := models[id.Device]
@@ -64,7 +84,10 @@ func Supports(id pci.ID) (name string, ok bool) {
 func modelOf(dev pci.Device) (model, error) {
 	id := dev.ID()
 	m, ok := models[id.Device]
-	switch {
+	switch family := relatives[id.Device]; {
+	case id.Vendor == intel && family != "":
+		return m, fmt.Errorf("device %s is an Intel %s, not an 82599: its NVM, PHY, semaphores and packet buffer differ. "+
+			"Capture its interface with sockets of the kernel: xdp:NAME or packet:NAME", id, family)
 	case id.Vendor != intel || !ok:
 		return m, fmt.Errorf("device %s is not an Intel 82599", id)
 	}
