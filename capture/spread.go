@@ -27,7 +27,7 @@ const (
 // notices are what the log says once of each kind that is seen.
 var notices = [spreads]string{
 	Encapsulated:   "frames with two VLAN tags, MPLS or PPPoE arrive: the port does not spread them by flow, and queue 0 gets them all. --outer-vlan spreads those with two tags, if all frames have an outer one",
-	FragmentOfFlow: "fragments of UDP arrive: the port sends them to another queue than whole datagrams of their flow, so that flow is in two streams. A query orders them by stamp",
+	FragmentOfFlow: "fragments of UDP arrive: the port sends them to another queue than whole datagrams of their flow, so that flow is in two streams. --rss tcp-ports keeps them together",
 }
 
 // spreadWatch looks at a sample of one poller's frames.

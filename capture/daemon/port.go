@@ -64,7 +64,7 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 	if err != nil {
 		return nil, err
 	}
-	pc.FlowDirector = plan.FlowDirector
+	pc.FlowDirector, pc.RSS.Fields = plan.FlowDirector, p.RSS.Fields
 	keep, err := p.LiveRules(p.SnapLen)
 	if err != nil {
 		return nil, err

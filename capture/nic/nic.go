@@ -25,6 +25,7 @@ type Port struct {
 	*driver.Port
 	dev     pci.Device
 	sources []capture.Source
+	udp     bool // RSS hashes the ports of UDP, as it was opened
 
 	gone chan struct{} // closed once the device is known to be gone
 	quit chan struct{} // closed by Close
@@ -69,6 +70,7 @@ func New(dev pci.Device, cfg Config) (*Port, error) {
 		return nil, err
 	}
 	p := &Port{Port: d, dev: dev, gone: make(chan struct{}), quit: make(chan struct{})}
+	p.udp = d.Config().RSS.Fields&driver.HashUDPv4 != 0
 	go func() {
 		select {
 		case <-dev.Done():
@@ -234,7 +236,7 @@ func (p *Port) Spread(f *ring.Frame) capture.Spread {
 		}
 	case ipv4:
 		ip := f.Data[at+2:]
-		if ip[9] == udp && binary.BigEndian.Uint16(ip[6:])&0x3fff != 0 {
+		if p.udp && ip[9] == udp && binary.BigEndian.Uint16(ip[6:])&0x3fff != 0 {
 			return capture.FragmentOfFlow
 		}
 	}

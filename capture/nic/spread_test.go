@@ -10,6 +10,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/internal/logtest"
 	"github.com/ixcap/ixcap/sim"
 	"github.com/ixcap/ixcap/sim/wire"
@@ -47,16 +48,18 @@ func TestFramesThatAreNotSpreadAreNamedOnce(t *testing.T) {
 		behind []byte // the addresses
 		queues int
 		want   string // empty: nothing
+		rss    driver.RSS
 	}{
-		"IP":                  {ip, 2, ""},
-		"one tag":             {append([]byte{0x81, 0, 0, 5}, ip...), 2, ""},
-		"802.1ad":             {append([]byte{0x88, 0xa8, 0, 5, 0x81, 0, 0, 6}, ip...), 2, "two VLAN tags, MPLS or PPPoE"},
-		"two tags of 802.1Q":  {append([]byte{0x81, 0, 0, 5, 0x81, 0, 0, 6}, ip...), 2, "two VLAN tags, MPLS or PPPoE"},
-		"MPLS":                {append([]byte{0x88, 0x47, 0, 0, 1, 64}, ip[2:]...), 2, "two VLAN tags, MPLS or PPPoE"},
-		"PPPoE":               {append([]byte{0x88, 0x64, 0x11, 0, 0, 1, 0, 48, 0, 0x21}, ip[2:]...), 2, "two VLAN tags, MPLS or PPPoE"},
-		"PPPoE, one queue":    {append([]byte{0x88, 0x64, 0x11, 0, 0, 1, 0, 48, 0, 0x21}, ip[2:]...), 1, ""},
-		"fragment":            {fragment, 2, "fragments of UDP arrive"},
-		"fragment with a tag": {append([]byte{0x81, 0, 0, 5}, fragment...), 2, "fragments of UDP arrive"},
+		"IP":                         {behind: ip, queues: 2, want: ""},
+		"one tag":                    {behind: append([]byte{0x81, 0, 0, 5}, ip...), queues: 2, want: ""},
+		"802.1ad":                    {behind: append([]byte{0x88, 0xa8, 0, 5, 0x81, 0, 0, 6}, ip...), queues: 2, want: "two VLAN tags, MPLS or PPPoE"},
+		"two tags of 802.1Q":         {behind: append([]byte{0x81, 0, 0, 5, 0x81, 0, 0, 6}, ip...), queues: 2, want: "two VLAN tags, MPLS or PPPoE"},
+		"MPLS":                       {behind: append([]byte{0x88, 0x47, 0, 0, 1, 64}, ip[2:]...), queues: 2, want: "two VLAN tags, MPLS or PPPoE"},
+		"PPPoE":                      {behind: append([]byte{0x88, 0x64, 0x11, 0, 0, 1, 0, 48, 0, 0x21}, ip[2:]...), queues: 2, want: "two VLAN tags, MPLS or PPPoE"},
+		"PPPoE, one queue":           {behind: append([]byte{0x88, 0x64, 0x11, 0, 0, 1, 0, 48, 0, 0x21}, ip[2:]...), queues: 1, want: ""},
+		"fragment":                   {behind: fragment, queues: 2, want: "fragments of UDP arrive"},
+		"fragment, UDP by addresses": {behind: fragment, queues: 2, rss: driver.RSS{Fields: driver.HashIPv4}},
+		"fragment with a tag":        {behind: append([]byte{0x81, 0, 0, 5}, fragment...), queues: 2, want: "fragments of UDP arrive"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -64,7 +67,7 @@ func TestFramesThatAreNotSpreadAreNamedOnce(t *testing.T) {
 			require.NoError(t, err)
 			device, err := sim.Connect(model, "sim:spread")
 			require.NoError(t, err)
-			port, err := nic.New(device, nic.Config{Queues: c.queues})
+			port, err := nic.New(device, nic.Config{Queues: c.queues, RSS: c.rss})
 			require.NoError(t, err)
 			var log logtest.Recorder
 			engine, err := capture.New(port, capture.Config{Buffer: 4 << 20, Logger: log.Logger()})

@@ -130,6 +130,7 @@ func frameFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 	flags.IntVarP(&p.SnapLen, "snaplen", "s", 0, "keep at most this many `bytes` of a frame; 0: all")
 	flags.StringVarP(&o.filter, "filter", "f", cli.None, "keep only frames that match this pcap-filter `expression`")
 	flags.Var(&p.Rules, "rules", "keep of each frame what the first matching `rule` says, or the rules in @FILE; hpcapctl rules changes them")
+	flags.Var(&p.RSS, "rss", "`fields` that select the queue of an 82599: ports; tcp-ports, which keeps fragments of UDP with their flow; or addresses")
 	flags.Var(&p.Filters, "port-filters", "drop frames in an 82599, or send them to a queue, before they reach memory: `filters` such as (udp and port 53) drop; (host 192.0.2.1) queue 2, or those in @FILE")
 	flags.Var(&p.Dedup, "dedup", "drop duplicates, such as mirror ports make; `settings`: window=200ms,records=32768,pools=8,ignore=vlan+ttl+checksum+mac")
 	flags.Lookup("dedup").NoOptDefVal = "true"

@@ -53,6 +53,9 @@ func TestEachFlagSetsItsSetting(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("(udp) 64\n(tcp) drop\n"), 0o600))
 	tested := map[string]bool{"config": true, "filter": true} // in tests of their own
 	for args, set := range map[string]func(o *options, s *settings.Settings, p *settings.Port){
+		"--rss tcp-ports": func(_ *options, _ *settings.Settings, p *settings.Port) {
+			require.NoError(t, p.RSS.Set("tcp-ports"))
+		},
 		"--port-filters (udp)_drop": func(_ *options, _ *settings.Settings, p *settings.Port) {
 			require.NoError(t, p.Filters.Set("(udp) drop"))
 		},

@@ -12,6 +12,7 @@ import (
 	"github.com/ixcap/ixcap/capture/hwfilter"
 	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/units"
+	"github.com/ixcap/ixcap/driver"
 )
 
 const (
@@ -88,6 +89,48 @@ func (*Rules) Type() string { return "RULES" }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (r *Rules) UnmarshalText(text []byte) error { return r.Set(string(text)) }
+
+// RSS is what an 82599 hashes to select a frame's queue: "ports", "tcp-ports" or
+// "addresses".
+type RSS struct{ Fields driver.HashFields }
+
+// rssNames are the settings of RSS. UDP hashed by addresses keeps fragments with their
+// flow.
+var rssNames = []struct {
+	name   string
+	fields driver.HashFields
+}{
+	{"ports", 0},
+	{"tcp-ports", driver.AllFields &^ (driver.HashUDPv4 | driver.HashUDPv6)},
+	{"addresses", driver.HashIPv4 | driver.HashIPv6},
+}
+
+// String implements flag.Value.
+func (r *RSS) String() string {
+	for _, x := range rssNames {
+		if x.fields == r.Fields {
+			return x.name
+		}
+	}
+	return fmt.Sprintf("%#x", uint8(r.Fields))
+}
+
+// Set implements flag.Value.
+func (r *RSS) Set(text string) error {
+	for _, x := range rssNames {
+		if x.name == text {
+			r.Fields = x.fields
+			return nil
+		}
+	}
+	return fmt.Errorf("%q: must be ports, tcp-ports or addresses", text)
+}
+
+// Type implements pflag.Value.
+func (*RSS) Type() string { return "FIELDS" }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (r *RSS) UnmarshalText(text []byte) error { return r.Set(string(text)) }
 
 // Filters are the filters of an 82599: the text of package hwfilter, @FILE or "none".
 type Filters struct{ hwfilter.Rules }

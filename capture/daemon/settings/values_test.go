@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capture/daemon/settings"
+	"github.com/ixcap/ixcap/driver"
 )
 
 func TestRefusedTextLeavesTheValueUnchanged(t *testing.T) {
@@ -38,5 +39,23 @@ func TestRefusedTextLeavesTheValueUnchanged(t *testing.T) {
 				require.Equal(t, want, c.v.String(), "after %q", bad)
 			}
 		}
+	}
+}
+
+func TestRSSFieldsByName(t *testing.T) {
+	for name, want := range map[string]driver.HashFields{
+		"ports": 0, "addresses": driver.HashIPv4 | driver.HashIPv6,
+		"tcp-ports": driver.HashTCPv4 | driver.HashIPv4 | driver.HashTCPv6 | driver.HashIPv6,
+	} {
+		var r settings.RSS
+		require.NoError(t, r.Set(name))
+		require.Equal(t, want, r.Fields)
+		require.Equal(t, name, r.String())
+	}
+	require.EqualError(t, new(settings.RSS).Set("udp"), `"udp": must be ports, tcp-ports or addresses`)
+	for _, device := range []string{"xdp:eth0", "packet:eth0"} {
+		_, err := settings.Parse("f", "[port.a]\ndevice = \""+device+"\"\nrss = \"addresses\"\nport_filters = \"(udp) drop\"\nmode = \"capture\"\nstorage.dirs = \"/data\"\n")
+		require.ErrorContains(t, err, "port.a.rss: only an 82599 has it")
+		require.ErrorContains(t, err, "port.a.port_filters: only an 82599 has filters: use rules")
 	}
 }
