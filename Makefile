@@ -8,6 +8,8 @@
 # make bench-query  one host's minute out of SIZE of stored traffic, compared with tcpdump -r, in DIR
 # make bench-front   CPU time per packet of a counting program over libpcap/, and over the system's libpcap on a
 #                   veth pair (root)
+# make bench-send   error of the spacing of replayed frames per method, on the model, and tcpreplay's on a veth
+#                   pair (root)
 # make crash        200 kills at random times, full and failing disks, stalled terminals, pipes and clients,
 #                   members of fan-out groups that die and hang: each loss is in the ledger
 # make stress       listeners attach, detach, stop and die at full speed for DURATION
@@ -29,7 +31,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export GOFLAGS := -buildvcs=false
 
-.PHONY: all demo test pcaptest vmtest lint bench bench-store bench-any bench-query bench-front crash timestamps stress fuzz man clean tools
+.PHONY: all demo test pcaptest vmtest lint bench bench-store bench-any bench-query bench-front bench-send crash timestamps stress fuzz man clean tools
 
 all: lint test
 
@@ -106,6 +108,9 @@ bench-query: tools
 
 bench-front: tools
 	$(GO) test -run '^$$' -bench 'Dispatch|Filter' -benchtime 3x ./libpcap/test
+
+bench-send: tools
+	$(GO) test -run '^$$' -bench Spacing -benchtime 1x ./examples/replay
 
 crash: tools
 	IXCAP_CRASHES=200 $(GO) test -count=1 -timeout 40m -v -run 'Killed|Recovered|CaptureGoesOn|Outlives|UnderRetention|StepOfTheClock' ./examples/e2e ./capture/archive/retain

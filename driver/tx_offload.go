@@ -136,9 +136,9 @@ func (p *Port) SetTxRate(queue int, rate float64) (float64, error) {
 	limit := &p.txRings[queue].limit
 	if *limit = 0; rate == 0 {
 		p.store(reg.RTTBCNRC, 0)
-		return 0, p.err()
+		return 0, p.dev.Err()
 	}
 	*limit = reg.RTTBCNRC_RS_ENA.Mask() | reg.RTTBCNRC_RF.Val(uint32(factor))
 	p.store(reg.RTTBCNRC, *limit)
-	return speed / factor * (1 << rateFraction), p.err()
+	return speed / factor * (1 << rateFraction), p.dev.Err()
 }

@@ -281,7 +281,6 @@ func (n *NIC) emit(q *txQueue, f []byte, ifcs bool) {
 	if after := n.cfg.Faults.TxHang; after != 0 && tx.frames == after {
 		tx.hung = true
 	}
-	n.countSent(q, b)
 }
 
 func (n *NIC) countSent(q *txQueue, f []byte) {
@@ -323,6 +322,7 @@ func (n *NIC) flushOut() (busy bool) {
 			n.stats.Sent++
 			n.stats.SentBytes += uint64(len(f.data))
 		}
+		n.countSent(&tx.q[f.queue], f.data)
 		if n.departures != nil && !f.badCRC {
 			n.departures.add(tx, f)
 		}

@@ -16,6 +16,8 @@ type Port struct {
 	dev  pci.Device
 	port *driver.Port
 	ps   int64 // of a byte on the line
+
+	posted uint64 // frames so far, for Drain
 }
 
 // ringSize is that of a transmit ring: five milliseconds of the longest filler frames.
@@ -86,23 +88,26 @@ func (p *Port) Sent(queue int) (at []int64) {
 	return at
 }
 
-// Drain waits until the device has sent all that was posted: its counter of good frames
-// (GPTC) stands still.
-func (p *Port) Drain(ctx context.Context) error {
-	last := ^uint64(0)
+// drainTime is how long the device may send nothing before Drain gives up.
+const drainTime = 2 * time.Second
+
+// Drain waits until the device has sent so many frames since Open (GPTC), those with a
+// wrong CRC too.
+func (p *Port) Drain(frames uint64) error {
+	last, progress := uint64(0), time.Now()
 	for {
 		s, err := p.port.Stats()
 		if err != nil {
 			return err
 		}
-		if s.Sent == last {
+		switch {
+		case s.Sent >= frames:
 			return nil
+		case s.Sent != last:
+			last, progress = s.Sent, time.Now()
+		case time.Since(progress) > drainTime:
+			return fmt.Errorf("send: %d of %d frames have not left the port, whose link is %v", frames-s.Sent, frames, p.port.Link())
 		}
-		last = s.Sent
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(5 * time.Millisecond):
-		}
+		time.Sleep(time.Millisecond)
 	}
 }

@@ -45,12 +45,17 @@ func (p *Port) Run(ctx context.Context, cfg Config, sources ...Source) (Report, 
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		err = nil // it was told to end
 	}
-	err = errors.Join(err, p.Drain(ctx))
 	for i := range results {
 		r.Frames += results[i].Frames
 		r.Bytes += results[i].Bytes
 		r.Fillers += results[i].Fillers
 		r.Dry += results[i].Dry
+	}
+	p.posted += r.Frames + r.Fillers
+	if err == nil {
+		err = p.Drain(p.posted)
+	}
+	for i := range results {
 		if s := Compare(results[i].Asked, p.Sent(i)); s.Frames > 0 {
 			r.Spacing = append(r.Spacing, s)
 		}
@@ -94,6 +99,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		}
 		line(fmt.Sprintf("%.1f", s.Mean), "ns", "error of the spacing, mean")
 		line(fmt.Sprintf("%.1f", s.StdDev), "ns", "error of the spacing, standard deviation")
+		line(fmt.Sprintf("%.1f", s.Median), "ns", "error of the spacing, median of its amount")
 		line(fmt.Sprintf("%.1f", s.P999), "ns", "error of the spacing, 99.9th percentile of its amount")
 		line(fmt.Sprintf("%.1f", s.Max), "ns", "error of the spacing, largest")
 	}

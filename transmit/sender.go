@@ -3,6 +3,7 @@ package transmit
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"runtime"
 	"time"
@@ -108,8 +109,11 @@ func (s *Sender) Run(ctx context.Context, src Source) (Result, error) {
 			err = s.bySegments()
 		}
 	}
-	if err == nil {
-		err = s.post()
+	s.most = batch
+	if err == nil || ctx.Err() != nil {
+		// What is filled counts as sent.
+		s.ctx = context.WithoutCancel(ctx)
+		err = errors.Join(err, s.post())
 	}
 	s.result.Elapsed = time.Since(s.start)
 	return s.result, err
@@ -350,8 +354,9 @@ func (s *Sender) fill(n int) error {
 type segment struct {
 	frames  int
 	first   int64   // ps: when its first frame is due
+	last    int64   // ... and its last
 	bits    float64 // of the frames, with CRC
-	rate    float64 // that brings the last one to its time; 0: none
+	before  float64 // ... but the last
 	present float64 // rate that is set
 }
 
@@ -362,8 +367,8 @@ func (s *Sender) bySegments() error {
 	s.most = segmentFrames
 	for {
 		n, at, ok := s.next()
-		rate := g.bits * 1e12 / float64(max(at-g.first, 1))
-		if g.frames > 0 && (!ok || g.frames == segmentFrames || at-g.first > segmentSpan || rate < s.port.Speed()/1000) {
+		slow := g.bits*1e12/float64(max(at-g.first, 1)) < s.port.Speed()/1000
+		if g.frames > 0 && (!ok || g.frames == segmentFrames || at-g.first > segmentSpan || slow) {
 			if err := s.postSegment(&g); err != nil {
 				return err
 			}
@@ -373,9 +378,8 @@ func (s *Sender) bySegments() error {
 		}
 		if g.frames == 0 {
 			g.first = at
-		} else {
-			g.rate = rate
 		}
+		g.last, g.before = at, g.bits
 		if err := s.put(n, at); err != nil {
 			return err
 		}
@@ -391,17 +395,21 @@ func (s *Sender) postSegment(g *segment) error {
 			return err
 		}
 	}
-	if g.rate >= s.port.Speed() {
-		g.rate = 0
+	// The rate brings the last frame to its time, even if the segment begins late.
+	rate := 0.0
+	if left := g.last - max(g.first, s.now()); left > 0 && g.frames > 1 {
+		if rate = g.before * 1e12 / float64(left); rate >= s.port.Speed() || rate <= s.port.Speed()/1000 {
+			rate = 0
+		}
 	}
-	if g.rate != g.present {
-		if _, err := s.port.port.SetTxRate(s.index, g.rate); err != nil {
+	if rate != g.present {
+		if _, err := s.port.port.SetTxRate(s.index, rate); err != nil {
 			return err
 		}
 	}
 	if err := s.until(g.first); err != nil {
 		return err
 	}
-	*g = segment{present: g.rate}
+	*g = segment{present: rate}
 	return s.post()
 }

@@ -9,9 +9,9 @@ import (
 type Spacing struct {
 	Frames int // that were compared
 
-	// Of the errors of distances, in ns. The percentile and the largest are of their
-	// amounts.
-	Mean, StdDev, P999, Max float64
+	// Of the errors of distances, in ns. The median, the percentile and the largest are of
+	// their amounts.
+	Mean, StdDev, Median, P999, Max float64
 
 	// Frames a second from the first frame to the last.
 	Asked, Achieved float64
@@ -37,6 +37,7 @@ func Compare(asked, sent []int64) (s Spacing) {
 	s.Mean = sum / k
 	s.StdDev = math.Sqrt(max(0, squares/k-s.Mean*s.Mean))
 	slices.Sort(amounts)
+	s.Median = amounts[len(amounts)/2]
 	s.P999 = amounts[min(len(amounts)-1, int(math.Ceil(k*0.999))-1)]
 	s.Max = amounts[len(amounts)-1]
 	if d := asked[n-1] - asked[0]; d > 0 {
