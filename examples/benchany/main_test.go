@@ -49,7 +49,7 @@ func TestCPUTimeGrows(t *testing.T) {
 }
 
 func TestUsageErrors(t *testing.T) {
-	for _, args := range [][]string{{"--size", "41"}, {"--size", "1515"}, {"--frames", "0"}, {"--rate", "0"}, {"--rounds", "0"}, {"more"}} {
+	for _, args := range [][]string{{"--size", "41"}, {"--size", "1515"}, {"--search-size", "41"}, {"--search-size", "1515"}, {"--frames", "0"}, {"--rate", "0"}, {"--rounds", "0"}, {"more"}} {
 		err := cli.Execute(command(func(options) error { return nil }), args...)
 		require.ErrorAs(t, err, new(cli.UsageError), args)
 	}

@@ -86,8 +86,12 @@ func (b *bench) cpu(all []program) []result {
 	return medians
 }
 
-// highest searches the highest rate without a loss.
-func (b *bench) highest(p program) (string, error) {
+// highest searches the highest rate without a loss, of frames of searchSize bytes.
+func (b *bench) highest(p program) (_ string, err error) {
+	if err := b.wire.setSize(b.searchSize); err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, b.wire.setSize(b.size)) }()
 	const first, steps, seconds = 50_000, 3, 3
 	try := func(rate int) (float64, bool, error) {
 		r := b.measure(p, rate*seconds, rate)
@@ -155,8 +159,8 @@ func (b *bench) measure(p program, frames, rate int) (r result) {
 		return r
 	}
 	got, err := captured(p, dir, stdout.Bytes())
-	if r.err = err; err == nil && got > 0 {
-		r.lost, r.perPacket = frames-got, float64(spent)/float64(got)
+	if r.err = err; err == nil {
+		r.lost, r.perPacket = frames-got, float64(spent)/float64(max(got, 1))
 	}
 	return r
 }

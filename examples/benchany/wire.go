@@ -42,10 +42,15 @@ func newWire(dir string, size int) (w *wire, err error) {
 			return nil, err
 		}
 	}
+	return w, w.setSize(size)
+}
+
+// setSize makes the frames that are sent from now on size bytes long, without CRC.
+func (w *wire) setSize(size int) error {
 	length := size - 14
 	text := fmt.Sprintf(`{ 0x02,0,0,0,0,1, 0x02,0,0,0,0,2, 0x08,0, 0x45,0, c16(%d), 0,0,0,0, 64,17,0,0, 10,0,0,1, 10,0,0,2, 0x10,0,0x20,0, c16(%d), 0,0, fill(0x55, %d) }`,
 		length, length-20, size-headers)
-	return w, os.WriteFile(w.frames, []byte(text), 0o644)
+	return os.WriteFile(w.frames, []byte(text), 0o644)
 }
 
 // shell runs a line of words.
