@@ -126,7 +126,11 @@ func run(w io.Writer, o options) (err error) {
 			fmt.Fprintf(table, "%s\t%v\t\t\t\n", r.program.name, r.err)
 			continue
 		}
-		fmt.Fprintf(table, "%s\t%.0f ns\t%.0f kpps\t%d of %d\t%s\n", r.program.name, r.perPacket, r.rate/1e3, r.lost, r.sent, highest)
+		cost := fmt.Sprintf("%.0f ns", r.perPacket)
+		if r.lost == r.sent {
+			cost = "nothing stored"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%.0f kpps\t%d of %d\t%s\n", r.program.name, cost, r.rate/1e3, r.lost, r.sent, highest)
 	}
 	return nil
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -76,7 +78,7 @@ func (b *bench) cpu(all []program) []result {
 	}
 	var medians []result
 	for _, of := range rounds {
-		slices.SortFunc(of, func(x, y result) int { return int(x.perPacket - y.perPacket) })
+		slices.SortFunc(of, func(x, y result) int { return cmp.Compare(x.perPacket, y.perPacket) })
 		one := of[len(of)/2]
 		for _, r := range of {
 			one.err = errors.Join(one.err, r.err)
@@ -124,7 +126,7 @@ func (b *bench) highest(p program) (_ string, err error) {
 		}
 	}
 	if good == 0 {
-		return fmt.Sprintf("below %d kpps", first/1000), nil
+		return fmt.Sprintf("below %.0f kpps", float64(bad)/1e3), nil
 	}
 	return fmt.Sprintf("%.0f kpps", best/1e3), nil
 }
@@ -159,8 +161,12 @@ func (b *bench) measure(p program, frames, rate int) (r result) {
 		return r
 	}
 	got, err := captured(p, dir, stdout.Bytes())
-	if r.err = err; err == nil {
-		r.lost, r.perPacket = frames-got, float64(spent)/float64(max(got, 1))
+	switch r.err = err; {
+	case err != nil:
+	case got == 0:
+		r.lost, r.perPacket = frames, math.Inf(1)
+	default:
+		r.lost, r.perPacket = frames-got, float64(spent)/float64(got)
 	}
 	return r
 }
