@@ -138,26 +138,27 @@ func usual() string {
 func controlSocket(dir string) string { return filepath.Join(dir, "control.sock") }
 
 func run(o options) error {
-	ctx := cli.Interrupted("captop")
-	if o.duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.duration.Duration())
-		defer cancel()
+	ctx, stop := context.WithCancel(cli.Interrupted("captop"))
+	defer stop()
+	begin := func() { // of the duration: attaching may take long
+		if o.duration > 0 {
+			time.AfterFunc(o.duration.Duration(), stop)
+		}
 	}
 	c := control.NewClient(controlSocket(o.dir))
 	defer c.Close()
 	if o.count.Threads == 0 {
+		begin()
 		return show(ctx, c, o)
 	}
 	sockets, err := query.Sockets(o.dir)
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	shown, attached := make(chan error, 1), false
 	err = meter.Count(ctx, sockets, o.count, func() {
 		attached = true
+		begin()
 		go func() {
 			shown <- show(ctx, c, o)
 			stop() // without pages there is nothing to count for
