@@ -55,7 +55,7 @@ func (p *Port) Capabilities() Capabilities {
 		c.LineRate = uint64(p.cfg.Speed) * 1e6
 	}
 	c.PacketBuffer = p.cfg.packetBuffer() << 10
-	if p.cfg.Queues > 1 || p.virtual != nil {
+	if p.cfg.Queues > 1 || p.pools.count > 0 || p.virtual != nil {
 		c.PacketBuffer = 0
 	}
 	return c

@@ -216,6 +216,7 @@ func TestEveryWaitIsTested(t *testing.T) {
 		"init.go":    4, // single pauses; disableMaster: masterLimit
 		"init_rx.go": 2, // 100 times a millisecond at most; a single pause
 		"init_tx.go": 1, // 20 ms
+		"mailbox.go": 1, // lockTimeout
 		"module.go":  1, // moduleStart
 		"virtual.go": 2, // waitMailbox, lockVirtualMail: their limit
 		"recover.go": 2, // a single pause; the readers of queues, half a second

@@ -99,11 +99,11 @@ func (p *Port) setReceiveQueue(i int) {
 	v := reg.SRRCTL_BSIZEPACKET.Val(uint32(p.cfg.BufferSize>>10)) |
 		reg.SRRCTL_BSIZEHEADER.Val(4) | // 256 bytes, the default; header split is off
 		reg.SRRCTL_DESCTYPE.Val(1)
-	if p.cfg.Queues > 1 {
+	if p.cfg.Queues > 1 || p.pools.count > 0 {
 		// Without it, frames of a queue without descriptors stay in the packet buffer
 		// that all queues share, and one slow reader blocks the others. With it the
 		// device drops them and counts them for that queue (QPRDC). A single queue
-		// uses the buffer's 512 KiB instead.
+		// uses the buffer's 512 KiB instead, unless virtual functions share it.
 		v |= reg.SRRCTL_DROP_EN.Val(1)
 	}
 	q := p.hw(i)

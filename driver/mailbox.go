@@ -2,6 +2,7 @@ package driver
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/ixcap/ixcap/driver/internal/reg"
 )
@@ -75,22 +76,32 @@ func (m *mail) setMAC(mac []byte) {
 	m[2] = uint32(mac[4]) | uint32(mac[5])<<8
 }
 
+// lockTimeout is how long a function may hold its mailbox: from version 1.5 on ixgbevf
+// releases it when it sees that its message was read, and a virtual machine may stop
+// before that.
+const lockTimeout = 100 * time.Millisecond
+
 // lockMail takes the buffer of a function's mailbox, and reports whether it could.
 func (p *Port) lockMail(function int) bool {
-	p.store(reg.PFMAILBOX(function), reg.PFMAILBOX_PFU.Mask())
-	return reg.PFMAILBOX_PFU.Of(p.load(reg.PFMAILBOX(function))) != 0
+	for begin := time.Now(); ; time.Sleep(100 * time.Microsecond) {
+		p.store(reg.PFMAILBOX(function), reg.PFMAILBOX_PFU.Mask())
+		if reg.PFMAILBOX_PFU.Of(p.load(reg.PFMAILBOX(function))) != 0 {
+			return true
+		}
+		if time.Since(begin) > lockTimeout || p.err() != nil {
+			return false
+		}
+	}
 }
 
-// readMail reads and acknowledges a function's message.
-func (p *Port) readMail(function int) (m mail, ok bool) {
-	if !p.lockMail(function) {
-		return m, false
-	}
+// readMail reads and acknowledges a function's message. It does not lock the mailbox:
+// the function has written all of it, and may hold the lock until it is read.
+func (p *Port) readMail(function int) (m mail) {
 	for i := range m {
 		m[i] = p.load(reg.PFMBMEM(mailWords*function + i))
 	}
 	p.store(reg.PFMAILBOX(function), reg.PFMAILBOX_ACK.Mask())
-	return m, true
+	return m
 }
 
 // writeMail sends a function the first words of a message.

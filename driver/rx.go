@@ -137,7 +137,7 @@ func (q *RxQueue) Post() { q.tail.Store32(q.tailAt, ring.Prev(q.posted, q.size))
 // were released.
 func (q *RxQueue) rewind() {
 	q.recycled += uint64(ring.Distance(q.posted, q.next, q.size))
-	q.next, q.posted = 0, 0
+	q.next, q.posted, q.limit = 0, 0, uint32(q.bufs.Size())
 	for i := range q.descs {
 		q.refill(uint32(i))
 	}

@@ -106,13 +106,13 @@ func (p *Port) SetVF(i int, v VF) error {
 	return nil
 }
 
-// revoke stops a function and tells its driver, by a message without CTS, that it must
-// reset it.
+// revoke stops a function and tells its driver, by a refusal without CTS, that it must
+// reset it (ixgbevf_check_mac_link_vf).
 func (p *Port) revoke(i int) {
 	p.pools.vfs[i].ready = false
 	p.setPoolBit(reg.PFVFRE, i, false)
 	p.setPoolBit(reg.PFVFTE, i, false)
-	p.writeMail(i, &mail{mailControl}, 1)
+	p.writeMail(i, &mail{mailControl | mailFailure}, 1)
 }
 
 // revokeVFs stops all functions: the port closes.
@@ -203,10 +203,7 @@ var errRefused = errors.New("refused")
 // answerMail reads a function's message and answers it.
 func (p *Port) answerMail(i int) {
 	v := &p.pools.vfs[i]
-	m, ok := p.readMail(i)
-	if !ok {
-		return // it writes another message
-	}
+	m := p.readMail(i)
 	v.requests++
 	if m.request() == mailReset {
 		p.resetVF(i)

@@ -87,7 +87,7 @@ func (m machine) command(ctx context.Context, initrd, dir, share string, ports [
 	}
 	for i, p := range ports {
 		device, err := json.Marshal(map[string]any{"driver": "vfio-user-pci", "id": fmt.Sprintf("nic%d", i), "bus": fmt.Sprintf("rp%d", i),
-			"socket": map[string]string{"path": p.model.sockets[p.index], "type": "unix"}})
+			"socket": map[string]string{"path": p.socket, "type": "unix"}})
 		if err != nil {
 			return nil, err
 		}

@@ -21,6 +21,10 @@ type nic struct {
 	// Wire is the wire of the port, for nicsim --wire. Two consecutive NICs with the
 	// wire "pair" are connected.
 	Wire string
+
+	// VFs gives the VM that many virtual functions of the port, not the port itself: a
+	// driver on the host has it.
+	VFs int
 }
 
 // model is a nicsim process: one NIC, or the two of a pair.
@@ -34,10 +38,11 @@ type model struct {
 
 // port is a NIC of a running VM.
 type port struct {
-	model *model
-	index int // of the model's ports
-	slot  int
-	vm    *vm
+	model  *model
+	index  int // of the model's ports
+	socket string
+	slot   int
+	vm     *vm
 }
 
 const (
@@ -51,15 +56,24 @@ func startModels(t *testing.T, v *vm, nics []nic, dir string) {
 	for i := 0; i < len(nics); i++ {
 		m := &model{err: &transcript{}, out: &transcript{}}
 		wire := nics[i].Wire
-		m.add(filepath.Join(dir, fmt.Sprintf("nic%d", i)), wire)
-		v.ports = append(v.ports, &port{model: m, slot: i, vm: v})
+		socket := filepath.Join(dir, fmt.Sprintf("nic%d", i))
+		if n := nics[i].VFs; n > 0 {
+			m.add(socket, fmt.Sprintf("%s,vfs=%d", wire, n))
+			for k := range n {
+				v.ports = append(v.ports, &port{model: m, socket: fmt.Sprintf("%s.vf%d", socket, k), slot: len(v.ports), vm: v})
+			}
+		} else {
+			m.add(socket, wire)
+			v.ports = append(v.ports, &port{model: m, socket: socket, slot: len(v.ports), vm: v})
+		}
 		if isPair(wire) {
 			if i+1 == len(nics) || !isPair(nics[i+1].Wire) {
 				t.Fatalf("NIC %d: the wire %q needs two NICs", i, wire)
 			}
 			i++
-			m.sockets = append(m.sockets, filepath.Join(dir, fmt.Sprintf("nic%d", i)))
-			v.ports = append(v.ports, &port{model: m, index: 1, slot: i, vm: v})
+			socket := filepath.Join(dir, fmt.Sprintf("nic%d", i))
+			m.sockets = append(m.sockets, socket)
+			v.ports = append(v.ports, &port{model: m, index: 1, socket: socket, slot: len(v.ports), vm: v})
 		}
 		v.models = append(v.models, m)
 		if err := m.start(); err != nil {
