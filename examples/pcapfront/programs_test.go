@@ -429,7 +429,9 @@ func pmacctdArgs(t *testing.T, in *instance) []string {
 	return append(in.input("-I", "-i"), "-f", "conf")
 }
 
+// readPmacctd reads what its plugin has written, a process of its own that ends later.
 func readPmacctd(t *testing.T, in *instance) []string {
+	require.Eventually(t, func() bool { return !busy(in.dir) }, testtime.Deadline, 10*time.Millisecond)
 	text, err := os.ReadFile(in.path("out.csv"))
 	require.NoError(t, err)
 	var all []string
@@ -439,6 +441,15 @@ func readPmacctd(t *testing.T, in *instance) []string {
 		all = append(all, strings.Join(f[:5], ",")+"\t"+f[5]+" "+f[6])
 	}
 	return all
+}
+
+// busy reports whether a process has dir as its working directory.
+func busy(dir string) bool {
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+	return slices.ContainsFunc(links, func(link string) bool {
+		to, err := os.Readlink(link)
+		return err == nil && to == dir
+	})
 }
 
 func nfpcapdArgs(t *testing.T, in *instance) []string {
