@@ -144,7 +144,7 @@ func TestCountEndsTheCaptureExactly(t *testing.T) {
 		"dedup":      {ixcap.Dedup(time.Second), ixcap.Stamps("adaptive")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := open(t, "sim:gen,size=60-1514,flows=64,rate=200kpps,backpressure", append(options, ixcap.Count(1234), ixcap.Store(dir))...)
+			c := open(t, "sim:gen,size=60-1514,flows=64,rate=20kpps,backpressure", append(options, ixcap.Count(1234), ixcap.Store(dir))...)
 			ledger, err := c.Run(t.Context())
 			require.NoError(t, err)
 			require.NoError(t, ledger.Balanced())
