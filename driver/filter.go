@@ -225,8 +225,7 @@ func nextPriority(all plan, f Filter, last uint32) (uint32, error) {
 
 // engine returns the kind of filter that can apply f.
 func (f *Filter) engine(c *Config) (Engine, error) {
-	var ip Filter // the conditions on IP
-	ip = *f
+	ip := *f // the conditions on IP
 	ip.EtherType, ip.SYN, ip.Drop, ip.Queue = 0, false, false, 0
 	switch {
 	case f.EtherType != 0:

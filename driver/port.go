@@ -198,8 +198,7 @@ func (p *Port) Close() error {
 	p.background.Wait()
 	// Those who use the registers end at quit.
 	for _, user := range []*sync.Mutex{&p.blinking, &p.cage.bus} {
-		user.Lock()
-		user.Unlock() //nolint:staticcheck // it is waited for, nothing else
+		waitFor(user)
 	}
 	// The final counters, for Stats after Close.
 	_, _ = p.Stats()
@@ -208,6 +207,12 @@ func (p *Port) Close() error {
 		return fmt.Errorf("close %s: %w", p.dev.Name(), err)
 	}
 	return nil
+}
+
+// waitFor waits until a lock is free.
+func waitFor(m *sync.Mutex) {
+	m.Lock()
+	defer m.Unlock()
 }
 
 // free disconnects the interrupts and frees the memory, last allocated first. The

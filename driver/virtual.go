@@ -24,7 +24,6 @@ import (
 // virtual is the state of a virtual function.
 type virtual struct {
 	grant   Grant
-	timeout time.Duration // for an answer
 	sticky  uint32        // bits of VFMAILBOX that reading has cleared, not handled yet
 	stopped bool          // Stop has disabled the queues
 	last    virtualCounts // the last reading of the counters

@@ -1,13 +1,9 @@
 package probe
 
-import (
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // Size of a mark in bytes.
 const Size = 18
-
-const maxSeq = 1<<48 - 1
 
 // Mark is what a generated frame carries.
 type Mark struct {
