@@ -16,7 +16,7 @@ import (
 //	set its bit in waiting            increment notices
 //	load the heads: there? go on      load waiting: a bit? wake it if the heads are there
 //
-// SC4: the bit and notices are sequentially consistent, so at least one side sees the
+// SC6: the bit and notices are sequentially consistent, so at least one side sees the
 // other. Only sleeping producers do this (Sleeps, Notify): a producer that polls without a
 // pause has no part in a wait, nor have listeners of other processes, which see the shared
 // memory only; both poll (waiter).
@@ -79,7 +79,7 @@ func (p *Producer) Sleeps(wake func()) {
 // buffer and index do not fill up.
 func (p *Producer) Notify() {
 	n := &p.stream.notifier
-	n.notices.Add(1) // SC4, pairs with await
+	n.notices.Add(1) // SC6, pairs with await
 	for set := n.waiting.Load(); set != 0; set &= set - 1 {
 		slot := bits.TrailingZeros64(set)
 		w := &n.waits[slot]
@@ -115,7 +115,7 @@ func (l *Listener) awaitBlock(ctx context.Context, offset, segments uint64) bool
 	w.seq.Store(seq)
 	w.segments.Store(segments)
 	bit := uint64(1 << l.slot)
-	n.waiting.Or(bit) // SC4, pairs with Notify
+	n.waiting.Or(bit) // SC6, pairs with Notify
 	defer n.waiting.And(^bit)
 	if l.cur.Head.Load() >= offset || l.cur.IndexHead.Load() >= seq || l.cur.Segments.Load() != segments || !n.enabled.Load() {
 		return true
