@@ -126,23 +126,25 @@ func (x Fields) maskIPv6(b []byte) {
 	}
 	next, b := b[6], b[40:]
 	for range headers {
-		if len(b) < 8 {
-			break
-		}
-		size := 0
 		switch next {
-		case ether.ProtoHopByHop, ether.ProtoRouting, ether.ProtoDestination:
-			size = (int(b[1]) + 1) * 8
+		case ether.ProtoHopByHop, ether.ProtoRouting, ether.ProtoDestination, ether.ProtoFragment, ether.ProtoAH:
+		default:
+			x.maskTransport(next, b)
+			return
+		}
+		if len(b) < 8 {
+			return
+		}
+		size := 8
+		switch next {
 		case ether.ProtoFragment:
-			size = 8
 			if binary.BigEndian.Uint16(b[2:])&^7 != 0 {
 				return // a later fragment
 			}
 		case ether.ProtoAH:
 			size = (int(b[1]) + 2) * 4 // RFC 4302, 2.2
 		default:
-			x.maskTransport(next, b)
-			return
+			size = (int(b[1]) + 1) * 8
 		}
 		if size > len(b) {
 			return

@@ -171,6 +171,10 @@ func FuzzMask(f *testing.F) {
 	ip4 := make([]byte, 60)
 	copy(ip4[12:], []byte{8, 0, 0x46, 0, 0, 46, 0, 0, 0, 0, 64, 17})
 	f.Add(ip4, uint8(6), uint16(44))
+	udp := bytes.Repeat([]byte{0x30}, 62) // cut in its checksum
+	copy(udp[12:], []byte{0x86, 0xdd, 0x60})
+	udp[20] = 17
+	f.Add(udp, uint8(Checksum), uint16(61))
 	f.Fuzz(func(t *testing.T, data []byte, fields uint8, cut uint16) {
 		x := Fields(fields) & allFields
 		whole := x.mask(bytes.Clone(data))
