@@ -32,6 +32,10 @@ func parseLink(b []byte) (index int, l link, err error) {
 	if len(b) < unix.SizeofIfInfomsg {
 		return 0, l, fmt.Errorf("link message of %d bytes: want %d or more", len(b), unix.SizeofIfInfomsg)
 	}
+	// ParseRouteAttr expects that the last attribute is padded, as the kernel's is.
+	if over := len(b) % unix.NLMSG_ALIGNTO; over != 0 {
+		b = append(b[:len(b):len(b)], make([]byte, unix.NLMSG_ALIGNTO-over)...)
+	}
 	m := nl.DeserializeIfInfomsg(b)
 	attributes, err := nl.ParseRouteAttr(b[unix.SizeofIfInfomsg:])
 	if err != nil {

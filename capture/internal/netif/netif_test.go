@@ -174,6 +174,7 @@ func TestChangesAreCountedAfterAnOverflow(t *testing.T) {
 func FuzzParseLink(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(make([]byte, unix.SizeofIfInfomsg+8))
+	f.Add(append(make([]byte, unix.SizeofIfInfomsg), 7, 0, 0, 0, 0, 0, 0)) // without padding
 	f.Add(append(make([]byte, unix.SizeofIfInfomsg), 8, 0, unix.IFLA_CARRIER_DOWN_COUNT, 0, 1, 0, 0, 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		index, l, err := parseLink(b)
