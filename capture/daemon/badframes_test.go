@@ -106,7 +106,7 @@ func tsharkSeesTheErrors(t *testing.T, name string) {
 	t.Helper()
 	tool, err := exec.LookPath("tshark")
 	if err != nil {
-		t.Skip("tshark (package tshark) is not installed")
+		t.Skip("tshark is missing: apt-get install tshark")
 	}
 	out, err := exec.Command(tool, "-r", name, "-T", "fields", "-o", "eth.check_fcs:TRUE",
 		"-e", "frame.packet_flags_crc_error", "-e", "frame.packet_flags_packet_too_short_error", "-e", "frame.packet_flags_fcs_length", "-e", "eth.fcs.status").Output()

@@ -232,7 +232,7 @@ func TestTheSymmetricKeyHashesBothDirectionsAlike(t *testing.T) {
 func TestStatisticsAreThoseOfEthtool(t *testing.T) {
 	tool, err := exec.LookPath("ethtool")
 	if err != nil {
-		t.Skip("ethtool (package ethtool) is not installed")
+		t.Skip("ethtool is missing: apt-get install ethtool")
 	}
 	veth(t)
 	out, err := exec.Command(tool, "-S", "ixb").Output()
