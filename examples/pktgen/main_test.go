@@ -1,8 +1,6 @@
 package main
 
 import (
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,22 +8,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/examples/internal/cli"
+	"github.com/ixcap/ixcap/examples/internal/cli/clitest"
 )
 
 // output runs the program and returns what it prints.
 func output(t *testing.T, args ...string) string {
 	t.Helper()
-	r, w, err := os.Pipe()
-	require.NoError(t, err)
-	stdout := os.Stdout
-	os.Stdout = w
-	err = cli.Execute(command(), args...)
-	os.Stdout = stdout
-	require.NoError(t, w.Close())
-	require.NoError(t, err)
-	text, err := io.ReadAll(r)
-	require.NoError(t, err)
-	return string(text)
+	return clitest.Output(t, command(), args...)
 }
 
 // What is sent arrives: each frame of each queue once, whatever the sizes, flows, distances

@@ -11,22 +11,13 @@ import (
 
 	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/examples/internal/cli"
+	"github.com/ixcap/ixcap/examples/internal/cli/clitest"
 )
 
 // replay runs the program and returns what it prints.
 func replay(t *testing.T, args ...string) string {
 	t.Helper()
-	r, w, err := os.Pipe()
-	require.NoError(t, err)
-	stdout := os.Stdout
-	os.Stdout = w
-	err = cli.Execute(command(), args...)
-	os.Stdout = stdout
-	require.NoError(t, w.Close())
-	require.NoError(t, err)
-	text, err := io.ReadAll(r)
-	require.NoError(t, err)
-	return string(text)
+	return clitest.Output(t, command(), args...)
 }
 
 // frames are the frames of a capture file.
