@@ -180,10 +180,14 @@ func (x *ixgbe) counts(t *testing.T) {
 		s = x.stats(t)
 		return s["rx_pkts_nic"] == truth.Delivered && s["tx_pkts_nic"] == truth.Sent
 	}, 20*time.Second, 500*time.Millisecond, "GPRC and GPTC equal the wire's counters")
-	require.Equal(t, truth.DeliveredBytes, s["rx_bytes_nic"], "GORC does not include the CRC")
+	// A VM that has no processor for a while misses frames: the peer heeds no pause frames.
+	// GPRC and GORC count these, too; Linux subtracts them from GPRC alone.
+	require.Equal(t, truth.Missed, s["rx_missed_errors"], "MPC")
+	missed := s["rx_bytes_nic"] - truth.DeliveredBytes
+	require.GreaterOrEqual(t, missed, 60*truth.Missed, "GORC does not include the CRC")
+	require.LessOrEqual(t, missed, 1514*truth.Missed, "GORC does not include the CRC")
 	require.Equal(t, truth.SentBytes+4*truth.Sent, s["tx_bytes_nic"], "GOTC includes the CRC")
 	require.Equal(t, s["rx_pkts_nic"], s["rx_packets"])
-	require.Zero(t, s["rx_missed_errors"])
 	require.Zero(t, truth.Faults, truth.LastFault)
 	require.NoError(t, truth.Balanced())
 }
