@@ -13,7 +13,7 @@ type medium uint8
 
 const (
 	sfi       medium = iota // SFP+ cage: the driver sets up the link
-	backplane               // KR, KX4, KX: the EEPROM sets the mode
+	backplane               // KR, KX4, KX, optics on the board: the EEPROM sets the mode
 	copper                  // CX4, BASE-T: likewise
 )
 
@@ -50,7 +50,7 @@ var models = map[uint16]model{
 	0x152a: {name: "82599 backplane (FCoE)", medium: backplane},
 	0x154a: {name: "82599 SFP+ (quad port)", medium: sfi},
 	0x154d: {name: "82599 SFP+ (SF2)", medium: sfi},
-	0x154f: {name: "82599 LS", medium: sfi},
+	0x154f: {name: "82599 LS", medium: backplane},
 	0x1557: {name: "82599EN SFP+", medium: sfi},
 	0x1558: {name: "82599 QSFP+ (quad port)", medium: sfi},
 }

@@ -2,7 +2,7 @@ package sim
 
 import "encoding/binary"
 
-// Configuration space of an 82599 SFI port (datasheet chapter 9). The capabilities
+// Configuration space of an 82599 (datasheet chapter 9). The capabilities
 // lie where the device has them; drivers read some by fixed offset (Linux: 0x72
 // MSI-X control, 0xAA device status, 0xB2 link status).
 //
@@ -36,6 +36,7 @@ type configSpace struct {
 	write1 [configSize]byte // RW1C bits
 	mask   [configSize]byte // RW bits
 	mac    [6]byte
+	*variant
 }
 
 func (c *configSpace) put16(off int, v, mask uint16) {
@@ -52,10 +53,9 @@ func (c *configSpace) load16(off int) uint16 { return binary.LittleEndian.Uint16
 func (c *configSpace) load32(off int) uint32 { return binary.LittleEndian.Uint32(c.b[off:]) }
 
 func (c *configSpace) reset(vfs int) {
-	mac := c.mac
-	*c = configSpace{mac: mac}
+	*c = configSpace{mac: c.mac, variant: c.variant}
 	c.put16(0x00, 0x8086, 0)
-	c.put16(0x02, 0x10fb, 0) // 82599 SFI/SFP+
+	c.put16(0x02, c.id, 0)
 	c.put16(0x04, 0, 0x0547) // I/O, memory, bus master, parity, SERR#, INTx disable
 	c.put16(0x06, 0x0010, 0) // capabilities
 	c.write1[0x07] = 0xf9
@@ -67,7 +67,7 @@ func (c *configSpace) reset(vfs int) {
 	c.put32(0x20, memory64, 0xffffffff&^(bar4Size-1))
 	c.put32(0x24, 0, 0xffffffff)
 	c.put16(0x2c, 0x8086, 0)
-	c.put16(0x2e, 0x0003, 0) // Ethernet Server Adapter X520-2
+	c.put16(0x2e, c.board(), 0)
 	c.b[0x34] = capPM
 	c.put16(0x3c, 0x0100, 0x00ff) // INTA#
 

@@ -32,7 +32,7 @@ const (
 // makeEEPROM returns the EEPROM of an X520: valid checksum (datasheet 6.3.2),
 // firmware patch version 9 (SFI needs more than 5), no LESM firmware, no
 // management, any SFP+ module allowed, and an init sequence for each module type.
-func makeEEPROM(cfg Config) []uint16 {
+func makeEEPROM(cfg Config, kind *variant) []uint16 {
 	e := make([]uint16, eeWords)
 	for i := range e {
 		e[i] = 0xffff
@@ -54,7 +54,7 @@ func makeEEPROM(cfg Config) []uint16 {
 
 	// Section of port 0: its length, then link mode, AUTOC2 and the rest.
 	e[eeMAC0] = atMAC0
-	copy(e[atMAC0:], []uint16{4, 0, autocReset & 0xffff, autoc2Reset >> 16, 0})
+	copy(e[atMAC0:], []uint16{4, uint16(kind.resetAUTOC() >> 16), uint16(kind.resetAUTOC()), autoc2Reset >> 16, 0})
 
 	e[eeFirmware] = atFirmware
 	copy(e[atFirmware:], make([]uint16, 16))

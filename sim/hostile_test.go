@@ -180,7 +180,7 @@ func FuzzDescriptors(f *testing.F) {
 	f.Add([]byte{0x18, 0x10, 7, 0, 0, 0, 0x28, 0x10, 0, 0, 0, 2}, uint16(1514), uint8(9))
 	f.Add([]byte{0x80, 0x50, 0, 7, 0, 0, 0x00, 0x30, 1, 0, 0, 0}, uint16(9000), uint8(3))
 	f.Add([]byte{0x28, 0x60, 0, 0, 0, 2, 0x18, 0x60, 9, 0, 0, 0}, uint16(64), uint8(200))
-	dec, err := newDecoder(registerTable())
+	dec, err := newDecoder(registerTable(variants[0]))
 	require.NoError(f, err)
 	bells, err := newDoorbells()
 	require.NoError(f, err)
@@ -193,7 +193,7 @@ func FuzzDescriptors(f *testing.F) {
 		mem := backing[guard : guard+1<<20]
 		h := &testHost{base: testBase, mem: mem, raised: map[[2]int]int{}, slow: count&1 != 0}
 		w := &testWire{}
-		n := newNIC(Config{StartAtLinkUp: true}, w, dec)
+		n := newNIC(Config{StartAtLinkUp: true}, variants[0], w, dec)
 		n.bells = bells
 		bells.clear()
 		n.Attach(h)

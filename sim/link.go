@@ -16,6 +16,8 @@ const (
 	lms10GKX4   = 1
 	lms1GAN     = 2
 	lms10GSFI   = 3
+	lmsKX4KXKR  = 4
+	linksKXDone = 1 << 31
 	speed10G    = 3 << 28
 	speed1G     = 2 << 28
 	linksUp     = 1 << 30
@@ -54,7 +56,7 @@ func (l *link) restart(now time.Time, delay time.Duration) {
 func (n *NIC) checkLink(now time.Time) {
 	l := &n.link
 	if n.carrier != nil {
-		n.carrier.SetCarrier(n.cfg.Module != NoModule && !txDisabled(n.reg[rESDP/4]))
+		n.carrier.SetCarrier(n.connected() && !txDisabled(n.reg[rESDP/4]))
 	}
 	if carrier := n.wire.Up(); carrier != l.carrier {
 		l.carrier = carrier
@@ -79,18 +81,25 @@ func (n *NIC) checkLink(now time.Time) {
 	}
 }
 
-// linkAllowed reports whether a module is present, its transmitter is on, no
-// link-disable bit is set in AUTOC2, and the link mode fits the module.
+// connected reports whether the port is connected to the wire: an SFP+ cage needs a
+// module.
+func (n *NIC) connected() bool { return n.variant.medium != mediumCage || n.cfg.Module != NoModule }
+
+// linkAllowed reports whether the port is connected, its transmitter is on, no
+// link-disable bit is set in AUTOC2, and the link mode fits the medium.
 func (n *NIC) linkAllowed() bool {
-	if n.cfg.Module == NoModule || n.reg[rAUTOC2/4]&autoc2Disable != 0 {
+	if !n.connected() || n.reg[rAUTOC2/4]&autoc2Disable != 0 {
 		return false
 	}
 	return !txDisabled(n.reg[rESDP/4]) && n.linkSpeed() != 0
 }
 
-// linkSpeed is LINKS.SPEED for the link mode in AUTOC and the module, 0 when the
-// mode does not fit the module.
+// linkSpeed is LINKS.SPEED for the link mode in AUTOC and the medium, 0 when the
+// mode does not fit the medium.
 func (n *NIC) linkSpeed() uint32 {
+	if n.variant.medium == mediumFixed {
+		return fixedSpeed(n.reg[rAUTOC/4], n.variant.autoc)
+	}
 	mode := n.reg[rAUTOC/4] >> 13 & 7
 	gigabit := n.cfg.Module == ModuleSX
 	switch mode {
@@ -106,13 +115,28 @@ func (n *NIC) linkSpeed() uint32 {
 	return 0
 }
 
+// fixedSpeed is LINKS.SPEED of a board without a cage for AUTOC, 0 for a mode that is
+// not that of the board. The other end of a backplane has every speed.
+func fixedSpeed(autoc, board uint32) uint32 {
+	if (autoc^board)>>13&7 != 0 {
+		return 0
+	}
+	if board>>13&7 != lmsKX4KXKR || autoc&board&(autocOffersKX4|autocOffersKR) != 0 {
+		return speed10G
+	}
+	if autoc&board&autocOffersKX != 0 {
+		return speed1G
+	}
+	return 0
+}
+
 // writeAUTOC restarts the link on Restart_AN, which clears itself, and when the
 // link mode changes (datasheet 8.2.3.22).
 func (n *NIC) writeAUTOC(_ int, v uint32) {
 	n.advanceTime() // the clock's cycle depends on the speed
 	old := n.reg[rAUTOC/4]
 	n.reg[rAUTOC/4] = v &^ autocRestart
-	const mode = 7<<13 | 3<<7 | 1<<9
+	const mode = 7<<13 | 3<<7 | 1<<9 | autocOffersKX4 | autocOffersKX | autocOffersKR
 	if v&autocRestart != 0 || v&mode != old&mode {
 		n.linkRestart()
 	}
@@ -134,11 +158,14 @@ func (n *NIC) linkRestart() {
 func (n *NIC) readLINKS(int) uint32 {
 	l := &n.link
 	var v uint32
-	if n.cfg.Module != NoModule && l.carrier {
+	if n.connected() && l.carrier {
 		v |= linksSignal
 	}
 	if l.up {
 		v |= linksUp | n.linkSpeed()
+		if n.reg[rAUTOC/4]>>13&7 == lmsKX4KXKR {
+			v |= linksKXDone
+		}
 		if n.linkSpeed() == speed10G {
 			v |= 1<<17 | 0xf<<12 // aligned, lanes in sync
 		} else {

@@ -32,7 +32,11 @@ type Config struct {
 	// address.
 	MAC [6]byte
 
-	// Module is the module in the SFP+ cage.
+	// ID is the PCI device id, which selects the controller. 0: 10FBh, the 82599 with
+	// an SFP+ cage.
+	ID uint16
+
+	// Module is the module in the SFP+ cage of a controller that has one.
 	Module Module
 
 	// Monitoring is what the module measures of itself.
@@ -88,6 +92,7 @@ type Faults struct {
 // NIC is one port of a software 82599. It implements server.Device.
 type NIC struct {
 	cfg     Config
+	variant *variant
 	wire    wire.Wire
 	carrier wire.CarrierSetter // the wire where it carries the transmitter's state, else nil
 	timed   wire.TimedSender   // the wire where it carries times and CRCs, else nil
@@ -147,11 +152,15 @@ func New(cfg Config, w wire.Wire) (*NIC, error) {
 	if cfg.VFs < 0 || cfg.VFs > maxVFs {
 		return nil, fmt.Errorf("create NIC: %d virtual functions: want 0 to %d", cfg.VFs, maxVFs)
 	}
-	dec, err := newDecoder(registerTable())
+	kind, err := variantOf(cfg.ID)
 	if err != nil {
 		return nil, fmt.Errorf("create NIC: %w", err)
 	}
-	n := newNIC(cfg, w, dec)
+	dec, err := newDecoder(registerTable(kind))
+	if err != nil {
+		return nil, fmt.Errorf("create NIC: %w", err)
+	}
+	n := newNIC(cfg, kind, w, dec)
 	if n.bells, err = newDoorbells(); err != nil {
 		return nil, fmt.Errorf("create NIC: %w", err)
 	}
@@ -167,7 +176,7 @@ func New(cfg Config, w wire.Wire) (*NIC, error) {
 }
 
 // newNIC builds a NIC without its device thread and doorbells.
-func newNIC(cfg Config, w wire.Wire, dec *decoder) *NIC {
+func newNIC(cfg Config, kind *variant, w wire.Wire, dec *decoder) *NIC {
 	if cfg.LinkDelay == 0 {
 		cfg.LinkDelay = 5 * time.Millisecond
 	}
@@ -177,23 +186,27 @@ func newNIC(cfg Config, w wire.Wire, dec *decoder) *NIC {
 		cfg.MAC = [6]byte{0x02, 0x1b, 0x21, byte(r >> 16), byte(r >> 8), byte(r)}
 	}
 	n := &NIC{
-		cfg:   cfg,
-		wire:  w,
-		dec:   dec,
-		reg:   make([]uint32, bar0Size/4),
-		ctr:   newCounters(),
-		rng:   rand.New(rand.NewPCG(1, 2)),
-		done:  make(chan struct{}),
-		ended: make(chan struct{}),
+		cfg:     cfg,
+		variant: kind,
+		wire:    w,
+		dec:     dec,
+		reg:     make([]uint32, bar0Size/4),
+		ctr:     newCounters(),
+		rng:     rand.New(rand.NewPCG(1, 2)),
+		done:    make(chan struct{}),
+		ended:   make(chan struct{}),
 	}
 	n.carrier, _ = w.(wire.CarrierSetter)
 	n.timed, _ = w.(wire.TimedSender)
-	n.eeprom = makeEEPROM(cfg)
-	n.i2c.module = cfg.Module.identity(cfg.Monitoring)
-	if cfg.Module.monitors(cfg.Monitoring) {
+	n.eeprom = makeEEPROM(cfg, kind)
+	if kind.medium != mediumCage {
+		n.cfg.Module = NoModule
+	}
+	n.i2c.module = n.cfg.Module.identity(cfg.Monitoring)
+	if n.cfg.Module.monitors(cfg.Monitoring) {
 		n.monitor, n.i2c.measured = monitor(cfg.Monitoring), n.measure
 	}
-	n.pci.mac = cfg.MAC
+	n.pci.mac, n.pci.variant = cfg.MAC, kind
 	n.rx.init()
 	n.tx.init()
 	if cfg.Arrivals > 0 {

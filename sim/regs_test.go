@@ -8,7 +8,7 @@ import (
 )
 
 func TestRegistersDoNotOverlap(t *testing.T) {
-	dec, err := newDecoder(registerTable())
+	dec, err := newDecoder(registerTable(variants[0]))
 	require.NoError(t, err)
 	seen := 0
 	for _, k := range dec.at {

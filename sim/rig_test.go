@@ -143,11 +143,13 @@ const testBase = 0x40000000
 
 func newRig(t testing.TB, cfg Config) *rig {
 	t.Helper()
-	dec, err := newDecoder(registerTable())
+	kind, err := variantOf(cfg.ID)
+	require.NoError(t, err)
+	dec, err := newDecoder(registerTable(kind))
 	require.NoError(t, err)
 	w := &testWire{}
 	r := &rig{TB: t, w: w, h: &testHost{base: testBase, mem: make([]byte, 8<<20), raised: map[[2]int]int{}}}
-	r.NIC = newNIC(cfg, w, dec)
+	r.NIC = newNIC(cfg, kind, w, dec)
 	r.bells, err = newDoorbells()
 	require.NoError(t, err)
 	require.NoError(t, r.addVFs())

@@ -26,7 +26,7 @@ func init() {
 func openScheme(rest string) (pci.Device, error) { return Open(rest) }
 
 // modelKeys are the options of the port. The others are the wire's.
-var modelKeys = []string{"mac", "sfp", "ddm", "start", "linkdelay", "vfs", "fault"}
+var modelKeys = []string{"id", "mac", "sfp", "ddm", "start", "linkdelay", "vfs", "fault"}
 
 // Device is a NIC in this process, accessed over the vfio-user protocol like one in
 // another process.
@@ -81,6 +81,7 @@ func (d *Device) Close() error {
 // Open starts a model with the options of a "sim:" name and opens it. The options
 // are the wire's (see package wire) and:
 //
+//	id=10fb                 PCI device id, or 82599; an unknown one lists all
 //	mac=02:00:00:00:00:01   station address
 //	sfp=sr|lr|da|sx|lrm|none
 //	                        module in the SFP+ cage
@@ -210,6 +211,8 @@ func parsePort(options []wire.Option) (Config, error) {
 	for _, o := range options {
 		var err error
 		switch o.Key {
+		case "id":
+			cfg.ID, err = parseID(o.Value)
 		case "mac":
 			err = parseMAC(o.Value, &cfg.MAC)
 		case "sfp":

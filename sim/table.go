@@ -6,11 +6,11 @@ import "slices"
 // for its chapter; the offsets that the model's code uses are constants above
 // that function, which the row takes its offset from.
 
-// registerTable is every register the model has, in the order of the
+// registerTable is every register that a controller has, in the order of the
 // datasheet's chapters.
-func registerTable() []register {
+func registerTable(kind *variant) []register {
 	return slices.Concat(controlRegisters(), nvmRegisters(), interruptRegisters(), receiveRegisters(), filterRegisters(),
-		transmitRegisters(), poolRegisters(), macRegisters(), countRegisters(), otherRegisters())
+		transmitRegisters(), poolRegisters(), macRegisters(kind), countRegisters(), otherRegisters())
 }
 
 const (

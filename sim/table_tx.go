@@ -66,7 +66,7 @@ const (
 )
 
 // macRegisters: the MAC and the link (8.2.3.22).
-func macRegisters() []register {
+func macRegisters(kind *variant) []register {
 	return []register{
 		one("PCS1GCFIG", 0x04200, rw, 0, "8.2.3.22"),
 		one("PCS1GLCTL", 0x04208, rw, 0x00000010, "8.2.3.22"),
@@ -88,7 +88,7 @@ func macRegisters() []register {
 		one("MFLCN", rMFLCN, rw, 0, "8.2.3.22"),
 		one("SERDESC", 0x04298, rw, 0, "8.2.3.22").kept(),
 		one("MACS", 0x0429c, rw, 0, "8.2.3.22").kept(),
-		one("AUTOC", rAUTOC, sc, autocReset, "8.2.3.22").onWrite((*NIC).writeAUTOC).kept(),
+		one("AUTOC", rAUTOC, sc, kind.resetAUTOC(), "8.2.3.22").onWrite((*NIC).writeAUTOC).kept(),
 		one("LINKS", 0x042a4, ro, 0, "8.2.3.22").onRead((*NIC).readLINKS),
 		one("LINKS2", 0x04324, ro, 0, "8.2.3.22"),
 		one("AUTOC2", rAUTOC2, sc, autoc2Reset, "8.2.3.22").onWrite((*NIC).writeAUTOC2).kept(),
