@@ -112,6 +112,7 @@ func TestBadNamesAreExplained(t *testing.T) {
 		"sim:gen,sfp=qsfp":              "sr, lr, da, sx",
 		"sim:gen,start=now":             "rx or link",
 		"sim:gen,linkdelay=5":           "5ms",
+		"sim:gen,clock=1001":            "-1000 to 1000 ppm",
 		"sim:gen,fault=fire:1":          "unknown",
 		"sim:gen,fault=crc:0":           "from 1",
 		"sim:gen,fault=flap:x":          "time",

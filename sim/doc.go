@@ -29,7 +29,8 @@
 // and advanced one-buffer descriptors, frames over several descriptors; address
 // and VLAN filters; EtherType, SYN and 5-tuple filters, Flow Director, RSS; checksum
 // offloads in both directions, VLAN stripping and insertion, TCP segmentation;
-// interrupts with moderation; statistics with read-to-clear. A frame that is sent takes
+// interrupts with moderation; time stamps of PTP messages by the clock SYSTIM (stamp.go),
+// in both directions; statistics with read-to-clear. A frame that is sent takes
 // its time on the line (txtime.go): 672 bits for 60 bytes, at the begin and the rate of
 // its queue's limiter (RTTBCNRC). RecordSent records when frames have left.
 //
@@ -50,8 +51,8 @@
 // IPsec exist and stay 0.
 //
 // These have registers that hold what is written, without effect: DCB, FCoE, RSC,
-// LinkSec and IPsec, time stamps (their clock runs), wake-up, management, sending of
-// pause frames. Header split is counted as a fault and treated as one buffer.
+// LinkSec and IPsec, wake-up, management, sending of pause frames, and of the time stamps
+// TIMADJ, target times and the outputs of TSAUXC. Header split is counted as a fault and treated as one buffer.
 //
 // # Faults
 //

@@ -54,6 +54,10 @@ type Config struct {
 	// Faults are injected faults.
 	Faults Faults
 
+	// ClockError is by how many parts per million the oscillator behind SYSTIM is fast,
+	// -1000 to 1000. The line keeps its rate.
+	ClockError int
+
 	// VFs is the number of virtual functions, NIC.VF: 0 to 63.
 	VFs int
 
@@ -151,6 +155,9 @@ func New(cfg Config, w wire.Wire) (*NIC, error) {
 	}
 	if cfg.VFs < 0 || cfg.VFs > maxVFs {
 		return nil, fmt.Errorf("create NIC: %d virtual functions: want 0 to %d", cfg.VFs, maxVFs)
+	}
+	if max(cfg.ClockError, -cfg.ClockError) > maxClockError {
+		return nil, fmt.Errorf("create NIC: clock error of %d ppm: want -%d to %[2]d", cfg.ClockError, maxClockError)
 	}
 	kind, err := variantOf(cfg.ID)
 	if err != nil {

@@ -66,6 +66,7 @@ const (
 	stPIF    = 1 << 7
 	stVEXT   = 1 << 9
 	stUDPV   = 1 << 10
+	stTS     = 1 << 16
 	errRXE   = 1 << 29
 	errTCPE  = 1 << 30
 	errIPE   = 1 << 31
@@ -161,7 +162,7 @@ func (c *rxConfig) parseSlow(f []byte, m *fields) {
 		etype = binary.BigEndian.Uint16(f[off+2:])
 		off += 4
 	}
-	if c.etypes && c.matchEtype(etype, m) {
+	if c.etypes && c.matchEtype(etype, f, off, m) {
 		return
 	}
 	switch etype {
@@ -172,6 +173,9 @@ func (c *rxConfig) parseSlow(f []byte, m *fields) {
 	}
 	if m.rssType != rssNone {
 		m.queue = uint32(c.reta[m.hash&0x7f])
+	}
+	if m.ptype&ptUDP != 0 && c.stamps.overUDP() {
+		c.markPTP(c.stamps.udpPayload(f, off, m), true, f, m)
 	}
 	if c.steering {
 		c.steer(f, off, m)
@@ -186,13 +190,16 @@ func (c *rxConfig) parseSlow(f []byte, m *fields) {
 
 // matchEtype applies the EtherType filters (datasheet 7.1.2.3). If one matches, the
 // packet type is the filter's index and the frame is not parsed further.
-func (c *rxConfig) matchEtype(etype uint16, m *fields) bool {
-	for i, f := range c.etqf {
+func (c *rxConfig) matchEtype(etype uint16, f []byte, off int, m *fields) bool {
+	for i, filter := range c.etqf {
 		const enable, queueEnable = 1 << 31, 1 << 31
-		if f&enable == 0 || uint16(f) != etype {
+		if filter&enable == 0 || uint16(filter) != etype {
 			continue
 		}
 		m.ptype = ptETQF | uint16(i)
+		if filter&etqf1588 != 0 {
+			c.markPTP(f[off:], false, f, m)
+		}
 		if s := c.etqs[i]; s&queueEnable != 0 {
 			c.choose(m, s>>16&0x7f)
 		}

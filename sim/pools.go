@@ -219,6 +219,9 @@ func (n *NIC) arrivePools(f []byte) {
 	}
 	n.countGood(f, size)
 	m := rx.cfg.parse(f)
+	if m.hi&stTS != 0 {
+		m = n.stampReceived(f, m)
+	}
 	if inexact {
 		m.hi |= stPIF
 	}
@@ -277,7 +280,9 @@ func (n *NIC) forward(q *txQueue, f []byte) bool {
 	n.add(cRXLPBKGPC, 1)
 	n.add(cRXLPBKGBC, uint64(len(f)))
 	n.stats.Copies += uint64(bits.OnesCount64(list))
-	n.toPools(f, n.rx.cfg.parse(f), list)
+	m := n.rx.cfg.parse(f)
+	m.hi &^= stTS // the frame does not pass the MAC
+	n.toPools(f, m, list)
 	return network
 }
 

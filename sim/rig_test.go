@@ -31,6 +31,12 @@ func (w *testWire) push(frames ...[]byte) {
 	}
 }
 
+func (w *testWire) pushAt(at int64, data []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.frames = append(w.frames, wire.Frame{Data: data, At: at})
+}
+
 func (w *testWire) pushBad(damage wire.Damage, data []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -55,7 +61,9 @@ func (w *testWire) Receive(frames []wire.Frame, _ int) (int, error) {
 	k := min(len(frames), len(w.frames))
 	for i := range k {
 		frames[i] = w.frames[i]
-		frames[i].At = int64(i)
+		if frames[i].At == 0 {
+			frames[i].At = int64(i)
+		}
 	}
 	w.frames = w.frames[k:]
 	return k, nil

@@ -195,6 +195,9 @@ func (n *NIC) arrive(f []byte) {
 	if c.perPool != 0 {
 		m.queue = c.poolQueue(c.pool, m)
 	}
+	if m.hi&stTS != 0 {
+		m = n.stampReceived(f, m)
+	}
 	if inexact {
 		m.hi |= stPIF
 	}

@@ -48,6 +48,8 @@ type rxConfig struct {
 	fast      bool          // parse may take its fast path
 	etqf      [8]uint32
 	etqs      [8]uint32
+	stamps    stampFilter
+	ptpAt     int // where the PTP message of the last frame with TS begins
 }
 
 // configure decodes the registers. The device thread calls it after a write, before
@@ -130,7 +132,8 @@ func (n *NIC) configureRSS(c *rxConfig) {
 		c.reta[i] = uint8(n.reg[rRETA/4+i/4] >> (8 * (i % 4)) & 0xf)
 	}
 	n.configureSteering(c)
-	c.fast = !c.etypes && !c.steering && !c.extended && !c.noHash && c.tag != ethIP4
+	n.configureStamps(&c.stamps)
+	c.fast = !c.etypes && !c.stamps.overUDP() && !c.steering && !c.extended && !c.noHash && c.tag != ethIP4
 }
 
 // configureQueues decodes the fields that may change while a queue is enabled.

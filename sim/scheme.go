@@ -26,7 +26,7 @@ func init() {
 func openScheme(rest string) (pci.Device, error) { return Open(rest) }
 
 // modelKeys are the options of the port. The others are the wire's.
-var modelKeys = []string{"id", "mac", "sfp", "ddm", "start", "linkdelay", "vfs", "fault"}
+var modelKeys = []string{"id", "mac", "sfp", "ddm", "start", "linkdelay", "clock", "vfs", "fault"}
 
 // Device is a NIC in this process, accessed over the vfio-user protocol like one in
 // another process.
@@ -90,6 +90,8 @@ func (d *Device) Close() error {
 //	start=rx|link           read the wire from the first RXEN (default), or as
 //	                        soon as the link is up
 //	linkdelay=5ms           time to link up
+//	clock=PPM               by how much the oscillator of the clock SYSTIM is fast,
+//	                        -1000 to 1000
 //	vfs=N                   virtual functions, 1 to 63: NIC.ConnectVF connects one
 //	fault=...               injected faults, separated by +:
 //	                        flap:1s, doorbell:N, remove:N, dma:N, crc:N,
@@ -232,6 +234,11 @@ func parsePort(options []wire.Option) (Config, error) {
 			}
 		case "linkdelay":
 			cfg.LinkDelay, err = parseDuration(o.Value)
+		case "clock":
+			cfg.ClockError, err = strconv.Atoi(o.Value)
+			if err != nil || max(cfg.ClockError, -cfg.ClockError) > maxClockError {
+				err = fmt.Errorf("want -%d to %[1]d ppm", maxClockError)
+			}
 		case "vfs":
 			cfg.VFs, err = strconv.Atoi(o.Value)
 			if err != nil || cfg.VFs < 1 || cfg.VFs > maxVFs {

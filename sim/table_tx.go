@@ -108,12 +108,21 @@ func macRegisters(kind *variant) []register {
 }
 
 const (
-	rSYSTIML = 0x08c0c
-	rTIMINCA = 0x08c14
+	rTSYNCRXCTL = 0x05188
+	rRXSTMPL    = 0x051e8
+	rRXSTMPH    = 0x051a4
+	rRXSATRL    = 0x051a0
+	rRXSATRH    = 0x051a8
+	rRXMTRL     = 0x05120
+	rTSYNCTXCTL = 0x08c00
+	rTXSTMPL    = 0x08c04
+	rTXSTMPH    = 0x08c08
+	rSYSTIML    = 0x08c0c
+	rTIMINCA    = 0x08c14
 )
 
-// otherRegisters: units of which the model has the registers only: wake-up
-// (8.2.3.24), management filters (8.2.3.25), time stamps (8.2.3.26), FCoE.
+// otherRegisters: time stamps (8.2.3.26), and units of which the model has the registers
+// only: wake-up (8.2.3.24), management filters (8.2.3.25), FCoE.
 func otherRegisters() []register {
 	return []register{
 		one("WUC", 0x05800, rw, 0, "8.2.3.24"),
@@ -126,15 +135,16 @@ func otherRegisters() []register {
 		one("MANC", 0x05820, rw, 0, ""),
 		one("MFVAL", 0x05824, rw, 0, ""),
 		one("MANC2H", 0x05860, rw, 0, ""),
-		one("TSYNCRXCTL", 0x05188, rw, 0, "8.2.3.26").bits(0xfffffffe),
-		one("RXSTMPL", 0x051e8, ro, 0, "8.2.3.26"),
-		one("RXSTMPH", 0x051a4, ro, 0, "8.2.3.26"),
-		one("RXSATRL", 0x051a0, ro, 0, "8.2.3.26"),
-		one("RXSATRH", 0x051a8, ro, 0, "8.2.3.26"),
-		one("RXMTRL", 0x05120, rw, 0x88f70000, "8.2.3.26"),
-		one("TSYNCTXCTL", 0x08c00, rw, 0, "8.2.3.26").bits(0xfffffffe),
-		one("TXSTMPL", 0x08c04, ro, 0, "8.2.3.26"),
-		one("TXSTMPH", 0x08c08, ro, 0, "8.2.3.26"),
+		one("TSYNCRXCTL", rTSYNCRXCTL, rw, 0, "8.2.3.26").bits(^uint32(tsyncValid)),
+		one("RXSTMPL", rRXSTMPL, ro, 0, "8.2.3.26"),
+		one("RXSTMPH", rRXSTMPH, sc, 0, "8.2.3.26").onRead((*NIC).readRXSTMPH).onWrite((*NIC).ignore),
+		one("RXSATRL", rRXSATRL, ro, 0, "8.2.3.26"),
+		one("RXSATRH", rRXSATRH, ro, 0, "8.2.3.26"),
+		// The port is 0x319, not 319 (libmoon, ixgbe.lua).
+		one("RXMTRL", rRXMTRL, rw, 0x319<<16, "8.2.3.26"),
+		one("TSYNCTXCTL", rTSYNCTXCTL, rw, 0, "8.2.3.26").bits(^uint32(tsyncValid)),
+		one("TXSTMPL", rTXSTMPL, ro, 0, "8.2.3.26"),
+		one("TXSTMPH", rTXSTMPH, sc, 0, "8.2.3.26").onRead((*NIC).readTXSTMPH).onWrite((*NIC).ignore),
 		one("SYSTIML", rSYSTIML, sc, 0, "8.2.3.26").onRead((*NIC).readSYSTIML).onWrite((*NIC).writeSYSTIML),
 		one("SYSTIMH", rSYSTIML+4, sc, 0, "8.2.3.26").onRead((*NIC).readSYSTIMH).onWrite((*NIC).writeSYSTIMH),
 		one("TIMINCA", rTIMINCA, sc, 0, "8.2.3.26").onWrite((*NIC).writeTIMINCA),

@@ -62,6 +62,7 @@ const dmaTxEnable = 1 << 0 // DMATXCTL.TE
 
 // Command bits in the second word of a transmit descriptor.
 const (
+	td1588 = 1 << 19
 	tdEOP  = 1 << 24
 	tdIFCS = 1 << 25
 	tdIC   = 1 << 26 // legacy
@@ -276,7 +277,10 @@ func (n *NIC) emit(q *txQueue, f []byte, ifcs bool) {
 		tx.spare = append(tx.spare, b)
 		return
 	}
-	tx.out.put(txFrame{data: b, queue: uint8(q.index), badCRC: bad, crc: crc, end: tx.schedule(&q.txTiming, len(b)+crcSize)})
+	tx.out.put(txFrame{
+		data: b, queue: uint8(q.index), badCRC: bad, crc: crc, end: tx.schedule(&q.txTiming, len(b)+crcSize),
+		stamp: q.first&(tdDEXT|td1588) == tdDEXT|td1588,
+	})
 	tx.frames++
 	if after := n.cfg.Faults.TxHang; after != 0 && tx.frames == after {
 		tx.hung = true
@@ -323,6 +327,9 @@ func (n *NIC) flushOut() (busy bool) {
 			n.stats.SentBytes += uint64(len(f.data))
 		}
 		n.countSent(&tx.q[f.queue], f.data)
+		if f.stamp {
+			n.stampSent(f)
+		}
 		if n.departures != nil && !f.badCRC {
 			n.departures.add(tx, f)
 		}

@@ -120,6 +120,7 @@ type txFrame struct {
 	data   []byte
 	end    int64 // ticks: its last bit leaves the port
 	queue  uint8
+	stamp  bool // its descriptor asks for a time stamp
 	badCRC bool
 	crc    uint32 // of a frame with badCRC
 }
