@@ -118,10 +118,9 @@ func (d *Daemon) opened() (lines []string) {
 			name += " as " + as
 		}
 		add("opened %s: %s, %v in %v pages", name, coresText(p.engine.Cores()), buffers, p.engine.Stream(0).Config().Pages)
-		if plan, err := p.PlanFilters(); err == nil {
-			for _, s := range plan.Rules {
-				add("port filter %s", s)
-			}
+		_, plan := p.filters.Filters()
+		for _, s := range plan.Rules {
+			add("port filter %s", s)
 		}
 		for _, q := range p.recorder.Stats() {
 			for _, dir := range q.Store.Dirs {

@@ -270,5 +270,5 @@ storage = { dirs = "`+t.TempDir()+`", segment = "1MiB" }
 	require.InDelta(t, 1250, l.Queues[0].Filtered, 100)
 	require.Zero(t, l.Queues[0].Rules[0].Frames, "the port has dropped them all")
 	require.Zero(t, l.Lost())
-	require.Contains(t, r.log.Text(), "port filter (ip src net 198.18.0.0/25) drop: in the chip: 1 Flow Director")
+	require.Contains(t, r.log.Text(), "port filter (ip src net 198.18.0.0/25) drop: in the chip: 1 Flow Director filter")
 }

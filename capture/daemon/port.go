@@ -17,7 +17,6 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/retain"
 	"github.com/ixcap/ixcap/capture/archive/store"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
-	"github.com/ixcap/ixcap/capture/hwfilter"
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/capture/ports"
@@ -32,6 +31,7 @@ type port struct {
 	log      *slog.Logger
 	device   capture.Port
 	engine   *capture.Engine
+	filters  *filtering
 	recorder *recorder.Recorder
 	command  *fileCommand // nil: none
 	ending   atomic.Bool  // run is told to end
@@ -65,20 +65,17 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 		return nil, err
 	}
 	pc.FlowDirector, pc.RSS.Fields = plan.FlowDirector, p.RSS.Fields
-	keep, err := p.LiveRules(p.SnapLen)
-	if err != nil {
-		return nil, err
-	}
 	p.engine, p.device, err = ports.NewEngine(p.Device, ports.Config{Config: pc, OnNotice: func(text string) { p.log.Warn(text) }}, capture.Config{
 		Buffer: int(p.Buffer), Segment: int64(p.Storage.Segment), SnapLen: p.SnapLen, Pages: p.Pages.Size,
-		Cores: p.Cores, Taken: taken, FIFO: p.FIFO, Stamps: p.Stamps, Rules: keep, Dedup: p.Dedup.Config, Logger: p.log, Count: d.config.Count,
+		Cores: p.Cores, Taken: taken, FIFO: p.FIFO, Stamps: p.Stamps, Rules: p.Rules.Rules, Dedup: p.Dedup.Config, Logger: p.log, Count: d.config.Count,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := p.setFilters(plan); err != nil {
+	if p.filters, err = newFiltering(p.device, p.engine, p.Filters.Rules, p.Rules.Rules); err != nil {
 		return nil, err
 	}
+	p.logFilters()
 	if name := p.device.Name(); name != p.Device {
 		p.log.Info(fmt.Sprintf("%s is captured as %s", p.Device, name))
 	}
@@ -105,22 +102,12 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 	return p, err
 }
 
-// setFilters sets the filters of an 82599 and logs what of each rule is in the chip.
-func (p *port) setFilters(plan hwfilter.Plan) error {
-	if len(plan.Filters) == 0 {
-		return nil
-	}
-	chip, ok := p.device.(*nic.Port)
-	if !ok {
-		return fmt.Errorf("filters of %s: only an 82599 has filters in the port: use rules", p.device.Name())
-	}
-	if _, err := chip.SetFilters(plan.Filters); err != nil {
-		return err
-	}
+// logFilters logs what of each filter is in the chip.
+func (p *port) logFilters() {
+	_, plan := p.filters.Filters()
 	for _, s := range plan.Rules {
 		p.log.Info("port filter " + s.String())
 	}
-	return nil
 }
 
 // file is the port's name in file names.

@@ -66,7 +66,14 @@ func (d *Daemon) apply(next *settings.Settings, changes []settings.Change) (err 
 		if live["port."+p.Name+".rules"] || live["port."+p.Name+".snaplen"] {
 			rules, bad := n.LiveRules(p.SnapLen)
 			if bad == nil {
-				bad = p.engine.SetRules(capture.AllQueues, rules)
+				bad = p.filters.SetRules(capture.AllQueues, rules)
+			}
+			err = errors.Join(err, p.named(bad))
+		}
+		if live["port."+p.Name+".port_filters"] {
+			bad := p.filters.SetFilters(n.Filters.Rules)
+			if bad == nil {
+				p.logFilters()
 			}
 			err = errors.Join(err, p.named(bad))
 		}

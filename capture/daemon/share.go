@@ -42,7 +42,7 @@ func (d *Daemon) share() error {
 			}
 			d.closers = append(d.closers, sh.Close)
 		}
-		c := control.Port{Name: p.Name, Engine: p.engine, Awaited: p.awaited}
+		c := control.Port{Name: p.Name, Engine: p.engine, Awaited: p.awaited, Filtering: p.filters}
 		c.Card, _ = p.device.(control.Card)
 		if p.Stores() {
 			c.Rotate, c.Retained = p.recorder.Rotate, d.cleaner.Stats

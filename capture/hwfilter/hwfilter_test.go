@@ -207,7 +207,33 @@ func TestVLANTakesTheFlowDirector(t *testing.T) {
 	p, err := r.Plan(1)
 	require.NoError(t, err)
 	require.Equal(t, driver.PerfectFlows, p.FlowDirector)
-	require.Equal(t, "(vlan 7) drop: in the chip: 1 Flow Director; not in the chip: what is not IP in the VLAN", p.Rules[0].String())
+	require.Equal(t, "(vlan 7) drop: in the chip: 1 Flow Director filter; not in the chip: what is not IP in the VLAN", p.Rules[0].String())
+}
+
+// A port that is open has its Flow Director or has it not.
+func TestAnOpenPortKeepsItsFlowDirector(t *testing.T) {
+	r, err := hwfilter.Parse("(ip src host 10.0.0.1 or ip6 src host 2001:db8::1) drop")
+	require.NoError(t, err)
+	p, err := r.PlanOpen(1, driver.NoFlowDirector)
+	require.NoError(t, err)
+	require.Equal(t, driver.NoFlowDirector, p.FlowDirector)
+	require.Len(t, p.Filters, 1)
+	require.Equal(t, []string{"src net 2001:db8::1/128 (only the Flow Director can, which gets its memory when the port is opened: restart the capture)"}, p.Rules[0].Rest)
+	p, err = r.PlanOpen(1, driver.PerfectFlows)
+	require.NoError(t, err)
+	require.Len(t, p.Filters, 2)
+	require.Equal(t, []hwfilter.Use{{Engine: driver.TupleFilter, Filters: 1}, {Engine: driver.FlowDirectorFilter, Filters: 1}}, p.Rules[0].Chip())
+	require.Equal(t, "2 5-tuple filters", hwfilter.Use{Engine: driver.TupleFilter, Filters: 2}.String())
+
+	r, err = hwfilter.Parse("(vlan 7) drop")
+	require.NoError(t, err)
+	_, err = r.PlanOpen(1, driver.NoFlowDirector)
+	require.ErrorContains(t, err, "restart the capture")
+	r, err = hwfilter.Parse("(udp) drop")
+	require.NoError(t, err)
+	p, err = r.PlanOpen(1, driver.PerfectFlows)
+	require.NoError(t, err)
+	require.Equal(t, driver.PerfectFlows, p.FlowDirector, "it stays on")
 }
 
 func TestRulesThatTheChipCannotDoAreRefused(t *testing.T) {

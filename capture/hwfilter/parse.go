@@ -64,7 +64,7 @@ func parseRule(text string) (one rule, rest string, err error) {
 	if end == 0 {
 		return one, "", errors.New("a parenthesis is not closed")
 	}
-	one.expression, rest = strings.TrimSpace(text[1:end]), text[end+1:]
+	one.expression, rest = strings.Join(strings.Fields(text[1:end]), " "), text[end+1:]
 	if one.expression == "" {
 		return one, "", errors.New("the expression is empty: use the rules of the capture for all frames")
 	}

@@ -1,6 +1,7 @@
 package hwfilter
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -24,38 +25,69 @@ type Split struct {
 	Rest   []string // what is left to software, and why
 }
 
-// String is a line for a log: "(udp and port 53) drop: 4 filters in the chip; ...".
-func (s Split) String() string {
+// Use is a number of filters of one kind.
+type Use struct {
+	Engine  driver.Engine
+	Filters int
+}
+
+// Kind is the kind in words.
+func (u Use) Kind() string {
+	if u.Engine == driver.FlowDirectorFilter {
+		return "Flow Director filter"
+	}
+	return u.Engine.String()
+}
+
+// String returns the number and the kind in words.
+func (u Use) String() string {
+	kind := u.Kind()
+	if u.Filters != 1 {
+		kind += "s"
+	}
+	return fmt.Sprintf("%d %s", u.Filters, kind)
+}
+
+// Chip returns the filters of the chip that the rule takes, by kind.
+func (s Split) Chip() (all []Use) {
 	where := map[driver.Engine]int{}
 	for _, p := range s.Places {
 		where[p.Engine]++
 	}
-	var parts []string
 	for e := driver.EtherTypeFilter; e <= driver.FlowDirectorFilter; e++ {
-		switch n := where[e]; {
-		case n == 1:
-			parts = append(parts, "1 "+e.String())
-		case n > 1 && e == driver.FlowDirectorFilter:
-			parts = append(parts, fmt.Sprintf("%d of the %s", n, e))
-		case n > 1:
-			parts = append(parts, fmt.Sprintf("%d %ss", n, e))
+		if where[e] > 0 {
+			all = append(all, Use{e, where[e]})
 		}
 	}
-	in := "nothing in the chip"
-	if len(parts) > 0 {
-		in = "in the chip: " + strings.Join(parts, ", ")
+	return all
+}
+
+// String is a line for a log: "(udp and port 53) drop: in the chip: 4 5-tuple filters; ...".
+func (s Split) String() string {
+	var parts []string
+	for _, u := range s.Chip() {
+		parts = append(parts, u.String())
 	}
+	in := "in the chip: " + strings.Join(parts, ", ") // Plan refuses a rule without any
 	if len(s.Rest) > 0 {
 		in += "; not in the chip: " + strings.Join(s.Rest, ", ")
 	}
 	return s.Rule + ": " + in
 }
 
-// Plan translates the rules for a port with that number of queues. A rule of which
-// nothing can be in the chip is an error: use the rules of the capture for it.
+// Plan translates the rules for a port that will be opened with that number of queues. A
+// rule of which nothing can be in the chip is an error: use the rules of the capture for it.
 func (r Rules) Plan(queues int) (Plan, error) {
+	return r.plan(driver.Config{Queues: queues}, fit)
+}
+
+// PlanOpen is Plan for a port that is open, whose Flow Director is on or off.
+func (r Rules) PlanOpen(queues int, mode driver.FlowDirector) (Plan, error) {
+	return r.plan(driver.Config{Queues: queues, FlowDirector: mode}, fitOpen)
+}
+
+func (r Rules) plan(c driver.Config, fit func(*driver.Config, []driver.Filter) (driver.FlowDirector, error)) (Plan, error) {
 	var p Plan
-	c := driver.Config{Queues: queues}
 	for _, x := range r.list {
 		s := Split{Rule: fmt.Sprintf("(%s) %s", x.expression, x.action())}
 		alternatives, rest := translate(x.expression)
@@ -99,6 +131,19 @@ func fit(c *driver.Config, filters []driver.Filter) (driver.FlowDirector, error)
 	try.FlowDirector = driver.PerfectFlows
 	_, err = try.PlaceFilters(filters)
 	return driver.PerfectFlows, err
+}
+
+// fitOpen returns the setting of the Flow Director of an open port, and whether it can have
+// the filters.
+func fitOpen(c *driver.Config, filters []driver.Filter) (driver.FlowDirector, error) {
+	_, err := c.PlaceFilters(filters)
+	if err == nil {
+		return c.FlowDirector, nil
+	}
+	if would, other := fit(c, filters); other == nil && would != c.FlowDirector {
+		err = errors.New("only the Flow Director can, which gets its memory when the port is opened: restart the capture")
+	}
+	return c.FlowDirector, err
 }
 
 // reason is an error of PlaceFilters without the number of the filter.

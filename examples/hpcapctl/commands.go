@@ -118,6 +118,19 @@ var requests = []request{
 			f, err := c.SetRules(ctx, o.queue, rules)
 			return ruleSets{f}, err
 		}},
+	{"filters [FILTERS|@FILE|none]", "Show or replace the filters of an 82599 itself, which drop frames before memory", [2]int{0, 1}, false, true,
+		func(ctx context.Context, c *control.Client, o options) (answer, error) {
+			if len(o.operands) == 0 {
+				f, err := c.Filters(ctx)
+				return filters{f}, err
+			}
+			text, err := settings.Text(o.operands[0])
+			if err != nil {
+				return nil, err
+			}
+			f, err := c.SetFilters(ctx, text)
+			return filters{f}, err
+		}},
 }
 
 // command is the command line; run is called with what it says.
@@ -134,10 +147,11 @@ A LISTENER is QUEUE:ID, or its name if no other listener has that name.`,
 		Example: `  hpcapctl status --watch 1s
   hpcapctl policy monitor lossless,detach-after=2s
   hpcapctl rules '(udp and port 53) all; (tcp or sctp) 96; drop'
-  hpcapctl rules none`,
+  hpcapctl rules none
+  hpcapctl filters '(udp and src port 4789) drop'`,
 		Args: cli.NoOperands,
 		RunE: func(*cobra.Command, []string) error {
-			return cli.Usagef("no command: name one of status, listeners, ledger, module, blink, ports, rotate, detach, policy, rules")
+			return cli.Usagef("no command: name one of status, listeners, ledger, module, blink, ports, rotate, detach, policy, rules, filters")
 		},
 	}
 	global := cmd.PersistentFlags()

@@ -45,6 +45,8 @@ func TestCommandLines(t *testing.T) {
 		"policy 0:3 lossy":                  {"policy", options{operands: []string{"0:3", "lossy"}}},
 		"policy x lossless,detach-after=2s": {"policy", options{operands: []string{"x", "lossless,detach-after=2s"}}},
 		"rules":                             {"rules", options{}},
+		"filters":                           {"filters", options{}},
+		"filters none --port p1":            {"filters", options{port: "p1", operands: []string{"none"}}},
 		"rules drop":                        {"rules", options{operands: []string{"drop"}}},
 		"rules none --queue 1":              {"rules", options{queue: 1, operands: []string{"none"}}},
 		"rules --queue 0 @file":             {"rules", options{operands: []string{"@file"}}},
@@ -84,7 +86,7 @@ func TestMissingSocketNamesTheFlagAndTheVariable(t *testing.T) {
 
 func TestInvalidCommandLinesAreRejected(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                       "no command: name one of status, listeners, ledger, module, blink, ports, rotate, detach, policy, rules",
+		"":                       "no command: name one of status, listeners, ledger, module, blink, ports, rotate, detach, policy, rules, filters",
 		"dance":                  `unknown command "dance"`,
 		"statsu":                 "Did you mean status?",
 		"rule drop":              "Did you mean rules?",
@@ -103,6 +105,8 @@ func TestInvalidCommandLinesAreRejected(t *testing.T) {
 		"rules --queue -2 drop":  "--queue -2: ",
 		"rules --queue x drop":   "--queue",
 		"rules one two":          `rules: unexpected operand "two"`,
+		"filters one two":        `filters: unexpected operand "two"`,
+		"filters --queue 1 none": "unknown flag: --queue",
 		"rules --nonsense":       "unknown flag: --nonsense",
 		"rotate -x":              "unknown shorthand flag: 'x'",
 		"ledger --watch= --json": "--watch",
@@ -117,7 +121,7 @@ func TestInvalidCommandLinesAreRejected(t *testing.T) {
 func TestEmptyValuesAreRejected(t *testing.T) {
 	for _, sub := range command(nil).Commands() {
 		name := sub.Name()
-		operands := map[string][]string{"detach": {"x"}, "policy": {"x", "lossy"}, "rules": {"drop"}}[name]
+		operands := map[string][]string{"detach": {"x"}, "policy": {"x", "lossy"}, "rules": {"drop"}, "filters": {"none"}}[name]
 		check := func(f *pflag.Flag) {
 			r, _, err := parse(append([]string{name, "--" + f.Name + "="}, operands...)...)
 			require.ErrorAs(t, err, new(cli.UsageError), "%s --%s=", name, f.Name)

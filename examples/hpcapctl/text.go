@@ -83,6 +83,12 @@ func (s status) text(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(w)
+	if len(s.Filters) > 0 {
+		if err := filtersText(w, s.Filters); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
 	rows = [][]string{{"QUEUE", "CORE", "BUFFER FULL", "STORED", "FILTERED", "DUPLICATES", "REFUSED", "LONGEST GAP", "LISTENERS", "SOCKET"}}
 	var attached []control.Listener
 	for _, q := range s.Queues {

@@ -34,6 +34,7 @@ func (p *controlled) status(*http.Request) (any, error) {
 	for i, a := range l.Queues {
 		s.Queues = append(s.Queues, queueOf(a, e, i))
 	}
+	s.Filters = p.filterRules(l)
 	if p.Retained != nil {
 		s.Retention = retentionOf(p.Retained())
 	}
@@ -180,7 +181,11 @@ func (p *controlled) setRules(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, refusal{http.StatusBadRequest, err}
 	}
-	if err := p.engine.SetRules(queue, parsed); err != nil {
+	set := p.engine.SetRules
+	if p.Filtering != nil {
+		set = p.Filtering.SetRules
+	}
+	if err := set(queue, parsed); err != nil {
 		return nil, refusal{http.StatusConflict, err}
 	}
 	return p.queueRules()

@@ -29,10 +29,12 @@ type Status struct {
 	Clock   capture.ClockAccount `json:"clock"`
 	Rate    Rate                 `json:"rate"`    // over the last second
 	Lost    uint64               `json:"lost"`    // undamaged frames that reached the port and were not stored, filtered ones and duplicates excepted
-	Account capture.Account      `json:"account"` // the port's own counters
+	Account capture.Account      `json:"account"` // the port's own counters; Account.Filtered: what its filters dropped
 
 	// LossCauses are the frames missed by the port, by what they were lost to.
 	LossCauses []sched.LossCause `json:"loss_causes,omitempty"`
+
+	Filters []Filter `json:"port_filters,omitempty"` // those of the port itself, in order
 
 	Error  string  `json:"error,omitempty"` // why the port's counters could not be read; Account is older then
 	Queues []Queue `json:"queues"`
@@ -161,6 +163,35 @@ type QueueRules struct {
 // rulesRequest is the body of PUT /v1/rules.
 type rulesRequest struct {
 	Rules *string `json:"rules"`
+}
+
+// Filters are the filters of a port itself, which drop frames before host memory or select
+// their queue (package hwfilter).
+type Filters struct {
+	Name     string   `json:"name,omitempty"` // of the port, where there are several
+	Port     string   `json:"port"`           // device, as ports.Open takes it
+	Filters  string   `json:"filters"`        // their text; "none": none
+	Filtered uint64   `json:"filtered"`       // frames that the port has dropped, by these filters and earlier ones
+	Rules    []Filter `json:"rules"`          // in order
+}
+
+// Filter is one filter of a port: what of it is in the chip.
+type Filter struct {
+	Rule     string       `json:"rule"`
+	Chip     []FilterKind `json:"chip"`     // filters of the chip that it takes
+	Software []string     `json:"software"` // what it matches and the chip does not, and why
+	Dropped  uint64       `json:"dropped"`  // frames of these that software dropped since the rules of the queues were last set
+}
+
+// FilterKind is a number of filters of one kind.
+type FilterKind struct {
+	Kind    string `json:"kind"` // "EtherType filter", "SYN filter", "5-tuple filter" or "Flow Director filter"
+	Filters int    `json:"filters"`
+}
+
+// filtersRequest is the body of PUT /v1/filters.
+type filtersRequest struct {
+	Filters *string `json:"filters"`
 }
 
 // Ports are the ports that are captured.

@@ -105,6 +105,16 @@ func (c *Client) SetRules(ctx context.Context, queue int, rules string) (f Rules
 	return f, c.do(ctx, http.MethodPut, path, rulesRequest{&rules}, &f)
 }
 
+// Filters returns the filters of the port itself.
+func (c *Client) Filters(ctx context.Context) (f Filters, err error) {
+	return f, c.do(ctx, http.MethodGet, "/v1/filters", nil, &f)
+}
+
+// SetFilters replaces the filters of the port itself. "none" removes them.
+func (c *Client) SetFilters(ctx context.Context, filters string) (f Filters, err error) {
+	return f, c.do(ctx, http.MethodPut, "/v1/filters", filtersRequest{&filters}, &f)
+}
+
 // Ports returns the ports that are captured.
 func (c *Client) Ports(ctx context.Context) (p Ports, err error) {
 	return p, c.do(ctx, http.MethodGet, "/v1/ports", nil, &p)

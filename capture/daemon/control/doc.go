@@ -5,7 +5,7 @@
 //	   │
 //	   ▼
 //	UNIX socket ─► Server ─► counters of Engine and Stream
-//	                    └──► SetRules, SetPolicy, Detach, Rotate
+//	                    └──► SetRules, SetFilters, SetPolicy, Detach, Rotate
 //
 //	GET    /v1/status                       Status: port, rate, clock, queues
 //	GET    /v1/listeners                    Listeners: attached, and the last detached
@@ -14,6 +14,8 @@
 //	PUT    /v1/listeners/{listener}/policy  {"policy":"lossless,detach-after=2s"}; Listener
 //	GET    /v1/rules                       Rules: the rules of each queue with their counters
 //	PUT    /v1/rules[?queue=N]             {"rules":"..."} of queue N or of all, "none" keeps everything; Rules
+//	GET    /v1/filters                      Filters: those of an 82599 itself, and what software does of them
+//	PUT    /v1/filters                      {"filters":"(udp) drop"}, "none" removes them; Filters
 //	GET    /v1/ledger                       capture.Ledger, as hpcapdd prints it
 //	GET    /v1/module                       Module: that of an 82599's cage, and what it measures
 //	POST   /v1/blink                        {"for":"10s"}; makes its LED blink
@@ -27,7 +29,7 @@
 // A {listener} is QUEUE:ID, or its name where only one attached listener has that
 // name; other characters than plain letters are escaped as in any URL. A policy is
 // lossless, lossy, or lossless,detach-after=DURATION. Rules are those of package
-// rules. An empty value is an error.
+// rules, filters those of package hwfilter. An empty value is an error.
 //
 // docs/JSON.md lists the keys of all documents. A request that fails gets
 // {"error":"..."}, one sentence with what to do: 400 for what cannot be parsed, 404

@@ -47,6 +47,8 @@ func newHandler(ports []Port, cfg Config) *handler {
 		{"PUT /v1/listeners/{listener}/policy", (*controlled).setPolicy},
 		{"GET /v1/rules", (*controlled).getRules},
 		{"PUT /v1/rules", (*controlled).setRules},
+		{"GET /v1/filters", (*controlled).getFilters},
+		{"PUT /v1/filters", (*controlled).setFilters},
 		{"GET /v1/ledger", (*controlled).ledger},
 		{"GET /v1/module", (*controlled).module},
 		{"POST /v1/blink", (*controlled).blink},
@@ -98,7 +100,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, refuse(plain.status, "%s has no method %s: use %s", r.URL.Path, r.Method, w.Header().Get("Allow")))
 	default:
 		w.Header().Del("Location")
-		reply(w, nil, refuse(http.StatusNotFound, "there is no %s: the paths are /v1/status, /v1/listeners, /v1/rules, /v1/ledger, /v1/counters, /v1/module, /v1/blink, /v1/ports and /v1/rotate", r.URL.Path))
+		reply(w, nil, refuse(http.StatusNotFound, "there is no %s: the paths are /v1/status, /v1/listeners, /v1/rules, /v1/filters, /v1/ledger, /v1/counters, /v1/module, /v1/blink, /v1/ports and /v1/rotate", r.URL.Path))
 	}
 }
 

@@ -58,6 +58,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		"policy": policyRequest{}, "rules": Rules{}, "rules of a queue": QueueRules{}, "new rules": rulesRequest{}, "ports": Ports{}, "port": PortName{},
 		"module": Module{}, "measured": Measured{}, "measure": Measure{}, "blink": blinkRequest{},
 		"error": failure{}, "retention": Retention{}, "removed": Removed{}, "group": Group{}, "counters": Counters{}, "counter": capture.Counter{},
+		"filters": Filters{}, "filter": Filter{}, "kind": FilterKind{}, "new filters": filtersRequest{},
 	}
 	require.ElementsMatch(t, slices.Collect(maps.Keys(types)), slices.Collect(maps.Keys(docs)))
 	for name, v := range types {

@@ -21,6 +21,8 @@ type Port struct {
 
 	Card Card // nil: the port has none
 
+	Filtering Filtering // nil: the port has no filters, and the engine has the rules
+
 	Retained func() retain.Stats // counters of retention; nil: nothing is stored
 }
 

@@ -3,6 +3,7 @@ package settings
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/ixcap/ixcap/capture/rules"
 )
@@ -38,9 +39,13 @@ func Compare(started, running, next *Settings) []Change {
 		}
 		changes := compare("port."+p.Name+".", reflect.ValueOf(old).Elem(), reflect.ValueOf(&p).Elem())
 		for i := range changes {
-			if c := &changes[i]; c.Key == "port."+p.Name+".snaplen" || c.Key == "port."+p.Name+".rules" {
-				_, err := p.LiveRules(byName(started)[p.Name].SnapLen)
+			c, first := &changes[i], byName(started)[p.Name]
+			switch strings.TrimPrefix(c.Key, "port."+p.Name+".") {
+			case "snaplen", "rules":
+				_, err := p.LiveRules(first.SnapLen)
 				c.Live = c.Live && err == nil
+			case "port_filters":
+				c.Live = c.Live && p.liveFilters(first) == nil
 			}
 		}
 		all = append(all, changes...)
@@ -112,6 +117,9 @@ func (s *Settings) Take(started, next *Settings) {
 		if _, err := n.LiveRules(byName(started)[p.Name].SnapLen); err == nil {
 			p.Rules, p.SnapLen = n.Rules, n.SnapLen
 		}
+		if n.liveFilters(byName(started)[p.Name]) == nil {
+			p.Filters = n.Filters
+		}
 		p.Storage.Rotate = n.Storage.Rotate
 	}
 	s.Retention = next.Retention
@@ -119,15 +127,16 @@ func (s *Settings) Take(started, next *Settings) {
 
 // LiveRules returns the rules of the port's frames for a capture that was started with a capture
 // length. They keep at most the port's own length, which must not be greater than
-// that. nil keeps everything.
+// that. nil keeps everything. The frames that the port's filters leave to software are not
+// among them.
 func (p *Port) LiveRules(started int) (*rules.Rules, error) {
 	switch {
 	case p.SnapLen == started:
-		return p.rules(), nil
+		return p.Rules.Rules, nil
 	case started != 0 && (p.SnapLen == 0 || p.SnapLen > started):
 		return nil, fmt.Errorf("snaplen %d: the capture was started with %d, and a longer one needs a restart", p.SnapLen, started)
 	}
-	list := p.rules()
+	list := p.Rules.Rules
 	if list == nil {
 		list, _ = rules.Parse("none") // keeps everything
 	}

@@ -160,21 +160,15 @@ func (f *Filters) UnmarshalText(text []byte) error { return f.Set(string(text)) 
 // PlanFilters returns what the chip does of the port's filters.
 func (p *Port) PlanFilters() (hwfilter.Plan, error) { return p.Filters.Plan(max(p.Queues, 1)) }
 
-// rules returns the rules of the capture: those for frames that the port should drop and
-// cannot, then those of the settings.
-func (p *Port) rules() *rules.Rules {
-	drop := p.Filters.Software()
-	if drop == "" {
-		return p.Rules.Rules
-	}
-	if p.Rules.Rules != nil {
-		drop += p.Rules.Rules.String()
-	}
-	r, err := rules.Parse(drop)
+// liveFilters returns an error if a capture that was started with other settings cannot
+// have the port's filters before it is restarted.
+func (p *Port) liveFilters(started *Port) error {
+	was, err := started.PlanFilters()
 	if err != nil {
-		return p.Rules.Rules // unreachable: each part was parsed before
+		return err
 	}
-	return r
+	_, err = p.Filters.PlanOpen(max(started.Queues, 1), was.FlowDirector)
+	return err
 }
 
 // Dedup configures duplicate removal: true, false, "none", or

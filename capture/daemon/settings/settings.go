@@ -42,8 +42,8 @@ type Port struct {
 	Sleep     bool         `toml:"sleep"` // until an interrupt, while nothing arrives
 	Stamps    clock.Policy `toml:"stamps"`
 	Rules     Rules        `toml:"rules" live:"yes"`
-	RSS       RSS          `toml:"rss"`          // what the hash that selects a frame's queue has
-	Filters   Filters      `toml:"port_filters"` // what the port drops or sends to a queue before memory
+	RSS       RSS          `toml:"rss"`                     // what the hash that selects a frame's queue has
+	Filters   Filters      `toml:"port_filters" live:"yes"` // what the port drops or sends to a queue before memory
 	Dedup     Dedup        `toml:"dedup"`
 	Storage   Storage      `toml:"storage"`
 }

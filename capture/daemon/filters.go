@@ -1,0 +1,107 @@
+package daemon
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/hwfilter"
+	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/rules"
+)
+
+// filtering is what decides which frames of a port are kept: filters of the chip, software
+// for what these leave, and the rules of each queue behind them. All of it changes while
+// the capture runs.
+type filtering struct {
+	port   string
+	chip   *nic.Port // nil: the port has no filters
+	engine *capture.Engine
+
+	mu      sync.Mutex
+	filters hwfilter.Rules
+	plan    hwfilter.Plan
+	own     []*rules.Rules // of each queue, without what the filters leave
+}
+
+// newFiltering sets the filters of a port that is not started.
+func newFiltering(device capture.Port, e *capture.Engine, filters hwfilter.Rules, own *rules.Rules) (*filtering, error) {
+	f := &filtering{port: device.Name(), engine: e, own: slices.Repeat([]*rules.Rules{own}, e.Queues())}
+	f.chip, _ = device.(*nic.Port)
+	if !filters.Any() {
+		return f, nil
+	}
+	return f, f.SetFilters(filters)
+}
+
+// SetFilters implements control.Filtering. A frame that arrives during the change meets the
+// old filters, the new ones, or none; software drops those for which the new ones drop.
+func (f *filtering) SetFilters(filters hwfilter.Rules) error {
+	if f.chip == nil {
+		return fmt.Errorf("filters of %s: only an 82599 has filters in the port: use rules", f.port)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	plan, err := filters.PlanOpen(f.engine.Queues(), f.chip.Config().FlowDirector)
+	if err != nil {
+		return err
+	}
+	var behind []*rules.Rules
+	for _, own := range f.own {
+		r, err := before(filters, own)
+		if err != nil {
+			return err
+		}
+		behind = append(behind, r)
+	}
+	if _, err := f.chip.SetFilters(plan.Filters); err != nil {
+		return err
+	}
+	for q, r := range behind {
+		if err := f.engine.SetRules(q, r); err != nil {
+			return err
+		}
+	}
+	f.filters, f.plan = filters, plan
+	return nil
+}
+
+// SetRules implements control.Filtering.
+func (f *filtering) SetRules(queue int, own *rules.Rules) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, err := before(f.filters, own)
+	if err != nil {
+		return err
+	}
+	if err := f.engine.SetRules(queue, r); err != nil {
+		return err
+	}
+	for q := range f.own {
+		if queue == capture.AllQueues || queue == q {
+			f.own[q] = own
+		}
+	}
+	return nil
+}
+
+// Filters implements control.Filtering.
+func (f *filtering) Filters() (hwfilter.Rules, hwfilter.Plan) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.filters, f.plan
+}
+
+// before returns rules that drop what the filters drop and the chip does not, and then
+// decide as r; nil keeps every frame whole.
+func before(filters hwfilter.Rules, r *rules.Rules) (*rules.Rules, error) {
+	text := filters.Software()
+	if text == "" {
+		return r, nil
+	}
+	if r != nil {
+		text += r.String()
+	}
+	return rules.Parse(text)
+}
