@@ -119,7 +119,7 @@ func TestStuckRegistersEndEveryWaitByName(t *testing.T) {
 				// A physical function that grants everything.
 				d.Identity.Device, d.BARSize = 0x10ed, 16<<10
 				d.Stuck[reg.VFMAILBOX] = 1<<2 | 1<<4 | 1<<5
-				d.Stuck[reg.VFMBMEM(0)], d.Stuck[reg.VFMBMEM(1)], d.Stuck[reg.VFMBMEM(2)] = 1<<31|1, 2, 2
+				d.Stuck[reg.VFMBMEM(0)], d.Stuck[reg.VFMBMEM(1)], d.Stuck[reg.VFMBMEM(2)] = 1<<31|1<<29|1, 2, 2
 			}
 			d.Stuck[c.at] = c.v
 			cfg := driver.Config{Queues: 2, RingSize: 64, TxQueues: 1}

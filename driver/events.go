@@ -27,7 +27,7 @@ const (
 	// VectorDead: an interrupt vector does not fire; the port polls instead.
 	VectorDead
 	// FunctionReset: the physical function has reset this virtual function, which
-	// receives nothing until it is opened again.
+	// receives nothing until it has started again (Recovered).
 	FunctionReset
 	// Hung: the device has stopped moving frames; the port resets it.
 	Hung

@@ -60,3 +60,11 @@ func (q *RxQueue) EnableRestart() (done func() bool) {
 	q.restart.state.Store(restartEnabled)
 	return func() bool { return q.restart.state.Load() == restartNone }
 }
+
+// ForgetCounters sets a virtual function's last reading to more than the counters can have:
+// what they have counted since the last one is not found out any more.
+func (p *Port) ForgetCounters() {
+	p.stats.mu.Lock()
+	defer p.stats.mu.Unlock()
+	p.virtual.last.received += 1 << 20
+}

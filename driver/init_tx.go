@@ -85,8 +85,13 @@ func (p *Port) setTransmitQueue(i int) {
 
 // enableTransmitQueue enables queue i, whose ring is empty.
 func (p *Port) enableTransmitQueue(i int) error {
-	p.store(reg.TDH(p.hw(i)), 0)
-	p.store(reg.TDT(p.hw(i)), 0)
+	r := p.txRing(i)
+	p.store(r.head, 0)
+	p.store(r.tail, 0)
+	if p.virtual != nil {
+		p.change(reg.VFTXDCTL(i), to(reg.VFTXDCTL_ENABLE, 1))
+		return p.wait(reg.VFTXDCTL(i), 100*time.Millisecond, to(reg.VFTXDCTL_ENABLE, 1))
+	}
 	p.change(reg.TXDCTL(p.hw(i)), to(reg.TXDCTL_ENABLE, 1))
 	return p.wait(reg.TXDCTL(p.hw(i)), 100*time.Millisecond, to(reg.TXDCTL_ENABLE, 1))
 }

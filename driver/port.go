@@ -154,13 +154,12 @@ func (p *Port) Stop() error {
 		return nil
 	}
 	p.started = false
-	if p.phase != restartNone {
+	if p.phase != restartNone && p.virtual == nil {
 		return nil // reception is off
 	}
 	var err error
 	if p.virtual != nil {
-		err = p.disableReceiveQueues()
-		p.virtual.stopped = true
+		err = p.stopVirtual()
 	} else {
 		err = p.disableReceive()
 	}
@@ -301,14 +300,14 @@ func (p *Port) newTx(i int) error {
 func (p *Port) hw(i int) int { return p.pools.first + i }
 
 // txRing are the registers of a transmit ring.
-type txRing struct{ low, high, length, tail, headLow, headHigh reg.Register }
+type txRing struct{ low, high, length, head, tail, headLow, headHigh reg.Register }
 
 func (p *Port) txRing(i int) txRing {
 	if p.virtual != nil {
-		return txRing{reg.VFTDBAL(i), reg.VFTDBAH(i), reg.VFTDLEN(i), reg.VFTDT(i), reg.VFTDWBAL(i), reg.VFTDWBAH(i)}
+		return txRing{reg.VFTDBAL(i), reg.VFTDBAH(i), reg.VFTDLEN(i), reg.VFTDH(i), reg.VFTDT(i), reg.VFTDWBAL(i), reg.VFTDWBAH(i)}
 	}
 	i = p.hw(i)
-	return txRing{reg.TDBAL(i), reg.TDBAH(i), reg.TDLEN(i), reg.TDT(i), reg.TDWBAL(i), reg.TDWBAH(i)}
+	return txRing{reg.TDBAL(i), reg.TDBAH(i), reg.TDLEN(i), reg.TDH(i), reg.TDT(i), reg.TDWBAL(i), reg.TDWBAH(i)}
 }
 
 // storeRing stores the memory of receive queue i in its registers.
@@ -339,8 +338,13 @@ func (p *Port) Name() string { return p.dev.Name() }
 // Model returns the member of the 82599 family, for messages.
 func (p *Port) Model() string { return p.model.name }
 
-// MAC returns the port's address, which the EEPROM loads into RAL[0] and RAH[0].
-func (p *Port) MAC() net.HardwareAddr { return append(net.HardwareAddr(nil), p.mac...) }
+// MAC returns the port's address, which the EEPROM loads into RAL[0] and RAH[0], or the
+// one that the physical function assigns a virtual one.
+func (p *Port) MAC() net.HardwareAddr {
+	p.lockState() // a reset by the physical function may change it
+	defer p.state.Unlock()
+	return append(net.HardwareAddr(nil), p.mac...)
+}
 
 // Config returns the configuration in use, with defaults filled in.
 func (p *Port) Config() Config {

@@ -32,9 +32,13 @@ type restart struct {
 	state atomic.Uint32 // release and acquire of what the other side has done
 	// head is the index of the first descriptor after the reset, written before parked. Of
 	// a transmit queue it is that of the first one that was not fetched before, written
-	// before asked.
+	// before asked; ringUnknown stands for the first one that was not reported as sent.
 	head uint32
+	// frames of a receive queue were polled or dropped before the reset, written before none.
+	frames uint64
 }
+
+const ringUnknown = ^uint32(0)
 
 const (
 	restartNone uint32 = iota
@@ -58,7 +62,8 @@ func (q *RxQueue) serveRestart() {
 		q.restart.state.Store(restartParked)
 	case restartEnabled:
 		q.tail.Store32(q.tailAt, ring.Prev(q.posted, q.size))
-		q.restart.state.Store(restartNone)
+		q.restart.frames = q.frames + q.Overlong() + q.Malformed()
+		q.restart.state.CompareAndSwap(restartEnabled, restartNone) // else asked once more
 	}
 }
 
@@ -67,7 +72,11 @@ func (q *RxQueue) serveRestart() {
 func (q *TxQueue) serveRestart() {
 	switch q.restart.state.Load() {
 	case restartAsked:
-		for i := q.restart.head % q.size; i != q.next; i = ring.Next(i, q.size) {
+		head := q.restart.head
+		if head == ringUnknown {
+			head = q.clean
+		}
+		for i := head % q.size; i != q.next; i = ring.Next(i, q.size) {
 			if q.descs[i].Words[1]&uint64(ring.TxEOP) != 0 {
 				q.discarded++
 			}
@@ -80,7 +89,7 @@ func (q *TxQueue) serveRestart() {
 		q.restart.state.Store(restartParked)
 	case restartEnabled:
 		q.tail.Store32(q.tailAt, q.next)
-		q.restart.state.Store(restartNone)
+		q.restart.state.CompareAndSwap(restartEnabled, restartNone)
 	}
 }
 
@@ -314,6 +323,9 @@ func (p *Port) resume() error {
 				return err
 			}
 		}
+		if p.virtual != nil {
+			p.resumeVirtualCounters()
+		}
 		p.phase = restartEnabled
 		p.askReaders(restartEnabled)
 	}
@@ -321,7 +333,11 @@ func (p *Port) resume() error {
 		return err
 	}
 	p.phase = restartNone
-	if !p.started {
+	switch {
+	case p.virtual != nil:
+		p.correctVirtualCounters()
+		return nil
+	case !p.started:
 		return nil
 	}
 	return p.enableReceive()

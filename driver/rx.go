@@ -67,6 +67,7 @@ type RxQueue struct {
 	restart restart // of the port
 
 	recycled uint64   // descriptors posted again so far
+	frames   uint64   // polled so far
 	sleeper  *sleeper // nil: the queue is only polled
 
 	overlong  atomic.Uint64 // frames dropped for taking more than maxChain descriptors
@@ -138,6 +139,7 @@ func (q *RxQueue) Post() { q.tail.Store32(q.tailAt, ring.Prev(q.posted, q.size))
 func (q *RxQueue) rewind() {
 	q.recycled += uint64(ring.Distance(q.posted, q.next, q.size))
 	q.next, q.posted, q.limit = 0, 0, uint32(q.bufs.Size())
+	q.restart.state.Store(restartNone)
 	for i := range q.descs {
 		q.refill(uint32(i))
 	}
@@ -174,6 +176,7 @@ func (q *RxQueue) Poll(frames []ring.Frame) int {
 			n++
 		}
 	}
+	q.frames += uint64(n)
 	return n
 }
 

@@ -241,28 +241,126 @@ func TestModelMirrorRulesOfTheDriver(t *testing.T) {
 	require.ErrorContains(t, c.vfs[0].Mirror(0, driver.MirrorRule{}), "no virtual functions")
 }
 
+// A function that its port resets goes on under the reader of its queues, with what it is
+// granted then. Frames in memory are kept.
 func TestModelVirtualFunctionIsResetByItsPort(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []driver.Interrupts{driver.QueueInterrupts, driver.NoInterrupts} {
-		events := make(chan driver.Event, 16)
-		cfg := driver.Config{Interrupts: mode, OnEvent: func(e driver.Event) {
-			if e.Kind == driver.FunctionReset {
-				events <- e
-			}
-		}}
-		c := openCluster(t, driver.Config{Interrupts: mode}, cfg, driver.VF{})
+		events := &eventLog{}
+		c := openCluster(t, driver.Config{Interrupts: mode}, driver.Config{Interrupts: mode, OnEvent: events.add}, driver.VF{})
+		vf := c.vfs[0]
+		const before = 100
+		c.receiveMany(vfAddress(0), before)
+		c.wire.push(ethernet(vfAddress(0), station, 0), ethernet(vfAddress(0), station, 0))
+		require.Eventually(t, func() bool { return c.nic.Stats().Delivered == before+2 }, time.Minute, time.Millisecond)
+		vf.ForgetCounters() // as after a reset that clears the registers
 		require.NoError(t, c.port.SetVF(0, driver.VF{Trusted: true}))
-		select {
-		case e := <-events:
-			require.Contains(t, e.Text, "reset this function")
-		case <-time.After(time.Minute):
-			t.Fatal("no event")
-		}
-		require.False(t, c.vfs[0].Link().Up)
-		_, err := c.vfs[0].Stats()
-		require.ErrorIs(t, err, driver.ErrRevoked)
-		require.Equal(t, map[int]int{}, c.receive(vfAddress(0), 0), "its pool is stopped")
-		require.NoError(t, c.vfs[0].Close())
+		require.Equal(t, 2, c.pollVF(0, func() bool { return len(events.texts(driver.Recovered)) == 1 }), "frames in memory")
+		require.Equal(t, []string{"the physical function has reset this function: no frames arrive until it answers"}, events.texts(driver.FunctionReset))
+		require.Regexp(t, `^the function has started again after \S+; frames in memory are kept`, events.texts(driver.Recovered)[0])
+		g, _ := vf.Virtual()
+		require.True(t, g.Promiscuous, "it is trusted now")
+		require.Equal(t, map[int]int{-1: 1, 0: 1}, c.receive(station, 0))
+		c.requireReceived(0, before+3)
+		c.send(0, ethernet(station, vfAddress(0), 0))
+		require.Len(t, c.wire.sentFrames(), 1)
+		require.NoError(t, vf.Close())
 	}
+}
+
+// A function waits for a port that was closed, and goes on when the port is open again.
+func TestModelVirtualFunctionOutlivesItsPort(t *testing.T) {
+	t.Parallel()
+	events := &eventLog{}
+	c := openCluster(t, driver.Config{}, driver.Config{OnEvent: events.add}, driver.VF{})
+	vf := c.vfs[0]
+	require.Equal(t, map[int]int{0: 1}, c.receive(vfAddress(0), 0))
+	require.NoError(t, c.port.Close())
+	c.pollVF(0, func() bool { return len(events.texts(driver.FunctionReset)) == 1 })
+	require.False(t, vf.Link().Up)
+	require.Equal(t, 1, vf.TxQueue(0).Send([][]byte{ethernet(station, vfAddress(0), 0)}), "the ring has room")
+	require.NoError(t, vf.Stop())
+	require.NoError(t, vf.Start())
+	var err error
+	address := net.HardwareAddr{2, 0, 0, 0, 1, 7}
+	c.port, err = driver.Open(c.dev, driver.Config{RingSize: 64, VFs: []driver.VF{{MAC: address}}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.port.Close()) })
+	require.NoError(t, c.port.Start())
+	require.Zero(t, c.pollVF(0, func() bool { return len(events.texts(driver.Recovered)) == 1 }))
+	require.Equal(t, address, vf.MAC())
+	waitUp(t, vf)
+	c.receiveMany(address, 100)
+	c.requireReceived(0, 101)
+	require.Eventually(t, func() bool { return vf.TxQueue(0).Pending() == 0 }, time.Minute, time.Millisecond)
+	require.EqualValues(t, 1, vf.TxQueue(0).Discarded())
+	require.Len(t, events.texts(driver.FunctionReset), 1)
+}
+
+// A port that grants less than the function uses is reported once; the function goes on
+// when it gets it back.
+func TestModelVirtualFunctionWaitsForItsQueues(t *testing.T) {
+	t.Parallel()
+	events := &eventLog{}
+	c := openCluster(t, driver.Config{}, driver.Config{Queues: 4, OnEvent: events.add}, driver.VF{})
+	for _, step := range []struct {
+		functions int
+		event     driver.EventKind
+		want      int
+		text      string
+	}{
+		{32, driver.FunctionReset, 2, "the function cannot start again: negotiate with the physical function: 4 receive and 1 transmit queues: the physical function grants 2. It tries again every 1s"},
+		{1, driver.Recovered, 1, "has started again"},
+	} {
+		require.NoError(t, c.port.Close())
+		functions := make([]driver.VF, step.functions)
+		functions[0].MAC = vfAddress(0)
+		var err error
+		c.port, err = driver.Open(c.dev, driver.Config{RingSize: 64, VFs: functions})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, c.port.Close()) })
+		require.NoError(t, c.port.Start())
+		c.pollVF(0, func() bool { return len(events.texts(step.event)) == step.want })
+		require.Contains(t, events.texts(step.event)[step.want-1], step.text)
+	}
+	require.Equal(t, map[int]int{0: 1}, c.receive(vfAddress(0), 0))
+}
+
+// receiveMany receives frames for function 0, a multiple of 25.
+func (c *cluster) receiveMany(to net.HardwareAddr, frames int) {
+	c.t.Helper()
+	for left := frames; left > 0; left -= 25 {
+		for range 25 {
+			c.wire.push(ethernet(to, station, 0))
+		}
+		require.Equal(c.t, map[int]int{0: 25}, c.got())
+	}
+}
+
+// pollVF polls a function until done, and returns the number of frames.
+func (c *cluster) pollVF(k int, done func() bool) (n int) {
+	c.t.Helper()
+	frames := make([]ring.Frame, 16)
+	for check := deadline(c.t, time.Minute); ; time.Sleep(time.Millisecond) {
+		for _, q := range rxQueues(c.vfs[k]) {
+			n += q.Poll(frames)
+			q.Release()
+		}
+		if done() {
+			return n
+		}
+		check("not done")
+	}
+}
+
+// requireReceived requires that a function counts that many frames received, and none lost.
+func (c *cluster) requireReceived(k, frames int) {
+	c.t.Helper()
+	s, err := c.vfs[k].Stats()
+	require.NoError(c.t, err)
+	require.NoError(c.t, s.Balanced())
+	require.EqualValues(c.t, frames, s.Received)
+	require.Zero(c.t, s.Lost())
 }
 
 func TestModelVirtualFunctionStopsAndStarts(t *testing.T) {

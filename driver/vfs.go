@@ -232,6 +232,7 @@ func (p *Port) answerMail(i int) {
 func (p *Port) resetVF(i int) {
 	v := &p.pools.vfs[i]
 	v.ready, v.version, v.xcast = true, version10, xcastMulti
+	p.store(reg.PFVFLREC(i/32), 1<<(i%32)) // the reset came before the message, and may not be handled yet
 	v.hashes, v.vlans = nil, nil
 	p.removeAddresses(v)
 	p.leaveVLANs(i)

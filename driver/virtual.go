@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/bits"
 	"net"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -24,11 +23,16 @@ import (
 // virtual is the state of a virtual function.
 type virtual struct {
 	grant   Grant
-	sticky  uint32        // bits of VFMAILBOX that reading has cleared, not handled yet
-	stopped bool          // Stop has disabled the queues
-	last    virtualCounts // the last reading of the counters
-	total   virtualCounts
+	sticky  uint32      // bits of VFMAILBOX that reading has cleared, not handled yet
+	stopped bool        // Stop has disabled the queues
 	revoked atomic.Bool // the physical function has taken the function away
+	restart virtualRestart
+
+	// Under Port.stats.mu.
+	last   virtualCounts // the last reading of the counters
+	total  virtualCounts
+	frozen bool   // a reset is under way: the counters are not read
+	lost   uint64 // frames that the device held at resets
 }
 
 // Grant is what the physical function grants a virtual one.
@@ -46,16 +50,18 @@ func (p *Port) Virtual() (Grant, bool) {
 	if p.virtual == nil {
 		return Grant{}, false
 	}
+	p.lockState() // a reset by the physical function may change it
+	defer p.state.Unlock()
 	return p.virtual.grant, true
 }
 
 // Restrictions lists what a capture on a virtual function cannot do, a sentence each; nothing
 // on a physical function.
 func (p *Port) Restrictions() []string {
-	if p.virtual == nil {
+	g, virtual := p.Virtual()
+	if !virtual {
 		return nil
 	}
-	g := p.virtual.grant
 	list := []string{"virtual function: frames that its ring has no room for are counted nowhere (no RXMPC, QPRDC, CRCERRS)"}
 	switch {
 	case !g.AllMulticast:
@@ -73,10 +79,6 @@ func (p *Port) Restrictions() []string {
 	}
 	return list
 }
-
-// ErrRevoked is the error of a virtual function that the physical function has reset or
-// taken away.
-var ErrRevoked = errors.New("the physical function has reset this virtual function: close and open the port")
 
 // physical returns an error if the port is a virtual function, which cannot do that.
 func (p *Port) physical(what string) error {
@@ -134,6 +136,9 @@ func (p *Port) waitMailbox(f reg.Field, want uint32, limit time.Duration) error 
 		if f.Of(v) == want {
 			return nil
 		}
+		if p.givesWay() {
+			return errUnanswered
+		}
 		if time.Since(begin) >= limit {
 			return waitError(reg.VFMAILBOX, limit, v, to(f, want))
 		}
@@ -153,7 +158,7 @@ func (p *Port) resetVirtual() error {
 	if err != nil {
 		return err
 	}
-	if m[0] != mailReset|mailSuccess {
+	if m[0]&^mailCTS != mailReset|mailSuccess {
 		return fmt.Errorf("the physical function assigns no MAC address (answer %#x)", m[0])
 	}
 	mac := net.HardwareAddr(m.mac())
@@ -199,6 +204,9 @@ func (p *Port) lockVirtualMail() error {
 		if reg.VFMAILBOX_VFU.Of(v) != 0 {
 			return nil
 		}
+		if p.givesWay() {
+			return errUnanswered
+		}
 		if time.Since(begin) > mailTimeout {
 			return waitError(reg.VFMAILBOX, mailTimeout, v, to(reg.VFMAILBOX_VFU, 1))
 		}
@@ -223,12 +231,32 @@ func (p *Port) readVirtualMail() (m mail, err error) {
 func (p *Port) request(words ...uint32) (answer mail, granted bool, err error) {
 	var m mail
 	copy(m[:], words)
-	answer, err = p.ask(&m, len(words))
+	if answer, err = p.ask(&m, len(words)); err == nil && answer[0]&mailCTS == 0 {
+		err = errNotReady
+	}
 	return answer, answer[0]&mailSuccess != 0 && answer[0]&mailFailure == 0, err
 }
 
-// negotiate agrees on the version of the messages, then asks for what a capture needs.
+// errNotReady is the error of a request that the physical function answers without CTS: it
+// has seen a reset after the message about it, or wants one.
+var errNotReady = errors.New("the physical function asks for a reset of this function")
+
+// negotiate agrees on what the function may do.
 func (p *Port) negotiate() error {
+	err := p.negotiateOnce()
+	for range 2 {
+		if !errors.Is(err, errNotReady) {
+			break
+		}
+		if err = p.resetVirtual(); err == nil {
+			err = p.negotiateOnce()
+		}
+	}
+	return err
+}
+
+// negotiateOnce agrees on the version of the messages, then asks for what a capture needs.
+func (p *Port) negotiateOnce() error {
 	version := version10
 	for _, v := range versions {
 		_, ok, err := p.request(mailNegotiate, uint32(v))
@@ -328,7 +356,9 @@ func (p *Port) askRSS() error {
 func (p *Port) initVirtualReceive() error {
 	p.store(reg.VFPSRTYPE, reg.VFPSRTYPE_RQPL.Val(uint32(bits.Len(uint(p.cfg.Queues-1)))))
 	for i := range p.cfg.Queues {
-		if err := p.newRx(i); err != nil {
+		if i < len(p.rx) {
+			p.storeRing(i)
+		} else if err := p.newRx(i); err != nil {
 			return fmt.Errorf("receive queue %d: %w", i, err)
 		}
 		p.setReceiveQueue(i)
@@ -337,15 +367,20 @@ func (p *Port) initVirtualReceive() error {
 	return nil
 }
 
+// initVirtualTransmit sets the transmit queues up. After a reset those are enabled whose
+// users have taken them over.
 func (p *Port) initVirtualTransmit() error {
 	for i := range p.cfg.TxQueues {
-		if err := p.newTx(i); err != nil {
+		if i < len(p.tx) {
+			p.storeTxRing(i)
+		} else if err := p.newTx(i); err != nil {
 			return fmt.Errorf("transmit queue %d: %w", i, err)
 		}
-		p.store(reg.VFTDH(i), 0)
-		p.store(reg.VFTDT(i), 0)
-		p.store(reg.VFTXDCTL(i), reg.VFTXDCTL_PTHRESH.Val(36)|reg.VFTXDCTL_HTHRESH.Val(8)|reg.VFTXDCTL_ENABLE.Val(1))
-		if err := p.wait(reg.VFTXDCTL(i), 100*time.Millisecond, to(reg.VFTXDCTL_ENABLE, 1)); err != nil {
+		p.store(reg.VFTXDCTL(i), reg.VFTXDCTL_PTHRESH.Val(36)|reg.VFTXDCTL_HTHRESH.Val(8))
+		if p.tx[i].restart.state.Load() != restartNone {
+			continue
+		}
+		if err := p.enableTransmitQueue(i); err != nil {
 			return err
 		}
 	}
@@ -353,22 +388,36 @@ func (p *Port) initVirtualTransmit() error {
 }
 
 // enableVirtual enables the queues. After Stop their rings begin anew: a queue that
-// was disabled forgets its descriptors.
+// was disabled forgets its descriptors. While the physical function is in reset it only
+// prepares the rings, and the end of the reset enables the queues.
 func (p *Port) enableVirtual() error {
 	for i, q := range p.rx {
 		if p.virtual.stopped {
 			q.rewind()
+		}
+		if !p.virtual.revoked.Load() {
 			p.store(reg.RDH(i), 0)
 			p.store(reg.RDT(i), 0)
-		}
-		p.change(reg.RXDCTL(i), to(reg.RXDCTL_ENABLE, 1))
-		if err := p.wait(reg.RXDCTL(i), 100*time.Millisecond, to(reg.RXDCTL_ENABLE, 1)); err != nil {
-			return err
+			p.change(reg.RXDCTL(i), to(reg.RXDCTL_ENABLE, 1))
+			if err := p.wait(reg.RXDCTL(i), 100*time.Millisecond, to(reg.RXDCTL_ENABLE, 1)); err != nil {
+				return err
+			}
 		}
 		q.Post()
 	}
 	p.posted = len(p.rx)
 	return nil
+}
+
+// stopVirtual disables the receive queues. Readers that were asked to take their queues
+// over after a reset need not answer any more: Start begins with new rings.
+func (p *Port) stopVirtual() error {
+	err := p.disableReceiveQueues()
+	p.virtual.stopped, p.phase = true, restartNone
+	if p.virtual.revoked.Load() {
+		return nil // the reset has disabled them
+	}
+	return err
 }
 
 // haltVirtual stops the function's bus traffic.
@@ -413,21 +462,27 @@ func (p *Port) clearVirtualStatistics() error {
 }
 
 // updateVirtual adds what the counters, of 32 and 36 bits, have counted since the last
-// reading: they go on over resets and wrap.
+// reading: they wrap. p.stats.mu is held.
 func (p *Port) updateVirtual() error {
-	if p.gone.Load() {
+	if p.gone.Load() || p.virtual.frozen {
 		return nil
 	}
 	now, v := p.readVirtual(), p.virtual
 	if err := p.err(); err != nil {
 		return err
 	}
-	const octets = 1<<36 - 1
-	v.total.received += uint64(uint32(now.received - v.last.received))
-	v.total.multicast += uint64(uint32(now.multicast - v.last.multicast))
-	v.total.sent += uint64(uint32(now.sent - v.last.sent))
-	v.total.receivedBytes += (now.receivedBytes - v.last.receivedBytes) & octets
-	v.total.sentBytes += (now.sentBytes - v.last.sentBytes) & octets
+	add := func(total *uint64, now, last uint64, bits int) {
+		mask := uint64(1)<<bits - 1
+		// A counter that has gone backwards was cleared by a reset of the port.
+		if d := (now - last) & mask; d <= mask/2 {
+			*total += d
+		}
+	}
+	add(&v.total.received, now.received, v.last.received, 32)
+	add(&v.total.multicast, now.multicast, v.last.multicast, 32)
+	add(&v.total.sent, now.sent, v.last.sent, 32)
+	add(&v.total.receivedBytes, now.receivedBytes, v.last.receivedBytes, 36)
+	add(&v.total.sentBytes, now.sentBytes, v.last.sentBytes, 36)
 	v.last = now
 	return nil
 }
@@ -435,14 +490,14 @@ func (p *Port) updateVirtual() error {
 // virtualStats is Stats of a virtual function. p.stats.mu is held.
 func (p *Port) virtualStats() (Stats, error) {
 	err := p.updateVirtual()
-	if err == nil && p.virtual.revoked.Load() {
-		err = ErrRevoked
-	}
 	t := p.virtual.total
 	s := Stats{
 		LinkDowns: p.linkDowns.Load(),
-		Wire:      t.received, WireBytes: t.receivedBytes, Received: t.received, ReceivedBytes: t.receivedBytes,
+		Wire:      t.received + p.virtual.lost, WireBytes: t.receivedBytes, Received: t.received, ReceivedBytes: t.receivedBytes,
 		Sent: t.sent, SentBytes: t.sentBytes,
+	}
+	if p.virtual.lost > 0 {
+		s.Missed = []RegisterCount{{reg.VFCTRL_RST.String(), p.virtual.lost}}
 	}
 	for _, q := range p.rx {
 		s.Queues = append(s.Queues, QueueStats{Overlong: q.Overlong(), Malformed: q.Malformed()})
@@ -467,33 +522,6 @@ func (p *Port) virtualCounters() ([]Counter, error) {
 		{"multicast", reg.VFMPRC.Name(), t.multicast},
 		{"tx_packets", reg.VFGPTC.Name(), t.sent}, {"tx_bytes", reg.VFGOTC_LSB.Name(), t.sentBytes},
 	}, err
-}
-
-// serveVirtual handles the mailbox of a virtual function: the physical function's
-// reset, and its messages.
-func (w *watcher) serveVirtual() {
-	p := w.p
-	v := p.mailbox()
-	if v == ^uint32(0) {
-		return // the device is gone
-	}
-	why := ""
-	if reg.VFMAILBOX_RSTI.Of(v) != 0 || reg.VFMAILBOX_RSTD.Of(v) != 0 {
-		p.handled(reg.VFMAILBOX_RSTD)
-		why = "the physical function was reset"
-	} else if reg.VFMAILBOX_PFSTS.Of(v) != 0 {
-		m, err := p.readVirtualMail()
-		if err == nil && m.request() == mailControl && m[0]&mailCTS == 0 {
-			why = "the physical function has reset this function"
-		}
-	}
-	if why != "" && !p.virtual.revoked.Swap(true) {
-		w.emit(FunctionReset, strings.Join([]string{why, "reception has stopped", "close and open the port"}, ": "))
-	}
-	w.checkLink()
-	if p.irq != nil {
-		p.store(reg.VTEIMS, 1<<p.irq.other)
-	}
 }
 
 // routeVirtual routes the causes of a virtual function: queues and the mailbox. A
