@@ -120,7 +120,7 @@ var mayImport = map[string][]string{
 	"capture/archive/recorder": {"capture", "capture/archive", "capture/sched", "capture/stream", "capture/units", "internal/asynclog"},
 
 	// What sends knows the driver; what it replays comes from the archive.
-	"transmit":         {"driver", "pci"},
+	"transmit":         {"capture/sched", "driver", "pci", "ring"},
 	"transmit/probe":   {},
 	"transmit/traffic": {"transmit", "transmit/probe"},
 	"transmit/trace":   {"capture/archive/query", "transmit"},

@@ -39,7 +39,7 @@ type Config struct {
 	BufferSize int // bytes of a packet buffer, a multiple of 1024 up to 16384; 0 = 2048
 
 	TxQueues   int // transmit queues, 0 to 16
-	TxRingSize int // descriptors of a transmit ring; 0 = 512
+	TxRingSize int // descriptors of a transmit ring, a multiple of 8 up to 8192; 0 = 512
 	TxBuffers  int // packet buffers of a transmit queue, from MinTxBuffers; 0 = TxRingSize
 
 	// TxBufferSize is the size of these in bytes, a multiple of 1024 up to 16384; 0 = 2048.
@@ -208,7 +208,7 @@ func (c Config) checkTransmit() error {
 	if c.TxQueues < 0 || c.TxQueues > MaxTxQueues {
 		return fmt.Errorf("transmit queues %d: want 0 to %d", c.TxQueues, MaxTxQueues)
 	}
-	if err := ring.CheckSize(c.TxRingSize); err != nil {
+	if err := ring.CheckTxSize(c.TxRingSize); err != nil {
 		return fmt.Errorf("transmit %w", err)
 	}
 	if c.TxBufferSize < 1024 || c.TxBufferSize > 16<<10 || c.TxBufferSize%1024 != 0 {

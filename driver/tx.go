@@ -107,7 +107,7 @@ type txMark struct {
 // until the queue is no longer used.
 func NewTxQueue(m TxMemory) (*TxQueue, error) {
 	size := len(m.Descriptors) / ring.DescriptorSize
-	if err := ring.CheckSize(size); err != nil {
+	if err := ring.CheckTxSize(size); err != nil {
 		return nil, fmt.Errorf("transmit queue: %w", err)
 	}
 	if m.BufferSize < minFrame || m.Stride < m.BufferSize {

@@ -104,4 +104,8 @@ type SentFrame struct {
 	At    int64 // its last bit left the port, ns since 1970
 	Len   int   // bytes, without CRC
 	Queue int
+
+	// Late is the time in ns for which the queue's rate limiter waited for the frame,
+	// because it had not been posted. 0 without a rate limit.
+	Late int64
 }

@@ -8,12 +8,19 @@ const (
 	MinSize = 8
 	MaxSize = 4096
 	Step    = 8
+
+	MaxTxSize = 8192 // of a transmit ring: Linux' IXGBE_MAX_TXD_82599
 )
 
 // CheckSize returns an error if the 82599 does not support rings of n descriptors.
-func CheckSize(n int) error {
-	if n < MinSize || n > MaxSize || n%Step != 0 {
-		return fmt.Errorf("ring of %d descriptors: want a multiple of %d from %d to %d", n, Step, MinSize, MaxSize)
+func CheckSize(n int) error { return check(n, MaxSize) }
+
+// CheckTxSize is CheckSize for transmit rings.
+func CheckTxSize(n int) error { return check(n, MaxTxSize) }
+
+func check(n, most int) error {
+	if n < MinSize || n > most || n%Step != 0 {
+		return fmt.Errorf("ring of %d descriptors: want a multiple of %d from %d to %d", n, Step, MinSize, most)
 	}
 	return nil
 }

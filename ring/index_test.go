@@ -13,6 +13,8 @@ func TestCheckSize(t *testing.T) {
 	for _, n := range []int{-8, 0, 1, 7, 9, 4097, 4104, 8192} {
 		require.ErrorContains(t, CheckSize(n), "multiple of 8 from 8 to 4096", n)
 	}
+	require.NoError(t, CheckTxSize(8192))
+	require.ErrorContains(t, CheckTxSize(8200), "from 8 to 8192")
 }
 
 func TestIndicesWrapAtTheEndOfAnySize(t *testing.T) {

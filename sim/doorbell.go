@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ixcap/ixcap/pci"
 	"github.com/ixcap/ixcap/sim/server"
 )
 
@@ -138,4 +139,22 @@ func (b *doorbells) Close() error {
 		b.event = -1
 	}
 	return errors.Join(errs...)
+}
+
+// tailClock is BAR 0 for a client in this process. It enters the times at which the client
+// stores transmit tails: the device thread sees them later.
+type tailClock struct {
+	pci.Region
+	nic *NIC
+}
+
+// Store32 implements pci.Region.
+func (r tailClock) Store32(off, v uint32) {
+	if q := (off - txReg(0, qTAIL)) / qStride; off >= txReg(0, qTAIL) && off == txReg(int(q), qTAIL) && q < queues {
+		posted, first := r.nic.postTimes[q].Load(), r.nic.bells.tx(int(q)).Load()
+		if posted != nil && first != v && int(first) < len(posted.at) {
+			posted.post(first, r.nic.tx.ticks(time.Now()))
+		}
+	}
+	r.Region.Store32(off, v)
 }

@@ -113,7 +113,8 @@ type NIC struct {
 	removed bool
 	dirty   bool // registers changed since configure
 
-	bells *doorbells
+	bells     *doorbells
+	postTimes [queues]atomic.Pointer[postTimes] // of the transmit queues, for tailClock
 
 	eeprom  []uint16
 	spi     spiEEPROM

@@ -51,6 +51,15 @@ var (
 // NIC is the model behind the device.
 func (d *Device) NIC() *NIC { return d.nic }
 
+// BAR implements pci.Device.
+func (d *Device) BAR(i int) (pci.Region, error) {
+	r, err := d.Device.BAR(i)
+	if err != nil || i != regionRegisters || d.virtual {
+		return r, err
+	}
+	return tailClock{r, d.nic}, nil
+}
+
 // Ended implements pci.Ender.
 func (d *Device) Ended() <-chan struct{} { return d.nic.Ended() }
 

@@ -38,6 +38,7 @@ type txQueue struct {
 	vf      *VF            // whose queue it is, nil: the physical function
 	pool    int            // with pools
 	ring    ring
+	posted  *postTimes
 	head    uint32
 	tail    uint32
 	seen    uint32
@@ -154,7 +155,8 @@ func (n *NIC) transmit(now time.Time) (busy bool, due int64) {
 		}
 	}
 	if limited != math.MaxInt64 {
-		due = tx.wall(limited) + 1
+		// Frames that are sent late have their times on the line all the same.
+		due = tx.wall(max(limited, tx.now+int64(sleepMin)*ticksPerNano)) + 1
 	}
 	return n.flushOut() || busy, due
 }
@@ -169,15 +171,17 @@ func (n *NIC) setTxTail(i int, q *txQueue, v uint32) {
 		n.fault("TDT[%d] = %d: the ring has %d descriptors", i, v, q.ring.size)
 		return
 	}
-	// Read after the tail: the thread may have been off the processor before.
-	q.posted(v, n.tx.ticks(n.tx.clock()))
-	q.halted = false
+	if v != q.tail {
+		// Read after the tail: the thread may have been off the processor before.
+		q.posted.post(q.tail, n.tx.ticks(n.tx.clock()))
+	}
+	q.tail, q.halted = v, false
 }
 
 // transmitOne executes one descriptor.
 func (n *NIC) transmitOne(i int, q *txQueue) {
 	q.ring.prepare(n)
-	q.fetched(q.head)
+	q.fetched(q.head, n.tx.now)
 	lo, hi, err := q.ring.fetch(n, q.head)
 	if err != nil {
 		q.halted = true
@@ -279,6 +283,7 @@ func (n *NIC) emit(q *txQueue, f []byte, ifcs bool) {
 	}
 	tx.out.put(txFrame{
 		data: b, queue: uint8(q.index), badCRC: bad, crc: crc, end: tx.schedule(&q.txTiming, len(b)+crcSize),
+		late:  q.late,
 		stamp: q.first&(tdDEXT|td1588) == tdDEXT|td1588,
 	})
 	tx.frames++
@@ -441,4 +446,6 @@ func (n *NIC) latchTx(i int, q *txQueue) {
 	}
 	q.tail, q.seen, q.vector = q.head, q.head, -1
 	q.txTiming.restart()
+	q.posted = &postTimes{at: make([]atomic.Int64, q.ring.size)}
+	n.postTimes[i].Store(q.posted)
 }

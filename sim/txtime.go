@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/ixcap/ixcap/pci"
@@ -18,7 +19,6 @@ const (
 	txPreamble   = 8 // bytes before a frame, with the start delimiter
 	txGap        = 12
 	txBufferSize = 160 << 10 // bytes of the transmit packet buffer (datasheet 7.2.1.2)
-	txPostings   = 32
 
 	rateShift  = 14 // bits of RTTBCNRC.RF_DEC
 	rateMask   = 1<<24 - 1
@@ -62,36 +62,50 @@ type txTiming struct {
 	limitFree int64 // ticks: the rate limiter lets the next frame go
 	limitFrac int64 // ... and its fraction, rateShift bits
 	ready     int64 // when the descriptors at head were posted
-	postings  [txPostings]posting
-	pending   int
+	late      int64 // ticks for which the rate limiter waited for the last frame to be posted
 }
 
-// posting is a store of the tail: the descriptors from index first on.
-type posting struct {
-	first uint32
-	at    int64
+func (t *txTiming) restart() { t.limitFree, t.limitFrac, t.ready, t.late = 0, 0, 0, 0 }
+
+// postTimes are the ticks at which descriptors of a queue were posted. A client in this
+// process enters the time at which it stores the tail (tailClock), for others the device
+// thread does when it sees the tail.
+type postTimes struct {
+	at []atomic.Int64 // by the first descriptor of a posting; 0: none begins there
+
+	// held is how late the device thread is. A client that keeps the ring of a limited
+	// queue full waits for it: it would have posted so much earlier.
+	held atomic.Int64
 }
 
-func (t *txTiming) restart() { t.limitFree, t.limitFrac, t.ready, t.pending = 0, 0, 0, 0 }
-
-// posted records a store of the tail.
-func (q *txQueue) posted(tail uint32, now int64) {
-	switch {
-	case q.head == q.tail:
-		q.ready, q.pending = now, 0
-	case q.pending < txPostings: // beyond, the last posting's time counts
-		q.postings[q.pending] = posting{q.tail, now}
-		q.pending++
-	}
-	q.tail = tail
+// post enters a posting, the first time that it is called for it.
+func (p *postTimes) post(first uint32, now int64) {
+	p.at[first].CompareAndSwap(0, now-p.held.Load())
 }
 
 // fetched is called for each descriptor before it is fetched.
-func (q *txQueue) fetched(at uint32) {
-	if q.pending > 0 && q.postings[0].first == at {
-		q.ready = q.postings[0].at
-		q.pending = copy(q.postings[:], q.postings[1:q.pending])
+func (q *txQueue) fetched(i uint32, now int64) {
+	if at := q.posted.at[i].Load(); at > 0 {
+		q.ready = at
+		q.posted.at[i].Store(0) // before the write-back that passes the descriptor to the client
 	}
+	if q.rate == 0 {
+		return
+	}
+	held, late := q.posted.held.Load(), int64(0)
+	if q.limitFree > 0 && (held > 0 || 2*ringDistance(q.head, q.tail, q.ring.size) > q.ring.size) {
+		late = max(now-q.limitFree, 0)
+	}
+	if late != held {
+		q.posted.held.Store(late)
+	}
+}
+
+func ringDistance(from, to, size uint32) uint32 {
+	if to < from {
+		to += size
+	}
+	return to - from
 }
 
 // schedule places a frame of n bytes, with CRC, on the line and returns when its last
@@ -101,6 +115,9 @@ func (q *txQueue) fetched(at uint32) {
 // frames does not (datasheet 7.7.2.2, 8.2.3.10).
 func (l *txLine) schedule(q *txTiming, n int) (end int64) {
 	due := max(q.ready, q.limitFree)
+	if q.late = 0; q.limitFree > 0 {
+		q.late = due - q.limitFree
+	}
 	begin := max(l.free, due)
 	end = begin + int64(txPreamble+n)*8*l.bit
 	l.free = end + txGap*8*l.bit
@@ -119,6 +136,7 @@ func (l *txLine) schedule(q *txTiming, n int) (end int64) {
 type txFrame struct {
 	data   []byte
 	end    int64 // ticks: its last bit leaves the port
+	late   int64 // ticks: see txTiming
 	queue  uint8
 	stamp  bool // its descriptor asks for a time stamp
 	badCRC bool
@@ -197,7 +215,7 @@ func (d *departureLog) add(l *txUnit, f *txFrame) {
 		d.more++
 		return
 	}
-	d.frames = append(d.frames, pci.SentFrame{At: l.wall(f.end), Len: len(f.data), Queue: int(f.queue)})
+	d.frames = append(d.frames, pci.SentFrame{At: l.wall(f.end), Len: len(f.data), Queue: int(f.queue), Late: f.late / ticksPerNano})
 }
 
 // RecordSent implements pci.SendRecorder: it forgets what was recorded and records the

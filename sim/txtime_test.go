@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/pci"
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
@@ -86,6 +87,84 @@ func TestFramesDoNotLeaveBeforeTheyArePosted(t *testing.T) {
 	require.Equal(t, []int64{51200, 51200}, gaps[:2])
 	require.InDelta(t, 10e6-2*51200, gaps[2], 100)
 	require.Equal(t, []int64{51200, 51200}, gaps[3:])
+}
+
+// bar is BAR 0 of a rig.
+type bar struct {
+	pci.Region
+	*rig
+}
+
+func (b bar) Store32(off, v uint32) { b.write(off, v) }
+
+// A client in this process posts when it stores the tail, however late the device thread
+// sees that.
+func TestFramesLeaveWhenAClientInThisProcessPostsThem(t *testing.T) {
+	r := newRig(t, Config{})
+	x := r.tx()
+	x.linkUp()
+	r.RecordSent(10)
+	client := tailClock{bar{rig: r}, r.NIC}
+	var at []int64
+	for range 3 {
+		x.data(plain(60), advanced)
+		x.data(plain(60), advanced)
+		before := time.Now()
+		client.Store32(txReg(0, qTAIL), x.tail)
+		at = append(at, before.UnixNano(), time.Now().UnixNano())
+	}
+	r.passAt(time.Hour)
+	sent, _ := r.Sent()
+	require.Len(t, sent, 6)
+	for i := range 3 {
+		require.GreaterOrEqual(t, sent[2*i].At, at[2*i]+57)
+		require.LessOrEqual(t, sent[2*i].At, at[2*i+1]+58)
+		require.InDelta(t, 67.2, sent[2*i+1].At-sent[2*i].At, 1)
+	}
+}
+
+// A client that keeps the ring full does not lose time for which the device thread is late,
+// one that lets it run empty does.
+func TestLimitedQueueDoesNotWaitForTheDeviceThread(t *testing.T) {
+	r := newRig(t, Config{})
+	x := r.tx()
+	at := x.linkUp()
+	r.RecordSent(500)
+	r.limit(0, 1000) // 51.2 us for each frame of 64 bytes
+	const ring, frame = 63, 51200 * time.Nanosecond
+	post := func(n int) {
+		for range n {
+			x.data(plain(60), advanced)
+		}
+	}
+	post(ring)
+	x.post(at)
+	at += 100 * time.Millisecond // late, the ring would be empty since 97 ms
+	r.passAt(at)
+	for range 5 {
+		post(30)
+		x.post(at)
+		at += 10 * time.Microsecond
+	}
+	gaps := r.gaps()
+	require.Len(t, gaps, ring+5*30-1)
+	for i, gap := range gaps {
+		require.EqualValues(t, 51200, gap, i)
+	}
+	r.RecordSent(500)
+	at += time.Second
+	post(ring)
+	for x.post(at); len(r.gaps()) < ring-1; at += frame {
+		r.passAt(at)
+	}
+	at += 20 * time.Millisecond
+	post(2)
+	x.post(at)
+	r.passAt(at + frame)
+	sent, _ := r.Sent()
+	require.Len(t, sent, ring+2)
+	require.InDelta(t, 20*time.Millisecond, sent[ring].Late, 1e5, "the client was late")
+	require.Zero(t, sent[ring+1].Late)
 }
 
 // The times are the limiter's even if the device thread runs late.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/pci"
+	"github.com/ixcap/ixcap/ring"
 )
 
 // Port is an 82599 that sends. It does not receive.
@@ -20,8 +21,11 @@ type Port struct {
 	posted uint64 // frames so far, for Drain
 }
 
-// ringSize is that of a transmit ring: five milliseconds of the longest filler frames.
-const ringSize = 4096
+// What all transmit rings hold together: 8 ms of a million frames a second.
+const (
+	ringSizes  = ring.MaxTxSize
+	ringMemory = 16 << 20 // bytes of buffers
+)
 
 const linkTimeout = 10 * time.Second
 
@@ -39,7 +43,12 @@ func Open(ctx context.Context, name string, queues, maxFrame int) (*Port, error)
 	for size < maxFrame+4 && size < 16<<10 { // with the CRC of a filler frame
 		size += 1024
 	}
-	d, err := driver.Open(dev, driver.Config{RingSize: 64, TxQueues: queues, TxRingSize: ringSize, TxBufferSize: size, MaxFrame: min(max(maxFrame, 1518), driver.MaxFrame)})
+	descriptors := ringSizes / queues / ring.Step * ring.Step
+	d, err := driver.Open(dev, driver.Config{
+		RingSize: 64,
+		TxQueues: queues, TxRingSize: descriptors, TxBuffers: min(descriptors, ringMemory/queues/size), TxBufferSize: size,
+		MaxFrame: min(max(maxFrame, 1518), driver.MaxFrame),
+	})
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
@@ -72,9 +81,8 @@ func (p *Port) Record(frames int) {
 	}
 }
 
-// Sent returns when the frames of a queue left the port, ns since 1970, as far as they
-// were recorded.
-func (p *Port) Sent(queue int) (at []int64) {
+// Sent returns the frames of a queue that left the port, as far as they were recorded.
+func (p *Port) Sent(queue int) (sent []pci.SentFrame) {
 	r, ok := p.dev.(pci.SendRecorder)
 	if !ok {
 		return nil
@@ -82,10 +90,10 @@ func (p *Port) Sent(queue int) (at []int64) {
 	frames, _ := r.Sent()
 	for _, f := range frames {
 		if f.Queue == queue {
-			at = append(at, f.At)
+			sent = append(sent, f)
 		}
 	}
-	return at
+	return sent
 }
 
 // drainTime is how long the device may send nothing before Drain gives up.

@@ -97,8 +97,9 @@ func (r *Rate) Set(text string) (err error) {
 func (*Rate) Type() string { return "RATE" }
 
 const (
-	minFrame     = 60         // bytes, without CRC; the device pads
-	lineOverhead = 8 + 4 + 12 // preamble with start delimiter, CRC, gap
+	minFrame     = 60 // bytes, without CRC; the device pads
+	lineGap      = 12
+	lineOverhead = 8 + 4 + lineGap // preamble with start delimiter, CRC, gap
 )
 
 // WireBytes returns the bytes that a frame of n bytes, without CRC, takes of the line.

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/ixcap/ixcap/capture/sched"
+	"github.com/ixcap/ixcap/pci"
 )
 
 // recorded is the number of frames whose spacing is measured.
@@ -25,6 +29,11 @@ type Report struct {
 
 	// Spacing of each queue. Empty if the device does not record when it sends.
 	Spacing []Spacing
+
+	// By rate limiter: frames that the device could have sent before the program posted
+	// them, and the time for which it waited for them.
+	Late     uint64
+	LateTime time.Duration
 }
 
 // Run sends the frames of sources, each through a queue of its own, until all have ended
@@ -35,6 +44,9 @@ func (p *Port) Run(ctx context.Context, cfg Config, sources ...Source) (Report, 
 	p.Record(recorded)
 	results, errs := make([]Result, len(sources)), make([]error, len(sources))
 	var running sync.WaitGroup
+	log := slog.New(slog.DiscardHandler)
+	sched.AddPollers(log, len(sources))
+	defer sched.RemovePollers(len(sources))
 	start := time.Now()
 	for i, src := range sources {
 		running.Go(func() { results[i], errs[i] = p.NewSender(i, cfg).Run(ctx, src) })
@@ -56,11 +68,24 @@ func (p *Port) Run(ctx context.Context, cfg Config, sources ...Source) (Report, 
 		err = p.Drain(p.posted)
 	}
 	for i := range results {
-		if s := Compare(results[i].Asked, p.Sent(i)); s.Frames > 0 {
-			r.Spacing = append(r.Spacing, s)
-		}
+		r.compare(results[i].Asked, p.Sent(i), p.ps)
 	}
 	return r, err
+}
+
+// compare adds what the device recorded of a queue. A byte takes ps of the line.
+func (r *Report) compare(asked []int64, sent []pci.SentFrame, ps int64) {
+	first := make([]int64, len(sent)) // when the first bit left
+	for i, f := range sent {
+		first[i] = f.At - int64(max(f.Len, minFrame)+lineOverhead-lineGap)*ps/1000
+		if f.Late > 0 {
+			r.Late++
+			r.LateTime += time.Duration(f.Late)
+		}
+	}
+	if s := Compare(asked, first); s.Frames > 0 {
+		r.Spacing = append(r.Spacing, s)
+	}
 }
 
 // WriteText writes the report: a figure, a unit and what it is on each line.
@@ -78,6 +103,9 @@ func (r *Report) WriteText(w io.Writer) error {
 		if r.Dry > 0 {
 			line(fmt.Sprint(r.Dry), "times", "the line ran dry: the program was late")
 		}
+	}
+	if r.Late > 0 {
+		line(fmt.Sprint(r.Late), "frames", fmt.Sprintf("posted late: the device waited for the program for %v", r.LateTime.Round(time.Microsecond)))
 	}
 	line(fmt.Sprintf("%.3f", r.Elapsed.Seconds()), "s", "sending")
 	if len(r.Spacing) == 0 {

@@ -53,6 +53,11 @@ const (
 	// Filler frames before the first frame, in ps: the program gets ahead of the line.
 	leadIn = 500_000_000
 
+	// By rate limiter.
+	rateLead   = 1024            // frames that are posted first
+	rateAhead  = 100_000_000_000 // ps: the most that frames are posted before their time
+	leastPause = 200 * time.Microsecond
+
 	// Segments of a schedule, for the rate limiter.
 	segmentSpan   = 2_000_000_000 // ps
 	segmentFrames = 1024
@@ -260,29 +265,76 @@ func (s *Sender) bySoftware() error {
 		if !ok {
 			return nil
 		}
-		now := s.now()
-		if now < at {
+		early := s.now() < at
+		if early {
 			if err := s.post(); err != nil {
 				return err
 			}
+		}
+		if err := s.put(n, max(at, s.now())); err != nil {
+			return err
+		}
+		if early {
 			if err := s.until(at); err != nil {
 				return err
 			}
-			now = s.now()
-		}
-		if err := s.put(n, now); err != nil {
-			return err
+			if err := s.post(); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// byRate has the device space all frames.
+// byRate has the device space all frames. The program begins with some, and then keeps the
+// ring full.
 func (s *Sender) byRate() error {
 	if _, err := s.port.port.SetTxRate(s.index, s.Rate); err != nil {
 		return err
 	}
 	s.begin()
-	return s.backToBack()
+	s.most = rateLead
+	for {
+		n, at, ok := s.next()
+		if !ok {
+			return nil
+		}
+		if err := s.room(at); err != nil {
+			return err
+		}
+		if err := s.put(n, at); err != nil {
+			return err
+		}
+		if s.filled == s.most {
+			if err := s.post(); err != nil {
+				return err
+			}
+			s.most = batch
+		}
+	}
+}
+
+// room waits until a frame that is due at a time may be posted. The kernel takes the
+// processor first from programs that never sleep, so it sleeps while the device has
+// enough frames.
+func (s *Sender) room(at int64) error {
+	if early := at - rateAhead; early > s.now() {
+		if err := errors.Join(s.post(), s.until(early)); err != nil {
+			return err
+		}
+	}
+	for s.q.Free() <= s.filled {
+		if err := s.post(); err != nil {
+			return err
+		}
+		posted := time.Duration(float64(s.q.Pending()) * float64(at) / float64(s.result.Frames) / 1000)
+		if pause := min(posted/4, time.Millisecond); pause >= leastPause {
+			time.Sleep(pause)
+		}
+		if err := s.wait(1023); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // byFillers keeps the line busy, with filler frames where no frame is due. The place of

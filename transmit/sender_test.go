@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -92,6 +94,14 @@ func equal(all []capfile.Packet) (n int) {
 	return n
 }
 
+// exactRate reports whether the rate is that asked for, to 0.1 %, but for what the program
+// was late.
+func exactRate(r transmit.Report) bool {
+	s := r.Spacing[0]
+	elapsed := float64(s.Frames-1)/s.Achieved - r.LateTime.Seconds()
+	return math.Abs(float64(s.Frames-1)/elapsed/s.Asked-1) < 1e-3
+}
+
 // Each method sends each frame once, in order, and no filler frame arrives. The distances
 // of the limiter are the line's, however busy the machine is, and so are those of filler
 // frames as long as the program is ahead of the line, for which the line is one of 1 Gb/s.
@@ -114,7 +124,7 @@ func TestMethodsSendEachFrameInOrder(t *testing.T) {
 				options, gap, tries = ",sfp=sx", 20_000_000, 20
 			}
 			report, sent := run(t, options, c.Config, even(n, size, gap))
-			for i := 1; i < tries && median(sent) != c.exact; i++ {
+			for i := 1; i < tries && (median(sent) != c.exact || !exactRate(report)); i++ {
 				report, sent = run(t, options, c.Config, even(n, size, gap))
 			}
 			require.EqualValues(t, n, report.Frames)
@@ -132,11 +142,38 @@ func TestMethodsSendEachFrameInOrder(t *testing.T) {
 			if c.exact > 0 {
 				require.InEpsilon(t, c.exact, median(sent), 1e-3)
 			}
-			if c.Method == transmit.Filler {
-				require.NotZero(t, report.Fillers)
+			if c.Method == transmit.Filler || c.name == "limiter" {
+				require.True(t, exactRate(report), "%+v", report)
 			}
+			require.Equal(t, c.Method == transmit.Filler, report.Fillers > 0)
 		})
 	}
+}
+
+// pausing is a source that stops for a while before a frame.
+type pausing struct {
+	*frames
+	at    int
+	pause time.Duration
+}
+
+func (p *pausing) Next() (int, int64, bool) {
+	if p.i == p.at {
+		time.Sleep(p.pause)
+	}
+	return p.frames.Next()
+}
+
+// What the program is late by the rate limiter does not catch up. It is reported.
+func TestTimeForWhichTheProgramWasLateIsReported(t *testing.T) {
+	src := &pausing{even(4000, 60, 10_000_000), 2000, 150 * time.Millisecond}
+	report, _ := run(t, "", transmit.Config{Method: transmit.Limiter, Rate: 64 * 8 / 10e-6}, src)
+	require.NotZero(t, report.Late)
+	require.Greater(t, report.LateTime, 30*time.Millisecond, "100 ms are posted ahead")
+	require.True(t, exactRate(report), "%+v", report)
+	var text strings.Builder
+	require.NoError(t, report.WriteText(&text))
+	require.Contains(t, text.String(), "posted late: the device waited for the program for")
 }
 
 // A software schedule never sends before a frame is due.

@@ -25,8 +25,9 @@ pcapng, and directories of such files; or with --share from running captures, un
 end or SIGINT.
 
 Lost are sequence numbers between the first and the last that arrived. Delays are the
-receiver's stamp less the time of sending: with two hosts their clocks must agree. By
-limiter and by filler the time of sending is that of the schedule.`,
+receiver's stamp less the time of sending: with two hosts their clocks must agree. The
+time of sending is that of the schedule, or by software that at which a late frame was
+written.`,
 		Example: `  pktgen analyze sent.pcap
   pktgen analyze --share /run/ixcap`,
 		Args: cobra.ArbitraryArgs,
