@@ -48,6 +48,22 @@ func Example() {
 	// Output: 4019 frames, 1843049 bytes, 0 lost
 }
 
+// Drop frames in the chip, before they reach memory.
+func Example_portFilters() {
+	ctx := context.Background()
+	c, err := ixcap.Open(ctx, port, ixcap.PortFilters("(ip and tcp) drop"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	ledger, err := c.Run(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(ledger.Account.Wire, "frames,", ledger.Account.Filtered, "dropped by the port,", ledger.Account.Received, "received")
+	// Output: 4019 frames, 1660 dropped by the port, 2359 received
+}
+
 // Count flows on two queues with gopacket: both directions of a flow come to the
 // same queue, so each queue has a table of its own.
 func Example_flows() {

@@ -1,9 +1,11 @@
 package ixcap
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/recorder"
+	"github.com/ixcap/ixcap/capture/hwfilter"
 	"github.com/ixcap/ixcap/capture/packetsource"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/capture/ports"
@@ -53,6 +56,8 @@ const drainTimeout = 5 * time.Second
 // Capture is a capture on one port. Any goroutine may call its methods.
 type Capture struct {
 	engine   *capture.Engine
+	filters  *ports.Filtering
+	log      *slog.Logger
 	recorder *recorder.Recorder // nil: nothing is stored
 	servers  []*stream.Server
 	flushLog func()
@@ -67,11 +72,16 @@ func Open(ctx context.Context, port string, options ...Option) (*Capture, error)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", port, err)
 	}
-	engine, _, err := ports.NewEngine(port, o.port, o.capture)
+	plan, err := o.filters.Plan(max(o.port.Queues, 1))
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", port, err)
+	}
+	o.port.FlowDirector = plan.FlowDirector
+	engine, device, err := ports.NewEngine(port, o.port, o.capture)
 	if err != nil {
 		return nil, err
 	}
-	return open(ctx, engine, port, o)
+	return open(ctx, engine, device, o)
 }
 
 // OpenSource opens a capture on a port of the program's own: anything that
@@ -86,19 +96,23 @@ func OpenSource(ctx context.Context, port capture.Port, options ...Option) (*Cap
 	if err != nil {
 		return nil, err
 	}
-	return open(ctx, engine, port.Name(), o)
+	return open(ctx, engine, port, o)
 }
 
-func open(ctx context.Context, engine *capture.Engine, name string, o *config) (_ *Capture, err error) {
-	c := &Capture{engine: engine, flushLog: o.flushLog}
+func open(ctx context.Context, engine *capture.Engine, port capture.Port, o *config) (_ *Capture, err error) {
+	c := &Capture{engine: engine, flushLog: o.flushLog, log: cmp.Or(o.capture.Logger, slog.New(slog.DiscardHandler))}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
 		}
 	}()
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("open %s: %w", name, err)
+		return nil, fmt.Errorf("open %s: %w", port.Name(), err)
 	}
+	if c.filters, err = ports.NewFiltering(port, engine, o.filters, o.capture.Rules); err != nil {
+		return nil, err
+	}
+	c.logFilters()
 	if o.share != "" {
 		if err := c.share(o.share); err != nil {
 			return nil, err
@@ -187,6 +201,29 @@ func (c *Capture) Run(ctx context.Context) (Ledger, error) {
 		return c.recorder.Run(ctx)
 	}
 	return c.engine.Run(ctx, drainTimeout)
+}
+
+// SetPortFilters replaces the filters of an 82599 (PortFilters) while it captures; "none"
+// removes them. A frame that arrives during the change meets the old filters, the new ones,
+// or none. What only the Flow Director compares is left to software, unless the port was
+// opened with a filter that needs it: its memory is part of the packet buffer.
+func (c *Capture) SetPortFilters(text string) error {
+	r, err := hwfilter.Parse(text)
+	if err == nil {
+		err = c.filters.SetFilters(r)
+	}
+	if err == nil {
+		c.logFilters()
+	}
+	return err
+}
+
+// logFilters logs what of each filter is in the chip.
+func (c *Capture) logFilters() {
+	_, plan := c.filters.Filters()
+	for _, s := range plan.Rules {
+		c.log.Info("port filter " + s.String())
+	}
 }
 
 // Counters returns what has been counted so far.

@@ -19,6 +19,8 @@ import (
 	"github.com/ixcap/ixcap"
 	"github.com/ixcap/ixcap/capture/packetsource"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
+	"github.com/ixcap/ixcap/internal/logtest"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // drain is how long Run waits for listeners that do not read.
@@ -46,6 +48,8 @@ func TestErrorsOfOpenSayWhatToDo(t *testing.T) {
 		"buffer":         {endless, ixcap.Buffer(3 << 20), "power of two"},
 		"rules":          {endless, ixcap.Rules("(tcp) sometimes"), "rules: line 1"},
 		"empty rules":    {endless, ixcap.Rules(""), "rules"},
+		"port filters":   {endless, ixcap.PortFilters("(not udp) drop"), `does not compare "not"`},
+		"no filters":     {endless, ixcap.PortFilters(""), "filters of the port: none"},
 		"filter":         {endless, ixcap.Filter("prot 7"), "filter: column 1"},
 		"stamps":         {endless, ixcap.Stamps("lunar"), "lunar"},
 	} {
@@ -60,6 +64,37 @@ func TestErrorsOfOpenSayWhatToDo(t *testing.T) {
 	cancel()
 	_, err = ixcap.Open(canceled, endless)
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestPortFiltersChangeWhileFramesArrive(t *testing.T) {
+	var log logtest.Recorder
+	c := open(t, "sim:gen,size=100,flows=256,rate=20kpps,backpressure", ixcap.PortFilters("(ip src host 198.18.0.1) drop"), ixcap.Filter("udp"), ixcap.Logger(log.Logger()))
+	ctx, cancel := context.WithCancel(t.Context())
+	var ledger ixcap.Ledger
+	var running sync.WaitGroup
+	running.Go(func() {
+		var err error
+		ledger, err = c.Run(ctx)
+		require.NoError(t, err)
+	})
+	filtered := func() uint64 {
+		l, err := c.Engine().Ledger()
+		require.NoError(t, err)
+		return l.Account.Filtered
+	}
+	require.Eventually(t, func() bool { return filtered() > 0 }, testtime.Deadline, time.Millisecond)
+	require.NoError(t, c.SetPortFilters("none"))
+	before := filtered()
+	require.NoError(t, c.SetPortFilters("(ip src host 198.18.0.2 and udp) drop"))
+	require.Eventually(t, func() bool { return filtered() > before+10 }, testtime.Deadline, time.Millisecond)
+	require.ErrorContains(t, c.SetPortFilters("(vlan 7) drop"), "restart the capture")
+	require.ErrorContains(t, c.SetPortFilters("udp drop"), "an expression in parentheses")
+	cancel()
+	running.Wait()
+	require.NoError(t, ledger.Balanced())
+	require.Zero(t, ledger.Lost())
+	require.Equal(t, "(ip src host 198.18.0.2 and udp) drop; (udp) all; drop", c.Engine().Rules(0).String())
+	require.Contains(t, log.Text(), "port filter (ip src host 198.18.0.2 and udp) drop: in the chip: 1 5-tuple filter; not in the chip: fragments")
 }
 
 func TestRunEndsWithTheContextAndTheLedgerBalances(t *testing.T) {

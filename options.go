@@ -9,6 +9,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/clock"
 	"github.com/ixcap/ixcap/capture/dedup"
+	"github.com/ixcap/ixcap/capture/hwfilter"
 	"github.com/ixcap/ixcap/capture/ports"
 	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
@@ -20,6 +21,7 @@ import (
 type config struct {
 	port    ports.Config
 	capture capture.Config
+	filters hwfilter.Rules
 	dirs    []string
 	share   string
 	err     error
@@ -90,6 +92,21 @@ func Filter(expression string) Option {
 			c.fail(fmt.Errorf("filter: %w", err))
 		}
 		c.capture.Rules = r
+	}
+}
+
+// PortFilters makes an 82599 itself drop frames, or select their queue, before they reach
+// memory (package capture/hwfilter): "(udp and src port 4789) drop; (host 192.0.2.1) queue 2".
+// What a drop names and the chip cannot compare, software drops before Rules and Filter; the
+// Logger says what that is. Ledger.Account.Filtered has what the port drops.
+// Capture.SetPortFilters changes the filters.
+func PortFilters(text string) Option {
+	return func(c *config) {
+		r, err := hwfilter.Parse(text)
+		if err != nil {
+			c.fail(err)
+		}
+		c.filters = r
 	}
 }
 

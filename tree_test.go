@@ -105,7 +105,7 @@ var mayImport = map[string][]string{
 	"capture/packet":       {"capture", "capture/clock", "capture/internal", "ring"},
 	"capture/packetsource": {"capture/pcapfilter", "capture/stream"},
 	"capture/pcapfilter":   {"capture/internal", "ring"},
-	"capture/ports":        {"capture", "capture/internal", "capture/nic", "capture/packet", "capture/xdp", "driver", "pci"},
+	"capture/ports":        {"capture", "capture/hwfilter", "capture/internal", "capture/nic", "capture/packet", "capture/rules", "capture/xdp", "driver", "pci"},
 	"capture/rules":        {"capture/internal", "capture/pcapfilter", "ring"},
 	"capture/sched":        {"capture/sched", "capture/units"},
 	"capture/stream":       {"capture/clock", "capture/fanout", "capture/stream/entry", "hugepage", "internal/asynclog", "ring"},

@@ -31,7 +31,7 @@ type port struct {
 	log      *slog.Logger
 	device   capture.Port
 	engine   *capture.Engine
-	filters  *filtering
+	filters  *ports.Filtering
 	recorder *recorder.Recorder
 	command  *fileCommand // nil: none
 	ending   atomic.Bool  // run is told to end
@@ -72,7 +72,7 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.filters, err = newFiltering(p.device, p.engine, p.Filters.Rules, p.Rules.Rules); err != nil {
+	if p.filters, err = ports.NewFiltering(p.device, p.engine, p.Filters.Rules, p.Rules.Rules); err != nil {
 		return nil, err
 	}
 	p.logFilters()

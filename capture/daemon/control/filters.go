@@ -5,22 +5,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/hwfilter"
-	"github.com/ixcap/ixcap/capture/rules"
 )
-
-// Filtering is what decides which frames of a port are kept: filters of the port itself,
-// and rules behind them.
-type Filtering interface {
-	// Filters returns the filters, and what of each is in the chip.
-	Filters() (hwfilter.Rules, hwfilter.Plan)
-
-	// SetFilters replaces the filters; an error changes nothing.
-	SetFilters(hwfilter.Rules) error
-
-	// SetRules sets the rules of a queue, or of capture.AllQueues, for the frames that the
-	// filters do not drop.
-	SetRules(queue int, r *rules.Rules) error
-}
 
 // filterRules are the port's filters. The ledger has what software dropped for each.
 func (p *controlled) filterRules(l capture.Ledger) (all []Filter) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/retain"
+	"github.com/ixcap/ixcap/capture/ports"
 )
 
 // Port is one of the captures that a Server controls.
@@ -21,7 +22,7 @@ type Port struct {
 
 	Card Card // nil: the port has none
 
-	Filtering Filtering // nil: the port has no filters, and the engine has the rules
+	Filtering *ports.Filtering // nil: the port has no filters, and the engine has the rules
 
 	Retained func() retain.Stats // counters of retention; nil: nothing is stored
 }

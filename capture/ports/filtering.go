@@ -1,4 +1,4 @@
-package daemon
+package ports
 
 import (
 	"fmt"
@@ -11,10 +11,10 @@ import (
 	"github.com/ixcap/ixcap/capture/rules"
 )
 
-// filtering is what decides which frames of a port are kept: filters of the chip, software
-// for what these leave, and the rules of each queue behind them. All of it changes while
-// the capture runs.
-type filtering struct {
+// Filtering is what decides which frames of a capture are kept: filters of the chip (package
+// hwfilter), software for what these leave, and the rules of each queue behind them. All of
+// it changes while the capture runs. Any goroutine may call its methods.
+type Filtering struct {
 	port   string
 	chip   *nic.Port // nil: the port has no filters
 	engine *capture.Engine
@@ -25,9 +25,10 @@ type filtering struct {
 	own     []*rules.Rules // of each queue, without what the filters leave
 }
 
-// newFiltering sets the filters of a port that is not started.
-func newFiltering(device capture.Port, e *capture.Engine, filters hwfilter.Rules, own *rules.Rules) (*filtering, error) {
-	f := &filtering{port: device.Name(), engine: e, own: slices.Repeat([]*rules.Rules{own}, e.Queues())}
+// NewFiltering sets the filters of a port that is not started. own are the rules that the
+// engine was made with.
+func NewFiltering(device capture.Port, e *capture.Engine, filters hwfilter.Rules, own *rules.Rules) (*Filtering, error) {
+	f := &Filtering{port: device.Name(), engine: e, own: slices.Repeat([]*rules.Rules{own}, e.Queues())}
 	f.chip, _ = device.(*nic.Port)
 	if !filters.Any() {
 		return f, nil
@@ -35,9 +36,9 @@ func newFiltering(device capture.Port, e *capture.Engine, filters hwfilter.Rules
 	return f, f.SetFilters(filters)
 }
 
-// SetFilters implements control.Filtering. A frame that arrives during the change meets the
+// SetFilters replaces the filters; an error changes nothing. A frame that arrives during the change meets the
 // old filters, the new ones, or none; software drops those for which the new ones drop.
-func (f *filtering) SetFilters(filters hwfilter.Rules) error {
+func (f *Filtering) SetFilters(filters hwfilter.Rules) error {
 	if f.chip == nil {
 		return fmt.Errorf("filters of %s: only an 82599 has filters in the port: use rules", f.port)
 	}
@@ -67,8 +68,9 @@ func (f *filtering) SetFilters(filters hwfilter.Rules) error {
 	return nil
 }
 
-// SetRules implements control.Filtering.
-func (f *filtering) SetRules(queue int, own *rules.Rules) error {
+// SetRules sets the rules of a queue, or of capture.AllQueues, for the frames that the
+// filters do not drop; nil keeps them whole.
+func (f *Filtering) SetRules(queue int, own *rules.Rules) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r, err := before(f.filters, own)
@@ -86,8 +88,8 @@ func (f *filtering) SetRules(queue int, own *rules.Rules) error {
 	return nil
 }
 
-// Filters implements control.Filtering.
-func (f *filtering) Filters() (hwfilter.Rules, hwfilter.Plan) {
+// Filters returns the filters, and what of each is in the chip.
+func (f *Filtering) Filters() (hwfilter.Rules, hwfilter.Plan) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.filters, f.plan
