@@ -457,18 +457,38 @@ func (o *optimizer) build(n *node, k knowledge) *node {
 	} else {
 		m.yes, m.no = branch(true), branch(false)
 		if m.yes == m.no && o.safe(n.left, k) && o.safe(n.right, k) {
-			return m.yes
+			return o.reloading(m.yes)
 		}
 	}
 	if m.yes == o.none && m.no == o.none && n.filter == o.last { // where a failed test leads, too
 		return o.none
 	}
+	return o.node(n, m)
+}
+
+// node returns the new node m of an old one.
+func (o *optimizer) node(n *node, m nodeKey) *node {
 	out, ok := o.made[m]
 	if !ok {
 		out = &node{left: n.left, right: n.right, cmp: n.cmp, yes: m.yes, no: m.no, reload: m.reload, filter: n.filter}
 		o.made[m] = out
 	}
 	return out
+}
+
+// reloading returns a new node that loads its value, for a place behind a test that is
+// left out and would have loaded it.
+func (o *optimizer) reloading(n *node) *node {
+	if n.final() || n.reload {
+		return n
+	}
+	m := nodeKey{filter: n.filter, left: o.id(n.left), cmp: n.cmp, yes: n.yes, no: n.no, reload: true}
+	if n.right.op == konst {
+		m.k = n.right.k
+	} else {
+		m.right = o.id(n.right)
+	}
+	return o.node(n, m)
 }
 
 // loaded is the value that a test loads: its left side without the mask.

@@ -372,3 +372,37 @@ func TestAgreesWithLibpcapOnRandomExpressions(t *testing.T) {
 		count, good, none, n.compared, n.matched, n.short)
 	require.Greater(t, good, count/5)
 }
+
+// Conditions on few values, of which many are decided by others: what the optimizer makes of
+// them agrees with the conditions as parsed.
+func TestOptimizedExpressionsOfFewValuesAgree(t *testing.T) {
+	a := author{rand.New(rand.NewPCG(2, 3))}
+	var frames []testFrame
+	for i := range 256 {
+		p := make([]byte, 60)
+		copy(p[12:], []byte{8, 0, 0x45, 0, 0, 46})
+		p[13], p[23] = byte(i&1)*6, byte(6+11*(i>>1&1))
+		copy(p[26:], []byte{10, byte(i >> 2 & 1), 0, 1 + byte(i>>3&1), 10, byte(i >> 4 & 1), 0, 1 + byte(i>>5&1)})
+		p[35], p[37] = 53+byte(i>>6&1), 53+byte(i>>7)
+		frames = append(frames, testFrame{p, len(p)}, testFrame{p[:20+i%20], 20 + i%20})
+	}
+	test := func() string {
+		e := a.one("host 10.0.0.1", "src host 10.0.0.1", "dst host 10.0.0.2", "ip net 10.0.0.0/16", "net 10.1.0.0/16", "src net 10.0.0.0/8",
+			"port 53", "dst port 54", "udp", "tcp", "ip", "arp", "ip[12:4] & 255 = 1", "ip[16:2] = 2560", "ip[12:4] > ip[16:4]")
+		return a.one("", "", "not ") + e
+	}
+	for range 3000 / stride {
+		e := test()
+		for range 1 + a.IntN(5) {
+			e = a.one("", "not ") + "(" + e + ")" + a.join() + test()
+		}
+		f, err := compile(t, e)
+		if err != nil {
+			require.ErrorContains(t, err, matchesNone)
+			continue
+		}
+		for _, frame := range frames {
+			f.same(t, frame)
+		}
+	}
+}
