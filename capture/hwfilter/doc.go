@@ -19,6 +19,7 @@
 //   - A frame that a "queue" rule matches and the chip does not goes to the queue that RSS
 //     selects.
 //
-// One thing differs from pcap-filter(7): the chip also compares behind one 802.1Q tag,
-// where an expression without vlan matches untagged frames only.
+// The chip matches more than pcap-filter(7) in three cases: behind one 802.1Q tag, where
+// an expression without vlan matches untagged frames only; transports behind extension
+// headers of IPv6; and SYNs over IPv6, of which tcp[tcpflags] is not.
 package hwfilter

@@ -201,6 +201,17 @@ func TestQueueRules(t *testing.T) {
 	require.Equal(t, []int{2, -1, 3}, got)
 }
 
+// What stands behind "vlan" is behind a tag, of any number if none is compared beside it.
+func TestConditionsBehindVLANAreForTaggedFrames(t *testing.T) {
+	r, err := hwfilter.Parse("(vlan 7 or ip src host 10.0.0.1) drop")
+	require.NoError(t, err)
+	p, err := r.Plan(1)
+	require.NoError(t, err)
+	require.Len(t, p.Filters, 1)
+	require.Equal(t, uint16(7), p.Filters[0].VLAN)
+	require.Contains(t, p.Rules[0].Rest, "what is behind a VLAN tag of any number")
+}
+
 func TestVLANTakesTheFlowDirector(t *testing.T) {
 	r, err := hwfilter.Parse("(vlan 7) drop")
 	require.NoError(t, err)
@@ -252,6 +263,11 @@ func TestRulesThatTheChipCannotDoAreRefused(t *testing.T) {
 		"(ip6 dst host 2001:db8::1) drop": "perfect filters of the Flow Director compare no IPv6 destination",
 		"(udp) queue 9":                   "queue 9: want 0 to 3",
 		"(portrange 1-1000) drop":         `the chip does not compare "portrange"`,
+		"(udp and vlan 7) drop":           "no frame can match this expression",
+		"(vlan 7 and vlan 7) drop":        "frames with several VLAN tags",
+		"(vlan and udp) drop":             "vlan without a number",
+		"(ether proto 0 and udp) drop":    "the chip can do nothing of it: ether proto 0",
+		"(host 10.0.0.1 and (udp port 80) or 53) drop":               `"53": write an address or ADDRESS/LENGTH`,
 		"(ip src net 10.0.0.0/8) drop; (ip dst net 10.0.0.0/8) drop": "all filters of the Flow Director compare the same fields",
 	} {
 		r, err := hwfilter.Parse(text)

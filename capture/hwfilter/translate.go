@@ -21,7 +21,7 @@ const mostAlternatives = 256
 // why the other parts are left out. The expression compiles.
 func translate(expression string) (list []alternative, rest []string) {
 	if isSYN(expression) {
-		return []alternative{{Filter: driver.Filter{SYN: true}}}, nil
+		return []alternative{{driver.Filter{SYN: true}, []string{"fragments"}}}, nil
 	}
 	t := &translator{words: split(expression)}
 	out := t.or()
@@ -37,6 +37,9 @@ func translate(expression string) (list []alternative, rest []string) {
 			continue
 		case a.lack != "":
 			rest = append(rest, a.lack)
+			continue
+		case a.tagged && a.f.VLAN == 0:
+			rest = append(rest, "what is behind a VLAN tag of any number")
 			continue
 		}
 		list = append(list, a.filters()...)
@@ -66,10 +69,12 @@ func split(expression string) []string {
 
 // part is a conjunction of conditions.
 type part struct {
-	f     driver.Filter
-	arp   bool   // an IPv4 address without "ip": pcap compares those of ARP, too
-	lack  string // a condition that the chip does not compare
-	empty bool   // no frame matches
+	f        driver.Filter
+	ip       bool   // a condition on IP. Addresses without one are those of ARP, too
+	untagged bool   // a condition in front of "vlan"
+	tagged   bool   // "vlan", or a condition behind it
+	lack     string // a condition that the chip does not compare
+	empty    bool   // no frame matches
 }
 
 // translator parses the part of the grammar that the chip can do: conditions joined by
@@ -77,7 +82,8 @@ type part struct {
 type translator struct {
 	words []string
 	err   string
-	last  []string // qualifiers that a bare value inherits
+	last  []string // qualifiers that a bare value inherits, not out of parentheses
+	tags  int      // "vlan" so far: each moves what the rest of the text compares by a tag
 }
 
 func (t *translator) fail(format string, args ...any) {
@@ -126,13 +132,45 @@ func (t *translator) or() []part {
 func (t *translator) term() []part {
 	if t.peek() == "(" {
 		t.next()
+		last := t.last
 		inner := t.or()
 		if t.next() != ")" {
 			t.fail("this: a parenthesis")
 		}
+		t.last = last
 		return inner
 	}
-	return t.primitive()
+	if t.peek() == "vlan" {
+		return t.vlan()
+	}
+	out := t.primitive()
+	for i := range out {
+		out[i].untagged, out[i].tagged = t.tags == 0, t.tags > 0
+		if t.tags > 1 {
+			out[i].lack = "frames with several VLAN tags"
+		}
+	}
+	return out
+}
+
+// vlan parses "vlan" and its number, which apply to the outermost tag that no other
+// "vlan" in front of them compares.
+func (t *translator) vlan() []part {
+	t.next()
+	t.tags++
+	t.last = nil
+	id, err := strconv.ParseUint(t.peek(), 0, 12)
+	if err == nil {
+		t.next()
+	}
+	one := part{f: driver.Filter{VLAN: uint16(id)}, tagged: true}
+	switch {
+	case err != nil || id == 0:
+		one.lack = "vlan without a number"
+	case t.tags > 1:
+		one.lack = "frames with several VLAN tags"
+	}
+	return []part{one}
 }
 
 // join returns the conjunctions of each pair.
@@ -160,13 +198,13 @@ func (p part) and(q part) part {
 			merge(false)
 		}
 	}
-	p.empty = p.empty || q.empty
+	p.ip, p.untagged, p.tagged = p.ip || q.ip, p.untagged || q.untagged, p.tagged || q.tagged
+	p.empty = p.empty || q.empty || p.untagged && p.tagged
 	if p.lack == "" {
 		p.lack = q.lack
 	}
 	merge(p.f.Family == 0 || q.f.Family == 0 || p.f.Family == q.f.Family)
 	merge(p.f.Protocol == 0 || q.f.Protocol == 0 || p.f.Protocol == q.f.Protocol)
-	p.arp = p.arp && p.f.Protocol == 0 && q.f.Protocol == 0 && q.f.Family == 0 || q.arp && p.f == driver.Filter{} && p.lack == ""
 	p.f.Family = max(p.f.Family, q.f.Family)
 	p.f.Protocol = max(p.f.Protocol, q.f.Protocol)
 	pick(&p.f.EtherType, q.f.EtherType)
@@ -192,23 +230,17 @@ func (t *translator) primitive() []part {
 	switch word {
 	case "ip", "ip6":
 		base.f.Family = map[string]int{"ip": 4, "ip6": 6}[word]
+		base.ip = true
 		if !qualifies(t.peek()) {
 			return []part{base}
 		}
 		take()
 	case "tcp", "udp", "sctp":
-		base.f.Protocol = protocols[word]
+		base.f.Protocol, base.ip = protocols[word], true
 		if !qualifies(t.peek()) {
 			return []part{base}
 		}
 		take()
-	case "vlan":
-		id, err := strconv.ParseUint(t.peek(), 0, 12)
-		if err != nil || id == 0 {
-			return lacking("vlan without a number")
-		}
-		t.next()
-		return []part{{f: driver.Filter{VLAN: uint16(id)}}}
 	case "arp", "rarp":
 		return []part{{f: driver.Filter{EtherType: map[string]uint16{"arp": 0x806, "rarp": 0x8035}[word]}}}
 	case "ether":
@@ -220,6 +252,9 @@ func (t *translator) primitive() []part {
 		if err != nil {
 			t.fail("a named EtherType: write its number")
 			return nil
+		}
+		if etype == 0 {
+			return lacking("ether proto 0")
 		}
 		return []part{{f: driver.Filter{EtherType: uint16(etype)}}}
 	}
@@ -279,7 +314,7 @@ func (t *translator) value(kind, word string, base part, src, dst bool) (out []p
 	if a.Addr().Is6() {
 		family = 6
 	}
-	one := part{f: driver.Filter{Family: family}, arp: family == 4 && base.f.Family == 0 && base.f.Protocol == 0}
+	one := part{f: driver.Filter{Family: family}, ip: family == 6}
 	if src {
 		x := one
 		x.f.Src = a.Masked()
@@ -308,7 +343,7 @@ func (t *translator) port(word string, base part, src, dst bool) (out []part) {
 	}
 	for _, protocol := range list {
 		x := base
-		x.f.Protocol = protocol
+		x.f.Protocol, x.ip = protocol, true
 		if src {
 			y := x
 			y.f.SrcPort = uint16(n)
@@ -328,7 +363,7 @@ func (t *translator) port(word string, base part, src, dst bool) (out []part) {
 func (p part) filters() []alternative {
 	var rest []string
 	f := p.f
-	if p.arp {
+	if !p.ip && (f.Src.IsValid() || f.Dst.IsValid()) {
 		rest = append(rest, "addresses in ARP")
 	}
 	if f.Protocol != 0 {
