@@ -38,7 +38,7 @@ func TestFaultEEPROMChecksum(t *testing.T) {
 		for i := range e {
 			e[i] = r.word(uint32(i))
 		}
-		require.Equal(t, good, sumEEPROM(e)+e[eeChecksum] == 0xbaba, fault)
+		require.Equal(t, good, sumEEPROM(e, variants[0])+e[eeChecksum] == 0xbaba, fault)
 	}
 }
 

@@ -85,15 +85,18 @@ func (c *configSpace) reset(vfs int) {
 	c.put32(capMSIX+8, 0x2000|4, 0) // pending bits: BAR 4 at 0x2000
 
 	c.put32(capPCIE, 0x0002<<16|0x10, 0)
-	c.put32(capPCIE+4, 1<<28|1<<15|2, 0) // function-level reset, 512-byte payload
-	c.put16(capPCIE+8, 0x2810, 0xffff)   // device control; bit 15 starts the reset
-	c.write1[capPCIE+10] = 0x0f          // device status
-	c.put32(capPCIE+12, 8<<4|2, 0)       // link: x8, 5 GT/s
-	c.put16(capPCIE+16, 0, 0x01fb)       // link control
-	c.put16(capPCIE+18, 8<<4|2|1<<12, 0) // link status: x8, 5 GT/s, slot clock
-	c.put32(capPCIE+0x24, 0x1f, 0)       // completion timeout ranges
-	c.put16(capPCIE+0x28, 0, 0x001f)     // device control 2
-	c.put16(capPCIE+0x30, 2, 0x000f)     // link control 2: 5 GT/s
+	c.put32(capPCIE+4, 1<<28|1<<15|2, 0)            // function-level reset, 512-byte payload
+	c.put16(capPCIE+8, 0x2810, 0xffff)              // device control; bit 15 starts the reset
+	c.write1[capPCIE+10] = 0x0f                     // device status
+	c.put32(capPCIE+12, c.lanes(), 0)               // link
+	c.put16(capPCIE+16, 0, 0x01fb)                  // link control
+	c.put16(capPCIE+18, uint16(c.lanes())|1<<12, 0) // link status: slot clock
+	c.put32(capPCIE+0x24, 0x1f, 0)                  // completion timeout ranges
+	c.put16(capPCIE+0x28, 0, 0x001f)                // device control 2
+	if c.family == familyX550 {
+		c.put32(capPCIE+0x2c, 7<<1, 0) // link capabilities 2: 2.5, 5 and 8 GT/s
+	}
+	c.put16(capPCIE+0x30, uint16(c.lanes()&0xf), 0x000f) // link control 2: speed
 	c.put32(extAER, extDSN<<20|1<<16|0x0001, 0)
 	c.put32(extAER+8, 0, 0x003ff030)           // uncorrectable mask
 	c.put32(extAER+12, 0x00062030, 0x003ff030) // severity

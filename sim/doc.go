@@ -1,7 +1,9 @@
 // Package sim is a software Intel 82599: one port of the 10 GbE controller, as a
 // driver sees it on the bus. It is written from the datasheet (82599 10 GbE
 // Controller, revision 3.4; section numbers stand beside the registers) and from
-// the code of the stock drivers. It shares nothing with package driver.
+// the code of the stock drivers. Config.ID makes it another board of the 82599, or an
+// X540 or X550, of which it has what those drivers use. It shares nothing with package
+// driver.
 //
 //	           packet buffer (RXPBSIZE)
 //	wire ──> MAC ──> filters ──> RSS ──┬───────────────> queue ──> descriptors

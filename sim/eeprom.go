@@ -7,6 +7,11 @@ const (
 	eeChecksum = 0x3f
 	eeSum      = 0xbaba
 
+	eePHY       = 0x04 // pointer to the PHY's settings
+	eeROM       = 0x05 // pointer to the option ROM
+	eeGeneral   = 0x06 // pointers to the PCI Express settings
+	eeConfig0   = 0x07
+	eeConfig1   = 0x08
 	eeMAC0      = 0x0b // pointer to the MAC section of port 0
 	eeFirmware  = 0x0f // pointer to the firmware section
 	eePBA       = 0x15 // part number, two words
@@ -27,6 +32,9 @@ const (
 	atPatch    = 0x140
 	atPhyList  = 0x160
 	atPhyData  = 0x180
+	atPHY      = 0x1a0 // sections that the checksum of an X540 does not cover
+	atROM      = 0x1b0
+	atGeneral  = 0x1c0
 )
 
 // makeEEPROM returns the EEPROM of an X520: valid checksum (datasheet 6.3.2),
@@ -72,7 +80,16 @@ func makeEEPROM(cfg Config, kind *variant) []uint16 {
 	copy(e[atPhyList:], append(list, 0xffff))
 	copy(e[atPhyData:], []uint16{2, 0x0001, 0x0002, 0xffff})
 
-	e[eeChecksum] = eeSum - sumEEPROM(e)
+	if kind.family != family82599 {
+		e[eePHY], e[eeROM] = atPHY, atROM
+		copy(e[atPHY:], []uint16{2, 0x1234, 0x5678})
+		copy(e[atROM:], []uint16{1, 0x9abc})
+	}
+	if kind.family == familyX550 {
+		e[eeGeneral] = atGeneral
+	}
+
+	e[eeChecksum] = eeSum - sumEEPROM(e, kind)
 	if cfg.Faults.BadChecksum {
 		e[eeChecksum] ^= 0x5555
 	}
@@ -80,25 +97,46 @@ func makeEEPROM(cfg Config, kind *variant) []uint16 {
 }
 
 // sumEEPROM is the sum of what the checksum covers (datasheet 6.3.2): words 0 to
-// 0x3E and the sections that words 3 to 0xE point to, without their length words.
-func sumEEPROM(e []uint16) uint16 {
+// 0x3E and the sections that words 3 to 0xE point to, without their length words. An
+// X540 and X550 leave out words 4 and 5 (Linux, ixgbe_calc_eeprom_checksum_X540); an
+// X550 adds words 0x40 and 0x41, and the section of word 2 (ixgbe_calc_checksum_X550).
+func sumEEPROM(e []uint16, kind *variant) uint16 {
 	var sum uint16
-	for _, w := range e[:eeChecksum] {
-		sum += w
+	words, first := eeChecksum, 0x03
+	if kind.family == familyX550 {
+		words, first = 0x42, 0x02
 	}
-	for _, p := range e[0x03:eeFirmware] {
-		if p == 0 || p == 0xffff || int(p) >= len(e) {
+	for at, w := range e[:words] {
+		if at != eeChecksum {
+			sum += w
+		}
+	}
+	for at := first; at < eeFirmware; at++ {
+		if kind.family != family82599 && (at == eePHY || at == eeROM) {
 			continue
 		}
-		length := int(e[p])
-		if length == 0 || length == 0xffff {
-			continue
-		}
-		for _, w := range e[int(p)+1 : min(int(p)+1+length, len(e))] {
+		for _, w := range eepromSection(e, at, kind) {
 			sum += w
 		}
 	}
 	return sum
+}
+
+// eepromSection returns the words of the section that a word points to, without its
+// length. The PCI Express sections of an X550 have none, and a fixed length.
+func eepromSection(e []uint16, at int, kind *variant) []uint16 {
+	p := e[at]
+	if p == 0 || p == 0xffff || int(p) >= len(e) {
+		return nil
+	}
+	start, length := int(p)+1, int(e[p])
+	if fixed := map[int]int{eeGeneral: 0x24, eeConfig0: 8, eeConfig1: 8}[at]; fixed > 0 && kind.family == familyX550 {
+		start, length = int(p), fixed
+	}
+	if length == 0 || length == 0xffff {
+		return nil
+	}
+	return e[start:min(start+length, len(e))]
 }
 
 // loadAddress loads the first receive address from the EEPROM, as after each
@@ -119,6 +157,7 @@ const (
 	eecPresent = 1 << 8
 	eecARD     = 1 << 9
 	eecAddr16  = 1 << 10
+	eecFLUDONE = 1 << 26 // of an X540: the shadow RAM is in the flash
 
 	eecWritable = 0x77 // 6:0 without EE_DO
 )
@@ -128,6 +167,9 @@ const (
 // (datasheet 8.2.3.2.1).
 func (n *NIC) readEEC(int) uint32 {
 	v := n.reg[rEEC/4] | eecPresent | eecAddr16 | eeSize<<11
+	if n.variant.family != family82599 {
+		v |= eecFLUDONE
+	}
 	if v&eecREQ != 0 {
 		v |= eecGNT
 	}
@@ -140,8 +182,12 @@ func (n *NIC) readEEC(int) uint32 {
 	return v
 }
 
-// writeEEC drives the EEPROM's pins while access is granted.
+// writeEEC drives the EEPROM's pins while access is granted. An X540 has none: its NVM
+// is a flash with a copy in RAM, which FLUPD (bit 23) writes to the flash at once.
 func (n *NIC) writeEEC(_ int, v uint32) {
+	if n.variant.family != family82599 {
+		return
+	}
 	n.reg[rEEC/4] = v & eecWritable
 	n.spi.drive(v&eecREQ != 0 && v&eecCS == 0, v&eecSK != 0, v&eecDI != 0)
 }
@@ -179,7 +225,7 @@ func (n *NIC) writeEEWR(_ int, v uint32) {
 // (datasheet 10.5.4).
 type semaphores struct {
 	smbi    bool // SWSM.SMBI: set by reading it
-	swesmbi bool // SWSM.SWESMBI
+	swesmbi bool // SWSM.SWESMBI, of an 82599
 	sync    uint32
 }
 
@@ -202,18 +248,18 @@ func (n *NIC) writeSWSM(_ int, v uint32) {
 	if v&1 == 0 {
 		n.sem.smbi = false
 	}
-	n.sem.swesmbi = v&2 != 0
+	n.sem.swesmbi = v&2 != 0 && n.variant.family == family82599
 }
 
-func (n *NIC) readSYNC(int) uint32       { return n.sem.sync }
-func (n *NIC) writeSYNC(_ int, v uint32) { n.sem.sync = v }
-
-// writeMSCA completes an MDIO command at once. An SFP+ board has no PHY on the
-// bus, so reads return all ones, as the pull-up gives.
-func (n *NIC) writeMSCA(_ int, v uint32) {
-	const command, read = 1 << 30, 1 << 27
-	if v&command != 0 && v&read != 0 {
-		n.reg[rMSRWD/4] |= 0xffff0000
+// readSYNC returns SW_FW_SYNC. That of an X540 and X550 has the semaphore REGSMP for
+// the other bits, which is set by reading it (Linux, ixgbe_get_swfw_sync_semaphore).
+func (n *NIC) readSYNC(int) uint32 {
+	const regsmp = 1 << 31
+	v := n.sem.sync
+	if n.variant.family != family82599 {
+		n.sem.sync |= regsmp
 	}
-	n.reg[rMSCA/4] = v &^ command
+	return v
 }
+
+func (n *NIC) writeSYNC(_ int, v uint32) { n.sem.sync = v }

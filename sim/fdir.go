@@ -106,7 +106,7 @@ func (d *flowDirector) configure(n *NIC) bool {
 		return false
 	}
 	size := 64 << (ctrl&3 - 1) // KiB of the receive packet buffer
-	if n.rx.cfg.enabled && int(n.reg[rRXPBSIZE/4]>>10)+size > fifoBytes>>10 {
+	if n.rx.cfg.enabled && int(n.reg[rRXPBSIZE/4]>>10)+size > n.variant.rxBuffer() {
 		n.fault("FDIRCTRL.PBALLOC takes %d KiB of the packet buffer, of which RXPBSIZE[0] takes %d", size, n.reg[rRXPBSIZE/4]>>10)
 	}
 	d.perfect, d.report = ctrl&fdirPerfect != 0, ctrl&fdirReport != 0

@@ -20,6 +20,7 @@ const (
 	linksKXDone = 1 << 31
 	speed10G    = 3 << 28
 	speed1G     = 2 << 28
+	speed100M   = 1 << 28
 	linksUp     = 1 << 30
 	linksSignal = 0xf << 8
 	esdpLaser   = 1 << 3 // SDP3: TX_DISABLE of the module
@@ -34,6 +35,8 @@ type link struct {
 	checked   time.Time     // last checkLink
 	carrier   bool          // of the wire, at the last checkLink
 	delay     time.Duration // from a start to link up
+
+	negotiated uint32 // LINKS.SPEED, by the PHY
 
 	flapAt time.Time // next injected flap
 	backAt time.Time // end of the flap in progress
@@ -56,7 +59,7 @@ func (l *link) restart(now time.Time, delay time.Duration) {
 func (n *NIC) checkLink(now time.Time) {
 	l := &n.link
 	if n.carrier != nil {
-		n.carrier.SetCarrier(n.connected() && !txDisabled(n.reg[rESDP/4]))
+		n.carrier.SetCarrier(n.connected() && !n.darkened())
 	}
 	if carrier := n.wire.Up(); carrier != l.carrier {
 		l.carrier = carrier
@@ -85,21 +88,59 @@ func (n *NIC) checkLink(now time.Time) {
 // module.
 func (n *NIC) connected() bool { return n.variant.medium != mediumCage || n.cfg.Module != NoModule }
 
+// darkened reports whether software has turned the transmitter off.
+func (n *NIC) darkened() bool {
+	if n.variant.medium == mediumTwistedPair {
+		return n.phy.lowPower
+	}
+	return txDisabled(n.reg[rESDP/4])
+}
+
 // linkAllowed reports whether the port is connected, its transmitter is on, no
 // link-disable bit is set in AUTOC2, and the link mode fits the medium.
 func (n *NIC) linkAllowed() bool {
 	if !n.connected() || n.reg[rAUTOC2/4]&autoc2Disable != 0 {
 		return false
 	}
-	return !txDisabled(n.reg[rESDP/4]) && n.linkSpeed() != 0
+	return !n.darkened() && n.linkSpeed() != 0
 }
 
 // linkSpeed is LINKS.SPEED for the link mode in AUTOC and the medium, 0 when the
 // mode does not fit the medium.
 func (n *NIC) linkSpeed() uint32 {
-	if n.variant.medium == mediumFixed {
-		return fixedSpeed(n.reg[rAUTOC/4], n.variant.autoc)
+	switch n.variant.medium {
+	case mediumFixed:
+		return n.withPeer(fixedSpeed(n.reg[rAUTOC/4], n.variant.autoc))
+	case mediumTwistedPair:
+		if n.phy.lowPower {
+			return 0
+		}
+		return n.link.negotiated
 	}
+	return n.withPeer(n.cageSpeed())
+}
+
+// withPeer returns speed, 0 if it is not that of the other end.
+func (n *NIC) withPeer(speed uint32) uint32 {
+	if n.cfg.PeerSpeed != 0 && speed != n.peerSpeed() {
+		return 0
+	}
+	return speed
+}
+
+// peerSpeed is the fastest speed of the other end as LINKS.SPEED.
+func (n *NIC) peerSpeed() uint32 {
+	switch n.cfg.PeerSpeed {
+	case 100:
+		return speed100M
+	case 1000:
+		return speed1G
+	}
+	return speed10G
+}
+
+// cageSpeed is linkSpeed of an SFP+ cage.
+func (n *NIC) cageSpeed() uint32 {
 	mode := n.reg[rAUTOC/4] >> 13 & 7
 	gigabit := n.cfg.Module == ModuleSX
 	switch mode {
@@ -130,14 +171,14 @@ func fixedSpeed(autoc, board uint32) uint32 {
 	return 0
 }
 
-// writeAUTOC restarts the link on Restart_AN, which clears itself, and when the
+// writeAUTOC restarts a link without a PHY on Restart_AN, which clears itself, and when the
 // link mode changes (datasheet 8.2.3.22).
 func (n *NIC) writeAUTOC(_ int, v uint32) {
 	n.advanceTime() // the clock's cycle depends on the speed
 	old := n.reg[rAUTOC/4]
 	n.reg[rAUTOC/4] = v &^ autocRestart
 	const mode = 7<<13 | 3<<7 | 1<<9 | autocOffersKX4 | autocOffersKX | autocOffersKR
-	if v&autocRestart != 0 || v&mode != old&mode {
+	if n.variant.medium != mediumTwistedPair && (v&autocRestart != 0 || v&mode != old&mode) {
 		n.linkRestart()
 	}
 }
@@ -163,7 +204,7 @@ func (n *NIC) readLINKS(int) uint32 {
 	}
 	if l.up {
 		v |= linksUp | n.linkSpeed()
-		if n.reg[rAUTOC/4]>>13&7 == lmsKX4KXKR {
+		if n.variant.medium == mediumFixed && n.reg[rAUTOC/4]>>13&7 == lmsKX4KXKR {
 			v |= linksKXDone
 		}
 		if n.linkSpeed() == speed10G {

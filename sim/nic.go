@@ -58,7 +58,11 @@ type Config struct {
 	// -1000 to 1000. The line keeps its rate.
 	ClockError int
 
-	// VFs is the number of virtual functions, NIC.VF: 0 to 63.
+	// PeerSpeed is the speed of the other end in Mb/s: 100, 1000 or 10000, on twisted
+	// pair the fastest that it negotiates. 0: any.
+	PeerSpeed int
+
+	// VFs is the number of virtual functions, NIC.VF: 0 to 63, of an 82599 only.
 	VFs int
 
 	// Arrivals is the number of frames to record for NIC.Arrivals. 0: none.
@@ -122,6 +126,7 @@ type NIC struct {
 	monitor []byte // page A2h of the module
 	sem     semaphores
 	link    link
+	phy     phy
 	clock   sysTime
 	intr    interrupts
 
@@ -154,15 +159,18 @@ func New(cfg Config, w wire.Wire) (*NIC, error) {
 	if w == nil {
 		return nil, errors.New("create NIC: no wire: make one with wire.Parse")
 	}
-	if cfg.VFs < 0 || cfg.VFs > maxVFs {
-		return nil, fmt.Errorf("create NIC: %d virtual functions: want 0 to %d", cfg.VFs, maxVFs)
-	}
 	if max(cfg.ClockError, -cfg.ClockError) > maxClockError {
 		return nil, fmt.Errorf("create NIC: clock error of %d ppm: want -%d to %[2]d", cfg.ClockError, maxClockError)
 	}
 	kind, err := variantOf(cfg.ID)
 	if err != nil {
 		return nil, fmt.Errorf("create NIC: %w", err)
+	}
+	if cfg.VFs > 0 && kind.family != family82599 {
+		return nil, fmt.Errorf("create NIC: virtual functions of the %s are not modelled: want an 82599", kind.name)
+	}
+	if cfg.VFs < 0 || cfg.VFs > maxVFs {
+		return nil, fmt.Errorf("create NIC: %d virtual functions: want 0 to %d", cfg.VFs, maxVFs)
 	}
 	dec, err := newDecoder(registerTable(kind))
 	if err != nil {

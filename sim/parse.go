@@ -139,7 +139,7 @@ func (c *rxConfig) parseFast(h *[minFrame]byte, f []byte) (m meta, ok bool) {
 	default:
 		return meta{lo: kind &^ 0xf, hi: status}, true
 	}
-	return meta{lo: uint64(hash)<<32 | kind, hi: status, queue: uint32(c.reta[hash&0x7f])}, true
+	return meta{lo: uint64(hash)<<32 | kind, hi: status, queue: uint32(c.reta[hash&c.retaMask&511])}, true
 }
 
 // parseSlow is the slow path of parse.
@@ -172,7 +172,7 @@ func (c *rxConfig) parseSlow(f []byte, m *fields) {
 		c.parseIP6(f, off, m)
 	}
 	if m.rssType != rssNone {
-		m.queue = uint32(c.reta[m.hash&0x7f])
+		m.queue = uint32(c.reta[m.hash&c.retaMask&511])
 	}
 	if m.ptype&ptUDP != 0 && c.stamps.overUDP() {
 		c.markPTP(c.stamps.udpPayload(f, off, m), true, f, m)

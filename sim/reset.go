@@ -29,6 +29,8 @@ func (n *NIC) powerOn() {
 	}
 	n.ioaddr = 0
 	n.reset(false)
+	n.phy.reset(n.variant.phyID())
+	n.link.negotiated = n.phy.speed(n.peerSpeed())
 	n.link.restart(time.Now(), n.cfg.LinkDelay)
 }
 
@@ -121,11 +123,13 @@ func (n *NIC) readFRTIMER(int) uint32 { return uint32(time.Now().UnixMicro()) }
 // readCIAD and writeCIAD access configuration space at the address in CIAA
 // (datasheet 8.2.3.4).
 func (n *NIC) readCIAD(int) uint32 {
-	return n.pci.load32(int(n.reg[rCIAA/4] & 0xffc))
+	ciaa, _ := n.variant.configAccess()
+	return n.pci.load32(int(n.reg[ciaa/4] & 0xffc))
 }
 
 func (n *NIC) writeCIAD(_ int, v uint32) {
-	off := int(n.reg[rCIAA/4] & 0xffc)
+	ciaa, _ := n.variant.configAccess()
+	off := int(n.reg[ciaa/4] & 0xffc)
 	n.pci.write(off, []byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)})
 }
 

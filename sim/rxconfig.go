@@ -29,13 +29,14 @@ type rxConfig struct {
 	buffer       int  // RXPBSIZE[0] in bytes
 	loop         bool // HLREG0.LPBK
 
-	rss       uint32    // MRQC fields that are hashed, 0 without RSS
-	perPool   uint32    // queues of a pool, 0 without VMDq
-	pool      uint32    // PFVTCTL.DEF_PL, the default pool
-	rssMask   [64]uint8 // index bits of RSS, by pool (PSRTYPE.RQPL)
-	noHash    bool      // RXCSUM.PCSD clear: the descriptor holds no hash
-	fragments bool      // RXCSUM.IPPCSE
-	reta      [128]uint8
+	rss       uint32     // MRQC fields that are hashed, 0 without RSS
+	perPool   uint32     // queues of a pool, 0 without VMDq
+	pool      uint32     // PFVTCTL.DEF_PL, the default pool
+	rssMask   [64]uint8  // index bits of RSS, by pool (PSRTYPE.RQPL)
+	noHash    bool       // RXCSUM.PCSD clear: the descriptor holds no hash
+	fragments bool       // RXCSUM.IPPCSE
+	reta      [512]uint8 // the first of them are the table
+	retaMask  uint32
 	key       toeplitz
 	keyBytes  [40]byte
 	pools     poolConfig
@@ -92,7 +93,7 @@ func (n *NIC) configure() {
 	c.loop = hl&(1<<15) != 0
 	c.pass, c.discard = mfl&1 != 0, mfl&2 != 0
 	c.pause = mfl&(1<<2|1<<3) != 0
-	c.buffer = min(int(n.reg[rRXPBSIZE/4]&0xffc00), fifoBytes)
+	c.buffer = min(int(n.reg[rRXPBSIZE/4]&0xffc00), n.variant.rxBuffer()<<10)
 
 	n.configureRSS(c)
 	n.configureSwitch()
@@ -128,8 +129,13 @@ func (n *NIC) configureRSS(c *rxConfig) {
 		c.keyBytes = key
 		c.key.newKey(&key)
 	}
-	for i := range c.reta {
-		c.reta[i] = uint8(n.reg[rRETA/4+i/4] >> (8 * (i % 4)) & 0xf)
+	c.retaMask = uint32(n.variant.rssEntries() - 1)
+	for i := range n.variant.rssEntries() {
+		at := rRETA/4 + i/4
+		if i >= 128 {
+			at = rERETA/4 + (i-128)/4
+		}
+		c.reta[i] = uint8(n.reg[at] >> (8 * (i % 4)) & n.variant.rssQueue())
 	}
 	n.configureSteering(c)
 	n.configureStamps(&c.stamps)

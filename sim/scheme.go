@@ -26,7 +26,7 @@ func init() {
 func openScheme(rest string) (pci.Device, error) { return Open(rest) }
 
 // modelKeys are the options of the port. The others are the wire's.
-var modelKeys = []string{"id", "mac", "sfp", "ddm", "start", "linkdelay", "clock", "vfs", "fault"}
+var modelKeys = []string{"id", "mac", "sfp", "ddm", "start", "linkdelay", "clock", "peer", "vfs", "fault"}
 
 // Device is a NIC in this process, accessed over the vfio-user protocol like one in
 // another process.
@@ -90,7 +90,8 @@ func (d *Device) Close() error {
 // Open starts a model with the options of a "sim:" name and opens it. The options
 // are the wire's (see package wire) and:
 //
-//	id=10fb                 PCI device id, or 82599; an unknown one lists all
+//	id=10fb                 PCI device id, or 82599, x540, x550; an unknown one
+//	                        lists all
 //	mac=02:00:00:00:00:01   station address
 //	sfp=sr|lr|da|sx|lrm|none
 //	                        module in the SFP+ cage
@@ -101,6 +102,8 @@ func (d *Device) Close() error {
 //	linkdelay=5ms           time to link up
 //	clock=PPM               by how much the oscillator of the clock SYSTIM is fast,
 //	                        -1000 to 1000
+//	peer=100m|1g|10g        speed of the other end, on twisted pair its fastest;
+//	                        any by default
 //	vfs=N                   virtual functions, 1 to 63: NIC.ConnectVF connects one
 //	fault=...               injected faults, separated by +:
 //	                        flap:1s, doorbell:N, remove:N, dma:N, crc:N,
@@ -247,6 +250,11 @@ func parsePort(options []wire.Option) (Config, error) {
 			cfg.ClockError, err = strconv.Atoi(o.Value)
 			if err != nil || max(cfg.ClockError, -cfg.ClockError) > maxClockError {
 				err = fmt.Errorf("want -%d to %[1]d ppm", maxClockError)
+			}
+		case "peer":
+			speed, known := map[string]int{"100m": 100, "1g": 1000, "10g": 10000}[o.Value]
+			if cfg.PeerSpeed = speed; !known {
+				err = errors.New("want 100m, 1g or 10g")
 			}
 		case "vfs":
 			cfg.VFs, err = strconv.Atoi(o.Value)

@@ -9,7 +9,7 @@ import "slices"
 // registerTable is every register that a controller has, in the order of the
 // datasheet's chapters.
 func registerTable(kind *variant) []register {
-	return slices.Concat(controlRegisters(), nvmRegisters(), interruptRegisters(), receiveRegisters(), filterRegisters(),
+	return slices.Concat(controlRegisters(kind), nvmRegisters(kind), interruptRegisters(), receiveRegisters(kind), filterRegisters(kind),
 		transmitRegisters(), poolRegisters(), macRegisters(kind), countRegisters(), otherRegisters())
 }
 
@@ -19,11 +19,11 @@ const (
 	rCTRLEXT = 0x00018
 	rESDP    = 0x00020
 	rGCREXT  = 0x11050
-	rCIAA    = 0x11088
 )
 
 // controlRegisters: general control (8.2.3.1) and PCIe (8.2.3.3).
-func controlRegisters() []register {
+func controlRegisters(kind *variant) []register {
+	ciaa, ciad := kind.configAccess()
 	return []register{
 		one("CTRL", rCTRL, sc, 0, "8.2.3.1").alias(0x00004, 4, 1).onRead((*NIC).readCTRL).onWrite((*NIC).writeCTRL),
 		one("STATUS", rSTATUS, ro, 0, "8.2.3.1").onRead((*NIC).readSTATUS),
@@ -44,8 +44,8 @@ func controlRegisters() []register {
 		one("PBACL", 0x11068, w1c, 0, "8.2.3.5").and(0x110c4, 4, 7),
 		one("DCA_ID", 0x11070, ro, 0, "8.2.3.11"),
 		one("DCA_CTRL", 0x11074, rw, 1, "8.2.3.11"),
-		one("CIAA", rCIAA, rw, 0, "8.2.3.4"),
-		one("CIAD", 0x1108c, rw, 0, "8.2.3.4").onRead((*NIC).readCIAD).onWrite((*NIC).writeCIAD),
+		one("CIAA", ciaa, rw, 0, "8.2.3.4"),
+		one("CIAD", ciad, rw, 0, "8.2.3.4").onRead((*NIC).readCIAD).onWrite((*NIC).writeCIAD),
 		one("PICAUSE", 0x110b0, w1c, 0, "8.2.3.4"),
 		one("PIENA", 0x110b8, rw, 0, "8.2.3.4"),
 		one("FACTPS", 0x10150, ro, 0, "8.2.3.4"),
@@ -59,20 +59,26 @@ const (
 )
 
 // nvmRegisters: EEPROM and flash (8.2.3.2), semaphores and firmware (8.2.3.4).
-func nvmRegisters() []register {
-	return []register{
+func nvmRegisters(kind *variant) []register {
+	rows := []register{
 		one("EEC", rEEC, sc, 0, "8.2.3.2").onRead((*NIC).readEEC).onWrite((*NIC).writeEEC).kept(),
-		one("EERD", rEERD, sc, 0x2, "8.2.3.2").onWrite((*NIC).writeEERD),
-		one("EEWR", rEEWR, sc, 0x2, "8.2.3.2").onWrite((*NIC).writeEEWR),
 		one("FLA", 0x1001c, rw, 0, "8.2.3.2"),
 		one("GRC", 0x10200, rw, 0, "8.2.3.2"),
 		one("SWSM", 0x10140, sc, 0, "8.2.3.4").onRead((*NIC).readSWSM).onWrite((*NIC).writeSWSM),
 		// Firmware is valid (bit 15), without management mode.
 		one("FWSM", 0x10148, ro, 1<<15, "8.2.3.4"),
 		one("SW_FW_SYNC", 0x10160, sc, 0, "8.2.3.4").onRead((*NIC).readSYNC).onWrite((*NIC).writeSYNC),
-		one("HICR", 0x15f00, ro, 0, "8.2.3.4"),
 		one("FWSTS", 0x15f0c, ro, 0, "8.2.3.4"),
 	}
+	if kind.family == familyX550 {
+		return append(rows,
+			one("HICR", rHICR, sc, hicrEnabled, "8.2.3.4").onWrite((*NIC).writeHICR),
+			many("FLEX_MNG", rFLEXMNG, 4, hostWords, rw, 0, ""))
+	}
+	return append(rows,
+		one("EERD", rEERD, sc, 0x2, "8.2.3.2").onWrite((*NIC).writeEERD),
+		one("EEWR", rEEWR, sc, 0x2, "8.2.3.2").onWrite((*NIC).writeEEWR),
+		one("HICR", rHICR, ro, 0, "8.2.3.4"))
 }
 
 const (

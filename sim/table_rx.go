@@ -44,11 +44,11 @@ const (
 )
 
 // receiveRegisters: receive DMA (8.2.3.8) and header split (8.2.3.7.4).
-func receiveRegisters() []register {
+func receiveRegisters(kind *variant) []register {
 	return []register{
 		one("RDRXCTL", rRDRXCTL, sc, 0x00100008, "8.2.3.8").onRead((*NIC).readRDRXCTL),
 		one("RXCTRL", rRXCTRL, rw, 0, "8.2.3.8"),
-		many("RXPBSIZE", rRXPBSIZE, 4, 8, rw, 0x200<<10, "8.2.3.8").bits(0x000ffc00),
+		many("RXPBSIZE", rRXPBSIZE, 4, 8, rw, uint32(kind.rxBuffer())<<10, "8.2.3.8").bits(0x000ffc00),
 		one("PFQDE", 0x02f04, sc, 0, "8.2.3.8").onWrite((*NIC).writePFQDE),
 		one("RSCDBU", 0x03028, rw, 0, "8.2.3.8"),
 		one("DROPEN", rDROPEN, rw, 0, "8.2.3.8"),
@@ -95,6 +95,7 @@ const (
 	rMRQC     = 0x0ec80
 	rRSSRK    = 0x0eb80
 	rRETA     = 0x0eb00
+	rERETA    = 0x0ee80
 	rFDIRCTRL = 0x0ee00
 	rFDIRCMD  = 0x0ee2c
 	rPSRTYPE  = 0x0ea00
@@ -126,8 +127,8 @@ const (
 )
 
 // filterRegisters: filters and queue selection (8.2.3.7).
-func filterRegisters() []register {
-	return []register{
+func filterRegisters(kind *variant) []register {
+	rows := []register{
 		one("RXCSUM", rRXCSUM, rw, 0, "8.2.3.7"),
 		one("RFCTL", 0x05008, rw, 0, "8.2.3.7"),
 		one("EXVET", rEXVET, rw, 0x81000000, "8.2.3.7"),
@@ -148,7 +149,7 @@ func filterRegisters() []register {
 		one("MRQC", rMRQC, rw, 0, "8.2.3.7").alias(0x05818, 4, 1),
 		one("RQTC", 0x0ec70, rw, 0x77777777, "8.2.3.7"),
 		many("RSSRK", rRSSRK, 4, 10, rw, 0, "8.2.3.7").alias(0x05c80, 4, 10),
-		many("RETA", rRETA, 4, 32, rw, 0, "8.2.3.7").alias(0x05c00, 4, 32).bits(0x0f0f0f0f),
+		many("RETA", rRETA, 4, 32, rw, 0, "8.2.3.7").alias(0x05c00, 4, 32).bits(0x01010101 * kind.rssQueue()),
 
 		many("SAQF", rSAQF, 4, 128, rw, 0, "8.2.3.7"),
 		many("DAQF", rDAQF, 4, 128, rw, 0, "8.2.3.7"),
@@ -184,4 +185,8 @@ func filterRegisters() []register {
 		one("FDIRIP6M", rFDIRIP6M, rw, 0, "8.2.3.21"),
 		one("FDIRSCTPM", rFDIRSCTPM, rw, 0, "8.2.3.21"),
 	}
+	if more := kind.rssEntries() - 128; more > 0 {
+		rows = append(rows, many("ERETA", rERETA, 4, more/4, rw, 0, "").bits(0x01010101*kind.rssQueue()))
+	}
+	return rows
 }

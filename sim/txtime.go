@@ -46,8 +46,11 @@ func (l *txLine) init() {
 
 func (l *txLine) setSpeed(speed uint32) {
 	l.bit = 1
-	if speed == speed1G {
+	switch speed {
+	case speed1G:
 		l.bit = 10
+	case speed100M:
+		l.bit = 100
 	}
 }
 

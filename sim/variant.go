@@ -14,6 +14,17 @@ type medium uint8
 const (
 	mediumCage  medium = iota // a module in an SFP+ cage
 	mediumFixed               // the link mode that the EEPROM sets: backplane, CX4, optics on the board
+
+	mediumTwistedPair // 10GBASE-T: a PHY over MDIO
+)
+
+// family is a family of controllers with the same registers.
+type family uint8
+
+const (
+	family82599 family = iota
+	familyX540
+	familyX550
 )
 
 // AUTOC as the EEPROM of a board without a cage loads it (datasheet 8.2.3.22; Linux,
@@ -34,8 +45,57 @@ type variant struct {
 	id        uint16
 	name      string
 	subsystem uint16 // of the board; 0: the device id
+	family    family
 	medium    medium
 	autoc     uint32 // without a cage; in one it is autocReset
+}
+
+// rxBuffer is the receive packet buffer in KiB (Linux, IXGBE_82599_RX_PB_SIZE,
+// IXGBE_X540_RX_PB_SIZE).
+func (v *variant) rxBuffer() int {
+	if v.family == family82599 {
+		return 512
+	}
+	return 384
+}
+
+// rssEntries is the length of the indirection table, rssQueue the bits of an entry.
+func (v *variant) rssEntries() int {
+	if v.family == familyX550 {
+		return 512
+	}
+	return 128
+}
+
+func (v *variant) rssQueue() uint32 {
+	if v.family == familyX550 {
+		return 0x3f
+	}
+	return 0xf
+}
+
+// phyID is the identifier of the PHY on twisted pair.
+func (v *variant) phyID() uint32 {
+	if v.family == familyX550 {
+		return 0x01540221
+	}
+	return 0x01540200
+}
+
+// configAccess returns the offsets of CIAA and CIAD.
+func (v *variant) configAccess() (ciaa, ciad uint32) {
+	if v.family == familyX550 {
+		return 0x11508, 0x11510
+	}
+	return 0x11088, 0x1108c
+}
+
+// lanes is the width and speed of the PCI Express link, as in its capabilities.
+func (v *variant) lanes() uint32 {
+	if v.family == familyX550 {
+		return 4<<4 | 3 // x4, 8 GT/s
+	}
+	return 8<<4 | 2 // x8, 5 GT/s
 }
 
 // resetAUTOC is AUTOC as the EEPROM loads it.
@@ -70,10 +130,14 @@ var variants = []*variant{
 	{id: 0x10fc, name: "82599 XAUI/BX4", medium: mediumFixed, autoc: autocParallel | autocXAUI},
 	{id: 0x10f9, name: "82599 CX4", medium: mediumFixed, autoc: autocParallel | autocCX4},
 	{id: 0x154f, name: "82599 LS", medium: mediumFixed, autoc: lms10GSFI << 13},
+	{id: 0x1528, name: "X540", subsystem: 0x0001, family: familyX540, medium: mediumTwistedPair}, // X540-T2
+	{id: 0x1560, name: "X540, one port", family: familyX540, medium: mediumTwistedPair},
+	{id: 0x1563, name: "X550", subsystem: 0x0001, family: familyX550, medium: mediumTwistedPair}, // X550-T2
+	{id: 0x15d1, name: "X550, one port", family: familyX550, medium: mediumTwistedPair},
 }
 
 // variantNames are the names of the option id that are not device ids.
-var variantNames = map[string]uint16{"82599": 0x10fb, "x520": 0x10fb}
+var variantNames = map[string]uint16{"82599": 0x10fb, "x520": 0x10fb, "x540": 0x1528, "x550": 0x1563}
 
 // refused are devices that the model cannot be, and why.
 var refused = map[uint16]string{

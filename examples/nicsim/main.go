@@ -35,8 +35,8 @@ vfio-user client. At the end and on SIGUSR1 it prints what became of the frames.
 WIRE is what the port is connected to: pcap=FILE,rate=line, gen,size=60, packet=IFACE
 and others (package sim/wire). "pair" connects two ports to each other. The k-th wire
 belongs to the k-th socket. The port's options follow the wire's:
-id=10fb, mac=02:00:00:00:00:01, sfp=sr|lr|da|sx|none, fault=NAME and others (package
-sim). id is the controller by its PCI device id; a wrong one lists those there are.
+id=10fb|x540|x550, mac=02:00:00:00:00:01, sfp=sr|lr|da|sx|none, fault=NAME and others
+(package sim). id is the controller by its PCI device id; a wrong one lists all.
 With vfs=N the port has N virtual functions, each on a socket of its own: SOCKET.vf0,
 SOCKET.vf1, ... A VM that gets only these shares the port with others.
 
