@@ -266,7 +266,7 @@ func TestRulesThatTheChipCannotDoAreRefused(t *testing.T) {
 		"(udp and vlan 7) drop":           "no frame can match this expression",
 		"(vlan 7 and vlan 7) drop":        "frames with several VLAN tags",
 		"(vlan and udp) drop":             "vlan without a number",
-		"(ether proto 0 and udp) drop":    "the chip can do nothing of it: ether proto 0",
+		"(ether proto 0) drop":            "the chip can do nothing of it: ether proto 0",
 		"(host 10.0.0.1 and (udp port 80) or 53) drop":               `"53": write an address or ADDRESS/LENGTH`,
 		"(ip src net 10.0.0.0/8) drop; (ip dst net 10.0.0.0/8) drop": "all filters of the Flow Director compare the same fields",
 	} {
