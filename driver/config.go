@@ -123,6 +123,10 @@ type Config struct {
 	// own pool. The port gets what is for no function.
 	VFs []VF
 
+	// Clock runs the device's clock, which stamps PTP event messages (Port.Clock). It takes
+	// one of the EtherType filters.
+	Clock bool
+
 	// SkipEEPROMCheck opens a port whose EEPROM checksum is wrong.
 	SkipEEPROMCheck bool
 }

@@ -215,6 +215,9 @@ func (w *watcher) checkLink() {
 		w.p.linkDowns.Add(1)
 	}
 	w.known, w.link = true, l
+	if w.p.clock != nil {
+		w.p.clock.follow(l)
+	}
 	w.emit(LinkChanged, "link "+l.String())
 }
 

@@ -68,3 +68,14 @@ func (p *Port) ForgetCounters() {
 	defer p.stats.mu.Unlock()
 	p.virtual.last.received += 1 << 20
 }
+
+// Comparison is comparison.
+type Comparison struct{ Clock, Host, Width int64 }
+
+// HostLine is hostLine.
+type HostLine struct{ l hostLine }
+
+func NewHostLine() *HostLine                      { return &HostLine{} }
+func (h *HostLine) Add(c Comparison)              { h.l.add(comparison{c.Clock, c.Host, c.Width}) }
+func (h *HostLine) At(clock int64) (int64, int64) { return h.l.at(clock) }
+func (h *HostLine) Status() ClockStatus           { return h.l.status }

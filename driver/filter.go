@@ -159,6 +159,14 @@ func (p plan) of(e Engine) (list []placed) {
 // memory.
 var engineLimits = [...]int{EtherTypeFilter: 8, SYNFilter: 1, TupleFilter: 128}
 
+// limit is the number of filters of an engine that the caller can have.
+func (c *Config) limit(e Engine) int {
+	if e == EtherTypeFilter && c.Clock {
+		return clockFilter
+	}
+	return engineLimits[e]
+}
+
 // highestPriority of a 5-tuple filter.
 const highestPriority = 7
 
@@ -179,8 +187,8 @@ func (c *Config) place(filters []Filter) (plan, error) {
 			if most := c.FlowDirector.capacity() / 2; used[e] >= most { // a filter of both families takes two
 				err = fmt.Errorf("the Flow Director has room for %d filters", most)
 			}
-		case used[e] >= engineLimits[e]:
-			err = fmt.Errorf("the chip has %d filters of this kind (%s)", engineLimits[e], e)
+		case used[e] >= c.limit(e):
+			err = fmt.Errorf("the chip has %d filters of this kind (%s)", c.limit(e), e)
 		case e == TupleFilter:
 			priority, err = nextPriority(all, f, priority)
 		}
@@ -301,9 +309,15 @@ func (f *Filter) notTuple() string {
 func (p *Port) storeEtherTypes(list []placed) {
 	for i := range engineLimits[EtherTypeFilter] {
 		var filter, action uint32
-		if i < len(list) {
+		switch {
+		case i < len(list):
 			filter = reg.ETQF_ETYPE.Val(uint32(list[i].EtherType)) | reg.ETQF_FILTER_EN.Val(1)
 			action = reg.ETQS_RX_QUEUE.Val(list[i].queue()) | reg.ETQS_QUEUE_EN.Val(1)
+		case i == clockFilter && p.clock != nil:
+			filter = reg.ETQF_ETYPE.Val(etherTypePTP) | reg.ETQF_FILTER_EN.Val(1)
+		}
+		if p.clock != nil && reg.ETQF_ETYPE.Of(filter) == etherTypePTP {
+			filter |= reg.ETQF_1588.Val(1)
 		}
 		p.store(reg.ETQS(i), action)
 		p.store(reg.ETQF(i), filter)

@@ -27,6 +27,7 @@ func (p *Port) init() error {
 		{"clear statistics", p.clearStatistics},                 // 6, 4.6.5
 		{"initialise receive", p.initReceive},                   // 7, 4.6.7
 		{"initialise transmit", p.initTransmit},                 // 8, 4.6.8
+		{"start the clock", p.startClock},                       // 7.9
 		{"connect interrupts", p.connectInterrupts},             // 9, 4.6.3.1
 		{"offer virtual functions", p.offerVFs},                 // 7.10
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ixcap/ixcap/dma"
 	"github.com/ixcap/ixcap/driver/internal/reg"
@@ -50,6 +51,8 @@ type Port struct {
 	cage cage
 
 	blinking sync.Mutex // held by Blink
+
+	clock *Clock // nil: not used
 
 	health     health
 	stats      statistics
@@ -99,6 +102,9 @@ func Open(dev pci.Device, cfg Config) (_ *Port, err error) {
 		initialise = p.initVirtual
 	}
 	p.pools.configure(cfg)
+	if cfg.Clock {
+		p.clock = &Clock{p: p, host: func() int64 { return time.Now().UnixNano() }}
+	}
 	if err = initialise(); err != nil {
 		// The first error is the cause. A device that cannot be halted either loses
 		// access to its memory by Unmap.
@@ -113,6 +119,9 @@ func Open(dev pci.Device, cfg Config) (_ *Port, err error) {
 	p.background.Go(p.watch)
 	if p.pools.count > 0 {
 		p.background.Go(p.serveVFs)
+	}
+	if p.clock != nil {
+		p.background.Go(p.clock.run)
 	}
 	return p, nil
 }

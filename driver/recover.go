@@ -255,6 +255,7 @@ func (p *Port) recover() (lost uint64, err error) {
 		q.restart.state.Store(restartAsked)
 	}
 	_ = p.disableMaster()
+	defer p.holdClock()()
 	if lost, err = p.resetAndCount(); err != nil {
 		return lost, err
 	}
@@ -270,6 +271,7 @@ func (p *Port) recover() (lost uint64, err error) {
 		{"initialise receive", p.initReceive},
 		{"set filters", func() error { return p.storePlan(p.plan) }},
 		{"initialise transmit", p.initTransmit},
+		{"start the clock", p.startClock},
 	} {
 		if err := s.do(); err != nil {
 			return lost, fmt.Errorf("%s: %w", s.name, err)

@@ -18,7 +18,7 @@ import (
 // again, in one ring and in several.
 func TestModelStalledReceptionIsRecovered(t *testing.T) {
 	for _, cfg := range []driver.Config{
-		{RingSize: 64, BufferSize: 1024},
+		{RingSize: 64, BufferSize: 1024, Clock: true},
 		{RingSize: 64, Queues: 4, Interrupts: driver.QueueInterrupts},
 	} {
 		t.Run("", func(t *testing.T) {
@@ -42,6 +42,14 @@ func TestModelStalledReceptionIsRecovered(t *testing.T) {
 			require.Equal(t, truth.Flushed, by(s.Missed, "CTRL.RST"))
 			require.Equal(t, truth.Missed+truth.NoDescriptor+truth.QueueDisabled+truth.Flushed, s.Lost())
 			require.Regexp(t, `^the device was reset in \S+; \d+ frames inside it are lost \(CTRL\.RST\), those in memory are kept$`, events.texts(driver.Recovered)[0])
+			if c := r.port.Clock(); c != nil {
+				first, _, _, err := c.Now()
+				require.NoError(t, err)
+				second, _, _, err := c.Now()
+				require.NoError(t, err)
+				require.Greater(t, second, first, "the clock goes on")
+				require.Equal(t, uint32(1<<4|5<<1), r.nic.ReadRegister(0x05188), "TSYNCRXCTL")
+			}
 		})
 	}
 }

@@ -51,6 +51,10 @@ type TxBuffer struct {
 	// receiver takes the frame for a good one, and it fills the line.
 	RawCRC bool
 
+	// Stamp asks for a time stamp (Clock.Sent), of a packet in several buffers in the
+	// first.
+	Stamp bool
+
 	// More continues the packet in the next buffer.
 	More bool
 
@@ -168,7 +172,7 @@ func (q *TxQueue) Post(n int) int {
 	room := ring.Free(q.clean, q.next, q.size)
 	for done < n {
 		b := &q.pool[q.filled]
-		if len(b.Data) == 0 || len(b.Data) > q.maxFrame || b.Offload != nil || b.More {
+		if len(b.Data) == 0 || len(b.Data) > q.maxFrame || b.Offload != nil || b.More || b.Stamp {
 			took := q.postSlow(n - done)
 			if took == 0 {
 				break
@@ -263,6 +267,9 @@ func (q *TxQueue) postSlow(n int) int {
 	if first.RawCRC {
 		command = 0
 	}
+	if first.Stamp {
+		command |= ring.TxTS
+	}
 	payload := total
 	if o != nil {
 		command |= q.context(o)
@@ -326,7 +333,7 @@ func (q *TxQueue) Send(frames [][]byte) int {
 		}
 		for at := 0; at < total; at += size {
 			b := q.Buffer(filled)
-			b.Offload, b.RawCRC = nil, false
+			b.Offload, b.RawCRC, b.Stamp = nil, false, false
 			b.More = total-at > size
 			b.Data = b.Data[:min(total-at, size)]
 			n := copy(b.Data, f[min(at, len(f)):])

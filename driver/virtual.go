@@ -96,6 +96,9 @@ func (p *Port) initVirtual() error {
 	if p.cfg.KeepCRC {
 		return errors.New("keep the CRC: a virtual function cannot, the physical function does it")
 	}
+	if p.cfg.Clock {
+		return errors.New("run the clock: a virtual function has none (Config.Clock)")
+	}
 	return p.run([]step{
 		{"enable the function", p.enableFunction},
 		{"disable interrupts", p.disableInterrupts},

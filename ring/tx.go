@@ -20,6 +20,7 @@ type TxCommand uint64
 // Commands (datasheet 7.2.3.2.4). The device writes TxDD back.
 const (
 	TxDD     TxCommand = 1 << 32 // written by the device: done
+	TxTS     TxCommand = 1 << 19 // take a time stamp
 	TxEOP    TxCommand = 1 << 24 // last descriptor of the packet
 	TxIFCS   TxCommand = 1 << 25 // insert the CRC
 	TxRS     TxCommand = 1 << 27 // report status: write back with DD

@@ -78,6 +78,7 @@ func (n *NIC) checkLink(now time.Time) {
 	}
 	up := l.carrier && !now.Before(l.ready) && !now.Before(l.backAt) && n.linkAllowed()
 	if up != l.up {
+		n.advanceTime() // the clock's cycle depends on the link
 		l.up = up
 		n.tx.setSpeed(n.linkSpeed())
 		n.raiseOther(eicrLSC)
@@ -174,7 +175,7 @@ func fixedSpeed(autoc, board uint32) uint32 {
 // writeAUTOC restarts a link without a PHY on Restart_AN, which clears itself, and when the
 // link mode changes (datasheet 8.2.3.22).
 func (n *NIC) writeAUTOC(_ int, v uint32) {
-	n.advanceTime() // the clock's cycle depends on the speed
+	n.advanceTime()
 	old := n.reg[rAUTOC/4]
 	n.reg[rAUTOC/4] = v &^ autocRestart
 	const mode = 7<<13 | 3<<7 | 1<<9 | autocOffersKX4 | autocOffersKX | autocOffersKR
@@ -189,6 +190,7 @@ func (n *NIC) writeAUTOC2(_ int, v uint32) {
 }
 
 func (n *NIC) linkRestart() {
+	n.advanceTime()
 	was := n.link.up
 	n.link.restart(time.Now(), n.cfg.LinkDelay)
 	if was {

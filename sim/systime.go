@@ -23,7 +23,7 @@ func (n *NIC) oscillator(ticks int64) int64 {
 func (n *NIC) increment() (value uint64, every int64) {
 	inca := n.reg[rTIMINCA/4]
 	cycle := int64(64) // tenths of a nanosecond, as ticks are
-	if n.linkSpeed() == speed1G {
+	if n.link.up && n.linkSpeed() == speed1G {
 		cycle = 640
 	}
 	return uint64(inca & 0xffffff), int64(inca>>24) * cycle

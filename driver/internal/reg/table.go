@@ -169,6 +169,7 @@ var (
 var (
 	ETQF           = array("ETQF", each(0x05128, 4, 8), RW, "8.2.3.7", All)
 	ETQF_ETYPE     = ETQF.bits("ETYPE", 15, 0)
+	ETQF_1588      = ETQF.bit("1588", 30) // its frames can be PTP messages
 	ETQF_FILTER_EN = ETQF.bit("FILTER_EN", 31)
 	ETQS           = array("ETQS", each(0x0EC00, 4, 8), RW, "8.2.3.7", All)
 	ETQS_RX_QUEUE  = ETQS.bits("RX_QUEUE", 22, 16)
@@ -408,6 +409,37 @@ const (
 
 	PMA_PMD_SERIAL_SFI = 2 // AUTOC2_10G_PMA_PMD_SERIAL
 )
+
+// Time stamps (8.2.3.26). Loading the low half of the clock latches the high one; loading
+// the high half of a stamp releases it.
+var (
+	TSYNCRXCTL       = one("TSYNCRXCTL", 0x05188, RW, "8.2.3.26")
+	TSYNCRXCTL_VALID = TSYNCRXCTL.bit("VALID", 0)
+	TSYNCRXCTL_TYPE  = TSYNCRXCTL.bits("TYPE", 3, 1)
+	TSYNCRXCTL_EN    = TSYNCRXCTL.bit("EN", 4)
+
+	RXMTRL           = one("RXMTRL", 0x05120, RW, "8.2.3.26")
+	RXMTRL_UDPT      = RXMTRL.bits("UDPT", 31, 16)
+	RXSTMPL          = one("RXSTMPL", 0x051E8, RO, "8.2.3.26")
+	RXSTMPH          = one("RXSTMPH", 0x051A4, RC, "8.2.3.26")
+	RXSATRH          = one("RXSATRH", 0x051A8, RO, "8.2.3.26")
+	RXSATRH_SEQUENCE = RXSATRH.bits("SEQUENCE", 31, 16)
+
+	TSYNCTXCTL       = one("TSYNCTXCTL", 0x08C00, RW, "8.2.3.26")
+	TSYNCTXCTL_VALID = TSYNCTXCTL.bit("VALID", 0)
+	TSYNCTXCTL_EN    = TSYNCTXCTL.bit("EN", 4)
+	TXSTMPL          = one("TXSTMPL", 0x08C04, RO, "8.2.3.26")
+	TXSTMPH          = one("TXSTMPH", 0x08C08, RC, "8.2.3.26")
+
+	SYSTIML    = one("SYSTIML", 0x08C0C, RC, "8.2.3.26")
+	SYSTIMH    = one("SYSTIMH", 0x08C10, RO, "8.2.3.26")
+	TIMINCA    = one("TIMINCA", 0x08C14, RW, "8.2.3.26")
+	TIMINCA_IV = TIMINCA.bits("IV", 23, 0)  // added to SYSTIM
+	TIMINCA_IP = TIMINCA.bits("IP", 31, 24) // every so many cycles
+)
+
+// TSYNC_EVENT_V2 in TSYNCRXCTL_TYPE: all event messages of version 2.
+const TSYNC_EVENT_V2 = 5
 
 // Statistics (8.2.3.23). A pair of registers is one counter of 36 bits.
 var (
