@@ -43,7 +43,8 @@ func settings(options []Option) (*config, error) {
 func (c *config) fail(err error) { c.err = errors.Join(c.err, err) }
 
 // Queues spreads frames over n receive queues, each with a poller and a stream of
-// its own; the default is 1, and for xdp what the interface has.
+// its own; the default is 1, and for xdp what the interface has. RSS of an 82599 reaches
+// queues 0 to 15; the others of its 64 get what PortFilters names.
 func Queues(n int) Option { return func(c *config) { c.port.Queues = n } }
 
 // RSS sets the hash that selects a frame's queue on an 82599. The default puts both

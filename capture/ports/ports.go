@@ -152,9 +152,13 @@ func checkSockets(name string, cfg Config) error {
 type Capabilities struct {
 	Name      string // of the kind, for messages: "the 82599"
 	MaxQueues int
+	MaxReason string // why there are no more; empty: it has no more
 	Queues    int   // without a setting; 0: known once it is open
 	Speeds    []int // Mb/s
 }
+
+// maxReason says why a capture has at most driver.MaxRSSQueues queues of driver.MaxQueues.
+const maxReason = "its RSS spreads frames over 16, and a further queue, with its thread and buffer, would get only what a filter names"
 
 // CapabilitiesOf returns the limits of the port of a name, without asking the machine: an
 // interface's name alone has those of an 82599, but an unknown number of queues.
@@ -168,7 +172,7 @@ func CapabilitiesOf(name string) Capabilities {
 		return Capabilities{Name: "a packet port", MaxQueues: packet.MaxSockets, Queues: c.Sockets}
 	}
 	c := driver.Limits()
-	limits := Capabilities{Name: "the " + c.Name, MaxQueues: driver.MaxRSSQueues, Queues: 1, Speeds: c.Speeds}
+	limits := Capabilities{Name: "the " + c.Name, MaxQueues: driver.MaxRSSQueues, MaxReason: maxReason, Queues: 1, Speeds: c.Speeds}
 	if kindOf(name) == byInterface {
 		limits.Queues = 0 // xdp opens all
 	}

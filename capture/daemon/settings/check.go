@@ -92,7 +92,11 @@ func (p *Port) check(all *problems) {
 		bad("device", `no device: set the port's address or interface, as in device = "0000:03:00.0"`)
 	}
 	if p.Queues < 0 || p.Queues > limits.MaxQueues {
-		bad("queues", "%d: must be 1 to %d, the receive queues of %s", p.Queues, limits.MaxQueues, limits.Name)
+		why := "the receive queues of " + limits.Name
+		if p.Queues > 0 && limits.MaxReason != "" {
+			why += ": " + limits.MaxReason
+		}
+		bad("queues", "%d: must be 1 to %d, %s", p.Queues, limits.MaxQueues, why)
 	}
 	queues := cmp.Or(p.Queues, limits.Queues)
 	if len(p.Cores) != 0 && len(p.Cores) != queues && queues > 0 {

@@ -134,7 +134,7 @@ listen = 9482
 	require.Error(t, err)
 	want := []string{
 		`ixcap.toml:3: port.a.bufer: unknown key: did you mean buffer?`,
-		`ixcap.toml:4: port.a.queues: 17: must be 1 to 16, the receive queues of the 82599`,
+		`ixcap.toml:4: port.a.queues: 17: must be 1 to 16, the receive queues of the 82599: its RSS spreads frames over 16, and a further queue, with its thread and buffer, would get only what a filter names`,
 		`ixcap.toml:5: port.a.snaplen: "sixty": must be a number without quotes`,
 		`ixcap.toml:8: storage.dirs: folder /x/ is listed twice`,
 		`ixcap.toml:9: storage.segment: segment of 1500000 bytes: choose a multiple of 1 MiB`,
