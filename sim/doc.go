@@ -58,7 +58,7 @@
 //
 // # Faults
 //
-// The option fault (see Open) injects faults: link flaps, lost doorbells, DMA to
+// The option fault (see Usage) injects faults: link flaps, lost doorbells, DMA to
 // unmapped addresses, bad CRCs, removal, a receive or transmit DMA that stops until a
 // reset, requests that stay pending. Four are defects that every driver must
 // detect: eeprom-checksum, no-writeback (DD is never written), rxdctl (ENABLE

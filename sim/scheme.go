@@ -87,28 +87,8 @@ func (d *Device) Close() error {
 	return d.err
 }
 
-// Open starts a model with the options of a "sim:" name and opens it. The options
-// are the wire's (see package wire) and:
-//
-//	id=10fb                 PCI device id, or 82599, x540, x550; an unknown one
-//	                        lists all
-//	mac=02:00:00:00:00:01   station address
-//	sfp=sr|lr|da|sx|lrm|none
-//	                        module in the SFP+ cage
-//	ddm=internal|external|none
-//	                        what the module measures of itself, and who calibrates it
-//	start=rx|link           read the wire from the first RXEN (default), or as
-//	                        soon as the link is up
-//	linkdelay=5ms           time to link up
-//	clock=PPM               by how much the oscillator of the clock SYSTIM is fast,
-//	                        -1000 to 1000
-//	peer=100m|1g|10g        speed of the other end, on twisted pair its fastest;
-//	                        any by default
-//	vfs=N                   virtual functions, 1 to 63: NIC.ConnectVF connects one
-//	fault=...               injected faults, separated by +:
-//	                        flap:1s, doorbell:N, remove:N, dma:N, crc:N,
-//	                        rxstall:N, txhang:N, pending:1s,
-//	                        eeprom-checksum, no-writeback, rxdctl, no-msix
+// Open starts a model with the options of a "sim:" name and opens it: those of the wire
+// (wire.Usage) and those of the port (Usage).
 func Open(options string) (*Device, error) {
 	cfg, w, err := parse(options)
 	if err != nil {

@@ -153,8 +153,8 @@ type Capabilities struct {
 	Name      string // of the kind, for messages: "the 82599"
 	MaxQueues int
 	MaxReason string // why there are no more; empty: it has no more
-	Queues    int   // without a setting; 0: known once it is open
-	Speeds    []int // Mb/s
+	Queues    int    // without a setting; 0: known once it is open
+	Speeds    []int  // Mb/s
 }
 
 // maxReason says why a capture has at most driver.MaxRSSQueues queues of driver.MaxQueues.

@@ -7,12 +7,15 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/examples/internal/cli"
+	"github.com/ixcap/ixcap/sim"
+	"github.com/ixcap/ixcap/sim/wire"
 )
 
 func main() { cli.Main(command()) }
@@ -32,16 +35,21 @@ func command() *cobra.Command {
 one client after the other: hpcapdd -i vfio-user:SOCKET, a QEMU VM, or any other
 vfio-user client. At the end and on SIGUSR1 it prints what became of the frames.
 
-WIRE is what the port is connected to: pcap=FILE,rate=line, gen,size=60, packet=IFACE
-and others (package sim/wire). "pair" connects two ports to each other. The k-th wire
-belongs to the k-th socket. The port's options follow the wire's:
-id=10fb|x540|x550, mac=02:00:00:00:00:01, sfp=sr|lr|da|sx|none, fault=NAME and others
-(package sim). id is the controller by its PCI device id; a wrong one lists all.
-With vfs=N the port has N virtual functions, each on a socket of its own: SOCKET.vf0,
-SOCKET.vf1, ... A VM that gets only these shares the port with others.
+WIRE is what the port is connected to, with its options and those of the port, separated
+by commas: pcap=FILE,rate=line,mac=02:00:00:00:00:01. "pair" connects two ports to each
+other. The k-th wire belongs to the k-th socket. With vfs=N the port has N virtual
+functions, each on a socket of its own: SOCKET.vf0, SOCKET.vf1, ... A VM that gets only
+these shares the port with others.
 
 QEMU must share the memory of the VM with nicsim (memory-backend-memfd, share=on): a
-register access of a vCPU holds the lock that DMA by message needs.`,
+register access of a vCPU holds the lock that DMA by message needs.
+
+Wires, with "-i sim:WIRE" of hpcapdd, too:
+
+` + indent(wire.Usage) + `
+Options of the port, behind those of the wire:
+
+` + indent(sim.Usage),
 		Example: `  nicsim --socket /run/nic.sock --wire 'pcap=capture.pcap,rate=line'
   nicsim --socket A --wire packet=eth1 --socket B --wire gen,size=60
   nicsim --socket A --socket B --wire pair
@@ -63,6 +71,11 @@ register access of a vCPU holds the lock that DMA by message needs.`,
 		flags.BoolVar(&o.json, "json", false, "print the counters as JSON, one object for each port")
 	})
 	return cmd
+}
+
+// indent indents lines by two spaces.
+func indent(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n  ") + "\n"
 }
 
 func run(o options) (err error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
@@ -12,11 +13,23 @@ import (
 	"github.com/ixcap/ixcap/internal/jsondoc"
 	"github.com/ixcap/ixcap/pci"
 	_ "github.com/ixcap/ixcap/pci/vfiouser"
+	"github.com/ixcap/ixcap/sim"
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
 func TestDocumentedKeysAreTheEncodedOnes(t *testing.T) {
 	jsondoc.Check(t, "../../docs/JSON.md", "nicsim", map[string]reflect.Type{"": reflect.TypeFor[counters]()})
+}
+
+// The help and docs/MODEL.md have the same lists.
+func TestOptionsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/MODEL.md")
+	require.NoError(t, err)
+	help := command().Long
+	for _, list := range []string{wire.Usage, sim.Usage} {
+		require.Contains(t, string(doc), "```text\n"+list+"```\n")
+		require.Contains(t, help, indent(list))
+	}
 }
 
 func TestEachSocketTakesAWire(t *testing.T) {

@@ -17,52 +17,7 @@
 // Times are those of the last bit. The port keeps the same time when it sends: a pair and
 // a sink get each frame with the time at which it left the port (TimedSender).
 //
-// # Options
-//
-// One of these selects the wire:
-//
-//	pcap=FILE      replay the Ethernet frames of a capture file of any format that
-//	               package capfile reads, compressed or not. CRCs that the file says
-//	               it has are removed
-//	gen            generate frames
-//	packet=IFACE   a network interface of this machine
-//	sink, sink=FILE a receiver: takes what the port sends, into a pcap file or not
-//
-// All wires:
-//
-//	backpressure   wait while the port's packet buffer is full instead of
-//	               overrunning it: for tests of content, not of speed
-//
-// pcap and gen:
-//
-//	rate=line      (default) back to back at 10 Gb/s
-//	rate=14.88Mpps frames a second: pps, kpps, Mpps
-//	rate=5Gbps     bits a second, preamble, CRC and gap counted, so that
-//	               10Gbps is the line: bps, kbps, Mbps, Gbps
-//	burst=32us     wire time that may be due at once; if more is due, the device
-//	               thread is late and the schedule is delayed
-//
-// pcap:
-//
-//	rate=recorded  spacing of the file
-//	loop=N|forever rounds, 1 by default
-//	cut=pad|skip   truncated frames: pad with zeros, or skip; without it a file
-//	               with such frames is refused
-//	interface=NAME replay one interface of the file: its name, or its number from 0
-//	fcs=file       frames that have a CRC in the file have that one on the wire, right
-//	               or wrong, and are not padded: bad frames can be replayed
-//	other=skip     skip packets that a port cannot carry: of other link types,
-//	               damaged; without it a file with such packets is refused
-//
-// gen:
-//
-//	size=60        bytes without CRC: one size, a range 60-1514, or imix
-//	               (60, 590 and 1514 bytes, 7:4:1)
-//	flows=N        distinct 5-tuples, 1 by default
-//	count=N|forever frames, forever by default
-//	proto=udp|tcp  udp by default
-//	vlan=ID        an 802.1Q tag, 1-4094
-//	seed=N         seed of random sizes and payloads, 1 by default
+// Usage lists the options.
 //
 // # Network interfaces
 //
