@@ -17,7 +17,7 @@
 //   - A frame that a "drop" rule matches and the chip does not is left to the rules of the
 //     capture (package rules), so that none is stored.
 //   - A frame that a "queue" rule matches and the chip does not goes to the queue that RSS
-//     selects.
+//     selects, unless a filter behind it matches.
 //
 // The chip matches more than pcap-filter(7) in three cases: behind one 802.1Q tag, where
 // an expression without vlan matches untagged frames only; transports behind extension

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ixcap/ixcap/capture/hwfilter"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
+	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/ring"
 	"github.com/ixcap/ixcap/sim"
@@ -188,7 +189,7 @@ func TestQueueRules(t *testing.T) {
 	r, err := hwfilter.Parse("(ip src host 10.0.0.1 and udp) queue 2\n(ip src host 10.0.0.1) drop; (tcp[tcpflags] & tcp-syn != 0) queue 3")
 	require.NoError(t, err)
 	require.Equal(t, "(ip src host 10.0.0.1 and udp) queue 2; (ip src host 10.0.0.1) drop; (tcp[tcpflags] & tcp-syn != 0) queue 3", r.String())
-	require.Equal(t, "(ip src host 10.0.0.1) drop; ", r.Software())
+	require.Equal(t, "(not (ip src host 10.0.0.1 and udp) and (ip src host 10.0.0.1)) drop; ", r.Software())
 	p, err := r.Plan(4)
 	require.NoError(t, err)
 	require.Equal(t, driver.NoFlowDirector, p.FlowDirector)
@@ -199,6 +200,18 @@ func TestQueueRules(t *testing.T) {
 		packet("10.0.0.1", "10.0.0.2", 17, 1, 2), packet("10.0.0.1", "10.0.0.2", 6, 1, 2), syn,
 	})
 	require.Equal(t, []int{2, -1, 3}, got)
+}
+
+// What software drops is not what a queue in front of it was to get. An expression on
+// several lines is one line there.
+func TestSoftwareDropsNoFrameOfAQueueInFront(t *testing.T) {
+	r, err := hwfilter.Parse("(vlan 7 and udp)queue 1; (tcp\n\tport 80) queue 2\n(ip src host 10.0.0.1) drop; (arp) drop")
+	require.NoError(t, err)
+	require.Equal(t, "(not (tcp port 80) and (ip src host 10.0.0.1) and not (vlan 7 and udp)) drop; "+
+		"(not (tcp port 80) and (arp) and not (vlan 7 and udp)) drop; ", r.Software())
+	own, err := rules.Parse(r.Software())
+	require.NoError(t, err)
+	require.Equal(t, 2, own.Len())
 }
 
 // What stands behind "vlan" is behind a tag, of any number if none is compared beside it.
@@ -249,24 +262,26 @@ func TestAnOpenPortKeepsItsFlowDirector(t *testing.T) {
 
 func TestRulesThatTheChipCannotDoAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                "filters of the port: none",
-		"udp drop":                        "filter 1 of the port: an expression in parentheses is expected",
-		"(udp) store":                     `filter 1 of the port: "store" behind "udp": want drop, or queue and its number`,
-		"(udp) drop; (tcp and) drop":      `filter 2 of the port: "tcp and"`,
-		"(udp) queue x":                   "queue x: want a number from 0",
-		"((udp) drop":                     "a parenthesis is not closed",
-		"() drop":                         "the expression is empty",
-		"(not udp) drop":                  `the chip does not compare "not". Use the rules of the capture`,
-		"(len > 100) drop":                `the chip does not compare "len"`,
-		"(udp[8] = 1) drop":               `the chip can do nothing of it`,
-		"(ether host 2:0:0:0:0:1) drop":   "the chip does not compare addresses of Ethernet",
-		"(ip6 dst host 2001:db8::1) drop": "perfect filters of the Flow Director compare no IPv6 destination",
-		"(udp) queue 9":                   "queue 9: want 0 to 3",
-		"(portrange 1-1000) drop":         `the chip does not compare "portrange"`,
-		"(udp and vlan 7) drop":           "no frame can match this expression",
-		"(vlan 7 and vlan 7) drop":        "frames with several VLAN tags",
-		"(vlan and udp) drop":             "vlan without a number",
-		"(ether proto 0) drop":            "the chip can do nothing of it: ether proto 0",
+		"":                                  "filters of the port: none",
+		"udp drop":                          "filter 1 of the port: an expression in parentheses is expected",
+		"(udp) store":                       `filter 1 of the port: "store" behind "udp": want drop, or queue and its number`,
+		"(udp) drop; (tcp and) drop":        `filter 2 of the port: "tcp and"`,
+		"(udp) queue x":                     "queue x: want a number from 0",
+		"((udp) drop":                       "a parenthesis is not closed",
+		"() drop":                           "the expression is empty",
+		"(not udp) drop":                    `the chip does not compare "not". Use the rules of the capture`,
+		"(len > 100) drop":                  `the chip does not compare "len"`,
+		"(udp[8] = 1) drop":                 `the chip can do nothing of it`,
+		"(ether host 2:0:0:0:0:1) drop":     "the chip does not compare addresses of Ethernet",
+		"(ip6 dst host 2001:db8::1) drop":   "perfect filters of the Flow Director compare no IPv6 destination",
+		"(udp) queue 9":                     "queue 9: want 0 to 3",
+		"(portrange 1-1000) drop":           `the chip does not compare "portrange"`,
+		"(udp and vlan 7) drop":             "no frame can match this expression",
+		"(vlan 7 and vlan 7) drop":          "frames with several VLAN tags",
+		"(udp) queue 1; (udp port 53) drop": "no frame can match this expression. Put it first",
+		"(vlan 7) queue 1; (vlan 8) drop":   "it is behind a queue, and several of them have vlan: put the drops first",
+		"(vlan and udp) drop":               "vlan without a number",
+		"(ether proto 0) drop":              "the chip can do nothing of it: ether proto 0",
 		"(host 10.0.0.1 and (udp port 80) or 53) drop":               `"53": write an address or ADDRESS/LENGTH`,
 		"(ip src net 10.0.0.0/8) drop; (ip dst net 10.0.0.0/8) drop": "all filters of the Flow Director compare the same fields",
 	} {

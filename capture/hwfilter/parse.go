@@ -3,6 +3,7 @@ package hwfilter
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,8 @@ type Rules struct{ list []rule }
 type rule struct {
 	expression string
 	drop       bool
-	queue      int // without drop
+	queue      int    // without drop
+	software   string // of drop: the expression without what queues in front of it match
 }
 
 const maxText = 64 << 10
@@ -32,6 +34,9 @@ func Parse(text string) (Rules, error) {
 	}
 	for rest := strings.TrimLeft(text, " \t\r\n;"); rest != ""; rest = strings.TrimLeft(rest, " \t\r\n;") {
 		one, behind, err := parseRule(rest)
+		if err == nil && one.drop {
+			one.software, err = r.behind(one.expression)
+		}
 		if err != nil {
 			return Rules{}, fmt.Errorf("filter %d of the port: %w", len(r.list)+1, err)
 		}
@@ -42,6 +47,36 @@ func Parse(text string) (Rules, error) {
 		return r, errors.New(`filters of the port: none: write (EXPRESSION) drop, (EXPRESSION) queue N, or "none"`)
 	}
 	return r, nil
+}
+
+// behind returns an expression for the frames that e matches and the queues of r do not.
+// "vlan" moves what stands behind it, so the expression that has it is the last.
+func (r Rules) behind(e string) (string, error) {
+	parts, moving := []string{}, []string{}
+	add := func(part, e string) {
+		if slices.Contains(split(e), "vlan") {
+			moving = append(moving, part)
+		} else {
+			parts = append(parts, part)
+		}
+	}
+	for _, x := range r.list {
+		if !x.drop {
+			add("not ("+x.expression+")", x.expression)
+		}
+	}
+	if len(parts)+len(moving) == 0 {
+		return e, nil
+	}
+	add("("+e+")", e)
+	if len(moving) > 1 {
+		return "", fmt.Errorf("%q: it is behind a queue, and several of them have vlan: put the drops first", e)
+	}
+	all := strings.Join(append(parts, moving...), " and ")
+	if _, err := pcapfilter.Compile(all); err != nil {
+		return "", fmt.Errorf("%q behind the queues in front of it: %w. Put it first", e, err)
+	}
+	return all, nil
 }
 
 func parseRule(text string) (one rule, rest string, err error) {
@@ -121,7 +156,7 @@ func (r Rules) Software() string {
 	var b strings.Builder
 	for _, x := range r.list {
 		if x.drop {
-			fmt.Fprintf(&b, "(%s) drop; ", x.expression)
+			fmt.Fprintf(&b, "(%s) drop; ", x.software)
 		}
 	}
 	return b.String()

@@ -106,7 +106,7 @@ func tags(f []byte) (n int) {
 // without the frame's tag, and all rules before it that match leave something to software.
 func TestTheChipAgreesWithTheExpressions(t *testing.T) {
 	g := generator{rand.New(rand.NewPCG(13, 82599))}
-	const rounds = 40
+	const rounds = 20
 	planned, refused := 0, 0
 	for planned < rounds {
 		var all []string
