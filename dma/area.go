@@ -14,6 +14,8 @@ type Area struct {
 	mem   *hugepage.Memory
 	bytes []byte
 	iova  IOVA
+
+	unmapped bool
 }
 
 // NewArea allocates zeroed memory and maps it for m's device.
@@ -39,15 +41,24 @@ func (a *Area) IOVA() IOVA { return a.iova }
 // Memory returns the memory of the area. The area owns it.
 func (a *Area) Memory() *hugepage.Memory { return a.mem }
 
+// Unmap takes the memory from the device; this process keeps it until Close. Again it does
+// nothing.
+func (a *Area) Unmap() error {
+	if a.unmapped {
+		return nil
+	}
+	a.unmapped = true
+	if err := a.m.Unmap(a.iova); err != nil {
+		return fmt.Errorf("unmap %s from the device: %w", a.mem.Name(), err)
+	}
+	return nil
+}
+
 // Close unmaps the memory from the device, then frees it. Closing again does nothing.
 func (a *Area) Close() error {
 	if a.bytes == nil {
 		return nil
 	}
 	a.bytes = nil
-	var errs []error
-	if err := a.m.Unmap(a.iova); err != nil {
-		errs = append(errs, fmt.Errorf("unmap %s from the device: %w", a.mem.Name(), err))
-	}
-	return errors.Join(append(errs, a.mem.Close())...)
+	return errors.Join(a.Unmap(), a.mem.Close())
 }

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/pci"
@@ -52,6 +53,12 @@ type Config struct {
 	// MaxFrame is the longest frame received or sent, in bytes without CRC and
 	// VLAN tags; 0 = MaxFrame. Longer ones count as bad (ROC).
 	MaxFrame int
+
+	// Chunks gives each receive queue a ring-buffer pool of so many chunks, and makes it an
+	// RxPool; 0 = none. A chunk has ChunkSize packet buffers, a multiple of 8 of which
+	// RingSize is a multiple, too; 0 = 256.
+	Chunks    int
+	ChunkSize int
 
 	// Pages is the page size of rings and buffers; 0 = huge pages of 2 MiB for a
 	// device behind kernel VFIO, ordinary pages for vfio-user.
@@ -139,7 +146,8 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 		}
 	}
 	orDefault(&c.Queues, 1)
-	orDefault(&c.RingSize, ring.MaxSize)
+	orDefault(&c.ChunkSize, min(max(c.Chunks, 0), 1)*256) // without pools none
+	orDefault(&c.RingSize, c.wholeSegments())
 	orDefault(&c.BufferSize, 2048)
 	orDefault(&c.TxRingSize, 512)
 	orDefault(&c.TxBuffers, c.TxRingSize)
@@ -166,6 +174,9 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	}
 	if chain := c.chain(); chain >= c.RingSize {
 		return c, fmt.Errorf("receive ring of %d descriptors: a frame of %d bytes takes %d: make the ring larger or MaxFrame smaller", c.RingSize, c.MaxFrame, chain)
+	}
+	if err := c.checkChunks(); err != nil {
+		return c, err
 	}
 	if err := c.checkTransmit(); err != nil {
 		return c, err
@@ -205,6 +216,31 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	var err error
 	c.RSS, err = c.RSS.withDefaults(c.rssQueues())
 	return c, err
+}
+
+// wholeSegments returns the size of the largest ring, a multiple of ChunkSize if that is valid.
+func (c Config) wholeSegments() int {
+	if c.ChunkSize < ring.Step || c.ChunkSize > ring.MaxSize/2 || c.ChunkSize%ring.Step != 0 {
+		return ring.MaxSize
+	}
+	return ring.MaxSize - ring.MaxSize%c.ChunkSize
+}
+
+// checkChunks returns an error if the receive queues can have no such pools.
+func (c Config) checkChunks() error {
+	switch {
+	case c.Chunks == 0 && c.ChunkSize == 0:
+		return nil
+	case c.Chunks < 2:
+		return fmt.Errorf("pools of %d chunks: want at least 2", c.Chunks)
+	case c.ChunkSize < ring.Step || c.ChunkSize%ring.Step != 0 || c.RingSize%c.ChunkSize != 0 || c.RingSize < 2*c.ChunkSize:
+		return fmt.Errorf("chunks of %d buffers: want a multiple of %d, and the receive ring of %d descriptors a multiple of it, at least twice", c.ChunkSize, ring.Step, c.RingSize)
+	case c.ChunkSize < c.chain():
+		return fmt.Errorf("chunks of %d buffers: a frame of %d bytes takes %d: make them larger or MaxFrame smaller", c.ChunkSize, c.MaxFrame, c.chain())
+	case c.Chunks > math.MaxInt32/c.ChunkSize:
+		return fmt.Errorf("pools of %d chunks of %d buffers: want at most %d buffers", c.Chunks, c.ChunkSize, math.MaxInt32)
+	}
+	return nil
 }
 
 // checkTransmit returns an error if what is set of the transmit queues is invalid.

@@ -15,6 +15,9 @@
 //	                      |                               RxQueue.Poll (rx.go) -> []ring.Frame
 //	                      +---- tail register <---------- RxQueue.Release
 //
+// With Config.Chunks each queue is an RxPool instead (rx_pool.go), whose buffers change:
+// frames stay where they are until their chunk of buffers is recycled.
+//
 // Polling needs a core. With Config.Interrupts = QueueInterrupts a reader sleeps while
 // no frame arrives (rx_sleep.go), until its queue's MSI-X vector fires; the interval
 // between interrupts follows the rate (moderation.go). A goroutine of the port

@@ -61,6 +61,11 @@ func (q *RxQueue) EnableRestart() (done func() bool) {
 	return func() bool { return q.restart.state.Load() == restartNone }
 }
 
+// AskRestart, Parked and EnableRestart of the queue.
+func (p *RxPool) AskRestart()                       { p.q.AskRestart() }
+func (p *RxPool) Parked() (index uint32, ok bool)   { return p.q.Parked() }
+func (p *RxPool) EnableRestart() (done func() bool) { return p.q.EnableRestart() }
+
 // ForgetCounters sets a virtual function's last reading to more than the counters can have:
 // what they have counted since the last one is not found out any more.
 func (p *Port) ForgetCounters() {

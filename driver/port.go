@@ -28,6 +28,7 @@ type Port struct {
 
 	areas   []io.Closer // rings and buffers, in the order of allocation
 	rx      []*RxQueue
+	rxPools []*RxPool   // of rx, if they have pools
 	rings   []*dma.Area // of the receive queues
 	txRings []*txMemory
 	plan    plan // filters in use
@@ -94,6 +95,9 @@ func Open(dev pci.Device, cfg Config) (_ *Port, err error) {
 	}
 	if size := m.regsSize(); regs.Size() < size {
 		return nil, fmt.Errorf("BAR 0 has %d bytes: %s has %d", regs.Size(), m.name, size)
+	}
+	if m.virtual && cfg.Chunks > 0 {
+		return nil, errors.New("a virtual function has no ring-buffer pools: leave out Config.Chunks")
 	}
 	p := &Port{dev: dev, regs: regs, cfg: cfg, model: m, quit: make(chan struct{})}
 	initialise := p.init
@@ -188,7 +192,7 @@ func (p *Port) Drained() bool {
 }
 
 // Close stops the port and frees its memory. No queue and no frame of one may be in
-// use. It waits for a call of Config.OnEvent to return. Closing again does nothing.
+// use, except chunks of an RxPool, whose memory is freed when they are recycled. It waits for a call of Config.OnEvent to return. Closing again does nothing.
 func (p *Port) Close() error {
 	p.closing.Lock()
 	defer p.closing.Unlock()
@@ -252,25 +256,63 @@ func (p *Port) newRx(i int) error {
 	if err != nil {
 		return err
 	}
+	m := RxMemory{
+		Descriptors: descs.Bytes(), BufferSize: c.BufferSize, Stride: dma.Stride(c.BufferSize),
+		Tail: p.regs, TailAt: uint32(reg.RDT(p.hw(i)).Offset),
+		MaxChain: c.chain(), RefillBatch: c.RefillBatch, Stripped: c.StripVLAN, HasCRC: c.KeepCRC,
+	}
+	if c.Chunks > 0 {
+		err = p.newRxPool(i, m)
+	} else {
+		err = p.newRxQueue(i, m)
+	}
+	if err != nil {
+		return err
+	}
+	p.rings = append(p.rings, descs)
+	p.storeRing(i)
+	return nil
+}
+
+// newRxQueue allocates the buffers of receive queue i, which has no pool.
+func (p *Port) newRxQueue(i int, m RxMemory) error {
+	c := p.cfg
 	bufs, err := dma.NewPool(p.dev.DMA(), c.RingSize, c.BufferSize, c.memory(fmt.Sprintf("rx%d-buffers", i)))
 	if err != nil {
 		return err
 	}
 	p.areas = append(p.areas, bufs)
-	q, err := NewRxQueue(RxMemory{
-		Descriptors: descs.Bytes(), Buffers: bufs.All(), IOVA: bufs.Base(),
-		BufferSize: c.BufferSize, Stride: bufs.Stride(),
-		Tail: p.regs, TailAt: uint32(reg.RDT(p.hw(i)).Offset),
-		MaxChain: c.chain(), RefillBatch: c.RefillBatch, Stripped: c.StripVLAN, HasCRC: c.KeepCRC,
-	})
+	m.Buffers, m.IOVA = bufs.All(), bufs.Base()
+	q, err := NewRxQueue(m)
 	if err != nil {
 		return err
 	}
 	p.rx = append(p.rx, q)
-	p.rings = append(p.rings, descs)
-	p.storeRing(i)
 	return nil
 }
+
+// newRxPool allocates the pool of receive queue i.
+func (p *Port) newRxPool(i int, m RxMemory) error {
+	c := p.cfg
+	area, err := dma.NewArea(p.dev.DMA(), c.Chunks*c.ChunkSize*m.Stride, c.memory(fmt.Sprintf("rx%d-pool", i)))
+	if err != nil {
+		return err
+	}
+	m.Buffers, m.IOVA = area.Bytes()[Headroom:], area.IOVA()+Headroom
+	pool, err := NewRxPool(m, c.Chunks, c.ChunkSize)
+	if err != nil {
+		return errors.Join(err, area.Close())
+	}
+	pool.area = area
+	p.areas = append(p.areas, closer(pool.close))
+	p.rx = append(p.rx, pool.q)
+	p.rxPools = append(p.rxPools, pool)
+	return nil
+}
+
+type closer func() error
+
+func (c closer) Close() error { return c() }
 
 // newTx allocates transmit queue i.
 func (p *Port) newTx(i int) error {
@@ -365,8 +407,21 @@ func (p *Port) Config() Config {
 // RxQueues returns the number of receive queues.
 func (p *Port) RxQueues() int { return len(p.rx) }
 
-// RxQueue returns receive queue i, counted from 0.
-func (p *Port) RxQueue(i int) *RxQueue { return p.rx[i] }
+// RxQueue returns receive queue i, counted from 0, of a port without Config.Chunks.
+func (p *Port) RxQueue(i int) *RxQueue {
+	if p.rxPools != nil {
+		return nil
+	}
+	return p.rx[i]
+}
+
+// RxPool returns receive queue i, counted from 0, of a port with Config.Chunks.
+func (p *Port) RxPool(i int) *RxPool {
+	if p.rxPools == nil {
+		return nil
+	}
+	return p.rxPools[i]
+}
 
 // TxQueues returns the number of transmit queues.
 func (p *Port) TxQueues() int { return len(p.tx) }

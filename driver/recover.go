@@ -51,8 +51,9 @@ const (
 func (q *RxQueue) serveRestart() {
 	switch q.restart.state.Load() {
 	case restartAsked:
-		for i := q.next; i != ring.Prev(q.posted, q.size); i = ring.Next(i, q.size) {
+		for i, n := q.next, ring.Distance(q.next, q.end(), q.size); n > 0; n-- {
 			q.refill(i)
+			i = ring.Next(i, q.size)
 		}
 		q.limit = uint32(q.bufs.Size())
 		if s := q.sleeper; s != nil {
@@ -61,7 +62,7 @@ func (q *RxQueue) serveRestart() {
 		q.restart.head = q.next
 		q.restart.state.Store(restartParked)
 	case restartEnabled:
-		q.tail.Store32(q.tailAt, ring.Prev(q.posted, q.size))
+		q.tail.Store32(q.tailAt, q.end())
 		q.restart.frames = q.frames + q.Overlong() + q.Malformed()
 		q.restart.state.CompareAndSwap(restartEnabled, restartNone) // else asked once more
 	}

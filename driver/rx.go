@@ -13,7 +13,7 @@ import (
 // RxMemory is the memory of a receive queue and its tail register.
 type RxMemory struct {
 	Descriptors []byte   // the ring, 16 bytes a descriptor
-	Buffers     []byte   // packet buffers, one for each descriptor
+	Buffers     []byte   // packet buffers, one for each descriptor or those of a pool
 	IOVA        dma.IOVA // device address of Buffers
 	BufferSize  int      // bytes the device may write to one buffer
 	Stride      int      // bytes from one buffer to the next; 0 = BufferSize
@@ -62,6 +62,13 @@ type RxQueue struct {
 	rest     [][]byte
 	maxChain uint32
 
+	// Descriptor i has buffer attached[i/segment] + i%segment. Without a pool the ring is
+	// one segment, whose buffers are always the same.
+	segment  uint32
+	attached []uint32
+	pooled   bool   // a descriptor that was polled gets another buffer, from a pool
+	owned    uint32 // descriptors from next on that may be polled; without a pool: all
+
 	tag [4]byte // a stripped one, for the CRC of a bad frame
 
 	restart restart // of the port
@@ -79,6 +86,22 @@ type RxQueue struct {
 // Post does so once the device's queue is enabled.
 func NewRxQueue(m RxMemory) (*RxQueue, error) {
 	size := len(m.Descriptors) / ring.DescriptorSize
+	q, err := newRxQueue(m, size)
+	if err != nil {
+		return nil, err
+	}
+	if q.maxChain > 1 {
+		q.rest = make([][]byte, size+int(q.maxChain))
+	}
+	for i := range q.descs {
+		q.refill(uint32(i))
+	}
+	return q, nil
+}
+
+// newRxQueue returns a queue with some number of buffers whose descriptors are not filled.
+func newRxQueue(m RxMemory, buffers int) (*RxQueue, error) {
+	size := len(m.Descriptors) / ring.DescriptorSize
 	if err := ring.CheckSize(size); err != nil {
 		return nil, fmt.Errorf("receive queue: %w", err)
 	}
@@ -91,15 +114,15 @@ func NewRxQueue(m RxMemory) (*RxQueue, error) {
 		return nil, fmt.Errorf("receive queue: buffers of %d bytes: want 64 to 16384", m.BufferSize)
 	case stride < m.BufferSize || stride%2 != 0:
 		return nil, fmt.Errorf("receive queue: buffers of %d bytes every %d: want an even distance of at least their size", m.BufferSize, stride)
-	case len(m.Buffers) < (size-1)*stride+m.BufferSize:
-		return nil, fmt.Errorf("receive queue: %d bytes hold no %d buffers", len(m.Buffers), size)
+	case len(m.Buffers) < (buffers-1)*stride+m.BufferSize:
+		return nil, fmt.Errorf("receive queue: %d bytes hold no %d buffers", len(m.Buffers), buffers)
 	case m.Tail == nil:
 		return nil, errors.New("receive queue: no tail register")
 	}
 	maxChain := min(max(m.MaxChain, 1), size-1)
 	q := &RxQueue{
 		descs:  ring.RxDescriptors(m.Descriptors)[:size:size],
-		bufs:   ring.NewBuffers(m.Buffers, size, m.BufferSize, stride),
+		bufs:   ring.NewBuffers(m.Buffers, buffers, m.BufferSize, stride),
 		iova:   uint64(m.IOVA),
 		stride: uint64(stride),
 		size:   uint32(size),
@@ -110,18 +133,15 @@ func NewRxQueue(m RxMemory) (*RxQueue, error) {
 		tail:     m.Tail,
 		tailAt:   m.TailAt,
 		maxChain: uint32(maxChain),
-	}
-	if q.maxChain > 1 {
-		q.rest = make([][]byte, size+int(q.maxChain))
+		segment:  uint32(size),
+		attached: []uint32{0},
+		owned:    uint32(size),
 	}
 	if m.HasCRC {
 		q.crc = ring.HasCRC
 	}
 	if m.Stripped {
 		q.strip = ring.Stripped
-	}
-	for i := range q.descs {
-		q.refill(uint32(i))
 	}
 	return q, nil
 }
@@ -132,7 +152,16 @@ func (q *RxQueue) Size() int { return int(q.size) }
 // Post passes the whole ring to the device, except the one descriptor that is never
 // posted. It is called once, after the device's queue was enabled. The store is the
 // release R1, as in Release.
-func (q *RxQueue) Post() { q.tail.Store32(q.tailAt, ring.Prev(q.posted, q.size)) }
+func (q *RxQueue) Post() { q.tail.Store32(q.tailAt, q.end()) }
+
+// end returns the tail behind the descriptors posted. If these are the whole ring, the last
+// one is left out: tail = head would mean that the device owns none.
+func (q *RxQueue) end() uint32 {
+	if q.pooled && q.owned < q.size {
+		return q.posted
+	}
+	return ring.Prev(q.posted, q.size)
+}
 
 // rewind starts an empty ring anew, for a device's queue that was disabled. All frames
 // were released.

@@ -189,10 +189,17 @@ func (q *RxQueue) SleepStats() SleepStats {
 }
 
 // waiting reports whether the device has filled the next descriptor.
-func (q *RxQueue) waiting() bool { return q.descs[q.next].Status()&ring.RxDD != 0 }
+//
+// A queue whose pool is empty waits for a chunk, which no interrupt announces.
+func (q *RxQueue) waiting() bool {
+	return q.owned == 0 || q.descs[q.next].Status()&ring.RxDD != 0
+}
 
 // polled returns the number of descriptors polled so far.
 func (q *RxQueue) polled() uint64 {
+	if q.pooled {
+		return q.recycled
+	}
 	return q.recycled + uint64(ring.Distance(q.posted, q.next, q.size))
 }
 

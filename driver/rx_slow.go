@@ -10,8 +10,23 @@ import (
 // The slow path of Poll: frames of several descriptors, impossible descriptors, VLAN
 // tags and checksum errors.
 
-// refill writes the read format to descriptor i, with its own buffer.
-func (q *RxQueue) refill(i uint32) { q.descs[i].Refill(q.iova + uint64(i)*q.stride) }
+// buffer returns the number of descriptor i's buffer.
+func (q *RxQueue) buffer(i uint32) uint32 { return q.attached[i/q.segment] + i%q.segment }
+
+// refill writes the read format to descriptor i, with its buffer.
+func (q *RxQueue) refill(i uint32) { q.descs[i].Refill(q.iova + uint64(q.buffer(i))*q.stride) }
+
+// recycle refills descriptor i, which was polled, unless it gets another buffer.
+func (q *RxQueue) recycle(i uint32) {
+	if !q.pooled {
+		q.refill(i)
+	}
+}
+
+// filled returns what the device has written to the buffer of descriptor i.
+func (q *RxQueue) filled(i uint32) []byte {
+	return q.bufs.Slice(q.buffer(i), uint32(q.descs[i].Status().Length()))
+}
 
 // pollSlow polls any frame that begins at descriptor i. It returns the number of
 // descriptors used, 0 if the frame is not complete yet, and whether f was filled.
@@ -21,7 +36,7 @@ func (q *RxQueue) pollSlow(i uint32, f *ring.Frame) (used uint32, complete bool)
 	}
 	var total uint32
 	at := i
-	for k := uint32(1); ; k++ {
+	for k := uint32(1); k <= q.owned; k++ {
 		s := q.descs[at].Status()
 		if s&ring.RxDD == 0 {
 			q.serveRestart()
@@ -43,26 +58,29 @@ func (q *RxQueue) pollSlow(i uint32, f *ring.Frame) (used uint32, complete bool)
 		}
 		at = ring.Next(at, q.size)
 	}
+	q.serveRestart()
+	return 0, false // the next descriptor has no buffer yet
 }
 
 // assemble fills f from the k done descriptors from i on, and refills them. The
 // words t and s of the last one describe the frame.
 func (q *RxQueue) assemble(i, k, total uint32, t ring.RxType, s ring.RxStatus, f *ring.Frame) {
-	f.Data = q.bufs.Slice(i, uint32(q.descs[i].Status().Length()))
+	f.Data = q.filled(i)
 	f.Rest = nil
 	if k > 1 {
-		// rest[i] has the buffer after i, and so on: no other frame uses these
-		// elements, and the ring's end needs no special case.
-		rest := q.rest[i : i+k-1 : i+k-1]
+		// The element of buffer i has the buffer after i, and so on: no other frame uses
+		// these elements, and the end of ring or chunk needs no special case.
+		from := q.restOf(i)
+		rest := q.rest[from : from+k-1 : from+k-1]
 		at := i
 		for j := range rest {
 			at = ring.Next(at, q.size)
-			rest[j] = q.bufs.Slice(at, uint32(q.descs[at].Status().Length()))
+			rest[j] = q.filled(at)
 		}
 		f.Rest = rest
 	}
 	for at := i; k > 0; k-- {
-		q.refill(at)
+		q.recycle(at)
 		at = ring.Next(at, q.size)
 	}
 	f.Len = total
@@ -78,11 +96,16 @@ func (q *RxQueue) assemble(i, k, total uint32, t ring.RxType, s ring.RxStatus, f
 	f.Info = info
 }
 
+// restOf returns the index in rest of descriptor i's buffer.
+func (q *RxQueue) restOf(i uint32) uint32 {
+	return q.attached[i/q.segment]/q.segment*(q.segment+q.maxChain) + i%q.segment
+}
+
 // drop refills k descriptors from i on and makes Poll skip the rest of the frame, if
 // the last of them does not end it.
 func (q *RxQueue) drop(i, k uint32, last ring.RxStatus) uint32 {
 	for range k {
-		q.refill(i)
+		q.recycle(i)
 		i = ring.Next(i, q.size)
 	}
 	if last&ring.RxEOP == 0 {
@@ -101,7 +124,7 @@ func (q *RxQueue) skip(i uint32) uint32 {
 	if s&ring.RxEOP != 0 {
 		q.limit = uint32(q.bufs.Size())
 	}
-	q.refill(i)
+	q.recycle(i)
 	return 1
 }
 

@@ -12,6 +12,9 @@ type Frame struct {
 	Hash uint32   // RSS hash, 0 when the device computed none
 	VLAN uint16   // 802.1Q tag (PCP, DEI, VID), valid with HasVLAN
 	Info Info     // the device's classification of the frame
+
+	// Buffer is the number of the first packet buffer in its pool, if the queue has one.
+	Buffer uint32
 }
 
 // Info is the device's classification of a received frame.

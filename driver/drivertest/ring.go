@@ -20,6 +20,7 @@ type Ring struct {
 	head  uint32 // index of the next descriptor to fill
 	seq   uint32
 	queue *driver.RxQueue
+	pool  *driver.RxPool
 }
 
 // Options of a Ring; the zero value is a ring like the driver's.
@@ -30,6 +31,8 @@ type Options struct {
 	MaxChain    int  // descriptors per frame, default 8
 	RefillBatch int  // default 1
 	Stripped    bool // VLAN tags are stripped
+	Chunks      int  // of a pool; 0: none
+	ChunkSize   int  // buffers of a chunk
 }
 
 // iova is the device address of the packet buffers.
@@ -53,24 +56,46 @@ func NewRing(o Options) (*Ring, error) {
 		return nil, err
 	}
 	ringBytes := o.Size * ring.DescriptorSize
-	bufBytes := o.Size * o.Stride
+	buffers := o.Size
+	if o.Chunks > 0 {
+		buffers = o.Chunks * o.ChunkSize
+	}
+	bufBytes := buffers * o.Stride
 	mem, err := allocate(ringBytes + bufBytes)
 	if err != nil {
 		return nil, fmt.Errorf("allocate a test ring: %w", err)
 	}
 	r := &Ring{mem: mem, opt: o, bufs: mem.bytes[ringBytes : ringBytes+bufBytes]}
 	r.descs = ring.RxDescriptors(mem.bytes[:ringBytes])
-	r.queue, err = driver.NewRxQueue(driver.RxMemory{
+	m := driver.RxMemory{
 		Descriptors: mem.bytes[:ringBytes], Buffers: r.bufs, IOVA: iova,
 		BufferSize: o.BufferSize, Stride: o.Stride, Tail: &r.tail,
 		MaxChain: o.MaxChain, RefillBatch: o.RefillBatch, Stripped: o.Stripped,
-	})
-	if err != nil {
+	}
+	if err := r.open(m); err != nil {
 		return nil, fmt.Errorf("%w; %w", err, mem.close())
 	}
-	r.queue.Post()
 	return r, nil
 }
+
+// open opens the queue over memory m.
+func (r *Ring) open(m driver.RxMemory) (err error) {
+	if r.opt.Chunks > 0 {
+		if r.pool, err = driver.NewRxPool(m, r.opt.Chunks, r.opt.ChunkSize); err != nil {
+			return err
+		}
+		r.pool.Post()
+		return nil
+	}
+	if r.queue, err = driver.NewRxQueue(m); err != nil {
+		return err
+	}
+	r.queue.Post()
+	return nil
+}
+
+// Pool returns the queue that reads a ring with Options.Chunks, Queue that of another.
+func (r *Ring) Pool() *driver.RxPool { return r.pool }
 
 // Queue returns the queue that reads the ring.
 func (r *Ring) Queue() *driver.RxQueue { return r.queue }
@@ -110,7 +135,7 @@ func (r *Ring) put(size int) {
 	r.seq++
 	for at := 0; ; {
 		length := min(size-at, r.opt.BufferSize)
-		b := r.Buffer(int(r.head))[:length]
+		b := r.next()[:length]
 		if at == 0 {
 			copy(b, header)
 			if length >= 18 {
@@ -147,6 +172,15 @@ func (r *Ring) Buffer(i int) []byte {
 	return r.bufs[at : at+r.opt.BufferSize : at+r.opt.BufferSize]
 }
 
+// next returns the buffer whose address is in the next descriptor to be filled.
+func (r *Ring) next() []byte {
+	at := int(r.descs[r.head].Words[0] - uint64(iova))
+	if at%r.opt.Stride != 0 || at >= len(r.bufs) {
+		panic(fmt.Sprintf("drivertest: descriptor %d refilled with %#x", r.head, r.descs[r.head].Words[0]))
+	}
+	return r.bufs[at : at+r.opt.BufferSize : at+r.opt.BufferSize]
+}
+
 // Head returns the index of the descriptor that Complete writes next.
 func (r *Ring) Head() int { return int(r.head) }
 
@@ -160,7 +194,7 @@ func (r *Ring) Complete(t ring.RxType, s ring.RxStatus) {
 		panic("drivertest: the queue has posted no descriptor")
 	}
 	d := &r.descs[r.head]
-	if want := uint64(iova) + uint64(r.head)*uint64(r.opt.Stride); d.Words[0] != want || d.Words[1] != 0 {
+	if want := uint64(iova) + uint64(r.head)*uint64(r.opt.Stride); r.pool == nil && d.Words[0] != want || d.Words[1] != 0 {
 		panic(fmt.Sprintf("drivertest: descriptor %d refilled with %#x %#x, want %#x 0", r.head, d.Words[0], d.Words[1], want))
 	}
 	d.WriteBack(t, s)

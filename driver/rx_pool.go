@@ -1,0 +1,376 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/ixcap/ixcap/dma"
+	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/ring"
+)
+
+// Headroom is how many bytes before each frame in a pool belong to its buffer: room for
+// what is put before a frame that is sent on.
+const Headroom = cacheLine
+
+// Errors of RxPool.Recycle.
+var (
+	ErrRecycled     = errors.New("the chunk was recycled before")
+	ErrForeignChunk = errors.New("the chunk is of another pool")
+)
+
+// RxPool is a receive queue with a ring-buffer pool (WireCAP, section 3): the ring is cut into
+// segments of M descriptors, each attached to an empty chunk of M packet buffers; the
+// pool has R chunks. What is received is handed on as metadata and stays where the device
+// has put it until it is recycled:
+//
+//	          posted                      next
+//	            |                          |
+//	... posted  | no chunk attached        | posted: filled (DD set) or still empty
+//
+//	          attach             Capture            Recycle
+//	free chunk ─────► segment ───────────► consumer ───────► free chunk
+//
+// Without a free chunk the ring runs dry, and the device counts what it drops. One
+// goroutine at a time uses Capture and Sleep, any may use the other methods.
+type RxPool struct {
+	q *RxQueue
+
+	// Read by every Capture. The current segment is that of descriptor q.next.
+	current    uint32 // its number
+	begin, end uint32 // its first descriptor, and the one behind it
+	captured   uint64 // parts of chunks captured so far
+	tail       uint32 // as last stored
+
+	chunks uint32
+	area   *dma.Area // nil: the memory is the caller's
+
+	// parts[b] is the number of the part of a chunk that begins with buffer b and was
+	// captured, 0 if there is none. It is set by Capture and cleared by Recycle.
+	parts []atomic.Uint64
+	// left[c] is how many buffers of chunk c were not recycled since it was attached.
+	left []atomic.Int32
+
+	// free holds the chunks that were recycled, as number + 1, oldest first: element n
+	// modulo R is the n-th. There is always room, since no chunk is in it twice.
+	free  []atomic.Uint32
+	freed atomic.Uint64 // chunks recycled so far
+	taken uint64        // and attached again; Capture only
+
+	// users are the parts captured and not recycled, and portOpen until the port closes.
+	users atomic.Int64
+}
+
+const portOpen = 1 << 32
+
+// Chunk is a chunk of packet buffers, or a part of one, that Capture has handed on.
+type Chunk struct {
+	pool   *RxPool
+	number uint64 // of the part
+	id     uint32
+	first  uint32
+	count  uint32
+	next   uint32 // the chunk in which the last frame continues
+	over   uint32 // its buffers that the frame takes, from the first on
+}
+
+// ID returns the number of the chunk in its pool.
+func (c Chunk) ID() int { return int(c.id) }
+
+// First returns the first buffer of the chunk that was handed on.
+func (c Chunk) First() int { return int(c.first) }
+
+// Buffers returns how many buffers were handed on, one for each descriptor. They are those
+// of one chunk, and of the next one those in which the last frame continues.
+func (c Chunk) Buffers() int { return int(c.count + c.over) }
+
+// NewRxPool returns a receive queue with a pool of chunks, of chunkSize buffers each, over
+// memory that the caller owns: m.Buffers holds them all, without the first one's headroom.
+// The ring is a whole number of segments, at least two. It attaches chunks to all segments
+// but does not write the tail.
+func NewRxPool(m RxMemory, chunks, chunkSize int) (*RxPool, error) {
+	size := len(m.Descriptors) / ring.DescriptorSize
+	switch {
+	case chunkSize < 1 || size%chunkSize != 0 || size/chunkSize < 2:
+		return nil, fmt.Errorf("receive pool: a ring of %d descriptors is no whole number, at least 2, of segments of %d", size, chunkSize)
+	case chunks < 2 || chunks > math.MaxInt32/chunkSize:
+		return nil, fmt.Errorf("receive pool: %d chunks of %d buffers: want at least 2, and at most %d buffers", chunks, chunkSize, math.MaxInt32)
+	case m.MaxChain > chunkSize:
+		return nil, fmt.Errorf("receive pool: chunks of %d buffers: a frame may take %d", chunkSize, m.MaxChain)
+	}
+	q, err := newRxQueue(m, chunks*chunkSize)
+	if err != nil {
+		return nil, err
+	}
+	q.pooled, q.owned = true, 0
+	q.segment = uint32(chunkSize)
+	q.attached = make([]uint32, size/chunkSize)
+	if q.maxChain > 1 {
+		q.rest = make([][]byte, chunks*(chunkSize+int(q.maxChain)))
+	}
+	p := &RxPool{
+		q: q, end: q.segment, chunks: uint32(chunks),
+		parts: make([]atomic.Uint64, chunks*chunkSize),
+		left:  make([]atomic.Int32, chunks),
+		free:  make([]atomic.Uint32, chunks),
+	}
+	p.users.Store(portOpen)
+	for i := range p.chunks {
+		p.put(i)
+	}
+	p.attach()
+	p.tail = q.end()
+	return p, nil
+}
+
+// Post passes what is attached to the device. It is called once, after the device's queue
+// was enabled.
+func (p *RxPool) Post() { p.q.Post() }
+
+// attach attaches free chunks to the segments that have none. The caller passes them
+// to the device.
+func (p *RxPool) attach() {
+	q := p.q
+	for q.owned+q.segment <= q.size {
+		chunk, ok := p.take()
+		if !ok {
+			return
+		}
+		p.left[chunk].Store(int32(q.segment))
+		buffer := chunk * q.segment
+		q.attached[q.posted/q.segment] = buffer
+		addr := q.iova + uint64(buffer)*q.stride
+		descs := q.descs[q.posted : q.posted+q.segment]
+		for i := range descs {
+			descs[i].Refill(addr)
+			addr += q.stride
+		}
+		q.posted = ring.Add(q.posted, q.segment, q.size)
+		q.owned += q.segment
+	}
+}
+
+// put returns a chunk whose buffers were all recycled. The store is the release R5 of the
+// consumer's accesses to them, pairs with the acquire A5 in take.
+func (p *RxPool) put(chunk uint32) {
+	n := p.freed.Add(1) - 1
+	p.free[n%uint64(p.chunks)].Store(chunk + 1)
+}
+
+// take takes the chunk that was recycled first.
+func (p *RxPool) take() (chunk uint32, ok bool) {
+	slot := &p.free[p.taken%uint64(p.chunks)]
+	v := slot.Load() // acquire A5, pairs with R5
+	if v == 0 {
+		return 0, false
+	}
+	slot.Store(0)
+	p.taken++
+	return v - 1, true
+}
+
+// Capture hands on received frames: at most len(frames), and those of one chunk. It
+// describes them in frames and returns the part of the chunk that holds them, and their
+// number; the part means nothing if it is 0. With partly, all that has arrived is handed
+// on; without, only the frames of a chunk whose buffers are all filled: the caller passes
+// partly once it has waited long enough. No byte of a frame is read, except of one whose
+// descriptor says that its checksum, its CRC, or its tag needs a look.
+//
+// The memory of the frames is the caller's, to read and to change, until it recycles the
+// chunk. Capture attaches chunks that were recycled to the ring. It does not wait and
+// does not allocate.
+func (p *RxPool) Capture(frames []ring.Frame, partly bool) (Chunk, int) {
+	q := p.q
+	if q.owned+q.segment <= q.size {
+		p.attach()
+		if tail := q.end(); tail != p.tail {
+			// Release R1 of the descriptors, as in RxQueue.Release.
+			q.tail.Store32(q.tailAt, tail)
+			p.tail = tail
+		}
+	}
+	if q.owned == 0 || !partly && q.descs[p.end-1].Status()&ring.RxDD == 0 {
+		q.serveRestart()
+		return Chunk{}, 0
+	}
+	first, n := q.next, 0
+	at := first // may be behind the segment, even behind the ring
+	for n < len(frames) && at < p.end {
+		fast := p.pollFast(at, frames[n:])
+		n += fast
+		at += uint32(fast)
+		if n == len(frames) || at == p.end {
+			break
+		}
+		q.next = at
+		used, complete := q.pollSlow(at, &frames[n])
+		if used == 0 {
+			break
+		}
+		q.owned -= used
+		if at += used; complete {
+			frames[n].Buffer = q.buffer(q.next)
+			n++
+		}
+	}
+	if at == first {
+		return Chunk{}, 0
+	}
+	return p.handOn(first, at, n)
+}
+
+// pollFast polls frames of one descriptor each from descriptor at on, up to the segment's
+// end, the first other frame, or the first descriptor that is not done, as
+// RxQueue.pollFast does.
+func (p *RxPool) pollFast(at uint32, frames []ring.Frame) int {
+	q := p.q
+	descs := q.descs[at:p.end]
+	if len(descs) > len(frames) {
+		descs = descs[:len(frames)]
+	}
+	frames = frames[:len(descs)]
+	stride, limit, crc := q.stride, q.limit, q.crc
+	buffer := q.attached[p.current] + at - p.begin
+	buf := q.bufs.From(buffer)
+	n := 0
+	for ; n < len(descs); n++ {
+		d := &descs[n]
+		// Acquire of word 0 and the packet (A1 of package ring).
+		s := d.Status()
+		length := uint32(s.Length())
+		t := d.Type()
+		if !ring.IsFast(t, s) || length-1 >= limit {
+			break
+		}
+		f := &frames[n]
+		f.Data = buf.Slice(length)
+		buf = buf.Next(stride)
+		if f.Rest != nil {
+			f.Rest = nil
+		}
+		f.Len = length
+		f.VLAN = 0
+		f.Buffer = buffer
+		buffer++
+		hash, info := ring.DescribeFast(t, s)
+		f.Hash, f.Info = hash, info|crc
+	}
+	q.owned -= uint32(n)
+	return n
+}
+
+// handOn hands on n frames in the descriptors from first to at, and makes at the next one.
+func (p *RxPool) handOn(first, at uint32, n int) (Chunk, int) {
+	q := p.q
+	c := Chunk{pool: p, id: q.attached[p.current] / q.segment, first: first - p.begin, count: min(at, p.end) - first}
+	if at >= p.end {
+		c.over = at - p.end
+		p.begin = p.end
+		if p.current++; p.begin == q.size {
+			p.current, p.begin = 0, 0
+		}
+		p.end = p.begin + q.segment
+		if at = p.begin + c.over; c.over > 0 {
+			c.next = q.attached[p.current] / q.segment
+		}
+	}
+	q.next = at
+	q.recycled += uint64(c.Buffers())
+	q.frames += uint64(n)
+	if n == 0 {
+		p.giveBack(c)
+		return Chunk{}, 0
+	}
+	p.captured++
+	c.number = p.captured
+	p.users.Add(1)
+	p.parts[c.id*q.segment+c.first].Store(c.number)
+	return c, n
+}
+
+// Recycle returns the buffers of a chunk, whose frames must not be used any more, in any
+// order. It fails for a chunk that was recycled before (ErrRecycled) or is of another pool
+// (ErrForeignChunk), without effect. It does not wait and does not allocate.
+func (p *RxPool) Recycle(c Chunk) error {
+	if c.pool != p {
+		return fmt.Errorf("recycle chunk %d: %w", c.id, ErrForeignChunk)
+	}
+	if !p.parts[c.id*p.q.segment+c.first].CompareAndSwap(c.number, 0) {
+		return fmt.Errorf("recycle chunk %d from buffer %d on: %w", c.id, c.first, ErrRecycled)
+	}
+	p.giveBack(c)
+	if p.users.Add(-1) == 0 {
+		return p.area.Close() // the port is closed, this was the last chunk
+	}
+	return nil
+}
+
+// giveBack returns buffers, and with the last one of a chunk the chunk.
+func (p *RxPool) giveBack(c Chunk) {
+	if p.left[c.id].Add(-int32(c.count)) == 0 {
+		p.put(c.id)
+	}
+	if c.over > 0 && p.left[c.next].Add(-int32(c.over)) == 0 {
+		p.put(c.next)
+	}
+}
+
+// close takes the memory from the device. The process keeps it until all chunks that were
+// captured are recycled.
+func (p *RxPool) close() error {
+	err := p.area.Unmap()
+	if p.users.Add(-portOpen) == 0 {
+		err = errors.Join(err, p.area.Close())
+	}
+	return err
+}
+
+// Chunks returns the number of chunks of the pool (R).
+func (p *RxPool) Chunks() int { return int(p.chunks) }
+
+// ChunkSize returns the number of buffers of a chunk (M).
+func (p *RxPool) ChunkSize() int { return int(p.q.segment) }
+
+// Out returns how many parts of chunks were captured and not recycled.
+func (p *RxPool) Out() int { return int(p.users.Load() % portOpen) }
+
+// Depth returns for how long the pool can take the shortest frames without a gap between
+// them, at a rate of the line in bits a second, if nothing is recycled.
+func (p *RxPool) Depth(lineRate uint64) time.Duration {
+	const shortest = (7 + 1 + minFrame + crcSize + 12) * 8 // bits, with preamble and gap
+	buffers := float64(p.chunks) * float64(p.q.segment)
+	return time.Duration(buffers * shortest / float64(lineRate) * float64(time.Second))
+}
+
+// IOVA returns the device address of a buffer, behind its headroom.
+func (p *RxPool) IOVA(buffer uint32) dma.IOVA {
+	return dma.IOVA(p.q.iova + uint64(buffer)*p.q.stride)
+}
+
+// Stride returns the distance of two buffers in bytes: buffer b begins at byte b*Stride of
+// Memory, with its headroom.
+func (p *RxPool) Stride() int { return int(p.q.stride) }
+
+// Buffer returns a buffer: Headroom bytes, then those that the device may write.
+func (p *RxPool) Buffer(buffer uint32) []byte {
+	at, size := int(buffer)*p.Stride(), Headroom+p.q.bufs.Size()
+	return p.area.Bytes()[at : at+size : at+size]
+}
+
+// Memory returns the memory of all buffers, which the pool owns: for the device of another
+// port, which is to send what is in it.
+func (p *RxPool) Memory() *hugepage.Memory { return p.area.Memory() }
+
+// CanSleep, Sleep and Wake are those of RxQueue. Sleep returns at once while no chunk is
+// attached to the ring.
+func (p *RxPool) CanSleep() bool                 { return p.q.CanSleep() }
+func (p *RxPool) Sleep(limit time.Duration) bool { return p.q.Sleep(limit) }
+func (p *RxPool) Wake()                          { p.q.Wake() }
+
+// SleepStats, Overlong and Malformed are those of RxQueue.
+func (p *RxPool) SleepStats() SleepStats { return p.q.SleepStats() }
+func (p *RxPool) Overlong() uint64       { return p.q.Overlong() }
+func (p *RxPool) Malformed() uint64      { return p.q.Malformed() }
