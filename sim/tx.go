@@ -51,6 +51,7 @@ type txQueue struct {
 	headWB  uint64 // address for head write-back, 0 without
 	packets uint32
 	bytes   uint32
+	touched byte
 }
 
 const (
@@ -145,6 +146,7 @@ func (n *NIC) transmit(now time.Time) (busy bool, due int64) {
 		if v := q.bell.Load(); v != q.seen {
 			n.setTxTail(i, q, v)
 		}
+		q.touch()
 		for k := 0; k < txBurst && q.head != q.tail && !q.halted && !tx.hung && tx.out.hasRoom(); k++ {
 			if !q.begun && q.limitFree > tx.now {
 				limited = min(limited, q.limitFree)
@@ -176,6 +178,26 @@ func (n *NIC) setTxTail(i int, q *txQueue, v uint32) {
 		q.posted.post(q.tail, n.tx.ticks(n.tx.clock()))
 	}
 	q.tail, q.halted = v, false
+}
+
+// touch loads a byte of the buffers of the next descriptors. Another core wrote them: the
+// processor fetches them together, where transmitOne would wait for each.
+func (q *txQueue) touch() {
+	if q.ring.mem == nil {
+		return
+	}
+	var sum byte
+	n := min(ringDistance(q.head, q.tail, q.ring.size), txBurst)
+	for i, k := q.head, uint32(0); k < n; k++ {
+		at := q.ring.mem[2*i]
+		if b := q.ring.fn.mem.readable.slot(at).at(at, 1); b != nil {
+			sum ^= b[0]
+		}
+		if i++; i == q.ring.size {
+			i = 0
+		}
+	}
+	q.touched = sum
 }
 
 // transmitOne executes one descriptor.
