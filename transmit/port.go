@@ -18,7 +18,19 @@ type Port struct {
 	port *driver.Port
 	ps   int64 // of a byte on the line
 
+	queues int
+
 	posted uint64 // frames so far, for Drain
+}
+
+// PortConfig is how a port is opened.
+type PortConfig struct {
+	Queues   int
+	MaxFrame int // bytes of the longest frame, without CRC
+
+	// OnEvent, if not nil, is called as driver.Config.OnEvent is, but not for the first
+	// link.
+	OnEvent func(driver.Event)
 }
 
 // What all transmit rings hold together: 8 ms of a million frames a second.
@@ -29,9 +41,9 @@ const (
 
 const linkTimeout = 10 * time.Second
 
-// Open opens the device of that name (see pci.Open) for frames of up to maxFrame bytes,
-// without CRC, and waits for the link. Close releases it.
-func Open(ctx context.Context, name string, queues, maxFrame int) (*Port, error) {
+// Open opens the device of that name (see pci.Open) and waits for the link. Close releases
+// it.
+func Open(ctx context.Context, name string, cfg PortConfig) (*Port, error) {
 	if kind, _, ok := strings.Cut(name, ":"); ok && (kind == "packet" || kind == "xdp") {
 		return nil, fmt.Errorf("open %s to send: sockets of the kernel have no descriptors with a rate, a CRC or a time. Send through an 82599, or with tcpreplay", name)
 	}
@@ -40,22 +52,23 @@ func Open(ctx context.Context, name string, queues, maxFrame int) (*Port, error)
 		return nil, err
 	}
 	size := 2048
-	for size < maxFrame+4 && size < 16<<10 { // with the CRC of a filler frame
+	for size < cfg.MaxFrame+4 && size < 16<<10 { // with the CRC of a filler frame
 		size += 1024
 	}
-	descriptors := ringSizes / queues / ring.Step * ring.Step
-	d, err := driver.Open(dev, driver.Config{
+	p := &Port{dev: dev, queues: cfg.Queues, ps: 800}
+	descriptors := ringSizes / cfg.Queues / ring.Step * ring.Step
+	p.port, err = driver.Open(dev, driver.Config{
 		RingSize: 64,
-		TxQueues: queues, TxRingSize: descriptors, TxBuffers: min(descriptors, ringMemory/queues/size), TxBufferSize: size,
-		MaxFrame: min(max(maxFrame, 1518), driver.MaxFrame),
+		TxQueues: cfg.Queues, TxRingSize: descriptors, TxBuffers: min(descriptors, ringMemory/cfg.Queues/size), TxBufferSize: size,
+		MaxFrame: min(max(cfg.MaxFrame, 1518), driver.MaxFrame),
+		OnEvent:  withoutFirstLink(cfg.OnEvent),
 	})
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
-	p := &Port{dev: dev, port: d, ps: 800}
 	limit, cancel := context.WithTimeout(ctx, linkTimeout)
 	defer cancel()
-	link, err := d.WaitLink(limit)
+	link, err := p.port.WaitLink(limit)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -63,6 +76,17 @@ func Open(ctx context.Context, name string, queues, maxFrame int) (*Port, error)
 		p.ps = int64(8e6 / link.Speed)
 	}
 	return p, nil
+}
+
+func withoutFirstLink(f func(driver.Event)) func(driver.Event) {
+	first := true
+	return func(e driver.Event) {
+		up := e.Kind == driver.LinkChanged && e.Link.Up
+		if f != nil && !(up && first) {
+			f(e)
+		}
+		first = false
+	}
 }
 
 // Close releases the port and its device.
@@ -100,22 +124,35 @@ func (p *Port) Sent(queue int) (sent []pci.SentFrame) {
 const drainTime = 2 * time.Second
 
 // Drain waits until the device has sent so many frames since Open (GPTC), those with a
-// wrong CRC too.
-func (p *Port) Drain(frames uint64) error {
+// wrong CRC too. Lost are those that a reset of the device discarded.
+func (p *Port) Drain(frames uint64) (lost uint64, err error) {
 	last, progress := uint64(0), time.Now()
 	for {
 		s, err := p.port.Stats()
 		if err != nil {
-			return err
+			return 0, err
 		}
 		switch {
 		case s.Sent >= frames:
-			return nil
+			return 0, nil
+		case s.Sent+p.discarded() >= frames:
+			return frames - s.Sent, nil
 		case s.Sent != last:
 			last, progress = s.Sent, time.Now()
 		case time.Since(progress) > drainTime:
-			return fmt.Errorf("send: %d of %d frames have not left the port, whose link is %v", frames-s.Sent, frames, p.port.Link())
+			if p.discarded() > 0 {
+				return frames - s.Sent, nil
+			}
+			return 0, fmt.Errorf("send: %d of %d frames have not left the port, whose link is %v", frames-s.Sent, frames, p.port.Link())
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// discarded returns the number of frames in rings that a reset of the device discarded.
+func (p *Port) discarded() (n uint64) {
+	for i := range p.queues {
+		n += p.port.TxQueue(i).Discarded()
+	}
+	return n
 }

@@ -24,12 +24,14 @@ type Report struct {
 	Bytes   uint64 // without CRC
 	Fillers uint64
 	Dry     uint64 // times that the line ran dry between filler frames
+	Lost    uint64 // discarded by a reset of the device, those with a wrong CRC too
 	Elapsed time.Duration
 	Speed   float64 // of the line, bits a second
 
 	// Spacing of each queue. Empty if the device does not record when it sends.
 	Spacing []Spacing
 
+	limited bool // the rate limiter has the rate
 	// By rate limiter: frames that the device could have sent before the program posted
 	// them, and the time for which it waited for them.
 	Late     uint64
@@ -40,6 +42,7 @@ type Report struct {
 // or ctx is done, waits until the device has sent them, and measures their spacing.
 func (p *Port) Run(ctx context.Context, cfg Config, sources ...Source) (Report, error) {
 	r := Report{Device: p.port.Name(), Method: cfg.Method, Speed: p.Speed()}
+	r.limited = cfg.Method == Limiter && cfg.Rate > 0
 	cfg.Record = recorded / len(sources)
 	p.Record(recorded)
 	results, errs := make([]Result, len(sources)), make([]error, len(sources))
@@ -65,9 +68,12 @@ func (p *Port) Run(ctx context.Context, cfg Config, sources ...Source) (Report, 
 	}
 	p.posted += r.Frames + r.Fillers
 	if err == nil {
-		err = p.Drain(p.posted)
+		r.Lost, err = p.Drain(p.posted)
 	}
 	for i := range results {
+		if r.Lost > 0 {
+			break // which of them were sent is not known
+		}
 		r.compare(results[i].Asked, p.Sent(i), p.ps)
 	}
 	return r, err
@@ -78,7 +84,7 @@ func (r *Report) compare(asked []int64, sent []pci.SentFrame, ps int64) {
 	first := make([]int64, len(sent)) // when the first bit left
 	for i, f := range sent {
 		first[i] = f.At - int64(max(f.Len, minFrame)+lineOverhead-lineGap)*ps/1000
-		if f.Late > 0 {
+		if f.Late > 0 && r.limited {
 			r.Late++
 			r.LateTime += time.Duration(f.Late)
 		}
@@ -107,9 +113,12 @@ func (r *Report) WriteText(w io.Writer) error {
 	if r.Late > 0 {
 		line(fmt.Sprint(r.Late), "frames", fmt.Sprintf("posted late: the device waited for the program for %v", r.LateTime.Round(time.Microsecond)))
 	}
+	if r.Lost > 0 {
+		line(fmt.Sprint(r.Lost), "frames", "lost of these, by a reset of the device")
+	}
 	line(fmt.Sprintf("%.3f", r.Elapsed.Seconds()), "s", "sending")
 	if len(r.Spacing) == 0 {
-		if r.Frames > 1 && err == nil {
+		if r.Frames > 1 && r.Lost == 0 && err == nil {
 			_, err = fmt.Fprintln(w, "the spacing is not known: the device does not record when it sends. Capture at the receiver; pktgen analyze reports on frames of pktgen")
 		}
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"runtime"
 	"time"
@@ -65,6 +66,10 @@ const (
 	wakeEarly     = time.Millisecond
 )
 
+// stuckTime is how long a device may report no frame as sent. One whose queues hang is reset
+// within four seconds. Tests change it.
+var stuckTime = 10 * time.Second
+
 // Sender sends the frames of a source through one queue of a port.
 type Sender struct {
 	Config
@@ -76,10 +81,11 @@ type Sender struct {
 	result Result
 
 	start  time.Time
-	zero   int64 // start, ns since 1970
-	line   int64 // ps: end of the last frame of the source, by the schedule
-	filled int   // buffers that are filled and not posted
-	most   int   // of these
+	zero   int64     // start, ns since 1970
+	line   int64     // ps: end of the last frame of the source, by the schedule
+	filled int       // buffers that are filled and not posted
+	most   int       // of these
+	waits  time.Time // since when the ring is full
 
 	// raw has for each buffer where a filler frame's CRC stands in it: other frames
 	// count on zeros there.
@@ -156,9 +162,19 @@ func (s *Sender) put(n int, at int64) error {
 	b.Data = b.Data[:n]
 	s.src.Write(b.Data, s.zero+at/1000)
 	s.filled++
-	s.result.Frames++
 	s.result.Bytes += uint64(n)
+	if s.result.Frames++; s.result.Frames%256 == 0 {
+		return s.ctx.Err()
+	}
 	return nil
+}
+
+// unput takes back the frame of n bytes that was put last and is not posted.
+func (s *Sender) unput(n int) {
+	s.filled--
+	s.result.Frames--
+	s.result.Bytes -= uint64(n)
+	s.result.Asked = s.result.Asked[:min(uint64(len(s.result.Asked)), s.result.Frames)]
 }
 
 // buffer waits for a free buffer behind those that are filled.
@@ -185,7 +201,7 @@ func (s *Sender) buffer() (*driver.TxBuffer, error) {
 	return b, nil
 }
 
-// wait gives the processor away for a moment.
+// wait gives the processor away for a moment. spins counts the waits for one frame.
 func (s *Sender) wait(spins int) error {
 	if spins%1024 == 1023 {
 		if err := s.ctx.Err(); err != nil {
@@ -193,6 +209,11 @@ func (s *Sender) wait(spins int) error {
 		}
 		if err := s.port.dev.Err(); err != nil {
 			return err
+		}
+		if spins == 1023 {
+			s.waits = time.Now()
+		} else if time.Since(s.waits) > stuckTime && s.port.port.Link().Up {
+			return fmt.Errorf("send: the device has reported no frame as sent for %v, although its link is up. Open the port again", stuckTime)
 		}
 	}
 	runtime.Gosched()
@@ -251,11 +272,6 @@ func (s *Sender) backToBack() error {
 				return err
 			}
 		}
-		if spins%1024 == 0 {
-			if err := s.ctx.Err(); err != nil {
-				return err
-			}
-		}
 	}
 }
 
@@ -276,6 +292,7 @@ func (s *Sender) bySoftware() error {
 		}
 		if early {
 			if err := s.until(at); err != nil {
+				s.unput(n) // it is not due
 				return err
 			}
 			if err := s.post(); err != nil {
@@ -289,7 +306,7 @@ func (s *Sender) bySoftware() error {
 // ring full.
 func (s *Sender) byRate() error {
 	if _, err := s.port.port.SetTxRate(s.index, s.Rate); err != nil {
-		return err
+		return fmt.Errorf("%w. Choose another rate, or spacing by software", err)
 	}
 	s.begin()
 	s.most = rateLead
@@ -322,7 +339,7 @@ func (s *Sender) room(at int64) error {
 			return err
 		}
 	}
-	for s.q.Free() <= s.filled {
+	for spins := 1023; s.q.Free() <= s.filled; spins += 1024 {
 		if err := s.post(); err != nil {
 			return err
 		}
@@ -330,7 +347,7 @@ func (s *Sender) room(at int64) error {
 		if pause := min(posted/4, time.Millisecond); pause >= leastPause {
 			time.Sleep(pause)
 		}
-		if err := s.wait(1023); err != nil {
+		if err := s.wait(spins); err != nil {
 			return err
 		}
 	}

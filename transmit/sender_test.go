@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/capfile"
+	"github.com/ixcap/ixcap/driver"
 	_ "github.com/ixcap/ixcap/sim"
 	"github.com/ixcap/ixcap/transmit"
 )
@@ -52,7 +53,7 @@ func even(n, size int, gap int64) *frames {
 // run sends through a model, and returns what it put on its wire.
 func run(t *testing.T, options string, cfg transmit.Config, src transmit.Source) (transmit.Report, []capfile.Packet) {
 	name := filepath.Join(t.TempDir(), "sent.pcap")
-	p, err := transmit.Open(t.Context(), "sim:sink="+name+options, 1, 1518)
+	p, err := transmit.Open(t.Context(), "sim:sink="+name+options, transmit.PortConfig{Queues: 1, MaxFrame: 1518})
 	require.NoError(t, err)
 	report, err := p.Run(t.Context(), cfg, src)
 	require.NoError(t, err)
@@ -189,7 +190,7 @@ func TestSoftwareDoesNotSendEarly(t *testing.T) {
 
 func TestRunEndsWhenItIsToldTo(t *testing.T) {
 	for _, m := range []transmit.Method{transmit.LineRate, transmit.Software, transmit.Limiter, transmit.Filler} {
-		p, err := transmit.Open(t.Context(), "sim:sink", 1, 1518)
+		p, err := transmit.Open(t.Context(), "sim:sink", transmit.PortConfig{Queues: 1, MaxFrame: 1518})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		src := &endless{stop: 2000, cancel: cancel}
@@ -214,6 +215,70 @@ func (e *endless) Next() (int, int64, bool) {
 }
 
 func (e *endless) Write(b []byte, _ int64) { b[12] = 0x88 }
+
+// Any wait of any method ends when the program is told to, and a frame that is not due yet
+// is not sent.
+func TestWaitsEndWhenTheSenderIsToldTo(t *testing.T) {
+	for _, c := range []struct {
+		transmit.Config
+		gap int64 // ps
+	}{
+		{transmit.Config{Method: transmit.Software}, 50_000_000},
+		{transmit.Config{Method: transmit.Software}, 3600_000_000_000_000},
+		{transmit.Config{Method: transmit.Limiter}, 50_000_000},
+		{transmit.Config{Method: transmit.Limiter, Rate: 64 * 8 / 50e-6}, 50_000_000},
+		{transmit.Config{Method: transmit.Filler}, 3600_000_000_000_000},
+	} {
+		p, err := transmit.Open(t.Context(), "sim:sink", transmit.PortConfig{Queues: 1, MaxFrame: 1518})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		n := 2
+		if c.gap == 50_000_000 {
+			n = 1_000_000
+		}
+		report, err := p.Run(ctx, c.Config, even(n, 60, c.gap))
+		cancel()
+		require.NoError(t, err)
+		require.Less(t, report.Elapsed, 10*time.Second)
+		if n == 2 {
+			require.EqualValues(t, 1, report.Frames)
+		}
+		require.Less(t, report.Frames, uint64(n))
+		require.NoError(t, p.Close())
+	}
+}
+
+// A device whose queues hang is reset; what was in its ring is reported as lost.
+func TestFramesThatAResetDiscardsAreReported(t *testing.T) {
+	const n = 20_000
+	var events []string
+	p, err := transmit.Open(t.Context(), "sim:sink,fault=txhang:3000", transmit.PortConfig{Queues: 1, MaxFrame: 1518, OnEvent: func(e driver.Event) {
+		events = append(events, e.Text)
+	}})
+	require.NoError(t, err)
+	report, err := p.Run(t.Context(), transmit.Config{Method: transmit.LineRate}, even(n, 60, 0))
+	require.NoError(t, err)
+	require.NoError(t, p.Close())
+	require.EqualValues(t, n, report.Frames)
+	require.Positive(t, report.Lost)
+	require.LessOrEqual(t, report.Lost, uint64(n-3000+100))
+	require.Empty(t, report.Spacing)
+	var text strings.Builder
+	require.NoError(t, report.WriteText(&text))
+	require.Contains(t, text.String(), "lost of these, by a reset of the device")
+	require.NotEmpty(t, events)
+	require.Contains(t, events[0], "the transmit DMA has stopped")
+}
+
+func TestDeviceThatReportsNoFrameIsAnError(t *testing.T) {
+	defer transmit.SetStuckTime(300 * time.Millisecond)()
+	p, err := transmit.Open(t.Context(), "sim:sink,fault=no-writeback", transmit.PortConfig{Queues: 1, MaxFrame: 1518})
+	require.NoError(t, err)
+	report, err := p.Run(t.Context(), transmit.Config{Method: transmit.LineRate}, even(20_000, 60, 0))
+	require.ErrorContains(t, err, "the device has reported no frame as sent for 300ms")
+	require.NotZero(t, report.Frames)
+	require.NoError(t, p.Close())
+}
 
 func TestCompareMeasuresDistances(t *testing.T) {
 	s := transmit.Compare([]int64{0, 1_000_000, 2_000_000, 3_000_000}, []int64{5000, 6010, 6990, 8000})
@@ -248,7 +313,7 @@ func TestParseRate(t *testing.T) {
 
 func TestOpenRefusesSocketsOfTheKernel(t *testing.T) {
 	for _, name := range []string{"packet:eth0", "xdp:eth0"} {
-		_, err := transmit.Open(t.Context(), name, 1, 60)
+		_, err := transmit.Open(t.Context(), name, transmit.PortConfig{Queues: 1, MaxFrame: 60})
 		require.ErrorContains(t, err, "Send through an 82599")
 	}
 }

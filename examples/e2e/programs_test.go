@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		bin = dir
-		build := exec.Command("go", "build", "-o", dir, "../hpcapdd", "../hpcapctl", "../hpcapq", "../raw2pcap", "../raw2tstamp", "../pcap2raw", "../nicsim", "../demo")
+		build := exec.Command("go", "build", "-o", dir, "../hpcapdd", "../hpcapctl", "../hpcapq", "../raw2pcap", "../raw2tstamp", "../pcap2raw", "../nicsim", "../pktgen", "../demo")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)

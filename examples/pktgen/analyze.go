@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/archive/query"
+	"github.com/ixcap/ixcap/capture/packetsource"
+	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/capture/units"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	"github.com/ixcap/ixcap/transmit/probe"
 )
@@ -38,7 +42,11 @@ written.`,
 			if (len(args) == 0) == (len(shares) == 0) {
 				return cli.Usagef("analyze: give files or directories, or --share")
 			}
-			return analyze(args, shares)
+			ctx := cli.Interrupted("pktgen")
+			if len(shares) > 0 {
+				return analyzeLive(ctx, shares)
+			}
+			return analyzeFiles(ctx, args)
 		},
 	}
 	cli.Group(cmd, "Input", func(flags *pflag.FlagSet) {
@@ -47,35 +55,76 @@ written.`,
 	return cmd
 }
 
-func analyze(paths, shares []string) (err error) {
-	ctx := cli.Interrupted("pktgen")
-	q := query.Request{Queue: capture.AllQueues, Logger: cli.Logger(cli.Stderr, "pktgen", false), Stop: ctx.Done()}
-	for _, dir := range shares {
-		sockets, err := query.Sockets(dir)
-		if err != nil {
-			return fmt.Errorf("--share: %w", err)
-		}
-		q.Live = append(q.Live, sockets...)
-		q.Follow = true
-	}
-	result, err := query.Find(q, paths...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, result.Close()) }()
+// analyze reports on the frames that next returns, until io.EOF.
+func analyze(next func() (data []byte, length int, nano int64, err error)) error {
 	var a probe.Analyzer
 	for {
-		p, err := result.Next()
+		data, length, nano, err := next()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return err
 		}
-		a.Add(p.Data, int(p.Len), p.Nano)
+		a.Add(data, length, nano)
 	}
 	if len(a.Reports()) == 0 {
 		return fmt.Errorf("no frame of pktgen send among %d", a.Unmarked())
 	}
-	return errors.Join(cli.Print(a.WriteText), result.Faults())
+	return cli.Print(a.WriteText)
+}
+
+func analyzeFiles(ctx context.Context, paths []string) (err error) {
+	q := query.Request{Queue: capture.AllQueues, Logger: cli.Logger(cli.Stderr, "pktgen", false), Stop: ctx.Done()}
+	result, err := query.Find(q, paths...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, result.Close()) }()
+	err = analyze(func() ([]byte, int, int64, error) {
+		p, err := result.Next()
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		return p.Data, int(p.Len), p.Nano, err
+	})
+	return errors.Join(err, result.Faults())
+}
+
+// analyzeLive reads running captures in the order of their stamps. It never holds one back.
+func analyzeLive(ctx context.Context, shares []string) error {
+	var sources []*packetsource.Source
+	for _, dir := range shares {
+		sockets, err := query.Sockets(dir)
+		if err != nil {
+			return fmt.Errorf("--share: %w", err)
+		}
+		for _, socket := range sockets {
+			l, err := stream.Attach(socket, "pktgen", stream.Options{Policy: stream.Lossy})
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			sources = append(sources, packetsource.New(l, nil))
+		}
+	}
+	m := packetsource.NewMerge(packetsource.DefaultHold, sources...)
+	err := analyze(func() ([]byte, int, int64, error) {
+		p, _, err := m.Next(ctx)
+		if err != nil && ctx.Err() != nil {
+			err = io.EOF // it was told to end
+		}
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		return p.Data, int(p.Len), p.UnixNano(), nil
+	})
+	var missed uint64
+	for _, s := range sources {
+		missed += s.Stats().Overrun
+	}
+	if missed > 0 {
+		err = errors.Join(err, fmt.Errorf("%s not read from the capture's memory: pktgen was too slow, and counts them as lost", units.Plural(missed, "frame")))
+	}
+	return err
 }

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ixcap/ixcap/capture/units"
+	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	_ "github.com/ixcap/ixcap/pci/vfio"
 	_ "github.com/ixcap/ixcap/pci/vfiouser"
@@ -170,12 +172,16 @@ func (o *options) sources(port *transmit.Port) (all []transmit.Source, err error
 func send(o options, name string) (err error) {
 	cli.SetGCPercent()
 	ctx := cli.Interrupted("pktgen")
+	log := cli.Logger(cli.Stderr, "pktgen", false)
 	if o.duration > 0 {
 		limited, cancel := context.WithTimeout(ctx, o.duration.Duration()+time.Millisecond)
 		defer cancel()
 		ctx = limited
 	}
-	port, err := transmit.Open(ctx, name, o.queues, o.spec.Sizes.Max()+4)
+	port, err := transmit.Open(ctx, name, transmit.PortConfig{
+		Queues: o.queues, MaxFrame: o.spec.Sizes.Max() + 4,
+		OnEvent: func(e driver.Event) { log.Warn(e.Text) },
+	})
 	if err != nil {
 		return err
 	}
@@ -196,10 +202,10 @@ func send(o options, name string) (err error) {
 		cfg.Rate = o.limit(port.Speed())
 	}
 	report, err := port.Run(ctx, cfg, sources...)
-	if err != nil {
+	if report.Frames == 0 && err != nil {
 		return err
 	}
-	return cli.Print(report.WriteText)
+	return errors.Join(err, cli.Print(report.WriteText))
 }
 
 // limit is the rate of each queue's limiter, which counts frames with CRC.

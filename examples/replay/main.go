@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/capture/units"
+	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	_ "github.com/ixcap/ixcap/pci/vfio"
 	_ "github.com/ixcap/ixcap/pci/vfiouser"
@@ -164,7 +166,10 @@ func run(o options) (err error) {
 			log.Warn(fmt.Sprintf("%s %s", units.Plural(n, "frame"), text))
 		}
 	}
-	port, err := transmit.Open(ctx, o.device, 1, frames.Longest())
+	port, err := transmit.Open(ctx, o.device, transmit.PortConfig{
+		Queues: 1, MaxFrame: frames.Longest(),
+		OnEvent: func(e driver.Event) { log.Warn(e.Text) },
+	})
 	if err != nil {
 		return err
 	}
@@ -183,8 +188,8 @@ func run(o options) (err error) {
 		cfg.Method = transmit.LineRate
 	}
 	report, err := port.Run(ctx, cfg, trace.NewPlayer(frames, o.times))
-	if err != nil {
+	if report.Frames == 0 && err != nil {
 		return err
 	}
-	return cli.Print(report.WriteText)
+	return errors.Join(err, cli.Print(report.WriteText))
 }

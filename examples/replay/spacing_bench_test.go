@@ -35,7 +35,7 @@ func BenchmarkSpacing(b *testing.B) {
 	for _, m := range []transmit.Method{transmit.Software, transmit.Limiter, transmit.Filler} {
 		b.Run(m.String(), func(b *testing.B) {
 			for range b.N {
-				p, err := transmit.Open(b.Context(), "sim:sink", 1, 1514)
+				p, err := transmit.Open(b.Context(), "sim:sink", transmit.PortConfig{Queues: 1, MaxFrame: 1514})
 				require.NoError(b, err)
 				r, err := p.Run(b.Context(), transmit.Config{Method: m}, trace.NewPlayer(frames, trace.Times{Recorded: true, Scale: 1, Loops: 1}))
 				require.NoError(b, err)

@@ -21,6 +21,9 @@ type Player struct {
 	begun bool
 }
 
+// farAway is the latest time of a frame, in ps: a stamp can be any number.
+const farAway = 1 << 62
+
 // NewPlayer returns a Player.
 func NewPlayer(t *Trace, times Times) *Player { return &Player{t: t, times: times, i: -1} }
 
@@ -49,7 +52,7 @@ func (p *Player) Next() (n int, at int64, ok bool) {
 		p.at += float64(s.stamp-p.last) * 1000 / p.times.Scale
 		p.last = s.stamp
 	}
-	return s.len, int64(p.at), true
+	return s.len, int64(min(p.at, farAway)), true
 }
 
 // mean is the mean distance of the frames in ns.

@@ -93,6 +93,18 @@ func TestFramesAndTimesAreThoseOfTheFile(t *testing.T) {
 	require.EqualValues(t, 3e6, play(tr, trace.Times{Rate: transmit.Rate{Frames: 1e6}, Loops: 1}, 9)[3].at)
 }
 
+// Times of files are any number: a frame in years is not one that is due now.
+func TestStampsFarApartStayInOrder(t *testing.T) {
+	a := frame(60, 1)
+	tr := load(t, trace.Request{Paths: []string{write(t, record{a, 0, 0}, record{a, 0, 1e18}, record{a, 0, 2e18})}})
+	last := int64(-1)
+	for _, f := range play(tr, trace.Times{Recorded: true, Scale: 1, Loops: 2}, 6) {
+		require.GreaterOrEqual(t, f.at, last)
+		last = f.at
+	}
+	require.Greater(t, last, int64(1e18))
+}
+
 func TestTimeSpan(t *testing.T) {
 	name := write(t, record{frame(60, 1), 0, 1e18}, record{frame(60, 2), 0, 2e18}, record{frame(60, 3), 0, 3e18})
 	tr := load(t, trace.Request{Paths: []string{name}, Query: query.Request{From: time.Unix(0, 2e18), To: time.Unix(0, 3e18)}})
