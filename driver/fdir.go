@@ -138,8 +138,30 @@ func checkFlow(f Filter, others []placed, mode FlowDirector) error {
 	for _, x := range others {
 		list = append(list, x.Filter)
 	}
-	_, err := comparedBy(append(list, f))
-	return err
+	if _, err := comparedBy(append(list, f)); err != nil {
+		return err
+	}
+	for _, x := range others {
+		if x.queue() != f.queue() && sameFlow(&x.Filter, &f, mode) {
+			return fmt.Errorf("filter %d of the Flow Director matches the same frames and has another queue: remove one of them", x.Index+1)
+		}
+	}
+	return nil
+}
+
+// sameFlow reports whether the Flow Director takes two filters for one, in one of the
+// families. The hashes of signature filters are equal with source and destination exchanged.
+func sameFlow(a, b *Filter, mode FlowDirector) bool {
+	for _, family := range []int{4, 6} {
+		if a.Family != 0 && a.Family != family || b.Family != 0 && b.Family != family {
+			continue
+		}
+		x, y := newFlowFields(a, family), newFlowFields(b, family)
+		if x == y || mode == SignatureFlows && x.hash(flowBucketKey) == y.hash(flowBucketKey) && x.hash(flowSignatureKey) == y.hash(flowSignatureKey) {
+			return true
+		}
+	}
+	return false
 }
 
 // storeFlows replaces the filters of the Flow Director.

@@ -180,6 +180,9 @@ func (c *Config) place(filters []Filter) (plan, error) {
 		if err == nil {
 			err = c.checkAction(&f)
 		}
+		if err == nil {
+			err = inTurn(all, f, e)
+		}
 		switch {
 		case err != nil:
 		case e == FlowDirectorFilter:
@@ -213,14 +216,27 @@ func (c *Config) checkAction(f *Filter) error {
 	return nil
 }
 
+// inTurn returns why the chip would let f decide before one of the filters in front of it.
+func inTurn(all plan, f Filter, e Engine) error {
+	for i, x := range all {
+		syn := x.Engine == SYNFilter && e == TupleFilter || x.Engine == FlowDirectorFilter && e == SYNFilter
+		switch {
+		case x.queue() == f.queue(), syn && !f.mayBeTCP(), syn && !x.mayBeTCP():
+		case x.Engine == FlowDirectorFilter && (e == TupleFilter || e == SYNFilter):
+			return fmt.Errorf("it would decide before filter %d, which is one of the Flow Director: put filters of whole IPv4 addresses and of SYNs first", i+1)
+		case x.Engine == SYNFilter && e == TupleFilter && len(all[:i].of(TupleFilter)) > 0:
+			return fmt.Errorf("it would decide before filter %d, which is of SYNs: put that in front of all 5-tuple filters, or behind them", i+1)
+		}
+	}
+	return nil
+}
+
+// mayBeTCP reports whether a frame of TCP may match.
+func (f *Filter) mayBeTCP() bool { return f.Protocol == 0 || f.Protocol == ProtocolTCP }
+
 // nextPriority returns the priority of a 5-tuple filter behind those placed. Filters in
 // a row with one action share it; among them any may decide.
 func nextPriority(all plan, f Filter, last uint32) (uint32, error) {
-	for _, x := range all.of(FlowDirectorFilter) {
-		if x.queue() != f.queue() {
-			return 0, fmt.Errorf("it would decide before filter %d of the Flow Director: put filters of whole IPv4 addresses first", x.Index+1)
-		}
-	}
 	tuples := all.of(TupleFilter)
 	if len(tuples) == 0 || tuples[len(tuples)-1].queue() == f.queue() {
 		return last, nil

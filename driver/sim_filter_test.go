@@ -235,7 +235,12 @@ func TestFiltersThatTheChipCannotApplyAreRefused(t *testing.T) {
 		{all16, "a port with 16 queues has no counter left for dropped frames: use at most 15", []driver.Filter{{Family: 4, Protocol: protoTCP, Drop: true}}},
 		{perfect, "perfect filters of the Flow Director compare no IPv6 destination", []driver.Filter{{Family: 6, Dst: netip.MustParsePrefix("::1/128")}}},
 		{perfect, "filter 2: all filters of the Flow Director compare the same fields", []driver.Filter{{Family: 4, Src: prefix}, {Family: 4, Dst: prefix}}},
-		{perfect, "filter 2: it would decide before filter 1 of the Flow Director", []driver.Filter{{Family: 4, Src: prefix}, {Family: 4, Src: host("10.0.0.1"), Queue: 1}}},
+		{perfect, "filter 2: it would decide before filter 1, which is one of the Flow Director", []driver.Filter{{Family: 4, Src: prefix}, {Family: 4, Src: host("10.0.0.1"), Queue: 1}}},
+		{perfect, "filter 2: it would decide before filter 1, which is one of the Flow Director", []driver.Filter{{Family: 4, Src: prefix}, {SYN: true, Queue: 1}}},
+		{r, "filter 3: it would decide before filter 2, which is of SYNs", []driver.Filter{{Family: 4, Src: host("10.0.0.1")}, {SYN: true, Queue: 1}, {Family: 4, Dst: host("10.0.0.1")}}},
+		{perfect, "filter 2: filter 1 of the Flow Director matches the same frames", []driver.Filter{{VLAN: 7}, {Family: 6, VLAN: 7, Queue: 1}}},
+		{signature, "filter 2: filter 1 of the Flow Director matches the same frames", []driver.Filter{
+			{Family: 4, Src: host("10.0.0.1"), Dst: host("10.0.0.2"), VLAN: 7}, {Family: 4, Src: host("10.0.0.2"), Dst: host("10.0.0.1"), VLAN: 7, Queue: 1}}},
 		{signature, "signature filters drop nothing", []driver.Filter{{Family: 4, Src: prefix, Drop: true}}},
 	} {
 		_, err := c.rig.port.SetFilters(c.filters)

@@ -62,10 +62,8 @@ func (r *rig) through(frames [][]byte) (all []frame) {
 	w := r.wire
 	check := deadline(r.t, time.Minute)
 	for part := range slices.Chunk(frames, 1000) {
-		w.mu.Lock()
-		w.frames = part
-		w.mu.Unlock()
 		before := r.nic.Stats().QueueDisabled
+		w.push(part...)
 		for got := 0; got+int(r.nic.Stats().QueueDisabled-before) < len(part); {
 			for q := range r.port.RxQueues() {
 				var list [64]ring.Frame
