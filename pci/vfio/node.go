@@ -6,13 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/ixcap/ixcap/pci"
+	"github.com/ixcap/ixcap/pci/internal/openfiles"
 )
 
 // bindCommand returns the command that binds a function to vfio-pci for this user.
@@ -83,26 +82,7 @@ func owner(path string) string {
 // usersOf lists the processes that have one of the nodes open, as far as this user may
 // see them. The first own files of this process are not listed.
 func (h *host) usersOf(own int, nodes ...string) string {
-	links, _ := filepath.Glob(filepath.Join(h.proc, "[0-9]*/fd/*"))
-	var found []string
-	for _, link := range links {
-		target, err := os.Readlink(link)
-		if err != nil || !slices.Contains(nodes, target) {
-			continue
-		}
-		dir := filepath.Dir(filepath.Dir(link))
-		name, _ := os.ReadFile(filepath.Join(dir, "comm"))
-		who := fmt.Sprintf("process %s (%s)", filepath.Base(dir), strings.TrimSpace(string(name)))
-		if filepath.Base(dir) == strconv.Itoa(os.Getpid()) {
-			if own--; own >= 0 {
-				continue
-			}
-			who = "this process"
-		}
-		if !slices.Contains(found, who) {
-			found = append(found, who)
-		}
-	}
+	found := openfiles.Of(h.proc, own, nodes...)
 	if len(found) == 0 {
 		return ". It is open in a process of another user: sudo fuser -v " + strings.Join(nodes, " ")
 	}

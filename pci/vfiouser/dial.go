@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -65,14 +66,26 @@ func Dial(path string, options ...Option) (*Device, error) {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fail("no server listens: it has ended, or this is not a socket (%w)", syscall.ECONNREFUSED)
 	case errors.Is(err, syscall.EAGAIN):
-		return fail("the server is busy with other clients (%w)", syscall.EAGAIN)
+		return fail("the server is busy with other clients%s (%w)", served(path), syscall.EAGAIN)
 	default:
 		return fail("%w", err)
 	}
 	if err := d.open(c.(*net.UnixConn)); err != nil {
+		if who := served(path); who != "" && errors.Is(err, syscall.ETIMEDOUT) {
+			return fail("no answer within %v: the server has one client at a time%s (%w)", d.timeout, who, syscall.EBUSY)
+		}
 		return fail("%w", err)
 	}
 	return d, nil
+}
+
+// served names the clients of the server at path, for messages.
+func served(path string) string {
+	clients := clientsOf(path)
+	if len(clients) == 0 {
+		return ""
+	}
+	return ", now " + strings.Join(clients, ", ")
 }
 
 // New returns the device of the server at the other end of conn. It owns conn, even if it

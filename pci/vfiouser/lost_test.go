@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -151,7 +152,8 @@ func TestDialOneClientAfterAnother(t *testing.T) {
 	bar0(t, first).Store32(0x10, 77)
 
 	_, err = vfiouser.Dial(path, vfiouser.Timeout(50*time.Millisecond))
-	require.ErrorContains(t, err, "serves another client", "one at a time")
+	require.ErrorContains(t, err, "the server has one client at a time, now this process")
+	require.ErrorIs(t, err, syscall.EBUSY)
 
 	next := make(chan error, 1)
 	go func() {
