@@ -352,7 +352,8 @@ func (e *Engine) Wait(ctx context.Context) error {
 	// A failure has priority over other events.
 	select {
 	case <-e.port.Gone():
-		return fmt.Errorf("capture on %s: %w", e.port.Name(), cmp.Or(e.port.GoneErr(), errors.New("the device is gone")))
+		return fmt.Errorf("capture on %s: %w. Its counters are those of the last reading before, so that the ledger may not balance. Check the device and the kernel's log (dmesg)",
+			e.port.Name(), cmp.Or(e.port.GoneErr(), errors.New("the device is gone")))
 	case <-e.failed:
 		e.mu.Lock()
 		defer e.mu.Unlock()
