@@ -46,6 +46,10 @@ type Config struct {
 	// TxBufferSize is the size of these in bytes, a multiple of 1024 up to 16384; 0 = 2048.
 	TxBufferSize int
 
+	// TxAttach makes transmit queues with TxBuffers buffers that have no memory: the caller
+	// attaches that of frames received (TxBuffer.Attach).
+	TxAttach bool
+
 	// HeadWriteBack makes the device write the head of a transmit ring to memory, and
 	// not to each reported descriptor (TDWBAL, 7.2.3.4.2).
 	HeadWriteBack bool

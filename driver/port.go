@@ -322,14 +322,19 @@ func (p *Port) newTx(i int) error {
 	if err != nil {
 		return err
 	}
-	bufs, err := dma.NewPool(p.dev.DMA(), c.TxBuffers, c.TxBufferSize, c.memory(fmt.Sprintf("tx%d-buffers", i)))
-	if err != nil {
-		return err
-	}
-	p.areas = append(p.areas, bufs)
 	m := TxMemory{
-		Descriptors: descs.Bytes()[:size], Buffers: bufs.All(), IOVA: bufs.Base(), BufferSize: c.TxBufferSize, Stride: bufs.Stride(),
+		Descriptors: descs.Bytes()[:size], BufferSize: c.TxBufferSize,
 		Tail: p.regs, TailAt: uint32(p.txRing(i).tail.Offset), MaxFrame: c.MaxFrame + 8,
+	}
+	if c.TxAttach {
+		m.Attached = c.TxBuffers
+	} else {
+		bufs, err := dma.NewPool(p.dev.DMA(), c.TxBuffers, c.TxBufferSize, c.memory(fmt.Sprintf("tx%d-buffers", i)))
+		if err != nil {
+			return err
+		}
+		p.areas = append(p.areas, bufs)
+		m.Buffers, m.IOVA, m.Stride = bufs.All(), bufs.Base(), bufs.Stride()
 	}
 	var head dma.IOVA
 	if c.HeadWriteBack {

@@ -23,8 +23,12 @@ type TxMemory struct {
 	Descriptors []byte   // the ring, 16 bytes a descriptor
 	Buffers     []byte   // the packet buffers
 	IOVA        dma.IOVA // device address of Buffers
-	BufferSize  int      // bytes of a buffer
+	BufferSize  int      // bytes of a buffer; of packets in attached memory, of all pieces but the last
 	Stride      int      // from one buffer to the next, in bytes
+
+	// Attached is the number of buffers without memory, for TxBuffer.Attach; 0: they have
+	// that of Buffers.
+	Attached int
 
 	// Head is where the device writes the ring's head (4 bytes, 7.2.3.4.2); nil: it
 	// writes DD to the descriptors.
@@ -61,6 +65,11 @@ type TxBuffer struct {
 	iova uint64
 }
 
+// Attach makes the buffer refer to memory of the caller, such as that of a received frame,
+// whose device address is at. The memory keeps its content until the device has read it:
+// until Free counts the buffer again.
+func (b *TxBuffer) Attach(data []byte, at dma.IOVA) { b.Data, b.iova = data, uint64(at) }
+
 // TxQueue is a transmit queue with a pool of packet buffers, which are used in turn. A
 // caller fills free buffers (Free, Buffer) and posts them (Post), or lets Send copy
 // frames into them. It is used by one goroutine at a time.
@@ -77,9 +86,10 @@ type TxQueue struct {
 	next  uint32 // index of the next descriptor to fill
 	clean uint32 // index of the oldest descriptor the device may still use
 
-	pool   []TxBuffer
-	filled uint32 // index of the next buffer to post
-	free   uint32 // buffers that the device does not use
+	pool     []TxBuffer
+	attached bool   // they have no memory of their own
+	filled   uint32 // index of the next buffer to post
+	free     uint32 // buffers that the device does not use
 
 	// marks are the descriptors with RS, at which the device reports, oldest first: a
 	// ring as long as that of the descriptors.
@@ -114,10 +124,13 @@ func NewTxQueue(m TxMemory) (*TxQueue, error) {
 	if err := ring.CheckTxSize(size); err != nil {
 		return nil, fmt.Errorf("transmit queue: %w", err)
 	}
-	if m.BufferSize < minFrame || m.Stride < m.BufferSize {
+	if m.BufferSize < minFrame || m.Attached == 0 && m.Stride < m.BufferSize {
 		return nil, fmt.Errorf("transmit queue: buffers of %d bytes, %d bytes apart: want at least %d bytes that do not overlap", m.BufferSize, m.Stride, minFrame)
 	}
-	buffers := len(m.Buffers) / m.Stride
+	buffers := m.Attached
+	if buffers == 0 {
+		buffers = len(m.Buffers) / m.Stride
+	}
 	if buffers < MinTxBuffers {
 		return nil, fmt.Errorf("transmit queue: %d bytes hold no %d buffers", len(m.Buffers), MinTxBuffers)
 	}
@@ -128,6 +141,7 @@ func NewTxQueue(m TxMemory) (*TxQueue, error) {
 		descs:    ring.TxDescriptors(m.Descriptors)[:size:size],
 		size:     uint32(size),
 		pool:     make([]TxBuffer, buffers),
+		attached: m.Attached > 0,
 		free:     uint32(buffers),
 		marks:    make([]txMark, size),
 		tail:     m.Tail,
@@ -137,7 +151,7 @@ func NewTxQueue(m TxMemory) (*TxQueue, error) {
 	if m.Head != nil {
 		q.head = ring.Word(m.Head)
 	}
-	for i := range q.pool {
+	for i := range q.pool[m.Attached:] {
 		at := i * m.Stride
 		q.pool[i] = TxBuffer{Data: m.Buffers[at : at : at+m.BufferSize], iova: uint64(m.IOVA) + uint64(at)}
 	}
@@ -316,10 +330,13 @@ func (q *TxQueue) context(o *TxOffload) ring.TxCommand {
 // many; for the others there is no room, and the caller may send them again later. Frames
 // shorter than 60 bytes are padded with zeros. A frame that is empty or too long is
 // counted in the result but dropped (Refused). The caller may reuse its memory at once.
-// Send does not wait and does not allocate.
+// Send does not wait and does not allocate. It panics if the queue's buffers have no memory.
 func (q *TxQueue) Send(frames [][]byte) int {
 	free, filled, sent := q.Free(), 0, 0
 	size := cap(q.pool[0].Data)
+	if q.attached {
+		panic("driver: Send through a queue whose buffers have no memory")
+	}
 	for _, f := range frames {
 		if len(f) == 0 || len(f) > q.maxFrame {
 			q.refused++

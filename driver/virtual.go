@@ -425,16 +425,21 @@ func (p *Port) stopVirtual() error {
 
 // haltVirtual stops the function's bus traffic.
 func (p *Port) haltVirtual() error {
-	errs := []error{p.disableReceiveQueues()}
-	for i := range p.tx {
-		p.change(reg.VFTXDCTL(i), to(reg.VFTXDCTL_ENABLE, 0))
-		errs = append(errs, p.wait(reg.VFTXDCTL(i), 100*time.Millisecond, to(reg.VFTXDCTL_ENABLE, 0)))
-	}
+	errs := []error{p.disableReceiveQueues(), p.disableVirtualTransmit()}
 	p.store(reg.VFCTRL, reg.VFCTRL_RST.Mask())
 	p.flush()
 	errs = append(errs, p.changeCommand(0, pciCommandMaster))
 	if p.err() != nil {
 		return nil
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Port) disableVirtualTransmit() error {
+	var errs []error
+	for i := range p.tx {
+		p.change(reg.VFTXDCTL(i), to(reg.VFTXDCTL_ENABLE, 0))
+		errs = append(errs, p.wait(reg.VFTXDCTL(i), 100*time.Millisecond, to(reg.VFTXDCTL_ENABLE, 0)))
 	}
 	return errors.Join(errs...)
 }
