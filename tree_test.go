@@ -124,6 +124,7 @@ var mayImport = map[string][]string{
 	"transmit/probe":   {},
 	"transmit/traffic": {"transmit", "transmit/probe"},
 	"transmit/trace":   {"capture/archive/query", "transmit"},
+	"transmit/forward": {"capture", "capture/nic", "capture/pcapfilter", "dma", "driver", "hugepage", "pci", "ring"},
 
 	"capture/daemon": {"capture", "driver", "hugepage", "internal/asynclog", "pci"},
 }

@@ -87,6 +87,10 @@ func (c Chunk) First() int { return int(c.first) }
 // of one chunk, and of the next one those in which the last frame continues.
 func (c Chunk) Buffers() int { return int(c.count + c.over) }
 
+// Next returns the chunk in whose first buffers the last frame continues, if it does not end in
+// the chunk ID.
+func (c Chunk) Next() int { return int(c.next) }
+
 // NewRxPool returns a receive queue with a pool of chunks, of chunkSize buffers each, over
 // memory that the caller owns: m.Buffers holds them all, without the first one's headroom.
 // The ring is a whole number of segments, at least two. It attaches chunks to all segments

@@ -147,7 +147,7 @@ func TestDocumentsDoWhatTheySay(t *testing.T) {
 	skipWithRace(t)
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)
-	for _, name := range []string{"README.md", "docs/CAPTURE.md", "docs/STORAGE.md", "docs/SEND.md"} {
+	for _, name := range []string{"README.md", "docs/CAPTURE.md", "docs/STORAGE.md", "docs/SEND.md", "docs/FORWARD.md"} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(root, name)
 			text, err := os.ReadFile(path)
