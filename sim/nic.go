@@ -73,6 +73,10 @@ type Config struct {
 	// yield: it needs a core of its own.
 	Thread func() error
 
+	// Stepped: there is no device thread, and the device makes a pass only in NIC.Step, at
+	// the time that its caller says. For experiments with a time of their own.
+	Stepped bool
+
 	// Logger gets the 1st, 2nd, 4th, 8th ... of the faults that Stats.Faults
 	// counts. Its handler runs on the device thread: it must not block and must
 	// not call the NIC. Nil discards.
@@ -182,6 +186,10 @@ func New(cfg Config, w wire.Wire) (*NIC, error) {
 	}
 	if err := n.addVFs(); err != nil {
 		return nil, errors.Join(fmt.Errorf("create NIC: %w", err), n.closeTails())
+	}
+	if cfg.Stepped {
+		close(n.done)
+		return n, nil
 	}
 	started := make(chan error)
 	go n.run(started)

@@ -90,6 +90,16 @@ func (n *NIC) run(started chan<- error) {
 	}
 }
 
+// Step makes one pass of a device without a thread (Config.Stepped) at a time, which never goes
+// back. It reports whether there was work.
+func (n *NIC) Step(now time.Time) bool {
+	n.lock()
+	defer n.mu.Unlock()
+	n.tx.clock = func() time.Time { return now }
+	busy, _ := n.step(now)
+	return busy
+}
+
 // step is one pass: link, tails, transmit, receive, interrupts. It reports whether
 // there was work, and when a moderated interrupt or a queue with a rate limit is due
 // (ns since 1970, 0: none).

@@ -1,0 +1,26 @@
+package sim
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A stepped device makes a pass only when it is told to, at the time that it is told.
+func TestSteppedDeviceWaitsForItsTime(t *testing.T) {
+	w := &testWire{}
+	w.push(make([]byte, 60))
+	n, err := New(Config{Stepped: true, StartAtLinkUp: true}, w)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, n.Close()) }()
+	start := time.Now()
+	n.Step(start) // begins to bring the link up
+	require.Zero(t, n.Stats().Offered)
+	n.Step(start.Add(4 * time.Millisecond))
+	require.Zero(t, n.Stats().Offered, "the link takes 5 ms")
+	n.Step(start.Add(time.Second))
+	require.True(t, n.link.up)
+	n.Step(start.Add(time.Second))
+	require.EqualValues(t, 1, n.Stats().Offered)
+}
