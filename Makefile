@@ -4,6 +4,8 @@
 # make bench        nanoseconds per frame, relative to the machine's limits in the same run
 # make timestamps   error of the timestamps per policy, with the thesis's figures (minutes);
 #                   TIMESTAMPS="--fifo 10 --svg FILE": flags of examples/timestamps
+# make wirecap      WireCAP's experiment with bursts, in virtual time (half a minute); WIRECAP="--cost 10us --svg
+#                   FILE": flags of examples/wirecap
 # make bench-store  throughput of storing, relative to the disk's, in DIR
 # make bench-query  one host's minute out of SIZE of stored traffic, compared with tcpdump -r, in DIR
 # make bench-front   CPU time per packet of a counting program over libpcap/, and over the system's libpcap on a
@@ -31,7 +33,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export GOFLAGS := -buildvcs=false
 
-.PHONY: all demo test pcaptest vmtest lint bench bench-store bench-any bench-query bench-front bench-send crash timestamps stress fuzz man clean tools
+.PHONY: all demo test pcaptest vmtest lint bench bench-store bench-any bench-query bench-front bench-send crash timestamps wirecap stress fuzz man clean tools
 
 all: lint test
 
@@ -118,6 +120,9 @@ crash: tools
 
 timestamps:
 	$(GO) run ./examples/timestamps $(TIMESTAMPS)
+
+wirecap:
+	CGO_ENABLED=0 $(GO) run ./examples/wirecap $(WIRECAP)
 
 stress:
 	CGO_ENABLED=0 $(GO) run ./examples/stress --duration $(DURATION)

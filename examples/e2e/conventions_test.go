@@ -63,7 +63,7 @@ func helps(t *testing.T, program string) map[string]string {
 
 func TestEachProgramHasHelpVersionAndManPages(t *testing.T) {
 	programs := allPrograms(t)
-	for _, name := range []string{"benchstore", "captop", "demo", "doctor", "forward", "hpcapctl", "hpcapdd", "hpcapq", "nicsim", "nicstat", "pcap2raw", "pktgen", "raw2pcap", "raw2tstamp", "replay", "stress", "timestamps"} {
+	for _, name := range []string{"benchstore", "captop", "demo", "doctor", "forward", "hpcapctl", "hpcapdd", "hpcapq", "nicsim", "nicstat", "pcap2raw", "pktgen", "raw2pcap", "raw2tstamp", "replay", "stress", "timestamps", "wirecap"} {
 		require.Contains(t, programs, name)
 	}
 	for _, name := range programs {
