@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 
 	"github.com/ixcap/ixcap/examples/internal/cli"
@@ -63,12 +64,15 @@ func assign(sockets, wires []string) ([]portConfig, error) {
 }
 
 // second returns the options of a pair's second port: those of the first, with the next
-// station address.
+// station address, and an oscillator that is wrong by as much in the other direction.
 func second(options []wire.Option) (next []wire.Option) {
 	for _, o := range options {
 		if mac, err := net.ParseMAC(o.Value); o.Key == "mac" && err == nil {
 			mac[len(mac)-1]++
 			o.Value = mac.String()
+		}
+		if ppm, err := strconv.Atoi(o.Value); o.Key == "clock" && err == nil {
+			o.Value = strconv.Itoa(-ppm)
 		}
 		next = append(next, o)
 	}

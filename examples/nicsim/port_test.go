@@ -33,7 +33,7 @@ func TestOptionsAreDocumented(t *testing.T) {
 }
 
 func TestEachSocketTakesAWire(t *testing.T) {
-	configs, err := assign([]string{"a", "b", "c"}, []string{"gen,size=60", "mac=02:00:00:00:00:08,pair"})
+	configs, err := assign([]string{"a", "b", "c"}, []string{"gen,size=60", "mac=02:00:00:00:00:08,clock=25,pair"})
 	require.NoError(t, err)
 	require.Len(t, configs, 3)
 	require.Nil(t, configs[0].end)
@@ -42,6 +42,8 @@ func TestEachSocketTakesAWire(t *testing.T) {
 	require.NotNil(t, configs[2].end)
 	require.Equal(t, "mac=02:00:00:00:00:08", configs[1].options[0].String())
 	require.Equal(t, "mac=02:00:00:00:00:09", configs[2].options[0].String())
+	require.Equal(t, "clock=25", configs[1].options[1].String())
+	require.Equal(t, "clock=-25", configs[2].options[1].String())
 
 	for _, bad := range []struct {
 		sockets, wires []string

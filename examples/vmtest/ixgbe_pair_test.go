@@ -22,7 +22,9 @@ func TestIxgbePair(t *testing.T) {
 	for _, kernel := range []string{"6.1", "7.2"} {
 		t.Run(kernel, func(t *testing.T) {
 			t.Parallel()
-			x := &pair{boot(t, machine{Kernel: kernel, NICs: []nic{{Wire: "pair,mac=" + modelMAC}, {Wire: "pair,ddm=external"}}})}
+			x := &pair{boot(t, machine{Kernel: kernel, NICs: []nic{
+				{Wire: fmt.Sprintf("pair,mac=%s,clock=%d", modelMAC, clockError)}, {Wire: "pair,ddm=external"},
+			}})}
 			if !step(t, "both ports have a link", x.links) || !step(t, "ping", x.pings) {
 				t.FailNow()
 			}
@@ -30,6 +32,7 @@ func TestIxgbePair(t *testing.T) {
 			step(t, "TCP both ways at once", x.tcp)
 			step(t, "MTU 9000", x.jumbo)
 			step(t, "VLAN: tags inserted, filtered and stripped", x.vlan)
+			step(t, "time stamps: ethtool -T, hwstamp_ctl, phc_ctl, ptp4l", x.stamps)
 			step(t, "one end down, the other without link", x.carrier)
 			step(t, "sent equals received", x.balance)
 		})
