@@ -62,6 +62,10 @@ func KeepCRC() Option { return func(c *config) { c.port.KeepCRC = true } }
 // packets of listeners have ring.FrameError and, at the end, their CRC.
 func KeepBad() Option { return func(c *config) { c.port.KeepBad = true } }
 
+// HardwareClock runs the clock of an 82599, which stamps PTP event messages when they arrive,
+// and compares the stamps of these frames with it (Ledger.Clock.Device).
+func HardwareClock() Option { return func(c *config) { c.port.Clock = true } }
+
 // Buffer sets the size of each queue's stream in bytes, a power of two; the default
 // is 256 MiB.
 func Buffer(bytes int) Option { return func(c *config) { c.capture.Buffer = bytes } }

@@ -95,6 +95,7 @@ type Engine struct {
 	processors int               // counted by sched.AddPollers
 	count      *frameCount       // Config.Count; nil: no limit
 	heartbeat  sched.Heartbeat   // with FIFO
+	device     *deviceComparer   // nil: the port's device has no clock
 	reporter   *sched.Reporter   // used by watch, then by Stop, as held is
 	held       []heldTimes       // at the last report, by queue
 	unspread   [spreads]bool     // logged, see reportSpread
@@ -188,6 +189,9 @@ func (e *Engine) Start() error {
 		})
 	}
 	e.background.Go(e.watch)
+	if e.device != nil {
+		e.background.Go(func() { e.device.run(e.quit) })
+	}
 	if e.cfg.FIFO != 0 {
 		e.background.Go(func() { e.heartbeat.Run(e.quit) })
 	}

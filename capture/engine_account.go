@@ -14,7 +14,7 @@ import (
 func (e *Engine) Ledger() (Ledger, error) {
 	e.mu.Lock()
 	account, err := e.account, e.accountErr
-	l := Ledger{Port: e.port.Name(), Clock: ClockAccount{Policy: e.cfg.Stamps, StampedBy: stampedBy(e.sources), Status: e.clock.Status()}}
+	l := Ledger{Port: e.port.Name(), Clock: ClockAccount{Policy: e.cfg.Stamps, StampedBy: stampedBy(e.sources), Status: e.clock.Status(), Device: e.device.account()}}
 	over := !e.ended.IsZero()
 	if !e.began.IsZero() {
 		select {

@@ -28,7 +28,8 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 	}
 	e := &Engine{
 		port: port, cfg: cfg, sources: sources, clock: clock.New(), reporter: sched.NewReporter(cfg.Logger), flushLog: flush,
-		quit: make(chan struct{}), stopped: make(chan struct{}), failed: make(chan struct{}),
+		device: newDeviceComparer(port),
+		quit:   make(chan struct{}), stopped: make(chan struct{}), failed: make(chan struct{}),
 		abandoned: make([]uint64, len(sources)), held: make([]heldTimes, len(sources)),
 	}
 	defer func() {
@@ -169,6 +170,9 @@ func (e *Engine) addQueue(q int, asleep Sleeper) error {
 	}
 	if cfg.FIFO != 0 {
 		pc.Heartbeat = &e.heartbeat
+	}
+	if e.device != nil {
+		pc.Timed = e.device.queue(e.sources[q])
 	}
 	e.pollers = append(e.pollers, newPoller(e.sources[q], s.Producer(), stamper, pc))
 	return nil

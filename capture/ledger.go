@@ -37,6 +37,22 @@ type ClockAccount struct {
 	// concern their stamps, and the uncertainty of queues is not known, but 0.
 	StampedBy string `json:"stamped_by,omitempty"`
 	clock.Status
+
+	// Device compares stamps with those of the device's clock; nil: it has none, or it is
+	// not used.
+	Device *DeviceComparison `json:"device,omitempty"`
+}
+
+// DeviceComparison compares the stamps of PTP event messages in the stream with those that
+// the port's device took when the same frames began to arrive. Differences are stamp minus
+// device's stamp, in ns.
+type DeviceComparison struct {
+	Messages    uint64 `json:"messages"`            // compared
+	Unmatched   uint64 `json:"unmatched,omitempty"` // stamps of one side without the other
+	Mean        int64  `json:"mean_ns"`
+	Least       int64  `json:"min_ns"`
+	Most        int64  `json:"max_ns"`
+	Uncertainty int64  `json:"uncertainty_ns"` // largest of the device's stamps
 }
 
 // QueueAccount accounts for the frames that one queue received.

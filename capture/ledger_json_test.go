@@ -18,6 +18,7 @@ func TestDocumentedLedgerKeysAreTheEncodedOnes(t *testing.T) {
 		"account":        reflect.TypeFor[capture.Account](),
 		"missed":         reflect.TypeFor[capture.Count](),
 		"clock":          reflect.TypeFor[capture.ClockAccount](),
+		"device":         reflect.TypeFor[capture.DeviceComparison](),
 		"queues":         reflect.TypeFor[capture.QueueAccount](),
 		"rules":          reflect.TypeFor[capture.RuleCount](),
 		"listeners":      reflect.TypeFor[capture.ListenerAccount](),

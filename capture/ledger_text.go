@@ -225,6 +225,14 @@ func (t ledgerText) clock(c ClockAccount) {
 		fmt.Fprintf(t, ", CLOCK_REALTIME steps: %d", c.Steps)
 	}
 	fmt.Fprintln(t)
+	if d := c.Device; d != nil {
+		if d.Messages == 0 {
+			fmt.Fprintf(t, "\t\t  no PTP message to compare stamps with the device's clock\n")
+			return
+		}
+		fmt.Fprintf(t, "%d\tns\t  stamps after those of the device's clock (min %d ns, max %d ns, uncertainty %d ns), PTP messages: %d\n",
+			d.Mean, d.Least, d.Most, d.Uncertainty, d.Messages)
+	}
 }
 
 // WriteJSON writes the ledger as one JSON object (docs/JSON.md).

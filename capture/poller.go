@@ -29,6 +29,8 @@ type pollerConfig struct {
 
 	Spread *spreadWatch // nil: no frames are sampled
 
+	Timed *timedLog // nil: the device stamps no frames
+
 	Limits Limits // of the port
 	Room   int    // frames that ring and packet buffer hold at most
 

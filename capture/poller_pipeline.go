@@ -12,8 +12,8 @@ import (
 //	poll ─► rules: bytes to keep ─► duplicates ─► stamps, AppendCut
 //	          └─► dropped: filtered   └─► dropped: duplicates
 //
-// With another policy than one stamp per packet, stamps of the source (Stamped), or
-// Count, they take the slow path:
+// With another policy than one stamp per packet, stamps of the source (Stamped), Count, or
+// a frame in the batch that the device has stamped (Timed), they take the slow path:
 //
 //	poll ─► rules: bytes to keep ─► stamps ─► duplicates ─► Count ─► AppendStamped
 //
@@ -167,6 +167,9 @@ func (p *poller) storeGroup(g *group, w clock.Window) bool {
 	}
 	if p.config.Count != nil {
 		p.limitCount(g)
+	}
+	if p.config.Timed != nil {
+		p.config.Timed.note(g)
 	}
 	return p.append(g)
 }

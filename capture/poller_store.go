@@ -21,6 +21,9 @@ import (
 // A frame that the stream does not accept yet is retried with its stamp. It
 // returns false if the poller was stopped first.
 func (p *poller) store(frames []ring.Frame) bool {
+	if p.config.Timed != nil && p.config.Timed.pending() {
+		return p.storeSlow(frames) // which notes the stamps of these frames
+	}
 	if p.cut {
 		return p.storeCut(frames)
 	}

@@ -12,8 +12,8 @@ import (
 // and Source, which are required, and optional ones for what only some ports and
 // queues can do.
 //
-//	Port     Stopper, Noticer, Placer, Limited, Counted, Spreader (spread.go)
-//	Source   Ring, Sleeper, Stamped
+//	Port     Stopper, Noticer, Placer, Limited, Counted, Spreader (spread.go), StampTaker
+//	Source   Ring, Sleeper, Stamped, Timed
 
 // Source is one receive queue that a poller drains, for example a driver.RxQueue,
 // an AF_XDP ring or a file. One goroutine at a time calls its methods.
@@ -67,6 +67,33 @@ type Stamped interface {
 	// StampedBy says who gave them, for the ledger: "kernel, at reception". Any goroutine
 	// may call it.
 	StampedBy() string
+}
+
+// Timed is a Source whose device takes time stamps of some frames, PTP event messages,
+// which the port has (StampTaker).
+type Timed interface {
+	Source
+
+	// Timed returns the frames of the last Poll of which the device has taken a stamp: the
+	// Data of each.
+	Timed() [][]byte
+}
+
+// StampTaker is a Port whose device stamps PTP event messages with its own clock.
+type StampTaker interface {
+	// HasClock reports whether the device's clock is used.
+	HasClock() bool
+
+	// TakeStamp returns the stamp that the device has taken and lets it take the next. It
+	// returns false if there is none.
+	TakeStamp() (DeviceStamp, bool)
+}
+
+// DeviceStamp is when a frame began to arrive, by the clock of the port's device.
+type DeviceStamp struct {
+	Sequence    uint16 // of the PTP message
+	Time        int64  // CLOCK_REALTIME, ns since 1970
+	Uncertainty int64  // of Time, ns
 }
 
 // Port is a network port: its receive queues and its frame counters.

@@ -71,6 +71,9 @@ type RxQueue struct {
 
 	tag [4]byte // a stripped one, for the CRC of a bad frame
 
+	timed  [maxTimed][]byte // frames of the last Poll with a time stamp
+	timedN int
+
 	restart restart // of the port
 
 	recycled uint64   // descriptors posted again so far
@@ -178,6 +181,7 @@ func (q *RxQueue) rewind() {
 // memory is valid until Release. Poll does not wait and does not allocate.
 func (q *RxQueue) Poll(frames []ring.Frame) int {
 	n := 0
+	q.timedN = 0
 	// The bound protects against a device that sets DD in descriptors it does not own.
 	for range q.size {
 		fast := q.pollFast(frames[n:])
@@ -262,6 +266,14 @@ func (q *RxQueue) Release() {
 	// loads the tail before it reads them (drivertest.Ring.Owned).
 	q.tail.Store32(q.tailAt, ring.Prev(q.next, q.size))
 }
+
+// maxTimed is how many frames of one Poll are reported as stamped. The device has room for
+// one stamp, so there is hardly a second.
+const maxTimed = 4
+
+// Timed returns the frames of the last Poll of which the device has taken a time stamp
+// (Clock.Received): the Data of each. It implements capture.Timed.
+func (q *RxQueue) Timed() [][]byte { return q.timed[:q.timedN] }
 
 // Overlong returns the number of frames dropped because they took more descriptors
 // than a frame of MaxFrame bytes can. It may be called from any goroutine.

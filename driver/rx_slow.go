@@ -8,7 +8,7 @@ import (
 )
 
 // The slow path of Poll: frames of several descriptors, impossible descriptors, VLAN
-// tags and checksum errors.
+// tags, checksum errors and time stamps.
 
 // buffer returns the number of descriptor i's buffer.
 func (q *RxQueue) buffer(i uint32) uint32 { return q.attached[i/q.segment] + i%q.segment }
@@ -85,6 +85,10 @@ func (q *RxQueue) assemble(i, k, total uint32, t ring.RxType, s ring.RxStatus, f
 	}
 	f.Len = total
 	f.VLAN = 0
+	if s&ring.RxTS != 0 && q.timedN < maxTimed {
+		q.timed[q.timedN] = f.Data
+		q.timedN++
+	}
 	hash, info := ring.Describe(t, s)
 	f.Hash = hash
 	if info&(ring.HasVLAN|ring.L4Bad) != 0 {

@@ -63,7 +63,7 @@ func TestDescribeFastAgreesWithDescribe(t *testing.T) {
 func TestIsFastOnlyForCompleteFramesWithoutErrors(t *testing.T) {
 	const good = RxDD | RxEOP | RxIPCS
 	require.True(t, IsFast(PktIPv4, good))
-	for _, s := range []RxStatus{good &^ RxDD, good &^ RxEOP, good | RxVP, good | RxRXE, good | RxL4E, good | RxIPE} {
+	for _, s := range []RxStatus{good &^ RxDD, good &^ RxEOP, good | RxVP, good | RxTS, good | RxRXE, good | RxL4E, good | RxIPE} {
 		require.False(t, IsFast(PktIPv4, s), "%#x", s)
 	}
 	require.False(t, IsFast(PktETQF, good))

@@ -1,9 +1,9 @@
 package ring
 
 // The fast path of a poll loop takes frames that are complete in one descriptor and
-// have no VLAN tag and no error: nearly all frames.
+// have no VLAN tag, no error and no time stamp: nearly all frames.
 const (
-	fastMask  = RxDD | RxEOP | RxVP | RxRXE | RxL4E | RxIPE
+	fastMask  = RxDD | RxEOP | RxVP | RxTS | RxRXE | RxL4E | RxIPE
 	fastValue = RxDD | RxEOP
 )
 

@@ -56,7 +56,7 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 		}
 	}()
 	events := linkLog{log: p.log}
-	pc := nic.Config{Queues: p.Queues, Pages: p.Pages.Size, Speed: p.Speed, AnyModule: p.AnyModule, OuterVLAN: uint16(p.OuterVLAN), KeepCRC: p.CRC, KeepBad: p.BadFrames, Negotiate: p.Negotiate, OnEvent: events.onEvent}
+	pc := nic.Config{Queues: p.Queues, Pages: p.Pages.Size, Speed: p.Speed, AnyModule: p.AnyModule, OuterVLAN: uint16(p.OuterVLAN), KeepCRC: p.CRC, KeepBad: p.BadFrames, Clock: p.HardwareClock, Negotiate: p.Negotiate, OnEvent: events.onEvent}
 	if p.Sleep {
 		pc.Interrupts = driver.QueueInterrupts
 	}

@@ -43,7 +43,10 @@ var _ interface {
 	capture.Limited
 	capture.Counted
 	capture.Spreader
+	capture.StampTaker
 } = (*Port)(nil)
+
+var _ capture.Timed = (*driver.RxQueue)(nil)
 
 // Open opens the device of that name (see pci.Open) and brings its port up,
 // without reception. Close releases both.
@@ -166,6 +169,15 @@ func (p *Port) Counters() ([]capture.Counter, error) {
 		all = append(all, capture.Counter(c))
 	}
 	return all, err
+}
+
+// HasClock implements capture.StampTaker.
+func (p *Port) HasClock() bool { return p.Clock() != nil }
+
+// TakeStamp implements capture.StampTaker.
+func (p *Port) TakeStamp() (capture.DeviceStamp, bool) {
+	s, err := p.Clock().Received()
+	return capture.DeviceStamp{Sequence: s.Sequence, Time: s.Host.UnixNano(), Uncertainty: s.Uncertainty.Nanoseconds()}, err == nil
 }
 
 // Stop implements capture.Stopper.

@@ -142,6 +142,8 @@ func checkSockets(name string, cfg Config) error {
 		return fmt.Errorf("open device %s: RSS: only an 82599 has one. Leave it out; xdp has rss=symmetric", name)
 	case cfg.OuterVLAN != 0:
 		return fmt.Errorf("open device %s: outer VLAN tag: only an 82599 is told of it. Leave it out", name)
+	case cfg.Clock:
+		return fmt.Errorf("open device %s: hardware clock: only that of an 82599 is read. Leave it out; stamps=device of a packet port takes the stamps of a device", name)
 	case cfg.KeepCRC || cfg.KeepBad:
 		return fmt.Errorf("open device %s: CRC and bad frames: the kernel passes on neither. Leave them out; an 82599 that vfio-pci has keeps them", name)
 	}

@@ -134,6 +134,7 @@ func frameFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 	flags.Var(&p.Filters, "port-filters", "drop frames in an 82599, or send them to a queue, before they reach memory: `filters` such as (udp and port 53) drop; (host 192.0.2.1) queue 2, or those in @FILE")
 	flags.Var(&p.Dedup, "dedup", "drop duplicates, such as mirror ports make; `settings`: window=200ms,records=32768,pools=8,ignore=vlan+ttl+checksum+mac")
 	flags.Lookup("dedup").NoOptDefVal = "true"
+	flags.BoolVar(&p.HardwareClock, "hardware-clock", false, "compare the timestamps of PTP messages with those of an 82599's clock; the ledger has the differences")
 	flags.TextVar(&p.Stamps, "stamps", clock.PerPacket, "timestamp `policy`: packet, batch, uniform, weighted, adaptive or sample=N")
 }
 

@@ -69,6 +69,7 @@ func TestEachFlagSetsItsSetting(t *testing.T) {
 		"--outer-vlan 0x88a8":    func(_ *options, _ *settings.Settings, p *settings.Port) { p.OuterVLAN = 0x88a8 },
 		"--crc":                  func(_ *options, _ *settings.Settings, p *settings.Port) { p.CRC = true },
 		"--bad-frames":           func(_ *options, _ *settings.Settings, p *settings.Port) { p.BadFrames = true },
+		"--hardware-clock":       func(_ *options, _ *settings.Settings, p *settings.Port) { p.HardwareClock = true },
 		"--any-module":           func(_ *options, _ *settings.Settings, p *settings.Port) { p.AnyModule = true },
 		"-B 1GiB":                func(_ *options, _ *settings.Settings, p *settings.Port) { p.Buffer = 1 << 30 },
 		"--buffer 64MiB":         func(_ *options, _ *settings.Settings, p *settings.Port) { p.Buffer = 64 << 20 },

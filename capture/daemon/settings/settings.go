@@ -24,28 +24,29 @@ type Settings struct {
 
 // Port is one port, and where the frames that it receives are stored.
 type Port struct {
-	Name      string       // empty for the only port of a command line
-	Device    string       `toml:"device"` // as ports.Open takes it
-	Mode      Mode         `toml:"mode"`
-	Queues    int          `toml:"queues"`             // receive queues that frames are spread over; 0: the port's own number
-	Cores     Cores        `toml:"cores"`              // of the polling threads, one for each queue; none: chosen
-	Speed     int          `toml:"speed"`              // Mb/s; 0: the module's fastest
-	AnyModule bool         `toml:"any_module"`         // accept an SFP+ module that is not known to work
-	Negotiate bool         `toml:"negotiate"`          // at 1 Gb/s
-	OuterVLAN int          `toml:"outer_vlan"`         // EtherType of the outer tag that all frames have; 0: none
-	CRC       bool         `toml:"crc"`                // keep the CRC at the end of frames
-	BadFrames bool         `toml:"bad_frames"`         // receive bad frames, too; with the CRC
-	SnapLen   int          `toml:"snaplen" live:"yes"` // bytes kept of a frame; 0: all
-	Buffer    units.Size   `toml:"buffer"`             // of each queue, a power of two
-	Pages     Pages        `toml:"pages"`
-	FIFO      int          `toml:"fifo"`  // SCHED_FIFO priority of the polling threads; 0: off
-	Sleep     bool         `toml:"sleep"` // until an interrupt, while nothing arrives
-	Stamps    clock.Policy `toml:"stamps"`
-	Rules     Rules        `toml:"rules" live:"yes"`
-	RSS       RSS          `toml:"rss"`                     // what the hash that selects a frame's queue has
-	Filters   Filters      `toml:"port_filters" live:"yes"` // what the port drops or sends to a queue before memory
-	Dedup     Dedup        `toml:"dedup"`
-	Storage   Storage      `toml:"storage"`
+	Name          string       // empty for the only port of a command line
+	Device        string       `toml:"device"` // as ports.Open takes it
+	Mode          Mode         `toml:"mode"`
+	Queues        int          `toml:"queues"`             // receive queues that frames are spread over; 0: the port's own number
+	Cores         Cores        `toml:"cores"`              // of the polling threads, one for each queue; none: chosen
+	Speed         int          `toml:"speed"`              // Mb/s; 0: the module's fastest
+	AnyModule     bool         `toml:"any_module"`         // accept an SFP+ module that is not known to work
+	Negotiate     bool         `toml:"negotiate"`          // at 1 Gb/s
+	OuterVLAN     int          `toml:"outer_vlan"`         // EtherType of the outer tag that all frames have; 0: none
+	CRC           bool         `toml:"crc"`                // keep the CRC at the end of frames
+	BadFrames     bool         `toml:"bad_frames"`         // receive bad frames, too; with the CRC
+	HardwareClock bool         `toml:"hardware_clock"`     // compare stamps with those that the device takes of PTP messages
+	SnapLen       int          `toml:"snaplen" live:"yes"` // bytes kept of a frame; 0: all
+	Buffer        units.Size   `toml:"buffer"`             // of each queue, a power of two
+	Pages         Pages        `toml:"pages"`
+	FIFO          int          `toml:"fifo"`  // SCHED_FIFO priority of the polling threads; 0: off
+	Sleep         bool         `toml:"sleep"` // until an interrupt, while nothing arrives
+	Stamps        clock.Policy `toml:"stamps"`
+	Rules         Rules        `toml:"rules" live:"yes"`
+	RSS           RSS          `toml:"rss"`                     // what the hash that selects a frame's queue has
+	Filters       Filters      `toml:"port_filters" live:"yes"` // what the port drops or sends to a queue before memory
+	Dedup         Dedup        `toml:"dedup"`
+	Storage       Storage      `toml:"storage"`
 }
 
 // KeepsCRC reports whether the port's frames end in their CRC.
