@@ -4,6 +4,7 @@ package vmtest
 
 import (
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -182,6 +183,66 @@ func oursToTheirs(t *testing.T, r rig) {
 			require.Equal(t, byte(i+j), b, "frame %d, byte %d", i, j)
 		}
 	}
+}
+
+// oursOffloaded checks checksums, tags and segments that the device makes for our driver:
+// tshark and the kernel of the VM, whose port leaves them to it, find nothing wrong.
+func oursOffloaded(t *testing.T, r rig) {
+	ixgbe := fmt.Sprintf("nic%d", portPairA)
+	r.bind(t, portPairB)
+	r.run(t, "ip link set "+ixgbe+" up; ip addr replace 198.51.100.1/24 dev "+ixgbe+"; ethtool -K "+ixgbe+" rx off gro off lro off")
+	mac := strings.TrimSpace(r.run(t, "cat /sys/class/net/"+ixgbe+"/address"))
+	const datagrams, tagged, segments = 20, 5, 10 * 6 // see vfioprobe/offload.go
+	file := "offload-" + r.form + r.kernel + ".pcap"
+	dump := r.start(t, fmt.Sprintf("tcpdump -Z root -i %s -s 2000 -B 8192 -U -c %d -w /share/%s 'src host 198.51.100.2 or (vlan and src host 198.51.100.2)'",
+		ixgbe, datagrams+tagged+segments, file))
+	dump.waitFor(t, "listening on", time.Minute)
+	snmp := "awk '/^Tcp: [0-9]/ {print $11, $16} /^Udp: [0-9]/ {print $3, $8}' /proc/net/snmp" // received, wrong checksums
+	before := r.run(t, snmp)
+	require.Contains(t, r.run(t, fmt.Sprintf("/share/vfioprobe offload %s %s", r.name(t, portPairB), mac)), "sent all packets")
+	if text, err := dump.end(time.Minute); err != nil {
+		t.Fatalf("tcpdump: %v\n%s", err, text)
+	}
+	after := r.run(t, snmp)
+	var was, is [4]int
+	_, err := fmt.Sscan(before, &was[0], &was[1], &was[2], &was[3])
+	require.NoError(t, err, before)
+	_, err = fmt.Sscan(after, &is[0], &is[1], &is[2], &is[3])
+	require.NoError(t, err, after)
+	require.GreaterOrEqual(t, is[0]-was[0], segments, "segments of TCP that the kernel took")
+	require.GreaterOrEqual(t, is[2]-was[2], datagrams, "datagrams of UDP that the kernel took")
+	require.Equal(t, [2]int{was[1], was[3]}, [2]int{is[1], is[3]}, "wrong checksums")
+
+	right := tshark(t, filepath.Join(r.share, file), "ip.checksum.status == 1 && (udp.checksum.status == 1 || tcp.checksum.status == 1)", "vlan.id", "udp.length", "tcp.seq_raw", "tcp.len")
+	require.Len(t, right, datagrams+tagged+segments)
+	for i, line := range right {
+		want := ",1008,,"
+		switch {
+		case i >= datagrams+tagged:
+			k := i - datagrams - tagged
+			size := 1400
+			if k%6 == 5 {
+				size = 8000 - 5*1400
+			}
+			want = fmt.Sprintf(",,%d,%d", (datagrams+tagged+k/6)*8000+k%6*1400, size)
+		case i >= datagrams:
+			want = "7,1008,,"
+		}
+		require.Equal(t, want, line, "frame %d", i)
+	}
+}
+
+// tshark prints fields of the packets of a file that match a filter, with commas.
+func tshark(t *testing.T, file, filter string, fields ...string) []string {
+	t.Helper()
+	args := []string{"-r", file, "-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE",
+		"-Y", filter, "-T", "fields", "-E", "separator=,"}
+	for _, f := range fields {
+		args = append(args, "-e", f)
+	}
+	out, err := exec.CommandContext(t.Context(), "tshark", args...).Output()
+	require.NoError(t, err, "tshark: apt-get install tshark")
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
 // waitLink waits until ixgbe's interface has a link.

@@ -112,6 +112,7 @@ func vfioCases(t *testing.T, kernel, form string, all bool) {
 	if all {
 		step(t, "both drivers: ixgbe sends, our driver receives", func(t *testing.T) { theirsToOurs(t, r) })
 		step(t, "both drivers: our driver sends, ixgbe receives", func(t *testing.T) { oursToTheirs(t, r) })
+		step(t, "both drivers: our driver's offloads, ixgbe receives", func(t *testing.T) { oursOffloaded(t, r) })
 		step(t, "unbound, ixgbe passes traffic again", func(t *testing.T) { unbound(t, r, n) })
 	}
 	step(t, "removed while capturing", func(t *testing.T) { removed(t, r, files[0]) })

@@ -4,6 +4,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -32,6 +33,13 @@ func command() *cobra.Command {
 				return cli.Usagef("%q frames: must be 0 or more", args[1])
 			}
 			return send(d, n)
+		}),
+		probe("offload PORT MAC", "Send packets to an address whose checksums, tags and segments the device makes", 2, func(d pci.Device, args []string) error {
+			to, err := net.ParseMAC(args[1])
+			if err != nil {
+				return cli.Usagef("%w", err)
+			}
+			return offload(d, to)
 		}),
 		probe("form PORT", "Print which form of VFIO opens the device", 1, func(d pci.Device, _ []string) error {
 			_, err := fmt.Println(d.(*vfio.Device).Form())
