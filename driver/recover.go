@@ -119,9 +119,7 @@ func (w *watcher) checkHealth() {
 	if p.virtual != nil || p.pools.count > 0 || h.failed || time.Since(h.checked) < linkInterval/2 {
 		return // a reset would end the other functions' work
 	}
-	if !p.state.TryLock() {
-		return // Start, Stop or Close is under way
-	}
+	p.state.Lock() // no one who holds it waits for the watcher
 	h.checked = time.Now()
 	var events []Event
 	if !p.closed {

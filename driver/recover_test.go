@@ -1,6 +1,7 @@
 package driver_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 
 // A device whose receive DMA has stopped is reset while its queues are polled: frames in
 // memory are kept and in order, those inside the device are counted, and frames arrive
-// again, in one ring and in several.
+// again, in one ring and in several, whose filters and RSS change all the time.
 func TestModelStalledReceptionIsRecovered(t *testing.T) {
 	for _, cfg := range []driver.Config{
 		{RingSize: 64, BufferSize: 1024, Clock: true},
@@ -27,7 +28,12 @@ func TestModelStalledReceptionIsRecovered(t *testing.T) {
 			cfg.OnEvent = events.add
 			r := open(t, "gen,count=forever,rate=200kpps,size=60-3000,flows=64,fault=rxstall:20000", cfg)
 			require.NoError(t, r.port.Start())
+			end := func() {}
+			if cfg.Queues > 1 {
+				end = r.changeFilters()
+			}
 			r.pollUntil(func() bool { return len(events.texts(driver.Recovered)) == 1 })
+			end()
 			before, err := r.port.Stats()
 			require.NoError(t, err)
 			r.pollUntil(func() bool { return r.nic.Stats().Delivered > before.Received+20000 })
@@ -51,6 +57,30 @@ func TestModelStalledReceptionIsRecovered(t *testing.T) {
 				require.Equal(t, uint32(1<<4|5<<1), r.nic.ReadRegister(0x05188), "TSYNCRXCTL")
 			}
 		})
+	}
+}
+
+// changeFilters changes filters and RSS until end is called.
+func (r *rig) changeFilters() (end func()) {
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			_, err := r.port.SetFilters([]driver.Filter{{Family: 4, Protocol: protoUDP, DstPort: uint16(1 + n%9), Queue: n % 4}})
+			if err = errors.Join(err, r.port.SetRSS(driver.RSS{})); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		require.NoError(r.t, <-done)
 	}
 }
 
