@@ -109,6 +109,7 @@ func TestBadNamesAreExplained(t *testing.T) {
 		"sim:pcap=/does/not/exist":      "/does/not/exist",
 		"sim:gen,mac=1":                 "six bytes",
 		"sim:gen,mac=01:00:00:00:00:00": "multicast",
+		"sim:gen,sfpp=sr":               "burst, or one of the port: id, mac, sfp",
 		"sim:gen,sfp=qsfp":              "sr, lr, da, sx",
 		"sim:gen,start=now":             "rx or link",
 		"sim:gen,linkdelay=5":           "5ms",

@@ -117,7 +117,7 @@ func parse(options string) (cfg Config, w wire.Wire, err error) {
 	if err != nil {
 		return cfg, nil, err
 	}
-	w, err = wire.Parse(rest)
+	w, err = ParseWire(rest)
 	return cfg, w, err
 }
 
@@ -198,6 +198,15 @@ func ParseConfig(options []wire.Option) (cfg Config, rest []wire.Option, err err
 	mine, rest := wire.SplitOptions(options, modelKeys...)
 	cfg, err = parsePort(mine)
 	return cfg, rest, err
+}
+
+// ParseWire makes the wire of the options that ParseConfig returns.
+func ParseWire(rest []wire.Option) (wire.Wire, error) {
+	w, err := wire.Parse(rest)
+	if errors.Is(err, wire.ErrUnknownKey) {
+		err = fmt.Errorf("%w, or one of the port: %s", err, strings.Join(modelKeys, ", "))
+	}
+	return w, err
 }
 
 func parsePort(options []wire.Option) (Config, error) {

@@ -292,7 +292,11 @@ func TestRulesThatTheChipCannotDoAreRefused(t *testing.T) {
 		require.ErrorContains(t, err, want, text)
 		require.NotContains(t, err.Error(), "\n")
 	}
-	r, err := hwfilter.Parse("none")
+	r, err := hwfilter.Parse("(port 53) drop")
+	require.NoError(t, err)
+	_, err = r.Plan(16)
+	require.EqualError(t, err, "filter (port 53) drop: the chip can do nothing of it: a port with 16 queues has no counter left for dropped frames: use at most 15. Use the rules of the capture", "the reason once")
+	r, err = hwfilter.Parse("none")
 	require.NoError(t, err)
 	require.False(t, r.Any())
 	require.Equal(t, "none", r.String())

@@ -3,6 +3,8 @@ package hwfilter
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/ixcap/ixcap/driver"
@@ -92,12 +94,13 @@ func (r Rules) plan(c driver.Config, fit func(*driver.Config, []driver.Filter) (
 		s := Split{Rule: fmt.Sprintf("(%s) %s", x.expression, x.action())}
 		alternatives, rest := translate(x.expression)
 		s.Rest = rest
-		placed := 0
+		placed, refused := 0, map[string]bool{}
 		for _, a := range alternatives {
 			a.Drop, a.Queue = x.drop, x.queue
 			mode, err := fit(&c, append(p.Filters[:len(p.Filters):len(p.Filters)], a.Filter))
 			if err != nil {
 				s.Rest = append(s.Rest, fmt.Sprintf("%s (%v)", a.text(), reason(err)))
+				refused[reason(err)] = true
 				continue
 			}
 			c.FlowDirector = mode
@@ -106,6 +109,9 @@ func (r Rules) plan(c driver.Config, fit func(*driver.Config, []driver.Filter) (
 			placed++
 		}
 		s.Rest = unique(s.Rest)
+		if len(alternatives) > 0 && placed == 0 && len(refused) == 1 {
+			s.Rest = slices.AppendSeq(slices.Clone(rest), maps.Keys(refused)) // one reason for all
+		}
 		if placed == 0 {
 			return p, fmt.Errorf("filter %s: the chip can do nothing of it: %s. Use the rules of the capture", s.Rule, strings.Join(s.Rest, ", "))
 		}

@@ -54,7 +54,7 @@ type request struct {
 }
 
 var requests = []request{
-	{"status", "Show what is captured and lost, the clock, and each queue", [2]int{0, 0}, true, true,
+	{"status", "Show what is captured and lost, the clock, filters of the port, and each queue", [2]int{0, 0}, true, true,
 		func(ctx context.Context, c *control.Client, _ options) (answer, error) {
 			s, err := c.Status(ctx)
 			return status{s}, err

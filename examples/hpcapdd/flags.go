@@ -56,7 +56,7 @@ print what became of every frame.
 PORT is the PCI address of an 82599 bound to vfio-pci (0000:03:00.0); any interface
 through the kernel, xdp:eth0 or packet:eth0; an interface alone (eth0), which is its
 82599 if that is bound to vfio-pci, else xdp, else packet; vfio-user:SOCKET; or the
-software 82599: sim:pcap=FILE,rate=line, sim:gen,size=60. See docs/PORTS.md.
+software 82599: sim:pcap=FILE,rate=line, sim:gen,size=60. See docs/PORTS.md and docs/MODEL.md.
 
 A file is named after its first frame's time, port and queue, so that names sort by
 time; it ends in .part while it is written. RAW files have exactly the size of a segment

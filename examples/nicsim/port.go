@@ -111,7 +111,7 @@ func (p *port) newNIC(g portConfig) (*sim.NIC, error) {
 	w := g.end
 	switch {
 	case w == nil:
-		if w, err = wire.Parse(rest); err != nil {
+		if w, err = sim.ParseWire(rest); err != nil {
 			return nil, cli.WireError(rest, err)
 		}
 	case len(rest) > 0:

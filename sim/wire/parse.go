@@ -13,6 +13,9 @@ import (
 // ErrBusy is the error of Send while the line is busy. The port tries again later.
 var ErrBusy = errors.New("wire busy")
 
+// ErrUnknownKey is wrapped by the error of Parse for an option that the wire does not have.
+var ErrUnknownKey = errors.New("unknown key")
+
 // Scheduled is a wire with a schedule: pcap and gen.
 type Scheduled interface {
 	Wire
@@ -84,7 +87,7 @@ func Parse(options []Option) (Wire, error) {
 }
 
 func unknown(o Option, allowed []string) error {
-	return fmt.Errorf("wire option %q: unknown key %q, want %s", o.String(), o.Key, strings.Join(allowed, ", "))
+	return fmt.Errorf("wire option %q: %w %q, want %s", o.String(), ErrUnknownKey, o.Key, strings.Join(allowed, ", "))
 }
 
 func parsePcap(options []Option) (Wire, error) {

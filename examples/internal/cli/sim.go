@@ -23,14 +23,14 @@ func CheckSim(port string) error {
 	if err != nil || opens(rest) {
 		return err
 	}
-	w, err := wire.Parse(rest)
+	w, err := sim.ParseWire(rest)
 	if err != nil {
 		return err
 	}
 	return w.Close()
 }
 
-// WireError makes an error of wire.Parse a usage error, unless the wire opens a file or
+// WireError makes an error of sim.ParseWire a usage error, unless the wire opens a file or
 // an interface.
 func WireError(options []wire.Option, err error) error {
 	if opens(options) {
