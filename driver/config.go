@@ -138,6 +138,11 @@ type Config struct {
 	// one of the EtherType filters.
 	Clock bool
 
+	// VFMailbox is the highest version of the mailbox's messages that is offered to
+	// virtual functions, "1.0" to "1.5"; "" = "1.5". Older ones are as those of physical
+	// functions whose drivers know no newer.
+	VFMailbox string
+
 	// SkipEEPROMCheck opens a port whose EEPROM checksum is wrong.
 	SkipEEPROMCheck bool
 }

@@ -50,6 +50,16 @@ const (
 // versions are those that both sides know, newest first.
 var versions = []mailVersion{version15, version14, version13, version12, version11, version10}
 
+// mailVersionOf returns the version with that name; "" is the newest.
+func mailVersionOf(name string) (mailVersion, bool) {
+	for _, v := range versions {
+		if name == "" || name == v.String() {
+			return v, true
+		}
+	}
+	return 0, false
+}
+
 func (v mailVersion) String() string { return fmt.Sprintf("1.%d", max(int(v)-1, 0)) }
 
 // Modes of mailXcast: which frames that are not for its addresses a function gets.
@@ -81,14 +91,15 @@ func (m *mail) setMAC(mac []byte) {
 // before that.
 const lockTimeout = 100 * time.Millisecond
 
-// lockMail takes the buffer of a function's mailbox, and reports whether it could.
-func (p *Port) lockMail(function int) bool {
+// lockMail takes the buffer of a function's mailbox within a time, and reports whether it
+// could.
+func (p *Port) lockMail(function int, limit time.Duration) bool {
 	for begin := time.Now(); ; time.Sleep(100 * time.Microsecond) {
 		p.store(reg.PFMAILBOX(function), reg.PFMAILBOX_PFU.Mask())
 		if reg.PFMAILBOX_PFU.Of(p.load(reg.PFMAILBOX(function))) != 0 {
 			return true
 		}
-		if time.Since(begin) > lockTimeout || p.err() != nil {
+		if time.Since(begin) >= limit || p.err() != nil {
 			return false
 		}
 	}
@@ -104,14 +115,22 @@ func (p *Port) readMail(function int) (m mail) {
 	return m
 }
 
-// writeMail sends a function the first words of a message.
-func (p *Port) writeMail(function int, m *mail, words int) bool {
-	if !p.lockMail(function) {
-		return false
+// writeMail sends a function the first words of a message. It takes the buffer from a
+// function that keeps it: that waits for the answer, on a virtual machine that has stopped.
+func (p *Port) writeMail(function int, m *mail, words int) {
+	if !p.lockMail(function, lockTimeout) {
+		p.store(reg.PFMAILBOX(function), reg.PFMAILBOX_RVFU.Mask())
+		if !p.lockMail(function, 0) {
+			return
+		}
 	}
+	p.putMail(function, m, words)
+}
+
+// putMail is writeMail with the mailbox locked.
+func (p *Port) putMail(function int, m *mail, words int) {
 	for i := range words {
 		p.store(reg.PFMBMEM(mailWords*function+i), m[i])
 	}
 	p.store(reg.PFMAILBOX(function), reg.PFMAILBOX_STS.Mask())
-	return true
 }

@@ -85,6 +85,9 @@ func (c Config) rssQueues() int {
 
 // checkVFs returns an error if the virtual functions of a configuration are invalid.
 func (c Config) checkVFs() error {
+	if _, ok := mailVersionOf(c.VFMailbox); !ok {
+		return fmt.Errorf("mailbox version %q of virtual functions: want 1.0 to 1.5", c.VFMailbox)
+	}
 	if len(c.VFs) == 0 {
 		return nil
 	}

@@ -169,6 +169,30 @@ func TestModelVirtualFunctionsCaptureTheirFrames(t *testing.T) {
 	require.EqualValues(t, 1, states[0].Refused, "the table of RSS; promiscuous mode is reduced, not refused")
 }
 
+// A function takes the newest version that the port offers, and what it has.
+func TestModelVirtualFunctionsAgreeOnAVersion(t *testing.T) {
+	for _, want := range []driver.Grant{
+		{API: "1.0", Queues: 1},
+		{API: "1.1", Queues: 4},
+		{API: "1.2", Queues: 4, AllMulticast: true, RSS: true},
+		{API: "1.3", Queues: 4, Promiscuous: true, AllMulticast: true, RSS: true},
+		{API: "1.4", Queues: 4, Promiscuous: true, AllMulticast: true, RSS: true},
+		{API: "1.5", Queues: 4, Promiscuous: true, AllMulticast: true, RSS: true},
+	} {
+		t.Run(want.API, func(t *testing.T) {
+			t.Parallel()
+			c := openCluster(t, driver.Config{VFMailbox: want.API}, driver.Config{}, driver.VF{Trusted: true, ShareRSS: true})
+			g, _ := c.vfs[0].Virtual()
+			require.Equal(t, want, g)
+			require.Equal(t, want.API, c.port.VFs()[0].API)
+			require.Equal(t, driver.Link{Up: true, Speed: 10000}, c.vfs[0].Link())
+			require.Equal(t, map[int]int{0: 1}, c.receive(vfAddress(0), 0))
+			require.Equal(t, map[int]int{-1: 1, 0: 1}, c.receive(everybody, 0))
+			require.Equal(t, map[int]int{-1: 1}, c.send(0, ethernet(c.port.MAC(), vfAddress(0), 0)))
+		})
+	}
+}
+
 func TestModelVirtualFunctionsShareRSS(t *testing.T) {
 	c := openCluster(t, driver.Config{}, driver.Config{Queues: 4}, driver.VF{ShareRSS: true})
 	p := c.vfs[0]
@@ -383,6 +407,7 @@ func TestVirtualFunctionsAreChecked(t *testing.T) {
 		"64 virtual functions":       {VFs: make([]driver.VF, 64)},
 		"queues 3":                   {VFs: make([]driver.VF, 2), Queues: 3},
 		"transmit queues 3":          {VFs: make([]driver.VF, 40), TxQueues: 3},
+		"mailbox version \"1.6\"":    {VFMailbox: "1.6"},
 		"want a station address":     {VFs: []driver.VF{{MAC: everybody}}},
 		"virtual function 1: VLAN 9": {VFs: []driver.VF{{}, {VLAN: 9999}}},
 	} {

@@ -62,6 +62,8 @@ type VFState struct {
 type vf struct {
 	VF
 	ready             bool
+	began             bool      // its driver has reset it and has yet to say so
+	reminded          time.Time // when it was last told to
 	version           mailVersion
 	xcast             uint32
 	hashes            []uint16 // of multicast addresses
@@ -109,7 +111,7 @@ func (p *Port) SetVF(i int, v VF) error {
 // revoke stops a function and tells its driver, by a refusal without CTS, that it must
 // reset it (ixgbevf_check_mac_link_vf).
 func (p *Port) revoke(i int) {
-	p.pools.vfs[i].ready = false
+	p.pools.vfs[i].ready, p.pools.vfs[i].began = false, false
 	p.setPoolBit(reg.PFVFRE, i, false)
 	p.setPoolBit(reg.PFVFTE, i, false)
 	p.writeMail(i, &mail{mailControl | mailFailure}, 1)
@@ -132,6 +134,28 @@ func (p *Port) offerVFs() error {
 	return nil
 }
 
+// remindInterval is how often a function that is not ready is told to reset itself: ixgbevf
+// ignores that for 10 s after its last reset.
+const remindInterval = 2 * time.Second
+
+// remind tells the drivers of functions that are not ready to reset them. After a reset of
+// the port ixgbevf does not do so by itself. A driver that has begun is not disturbed: it
+// takes the next message for an answer.
+func (p *Port) remind() {
+	p.pools.mu.Lock()
+	defer p.pools.mu.Unlock()
+	for i := range p.pools.vfs {
+		v := &p.pools.vfs[i]
+		if v.ready || v.began || time.Since(v.reminded) < remindInterval {
+			continue
+		}
+		v.reminded = time.Now()
+		if p.load(reg.PFMBICR(i/16))>>(i%16)&1 == 0 && p.lockMail(i, 0) { // else it is about to become ready
+			p.putMail(i, &mail{mailControl | mailFailure}, 1)
+		}
+	}
+}
+
 // Intervals at which mailboxes are read without interrupts, and in case one is lost.
 const (
 	mailInterval     = 10 * time.Millisecond
@@ -148,6 +172,7 @@ func (p *Port) serveVFs() {
 	defer tick.Stop()
 	for {
 		p.serveMail()
+		p.remind()
 		select {
 		case <-p.quit:
 			return
@@ -179,7 +204,7 @@ func (p *Port) serveMail() {
 		p.store(reg.PFVFLREC(w), resets)
 		for i := 32 * w; i < min(32*w+32, p.pools.count); i++ {
 			if resets>>(i%32)&1 != 0 {
-				p.pools.vfs[i].ready = false
+				p.pools.vfs[i].ready, p.pools.vfs[i].began = false, true
 			}
 		}
 	}
@@ -231,7 +256,7 @@ func (p *Port) answerMail(i int) {
 // resetVF sets a function's filters to those after its reset, and starts its pool.
 func (p *Port) resetVF(i int) {
 	v := &p.pools.vfs[i]
-	v.ready, v.version, v.xcast = true, version10, xcastMulti
+	v.ready, v.began, v.version, v.xcast = true, false, version10, xcastMulti
 	p.store(reg.PFVFLREC(i/32), 1<<(i%32)) // the reset came before the message, and may not be handled yet
 	v.hashes, v.vlans = nil, nil
 	p.removeAddresses(v)
@@ -319,7 +344,8 @@ func (p *Port) removeAddresses(v *vf) {
 func (p *Port) grant(i int, v *vf, m *mail) error {
 	switch m.request() {
 	case mailNegotiate:
-		if !slices.Contains(versions, mailVersion(m[1])) {
+		offered, _ := mailVersionOf(p.cfg.VFMailbox)
+		if !slices.Contains(versions, mailVersion(m[1])) || mailVersion(m[1]) > offered {
 			return errRefused
 		}
 		v.version = mailVersion(m[1])

@@ -25,6 +25,7 @@ func vfMAC(k int) net.HardwareAddr { return net.HardwareAddr{0x02, 0x1b, 0x21, 0
 type ixgbevf struct {
 	vm   *vm
 	peer *peer
+	dev  pci.Device
 	port *driver.Port
 }
 
@@ -37,7 +38,8 @@ func TestIxgbevf(t *testing.T) {
 			t.Parallel()
 			p := newPeer(t, 0, peerAddress+"/24")
 			v := boot(t, machine{Kernel: kernel, NICs: []nic{{Wire: "packet=" + p.Wire, VFs: 2}}})
-			x := &ixgbevf{vm: v, peer: p, port: openPort(t, v, driver.VF{MAC: vfMAC(0)}, driver.VF{MAC: vfMAC(1)})}
+			x := &ixgbevf{vm: v, peer: p, dev: openDevice(t, v)}
+			x.open(t, "")
 			if !step(t, "probe, mailbox and link", x.probes) || !step(t, "ping the peer and the other function", x.pings) {
 				t.FailNow()
 			}
@@ -46,21 +48,41 @@ func TestIxgbevf(t *testing.T) {
 			step(t, "reset by the port", x.reset)
 			step(t, "interface down and up", x.upDown)
 			step(t, "no warnings, all frames counted", x.clean)
+			for _, version := range []string{"1.4", "1.3", "1.2", "1.1", "1.0"} {
+				step(t, "mailbox version "+version, func(t *testing.T) { x.version(t, version) })
+			}
+			step(t, "port closed and opened under ixgbevf", x.portReset)
 		})
 	}
 }
 
-// openPort drives the port behind the VM's first functions.
-func openPort(t *testing.T, v *vm, functions ...driver.VF) *driver.Port {
+// openDevice opens the device of the port behind the VM's first functions.
+func openDevice(t *testing.T, v *vm) pci.Device {
 	t.Helper()
 	dev, err := pci.Open("vfio-user:" + v.models[0].sockets[0])
 	must(t, err)
 	t.Cleanup(func() { _ = dev.Close() })
-	p, err := driver.Open(dev, driver.Config{RingSize: 256, VFs: functions})
+	return dev
+}
+
+// openPort drives that port.
+func openPort(t *testing.T, dev pci.Device, cfg driver.Config) *driver.Port {
+	t.Helper()
+	cfg.RingSize = 256
+	p, err := driver.Open(dev, cfg)
 	must(t, err)
 	t.Cleanup(func() { _ = p.Close() })
 	must(t, p.Start())
 	return p
+}
+
+// open drives the port, which offers messages of the mailbox up to a version.
+func (x *ixgbevf) open(t *testing.T, version string) {
+	t.Helper()
+	if x.port != nil {
+		must(t, x.port.Close())
+	}
+	x.port = openPort(t, x.dev, driver.Config{VFs: []driver.VF{{MAC: vfMAC(0)}, {MAC: vfMAC(1)}}, VFMailbox: version})
 }
 
 // joinFunctions loads ixgbevf and puts the first n functions into namespaces of their
@@ -76,13 +98,19 @@ func joinFunctions(t *testing.T, v *vm, n int) {
 		v.run(t, fmt.Sprintf("%[1]sip addr add 192.0.2.%[2]d/24 dev nic%[3]d && %[1]sip link set nic%[3]d up", in, k+2, k))
 	}
 	for k := range n {
-		carrier := fmt.Sprintf("ip netns exec %c cat /sys/class/net/nic%d/carrier", 'a'+k, k)
-		for end := time.Now().Add(linkDeadline); ; time.Sleep(200 * time.Millisecond) {
-			if out, err := v.try(carrier); err == nil && strings.TrimSpace(out) == "1" {
-				break
-			}
-			require.True(t, time.Now().Before(end), "nic%d has no link:\n%s", k, v.dmesg(t))
+		waitCarrier(t, v, k)
+	}
+}
+
+// waitCarrier waits for the link of function k in its namespace.
+func waitCarrier(t *testing.T, v *vm, k int) {
+	t.Helper()
+	carrier := fmt.Sprintf("ip netns exec %c cat /sys/class/net/nic%d/carrier", 'a'+k, k)
+	for end := time.Now().Add(linkDeadline); ; time.Sleep(200 * time.Millisecond) {
+		if out, err := v.try(carrier); err == nil && strings.TrimSpace(out) == "1" {
+			return
 		}
+		require.True(t, time.Now().Before(end), "nic%d has no link:\n%s", k, v.dmesg(t))
 	}
 }
 
@@ -136,15 +164,20 @@ func (x *ixgbevf) tcp(t *testing.T) {
 }
 
 func (x *ixgbevf) vlan(t *testing.T) {
+	x.joinVLAN(t)
+	require.Contains(t, x.in(t, "a", "ping -c 3 -i 0.3 -w 30 198.51.100.2"), "3 received")
+	x.in(t, "a", "ip link del vlan5")
+	require.NotContains(t, x.port.VFs()[0].VLANs, uint16(5))
+}
+
+// joinVLAN gives both functions an interface in VLAN 5.
+func (x *ixgbevf) joinVLAN(t *testing.T) {
 	for k, ns := range []string{"a", "b"} {
 		x.in(t, ns, fmt.Sprintf("ip link add link nic%d name vlan5 type vlan id 5", k))
 		x.in(t, ns, fmt.Sprintf("ip addr add 198.51.100.%d/24 dev vlan5", k+1))
 		x.in(t, ns, "ip link set vlan5 up")
 		require.Contains(t, x.port.VFs()[k].VLANs, uint16(5))
 	}
-	require.Contains(t, x.in(t, "a", "ping -c 3 -i 0.3 -w 30 198.51.100.2"), "3 received")
-	x.in(t, "a", "ip link del vlan5")
-	require.NotContains(t, x.port.VFs()[0].VLANs, uint16(5))
 }
 
 // reset takes the functions' right to send requests, as a port does that changes what it
@@ -164,6 +197,30 @@ func (x *ixgbevf) upDown(t *testing.T) {
 		x.in(t, "a", "ip link set nic0 up")
 	}
 	require.Contains(t, x.in(t, "a", "ping -c 5 -i 0.5 -w 60 "+peerAddress), "received")
+}
+
+// version opens the port as an older driver would do that knows the mailbox's messages up
+// to a version, and loads ixgbevf anew.
+func (x *ixgbevf) version(t *testing.T, version string) {
+	x.vm.run(t, "modprobe -r ixgbevf && ip netns del a && ip netns del b")
+	x.open(t, version)
+	joinFunctions(t, x.vm, 2)
+	for _, state := range x.port.VFs() {
+		require.True(t, state.Ready)
+		require.Equal(t, version, state.API)
+	}
+	x.pings(t)
+}
+
+// portReset closes the port and opens it again under ixgbevf, which complains about
+// requests that are refused.
+func (x *ixgbevf) portReset(t *testing.T) {
+	x.open(t, "")
+	require.Eventually(t, func() bool { return x.port.VFs()[0].Ready && x.port.VFs()[1].Ready }, 2*linkDeadline, 100*time.Millisecond, "ixgbevf does not reset its functions")
+	for k := range 2 {
+		waitCarrier(t, x.vm, k)
+	}
+	x.pings(t)
 }
 
 func (x *ixgbevf) clean(t *testing.T) {

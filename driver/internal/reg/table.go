@@ -566,10 +566,11 @@ var (
 	PFVTCTL_DIS_DEFPL = PFVTCTL.bit("DIS_DEFPL", 29)
 	PFVTCTL_RPL_EN    = PFVTCTL.bit("RPL_EN", 30) // replicate frames for several pools
 
-	PFMAILBOX     = array("PFMAILBOX", each(0x04B00, 4, 64), RW, "8.2.3.27", First)
-	PFMAILBOX_STS = PFMAILBOX.bit("STS", 0)
-	PFMAILBOX_ACK = PFMAILBOX.bit("ACK", 1)
-	PFMAILBOX_PFU = PFMAILBOX.bit("PFU", 3)
+	PFMAILBOX      = array("PFMAILBOX", each(0x04B00, 4, 64), RW, "8.2.3.27", First)
+	PFMAILBOX_STS  = PFMAILBOX.bit("STS", 0)
+	PFMAILBOX_ACK  = PFMAILBOX.bit("ACK", 1)
+	PFMAILBOX_PFU  = PFMAILBOX.bit("PFU", 3)
+	PFMAILBOX_RVFU = PFMAILBOX.bit("RVFU", 4)
 
 	PFMBMEM = array("PFMBMEM", each(0x13000, 4, 1024), RW, "8.2.3.27", First) // 16 words of a function
 
