@@ -169,7 +169,7 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 	if c.Queues < 1 || c.Queues > MaxQueues {
 		return c, fmt.Errorf("queues %d: want 1 to %d", c.Queues, MaxQueues)
 	}
-	if err := c.checkVFs(); err != nil {
+	if err := c.CheckVFs(); err != nil {
 		return c, err
 	}
 	if err := ring.CheckSize(c.RingSize); err != nil {

@@ -70,7 +70,11 @@ const dropQueue = 127
 
 // canDrop reports whether the port has a counter for frames that filters drop: a port
 // with 16 queues or more needs all of them.
-func (c *Config) canDrop() bool { return c.Queues < QueueCounters }
+func (c *Config) canDrop() bool {
+	// With virtual functions there are no filters, and the last counter has what their
+	// queues drop.
+	return c.Queues < QueueCounters && len(c.VFs) == 0
+}
 
 // queue is the queue of the chip that the filter selects.
 func (f *Filter) queue() uint32 {

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"math/bits"
 	"net"
-	"slices"
+	"strings"
 	"sync"
 
 	"github.com/ixcap/ixcap/driver/internal/reg"
@@ -44,8 +44,18 @@ type pools struct {
 	mu       sync.Mutex // guards the following, and the registers of filters
 	vfs      []vf
 	kick     chan struct{} // a message may have come
-	vlanUser [poolVLANs]uint64
+	vlans    [poolVLANs]poolVLAN
+	mirrored [MirrorRules]MirrorRule
 }
+
+// poolVLAN is an entry of PFVLVF. It is free if it has neither functions nor rules.
+type poolVLAN struct {
+	id    uint16
+	pools uint64 // functions in the VLAN
+	rules uint8  // mirror rules that select it
+}
+
+func (v *poolVLAN) used() bool { return v.pools != 0 || v.rules != 0 }
 
 // configure sets the pools of a configuration.
 func (p *pools) configure(c Config) {
@@ -83,8 +93,8 @@ func (c Config) rssQueues() int {
 	return c.Queues
 }
 
-// checkVFs returns an error if the virtual functions of a configuration are invalid.
-func (c Config) checkVFs() error {
+// CheckVFs returns an error if the virtual functions of a configuration are invalid.
+func (c Config) CheckVFs() error {
 	if _, ok := mailVersionOf(c.VFMailbox); !ok {
 		return fmt.Errorf("mailbox version %q of virtual functions: want 1.0 to 1.5", c.VFMailbox)
 	}
@@ -95,7 +105,7 @@ func (c Config) checkVFs() error {
 	switch {
 	case len(c.VFs) > MaxVFs:
 		return fmt.Errorf("%d virtual functions: want at most %d", len(c.VFs), MaxVFs)
-	case c.Queues != 1 && c.Queues != size:
+	case c.Queues > 1 && c.Queues != size:
 		return fmt.Errorf("queues %d: with %d virtual functions want 1 or %d", c.Queues, len(c.VFs), size)
 	case c.KeepCRC:
 		return errors.New("virtual functions without KeepCRC only: their drivers expect frames without")
@@ -209,33 +219,57 @@ func (p *Port) setAddress(i, function int, mac net.HardwareAddr) {
 // setVLAN adds a function to a VLAN or removes it. It returns false if the chip has
 // no entry left for the VLAN. The port is in all VLANs.
 func (p *Port) setVLAN(function int, vlan uint16, add bool) bool {
-	entry := p.vlanEntry(vlan)
-	if entry < 0 && add {
-		entry = slices.Index(p.pools.vlanUser[:], 0)
-	}
+	entry := p.pools.vlanEntry(vlan, add)
 	if entry < 0 {
 		return !add
 	}
-	users := &p.pools.vlanUser[entry]
+	v := &p.pools.vlans[entry]
 	if add {
-		*users |= 1 << function
-	} else if *users &^= 1 << function; *users == 0 {
-		p.store(reg.PFVLVF(entry), 0)
-		p.setPoolMask(reg.PFVLVFB, entry, 0)
-		return true
+		v.pools |= 1 << function
+	} else {
+		v.pools &^= 1 << function
 	}
-	p.setPoolMask(reg.PFVLVFB, entry, *users|1<<p.pools.count)
-	p.store(reg.PFVLVF(entry), reg.PFVLVF_VI_EN.Mask()|reg.PFVLVF_VLAN_ID.Val(uint32(vlan)))
+	p.storeVLAN(entry)
 	return true
+}
+
+// storeVLAN stores entry i of the VLANs.
+func (p *Port) storeVLAN(i int) {
+	v := &p.pools.vlans[i]
+	if !v.used() {
+		p.store(reg.PFVLVF(i), 0)
+		p.setPoolMask(reg.PFVLVFB, i, 0)
+		return
+	}
+	p.setPoolMask(reg.PFVLVFB, i, v.pools|1<<p.pools.count)
+	p.store(reg.PFVLVF(i), reg.PFVLVF_VI_EN.Mask()|reg.PFVLVF_VLAN_ID.Val(uint32(v.id)))
 }
 
 // leaveVLANs removes a function from all VLANs.
 func (p *Port) leaveVLANs(function int) {
-	for i, users := range p.pools.vlanUser {
-		if users&(1<<function) != 0 {
-			p.setVLAN(function, uint16(reg.PFVLVF_VLAN_ID.Of(p.load(reg.PFVLVF(i)))), false)
+	for i := range p.pools.vlans {
+		if v := &p.pools.vlans[i]; v.pools&(1<<function) != 0 {
+			p.setVLAN(function, v.id, false)
 		}
 	}
+}
+
+// vlanEntry returns the entry that has a VLAN, or with add a free one for it; -1 for none.
+func (p *pools) vlanEntry(vlan uint16, add bool) int {
+	free := -1
+	for i := range p.vlans {
+		switch v := &p.vlans[i]; {
+		case v.used() && v.id == vlan:
+			return i
+		case !v.used() && free < 0:
+			free = i
+		}
+	}
+	if !add || free < 0 {
+		return -1
+	}
+	p.vlans[free].id = vlan
+	return free
 }
 
 // MirrorRule selects frames that a port gives to one more pool. What it selects adds up.
@@ -245,7 +279,57 @@ type MirrorRule struct {
 	Functions []int    // frames for these virtual functions
 	Uplink    bool     // frames from the network
 	Downlink  bool     // frames that functions and the port send to the network
-	VLANs     []uint16 // frames in these VLANs, which some function must be in
+	VLANs     []uint16 // frames in these VLANs
+}
+
+// none reports whether the rule selects nothing.
+func (r MirrorRule) none() bool {
+	return len(r.Functions) == 0 && !r.Uplink && !r.Downlink && len(r.VLANs) == 0
+}
+
+// String is the rule in one line, such as "frames for functions 0 1, downlink to function 2".
+func (r MirrorRule) String() string {
+	to := "the port"
+	if r.To != ToPort {
+		to = fmt.Sprintf("function %d", r.To)
+	}
+	var what []string
+	if len(r.Functions) > 0 {
+		what = append(what, "frames for functions "+listOf(r.Functions))
+	}
+	if r.Uplink {
+		what = append(what, "uplink")
+	}
+	if r.Downlink {
+		what = append(what, "downlink")
+	}
+	if len(r.VLANs) > 0 {
+		what = append(what, "VLANs "+listOf(r.VLANs))
+	}
+	if r.none() {
+		what = []string{"nothing"}
+	}
+	return strings.Join(what, ", ") + " to " + to
+}
+
+func listOf[T any](all []T) string { return strings.Trim(fmt.Sprint(all), "[]") }
+
+// Check returns an error if the rule is invalid on a port with that many functions.
+func (r MirrorRule) Check(functions int) error {
+	if r.To < ToPort || r.To >= functions {
+		return fmt.Errorf("to virtual function %d of %d", r.To, functions)
+	}
+	for _, f := range r.Functions {
+		if f < 0 || f >= functions {
+			return fmt.Errorf("virtual function %d of %d", f, functions)
+		}
+	}
+	for _, vlan := range r.VLANs {
+		if vlan > maxVLAN {
+			return fmt.Errorf("VLAN %d: want 0 to %d", vlan, maxVLAN)
+		}
+	}
+	return nil
 }
 
 // ToPort is the port that offers the virtual functions, as the target of a mirror rule.
@@ -257,59 +341,79 @@ func (p *Port) Mirror(i int, r MirrorRule) error {
 	p.pools.mu.Lock()
 	defer p.pools.mu.Unlock()
 	fail := func(format string, args ...any) error {
-		return fmt.Errorf("set mirror rule %d of %s: %s", i, p.dev.Name(), fmt.Sprintf(format, args...))
+		return fmt.Errorf("set mirror rule %d of %s: %w", i, p.dev.Name(), fmt.Errorf(format, args...))
 	}
 	switch {
 	case i < 0 || i >= MirrorRules:
 		return fail("want 0 to %d", MirrorRules-1)
 	case p.pools.count == 0:
 		return fail("the port has no virtual functions: open it with Config.VFs")
-	case r.To < ToPort || r.To >= p.pools.count:
-		return fail("to virtual function %d of %d", r.To, p.pools.count)
 	}
+	if err := r.Check(p.pools.count); err != nil {
+		return fail("%w", err)
+	}
+	if !p.pools.mirrorVLANs(i, r.VLANs) {
+		return fail("VLANs %s: the chip filters %d VLANs, and all are in use", listOf(r.VLANs), poolVLANs)
+	}
+	p.pools.mirrored[i] = r
+	p.storeMirror(i)
+	if err := p.err(); err != nil {
+		return fail("%w", err)
+	}
+	return nil
+}
+
+// MirrorRules returns the mirror rules that are set, by their number.
+func (p *Port) MirrorRules() map[int]MirrorRule {
+	p.pools.mu.Lock()
+	defer p.pools.mu.Unlock()
+	all := map[int]MirrorRule{}
+	for i, r := range p.pools.mirrored {
+		if !r.none() {
+			all[i] = r
+		}
+	}
+	return all
+}
+
+// mirrorVLANs makes rule i select these VLANs in the list of VLANs, and reports whether
+// there are entries for all. Else nothing is changed.
+func (p *pools) mirrorVLANs(i int, vlans []uint16) bool {
+	before := p.vlans
+	for k := range p.vlans {
+		p.vlans[k].rules &^= 1 << i
+	}
+	for _, vlan := range vlans {
+		entry := p.vlanEntry(vlan, true)
+		if entry < 0 {
+			p.vlans = before
+			return false
+		}
+		p.vlans[entry].rules |= 1 << i
+	}
+	return true
+}
+
+// storeMirror stores mirror rule i and the VLANs.
+func (p *Port) storeMirror(i int) {
+	r := p.pools.mirrored[i]
 	var functions, vlans uint64
 	for _, f := range r.Functions {
-		if f < 0 || f >= p.pools.count {
-			return fail("virtual function %d of %d", f, p.pools.count)
-		}
 		functions |= 1 << f
 	}
-	for _, vlan := range r.VLANs {
-		entry := p.vlanEntry(vlan)
-		if entry < 0 {
-			return fail("VLAN %d: no virtual function is in it", vlan)
-		}
-		vlans |= 1 << entry
+	for k := range p.pools.vlans {
+		p.storeVLAN(k)
+		vlans |= uint64(p.pools.vlans[k].rules>>i&1) << k
 	}
 	pool := r.To
 	if r.To == ToPort {
 		pool = p.pools.count
-	}
-	flag := func(f reg.Field, on bool) uint32 {
-		if on {
-			return f.Mask()
-		}
-		return 0
 	}
 	p.store(reg.PFMRCTL(i), 0)
 	p.store(reg.PFMRVM(i), uint32(functions))
 	p.store(reg.PFMRVM(i+MirrorRules), uint32(functions>>32))
 	p.store(reg.PFMRVLAN(i), uint32(vlans))
 	p.store(reg.PFMRVLAN(i+MirrorRules), uint32(vlans>>32))
-	p.store(reg.PFMRCTL(i), reg.PFMRCTL_MP.Val(uint32(pool))|flag(reg.PFMRCTL_VPME, functions != 0)|
-		flag(reg.PFMRCTL_UPME, r.Uplink)|flag(reg.PFMRCTL_DPME, r.Downlink)|flag(reg.PFMRCTL_VLME, vlans != 0))
-	if err := p.err(); err != nil {
-		return fail("%v", err)
-	}
-	return nil
-}
-
-// vlanEntry returns the entry of PFVLVF that has a VLAN, -1 for none.
-func (p *Port) vlanEntry(vlan uint16) int {
-	for i, users := range p.pools.vlanUser {
-		if users != 0 && reg.PFVLVF_VLAN_ID.Of(p.load(reg.PFVLVF(i))) == uint32(vlan) {
-			return i
-		}
-	}
-	return -1
+	p.store(reg.PFMRCTL(i), reg.PFMRCTL_MP.Val(uint32(pool))|reg.PFMRCTL_VPME.Val(bit(functions != 0))|
+		reg.PFMRCTL_UPME.Val(bit(r.Uplink))|reg.PFMRCTL_DPME.Val(bit(r.Downlink))|reg.PFMRCTL_VLME.Val(bit(vlans != 0)))
 }

@@ -257,10 +257,21 @@ func TestModelMirrorRulesOfTheDriver(t *testing.T) {
 		require.Equal(t, x.vlan, c.receive(vfAddress(1), 7), "VLAN %+v", x.rule)
 	}
 	for text, r := range map[string]driver.MirrorRule{
-		"to virtual function 3 of 3": {To: 3}, "virtual function 9 of 3": {Functions: []int{9}}, "VLAN 8: no virtual function": {VLANs: []uint16{8}},
+		"to virtual function 3 of 3": {To: 3}, "virtual function 9 of 3": {Functions: []int{9}}, "VLAN 4095": {VLANs: []uint16{4095}},
 	} {
 		require.ErrorContains(t, c.port.Mirror(0, r), text)
 	}
+	require.Equal(t, map[int]driver.MirrorRule{1: {To: driver.ToPort, Functions: []int{0, 1}, Downlink: true}}, c.port.MirrorRules())
+	require.Equal(t, "frames for functions 0 1, downlink to the port", c.port.MirrorRules()[1].String())
+	require.NoError(t, c.port.Mirror(1, driver.MirrorRule{To: monitor, VLANs: []uint16{8}}), "before a function is in it")
+	require.Equal(t, map[int]int{-1: 1, monitor: 1}, c.receive(everybody, 8))
+	all := make([]uint16, 64)
+	for i := range all {
+		all[i] = uint16(100 + i)
+	}
+	require.ErrorContains(t, c.port.Mirror(0, driver.MirrorRule{VLANs: all}), "the chip filters 64 VLANs, and all are in use", "VLANs 7 and 8 are")
+	require.Len(t, c.port.MirrorRules(), 1)
+	require.NoError(t, c.port.Mirror(0, driver.MirrorRule{VLANs: all[:62]}))
 	require.ErrorContains(t, c.port.Mirror(4, driver.MirrorRule{}), "want 0 to 3")
 	require.ErrorContains(t, c.vfs[0].Mirror(0, driver.MirrorRule{}), "no virtual functions")
 }

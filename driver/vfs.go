@@ -40,11 +40,13 @@ func (v VF) check() error {
 	if v.MAC != nil && (len(v.MAC) != 6 || v.MAC[0]&1 != 0 || bytes.Equal(v.MAC, make([]byte, 6))) {
 		return fmt.Errorf("MAC %s: want a station address", v.MAC)
 	}
-	if v.VLAN > 4094 {
-		return fmt.Errorf("VLAN %d: want 1 to 4094, or 0 for none", v.VLAN)
+	if v.VLAN > maxVLAN {
+		return fmt.Errorf("VLAN %d: want 1 to %d, or 0 for none", v.VLAN, maxVLAN)
 	}
 	return nil
 }
+
+const maxVLAN = 4094
 
 // VFState is a virtual function as it is now.
 type VFState struct {

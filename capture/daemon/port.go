@@ -16,6 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture/archive/recorder"
 	"github.com/ixcap/ixcap/capture/archive/retain"
 	"github.com/ixcap/ixcap/capture/archive/store"
+	"github.com/ixcap/ixcap/capture/daemon/control"
 	"github.com/ixcap/ixcap/capture/daemon/settings"
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
@@ -56,7 +57,7 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 		}
 	}()
 	events := linkLog{log: p.log}
-	pc := nic.Config{Queues: p.Queues, Pages: p.Pages.Size, Speed: p.Speed, AnyModule: p.AnyModule, OuterVLAN: uint16(p.OuterVLAN), KeepCRC: p.CRC, KeepBad: p.BadFrames, Clock: p.HardwareClock, Negotiate: p.Negotiate, OnEvent: events.onEvent}
+	pc := nic.Config{Queues: p.Queues, Pages: p.Pages.Size, Speed: p.Speed, AnyModule: p.AnyModule, OuterVLAN: uint16(p.OuterVLAN), KeepCRC: p.CRC, KeepBad: p.BadFrames, Clock: p.HardwareClock, Negotiate: p.Negotiate, VFs: p.VFs, OnEvent: events.onEvent}
 	if p.Sleep {
 		pc.Interrupts = driver.QueueInterrupts
 	}
@@ -76,6 +77,9 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 		return nil, err
 	}
 	p.logFilters()
+	if err := p.mirror(); err != nil {
+		return nil, err
+	}
 	if name := p.device.Name(); name != p.Device {
 		p.log.Info(fmt.Sprintf("%s is captured as %s", p.Device, name))
 	}
@@ -100,6 +104,16 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 	}
 	p.recorder, err = recorder.New(p.engine, c)
 	return p, err
+}
+
+// mirror sets the port's mirror rules.
+func (p *port) mirror() error {
+	for i, r := range p.Mirrors {
+		if err := p.device.(control.Offering).Mirror(i, r); err != nil { // checked: only an 82599 has rules
+			return err
+		}
+	}
+	return nil
 }
 
 // logFilters logs what of each filter is in the chip.

@@ -44,6 +44,7 @@ func (d *Daemon) share() error {
 		}
 		c := control.Port{Name: p.Name, Engine: p.engine, Awaited: p.awaited, Filtering: p.filters}
 		c.Card, _ = p.device.(control.Card)
+		c.Offering, _ = p.device.(control.Offering)
 		if p.Stores() {
 			c.Rotate, c.Retained = p.recorder.Rotate, d.cleaner.Stats
 		}

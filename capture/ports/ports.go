@@ -144,6 +144,8 @@ func checkSockets(name string, cfg Config) error {
 		return fmt.Errorf("open device %s: outer VLAN tag: only an 82599 is told of it. Leave it out", name)
 	case cfg.Clock:
 		return fmt.Errorf("open device %s: hardware clock: only that of an 82599 is read. Leave it out; stamps=device of a packet port takes the stamps of a device", name)
+	case len(cfg.VFs) > 0:
+		return fmt.Errorf("open device %s: virtual functions: only an 82599 that this program drives has them. Leave them out", name)
 	case cfg.KeepCRC || cfg.KeepBad:
 		return fmt.Errorf("open device %s: CRC and bad frames: the kernel passes on neither. Leave them out; an 82599 that vfio-pci has keeps them", name)
 	}

@@ -83,11 +83,8 @@ func (s status) text(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(w)
-	if len(s.Filters) > 0 {
-		if err := filtersText(w, s.Filters); err != nil {
-			return err
-		}
-		fmt.Fprintln(w)
+	if err := s.chipText(w); err != nil {
+		return err
 	}
 	rows = [][]string{{"QUEUE", "CORE", "BUFFER FULL", "STORED", "FILTERED", "DUPLICATES", "REFUSED", "LONGEST GAP", "LISTENERS", "SOCKET"}}
 	var attached []control.Listener

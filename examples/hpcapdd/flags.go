@@ -119,6 +119,8 @@ func portFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 	flags.IntVar(&p.Speed, "speed", 0, "link speed in `Mb/s`, 1000 or 10000; default: the module's")
 	flags.BoolVar(&p.Negotiate, "negotiate", false, "negotiate with the other end at 1000 Mb/s, as most switches expect; not behind a tap")
 	flags.BoolVar(&p.AnyModule, "any-module", false, "accept an SFP+ module that is not known to work")
+	flags.Var(&p.VFs, "vfs", "offer virtual `functions` of an 82599: their number, or what each is granted, such as default, mac=02:00:00:00:01:01 trust=on, vlan=7 spoofchk=off")
+	flags.Var(&p.Mirrors, "mirror", "copy frames to a virtual function, or to the port: `rules` such as to=2 functions=0+1 downlink, to=port vlans=7 or uplink")
 	flags.VarP(&p.Buffer, "buffer", "B", "`size` of each queue's buffer, a power of two")
 	flags.Var(&p.Pages, "pages", "memory `pages`: 2MiB, 1GiB or ordinary; default: the largest the port needs")
 }

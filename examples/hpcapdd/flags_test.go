@@ -102,11 +102,14 @@ func TestEachFlagSetsItsSetting(t *testing.T) {
 		"-f none --rules (udp)_64":    func(_ *options, _ *settings.Settings, p *settings.Port) { p.Rules = rulesOf(t, "(udp) 64") },
 		"-F pcap --store-filter none": func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Format = settings.Pcap },
 		"--queues 4 --queue 3":        func(_ *options, _ *settings.Settings, p *settings.Port) { p.Queues, p.Storage.Queue = 4, 3 },
-		"--queue all":                 func(*options, *settings.Settings, *settings.Port) {},
-		"-C 64MiB":                    func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Segment = 64 << 20 },
-		"-G 1h":                       func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Rotate = units.Duration(time.Hour) },
-		"--block 4MiB":                func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Block = 4 << 20 },
-		"--in-flight 8":               func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.InFlight = 8 },
+		"--vfs trust=on,vlan=7 --mirror to=0_uplink": func(_ *options, _ *settings.Settings, p *settings.Port) {
+			p.VFs, p.Mirrors = settings.VFs{{Trusted: true}, {VLAN: 7}}, settings.Mirrors{{Uplink: true}}
+		},
+		"--queue all":   func(*options, *settings.Settings, *settings.Port) {},
+		"-C 64MiB":      func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Segment = 64 << 20 },
+		"-G 1h":         func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Rotate = units.Duration(time.Hour) },
+		"--block 4MiB":  func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.Block = 4 << 20 },
+		"--in-flight 8": func(_ *options, _ *settings.Settings, p *settings.Port) { p.Storage.InFlight = 8 },
 		"--flush 10ms": func(_ *options, _ *settings.Settings, p *settings.Port) {
 			p.Storage.Flush = units.Duration(10 * time.Millisecond)
 		},

@@ -35,6 +35,7 @@ func (p *controlled) status(*http.Request) (any, error) {
 		s.Queues = append(s.Queues, queueOf(a, e, i))
 	}
 	s.Filters = p.filterRules(l)
+	s.VFs, s.Mirrors = p.functions()
 	if p.Retained != nil {
 		s.Retention = retentionOf(p.Retained())
 	}

@@ -36,6 +36,9 @@ type Status struct {
 
 	Filters []Filter `json:"port_filters,omitempty"` // those of the port itself, in order
 
+	VFs     []VF     `json:"vfs,omitempty"`    // virtual functions that the port offers
+	Mirrors []Mirror `json:"mirror,omitempty"` // its mirror rules
+
 	Error  string  `json:"error,omitempty"` // why the port's counters could not be read; Account is older then
 	Queues []Queue `json:"queues"`
 

@@ -57,6 +57,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		"status": Status{}, "rate": Rate{}, "queue": Queue{}, "socket": Socket{}, "listeners": Listeners{}, "listener": Listener{},
 		"policy": policyRequest{}, "rules": Rules{}, "rules of a queue": QueueRules{}, "new rules": rulesRequest{}, "ports": Ports{}, "port": PortName{},
 		"module": Module{}, "measured": Measured{}, "measure": Measure{}, "blink": blinkRequest{},
+		"virtual function": VF{}, "mirror rule": Mirror{},
 		"error": failure{}, "retention": Retention{}, "removed": Removed{}, "group": Group{}, "counters": Counters{}, "counter": capture.Counter{},
 		"filters": Filters{}, "filter": Filter{}, "kind": FilterKind{}, "new filters": filtersRequest{},
 	}

@@ -22,6 +22,8 @@ type Port struct {
 
 	Card Card // nil: the port has none
 
+	Offering Offering // nil: the port cannot offer virtual functions
+
 	Filtering *ports.Filtering // nil: the port has no filters, and the engine has the rules
 
 	Retained func() retain.Stats // counters of retention; nil: nothing is stored

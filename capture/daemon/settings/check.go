@@ -114,7 +114,7 @@ func (p *Port) check(all *problems) {
 	default:
 		bad("speed", "%d: must be one of %v Mb/s, or 0 for the module's fastest", p.Speed, limits.Speeds)
 	}
-	for key, set := range map[string]bool{"any_module": p.AnyModule, "negotiate": p.Negotiate, "crc": p.CRC, "hardware_clock": p.HardwareClock, "bad_frames": p.BadFrames, "outer_vlan": p.OuterVLAN != 0, "rss": p.RSS.Fields != 0} {
+	for key, set := range map[string]bool{"any_module": p.AnyModule, "negotiate": p.Negotiate, "crc": p.CRC, "hardware_clock": p.HardwareClock, "bad_frames": p.BadFrames, "outer_vlan": p.OuterVLAN != 0, "rss": p.RSS.Fields != 0, "vfs": len(p.VFs) > 0} {
 		if set && len(limits.Speeds) == 0 {
 			bad(key, "only an 82599 has it")
 		}
@@ -132,6 +132,7 @@ func (p *Port) check(all *problems) {
 			bad("port_filters", "%v", err)
 		}
 	}
+	p.checkFunctions(bad)
 	if p.SnapLen < 0 || p.SnapLen > stream.MaxFrame {
 		bad("snaplen", "%d: must be 1 to %d bytes, or 0 for whole frames", p.SnapLen, stream.MaxFrame)
 	}

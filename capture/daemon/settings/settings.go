@@ -45,6 +45,8 @@ type Port struct {
 	Rules         Rules        `toml:"rules" live:"yes"`
 	RSS           RSS          `toml:"rss"`                     // what the hash that selects a frame's queue has
 	Filters       Filters      `toml:"port_filters" live:"yes"` // what the port drops or sends to a queue before memory
+	VFs           VFs          `toml:"vfs"`                     // virtual functions that the port offers
+	Mirrors       Mirrors      `toml:"mirror"`                  // what it copies to one of them, or to itself
 	Dedup         Dedup        `toml:"dedup"`
 	Storage       Storage      `toml:"storage"`
 }

@@ -74,6 +74,9 @@ func (p *Port) summary() string {
 	if p.Filters.Any() {
 		words = append(words, "filters in the port")
 	}
+	if n := len(p.VFs); n > 0 {
+		words = append(words, units.Plural(n, "virtual function"))
+	}
 	if p.Rules.Rules != nil {
 		words = append(words, "filtered")
 	}

@@ -29,6 +29,14 @@ func TestRefusedTextLeavesTheValueUnchanged(t *testing.T) {
 			new(settings.Dedup), map[string]string{"true": "window=200ms,records=32768,pools=8,index=content,bytes=0,ignore=none", "false": "none", "none": "none", "records=4": "window=200ms,records=4,pools=4,index=content,bytes=0,ignore=none", "window=1s,index=rss": "window=1s,records=32768,pools=8,index=rss,bytes=0,ignore=none", "ignore=ttl+vlan,bytes=70": "window=200ms,records=32768,pools=8,index=content,bytes=70,ignore=vlan+ttl"},
 			map[string]string{"window=0": `"window=0": choose more than 0, or leave it out`, "window=0.1ns": "choose more than 0", "records=0": `"records=0": choose 1 or more, or leave it out`, "pools=0": `"pools=0": choose 1 or more`, "pools=-1": "choose 1 or more", "window": "window", "": "must be", "colour=3": "must be window=DURATION", "bytes=-1": "bytes compared", "ignore=ttl+dscp": `field "dscp": choose of vlan+ttl+checksum+mac, or none. Join several with +`, "ignore=": `field ""`, "ignore=vlan,ttl": `"ttl": must be`, "window=200ms,records=x": `"records=x"`},
 		},
+		{
+			new(settings.VFs), map[string]string{"2": "default, default", "none": "none", "default": "default", "trust=off spoofchk=on": "default", "mac=02-00-00-00-01-01 vlan=7,trust=on spoofchk=off query_rss=on state=disable": "mac=02:00:00:00:01:01 vlan=7, trust=on spoofchk=off query_rss=on state=disable"},
+			map[string]string{"": "virtual function 0: empty: write default", "default,": "virtual function 1: empty", "64": "64 virtual functions: must be 1 to 63, or none", "0": "0 virtual functions", "mac=1": "mac=1: must be an address", "vlan=x": `VLAN "x": must be a number`, "trust": "trust: must be trust=on or trust=off", "colour=3": `"colour=3": must be mac, vlan, trust`},
+		},
+		{
+			new(settings.Mirrors), map[string]string{"none": "none", "to=2 functions=0+1": "to=2 functions=0+1", "to=port downlink uplink,to=0 vlans=7+8": "to=port uplink downlink, to=0 vlans=7+8"},
+			map[string]string{"": "mirror rule 0: must say what is copied and where", "to=1": "must say what is copied", "uplink": "must say what is copied and where", "to=x uplink": `virtual function "x": must be a number`, "to=1 functions=0+": `virtual function "": must be`, "to=1 vlans=": `VLAN ""`, "to=1 up": `"up": must be to=N, to=port`},
+		},
 	} {
 		for text, want := range c.good {
 			require.NoError(t, c.v.Set(text), text)
