@@ -53,6 +53,7 @@ func HasScheme(scheme string) bool {
 // Kernel reports whether a name means a function of this machine, by its address
 // or by its interface's name, rather than a device of a scheme.
 func Kernel(name string) bool {
+	name, _, _ = strings.Cut(name, tokenOption)
 	_, err := ParseAddress(name)
 	return err == nil || name != "" && !strings.Contains(name, ":") || addressLike(name)
 }

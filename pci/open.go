@@ -4,6 +4,7 @@ package pci
 //
 //	0000:03:00.0               a function by its address (kernel VFIO)
 //	eth2                       a function by its interface name (kernel VFIO)
+//	NAME,vf_token=UUID         the same, with the token of virtual functions (VFToken)
 //	vfio-group:NAME            the same, through group and container
 //	vfio-iommufd:NAME          the same, through its own device node and iommufd
 //	vfio-user:/run/nic.sock    a vfio-user server
@@ -47,7 +48,8 @@ func open(name string, r Resolver) (Device, error) {
 	if found && opener != nil {
 		return opener(rest)
 	}
-	if _, err := ParseAddress(name); err == nil || !found && name != "" {
+	function, _, _ := strings.Cut(name, tokenOption)
+	if _, err := ParseAddress(function); err == nil || !found && name != "" {
 		return openFunction(r, name) // an interface's name has no colon
 	} else if addressLike(name) {
 		return nil, fmt.Errorf("open device: %w", err)

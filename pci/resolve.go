@@ -28,8 +28,18 @@ func Resolve(name string) (Function, error) { return Host().Resolve(name) }
 // Resolve finds the function with an address, with a network interface, or whose
 // interface had that name before vfio-bind bound the function to vfio-pci. The
 // error wraps ErrNoInterface or ErrNoFunction if there is none, and ErrNotPCI for an
-// interface without one.
+// interface without one. A token behind the name (CutVFToken) is that of the function.
 func (r Resolver) Resolve(name string) (Function, error) {
+	name, token, err := CutVFToken(name)
+	if err != nil {
+		return Function{}, err
+	}
+	f, err := r.resolve(name)
+	f.VFToken = token
+	return f, err
+}
+
+func (r Resolver) resolve(name string) (Function, error) {
 	a, err := ParseAddress(name)
 	if err != nil {
 		if addressLike(name) {

@@ -37,6 +37,7 @@ type Function struct {
 	Group      int      // IOMMU group, or NoGroup
 	GroupPeers []string // other devices of the IOMMU group
 	Interfaces []string // its network interfaces in this network namespace
+	VFToken    *VFToken `json:"-"` // of the name that it was found by, nil: none
 }
 
 // BAR is a base address register.

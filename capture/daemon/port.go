@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 
 	"github.com/ixcap/ixcap/capture"
@@ -80,7 +81,7 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 	if err := p.mirror(); err != nil {
 		return nil, err
 	}
-	if name := p.device.Name(); name != p.Device {
+	if name := p.device.Name(); name != p.Device && !strings.HasPrefix(p.Device, name+",") { // options of it
 		p.log.Info(fmt.Sprintf("%s is captured as %s", p.Device, name))
 	}
 	st := &p.Storage

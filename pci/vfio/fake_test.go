@@ -32,10 +32,29 @@ type fakeKernel struct {
 	locked  uint64
 	short   uint64 // bytes an unmap leaves mapped
 
+	sriov       bool   // the functions are a physical and virtual ones, which share a token
+	token       string // that they share; empty: not set
+	noBindToken bool   // an old kernel: no token for VFIO_DEVICE_BIND_IOMMUFD
+
 	calls    []string
 	failAt   int // number of the call that fails, from 1
 	failWith error
 	blocked  map[string]chan struct{} // calls that block until the channel is closed
+}
+
+// checkToken is vfio_pci_validate_vf_token.
+func (k *fakeKernel) checkToken(token string) error {
+	switch {
+	case !k.sriov && token != "":
+		return syscall.EINVAL
+	case !k.sriov:
+		return nil
+	case k.token == "" && token != "":
+		k.token = token
+	case k.token != token:
+		return syscall.EACCES
+	}
+	return nil
 }
 
 type fakeFile struct {
@@ -161,7 +180,7 @@ func (k *fakeKernel) ioctl(fd int, req request, value uintptr, arg []byte, refs 
 	case "iommufd":
 		return k.iommufdIoctl(f, req, arg, refs)
 	}
-	return k.deviceIoctl(f, req, arg)
+	return k.deviceIoctl(f, req, arg, refs)
 }
 
 func (k *fakeKernel) containerIoctl(f *fakeFile, req request, value uintptr, arg []byte, refs []ref) (int, error) {
@@ -302,6 +321,10 @@ func (k *fakeKernel) groupIoctl(f *fakeFile, req request, arg []byte) (int, erro
 			return -1, syscall.EINVAL
 		}
 		name, ok := strings.CutSuffix(string(arg), "\x00")
+		name, token, _ := strings.Cut(name, " vf_token=")
+		if err := k.checkToken(token); err != nil {
+			return -1, err
+		}
 		if !ok || !strings.HasPrefix(name, "0000:03:00.") {
 			return -1, syscall.ENODEV
 		}

@@ -93,11 +93,19 @@ func (c *fakeCard) power() {
 	}
 }
 
-func (k *fakeKernel) deviceIoctl(f *fakeFile, req request, arg []byte) (int, error) {
+func (k *fakeKernel) deviceIoctl(f *fakeFile, req request, arg []byte, refs []ref) (int, error) {
 	c := k.card
 	switch req {
 	case deviceBindIOMMUFD:
 		fd := k.files[int(int32(word(arg, 8)))]
+		token := ""
+		if word(arg, 4) == 1 && word(arg, 0) >= 24 && !k.noBindToken && len(refs) == 1 && refs[0].at == 16 {
+			token = pci.VFToken(refs[0].mem).String()
+			order.PutUint32(arg[4:], 0)
+		}
+		if err := k.checkToken(token); err != nil {
+			return -1, err
+		}
 		if word(arg, 0) < 16 || word(arg, 4) != 0 || f.bound || fd == nil || fd.kind != "iommufd" {
 			return -1, syscall.EINVAL
 		}

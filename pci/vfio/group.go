@@ -106,13 +106,18 @@ func (g *groupSpace) info() (iommuInfo, error) {
 
 func (g *groupSpace) device(f pci.Function) (*file, error) {
 	late := func(fd int) { _ = g.h.k.close(fd) }
+	name := f.Address.String()
+	if f.VFToken != nil {
+		name += " vf_token=" + f.VFToken.String()
+	}
 	fd, err := g.group.call(g.h.limits.reset, groupGetDeviceFD.String(), func(fd int) (int, error) {
-		return g.h.k.ioctl(fd, groupGetDeviceFD, 0, append([]byte(f.Address.String()), 0))
+		return g.h.k.ioctl(fd, groupGetDeviceFD, 0, append([]byte(name), 0))
 	}, late)
 	if err != nil {
 		if errors.Is(err, syscall.EBUSY) {
 			err = fmt.Errorf("%w%s", err, g.h.usersOf(1, g.group.path))
 		}
+		err = explainToken(f, err)
 		return nil, fmt.Errorf("%s: %w", f.Address, err)
 	}
 	return newFile(g.h.k, f.Address.String(), fd), nil

@@ -73,8 +73,15 @@ func (s *iommufdSpace) device(f pci.Function) (_ *file, err error) {
 			_ = file.close(s.h.limits.reset)
 		}
 	}()
-	if _, err = file.ioctl(s.h.limits.reset, deviceBindIOMMUFD, words(16, 0, uint32(s.file.fd), 0)); err != nil {
+	bind, refs := words(16, 0, uint32(s.file.fd), 0), []ref(nil)
+	if f.VFToken != nil {
+		bind = words(24, bindFlagToken, uint32(s.file.fd), 0, 0, 0) // bytes 16-23: address of the token
+		refs = append(refs, ref{16, f.VFToken[:]})
+	}
+	if _, err = file.ioctl(s.h.limits.reset, deviceBindIOMMUFD, bind, refs...); err != nil {
 		switch {
+		case errors.Is(err, syscall.EACCES), f.VFToken != nil && errors.Is(err, syscall.EINVAL):
+			err = explainToken(f, err)
 		case errors.Is(err, syscall.EPERM):
 			err = s.h.notViable(f, err)
 		case errors.Is(err, syscall.EBUSY), errors.Is(err, syscall.EINVAL): // EINVAL: already bound

@@ -67,8 +67,11 @@ func reachable(node string) bool {
 	return unix.Faccessat(unix.AT_FDCWD, node, unix.R_OK|unix.W_OK, unix.AT_EACCESS) == nil
 }
 
-// open opens a function; the name is for messages.
+// open opens a function; the name is for messages, which leave its token out.
 func (h *host) open(name string, form form, f pci.Function) (pci.Device, error) {
+	if without, _, err := pci.CutVFToken(name); err == nil {
+		name = without
+	}
 	d, err := h.openDevice(name, form, f)
 	if err != nil {
 		return nil, fmt.Errorf("open device %s: %s: %w", name, f, err)
@@ -77,7 +80,8 @@ func (h *host) open(name string, form form, f pci.Function) (pci.Device, error) 
 }
 
 // selectForm selects the form: that in which the group is open, else iommufd if this
-// process can open the function's node and /dev/iommu, else group.
+// process can open the function's node and /dev/iommu, else group. A token is passed by the
+// group, if possible.
 func (h *host) selectForm(f pci.Function) form {
 	h.mu.Lock()
 	for _, form := range []form{formGroup, formIOMMUFD} {
@@ -87,6 +91,9 @@ func (h *host) selectForm(f pci.Function) form {
 		}
 	}
 	h.mu.Unlock()
+	if f.VFToken != nil && h.reachable(h.groupNode(f.Group)) {
+		return formGroup // that of iommufd is newer
+	}
 	node := h.deviceNode(f)
 	if node != "" && h.reachable(node) && h.reachable(h.iommuNode()) {
 		return formIOMMUFD

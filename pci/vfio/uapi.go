@@ -91,6 +91,8 @@ const (
 	dmaFlagRead  = 1 << 0
 	dmaFlagWrite = 1 << 1
 
+	bindFlagToken = 1 << 0 // VFIO_DEVICE_BIND_FLAG_TOKEN
+
 	ioasFlagFixed = 1 << 0
 	ioasFlagWrite = 1 << 1
 	ioasFlagRead  = 1 << 2
