@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/ixcap/ixcap/driver/internal/reg"
+	"github.com/ixcap/ixcap/ring"
 )
 
 // Virtualization (7.10): the port's queues form pools, and virtual function k has pool
@@ -416,4 +417,48 @@ func (p *Port) storeMirror(i int) {
 	p.store(reg.PFMRVLAN(i+MirrorRules), uint32(vlans>>32))
 	p.store(reg.PFMRCTL(i), reg.PFMRCTL_MP.Val(uint32(pool))|reg.PFMRCTL_VPME.Val(bit(functions != 0))|
 		reg.PFMRCTL_UPME.Val(bit(r.Uplink))|reg.PFMRCTL_DPME.Val(bit(r.Downlink))|reg.PFMRCTL_VLME.Val(bit(vlans != 0)))
+}
+
+// restorePools sets after a reset of the port what setPools does not: the mirror rules. Its
+// functions have to begin anew. The caller holds p.pools.mu.
+func (p *Port) restorePools() error {
+	for i := range p.pools.vfs {
+		v := &p.pools.vfs[i]
+		*v = vf{VF: v.VF, requests: v.requests, refused: v.refused}
+	}
+	for k := range p.pools.vlans {
+		p.pools.vlans[k].pools = 0
+	}
+	for i := range p.pools.mirrored {
+		if p.pools.count > 0 {
+			p.storeMirror(i)
+		}
+	}
+	return nil
+}
+
+// progressOfPools returns what receiveStalled compares on a port with virtual functions: the
+// frames that have reached any pool, a value that changes when a frame is written for any,
+// and whether all can be written. It cannot tell while a function is not in use, or has no
+// descriptors: frames for it are not written, and not all of them are counted.
+func (p *Port) progressOfPools() (wire, written uint64, able bool) {
+	p.stats.mu.Lock()
+	wire = p.stats.of(gprc, 0)
+	p.stats.mu.Unlock()
+	p.health.elsewhere += uint64(p.load(reg.QPRDC(QueueCounters - 1)))
+	p.pools.mu.Lock()
+	defer p.pools.mu.Unlock()
+	able = true
+	for _, v := range p.pools.vfs {
+		able = able && v.ready && !v.Disabled
+	}
+	for q := range p.pools.first + len(p.rx) {
+		if reg.RXDCTL_ENABLE.Of(p.load(reg.RXDCTL(q))) == 0 {
+			continue
+		}
+		head := p.load(reg.RDH(q))
+		written = written*ring.MaxSize + written>>48 + uint64(head)
+		able = able && head != p.load(reg.RDT(q))
+	}
+	return wire, written, able
 }

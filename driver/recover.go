@@ -103,6 +103,7 @@ type health struct {
 	checked        time.Time
 	wire, received uint64
 	dropped        uint64 // without a descriptor
+	elsewhere      uint64 // of these, in queues of virtual functions
 	stalled        int    // checks in a row
 	sent           uint64
 	waiting        []uint32 // TDH by transmit queue with descriptors to send, else waitsNot
@@ -116,8 +117,8 @@ type health struct {
 // writes none although it has descriptors, or has packets to send and sends none.
 func (w *watcher) checkHealth() {
 	p, h := w.p, &w.p.health
-	if p.virtual != nil || p.pools.count > 0 || h.failed || time.Since(h.checked) < linkInterval/2 {
-		return // a reset would end the other functions' work
+	if p.virtual != nil || h.failed || time.Since(h.checked) < linkInterval/2 {
+		return
 	}
 	p.state.Lock() // no one who holds it waits for the watcher
 	h.checked = time.Now()
@@ -164,13 +165,17 @@ func (p *Port) receiveStalled(s *Stats) bool {
 	for _, q := range s.Queues {
 		dropped += q.NoDescriptor
 	}
-	good := s.Wire - sum(s.Bad) - s.Filtered
-	if p.started && good-h.wire > dropped-h.dropped && s.Received == h.received && p.haveDescriptors() {
+	good, received, able := s.Wire-sum(s.Bad)-s.Filtered, s.Received, true
+	if p.pools.count > 0 {
+		good, received, able = p.progressOfPools()
+		dropped += h.elsewhere
+	}
+	if p.started && able && good-h.wire > dropped-h.dropped && received == h.received && p.haveDescriptors() {
 		h.stalled++
 	} else {
 		h.stalled = 0
 	}
-	h.wire, h.received, h.dropped = good, s.Received, dropped
+	h.wire, h.received, h.dropped = good, received, dropped
 	return h.stalled >= stallChecks
 }
 
@@ -214,6 +219,10 @@ func (p *Port) finish(err error) []Event {
 		h.failed = true
 		return []Event{{Kind: Recovered, Text: fmt.Sprintf("the device could not be reset: %v. Close and open the port", err)}}
 	}
+	if n := p.pools.count; n > 0 {
+		return []Event{{Kind: Recovered, Text: fmt.Sprintf("the device was reset in %v; frames inside it are lost and in no counter, those in memory are kept; its virtual functions (%d) start again",
+			time.Since(h.began).Round(time.Millisecond), n)}}
+	}
 	return []Event{{Kind: Recovered, Text: fmt.Sprintf("the device was reset in %v; %d frames inside it are lost (%s), those in memory are kept",
 		time.Since(h.began).Round(time.Millisecond), h.lost, reg.CTRL_RST)}}
 }
@@ -244,6 +253,8 @@ func (p *Port) lockState() {
 // their readers then have to take over (resume). It returns the number of frames that were
 // inside the device. The caller holds p.state.
 func (p *Port) recover() (lost uint64, err error) {
+	p.pools.mu.Lock() // their mailboxes wait
+	defer p.pools.mu.Unlock()
 	p.change(reg.RXCTRL, to(reg.RXCTRL_RXEN, 0))
 	p.flush()
 	time.Sleep(time.Millisecond)
@@ -269,6 +280,7 @@ func (p *Port) recover() (lost uint64, err error) {
 		{"set up link", p.setupLink},
 		{"initialise receive", p.initReceive},
 		{"set filters", func() error { return p.storePlan(p.plan) }},
+		{"restore pools", p.restorePools},
 		{"initialise transmit", p.initTransmit},
 		{"start the clock", p.startClock},
 	} {
@@ -278,6 +290,9 @@ func (p *Port) recover() (lost uint64, err error) {
 	}
 	if p.irq != nil {
 		p.routeInterrupts()
+	}
+	if err := p.offerVFs(); err != nil {
+		return lost, err
 	}
 	if p.posted > 0 { // else no descriptor was ever posted
 		p.phase = restartAsked

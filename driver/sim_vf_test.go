@@ -430,3 +430,50 @@ func TestVirtualFunctionsAreChecked(t *testing.T) {
 		require.NoError(t, dev.Close())
 	}
 }
+
+// A port with virtual functions whose DMA has stopped is reset: its functions wait and go
+// on, and its mirror rules hold.
+func TestModelStalledPortWithVirtualFunctionsIsRecovered(t *testing.T) {
+	t.Parallel()
+	events, functionEvents := &eventLog{}, &eventLog{}
+	r := open(t, "gen,count=forever,rate=20kpps,size=60-3000,vfs=2,fault=rxstall:20000",
+		driver.Config{RingSize: 64, OnEvent: events.add, VFs: []driver.VF{{MAC: vfAddress(0), Trusted: true}, {MAC: vfAddress(1)}}})
+	require.NoError(t, r.port.Mirror(2, driver.MirrorRule{To: 1, Uplink: true, VLANs: []uint16{9}}))
+	c := &cluster{rig: r}
+	for k := range 2 {
+		dev, err := r.nic.ConnectVF(k, "vf")
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, dev.Close()) })
+		p, err := driver.Open(dev, driver.Config{RingSize: 64, OnEvent: functionEvents.add})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, p.Close()) })
+		require.NoError(t, p.Start())
+		c.vfs = append(c.vfs, p)
+	}
+	require.NoError(t, r.port.Start())
+	frames := make([]ring.Frame, 64)
+	var got [2]int
+	poll := func(done func() bool) {
+		r.pollUntil(func() bool {
+			for k, p := range c.vfs {
+				got[k] += p.RxQueue(0).Poll(frames)
+				p.RxQueue(0).Release()
+			}
+			return done()
+		})
+	}
+	poll(func() bool {
+		return len(events.texts(driver.Recovered)) == 1 && len(functionEvents.texts(driver.Recovered)) == 2
+	})
+	require.Contains(t, events.texts(driver.Hung)[0], "the receive DMA has stopped")
+	require.Regexp(t, `^the device was reset in \S+; frames inside it are lost and in no counter, those in memory are kept; its virtual functions \(2\) start again$`, events.texts(driver.Recovered)[0])
+	before := got
+	poll(func() bool { return got[0] > before[0]+1000 && got[1] > before[1]+1000 })
+	for k, p := range c.vfs {
+		s, err := p.Stats()
+		require.NoError(t, err)
+		require.NoError(t, s.Balanced(), "function %d", k)
+	}
+	require.Len(t, r.port.MirrorRules(), 1)
+	require.NoError(t, r.nic.Stats().Balanced())
+}
