@@ -177,28 +177,39 @@ func (s *Sender) unput(n int) {
 	s.result.Asked = s.result.Asked[:min(uint64(len(s.result.Asked)), s.result.Frames)]
 }
 
-// buffer waits for a free buffer behind those that are filled.
+// buffer waits for a free buffer behind those that are filled, for a frame of the source.
 func (s *Sender) buffer() (*driver.TxBuffer, error) {
-	if s.filled == s.most {
-		if err := s.post(); err != nil {
-			return nil, err
-		}
+	b, i, err := s.free()
+	if err == nil {
+		s.restore(b, i)
 	}
-	for spins := 0; s.q.Free() <= s.filled; spins++ {
-		if err := s.post(); err != nil {
-			return nil, err
-		}
-		if err := s.wait(spins); err != nil {
-			return nil, err
-		}
-	}
-	b := s.q.Buffer(s.filled)
-	i := (s.pos + s.filled) % len(s.raw)
+	return b, err
+}
+
+// restore removes the CRC of a filler frame from buffer i.
+func (s *Sender) restore(b *driver.TxBuffer, i int) {
 	if at := s.raw[i]; at != 0 {
 		clear(b.Data[:cap(b.Data)][at : at+4])
 		s.raw[i], b.RawCRC = 0, false
 	}
-	return b, nil
+}
+
+// free waits for a free buffer behind those that are filled, and returns its number, too.
+func (s *Sender) free() (*driver.TxBuffer, int, error) {
+	if s.filled == s.most {
+		if err := s.post(); err != nil {
+			return nil, 0, err
+		}
+	}
+	for spins := 0; s.q.Free() <= s.filled; spins++ {
+		if err := s.post(); err != nil {
+			return nil, 0, err
+		}
+		if err := s.wait(spins); err != nil {
+			return nil, 0, err
+		}
+	}
+	return s.q.Buffer(s.filled), (s.pos + s.filled) % len(s.raw), nil
 }
 
 // wait gives the processor away for a moment. spins counts the waits for one frame.
@@ -403,14 +414,17 @@ func (s *Sender) byFillers() error {
 
 // fill sends a frame of n bytes with a wrong CRC.
 func (s *Sender) fill(n int) error {
-	b, err := s.buffer()
+	b, i, err := s.free()
 	if err != nil {
 		return err
 	}
-	b.Data = b.Data[:n+4]
-	wrong := ^crc32.ChecksumIEEE(b.Data[:n])
-	binary.LittleEndian.PutUint32(b.Data[n:], wrong)
-	s.raw[(s.pos+s.filled)%len(s.raw)], b.RawCRC = uint16(n), true
+	if int(s.raw[i]) != n { // else the buffer has just this frame
+		s.restore(b, i)
+		b.Data = b.Data[:n+4]
+		wrong := ^crc32.ChecksumIEEE(b.Data[:n])
+		binary.LittleEndian.PutUint32(b.Data[n:], wrong)
+		s.raw[i], b.RawCRC = uint16(n), true
+	}
 	s.filled++
 	s.result.Fillers++
 	if s.result.Fillers%1024 == 0 {
