@@ -186,7 +186,11 @@ func (q *TxQueue) Post(n int) int {
 	room := ring.Free(q.clean, q.next, q.size)
 	for done < n {
 		b := &q.pool[q.filled]
-		if len(b.Data) == 0 || len(b.Data) > q.maxFrame || b.Offload != nil || b.More || b.Stamp {
+		offload, known := ring.TxCommand(0), true
+		if b.Offload != nil {
+			offload, known = q.knownOffload(b.Offload)
+		}
+		if len(b.Data) == 0 || len(b.Data) > q.maxFrame || !known || b.More || b.Stamp {
 			took := q.postSlow(n - done)
 			if took == 0 {
 				break
@@ -205,7 +209,7 @@ func (q *TxQueue) Post(n int) int {
 		if b.RawCRC {
 			c = ring.TxEOP
 		}
-		q.descs[q.next].SetData(b.iova, len(b.Data), len(b.Data), c)
+		q.descs[q.next].SetData(b.iova, len(b.Data), len(b.Data), c|offload)
 		q.advance()
 		q.takeBuffer()
 		room--
@@ -305,6 +309,17 @@ func (q *TxQueue) postSlow(n int) int {
 		q.report()
 	}
 	return buffers
+}
+
+// knownOffload returns the commands of an offload whose parameters a context of the device
+// holds. false: none does, or the packet is to be cut.
+func (q *TxQueue) knownOffload(o *TxOffload) (ring.TxCommand, bool) {
+	for i := range q.contexts {
+		if q.known[i] && q.contexts[i] == *o && o.MSS == 0 {
+			return o.commands() | ring.TxIndex(uint8(i)), true
+		}
+	}
+	return 0, false
 }
 
 // context makes a context of the device hold the offload's parameters and returns the
