@@ -72,7 +72,7 @@ func Open(ctx context.Context, port string, options ...Option) (*Capture, error)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", port, err)
 	}
-	plan, err := o.filters.Plan(max(o.port.Queues, 1))
+	plan, err := o.filters.Plan(max(o.port.Queues, 1), o.port.OuterVLAN)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", port, err)
 	}

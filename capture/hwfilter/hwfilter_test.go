@@ -162,7 +162,7 @@ func TestTheChipDropsPartOfWhatTheExpressionMatches(t *testing.T) {
 		t.Run(c.expression, func(t *testing.T) {
 			r, err := hwfilter.Parse("(" + c.expression + ") drop")
 			require.NoError(t, err)
-			p, err := r.Plan(4)
+			p, err := r.Plan(4, 0)
 			require.NoError(t, err)
 			require.ElementsMatch(t, c.rest, p.Rules[0].Rest)
 			match, err := pcapfilter.Compile(c.expression)
@@ -190,7 +190,7 @@ func TestQueueRules(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "(ip src host 10.0.0.1 and udp) queue 2; (ip src host 10.0.0.1) drop; (tcp[tcpflags] & tcp-syn != 0) queue 3", r.String())
 	require.Equal(t, "(not (ip src host 10.0.0.1 and udp) and (ip src host 10.0.0.1)) drop; ", r.Software())
-	p, err := r.Plan(4)
+	p, err := r.Plan(4, 0)
 	require.NoError(t, err)
 	require.Equal(t, driver.NoFlowDirector, p.FlowDirector)
 	require.Equal(t, "(ip src host 10.0.0.1 and udp) queue 2: in the chip: 1 5-tuple filter; not in the chip: fragments", p.Rules[0].String())
@@ -218,17 +218,26 @@ func TestSoftwareDropsNoFrameOfAQueueInFront(t *testing.T) {
 func TestConditionsBehindVLANAreForTaggedFrames(t *testing.T) {
 	r, err := hwfilter.Parse("(vlan 7 or ip src host 10.0.0.1) drop")
 	require.NoError(t, err)
-	p, err := r.Plan(1)
+	p, err := r.Plan(1, 0)
 	require.NoError(t, err)
 	require.Len(t, p.Filters, 1)
 	require.Equal(t, uint16(7), p.Filters[0].VLAN)
 	require.Contains(t, p.Rules[0].Rest, "what is behind a VLAN tag of any number")
 }
 
+// Where all frames have an outer tag the chip compares the inner one, and the expression
+// the outer.
+func TestVLANOfFramesWithAnOuterTagIsLeftToSoftware(t *testing.T) {
+	r, err := hwfilter.Parse("(vlan 7) drop")
+	require.NoError(t, err)
+	_, err = r.Plan(1, 0x88a8)
+	require.ErrorContains(t, err, "vlan 7 (of frames with an outer tag the chip compares the inner one)")
+}
+
 func TestVLANTakesTheFlowDirector(t *testing.T) {
 	r, err := hwfilter.Parse("(vlan 7) drop")
 	require.NoError(t, err)
-	p, err := r.Plan(1)
+	p, err := r.Plan(1, 0)
 	require.NoError(t, err)
 	require.Equal(t, driver.PerfectFlows, p.FlowDirector)
 	require.Equal(t, "(vlan 7) drop: in the chip: 1 Flow Director filter; not in the chip: what is not IP in the VLAN", p.Rules[0].String())
@@ -238,12 +247,12 @@ func TestVLANTakesTheFlowDirector(t *testing.T) {
 func TestAnOpenPortKeepsItsFlowDirector(t *testing.T) {
 	r, err := hwfilter.Parse("(ip src host 10.0.0.1 or ip6 src host 2001:db8::1) drop")
 	require.NoError(t, err)
-	p, err := r.PlanOpen(1, driver.NoFlowDirector)
+	p, err := r.PlanOpen(driver.Config{Queues: 1, FlowDirector: driver.NoFlowDirector})
 	require.NoError(t, err)
 	require.Equal(t, driver.NoFlowDirector, p.FlowDirector)
 	require.Len(t, p.Filters, 1)
 	require.Equal(t, []string{"src net 2001:db8::1/128 (only the Flow Director can, which gets its memory when the port is opened: restart the capture)"}, p.Rules[0].Rest)
-	p, err = r.PlanOpen(1, driver.PerfectFlows)
+	p, err = r.PlanOpen(driver.Config{Queues: 1, FlowDirector: driver.PerfectFlows})
 	require.NoError(t, err)
 	require.Len(t, p.Filters, 2)
 	require.Equal(t, []hwfilter.Use{{Engine: driver.TupleFilter, Filters: 1}, {Engine: driver.FlowDirectorFilter, Filters: 1}}, p.Rules[0].Chip())
@@ -251,11 +260,11 @@ func TestAnOpenPortKeepsItsFlowDirector(t *testing.T) {
 
 	r, err = hwfilter.Parse("(vlan 7) drop")
 	require.NoError(t, err)
-	_, err = r.PlanOpen(1, driver.NoFlowDirector)
+	_, err = r.PlanOpen(driver.Config{Queues: 1, FlowDirector: driver.NoFlowDirector})
 	require.ErrorContains(t, err, "restart the capture")
 	r, err = hwfilter.Parse("(udp) drop")
 	require.NoError(t, err)
-	p, err = r.PlanOpen(1, driver.PerfectFlows)
+	p, err = r.PlanOpen(driver.Config{Queues: 1, FlowDirector: driver.PerfectFlows})
 	require.NoError(t, err)
 	require.Equal(t, driver.PerfectFlows, p.FlowDirector, "it stays on")
 }
@@ -287,7 +296,7 @@ func TestRulesThatTheChipCannotDoAreRefused(t *testing.T) {
 	} {
 		r, err := hwfilter.Parse(text)
 		if err == nil {
-			_, err = r.Plan(4)
+			_, err = r.Plan(4, 0)
 		}
 		require.ErrorContains(t, err, want, text)
 		require.NotContains(t, err.Error(), "\n")
@@ -300,7 +309,7 @@ func TestRulesThatTheChipCannotDoAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, r.Any())
 	require.Equal(t, "none", r.String())
-	p, err := r.Plan(1)
+	p, err := r.Plan(1, 0)
 	require.NoError(t, err)
 	require.Empty(t, p.Filters)
 }
@@ -317,7 +326,7 @@ func FuzzParse(f *testing.F) {
 		again, err := hwfilter.Parse(r.String())
 		require.NoError(t, err)
 		require.Equal(t, r, again)
-		p, err := r.Plan(4)
+		p, err := r.Plan(4, 0)
 		if err == nil {
 			_, err = driver.Config{Queues: 4, FlowDirector: p.FlowDirector}.PlaceFilters(p.Filters)
 			require.NoError(t, err)

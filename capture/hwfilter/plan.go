@@ -77,25 +77,31 @@ func (s Split) String() string {
 	return s.Rule + ": " + in
 }
 
-// Plan translates the rules for a port that will be opened with that number of queues. A
-// rule of which nothing can be in the chip is an error: use the rules of the capture for it.
-func (r Rules) Plan(queues int) (Plan, error) {
-	return r.plan(driver.Config{Queues: queues}, fit)
+// Plan translates the rules for a port that will be opened with that number of queues and
+// that outer tag (driver.Config.OuterVLAN). A rule of which nothing can be in the chip is an
+// error: use the rules of the capture for it.
+func (r Rules) Plan(queues int, outer uint16) (Plan, error) {
+	return r.plan(driver.Config{Queues: queues, OuterVLAN: outer}, fit)
 }
 
 // PlanOpen is Plan for a port that is open, whose Flow Director is on or off.
-func (r Rules) PlanOpen(queues int, mode driver.FlowDirector) (Plan, error) {
-	return r.plan(driver.Config{Queues: queues, FlowDirector: mode}, fitOpen)
-}
+func (r Rules) PlanOpen(c driver.Config) (Plan, error) { return r.plan(c, fitOpen) }
 
 func (r Rules) plan(c driver.Config, fit func(*driver.Config, []driver.Filter) (driver.FlowDirector, error)) (Plan, error) {
 	var p Plan
 	for _, x := range r.list {
 		s := Split{Rule: fmt.Sprintf("(%s) %s", x.expression, x.action())}
+		if !x.drop && x.queue >= c.Queues {
+			return p, fmt.Errorf("filter %s: queue %d: want 0 to %d. Name one of these, or capture with more queues", s.Rule, x.queue, c.Queues-1)
+		}
 		alternatives, rest := translate(x.expression)
 		s.Rest = rest
 		placed, refused := 0, map[string]bool{}
 		for _, a := range alternatives {
+			if c.OuterVLAN != 0 && a.VLAN != 0 {
+				s.Rest = append(s.Rest, fmt.Sprintf("%s (of frames with an outer tag the chip compares the inner one)", a.text()))
+				continue
+			}
 			a.Drop, a.Queue = x.drop, x.queue
 			mode, err := fit(&c, append(p.Filters[:len(p.Filters):len(p.Filters)], a.Filter))
 			if err != nil {

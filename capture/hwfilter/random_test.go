@@ -118,7 +118,7 @@ func TestTheChipAgreesWithTheExpressions(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		p, err := r.Plan(4)
+		p, err := r.Plan(4, 0)
 		if err != nil {
 			refused++
 			continue

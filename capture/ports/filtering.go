@@ -44,7 +44,7 @@ func (f *Filtering) SetFilters(filters hwfilter.Rules) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	plan, err := filters.PlanOpen(f.engine.Queues(), f.chip.Config().FlowDirector)
+	plan, err := filters.PlanOpen(f.chip.Config())
 	if err != nil {
 		return err
 	}

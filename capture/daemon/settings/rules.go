@@ -158,7 +158,9 @@ func (*Filters) Type() string { return "FILTERS" }
 func (f *Filters) UnmarshalText(text []byte) error { return f.Set(string(text)) }
 
 // PlanFilters returns what the chip does of the port's filters.
-func (p *Port) PlanFilters() (hwfilter.Plan, error) { return p.Filters.Plan(max(p.Queues, 1)) }
+func (p *Port) PlanFilters() (hwfilter.Plan, error) {
+	return p.Filters.Plan(max(p.Queues, 1), uint16(p.OuterVLAN))
+}
 
 // liveFilters returns an error if a capture that was started with other settings cannot
 // have the port's filters before it is restarted.
@@ -167,7 +169,7 @@ func (p *Port) liveFilters(started *Port) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.Filters.PlanOpen(max(started.Queues, 1), was.FlowDirector)
+	_, err = p.Filters.PlanOpen(driver.Config{Queues: max(started.Queues, 1), FlowDirector: was.FlowDirector, OuterVLAN: uint16(started.OuterVLAN)})
 	return err
 }
 
