@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,11 +61,9 @@ type RxPool struct {
 	freed atomic.Uint64 // chunks recycled so far
 	taken uint64        // and attached again; Capture only
 
-	// users are the parts captured and not recycled, and portOpen until the port closes.
-	users atomic.Int64
+	closed  atomic.Bool // by the port: the last chunk frees the memory
+	freeing sync.Mutex
 }
-
-const portOpen = 1 << 32
 
 // Chunk is a chunk of packet buffers, or a part of one, that Capture has handed on.
 type Chunk struct {
@@ -121,7 +120,6 @@ func NewRxPool(m RxMemory, chunks, chunkSize int) (*RxPool, error) {
 		left:  make([]atomic.Int32, chunks),
 		free:  make([]atomic.Uint32, chunks),
 	}
-	p.users.Store(portOpen)
 	for i := range p.chunks {
 		p.put(i)
 	}
@@ -290,7 +288,6 @@ func (p *RxPool) handOn(first, at uint32, n int) (Chunk, int) {
 	}
 	p.captured++
 	c.number = p.captured
-	p.users.Add(1)
 	p.parts[c.id*q.segment+c.first].Store(c.number)
 	return c, n
 }
@@ -306,8 +303,8 @@ func (p *RxPool) Recycle(c Chunk) error {
 		return fmt.Errorf("recycle chunk %d from buffer %d on: %w", c.id, c.first, ErrRecycled)
 	}
 	p.giveBack(c)
-	if p.users.Add(-1) == 0 {
-		return p.area.Close() // the port is closed, this was the last chunk
+	if p.closed.Load() { // A6, pairs with R6 in close: else close sees that this part is back
+		return p.freeUnused()
 	}
 	return nil
 }
@@ -326,10 +323,18 @@ func (p *RxPool) giveBack(c Chunk) {
 // captured are recycled.
 func (p *RxPool) close() error {
 	err := p.area.Unmap()
-	if p.users.Add(-portOpen) == 0 {
-		err = errors.Join(err, p.area.Close())
+	p.closed.Store(true) // R6
+	return errors.Join(err, p.freeUnused())
+}
+
+// freeUnused frees the memory of a closed pool if no chunk is out.
+func (p *RxPool) freeUnused() error {
+	p.freeing.Lock()
+	defer p.freeing.Unlock()
+	if p.Out() > 0 {
+		return nil
 	}
-	return err
+	return p.area.Close()
 }
 
 // Chunks returns the number of chunks of the pool (R).
@@ -338,8 +343,16 @@ func (p *RxPool) Chunks() int { return int(p.chunks) }
 // ChunkSize returns the number of buffers of a chunk (M).
 func (p *RxPool) ChunkSize() int { return int(p.q.segment) }
 
-// Out returns how many parts of chunks were captured and not recycled.
-func (p *RxPool) Out() int { return int(p.users.Load() % portOpen) }
+// Out returns how many parts of chunks were captured and not recycled. It takes a while: it
+// looks at each buffer.
+func (p *RxPool) Out() (n int) {
+	for i := range p.parts {
+		if p.parts[i].Load() != 0 {
+			n++
+		}
+	}
+	return n
+}
 
 // Depth returns for how long the pool can take the shortest frames without a gap between
 // them, at a rate of the line in bits a second, if nothing is recycled.
