@@ -2,7 +2,8 @@ package sim
 
 // sysTime is SYSTIM, the clock of time stamps (datasheet 7.9): it grows by IV every
 // IP cycles of the MAC's clock, both from TIMINCA (8.2.3.26). A cycle is 6.4 ns at
-// 10 Gb/s and without a link, and 64 ns at 1 Gb/s, by an oscillator that is off by
+// 10 Gb/s and without a link, and 64 ns at 1 Gb/s. On an X540 IV has 31 bits and IP is 1
+// (Linux, ixgbe_ptp.c). The cycle is that of an oscillator that is off by
 // Config.ClockError. It keeps the time of the transmitter's line (txtime.go).
 type sysTime struct {
 	value uint64 // at the time from
@@ -23,10 +24,21 @@ func (n *NIC) oscillator(ticks int64) int64 {
 func (n *NIC) increment() (value uint64, every int64) {
 	inca := n.reg[rTIMINCA/4]
 	cycle := int64(64) // tenths of a nanosecond, as ticks are
-	if n.link.up && n.linkSpeed() == speed1G {
-		cycle = 640
+	if n.link.up {
+		switch n.linkSpeed() {
+		case speed1G:
+			cycle = 640
+		case speed100M:
+			cycle = 6400
+		}
 	}
-	return uint64(inca & 0xffffff), int64(inca>>24) * cycle
+	switch n.variant.family {
+	case family82599:
+		return uint64(inca & 0xffffff), int64(inca>>24) * cycle
+	case familyX540:
+		return uint64(inca & 0x7fffffff), cycle
+	}
+	return 0, 0 // the X550 has another clock
 }
 
 // systemTime is SYSTIM at a time of the line, which may be before the last change of

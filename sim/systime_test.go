@@ -42,6 +42,19 @@ func TestSystemTimeRunsAtTheRateOfTIMINCA(t *testing.T) {
 	require.EqualValues(t, 1, r.read(rSYSTIML+4))
 }
 
+// Linux sets TIMINCA so that SYSTIM of an X540 grows by 2^28 per nanosecond, at each speed
+// with another increment; that of an X550, which is another clock, stands.
+func TestSystemTimeOfOtherControllers(t *testing.T) {
+	for id, ns := range map[uint16]float64{0x1528: 1 << 28, 0x1563: 0} {
+		r := newRig(t, Config{ID: id})
+		r.passAt(time.Hour)
+		r.write(rTIMINCA, 0x66666666)
+		r.passAt(time.Hour + time.Second)
+		low := r.read(rSYSTIML)
+		require.InEpsilon(t, 1+ns*1e9, 1+float64(uint64(r.read(rSYSTIML+4))<<32|uint64(low)), 1e-6, "%04x", id)
+	}
+}
+
 // The clock's cycle depends on the link's speed: 64 ns at 1 Gb/s, 6.4 ns without a link
 // (Linux, ixgbe_ptp_start_cyclecounter). Time before a change counts at the old rate.
 func TestSystemTimeAcrossAChangeOfSpeed(t *testing.T) {
