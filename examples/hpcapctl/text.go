@@ -69,6 +69,10 @@ func (s status) text(w io.Writer) error {
 		{"clock", fmt.Sprintf("%s at %.3f GHz, %s from CLOCK_REALTIME, at worst %s; stamps: %s",
 			c.Source, c.Hertz/1e9, span(time.Duration(c.Residual)), span(time.Duration(c.Worst)), stamps)},
 	}
+	if d := c.Device; d != nil && d.Messages > 0 {
+		rows = append(rows, []string{"device", fmt.Sprintf("stamps %s after those of its clock, %s to %s, uncertain by %s, of %s",
+			span(time.Duration(d.Mean)), span(time.Duration(d.Least)), span(time.Duration(d.Most)), span(time.Duration(d.Uncertainty)), units.Plural(d.Messages, "PTP message"))})
+	}
 	if r := s.Retention; r != nil {
 		rows = append(rows, []string{"retention", retentionText(r)})
 	}

@@ -35,6 +35,9 @@ var (
 	clockUncertainty = gauge("clock_uncertainty_seconds", "Uncertainty of the last comparison of stamps and CLOCK_REALTIME.", "port")
 	clockFits        = counter("clock_fits", "Number of comparisons of stamps and CLOCK_REALTIME.", "port")
 	clockSteps       = counter("clock_steps", "Number of times that CLOCK_REALTIME was set.", "port")
+	deviceStamps     = counter("device_stamps", "Number of PTP messages whose stamps were compared with those of the device's clock.", "port")
+	deviceDifference = gauge("device_stamp_difference_seconds", "Stamps minus those of the device's clock since the start: the label value says mean, min or max.", "port", "value")
+	deviceDoubt      = gauge("device_stamp_uncertainty_seconds", "Largest uncertainty of the stamps of the device's clock in CLOCK_REALTIME.", "port")
 
 	polled        = counter("queue_polled_frames", "Frames polled from the queue: stored + filtered + duplicates + refused.", "port", "queue")
 	polledBytes   = counter("queue_polled_bytes", "Bytes on the wire, without CRC, of the frames polled from the queue.", "port", "queue")
@@ -125,9 +128,25 @@ func (s sample) port(e *capture.Engine) {
 	s.add(clockUncertainty, float64(l.Clock.Uncertainty)/1e9)
 	s.add(clockFits, float64(l.Clock.Fits))
 	s.add(clockSteps, float64(l.Clock.Steps))
+	s.deviceClock(l.Clock.Device)
 	for i := range l.Queues {
 		s.queueNumber(l.Queues[i].Queue).queue(&l.Queues[i], e.Stream(i))
 	}
+}
+
+// deviceClock adds the comparison with the device's clock, if it is used.
+func (s sample) deviceClock(d *capture.DeviceComparison) {
+	if d == nil {
+		return
+	}
+	s.add(deviceStamps, float64(d.Messages))
+	if d.Messages == 0 {
+		return
+	}
+	s.add(deviceDifference, float64(d.Mean)/1e9, "mean")
+	s.add(deviceDifference, float64(d.Least)/1e9, "min")
+	s.add(deviceDifference, float64(d.Most)/1e9, "max")
+	s.add(deviceDoubt, float64(d.Uncertainty)/1e9)
 }
 
 // device adds the counters of the port's device, if it has any.
