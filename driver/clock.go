@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -101,6 +102,9 @@ func (p *Port) startClock() error {
 	c := p.clock
 	if c == nil {
 		return nil
+	}
+	if !strings.HasPrefix(p.model.name, "82599") {
+		return fmt.Errorf("the %s has another clock, which the driver does not know: leave out Config.Clock", p.model.name)
 	}
 	c.restart(p.Link().Speed)
 	p.storeEtherTypes(p.plan.of(EtherTypeFilter))

@@ -3,6 +3,7 @@ package driver_test
 import (
 	"context"
 	"encoding/binary"
+	"strings"
 	"testing"
 	"time"
 
@@ -181,6 +182,16 @@ func TestModelClockRunsAtTheSpeedOfTheLink(t *testing.T) {
 	_, err = c.Received()
 	require.ErrorContains(t, err, "closed")
 	require.NotErrorIs(t, err, driver.ErrNoStamp)
+}
+
+func TestClocksOfOtherControllersAreRefused(t *testing.T) {
+	for _, id := range []string{"x540", "x550"} {
+		dev, err := sim.Open("gen,count=1,id=" + id)
+		require.NoError(t, err)
+		_, err = driver.Open(dev, driver.Config{RingSize: 64, Clock: true})
+		require.ErrorContains(t, err, strings.ToUpper(id))
+		require.NoError(t, dev.Close())
+	}
 }
 
 func TestPortWithoutClockHasNone(t *testing.T) {

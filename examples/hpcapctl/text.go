@@ -37,6 +37,12 @@ func table(w io.Writer, rows [][]string) error {
 	return t.Flush()
 }
 
+// deviceClockText compares the stamps with those of the device's clock.
+func deviceClockText(d *capture.DeviceComparison) string {
+	return fmt.Sprintf("stamps %s after those of its clock, %s to %s, uncertain by %s, of %s", span(time.Duration(d.Mean)),
+		span(time.Duration(d.Least)), span(time.Duration(d.Most)), span(time.Duration(d.Uncertainty)), units.Plural(d.Messages, "PTP message"))
+}
+
 func (s status) text(w io.Writer) error {
 	state := s.State
 	switch {
@@ -70,8 +76,7 @@ func (s status) text(w io.Writer) error {
 			c.Source, c.Hertz/1e9, span(time.Duration(c.Residual)), span(time.Duration(c.Worst)), stamps)},
 	}
 	if d := c.Device; d != nil && d.Messages > 0 {
-		rows = append(rows, []string{"device", fmt.Sprintf("stamps %s after those of its clock, %s to %s, uncertain by %s, of %s",
-			span(time.Duration(d.Mean)), span(time.Duration(d.Least)), span(time.Duration(d.Most)), span(time.Duration(d.Uncertainty)), units.Plural(d.Messages, "PTP message"))})
+		rows = append(rows, []string{"device", deviceClockText(d)})
 	}
 	if r := s.Retention; r != nil {
 		rows = append(rows, []string{"retention", retentionText(r)})
