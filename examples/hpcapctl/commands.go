@@ -181,6 +181,14 @@ A LISTENER is QUEUE:ID, or its name if no other listener has that name.`,
 				flags.VarP(&o.watch, "watch", "", "ask again every `interval`, such as 1s")
 			})
 		}
+		if sub.Name() == "filters" {
+			sub.Long = sub.Short + `.
+
+FILTERS are (EXPRESSION) drop and (EXPRESSION) queue N, separated by ; or lines; of several
+that match a frame the first decides. What the chip cannot compare of a drop, software
+drops; both are shown. No frame is lost by the change. See docs/CARD.md.`
+			sub.Example = "  hpcapctl filters\n  hpcapctl filters '(udp and src port 4789) drop; (host 192.0.2.1) queue 2'\n  hpcapctl filters none"
+		}
 		if sub.Name() == "rules" {
 			sub.Example = "  hpcapctl rules\n  hpcapctl rules '(udp and port 53) all; (net 10.0.0.0/8 and tcp) 96; (vlan 12) drop; 128'"
 			cli.Group(sub, "Rules", func(flags *pflag.FlagSet) {
