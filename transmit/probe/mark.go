@@ -21,6 +21,15 @@ func (m Mark) Put(b []byte) {
 	binary.BigEndian.PutUint64(b[10:], uint64(m.Sent))
 }
 
+// Sum is the sum of the words of the mark, for a checksum (RFC 1071).
+func (m Mark) Sum() uint32 {
+	return 'i'<<8 | 'x' + uint32('p')<<8 + uint32(m.Stream) + words(m.Seq&(1<<48-1)) + words(uint64(m.Sent))
+}
+
+func words(v uint64) uint32 {
+	return uint32(v>>48) + uint32(v>>32&0xffff) + uint32(v>>16&0xffff) + uint32(v&0xffff)
+}
+
 // Parse returns the mark of a frame, and whether it has one: behind Ethernet, up to two
 // VLAN tags, IPv4 without fragments or IPv6 without extension headers, and UDP or TCP.
 func Parse(frame []byte) (m Mark, ok bool) {

@@ -33,8 +33,9 @@ type Generator struct {
 	rnd      *rand.Rand
 	heads    []byte // headers of the flows, one after the other
 	sums     []uint32
-	head     int // bytes of the headers
-	l4       int // where the header of UDP or TCP begins
+	ipSums   []uint32 // of the headers of IPv4
+	head     int      // bytes of the headers
+	l4       int      // where the header of UDP or TCP begins
 	shortest int
 
 	i  uint64 // frames so far
@@ -110,6 +111,7 @@ func (g *Generator) addFlow(i uint64) {
 	}
 	g.head = len(h) - begin
 	g.heads = h
+	g.ipSums = append(g.ipSums, sum(h[begin+g.l4-20:begin+g.l4]))
 	g.sums = append(g.sums, uint32(protocol)+sum(h[begin+g.l4-2*len(src.AsSlice()):]))
 }
 
@@ -143,25 +145,28 @@ func (g *Generator) Next() (n int, at int64, ok bool) {
 	return g.n, int64(g.at), true
 }
 
-// Write implements transmit.Source. What follows the mark in b is zero.
+// Write implements transmit.Source. What follows the mark in b is zero. It reads nothing of
+// b: the device has read it, and the processor would wait until it has it back.
 func (g *Generator) Write(b []byte, at int64) {
 	i := g.i - 1
 	flow := int(i % g.spec.Flows)
 	copy(b, g.heads[flow*g.head:][:g.head])
-	mark := b[g.head : g.head+probe.Size]
-	probe.Mark{Stream: g.spec.Stream, Seq: i, Sent: at}.Put(mark)
+	mark := probe.Mark{Stream: g.spec.Stream, Seq: i, Sent: at}
+	mark.Put(b[g.head : g.head+probe.Size])
 	l4 := b[g.l4:]
-	v := g.sums[flow] + sum(mark) + uint32(len(l4))
+	v := g.sums[flow] + mark.Sum() + uint32(len(l4))
 	if g.spec.Src.low.Is4() {
 		ip := b[g.l4-20 : g.l4]
-		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)+len(l4)))
-		binary.BigEndian.PutUint16(ip[10:], fold(sum(ip)))
+		n := uint16(len(ip) + len(l4))
+		binary.BigEndian.PutUint16(ip[2:], n)
+		binary.BigEndian.PutUint16(ip[10:], fold(g.ipSums[flow]+uint32(n)))
 	} else {
 		binary.BigEndian.PutUint16(b[g.l4-36:], uint16(len(l4)))
 	}
 	if g.spec.TCP {
-		binary.BigEndian.PutUint32(l4[4:], uint32(i/g.spec.Flows)*uint32(len(l4)-20))
-		binary.BigEndian.PutUint16(l4[16:], fold(v+sum(l4[4:8])))
+		seq := uint32(i/g.spec.Flows) * uint32(len(l4)-20)
+		binary.BigEndian.PutUint32(l4[4:], seq)
+		binary.BigEndian.PutUint16(l4[16:], fold(v+seq>>16+seq&0xffff))
 		return
 	}
 	binary.BigEndian.PutUint16(l4[4:], uint16(len(l4)))
