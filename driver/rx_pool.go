@@ -186,6 +186,7 @@ func (p *RxPool) take() (chunk uint32, ok bool) {
 // does not allocate.
 func (p *RxPool) Capture(frames []ring.Frame, partly bool) (Chunk, int) {
 	q := p.q
+	q.timedN = 0
 	if q.owned+q.segment <= q.size {
 		p.attach()
 		if tail := q.end(); tail != p.tail {
@@ -386,6 +387,10 @@ func (p *RxPool) Memory() *hugepage.Memory { return p.area.Memory() }
 func (p *RxPool) CanSleep() bool                 { return p.q.CanSleep() }
 func (p *RxPool) Sleep(limit time.Duration) bool { return p.q.Sleep(limit) }
 func (p *RxPool) Wake()                          { p.q.Wake() }
+
+// Timed returns the frames of the last Capture of which the device has taken a time stamp,
+// as RxQueue.Timed does of a Poll.
+func (p *RxPool) Timed() [][]byte { return p.q.Timed() }
 
 // SleepStats, Overlong and Malformed are those of RxQueue.
 func (p *RxPool) SleepStats() SleepStats { return p.q.SleepStats() }

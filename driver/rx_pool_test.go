@@ -212,6 +212,20 @@ func TestPoolGivesBackWhatHasNoFrame(t *testing.T) {
 	require.Equal(t, 3, r.Fill(3, 60), "the queue still receives")
 }
 
+func TestPoolTellsWhichFramesHaveATimeStamp(t *testing.T) {
+	r, p := newPool(t, drivertest.Options{Size: 16, Chunks: 3, ChunkSize: 8})
+	frames := make([]ring.Frame, 8)
+	r.Fill(1, 60)
+	r.Complete(0, (ring.RxDD | ring.RxEOP | ring.RxTS).WithLength(90))
+	c, n := p.Capture(frames, true)
+	require.Equal(t, 2, n)
+	require.Equal(t, [][]byte{frames[1].Data}, p.Timed())
+	require.NoError(t, p.Recycle(c))
+	_, n = p.Capture(frames, true)
+	require.Zero(t, n)
+	require.Empty(t, p.Timed())
+}
+
 func TestPoolSurvivesAResetOfThePort(t *testing.T) {
 	r, p := newPool(t, drivertest.Options{Size: 32, Chunks: 5, ChunkSize: 8})
 	frames := make([]ring.Frame, 32)
