@@ -303,7 +303,7 @@ func TestRulesThatTheChipCannotDoAreRefused(t *testing.T) {
 	}
 	r, err := hwfilter.Parse("(port 53) drop")
 	require.NoError(t, err)
-	_, err = r.Plan(16)
+	_, err = r.Plan(16, 0)
 	require.EqualError(t, err, "filter (port 53) drop: the chip can do nothing of it: a port with 16 queues has no counter left for dropped frames: use at most 15. Use the rules of the capture", "the reason once")
 	r, err = hwfilter.Parse("none")
 	require.NoError(t, err)
