@@ -129,6 +129,10 @@ func checkFlow(f Filter, others []placed, mode FlowDirector) error {
 	if f.Family != 4 && f.Dst.IsValid() && mode == PerfectFlows {
 		return fmt.Errorf("destination %s: perfect filters of the Flow Director compare no IPv6 destination", f.Dst)
 	}
+	if f.Protocol == ProtocolSCTP && (f.SrcPort != 0 || f.DstPort != 0) {
+		// Linux sets FDIRSCTPM on the X550 family only, DPDK refuses such a filter on others.
+		return errors.New("the Flow Director compares no ports of SCTP: 5-tuple filters of whole IPv4 addresses do")
+	}
 	for _, a := range []netip.Prefix{f.Src, f.Dst} {
 		if f.Family == 6 && a.IsValid() && a.Bits()%8 != 0 {
 			return fmt.Errorf("prefix %s: the Flow Director masks whole bytes of IPv6 addresses", a)
