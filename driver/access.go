@@ -175,6 +175,10 @@ func (p *Port) inUse(row *reg.Row) int {
 	switch row.Use {
 	case reg.First:
 		return 1
+	case reg.OfX550:
+		if p.model.family != familyX550 {
+			return 0
+		}
 	case reg.PerQueue:
 		return max(len(p.rx), len(p.tx))
 	case reg.PerQueuePair:

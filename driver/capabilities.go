@@ -44,17 +44,21 @@ func Limits() Capabilities {
 }
 
 // Capabilities returns what this port can do as it was configured: MaxFrame and,
-// with an SFP+ cage, Speeds are the configuration's. PacketBuffer is 0 with
+// with an SFP+ cage or twisted pair, Speeds are the configuration's. PacketBuffer is 0 with
 // several queues: frames for a full ring are dropped then (SRRCTL.DROP_EN), so
 // that they do not hold up those for the other rings.
 func (p *Port) Capabilities() Capabilities {
 	c := Limits()
+	c.Name = p.model.family.String()
 	c.MaxFrame = p.cfg.MaxFrame
-	if p.cfg.Speed != 0 && p.model.medium == sfi {
+	if p.model.medium == twistedPair {
+		c.Speeds = append(c.Speeds, lowestSpeed)
+	}
+	if p.cfg.Speed != 0 && (p.model.medium == sfi || p.model.medium == twistedPair) {
 		c.Speeds = []int{p.cfg.Speed}
 		c.LineRate = uint64(p.cfg.Speed) * 1e6
 	}
-	c.PacketBuffer = p.cfg.packetBuffer() << 10
+	c.PacketBuffer = p.packetBuffer() << 10
 	if p.cfg.Queues > 1 || p.pools.count > 0 || p.virtual != nil {
 		c.PacketBuffer = 0
 	}

@@ -13,7 +13,7 @@ import (
 const (
 	// MaxQueues is the largest number of receive queues. RSS reaches the first
 	// MaxRSSQueues of them: an entry of the indirection table has 4 bits (7.1.2.8).
-	// Filters reach all.
+	// Filters reach all, as does RSS of an X550.
 	MaxQueues    = 64
 	MaxRSSQueues = 16
 
@@ -31,6 +31,8 @@ const (
 	minFrame   = 60 // a sender pads shorter frames, without CRC
 	maxSpeed   = 10000
 	lowerSpeed = 1000
+
+	lowestSpeed = 100 // of twisted pair only
 )
 
 // Config of a port. The zero value is a monitor with one queue.
@@ -102,8 +104,9 @@ type Config struct {
 	KeepBad bool
 
 	// Speed of the link in Mb/s: 10000 or 1000; 0 = that of the module in the cage,
-	// 10000 if it is not known. It applies to ports with an SFP+ cage; other media
-	// use the setting of the EEPROM.
+	// 10000 if it is not known. On twisted pair of an X540 or X550 it is the only speed
+	// that is offered to the other end; 0 = 10000, 1000 and 100. Other media use the
+	// setting of the EEPROM.
 	Speed int
 
 	// Negotiate negotiates with the other end at 1 Gb/s (IEEE 802.3 clause 37), as most
@@ -148,7 +151,7 @@ type Config struct {
 }
 
 // withDefaults returns c with defaults for zero values, or an error if it is invalid.
-func (c Config) withDefaults(dev pci.Device) (Config, error) {
+func (c Config) withDefaults(dev pci.Device, m model) (Config, error) {
 	orDefault := func(v *int, d int) {
 		if *v == 0 {
 			*v = d
@@ -223,7 +226,7 @@ func (c Config) withDefaults(dev pci.Device) (Config, error) {
 		c.Node = &node
 	}
 	var err error
-	c.RSS, err = c.RSS.withDefaults(c.rssQueues())
+	c.RSS, err = c.RSS.withDefaults(c.rssQueues(), m)
 	return c, err
 }
 
@@ -270,14 +273,6 @@ func (c Config) checkTransmit() error {
 		return fmt.Errorf("transmit buffers %d: want at least %d, and %d for a frame of %d bytes", c.TxBuffers, MinTxBuffers, c.txChain(), c.MaxFrame)
 	}
 	return nil
-}
-
-// packetBuffer returns the KiB of the receive packet buffer for frames.
-func (c Config) packetBuffer() int {
-	if c.FlowDirector != NoFlowDirector {
-		return rxPacketBuffer - flowMemory
-	}
-	return rxPacketBuffer
 }
 
 // chain returns the number of descriptors of the longest frame, with two VLAN tags,

@@ -38,11 +38,11 @@ func TestInvalidConfigIsAnErrorOfOneLine(t *testing.T) {
 	}
 }
 
-func TestOpenSupportsEvery82599AndNoOtherDevice(t *testing.T) {
+func TestOpenSupportsEvery82599X540AndX550AndNoOtherDevice(t *testing.T) {
 	for id, want := range map[pci.ID]string{
-		{Vendor: 0x8086, Device: 0x1528}: "device 8086:1528 is an Intel X540, not an 82599: its NVM, PHY, semaphores and packet buffer differ",
-		{Vendor: 0x8086, Device: 0x1563}: "is an Intel X550, not an 82599",
-		{Vendor: 0x8086, Device: 0x15c5}: "is an Intel X540 or X550 virtual function, not an 82599",
+		{Vendor: 0x8086, Device: 0x15ab}: "device 8086:15ab is an Intel X552 (X550EM_x), not an 82599, X540 or X550: its registers, PHY or firmware differ",
+		{Vendor: 0x8086, Device: 0x10c6}: "is an Intel 82598, not an 82599, X540 or X550",
+		{Vendor: 0x8086, Device: 0x15c5}: "is an Intel X540 or X550 virtual function, not an 82599, X540 or X550",
 		{Vendor: 0x8086, Device: 0x10d3}: "device 8086:10d3 is not an Intel 82599",
 		{Vendor: 0x1af4, Device: 0x10fb}: "device 1af4:10fb is not an Intel 82599",
 	} {
@@ -57,6 +57,11 @@ func TestOpenSupportsEvery82599AndNoOtherDevice(t *testing.T) {
 		name, ok := driver.Supports(pci.ID{Vendor: 0x8086, Device: id})
 		require.True(t, ok, "%04x", id)
 		require.Contains(t, name, "82599")
+	}
+	for id, family := range map[uint16]string{0x1528: "X540", 0x1560: "X540", 0x1563: "X550", 0x15d1: "X550"} {
+		name, ok := driver.Supports(pci.ID{Vendor: 0x8086, Device: id})
+		require.True(t, ok, "%04x", id)
+		require.Contains(t, name, family)
 	}
 }
 

@@ -31,6 +31,8 @@ const (
 	atClose
 	atCloseWithoutReset // the kernel has no reset for the function
 	atLink
+	atX540    // open one, without a check of its NVM
+	atX550    // open one
 	atVirtual // open a virtual function
 	atVirtualClose
 )
@@ -101,12 +103,23 @@ var stuck = []stuckRegister{
 		"initialise transmit: wait for VFTXDCTL[0].ENABLE: bits 0x2000000 are 0x0 after 100ms, want 0x2000000 (register at 0x02028, last value 0x00000000)"},
 	{"transmit queue of a virtual function not disabled", reg.VFTXDCTL(0), 1 << 25, atVirtualClose,
 		"wait for VFTXDCTL[0].ENABLE: bits 0x2000000 are 0x2000000 after 100ms, want 0x0 (register at 0x02028, last value 0x02000000)"},
+	{"firmware of an X540 holds SW_FW_SYNC", reg.SW_FW_SYNC, 1 << 31, atX540,
+		"reset: wait for SW_FW_SYNC.REGSMP: bits 0x80000000 are 0x80000000 after 1s, want 0x0 (register at 0x10160, last value 0x80000000)"},
+	{"PHY of an X540 is used", reg.SW_FW_SYNC, 1 << 6, atX540,
+		"reset: wait for SW_FW_SYNC.PHY0|PHY0_FW: bits 0x42 are 0x40 after 1s, want 0x0 (register at 0x10160, last value 0x00000040)"},
+	{"MDIO bus of an X540 hangs", reg.MSCA, 1 << 30, atX540,
+		"set up link: read PHY register 1.0x8: wait for MSCA.COMMAND: bits 0x40000000 are 0x40000000 after 10ms, want 0x0 (register at 0x0425c, last value 0x40000000)"},
+	{"firmware of an X550 hangs", reg.HICR, 3, atX550,
+		"check EEPROM: read NVM words from 0x0: wait for HICR.C: bits 0x2 are 0x2 after 500ms, want 0x0 (register at 0x15f00, last value 0x00000003)"},
 	{"link stays down", reg.LINKS, 0, atLink,
 		"wait for the link of fake:82599: LINKS 0x00000000: context deadline exceeded"},
 
 	// No waits: values that only a broken device shows.
 	{"no EEPROM", reg.EEC, 1 << 9, atOpen, "no EEPROM with a valid signature"},
 	{"no address", reg.RAH(0), 0x1234, atOpen, "read the MAC address: RAL[0]"},
+	{"no PHY", reg.MSCA, 0, atX540, "set up link: no PHY answers on the MDIO bus"},
+	{"no firmware", reg.HICR, 0, atX550, "HICR.EN is 0: the firmware takes no commands"},
+	{"firmware refuses", reg.HICR, 1, atX550, "HICR.SV is 0: the firmware has refused the command"},
 }
 
 func TestStuckRegistersEndEveryWaitByName(t *testing.T) {
@@ -115,7 +128,12 @@ func TestStuckRegistersEndEveryWaitByName(t *testing.T) {
 			t.Parallel()
 			begin := time.Now()
 			d := drivertest.NewDevice()
-			if c.stage >= atVirtual {
+			switch c.stage {
+			case atX540:
+				d.Identity.Device = 0x1528
+			case atX550:
+				d.Identity.Device = 0x1563
+			case atVirtual, atVirtualClose:
 				// A physical function that grants everything.
 				d.Identity.Device, d.BARSize = 0x10ed, 16<<10
 				d.Stuck[reg.VFMAILBOX] = 1<<2 | 1<<4 | 1<<5
@@ -126,8 +144,9 @@ func TestStuckRegistersEndEveryWaitByName(t *testing.T) {
 			if c.stage == atFlows {
 				cfg.FlowDirector = driver.PerfectFlows
 			}
+			cfg.SkipEEPROMCheck = c.stage == atX540
 			p, err := driver.Open(d, cfg)
-			if c.stage == atOpen || c.stage == atFlows || c.stage == atVirtual {
+			if slices.Contains([]stage{atOpen, atFlows, atVirtual, atX540, atX550}, c.stage) {
 				require.ErrorContains(t, err, c.want)
 			} else {
 				require.NoError(t, err)

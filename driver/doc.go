@@ -1,7 +1,7 @@
-// Package driver drives an Intel 82599 10 GbE controller from user space. It takes a
-// pci.Device of any transport and provides receive queues whose Poll returns frames
-// in the memory the device wrote them to, transmit queues, the link state, and
-// statistics that account for every frame.
+// Package driver drives an Intel 82599 10 GbE controller, and an X540 or X550, from user
+// space. It takes a pci.Device of any transport and provides receive queues whose Poll
+// returns frames in the memory the device wrote them to, transmit queues, the link state,
+// and statistics that account for every frame.
 //
 //	             BAR 0: registers (internal/reg)    memory the device reads and writes
 //	                      |                        +-------------------------------------+

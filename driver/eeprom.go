@@ -14,6 +14,8 @@ const (
 	eepromSum       = 0xbaba // of words 0 to 0x3f and of the sections pointed to
 	eepromFirstPtr  = 0x03   // words 3 to 0xe point to sections
 	eepromLastPtr   = 0x0e   // (0xf points to firmware, which has a checksum of its own)
+	eepromPHYPtr    = 0x04   // of an X540 and X550: not in the sum
+	eepromROMPtr    = 0x05   // likewise
 	eepromWords     = 1 << 14
 	semaphoreLimit  = time.Second
 	eepromReadLimit = 100 * time.Millisecond
@@ -36,16 +38,20 @@ func (p *Port) checkEEPROM() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	var words [eepromChecksum + 1]uint16
-	var sum uint16
-	for i := range words {
-		if words[i], err = p.readEEPROM(i); err != nil {
-			return err
-		}
-		sum += words[i]
+	layout := p.model.checksum()
+	words, err := p.readNVM(0, layout.words)
+	if err != nil {
+		return err
 	}
-	for ptr := eepromFirstPtr; ptr <= eepromLastPtr; ptr++ {
-		section, err := p.sumSection(int(words[ptr]))
+	var sum uint16
+	for _, w := range words {
+		sum += w
+	}
+	for ptr := layout.firstPtr; ptr <= eepromLastPtr; ptr++ {
+		if p.model.family != family82599 && (ptr == eepromPHYPtr || ptr == eepromROMPtr) {
+			continue
+		}
+		section, err := p.sumSection(int(words[ptr]), layout.fixed[ptr])
 		if err != nil {
 			return err
 		}
@@ -57,42 +63,78 @@ func (p *Port) checkEEPROM() (err error) {
 	return nil
 }
 
-// sumSection returns the sum of the section at word at: a length, then that many words.
-func (p *Port) sumSection(at int) (sum uint16, err error) {
+// checksumLayout is what the checksum of an NVM covers besides the sections.
+type checksumLayout struct {
+	words    int // the first ones, the checksum itself included
+	firstPtr int // word of the first pointer to a section
+	fixed    map[int]int
+}
+
+// checksum returns the layout. An X550 covers two words and a section more, and its
+// PCI Express sections have no length but a fixed one (Linux, ixgbe_calc_checksum_X550).
+func (m model) checksum() checksumLayout {
+	if m.family == familyX550 {
+		return checksumLayout{words: 0x42, firstPtr: 0x02, fixed: map[int]int{0x06: 0x24, 0x07: 8, 0x08: 8}}
+	}
+	return checksumLayout{words: eepromChecksum + 1, firstPtr: eepromFirstPtr}
+}
+
+// sumSection returns the sum of the section at word at: its length, then that many words,
+// or words of a fixed length.
+func (p *Port) sumSection(at, fixed int) (sum uint16, err error) {
 	if at == 0 || at == 0xffff {
 		return 0, nil // no such section
 	}
-	if at >= eepromWords {
-		return 0, fmt.Errorf("EEPROM points to word %#x of %#x", at, eepromWords)
-	}
-	n, err := p.readEEPROM(at)
-	if err != nil || n == 0 || n == 0xffff {
-		return 0, err
-	}
-	for i := range int(n) {
-		if at+1+i >= eepromWords {
-			return 0, fmt.Errorf("EEPROM section at word %#x: its %d words go beyond the end", at, n)
-		}
-		word, err := p.readEEPROM(at + 1 + i)
-		if err != nil {
+	n := fixed
+	if fixed == 0 {
+		length, err := p.readEEPROM(at)
+		if err != nil || length == 0 || length == 0xffff {
 			return 0, err
 		}
-		sum += word
+		at, n = at+1, int(length)
 	}
-	return sum, nil
+	if at+n > eepromWords {
+		return 0, fmt.Errorf("EEPROM section at word %#x: its %d words go beyond the end", at, n)
+	}
+	words, err := p.readNVM(at, n)
+	for _, w := range words {
+		sum += w
+	}
+	return sum, err
 }
 
-// readEEPROM reads one 16-bit word (8.2.3.2.2). Its number may come from a pointer in
-// the EEPROM, so it is checked.
+// readEEPROM reads one 16-bit word. Its number may come from a pointer in the EEPROM, so
+// it is checked.
 func (p *Port) readEEPROM(word int) (uint16, error) {
 	if word >= eepromWords {
 		return 0, fmt.Errorf("EEPROM points to word %#x of %#x (Config.SkipEEPROMCheck ignores it)", word, eepromWords)
 	}
-	p.store(reg.EERD, reg.EERD_ADDR.Val(uint32(word))|reg.EERD_START.Val(1))
-	if err := p.wait(reg.EERD, eepromReadLimit, to(reg.EERD_DONE, 1)); err != nil {
-		return 0, fmt.Errorf("read EEPROM word %#x: %w", word, err)
+	words, err := p.readNVM(word, 1)
+	if err != nil {
+		return 0, err
 	}
-	return uint16(reg.EERD_DATA.Of(p.load(reg.EERD))), nil
+	return words[0], nil
+}
+
+// readNVM reads n 16-bit words: by EERD (8.2.3.2.2), or commands to the firmware.
+func (p *Port) readNVM(at, n int) (words []uint16, err error) {
+	for len(words) < n {
+		next := at + len(words)
+		if p.model.family == familyX550 {
+			part, err := p.readByFirmware(next, min(n-len(words), firmwareWords))
+			if err != nil {
+				return nil, fmt.Errorf("read NVM words from %#x: %w", next, err)
+			}
+			words = append(words, part...)
+			continue
+		}
+		p.store(reg.EERD, reg.EERD_ADDR.Val(uint32(next))|reg.EERD_START.Val(1))
+		if err := p.wait(reg.EERD, eepromReadLimit, to(reg.EERD_DONE, 1)); err != nil {
+			return nil, fmt.Errorf("read EEPROM word %#x: %w", next, err)
+		}
+		words = append(words, uint16(reg.EERD_DATA.Of(p.load(reg.EERD))))
+	}
+	return words, nil
 }
 
 // acquire acquires a resource that the port's other function and the firmware use
@@ -102,6 +144,9 @@ func (p *Port) readEEPROM(word int) (uint16, error) {
 // (ixgbe_swfw_lock_reset): a reset does not free it, because the ports share it.
 func (p *Port) acquire(r reg.Resource) (release func() error, err error) {
 	software, claimed := r.Software.Mask(), r.Software.Mask()|r.Firmware.Mask()
+	if p.model.family != family82599 && r == reg.SW_FW_SYNC_EEPROM {
+		claimed |= reg.SW_FW_SYNC_FLASH.Mask()
+	}
 	var since time.Time // when it was first seen to be held
 	for {
 		expired, acquired := !since.IsZero() && time.Since(since) >= semaphoreLimit, false
@@ -135,7 +180,7 @@ func (p *Port) acquire(r reg.Resource) (release func() error, err error) {
 }
 
 // withSemaphores runs f while neither another driver (SMBI) nor the firmware
-// (SWESMBI) can change SW_FW_SYNC.
+// (SWESMBI; REGSMP of an X540 and X550) can change SW_FW_SYNC.
 func (p *Port) withSemaphores(f func()) error {
 	// Reading SMBI as 0 acquires it.
 	err := p.wait(reg.SWSM, semaphoreLimit, to(reg.SWSM_SMBI, 0))
@@ -155,6 +200,9 @@ func (p *Port) withSemaphores(f func()) error {
 		p.change(reg.SWSM, to(reg.SWSM_SMBI, 0), to(reg.SWSM_SWESMBI, 0))
 		p.flush()
 	}()
+	if p.model.family != family82599 {
+		return p.withREGSMP(f)
+	}
 	// SWESMBI reads back 1 once the firmware does not hold it.
 	deadline := time.Now().Add(semaphoreLimit)
 	for {
@@ -173,4 +221,24 @@ func (p *Port) withSemaphores(f func()) error {
 		}
 		time.Sleep(50 * time.Microsecond)
 	}
+}
+
+// withREGSMP runs f while the firmware of an X540 or X550 cannot change SW_FW_SYNC: reading
+// REGSMP as 0 acquires it (Linux, ixgbe_get_swfw_sync_semaphore). SMBI is held.
+func (p *Port) withREGSMP(f func()) error {
+	err := p.wait(reg.SW_FW_SYNC, semaphoreLimit, to(reg.SW_FW_SYNC_REGSMP, 0))
+	var held *WaitError
+	if errors.As(err, &held) {
+		// As SMBI: a holder that is alive does not keep it that long.
+		p.change(reg.SW_FW_SYNC, to(reg.SW_FW_SYNC_REGSMP, 0))
+		if reg.SW_FW_SYNC_REGSMP.Of(p.load(reg.SW_FW_SYNC)) == 0 {
+			err = nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	f()
+	p.change(reg.SW_FW_SYNC, to(reg.SW_FW_SYNC_REGSMP, 0))
+	return nil
 }

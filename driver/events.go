@@ -189,14 +189,14 @@ func (w *watcher) serveCauses() {
 		p.wakeVFs()
 	}
 	w.checkLink()
-	if reg.EICR_GPI_SDP2.Of(v) != 0 {
+	if reg.EICR_GPI_SDP2.Of(v) != 0 { // without a cage it does nothing
 		w.checkModule(true)
 	}
 	if reg.EICR_ECC.Of(v) != 0 {
 		w.emit(MemoryError, fmt.Sprintf("error in the device's internal memory (%s): frames may be damaged or missing; close and open the port", reg.EICR_ECC))
 	}
-	if reg.EICR_GPI_SDP0.Of(v) != 0 {
-		w.emit(Overheated, fmt.Sprintf("temperature alarm of the board (%s): the port may shut down; check its cooling", reg.EICR_GPI_SDP0))
+	if alarm, ok := p.model.heatAlarm(); ok && alarm.Of(v) != 0 {
+		w.emit(Overheated, fmt.Sprintf("temperature alarm of the board (%s): the port may shut down; check its cooling", alarm))
 	}
 	p.store(reg.EIMS, p.irq.masks|reg.EICR_OTHER.Mask())
 }

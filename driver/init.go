@@ -116,16 +116,34 @@ func (p *Port) reset() error {
 		return err
 	}
 	for range times {
-		p.store(reg.CTRL, p.load(reg.CTRL)|reg.CTRL_RST.Mask()|reg.CTRL_LRST.Mask())
-		if err := p.wait(reg.CTRL, time.Second, to(reg.CTRL_RST, 0), to(reg.CTRL_LRST, 0)); err != nil {
+		if err := p.resetOnce(); err != nil {
 			return err
 		}
-		// The reset continues for some time after the bits are clear.
-		time.Sleep(10 * time.Millisecond)
 	}
 	if reg.CTRL_MASTER_DISABLE.Of(p.load(reg.CTRL)) != 0 {
 		p.change(reg.CTRL, to(reg.CTRL_MASTER_DISABLE, 0))
 	}
+	return nil
+}
+
+// resetOnce resets software and link, on an X540 and X550 software only: the firmware sets
+// up their link, and must not use the PHY at that time (Linux, ixgbe_reset_hw_X540).
+func (p *Port) resetOnce() (err error) {
+	bits, rest := reg.CTRL_RST.Mask()|reg.CTRL_LRST.Mask(), 10*time.Millisecond
+	if p.model.family != family82599 {
+		bits, rest = reg.CTRL_RST.Mask(), 100*time.Millisecond
+		release, failed := p.acquire(p.phyResource())
+		if failed != nil {
+			return failed
+		}
+		defer func() { err = errors.Join(err, release()) }()
+	}
+	p.store(reg.CTRL, p.load(reg.CTRL)|bits)
+	if err := p.wait(reg.CTRL, time.Second, to(reg.CTRL_RST, 0), to(reg.CTRL_LRST, 0)); err != nil {
+		return err
+	}
+	// The reset continues for some time after the bits are clear.
+	time.Sleep(rest)
 	return nil
 }
 
@@ -187,7 +205,7 @@ func (p *Port) configureGeneral() error {
 		// buffer minus what may arrive before a pause takes effect (3.7.7.3.2).
 		var high uint32
 		if i == 0 {
-			high = uint32(p.cfg.packetBuffer()-24) << 10 >> 5
+			high = uint32(p.packetBuffer()-24) << 10 >> 5
 		}
 		p.store(reg.FCRTH(i), reg.FCRTH_RTH.Val(high))
 	}

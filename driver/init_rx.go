@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	rxPacketBuffer   = 512 // KiB of the port's receive packet buffer (3.7.7.3.2)
+	rxPacketBuffer   = 512 // KiB of the receive packet buffer of an 82599 (3.7.7.3.2)
 	packetBufferStep = 16  // bytes: a frame in it takes a multiple of them
 )
 
@@ -58,12 +58,20 @@ func (p *Port) setFilters() {
 	}
 }
 
+// packetBuffer returns the KiB of the receive packet buffer for frames.
+func (p *Port) packetBuffer() int {
+	if p.cfg.FlowDirector != NoFlowDirector {
+		return p.model.packetBuffer() - flowMemory
+	}
+	return p.model.packetBuffer()
+}
+
 // setPacketBuffer assigns the whole packet buffer to traffic class 0, the only one.
 func (p *Port) setPacketBuffer() {
 	for i := range 8 {
 		var size uint32
 		if i == 0 {
-			size = uint32(p.cfg.packetBuffer())
+			size = uint32(p.packetBuffer())
 		}
 		p.store(reg.RXPBSIZE(i), reg.RXPBSIZE_SIZE.Val(size))
 	}

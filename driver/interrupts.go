@@ -165,9 +165,9 @@ func (p *Port) routeInterrupts() {
 		gpie |= reg.GPIE_SDP1_GPIEN.Val(1) | reg.GPIE_SDP2_GPIEN.Val(1)
 		causes = append(causes, reg.EICR_GPI_SDP1, reg.EICR_GPI_SDP2)
 	}
-	if p.model.sensor {
-		gpie |= reg.GPIE_SDP0_GPIEN.Val(1)
-		causes = append(causes, reg.EICR_GPI_SDP0)
+	if alarm, ok := p.model.heatAlarm(); ok {
+		gpie |= reg.GPIE_SDP0_GPIEN.Val(bit(p.model.sensor))
+		causes = append(causes, alarm)
 	}
 	for _, c := range causes {
 		irq.masks |= c.Mask()

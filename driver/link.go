@@ -15,7 +15,8 @@ type Link struct {
 	Up    bool
 	Speed int // Mb/s, 0 when down
 
-	Negotiated bool // with the other end, at 1 Gb/s (Config.Negotiate)
+	// Negotiated: with the other end, at 1 Gb/s (Config.Negotiate) or on twisted pair.
+	Negotiated bool
 }
 
 func (l Link) String() string {
@@ -40,10 +41,13 @@ func (p *Port) findModule() error {
 }
 
 // setupLink is step 5 (4.6.4). On an SFP+ port it writes the analog settings that the
-// EEPROM has for the module and sets the speed; at 10 Gb/s optics do not negotiate. On
-// other media it restarts the mode that the EEPROM has set. It does
+// EEPROM has for the module and sets the speed; at 10 Gb/s optics do not negotiate. A PHY
+// negotiates, on other media it restarts the mode that the EEPROM has set. It does
 // not wait for the link (WaitLink does).
 func (p *Port) setupLink() (err error) {
+	if p.model.medium == twistedPair {
+		return p.negotiatePHY()
+	}
 	m, _ := p.Module()
 	settings, err := p.moduleSettingsOf(m)
 	if err != nil {
@@ -105,7 +109,9 @@ func (p *Port) Link() Link {
 		return Link{}
 	}
 	l := Link{Up: true, Speed: [4]int{0, 100, 1000, 10000}[reg.LINKS_LINK_SPEED.Of(v)]}
-	if l.Speed == lowerSpeed && p.cfg.Negotiate {
+	if p.model.medium == twistedPair {
+		l.Negotiated = true
+	} else if l.Speed == lowerSpeed && p.cfg.Negotiate {
 		l.Negotiated = reg.PCS1GLSTA_AN_COMPLETE.Of(p.load(reg.PCS1GLSTA)) != 0
 	}
 	return l

@@ -85,9 +85,11 @@ func Open(dev pci.Device, cfg Config) (_ *Port, err error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, err = cfg.withDefaults(dev)
-	if err != nil {
+	if cfg, err = cfg.withDefaults(dev, m); err != nil {
 		return nil, err
+	}
+	if len(cfg.VFs) > 0 && m.family != family82599 {
+		return nil, fmt.Errorf("virtual functions (Config.VFs) of an %s: not supported, only an 82599 has them", m.family)
 	}
 	regs, err := dev.BAR(0)
 	if err != nil {

@@ -63,7 +63,8 @@ func (k *RSSKey) Hash(src, dst netip.AddrPort) uint32 {
 	return k.Toeplitz(b)
 }
 
-// RSSTableSize is the number of entries of the indirection table (7.1.2.8).
+// RSSTableSize is the number of entries of the indirection table (7.1.2.8). That of an
+// X550 has 512.
 const RSSTableSize = 128
 
 // RSS spreads frames over the receive queues: the low 7 bits of the hash of a frame's
@@ -74,7 +75,8 @@ type RSS struct {
 	Fields HashFields // hashed protocols; 0 = AllFields
 
 	// Table is the queue by the low bits of the hash, below MaxRSSQueues; nil = all of
-	// these queues in turn. Its length is RSSTableSize.
+	// these queues in turn. Its length is RSSTableSize, or that of the port's own table,
+	// which is filled with the shorter one in turn.
 	Table []int
 }
 
@@ -104,8 +106,8 @@ var mrqcFields = [...]reg.Field{
 }
 
 // withDefaults returns r with defaults for zero values, or an error if it is invalid for
-// a port with that number of queues.
-func (r RSS) withDefaults(queues int) (RSS, error) {
+// a port of a model with that number of queues.
+func (r RSS) withDefaults(queues int, m model) (RSS, error) {
 	key := SymmetricKey
 	if r.Key != nil {
 		key = *r.Key
@@ -117,15 +119,16 @@ func (r RSS) withDefaults(queues int) (RSS, error) {
 	if r.Fields&^AllFields != 0 {
 		return r, fmt.Errorf("hashed fields %#x: want a set of %#x", r.Fields, AllFields)
 	}
-	most := min(queues, MaxRSSQueues)
-	table := make([]int, RSSTableSize)
-	if r.Table != nil && len(r.Table) != len(table) {
+	entries, reached := m.rssTable()
+	most := min(queues, reached)
+	table := make([]int, entries)
+	if r.Table != nil && len(r.Table) != len(table) && len(r.Table) != RSSTableSize {
 		return r, fmt.Errorf("indirection table of %d entries: want %d", len(r.Table), len(table))
 	}
 	for i := range table {
 		table[i] = i % most
 		if r.Table != nil {
-			table[i] = r.Table[i]
+			table[i] = r.Table[i%len(r.Table)]
 		}
 		if table[i] < 0 || table[i] >= most {
 			return r, fmt.Errorf("indirection table: queue %d at %d: want 0 to %d", table[i], i, most-1)
@@ -136,7 +139,7 @@ func (r RSS) withDefaults(queues int) (RSS, error) {
 }
 
 // QueueOf returns the queue of a hash, for an RSS of Port.RSS or Port.Config.
-func (r RSS) QueueOf(hash uint32) int { return r.Table[hash%RSSTableSize] }
+func (r RSS) QueueOf(hash uint32) int { return r.Table[hash%uint32(len(r.Table))] }
 
 // RSS returns how frames are spread now.
 func (p *Port) RSS() RSS {
@@ -153,7 +156,7 @@ func (p *Port) SetRSS(r RSS) error {
 	if err := p.physical("set RSS"); err != nil {
 		return err
 	}
-	r, err := r.withDefaults(p.cfg.rssQueues())
+	r, err := r.withDefaults(p.cfg.rssQueues(), p.model)
 	if err != nil {
 		return fmt.Errorf("set RSS of %s: %w", p.dev.Name(), err)
 	}
@@ -170,18 +173,25 @@ func (p *Port) SetRSS(r RSS) error {
 	return nil
 }
 
+// retaEntries is the number of entries of a RETA or ERETA register.
+const retaEntries = 4
+
 // storeRSS writes the registers of RSS. The hash is computed with one queue too:
 // packages above use it.
 func (p *Port) storeRSS(r RSS) {
 	for i := range len(r.Key) / 4 {
 		p.store(reg.RSSRK(i), binary.LittleEndian.Uint32(r.Key[4*i:]))
 	}
-	for i := range RSSTableSize / len(reg.RETA_ENTRY) {
+	for i := range len(r.Table) / retaEntries {
 		var v uint32
-		for j, f := range reg.RETA_ENTRY {
-			v |= f.Val(uint32(r.Table[i*len(reg.RETA_ENTRY)+j]))
+		for j, q := range r.Table[i*retaEntries:][:retaEntries] {
+			v |= uint32(q) << (8 * j)
 		}
-		p.store(reg.RETA(i), v)
+		if i < RSSTableSize/retaEntries {
+			p.store(reg.RETA(i), v)
+		} else {
+			p.store(reg.ERETA(i-RSSTableSize/retaEntries), v)
+		}
 	}
 	v := reg.MRQC_MRQE.Val(p.pools.mrqe())
 	for i, f := range mrqcFields {

@@ -25,6 +25,7 @@ const (
 	PerQueue         // one for each queue
 	PerQueuePair     // one for two receive queues
 	PerVector        // one for each receive queue and one for other causes
+	OfX550           // all, on an X550 only
 )
 
 // Offset is the place of a register in BAR 0, in bytes.

@@ -52,12 +52,23 @@ var (
 
 	FWSM = one("FWSM", 0x10148, RO, "8.2.3.4")
 
-	// Two bits per resource: software's and, 5 higher, firmware's.
-	SW_FW_SYNC         = one("SW_FW_SYNC", 0x10160, RW, "8.2.3.4")
+	// Two bits per resource: software's and, 5 higher, firmware's. On an X540 and X550
+	// reading it acquires REGSMP, which the other bits need.
+	SW_FW_SYNC         = one("SW_FW_SYNC", 0x10160, RS, "8.2.3.4")
+	SW_FW_SYNC_FLASH   = SW_FW_SYNC.bit("FLASH", 4) // of an X540: the device has the NVM
+	SW_FW_SYNC_MNG     = SW_FW_SYNC.resource("MNG", 10)
+	SW_FW_SYNC_REGSMP  = SW_FW_SYNC.bit("REGSMP", 31)
 	SW_FW_SYNC_EEPROM  = SW_FW_SYNC.resource("EEPROM", 0)
 	SW_FW_SYNC_PHY0    = SW_FW_SYNC.resource("PHY0", 1) // two-wire bus of port 0
 	SW_FW_SYNC_PHY1    = SW_FW_SYNC.resource("PHY1", 2)
 	SW_FW_SYNC_MAC_CSR = SW_FW_SYNC.resource("MAC_CSR", 3)
+
+	// The host interface of an X550: commands to the firmware.
+	HICR     = one("HICR", 0x15F00, RW, "8.2.3.4")
+	HICR_EN  = HICR.bit("EN", 0)
+	HICR_C   = HICR.bit("C", 1)  // a command is in FLEX_MNG, cleared when it has been carried out
+	HICR_SV  = HICR.bit("SV", 2) // it was
+	FLEX_MNG = array("FLEX_MNG", each(0x15800, 4, 64), RW, "8.2.3.4", OfX550)
 
 	GCR_EXT               = one("GCR_EXT", 0x11050, RW, "8.2.3.4")
 	GCR_EXT_VT_MODE       = GCR_EXT.bits("VT_MODE", 1, 0)    // pools: 0 none, 2 = 32, 3 = 64
@@ -70,6 +81,7 @@ var (
 	EICR_VECTORS  = EICR.bits("VECTORS", 15, 0)
 	EICR_MAILBOX  = EICR.bit("MAILBOX", 19)  // a message or reset of a virtual function
 	EICR_LSC      = EICR.bit("LSC", 20)      // link status change
+	EICR_TS       = EICR.bit("TS", 23)       // of an X540 and X550: it is too hot
 	EICR_GPI_SDP0 = EICR.bit("GPI_SDP0", 24) // input SDP0 has changed
 	EICR_GPI_SDP1 = EICR.bit("GPI_SDP1", 25)
 	EICR_GPI_SDP2 = EICR.bit("GPI_SDP2", 26)
@@ -162,6 +174,7 @@ var (
 
 	RETA       = array("RETA", each(0x05C00, 4, 32), RW, "8.2.3.7", All) // indirection table, also at 0x0EB00
 	RETA_ENTRY = RETA.four("ENTRY", 4)
+	ERETA      = array("ERETA", each(0x0EE80, 4, 96), RW, "X550", OfX550) // entries 128 to 511
 	RSSRK      = array("RSSRK", each(0x05C80, 4, 10), RW, "8.2.3.7", All) // RSS key, also at 0x0EB80
 )
 
@@ -391,7 +404,25 @@ var (
 	AUTOC2                    = one("AUTOC2", 0x042A8, RW, "8.2.3.22")
 	AUTOC2_10G_PMA_PMD_SERIAL = AUTOC2.bits("10G_PMA_PMD_SERIAL", 17, 16)
 
+	// MDIO bus to a PHY.
+	MSCA           = one("MSCA", 0x0425C, RW, "8.2.3.22")
+	MSCA_ADDRESS   = MSCA.bits("ADDRESS", 15, 0) // of the register
+	MSCA_MMD       = MSCA.bits("MMD", 20, 16)
+	MSCA_PHY       = MSCA.bits("PHY", 25, 21)
+	MSCA_OPERATION = MSCA.bits("OPERATION", 27, 26) // MDIO_ constants
+	MSCA_COMMAND   = MSCA.bit("COMMAND", 30)        // clears itself
+	MSRWD          = one("MSRWD", 0x04260, RW, "8.2.3.22")
+	MSRWD_WRITE    = MSRWD.bits("WRITE", 15, 0)
+	MSRWD_READ     = MSRWD.bits("READ", 31, 16)
+
 	CORECTL = one("CORECTL", 0x14F00, RW, "8.2.3.22") // analog settings
+)
+
+// Operations of MSCA_OPERATION.
+const (
+	MDIO_ADDRESS = 0
+	MDIO_WRITE   = 1
+	MDIO_READ    = 3
 )
 
 // Modes of an LED, LEDCTL_MODE.
