@@ -17,7 +17,8 @@ import (
 // With virtual functions (Config.VFs) the port has the frames of its own pool, and Wire
 // is that sum: the chip has no counter of what a pool was to get. A virtual function
 // counts what it has received (VFGPRC) and nothing else: Wire is Received, and Missed
-// and Bad are empty. Frames that its ring has no room for are counted nowhere.
+// has frames that it held at a reset (VFCTRL.RST), if any. Frames that its ring has no
+// room for, and those that arrive during a reset, are counted nowhere.
 type Stats struct {
 	// Wire is every frame that reached the port: GPRC plus the bad ones. On the
 	// 82599 GPRC counts good frames before the packet buffer, including those
