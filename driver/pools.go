@@ -69,13 +69,18 @@ func (p *pools) configure(c Config) {
 	for _, x := range c.VFs {
 		v := vf{VF: x}
 		if v.MAC == nil {
-			mac := make(net.HardwareAddr, 6)
-			_, _ = rand.Read(mac) // it does not fail
-			mac[0] = mac[0]&^1 | 2
-			v.MAC = mac
+			v.MAC = randomMAC()
 		}
 		p.vfs = append(p.vfs, v)
 	}
+}
+
+// randomMAC returns a station address that is administered locally.
+func randomMAC() net.HardwareAddr {
+	mac := make(net.HardwareAddr, 6)
+	_, _ = rand.Read(mac) // it does not fail
+	mac[0] = mac[0]&^1 | 2
+	return mac
 }
 
 // poolSize returns the number of queues of a pool.

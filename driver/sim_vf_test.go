@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/driver/internal/reg"
+	"github.com/ixcap/ixcap/pci"
 	"github.com/ixcap/ixcap/ring"
 	"github.com/ixcap/ixcap/sim"
 )
@@ -63,6 +65,52 @@ func (c *cluster) openVF(k int, cfg driver.Config) *driver.Port {
 	c.t.Cleanup(func() { require.NoError(c.t, p.Close()) })
 	require.NoError(c.t, p.Start())
 	return p
+}
+
+// unassigning is a device whose driver answers resets of functions without an address, as
+// Linux' ixgbe does until it is told one (ixgbe_vf_reset_msg).
+type unassigning struct{ pci.Device }
+
+func (d unassigning) BAR(i int) (pci.Region, error) {
+	r, err := d.Device.BAR(i)
+	return unassigned{r}, err
+}
+
+type unassigned struct{ pci.Region }
+
+func (r unassigned) Store32(off, v uint32) {
+	if off == uint32(reg.PFMBMEM(0).Offset) && v == 1<<31|1 {
+		v = 1<<30 | 1
+	}
+	r.Region.Store32(off, v)
+}
+
+// A function that gets no address chooses one, and keeps it at a reset.
+func TestModelVirtualFunctionChoosesAnAddress(t *testing.T) {
+	t.Parallel()
+	w := &testWire{open: true}
+	nic, err := sim.New(sim.Config{VFs: 1}, w)
+	require.NoError(t, err)
+	dev, err := sim.Connect(nic, "sim:test")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, dev.Close()) })
+	c := &cluster{rig: &rig{t: t, nic: nic, dev: dev, wire: w}}
+	c.port, err = driver.Open(unassigning{dev}, driver.Config{RingSize: 64, VFs: []driver.VF{{MAC: vfAddress(0), Trusted: true}}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.port.Close()) })
+	require.NoError(t, c.port.Start())
+	waitUp(t, c.port)
+	events := &eventLog{}
+	vf := c.openVF(0, driver.Config{OnEvent: events.add})
+	c.vfs = append(c.vfs, vf)
+	mac := vf.MAC()
+	require.NotEqual(t, vfAddress(0), mac)
+	require.EqualValues(t, 2, mac[0]&3, "a station address, administered locally")
+	require.Equal(t, map[int]int{0: 1}, c.receive(mac, 0))
+	require.NoError(t, c.port.SetVF(0, driver.VF{MAC: vfAddress(0), Trusted: true}))
+	c.pollVF(0, func() bool { return len(events.texts(driver.Recovered)) == 1 })
+	require.Equal(t, mac, vf.MAC())
+	require.Equal(t, map[int]int{0: 1}, c.receive(mac, 0))
 }
 
 // ethernet is a frame of 64 bytes; vlan 0 is none.

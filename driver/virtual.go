@@ -25,6 +25,7 @@ type virtual struct {
 	grant   Grant
 	sticky  uint32      // bits of VFMAILBOX that reading has cleared, not handled yet
 	stopped bool        // Stop has disabled the queues
+	ownMAC  bool        // the physical function has assigned no address
 	revoked atomic.Bool // the physical function has taken the function away
 	restart virtualRestart
 
@@ -161,8 +162,16 @@ func (p *Port) resetVirtual() error {
 	if err != nil {
 		return err
 	}
-	if m[0]&^mailCTS != mailReset|mailSuccess {
-		return fmt.Errorf("the physical function assigns no MAC address (answer %#x)", m[0])
+	switch p.virtual.ownMAC = false; m[0] &^ mailCTS {
+	case mailReset | mailSuccess:
+	case mailReset | mailFailure:
+		// Linux' ixgbe assigns an address only if it was told one.
+		if p.virtual.ownMAC = true; p.mac == nil {
+			p.mac = randomMAC()
+		}
+		return nil
+	default:
+		return fmt.Errorf("the physical function answers %#x", m[0])
 	}
 	mac := net.HardwareAddr(m.mac())
 	if mac[0]&1 != 0 {
@@ -271,6 +280,9 @@ func (p *Port) negotiateOnce() error {
 			break
 		}
 	}
+	if err := p.announceMAC(); err != nil {
+		return err
+	}
 	g := &p.virtual.grant
 	g.API, g.Queues = version.String(), 1
 	if version >= version11 {
@@ -297,6 +309,20 @@ func (p *Port) negotiateOnce() error {
 		return p.askRSS()
 	}
 	return nil
+}
+
+// announceMAC asks for the address that the function has chosen because it was assigned none.
+func (p *Port) announceMAC() error {
+	if !p.virtual.ownMAC {
+		return nil
+	}
+	var m mail
+	m.setMAC(p.mac)
+	_, ok, err := p.request(mailSetMAC, m[1], m[2])
+	if err == nil && !ok {
+		err = fmt.Errorf("it assigns this function no MAC address and refuses %s. Assign one: ip link set INTERFACE vf N mac ADDRESS", p.mac)
+	}
+	return err
 }
 
 // negotiateFrames asks for the longest frame. A configuration that leaves it open gets
