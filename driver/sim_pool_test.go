@@ -19,9 +19,7 @@ import (
 func (r *rig) captureAll(each func(p *driver.RxPool, c driver.Chunk, frames []ring.Frame)) (n int) {
 	r.t.Helper()
 	frames := make([]ring.Frame, 64)
-	check := deadline(r.t, 2*time.Minute)
-	for idle := 0; idle < 3; {
-		got := 0
+	return r.untilEnded(func() (got int) {
 		for i := range r.port.RxQueues() {
 			p := r.port.RxPool(i)
 			if c, k := p.Capture(frames, true); k > 0 {
@@ -29,22 +27,8 @@ func (r *rig) captureAll(each func(p *driver.RxPool, c driver.Chunk, frames []ri
 				got += k
 			}
 		}
-		n += got
-		check("the wire did not end: %+v", r.nic.Stats())
-		if got > 0 {
-			idle = 0
-			continue
-		}
-		select {
-		case <-r.nic.Ended():
-			if r.port.Drained() {
-				idle++
-			}
-		default:
-			time.Sleep(100 * time.Microsecond)
-		}
-	}
-	return n
+		return got
+	})
 }
 
 func TestModelFillsPoolsByteForByte(t *testing.T) {

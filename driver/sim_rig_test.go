@@ -77,9 +77,7 @@ type frame struct {
 func (r *rig) drain(each func(q int, f *ring.Frame)) (n int) {
 	r.t.Helper()
 	frames := make([]ring.Frame, 64)
-	check := deadline(r.t, 2*time.Minute)
-	for idle := 0; idle < 3; {
-		got := 0
+	return r.untilEnded(func() (got int) {
 		for i := range r.port.RxQueues() {
 			q := r.port.RxQueue(i)
 			k := q.Poll(frames)
@@ -89,6 +87,17 @@ func (r *rig) drain(each func(q int, f *ring.Frame)) (n int) {
 			q.Release()
 			got += k
 		}
+		return got
+	})
+}
+
+// untilEnded calls poll, which returns the number of frames it got, until the wire has ended
+// and no frame is left.
+func (r *rig) untilEnded(poll func() int) (n int) {
+	r.t.Helper()
+	check := deadline(r.t, 2*time.Minute)
+	for idle := 0; idle < 3; {
+		got := poll()
 		n += got
 		check("the wire did not end: %+v", r.nic.Stats())
 		if got > 0 {
@@ -97,7 +106,7 @@ func (r *rig) drain(each func(q int, f *ring.Frame)) (n int) {
 		}
 		select {
 		case <-r.nic.Ended():
-			// The device may have written a frame since the last Poll.
+			// The device may have written a frame since the last poll.
 			if r.port.Drained() {
 				idle++
 			}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -88,7 +87,7 @@ up what is forwarded.`,
 		flags.IntVar(&o.config.Queues, "queues", 1, "`queues` of each direction, 1 to 16")
 		flags.IntVar(&o.config.Chunks, "chunks", 64, "`chunks` of packet buffers of each queue")
 		flags.IntVar(&o.config.ChunkSize, "chunk-size", 256, "packet `buffers` of a chunk, a multiple of 8")
-		flags.IntVar(&o.config.RingSize, "ring", 1024, "`descriptors` of each ring")
+		flags.IntVar(&o.config.RingSize, "ring", 4096, "`descriptors` of each ring")
 		flags.Uint64VarP(&o.config.Count, "count", "c", 0, "end after this `number` of frames received; 0: without end")
 		flags.Var(&o.duration, "duration", "end after this `time`; 0: without end")
 	})
@@ -109,27 +108,16 @@ func (e *edit) apply(prefix string, to *forward.Edit) (err error) {
 			return cli.Usagef("--%sfilter: %w", prefix, err)
 		}
 	}
-	if to.Src, err = parseMAC("--"+prefix+"src-mac", e.src); err != nil {
+	if to.Src, err = cli.MAC("--"+prefix+"src-mac", e.src); err != nil {
 		return err
 	}
-	if to.Dst, err = parseMAC("--"+prefix+"dst-mac", e.dst); err != nil {
+	if to.Dst, err = cli.MAC("--"+prefix+"dst-mac", e.dst); err != nil {
 		return err
 	}
 	if to.PushVLAN = e.push; e.push > 4094 {
 		return cli.Usagef("--%spush-vlan %d: want 1 to 4094", prefix, e.push)
 	}
 	return nil
-}
-
-func parseMAC(flag, text string) (*[6]byte, error) {
-	if text == "" {
-		return nil, nil
-	}
-	a, err := net.ParseMAC(text)
-	if err != nil || len(a) != 6 {
-		return nil, cli.Usagef("%s %q: want six bytes such as 02:00:00:00:00:02", flag, text)
-	}
-	return (*[6]byte)(a), nil
 }
 
 func (o *options) check(ports []string) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	"github.com/ixcap/ixcap/examples/internal/cli/clitest"
@@ -36,19 +34,11 @@ func TestMain(m *testing.M) {
 
 // frames are the frames of a capture file, padded as the device does.
 func frames(t *testing.T, name string) (all []string) {
-	f, err := os.Open(name)
-	require.NoError(t, err)
-	defer f.Close()
-	r, err := capfile.NewReader(f, capfile.Options{})
-	require.NoError(t, err)
-	for {
-		p, err := r.Next()
-		if err == io.EOF {
-			return all
-		}
-		require.NoError(t, err)
-		all = append(all, string(p.Data)+strings.Repeat("\x00", max(0, 60-len(p.Data))))
+	t.Helper()
+	for _, f := range clitest.Frames(t, name) {
+		all = append(all, string(f)+strings.Repeat("\x00", max(0, 60-len(f))))
 	}
+	return all
 }
 
 const hosts = "../../testdata/hosts.pcap"

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -114,10 +113,10 @@ func (o *options) check(now time.Time) error {
 		}
 	}
 	e := &o.request.Edit
-	if e.Src, err = parseMAC("--src-mac", o.src); err != nil {
+	if e.Src, err = cli.MAC("--src-mac", o.src); err != nil {
 		return err
 	}
-	if e.Dst, err = parseMAC("--dst-mac", o.dst); err != nil {
+	if e.Dst, err = cli.MAC("--dst-mac", o.dst); err != nil {
 		return err
 	}
 	switch {
@@ -138,17 +137,6 @@ func (o *options) check(now time.Time) error {
 	}
 	o.request.Memory = int64(o.memory)
 	return nil
-}
-
-func parseMAC(flag, text string) (*[6]byte, error) {
-	if text == "" {
-		return nil, nil
-	}
-	a, err := net.ParseMAC(text)
-	if err != nil || len(a) != 6 {
-		return nil, cli.Usagef("%s %q: want six bytes such as 02:00:00:00:00:02", flag, text)
-	}
-	return (*[6]byte)(a), nil
 }
 
 func run(o options) (err error) {

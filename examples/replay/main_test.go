@@ -1,15 +1,12 @@
 package main
 
 import (
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 	"github.com/ixcap/ixcap/examples/internal/cli/clitest"
 )
@@ -22,19 +19,11 @@ func replay(t *testing.T, args ...string) string {
 
 // frames are the frames of a capture file.
 func frames(t *testing.T, name string) (all []string) {
-	f, err := os.Open(name)
-	require.NoError(t, err)
-	defer f.Close()
-	r, err := capfile.NewReader(f, capfile.Options{})
-	require.NoError(t, err)
-	for {
-		p, err := r.Next()
-		if err == io.EOF {
-			return all
-		}
-		require.NoError(t, err)
-		all = append(all, string(p.Data))
+	t.Helper()
+	for _, f := range clitest.Frames(t, name) {
+		all = append(all, string(f))
 	}
+	return all
 }
 
 const hosts = "../../testdata/hosts.pcap"

@@ -18,7 +18,7 @@ import (
 // Config of a Bridge. Zero values stand for the defaults.
 type Config struct {
 	Queues   int // of each direction; default 1
-	RingSize int // descriptors of a receive and of a transmit ring; default 1024
+	RingSize int // descriptors of a receive and of a transmit ring; default 4096
 
 	// Chunks and ChunkSize are R and M of each queue's ring-buffer pool (driver.Config):
 	// 64 chunks of 256 buffers by default, 1.1 ms of the smallest frames at 10 Gb/s.
@@ -42,7 +42,7 @@ type Config struct {
 }
 
 const (
-	defaultRing      = 1024
+	defaultRing      = 4096
 	defaultChunks    = 64
 	defaultChunkSize = 256
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -37,6 +38,18 @@ func (v *single) Set(text string) error {
 	}
 	v.set = true
 	return v.Value.Set(text)
+}
+
+// MAC parses the station address that a flag has; nil stands for none.
+func MAC(flag, text string) (*[6]byte, error) {
+	if text == "" {
+		return nil, nil
+	}
+	a, err := net.ParseMAC(text)
+	if err != nil || len(a) != 6 {
+		return nil, Usagef("%s %q: want six bytes such as 02:00:00:00:00:02", flag, text)
+	}
+	return (*[6]byte)(a), nil
 }
 
 // invalidValue is the usage error for a value that a flag does not take.

@@ -2,6 +2,8 @@
 package clitest
 
 import (
+	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capfile"
 	"github.com/ixcap/ixcap/examples/internal/cli"
 )
 
@@ -25,4 +28,22 @@ func Output(t *testing.T, program *cobra.Command, args ...string) string {
 	text, err := os.ReadFile(f.Name())
 	require.NoError(t, err)
 	return string(text)
+}
+
+// Frames are the frames of a capture file.
+func Frames(t *testing.T, name string) (all [][]byte) {
+	t.Helper()
+	f, err := os.Open(name)
+	require.NoError(t, err)
+	defer f.Close()
+	r, err := capfile.NewReader(f, capfile.Options{})
+	require.NoError(t, err)
+	for {
+		p, err := r.Next()
+		if err == io.EOF {
+			return all
+		}
+		require.NoError(t, err)
+		all = append(all, bytes.Clone(p.Data))
+	}
 }
