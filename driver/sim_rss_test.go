@@ -65,6 +65,7 @@ func (r *rig) through(frames [][]byte) (all []frame) {
 		before := r.nic.Stats().QueueDisabled
 		w.push(part...)
 		for got := 0; got+int(r.nic.Stats().QueueDisabled-before) < len(part); {
+			had := got
 			for q := range r.port.RxQueues() {
 				var list [64]ring.Frame
 				n := r.port.RxQueue(q).Poll(list[:])
@@ -76,6 +77,9 @@ func (r *rig) through(frames [][]byte) (all []frame) {
 				got += n
 			}
 			check("%d of %d frames: %+v", got, len(part), r.nic.Stats())
+			if got == had {
+				time.Sleep(20 * time.Microsecond) // the model answers who changes its registers
+			}
 		}
 	}
 	return all
