@@ -39,9 +39,21 @@ type txLine struct {
 
 func (l *txLine) init() {
 	l.clock = time.Now
-	l.start = l.clock()
+	l.start = startTime()
 	l.zero = l.start.UnixNano()
 	l.bit = 1
+}
+
+// startTime is time.Now. That reads the wall clock and then the monotonic one, and a thread
+// may wait for a processor in between: of several readings the least apart counts.
+func startTime() time.Time {
+	best := time.Now()
+	for range 16 {
+		if t := time.Now(); t.UnixNano()-best.UnixNano() > int64(t.Sub(best)) {
+			best = t
+		}
+	}
+	return best
 }
 
 func (l *txLine) setSpeed(speed uint32) {
