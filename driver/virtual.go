@@ -199,11 +199,16 @@ func (p *Port) ask(m *mail, words int) (answer mail, err error) {
 		return fail("not read", err)
 	}
 	p.handled(reg.VFMAILBOX_PFACK)
-	if err := p.waitMailbox(reg.VFMAILBOX_PFSTS, 1, mailTimeout); err != nil {
-		return fail("no answer", err)
-	}
-	if answer, err = p.readVirtualMail(); err != nil {
-		return fail("read the answer", err)
+	for range 3 { // a message of the physical function may be in front of the answer
+		if err := p.waitMailbox(reg.VFMAILBOX_PFSTS, 1, mailTimeout); err != nil {
+			return fail("no answer", err)
+		}
+		if answer, err = p.readVirtualMail(); err != nil {
+			return fail("read the answer", err)
+		}
+		if answer.request() != mailControl {
+			break
+		}
 	}
 	return answer, nil
 }
