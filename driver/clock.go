@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -103,7 +102,7 @@ func (p *Port) startClock() error {
 	if c == nil {
 		return nil
 	}
-	if !strings.HasPrefix(p.model.name, "82599") {
+	if p.model.family != family82599 {
 		return fmt.Errorf("the %s has another clock, which the driver does not know: leave out Config.Clock", p.model.name)
 	}
 	c.restart(p.Link().Speed)
