@@ -84,9 +84,15 @@ func (p *Port) watch() {
 }
 
 func (w *watcher) emit(kind EventKind, text string) {
-	if f := w.p.cfg.OnEvent; f != nil {
-		f(Event{Time: time.Now(), Kind: kind, Link: w.p.Link(), Text: text})
+	f := w.p.cfg.OnEvent
+	if f == nil {
+		return
 	}
+	link := w.link // the one that is told
+	if kind != LinkChanged {
+		link = w.p.Link()
+	}
+	f(Event{Time: time.Now(), Kind: kind, Link: link, Text: text})
 }
 
 // watchByClock reads the link every linkInterval.
@@ -219,6 +225,17 @@ func (w *watcher) checkLink() {
 		w.p.clock.follow(l)
 	}
 	w.emit(LinkChanged, "link "+l.String())
+}
+
+// restarted reports that the driver has set up the link again, which interrupts it, for
+// a time that may be too short for checkLink to see. The next check reports it up.
+func (w *watcher) restarted() {
+	if !w.link.Up || w.p.err() != nil {
+		return
+	}
+	w.link = Link{}
+	w.p.linkDowns.Add(1)
+	w.emit(LinkChanged, "link "+w.link.String())
 }
 
 // reportDead reports queues whose vectors were found to be dead.

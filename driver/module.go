@@ -339,6 +339,7 @@ func (w *watcher) checkModule(plugged bool) {
 		err := p.checkSupported()
 		if err == nil {
 			err = p.setupLink()
+			w.restarted()
 		}
 		if err != nil {
 			if p.err() == nil {
