@@ -155,6 +155,32 @@ func (p *RxPool) attach() {
 	}
 }
 
+// refill attaches free chunks and passes them to the device.
+func (p *RxPool) refill() {
+	q := p.q
+	if q.owned+q.segment > q.size {
+		return
+	}
+	p.attach()
+	if tail := q.end(); tail != p.tail {
+		// Release R1 of the descriptors, as in RxQueue.Release.
+		q.tail.Store32(q.tailAt, tail)
+		p.tail = tail
+	}
+}
+
+// Position returns the buffer with which the next Capture begins, and how many buffers its
+// chunk has from there on, which is room for all frames that Capture may describe. So a
+// caller can keep the frames of each buffer at a place of their own. The room is 0 while
+// no chunk is attached to the ring. Position attaches chunks as Capture does.
+func (p *RxPool) Position() (buffer uint32, room int) {
+	q := p.q
+	if p.refill(); q.owned == 0 {
+		return 0, 0
+	}
+	return q.buffer(q.next), int(p.end - q.next)
+}
+
 // put returns a chunk whose buffers were all recycled. The store is the release R5 of the
 // consumer's accesses to them, pairs with the acquire A5 in take.
 func (p *RxPool) put(chunk uint32) {
@@ -187,14 +213,7 @@ func (p *RxPool) take() (chunk uint32, ok bool) {
 func (p *RxPool) Capture(frames []ring.Frame, partly bool) (Chunk, int) {
 	q := p.q
 	q.timedN = 0
-	if q.owned+q.segment <= q.size {
-		p.attach()
-		if tail := q.end(); tail != p.tail {
-			// Release R1 of the descriptors, as in RxQueue.Release.
-			q.tail.Store32(q.tailAt, tail)
-			p.tail = tail
-		}
-	}
+	p.refill()
 	if q.owned == 0 || !partly && q.descs[p.end-1].Status()&ring.RxDD == 0 {
 		q.serveRestart()
 		return Chunk{}, 0

@@ -12,6 +12,8 @@ import (
 // Ring is a receive queue in memory whose frames the test writes instead of a device.
 // Filling and polling must not run concurrently.
 type Ring struct {
+	Flows int // RSS hashes that the next Fill uses in turn; 0: each frame has one of its own
+
 	mem   *memory
 	descs []ring.RxDescriptor
 	bufs  []byte
@@ -114,7 +116,7 @@ func (r *Ring) Tail() (value uint32, writes int) { return r.tail.Value(), r.tail
 
 // Fill writes up to n frames of size bytes (of several descriptors if they do not fit
 // a buffer) to the ring, as a device does, and returns how many had descriptors.
-// Each is UDP over IPv4 with a valid header, an RSS hash, and a number in its last 4
+// Each is UDP over IPv4 with a valid header, an RSS hash (see Flows), and a number in its last 4
 // bytes that counts all frames of the ring.
 func (r *Ring) Fill(n, size int) int {
 	chain := max(1, (size+r.opt.BufferSize-1)/r.opt.BufferSize)
@@ -128,7 +130,11 @@ func (r *Ring) Fill(n, size int) int {
 }
 
 func (r *Ring) put(size int) {
-	typ := (ring.PktIPv4 | ring.PktUDP).WithHash(ring.RSSUDPv4, r.seq*0x9e3779b1)
+	flow := r.seq
+	if r.Flows > 0 {
+		flow %= uint32(r.Flows)
+	}
+	typ := (ring.PktIPv4 | ring.PktUDP).WithHash(ring.RSSUDPv4, flow*0x9e3779b1)
 	flags := ring.RxDD | ring.RxIPCS | ring.RxL4I | ring.RxUDPCS
 	var number [4]byte
 	binary.BigEndian.PutUint32(number[:], r.seq)
