@@ -4,6 +4,7 @@
 //
 //	pcap=FILE  ─┐ frames in one arena
 //	gen        ─┴──> schedule at 10 GbE ──┐
+//	mix        ────> flows, in turn ──────┤
 //	NewPair    ────> two bounded queues ──┼──> Receive(frames, room) ──> port
 //	packet=IFACE ──> packet socket ───────┘ <── Send(frame) <──────────
 //	sink       <── pcap file, or nothing  <──────────┘

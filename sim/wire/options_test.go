@@ -85,9 +85,9 @@ func TestParseNamesKeyValueAndWhatIsAllowed(t *testing.T) {
 	jumbo := filepath.Join(dir, "large.pcap")
 	require.NoError(t, os.WriteFile(jumbo, classicFile(t, 1, 1514), 0o600))
 	for in, want := range map[string]string{
-		"":                              "no wire, want one of pcap=FILE, gen, packet=IFACE, sink",
+		"":                              "no wire, want one of pcap=FILE, gen, mix, packet=IFACE, sink",
 		"rate=line":                     "no wire",
-		"foo=1":                         `unknown key "foo", want pcap, gen, packet, sink`,
+		"foo=1":                         `unknown key "foo", want pcap, gen, mix, packet, sink`,
 		"gen,pcap=x":                    "a port has one wire",
 		"gen,lopp=3":                    `wire option "lopp=3": unknown key "lopp", want gen, rate, size`,
 		"gen,loop=3":                    `unknown key "loop"`,

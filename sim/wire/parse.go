@@ -16,7 +16,7 @@ var ErrBusy = errors.New("wire busy")
 // ErrUnknownKey is wrapped by the error of Parse for an option that the wire does not have.
 var ErrUnknownKey = errors.New("unknown key")
 
-// Scheduled is a wire with a schedule: pcap and gen.
+// Scheduled is a wire with a schedule: pcap, gen and mix.
 type Scheduled interface {
 	Wire
 
@@ -41,14 +41,15 @@ type External interface {
 var (
 	pcapKeys   = []string{"pcap", "rate", "loop", "backpressure", "cut", "interface", "other", "burst", "fcs"}
 	genKeys    = []string{"gen", "rate", "size", "flows", "count", "proto", "vlan", "seed", "backpressure", "burst"}
+	mixKeys    = []string{"mix", "rate", "size", "flows", "count", "seed", "day", "swing", "noise", "dns", "syn", "backpressure", "burst"}
 	packetKeys = []string{"packet", "backpressure"}
 	sinkKeys   = []string{"sink"}
 )
 
 // Parse makes a wire of options, see the package's documentation. Exactly one of pcap,
-// gen, packet and sink must be among them.
+// gen, mix, packet and sink must be among them.
 func Parse(options []Option) (Wire, error) {
-	kinds := [][]string{pcapKeys, genKeys, packetKeys, sinkKeys}
+	kinds := [][]string{pcapKeys, genKeys, mixKeys, packetKeys, sinkKeys}
 	var kind []string
 	for _, o := range options {
 		for _, k := range kinds {
@@ -56,7 +57,7 @@ func Parse(options []Option) (Wire, error) {
 				continue
 			}
 			if kind != nil {
-				return nil, fmt.Errorf("wire options %q and %q: a port has one wire, want one of pcap=FILE, gen, packet=IFACE, sink", kind[0], o.Key)
+				return nil, fmt.Errorf("wire options %q and %q: a port has one wire, want one of pcap=FILE, gen, mix, packet=IFACE, sink", kind[0], o.Key)
 			}
 			kind = k
 		}
@@ -64,10 +65,10 @@ func Parse(options []Option) (Wire, error) {
 	if kind == nil {
 		for _, o := range options {
 			if !slices.ContainsFunc(kinds, func(k []string) bool { return slices.Contains(k, o.Key) }) {
-				return nil, unknown(o, []string{"pcap", "gen", "packet", "sink"})
+				return nil, unknown(o, []string{"pcap", "gen", "mix", "packet", "sink"})
 			}
 		}
-		return nil, errors.New("wire options: no wire, want one of pcap=FILE, gen, packet=IFACE, sink")
+		return nil, errors.New("wire options: no wire, want one of pcap=FILE, gen, mix, packet=IFACE, sink")
 	}
 	for _, o := range options {
 		if !slices.Contains(kind, o.Key) {
@@ -79,6 +80,8 @@ func Parse(options []Option) (Wire, error) {
 		return parsePcap(options)
 	case "gen":
 		return parseGen(options)
+	case "mix":
+		return parseMix(options)
 	case "sink":
 		return &sink{name: options[0].Value}, nil
 	default:

@@ -38,29 +38,96 @@ func (c *systemClock) Start() int64 {
 
 func (c *systemClock) Since() int64 { return int64(time.Since(c.start)) }
 
-// replay sends a train on schedule, round after round. The device thread owns all
-// fields but the atomic ones.
-type replay struct {
-	*train
+// pacer keeps the schedule of a wire whose frames come from this process. The device
+// thread owns all fields but the atomic ones.
+type pacer struct {
 	clock        clock
-	left         int64 // frames to come; forever never runs out (29000 years at line rate)
 	burst        int64 // ticks
 	backpressure bool
 
-	i       int   // slot of the next frame
-	next    int64 // ticks from the start until its last bit has arrived
-	nominal int64 // the same without the limit of the line
-	frac    int64 // fraction of nominal, of den
 	shift   int64 // ticks of delay of the schedule
 	start   int64 // CLOCK_REALTIME ns
 	begun   bool
 	blocked bool // the next frame is due and waits for room
 
-	seq  uint64 // sequence number of the next frame, generated frames only
-	mark *marks // nil for a file's frames
-
 	late   atomic.Int64 // shift in ns, for other goroutines
 	closed atomic.Bool
+}
+
+func newPacer(p playback, c clock) pacer {
+	return pacer{clock: c, burst: int64(p.burst) * 10, backpressure: p.backpressure}
+}
+
+// due returns the time on the schedule, ticks since the start, and whether the next frame
+// has arrived: it has size bytes, and its last bit comes at next. It reads the clock once.
+func (p *pacer) due(next int64, size, room int) (now int64, arrived bool) {
+	if !p.begun {
+		p.begun = true
+		p.start = p.clock.Start()
+		return 0, false
+	}
+	now = p.clock.Since()*10 - p.shift
+	lag := now - next
+	if lag < 0 {
+		return 0, false
+	}
+	if p.backpressure && max(size, minFrame) > room {
+		p.blocked = true
+		return 0, false
+	}
+	if p.blocked {
+		p.blocked = false
+		now -= p.delay(lag)
+	} else if lag > p.burst {
+		now -= p.delay(lag - p.burst)
+	}
+	return now, true
+}
+
+// delay delays the rest of the schedule.
+func (p *pacer) delay(ticks int64) int64 {
+	p.shift += ticks
+	p.late.Store(p.shift / 10)
+	return ticks
+}
+
+// Late implements Scheduled.
+func (p *pacer) Late() time.Duration { return time.Duration(p.late.Load()) }
+
+// Backpressure implements Scheduled.
+func (p *pacer) Backpressure() bool { return p.backpressure }
+
+// Send implements Wire. The far end discards frames.
+func (p *pacer) Send([]byte) error {
+	if p.closed.Load() {
+		return os.ErrClosed
+	}
+	return nil
+}
+
+// Up implements Wire. The carrier is up until the wire is closed, also after the last
+// frame.
+func (p *pacer) Up() bool { return !p.closed.Load() }
+
+// Close implements Wire.
+func (p *pacer) Close() error {
+	p.closed.Store(true)
+	return nil
+}
+
+// replay sends a train on schedule, round after round.
+type replay struct {
+	*train
+	pacer
+	left int64 // frames to come; forever never runs out (29000 years at line rate)
+
+	i       int   // slot of the next frame
+	next    int64 // ticks from the start until its last bit has arrived
+	nominal int64 // the same without the limit of the line
+	frac    int64 // fraction of nominal, of den
+
+	seq  uint64 // sequence number of the next frame, generated frames only
+	mark *marks // nil for a file's frames
 
 	notices []string // of a file
 }
@@ -69,7 +136,7 @@ type replay struct {
 func (r *replay) Notices() []string { return r.notices }
 
 func newReplay(t *train, p playback, c clock) *replay {
-	r := &replay{train: t, clock: c, left: p.total, burst: int64(p.burst) * 10, backpressure: p.backpressure, mark: t.mark}
+	r := &replay{train: t, pacer: newPacer(p, c), left: p.total, mark: t.mark}
 	first := &t.slots[0]
 	r.next = int64(first.wire)
 	r.nominal = r.next
@@ -84,25 +151,9 @@ func (r *replay) Receive(frames []Frame, room int) (int, error) {
 	if r.closed.Load() {
 		return 0, os.ErrClosed
 	}
-	if !r.begun {
-		r.begun = true
-		r.start = r.clock.Start()
+	now, arrived := r.due(r.next, int(r.slots[r.i].len), room)
+	if !arrived {
 		return 0, nil
-	}
-	now := r.clock.Since()*10 - r.shift
-	lag := now - r.next
-	if lag < 0 {
-		return 0, nil
-	}
-	if r.backpressure && max(int(r.slots[r.i].len), minFrame) > room {
-		r.blocked = true
-		return 0, nil
-	}
-	if r.blocked {
-		r.blocked = false
-		now -= r.delay(lag)
-	} else if lag > r.burst {
-		now -= r.delay(lag - r.burst)
 	}
 
 	// A slot is sent once per call: the caller uses its bytes until the next call.
@@ -139,35 +190,4 @@ func (r *replay) Receive(frames []Frame, room int) (int, error) {
 		r.left -= int64(n)
 	}
 	return n, nil
-}
-
-// delay delays the rest of the schedule.
-func (r *replay) delay(ticks int64) int64 {
-	r.shift += ticks
-	r.late.Store(r.shift / 10)
-	return ticks
-}
-
-// Late implements Scheduled.
-func (r *replay) Late() time.Duration { return time.Duration(r.late.Load()) }
-
-// Backpressure implements Scheduled.
-func (r *replay) Backpressure() bool { return r.backpressure }
-
-// Send implements Wire. The far end of a replay discards frames.
-func (r *replay) Send([]byte) error {
-	if r.closed.Load() {
-		return os.ErrClosed
-	}
-	return nil
-}
-
-// Up implements Wire. The carrier is up until the wire is closed, also after the last
-// frame.
-func (r *replay) Up() bool { return !r.closed.Load() }
-
-// Close implements Wire.
-func (r *replay) Close() error {
-	r.closed.Store(true)
-	return nil
 }

@@ -14,7 +14,7 @@ func TestUsageListsEveryOption(t *testing.T) {
 		listed = append(listed, m[1])
 	}
 	slices.Sort(listed)
-	keys := slices.Concat(pcapKeys, genKeys, packetKeys, sinkKeys)
+	keys := slices.Concat(pcapKeys, genKeys, mixKeys, packetKeys, sinkKeys)
 	slices.Sort(keys)
 	require.Equal(t, slices.Compact(keys), slices.Compact(listed))
 }
