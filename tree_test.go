@@ -99,7 +99,8 @@ var mayImport = map[string][]string{
 	"capture/capturetest":  {"capture", "ring"},
 	"capture/clock":        {"ring"},
 	"capture/dedup":        {"capture/clock", "capture/internal", "ring"},
-	"capture/fanout":       {"capture/internal", "capture/pcapfilter", "capture/stream/entry", "ring"},
+	"capture/fanout":       {"capture/headers", "capture/internal", "capture/pcapfilter", "capture/stream/entry", "ring"},
+	"capture/headers":      {"capture/internal"},
 	"capture/hwfilter":     {"capture/pcapfilter", "driver"},
 	"capture/internal":     {},
 	"capture/nic":          {"capture", "driver", "hugepage", "pci", "ring"},
@@ -126,6 +127,9 @@ var mayImport = map[string][]string{
 	"transmit/traffic": {"transmit", "transmit/probe"},
 	"transmit/trace":   {"capture/archive/query", "transmit"},
 	"transmit/forward": {"capture", "capture/nic", "capture/pcapfilter", "dma", "driver", "hugepage", "pci", "ring"},
+
+	// What is computed from packets knows streams, no ports and no files.
+	"monitor": {"capture/headers", "capture/stream", "hugepage", "monitor", "ring"},
 
 	"capture/daemon": {"capture", "driver", "hugepage", "internal/asynclog", "pci"},
 }
@@ -243,7 +247,7 @@ func TestPictureOfThePackages(t *testing.T) {
 		within := func(p string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 		require.True(t, slices.ContainsFunc(slices.Collect(maps.Keys(seen)), within), "%s: in the picture, not in the tree", dir)
 	}
-	for _, wing := range []string{"capture", "capture/archive", "capture/daemon", "pci", "transmit"} {
+	for _, wing := range []string{"capture", "capture/archive", "capture/daemon", "monitor", "pci", "transmit"} {
 		for dir := range seen {
 			if path.Dir(dir) == wing && path.Base(dir) != "internal" && !strings.HasSuffix(dir, "test") {
 				require.Contains(t, row, dir, "the picture of docs/DESIGN.md misses a package")

@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/ixcap/ixcap/capture/headers"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 )
 
@@ -68,58 +69,17 @@ func ParseMode(s string) (Mode, error) {
 }
 
 // Tunnels are the tunnels behind which the innermost flow of a frame is looked for.
-// Tags (802.1Q, 802.1ad), PPPoE and extension headers of IPv6 are no tunnels: the flow
-// behind them is always found.
-type Tunnels uint8
+type Tunnels = headers.Tunnels
 
+// The tunnels, see package headers.
 const (
-	MPLS  Tunnels = 1 << iota // RFC 3032; also over GRE and UDP (RFC 7510)
-	GRE                       // RFC 2784, 2890, with IP, MPLS or Ethernet inside
-	VXLAN                     // RFC 7348, UDP port 4789
-	GTPU                      // 3GPP TS 29.281, UDP port 2152
-	IPIP                      // IPv4 and IPv6 in each other: RFC 2003, 2473, 4213
-
-	AllTunnels = MPLS | GRE | VXLAN | GTPU | IPIP
+	MPLS       = headers.MPLS
+	GRE        = headers.GRE
+	VXLAN      = headers.VXLAN
+	GTPU       = headers.GTPU
+	IPIP       = headers.IPIP
+	AllTunnels = headers.AllTunnels
 )
-
-var tunnelNames = []string{"mpls", "gre", "vxlan", "gtpu", "ipip"}
-
-// String returns the names as ParseTunnels reads them.
-func (t Tunnels) String() string {
-	var names []string
-	for i, name := range tunnelNames {
-		if t&(1<<i) != 0 {
-			names = append(names, name)
-		}
-	}
-	if names == nil {
-		return "none"
-	}
-	return strings.Join(names, ",")
-}
-
-// ParseTunnels parses names joined by commas, as mpls,gre, or all, or none. It also
-// accepts vlan and qinq, which are always looked through.
-func ParseTunnels(s string) (t Tunnels, err error) {
-next:
-	for word := range strings.SplitSeq(s, ",") {
-		word = strings.TrimSpace(word)
-		for i, name := range tunnelNames {
-			if word == name {
-				t |= 1 << i
-				continue next
-			}
-		}
-		switch word {
-		case "all":
-			t = AllTunnels
-		case "none", "vlan", "qinq":
-		default:
-			return 0, fmt.Errorf("tunnel %q: choose of vlan,%s, or all, or none. Join several with commas", word, AllTunnels)
-		}
-	}
-	return t, nil
-}
 
 // Departed is what happens to the frames that a member has not read when it leaves.
 type Departed uint8
@@ -217,7 +177,7 @@ func (s *Settings) set(key, value string) (err error) {
 			return fmt.Errorf("filter %q: %w", value, err)
 		}
 	case "tunnels":
-		s.Tunnels, err = ParseTunnels(value)
+		s.Tunnels, err = headers.ParseTunnels(value)
 		s.HasTunnels = true
 	case "departed":
 		switch value {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/headers"
 )
 
 func TestSettings(t *testing.T) {
@@ -25,7 +27,7 @@ func TestSettings(t *testing.T) {
 		require.Equal(t, m, got)
 	}
 	for tun := range AllTunnels + 1 {
-		got, err := ParseTunnels(tun.String())
+		got, err := headers.ParseTunnels(tun.String())
 		require.NoError(t, err)
 		require.Equal(t, tun, got)
 	}

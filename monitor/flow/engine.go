@@ -1,0 +1,321 @@
+package flow
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ixcap/ixcap/capture/headers"
+	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/hugepage"
+)
+
+const (
+	chunk      = 64 // packets that are looked up at once
+	recordsMax = 64 // records of a call of OnRecords
+	maxDated   = 4  // first fragments in one frame, in each other
+)
+
+// Engine computes the flows of one stream. Its methods belong to one goroutine at a time,
+// but for Stats.
+type Engine struct {
+	table
+	config Config
+	memory *hugepage.Memory
+	seeds  seeds
+	oneWay bool
+	vlan   bool
+
+	tunnels   headers.Tunnels
+	headers   headers.Headers // of the packet being parsed
+	dated     []uint64        // its datagrams of which this is the first fragment
+	fragments *fragments
+	packets   []packet // the chunk
+
+	now    int64 // the latest stamp
+	idle   int64
+	active int64
+	linger int64
+	wheel  wheel
+	fresh  list   // short entries, the oldest first
+	free   uint32 // first free entry of those used before
+	freed  uint32 // the same of short entries
+	used   uint32 // entries used so far
+	vacant int    // entries that are free
+	usedSh uint32 // short entries used so far
+	kept   int    // short entries in use
+	spare  int    // with fewer vacant ones, flows begin in short entries
+
+	payloads []byte // of each entry, both directions
+	records  []Record
+	copies   []byte // payloads of records
+	account  account
+}
+
+// New allocates an engine.
+func New(c Config) (*Engine, error) {
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		config: c, oneWay: c.OneWay, vlan: c.VLAN, tunnels: c.Tunnels,
+		idle: int64(c.Idle), active: int64(c.Active), linger: int64(c.Linger),
+		dated: make([]uint64, 0, maxDated), fragments: new(fragments), packets: make([]packet, chunk),
+		records: make([]Record, 0, recordsMax), vacant: c.Flows, spare: c.Flows / 8,
+		copies: make([]byte, recordsMax*2*c.Payload),
+	}
+	e.wheel.setSpan(c.Idle)
+	var random [len(e.seeds) * 8]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return nil, fmt.Errorf("flow table: seeds of its hash: %w", err)
+	}
+	for i := range e.seeds {
+		e.seeds[i] = binary.LittleEndian.Uint64(random[8*i:])
+	}
+	if err := e.allocate(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Process adds packets to their flows. It does not keep them.
+func (e *Engine) Process(packets []stream.Packet) {
+	prefetchData(packets[:min(chunk, len(packets))])
+	for len(packets) > 0 {
+		n := min(chunk, len(packets))
+		now := packets[:n]
+		packets = packets[n:]
+		e.prepare(now)
+		prefetchData(packets[:min(chunk, len(packets))])
+		for i := range now {
+			e.update(&e.packets[i], &now[i])
+		}
+	}
+	e.deliver()
+	e.publish()
+}
+
+// prepare parses packets and begins to load what is needed of the table.
+func (e *Engine) prepare(packets []stream.Packet) {
+	for i := range packets {
+		e.parse(&e.packets[i], &packets[i])
+	}
+	parsed := e.packets[:len(packets)]
+	e.prefetchBuckets(parsed)
+	for i := range parsed {
+		parsed[i].ref = e.candidate(parsed[i].hash)
+	}
+	e.prefetchEntries(parsed)
+}
+
+// update adds a packet to its flow.
+func (e *Engine) update(p *packet, in *stream.Packet) {
+	if p.time > e.now {
+		e.advance(p.time)
+	}
+	e.account.frames++
+	e.account.bytes += uint64(p.size)
+	r := p.ref
+	if r == 0 || e.headOf(r).key != p.key {
+		r = e.find(&p.key, p.hash)
+	}
+	if r != 0 && e.over(r, p) {
+		r = 0
+	}
+	switch {
+	case r == 0:
+		e.begin(p, in)
+	case r&isShort != 0:
+		e.grow(p, in, r)
+	default:
+		e.add(p, in, uint32(r&refNumber))
+	}
+}
+
+// add adds a packet to a flow that has an entry.
+func (e *Engine) add(p *packet, in *stream.Packet, n uint32) {
+	f := &e.entries[n]
+	was := f.state
+	f.add(p, e.oneWay)
+	if e.config.Payload > 0 && p.payload >= 0 && p.payload < p.end {
+		e.keepPayload(n, f.direction(p), in.Data[p.payload:p.end])
+	}
+	if (f.state^was)&closed != 0 {
+		e.wheel.remove(e.entries, n)
+		e.wheel.push(e.entries, n, e.deadline(&f.head))
+	}
+}
+
+// deadline is when a flow expires if no packet comes.
+func (e *Engine) deadline(f *head) int64 {
+	if f.state&closed != 0 {
+		return f.last + e.linger
+	}
+	return f.last + e.idle
+}
+
+// over ends a flow if a packet of its key is one of a new flow, and reports that.
+func (e *Engine) over(r ref, p *packet) bool {
+	f := e.headOf(r)
+	why := EndIdle
+	switch quiet := e.now - f.last; {
+	case quiet > e.idle:
+		if f.state&closed != 0 {
+			why = EndClosed
+		}
+	case f.state&closed != 0 && (quiet > e.linger || p.isTCP && p.flags&(1<<SYN|1<<ACK) == 1<<SYN):
+		why = EndClosed
+	case uint32(e.now>>startShift)-f.start+1 >= uint32(e.active>>startShift) && e.old(r):
+		why = EndActive
+	case r&isShort == 0 && e.entries[r&refNumber].sides[f.direction(p)].packets == maxPackets:
+		why = EndActive
+	default:
+		return false
+	}
+	e.end(r, why)
+	return true
+}
+
+// old reports that a flow began longer than the active time ago.
+func (e *Engine) old(r ref) bool {
+	if r&isShort != 0 {
+		return e.now-e.shorts[r&refNumber].last > e.active
+	}
+	return e.now-e.entries[r&refNumber].began() > e.active
+}
+
+// begin makes a flow of a packet.
+func (e *Engine) begin(p *packet, in *stream.Packet) {
+	e.account.opened++
+	where := ref(0)
+	if p.opensAtB(e.oneWay) {
+		where = atB
+	}
+	if e.vacant <= e.spare {
+		n := e.takeShort()
+		e.shorts[n].keep(p, e.oneWay)
+		e.pushShort(n)
+		e.insert(p.hash, ref(n)|isShort|where)
+		return
+	}
+	n := e.take()
+	f := &e.entries[n]
+	f.begin(p, e.oneWay)
+	e.clearPayload(n)
+	e.wheel.push(e.entries, n, e.deadline(&f.head))
+	e.insert(p.hash, ref(n)|where)
+	e.add(p, in, n)
+}
+
+// grow gives the flow of a short entry one of its own, and adds a packet.
+func (e *Engine) grow(p *packet, in *stream.Packet, old ref) {
+	if e.vacant == 0 {
+		e.evict()
+	}
+	n := e.take()
+	s, f := &e.shorts[old&refNumber], &e.entries[n]
+	s.expand(f, e.oneWay)
+	e.clearPayload(n)
+	e.wheel.push(e.entries, n, e.deadline(&f.head))
+	e.replace(p.hash, old, ref(n)|old&atB)
+	e.releaseShort(uint32(old & refNumber))
+	e.add(p, in, n)
+}
+
+// Advance tells the time in ns since 1970 when no packets come: flows that are idle then end.
+// A time before the latest stamp is ignored.
+func (e *Engine) Advance(now int64) {
+	if now > e.now {
+		e.advance(now)
+	}
+	e.deliver()
+	e.publish()
+}
+
+// advance sets the time and ends the flows that expired in the slots passed.
+func (e *Engine) advance(now int64) {
+	e.now = now
+	at := now >> e.wheel.shift
+	if at <= e.wheel.at {
+		return
+	}
+	from := max(e.wheel.at, at-wheelSlots)
+	e.wheel.at = at
+	for ; from < at; from++ {
+		e.expire(&e.wheel.slots[from%wheelSlots])
+	}
+	for n := e.fresh.head; n != 0 && now-e.shorts[n].last > e.idle; n = e.fresh.head {
+		e.end(ref(n)|isShort, e.why(&e.shorts[n].head))
+	}
+}
+
+// expire ends the flows of a slot, or moves them to the slot of their deadline.
+func (e *Engine) expire(l *list) {
+	for n := l.head; n != 0; n = l.head {
+		f := &e.entries[n]
+		if e.deadline(&f.head) < e.now {
+			e.end(ref(n), e.why(&f.head))
+			continue
+		}
+		e.wheel.remove(e.entries, n)
+		e.wheel.push(e.entries, n, e.deadline(&f.head))
+	}
+}
+
+// why is the reason for the end of a flow that expires.
+func (e *Engine) why(f *head) End {
+	if f.state&closed != 0 {
+		return EndClosed
+	}
+	return EndIdle
+}
+
+// evict ends the flow that is idle longest.
+func (e *Engine) evict() {
+	for {
+		slot, ahead := e.wheel.oldest()
+		n := e.wheel.slots[slot].head
+		f := &e.entries[n]
+		deadline := e.deadline(&f.head)
+		if e.wheel.slot(deadline) <= e.wheel.at+ahead {
+			e.end(ref(n), EndEvicted)
+			return
+		}
+		e.wheel.remove(e.entries, n)
+		e.wheel.push(e.entries, n, deadline)
+	}
+}
+
+// Flush ends all flows, because the stream has ended. The engine can be used again.
+func (e *Engine) Flush() {
+	for slot := range e.wheel.slots {
+		for n := e.wheel.slots[slot].head; n != 0; n = e.wheel.slots[slot].head {
+			e.end(ref(n), EndFlushed)
+		}
+	}
+	for n := e.fresh.head; n != 0; n = e.fresh.head {
+		e.end(ref(n)|isShort, EndFlushed)
+	}
+	e.deliver()
+	e.publish()
+}
+
+// Memory is how many bytes the table has, and how many flows at once.
+func (e *Engine) Memory() (bytes, flows int) {
+	return e.memory.Len(), e.config.Flows + e.config.Short
+}
+
+// Idle is the time without a packet that ends a flow.
+func (e *Engine) Idle() time.Duration { return e.config.Idle }
+
+// Close frees the memory. Flows in the table are lost: Flush ends them.
+func (e *Engine) Close() error {
+	if e.memory == nil {
+		return errors.New("close flow engine: it is closed")
+	}
+	err := e.memory.Close()
+	e.memory, e.entries, e.shorts, e.buckets, e.payloads = nil, nil, nil, nil, nil
+	return err
+}

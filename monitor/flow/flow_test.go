@@ -1,0 +1,52 @@
+package flow
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/headers"
+)
+
+// configs are what both implementations are compared with.
+func configs() map[string]Config {
+	return map[string]Config{
+		"plain":   {Flows: 1 << 14},
+		"one way": {Flows: 1 << 14, OneWay: true, VLAN: true},
+		"tunnels": {Flows: 1 << 14, VLAN: true, Tunnels: headers.AllTunnels, Payload: 100},
+		"gtpu":    {Flows: 1 << 14, Tunnels: headers.GTPU | headers.VXLAN, Idle: 2 * time.Second, Active: 5 * time.Second, Linger: time.Millisecond},
+	}
+}
+
+func TestFlowsOfCapturesAreThoseOfTheOracle(t *testing.T) {
+	for _, file := range captures(t) {
+		packets := capture(t, file)
+		for name, c := range configs() {
+			if raceEnabled && name != "tunnels" {
+				continue
+			}
+			t.Run(filepath.Base(file)+" "+name, func(t *testing.T) { compareWithOracle(t, c, packets) })
+		}
+	}
+}
+
+func TestFlowsOfTrafficAreThoseOfTheOracle(t *testing.T) {
+	for name, c := range configs() {
+		for seed := range uint64(2) {
+			t.Run(fmt.Sprint(name, " ", seed), func(t *testing.T) { compareWithOracle(t, c, generated(seed, 3000)) })
+		}
+	}
+}
+
+func TestMemoryOfAFlowIsBounded(t *testing.T) {
+	for _, flows := range []int{1 << 10, 3000, 100_000} {
+		e, err := New(Config{Flows: flows, OnRecords: func([]Record) {}})
+		require.NoError(t, err)
+		bytes, _ := e.Memory()
+		require.LessOrEqual(t, bytes, flows*512+4096, "%d flows", flows)
+		require.NoError(t, e.Close())
+	}
+}

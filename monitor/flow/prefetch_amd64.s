@@ -1,0 +1,86 @@
+#include "go_asm.h"
+#include "textflag.h"
+
+// reach is the last byte of a frame that is read of most: the end of TCP's header over IPv4.
+#define reach 53
+
+// func prefetchData(packets []stream.Packet)
+TEXT ·prefetchData(SB), NOSPLIT, $0-24
+	MOVQ packets_base+0(FP), SI
+	MOVQ packets_len+8(FP), CX
+
+data:
+	DECQ CX
+	JLT  done
+	MOVQ const_inputData(SI), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 reach(AX)
+	ADDQ $const_inputBytes, SI
+	JMP  data
+
+done:
+	RET
+
+// func prefetchLines(packets []packet, buckets *bucket, mask uint64)
+TEXT ·prefetchLines(SB), NOSPLIT, $0-40
+	MOVQ packets_base+0(FP), SI
+	MOVQ packets_len+8(FP), CX
+	MOVQ buckets+24(FP), DI
+	MOVQ mask+32(FP), DX
+
+lines:
+	DECQ CX
+	JLT  out
+	MOVQ packet_hash(SI), AX
+	ANDQ DX, AX
+	SHLQ $6, AX
+	PREFETCHT0 (DI)(AX*1)
+	ADDQ $packet__size, SI
+	JMP  lines
+
+out:
+	RET
+
+// func prefetchFlows(packets []packet, entries *entry, shorts *short)
+//
+// SI packet, CX packets left, DI entries, R8 short entries, AX ref, BX direction.
+TEXT ·prefetchFlows(SB), NOSPLIT, $0-40
+	MOVQ packets_base+0(FP), SI
+	MOVQ packets_len+8(FP), CX
+	MOVQ entries+24(FP), DI
+	MOVQ shorts+32(FP), R8
+
+flows:
+	DECQ CX
+	JLT  end
+	MOVL packet_ref(SI), AX
+	TESTL AX, AX
+	JZ   next
+	JS   compact
+	MOVL AX, BX
+	SHRL $30, BX // atB
+	ANDL $const_refNumber, AX
+	IMULQ $const_entryBytes, AX
+	ADDQ DI, AX
+	PREFETCHT0 (AX)
+	MOVBLZX packet_swapped(SI), DX
+	XORL DX, BX
+	SHLQ $7, BX // sideBytes
+	PREFETCHT0 const_sidesAt(AX)(BX*1)
+	CMPB packet_isTCP(SI), $0
+	JE   next
+	PREFETCHT0 (const_sidesAt+64)(AX)(BX*1)
+	JMP  next
+
+compact:
+	ANDL $const_refNumber, AX
+	IMULQ $const_shortBytes, AX
+	PREFETCHT0 (R8)(AX*1)
+	PREFETCHT0 64(R8)(AX*1)
+
+next:
+	ADDQ $packet__size, SI
+	JMP  flows
+
+end:
+	RET

@@ -1,0 +1,11 @@
+//go:build !amd64
+
+package flow
+
+import "github.com/ixcap/ixcap/capture/stream"
+
+func prefetchData([]stream.Packet) {}
+
+func (e *Engine) prefetchBuckets([]packet) {}
+
+func (e *Engine) prefetchEntries([]packet) {}
