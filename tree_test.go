@@ -129,7 +129,7 @@ var mayImport = map[string][]string{
 	"transmit/forward": {"capture", "capture/nic", "capture/pcapfilter", "dma", "driver", "hugepage", "pci", "ring"},
 
 	// What is computed from packets knows streams, no ports and no files.
-	"monitor": {"capture/headers", "capture/stream", "hugepage", "monitor", "ring"},
+	"monitor": {"capture/headers", "capture/pcapfilter", "capture/stream", "hugepage", "monitor", "ring"},
 
 	"capture/daemon": {"capture", "driver", "hugepage", "internal/asynclog", "pci"},
 }

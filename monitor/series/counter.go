@@ -1,0 +1,225 @@
+package series
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"github.com/ixcap/ixcap/capture/stream"
+)
+
+const window = 8 // seconds that are open at most
+
+// Sources are cumulative counters that are read at the end of each second.
+type Sources struct {
+	// Flows returns the flows that are open, and those opened so far.
+	Flows func() (active, opened uint64)
+
+	// Lost returns the packets lost so far.
+	Lost func() uint64
+}
+
+// Counter counts the packets of one queue. Add is for one goroutine; several Counters of a
+// Recorder are independent.
+type Counter struct {
+	recorder *Recorder
+	classes  *classes
+	sources  Sources
+
+	mu     sync.Mutex // once a batch; the recorder's too, once a second
+	base   int64      // oldest open second
+	newest int64      // latest second with a packet
+	open   [window]second
+	late   Count
+	early  Count
+	opened uint64 // flows, at the end of the second that was closed last
+	lost   uint64
+}
+
+// second has the counts of one second.
+type second struct {
+	series  []Count
+	sampled bool
+	active  uint64 // of the sources, at the second's end
+	opened  uint64
+	lost    uint64
+}
+
+// Add counts packets. Those of a queue come in the order of time, but for what the policy
+// of stamps and the merging of queues change.
+func (c *Counter) Add(packets []stream.Packet) {
+	c.mu.Lock()
+	for len(packets) > 0 {
+		// Packets of one second in a row have their place looked up once.
+		at := int64(packets[0].Sec)
+		n := 1
+		for n < len(packets) && packets[n].Sec == packets[0].Sec {
+			n++
+		}
+		if s := c.at(at); s != nil {
+			c.count(s, packets[:n])
+		} else {
+			c.outside(at, packets[:n])
+		}
+		packets = packets[n:]
+	}
+	c.mu.Unlock()
+}
+
+// at returns the counts of a second, nil if it is not open.
+func (c *Counter) at(second int64) *second {
+	if c.recorder.config.ByStamps && second >= c.base+window {
+		c.mu.Unlock()
+		c.recorder.stamped(second)
+		c.mu.Lock()
+	}
+	if second < c.base || second >= c.base+window {
+		return nil
+	}
+	if second > c.newest {
+		c.sample(second)
+	}
+	return &c.open[second&(window-1)]
+}
+
+// sample reads the sources for the seconds before one that begins.
+func (c *Counter) sample(begins int64) {
+	for s := max(c.base, c.newest); s < begins; s++ {
+		c.open[s&(window-1)].sample(&c.sources)
+	}
+	c.newest = begins
+}
+
+func (s *second) sample(from *Sources) {
+	s.sampled = true
+	if from.Flows != nil {
+		s.active, s.opened = from.Flows()
+	}
+	if from.Lost != nil {
+		s.lost = from.Lost()
+	}
+}
+
+func (c *Counter) outside(at int64, packets []stream.Packet) {
+	to := &c.early
+	if at < c.base {
+		to = &c.late
+	}
+	for i := range packets {
+		to.Packets++
+		to.Bytes += uint64(packets[i].Len)
+	}
+}
+
+// count counts packets of one second.
+func (c *Counter) count(s *second, packets []stream.Packet) {
+	all := s.series
+	k := c.classes
+	for i := range packets {
+		p := &packets[i]
+		n := Count{1, uint64(p.Len)}
+		network, transport := protocols(p.Data)
+		all[All].add(n)
+		all[network].add(n)
+		if transport != 0 {
+			all[transport].add(n)
+		}
+		if k.outbound != nil {
+			to := builtin
+			if !k.outbound.Match(p.Data, int(p.Len)) {
+				to++
+			}
+			all[to].add(n)
+		}
+		for j, f := range k.filters {
+			if f.Match(p.Data, int(p.Len)) {
+				all[k.first+j].add(n)
+			}
+		}
+	}
+}
+
+const (
+	etherIPv4 = 0x0800
+	etherIPv6 = 0x86dd
+	etherVLAN = 0x8100
+	etherQinQ = 0x88a8
+
+	protoHopByHop = 0
+	protoICMP     = 1
+	protoTCP      = 6
+	protoUDP      = 17
+	protoRouting  = 43
+	protoFragment = 44
+	protoICMP6    = 58
+	protoOptions  = 60
+	protoSCTP     = 132
+
+	maxExtensions = 8
+)
+
+// protocols returns the series of a frame: IPv4, IPv6 or NonIP, and for IP the one behind
+// it. A later fragment counts to its datagram's protocol.
+func protocols(b []byte) (network, transport int) {
+	at := 12
+	for range 3 {
+		if len(b) < at+2 {
+			return NonIP, 0
+		}
+		switch binary.BigEndian.Uint16(b[at:]) {
+		case etherIPv4:
+			if len(b) < at+2+10 {
+				return IPv4, OtherIP
+			}
+			return IPv4, transportOf(b[at+2+9], protoICMP)
+		case etherIPv6:
+			return IPv6, extended(b[at+2:])
+		case etherVLAN, etherQinQ:
+			at += 4
+		default:
+			return NonIP, 0
+		}
+	}
+	return NonIP, 0
+}
+
+func transportOf(proto, icmp byte) int {
+	switch proto {
+	case protoTCP:
+		return TCP
+	case protoUDP:
+		return UDP
+	case icmp:
+		return ICMP
+	case protoSCTP:
+		return SCTP
+	}
+	return OtherIP
+}
+
+// extended returns the series of an IPv6 packet: that of the protocol behind its extension
+// headers.
+func extended(b []byte) int {
+	const header = 40
+	if len(b) < header {
+		return OtherIP
+	}
+	proto, rest := b[6], b[header:]
+	for range maxExtensions {
+		n := 8
+		switch proto {
+		case protoHopByHop, protoRouting, protoOptions:
+			if len(rest) < 8 {
+				return OtherIP
+			}
+			n = 8 + int(rest[1])*8
+		case protoFragment:
+		default:
+			return transportOf(proto, protoICMP6)
+		}
+		if len(rest) < n {
+			return OtherIP
+		}
+		proto, rest = rest[0], rest[n:]
+	}
+	return OtherIP
+}
