@@ -4,8 +4,8 @@
 # make bench        nanoseconds per frame, relative to the machine's limits in the same run
 # make timestamps   error of the timestamps per policy, with the thesis's figures (minutes);
 #                   TIMESTAMPS="--fifo 10 --svg FILE": flags of examples/timestamps
-# make wirecap      WireCAP's experiment with bursts, in virtual time (half a minute); WIRECAP="--cost 10us --svg
-#                   FILE": flags of examples/wirecap
+# make wirecap      WireCAP's experiments, in virtual time (minutes); WIRECAP="--experiment bursts --cost 10us
+#                   --svg FILE": flags of examples/wirecap
 # make bench-store  throughput of storing, relative to the disk's, in DIR
 # make bench-query  one host's minute out of SIZE of stored traffic, compared with tcpdump -r, in DIR
 # make bench-front   CPU time per packet of a counting program over libpcap/, and over the system's libpcap on a

@@ -24,3 +24,18 @@ func TestSteppedDeviceWaitsForItsTime(t *testing.T) {
 	n.Step(start.Add(time.Second))
 	require.EqualValues(t, 1, n.Stats().Offered)
 }
+
+// What its client does has the time of the device's next pass, not that of the machine.
+func TestSteppedDeviceTakesNoTimesOfItsClient(t *testing.T) {
+	for _, stepped := range []bool{true, false} {
+		n, err := New(Config{Stepped: stepped}, &testWire{})
+		require.NoError(t, err)
+		d, err := Connect(n, "sim:test")
+		require.NoError(t, err)
+		bar, err := d.BAR(regionRegisters)
+		require.NoError(t, err)
+		_, timed := bar.(tailClock)
+		require.Equal(t, !stepped, timed)
+		require.NoError(t, d.Close())
+	}
+}

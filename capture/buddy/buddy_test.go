@@ -169,6 +169,25 @@ func TestChunksMoveAboveTheThresholdAndAtOnceNoLongerBelow(t *testing.T) {
 	require.EqualValues(t, 3, r.settled().MovedChunks)
 }
 
+// A chunk is empty only when all its parts are back, so they are not to wait in two queues.
+func TestPartsOfAChunkStayTogether(t *testing.T) {
+	r := newRig(t, 2, buddy.Config{Threshold: 0.5}, 0)
+	r.receive(0, 5*chunkSize)
+	r.receive(0, chunkSize/2)
+	for range 2 {
+		c, ok := r.Queue(0).Next()
+		require.True(t, ok)
+		r.recycle(c)
+	}
+	r.receive(0, chunkSize/2)
+	require.EqualValues(t, chunkSize, r.Stats()[1].Backlog)
+	r.receive(0, chunkSize)
+	require.EqualValues(t, chunkSize, r.Stats()[1].Backlog)
+	r.recycle(r.take(0)...)
+	r.recycle(r.take(1)...)
+	require.EqualValues(t, chunkSize, r.settled().MovedFrames)
+}
+
 func TestNothingMovesWhereAllQueuesAreAsLong(t *testing.T) {
 	r := newRig(t, 2, buddy.Config{Threshold: 0.2}, 0)
 	for range chunks {
@@ -333,7 +352,7 @@ func TestMovedFlowIsBackAfterAPause(t *testing.T) {
 // What a consumer had and what waits for it is not lost when it ends.
 func TestConsumerEnds(t *testing.T) {
 	for _, mode := range []buddy.Mode{buddy.Chunks, buddy.Flows, buddy.Basic} {
-		r := newRig(t, 3, buddy.Config{Mode: mode}, 20)
+		r := newRig(t, 3, buddy.Config{Mode: mode, Threshold: 0.6}, 20)
 		r.receive(0, 4*chunkSize)
 		c, ok := r.Queue(0).Next()
 		require.True(t, ok)

@@ -10,8 +10,8 @@
 //
 // A capture queue is as long as the pool of its receive queue, R x M buffers, and its backlog is
 // those of the chunks that wait in it. Above the part T of the length new chunks are moved:
-// they go to another capture queue of the group, until the backlog is not above it. What was
-// moved stays in the packet buffers of the pool that has received it; any goroutine recycles
+// they go to another capture queue of the group, until the backlog is not above it. The parts of
+// a chunk that is handed on before it is full stay together. What was moved stays in the packet buffers of the pool that has received it; any goroutine recycles
 // it. No frame leaves its group.
 //
 // # Order
@@ -36,7 +36,7 @@
 // M frames or more one begins, which counts its views that are out. A view with frames of
 // a moved bucket waits until all epochs up to the bucket's last one are empty. Epochs are few
 // (64): a consumer that keeps a chunk for long delays what was moved, and stops moves once
-// they are used up.
+// they are used up. It must not wait for the next chunk before it recycles the last one.
 //
 // # Threads
 //

@@ -11,8 +11,12 @@ import (
 // MaxQueues is the largest number of queues of a group: as many as RSS reaches.
 const MaxQueues = driver.MaxRSSQueues
 
-// DefaultThreshold is the Threshold of a Config without one.
-const DefaultThreshold = 0.6
+// Thresholds of a Config without one. Moving a flow takes effect only when what waits of it is
+// worked off, so it begins early.
+const (
+	DefaultThreshold     = 0.6
+	DefaultFlowThreshold = 0.1 // mode Flows
+)
 
 // Mode is what a group moves from a queue with a long backlog.
 type Mode uint8
@@ -39,7 +43,8 @@ type Config struct {
 	Mode Mode
 
 	// Threshold is T, the part of the length of a capture queue above which its backlog
-	// makes the group move what is captured: above 0, up to 1. Default DefaultThreshold.
+	// makes the group move what is captured: above 0, up to 1. Default DefaultThreshold or
+	// DefaultFlowThreshold.
 	Threshold float64
 }
 
@@ -61,7 +66,10 @@ type Group struct {
 // New returns a group of the receive queues with these pools, which may be of several ports. No
 // pool may be captured from but by the group.
 func New(cfg Config, pools ...*driver.RxPool) (*Group, error) {
-	if cfg.Threshold == 0 {
+	switch {
+	case cfg.Threshold == 0 && cfg.Mode == Flows:
+		cfg.Threshold = DefaultFlowThreshold
+	case cfg.Threshold == 0:
 		cfg.Threshold = DefaultThreshold
 	}
 	switch {

@@ -24,6 +24,8 @@ type Queue struct {
 	frames []ring.Frame
 	views  []view
 	number uint64
+	begun  int    // chunk of the last part that was captured
+	target *Queue // and its capture queue
 	flows  *flows // mode Flows
 
 	epochs epochs // mode Flows
@@ -54,7 +56,7 @@ func newQueue(g *Group, index int, pool *driver.RxPool, threshold float64) *Queu
 	n := pool.Chunks() * pool.ChunkSize()
 	q := &Queue{
 		group: g, index: index, pool: pool, length: int64(n), limit: int64(threshold * float64(n)),
-		frames: make([]ring.Frame, n), views: make([]view, n),
+		frames: make([]ring.Frame, n), views: make([]view, n), begun: -1,
 	}
 	if g.mode == Flows {
 		q.flows = newFlows(q)
@@ -100,7 +102,11 @@ func (q *Queue) Capture(partly bool) int {
 	first := &q.views[at]
 	first.chunk = chunk
 	first.left.Store(1)
-	q.place(first, at, at, n, int64(chunk.Buffers()), q.choose(), 0)
+	// The parts of a chunk stay together, since the pool has it back when all of them are.
+	if chunk.First() == 0 || chunk.ID() != q.begun || q.target.closed.Load() {
+		q.begun, q.target = chunk.ID(), q.choose()
+	}
+	q.place(first, at, at, n, int64(chunk.Buffers()), q.target, 0)
 	return n
 }
 

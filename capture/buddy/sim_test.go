@@ -234,9 +234,8 @@ func TestPortClosesWithChunksOut(t *testing.T) {
 		require.NoError(t, m.port.Close())
 		require.NoError(t, m.dev.Close())
 		require.NoError(t, m.Close())
-		memory := m.Queue(held[0].Queue()).Pool().Memory()
 		for _, c := range held {
-			require.NotNil(t, memory.Bytes())
+			require.NotNil(t, m.Queue(c.Queue()).Pool().Memory().Bytes())
 			for i := range c.Frames() {
 				require.Len(t, c.Frames()[i].Data, 200)
 			}

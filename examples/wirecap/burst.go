@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/ring"
-	"github.com/ixcap/ixcap/sim"
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
@@ -72,7 +70,7 @@ type result struct {
 // burst: what is lost of the first P frames is what a burst of P frames loses.
 func burst(v variant, cost time.Duration, lengths []uint64) (_ result, err error) {
 	w := &burstWire{frame: make([]byte, frameSize), total: lengths[len(lengths)-1]}
-	m, err := open(v, w)
+	m, err := open(v.config(), w)
 	if err != nil {
 		return result{}, err
 	}
@@ -81,7 +79,7 @@ func burst(v variant, cost time.Duration, lengths []uint64) (_ result, err error
 	r := result{variant: v}
 	for len(r.loss) < len(lengths) {
 		w.now += pass * frameTime
-		m.nic.Step(m.start.Add(time.Duration(w.now / tick)))
+		m.step(w.now)
 		c.run(w.now)
 		s := m.nic.Stats()
 		lost := s.Missed + s.NoDescriptor
@@ -104,11 +102,12 @@ type burstWire struct {
 	now   int64 // ticks
 	sent  uint64
 	total uint64
+	open  bool // it does not end
 }
 
 // Receive implements wire.Wire.
 func (w *burstWire) Receive(frames []wire.Frame, _ int) (n int, err error) {
-	if w.sent == w.total {
+	if w.sent == w.total && !w.open {
 		return 0, io.EOF
 	}
 	for n < len(frames) && w.sent < w.total && int64(w.sent+1)*frameTime <= w.now {
@@ -127,70 +126,6 @@ func (w *burstWire) Up() bool { return true }
 
 // Close implements wire.Wire.
 func (w *burstWire) Close() error { return nil }
-
-// machine is a port on a model that the experiment steps.
-type machine struct {
-	nic   *sim.NIC
-	dev   *sim.Device
-	port  *driver.Port
-	start time.Time // of virtual time
-}
-
-// open opens a port and starts it. That takes place in real time.
-func open(v variant, w wire.Wire) (_ *machine, err error) {
-	m := &machine{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, m.close())
-		}
-	}()
-	if m.nic, err = sim.New(sim.Config{Stepped: true}, w); err != nil {
-		return nil, err
-	}
-	if m.dev, err = sim.Connect(m.nic, "sim:wirecap"); err != nil {
-		return nil, err
-	}
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			m.start = time.Now()
-			m.nic.Step(m.start)
-			select {
-			case <-stop:
-				return
-			case <-time.After(100 * time.Microsecond):
-			}
-		}
-	}()
-	defer func() {
-		close(stop)
-		<-stopped
-	}()
-	if m.port, err = driver.Open(m.dev, v.config()); err != nil {
-		return nil, err
-	}
-	if err = m.port.Start(); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), linkLimit)
-	defer cancel()
-	_, err = m.port.WaitLink(ctx)
-	return m, err
-}
-
-func (m *machine) close() (err error) {
-	if m.port != nil {
-		err = m.port.Close()
-	}
-	switch {
-	case m.dev != nil:
-		err = errors.Join(err, m.dev.Close())
-	case m.nic != nil:
-		err = errors.Join(err, m.nic.Close())
-	}
-	return err
-}
 
 // consumer reads what a port receives, until a time in ticks.
 type consumer interface{ run(now int64) }

@@ -3,12 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
-	"math"
 	"strings"
 )
 
-// The plot has a panel for each series: the part of the frames that is lost over the length of
-// the burst, whose axis is logarithmic.
 const (
 	panelW, panelH = 360, 240
 	marginL        = 60
@@ -54,53 +51,74 @@ func (d *drawing) line(x, y, x2, y2 float64, colour string) {
 	d.add(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="c-%s"/>`, x, y, x2, y2, colour)
 }
 
-// plot writes the loss over the length of the burst as SVG.
-func plot(w io.Writer, all []uint64, results map[variant]result) error {
-	width := marginL + len(experiment)*panelW + (len(experiment)-1)*gapX + 24
+// plot is an SVG file of panels.
+type plot struct {
+	title, label string // label: for who does not see it
+	panels       []panel
+}
+
+// panel is a plot of the part of the frames that is lost.
+type panel struct {
+	title, x string
+	marks    []mark
+	percent  int // at the top of the axis
+	curves   []curve
+}
+
+// mark is a place of the axis, of its length.
+type mark struct {
+	at   float64
+	text string
+}
+
+// curve is points: places on the axis, and parts.
+type curve struct {
+	name   string
+	style  int // of hues and dashes
+	points [][2]float64
+}
+
+// write writes the file.
+func (p plot) write(w io.Writer) error {
+	width := marginL + len(p.panels)*panelW + (len(p.panels)-1)*gapX + 24
 	height := marginT + panelH + footer
 	var d drawing
-	d.add(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-label="Loss over the length of a burst">`, width, height, width, height)
+	d.add(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-label="%s">`, width, height, width, height, p.label)
 	d.add("<style>%s</style>", styles())
 	d.add(`<rect width="%d" height="%d" class="paper"/>`, width, height)
-	d.text(marginL, 28, "title", "start", "Frames lost of a burst at wire speed, over its length")
-	for i, s := range experiment {
-		d.panel(float64(marginL+i*(panelW+gapX)), marginT, s, all, results)
+	d.text(marginL, 28, "title", "start", p.title)
+	for i, one := range p.panels {
+		d.panel(float64(marginL+i*(panelW+gapX)), marginT, one)
 	}
 	d.add("</svg>")
 	_, err := io.WriteString(w, d.String())
 	return err
 }
 
-func (d *drawing) panel(x, y float64, s series, all []uint64, results map[variant]result) {
-	d.text(x, y-10, "head", "start", s.title)
-	from, to := math.Log10(float64(all[0])), math.Log10(float64(max(all[len(all)-1], 10*all[0])))
-	xOf := func(n float64) float64 { return x + panelW*(math.Log10(n)-from)/(to-from) }
-	yOf := func(part float64) float64 { return y + panelH*(1-part) }
-	for e := math.Ceil(from); e <= to; e++ {
-		at := xOf(math.Pow(10, e))
+func (d *drawing) panel(x, y float64, p panel) {
+	d.text(x, y-10, "head", "start", p.title)
+	yOf := func(part float64) float64 { return y + panelH*(1-part*100/float64(p.percent)) }
+	for _, m := range p.marks {
+		at := x + panelW*m.at
 		d.line(at, y, at, y+panelH, "faint")
-		d.text(at, y+panelH+16, "", "middle", count(uint64(math.Round(math.Pow(10, e)))))
+		d.text(at, y+panelH+16, "", "middle", m.text)
 	}
-	for percent := 0; percent <= 100; percent += 20 {
+	for percent := 0; percent <= p.percent; percent += p.percent / 5 {
 		at := yOf(float64(percent) / 100)
 		d.line(x, at, x+panelW, at, "faint")
 		d.text(x-8, at+4, "", "end", fmt.Sprintf("%d %%", percent))
 	}
 	d.add(`<rect x="%.1f" y="%.1f" width="%d" height="%d" class="frame c-ink"/>`, x, y, panelW, panelH)
-	d.text(x+panelW/2, y+panelH+34, "", "middle", "frames of the burst")
-	for i, v := range s.variants {
-		r := results[v]
+	d.text(x+panelW/2, y+panelH+34, "", "middle", p.x)
+	for i, c := range p.curves {
 		path := ""
-		for k, n := range all {
-			path += fmt.Sprintf("%c%.1f %.1f", "ML"[min(k, 1)], xOf(float64(n)), yOf(r.loss[k]))
-			if n <= r.survived && k+1 < len(all) && all[k+1] > r.survived {
-				path += fmt.Sprintf("L%.1f %.1f", xOf(float64(r.survived)), yOf(0))
-			}
+		for k, at := range c.points {
+			path += fmt.Sprintf("%c%.1f %.1f", "ML"[min(k, 1)], x+panelW*at[0], yOf(at[1]))
 		}
-		colour := hues[3+i%(len(hues)-3)].name
-		d.add(`<path d="%s" class="line c-%s" stroke-dasharray="%s"/>`, path, colour, dashes[i%len(dashes)])
+		colour, dash := hues[3+c.style%(len(hues)-3)].name, dashes[c.style%len(dashes)]
+		d.add(`<path d="%s" class="line c-%s" stroke-dasharray="%s"/>`, path, colour, dash)
 		lx, ly := x+float64(i%2)*panelW/2, y+panelH+58+float64(i/2)*18
-		d.add(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="line c-%s" stroke-dasharray="%s"/>`, lx, ly-4, lx+26, ly-4, colour, dashes[i%len(dashes)])
-		d.text(lx+32, ly, "", "start", v.String())
+		d.add(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="line c-%s" stroke-dasharray="%s"/>`, lx, ly-4, lx+26, ly-4, colour, dash)
+		d.text(lx+32, ly, "", "start", c.name)
 	}
 }
