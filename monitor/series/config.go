@@ -49,7 +49,7 @@ type Config struct {
 // order: out, in, expressions.
 const (
 	All     = iota // each packet
-	IPv4           // by the EtherType behind VLAN tags
+	IPv4           // by the EtherType behind VLAN tags and PPPoE
 	IPv6           //
 	NonIP          // neither
 	TCP            // by the protocol behind IP and the extension headers of IPv6

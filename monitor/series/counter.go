@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"sync"
 
+	"github.com/ixcap/ixcap/capture/headers"
 	"github.com/ixcap/ixcap/capture/stream"
 )
 
@@ -24,6 +25,7 @@ type Counter struct {
 	recorder *Recorder
 	classes  *classes
 	sources  Sources
+	headers  headers.Headers // of the packet being counted
 
 	mu     sync.Mutex // once a batch; the recorder's too, once a second
 	base   int64      // oldest open second
@@ -117,7 +119,7 @@ func (c *Counter) count(s *second, packets []stream.Packet) {
 	for i := range packets {
 		p := &packets[i]
 		n := Count{1, uint64(p.Len)}
-		network, transport := protocols(p.Data)
+		network, transport := protocols(&c.headers, p.Data)
 		all[All].add(n)
 		all[network].add(n)
 		if transport != 0 {
@@ -138,51 +140,55 @@ func (c *Counter) count(s *second, packets []stream.Packet) {
 	}
 }
 
+// Numbers of IANA.
 const (
-	etherIPv4 = 0x0800
-	etherIPv6 = 0x86dd
-	etherVLAN = 0x8100
-	etherQinQ = 0x88a8
-
-	protoHopByHop = 0
-	protoICMP     = 1
-	protoTCP      = 6
-	protoUDP      = 17
-	protoRouting  = 43
-	protoFragment = 44
-	protoICMP6    = 58
-	protoOptions  = 60
-	protoSCTP     = 132
-
-	maxExtensions = 8
+	etherIPv4  = 0x0800
+	etherIPv6  = 0x86dd
+	protoICMP  = 1
+	protoTCP   = 6
+	protoUDP   = 17
+	protoAH    = 51
+	protoICMP6 = 58
+	protoSCTP  = 132
 )
 
 // protocols returns the series of a frame: IPv4, IPv6 or NonIP, and for IP the one behind
-// it. A later fragment counts to its datagram's protocol.
-func protocols(b []byte) (network, transport int) {
-	at := 12
-	for range 3 {
-		if len(b) < at+2 {
-			return NonIP, 0
-		}
-		switch binary.BigEndian.Uint16(b[at:]) {
+// it. A later fragment counts to its datagram's protocol. Frames without tags and extension
+// headers, most of all, need no walk from header to header.
+func protocols(h *headers.Headers, frame []byte) (network, transport int) {
+	if len(frame) >= 54 {
+		switch binary.BigEndian.Uint16(frame[12:]) {
 		case etherIPv4:
-			if len(b) < at+2+10 {
-				return IPv4, OtherIP
+			if frame[14] == 0x45 && frame[23] != protoAH {
+				return IPv4, transportOf(frame[23], protoICMP)
 			}
-			return IPv4, transportOf(b[at+2+9], protoICMP)
 		case etherIPv6:
-			return IPv6, extended(b[at+2:])
-		case etherVLAN, etherQinQ:
-			at += 4
-		default:
-			return NonIP, 0
+			if p := frame[20]; frame[14]>>4 == 6 && (p == protoTCP || p == protoUDP || p == protoICMP6) {
+				return IPv6, transportOf(p, protoICMP6)
+			}
 		}
 	}
-	return NonIP, 0
+	return walk(h, frame)
 }
 
-func transportOf(proto, icmp byte) int {
+// walk is protocols for every frame.
+func walk(h *headers.Headers, frame []byte) (network, transport int) {
+	icmp := uint8(protoICMP)
+	switch h.Parse(frame); h.Type {
+	case etherIPv4:
+		network = IPv4
+	case etherIPv6:
+		network, icmp = IPv6, protoICMP6
+	default:
+		return NonIP, 0
+	}
+	if h.Version == 0 {
+		return network, OtherIP
+	}
+	return network, transportOf(h.Proto, icmp)
+}
+
+func transportOf(proto, icmp uint8) int {
 	switch proto {
 	case protoTCP:
 		return TCP
@@ -192,34 +198,6 @@ func transportOf(proto, icmp byte) int {
 		return ICMP
 	case protoSCTP:
 		return SCTP
-	}
-	return OtherIP
-}
-
-// extended returns the series of an IPv6 packet: that of the protocol behind its extension
-// headers.
-func extended(b []byte) int {
-	const header = 40
-	if len(b) < header {
-		return OtherIP
-	}
-	proto, rest := b[6], b[header:]
-	for range maxExtensions {
-		n := 8
-		switch proto {
-		case protoHopByHop, protoRouting, protoOptions:
-			if len(rest) < 8 {
-				return OtherIP
-			}
-			n = 8 + int(rest[1])*8
-		case protoFragment:
-		default:
-			return transportOf(proto, protoICMP6)
-		}
-		if len(rest) < n {
-			return OtherIP
-		}
-		proto, rest = rest[0], rest[n:]
 	}
 	return OtherIP
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capture/headers"
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/sim/wire"
@@ -244,9 +245,22 @@ func TestProtocols(t *testing.T) {
 		{append(ether(0x86, 0xdd), v6(60, 6, 9)...), IPv6, OtherIP},
 		{append(ether(0x86, 0xdd), 0x60), IPv6, OtherIP},
 	} {
-		network, transport := protocols(c.frame)
+		network, transport := protocols(new(headers.Headers), c.frame)
 		require.Equal(t, [2]int{c.network, c.transport}, [2]int{network, transport}, "%x", c.frame)
 	}
+}
+
+func FuzzProtocolsAreThoseOfTheWalk(f *testing.F) {
+	packets, _ := mixed(f, wire.MixConfig{Flows: 50, Rate: 1e5, Seed: 1, Count: 60, Start: start * 1e9})
+	for _, p := range packets {
+		f.Add(p.Data)
+	}
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		var h headers.Headers
+		network, transport := protocols(&h, frame)
+		n, tr := walk(&h, frame)
+		require.Equal(t, [2]int{n, tr}, [2]int{network, transport}, "%x", frame)
+	})
 }
 
 func TestConfigIsChecked(t *testing.T) {
