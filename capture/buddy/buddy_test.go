@@ -431,3 +431,68 @@ func TestJumboFramesMove(t *testing.T) {
 		require.Positive(t, r.settled().MovedFrames)
 	}
 }
+
+// A consumer that hangs holds up the flows that were moved from its queue until it is closed.
+func TestClosingAQueueReleasesWhatWasMovedFromIt(t *testing.T) {
+	r := newRig(t, 2, buddy.Config{Mode: buddy.Flows, Threshold: 0.3}, 5)
+	r.receive(0, length)
+	_, ok := r.Queue(0).Next()
+	require.True(t, ok)
+	require.Positive(t, r.Stats()[1].Waiting)
+	_, ok = r.Queue(1).Next()
+	require.False(t, ok)
+	require.NoError(t, r.Queue(0).Close())
+	seen := map[uint32]uint32{} // the last frame of a flow
+	for all := r.take(1); len(all) > 0; all = r.take(1) {
+		for _, c := range all {
+			for i := range c.Frames() {
+				n := number(&c.Frames()[i])
+				last, again := seen[n%5]
+				require.True(t, !again || n == last+5, "flow %d: frame %d after %d", n%5, n, last)
+				seen[n%5] = n
+			}
+		}
+		r.recycle(all...)
+	}
+	require.Len(t, seen, 5)
+	s := r.settled()
+	require.EqualValues(t, chunkSize, s.Reclaimed)
+	require.EqualValues(t, length, s.Frames)
+}
+
+// Queues may be of ports with pools of different sizes: T is of each one's own.
+func TestPoolsOfDifferentSizes(t *testing.T) {
+	var pools []*driver.RxPool
+	var rings []*drivertest.Ring
+	for _, size := range [][2]int{{4, 16}, {16, 8}} {
+		one, err := drivertest.NewRing(drivertest.Options{Size: 64, Chunks: size[0], ChunkSize: size[1]})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, one.Close()) })
+		rings, pools = append(rings, one), append(pools, one.Pool())
+	}
+	for _, mode := range []buddy.Mode{buddy.Chunks, buddy.Flows} {
+		g, err := buddy.New(buddy.Config{Mode: mode, Threshold: 0.2}, pools...)
+		require.NoError(t, err)
+		sent, got := 0, 0
+		for range 200 {
+			for i, one := range rings {
+				sent += one.Fill(50, 60)
+				for g.Queue(i).Capture(true) > 0 {
+				}
+			}
+			for range 3 { // a view may wait for one at the other
+				for i := range rings {
+					for c, ok := g.Queue(i).Next(); ok; c, ok = g.Queue(i).Next() {
+						require.Same(t, pools[c.Queue()], g.Queue(c.Queue()).Pool())
+						got += len(c.Frames())
+						require.NoError(t, g.Recycle(c))
+					}
+				}
+			}
+		}
+		require.Equal(t, sent, got)
+		require.NoError(t, buddy.Balanced(g.Stats()))
+		require.Positive(t, g.Stats()[0].MovedFrames, "%v", mode)
+		require.NoError(t, g.Close())
+	}
+}

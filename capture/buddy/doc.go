@@ -36,7 +36,8 @@
 // M frames or more one begins, which counts its views that are out. A view with frames of
 // a moved bucket waits until all epochs up to the bucket's last one are empty. Epochs are few
 // (64): a consumer that keeps a chunk for long delays what was moved, and stops moves once
-// they are used up. It must not wait for the next chunk before it recycles the last one.
+// they are used up. It must not wait for the next chunk before it recycles the last one, and
+// what was moved from a queue whose consumer has ended waits until the queue is closed.
 //
 // # Threads
 //

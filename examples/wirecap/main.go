@@ -67,7 +67,7 @@ depend on the machine. Only the driver is the real one.`,
 		},
 	}
 	cli.Group(cmd, "Experiment", func(flags *pflag.FlagSet) {
-		flags.StringVar(&o.experiment, "experiment", "all", "`name`: bursts, shares or all")
+		flags.StringVar(&o.experiment, "experiment", "all", "run this `experiment`: bursts, shares or all")
 		flags.Uint64Var(&o.longest, "longest", 10_000_000, "longest burst, in `frames`")
 		flags.Var(&o.cost, "cost", "`time` that a frame costs the consumer")
 	})
