@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	chunk      = 64 // packets that are looked up at once
+	chunk      = 32 // packets that are looked up at once
 	recordsMax = 64 // records of a call of OnRecords
 	maxDated   = 4  // first fragments in one frame, in each other
 )
@@ -32,7 +32,8 @@ type Engine struct {
 	headers   headers.Headers // of the packet being parsed
 	dated     []uint64        // its datagrams of which this is the first fragment
 	fragments *fragments
-	packets   []packet // the chunk
+	parsed    []packet // a chunk
+	spares    []packet // the one behind it
 
 	now    int64 // the latest stamp
 	idle   int64
@@ -46,7 +47,10 @@ type Engine struct {
 	vacant int    // entries that are free
 	usedSh uint32 // short entries used so far
 	kept   int    // short entries in use
-	spare  int    // with fewer vacant ones, flows begin in short entries
+
+	scout   uint32 // short entry up to which the buckets of the oldest are requested
+	scouted int    // how many they are
+	spare   int    // with fewer vacant ones, flows begin in short entries
 
 	payloads []byte // of each entry, both directions
 	records  []Record
@@ -62,7 +66,7 @@ func New(c Config) (*Engine, error) {
 	e := &Engine{
 		config: c, oneWay: c.OneWay, vlan: c.VLAN, tunnels: c.Tunnels,
 		idle: int64(c.Idle), active: int64(c.Active), linger: int64(c.Linger),
-		dated: make([]uint64, 0, maxDated), fragments: new(fragments), packets: make([]packet, chunk),
+		dated: make([]uint64, 0, maxDated), fragments: new(fragments), parsed: make([]packet, chunk), spares: make([]packet, chunk),
 		records: make([]Record, 0, recordsMax), vacant: c.Flows, spare: c.Flows / 8,
 		copies: make([]byte, recordsMax*2*c.Payload),
 	}
@@ -81,33 +85,55 @@ func New(c Config) (*Engine, error) {
 }
 
 // Process adds packets to their flows. It does not keep them.
+//
+// Chunks overlap, so that memory has time to arrive: the buckets of a chunk are requested
+// before the chunk in front of it is added, its entries before the one behind it is parsed.
 func (e *Engine) Process(packets []stream.Packet) {
-	prefetchData(packets[:min(chunk, len(packets))])
-	for len(packets) > 0 {
-		n := min(chunk, len(packets))
-		now := packets[:n]
-		packets = packets[n:]
-		e.prepare(now)
-		prefetchData(packets[:min(chunk, len(packets))])
+	now, rest := split(packets)
+	prefetchData(now)
+	next, rest := split(rest)
+	prefetchData(next)
+	e.parseAll(now)
+	for len(now) > 0 {
+		parsed := e.parsed
+		e.locate(parsed[:len(now)])
+		later, more := split(rest)
+		prefetchData(later)
+		e.parsed, e.spares = e.spares, e.parsed
+		e.parseAll(next)
 		for i := range now {
-			e.update(&e.packets[i], &now[i])
+			e.update(&parsed[i], &now[i])
 		}
+		now, next, rest = next, later, more
 	}
 	e.deliver()
 	e.publish()
 }
 
-// prepare parses packets and begins to load what is needed of the table.
-func (e *Engine) prepare(packets []stream.Packet) {
+// split returns the first chunk of packets, and the rest.
+func split(packets []stream.Packet) (first, rest []stream.Packet) {
+	n := min(chunk, len(packets))
+	return packets[:n], packets[n:]
+}
+
+// parseAll parses packets and begins to load their buckets.
+func (e *Engine) parseAll(packets []stream.Packet) {
 	for i := range packets {
-		e.parse(&e.packets[i], &packets[i])
+		p := &e.parsed[i]
+		if !e.parseFast(p, &packets[i]) {
+			e.parse(p, &packets[i])
+		}
+		p.hash = p.key.hash(&e.seeds)
 	}
-	parsed := e.packets[:len(packets)]
-	e.prefetchBuckets(parsed)
-	for i := range parsed {
-		parsed[i].ref = e.candidate(parsed[i].hash)
+	e.prefetchBuckets(e.parsed[:len(packets)])
+}
+
+// locate finds the entries that may be those of packets, and begins to load them.
+func (e *Engine) locate(packets []packet) {
+	for i := range packets {
+		packets[i].ref = e.candidate(packets[i].hash)
 	}
-	e.prefetchEntries(parsed)
+	e.prefetchEntries(packets)
 }
 
 // update adds a packet to its flow.

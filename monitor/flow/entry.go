@@ -1,5 +1,7 @@
 package flow
 
+import "math/bits"
+
 // entry is a flow in the table: 448 bytes, seven cache lines. Of a packet of UDP the first one
 // and one of its direction are touched, of TCP a third; the first Firsts packets touch the
 // last two as well.
@@ -32,19 +34,22 @@ const startShift = 26
 type state uint8
 
 const (
-	openerB  state = 1 << iota // the opener is end b of the key
-	finOpen                    // a FIN of the opener was seen
-	finPeer                    // and of its peer
-	closed                     // by RST, or FIN of both
-	seqOpen                    // the opener's seq is valid
-	seqPeer                    // the peer's
-	isWindow                   // short entries: the window is 0
-	isTCP                      // short entries: the packet is of TCP
+	openerB state = 1 << iota // the opener is end b of the key
+	finOpen                   // a FIN of the opener was seen
+	finPeer                   // and of its peer
+	closed                    // by RST, or FIN of both
+	seqOpen                   // the opener's seq is valid
+	seqPeer                   // the peer's
+	synOpen                   // a SYN of the opener is not acknowledged
+	synPeer                   // one of the peer
 )
 
-// isAnswer is that the packet of a short entry is of the opener's peer. Short entries have no
-// use for the bit's other meaning.
-const isAnswer = finPeer
+// Short entries have no use for some bits and give them another meaning.
+const (
+	isAnswer = finPeer // the packet is of the opener's peer
+	isWindow = synOpen // the window is 0
+	isTCP    = synPeer // the packet is of TCP
+)
 
 // side is one direction of a flow: a cache line for each packet, and one for each of TCP.
 type side struct {
@@ -85,7 +90,9 @@ type short struct {
 	size   uint16
 	flags  uint8
 	whole  bool
-	_      [28]byte
+
+	scouted bool // its bucket was requested, since it is displaced soon
+	_       [27]byte
 }
 
 // begin makes an entry that of the flow of a packet, which add adds.
@@ -169,8 +176,8 @@ func (f *entry) lead(p *packet, n uint16, d int) {
 func (f *entry) tcp(p *packet, d int, oneWay bool) {
 	s := &f.sides[d]
 	flags := p.flags
-	for i := range s.flags {
-		s.flags[i] += uint32(flags >> i & 1)
+	for rest := flags; rest != 0; rest &= rest - 1 {
+		s.flags[bits.TrailingZeros8(rest)&7]++
 	}
 	const control = 1<<SYN | 1<<FIN | 1<<RST
 	if p.window == 0 && flags&control == 0 {
@@ -182,14 +189,24 @@ func (f *entry) tcp(p *packet, d int, oneWay bool) {
 	if !p.whole {
 		return
 	}
-	if other := &f.sides[1-d]; other.syn < 0 && flags&(1<<ACK) != 0 && p.ack == other.seq {
-		other.syn = max(1, p.time+other.syn)
+	if flags&(1<<ACK) != 0 && f.state&(synOpen<<(1-d)) != 0 {
+		f.acknowledge(p, 1-d)
 	}
 	if p.length > 0 {
 		f.sequence(p, d)
 	}
 	if flags&(1<<SYN) != 0 && s.syn <= 0 {
 		s.syn = -p.time
+		f.state |= synOpen << d
+	}
+}
+
+// acknowledge is that a packet may acknowledge the SYN of a side. The side's cache line is
+// not touched for others.
+func (f *entry) acknowledge(p *packet, d int) {
+	if s := &f.sides[d]; p.ack == s.seq {
+		s.syn = max(1, p.time+s.syn)
+		f.state &^= synOpen << d
 	}
 }
 

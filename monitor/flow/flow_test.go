@@ -50,3 +50,23 @@ func TestMemoryOfAFlowIsBounded(t *testing.T) {
 		require.NoError(t, e.Close())
 	}
 }
+
+func TestFastPathParsesAsTheSlowOne(t *testing.T) {
+	for name, c := range configs() {
+		t.Run(name, func(t *testing.T) {
+			e, _ := collect(t, c)
+			fast := 0
+			for _, in := range generated(11, 4000) {
+				var a, b packet
+				b.hash, b.payload, b.isTCP, b.whole, b.seq, b.length = 1, 1, true, true, 1, 1 // left by another packet
+				e.parse(&a, &in)
+				if e.parseFast(&b, &in) {
+					b.hash = 0
+					require.Equal(t, a, b)
+					fast++
+				}
+			}
+			require.Greater(t, fast, 200)
+		})
+	}
+}

@@ -66,7 +66,6 @@ func (e *Engine) parse(p *packet, in *stream.Packet) {
 		e.fragments.put(id, p)
 	}
 	p.end = len(h.Within(data))
-	p.hash = p.key.hash(&e.seeds)
 }
 
 // part looks a fragment up. It returns true if the flow of its datagram is known, and notes
@@ -115,7 +114,6 @@ func (e *Engine) datagram(data []byte) uint64 {
 func (e *Engine) identify(p *packet, data []byte, in *stream.Packet) {
 	h := &e.headers
 	k := &p.key
-	var ports uint32
 	k[5] = uint64(h.Tunnel)<<56 | uint64(h.TunnelID)
 	if h.Version == 0 {
 		k[0], k[2] = number(p.srcMAC), number(p.dstMAC)
@@ -130,10 +128,9 @@ func (e *Engine) identify(p *packet, data []byte, in *stream.Packet) {
 		addresses(k, data, h.Version, h.Network)
 		k[5] |= uint64(h.Type)<<32 | uint64(h.Proto)<<48
 		if h.Transport >= 0 && !(h.Fragment && h.Offset != 0) {
-			ports = e.transport(p, data)
+			k[4] = e.transport(p, data)
 		}
 	}
-	k[4] = uint64(ports)
 	if e.vlan {
 		k[4] |= e.tags(in)
 	}
@@ -155,7 +152,7 @@ func number(m MAC) uint64 {
 }
 
 // transport reads the header behind IP and returns the ports, the source in the lower half.
-func (e *Engine) transport(p *packet, data []byte) (ports uint32) {
+func (e *Engine) transport(p *packet, data []byte) uint64 {
 	h := &e.headers
 	at := h.Transport
 	data = h.Within(data)
@@ -166,8 +163,14 @@ func (e *Engine) transport(p *packet, data []byte) (ports uint32) {
 	size := 0
 	switch h.Proto {
 	case protoTCP:
-		e.tcp(p, b, at)
-		size = -1 // set by tcp
+		size = -1 // set by segment
+		if len(b) >= headerT {
+			end := h.End
+			if h.Fragment {
+				end = 0
+			}
+			p.segment(b, at, end)
+		}
 	case protoUDP, protoUDPLite:
 		size = 8
 	case protoSCTP:
@@ -187,7 +190,7 @@ func (e *Engine) transport(p *packet, data []byte) (ports uint32) {
 	if len(b) < 4 {
 		return 0
 	}
-	return uint32(binary.BigEndian.Uint16(b)) | uint32(binary.BigEndian.Uint16(b[2:]))<<16
+	return ports(b)
 }
 
 func at8(b []byte, i int) uint8 {
@@ -195,27 +198,6 @@ func at8(b []byte, i int) uint8 {
 		return b[i]
 	}
 	return 0
-}
-
-// tcp reads a header of TCP (RFC 9293).
-func (e *Engine) tcp(p *packet, b []byte, at int) {
-	if len(b) < 20 {
-		return
-	}
-	p.isTCP = true
-	p.seq, p.ack = binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])
-	p.flags, p.window = b[13], binary.BigEndian.Uint16(b[14:])
-	header := int(b[12]>>4) * 4
-	if header < 20 {
-		return
-	}
-	p.payload = at + header
-	if e.headers.Fragment || e.headers.End == 0 {
-		return
-	}
-	p.whole = true
-	p.length = uint32(max(0, e.headers.End-p.payload))
-	p.length += uint32(p.flags>>FIN&1) + uint32(p.flags>>SYN&1)
 }
 
 // Queries of ICMP (RFC 792, 950, 4443) by the bit of their type.
@@ -226,7 +208,7 @@ const (
 )
 
 // icmp returns the ports of a message.
-func icmp(b []byte, proto uint8, oneWay bool) uint32 {
+func icmp(b []byte, proto uint8, oneWay bool) uint64 {
 	if len(b) < 2 {
 		return 0
 	}
@@ -246,13 +228,13 @@ func icmp(b []byte, proto uint8, oneWay bool) uint32 {
 			asked = echo6
 		}
 	}
-	code := uint32(b[0])<<8 | uint32(b[1])
+	code := uint64(b[0])<<8 | uint64(b[1])
 	if !query && !answer || len(b) < 6 {
 		return code << 16
 	}
-	id := uint32(binary.BigEndian.Uint16(b[4:]))
+	id := uint64(binary.BigEndian.Uint16(b[4:]))
 	if query || oneWay {
 		return id | code<<16
 	}
-	return id<<16 | uint32(asked)<<8 | uint32(b[1])
+	return id<<16 | uint64(asked)<<8 | uint64(b[1])
 }

@@ -16,6 +16,7 @@ func (e *Engine) take() uint32 {
 // takeShort returns a free short entry. If there is none, the oldest flow in one ends.
 func (e *Engine) takeShort() uint32 {
 	if e.freed == 0 && e.usedSh == uint32(e.config.Short) {
+		e.scoutAhead()
 		e.end(ref(e.fresh.head)|isShort, EndEvicted)
 	}
 	if n := e.freed; n != 0 {
@@ -24,6 +25,23 @@ func (e *Engine) takeShort() uint32 {
 	}
 	e.usedSh++
 	return e.usedSh
+}
+
+// scoutAhead begins to load the buckets of flows that are displaced soon: in a flood each
+// packet displaces one.
+func (e *Engine) scoutAhead() {
+	const ahead = 16
+	for step := 0; step < 2 && e.scouted < min(ahead, e.kept); step++ {
+		if e.scout == 0 {
+			e.scout = e.fresh.head
+		}
+		if f := &e.shorts[e.scout]; !f.scouted {
+			f.scouted = true
+			e.scouted++
+			prefetchBucket(&e.buckets[f.key.hash(&e.seeds)&e.mask])
+		}
+		e.scout = e.shorts[e.scout].next
+	}
 }
 
 // pushShort makes a short entry the newest one.
@@ -52,6 +70,13 @@ func (e *Engine) releaseShort(n uint32) {
 		e.fresh.tail = f.prev
 	} else {
 		e.shorts[f.next].prev = f.prev
+	}
+	if f.scouted {
+		f.scouted = false
+		e.scouted--
+	}
+	if n == e.scout {
+		e.scout = f.next
 	}
 	f.key, f.next = unused, e.freed
 	e.freed = n

@@ -18,6 +18,11 @@ func prefetchLines(packets []packet, buckets *bucket, mask uint64)
 //go:noescape
 func prefetchFlows(packets []packet, entries *entry, shorts *short)
 
+// prefetchBucket begins to load a bucket.
+//
+//go:noescape
+func prefetchBucket(b *bucket)
+
 func (e *Engine) prefetchBuckets(packets []packet) { prefetchLines(packets, &e.buckets[0], e.mask) }
 
 func (e *Engine) prefetchEntries(packets []packet) {

@@ -21,6 +21,12 @@ data:
 done:
 	RET
 
+// func prefetchBucket(b *bucket)
+TEXT ·prefetchBucket(SB), NOSPLIT, $0-8
+	MOVQ b+0(FP), AX
+	PREFETCHT0 (AX)
+	RET
+
 // func prefetchLines(packets []packet, buckets *bucket, mask uint64)
 TEXT ·prefetchLines(SB), NOSPLIT, $0-40
 	MOVQ packets_base+0(FP), SI

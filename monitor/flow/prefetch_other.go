@@ -6,6 +6,8 @@ import "github.com/ixcap/ixcap/capture/stream"
 
 func prefetchData([]stream.Packet) {}
 
+func prefetchBucket(*bucket) {}
+
 func (e *Engine) prefetchBuckets([]packet) {}
 
 func (e *Engine) prefetchEntries([]packet) {}
