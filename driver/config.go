@@ -1,8 +1,10 @@
 package driver
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/pci"
@@ -148,6 +150,8 @@ type Config struct {
 
 	// SkipEEPROMCheck opens a port whose EEPROM checksum is wrong.
 	SkipEEPROMCheck bool
+
+	checkInterval time.Duration // of the link and the device's progress; 0 = linkInterval, tests have less
 }
 
 // withDefaults returns c with defaults for zero values, or an error if it is invalid.
@@ -165,6 +169,7 @@ func (c Config) withDefaults(dev pci.Device, m model) (Config, error) {
 	orDefault(&c.TxBuffers, c.TxRingSize)
 	orDefault(&c.TxBufferSize, 2048)
 	orDefault(&c.MaxFrame, MaxFrame)
+	c.checkInterval = cmp.Or(c.checkInterval, linkInterval)
 	c.KeepCRC = c.KeepCRC || c.KeepBad
 	if c.OuterVLAN != 0 && (c.OuterVLAN < 0x600 || c.StripVLAN) {
 		return c, fmt.Errorf("outer VLAN %#04x: want an EtherType such as 0x88a8, without StripVLAN: the port strips the inner tag alone", c.OuterVLAN)

@@ -46,7 +46,8 @@ type Event struct {
 func (e Event) String() string { return e.Text }
 
 const (
-	// linkInterval is how often the link is read even without an interrupt.
+	// linkInterval is how often the link and the device's progress are checked, and the link
+	// is read even without an interrupt (Config.checkInterval).
 	linkInterval = time.Second
 	// linkTimeout is how long a link may take to come up before it is reported down.
 	linkTimeout = 3 * time.Second
@@ -77,7 +78,7 @@ func (p *Port) watch() {
 	}
 	if irq := p.irq; irq.dead[irq.other] && !slices.Contains(irq.queue, irq.other) {
 		w.emit(VectorDead, fmt.Sprintf("MSI-X vector %d (link changes) is dead: it never fired; the link is read every %v instead. "+
-			"Check that MSI-X is enabled and that the device's interrupt reaches this process", irq.other, linkInterval))
+			"Check that MSI-X is enabled and that the device's interrupt reaches this process", irq.other, p.cfg.checkInterval))
 	}
 	w.checkModule(false)
 	w.watchByInterrupt()
@@ -98,7 +99,7 @@ func (w *watcher) emit(kind EventKind, text string) {
 // watchByClock reads the link every linkInterval.
 func (w *watcher) watchByClock() {
 	w.checkModule(false)
-	tick := time.NewTicker(linkInterval)
+	tick := time.NewTicker(w.p.cfg.checkInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -129,7 +130,7 @@ func (w *watcher) watchByInterrupt() {
 	var limit unix.Timespec
 	w.serveCauses() // enables them
 	for last := time.Now(); ; {
-		woken := ppoll(fds, &limit, linkInterval)
+		woken := ppoll(fds, &limit, p.cfg.checkInterval)
 		select {
 		case <-p.quit:
 			return
@@ -139,7 +140,7 @@ func (w *watcher) watchByInterrupt() {
 		}
 		// Timeout, or a signal to the thread; or vectors shared with queues that fire
 		// more often than once in linkInterval.
-		if !woken || time.Since(last) >= linkInterval {
+		if !woken || time.Since(last) >= p.cfg.checkInterval {
 			w.checkHealth()
 			w.serveCauses()
 			last = time.Now()

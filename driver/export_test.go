@@ -40,6 +40,12 @@ func Assign(have, queues int) (queue []int, other, used int) {
 	return v.queue, v.other, v.used
 }
 
+// Hasty returns cfg with checks of the link and of the device's progress ten times as often.
+func Hasty(cfg Config) Config {
+	cfg.checkInterval = linkInterval / 10
+	return cfg
+}
+
 // ParseModule is parseModule.
 var ParseModule = parseModule
 

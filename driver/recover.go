@@ -117,7 +117,7 @@ type health struct {
 // writes none although it has descriptors, or has packets to send and sends none.
 func (w *watcher) checkHealth() {
 	p, h := w.p, &w.p.health
-	if p.virtual != nil || h.failed || time.Since(h.checked) < linkInterval/2 {
+	if p.virtual != nil || h.failed || time.Since(h.checked) < p.cfg.checkInterval/2 {
 		return
 	}
 	p.state.Lock() // no one who holds it waits for the watcher
@@ -152,7 +152,7 @@ func (p *Port) examine() []Event {
 	default:
 		return nil
 	}
-	hang := Event{Kind: Hung, Text: fmt.Sprintf("%s, for %v; the device is reset", what, stallChecks*linkInterval)}
+	hang := Event{Kind: Hung, Text: fmt.Sprintf("%s, for %v; the device is reset", what, stallChecks*p.cfg.checkInterval)}
 	h.stalled, h.hung, h.began = 0, 0, time.Now()
 	h.lost, err = p.recover()
 	return append([]Event{hang}, p.finish(err)...)
@@ -382,7 +382,7 @@ func (p *Port) askReaders(state uint32) {
 // answered waits until the readers of all queues have set a state, at most half of
 // linkInterval.
 func (p *Port) answered(state uint32) error {
-	end := time.Now().Add(linkInterval / 2)
+	end := time.Now().Add(p.cfg.checkInterval / 2)
 	for _, q := range p.rx {
 		for q.restart.state.Load() != state {
 			if err := errors.Join(p.err(), p.resumeTransmit()); err != nil {

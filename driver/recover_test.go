@@ -26,7 +26,7 @@ func TestModelStalledReceptionIsRecovered(t *testing.T) {
 			t.Parallel()
 			events := &eventLog{}
 			cfg.OnEvent = events.add
-			r := open(t, "gen,count=forever,rate=200kpps,size=60-3000,flows=64,fault=rxstall:20000", cfg)
+			r := open(t, "gen,count=forever,rate=50kpps,size=60-3000,flows=64,fault=rxstall:20000", driver.Hasty(cfg))
 			require.NoError(t, r.port.Start())
 			end := func() {}
 			if cfg.Queues > 1 {
@@ -113,7 +113,7 @@ func (r *rig) pollUntil(done func() bool) {
 func TestModelStopStartAndCloseDuringAReset(t *testing.T) {
 	t.Parallel()
 	events := &eventLog{}
-	r := open(t, "gen,count=forever,rate=1Mpps,size=60,fault=rxstall:20", driver.Config{RingSize: 64, OnEvent: events.add})
+	r := open(t, "gen,count=forever,rate=20kpps,size=60,fault=rxstall:20", driver.Hasty(driver.Config{RingSize: 64, OnEvent: events.add}))
 	require.NoError(t, r.port.Start())
 	events.wait(t, driver.Hung, 1)
 	require.NoError(t, r.port.Stop())
@@ -124,7 +124,7 @@ func TestModelStopStartAndCloseDuringAReset(t *testing.T) {
 	r.pollUntil(func() bool { return r.nic.Stats().Delivered > 1000 })
 
 	events = &eventLog{}
-	r = open(t, "gen,count=forever,rate=1Mpps,size=60,fault=rxstall:20", driver.Config{RingSize: 64, OnEvent: events.add})
+	r = open(t, "gen,count=forever,rate=20kpps,size=60,fault=rxstall:20", driver.Hasty(driver.Config{RingSize: 64, OnEvent: events.add}))
 	require.NoError(t, r.port.Start())
 	events.wait(t, driver.Hung, 1)
 	require.NoError(t, r.port.Close())
@@ -179,7 +179,7 @@ func TestModelHungTransmitIsRecovered(t *testing.T) {
 	t.Parallel()
 	w := &testWire{open: true}
 	events := &eventLog{}
-	r := openWire(t, w, sim.Config{Faults: sim.Faults{TxHang: 3}}, driver.Config{RingSize: 64, TxQueues: 2, HeadWriteBack: true, OnEvent: events.add})
+	r := openWire(t, w, sim.Config{Faults: sim.Faults{TxHang: 3}}, driver.Hasty(driver.Config{RingSize: 64, TxQueues: 2, HeadWriteBack: true, OnEvent: events.add}))
 	linkUp(t, r.port)
 	q := r.port.TxQueue(0)
 	frames := make([][]byte, 40)

@@ -330,7 +330,7 @@ func TestModelVirtualFunctionIsResetByItsPort(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []driver.Interrupts{driver.QueueInterrupts, driver.NoInterrupts} {
 		events := &eventLog{}
-		c := openCluster(t, driver.Config{Interrupts: mode}, driver.Config{Interrupts: mode, OnEvent: events.add}, driver.VF{})
+		c := openCluster(t, driver.Config{Interrupts: mode}, driver.Hasty(driver.Config{Interrupts: mode, OnEvent: events.add}), driver.VF{})
 		vf := c.vfs[0]
 		const before = 100
 		c.receiveMany(vfAddress(0), before)
@@ -355,7 +355,7 @@ func TestModelVirtualFunctionIsResetByItsPort(t *testing.T) {
 func TestModelVirtualFunctionOutlivesItsPort(t *testing.T) {
 	t.Parallel()
 	events := &eventLog{}
-	c := openCluster(t, driver.Config{}, driver.Config{OnEvent: events.add}, driver.VF{})
+	c := openCluster(t, driver.Config{}, driver.Hasty(driver.Config{OnEvent: events.add}), driver.VF{})
 	vf := c.vfs[0]
 	require.Equal(t, map[int]int{0: 1}, c.receive(vfAddress(0), 0))
 	require.NoError(t, c.port.Close())
@@ -385,14 +385,14 @@ func TestModelVirtualFunctionOutlivesItsPort(t *testing.T) {
 func TestModelVirtualFunctionWaitsForItsQueues(t *testing.T) {
 	t.Parallel()
 	events := &eventLog{}
-	c := openCluster(t, driver.Config{}, driver.Config{Queues: 4, OnEvent: events.add}, driver.VF{})
+	c := openCluster(t, driver.Config{}, driver.Hasty(driver.Config{Queues: 4, OnEvent: events.add}), driver.VF{})
 	for _, step := range []struct {
 		functions int
 		event     driver.EventKind
 		want      int
 		text      string
 	}{
-		{32, driver.FunctionReset, 2, "the function cannot start again: negotiate with the physical function: 4 receive and 1 transmit queues: the physical function grants 2. It tries again every 1s"},
+		{32, driver.FunctionReset, 2, "the function cannot start again: negotiate with the physical function: 4 receive and 1 transmit queues: the physical function grants 2. It tries again every 100ms"},
 		{1, driver.Recovered, 1, "has started again"},
 	} {
 		require.NoError(t, c.port.Close())
@@ -485,14 +485,14 @@ func TestModelStalledPortWithVirtualFunctionsIsRecovered(t *testing.T) {
 	t.Parallel()
 	events, functionEvents := &eventLog{}, &eventLog{}
 	r := open(t, "gen,count=forever,rate=20kpps,size=60-3000,vfs=2,fault=rxstall:20000",
-		driver.Config{RingSize: 64, OnEvent: events.add, VFs: []driver.VF{{MAC: vfAddress(0), Trusted: true}, {MAC: vfAddress(1)}}})
+		driver.Hasty(driver.Config{RingSize: 64, OnEvent: events.add, VFs: []driver.VF{{MAC: vfAddress(0), Trusted: true}, {MAC: vfAddress(1)}}}))
 	require.NoError(t, r.port.Mirror(2, driver.MirrorRule{To: 1, Uplink: true, VLANs: []uint16{9}}))
 	c := &cluster{rig: r}
 	for k := range 2 {
 		dev, err := r.nic.ConnectVF(k, "vf")
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, dev.Close()) })
-		p, err := driver.Open(dev, driver.Config{RingSize: 64, OnEvent: functionEvents.add})
+		p, err := driver.Open(dev, driver.Hasty(driver.Config{RingSize: 64, OnEvent: functionEvents.add}))
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, p.Close()) })
 		require.NoError(t, p.Start())

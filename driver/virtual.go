@@ -112,11 +112,9 @@ func (p *Port) initVirtual() error {
 	})
 }
 
-// Times in which a physical function answers, as in ixgbevf.
-const (
-	physicalTimeout = 3 * time.Second // for its driver to be ready
-	mailTimeout     = time.Second
-)
+// physicalTimeout is how long the driver of the physical function may take to be ready, and
+// to read and answer a message. It may run in a process that waits for a processor.
+const physicalTimeout = 3 * time.Second
 
 // mailbox reads VFMAILBOX with the bits that earlier readings have cleared.
 func (p *Port) mailbox() uint32 {
@@ -195,12 +193,12 @@ func (p *Port) ask(m *mail, words int) (answer mail, err error) {
 	p.handled(reg.VFMAILBOX_PFSTS)
 	p.handled(reg.VFMAILBOX_PFACK)
 	p.store(reg.VFMAILBOX, reg.VFMAILBOX_REQ.Mask())
-	if err := p.waitMailbox(reg.VFMAILBOX_PFACK, 1, mailTimeout); err != nil {
+	if err := p.waitMailbox(reg.VFMAILBOX_PFACK, 1, physicalTimeout); err != nil {
 		return fail("not read", err)
 	}
 	p.handled(reg.VFMAILBOX_PFACK)
 	for range 3 { // a message of the physical function may be in front of the answer
-		if err := p.waitMailbox(reg.VFMAILBOX_PFSTS, 1, mailTimeout); err != nil {
+		if err := p.waitMailbox(reg.VFMAILBOX_PFSTS, 1, physicalTimeout); err != nil {
 			return fail("no answer", err)
 		}
 		if answer, err = p.readVirtualMail(); err != nil {
@@ -224,8 +222,8 @@ func (p *Port) lockVirtualMail() error {
 		if p.givesWay() {
 			return errUnanswered
 		}
-		if time.Since(begin) > mailTimeout {
-			return waitError(reg.VFMAILBOX, mailTimeout, v, to(reg.VFMAILBOX_VFU, 1))
+		if time.Since(begin) > physicalTimeout {
+			return waitError(reg.VFMAILBOX, physicalTimeout, v, to(reg.VFMAILBOX_VFU, 1))
 		}
 		time.Sleep(100 * time.Microsecond)
 	}

@@ -121,11 +121,11 @@ func (p *Port) restore() []Event {
 		return nil
 	case err != nil:
 		p.virtual.revoked.Store(true) // from the beginning
-		if errors.As(err, &unanswered) || err.Error() == r.report {
-			return nil
+		if errors.As(err, &unanswered) || errors.Is(err, errNotReady) || err.Error() == r.report {
+			return nil // the next attempt may succeed, or the error is known
 		}
 		r.report = err.Error()
-		return []Event{{Kind: FunctionReset, Text: fmt.Sprintf("the function cannot start again: %v. It tries again every %v", err, linkInterval)}}
+		return []Event{{Kind: FunctionReset, Text: fmt.Sprintf("the function cannot start again: %v. It tries again every %v", err, p.cfg.checkInterval)}}
 	}
 	r.pending = false
 	return []Event{{Kind: Recovered, Text: fmt.Sprintf("the function has started again after %v; frames in memory are kept, those that arrived in between are counted nowhere",

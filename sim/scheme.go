@@ -29,13 +29,14 @@ func openScheme(rest string) (pci.Device, error) { return Open(rest) }
 var modelKeys = []string{"id", "mac", "sfp", "ddm", "start", "linkdelay", "clock", "peer", "vfs", "fault"}
 
 // Device is a NIC in this process, accessed over the vfio-user protocol like one in
-// another process.
+// another process, except registers.
 type Device struct {
 	*vfiouser.Device
-	nic     *NIC
-	virtual bool
-	server  *server.Server
-	served  chan error
+	nic      *NIC
+	function server.Device // the NIC, or one of its virtual functions
+	virtual  bool
+	server   *server.Server
+	served   chan error
 
 	once sync.Once
 	err  error
@@ -54,8 +55,12 @@ func (d *Device) NIC() *NIC { return d.nic }
 // BAR implements pci.Device.
 func (d *Device) BAR(i int) (pci.Region, error) {
 	r, err := d.Device.BAR(i)
-	if err != nil || i != regionRegisters || d.virtual || d.nic.cfg.Stepped {
-		return r, err // a stepped device knows the time of its next pass alone
+	if err != nil || i != regionRegisters {
+		return r, err
+	}
+	r = registers{r, d.Device, d.function}
+	if d.virtual || d.nic.cfg.Stepped {
+		return r, nil // a stepped device knows the time of its next pass alone
 	}
 	return tailClock{r, d.nic}, nil
 }
@@ -151,7 +156,7 @@ func connect(n *NIC, f server.Device, name string) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
-	d := &Device{nic: n, server: server.New(f), served: make(chan error, 1)}
+	d := &Device{nic: n, function: f, server: server.New(f), served: make(chan error, 1)}
 	go func() { d.served <- d.server.ServeConn(theirs) }()
 	if d.Device, err = vfiouser.New(ours, name); err != nil {
 		d.server.Close()
