@@ -72,9 +72,9 @@ func TestModelStampsAreTheTimesOfTheWire(t *testing.T) {
 	require.NoError(t, err)
 	for i := range messages {
 		truth := left[i].At - int64(float64(left[i].Len+4)*bit)
-		require.InDelta(t, truth, sent[i].Host.UnixNano(), float64(sent[i].Uncertainty)+10, "message %d, sent %+v", i, sent[i])
+		require.InDelta(t, 0, sent[i].Host.UnixNano()-truth, float64(sent[i].Uncertainty)+10, "message %d, sent %+v", i, sent[i])
 		truth = arrived[i].At - int64(float64(arrived[i].Len+4)*bit)
-		require.InDelta(t, truth, received[i].Host.UnixNano(), float64(received[i].Uncertainty)+10, "message %d, received %+v", i, received[i])
+		require.InDelta(t, 0, received[i].Host.UnixNano()-truth, float64(received[i].Uncertainty)+10, "message %d, received %+v", i, received[i])
 	}
 	require.EqualValues(t, messages, a.port.Clock().Status().Sent)
 	require.EqualValues(t, messages, b.port.Clock().Status().Received)
