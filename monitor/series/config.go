@@ -41,7 +41,7 @@ type Config struct {
 	ByStamps bool
 
 	// OnPoint gets each second when it is closed, in order. The point is valid until the
-	// function returns.
+	// function returns, which must not call the Recorder.
 	OnPoint func(*Point)
 }
 

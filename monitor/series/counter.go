@@ -10,7 +10,8 @@ import (
 
 const window = 8 // seconds that are open at most
 
-// Sources are cumulative counters that are read at the end of each second.
+// Sources are cumulative counters that are read at the end of each second, by the goroutine
+// of Add or of Advance, whichever meets it first.
 type Sources struct {
 	// Flows returns the flows that are open, and those opened so far.
 	Flows func() (active, opened uint64)

@@ -358,6 +358,18 @@ func TestMixIncidentsAreWhatTheySay(t *testing.T) {
 	}
 }
 
+// No two flows have the same client, as permuted numbers are distinct.
+func TestPermutedNumbersAreDistinct(t *testing.T) {
+	for _, first := range []uint32{0, 1<<31 - 1<<17, math.MaxUint32 - 1<<18} {
+		all := make([]uint32, 1<<18)
+		for i := range all {
+			all[i] = permute(first + uint32(i))
+		}
+		slices.Sort(all)
+		require.Len(t, slices.Compact(all), 1<<18)
+	}
+}
+
 func TestMixDoesNotAllocate(t *testing.T) {
 	m := newMix(t, MixConfig{Flows: 10_000, Rate: 1e6, Noise: 0.1, Day: time.Hour, Swing: 0.5, Incidents: bothIncidents})
 	require.Zero(t, testing.AllocsPerRun(1000, func() { m.Next() }))
