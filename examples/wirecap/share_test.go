@@ -11,7 +11,7 @@ import (
 
 const (
 	testCost   = 25 * time.Microsecond
-	testLength = 1600 * time.Millisecond
+	testLength = 900 * time.Millisecond
 )
 
 // small is a pool that a second of unbalanced traffic fills several times.
