@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/sim"
 )
 
@@ -51,7 +52,7 @@ func TestModelDiagnosticsAreThoseOfTheModule(t *testing.T) {
 		require.False(t, d.RxLoss || d.TxDisabled || d.TxFault)
 
 		w.down.Store(true)
-		require.Eventually(t, func() bool { return !r.port.Link().Up }, 30*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return !r.port.Link().Up }, testtime.Deadline, time.Millisecond)
 		d, err = r.port.Diagnostics()
 		require.NoError(t, err)
 		require.True(t, d.RxLoss)
@@ -100,7 +101,7 @@ func TestModelLEDBlinksAndIsRestored(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- r.port.Blink(ctx) }()
 	for _, want := range []uint32{0x800e0100, 0x800f0100, 0x800e0100} {
-		require.Eventually(t, func() bool { return r.nic.ReadRegister(ledctl) == want }, 30*time.Second, time.Millisecond, "%#x", want)
+		require.Eventually(t, func() bool { return r.nic.ReadRegister(ledctl) == want }, testtime.Deadline, time.Millisecond, "%#x", want)
 	}
 	require.ErrorContains(t, r.port.Blink(ctx), "already blinking")
 	cancel()
@@ -108,7 +109,7 @@ func TestModelLEDBlinksAndIsRestored(t *testing.T) {
 	require.Equal(t, uint32(0x80040100), r.nic.ReadRegister(ledctl))
 
 	go func() { ended <- r.port.Blink(t.Context()) }()
-	require.Eventually(t, func() bool { return r.nic.ReadRegister(ledctl) != 0x80040100 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.nic.ReadRegister(ledctl) != 0x80040100 }, testtime.Deadline, time.Millisecond)
 	require.NoError(t, r.port.Close())
 	require.NoError(t, <-ended)
 	require.ErrorIs(t, r.port.Blink(t.Context()), os.ErrClosed)

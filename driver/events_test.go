@@ -13,6 +13,7 @@ import (
 	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/driver/drivertest"
 	"github.com/ixcap/ixcap/driver/internal/reg"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // The link is read once a second if its vector is dead, even if queues that share a
@@ -37,7 +38,7 @@ func TestBusyQueuesDoNotHideTheLink(t *testing.T) {
 	d.Set(reg.LINKS, 0)
 	bar, err := d.BAR(0)
 	require.NoError(t, err)
-	check := deadline(t, 30*time.Second)
+	check := deadline(t, testtime.Deadline)
 	for ; len(events.texts(driver.LinkChanged)) < 2; time.Sleep(10 * time.Millisecond) {
 		check("the link was not read")
 		bar.Store32(uint32(reg.EIMS_EX(0).Offset), 1)
@@ -68,12 +69,12 @@ func TestOnEventThatStopsThePortDoesNotBlockClose(t *testing.T) {
 	<-called
 	closed := make(chan error, 1)
 	go func() { closed <- p.Close() }()
-	require.Eventually(t, func() bool { return p.Start() != nil }, 30*time.Second, time.Millisecond, "Close has begun")
+	require.Eventually(t, func() bool { return p.Start() != nil }, testtime.Deadline, time.Millisecond, "Close has begun")
 	close(stop)
 	select {
 	case err := <-closed:
 		require.NoError(t, err)
-	case <-time.After(30 * time.Second):
+	case <-time.After(testtime.Deadline):
 		t.Fatal("Close hangs")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/driver/drivertest"
 	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/sim"
 )
 
@@ -52,10 +53,10 @@ func TestModelSendsFromMemoryOfOthers(t *testing.T) {
 		require.GreaterOrEqual(t, q.Free(), n)
 		require.Equal(t, n, q.Post(n))
 		want = append(want, bytes.Clone(data))
-		require.Eventually(t, func() bool { return q.Free() == q.Buffers() }, 30*time.Second, 10*time.Microsecond)
+		require.Eventually(t, func() bool { return q.Free() == q.Buffers() }, testtime.Deadline, 10*time.Microsecond)
 		clear(data) // it was read
 	}
-	require.Eventually(t, func() bool { return len(w.sentFrames()) == len(want) }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.sentFrames()) == len(want) }, testtime.Deadline, time.Millisecond)
 	require.Equal(t, want, w.sentFrames())
 	require.Zero(t, r.nic.Stats().Faults, r.nic.Stats().LastFault)
 	require.NoError(t, r.port.Unmap())

@@ -12,6 +12,7 @@ import (
 	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/driver/drivertest"
 	"github.com/ixcap/ixcap/driver/internal/reg"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/ring"
 	"github.com/ixcap/ixcap/sim"
 )
@@ -42,7 +43,7 @@ func (d *eventLog) texts(kind driver.EventKind) (all []string) {
 
 func (d *eventLog) wait(t *testing.T, kind driver.EventKind, n int) []string {
 	t.Helper()
-	require.Eventually(t, func() bool { return len(d.texts(kind)) >= n }, 30*time.Second, time.Millisecond, "%d events of kind %d", n, kind)
+	require.Eventually(t, func() bool { return len(d.texts(kind)) >= n }, testtime.Deadline, time.Millisecond, "%d events of kind %d", n, kind)
 	return d.texts(kind)
 }
 
@@ -91,7 +92,7 @@ func TestSharedVectorWakesAllItsQueues(t *testing.T) {
 	}
 	require.Eventually(t, func() bool {
 		return p.RxQueue(0).SleepStats().Sleeps == 1 && p.RxQueue(1).SleepStats().Sleeps == 1
-	}, 10*time.Second, time.Millisecond)
+	}, testtime.Deadline, time.Millisecond)
 	d.Raise(0)
 	require.True(t, <-done)
 	require.True(t, <-done)

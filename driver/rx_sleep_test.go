@@ -12,6 +12,7 @@ import (
 	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/driver/drivertest"
 	"github.com/ixcap/ixcap/driver/internal/reg"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -153,7 +154,7 @@ func TestQueueUnderLoadIsPolled(t *testing.T) {
 			polled = true
 		}
 	}
-	require.Eventually(t, func() bool { return s.q.Sleep(time.Microsecond) }, 30*time.Second, time.Microsecond, "it sleeps soon after the load")
+	require.Eventually(t, func() bool { return s.q.Sleep(time.Microsecond) }, testtime.Deadline, time.Microsecond, "it sleeps soon after the load")
 }
 
 func TestSleepAndWakeDoNotAllocate(t *testing.T) {

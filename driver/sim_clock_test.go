@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/ring"
 	"github.com/ixcap/ixcap/sim"
 	"github.com/ixcap/ixcap/sim/wire"
@@ -26,7 +27,7 @@ func ptpSync(sequence uint16) []byte {
 // sendStamped posts a frame that is to be stamped.
 func sendStamped(t *testing.T, q *driver.TxQueue, f []byte) {
 	t.Helper()
-	require.Eventually(t, func() bool { return q.Free() > 0 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return q.Free() > 0 }, testtime.Deadline, time.Millisecond)
 	b := q.Buffer(0)
 	b.Data = append(b.Data[:0], f...)
 	b.Stamp = true
@@ -55,7 +56,7 @@ func TestModelStampsAreTheTimesOfTheWire(t *testing.T) {
 		s, err := a.port.Clock().WaitSent(ctx)
 		require.NoError(t, err)
 		sent = append(sent, s)
-		require.Eventually(t, func() bool { return b.port.RxQueue(0).Poll(frames) == 1 }, 30*time.Second, 100*time.Microsecond)
+		require.Eventually(t, func() bool { return b.port.RxQueue(0).Poll(frames) == 1 }, testtime.Deadline, 100*time.Microsecond)
 		require.Equal(t, [][]byte{ptpSync(uint16(1000 + i))}, b.port.RxQueue(0).Timed())
 		b.port.RxQueue(0).Release()
 		require.Zero(t, b.port.RxQueue(0).Poll(frames))
@@ -95,7 +96,7 @@ func TestModelStampIsKeptUntilItIsRead(t *testing.T) {
 			w.push(ptpSync(s))
 		}
 		for range sequence {
-			require.Eventually(t, func() bool { return r.port.RxQueue(0).Poll(frames[:1]) == 1 }, 30*time.Second, 100*time.Microsecond)
+			require.Eventually(t, func() bool { return r.port.RxQueue(0).Poll(frames[:1]) == 1 }, testtime.Deadline, 100*time.Microsecond)
 		}
 		r.port.RxQueue(0).Release()
 	}
@@ -115,7 +116,7 @@ func TestModelStampIsKeptUntilItIsRead(t *testing.T) {
 	for i := range 2 {
 		sendStamped(t, q, ptpSync(uint16(i)))
 	}
-	require.Eventually(t, func() bool { return len(w.sentFrames()) == 2 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.sentFrames()) == 2 }, testtime.Deadline, time.Millisecond)
 	_, err = c.Sent()
 	require.NoError(t, err)
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -125,9 +126,9 @@ func TestModelStampIsKeptUntilItIsRead(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	// Send uses the same buffers, and asks for none.
 	for range 600 {
-		require.Eventually(t, func() bool { return q.Send([][]byte{ptpSync(9)}) == 1 }, 30*time.Second, 10*time.Microsecond)
+		require.Eventually(t, func() bool { return q.Send([][]byte{ptpSync(9)}) == 1 }, testtime.Deadline, 10*time.Microsecond)
 	}
-	require.Eventually(t, func() bool { return len(w.sentFrames()) == 602 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.sentFrames()) == 602 }, testtime.Deadline, time.Millisecond)
 	_, err = c.Sent()
 	require.ErrorIs(t, err, driver.ErrNoStamp)
 	require.EqualValues(t, 2, c.Status().Received)
@@ -151,7 +152,7 @@ func TestModelStampsWithEtherTypeFilters(t *testing.T) {
 		require.NoError(t, err)
 		w.push(ptpSync(7))
 		frames := make([]ring.Frame, 4)
-		require.Eventually(t, func() bool { return r.port.RxQueue(len(f)).Poll(frames) == 1 }, 30*time.Second, 100*time.Microsecond)
+		require.Eventually(t, func() bool { return r.port.RxQueue(len(f)).Poll(frames) == 1 }, testtime.Deadline, 100*time.Microsecond)
 		r.port.RxQueue(len(f)).Release()
 		_, err = r.port.Clock().Received()
 		require.NoError(t, err, "%v", f)
@@ -175,7 +176,7 @@ func TestModelClockRunsAtTheSpeedOfTheLink(t *testing.T) {
 		require.NoError(t, err)
 		// Until the clock has noticed the speed it runs at a tenth and more.
 		return now-before > 9*time.Millisecond && now-before <= to.Sub(from)+time.Microsecond
-	}, 30*time.Second, time.Millisecond)
+	}, testtime.Deadline, time.Millisecond)
 	require.NoError(t, r.port.Close())
 	_, _, _, err := c.Now()
 	require.ErrorContains(t, err, "closed")

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/pci"
 	"github.com/ixcap/ixcap/ring"
 	"github.com/ixcap/ixcap/sim"
@@ -42,7 +43,7 @@ func TestModelsBackToBackCarryFramesBothWays(t *testing.T) {
 	}
 	var sent, got [2]int
 	batch := make([]ring.Frame, 32)
-	check := deadline(t, 30*time.Second)
+	check := deadline(t, testtime.Deadline)
 	for got != [2]int{frames, frames} {
 		check("sent %v, received %v: %+v", sent, got, ports[0].nic.Stats())
 		for i, r := range ports {
@@ -98,7 +99,7 @@ func TestModelSignalsLinkChangesByEventFD(t *testing.T) {
 	require.Zero(t, signals())
 	for _, down := range []bool{false, true, false} {
 		w.down.Store(down)
-		require.Eventually(t, func() bool { return signals() > 0 }, 30*time.Second, time.Millisecond, "down: %v", down)
+		require.Eventually(t, func() bool { return signals() > 0 }, testtime.Deadline, time.Millisecond, "down: %v", down)
 		bar.Load32(0x00800)               // EICR: read to clear
 		bar.Store32(eims, 1<<20|1<<other) // auto-masked
 	}

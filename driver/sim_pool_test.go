@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/ring"
 	"github.com/ixcap/ixcap/sim"
 	"github.com/ixcap/ixcap/sim/wire"
@@ -140,12 +141,12 @@ func TestModelPortClosesWithChunksOut(t *testing.T) {
 		var n int
 		first, n = p.Capture(frames, false)
 		return n == 128
-	}, 10*time.Second, time.Millisecond)
+	}, testtime.Deadline, time.Millisecond)
 	require.Eventually(t, func() bool {
 		var n int
 		second, n = p.Capture(frames[128:], true)
 		return n > 0
-	}, 10*time.Second, time.Millisecond)
+	}, testtime.Deadline, time.Millisecond)
 	before := bytes.Clone(frames[100].Data)
 	require.NoError(t, r.port.Close())
 	require.NoError(t, r.dev.Close())
@@ -165,7 +166,7 @@ func TestModelPoolOfARemovedDevice(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := r.port.Stats()
 		return errors.Is(err, driver.ErrGone)
-	}, 5*time.Second, time.Millisecond)
+	}, testtime.Deadline, time.Millisecond)
 	frames := make([]ring.Frame, 64)
 	got := 0
 	var held []driver.Chunk

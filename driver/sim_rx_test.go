@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/ring"
 	"github.com/ixcap/ixcap/sim"
 	"github.com/ixcap/ixcap/sim/wire"
@@ -205,7 +206,7 @@ func TestModelOverrunIsCountedAndBalances(t *testing.T) {
 			r := open(t, "gen,size=60,flows=100,count=50000,rate=5Mpps", c.cfg)
 			require.NoError(t, r.port.Start())
 			// No poll until the wire has ended.
-			require.Eventually(t, func() bool { return r.nic.Stats().Offered == 50000 }, 30*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return r.nic.Stats().Offered == 50000 }, testtime.Deadline, time.Millisecond)
 			got := len(r.receive())
 			s := r.balance()
 			require.EqualValues(t, 50000, s.Wire)
@@ -244,7 +245,7 @@ func TestModelStopDeliversTheFramesInsideThePort(t *testing.T) {
 	require.Zero(t, poll())
 	require.NoError(t, r.port.Start())
 	before := got
-	require.Eventually(t, func() bool { poll(); return got > before+1000 }, 30*time.Second, time.Millisecond, "it continues")
+	require.Eventually(t, func() bool { poll(); return got > before+1000 }, testtime.Deadline, time.Millisecond, "it continues")
 }
 
 func TestModelRemovedDeviceEndsInOrder(t *testing.T) {
@@ -256,7 +257,7 @@ func TestModelRemovedDeviceEndsInOrder(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := r.port.Stats()
 		return errors.Is(err, driver.ErrGone)
-	}, 5*time.Second, time.Millisecond)
+	}, testtime.Deadline, time.Millisecond)
 	for n := q.Poll(frames); n > 0; n = q.Poll(frames) {
 		got += n
 		q.Release()
@@ -287,7 +288,7 @@ func TestModelCyclesLeaveNothingBehind(t *testing.T) {
 		frames := make([]ring.Frame, 1)
 		require.Eventually(t, func() bool {
 			return slices.ContainsFunc(rxQueues(p), func(q *driver.RxQueue) bool { return q.Poll(frames) == 1 })
-		}, 5*time.Second, time.Millisecond)
+		}, testtime.Deadline, time.Millisecond)
 		if cycle%2 == 0 {
 			require.NoError(t, p.Stop())
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/ring"
 	"github.com/ixcap/ixcap/sim"
 	"github.com/ixcap/ixcap/sim/wire"
@@ -94,7 +95,7 @@ func TestModelInsertsChecksumsAndTags(t *testing.T) {
 		want = append(want, right)
 		postPacket(t, q, broken, o)
 	}
-	require.Eventually(t, func() bool { return len(w.sentFrames()) == len(want) }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.sentFrames()) == len(want) }, testtime.Deadline, time.Millisecond)
 	require.Equal(t, want, w.sentFrames())
 	require.Equal(t, q.Buffers(), q.Free())
 	require.Zero(t, r.nic.Stats().Faults, r.nic.Stats().LastFault)
@@ -116,7 +117,7 @@ func testSegments(t *testing.T, v6, tcp bool) {
 	o.MSS = 1400
 	require.NoError(t, o.Prepare(p))
 	postPacket(t, r.port.TxQueue(0), p, o)
-	require.Eventually(t, func() bool { return len(w.sentFrames()) == 8 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.sentFrames()) == 8 }, testtime.Deadline, time.Millisecond)
 	var payload []byte
 	for _, f := range w.sentFrames() {
 		decoded := gopacket.NewPacket(f, layers.LayerTypeEthernet, gopacket.Default)
@@ -160,7 +161,7 @@ func TestModelLimitsTheRateOfAQueue(t *testing.T) {
 	r.nic.RecordSent(1000)
 	n := q.Post(200)
 	require.Equal(t, 200, n)
-	require.Eventually(t, func() bool { return len(w.sentFrames()) == n }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.sentFrames()) == n }, testtime.Deadline, time.Millisecond)
 	sent, more := r.nic.Sent()
 	require.Zero(t, more)
 	for i := 1; i < n; i++ {
@@ -198,6 +199,6 @@ func TestModelSendsFillersThatNoReceiverTakes(t *testing.T) {
 		s, err := to.port.Stats()
 		require.NoError(t, err)
 		return by(s.Bad, "CRCERRS") == 5 && len(got) == 5
-	}, 30*time.Second, time.Millisecond)
+	}, testtime.Deadline, time.Millisecond)
 	require.Equal(t, []byte{1, 3, 5, 7, 9}, got)
 }

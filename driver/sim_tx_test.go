@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/sim"
 )
 
@@ -25,14 +26,14 @@ func TestModelSendsTheFramesOfTheQueues(t *testing.T) {
 			f[j] = byte(rnd.Uint32())
 		}
 		q := r.port.TxQueue(i % 2)
-		require.Eventually(t, func() bool { return q.Send([][]byte{f}) == 1 }, 30*time.Second, 10*time.Microsecond)
+		require.Eventually(t, func() bool { return q.Send([][]byte{f}) == 1 }, testtime.Deadline, 10*time.Microsecond)
 		padded := append(bytes.Clone(f), make([]byte, max(0, 60-len(f)))...)
 		want[string(padded)]++
 		bytesSent += len(padded)
 	}
-	require.Eventually(t, func() bool { return r.port.TxQueue(0).Pending()+r.port.TxQueue(1).Pending() == 0 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.port.TxQueue(0).Pending()+r.port.TxQueue(1).Pending() == 0 }, testtime.Deadline, time.Millisecond)
 	// A descriptor is done once its frame was fetched; the wire gets it later.
-	require.Eventually(t, func() bool { return len(w.sentFrames()) == 2000 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.sentFrames()) == 2000 }, testtime.Deadline, time.Millisecond)
 	for _, f := range w.sentFrames() {
 		want[string(f)]--
 	}
@@ -64,7 +65,7 @@ func TestModelLinkGoesUpAndDownWithTheWire(t *testing.T) {
 	require.Equal(t, driver.Link{Up: true, Speed: 10000}, l)
 	require.Equal(t, "up at 10000 Mb/s", l.String())
 	w.down.Store(true)
-	require.Eventually(t, func() bool { return !r.port.Link().Up }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !r.port.Link().Up }, testtime.Deadline, time.Millisecond)
 }
 
 func TestModelAddressComesFromTheEEPROM(t *testing.T) {

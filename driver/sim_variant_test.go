@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/ring"
 	"github.com/ixcap/ixcap/sim"
 	"github.com/ixcap/ixcap/sim/wire"
@@ -84,7 +85,7 @@ func TestModelX540AndX550OverrunsAreCounted(t *testing.T) {
 		for queues, register := range map[int]string{1: "RXMPC", 2: "QPRDC"} {
 			r := open(t, "gen,size=60,flows=100,count=20000,rate=5Mpps,"+id, driver.Config{RingSize: 64, Queues: queues})
 			require.NoError(t, r.port.Start())
-			require.Eventually(t, func() bool { return r.nic.Stats().Offered == 20000 }, 30*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return r.nic.Stats().Offered == 20000 }, testtime.Deadline, time.Millisecond)
 			got := len(r.receive())
 			s := r.balance()
 			require.EqualValues(t, 20000, s.Wire)
@@ -149,7 +150,7 @@ func TestModelX540AndX550Send(t *testing.T) {
 		w := &testWire{open: true}
 		r := openWire(t, w, sim.Config{ID: id}, driver.Config{RingSize: 64, TxQueues: 1, TxRingSize: 64})
 		require.Equal(t, 5, r.port.TxQueue(0).Send(make5()))
-		require.Eventually(t, func() bool { return len(w.sentFrames()) == 5 }, 30*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return len(w.sentFrames()) == 5 }, testtime.Deadline, time.Millisecond)
 		require.Equal(t, make5(), w.sentFrames())
 		s, err := r.port.Stats()
 		require.NoError(t, err)
@@ -176,11 +177,11 @@ func TestModelX540AndX550CyclesLeaveNothingBehind(t *testing.T) {
 				}
 				return n
 			}
-			require.Eventually(t, func() bool { return poll() > 0 }, 30*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return poll() > 0 }, testtime.Deadline, time.Millisecond)
 			require.NoError(t, p.Stop())
-			require.Eventually(t, func() bool { poll(); return p.Drained() }, 30*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { poll(); return p.Drained() }, testtime.Deadline, time.Millisecond)
 			require.NoError(t, p.Start())
-			require.Eventually(t, func() bool { return poll() > 0 }, 30*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return poll() > 0 }, testtime.Deadline, time.Millisecond)
 			for down := false; !down; {
 				e := <-flaps
 				down = e.Kind == driver.LinkChanged && !e.Link.Up

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/driver/internal/reg"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/pci"
 	"github.com/ixcap/ixcap/ring"
 	"github.com/ixcap/ixcap/sim"
@@ -48,7 +49,7 @@ func openCluster(t *testing.T, port, vf driver.Config, functions ...driver.VF) *
 
 func waitUp(t *testing.T, p *driver.Port) {
 	t.Helper()
-	require.Eventually(t, func() bool { return p.Link().Up }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return p.Link().Up }, testtime.Deadline, time.Millisecond)
 }
 
 func (c *cluster) openVF(k int, cfg driver.Config) *driver.Port {
@@ -168,7 +169,7 @@ func (c *cluster) send(k int, f []byte) map[int]int {
 		p = c.vfs[k]
 	}
 	require.Equal(c.t, 1, p.TxQueue(0).Send([][]byte{f}))
-	require.Eventually(c.t, func() bool { return p.TxQueue(0).Pending() == 0 }, 30*time.Second, time.Millisecond)
+	require.Eventually(c.t, func() bool { return p.TxQueue(0).Pending() == 0 }, testtime.Deadline, time.Millisecond)
 	return c.got()
 }
 
@@ -259,7 +260,7 @@ func TestModelVirtualFunctionsShareRSS(t *testing.T) {
 				}
 			}
 			return false
-		}, 30*time.Second, 10*time.Microsecond)
+		}, testtime.Deadline, 10*time.Microsecond)
 	}
 	require.Len(t, used, 4)
 	require.ErrorContains(t, p.SetRSS(driver.RSS{}), "a virtual function cannot")

@@ -12,10 +12,10 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/internal/nettest"
-
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/nettest"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -267,7 +267,7 @@ func TestTheInterfaceGoesDownAndIsRemoved(t *testing.T) {
 	send(numbered(1, 60))
 	await(t, "the second frame", func() bool { return e.Counters().Frames == 2 })
 	require.NoError(t, netlink.LinkDel(b))
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testtime.Deadline)
 	defer cancel()
 	const gone = "interface ixb has been removed"
 	require.ErrorContains(t, e.Wait(ctx), gone)
@@ -278,7 +278,7 @@ func TestTheInterfaceGoesDownAndIsRemoved(t *testing.T) {
 // await waits until something is so. It stays on its thread, which has the namespace.
 func await(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(testtime.Deadline); !is(); time.Sleep(5 * time.Millisecond) {
 		require.True(t, time.Now().Before(end), what)
 	}
 }

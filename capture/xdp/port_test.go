@@ -16,6 +16,7 @@ import (
 	"github.com/ixcap/ixcap/capture/internal/ether"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/internal/nettest"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -286,7 +287,7 @@ func TestAnInterfaceThatIsDownOrRemoved(t *testing.T) {
 		send(numbered(i, 64))
 	}
 	require.NoError(t, netlink.LinkSetDown(nettest.Link(t, "ixb")))
-	require.Eventually(t, func() bool { a, _ := r.port.Account(); return a.LinkDowns == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { a, _ := r.port.Account(); return a.LinkDowns == 1 }, testtime.Deadline, time.Millisecond)
 	require.NoError(t, netlink.LinkSetUp(nettest.Link(t, "ixb")))
 	nettest.WaitUp(t)
 	for i := range 100 {
@@ -295,7 +296,7 @@ func TestAnInterfaceThatIsDownOrRemoved(t *testing.T) {
 	require.NoError(t, netlink.LinkDel(nettest.Link(t, "ixb")))
 	select {
 	case <-r.port.Gone():
-	case <-time.After(10 * time.Second):
+	case <-time.After(testtime.Deadline):
 		require.Fail(t, "the removal was not noticed")
 	}
 	require.EqualError(t, r.port.GoneErr(), "interface ixb has been removed")

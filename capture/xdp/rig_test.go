@@ -11,11 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/ixcap/ixcap/internal/nettest"
-
 	"github.com/ixcap/ixcap/capture"
 	"github.com/ixcap/ixcap/capture/internal/ether"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/internal/nettest"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // pair makes a namespace with the veth pair ixa, ixb, in which XDP programs can be loaded.
@@ -146,7 +146,7 @@ func (r *run) await(frames int) {
 			polled += q.Polled
 		}
 		return err == nil && polled >= uint64(frames)
-	}, 20*time.Second, time.Millisecond)
+	}, testtime.Deadline, time.Millisecond)
 }
 
 // stop ends the capture and returns the frames of each queue and the ledger, which

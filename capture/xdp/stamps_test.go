@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -59,7 +60,7 @@ func TestTheProgramReadsStampsOfTheDevice(t *testing.T) {
 	require.NoError(t, p.Start())
 	sender(t)(numbered(1, 60))
 	frames := make([]ring.Frame, 1)
-	for end := time.Now().Add(10 * time.Second); src.Poll(frames) == 0; {
+	for end := time.Now().Add(testtime.Deadline); src.Poll(frames) == 0; {
 		require.True(t, time.Now().Before(end))
 		src.Sleep(time.Millisecond)
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/daemon/control"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // Two ports over the kernel's sockets in one capture, which is stored, shared, measured
@@ -68,7 +69,7 @@ listen = "127.0.0.1:9482"
 			out := sh(t, built(t, "hpcapctl"), "--socket", filepath.Join(share, "control.sock"), "--port", port, "status", "--json")
 			require.NoError(t, json.Unmarshal([]byte(out), &s), out)
 			return s.Queues[0].Stored == uint64(len(sent))
-		}, 20*time.Second, 20*time.Millisecond)
+		}, testtime.Deadline, 20*time.Millisecond)
 		require.EqualValues(t, len(sent), s.Account.Wire)
 		require.Contains(t, s.Clock.StampedBy, map[string]string{"one": "kernel, at reception", "two": "XDP program"}[port])
 	}

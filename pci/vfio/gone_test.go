@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ixcap/ixcap/dma"
+	"github.com/ixcap/ixcap/internal/testtime"
 	"github.com/ixcap/ixcap/pci"
 )
 
@@ -28,7 +29,7 @@ func TestTheDeviceIsReleasedOnRequest(t *testing.T) {
 			r.k.fire(kind, 0)
 			select {
 			case <-d.Done():
-			case <-time.After(30 * time.Second):
+			case <-time.After(testtime.Deadline):
 				t.Fatal("not done")
 			}
 			require.Equal(t, want, d.Err())
@@ -36,7 +37,7 @@ func TestTheDeviceIsReleasedOnRequest(t *testing.T) {
 			bar.Store32(8, 6)
 			select {
 			case <-d.released:
-			case <-time.After(30 * time.Second):
+			case <-time.After(testtime.Deadline):
 				t.Fatal("not released")
 			}
 			r.k.mu.Lock()
@@ -115,7 +116,7 @@ func TestCallsTimeOut(t *testing.T) {
 			go func() { closed <- d.Close() }()
 			select {
 			case <-closed:
-			case <-time.After(30 * time.Second):
+			case <-time.After(testtime.Deadline):
 				t.Fatal("Close hangs")
 			}
 			close(free) // the call returns, then the files are closed
@@ -123,7 +124,7 @@ func TestCallsTimeOut(t *testing.T) {
 				r.k.mu.Lock()
 				defer r.k.mu.Unlock()
 				return len(r.k.files) == 0
-			}, 5*time.Second, time.Millisecond)
+			}, testtime.Deadline, time.Millisecond)
 		})
 	}
 }
@@ -152,7 +153,7 @@ func TestCloseNamesTheUnmapThatTimedOut(t *testing.T) {
 			r.k.mu.Lock()
 			defer r.k.mu.Unlock()
 			return len(r.k.files) == 0
-		}, 5*time.Second, time.Millisecond)
+		}, testtime.Deadline, time.Millisecond)
 	})
 }
 
@@ -170,13 +171,13 @@ func TestUnmapOfALostDeviceTimesOut(t *testing.T) {
 		d.dma.mu.Lock()
 		defer d.dma.mu.Unlock()
 		return d.dma.gone
-	}, 5*time.Second, time.Millisecond)
+	}, testtime.Deadline, time.Millisecond)
 	unmapped := make(chan error, 1)
 	go func() { unmapped <- d.DMA().Unmap(at) }()
 	select {
 	case err := <-unmapped:
 		require.EqualError(t, err, "release eth2: no return from the kernel within 1.4s")
-	case <-time.After(30 * time.Second):
+	case <-time.After(testtime.Deadline):
 		r.host.mu.Unlock()
 		t.Fatal("Unmap hangs")
 	}
@@ -212,5 +213,5 @@ func TestOpenTimesOut(t *testing.T) {
 			}
 		}
 		return len(r.k.files) == 0 && closes == 2
-	}, 5*time.Second, time.Millisecond)
+	}, testtime.Deadline, time.Millisecond)
 }

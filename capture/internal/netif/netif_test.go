@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/internal/nettest"
+	"github.com/ixcap/ixcap/internal/testtime"
 )
 
 // veth makes a namespace with the veth pair ixa, ixb of four queues.
@@ -116,7 +117,7 @@ func TestARemovedInterfaceIsGone(t *testing.T) {
 	require.NoError(t, netlink.LinkDel(l))
 	select {
 	case <-i.Gone():
-	case <-time.After(10 * time.Second):
+	case <-time.After(testtime.Deadline):
 		require.Fail(t, "the removal was not noticed")
 	}
 	require.EqualError(t, i.GoneErr(), "interface ixb has been removed")
@@ -166,7 +167,7 @@ func TestChangesAreCountedAfterAnOverflow(t *testing.T) {
 	require.NoError(t, netlink.LinkDel(l))
 	select {
 	case <-i.Gone():
-	case <-time.After(10 * time.Second):
+	case <-time.After(testtime.Deadline):
 		require.Fail(t, "the removal was not noticed")
 	}
 }
