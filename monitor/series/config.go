@@ -66,20 +66,19 @@ var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$`)
 
 // classes are what packets are counted by.
 type classes struct {
-	names    []string
-	outbound *pcapfilter.Filter
-	filters  []*pcapfilter.Filter // of the expressions
-	first    int                  // series of the first expression
+	names     []string
+	direction bool
+	filters   []*pcapfilter.Classifier // of the direction, if there is one, and of the expressions
+	first     int                      // series of the first expression
 }
 
 func newClasses(c *Config) (*classes, error) {
 	k := &classes{names: slices.Clone(builtinNames[:])}
 	if c.Outbound != "" {
-		f, err := pcapfilter.Compile(c.Outbound)
-		if err != nil {
+		if err := k.add(c.Outbound); err != nil {
 			return nil, fmt.Errorf("series: direction: %w", err)
 		}
-		k.outbound = f
+		k.direction = true
 		k.names = append(k.names, "out", "in")
 	}
 	k.first = len(k.names)
@@ -93,12 +92,24 @@ func newClasses(c *Config) (*classes, error) {
 		if slices.Contains(k.names, e.Name) {
 			return nil, fmt.Errorf("series: name %q is given twice, or that of a series which is always counted: choose another", e.Name)
 		}
-		f, err := pcapfilter.Compile(e.Text)
-		if err != nil {
+		if err := k.add(e.Text); err != nil {
 			return nil, fmt.Errorf("series %s: %w", e.Name, err)
 		}
-		k.filters = append(k.filters, f)
 		k.names = append(k.names, e.Name)
 	}
 	return k, nil
+}
+
+// add adds a filter. A classifier of one filter tests a batch faster than Match does.
+func (k *classes) add(text string) error {
+	f, err := pcapfilter.Compile(text)
+	if err != nil {
+		return err
+	}
+	c, err := pcapfilter.NewClassifier([]*pcapfilter.Filter{f})
+	if err != nil {
+		return err
+	}
+	k.filters = append(k.filters, c)
+	return nil
 }

@@ -2,10 +2,13 @@ package series
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"sync"
 
 	"github.com/ixcap/ixcap/capture/headers"
+	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/ring"
 )
 
 const window = 8 // seconds that are open at most
@@ -27,6 +30,8 @@ type Counter struct {
 	classes  *classes
 	sources  Sources
 	headers  headers.Headers // of the packet being counted
+	frames   [pcapfilter.MaxBatch]ring.Frame
+	matched  []*pcapfilter.Classes // of each filter
 
 	mu     sync.Mutex // once a batch; the recorder's too, once a second
 	base   int64      // oldest open second
@@ -116,7 +121,6 @@ func (c *Counter) outside(at int64, packets []stream.Packet) {
 // count counts packets of one second.
 func (c *Counter) count(s *second, packets []stream.Packet) {
 	all := s.series
-	k := c.classes
 	for i := range packets {
 		p := &packets[i]
 		n := Count{1, uint64(p.Len)}
@@ -126,17 +130,40 @@ func (c *Counter) count(s *second, packets []stream.Packet) {
 		if transport != 0 {
 			all[transport].add(n)
 		}
-		if k.outbound != nil {
-			to := builtin
-			if !k.outbound.Match(p.Data, int(p.Len)) {
-				to++
-			}
-			all[to].add(n)
+	}
+	for len(c.classes.filters) > 0 && len(packets) > 0 {
+		n := min(len(packets), len(c.frames))
+		c.filter(all, packets[:n])
+		packets = packets[n:]
+	}
+}
+
+// filter counts packets by direction and expressions.
+func (c *Counter) filter(all []Count, packets []stream.Packet) {
+	k := c.classes
+	var sum uint64
+	for i := range packets {
+		p := &packets[i]
+		c.frames[i].Data, c.frames[i].Len = p.Data, uint32(p.Len)
+		sum += uint64(p.Len)
+	}
+	which := ^uint64(0) >> (pcapfilter.MaxBatch - len(packets))
+	to := k.first
+	if k.direction {
+		to -= 2
+	}
+	for i, f := range k.filters {
+		f.Classify(c.frames[:len(packets)], which, c.matched[i])
+		set := c.matched[i].Frames(0)
+		n := Count{Packets: uint64(bits.OnesCount64(set))}
+		for ; set != 0; set &= set - 1 {
+			n.Bytes += uint64(c.frames[bits.TrailingZeros64(set)].Len)
 		}
-		for j, f := range k.filters {
-			if f.Match(p.Data, int(p.Len)) {
-				all[k.first+j].add(n)
-			}
+		all[to].add(n)
+		to++
+		if i == 0 && k.direction {
+			all[to].add(Count{uint64(len(packets)) - n.Packets, sum - n.Bytes})
+			to++
 		}
 	}
 }

@@ -50,6 +50,9 @@ func (r *Recorder) NewCounter(s Sources) *Counter {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := &Counter{recorder: r, classes: r.classes, sources: s, base: r.base, newest: r.base}
+	for _, f := range r.classes.filters {
+		c.matched = append(c.matched, f.NewClasses())
+	}
 	for i := range c.open {
 		c.open[i].series = make([]Count, len(r.classes.names))
 	}

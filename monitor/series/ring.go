@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -167,24 +168,25 @@ func (m memory) ReadAt(b []byte, at int64) (int, error)  { return copy(b, m[at:]
 func (m memory) WriteAt(b []byte, at int64) (int, error) { return copy(m[at:], b), nil }
 func (m memory) Close() error                            { return nil }
 
-// ring reads and writes the slots of one ring. It is for one goroutine.
-type ring struct {
+// ringFile reads and writes the slots of one ring, in a file or in memory. It is for one
+// goroutine.
+type ringFile struct {
 	shape
 	medium medium
 	slot   []byte
 }
 
-func newRing(s shape, m medium) *ring {
-	return &ring{shape: s, medium: m, slot: make([]byte, s.slotBytes())}
+func newRing(s shape, m medium) *ringFile {
+	return &ringFile{shape: s, medium: m, slot: make([]byte, s.slotBytes())}
 }
 
-func newMemoryRing(s shape) *ring {
+func newMemoryRing(s shape) *ringFile {
 	return newRing(s, make(memory, ringHeader+s.slots*s.slotBytes()))
 }
 
 // createRing opens a file for writing, and makes it if there is none. A file of other series
 // is an error. Another process that writes it is one, too.
-func createRing(path string, s shape) (*ring, error) {
+func createRing(path string, s shape) (*ringFile, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = makeRing(path, s); err == nil {
@@ -233,7 +235,7 @@ func makeRing(path string, s shape) error {
 }
 
 // openRing opens a file for reading.
-func openRing(path string) (*ring, error) {
+func openRing(path string) (*ringFile, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open ring: %w", err)
@@ -253,13 +255,20 @@ func readShape(f io.ReaderAt) (shape, error) {
 	return decodeShape(head)
 }
 
-func (r *ring) offset(at int64) int64 { return ringHeader + at/r.step%r.slots*r.slotBytes() }
+func (r *ringFile) offset(at int64) int64 { return ringHeader + at/r.step%r.slots*r.slotBytes() }
 
-const readTries = 3 // of a slot that its writer changes
+// A slot that its writer changes is read again.
+const (
+	readTries = 5
+	readPause = 100 * time.Microsecond
+)
 
 // read reads the span at a time, a multiple of the step, into p. Missing spans are no error.
-func (r *ring) read(at int64, p *Point) error {
-	for range readTries {
+func (r *ringFile) read(at int64, p *Point) error {
+	for try := range readTries {
+		if try > 0 {
+			time.Sleep(readPause)
+		}
 		p.reset(at, r.step, len(r.names))
 		n, err := r.medium.ReadAt(r.slot, r.offset(at))
 		if n < len(r.slot) {
@@ -275,7 +284,7 @@ func (r *ring) read(at int64, p *Point) error {
 	return nil
 }
 
-func (r *ring) write(p *Point) error {
+func (r *ringFile) write(p *Point) error {
 	encodePoint(r.slot, p)
 	_, err := r.medium.WriteAt(r.slot, r.offset(p.Time))
 	return err

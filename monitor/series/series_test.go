@@ -57,8 +57,8 @@ var dnsRise = wire.Incident{Kind: wire.MixDNSRise, Start: 2 * time.Second, Durat
 func TestEachSecondHasItsPackets(t *testing.T) {
 	const outbound = "src net 10.64.0.0/15 or src net 198.18.0.0/16 or src net 2001:2:0:1::/64 or src net 2001:2:0:11::/64"
 	packets, truth := mixed(t, wire.MixConfig{Flows: 300, Rate: 10_000, Seed: 1, Count: 50_000, Start: start * 1e9, Incidents: []wire.Incident{dnsRise}})
-	r, got := collect(t, Config{Outbound: outbound, Expressions: []Expression{{"dns_rise", dnsRise.Filter()}, {"web", "tcp port 80 or tcp port 443"}}})
-	require.Equal(t, []string{"all", "ipv4", "ipv6", "non_ip", "tcp", "udp", "icmp", "sctp", "other_ip", "out", "in", "dns_rise", "web"}, r.Names())
+	r, got := collect(t, Config{Outbound: outbound, Expressions: []Expression{{"dns_rise", dnsRise.Filter()}, {"web", "tcp port 80 or tcp port 443"}, {"big", "greater 1000"}, {"cut", "ether[80] > 100"}}})
+	require.Equal(t, []string{"all", "ipv4", "ipv6", "non_ip", "tcp", "udp", "icmp", "sctp", "other_ip", "out", "in", "dns_rise", "web", "big", "cut"}, r.Names())
 	queues := [2]*Counter{r.NewCounter(Sources{}), r.NewCounter(Sources{})}
 	r.Advance(at(0))
 	var split [2][]stream.Packet
@@ -80,7 +80,7 @@ func TestEachSecondHasItsPackets(t *testing.T) {
 
 	filters := map[int]string{
 		All: "", IPv4: "ip", IPv6: "ip6", TCP: "tcp", UDP: "udp", ICMP: "icmp or icmp6", builtin: outbound, builtin + 1: "not (" + outbound + ")",
-		builtin + 2: dnsRise.Filter(), builtin + 3: "tcp port 80 or tcp port 443",
+		builtin + 2: dnsRise.Filter(), builtin + 3: "tcp port 80 or tcp port 443", builtin + 4: "greater 1000", builtin + 5: "ether[80] > 100",
 	}
 	want := map[int64][]Count{}
 	for i, text := range filters {

@@ -45,7 +45,7 @@ const (
 //
 // A Store is for one goroutine. Other processes read the files at the same time with Open.
 type Store struct {
-	rings [len(levels)]*ring
+	rings [len(levels)]*ringFile
 	spans [len(levels)]Point // the current one of each ring; of the first one, scratch
 	read  Point
 }

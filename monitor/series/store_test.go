@@ -2,6 +2,7 @@ package series
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
@@ -230,6 +231,54 @@ func TestFilesThatAreNoRings(t *testing.T) {
 		_, err = Create(dir, "p", twoNames)
 		require.ErrorIs(t, err, errNotRing)
 	}
+}
+
+// A reader gets each span as one of its writes left it, or as missing, never a part of two.
+func TestReaderSeesWholeSpans(t *testing.T) {
+	dir := t.TempDir()
+	names := make([]string, 200) // slots of several pages
+	for i := range names {
+		names[i] = fmt.Sprint("n", i)
+	}
+	writer, err := Create(dir, "p", names)
+	require.NoError(t, err)
+	reader, err := Open(dir, "p")
+	require.NoError(t, err)
+	const writes = 3000
+	done := make(chan error)
+	go func() {
+		p := &Point{Step: 1, Seconds: 1, Series: make([]Sum, len(names))}
+		for i := range p.Series {
+			p.Series[i].Count = Count{1, 2}
+		}
+		var err error
+		for i := range writes {
+			p.Time = monday + int64(i)
+			err = errors.Join(err, writer.Add(p))
+		}
+		done <- err
+	}()
+	whole := 0
+	for running := true; running; {
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+			running = false
+		default:
+		}
+		for p, err := range reader.Points(time.Unix(monday, 0), time.Unix(monday+1, 0), Day) {
+			require.NoError(t, err)
+			for _, s := range p.Series {
+				require.Equal(t, Count{uint64(p.Seconds), 2 * uint64(p.Seconds)}, s.Count)
+			}
+			if !p.Missing() {
+				whole++
+			}
+		}
+	}
+	require.NotZero(t, whole)
+	require.NoError(t, writer.Close())
+	require.NoError(t, reader.Close())
 }
 
 func TestIntervals(t *testing.T) {
