@@ -374,6 +374,10 @@ func (p *RxPool) Out() (n int) {
 	return n
 }
 
+// Empty returns how many chunks are attached to no segment and captured by nobody. It is for the
+// caller of Capture.
+func (p *RxPool) Empty() int { return int(p.freed.Load() - p.taken) }
+
 // Depth returns for how long the pool can take the shortest frames without a gap between
 // them, at a rate of the line in bits a second, if nothing is recycled.
 func (p *RxPool) Depth(lineRate uint64) time.Duration {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ixcap/ixcap/dma"
 	"github.com/ixcap/ixcap/driver"
+	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/ring"
 )
 
@@ -35,6 +36,8 @@ type Options struct {
 	Stripped    bool // VLAN tags are stripped
 	Chunks      int  // of a pool; 0: none
 	ChunkSize   int  // buffers of a chunk
+
+	Memory *hugepage.Memory // of the pool's buffers, each with its headroom; nil: the ring's own
 }
 
 // iova is the device address of the packet buffers.
@@ -68,6 +71,9 @@ func NewRing(o Options) (*Ring, error) {
 		return nil, fmt.Errorf("allocate a test ring: %w", err)
 	}
 	r := &Ring{mem: mem, opt: o, bufs: mem.bytes[ringBytes : ringBytes+bufBytes]}
+	if o.Memory != nil {
+		r.bufs = o.Memory.Bytes()[driver.Headroom:]
+	}
 	r.descs = ring.RxDescriptors(mem.bytes[:ringBytes])
 	m := driver.RxMemory{
 		Descriptors: mem.bytes[:ringBytes], Buffers: r.bufs, IOVA: iova,
@@ -98,6 +104,9 @@ func (r *Ring) open(m driver.RxMemory) (err error) {
 
 // Pool returns the queue that reads a ring with Options.Chunks, Queue that of another.
 func (r *Ring) Pool() *driver.RxPool { return r.pool }
+
+// Memory returns the packet buffers.
+func (r *Ring) Memory() []byte { return r.bufs }
 
 // Queue returns the queue that reads the ring.
 func (r *Ring) Queue() *driver.RxQueue { return r.queue }
@@ -211,4 +220,5 @@ func (r *Ring) Complete(t ring.RxType, s ring.RxStatus) {
 // if a device had written them to memory.
 func (r *Ring) FlushCaches() {
 	flushLines(&r.mem.bytes[0], uintptr(len(r.mem.bytes)))
+	flushLines(&r.bufs[0], uintptr(len(r.bufs)))
 }
