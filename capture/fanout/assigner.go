@@ -147,7 +147,7 @@ func check(groups []Group) error {
 func (a *Assigner) Applied() uint64 { return a.applied.Load() }
 
 // Assign sets the Member of all entries. data is the stream's data memory, twice
-// mapped; an entry's record begins at Offset&mask. It neither allocates nor locks.
+// mapped; an entry's record begins at Offset&mask, in a pool, with mask 0, at its Place. It neither allocates nor locks.
 func (a *Assigner) Assign(entries []entry.Entry, data []byte, mask uint64) {
 	if a.pending.Load() != nil {
 		// Swap hands the plan over: Set then knows that its counts matter.
@@ -177,7 +177,7 @@ func (a *Assigner) Pick(slot int, e *entry.Entry, record []byte) uint8 {
 		a.picker = p
 	}
 	one := [1]entry.Entry{*e}
-	one[0].Offset = 0
+	one[0].Offset, one[0].Place = 0, 0
 	a.picker.assign(one[:], record, 0, &a.picking, a.config.Backlogged)
 	return one[0].Member[slot]
 }

@@ -50,7 +50,7 @@ func (h *hashed) assign(entries []entry.Entry, data []byte, mask, others uint64,
 			break
 		}
 		e := &entries[i]
-		record := data[e.Offset&mask:][:recordHeader+int(e.Caplen)]
+		record := recordOf(e, data, mask)
 		hash := flow(record[recordHeader:], binary.LittleEndian.Uint32(record), h.tunnels, f)
 		h.table.give(e, hash, others, more)
 	}
@@ -64,7 +64,7 @@ func (h *hashed) assign(entries []entry.Entry, data []byte, mask, others uint64,
 func fastRunGo(entries []entry.Entry, data []byte, mask, others uint64, more bool, t *table, tunnelsUDP bool) int {
 	for i := range entries {
 		e := &entries[i]
-		hash, ok := fastFlow(data[e.Offset&mask:][:recordHeader+int(e.Caplen)], tunnelsUDP)
+		hash, ok := fastFlow(recordOf(e, data, mask), tunnelsUDP)
 		if !ok {
 			return i
 		}

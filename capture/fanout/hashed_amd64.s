@@ -3,7 +3,7 @@
 
 // func fastRun(entries []entry.Entry, data []byte, mask, others uint64, more bool, t *table, tunnelsUDP bool) int
 //
-// SI entry, CX entries left, BX data, R8 mask, R9 table, R10 its words, R13 the members
+// SI entry, CX entries left, BX data, R8 mask (0 in a pool), R9 table, R10 its words, R13 the members
 // to which the frame goes, too, R12 from these to the next frame's, R14 and R15 keys of
 // the hash. Of a frame: DI its record, moved on by its tags, R11 and AX the ends of its
 // flow, then AX their hash and the word.
@@ -30,6 +30,8 @@ next:
 	JB   done
 	MOVQ const_entryOffset(SI), DI
 	ANDQ R8, DI
+	MOVL const_entryPlace(SI), AX
+	LEAQ (DI)(AX*4), DI
 	MOVL const_typeAt(BX)(DI*1), AX
 	SHLL $8, AX
 	CMPL AX, $const_typeIPv4Up

@@ -12,6 +12,7 @@ import (
 const (
 	entryOffset = unsafe.Offsetof(entry.Entry{}.Offset)
 	entryCaplen = unsafe.Offsetof(entry.Entry{}.Caplen)
+	entryPlace  = unsafe.Offsetof(entry.Entry{}.Place)
 	entryMember = unsafe.Offsetof(entry.Entry{}.Member)
 	entryBytes  = unsafe.Sizeof(entry.Entry{})
 )

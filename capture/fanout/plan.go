@@ -221,11 +221,18 @@ func (o *order) assign(entries []entry.Entry, turn uint32, counts *[MaxMember + 
 func (c *chosen) assign(entries []entry.Entry, data []byte, mask uint64, counts *[MaxMember + 1]count) {
 	for i := range entries {
 		e := &entries[i]
-		record := data[e.Offset&mask:][:recordHeader+int(e.Caplen)]
+		record := recordOf(e, data, mask)
 		m := c.members[c.first.First(record[recordHeader:], int(e.Len))]
 		e.Member[c.slot] = m
 		counts[m].add(1, uint64(e.Caplen))
 	}
+}
+
+// recordOf returns an entry's record. In a pool it may end with its first buffer's bytes, and
+// what lies behind.
+func recordOf(e *entry.Entry, data []byte, mask uint64) []byte {
+	b := data[e.Offset&mask+uint64(e.Place)*entry.PlaceUnit:]
+	return b[:min(len(b), recordHeader+int(e.Caplen))]
 }
 
 // count is what a member of a slot was given by the plan.

@@ -64,7 +64,10 @@ func (l *Listener) ReadBlock(ctx context.Context, max int) ([]byte, error) {
 	if max < 1 {
 		return nil, fmt.Errorf("read block of %d bytes: choose 1 or more", max)
 	}
-	size := l.mask + 1
+	if err := l.prepareGather(); err != nil {
+		return nil, err
+	}
+	size := l.blockBytes()
 	if uint64(max)+MaxRecord > size {
 		return nil, fmt.Errorf("read block of %d bytes: a buffer of %d bytes cannot hold it. Choose a larger buffer", max, size)
 	}
@@ -91,8 +94,12 @@ func (l *Listener) ReadBlock(ctx context.Context, max int) ([]byte, error) {
 		if ended != nil && head < end {
 			end, last = head, false
 		}
-		l.releaseEntries(min(head, end))
-		if l.lossy && l.overwritten(l.released) {
+		if l.gathered != nil {
+			l.gatherBytes(min(head, end), head)
+		} else {
+			l.releaseEntries(min(head, end))
+		}
+		if l.lossy && l.blocksOverwritten() {
 			l.skipAhead()
 			return nil, ErrOverrun
 		}
@@ -124,12 +131,16 @@ func (l *Listener) Offset() uint64 { return l.next.offset }
 func (l *Listener) InFlight() int { return int(l.next.offset - l.released.offset) }
 
 func (l *Listener) deliver(end uint64, last bool) []byte {
-	at, n := l.next.offset&l.mask, end-l.next.offset
+	data, mask := l.data, l.mask
+	if l.gathered != nil {
+		data, mask = l.gathered.bytes, l.gathered.mask
+	}
+	at, n := l.next.offset&mask, end-l.next.offset
 	l.blocks.frames = int(l.blocks.seq - l.next.seq)
 	l.next = position{end, l.blocks.seq}
 	l.blocks.push(l.next)
 	l.blocks.last = last
-	return l.data[at : at+n : at+n]
+	return data[at : at+n : at+n]
 }
 
 // segmentEnd returns the end of the segment that the next byte lies in: where the
@@ -184,7 +195,7 @@ func (l *Listener) Consume(n int) error {
 	if n < 0 || l.released.offset+uint64(n) > l.next.offset {
 		return fmt.Errorf("consume %d bytes: %d are in flight", n, l.InFlight())
 	}
-	if l.lossy && l.overwritten(l.released) {
+	if l.lossy && l.gathered == nil && l.overwritten(l.released) {
 		l.skipAhead()
 		return ErrOverrun
 	}

@@ -227,7 +227,7 @@ func (s *Stream) makeAssigner() (err error) {
 		return fmt.Errorf("control memory: %w", err)
 	}
 	c := viewControl(q.scanMap.mem, s.view.header)
-	q.scan = &view{data: s.bytes, mask: uint64(s.config.Size) - 1, starts: c.starts, index: c.index, cur: s.view.cursors}
+	q.scan = &view{data: s.bytes, mask: uint64(s.config.Size) - 1, pool: poolView(s.view.header), starts: c.starts, index: c.index, cur: s.view.cursors}
 	q.assigner.Store(fanout.New(fanout.Config{Queue: s.config.Queue, CPU: max(0, s.config.Core), Backlogged: s.backlogged}))
 	return nil
 }
@@ -335,11 +335,14 @@ func (s *Stream) endMarks() {
 // which of them on groups are in force. R9: a change is counted after it is stored.
 // Pairs with A9 in resolve.
 func (p *Producer) assign(a *fanout.Assigner) {
-	size := uint64(len(p.index))
+	size, mask := uint64(len(p.index)), p.mask
+	if p.stream.config.Pool != nil {
+		mask = 0
+	}
 	for from := p.publishedSeq; ; {
 		first := from & (size - 1)
 		n := min(p.seq-from, size-first)
-		a.Assign(p.index[first:first+n], p.data, p.mask)
+		a.Assign(p.index[first:first+n], p.data, mask)
 		if g := a.Applied(); g != p.generation {
 			p.generation = g
 			q := &p.stream.groups

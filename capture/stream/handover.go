@@ -294,8 +294,7 @@ func (s *Stream) redistribute(d *departure, now time.Time) (given uint64) {
 			}
 			continue
 		}
-		at := e.Offset & v.mask
-		number := assigner.Pick(g.slot, e, v.data[at:at+RecordHeader+uint64(e.Caplen)])
+		number := assigner.Pick(g.slot, e, v.record(e))
 		switch {
 		case number != noMember:
 			*b = handed + number

@@ -38,7 +38,7 @@ const Truncated ring.Info = 1 << 15
 
 const (
 	magic      = 0x3152545350414358 // "XCAPSTR1" in memory
-	version    = 3
+	version    = 4
 	pageBytes  = 4096
 	entryBytes = 32
 	cursorsAt  = pageBytes     // cursors follow the header's page
@@ -64,6 +64,14 @@ type header struct {
 	Queue       uint32
 	NameBytes   uint32
 	Name        [64]byte // interface
+
+	// Of the pool that holds the frames, all 0 if there is none. DataBytes is a power of two
+	// that is not less than the memory has.
+	PoolBytes uint64 // of the memory
+	Buffers   uint32 // packet buffers
+	Stride    uint32 // from one to the next
+	Headroom  uint32 // bytes before a frame in its buffer, at least a record's header
+	Buffer    uint32 // bytes of a frame in one buffer, all but its last are full
 }
 
 // cursors are the second page of the control memory and the two behind. Only the
@@ -226,6 +234,10 @@ func newHeader(c Config) header {
 	h.IndexAt = (tableAt + starts*startBytes + pageBytes - 1) &^ (pageBytes - 1)
 	h.Control = h.IndexAt + h.Entries*entryBytes
 	h.NameBytes = uint32(copy(h.Name[:], c.Interface))
+	if p := c.Pool; p != nil {
+		h.PoolBytes, h.Buffers, h.Stride = uint64(p.Memory.Len()), uint32(p.Buffers), uint32(p.Stride)
+		h.Headroom, h.Buffer = uint32(p.Headroom), uint32(p.BufferSize)
+	}
 	return h
 }
 
@@ -236,7 +248,9 @@ func (h *header) check(dataBytes, controlBytes uint64) error {
 		return errors.New("no stream header")
 	case h.Version != version:
 		return fmt.Errorf("layout version %d, this program has %d. Use programs of one release", h.Version, version)
-	case h.DataBytes != dataBytes || !isPow2(h.DataBytes) || h.DataBytes < Block:
+	case h.PoolBytes != 0 && !h.poolFits(dataBytes):
+		return errors.New("the pool's buffers lie beyond its memory")
+	case h.PoolBytes == 0 && h.DataBytes != dataBytes || !isPow2(h.DataBytes) || h.DataBytes < Block:
 		return fmt.Errorf("data size %d, mapped %d", h.DataBytes, dataBytes)
 	case h.EntryBytes != entryBytes || h.Slots != MaxListeners || h.StartsAt != tableAt:
 		return errors.New("layout of another release. Use programs of one release")

@@ -126,6 +126,7 @@ type Listener struct {
 	visible   uint64        // IndexHead as loaded last
 	blocks    inflight
 	scratch   []byte      // copies of frames, lossy only
+	gathered  *gathered   // of a reader of bytes, in a stream with a pool
 	batch     []Packet    // of Packets
 	timer     *time.Timer // of awaitBlock; nil: none yet
 	err       error       // that ended Packets
@@ -274,6 +275,9 @@ func (l *Listener) Close() error {
 
 // unmap unmaps the listener's memories.
 func (l *Listener) unmap() {
+	if l.gathered != nil {
+		_ = l.gathered.mem.Close() // its pages are freed with the process at the latest
+	}
 	l.dataMap.unmap()
 	l.controlMap.unmap()
 	l.cursorMap.unmap()

@@ -48,14 +48,13 @@ func (l *Listener) take(packets []Packet, n int) int {
 		e := l.entry(end.seq) // of a lossy listener it may be torn: not trusted before the check below
 		offset, caplen := e.Offset, uint64(e.Caplen)
 		if e.Member[m.group] == m.number {
-			at := offset & l.mask
-			rec := l.data[at : at+RecordHeader+caplen : at+RecordHeader+caplen]
+			rec := l.record(e)
 			data := rec[RecordHeader:]
-			if l.lossy {
+			if l.lossy || l.pool.parts(caplen) {
 				if caplen > uint64(len(free)) {
 					break
 				}
-				data = free[:copy(free, data):caplen]
+				data = l.gather(free, e, caplen)
 				free = free[caplen:]
 			}
 			packets[got].set(rec, data, e)
@@ -86,7 +85,7 @@ func (p *Packet) set(rec, data []byte, e *Entry) {
 	stamp := binary.LittleEndian.Uint64(rec)
 	*p = Packet{
 		Data: data, Sec: uint32(stamp), Nsec: uint32(stamp >> 32), Hash: e.Hash, VLAN: e.VLAN, Info: ring.Info(e.Info), Len: e.Len,
-		end: e.Offset + uint64(len(rec)),
+		end: e.Offset + RecordHeader + uint64(e.Caplen),
 	}
 }
 
@@ -183,12 +182,9 @@ func (l *Listener) readHandover(packets []Packet) int {
 		if e.Member[m.group] != handed+m.number {
 			continue
 		}
-		at, size := e.Offset&l.mask, RecordHeader+uint64(e.Caplen)
-		rec := l.data[at : at+size]
-		data := l.scratch[:e.Caplen:e.Caplen]
-		copy(data, rec[RecordHeader:])
+		data := l.gather(l.scratch, &e, uint64(e.Caplen))
 		p := &packets[0]
-		p.set(rec, data, &e)
+		p.set(l.record(&e), data, &e)
 		// A11: the fence keeps the copy before the load of the state. Pairs with R11 in
 		// unspare.
 		if fence(); row.State.Load() != handoverSpared && l.overwritten(position{e.Offset, m.at}) {
@@ -203,7 +199,7 @@ func (l *Listener) readHandover(packets []Packet) int {
 		if row.State.Load() == handoverClosed || l.cur.Handovers.Load() != n {
 			break
 		}
-		m.handed = size
+		m.handed = RecordHeader + uint64(e.Caplen)
 		return 1
 	}
 	m.done, m.at, m.to = n, 0, 0

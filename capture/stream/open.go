@@ -103,7 +103,7 @@ func open(g grant, t link) (_ *Listener, err error) {
 		atLeast uint64
 	}{
 		{"control memory", &l.controlMap, g.control, size | contents, 1, unix.PROT_READ, tableAt},
-		{"data memory", &l.dataMap, g.data, size | contents, 2, unix.PROT_READ, Block},
+		{"data memory", &l.dataMap, g.data, size | contents, 2, unix.PROT_READ, MaxRecord},
 		{"cursor page", &l.cursorMap, g.cursor, size, 1, unix.PROT_READ | unix.PROT_WRITE, pageBytes},
 	} {
 		if err = m.of.check(m.seals, m.atLeast); err == nil {
@@ -119,7 +119,10 @@ func open(g grant, t link) (_ *Listener, err error) {
 		return nil, fmt.Errorf("control memory: %w", err)
 	}
 	c := viewControl(l.controlMap.mem, &h)
-	l.view = view{data: l.dataMap.mem, mask: g.data.bytes - 1, starts: c.starts, index: c.index, cur: c.cursors}
+	l.view = newView(l.dataMap.mem, &h, c)
+	if l.pool.stride != 0 {
+		l.scratch = make([]byte, 4*MaxRecord)
+	}
 	l.account = viewCursor(l.cursorMap.mem)
 	l.begin()
 	l.refs.Store(1)

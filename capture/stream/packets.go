@@ -200,11 +200,14 @@ func (l *Listener) readInPlace(packets []Packet) {
 	for i := range packets {
 		e := &l.index[(seq+uint64(i))&wrap]
 		size := uint64(RecordHeader) + uint64(e.Caplen)
-		at := e.Offset & l.mask
+		at := l.at(e, uint64(e.Caplen))
 		rec := l.data[at : at+size : at+size]
 		p := &packets[i]
 		stamp := binary.LittleEndian.Uint64(rec)
 		p.Data = rec[RecordHeader:]
+		if l.pool.parts(uint64(e.Caplen)) {
+			p.Data = append([]byte(nil), l.gather(l.scratch, e, uint64(e.Caplen))...)
+		}
 		p.Sec, p.Nsec = uint32(stamp), uint32(stamp>>32)
 		p.Hash, p.VLAN, p.Info, p.Len = e.Hash, e.VLAN, ring.Info(e.Info), e.Len
 		p.end = e.Offset + size
@@ -227,11 +230,9 @@ func (l *Listener) copyFrames(packets []Packet) int {
 		if size > uint64(len(free)) {
 			break
 		}
-		at := e.Offset & l.mask
-		rec := l.data[at : at+RecordHeader+size]
-		stamp := binary.LittleEndian.Uint64(rec)
-		data := free[:size:size]
-		free = free[copy(data, rec[RecordHeader:]):]
+		stamp := binary.LittleEndian.Uint64(l.data[l.at(&e, size):])
+		data := l.gather(free, &e, size)
+		free = free[size:]
 		packets[n] = Packet{
 			Data: data, Sec: uint32(stamp), Nsec: uint32(stamp >> 32),
 			Hash: e.Hash, VLAN: e.VLAN, Info: ring.Info(e.Info), Len: e.Len,

@@ -186,6 +186,9 @@ func (p *Producer) makeRoom(size uint64) bool {
 // listeners' cursors, if needed. It returns false if a lossless listener is in the
 // way.
 func (p *Producer) extendLimit(size, frames uint64) bool {
+	if p.stream.config.Pool != nil {
+		return true // frames are where they are; see Reuse
+	}
 	var last *attachment
 	if p.pos+size > min(p.reserve, p.slowest) || p.seq+frames > min(p.reserveSeq, p.slowestSeq) {
 		// What is published must not fall far behind what is announced, however

@@ -13,11 +13,9 @@ func (p *Producer) pad() bool {
 			p.endPos = 0 // no record may be written before the rest of the padding
 			return false
 		}
-		at := p.pos & p.mask
-		rec := p.data[at : at+size]
-		n := uint32(size - RecordHeader)
-		clear(rec) // stamp 0; and no bytes of an earlier lap in a file
-		binary.LittleEndian.PutUint32(rec[8:], n|n<<16)
+		if p.stream.config.Pool == nil {
+			p.writePadding(size)
+		}
 		p.pos += size
 		p.padding += size
 	}
@@ -31,6 +29,15 @@ func (p *Producer) pad() bool {
 	// segmentEnd, SegmentStart and firstStart.
 	p.cur.Segments.Store(n + 1)
 	return true
+}
+
+// writePadding writes a padding record of size bytes at pos.
+func (p *Producer) writePadding(size uint64) {
+	at := p.pos & p.mask
+	rec := p.data[at : at+size]
+	n := uint32(size - RecordHeader)
+	clear(rec) // stamp 0; and no bytes of an earlier lap in a file
+	binary.LittleEndian.PutUint32(rec[8:], n|n<<16)
 }
 
 // padding returns the size of the next padding record when rest bytes are to be

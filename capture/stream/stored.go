@@ -19,6 +19,9 @@ func (p *Producer) Stored(number uint64) (ring.Frame, bool) {
 		return ring.Frame{}, false
 	}
 	at := e.Offset&p.mask + RecordHeader
+	if e.Place != 0 {
+		at = uint64(e.Place)*placeUnit + RecordHeader
+	}
 	return ring.Frame{
 		Data: p.data[at:][:e.Caplen:e.Caplen], Len: uint32(e.Len), Hash: e.Hash, VLAN: e.VLAN, Info: ring.Info(e.Info) &^ Truncated,
 	}, true

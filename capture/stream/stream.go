@@ -23,6 +23,10 @@ type Config struct {
 	Segment   int64         // bytes of a segment, a multiple of 1 MiB; default 2 GiB
 	Pages     hugepage.Size // default ordinary pages
 	Node      int           // NUMA node, or hugepage.AnyNode
+
+	// Pool, if not nil, holds the frames, where a device has written them. Size follows
+	// from it.
+	Pool *Pool
 }
 
 // Stream is the memory of one circular buffer and the listeners attached to it.
@@ -74,8 +78,7 @@ func New(c Config) (_ *Stream, err error) {
 
 	s := &Stream{config: c, servers: map[*Server]struct{}{}, wake: make(chan struct{}, 1)}
 	name := fmt.Sprintf("ixcap-%s-%d", c.Interface, c.Queue)
-	s.data, err = hugepage.Alloc(c.Size, hugepage.Options{Pages: c.Pages, Node: c.Node, Name: name + "-data"})
-	if err != nil {
+	if err = s.allocateData(name + "-data"); err != nil {
 		return nil, fmt.Errorf("make stream: %w", err)
 	}
 	defer func() {
@@ -89,9 +92,6 @@ func New(c Config) (_ *Stream, err error) {
 	pages := min(c.Pages, hugepage.Size2M)
 	s.control, err = hugepage.Alloc(int(h.Control), hugepage.Options{Pages: pages, Node: c.Node, Name: name + "-control"})
 	if err != nil {
-		return nil, fmt.Errorf("make stream: %w", err)
-	}
-	if s.bytes, err = s.data.MapTwice(); err != nil {
 		return nil, fmt.Errorf("make stream: %w", err)
 	}
 	s.view = viewControl(s.control.Bytes(), &h)
@@ -110,6 +110,20 @@ func New(c Config) (_ *Stream, err error) {
 	return s, nil
 }
 
+// allocateData allocates the data memory, mapped twice, or takes that of the pool.
+func (s *Stream) allocateData(name string) (err error) {
+	c := s.config
+	if c.Pool != nil {
+		s.data, s.bytes = c.Pool.Memory, c.Pool.Memory.Bytes()
+		return nil
+	}
+	if s.data, err = hugepage.Alloc(c.Size, hugepage.Options{Pages: c.Pages, Node: c.Node, Name: name}); err != nil {
+		return err
+	}
+	s.bytes, err = s.data.MapTwice()
+	return err
+}
+
 const minEntries = 64
 
 // Check returns why New refuses the settings.
@@ -118,7 +132,9 @@ func (c Config) Check() error {
 	switch {
 	case c.Size < Block || !isPow2(uint64(c.Size)):
 		return fmt.Errorf("buffer of %d bytes: choose a power of two of at least 1 MiB", c.Size)
-	case c.Size%int(c.Pages) != 0:
+	case c.Pool != nil && !c.Pool.valid():
+		return errors.New("the pool's buffers do not fit its memory, or have no room for a record's header before a frame")
+	case c.Pool == nil && c.Size%int(c.Pages) != 0:
 		return fmt.Errorf("buffer of %d bytes is no multiple of its %v pages: choose a larger buffer or smaller pages", c.Size, c.Pages)
 	case c.Entries < minEntries || !isPow2(uint64(c.Entries)):
 		return fmt.Errorf("%d index entries: choose a power of two of at least %d", c.Entries, minEntries)
@@ -134,6 +150,10 @@ func (c Config) Check() error {
 
 func (c Config) withDefaults() Config {
 	c.Pages = cmp.Or(c.Pages, hugepage.Ordinary)
+	if c.Pool != nil {
+		c.Size = int(max(ceilPow2(uint64(c.Pool.Memory.Len())), Block))
+		c.Entries = int(max(ceilPow2(uint64(c.Pool.Buffers)), minEntries))
+	}
 	c.Entries = cmp.Or(c.Entries, max(c.Size/256, minEntries))
 	c.Segment = cmp.Or(c.Segment, DefaultSegment)
 	return c
@@ -167,7 +187,11 @@ func (s *Stream) Close() error {
 	s.closed = true
 	s.groups.scanMap.unmap()
 	s.wakeHousekeeper()
-	for _, m := range []*hugepage.Memory{s.data, s.control} {
+	owned := []*hugepage.Memory{s.data, s.control}
+	if s.config.Pool != nil {
+		owned = owned[1:]
+	}
+	for _, m := range owned {
 		if m != nil {
 			errs = append(errs, m.Close())
 		}

@@ -13,6 +13,7 @@ import (
 type view struct {
 	data   []byte // twice mapped
 	mask   uint64 // size of the data memory less 1
+	pool   places // stride 0: none
 	starts []start
 	index  []Entry
 	cur    *cursors
@@ -76,6 +77,9 @@ func (v *view) search(limit, offset uint64) uint64 {
 // overwritten.
 func (v *view) oldest(margin uint64) position {
 	now := v.newest()
+	if v.pool.stride != 0 {
+		return v.oldestPlaced(margin, now)
+	}
 	size, entries := v.mask+1, uint64(len(v.index))
 	reserve, reserveSeq := v.cur.ReserveOffset.Load(), v.cur.ReserveSeq.Load()
 	lowest := uint64(0)
@@ -131,7 +135,7 @@ func (v *view) age(at, head position) time.Duration {
 			at = v.oldest(0)
 			continue
 		}
-		stamp := binary.LittleEndian.Uint64(v.data[v.entry(at.seq).Offset&v.mask:])
+		stamp := binary.LittleEndian.Uint64(v.data[v.at(v.entry(at.seq), 0):])
 		if !v.overwritten(at) {
 			return max(0, time.Since(time.Unix(int64(uint32(stamp)), int64(stamp>>32))))
 		}

@@ -1,0 +1,114 @@
+package stream
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/ixcap/ixcap/hugepage"
+)
+
+// gathered are the bytes of a stream with a pool for a reader of bytes: the records of the
+// frames, copied one behind the other, and padding, as a copying stream has them. The frames
+// are released as soon as they are copied.
+type gathered struct {
+	mem   *hugepage.Memory
+	bytes []byte // twice mapped
+	mask  uint64
+	end   position // what is before it was copied
+}
+
+// gatheredBytes is the size of that memory, a power of two.
+const gatheredBytes = 16 * Block
+
+// prepareGather allocates the memory at the first call, in a stream with a pool.
+func (l *Listener) prepareGather() error {
+	if l.pool.stride == 0 {
+		return nil
+	}
+	if l.gathered == nil {
+		mem, err := hugepage.Alloc(gatheredBytes, hugepage.Options{Pages: hugepage.Ordinary, Node: hugepage.AnyNode, Name: "ixcap-blocks"})
+		if err != nil {
+			return fmt.Errorf("read block: %w", err)
+		}
+		b, err := mem.MapTwice()
+		if err != nil {
+			_ = mem.Close() // the error above is the cause
+			return fmt.Errorf("read block: %w", err)
+		}
+		l.gathered = &gathered{mem: mem, bytes: b, mask: gatheredBytes - 1}
+	}
+	if g := l.gathered; g.end.offset < l.next.offset {
+		g.end = l.next
+	}
+	return nil
+}
+
+// blockBytes returns how many bytes the blocks in flight can have together.
+func (l *Listener) blockBytes() uint64 {
+	if l.gathered != nil {
+		return gatheredBytes
+	}
+	return l.mask + 1
+}
+
+// blocksOverwritten reports whether a lossy reader of bytes has lost some.
+func (l *Listener) blocksOverwritten() bool {
+	if l.gathered != nil {
+		return l.overwritten(l.gathered.end)
+	}
+	return l.overwritten(l.released)
+}
+
+// gatherBytes copies what is published before a stream offset, and the rest of the record
+// that it cuts, and releases the frames. There is room. Head was loaded before. A lossy
+// reader's frames may have been overwritten; blocksOverwritten then says so.
+func (l *Listener) gatherBytes(before, head uint64) {
+	g := l.gathered
+	visible := l.cur.IndexHead.Load() // A2: after Head
+	from := g.end
+	for g.end.offset < before {
+		to := head // if no frame is left, there is only padding
+		if g.end.seq < visible {
+			e := *l.entry(g.end.seq) // of a lossy reader it may be torn
+			if to = e.Offset; to <= g.end.offset {
+				if l.lossy && l.overwritten(g.end) {
+					break
+				}
+				g.record(l, &e)
+				continue
+			}
+		}
+		if l.lossy && l.overwritten(g.end) {
+			break
+		}
+		g.padding(to)
+	}
+	if l.blocks.seq = max(l.blocks.seq, g.end.seq); g.end != from {
+		l.account.release(l.released.offset, l.blocks.seq)
+	}
+}
+
+// record copies a frame's record.
+func (g *gathered) record(l *Listener, e *Entry) {
+	caplen := uint64(e.Caplen)
+	at := g.end.offset & g.mask
+	to := g.bytes[at : at+RecordHeader+caplen]
+	place := l.at(e, caplen)
+	copy(to[:RecordHeader], l.data[place:])
+	l.gather(to[RecordHeader:], e, caplen)
+	if l.lossy && l.overwritten(g.end) {
+		return // copied in vain
+	}
+	g.end = position{g.end.offset + RecordHeader + caplen, g.end.seq + 1}
+}
+
+// padding writes the first padding record of those that end at an offset.
+func (g *gathered) padding(to uint64) {
+	size := padding(to - g.end.offset)
+	at := g.end.offset & g.mask
+	rec := g.bytes[at : at+size]
+	n := uint32(size - RecordHeader)
+	clear(rec)
+	binary.LittleEndian.PutUint32(rec[8:], n|n<<16)
+	g.end.offset += size
+}

@@ -1,0 +1,262 @@
+package stream
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/hugepage"
+	"github.com/ixcap/ixcap/ring"
+)
+
+// device puts frames into the buffers of a pool in turn.
+type device struct {
+	*Pool
+	next int
+}
+
+func newDevice(tb testing.TB, buffers int) *device {
+	const stride, headroom, size = 2112, 64, 2048
+	m, err := hugepage.Alloc(buffers*stride, hugepage.Options{Name: "pool", Pages: hugepage.Ordinary, Node: hugepage.AnyNode})
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, m.Close()) })
+	return &device{Pool: &Pool{Memory: m, Buffers: buffers, Stride: stride, Headroom: headroom, BufferSize: size}}
+}
+
+// put writes a frame into the next buffers.
+func (d *device) put(f *ring.Frame) ring.Frame {
+	placed := *f
+	placed.Buffer, placed.Data = uint32(d.next), nil
+	for left := f.Data; len(left) > 0; {
+		at := d.next*d.Stride + d.Headroom
+		b := d.Memory.Bytes()[at : at+d.BufferSize]
+		b = b[:copy(b, left)]
+		left = left[len(b):]
+		if placed.Data == nil {
+			placed.Data = b
+		} else {
+			placed.Rest = append(placed.Rest, b)
+		}
+		d.next = (d.next + 1) % d.Buffers
+	}
+	return placed
+}
+
+// A stream with a pool has the same frames, offsets, segments and stamps as one that copies.
+func TestPlacedFramesAreReadLikeCopies(t *testing.T) {
+	for _, policy := range []Policy{Lossless, Lossy} {
+		d := newDevice(t, 512)
+		copying := newStream(t, Config{Size: 4 * Block, Segment: Block})
+		placing := newStream(t, Config{Pool: d.Pool, Segment: Block})
+		a, b := listen(t, copying, Options{Policy: policy}), listen(t, placing, Options{Policy: policy})
+		ctx, r := testContext(t), rand.New(rand.NewPCG(1, 2))
+		seen := 0
+		for round := range 400 {
+			var frames, placed []ring.Frame
+			var stamps []clock.Stamp
+			var keep []uint32
+			buffers := 0
+			for range r.IntN(60) {
+				f := numbered(r.Uint32(), min(1+randomSize(r), 9000))
+				if buffers += (len(f.Data) + 2047) / 2048; buffers > 400 {
+					break
+				}
+				frames = append(frames, *f)
+				placed = append(placed, d.put(f))
+				stamps = append(stamps, clock.Stamp(uint64(round+1)|uint64(len(frames))<<32))
+				k := f.Len
+				if r.IntN(5) == 0 {
+					k = r.Uint32N(2 * f.Len)
+				}
+				keep = append(keep, k)
+			}
+			var cframes []ring.Frame
+			var cstamps []clock.Stamp
+			var ckeep []uint32
+			for i := range frames {
+				if keep[i] > 0 {
+					cframes, cstamps, ckeep = append(cframes, frames[i]), append(cstamps, stamps[i]), append(ckeep, keep[i])
+				}
+			}
+			b.release()
+			require.True(t, placing.Producer().Reuse(placing.Producer().Next()), "all was read")
+			require.Equal(t, len(cframes), copying.Producer().AppendStamped(cstamps, ckeep, cframes))
+			placing.Producer().Place(stamps, keep, placed)
+			copying.Producer().Publish()
+			placing.Producer().Publish()
+			if round%50 == 0 {
+				copying.Rotate()
+				placing.Rotate()
+			}
+			pa, pb := make([]Packet, 200), make([]Packet, 200)
+			for left := len(cframes); left > 0; {
+				n, err := a.ReadBatch(ctx, pa[:min(left, 64)])
+				require.NoError(t, err)
+				for got := 0; got < n; {
+					m, err := b.ReadBatch(ctx, pb[:n-got])
+					require.NoError(t, err)
+					for i := range m {
+						require.Equal(t, pa[got+i], pb[i])
+					}
+					got += m
+				}
+				left -= n
+				seen += n
+			}
+		}
+		require.Greater(t, seen, 5000)
+		a.release()
+		b.release()
+		copying.Producer().Finish()
+		placing.Producer().Finish()
+		as, bs := a.Stats(), b.Stats()
+		require.Equal(t, as.ReadBytes, bs.ReadBytes)
+		require.Equal(t, copying.Stats().Padding, placing.Stats().Padding)
+	}
+}
+
+func TestReuseWaitsForLosslessListenersAndTellsLossyOnes(t *testing.T) {
+	d := newDevice(t, 64)
+	s := newStream(t, Config{Pool: d.Pool})
+	lossless, lossy := listen(t, s, Options{}), listen(t, s, Options{Policy: Lossy})
+	p, ctx := s.Producer(), testContext(t)
+	place := func(from, to uint32) {
+		for n := from; n < to; n++ {
+			p.Place([]clock.Stamp{clock.Stamp(n + 1)}, []uint32{100}, []ring.Frame{d.put(numbered(n, 100))})
+		}
+		p.Publish()
+	}
+	place(0, 64)
+	require.True(t, p.Reuse(0))
+	require.False(t, p.Reuse(8), "the lossless listener has read nothing")
+	packets := make([]Packet, 16)
+	n, err := lossless.ReadBatch(ctx, packets)
+	require.NoError(t, err)
+	require.Equal(t, 16, n)
+	require.False(t, p.Reuse(8), "it still holds them")
+	_, err = lossless.ReadBatch(ctx, packets)
+	require.NoError(t, err)
+	require.True(t, p.Reuse(16))
+	require.False(t, p.Reuse(17))
+	place(64, 80) // in the buffers of the first ones
+	n, err = lossy.ReadBatch(ctx, packets)
+	require.NoError(t, err)
+	for i := range n {
+		stamp := uint32(packets[i].Sec)
+		require.Greater(t, stamp, uint32(16), "not one that was overwritten")
+		require.True(t, intact(packets[i].Data, stamp-1))
+	}
+	st := lossy.Stats()
+	require.GreaterOrEqual(t, st.Overrun, uint64(16))
+	require.Less(t, st.Overrun, uint64(64), "half of what is left is ahead")
+}
+
+func TestPlacesBeyondThePoolAreNotFollowed(t *testing.T) {
+	d := newDevice(t, 64)
+	s := newStream(t, Config{Pool: d.Pool})
+	l := listen(t, s, Options{})
+	p := s.Producer()
+	p.Place([]clock.Stamp{1}, []uint32{100}, []ring.Frame{d.put(numbered(1, 100))})
+	for _, place := range []uint32{0, 1<<32 - 1, uint32(d.Memory.Len() / placeUnit), uint32(d.Memory.Len()/placeUnit) - 5} {
+		for _, caplen := range []uint16{0, 100, 2048, 2049, 65535} {
+			e := Entry{Place: place, Caplen: caplen}
+			at := l.at(&e, uint64(caplen))
+			require.LessOrEqual(t, at+RecordHeader, uint64(d.Memory.Len()))
+			require.Len(t, l.gather(make([]byte, MaxFrame), &e, uint64(caplen)), int(caplen))
+		}
+	}
+}
+
+// Readers of bytes get those of a stream that copies.
+func TestBytesOfPlacedFramesAreThoseOfCopies(t *testing.T) {
+	d := newDevice(t, 512)
+	copying := newStream(t, Config{Size: 64 * Block, Segment: 2 * Block})
+	placing := newStream(t, Config{Pool: d.Pool, Segment: 2 * Block})
+	type result struct {
+		segments [][]byte
+		err      error
+	}
+	results := [2]result{}
+	var reading sync.WaitGroup
+	for i, s := range []*Stream{copying, placing} {
+		l := listen(t, s, Options{})
+		ctx := testContext(t)
+		reading.Go(func() { results[i].segments, _, results[i].err = readSegments(t, ctx, l, 256<<10) })
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	for n := range uint32(40000) {
+		f := numbered(n, min(1+randomSize(r), 9000))
+		if n%32 == 0 {
+			done := max(placing.Producer().Next(), 32) - 32 // at most 5 buffers each are in use
+			for !placing.Producer().Reuse(done) {
+				placing.Producer().Publish()
+				runtime.Gosched()
+			}
+		}
+		copying.Producer().appendWait(t, n+1, 7, f)
+		placing.Producer().Place([]clock.Stamp{clock.Stamp(uint64(n+1) | 7<<32)}, []uint32{f.Len}, []ring.Frame{d.put(f)})
+		if n%9000 == 8999 {
+			copying.Rotate()
+			placing.Rotate()
+		}
+		if n%32 == 0 || n%9000 == 8999 {
+			copying.Producer().Publish()
+			placing.Producer().Publish()
+		}
+	}
+	copying.Producer().Finish()
+	placing.Producer().Finish()
+	reading.Wait()
+	require.NoError(t, results[0].err)
+	require.NoError(t, results[1].err)
+	require.Equal(t, len(results[0].segments), len(results[1].segments))
+	for i, want := range results[0].segments {
+		require.True(t, bytes.Equal(want, results[1].segments[i]), "segment %d", i)
+	}
+}
+
+// Members of groups get each frame once, by the same rule as from a stream that copies.
+func TestMembersReadPlacedFrames(t *testing.T) {
+	d := newDevice(t, 512)
+	copying := newStream(t, Config{Size: 4 * Block})
+	placing := newStream(t, Config{Pool: d.Pool})
+	var counts [2][2]int
+	for i, s := range []*Stream{copying, placing} {
+		var members [2]*Listener
+		for m := range members {
+			members[m] = listen(t, s, Options{Fanout: "group=2\nmode=hash"})
+		}
+		s.Producer().Publish()
+		r := rand.New(rand.NewPCG(5, 6))
+		packets := make([]Packet, 64)
+		for n := range uint32(2000) {
+			f := numbered(n, min(60+randomSize(r), 5000))
+			copy(f.Data[12:], []byte{0x08, 0x00, 0x45})
+			binary.BigEndian.PutUint32(f.Data[26:], n%100)
+			if i == 0 {
+				s.Producer().appendWait(t, n+1, 7, f)
+			} else {
+				require.True(t, s.Producer().Reuse(uint64(max(n, 64)-64)))
+				s.Producer().Place([]clock.Stamp{clock.Stamp(n + 1)}, []uint32{f.Len}, []ring.Frame{d.put(f)})
+			}
+			s.Producer().Publish()
+			for m, l := range members {
+				for k := 1; k > 0; counts[i][m] += k {
+					var err error
+					k, err = l.TryReadBatch(packets)
+					require.NoError(t, err)
+				}
+			}
+		}
+	}
+	require.Equal(t, counts[0], counts[1])
+	require.Equal(t, 2000, counts[1][0]+counts[1][1])
+	require.NotZero(t, counts[1][0])
+	require.NotZero(t, counts[1][1])
+}
