@@ -60,6 +60,7 @@ type window struct {
 	mask, wrap     uint64
 	most           uint64 // length of the longest frame that the fast path takes
 	truncated      uint64 // frames cut; fastAppend cuts none
+	stride, before uint64 // of a pool: bytes from buffer to buffer, and from one to its record
 }
 
 // fastRun stores frames up to the first that needs the slow path, and returns how many.

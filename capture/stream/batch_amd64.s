@@ -17,6 +17,9 @@
 // PREFETCHW 256(DX)
 #define PREFETCHW_ENTRY BYTE $0x0F; BYTE $0x0D; BYTE $0x8A; LONG $256
 
+// PREFETCHW -12(R11)
+#define PREFETCHW_HEADER BYTE $0x41; BYTE $0x0F; BYTE $0x0D; BYTE $0x4B; BYTE $0xF4
+
 // ARGUMENTS loads the arguments that all routines have.
 #define ARGUMENTS(at) \
 	MOVQ data_base+0(FP), R8 \
@@ -198,6 +201,55 @@ done:
 	RET
 
 	LONG_COPY
+
+// func fastPlace(data []byte, index []Entry, frames []ring.Frame, at *window, line *clock.Line) int
+//
+// The header goes before the frame where that lies.
+TEXT ·fastPlace(SB), NOSPLIT, $0-96
+	ARGUMENTS(at+72(FP))
+	MOVQ line+80(FP), R11
+	MOVQ const_lineLast(R11), R15
+	TESTQ CX, CX
+	JZ   done
+
+next:
+	CHECK_FRAME
+	CHECK_ROOM
+	STAMP(line+80(FP))
+	MOVQ const_frameData(SI), DI
+	SUBQ $12, DI
+	MOVQ AX, (DI)
+	MOVL R9, AX
+	SHLL $16, AX
+	ORL  R9, AX
+	MOVL AX, 8(DI)
+	ENTRY
+	MOVL R11, Entry_VLAN(DX)
+	SUBQ R8, DI
+	SHRQ $2, DI
+	MOVL DI, Entry_Place(DX)
+	PREFETCHW_ENTRY
+	CMPQ CX, $const_ahead
+	JLE  placed
+	MOVQ (const_frameData+const_ahead*const_frameBytes)(SI), R11
+	PREFETCHW_HEADER
+
+placed:
+	MOVQ R14, R12
+	INCQ R13
+	ADDQ $const_frameBytes, SI
+	DECQ CX
+	JNZ  next
+
+done:
+	MOVQ R12, window_pos(BX)
+	MOVQ R13, window_seq(BX)
+	MOVQ line+80(FP), R11
+	MOVQ R15, const_lineLast(R11)
+	MOVQ frames_len+56(FP), AX
+	SUBQ CX, AX
+	MOVQ AX, ret+88(FP)
+	RET
 
 // func fastAppendCut(data []byte, index []Entry, frames []ring.Frame, keep []uint32, at *window, line *clock.Line) int
 TEXT ·fastAppendCut(SB), NOSPLIT, $0-120

@@ -13,6 +13,10 @@ func fastAppend(data []byte, index []Entry, frames []ring.Frame, at *window, lin
 	return fastAppendGo(data, index, frames, at, line, clock.Ticks)
 }
 
+func fastPlace(data []byte, index []Entry, frames []ring.Frame, at *window, line *clock.Line) int {
+	return fastPlaceGo(data, index, frames, at, line, clock.Ticks)
+}
+
 func fastAppendCut(data []byte, index []Entry, frames []ring.Frame, keep []uint32, at *window, line *clock.Line) int {
 	return fastAppendCutGo(data, index, frames, keep, at, line, clock.Ticks)
 }
