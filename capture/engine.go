@@ -393,6 +393,11 @@ func (e *Engine) free() error {
 	for _, s := range e.streams {
 		errs = append(errs, s.Close())
 	}
+	for _, p := range e.pollers {
+		if p.pooled != nil {
+			p.pooled.Recycle(int(p.held.next - p.held.first)) // frees the pool's memory
+		}
+	}
 	e.clock.Close()
 	return errors.Join(errs...)
 }

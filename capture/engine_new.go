@@ -144,10 +144,15 @@ func (e *Engine) selectIdle() ([]Sleeper, error) {
 // addQueue allocates the stream and the poller of a queue.
 func (e *Engine) addQueue(q int, asleep Sleeper) error {
 	cfg := &e.cfg
-	s, err := stream.New(stream.Config{
+	sc := stream.Config{
 		Interface: shortName(e.port.Name()), Queue: q, Core: e.choices[q].Core, Size: cfg.Buffer, Entries: cfg.Entries,
 		Segment: cfg.Segment, Pages: cfg.Pages, Node: *cfg.Node,
-	})
+	}
+	if p, ok := e.sources[q].(Pooled); ok {
+		pool := p.Pool()
+		sc.Pool = &pool
+	}
+	s, err := stream.New(sc)
 	if err != nil {
 		return err
 	}

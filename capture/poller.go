@@ -108,6 +108,8 @@ type poller struct {
 	stamper  *clock.Stamper
 	sleeper  Sleeper // nil unless the poller sleeps
 	stamped  Stamped // the source, if its frames have stamps
+	pooled   Pooled  // the source, if its frames stay in a pool
+	held     held
 	monitor  *sched.Monitor
 	config   pollerConfig
 	frames   []ring.Frame
@@ -169,6 +171,9 @@ func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConf
 		}),
 	}
 	poller.stamped, _ = src.(Stamped)
+	if poller.pooled, _ = src.(Pooled); poller.pooled != nil {
+		poller.held.parts = make([]part, poller.pooled.Pool().Buffers)
+	}
 	if limits.Descriptors != 0 {
 		poller.arrivals.capacity = limits.Descriptors + limits.PacketBuffer/smallestFrame
 	}
@@ -186,7 +191,7 @@ func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConf
 func (p *poller) selectPath() {
 	simple := p.stamped == nil && p.stamper.Policy() == clock.PerPacket && p.config.Count == nil
 	p.fast = simple && p.path.rules == nil && p.path.table == nil
-	p.cut = simple && !p.fast
+	p.cut = simple && !p.fast && p.pooled == nil
 }
 
 // run polls until stop or drain is called, then ends the stream. It locks the
@@ -267,6 +272,9 @@ func (p *poller) poll() int {
 	}
 	if n > 0 && !p.store(p.frames[:n]) {
 		return -1
+	}
+	if p.pooled != nil {
+		p.hold(n)
 	}
 	full := n == len(p.frames)
 	if !full {

@@ -177,6 +177,10 @@ func (p *poller) storeGroup(g *group, w clock.Window) bool {
 // append stores a group. Frames that the stream does not accept yet are retried
 // with their stamps. It returns false if the poller was stopped first.
 func (p *poller) append(g *group) bool {
+	if p.pooled != nil {
+		p.producer.Place(g.stamps, g.keep, g.frames)
+		return true
+	}
 	for {
 		n := p.producer.AppendStamped(g.stamps, g.keep, g.frames)
 		if n == len(g.frames) {

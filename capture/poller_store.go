@@ -32,6 +32,12 @@ func (p *poller) store(frames []ring.Frame) bool {
 	}
 	p.stamper.Update()
 	before := p.producer.WireBytes()
+	if p.pooled != nil {
+		p.producer.PlaceBatch(p.stamper, frames, p.config.SnapLen)
+		p.producer.Publish()
+		p.count(len(frames), p.producer.WireBytes()-before)
+		return true
+	}
 	n := p.producer.AppendBatch(p.stamper, frames, p.config.SnapLen)
 	stored, bytes := true, uint64(0)
 	if n < len(frames) {

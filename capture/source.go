@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/ring"
 )
@@ -94,6 +95,23 @@ type DeviceStamp struct {
 	Sequence    uint16 // of the PTP message
 	Time        int64  // CLOCK_REALTIME, ns since 1970
 	Uncertainty int64  // of Time, ns
+}
+
+// Pooled is a Source whose frames may stay where the device has put them, in packet buffers
+// of a pool, until they are recycled. Release does nothing. The frames of a Poll are a part
+// of the pool.
+type Pooled interface {
+	Source
+
+	// Pool describes the memory of the buffers.
+	Pool() stream.Pool
+
+	// Needs returns how many more frames should be recycled for the device to have
+	// buffers enough, 0 if none.
+	Needs() int
+
+	// Recycle returns the buffers of the n oldest parts to the device.
+	Recycle(n int)
 }
 
 // Port is a network port: its receive queues and its frame counters.

@@ -82,6 +82,10 @@ func New(dev pci.Device, cfg Config) (*Port, error) {
 		}
 	}()
 	for i := range d.RxQueues() {
+		if pool := d.RxPool(i); pool != nil {
+			p.sources = append(p.sources, newPooled(pool, d.Config()))
+			continue
+		}
 		p.sources = append(p.sources, d.RxQueue(i))
 	}
 	return p, nil

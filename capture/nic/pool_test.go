@@ -1,0 +1,134 @@
+package nic_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture"
+	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/capture/nic"
+	"github.com/ixcap/ixcap/capture/rules"
+	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/sim/wire"
+)
+
+func TestFramesInPoolsAreThoseOfTheWire(t *testing.T) {
+	for _, c := range []struct {
+		name, gen string
+		cfg       nic.Config
+		capture   capture.Config
+		slow      time.Duration
+	}{
+		{"short", "gen,size=60,count=60000", nic.Config{Chunks: 24}, capture.Config{}, 0},
+		{"jumbo", "gen,size=60-9014,count=4000", nic.Config{Chunks: 30, ChunkSize: 64}, capture.Config{}, 0},
+		{"adaptive, slow reader", "gen,size=60-1514,count=20000", nic.Config{Chunks: 9, ChunkSize: 64, RingSize: 256}, capture.Config{Stamps: clock.Adaptive}, 50 * time.Microsecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			options, err := wire.ParseOptions(c.gen)
+			require.NoError(t, err)
+			want, err := wire.NewGenerator(options)
+			require.NoError(t, err)
+			port, err := nic.Open("sim:"+c.gen+",backpressure", c.cfg)
+			require.NoError(t, err)
+			engine, err := capture.New(port, c.capture)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, engine.Close()) }()
+			l, err := engine.Stream(0).Listen("reader", stream.Options{})
+			require.NoError(t, err)
+			var reading sync.WaitGroup
+			seen, last := uint64(0), int64(0)
+			reading.Go(func() {
+				defer func() { _ = l.Close() }()
+				batch := make([]stream.Packet, 64)
+				var b []byte
+				for {
+					n, err := l.ReadBatch(context.Background(), batch)
+					for i := range batch[:n] {
+						p := &batch[i]
+						if b = want.Append(b[:0], seen); !bytes.Equal(b, p.Data) || p.UnixNano() < last {
+							t.Errorf("frame %d differs", seen)
+							return
+						}
+						last = p.UnixNano()
+						seen++
+					}
+					time.Sleep(c.slow)
+					if err == io.EOF {
+						return
+					}
+				}
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			ledger, err := engine.Run(ctx, 10*time.Second)
+			require.NoError(t, err)
+			reading.Wait()
+			require.NoError(t, ledger.Balanced())
+			require.EqualValues(t, want.Count(), seen)
+			require.EqualValues(t, seen, ledger.Frames())
+		})
+	}
+}
+
+func TestPoolsThatListenersHoldLoseInThePort(t *testing.T) {
+	port, err := nic.Open("sim:gen,size=60,count=100000,rate=3Mpps", nic.Config{Chunks: 8, ChunkSize: 64, RingSize: 256})
+	require.NoError(t, err)
+	r, err := rules.Parse("(udp) 64")
+	require.NoError(t, err)
+	engine, err := capture.New(port, capture.Config{Rules: r})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, engine.Close()) }()
+	lossless, err := engine.Stream(0).Listen("lossless", stream.Options{})
+	require.NoError(t, err)
+	lossy, err := engine.Stream(0).Listen("lossy", stream.Options{Policy: stream.Lossy})
+	require.NoError(t, err)
+	var reading sync.WaitGroup
+	for _, l := range []*stream.Listener{lossless, lossy} {
+		reading.Go(func() {
+			time.Sleep(20 * time.Millisecond) // the pool is full
+			batch := make([]stream.Packet, 64)
+			for {
+				if _, err := l.ReadBatch(context.Background(), batch); err != nil {
+					require.Equal(t, io.EOF, err)
+					require.NoError(t, l.Close())
+					return
+				}
+			}
+		})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ledger, err := engine.Run(ctx, 10*time.Second)
+	require.NoError(t, err)
+	reading.Wait()
+	require.NoError(t, ledger.Balanced())
+	require.NotZero(t, ledger.TotalLost())
+	require.Zero(t, lossless.Stats().Overrun)
+}
+
+func TestHungListenerOfAPoolDelaysStopByTheStallTimeout(t *testing.T) {
+	port, err := nic.Open("sim:gen,size=60,count=100000,rate=1Mpps", nic.Config{Chunks: 8, ChunkSize: 64, RingSize: 256})
+	require.NoError(t, err)
+	engine, err := capture.New(port, capture.Config{StallTimeout: 200 * time.Millisecond})
+	require.NoError(t, err)
+	hung, err := engine.Stream(0).Listen("hung", stream.Options{})
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	ctx2 := ctx
+	ctx2, stop := context.WithTimeout(ctx2, time.Second)
+	defer stop()
+	began := time.Now()
+	ledger, err := engine.Run(ctx2, 200*time.Millisecond)
+	require.ErrorContains(t, err, "a lossless listener read nothing")
+	require.Less(t, time.Since(began), 5*time.Second)
+	require.NoError(t, ledger.Balanced())
+	require.NoError(t, hung.Close())
+	require.NoError(t, engine.Close())
+}
