@@ -322,10 +322,8 @@ func (s *Stream) Detach(id uint64, reason string) error {
 
 // reader returns a view of the stream through its own mappings.
 func (s *Stream) reader() *view {
-	return &view{
-		data: s.bytes, mask: uint64(s.config.Size) - 1, pool: poolView(s.view.header),
-		starts: s.view.starts, index: s.view.index, cur: s.view.cursors,
-	}
+	v := newView(s.bytes, s.view.header, s.view)
+	return &v
 }
 
 // newCursor allocates a listener's cursor page and seals its size: if a listener

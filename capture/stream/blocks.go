@@ -99,7 +99,7 @@ func (l *Listener) ReadBlock(ctx context.Context, max int) ([]byte, error) {
 		} else {
 			l.releaseEntries(min(head, end))
 		}
-		if l.lossy && l.blocksOverwritten() {
+		if l.lossy && l.overwritten(l.kept()) {
 			l.skipAhead()
 			return nil, ErrOverrun
 		}

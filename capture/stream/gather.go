@@ -51,17 +51,17 @@ func (l *Listener) blockBytes() uint64 {
 	return l.mask + 1
 }
 
-// blocksOverwritten reports whether a lossy reader of bytes has lost some.
-func (l *Listener) blocksOverwritten() bool {
-	if l.gathered != nil {
-		return l.overwritten(l.gathered.end)
+// kept returns the position from which on the listener needs the stream's memory.
+func (l *Listener) kept() position {
+	if g := l.gathered; g != nil && g.end.offset > l.released.offset {
+		return g.end
 	}
-	return l.overwritten(l.released)
+	return l.released
 }
 
 // gatherBytes copies what is published before a stream offset, and the rest of the record
 // that it cuts, and releases the frames. There is room. Head was loaded before. A lossy
-// reader's frames may have been overwritten; blocksOverwritten then says so.
+// reader's frames may have been overwritten, from kept on then.
 func (l *Listener) gatherBytes(before, head uint64) {
 	g := l.gathered
 	visible := l.cur.IndexHead.Load() // A2: after Head
@@ -93,7 +93,7 @@ func (g *gathered) record(l *Listener, e *Entry) {
 	caplen := uint64(e.Caplen)
 	at := g.end.offset & g.mask
 	to := g.bytes[at : at+RecordHeader+caplen]
-	place := l.at(e, caplen)
+	place := l.at(e)
 	copy(to[:RecordHeader], l.data[place:])
 	l.gather(to[RecordHeader:], e, caplen)
 	if l.lossy && l.overwritten(g.end) {
@@ -102,9 +102,10 @@ func (g *gathered) record(l *Listener, e *Entry) {
 	g.end = position{g.end.offset + RecordHeader + caplen, g.end.seq + 1}
 }
 
-// padding writes the first padding record of those that end at an offset.
+// padding writes the first padding record of those that end at an offset. Only a corrupt
+// index has less than a header's room there.
 func (g *gathered) padding(to uint64) {
-	size := padding(to - g.end.offset)
+	size := max(padding(to-g.end.offset), RecordHeader)
 	at := g.end.offset & g.mask
 	rec := g.bytes[at : at+size]
 	n := uint32(size - RecordHeader)

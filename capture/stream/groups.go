@@ -227,7 +227,9 @@ func (s *Stream) makeAssigner() (err error) {
 		return fmt.Errorf("control memory: %w", err)
 	}
 	c := viewControl(q.scanMap.mem, s.view.header)
-	q.scan = &view{data: s.bytes, mask: uint64(s.config.Size) - 1, pool: poolView(s.view.header), starts: c.starts, index: c.index, cur: s.view.cursors}
+	scan := newView(s.bytes, s.view.header, c)
+	scan.cur = s.view.cursors
+	q.scan = &scan
 	q.assigner.Store(fanout.New(fanout.Config{Queue: s.config.Queue, CPU: max(0, s.config.Core), Backlogged: s.backlogged}))
 	return nil
 }

@@ -210,3 +210,28 @@ func FuzzHeader(f *testing.F) {
 		require.LessOrEqual(t, int(h.NameBytes), len(h.Name))
 	})
 }
+
+// Whatever a header says of a pool, and an entry of a frame, a reader stays within the memory.
+func FuzzPoolHeader(f *testing.F) {
+	const bytes = 64 << 10
+	good := newHeader(Config{Size: Block, Entries: 64, Segment: Block})
+	good.PoolBytes, good.DataBytes = bytes, Block
+	f.Add(uint64(bytes), uint32(31), uint32(2112), uint32(64), uint32(2048), uint32(13), uint16(1514))
+	f.Add(uint64(bytes), uint32(31), uint32(2112), uint32(64), uint32(2048), uint32(30*2112+52)/4, uint16(9000))
+	f.Add(uint64(bytes), uint32(31), uint32(2112), uint32(64), uint32(2048), uint32(1<<32-1), uint16(1<<16-1))
+	f.Add(uint64(bytes), uint32(1), uint32(bytes), uint32(12), uint32(bytes-12), uint32(0), uint16(1<<16-1))
+	f.Add(uint64(0), uint32(31), uint32(2112), uint32(64), uint32(2048), uint32(13), uint16(1514))
+	f.Add(uint64(bytes), uint32(1<<31), uint32(1<<31), uint32(12), uint32(1), uint32(1), uint16(9000))
+	memory, room := make([]byte, bytes), make([]byte, MaxFrame)
+	f.Fuzz(func(t *testing.T, poolBytes uint64, buffers, stride, headroom, buffer, place uint32, caplen uint16) {
+		h := good
+		h.PoolBytes, h.Buffers, h.Stride, h.Headroom, h.Buffer = poolBytes, buffers, stride, headroom, buffer
+		if h.check(bytes, good.Control) != nil {
+			return
+		}
+		v := newView(memory, &h, controlView{})
+		e := Entry{Place: place, Caplen: caplen}
+		require.Len(t, v.record(&e), RecordHeader+int(min(uint32(caplen), buffer)))
+		require.Len(t, v.gather(room, &e, uint64(caplen)), int(caplen))
+	})
+}

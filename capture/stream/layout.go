@@ -65,8 +65,8 @@ type header struct {
 	NameBytes   uint32
 	Name        [64]byte // interface
 
-	// Of the pool that holds the frames, all 0 if there is none. DataBytes is a power of two
-	// that is not less than the memory has.
+	// Of the pool that holds the frames, all 0 if there is none. DataBytes is the memory's
+	// size rounded up to a power of two of at least a Block.
 	PoolBytes uint64 // of the memory
 	Buffers   uint32 // packet buffers
 	Stride    uint32 // from one to the next
@@ -248,9 +248,12 @@ func (h *header) check(dataBytes, controlBytes uint64) error {
 		return errors.New("no stream header")
 	case h.Version != version:
 		return fmt.Errorf("layout version %d, this program has %d. Use programs of one release", h.Version, version)
+	case h.PoolBytes == 0 && (h.Buffers != 0 || h.Stride != 0 || h.Headroom != 0 || h.Buffer != 0):
+		return errors.New("buffers of a pool without memory")
 	case h.PoolBytes != 0 && !h.poolFits(dataBytes):
-		return errors.New("the pool's buffers lie beyond its memory")
-	case h.PoolBytes == 0 && h.DataBytes != dataBytes || !isPow2(h.DataBytes) || h.DataBytes < Block:
+		return fmt.Errorf("%d buffers of a pool, %d bytes apart, with %d bytes and headroom of %d, do not fit %d bytes, mapped %d",
+			h.Buffers, h.Stride, h.Buffer, h.Headroom, h.PoolBytes, dataBytes)
+	case h.PoolBytes == 0 && h.DataBytes != dataBytes || h.PoolBytes != 0 && h.DataBytes != poolSize(dataBytes) || !isPow2(h.DataBytes) || h.DataBytes < Block:
 		return fmt.Errorf("data size %d, mapped %d", h.DataBytes, dataBytes)
 	case h.EntryBytes != entryBytes || h.Slots != MaxListeners || h.StartsAt != tableAt:
 		return errors.New("layout of another release. Use programs of one release")

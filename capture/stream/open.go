@@ -93,30 +93,23 @@ func open(g grant, t link) (_ *Listener, err error) {
 		l.scratch = make([]byte, 4*MaxRecord)
 	}
 	const size, contents = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW, unix.F_SEAL_FUTURE_WRITE
-	for _, m := range []struct {
-		what    string
-		to      *mapping
-		of      shared
-		seals   int
-		copies  int
-		prot    int
-		atLeast uint64
-	}{
-		{"control memory", &l.controlMap, g.control, size | contents, 1, unix.PROT_READ, tableAt},
-		{"data memory", &l.dataMap, g.data, size | contents, 2, unix.PROT_READ, MaxRecord},
-		{"cursor page", &l.cursorMap, g.cursor, size, 1, unix.PROT_READ | unix.PROT_WRITE, pageBytes},
-	} {
-		if err = m.of.check(m.seals, m.atLeast); err == nil {
-			*m.to, err = mapShared(m.of.fd, int(m.of.bytes), m.copies, int(m.of.page), m.prot)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", m.what, err)
-		}
+	if l.controlMap, err = g.control.mapped(size|contents, 1, unix.PROT_READ, tableAt); err != nil {
+		return nil, fmt.Errorf("control memory: %w", err)
 	}
 	// A copy: the capture cannot change it after the check.
 	h := *viewHeader(l.controlMap.mem)
 	if err = h.check(g.data.bytes, g.control.bytes); err != nil {
 		return nil, fmt.Errorf("control memory: %w", err)
+	}
+	copies := 2 // so that no record wraps
+	if h.PoolBytes != 0 {
+		copies = 1
+	}
+	if l.dataMap, err = g.data.mapped(size|contents, copies, unix.PROT_READ, pageBytes); err != nil {
+		return nil, fmt.Errorf("data memory: %w", err)
+	}
+	if l.cursorMap, err = g.cursor.mapped(size, 1, unix.PROT_READ|unix.PROT_WRITE, pageBytes); err != nil {
+		return nil, fmt.Errorf("cursor page: %w", err)
 	}
 	c := viewControl(l.controlMap.mem, &h)
 	l.view = newView(l.dataMap.mem, &h, c)
@@ -142,6 +135,14 @@ func (l *Listener) begin() {
 	if Policy(w&1) == Lossy {
 		l.setLossy()
 	}
+}
+
+// mapped maps a memory copies times in a row, if it passes check.
+func (m *shared) mapped(seals, copies, prot int, atLeast uint64) (mapping, error) {
+	if err := m.check(seals, atLeast); err != nil {
+		return mapping{}, err
+	}
+	return mapShared(m.fd, int(m.bytes), copies, int(m.page), prot)
 }
 
 // maxShared is larger than any stream's memory; two mappings of it fit into an

@@ -138,7 +138,7 @@ func (l *Listener) readBatch(ctx context.Context, packets []Packet) (int, error)
 				continue // overrun
 			}
 		} else {
-			l.readInPlace(packets[:n])
+			n = l.readInPlace(packets[:n])
 		}
 		l.next = position{packets[n-1].end, l.next.seq + uint64(n)}
 		return n, nil
@@ -193,25 +193,30 @@ func (l *Listener) available(ctx context.Context) (int, error) {
 	}
 }
 
-// readInPlace fills packets with the next frames where they lie. They stay there:
-// the producer waits for a lossless listener.
-func (l *Listener) readInPlace(packets []Packet) {
+// readInPlace fills packets with the next frames where they lie, as many as there is room
+// for, and returns their number. They stay there: the producer waits for a lossless
+// listener. A frame in several buffers is copied.
+func (l *Listener) readInPlace(packets []Packet) int {
 	seq, wrap := l.next.seq, uint64(len(l.index)-1)
+	free := l.scratch
 	for i := range packets {
 		e := &l.index[(seq+uint64(i))&wrap]
-		size := uint64(RecordHeader) + uint64(e.Caplen)
-		at := l.at(e, uint64(e.Caplen))
-		rec := l.data[at : at+size : at+size]
+		rec := l.record(e)
 		p := &packets[i]
 		stamp := binary.LittleEndian.Uint64(rec)
 		p.Data = rec[RecordHeader:]
-		if l.pool.parts(uint64(e.Caplen)) {
-			p.Data = append([]byte(nil), l.gather(l.scratch, e, uint64(e.Caplen))...)
+		if caplen := uint64(e.Caplen); l.pool.parts(caplen) {
+			if caplen > uint64(len(free)) {
+				return i
+			}
+			p.Data = l.gather(free, e, caplen)
+			free = free[caplen:]
 		}
 		p.Sec, p.Nsec = uint32(stamp), uint32(stamp>>32)
 		p.Hash, p.VLAN, p.Info, p.Len = e.Hash, e.VLAN, ring.Info(e.Info), e.Len
-		p.end = e.Offset + size
+		p.end = e.Offset + RecordHeader + uint64(len(p.Data))
 	}
+	return len(packets)
 }
 
 // copyFrames fills packets with copies of the next frames, as many as there is room
@@ -230,7 +235,7 @@ func (l *Listener) copyFrames(packets []Packet) int {
 		if size > uint64(len(free)) {
 			break
 		}
-		stamp := binary.LittleEndian.Uint64(l.data[l.at(&e, size):])
+		stamp := binary.LittleEndian.Uint64(l.data[l.at(&e):])
 		data := l.gather(free, &e, size)
 		free = free[size:]
 		packets[n] = Packet{

@@ -168,7 +168,7 @@ func (s *Stream) sweep(now time.Time) (next time.Duration) {
 func (s *Stream) idle(att *attachment, now time.Time) time.Duration {
 	released := position{att.cursor.Offset.Load(), att.cursor.Seq.Load()}
 	head := s.published()
-	waiting := released.seq < head.seq || released.offset+uint64(s.config.Size) < head.offset+MaxRecord
+	waiting := released.seq < head.seq || s.config.Pool == nil && released.offset+uint64(s.config.Size) < head.offset+MaxRecord
 	if !waiting || released != att.progress.released || att.progress.at.IsZero() {
 		att.progress = progress{released, now}
 	}
@@ -187,14 +187,14 @@ func (l *Listener) updatePolicy() error {
 		l.release() // copies, valid in any case
 	}
 	var err error
-	if l.overwritten(l.released) && l.released != l.next {
+	if l.overwritten(l.kept()) && l.released != l.next {
 		// In place and overwritten after ackTimeout, or blocks of a lossy listener.
 		err = ErrOverrun
 		l.skipAhead()
 	}
 	l.setLossy()
 	if Policy(w&1) == Lossless {
-		if l.overwritten(l.released) {
+		if l.overwritten(l.kept()) {
 			if l.released != l.next {
 				err = ErrOverrun // since the check above
 			}

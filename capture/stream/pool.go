@@ -31,60 +31,63 @@ func (p *Pool) valid() bool {
 	return p.Buffers > 0 && h.poolFits(uint64(p.Memory.Len()))
 }
 
-// poolFits reports whether all places of the pool lie in its memory, which can be mapped.
+// poolFits reports whether all places of the pool lie in its memory, which has so many bytes.
 func (h *header) poolFits(bytes uint64) bool {
-	return h.PoolBytes == bytes && bytes >= MaxRecord && bytes <= placeUnit<<32 &&
+	return h.PoolBytes == bytes && bytes <= placeUnit<<32 &&
 		h.Buffers > 0 && h.Stride%placeUnit == 0 && h.Headroom%placeUnit == 0 && h.Headroom >= RecordHeader && h.Buffer > 0 &&
 		uint64(h.Headroom)+uint64(h.Buffer) <= uint64(h.Stride) && uint64(h.Buffers)*uint64(h.Stride) <= bytes
 }
 
-// places says where the records of a stream with a pool lie.
-type places struct{ buffers, stride, headroom, buffer uint64 }
+// poolSize is DataBytes of a stream with a pool.
+func poolSize(bytes uint64) uint64 { return max(ceilPow2(bytes), Block) }
 
-func poolView(h *header) places {
-	return places{uint64(h.Buffers), uint64(h.Stride), uint64(h.Headroom), uint64(h.Buffer)}
+// places says where the records of a stream with a pool lie.
+type places struct {
+	buffers, stride, headroom uint64 // 0 without a pool
+	buffer                    uint64 // bytes of a frame that follow its record's header; without a pool all
+	last                      uint64 // the last place that a record can have
 }
 
+// newView returns a view of a stream's memories. data is mapped twice in a row, a pool once
+// or more.
 func newView(data []byte, h *header, c controlView) view {
+	v := view{data: data, mask: h.DataBytes - 1, pool: places{buffer: MaxFrame}, starts: c.starts, index: c.index, cur: c.cursors}
 	if h.PoolBytes != 0 {
-		data = data[:h.PoolBytes]
+		v.pool = places{
+			buffers: uint64(h.Buffers), stride: uint64(h.Stride), headroom: uint64(h.Headroom),
+			buffer: uint64(h.Buffer), last: h.PoolBytes - RecordHeader - uint64(h.Buffer),
+		}
 	}
-	return view{data: data, mask: h.DataBytes - 1, pool: poolView(h), starts: c.starts, index: c.index, cur: c.cursors}
+	return v
 }
 
 // parts reports whether caplen bytes of a frame lie in several buffers.
-func (p *places) parts(caplen uint64) bool { return p.stride != 0 && caplen > p.buffer }
+func (p *places) parts(caplen uint64) bool { return caplen > p.buffer }
 
-// at returns where an entry's record lies in the data memory: its header and the first
-// caplen bytes, or those in the first buffer. An entry that is torn or wrong gets a place
-// within the memory.
-func (v *view) at(e *Entry, caplen uint64) uint64 {
+// at returns where an entry's record lies in the data memory: its header, and its frame or
+// what its first buffer has of it. An entry that is torn or wrong gets a place within the
+// memory.
+func (v *view) at(e *Entry) uint64 {
 	if v.pool.stride == 0 {
 		return e.Offset & v.mask
 	}
-	at := uint64(e.Place) * placeUnit
-	if at+RecordHeader+caplen > uint64(len(v.data)) {
-		if !v.pool.parts(caplen) || at+RecordHeader > uint64(len(v.data)) {
-			return 0
-		}
+	if at := uint64(e.Place) * placeUnit; at <= v.pool.last {
+		return at
 	}
-	return at
+	return 0
 }
 
 // record returns an entry's record, of a frame in several buffers the first one's part.
 func (v *view) record(e *Entry) []byte {
-	caplen := uint64(e.Caplen)
-	at := v.at(e, caplen)
-	if v.pool.parts(caplen) {
-		caplen = min(v.pool.buffer, uint64(len(v.data))-at-RecordHeader)
-	}
-	return v.data[at : at+RecordHeader+caplen : at+RecordHeader+caplen]
+	at := v.at(e)
+	end := at + RecordHeader + min(uint64(e.Caplen), v.pool.buffer)
+	return v.data[at:end:end]
 }
 
 // gather copies caplen bytes of an entry's frame to the begin of b, which has room.
 func (v *view) gather(b []byte, e *Entry, caplen uint64) []byte {
 	b = b[:caplen:caplen]
-	at := v.at(e, caplen) + RecordHeader
+	at := v.at(e) + RecordHeader
 	if !v.pool.parts(caplen) {
 		copy(b, v.data[at:])
 		return b

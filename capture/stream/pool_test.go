@@ -48,6 +48,20 @@ func (d *device) put(f *ring.Frame) ring.Frame {
 	return placed
 }
 
+// newPlaced makes a stream with a pool of which all buffers are full, with short frames and
+// one that lies in the last buffers and the first.
+func newPlaced(tb testing.TB) *Stream {
+	d := newDevice(tb, 64)
+	s := newStream(tb, Config{Pool: d.Pool, Segment: Block})
+	d.next = 4
+	for n := range uint32(58) {
+		s.Producer().Place([]clock.Stamp{clock.Stamp(n + 1)}, []uint32{100}, []ring.Frame{d.put(numbered(n, 100))})
+	}
+	s.Producer().Place([]clock.Stamp{59}, []uint32{9000}, []ring.Frame{d.put(numbered(58, 9000))})
+	s.Producer().Publish()
+	return s
+}
+
 // A stream with a pool has the same frames, offsets, segments and stamps as one that copies.
 func TestPlacedFramesAreReadLikeCopies(t *testing.T) {
 	for _, policy := range []Policy{Lossless, Lossy} {
@@ -166,11 +180,42 @@ func TestPlacesBeyondThePoolAreNotFollowed(t *testing.T) {
 	for _, place := range []uint32{0, 1<<32 - 1, uint32(d.Memory.Len() / placeUnit), uint32(d.Memory.Len()/placeUnit) - 5} {
 		for _, caplen := range []uint16{0, 100, 2048, 2049, 65535} {
 			e := Entry{Place: place, Caplen: caplen}
-			at := l.at(&e, uint64(caplen))
-			require.LessOrEqual(t, at+RecordHeader, uint64(d.Memory.Len()))
+			require.Len(t, l.record(&e), RecordHeader+min(int(caplen), d.BufferSize))
 			require.Len(t, l.gather(make([]byte, MaxFrame), &e, uint64(caplen)), int(caplen))
 		}
 	}
+}
+
+func TestAbsurdPoolsAreRefusedWithAReason(t *testing.T) {
+	s := newPlaced(t)
+	good := *s.view.header
+	bytes, control := uint64(s.data.Len()), uint64(s.control.Len())
+	require.NoError(t, good.check(bytes, control))
+	for want, change := range map[string]func(h *header){
+		"data size":                          func(h *header) { h.DataBytes *= 2 },
+		"pool without memory":                func(h *header) { h.PoolBytes, h.DataBytes = 0, Block },
+		"64 buffers of a pool, 0 bytes":      func(h *header) { h.Stride = 0 },
+		"64 buffers of a pool, 2113 bytes":   func(h *header) { h.Stride++ },
+		"0 buffers":                          func(h *header) { h.Buffers = 0 },
+		"65 buffers":                         func(h *header) { h.Buffers++ },
+		"4294967295 buffers":                 func(h *header) { h.Buffers, h.Stride = 1<<32-1, 1<<32-4 },
+		"headroom of 8":                      func(h *header) { h.Headroom = 8 },
+		"headroom of 66":                     func(h *header) { h.Headroom = 66 },
+		"headroom of 4294967292":             func(h *header) { h.Headroom = 1<<32 - 4 },
+		"with 0 bytes":                       func(h *header) { h.Buffer = 0 },
+		"with 2049 bytes":                    func(h *header) { h.Buffer = 2049 },
+		"with 4294967295 bytes":              func(h *header) { h.Buffer = 1<<32 - 1 },
+		"do not fit 135172 bytes":            func(h *header) { h.PoolBytes += 4 },
+		"do not fit 18446744073709551615 by": func(h *header) { h.PoolBytes = 1<<64 - 1 },
+		"layout version 3":                   func(h *header) { h.Version = 3 },
+	} {
+		h := good
+		change(&h)
+		require.ErrorContains(t, h.check(bytes, control), want)
+	}
+	h := good
+	h.PoolBytes, h.Stride = 1<<35, 1<<20 // places cannot reach its end
+	require.ErrorContains(t, h.check(1<<35, control), "do not fit")
 }
 
 // Readers of bytes get those of a stream that copies.

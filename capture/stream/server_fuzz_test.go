@@ -1,7 +1,9 @@
 package stream
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"net"
 	"os"
 	"testing"
@@ -80,6 +82,12 @@ func FuzzAttachRequest(f *testing.F) {
 	})
 }
 
+// granting is the answer that a new listener of the stream gets.
+func granting(tb testing.TB, s *Stream) answer {
+	g := s.grant(s.attached[listen(tb, s, Options{}).slot], Options{})
+	return answer{state: granted, id: g.id, dataBytes: g.data.bytes, ctrlBytes: g.control.bytes, dataPage: pageBytes, controlPage: pageBytes}
+}
+
 // Whatever answer and descriptors Attach gets, it returns an error or a listener that
 // reads corrupt values; it never crashes.
 func FuzzAttachAnswer(f *testing.F) {
@@ -88,9 +96,7 @@ func FuzzAttachAnswer(f *testing.F) {
 		require.True(f, s.Producer().Append(1, n, numbered(n, 100), 0))
 	}
 	s.Producer().Publish()
-	l := listen(f, s, Options{})
-	g := s.grant(s.attached[l.slot], Options{})
-	good := answer{state: granted, id: g.id, dataBytes: g.data.bytes, ctrlBytes: g.control.bytes, dataPage: pageBytes, controlPage: pageBytes}
+	good := granting(f, s)
 	f.Add(good.encode(), []byte{0, 1, 2}, []byte{}, uint16(0), []byte{})
 	f.Add(good.encode(), []byte{0, 1, 2}, []byte{255, 255, 255, 255, 255, 255, 255, 255}, uint16(cursorsAt+256), []byte{})
 	f.Add(good.encode(), []byte{0, 1, 2}, []byte{1, 0, 0, 0, 0, 0, 0, 128}, uint16(cursorsAt), []byte{3})
@@ -108,14 +114,27 @@ func FuzzAttachAnswer(f *testing.F) {
 	f.Add(good.encode(), []byte{0, 1, 2, 2, 2, 2, 2, 2, 2}, []byte{}, uint16(0), []byte{})
 	f.Add((&answer{state: refused, text: "no"}).encode(), []byte{}, []byte{}, uint16(0), []byte{})
 	f.Add((&answer{state: detached, text: "bye"}).encode(), []byte{0}, []byte{}, uint16(0), []byte{})
-	control := append([]byte(nil), s.control.Bytes()...)
+	// Kinds 6 to 11 are those of a stream with a pool.
+	pooled := newPlaced(f)
+	pool := granting(f, pooled)
+	h := pooled.view.header
+	f.Add(pool.encode(), []byte{6, 7, 8}, []byte{}, uint16(0), []byte{})
+	f.Add(pool.encode(), []byte{6, 7, 8}, []byte{0, 0, 0, 0, 0, 0, 0, 0}, uint16(152), []byte{})                 // no pool
+	f.Add(pool.encode(), []byte{6, 7, 8}, []byte{255, 255, 255, 255, 255, 255, 255, 255}, uint16(160), []byte{}) // many buffers
+	f.Add(pool.encode(), []byte{6, 7, 8}, []byte{0, 1, 0, 0, 0, 1, 0, 0}, uint16(168), []byte{})                 // small ones
+	f.Add(pool.encode(), []byte{6, 7, 8}, []byte{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}, uint16(h.IndexAt+12), []byte{})
+	f.Add(pool.encode(), []byte{0, 7, 8}, []byte{}, uint16(0), []byte{})
+	f.Add(good.encode(), []byte{0, 1, 2}, binary.LittleEndian.AppendUint64(nil, 1<<32|1), uint16(160), []byte{}) // buffers without a pool
+	streams := []*Stream{s, pooled}
+	controls := [][]byte{bytes.Clone(s.control.Bytes()), bytes.Clone(pooled.control.Bytes())}
 	f.Fuzz(func(t *testing.T, message, kinds, patch []byte, at uint16, page []byte) {
 		near, far := pair(t)
 		defer far.Close()
 		var fds []int
 		defer func() { closeAll(fds) }()
 		for _, k := range kinds[:min(len(kinds), 10)] {
-			fds = append(fds, kindOf(t, s, k, control, patch, int(at), page))
+			of := k / 6 % 2
+			fds = append(fds, kindOf(t, streams[of], k, controls[of], patch, int(at), page))
 		}
 		var rights []byte
 		if len(fds) > 0 {
@@ -155,14 +174,13 @@ func FuzzAttachAnswer(f *testing.F) {
 
 // The seeds of FuzzAttachAnswer are valid answers, apart from their patches.
 func TestAnswerWithTheRightDescriptorsIsAccepted(t *testing.T) {
-	s := newStream(t, Config{Size: Block})
-	l := listen(t, s, Options{})
-	g := s.grant(s.attached[l.slot], Options{})
-	good := answer{state: granted, id: g.id, dataBytes: g.data.bytes, ctrlBytes: g.control.bytes, dataPage: pageBytes, controlPage: pageBytes}
+	copying, pooled := newStream(t, Config{Size: Block}), newPlaced(t)
 	for name, c := range map[string]struct {
+		pool  bool
 		kinds []byte
 		want  string
 	}{
+		"of a pool":         {pool: true, kinds: []byte{0, 1, 2}},
 		"right":             {kinds: []byte{0, 1, 2}},
 		"one missing":       {kinds: []byte{0, 1}, want: "2 descriptors instead of 3"},
 		"one too many":      {kinds: []byte{0, 1, 2, 2}, want: "4 descriptors instead of 3"},
@@ -171,6 +189,11 @@ func TestAnswerWithTheRightDescriptorsIsAccepted(t *testing.T) {
 		"swapped":           {kinds: []byte{1, 0, 2}, want: "control memory: it has"},
 		"cursor too small":  {kinds: []byte{0, 1, 5}, want: "cursor page: it has 100 bytes"},
 	} {
+		s := copying
+		if c.pool {
+			s = pooled
+		}
+		good := granting(t, s)
 		near, far := pair(t)
 		var fds []int
 		for _, k := range c.kinds {

@@ -168,7 +168,7 @@ func TestMalformedRequestsAreRefusedWithAReason(t *testing.T) {
 	}{
 		"one byte":            {message: []byte{1}, want: "not a request"},
 		"text":                {message: []byte("GET / HTTP/1.1\r\n\r\n"), want: "not a request"},
-		"another version":     {message: with(8, 77), want: "version 77, the capture has 3. Use programs of one release"},
+		"another version":     {message: with(8, 77), want: "version 77, the capture has 4. Use programs of one release"},
 		"only a version":      {message: good[:12], want: "at least 32"},
 		"name cut":            {message: good[:len(good)-1], want: "with a name of 6"},
 		"name too long":       {message: with(24, 7), want: "with a name of 7"},

@@ -151,7 +151,7 @@ func (c Config) Check() error {
 func (c Config) withDefaults() Config {
 	c.Pages = cmp.Or(c.Pages, hugepage.Ordinary)
 	if c.Pool != nil {
-		c.Size = int(max(ceilPow2(uint64(c.Pool.Memory.Len())), Block))
+		c.Size = int(poolSize(uint64(c.Pool.Memory.Len())))
 		c.Entries = int(max(ceilPow2(uint64(c.Pool.Buffers)), minEntries))
 	}
 	c.Entries = cmp.Or(c.Entries, max(c.Size/256, minEntries))

@@ -11,7 +11,7 @@ import (
 // The header has passed check before a view is made. Every index below is masked or
 // bounded, so that corrupt memory yields corrupt values and never a fault.
 type view struct {
-	data   []byte // twice mapped
+	data   []byte // twice mapped, but for a pool
 	mask   uint64 // size of the data memory less 1
 	pool   places // stride 0: none
 	starts []start
@@ -135,7 +135,7 @@ func (v *view) age(at, head position) time.Duration {
 			at = v.oldest(0)
 			continue
 		}
-		stamp := binary.LittleEndian.Uint64(v.data[v.at(v.entry(at.seq), 0):])
+		stamp := binary.LittleEndian.Uint64(v.data[v.at(v.entry(at.seq)):])
 		if !v.overwritten(at) {
 			return max(0, time.Since(time.Unix(int64(uint32(stamp)), int64(stamp>>32))))
 		}

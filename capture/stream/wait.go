@@ -123,7 +123,7 @@ func (l *Listener) checkAttached() error {
 		return nil
 	}
 	readOn := l.member == nil || l.attachedMember() // what another member leaves goes to others
-	if readOn && l.cur.Finished.Load() != 0 && !l.overwritten(l.released) {
+	if readOn && l.cur.Finished.Load() != 0 && !l.overwritten(l.kept()) {
 		return nil
 	}
 	if reason := l.link.reason(); reason != "" {
