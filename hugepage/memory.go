@@ -25,6 +25,7 @@ type Memory struct {
 	span   int  // bytes of the reservation, 0: no double mapping yet
 	double []byte
 	sealed bool
+	holds  int // that Close has not ended
 	closed bool
 }
 
@@ -117,12 +118,27 @@ func (m *Memory) SealFutureWrite() error {
 	return nil
 }
 
-// Close unmaps the memory and closes the descriptor. The kernel frees the pages
-// when no other process maps them. Closing again does nothing.
+// Hold gives the memory one more owner: it stays until each has called Close once.
+func (m *Memory) Hold() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return fmt.Errorf("hold %s: memory is closed", m.name)
+	}
+	m.holds++
+	return nil
+}
+
+// Close unmaps the memory and closes the descriptor, if the memory has no other owner (Hold).
+// The kernel frees the pages when no other process maps them. Closing again does nothing.
 func (m *Memory) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
+		return nil
+	}
+	if m.holds > 0 {
+		m.holds--
 		return nil
 	}
 	m.closed = true

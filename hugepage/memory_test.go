@@ -171,6 +171,17 @@ func TestCloseIsIdempotentAndEndsEverything(t *testing.T) {
 	require.ErrorContains(t, m.SealFutureWrite(), "closed")
 }
 
+func TestMemoryStaysUntilEachOwnerHasClosedIt(t *testing.T) {
+	m, err := hugepage.Alloc(4096, hugepage.Options{Pages: hugepage.Ordinary, Node: hugepage.AnyNode, Name: "held"})
+	require.NoError(t, err)
+	require.NoError(t, m.Hold())
+	require.NoError(t, m.Close())
+	m.Bytes()[0] = 1
+	require.NoError(t, m.Close())
+	require.Nil(t, m.Bytes())
+	require.ErrorContains(t, m.Hold(), "memory is closed")
+}
+
 func TestAllocRefusesBadOptions(t *testing.T) {
 	ordinary := hugepage.Options{Pages: hugepage.Ordinary, Node: hugepage.AnyNode, Name: "bad"}
 	for _, c := range []struct {

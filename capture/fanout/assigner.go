@@ -44,6 +44,12 @@ type Config struct {
 	// Backlogged reports, for Rollover, whether a member has fallen behind. It is
 	// called once a batch by the producer. Nil: no member ever has.
 	Backlogged func(slot int, member uint8) bool
+
+	// Gather returns the record of a frame of more than Buffer bytes, which a pool has in
+	// several buffers; nil: every record lies in one piece. The producer and nobody else
+	// calls it, and uses the record until the next call.
+	Gather func(e *entry.Entry) []byte
+	Buffer int
 }
 
 // Assigner decides which member of each group gets a frame. Assign is called by one
@@ -169,7 +175,9 @@ func (a *Assigner) Pick(slot int, e *entry.Entry, record []byte) uint8 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.picker.generation != a.generation {
-		p, err := newPlan(a.latest.groups, a.config)
+		c := a.config
+		c.Gather = nil // record is whole
+		p, err := newPlan(a.latest.groups, c)
 		if err != nil {
 			return 0 // not reached: Set made a plan of them
 		}

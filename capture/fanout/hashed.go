@@ -37,6 +37,7 @@ const (
 type hashed struct {
 	tunnels Tunnels
 	table   *table
+	pieces  pieces
 }
 
 // tunnelsUDP reports whether some packets of UDP are tunnels.
@@ -50,7 +51,7 @@ func (h *hashed) assign(entries []entry.Entry, data []byte, mask, others uint64,
 			break
 		}
 		e := &entries[i]
-		record := recordOf(e, data, mask)
+		record := h.pieces.record(e, data, mask)
 		hash := flow(record[recordHeader:], binary.LittleEndian.Uint32(record), h.tunnels, f)
 		h.table.give(e, hash, others, more)
 	}

@@ -2,6 +2,8 @@ package fanout
 
 import (
 	"encoding/binary"
+	"math"
+
 	"github.com/ixcap/ixcap/capture/pcapfilter"
 	"github.com/ixcap/ixcap/capture/stream/entry"
 )
@@ -40,6 +42,28 @@ type chosen struct {
 	slot    int
 	first   *pcapfilter.Classifier
 	members []uint8 // by result of the classifier; the last one is none
+	pieces  pieces
+}
+
+// pieces finds records that may lie in several buffers of a pool.
+type pieces struct {
+	gather func(e *entry.Entry) []byte // Config.Gather
+	most   uint16                      // bytes of a frame in one buffer
+}
+
+func piecesOf(c Config) pieces {
+	if c.Gather == nil || c.Buffer > math.MaxUint16 {
+		return pieces{most: math.MaxUint16}
+	}
+	return pieces{c.Gather, uint16(c.Buffer)}
+}
+
+// record returns an entry's record.
+func (p *pieces) record(e *entry.Entry, data []byte, mask uint64) []byte {
+	if e.Caplen > p.most {
+		return p.gather(e)
+	}
+	return recordOf(e, data, mask)
 }
 
 // newPlan makes a plan of groups that are correct.
@@ -90,12 +114,12 @@ func newPlan(groups []Group, c Config) (*plan, error) {
 			if err != nil {
 				return nil, err
 			}
-			p.trees = append(p.trees, chosen{g.Slot, first, append(numbers(g.Members), 0)})
+			p.trees = append(p.trees, chosen{g.Slot, first, append(numbers(g.Members), 0), piecesOf(c)})
 		}
 	}
 	for tunnels := range AllTunnels + 1 {
 		if columns := tables[tunnels]; columns != nil {
-			p.hashes = append(p.hashes, hashed{tunnels, newTable(columns)})
+			p.hashes = append(p.hashes, hashed{tunnels, newTable(columns), piecesOf(c)})
 		}
 	}
 	if len(random) > 0 {
@@ -221,15 +245,15 @@ func (o *order) assign(entries []entry.Entry, turn uint32, counts *[MaxMember + 
 func (c *chosen) assign(entries []entry.Entry, data []byte, mask uint64, counts *[MaxMember + 1]count) {
 	for i := range entries {
 		e := &entries[i]
-		record := recordOf(e, data, mask)
+		record := c.pieces.record(e, data, mask)
 		m := c.members[c.first.First(record[recordHeader:], int(e.Len))]
 		e.Member[c.slot] = m
 		counts[m].add(1, uint64(e.Caplen))
 	}
 }
 
-// recordOf returns an entry's record. In a pool it may end with its first buffer's bytes, and
-// what lies behind.
+// recordOf returns an entry's record, of a frame in several buffers the first one's part and
+// what lies behind it.
 func recordOf(e *entry.Entry, data []byte, mask uint64) []byte {
 	b := data[e.Offset&mask+uint64(e.Place)*entry.PlaceUnit:]
 	return b[:min(len(b), recordHeader+int(e.Caplen))]

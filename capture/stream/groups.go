@@ -230,7 +230,12 @@ func (s *Stream) makeAssigner() (err error) {
 	scan := newView(s.bytes, s.view.header, c)
 	scan.cur = s.view.cursors
 	q.scan = &scan
-	q.assigner.Store(fanout.New(fanout.Config{Queue: s.config.Queue, CPU: max(0, s.config.Core), Backlogged: s.backlogged}))
+	fc := fanout.Config{Queue: s.config.Queue, CPU: max(0, s.config.Core), Backlogged: s.backlogged}
+	if pool := s.config.Pool; pool != nil && pool.BufferSize < MaxFrame {
+		v, record := s.reader(), make([]byte, MaxRecord)
+		fc.Buffer, fc.Gather = pool.BufferSize, func(e *Entry) []byte { return v.whole(e, record) }
+	}
+	q.assigner.Store(fanout.New(fc))
 	return nil
 }
 

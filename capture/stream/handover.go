@@ -282,7 +282,7 @@ func (s *Stream) redistribute(d *departure, now time.Time) (given uint64) {
 	}
 	again := uint64(0)
 	var givenTo [fanout.MaxMember + 1]uint64
-	assigner := s.groups.assigner.Load()
+	assigner, record := s.groups.assigner.Load(), make([]byte, MaxRecord)
 	for seq := from; seq < to; seq++ {
 		e := v.entry(seq)
 		b := &e.Member[g.slot]
@@ -294,7 +294,7 @@ func (s *Stream) redistribute(d *departure, now time.Time) (given uint64) {
 			}
 			continue
 		}
-		number := assigner.Pick(g.slot, e, v.record(e))
+		number := assigner.Pick(g.slot, e, v.whole(e, record))
 		switch {
 		case number != noMember:
 			*b = handed + number

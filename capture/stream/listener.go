@@ -125,7 +125,7 @@ type Listener struct {
 	next      position      // frames and bytes before it are returned to the reader
 	visible   uint64        // IndexHead as loaded last
 	blocks    inflight
-	scratch   []byte      // copies of frames, lossy only
+	scratch   []byte      // copies of frames: of a lossy listener, or over several buffers
 	gathered  *gathered   // of a reader of bytes, in a stream with a pool
 	batch     []Packet    // of Packets
 	timer     *time.Timer // of awaitBlock; nil: none yet

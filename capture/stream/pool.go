@@ -17,7 +17,7 @@ import (
 //	buffer b at b*Stride:  | Headroom ... header | frame, up to BufferSize bytes | the rest in buffer b+1 ...
 //	                                      ^ Entry.Place
 type Pool struct {
-	Memory     *hugepage.Memory // of all buffers; it outlives the stream, which seals it
+	Memory     *hugepage.Memory // of all buffers; the stream holds it, and seals it
 	Buffers    int              // used in turn: the one after the last is the first
 	Stride     int              // from one to the next, in bytes, a multiple of 4
 	Headroom   int              // bytes before the frame, at least RecordHeader, a multiple of 4
@@ -99,6 +99,17 @@ func (v *view) gather(b []byte, e *Entry, caplen uint64) []byte {
 		to = to[copy(to, v.data[at:at+p.buffer]):]
 	}
 	return b
+}
+
+// whole returns an entry's record, of a frame in several buffers a copy in b, which has room.
+func (v *view) whole(e *Entry, b []byte) []byte {
+	rec, caplen := v.record(e), uint64(e.Caplen)
+	if !v.pool.parts(caplen) {
+		return rec
+	}
+	copy(b, rec[:RecordHeader])
+	v.gather(b[RecordHeader:], e, caplen)
+	return b[:RecordHeader+caplen]
 }
 
 // oldestPlaced is oldest in a pool, with a margin of frames: short ones fill few of its bytes.

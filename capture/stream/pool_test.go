@@ -267,41 +267,126 @@ func TestBytesOfPlacedFramesAreThoseOfCopies(t *testing.T) {
 }
 
 // Members of groups get each frame once, by the same rule as from a stream that copies.
+// Expressions see frames over several buffers whole.
 func TestMembersReadPlacedFrames(t *testing.T) {
-	d := newDevice(t, 512)
-	copying := newStream(t, Config{Size: 4 * Block})
-	placing := newStream(t, Config{Pool: d.Pool})
-	var counts [2][2]int
-	for i, s := range []*Stream{copying, placing} {
-		var members [2]*Listener
-		for m := range members {
-			members[m] = listen(t, s, Options{Fanout: "group=2\nmode=hash"})
-		}
-		s.Producer().Publish()
-		r := rand.New(rand.NewPCG(5, 6))
-		packets := make([]Packet, 64)
-		for n := range uint32(2000) {
-			f := numbered(n, min(60+randomSize(r), 5000))
-			copy(f.Data[12:], []byte{0x08, 0x00, 0x45})
-			binary.BigEndian.PutUint32(f.Data[26:], n%100)
-			if i == 0 {
-				s.Producer().appendWait(t, n+1, 7, f)
-			} else {
-				require.True(t, s.Producer().Reuse(uint64(max(n, 64)-64)))
-				s.Producer().Place([]clock.Stamp{clock.Stamp(n + 1)}, []uint32{f.Len}, []ring.Frame{d.put(f)})
+	for name, groups := range map[string][2]string{
+		"hash":   {"group=2\nmode=hash", "group=2\nmode=hash"},
+		"filter": {"group=2\nmode=filter\nfilter=ether[4000] & 1 = 1", "group=2\nmode=filter\nfilter=ether[4000] & 1 = 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			copying := newStream(t, Config{Size: 4 * Block})
+			d := newDevice(t, 512)
+			placing := newStream(t, Config{Pool: d.Pool})
+			r := rand.New(rand.NewPCG(5, 6))
+			want := readByMembers(t, copying, groups, r, func(n uint32, f *ring.Frame) {
+				copying.Producer().appendWait(t, n+1, 7, f)
+			})
+			r = rand.New(rand.NewPCG(5, 6))
+			got := readByMembers(t, placing, groups, r, func(n uint32, f *ring.Frame) {
+				require.True(t, placing.Producer().Reuse(uint64(max(n, 64)-64)))
+				placing.Producer().Place([]clock.Stamp{clock.Stamp(n + 1)}, []uint32{f.Len}, []ring.Frame{d.put(f)})
+			})
+			require.Equal(t, want, got)
+			require.NotZero(t, got[0])
+			require.NotZero(t, got[1])
+			if name == "hash" {
+				require.Equal(t, 2000, got[0]+got[1])
 			}
-			s.Producer().Publish()
-			for m, l := range members {
-				for k := 1; k > 0; counts[i][m] += k {
-					var err error
-					k, err = l.TryReadBatch(packets)
-					require.NoError(t, err)
-				}
+		})
+	}
+}
+
+// readByMembers returns how many of 2000 frames each of two members reads.
+func readByMembers(t *testing.T, s *Stream, groups [2]string, r *rand.Rand, store func(n uint32, f *ring.Frame)) (counts [2]int) {
+	var members [2]*Listener
+	for m := range members {
+		members[m] = listen(t, s, Options{Fanout: groups[m]})
+	}
+	s.Producer().Publish()
+	packets := make([]Packet, 64)
+	for n := range uint32(2000) {
+		f := numbered(n, min(60+randomSize(r)*int(1+n%2*40), 9000))
+		copy(f.Data[12:], []byte{0x08, 0x00, 0x45})
+		binary.BigEndian.PutUint32(f.Data[26:], n%100)
+		store(n, f)
+		s.Producer().Publish()
+		for m, l := range members {
+			for k := 1; k > 0; counts[m] += k {
+				var err error
+				k, err = l.TryReadBatch(packets)
+				require.NoError(t, err)
 			}
 		}
 	}
-	require.Equal(t, counts[0], counts[1])
-	require.Equal(t, 2000, counts[1][0]+counts[1][1])
-	require.NotZero(t, counts[1][0])
-	require.NotZero(t, counts[1][1])
+	return counts
+}
+
+// The stream holds the memory of its pool.
+func TestPoolOutlivesItsOwner(t *testing.T) {
+	d := newDevice(t, 64)
+	s := newStream(t, Config{Pool: d.Pool})
+	l := listen(t, s, Options{})
+	p := s.Producer()
+	f := numbered(7, 5000)
+	p.Place([]clock.Stamp{1}, []uint32{5000}, []ring.Frame{d.put(f)})
+	p.Finish()
+	require.NoError(t, d.Memory.Close())
+	require.NotNil(t, d.Memory.Bytes())
+	require.EqualValues(t, 1, s.Stats().Frames)
+	require.NoError(t, s.Close())
+	require.Nil(t, d.Memory.Bytes())
+	packets := make([]Packet, 2)
+	n, err := l.ReadBatch(testContext(t), packets)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Equal(t, f.Data, packets[0].Data)
+}
+
+func TestPlacedFramesAreReadWithoutAllocating(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates: run without -race")
+	}
+	d := newDevice(t, 64)
+	s := newStream(t, Config{Pool: d.Pool})
+	l := listen(t, s, Options{})
+	p, packets, ctx := s.Producer(), make([]Packet, 64), testContext(t)
+	stamps, keep := make([]clock.Stamp, 8), make([]uint32, 8)
+	var frames []ring.Frame
+	for i := range stamps {
+		stamps[i], keep[i] = 1, 9000
+		frames = append(frames, d.put(numbered(uint32(i), 9000)))
+	}
+	read := 0
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		p.Reuse(p.Next())
+		p.Place(stamps, keep, frames)
+		p.Publish()
+		n, err := l.ReadBatch(ctx, packets)
+		if err == nil {
+			read += n
+		}
+		l.release()
+	}))
+	require.Equal(t, 101*8, read)
+}
+
+// Deduplication compares with frames where they lie, as long as they are there.
+func TestStoredFramesOfAPool(t *testing.T) {
+	d := newDevice(t, 64)
+	s := newStream(t, Config{Pool: d.Pool})
+	p := s.Producer()
+	sizes := []int{100, 2048, 2049, 9000, 60}
+	for i := range uint32(40) {
+		f := numbered(i, sizes[i%5])
+		p.Reuse(max(p.Next(), 4) - 4)
+		p.Place([]clock.Stamp{1}, []uint32{f.Len - 1}, []ring.Frame{d.put(f)})
+	}
+	for i := range uint64(40) {
+		f, ok := p.Stored(i)
+		require.Equal(t, i >= 35, ok, "frame %d: 4 are kept before the one that was placed last", i)
+		if ok {
+			want := numbered(uint32(i), sizes[i%5])
+			require.Equal(t, want.Data[:want.Len-1], bytes.Join(append([][]byte{f.Data}, f.Rest...), nil))
+		}
+	}
 }

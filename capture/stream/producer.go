@@ -56,6 +56,7 @@ type Producer struct {
 	stream *Stream
 	cur    *cursors
 	starts []start
+	rest   [][]byte // of the last Stored, of a frame in several buffers
 }
 
 func (p *Producer) init(s *Stream) {

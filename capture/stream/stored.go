@@ -15,14 +15,29 @@ func (p *Producer) Stored(number uint64) (ring.Frame, bool) {
 		return ring.Frame{}, false
 	}
 	e := &p.index[number&(entries-1)]
-	if p.pos-e.Offset > p.mask+1 {
-		return ring.Frame{}, false
+	f := ring.Frame{Len: uint32(e.Len), Hash: e.Hash, VLAN: e.VLAN, Info: ring.Info(e.Info) &^ Truncated}
+	if p.stream.config.Pool != nil {
+		p.placed(e, &f)
+		return f, number+entries >= p.reserveSeq
 	}
 	at := e.Offset&p.mask + RecordHeader
-	if e.Place != 0 {
-		at = uint64(e.Place)*placeUnit + RecordHeader
+	f.Data = p.data[at:][:e.Caplen:e.Caplen]
+	return f, p.pos-e.Offset <= p.mask+1
+}
+
+// placed fills in where an entry's frame lies in the pool.
+func (p *Producer) placed(e *Entry, f *ring.Frame) {
+	pool, at, left := p.stream.config.Pool, int(e.Place)*placeUnit+RecordHeader, int(e.Caplen)
+	n := min(left, pool.BufferSize)
+	f.Data = p.data[at : at+n : at+n]
+	p.rest = p.rest[:0]
+	for b := at/pool.Stride + 1; left > n; b++ {
+		left -= n
+		n = min(left, pool.BufferSize)
+		at = b%pool.Buffers*pool.Stride + pool.Headroom
+		p.rest = append(p.rest, p.data[at:at+n:at+n])
 	}
-	return ring.Frame{
-		Data: p.data[at:][:e.Caplen:e.Caplen], Len: uint32(e.Len), Hash: e.Hash, VLAN: e.VLAN, Info: ring.Info(e.Info) &^ Truncated,
-	}, true
+	if len(p.rest) > 0 {
+		f.Rest = p.rest
+	}
 }

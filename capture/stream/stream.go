@@ -114,6 +114,9 @@ func New(c Config) (_ *Stream, err error) {
 func (s *Stream) allocateData(name string) (err error) {
 	c := s.config
 	if c.Pool != nil {
+		if err = c.Pool.Memory.Hold(); err != nil {
+			return err
+		}
 		s.data, s.bytes = c.Pool.Memory, c.Pool.Memory.Bytes()
 		return nil
 	}
@@ -187,11 +190,7 @@ func (s *Stream) Close() error {
 	s.closed = true
 	s.groups.scanMap.unmap()
 	s.wakeHousekeeper()
-	owned := []*hugepage.Memory{s.data, s.control}
-	if s.config.Pool != nil {
-		owned = owned[1:]
-	}
-	for _, m := range owned {
+	for _, m := range []*hugepage.Memory{s.data, s.control} {
 		if m != nil {
 			errs = append(errs, m.Close())
 		}
