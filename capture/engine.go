@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"sync"
@@ -54,7 +55,8 @@ type Config struct {
 	// StallTimeout is how long a lossless listener that reads nothing may keep Stop
 	// from draining a queue; default 5 s. After that, a listener of another process
 	// is detached. For one of this process the frames left in the queue are
-	// abandoned, and the ledger counts them as refused.
+	// abandoned, and the ledger counts them as refused; those that stay in the port, whose
+	// pool it holds, as missed.
 	StallTimeout time.Duration
 
 	// KeepGOMAXPROCS: New does not raise GOMAXPROCS (see sched.AddPollers). It does
@@ -381,6 +383,11 @@ func (e *Engine) Close() error {
 	if stopped {
 		err = nil // Stop has returned it before
 	}
+	for _, p := range e.pollers {
+		if p.pooled != nil {
+			p.pooled.Recycle(math.MaxInt) // so that the port frees the pool; its stream holds the memory
+		}
+	}
 	err = errors.Join(err, e.port.Close(), e.free())
 	e.flushLog()
 	return err
@@ -392,11 +399,6 @@ func (e *Engine) free() error {
 	var errs []error
 	for _, s := range e.streams {
 		errs = append(errs, s.Close())
-	}
-	for _, p := range e.pollers {
-		if p.pooled != nil {
-			p.pooled.Recycle(int(p.held.next - p.held.first)) // frees the pool's memory
-		}
 	}
 	e.clock.Close()
 	return errors.Join(errs...)

@@ -3,6 +3,7 @@ package capture
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ixcap/ixcap/ring"
@@ -46,8 +47,8 @@ func (e *Engine) Stop() error {
 		errs = append(errs, fmt.Errorf("capture on %s: %w", e.port.Name(), e.failure))
 	}
 	e.mu.Unlock()
-	a, _ := e.read() // Ledger returns the error
-	e.report(a, true)
+	_, _ = e.read() // Ledger returns the error
+	e.report(e.countLeft(), true)
 	e.warnMissedByDedup()
 	e.stopErr = errors.Join(errs...)
 	return e.stopErr
@@ -69,8 +70,7 @@ func (e *Engine) stopPort() (err error, drainable bool) {
 			return err, false
 		}
 	}
-	e.waitForRings()
-	return err, true
+	return errors.Join(err, e.waitForRings()), true
 }
 
 // join waits for the pollers as long as they make progress, and detaches clients
@@ -96,13 +96,13 @@ wait:
 		if stall.observe(e, 0, time.Now()) <= e.cfg.StallTimeout || err != nil || stall.detach(e) {
 			continue
 		}
-		err = fmt.Errorf("stop capture on %s: a lossless listener read nothing for %v; frames were abandoned", e.port.Name(), e.cfg.StallTimeout)
+		err = e.stallError("frames were abandoned")
 		for _, p := range e.pollers {
 			p.stop()
 		}
 	}
 	e.mu.Lock()
-	abandon = abandon || err != nil || e.failure != nil
+	abandon = abandon || err != nil || e.failure != nil || e.leftDry()
 	e.mu.Unlock()
 	if abandon {
 		e.abandon()
@@ -112,25 +112,65 @@ wait:
 
 // waitForRings waits until the frames that a stopped port has accepted are in the
 // rings, so that an empty poll means an empty queue. While a listener blocks a
-// poller they cannot get there; one of another process is detached.
-func (e *Engine) waitForRings() {
+// poller they cannot get there; one of another process is detached. It is an error if one
+// of this process holds all buffers of a pool: the rest stays in the port.
+func (e *Engine) waitForRings() error {
 	const interval, enough = time.Millisecond, 500 * time.Millisecond // a device in software may have to wait for a core
 	for stall := (stallDetector{}); ; time.Sleep(interval) {
 		a, err := e.read()
 		if err != nil || a.complete() {
-			return
+			return nil
 		}
 		select {
 		case <-e.failed:
-			return
+			return nil
 		default:
 		}
-		idle := stall.observe(e, a.Received, time.Now())
-		switch blocked := e.polled() < a.Received; {
-		case blocked && idle > e.cfg.StallTimeout && !stall.detach(e), !blocked && idle > enough:
-			return // join reports the first; the second unbalances the ledger
+		idle, dry := stall.observe(e, a.Received, time.Now()), e.dry()
+		switch blocked := dry || e.polled() < a.Received; {
+		case blocked && idle > e.cfg.StallTimeout && !stall.detach(e):
+			if dry {
+				return e.stallError("frames were left in the port")
+			}
+			return nil // join reports it
+		case !blocked && idle > enough:
+			return nil // unbalances the ledger
 		}
 	}
+}
+
+// stallError says that a listener of this process has kept a queue from being drained.
+func (e *Engine) stallError(what string) error {
+	return fmt.Errorf("stop capture on %s: a lossless listener read nothing for %v; %s", e.port.Name(), e.cfg.StallTimeout, what)
+}
+
+// dry reports whether a listener holds all buffers of a pool.
+func (e *Engine) dry() bool {
+	return slices.ContainsFunc(e.pollers, func(p *poller) bool { return p.dry.Load() })
+}
+
+// leftDry is dry once the pollers have ended.
+func (e *Engine) leftDry() bool {
+	return slices.ContainsFunc(e.pollers, func(p *poller) bool { return p.pooled != nil && p.pooled.Dry() })
+}
+
+// left is the cause of a loss: the frames were in the port when the capture ended, whose
+// pools had no buffer for them.
+const left = "left in the port at the end"
+
+// countLeft adds the frames that a stopped port keeps, because listeners hold all buffers
+// of a pool, to the account, and returns it.
+func (e *Engine) countLeft() Account {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := &e.account
+	if n := a.Received + a.Filtered + sum(a.Missed) + sum(a.Bad); e.accountErr == nil && e.leftDry() && a.Wire > n {
+		a.Missed = append(a.Missed[:len(a.Missed):len(a.Missed)], Count{Cause: left, Frames: a.Wire - n})
+		for _, s := range e.streams {
+			s.SetMissed(sum(a.Missed))
+		}
+	}
+	return *a
 }
 
 // complete reports whether every frame that reached the port is accounted for.
@@ -153,7 +193,7 @@ func (e *Engine) abandon() {
 			}
 		}
 		a, err := e.read()
-		if err != nil || e.polled() == a.Received && a.complete() {
+		if err != nil || e.polled() == a.Received && (a.complete() || e.leftDry()) {
 			return
 		}
 	}

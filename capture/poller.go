@@ -141,6 +141,7 @@ type poller struct {
 	shared struct{ polls, empty, frames, bytes, backpressure, abandoned, sleeps, slept, busy, blocked, filtered, duplicates atomic.Uint64 }
 
 	stopping atomic.Int32
+	dry      atomic.Bool // it waits for a listener to release buffers of the pool
 	done     chan struct{}
 }
 
@@ -275,6 +276,9 @@ func (p *poller) poll() int {
 	}
 	if p.pooled != nil {
 		p.hold(n)
+		if p.pooled.Dry() {
+			p.awaitBuffers()
+		}
 	}
 	full := n == len(p.frames)
 	if !full {

@@ -187,7 +187,7 @@ func (p *poller) append(g *group) bool {
 			return true
 		}
 		g.skip(n)
-		if !p.await(g.frames[:1], g.stamps[:1], g.keep[:1]) {
+		if !p.awaitRoom(g.frames[:1], g.stamps[:1], g.keep[:1]) {
 			p.shared.abandoned.Add(uint64(len(g.frames)))
 			return false
 		}

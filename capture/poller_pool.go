@@ -40,3 +40,16 @@ func (p *poller) recycle(need int) {
 		}
 	}
 }
+
+// awaitBuffers waits until lossless listeners have released buffers of a pool of which the
+// device has none: it is the backpressure of a pool. It ends when the capture does: what
+// the port holds then gets no buffer any more.
+func (p *poller) awaitBuffers() {
+	p.dry.Store(true)
+	defer p.dry.Store(false)
+	p.await(func() bool { return p.stopping.Load() != running }, func() bool {
+		p.producer.Publish() // the listener in the way may wait for an aligned start
+		p.recycle(p.pooled.Needs())
+		return !p.pooled.Dry()
+	})
+}

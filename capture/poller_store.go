@@ -10,11 +10,11 @@ import (
 
 // A batch is stored in one of two states. As long as the stream has room, one call
 // stores the frames: AppendBatch (fast path), AppendCut (rules, duplicates) or AppendStamped
-// (slow path). Under backpressure, await retries the next frame until a lossless
+// (slow path). Under backpressure, awaitRoom retries the next frame until a lossless
 // listener has made room for it:
 //
 //	Append... ─► all stored ─► Publish, Release
-//	  ▲   └────► stream full ─► await one frame ─► stopped: the rest is abandoned
+//	  ▲   └────► stream full ─► awaitRoom for one ─► stopped: the rest is abandoned
 //	  └────────────────────────────┘
 
 // store stamps frames, stores them in the stream and releases them to the source.
@@ -57,7 +57,7 @@ func (p *poller) store(frames []ring.Frame) bool {
 func (p *poller) storeBlocked(frames []ring.Frame) (bytes uint64, stored bool) {
 	for len(frames) > 0 {
 		p.path.stamps[0] = p.stamper.Stamp()
-		if !p.await(frames[:1], p.path.stamps[:1], p.path.whole[:1]) {
+		if !p.awaitRoom(frames[:1], p.path.stamps[:1], p.path.whole[:1]) {
 			p.shared.abandoned.Add(uint64(len(frames)))
 			return bytes + wireBytes(frames), false
 		}
@@ -83,7 +83,7 @@ func (p *poller) storeCut(frames []ring.Frame) bool {
 			break
 		}
 		p.path.stamps[0] = p.stamper.Stamp()
-		if stored = p.await(left[:1], p.path.stamps[:1], keep[:1]); !stored {
+		if stored = p.awaitRoom(left[:1], p.path.stamps[:1], keep[:1]); !stored {
 			p.abandon(keep)
 			break
 		}
@@ -96,9 +96,16 @@ func (p *poller) storeCut(frames []ring.Frame) bool {
 	return stored
 }
 
-// await retries one frame until the stream accepts it. It returns false if the
-// poller was stopped first.
-func (p *poller) await(frame []ring.Frame, stamp []clock.Stamp, keep []uint32) bool {
+// awaitRoom retries one frame until the stream accepts it. It returns false if the poller
+// was stopped first.
+func (p *poller) awaitRoom(frame []ring.Frame, stamp []clock.Stamp, keep []uint32) bool {
+	return p.await(func() bool { return p.stopping.Load() == stopped },
+		func() bool { return p.producer.AppendStamped(stamp, keep, frame) != 0 })
+}
+
+// await tries again until it succeeds, while a lossless listener is in the way. It returns
+// false if the poller is to end first.
+func (p *poller) await(ends, try func() bool) bool {
 	p.shared.backpressure.Add(1)
 	began, before := p.stamper.Ticks(), p.shared.blocked.Load()
 	told := uint64(0)
@@ -112,8 +119,8 @@ func (p *poller) await(frame []ring.Frame, stamp []clock.Stamp, keep []uint32) b
 		p.monitor.Attribute(p.lastPoll, p.stamper.Ticks()-began, 0)
 		waited()
 	}()
-	for tries := 1; p.producer.AppendStamped(stamp, keep, frame) == 0; tries++ {
-		if p.stopping.Load() == stopped {
+	for tries := 1; !try(); tries++ {
+		if ends() {
 			return false
 		}
 		if p.sleeper != nil {

@@ -110,7 +110,10 @@ type Pooled interface {
 	// buffers enough, 0 if none.
 	Needs() int
 
-	// Recycle returns the buffers of the n oldest parts to the device.
+	// Dry reports whether the device has no buffer, and gets none before Recycle.
+	Dry() bool
+
+	// Recycle returns the buffers of the n oldest parts, or of all, to the device.
 	Recycle(n int)
 }
 

@@ -378,6 +378,10 @@ func (p *RxPool) Out() (n int) {
 // caller of Capture.
 func (p *RxPool) Empty() int { return int(p.freed.Load() - p.taken) }
 
+// Dry reports whether the device has no buffer to write to, and gets none before a chunk is
+// recycled. It is for the caller of Capture.
+func (p *RxPool) Dry() bool { return p.q.owned == 0 && p.Empty() == 0 }
+
 // Depth returns for how long the pool can take the shortest frames without a gap between
 // them, at a rate of the line in bits a second, if nothing is recycled.
 func (p *RxPool) Depth(lineRate uint64) time.Duration {

@@ -60,7 +60,7 @@ func (p *pooled) Needs() int {
 
 // Recycle implements capture.Pooled.
 func (p *pooled) Recycle(n int) {
-	for range n {
+	for range min(uint64(n), p.next-p.first) {
 		// The chunk is the pool's, and is recycled once: there is no error.
 		_ = p.RxPool.Recycle(p.chunks[p.first%uint64(len(p.chunks))])
 		p.first++
