@@ -96,7 +96,7 @@ var mayImport = map[string][]string{
 	// The live path imports nothing that is at rest, and no device.
 	"capture":              {"capture/clock", "capture/dedup", "capture/rules", "capture/sched", "capture/stream", "capture/units", "hugepage", "internal/asynclog", "ring"},
 	"capture/buddy":        {"driver", "ring"},
-	"capture/capturetest":  {"capture", "ring"},
+	"capture/capturetest":  {"capture", "capture/clock", "capture/stream", "hugepage", "ring"},
 	"capture/clock":        {"ring"},
 	"capture/dedup":        {"capture/clock", "capture/internal", "ring"},
 	"capture/fanout":       {"capture/headers", "capture/internal", "capture/pcapfilter", "capture/stream/entry", "ring"},
