@@ -70,6 +70,15 @@ func HardwareClock() Option { return func(c *config) { c.port.Clock = true } }
 // is 256 MiB.
 func Buffer(bytes int) Option { return func(c *config) { c.capture.Buffer = bytes } }
 
+// ZeroCopy leaves frames where an 82599 has put them, in ring-buffer pools, instead of copying
+// them to streams: chunks for each queue (R), each of chunkSize packet buffers (M). With 0
+// chunks a pool takes the memory that Buffer and the receive buffers take otherwise; a
+// chunkSize of 0 is 256. A port that can have no pools copies, and the Logger says why.
+// Ledger.Queues tells for how long a pool takes the shortest frames at line rate (Pool.Depth).
+func ZeroCopy(chunks, chunkSize int) Option {
+	return func(c *config) { c.port.ZeroCopy, c.port.Chunks, c.port.ChunkSize = true, chunks, chunkSize }
+}
+
 // SnapLen keeps at most n bytes of each frame; the default is all.
 func SnapLen(n int) Option { return func(c *config) { c.capture.SnapLen = n } }
 

@@ -103,7 +103,7 @@ var mayImport = map[string][]string{
 	"capture/headers":      {"capture/internal"},
 	"capture/hwfilter":     {"capture/pcapfilter", "driver"},
 	"capture/internal":     {},
-	"capture/nic":          {"capture", "driver", "hugepage", "pci", "ring"},
+	"capture/nic":          {"capture", "capture/stream", "driver", "hugepage", "pci", "ring"},
 	"capture/packet":       {"capture", "capture/clock", "capture/internal", "ring"},
 	"capture/packetsource": {"capture/pcapfilter", "capture/stream"},
 	"capture/pcapfilter":   {"capture/internal", "ring"},

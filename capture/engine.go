@@ -31,7 +31,7 @@ const AnyCore = topology.AnyCore
 
 // Config configures a capture. Zero values stand for the defaults.
 type Config struct {
-	Buffer  int           // bytes of each queue's stream, a power of two; default 256 MiB
+	Buffer  int           // bytes of each queue's stream, a power of two; default 256 MiB; not of one with a pool
 	Entries int           // index entries of each stream, a power of two; default one per 256 bytes
 	Segment int64         // bytes of a segment, a multiple of 1 MiB; default 2 GiB
 	SnapLen int           // bytes kept of a frame; 0: all
@@ -70,8 +70,10 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// DefaultBuffer is the default of Config.Buffer.
+const DefaultBuffer = 256 << 20
+
 const (
-	defaultBuffer       = 256 << 20
 	defaultStallTimeout = 5 * time.Second
 
 	// accountEvery is how often the port's counters are read, before any of them

@@ -39,6 +39,7 @@ func (e *Engine) Ledger() (Ledger, error) {
 	}
 	for q, s := range e.streams {
 		a := queueAccount(q, e.pollers[q].counters(), s.Stats(), abandoned[q])
+		a.Pool = e.Pool(q)
 		a.Core, a.FIFO = e.choices[q].Core, e.cfg.FIFO
 		if a.Demoted = e.pollers[q].monitor.Demoted(); a.Demoted {
 			a.FIFO = 0
@@ -116,7 +117,7 @@ func (e *Engine) Counters() Counters {
 		c := e.pollers[i].counters()
 		r.Polled += c.Frames
 		r.Bytes += c.Bytes
-		r.Fill = max(r.Fill, float64(st.Fill)/float64(e.cfg.Buffer))
+		r.Fill = max(r.Fill, float64(st.Fill)/float64(s.BufferBytes()))
 	}
 	return r
 }

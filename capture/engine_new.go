@@ -57,6 +57,7 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 		}
 	}
 	e.warnLostByDedup()
+	e.logPools()
 	sched.WarnFIFO(cfg.Logger, cfg.FIFO, e.choices, topology.ReadRealTime("/"))
 	return e, nil
 }
@@ -65,7 +66,7 @@ func New(port Port, cfg Config) (_ *Engine, err error) {
 // flushLog flushes. The NUMA node and the pages of the streams are the port's, if it has
 // a preference.
 func (cfg *Config) setDefaults(port Port) (flushLog func()) {
-	cfg.Buffer = cmp.Or(cfg.Buffer, defaultBuffer)
+	cfg.Buffer = cmp.Or(cfg.Buffer, DefaultBuffer)
 	cfg.StallTimeout = cmp.Or(cfg.StallTimeout, defaultStallTimeout)
 	cfg.Logger, flushLog = asynclog.Wrap(cfg.Logger)
 	node := hugepage.AnyNode

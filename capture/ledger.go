@@ -72,6 +72,9 @@ type QueueAccount struct {
 	// Groups are the fan-out groups of listeners, each with an account of its members.
 	Groups []stream.GroupStats `json:"groups,omitempty"`
 
+	// Pool is the queue's ring-buffer pool; nil: its frames are copied.
+	Pool *PoolAccount `json:"pool,omitempty"`
+
 	StoredBytes uint64 `json:"stored_bytes"` // of the frames stored, as stored: without what was cut
 	StreamBytes uint64 `json:"stream_bytes"` // of the stream: stored bytes, headers and padding
 

@@ -20,6 +20,7 @@ func TestDocumentedLedgerKeysAreTheEncodedOnes(t *testing.T) {
 		"clock":          reflect.TypeFor[capture.ClockAccount](),
 		"device":         reflect.TypeFor[capture.DeviceComparison](),
 		"queues":         reflect.TypeFor[capture.QueueAccount](),
+		"pool":           reflect.TypeFor[capture.PoolAccount](),
 		"rules":          reflect.TypeFor[capture.RuleCount](),
 		"listeners":      reflect.TypeFor[capture.ListenerAccount](),
 		"older_detached": reflect.TypeFor[capture.DetachedAccount](),

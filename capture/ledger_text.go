@@ -114,6 +114,9 @@ func (t ledgerText) queue(q QueueAccount) {
 	t.line(0, q.Polled, "frames", fmt.Sprintf("received by queue %d", q.Queue))
 	t.line(1, q.Stored, "frames", fmt.Sprintf("stored (%d bytes in the stream)", q.StreamBytes))
 	t.some(2, q.Cut, "frames", "cut")
+	if q.Pool != nil {
+		t.line(2, uint64(q.Pool.Chunks), "chunks", "not copied: a pool of "+q.Pool.String())
+	}
 	t.some(1, q.Filtered, "frames", "filtered")
 	t.some(1, q.Duplicates, "frames", "duplicates")
 	t.counts(1, q.Refused, "refused")

@@ -115,6 +115,14 @@ type Pooled interface {
 
 	// Recycle returns the buffers of the n oldest parts, or of all, to the device.
 	Recycle(n int)
+
+	// Chunks and ChunkSize are R and M of the pool: its chunks, and the buffers of each.
+	Chunks() int
+	ChunkSize() int
+
+	// Depth is how long the pool takes the shortest frames without a gap, at a line rate in
+	// bits per second, if nothing is recycled.
+	Depth(lineRate uint64) time.Duration
 }
 
 // Port is a network port: its receive queues and its frame counters.

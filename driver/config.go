@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/ixcap/ixcap/dma"
 	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/pci"
 	"github.com/ixcap/ixcap/ring"
@@ -35,6 +36,8 @@ const (
 	lowerSpeed = 1000
 
 	lowestSpeed = 100 // of twisted pair only
+
+	defaultChunkSize = 256
 )
 
 // Config of a port. The zero value is a monitor with one queue.
@@ -162,13 +165,10 @@ func (c Config) withDefaults(dev pci.Device, m model) (Config, error) {
 		}
 	}
 	orDefault(&c.Queues, 1)
-	orDefault(&c.ChunkSize, min(max(c.Chunks, 0), 1)*256) // without pools none
-	orDefault(&c.RingSize, c.wholeSegments())
-	orDefault(&c.BufferSize, 2048)
+	c = c.withReceiveSizes()
 	orDefault(&c.TxRingSize, 512)
 	orDefault(&c.TxBuffers, c.TxRingSize)
 	orDefault(&c.TxBufferSize, 2048)
-	orDefault(&c.MaxFrame, MaxFrame)
 	c.checkInterval = cmp.Or(c.checkInterval, linkInterval)
 	c.KeepCRC = c.KeepCRC || c.KeepBad
 	if c.OuterVLAN != 0 && (c.OuterVLAN < 0x600 || c.StripVLAN) {
@@ -233,6 +233,37 @@ func (c Config) withDefaults(dev pci.Device, m model) (Config, error) {
 	var err error
 	c.RSS, err = c.RSS.withDefaults(c.rssQueues(), m)
 	return c, err
+}
+
+// withReceiveSizes returns c with defaults for zero sizes of rings, buffers, chunks and frames.
+func (c Config) withReceiveSizes() Config {
+	if c.Chunks > 0 {
+		c.ChunkSize = cmp.Or(c.ChunkSize, defaultChunkSize)
+	}
+	c.RingSize = cmp.Or(c.RingSize, c.wholeSegments())
+	c.BufferSize = cmp.Or(c.BufferSize, 2048)
+	c.MaxFrame = cmp.Or(c.MaxFrame, MaxFrame)
+	return c
+}
+
+// CheckChunks returns why the receive queues can have no pools of Chunks and ChunkSize; nil
+// without pools.
+func (c Config) CheckChunks() error { return c.withReceiveSizes().checkChunks() }
+
+// ChunksIn returns how many chunks of ChunkSize make a pool that takes as much memory as the
+// buffers of a queue without one and further bytes. It is 0 if ChunkSize is invalid.
+func (c Config) ChunksIn(bytes int) int {
+	c.Chunks = 2
+	if c = c.withReceiveSizes(); c.checkChunks() != nil {
+		return 0
+	}
+	return (c.RingSize + bytes/dma.Stride(c.BufferSize)) / c.ChunkSize
+}
+
+// PoolBytes is the memory of one queue's pool in bytes.
+func (c Config) PoolBytes() int {
+	c = c.withReceiveSizes()
+	return c.Chunks * c.ChunkSize * dma.Stride(c.BufferSize)
 }
 
 // wholeSegments returns the size of the largest ring, a multiple of ChunkSize if that is valid.

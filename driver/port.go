@@ -99,7 +99,7 @@ func Open(dev pci.Device, cfg Config) (_ *Port, err error) {
 		return nil, fmt.Errorf("BAR 0 has %d bytes: %s has %d", regs.Size(), m.name, size)
 	}
 	if m.virtual && cfg.Chunks > 0 {
-		return nil, errors.New("a virtual function has no ring-buffer pools: leave out Config.Chunks")
+		return nil, fmt.Errorf("%w: leave out Config.Chunks", ErrNoPools)
 	}
 	p := &Port{dev: dev, regs: regs, cfg: cfg, model: m, quit: make(chan struct{})}
 	initialise := p.init

@@ -17,6 +17,9 @@ import (
 // what is put before a frame that is sent on.
 const Headroom = cacheLine
 
+// ErrNoPools is wrapped in the error of Open for a port whose queues can have no pools.
+var ErrNoPools = errors.New("a virtual function has no ring-buffer pools")
+
 // Errors of RxPool.Recycle.
 var (
 	ErrRecycled     = errors.New("the chunk was recycled before")
@@ -374,7 +377,7 @@ func (p *RxPool) Out() (n int) {
 	return n
 }
 
-// Empty returns how many chunks are attached to no segment and captured by nobody. It is for the
+// Empty returns how many chunks are neither attached to a segment nor captured. It is for the
 // caller of Capture.
 func (p *RxPool) Empty() int { return int(p.freed.Load() - p.taken) }
 

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Sysfs is where the kernel's sysfs is mounted.
@@ -167,7 +169,7 @@ func enough(size Size, length int) error {
 		var kib int
 		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 {
 			if length>>10 > kib {
-				return fmt.Errorf("%d MiB asked for, the machine has %d MiB available", length>>20, kib>>10)
+				return fmt.Errorf("%w: %d MiB asked for, the machine has %d MiB available", unix.ENOMEM, length>>20, kib>>10)
 			}
 			return nil
 		}

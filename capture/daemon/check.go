@@ -112,12 +112,18 @@ func (d *Daemon) opened() (lines []string) {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	seen := map[string]bool{}
 	for _, p := range d.ports {
-		buffers := p.Buffer * units.Size(p.engine.Queues())
+		var buffers units.Size
+		for q := range p.engine.Queues() {
+			buffers += units.Size(p.engine.Stream(q).BufferBytes())
+		}
 		name := p.Device
 		if as := p.device.Name(); as != name {
 			name += " as " + as
 		}
 		add("opened %s: %s, %v in %v pages", name, coresText(p.engine.Cores()), buffers, p.engine.Stream(0).Config().Pages)
+		if pool := p.engine.Pool(0); pool != nil {
+			add("zero copy: each queue has a pool of %v", pool)
+		}
 		_, plan := p.filters.Filters()
 		for _, s := range plan.Rules {
 			add("port filter %s", s)

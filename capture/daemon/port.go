@@ -67,7 +67,8 @@ func (d *Daemon) openPort(s *settings.Port, taken []int) (_ *port, err error) {
 		return nil, err
 	}
 	pc.FlowDirector, pc.RSS.Fields = plan.FlowDirector, p.RSS.Fields
-	p.engine, p.device, err = ports.NewEngine(p.Device, ports.Config{Config: pc, OnNotice: func(text string) { p.log.Warn(text) }}, capture.Config{
+	pc.Chunks, pc.ChunkSize = p.Chunks, p.ChunkSize
+	p.engine, p.device, err = ports.NewEngine(p.Device, ports.Config{Config: pc, ZeroCopy: p.ZeroCopy, OnNotice: func(text string) { p.log.Warn(text) }}, capture.Config{
 		Buffer: int(p.Buffer), Segment: int64(p.Storage.Segment), SnapLen: p.SnapLen, Pages: p.Pages.Size,
 		Cores: p.Cores, Taken: taken, FIFO: p.FIFO, Stamps: p.Stamps, Rules: p.Rules.Rules, Dedup: p.Dedup.Config, Logger: p.log, Count: d.config.Count,
 	})

@@ -1,6 +1,7 @@
 package ports
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,6 +23,16 @@ import (
 type Config struct {
 	nic.Config
 
+	// ZeroCopy leaves frames where an 82599 has put them, in ring-buffer pools of Chunks and
+	// ChunkSize; without Chunks a pool takes the memory of Buffer and of the receive
+	// buffers. A port that can have none copies, and OnNotice gets the reason. Without
+	// ZeroCopy frames are copied, and Chunks and ChunkSize have no effect.
+	ZeroCopy bool
+
+	// Buffer is the size in bytes that the stream of a queue has without a pool; 0: that of
+	// the capture (NewEngine), or its default.
+	Buffer int
+
 	// OnNotice gets what the user should know of the port, a sentence each, while it is
 	// opened; nil discards.
 	OnNotice func(text string)
@@ -30,6 +41,7 @@ type Config struct {
 // NewEngine opens the port of a name (see Open) and returns an engine that captures from
 // it. Closing the engine closes the port.
 func NewEngine(name string, port Config, cfg capture.Config) (*capture.Engine, capture.Port, error) {
+	port.Buffer = cmp.Or(cfg.Buffer, port.Buffer)
 	p, err := Open(name, port)
 	if err != nil {
 		return nil, nil, err
@@ -104,9 +116,33 @@ func kindOf(name string) kind {
 // The functions below return an interface that is nil after an error.
 
 func openNIC(name string, cfg Config) (capture.Port, error) {
+	if cfg.ZeroCopy {
+		p, err := openPools(name, cfg)
+		if err == nil {
+			return p, nil
+		}
+		if !nic.LacksPools(err) {
+			return nil, withSockets(name, err)
+		}
+		cfg.OnNotice(fmt.Sprintf("%s copies its frames, without zero copy: %v.", name, err))
+	}
+	cfg.Chunks, cfg.ChunkSize = 0, 0
 	p, err := nic.Open(name, cfg.Config)
 	if err != nil {
 		return nil, withSockets(name, err)
+	}
+	return p, nil
+}
+
+// openPools opens a port whose queues have ring-buffer pools.
+func openPools(name string, cfg Config) (capture.Port, error) {
+	c, err := nic.WithPools(cfg.Config, cmp.Or(cfg.Buffer, capture.DefaultBuffer))
+	if err != nil {
+		return nil, fmt.Errorf("open device %s: %w", name, err)
+	}
+	p, err := nic.Open(name, c)
+	if err != nil {
+		return nil, err
 	}
 	return p, nil
 }
@@ -119,6 +155,7 @@ func openXDP(name string, cfg Config) (capture.Port, error) {
 	if err != nil {
 		return nil, err
 	}
+	noticeCopies(name, cfg)
 	return p, nil
 }
 
@@ -130,7 +167,15 @@ func openPacket(name string, cfg Config) (capture.Port, error) {
 	if err != nil {
 		return nil, err
 	}
+	noticeCopies(name, cfg)
 	return p, nil
+}
+
+// noticeCopies says that a port of the kernel has no pools.
+func noticeCopies(name string, cfg Config) {
+	if cfg.ZeroCopy {
+		cfg.OnNotice(fmt.Sprintf("%s copies its frames, without zero copy: the kernel owns its buffers. An 82599 that vfio-pci has leaves frames in place.", name))
+	}
 }
 
 // checkSockets returns an error for settings that only an 82599 has.

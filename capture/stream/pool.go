@@ -26,6 +26,9 @@ type Pool struct {
 
 const placeUnit = entry.PlaceUnit
 
+// MaxPool is the largest memory of a pool in bytes: what Entry.Place reaches.
+const MaxPool = placeUnit << 32
+
 func (p *Pool) valid() bool {
 	h := header{Buffers: uint32(p.Buffers), Stride: uint32(p.Stride), Headroom: uint32(p.Headroom), Buffer: uint32(p.BufferSize), PoolBytes: uint64(p.Memory.Len())}
 	return p.Buffers > 0 && h.poolFits(uint64(p.Memory.Len()))
@@ -33,7 +36,7 @@ func (p *Pool) valid() bool {
 
 // poolFits reports whether all places of the pool lie in its memory, which has so many bytes.
 func (h *header) poolFits(bytes uint64) bool {
-	return h.PoolBytes == bytes && bytes <= placeUnit<<32 &&
+	return h.PoolBytes == bytes && bytes <= MaxPool &&
 		h.Buffers > 0 && h.Stride%placeUnit == 0 && h.Headroom%placeUnit == 0 && h.Headroom >= RecordHeader && h.Buffer > 0 &&
 		uint64(h.Headroom)+uint64(h.Buffer) <= uint64(h.Stride) && uint64(h.Buffers)*uint64(h.Stride) <= bytes
 }
@@ -190,4 +193,18 @@ func (p *Producer) Reuse(seq uint64) bool {
 		return false
 	}
 	return true
+}
+
+// heldBytes returns the size of the buffers between the frame number from and the last one
+// before to, those of dropped frames included.
+func (s *Stream) heldBytes(from, to uint64) uint64 {
+	if from >= to {
+		return 0
+	}
+	p, index := s.config.Pool, s.view.index
+	buffer := func(seq uint64) int {
+		return int(index[seq&uint64(len(index)-1)].Place) * placeUnit / p.Stride
+	}
+	n := (buffer(to-1)+p.Buffers-buffer(from))%p.Buffers + 1
+	return uint64(n * p.Stride)
 }

@@ -12,7 +12,7 @@ type Stats struct {
 	Padding        uint64 // padding records
 	Truncated      uint64 // frames stored in part
 	Segments       uint64 // begun
-	Fill           uint64 // bytes that the slowest lossless listener has not released
+	Fill           uint64 // bytes of the buffer, or of the pool's, that the slowest lossless listener has not released
 	CorruptCursors uint64 // listeners detached because of a corrupt cursor
 	TooLong        uint64 // frames refused: longer than a record can describe
 	Inconsistent   uint64 // frames refused: parts that do not add up to their length
@@ -51,7 +51,7 @@ func (s *Stream) stats() Stats {
 	}
 	c := s.view.cursors
 	s.collect()
-	slowest, any := uint64(0), false
+	slowest, any := position{}, false
 	for _, att := range s.attached {
 		if att == nil {
 			continue
@@ -62,7 +62,7 @@ func (s *Stream) stats() Stats {
 			continue
 		}
 		st.Listeners = append(st.Listeners, ls)
-		if at := att.last.position.offset; att.lossless.Load() != 0 && (!any || at < slowest) {
+		if at := att.last.position; att.lossless.Load() != 0 && (!any || at.offset < slowest.offset) {
 			slowest, any = at, true
 		}
 	}
@@ -85,8 +85,21 @@ func (s *Stream) stats() Stats {
 	}
 	st.Groups = s.groupStats(st.Frames)
 	st.FrameBytes = st.Bytes - st.Padding - RecordHeader*st.Frames
-	if any && slowest <= st.Bytes {
-		st.Fill = st.Bytes - slowest
+	switch {
+	case !any || slowest.offset > st.Bytes:
+	case s.config.Pool != nil:
+		st.Fill = s.heldBytes(slowest.seq, st.Frames)
+	default:
+		st.Fill = st.Bytes - slowest.offset
 	}
 	return st
+}
+
+// BufferBytes is the size of the memory that the frames lie in: Config.Size, or that of the
+// pool's buffers.
+func (s *Stream) BufferBytes() int {
+	if p := s.config.Pool; p != nil {
+		return p.Buffers * p.Stride
+	}
+	return s.config.Size
 }

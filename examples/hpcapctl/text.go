@@ -75,6 +75,9 @@ func (s status) text(w io.Writer) error {
 		{"clock", fmt.Sprintf("%s at %.3f GHz, %s from CLOCK_REALTIME, at worst %s; stamps: %s",
 			c.Source, c.Hertz/1e9, span(time.Duration(c.Residual)), span(time.Duration(c.Worst)), stamps)},
 	}
+	if len(s.Queues) > 0 && s.Queues[0].Pool != nil {
+		rows = append(rows, []string{"zero copy", "each queue has a pool of " + s.Queues[0].Pool.String()})
+	}
 	if d := c.Device; d != nil && d.Messages > 0 {
 		rows = append(rows, []string{"device", deviceClockText(d)})
 	}

@@ -122,6 +122,9 @@ func portFlags(flags *pflag.FlagSet, o *options, p *settings.Port) {
 	flags.Var(&p.VFs, "vfs", "offer virtual `functions` of an 82599: their number, or what each is granted, such as default, mac=02:00:00:00:01:01 trust=on, vlan=7 spoofchk=off")
 	flags.Var(&p.Mirrors, "mirror", "copy frames to a virtual function, or to the port: `rules` such as to=2 functions=0+1 downlink, to=port vlans=7 or uplink")
 	flags.VarP(&p.Buffer, "buffer", "B", "`size` of each queue's buffer, a power of two")
+	flags.BoolVar(&p.ZeroCopy, "zero-copy", false, "leave frames where an 82599 has put them, in ring-buffer pools, instead of copying them to the buffer; a port that has no pools copies and says why")
+	flags.IntVar(&p.Chunks, "chunks", 0, "`number` of chunks of each pool (R), from 2; 0: as many as --buffer and the receive ring have memory for")
+	flags.IntVar(&p.ChunkSize, "chunk-size", 0, "packet `buffers` of a chunk (M), a multiple of 8 from 8 to 2048; 0: 256")
 	flags.Var(&p.Pages, "pages", "memory `pages`: 2MiB, 1GiB or ordinary; default: the largest the port needs")
 }
 

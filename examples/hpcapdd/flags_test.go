@@ -76,6 +76,10 @@ func TestEachFlagSetsItsSetting(t *testing.T) {
 		"--pages 1GiB -B 1GiB": func(_ *options, _ *settings.Settings, p *settings.Port) {
 			p.Pages.Size, p.Buffer = hugepage.Size1G, 1<<30
 		},
+		"--zero-copy": func(_ *options, _ *settings.Settings, p *settings.Port) { p.ZeroCopy = true },
+		"--zero-copy --chunks 64 --chunk-size 2048": func(_ *options, _ *settings.Settings, p *settings.Port) {
+			p.ZeroCopy, p.Chunks, p.ChunkSize = true, 64, 2048
+		},
 		"-s 96":            func(_ *options, _ *settings.Settings, p *settings.Port) { p.SnapLen = 96 },
 		"--snaplen=0":      func(*options, *settings.Settings, *settings.Port) {},
 		"--rules (udp)_64": func(_ *options, _ *settings.Settings, p *settings.Port) { p.Rules = rulesOf(t, "(udp) 64") },

@@ -49,7 +49,7 @@ func queueOf(a capture.QueueAccount, e *capture.Engine, queue int) Queue {
 	q := Queue{
 		Queue: a.Queue, Core: a.Core, FIFO: a.FIFO,
 		Polled: a.Polled, Stored: a.Stored, Filtered: a.Filtered, Duplicates: a.Duplicates,
-		BufferBytes: uint64(st.Config().Size), FillBytes: now.Fill,
+		Pool: a.Pool, BufferBytes: uint64(st.BufferBytes()), FillBytes: now.Fill,
 		LongestGap: a.LongestGap, ExcessiveGaps: a.ExcessiveGaps,
 		DetachedTotal: now.DetachedTotal, Rules: settings.RulesText(e.Rules(queue)), Sockets: []Socket{}, Listeners: []Listener{},
 	}

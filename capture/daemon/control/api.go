@@ -79,10 +79,13 @@ type Queue struct {
 	FillBytes     uint64        `json:"fill_bytes"`     // not yet released by the slowest lossless listener
 	LongestGap    time.Duration `json:"longest_gap_ns"` // between two polls
 	ExcessiveGaps uint64        `json:"excessive_gaps"` // gaps that exceeded the NIC buffer
-	DetachedTotal uint64        `json:"detached_total"` // listeners detached since the start
-	Rules         string        `json:"rules"`          // "none": every frame is kept whole
-	Sockets       []Socket      `json:"sockets"`        // for listeners of other processes
-	Listeners     []Listener    `json:"listeners"`      // attached
+
+	Pool *capture.PoolAccount `json:"pool,omitempty"` // nil: frames are copied
+
+	DetachedTotal uint64     `json:"detached_total"` // listeners detached since the start
+	Rules         string     `json:"rules"`          // "none": every frame is kept whole
+	Sockets       []Socket   `json:"sockets"`        // for listeners of other processes
+	Listeners     []Listener `json:"listeners"`      // attached
 }
 
 // Socket is where listeners of other processes attach to a queue.

@@ -53,6 +53,9 @@ var (
 	segments      = counter("queue_segments", "Segments begun in the stream of the queue. Each is a file.", "port", "queue")
 	bufferSize    = gauge("queue_buffer_size_bytes", "Size of the stream buffer of the queue.", "port", "queue")
 	bufferFill    = gauge("queue_buffer_fill_bytes", "Bytes in the stream buffer that the slowest lossless listener has not released.", "port", "queue")
+	poolChunks    = gauge("queue_pool_chunks", "Chunks of the ring-buffer pool of the queue, whose frames are not copied. Absent without a pool.", "port", "queue")
+	poolChunkSize = gauge("queue_pool_chunk_buffers", "Packet buffers of a chunk of the ring-buffer pool of the queue.", "port", "queue")
+	poolDepth     = gauge("queue_pool_depth_seconds", "Time for which the ring-buffer pool of the queue takes the shortest frames at the line rate of the port, if listeners hold all of them.", "port", "queue")
 	polls         = counter("queue_polls", "Polls of the queue.", "port", "queue")
 	pollGaps      = counter("queue_poll_gaps", "Gaps between two polls of the queue that were shorter than the label below, in seconds, and not shorter than half of it.", "port", "queue", "below")
 	uncertainty   = gauge("queue_stamp_uncertainty_seconds", "Longest time between a frame's arrival in host memory and its stamp that the poller cannot exclude.", "port", "queue")
@@ -182,8 +185,13 @@ func (s sample) queue(a *capture.QueueAccount, of *stream.Stream) {
 	s.counts(ruleBytes, bytes)
 	s.add(streamBytes, float64(a.StreamBytes))
 	s.add(segments, float64(st.Segments))
-	s.add(bufferSize, float64(of.Config().Size))
+	s.add(bufferSize, float64(of.BufferBytes()))
 	s.add(bufferFill, float64(st.Fill))
+	if a.Pool != nil {
+		s.add(poolChunks, float64(a.Pool.Chunks))
+		s.add(poolChunkSize, float64(a.Pool.ChunkSize))
+		s.add(poolDepth, a.Pool.Depth.Seconds())
+	}
 	s.add(polls, float64(a.Polls))
 	for _, g := range a.Gaps {
 		s.add(pollGaps, float64(g.Count), strconv.FormatFloat(g.Below.Seconds(), 'g', -1, 64))

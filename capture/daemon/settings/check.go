@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/ports"
 	"github.com/ixcap/ixcap/capture/sched"
 	"github.com/ixcap/ixcap/capture/stream"
@@ -133,6 +134,7 @@ func (p *Port) check(all *problems) {
 		}
 	}
 	p.checkFunctions(bad)
+	p.checkPools(bad)
 	if p.SnapLen < 0 || p.SnapLen > stream.MaxFrame {
 		bad("snaplen", "%d: must be 1 to %d bytes, or 0 for whole frames", p.SnapLen, stream.MaxFrame)
 	}
@@ -145,6 +147,27 @@ func (p *Port) check(all *problems) {
 		bad("fifo", "%d: must be a SCHED_FIFO priority of 1 to %d, or 0 for the ordinary policy", p.FIFO, sched.MaxFIFO)
 	}
 	p.Storage.check(queues, func(own, format string, args ...any) { bad("storage."+own, format, args...) })
+}
+
+// checkPools calls bad with what is wrong with ring-buffer pools. A port of the kernel, which has
+// none, copies and says so.
+func (p *Port) checkPools(bad func(own, format string, args ...any)) {
+	for key, n := range map[string]int{"chunks": p.Chunks, "chunk_size": p.ChunkSize} {
+		if n != 0 && !p.ZeroCopy {
+			bad(key, "%d: for the pools of zero_copy alone: set that, too", n)
+		}
+	}
+	const fewest = 2
+	c := nic.Config{Chunks: fewest, ChunkSize: p.ChunkSize}
+	if err := nic.CheckPools(c); err != nil {
+		bad("chunk_size", "%v", err)
+		return
+	}
+	if c.Chunks = p.Chunks; c.Chunks != 0 {
+		if err := nic.CheckPools(c); err != nil {
+			bad("chunks", "%v", err)
+		}
+	}
 }
 
 func (s *Settings) checkRetention(p *problems) {

@@ -38,6 +38,9 @@ type Port struct {
 	HardwareClock bool         `toml:"hardware_clock"`     // compare stamps with those that the device takes of PTP messages
 	SnapLen       int          `toml:"snaplen" live:"yes"` // bytes kept of a frame; 0: all
 	Buffer        units.Size   `toml:"buffer"`             // of each queue, a power of two
+	ZeroCopy      bool         `toml:"zero_copy"`          // frames stay in ring-buffer pools, if the port can have them
+	Chunks        int          `toml:"chunks"`             // of each queue's pool; 0: as many as Buffer has room for
+	ChunkSize     int          `toml:"chunk_size"`         // packet buffers of a chunk; 0: the driver's default
 	Pages         Pages        `toml:"pages"`
 	FIFO          int          `toml:"fifo"`  // SCHED_FIFO priority of the polling threads; 0: off
 	Sleep         bool         `toml:"sleep"` // until an interrupt, while nothing arrives

@@ -64,7 +64,7 @@ func (p *Port) summary() string {
 	case len(p.Cores) > 1:
 		queues += " on cores " + p.Cores.String()
 	}
-	words := []string{p.Device, queues, "buffer " + p.Buffer.String()}
+	words := []string{p.Device, queues, p.buffer()}
 	if p.Speed != 0 {
 		words = append(words, fmt.Sprintf("%d Mb/s", p.Speed))
 	}
@@ -87,6 +87,23 @@ func (p *Port) summary() string {
 		return strings.Join(append(words, "nothing stored"), ", ")
 	}
 	return strings.Join(append(words, p.Storage.summary()), ", ")
+}
+
+// buffer describes the memory of each queue.
+func (p *Port) buffer() string {
+	if !p.ZeroCopy {
+		return "buffer " + p.Buffer.String()
+	}
+	text := "zero copy"
+	switch {
+	case p.Chunks > 0 && p.ChunkSize > 0:
+		text += fmt.Sprintf(", %d chunks of %d", p.Chunks, p.ChunkSize)
+	case p.Chunks > 0:
+		text += fmt.Sprintf(", %d chunks", p.Chunks)
+	default:
+		text += " in " + p.Buffer.String()
+	}
+	return text
 }
 
 func (s *Storage) summary() string {
