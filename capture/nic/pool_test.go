@@ -1,9 +1,14 @@
 package nic_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -135,4 +140,114 @@ func TestHungListenerOfAPoolDelaysStopByTheStallTimeout(t *testing.T) {
 	require.Equal(t, "left in the port at the end", missed[len(missed)-1].Cause)
 	require.NotZero(t, missed[len(missed)-1].Frames)
 	require.NotZero(t, engine.Stream(0).Stats().Listeners[0].Held)
+}
+
+// A device that goes away takes no frame with it that was received: listeners read all, in
+// place and bytes, and what the poller took is accounted for.
+func TestFramesInPoolsOutliveTheirDevice(t *testing.T) {
+	port, err := nic.Open("sim:gen,size=60-9014,count=5000,backpressure,fault=remove:1000", nic.Config{Chunks: 100, ChunkSize: 64, RingSize: 256})
+	require.NoError(t, err)
+	engine, err := capture.New(port, capture.Config{})
+	require.NoError(t, err)
+	s := engine.Stream(0)
+	slow, err := s.Listen("slow", stream.Options{})
+	require.NoError(t, err)
+	blocks, err := s.Listen("blocks", stream.Options{})
+	require.NoError(t, err)
+	var read seen
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		if err := read.readSegments(blocks); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	require.NoError(t, engine.Start())
+	batch := make([]stream.Packet, 64)
+	_, err = slow.ReadBatch(ctx, batch[:1])
+	require.NoError(t, err)
+	_ = engine.Wait(ctx) // the wire ends, or the device is found to be gone first
+	frames := uint64(1)
+	reading.Go(func() {
+		for {
+			n, err := slow.ReadBatch(ctx, batch)
+			if err != nil {
+				require.Equal(t, io.EOF, err)
+				return
+			}
+			frames += uint64(n)
+		}
+	})
+	_ = engine.Stop() // the device cannot be stopped
+	reading.Wait()
+	ledger, err := engine.Ledger()
+	require.ErrorContains(t, err, "gone from the bus")
+	q := ledger.Queues[0]
+	require.Equal(t, q.Polled, q.Stored)
+	require.Equal(t, q.Stored, frames)
+	require.Len(t, read.maskStamps(), int(frames))
+	require.NoError(t, slow.Close())
+	require.NoError(t, engine.Close())
+}
+
+// hangEnv is the socket of a stream for a process that attaches and reads nothing.
+const hangEnv = "IXCAP_NIC_TEST_HANG"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(hangEnv); path != "" {
+		_, err := stream.Attach(path, "hung", stream.Options{})
+		fmt.Println(err)
+		select {}
+	}
+	os.Exit(m.Run())
+}
+
+// A listener of another process that hangs with the pool is detached when the capture ends,
+// and what it kept in the port is read by the others.
+func TestHungProcessDoesNotKeepAPool(t *testing.T) {
+	port, err := nic.Open("sim:gen,size=60,count=2000,backpressure", nic.Config{Chunks: 8, ChunkSize: 64, RingSize: 256})
+	require.NoError(t, err)
+	engine, err := capture.New(port, capture.Config{StallTimeout: 200 * time.Millisecond})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, engine.Close()) }()
+	server, err := engine.Stream(0).Serve(stream.ServerConfig{Path: filepath.Join(t.TempDir(), "q.sock")})
+	require.NoError(t, err)
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	hung := exec.Command(exe)
+	hung.Env = append(os.Environ(), hangEnv+"="+server.Path())
+	out, err := hung.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, hung.Start())
+	defer func() {
+		_ = hung.Process.Kill()
+		_ = hung.Wait()
+	}()
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "<nil>\n", line)
+	l, err := engine.Stream(0).Listen("reader", stream.Options{})
+	require.NoError(t, err)
+	var read seen
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		if err := read.readSegments(l); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx, stop := context.WithTimeout(t.Context(), time.Second)
+	defer stop()
+	require.NoError(t, engine.Start())
+	_ = engine.Wait(ctx)
+	require.EqualValues(t, 512, engine.Stream(0).Stats().Frames, "the pool is full")
+	require.NoError(t, engine.Stop())
+	reading.Wait()
+	ledger, err := engine.Ledger()
+	require.NoError(t, err)
+	require.NoError(t, ledger.Balanced())
+	require.Zero(t, ledger.TotalLost())
+	require.Greater(t, ledger.Frames(), uint64(512), "those in the port were received at the end")
+	require.Len(t, read.maskStamps(), int(ledger.Frames()))
+	require.Equal(t, "on request: read nothing for 200ms while the capture ended", ledger.Queues[0].Listeners[0].DetachReason)
 }

@@ -3,12 +3,16 @@ package stream
 import (
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/ring"
 )
 
 // feed is a stream with two lossless reference readers, one of them in another
@@ -16,6 +20,7 @@ import (
 type feed struct {
 	tb        testing.TB
 	stream    *Stream
+	device    *device // with a pool; nil: frames are copied
 	server    *Server
 	events    *events
 	reference *child
@@ -25,8 +30,22 @@ type feed struct {
 	next      uint32
 }
 
-func newFeed(tb testing.TB) *feed {
-	f := &feed{tb: tb, stream: newStream(tb, Config{Size: Block, Segment: 2 * Block})}
+// eachMode runs a test with a stream that copies and with one in a pool.
+func eachMode(t *testing.T, test func(t *testing.T, f *feed)) {
+	t.Run("copy", func(t *testing.T) { test(t, newFeed(t, nil)) })
+	t.Run("pool", func(t *testing.T) { test(t, newFeed(t, newDevice(t, pooledFrames))) })
+}
+
+// pooledFrames is how many frames of a feed a pool holds.
+const pooledFrames = 512
+
+func newFeed(tb testing.TB, d *device) *feed {
+	f := &feed{tb: tb, device: d}
+	if d == nil {
+		f.stream = newStream(tb, Config{Size: Block, Segment: 2 * Block})
+	} else {
+		f.stream = newStream(tb, Config{Pool: d.Pool, Segment: 2 * Block})
+	}
 	f.server, f.events = serve(tb, f.stream, ServerConfig{})
 	f.inside = listen(tb, f.stream, Options{})
 	f.reference = spawn(tb, "read", f.server.Path(), "lossless")
@@ -37,12 +56,38 @@ func newFeed(tb testing.TB) *feed {
 
 // store stores a batch of frames.
 func (f *feed) store() {
-	p := f.stream.Producer()
 	for range 64 {
-		p.appendWait(f.tb, 1, f.next, numbered(f.next, 60+int(f.next%700)))
-		f.next++
+		for start := time.Now(); !f.try(60 + int(f.next%700)); runtime.Gosched() {
+			require.Less(f.tb, time.Since(start), timeout, "held")
+		}
 	}
-	p.Publish()
+	f.stream.Producer().Publish()
+}
+
+// try stores the next frame, of some length, unless a listener is in the way.
+func (f *feed) try(length int) bool {
+	p, frame := f.stream.Producer(), numbered(f.next, length)
+	switch {
+	case f.device == nil:
+		if !p.Append(1, f.next, frame, 0) {
+			return false
+		}
+	case !f.recycle():
+		return false
+	default:
+		p.Place([]clock.Stamp{clock.Stamp(1 | uint64(f.next)<<32)}, []uint32{frame.Len}, []ring.Frame{f.device.put(frame)})
+	}
+	f.next++
+	return true
+}
+
+// recycle makes buffers of the pool free, 32 at once, if there is none.
+func (f *feed) recycle() bool {
+	const some = 32
+	if f.next < pooledFrames || f.next%some != 0 {
+		return true
+	}
+	return f.stream.Producer().Reuse(uint64(f.next + some - pooledFrames))
 }
 
 // until stores frames until a condition holds.
@@ -108,26 +153,32 @@ func TestFaultyProcessIsDetachedAndOthersLoseNoFrame(t *testing.T) {
 		{"corrupts its cursor page", []string{"corrupt"}, 0, "corrupt cursor"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := newFeed(t)
-			faulty := spawn(t, append([]string{c.child[0], f.server.Path()}, c.child[1:]...)...)
-			f.until("the child is ready", func() bool { _, ok := faulty.printed(); return ok })
-			if c.signal != 0 {
-				require.NoError(t, faulty.cmd.Process.Signal(c.signal))
-			}
-			f.until("it is detached", func() bool { _, ok := f.detached(faulty.cmd.Process.Pid); return ok })
-			l, _ := f.detached(faulty.cmd.Process.Pid)
-			require.Equal(t, c.why, l.DetachReason)
-			require.Equal(t, "child", l.Name)
-			require.LessOrEqual(t, l.Read, uint64(f.next))
-			st := f.end()
-			require.Equal(t, c.why == "corrupt cursor", st.CorruptCursors == 1)
-			require.Eventually(t, func() bool { return len(f.events.of(EventDetached)) == 2 }, timeout, tick)
+			eachMode(t, func(t *testing.T, f *feed) { faultyProcess(t, f, c.child, c.signal, c.why) })
 		})
 	}
 }
 
+func faultyProcess(t *testing.T, f *feed, kind []string, signal syscall.Signal, why string) {
+	faulty := spawn(t, append([]string{kind[0], f.server.Path()}, kind[1:]...)...)
+	f.until("the child is ready", func() bool { _, ok := faulty.printed(); return ok })
+	if signal != 0 {
+		require.NoError(t, faulty.cmd.Process.Signal(signal))
+	}
+	f.until("it is detached", func() bool { _, ok := f.detached(faulty.cmd.Process.Pid); return ok })
+	l, _ := f.detached(faulty.cmd.Process.Pid)
+	require.Equal(t, why, l.DetachReason)
+	require.Equal(t, "child", l.Name)
+	require.LessOrEqual(t, l.Read, uint64(f.next))
+	st := f.end()
+	require.Equal(t, why == "corrupt cursor", st.CorruptCursors == 1)
+	require.Eventually(t, func() bool { return len(f.events.of(EventDetached)) == 2 }, timeout, tick)
+}
+
 func TestStoppedLossyProcessCountsOverrunsExactly(t *testing.T) {
-	f := newFeed(t)
+	eachMode(t, stoppedLossyProcessCountsOverrunsExactly)
+}
+
+func stoppedLossyProcessCountsOverrunsExactly(t *testing.T, f *feed) {
 	slow := spawn(t, "read", f.server.Path(), "lossy")
 	pid := slow.cmd.Process.Pid
 	f.until("it is attached", func() bool { _, ok := slow.printed(); return ok })
@@ -152,14 +203,15 @@ func TestStoppedLossyProcessCountsOverrunsExactly(t *testing.T) {
 
 // An operator makes a hung listener lossy that holds the capture back.
 func TestStoppedProcessMadeLossyNoLongerHoldsTheProducer(t *testing.T) {
-	f := newFeed(t)
+	eachMode(t, stoppedProcessMadeLossyNoLongerHoldsTheProducer)
+}
+
+func stoppedProcessMadeLossyNoLongerHoldsTheProducer(t *testing.T, f *feed) {
 	hung := spawn(t, "read", f.server.Path(), "lossless")
 	pid := hung.cmd.Process.Pid
 	f.until("it is attached", func() bool { _, ok := hung.printed(); return ok })
 	require.NoError(t, hung.cmd.Process.Signal(syscall.SIGSTOP))
-	p := f.stream.Producer()
-	for p.Append(1, f.next, numbered(f.next, 1000), 0) {
-		f.next++
+	for f.try(1000) {
 	}
 	before, attached := f.listener(pid)
 	require.True(t, attached)
@@ -181,7 +233,10 @@ func TestStoppedProcessMadeLossyNoLongerHoldsTheProducer(t *testing.T) {
 }
 
 func TestProcessCannotWriteSealedMemories(t *testing.T) {
-	f := newFeed(t)
+	eachMode(t, processCannotWriteSealedMemories)
+}
+
+func processCannotWriteSealedMemories(t *testing.T, f *feed) {
 	faulty := spawn(t, "write", f.server.Path())
 	require.Equal(t, "ready", faulty.line(t))
 	require.Empty(t, faulty.line(t), "these worked")
