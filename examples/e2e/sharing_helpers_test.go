@@ -41,9 +41,15 @@ func newShared(t *testing.T, frames int) *shared {
 // newSharedConfig returns newShared's capture with further settings.
 func newSharedConfig(t *testing.T, frames int, cfg capture.Config) *shared {
 	t.Helper()
+	return newSharedPort(t, frames, nic.Config{}, cfg)
+}
+
+// newSharedPort returns newShared's capture with further settings of port and capture.
+func newSharedPort(t *testing.T, frames int, port nic.Config, cfg capture.Config) *shared {
+	t.Helper()
 	s := &shared{t: t, dir: t.TempDir()}
 	cfg.Segment = 8 << 20
-	s.engine, s.model = openEngine(t, fmt.Sprintf("sim:gen,size=60-1514,flows=16,count=%d,backpressure", frames), nic.Config{}, cfg)
+	s.engine, s.model = openEngine(t, fmt.Sprintf("sim:gen,size=60-1514,flows=16,count=%d,backpressure", frames), port, cfg)
 	s.socket = filepath.Join(shortDir(t), "queue0.sock")
 	sh, err := s.engine.Stream(0).Serve(stream.ServerConfig{Path: s.socket, OnEvent: func(e stream.Event) { t.Log(e) }})
 	require.NoError(t, err)
