@@ -14,7 +14,8 @@
 #                   pair (root)
 # make crash        200 kills at random times, full and failing disks, stalled terminals, pipes and clients,
 #                   members of fan-out groups that die and hang: each loss is in the ledger
-# make stress       listeners attach, detach, stop and die at full speed for DURATION
+# make stress       listeners attach, detach, stop and die at full speed for DURATION; STRESS="--zero-copy": flags
+#                   of examples/stress
 # make pcaptest     programs of Debian over the libpcap front, alone and four in a group, compared with one
 #                   instance that reads files (half an hour); IXCAP_CHROOT=DIR:DIR: Suricata and Snort, too
 # make fuzz         each fuzz target for FUZZTIME
@@ -125,7 +126,7 @@ wirecap:
 	CGO_ENABLED=0 $(GO) run ./examples/wirecap $(WIRECAP)
 
 stress:
-	CGO_ENABLED=0 $(GO) run ./examples/stress --duration $(DURATION)
+	CGO_ENABLED=0 $(GO) run ./examples/stress --duration $(DURATION) $(STRESS)
 
 fuzz:
 	.ci/fuzz $(FUZZTIME)

@@ -296,7 +296,7 @@ func (p *Port) newRxQueue(i int, m RxMemory) error {
 // newRxPool allocates the pool of receive queue i.
 func (p *Port) newRxPool(i int, m RxMemory) error {
 	c := p.cfg
-	area, err := dma.NewArea(p.dev.DMA(), c.Chunks*c.ChunkSize*m.Stride, c.memory(fmt.Sprintf("rx%d-pool", i)))
+	area, err := dma.NewArea(p.dev.DMA(), c.Chunks*c.ChunkSize*m.Stride, c.memory(fmt.Sprintf("ixcap-rx%d-pool", i)))
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,7 @@
 // bytes to their cursors, and have their policy changed; the filter changes too. It
 // fails if a frame, a descriptor or a mapping is not accounted for.
 //
-//	stress [--duration 10m] [--size 60] [--queues 1] [--listeners 8] [--seed N]
+//	stress [--duration 10m] [--size 60] [--queues 1] [--listeners 8] [--zero-copy] [--seed N]
 //
 //	              ┌─> reference reader: lossless, in this process, reads every frame
 //	model ─> capture ─> clients: goroutines and processes, attached over the socket

@@ -26,6 +26,7 @@ type options struct {
 	size              string
 	queues, listeners int
 	buffer            units.Size
+	zeroCopy          bool
 	seed              uint64
 }
 
@@ -61,7 +62,13 @@ func stress(o options, progress io.Writer) (l capture.Ledger, counts eventCounts
 		return l, counts, err
 	}
 	defer os.RemoveAll(dir)
-	engine, _, err := nic.NewEngine("sim:gen,rate=line,flows=64,size="+o.size, nic.Config{Queues: o.queues}, capture.Config{Buffer: int(o.buffer)})
+	port := nic.Config{Queues: o.queues}
+	if o.zeroCopy {
+		if port, err = nic.WithPools(port, int(o.buffer)); err != nil {
+			return l, counts, err
+		}
+	}
+	engine, _, err := nic.NewEngine("sim:gen,rate=line,flows=64,size="+o.size, port, capture.Config{Buffer: int(o.buffer)})
 	if err != nil {
 		return l, counts, err
 	}
@@ -113,6 +120,7 @@ func command(run func(options) error) *cobra.Command {
 		flags.IntVar(&o.queues, "queues", 1, "`number` of receive queues")
 		flags.IntVar(&o.listeners, "listeners", 8, "largest `number` of client processes on a queue at a time")
 		flags.VarP(&o.buffer, "buffer", "B", "`size` of each queue's buffer, a power of two")
+		flags.BoolVar(&o.zeroCopy, "zero-copy", false, "leave the frames in ring-buffer pools of about the buffer's size")
 		flags.Uint64Var(&o.seed, "seed", 0, "`seed` of the sequence of events; 0: a random one")
 	})
 	cmd.AddCommand(clientCommand())
