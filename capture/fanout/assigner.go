@@ -46,7 +46,7 @@ type Config struct {
 	Backlogged func(slot int, member uint8) bool
 
 	// Gather returns the record of a frame of more than Buffer bytes, which a pool has in
-	// several buffers; nil: every record lies in one piece. The producer and nobody else
+	// several buffers; nil: every record lies in one piece. Only the producer
 	// calls it, and uses the record until the next call.
 	Gather func(e *entry.Entry) []byte
 	Buffer int
