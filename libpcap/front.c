@@ -528,7 +528,7 @@ PROPERTY(pcap_snapshot, p->snaplen)
 PROPERTY(pcap_is_swapped, 0)
 PROPERTY(pcap_major_version, 0)
 PROPERTY(pcap_minor_version, 0)
-PROPERTY(pcap_bufsize, (int)(p->queues->s.size > INT32_MAX ? INT32_MAX : p->queues->s.size))
+PROPERTY(pcap_bufsize, (int)(p->queues->s.bytes > INT32_MAX ? INT32_MAX : p->queues->s.bytes))
 
 int pcap_list_datalinks(pcap_t *p, int **list)
 {

@@ -12,6 +12,7 @@ enum {
 	STEP = 1024,              // entries looked at between two looks at the capture
 	CLAIM = 128,              // entries that a member claims at once
 	AHEAD = 4096,             // bytes that are prefetched
+	BUFFERS_AHEAD = 8,        // the same in buffers of a pool
 	ENTRIES_AHEAD = 64,       // the same in entries
 	MOST = 8192,              // frames delivered by one call without a limit
 	GRACE = 2000000,          // ns that a frame waits for those of other queues with older stamps
@@ -71,18 +72,18 @@ static inline void load_stamp(struct frame *f, const u_char *record)
 static bool copy_frame(struct queue *q, struct frame *f, uint64_t offset, uint64_t seq)
 {
 	load_stamp(f, f->data - STREAM_RECORD);
-	memcpy(q->copy, f->data, f->caplen);
+	stream_gather(&q->s, f->data, f->caplen, q->copy);
 	f->data = q->copy;
 	return !stream_overwritten(&q->s, offset, seq);
 }
 
 // in_place reports whether a lossy listener may use what begins at the position where it
-// is: at least a quarter of the buffer is left to overwrite before it.
+// is: at least a quarter of the memory is left to overwrite before it.
 static inline bool in_place(const struct queue *q)
 {
 	const struct stream *s = &q->s;
 	atomic_thread_fence(memory_order_acquire);  // A1
-	return q->end + s->size / 4 * 3 >= stream_control(s, RESERVE_OFFSET) && q->seq + s->entries / 4 * 3 >= stream_control(s, RESERVE_SEQ);
+	return q->end + s->spare_bytes >= stream_control(s, RESERVE_OFFSET) && q->seq + s->spare_frames >= stream_control(s, RESERVE_SEQ);
 }
 
 // finish_frame puts the tag back and filters.
@@ -106,10 +107,10 @@ static inline bool take(const pcap_t *p, struct queue *q, struct frame *f)
 		const bool found = seq < q->until;
 		if (found) {
 			end = e->offset;
-			*f = (struct frame){.data = stream_record(s, end) + STREAM_RECORD, .caplen = e->caplen, .len = e->len, .seq = seq, .offset = end, .size = STREAM_RECORD + e->caplen};
+			*f = (struct frame){.data = stream_record(s, e) + STREAM_RECORD, .caplen = e->caplen, .len = e->len, .seq = seq, .offset = end, .size = STREAM_RECORD + e->caplen};
 		}
 		const uint16_t info = e->info, vlan = e->vlan;
-		if (found && !p->copying && (s->lossless || in_place(q)))
+		if (found && !p->copying && f->caplen <= s->buffer && (s->lossless || in_place(q)))
 			load_stamp(f, f->data - STREAM_RECORD);
 		else if (!(found ? copy_frame(q, f, q->end, q->seq) : !stream_overwritten(s, q->end, q->seq)) && !s->lossless) {
 			q->until = q->seq;  // overrun: it skips ahead when it begins again
@@ -141,7 +142,7 @@ static bool take_handed(const pcap_t *p, struct queue *q, struct frame *f)
 	uint64_t seq;
 	while (s->member && stream_handover(s, &seq)) {
 		const struct stream_entry e = *stream_at(s, seq);
-		*f = (struct frame){.data = stream_record(s, e.offset) + STREAM_RECORD, .caplen = e.caplen, .len = e.len, .seq = seq, .offset = e.offset, .size = STREAM_RECORD + e.caplen, .handed = true};
+		*f = (struct frame){.data = stream_record(s, &e) + STREAM_RECORD, .caplen = e.caplen, .len = e.len, .seq = seq, .offset = e.offset, .size = STREAM_RECORD + e.caplen, .handed = true};
 		if ((!copy_frame(q, f, e.offset, seq) && !stream_spared(s)) || !stream_claim_handed(s, seq))
 			continue;
 		if (finish_frame(p, q, f, e.info, e.vlan))
@@ -354,8 +355,8 @@ static inline bool hold(struct queue *q, const struct frame *f)
 }
 
 // run is the fast path of deliver: it hands out frames of a queue in place until there is
-// one that has to be copied, whose tag has to be put back, or that needs a look at the
-// capture. What a member passes over before that is left to take.
+// one that has to be copied, that lies in several buffers, whose tag has to be put back, or
+// that needs a look at the capture. What a member passes over before that is left to take.
 //
 // One look at the announcement serves two frames: it comes after the program has done with
 // one and after the entry of the next was loaded (A1). Up to the limits both are whole.
@@ -363,11 +364,12 @@ static inline __attribute__((always_inline)) unsigned run(pcap_t *p, struct queu
 {
 	struct stream *s = &q->s;
 	const uint8_t *const data = s->data, *const control = s->control + STREAM_PAGE, number = s->member, group = s->group;
-	const uint64_t data_mask = s->size - 1, id = s->id, at = q->seq & (s->entries - 1);
+	const uint64_t last_place = s->last_place, ahead = s->stride ? BUFFERS_AHEAD * (uint64_t)s->stride : AHEAD;
+	const uint64_t id = s->id, at = q->seq & (s->entries - 1);
 	const uint64_t until = q->until - q->seq < s->entries - at ? q->until : q->seq + s->entries - at;  // the index ends
-	const uint64_t offset_limit = s->lossless ? NOTHING_HELD : q->end + s->size / 4 * 3, seq_limit = s->lossless ? NOTHING_HELD : q->seq + s->entries / 4 * 3;
+	const uint64_t offset_limit = s->lossless ? NOTHING_HELD : q->end + s->spare_bytes, seq_limit = s->lossless ? NOTHING_HELD : q->seq + s->spare_frames;
 	const unsigned slot = SLOT_IDS + 8 * s->slot;
-	const uint32_t snaplen = (uint32_t)p->snaplen;
+	const uint32_t snaplen = (uint32_t)p->snaplen, buffer = s->buffer;
 	const bool nano = p->precision == PCAP_TSTAMP_PRECISION_NANO;
 	struct pcap_pkthdr h = {0};
 	uint64_t last = NOTHING_HELD;
@@ -378,14 +380,14 @@ static inline __attribute__((always_inline)) unsigned run(pcap_t *p, struct queu
 			e++;
 		if (seq >= until)
 			break;
-		const uint64_t offset = e->offset, next = offset + STREAM_RECORD + e->caplen;
-		const uint8_t *const record = data + (offset & data_mask);
+		const uint64_t offset = e->offset, next = offset + STREAM_RECORD + e->caplen, place = stream_place(s, e);
+		const uint8_t *const record = data + place;
 		const uint32_t len = e->len, caplen = e->caplen;
 		const uint16_t info = e->info;
 		atomic_thread_fence(memory_order_acquire);
-		if (stream_word(control, RESERVE_OFFSET) > offset_limit || stream_word(control, RESERVE_SEQ) > seq_limit || (info & STREAM_STRIPPED))
+		if (stream_word(control, RESERVE_OFFSET) > offset_limit || stream_word(control, RESERVE_SEQ) > seq_limit || (info & STREAM_STRIPPED) || caplen > buffer || place > last_place)
 			break;
-		__builtin_prefetch(record + AHEAD);
+		__builtin_prefetch(record + ahead);
 		__builtin_prefetch(e + ENTRIES_AHEAD);
 		last = NOTHING_HELD;
 		if (member && offset != q->end) {  // others' frames or padding
@@ -528,11 +530,11 @@ static void pause_for(pcap_t *p, uint64_t ns)
 }
 
 // slice is how long a wait may be without a look: in that time 10 Gb/s fill less than half
-// of each buffer, by the shortest frames (67 ns each) and by the longest (0.8 ns a byte).
+// of each memory, by the shortest frames (67 ns each) and by the longest (0.8 ns a byte).
 static uint64_t slice(const pcap_t *p, uint64_t longest)
 {
 	for (const struct queue *q = p->queues; q < p->queues + p->n; q++) {
-		uint64_t index = q->s.entries * 33, data = q->s.size / 3;
+		uint64_t index = q->s.window * 33, data = q->s.bytes / 3;
 		longest = index < longest ? index : longest;
 		longest = data < longest ? data : longest;
 	}
@@ -551,7 +553,7 @@ static bool stirred(const pcap_t *p)
 {
 	for (const struct queue *q = p->queues; q < p->queues + p->n; q++) {
 		const struct stream *s = &q->s;
-		if (stream_control(s, HEAD) - q->end > s->size / 8 || stream_control(s, INDEX_HEAD) - q->seq > s->entries / 8)
+		if (stream_control(s, HEAD) - q->end > s->size / 8 || stream_control(s, INDEX_HEAD) - q->seq > s->window / 8)
 			return true;
 		if (stream_control(s, FINISHED) || stream_control(s, SLOT_IDS + 8 * s->slot) != s->id || stream_control(s, WANTED + 8 * s->slot) != s->mode)
 			return true;

@@ -16,7 +16,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && sizeof(size_t) == 8,
 _Static_assert(sizeof(struct stream_entry) == 32, "docs/STREAM.md, index");
 
 enum {
-	VERSION = 3,
+	VERSION = 4,
 	SLOTS = 64,
 	GROUPS = 8,
 	MAX_MEMBER = 126,
@@ -34,6 +34,8 @@ enum {
 #define ANSWER_MAGIC 0x31534e4150414358
 #define STREAM_MAGIC 0x3152545350414358
 #define MAX_BYTES (UINT64_C(1) << 46)  // of a memory: two mappings fit into the address space
+#define MIN_SIZE (UINT64_C(1) << 20)   // of data but for a pool: all that may be read as a record fits behind any
+#define MAX_POOL (UINT64_C(4) << 32)   // what places reach
 
 struct request {
 	uint64_t magic;
@@ -195,16 +197,45 @@ static uint8_t *map(struct stream *s, int which, int fd, uint64_t bytes, unsigne
 	return base;
 }
 
-// header checks page 0 of control and takes from it what is needed.
-static bool header(struct stream *s, uint64_t databytes, uint64_t bytes)
+// find_records takes from page 0 of control where records lie in data, whose size is known,
+// and checks that they do.
+static bool find_records(struct stream *s)
 {
 	const uint8_t *h = s->control;
-	if (bytes < CONTROL_PAGES * STREAM_PAGE || word(h) != STREAM_MAGIC || half(h + 8) != VERSION || word(h + 16) != databytes || half(h + 72) != sizeof(struct stream_entry))
+	const uint64_t pool = word(h + 152);
+	s->buffers = half(h + 160);
+	s->stride = half(h + 164);
+	s->headroom = half(h + 168);
+	s->buffer = half(h + 172);
+	if (pool == 0) {
+		bool none = !s->buffers && !s->stride && !s->headroom && !s->buffer;
+		s->mask = s->size - 1;
+		s->last_place = s->size - 1;
+		s->buffer = UINT16_MAX;
+		s->window = s->entries;
+		s->spare_bytes = s->size / 4 * 3;
+		s->spare_frames = s->entries / 4 * 3;
+		return none && s->bytes == s->size;
+	}
+	if (pool != s->bytes || pool > MAX_POOL || pool > s->size || !s->buffers || s->stride % 4 || s->headroom % 4 || s->headroom < STREAM_RECORD || !s->buffer)
+		return false;
+	s->last_place = pool - STREAM_RECORD - s->buffer;
+	s->window = s->buffers / 2;  // the device has some
+	s->spare_bytes = s->size;  // short frames fill few bytes of their buffers
+	s->spare_frames = s->entries - s->buffers / 4;
+	return (uint64_t)s->headroom + s->buffer <= s->stride && (uint64_t)s->buffers * s->stride <= pool;
+}
+
+// header checks page 0 of control and takes from it what is needed.
+static bool header(struct stream *s, uint64_t bytes)
+{
+	const uint8_t *h = s->control;
+	if (bytes < CONTROL_PAGES * STREAM_PAGE || word(h) != STREAM_MAGIC || half(h + 8) != VERSION || half(h + 72) != sizeof(struct stream_entry))
 		return false;
 	uint64_t at = word(h + 40), names = half(h + 84);
-	s->size = databytes;
+	s->size = word(h + 16);
 	s->entries = word(h + 32);
-	if (!power(s->size) || !power(s->entries) || s->entries > bytes / sizeof(struct stream_entry) || at % sizeof(struct stream_entry) || at > bytes - s->entries * sizeof(struct stream_entry))
+	if (!power(s->size) || s->size < MIN_SIZE || !power(s->entries) || s->entries > bytes / sizeof(struct stream_entry) || at % sizeof(struct stream_entry) || at > bytes - s->entries * sizeof(struct stream_entry))
 		return false;
 	s->index = (const struct stream_entry *)(const void *)(h + at);
 	snprintf(s->name, sizeof s->name, "%.*s", (int)(names < 64 ? names : 64), (const char *)h + 88);
@@ -213,14 +244,19 @@ static bool header(struct stream *s, uint64_t databytes, uint64_t bytes)
 
 static int attach(struct stream *s, const char *path, const struct answer *a, const int fds[3], char *text, size_t room)
 {
-	s->data = map(s, 0, fds[0], a->bytes[0], 2, a->page[0], PROT_READ);
+	const char *const unmapped = "the capture's memory cannot be mapped";
+	s->bytes = a->bytes[0];
 	s->control = map(s, 1, fds[1], a->bytes[1], 1, a->page[1], PROT_READ);
 	s->cursor = map(s, 2, fds[2], STREAM_PAGE, 1, STREAM_PAGE, PROT_READ | PROT_WRITE);
-	if (!s->data || !s->control || !s->cursor)
-		return fail(text, room, path, "the capture's memory cannot be mapped");
-	// What lies within a page of data's end may be read as if a record were there.
-	if (a->bytes[0] < (1 << 20) || !header(s, a->bytes[0], a->bytes[1]))
+	if (!s->control || !s->cursor)
+		return fail(text, room, path, unmapped);
+	if (!header(s, a->bytes[1]))
 		return fail(text, room, path, "the stream's header is damaged");
+	if (!find_records(s))
+		return fail(text, room, path, "the stream's header is damaged: its memory has no room for the records or buffers that it describes");
+	s->data = map(s, 0, fds[0], s->bytes, s->stride ? 1 : 2, a->page[0], PROT_READ);
+	if (!s->data)
+		return fail(text, room, path, unmapped);
 	s->id = a->id;
 	s->slot = a->slot;
 	s->member = a->member;
@@ -279,6 +315,20 @@ bool stream_overwritten(const struct stream *s, uint64_t offset, uint64_t seq)
 bool stream_intact(const struct stream *s)
 {
 	return !stream_overwritten(s, s->at.position_offset, s->at.position);
+}
+
+void stream_gather(const struct stream *s, const uint8_t *from, uint32_t caplen, uint8_t *to)
+{
+	uint32_t done = caplen < s->buffer ? caplen : s->buffer;
+	memcpy(to, from, done);
+	if (done == caplen)
+		return;
+	for (uint64_t b = (uint64_t)(from - s->data) / s->stride; done < caplen;) {
+		const uint32_t rest = caplen - done, part = rest < s->buffer ? rest : s->buffer;
+		b = (b + 1) % s->buffers;
+		memcpy(to + done, s->data + b * s->stride + s->headroom, part);
+		done += part;
+	}
 }
 
 void stream_release(struct stream *s)
@@ -408,13 +458,16 @@ bool stream_assigned(const struct stream *s, uint64_t seq, uint64_t *frames)
 	return stream_mine(s);
 }
 
-// ahead finds the first frame half a buffer ahead of what is overwritten.
+// ahead finds the first frame half a buffer ahead of what is overwritten, in a pool by the
+// number of frames.
 static uint64_t ahead(const struct stream *s)
 {
 	uint64_t low = stream_control(s, RESERVE_SEQ), high = stream_control(s, INDEX_HEAD), least = stream_control(s, RESERVE_OFFSET);
 	low = low > s->entries ? low - s->entries : 0;
 	low = low > s->at.position ? low : s->at.position;
 	least = least > s->size / 2 ? least - s->size / 2 : 0;
+	if (s->stride)
+		return low < high ? low + (high - low) / 2 : low;
 	while (low < high) {
 		uint64_t mid = low + (high - low) / 2;
 		if (stream_at(s, mid)->offset >= least)

@@ -27,7 +27,7 @@ struct stream_entry {
 	uint64_t offset;
 	uint32_t hash;
 	uint16_t vlan, info, caplen, len;
-	uint32_t spare;
+	uint32_t place;
 	uint8_t member[8];
 };
 
@@ -51,12 +51,18 @@ struct stream {
 	bool lossless;       // frames are read in place
 	unsigned forks;      // of this process when the stream was opened
 	bool gone;           // the capture's side of the connection is closed
-	uint8_t *data;       // mapped twice in a row
+	uint8_t *data;       // mapped twice in a row, a pool once
 	uint8_t *control, *cursor;
 	void *mapped[3];     // what to unmap, with its size
 	size_t mapped_bytes[3];
-	uint64_t size, entries;  // bytes of data, entries of the index: powers of two
+	uint64_t bytes;          // of data
+	uint64_t size, entries;  // the same as offsets count, entries of the index: powers of two
 	const struct stream_entry *index;
+	uint64_t mask, last_place;  // of an offset, to where its record lies, 0 in a pool; where the last can lie
+	uint32_t buffer;            // bytes of a frame behind its record's header: in a pool the rest lies in other buffers
+	uint32_t buffers, stride, headroom;  // of a pool, or 0
+	uint64_t window;                     // frames that may be kept before they are overwritten
+	uint64_t spare_bytes, spare_frames;  // announced beyond a position so many, it is soon overwritten
 	uint64_t id, mode;
 	uint32_t slot;
 	uint64_t head, last;  // stream bytes and frames known to be published
@@ -91,6 +97,9 @@ bool stream_intact(const struct stream *s);
 // stream_overwritten reports whether the record at offset, of frame seq, may have been
 // overwritten by now (A1).
 bool stream_overwritten(const struct stream *s, uint64_t offset, uint64_t seq);
+
+// stream_gather copies caplen bytes of the frame that begins at from in data.
+void stream_gather(const struct stream *s, const uint8_t *from, uint32_t caplen, uint8_t *to);
 
 // stream_release writes the account and the position.
 void stream_release(struct stream *s);
@@ -164,9 +173,20 @@ static inline const struct stream_entry *stream_at(const struct stream *s, uint6
 	return &s->index[seq & (s->entries - 1)];
 }
 
-static inline const uint8_t *stream_record(const struct stream *s, uint64_t offset)
+// stream_place returns where in data an entry's record may lie; beyond last_place it is
+// none. The capture may change the entry meanwhile.
+static inline uint64_t stream_place(const struct stream *s, const struct stream_entry *e)
 {
-	return s->data + (offset & (s->size - 1));
+	const uint64_t offset = atomic_load_explicit((const _Atomic uint64_t *)(const void *)&e->offset, memory_order_relaxed);
+	const uint64_t place = atomic_load_explicit((const _Atomic uint32_t *)(const void *)&e->place, memory_order_relaxed);
+	return (offset & s->mask) + 4 * place;
+}
+
+// stream_record returns an entry's record, of a corrupt entry some.
+static inline const uint8_t *stream_record(const struct stream *s, const struct stream_entry *e)
+{
+	const uint64_t at = stream_place(s, e);
+	return s->data + (at <= s->last_place ? at : 0);
 }
 
 #endif

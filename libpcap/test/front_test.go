@@ -71,9 +71,9 @@ func TestLibraryHasTheWholeABI(t *testing.T) {
 
 func TestEveryWayToReadDeliversEveryFrame(t *testing.T) {
 	b := sanitized(t)
-	for name, policy := range map[string]string{"lossy": "lossy", "lossless": "lossless"} {
-		t.Run(name, func(t *testing.T) {
-			s := single(t, stream.Config{})
+	for _, policy := range []string{"lossy", "lossless"} {
+		each(t, func(t *testing.T, single func(c stream.Config) *served) {
+			s := single(stream.Config{})
 			d := b.start(t, "PCAP_POLICY="+policy)
 			d.open("ixcap:"+s.path, "set_tstamp_precision 1", "set_timeout 100")
 			require.Equal(t, "1", d.do("get_tstamp_precision 0"))
@@ -102,46 +102,50 @@ func TestEveryWayToReadDeliversEveryFrame(t *testing.T) {
 }
 
 func TestFramesAreCutAndFiltered(t *testing.T) {
-	b, s := sanitized(t), single(t, stream.Config{})
-	d := b.start(t)
-	d.open("ixcap:"+s.path, "set_snaplen 60", "set_timeout 100")
-	require.Equal(t, "60", d.do("snapshot 0"))
-	s.store(500)
-	require.Equal(t, result(0, cut(s.packets[:100], 60), false), d.do("loop 100"))
-	require.Equal(t, "0", d.do("filter 1 len > 200"))
-	var long []packet
-	for _, p := range s.packets[100:] {
-		if p.len > 200 {
-			long = append(long, p)
+	each(t, func(t *testing.T, single func(c stream.Config) *served) {
+		b, s := sanitized(t), single(stream.Config{})
+		d := b.start(t)
+		d.open("ixcap:"+s.path, "set_snaplen 60", "set_timeout 100")
+		require.Equal(t, "60", d.do("snapshot 0"))
+		s.store(500)
+		require.Equal(t, result(0, cut(s.packets[:100], 60), false), d.do("loop 100"))
+		require.Equal(t, "0", d.do("filter 1 len > 200"))
+		var long []packet
+		for _, p := range s.packets[100:] {
+			if p.len > 200 {
+				long = append(long, p)
+			}
 		}
-	}
-	require.NotEmpty(t, long)
-	require.Equal(t, result(0, cut(long[:50], 60), false), d.do("loop 50"), "what was taken before the filter is filtered, too")
-	require.Equal(t, "0", d.do("filter 1 less 1"))
-	require.Equal(t, result(0, nil, false), d.do("dispatch -1"), "a call ends after its timeout without a frame")
-	recv, drop, _ := d.stats()
-	require.Equal(t, [2]int{500, 0}, [2]int{recv, drop})
-	require.Equal(t, "-1 BPF program is not valid", d.do("bad_filter 1"))
-	require.Equal(t, "-1 can't parse filter expression: syntax error", d.do("filter 1 ip and and"))
-	d.end()
+		require.NotEmpty(t, long)
+		require.Equal(t, result(0, cut(long[:50], 60), false), d.do("loop 50"), "what was taken before the filter is filtered, too")
+		require.Equal(t, "0", d.do("filter 1 less 1"))
+		require.Equal(t, result(0, nil, false), d.do("dispatch -1"), "a call ends after its timeout without a frame")
+		recv, drop, _ := d.stats()
+		require.Equal(t, [2]int{500, 0}, [2]int{recv, drop})
+		require.Equal(t, "-1 BPF program is not valid", d.do("bad_filter 1"))
+		require.Equal(t, "-1 can't parse filter expression: syntax error", d.do("filter 1 ip and and"))
+		d.end()
+	})
 }
 
 func TestTagsThatTheDeviceStrippedAreBack(t *testing.T) {
-	b, s := sanitized(t), single(t, stream.Config{})
-	d := b.start(t)
-	d.open("ixcap:"+s.path, "set_timeout 100")
-	frame := s.gen.Append(nil, 0)
-	tagged := slices.Concat(frame[:12], []byte{0x81, 0, 0xa0, 7}, frame[12:])
-	s.put(packet{sec: 1, nsec: 1000, len: len(tagged), data: tagged}, ring.Frame{Data: frame, Len: uint32(len(frame)), VLAN: 0xa007, Info: ring.HasVLAN | ring.Stripped})
-	s.put(packet{sec: 1, nsec: 2000, len: len(tagged), data: tagged}, ring.Frame{Data: tagged, Len: uint32(len(tagged)), VLAN: 0xa007, Info: ring.HasVLAN})
-	s.Producer().Publish()
-	require.Equal(t, "0", d.do("filter 1 vlan 7"))
-	require.Equal(t, result(0, s.packets[:2], false), d.do("loop 2"))
-	require.Equal(t, "0", d.do("filter 1 not vlan"))
-	s.put(packet{sec: 1, nsec: 3000, len: len(frame), data: frame}, ring.Frame{Data: frame, Len: uint32(len(frame))})
-	s.Producer().Publish()
-	require.Equal(t, result(0, s.packets[2:], false), d.do("loop 1"))
-	d.end()
+	each(t, func(t *testing.T, single func(c stream.Config) *served) {
+		b, s := sanitized(t), single(stream.Config{})
+		d := b.start(t)
+		d.open("ixcap:"+s.path, "set_timeout 100")
+		frame := s.gen.Append(nil, 0)
+		tagged := slices.Concat(frame[:12], []byte{0x81, 0, 0xa0, 7}, frame[12:])
+		s.put(packet{sec: 1, nsec: 1000, len: len(tagged), data: tagged}, ring.Frame{Data: frame, Len: uint32(len(frame)), VLAN: 0xa007, Info: ring.HasVLAN | ring.Stripped})
+		s.put(packet{sec: 1, nsec: 2000, len: len(tagged), data: tagged}, ring.Frame{Data: tagged, Len: uint32(len(tagged)), VLAN: 0xa007, Info: ring.HasVLAN})
+		s.Producer().Publish()
+		require.Equal(t, "0", d.do("filter 1 vlan 7"))
+		require.Equal(t, result(0, s.packets[:2], false), d.do("loop 2"))
+		require.Equal(t, "0", d.do("filter 1 not vlan"))
+		s.put(packet{sec: 1, nsec: 3000, len: len(frame), data: frame}, ring.Frame{Data: frame, Len: uint32(len(frame))})
+		s.Producer().Publish()
+		require.Equal(t, result(0, s.packets[2:], false), d.do("loop 1"))
+		d.end()
+	})
 }
 
 func TestDescriptorWakesEventLoops(t *testing.T) {
@@ -175,141 +179,157 @@ func TestDescriptorWakesEventLoops(t *testing.T) {
 }
 
 func TestWaitsEndAsAsked(t *testing.T) {
-	b, s := sanitized(t), single(t, stream.Config{})
-	d := b.start(t)
-	d.open("ixcap:"+s.path, "set_timeout 20")
-	none := result(0, nil, false)
-	require.Equal(t, none, d.do("dispatch -1"), "timeout")
-	require.Equal(t, none, d.do("next_ex 1"))
-	require.Equal(t, "0", d.do("nonblock 1"))
-	require.Equal(t, none, d.do("dispatch -1"))
-	require.Equal(t, "0", d.do("nonblock 0"))
+	each(t, func(t *testing.T, single func(c stream.Config) *served) {
+		b, s := sanitized(t), single(stream.Config{})
+		d := b.start(t)
+		d.open("ixcap:"+s.path, "set_timeout 20")
+		none := result(0, nil, false)
+		require.Equal(t, none, d.do("dispatch -1"), "timeout")
+		require.Equal(t, none, d.do("next_ex 1"))
+		require.Equal(t, "0", d.do("nonblock 1"))
+		require.Equal(t, none, d.do("dispatch -1"))
+		require.Equal(t, "0", d.do("nonblock 0"))
 
-	broken := result(-2, nil, false)
-	require.Equal(t, "0", d.do("signal_in 20"))
-	require.Equal(t, broken, d.do("loop -1"))
-	require.Equal(t, "0", d.do("thread_in 20"))
-	require.Equal(t, broken, d.do("loop -1"))
-	require.Equal(t, "0", d.do("breakloop 0"))
-	require.Equal(t, broken, d.do("dispatch -1"))
-	require.Equal(t, none, d.do("dispatch -1"), "a break ends one call")
-	require.Equal(t, "0", d.do("break_at 3"))
-	s.store(10)
-	require.Equal(t, result(-2, s.packets[:3], false), d.do("loop -1"), "from the callback")
-	require.Equal(t, result(0, s.packets[3:10], false), d.do("loop 7"), "what was left is delivered")
-	d.end()
+		broken := result(-2, nil, false)
+		require.Equal(t, "0", d.do("signal_in 20"))
+		require.Equal(t, broken, d.do("loop -1"))
+		require.Equal(t, "0", d.do("thread_in 20"))
+		require.Equal(t, broken, d.do("loop -1"))
+		require.Equal(t, "0", d.do("breakloop 0"))
+		require.Equal(t, broken, d.do("dispatch -1"))
+		require.Equal(t, none, d.do("dispatch -1"), "a break ends one call")
+		require.Equal(t, "0", d.do("break_at 3"))
+		s.store(10)
+		require.Equal(t, result(-2, s.packets[:3], false), d.do("loop -1"), "from the callback")
+		require.Equal(t, result(0, s.packets[3:10], false), d.do("loop 7"), "what was left is delivered")
+		d.end()
+	})
 }
 
 func TestAttachmentOutlivesForkAndRights(t *testing.T) {
-	b, s := sanitized(t), single(t, stream.Config{})
-	d := b.start(t, "ASAN_OPTIONS=detect_leaks=0:exitcode=99")
-	d.open("ixcap:"+s.path, "set_timeout 100")
-	require.Equal(t, "0", d.do("fork_close 0"), "a child that closes its copy")
-	s.store(100)
-	require.Equal(t, result(0, s.packets[:50], false), d.do("loop 50"))
-	require.Equal(t, "0", d.do("fork 0"))
-	if os.Getuid() == 0 {
-		require.Equal(t, "0", d.do("chroot 0 %s", t.TempDir()))
-		require.Equal(t, "0", d.do("drop_rights 65534"))
-	}
-	require.Equal(t, "0", d.do("filter 1 ip"), "the system's libpcap stays loaded")
-	require.Equal(t, result(0, s.packets[50:], false), d.do("loop 50"))
-	require.Len(t, s.Stats().Listeners, 1)
-	require.NoError(t, s.Stats().Listeners[0].Balanced())
-	d.end()
+	each(t, func(t *testing.T, single func(c stream.Config) *served) {
+		b, s := sanitized(t), single(stream.Config{})
+		d := b.start(t, "ASAN_OPTIONS=detect_leaks=0:exitcode=99")
+		d.open("ixcap:"+s.path, "set_timeout 100")
+		require.Equal(t, "0", d.do("fork_close 0"), "a child that closes its copy")
+		s.store(100)
+		require.Equal(t, result(0, s.packets[:50], false), d.do("loop 50"))
+		require.Equal(t, "0", d.do("fork 0"))
+		if os.Getuid() == 0 {
+			require.Equal(t, "0", d.do("chroot 0 %s", t.TempDir()))
+			require.Equal(t, "0", d.do("drop_rights 65534"))
+		}
+		require.Equal(t, "0", d.do("filter 1 ip"), "the system's libpcap stays loaded")
+		require.Equal(t, result(0, s.packets[50:], false), d.do("loop 50"))
+		require.Len(t, s.Stats().Listeners, 1)
+		require.NoError(t, s.Stats().Listeners[0].Balanced())
+		d.end()
+	})
 }
 
 func TestQueuesAreMergedByTime(t *testing.T) {
-	b, dir := sanitized(t), t.TempDir()
-	queues := make([]*served, 3)
-	for i := range queues {
-		queues[i] = serve(t, dir, fmt.Sprintf("eth7-queue%d.sock", i), stream.Config{})
+	for name, serve := range memories {
+		t.Run(name, func(t *testing.T) {
+			b, dir := sanitized(t), t.TempDir()
+			queues := make([]*served, 3)
+			for i := range queues {
+				queues[i] = serve(t, dir, fmt.Sprintf("eth7-queue%d.sock", i), stream.Config{})
+			}
+			d := b.start(t, "IXCAP_SHARE="+dir, "PCAP_POLICY=lossless")
+			d.open("ixcap:eth7", "set_timeout 100")
+			var all []packet
+			for n := range uint32(3000) {
+				q := queues[n*2654435761>>16%3]
+				frame := q.gen.Append(nil, uint64(n))
+				p := packet{sec: 1700000000, nsec: n * 1000, len: len(frame), data: frame}
+				q.put(p, ring.Frame{Data: frame, Len: uint32(len(frame))})
+				all = append(all, p)
+			}
+			for _, q := range queues {
+				q.Producer().Finish()
+			}
+			require.Equal(t, result(0, all, false), d.do("loop -1"))
+			recv, drop, _ := d.stats()
+			require.Equal(t, [2]int{3000, 0}, [2]int{recv, drop})
+			d.end()
+		})
 	}
-	d := b.start(t, "IXCAP_SHARE="+dir, "PCAP_POLICY=lossless")
-	d.open("ixcap:eth7", "set_timeout 100")
-	var all []packet
-	for n := range uint32(3000) {
-		q := queues[n*2654435761>>16%3]
-		frame := q.gen.Append(nil, uint64(n))
-		p := packet{sec: 1700000000, nsec: n * 1000, len: len(frame), data: frame}
-		q.put(p, ring.Frame{Data: frame, Len: uint32(len(frame))})
-		all = append(all, p)
-	}
-	for _, q := range queues {
-		q.Producer().Finish()
-	}
-	require.Equal(t, result(0, all, false), d.do("loop -1"))
-	recv, drop, _ := d.stats()
-	require.Equal(t, [2]int{3000, 0}, [2]int{recv, drop})
-	d.end()
 }
 
 func TestLossesAreCounted(t *testing.T) {
-	b, s := sanitized(t), single(t, stream.Config{Size: stream.Block, Segment: stream.Block})
-	s.SetMissed(1000)
-	d := b.start(t)
-	d.open("ixcap:"+s.path, "set_timeout 100")
-	s.store(100)
-	require.Equal(t, result(0, s.packets[:100], false), d.do("loop 100"))
-	s.store(20000)
-	s.SetMissed(1234)
-	s.Producer().Finish()
-	got := d.do("loop -1")
-	recv, drop, missed := d.stats()
-	require.Equal(t, 234, missed, "since it was attached")
-	require.Equal(t, 20100, recv)
-	require.Positive(t, drop)
-	left := s.packets[100+drop:]
-	require.Equal(t, result(0, left, false), got, "what is not lost is whole and in order")
-	d.end()
-	require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 1 }, timeout, time.Millisecond)
-	report := s.Stats().RecentDetached[0]
-	require.NoError(t, report.Balanced())
-	require.EqualValues(t, drop, report.Overrun)
-	require.EqualValues(t, 20100-drop, report.Read)
+	each(t, func(t *testing.T, single func(c stream.Config) *served) {
+		b, s := sanitized(t), single(stream.Config{Size: stream.Block, Segment: stream.Block})
+		s.SetMissed(1000)
+		d := b.start(t)
+		d.open("ixcap:"+s.path, "set_timeout 100")
+		s.store(100)
+		require.Equal(t, result(0, s.packets[:100], false), d.do("loop 100"))
+		s.store(20000)
+		s.SetMissed(1234)
+		s.Producer().Finish()
+		got := d.do("loop -1")
+		recv, drop, missed := d.stats()
+		require.Equal(t, 234, missed, "since it was attached")
+		require.Equal(t, 20100, recv)
+		require.Positive(t, drop)
+		left := s.packets[100+drop:]
+		require.Equal(t, result(0, left, false), got, "what is not lost is whole and in order")
+		d.end()
+		require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 1 }, timeout, time.Millisecond)
+		report := s.Stats().RecentDetached[0]
+		require.NoError(t, report.Balanced())
+		require.EqualValues(t, drop, report.Overrun)
+		require.EqualValues(t, 20100-drop, report.Read)
+	})
 }
 
 // A frame that waits for its turn while the program pauses is overwritten, and not delivered.
 func TestWaitingFramesAreNotDeliveredOverwritten(t *testing.T) {
-	b, dir := sanitized(t), t.TempDir()
-	var queues []*served
-	for i := range 2 {
-		queues = append(queues, serve(t, dir, fmt.Sprintf("eth7-queue%d.sock", i), stream.Config{Size: stream.Block, Segment: stream.Block}))
+	for name, serve := range memories {
+		t.Run(name, func(t *testing.T) {
+			b, dir := sanitized(t), t.TempDir()
+			var queues []*served
+			for i := range 2 {
+				queues = append(queues, serve(t, dir, fmt.Sprintf("eth7-queue%d.sock", i), stream.Config{Size: stream.Block, Segment: stream.Block}))
+			}
+			d := b.start(t, "IXCAP_SHARE="+dir)
+			d.open("ixcap:eth7", "set_timeout 100")
+			for _, q := range queues {
+				q.storeNumbered(1)
+			}
+			read := number(t, d.do("numbered 1"), 1)
+			for range 100 {
+				queues[0].storeNumbered(100)
+				queues[1].storeNumbered(100)
+			}
+			for _, q := range queues {
+				q.Producer().Finish()
+			}
+			read += number(t, d.do("numbered -1"), 1)
+			recv, drop, _ := d.stats()
+			require.Equal(t, 2*10_001, recv)
+			require.Equal(t, recv-drop, read)
+			d.end()
+		})
 	}
-	d := b.start(t, "IXCAP_SHARE="+dir)
-	d.open("ixcap:eth7", "set_timeout 100")
-	for _, q := range queues {
-		q.storeNumbered(1)
-	}
-	read := number(t, d.do("numbered 1"), 1)
-	for range 100 {
-		queues[0].storeNumbered(100)
-		queues[1].storeNumbered(100)
-	}
-	for _, q := range queues {
-		q.Producer().Finish()
-	}
-	read += number(t, d.do("numbered -1"), 1)
-	recv, drop, _ := d.stats()
-	require.Equal(t, 2*10_001, recv)
-	require.Equal(t, recv-drop, read)
-	d.end()
 }
 
 func TestProgramsMayWriteIntoCopies(t *testing.T) {
-	b := sanitized(t)
-	for _, policy := range []string{"lossy", "lossless"} {
-		s := single(t, stream.Config{})
-		d, other := b.start(t, "PCAP_COPY=1", "PCAP_POLICY="+policy), b.start(t)
-		d.open("ixcap:"+s.path, "set_timeout 100")
-		other.open("ixcap:"+s.path, "set_timeout 100")
-		require.Equal(t, "0", d.do("write_into 1"))
-		s.store(500)
-		require.Equal(t, result(0, s.packets, false), d.do("loop 500"))
-		require.Equal(t, result(0, s.packets, false), other.do("loop 500"), "the stream is as it was")
-		d.end()
-		other.end()
-	}
+	each(t, func(t *testing.T, single func(c stream.Config) *served) {
+		b := sanitized(t)
+		for _, policy := range []string{"lossy", "lossless"} {
+			s := single(stream.Config{})
+			d, other := b.start(t, "PCAP_COPY=1", "PCAP_POLICY="+policy), b.start(t)
+			d.open("ixcap:"+s.path, "set_timeout 100")
+			other.open("ixcap:"+s.path, "set_timeout 100")
+			require.Equal(t, "0", d.do("write_into 1"))
+			s.store(500)
+			require.Equal(t, result(0, s.packets, false), d.do("loop 500"))
+			require.Equal(t, result(0, s.packets, false), other.do("loop 500"), "the stream is as it was")
+			d.end()
+			other.end()
+		}
+	})
 }
 
 func TestDetachedListenerIsTold(t *testing.T) {
@@ -435,27 +455,31 @@ func TestLibraryWithoutASystemLibpcapSaysSo(t *testing.T) {
 
 func TestTcpdumpWritesTheStream(t *testing.T) {
 	needs(t, "tcpdump")
-	b, dir := build(t), t.TempDir()
-	s := serve(t, dir, "eth7-queue0.sock", stream.Config{})
-	var out, text bytes.Buffer
-	cmd := exec.Command("tcpdump", "-i", "ixcap:eth7", "--time-stamp-precision=nano", "-w", "-", "udp")
-	cmd.Env, cmd.Stdout, cmd.Stderr = b.environment("IXCAP_SHARE="+dir), &out, &text
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	s.attached(1)
-	s.store(5000)
-	s.Producer().Finish()
-	require.NoError(t, cmd.Wait(), "%s", text.String())
-	require.Contains(t, text.String(), "5000 packets captured\n5000 packets received by filter\n0 packets dropped by kernel\n")
-	want := binary.LittleEndian.AppendUint32(nil, 0xa1b23c4d)
-	want = append(want, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0)
-	for _, p := range s.packets {
-		for _, v := range []uint32{p.sec, p.nsec, uint32(len(p.data)), uint32(p.len)} {
-			want = binary.LittleEndian.AppendUint32(want, v)
-		}
-		want = append(want, p.data...)
+	for name, serve := range memories {
+		t.Run(name, func(t *testing.T) {
+			b, dir := build(t), t.TempDir()
+			s := serve(t, dir, "eth7-queue0.sock", stream.Config{})
+			var out, text bytes.Buffer
+			cmd := exec.Command("tcpdump", "-i", "ixcap:eth7", "--time-stamp-precision=nano", "-w", "-", "udp")
+			cmd.Env, cmd.Stdout, cmd.Stderr = b.environment("IXCAP_SHARE="+dir), &out, &text
+			require.NoError(t, cmd.Start())
+			t.Cleanup(func() { _ = cmd.Process.Kill() })
+			s.attached(1)
+			s.store(5000)
+			s.Producer().Finish()
+			require.NoError(t, cmd.Wait(), "%s", text.String())
+			require.Contains(t, text.String(), "5000 packets captured\n5000 packets received by filter\n0 packets dropped by kernel\n")
+			want := binary.LittleEndian.AppendUint32(nil, 0xa1b23c4d)
+			want = append(want, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0)
+			for _, p := range s.packets {
+				for _, v := range []uint32{p.sec, p.nsec, uint32(len(p.data)), uint32(p.len)} {
+					want = binary.LittleEndian.AppendUint32(want, v)
+				}
+				want = append(want, p.data...)
+			}
+			require.True(t, bytes.Equal(want, out.Bytes()), "the savefile has what was stored")
+		})
 	}
-	require.True(t, bytes.Equal(want, out.Bytes()), "the savefile has what was stored")
 }
 
 func TestTcpdumpEndsOnSignals(t *testing.T) {

@@ -164,9 +164,9 @@ type capture struct{ answer, header, cursors, index, data, cursor []byte }
 // sound is a capture of n frames whose listener has slot 5.
 func sound(n int) capture {
 	le := binary.LittleEndian
-	c := capture{make([]byte, 64), make([]byte, 128), make([]byte, 4096), make([]byte, 32*n), make([]byte, 128*n), make([]byte, 512)}
+	c := capture{make([]byte, 64), make([]byte, 176), make([]byte, 4096), make([]byte, 32*n), make([]byte, 128*n), make([]byte, 512)}
 	copy(c.answer, "XCAPANS1")
-	le.PutUint32(c.answer[8:], 3)
+	le.PutUint32(c.answer[8:], 4)
 	le.PutUint64(c.answer[16:], 77)
 	le.PutUint32(c.answer[24:], 5)
 	c.answer[29] = 255
@@ -175,7 +175,7 @@ func sound(n int) capture {
 	le.PutUint32(c.answer[48:], 4096)
 	le.PutUint32(c.answer[52:], 4096)
 	copy(c.header, "XCAPSTR1")
-	le.PutUint32(c.header[8:], 3)
+	le.PutUint32(c.header[8:], 4)
 	le.PutUint64(c.header[16:], fuzzedData)
 	le.PutUint64(c.header[32:], fuzzedEntries)
 	le.PutUint64(c.header[40:], 8192)
@@ -208,7 +208,7 @@ func (a attachment) alter(t testing.TB, patches []byte) {
 		fd := a.control
 		switch patches[0] % 5 {
 		case 0:
-			at %= 120
+			at %= 168
 		case 1:
 			at = 4096 + at%4088
 		case 2:
@@ -319,6 +319,21 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte{}, uint16(64), uint8(3), slices.Concat(patch(1, 256, 1<<33), patch(1, 128, 1<<40)))
 	f.Add([]byte{}, uint16(64), uint8(8), slices.Concat(patch(1, 1064, 0), patch(1, 512, 1)))
 
+	// Pools: of 400 buffers, their figures wrong, and entries that lie beyond it or go on behind its last buffer.
+	pool := slices.Concat(patch(header, 152, fuzzedData), patch(header, 160, 2112<<32|400), patch(header, 168, 2048<<32|64))
+	f.Add(pool, uint16(64), uint8(3), []byte{})
+	f.Add(slices.Concat(pool, patch(header, 160, 2112<<32|1<<31)), uint16(64), uint8(3), []byte{})
+	f.Add(slices.Concat(pool, patch(header, 160, 1<<63|1)), uint16(64), uint8(3), []byte{})
+	f.Add(slices.Concat(pool, patch(header, 168, 1<<63|8)), uint16(64), uint8(3), []byte{})
+	f.Add(slices.Concat(pool, patch(header, 152, 0)), uint16(64), uint8(3), []byte{})
+	f.Add(slices.Concat(pool, patch(header, 152, 1<<34)), uint16(64), uint8(3), []byte{})
+	f.Add(slices.Concat(pool, patch(index, 16, 1<<63|9000)), uint16(64), uint8(3), []byte{})
+	f.Add(slices.Concat(pool, patch(index, 16, (399*2112+52)/4<<32|0xffffffff)), uint16(64), uint8(3), []byte{})
+	f.Add(slices.Concat(pool, patch(index, 16, (399*2112+52)/4<<32|0xffffffff)), uint16(64), uint8(8), []byte{})
+	f.Add(slices.Concat(pool, patch(index, 16, (fuzzedData-2060)/4<<32|0xffffffff)), uint16(64), uint8(13), []byte{})
+	f.Add(slices.Concat(pool, patch(answer, 24, 5|2<<40|1<<48)), uint16(64), uint8(8), slices.Concat(handover, patch(2, 16, (399*2112+52)/4<<32|0xffffffff)))
+	f.Add(slices.Concat(pool, patch(cursors, 8, 1<<40), patch(cursors, 0, 1<<50)), uint16(64), uint8(3), []byte{})
+
 	dir := f.TempDir()
 	path := filepath.Join(dir, "eth7-queue0.sock")
 	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
@@ -346,4 +361,48 @@ func FuzzAnswer(f *testing.F) {
 			require.True(t, strings.HasPrefix(read, "40 40 2400 "), read)
 		}
 	})
+}
+
+// A capture whose header is wrong is refused with the reason.
+func TestDamagedHeadersAreRefusedWithAReason(t *testing.T) {
+	const answer, header = 0, 1
+	dir := t.TempDir()
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: filepath.Join(dir, "eth7-queue0.sock"), Net: "unixpacket"})
+	require.NoError(t, err)
+	defer l.Close()
+	d := sanitized(t).start(t, "HOME="+dir)
+	pool := slices.Concat(patch(header, 152, fuzzedData), patch(header, 160, 2112<<32|400), patch(header, 168, 2048<<32|64))
+	const version, damaged, noRoom = "another version of the stream's layout", "header is damaged", "no room for the records or buffers"
+	for name, c := range map[string]struct {
+		patches []byte
+		want    string
+	}{
+		"as it should be":           {nil, ""},
+		"a pool":                    {pool, ""},
+		"answer of version 3":       {patch(answer, 8, 3), version},
+		"header of version 3":       {patch(header, 8, 4096<<32|3), damaged},
+		"more data than mapped":     {patch(header, 16, 2*fuzzedData), noRoom},
+		"buffers without a pool":    {slices.Concat(pool, patch(header, 152, 0)), noRoom},
+		"a pool without buffers":    {slices.Concat(pool, patch(header, 160, 2112<<32)), noRoom},
+		"too many buffers":          {slices.Concat(pool, patch(header, 160, 2112<<32|497)), noRoom},
+		"a stride of 0":             {slices.Concat(pool, patch(header, 160, 400)), noRoom},
+		"an odd stride":             {slices.Concat(pool, patch(header, 160, 2113<<32|400)), noRoom},
+		"the longest stride":        {slices.Concat(pool, patch(header, 160, 0xfffffffc<<32|0xffffffff)), noRoom},
+		"no room for a header":      {slices.Concat(pool, patch(header, 168, 2048<<32|8)), noRoom},
+		"an odd headroom":           {slices.Concat(pool, patch(header, 168, 2040<<32|66)), noRoom},
+		"buffers without bytes":     {slices.Concat(pool, patch(header, 168, 64)), noRoom},
+		"longer than the stride":    {slices.Concat(pool, patch(header, 168, 2049<<32|64)), noRoom},
+		"the longest buffers":       {slices.Concat(pool, patch(header, 168, 0xffffffff<<32|0xfffffffc)), noRoom},
+		"a pool larger than mapped": {slices.Concat(pool, patch(header, 152, 2*fuzzedData)), noRoom},
+	} {
+		t.Run(name, func(t *testing.T) {
+			activated, _ := sound(40).altered(c.patches, 64).read(t, d, l, 3, nil)
+			if c.want == "" {
+				require.Equal(t, "0", activated)
+			} else {
+				require.Contains(t, activated, c.want)
+			}
+		})
+	}
+	d.end()
 }

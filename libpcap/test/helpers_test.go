@@ -22,6 +22,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ixcap/ixcap/capture/capturetest"
 	"github.com/ixcap/ixcap/capture/stream"
 	"github.com/ixcap/ixcap/hugepage"
 	"github.com/ixcap/ixcap/ring"
@@ -238,6 +239,7 @@ type served struct {
 	path    string
 	gen     *wire.Generator
 	packets []packet
+	pool    *capturetest.Pool // nil: the stream copies
 }
 
 // serve makes a stream and serves it at a socket in dir, which is the port's named.
@@ -264,6 +266,32 @@ func single(t testing.TB, c stream.Config) *served {
 	return serve(t, t.TempDir(), "eth7-queue0.sock", c)
 }
 
+// servePool is serve with frames that lie in a pool of about four times c.Size, long ones in
+// several buffers.
+func servePool(t testing.TB, dir, name string, c stream.Config) *served {
+	t.Helper()
+	pool := capturetest.NewPool(t, cmp.Or(c.Size, 16*stream.Block)/(8<<10))
+	c.Pool = &pool.Pool
+	s := serve(t, dir, name, c)
+	s.pool = pool
+	var err error
+	s.gen, err = wire.NewGenerator([]wire.Option{{Key: "size", Value: "60-5000"}, {Key: "flows", Value: "100"}})
+	require.NoError(t, err)
+	return s
+}
+
+// memories are streams of both kinds.
+var memories = map[string]func(t testing.TB, dir, name string, c stream.Config) *served{"copied": serve, "in a pool": servePool}
+
+// each runs a test for a queue of each kind.
+func each(t *testing.T, test func(t *testing.T, single func(c stream.Config) *served)) {
+	for name, serve := range memories {
+		t.Run(name, func(t *testing.T) {
+			test(t, func(c stream.Config) *served { return serve(t, t.TempDir(), "eth7-queue0.sock", c) })
+		})
+	}
+}
+
 // attached waits for n listeners.
 func (s *served) attached(n int) {
 	s.t.Helper()
@@ -284,11 +312,18 @@ func (s *served) store(frames int) {
 // put appends a frame, which listeners see as the packet. It does not publish it.
 func (s *served) put(p packet, f ring.Frame) {
 	s.t.Helper()
-	for since := time.Now(); !s.Producer().Append(p.sec, p.nsec, &f, 0); time.Sleep(10 * time.Microsecond) {
+	for since := time.Now(); !s.append(p.sec, p.nsec, &f); time.Sleep(10 * time.Microsecond) {
 		s.Producer().Publish()
 		require.Less(s.t, time.Since(since), timeout, "held")
 	}
 	s.packets = append(s.packets, p)
+}
+
+func (s *served) append(sec, nsec uint32, f *ring.Frame) bool {
+	if s.pool != nil {
+		return s.pool.Append(s.Producer(), sec, nsec, f, 0)
+	}
+	return s.Producer().Append(sec, nsec, f, 0)
 }
 
 // number is the i-th field of an answer.

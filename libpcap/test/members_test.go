@@ -70,8 +70,8 @@ func requireAll(t *testing.T, s *served, answers []string) {
 func TestMembersShareEveryFrame(t *testing.T) {
 	b := sanitized(t)
 	for _, fanout := range []string{"hash", "lb", "rnd", "consistent"} {
-		t.Run(fanout, func(t *testing.T) {
-			s := single(t, stream.Config{})
+		each(t, func(t *testing.T, single func(c stream.Config) *served) {
+			s := single(stream.Config{})
 			all := members(t, b, s, 4, "PCAP_FANOUT="+fanout, "PCAP_POLICY=lossless")
 			for _, d := range all {
 				d.send("numbered -1")
@@ -110,12 +110,13 @@ func TestMembersShareEveryFrame(t *testing.T) {
 func TestFramesOfADeadMemberGoToTheOthers(t *testing.T) {
 	b := sanitized(t)
 	for _, policy := range []string{"lossless", "lossy"} {
-		t.Run(policy, func(t *testing.T) { killOne(t, b, policy) })
+		each(t, func(t *testing.T, single func(c stream.Config) *served) {
+			killOne(t, b, single(stream.Config{}), policy)
+		})
 	}
 }
 
-func killOne(t *testing.T, b built, policy string) {
-	s := single(t, stream.Config{})
+func killOne(t *testing.T, b built, s *served, policy string) {
 	all := members(t, b, s, 3, "PCAP_FANOUT=lb", "PCAP_POLICY="+policy)
 	s.storeNumbered(3000)
 	got := []string{all[0].do("numbered 500")} // 500 of its 1000; it is killed with the others unread
@@ -145,59 +146,66 @@ func killOne(t *testing.T, b built, policy string) {
 }
 
 func TestMembersJoinAndLeaveDuringTraffic(t *testing.T) {
-	b, s := sanitized(t), single(t, stream.Config{})
-	all := members(t, b, s, 2, "PCAP_FANOUT=hash", "PCAP_POLICY=lossless")
-	var got []string
-	store := func() {
-		for range 10 {
-			s.storeNumbered(100)
-			time.Sleep(time.Millisecond)
+	each(t, func(t *testing.T, single func(c stream.Config) *served) {
+		b, s := sanitized(t), single(stream.Config{})
+		all := members(t, b, s, 2, "PCAP_FANOUT=hash", "PCAP_POLICY=lossless")
+		var got []string
+		store := func() {
+			for range 10 {
+				s.storeNumbered(100)
+				time.Sleep(time.Millisecond)
+			}
 		}
-	}
-	all[0].send("numbered -1")
-	all[1].send("numbered 300") // then it leaves in order
-	store()
-	got = append(got, all[1].receive())
-	require.Equal(t, "0", all[1].do("close 0"))
-	all[1].end()
-	store()
-	late := b.start(t, "PCAP_GROUP=2", "PCAP_POLICY=lossless")
-	late.open("ixcap:"+s.path, "set_timeout 20")
-	late.send("numbered -1")
-	store()
-	s.Producer().Finish()
-	got = append(got, all[0].receive(), late.receive())
-	all[0].end()
-	late.end()
-	requireAll(t, s, got)
-	require.Positive(t, number(t, got[2], 1))
-	require.NoError(t, func() error { g := s.group(); return g.Balanced() }())
+		all[0].send("numbered -1")
+		all[1].send("numbered 300") // then it leaves in order
+		store()
+		got = append(got, all[1].receive())
+		require.Equal(t, "0", all[1].do("close 0"))
+		all[1].end()
+		store()
+		late := b.start(t, "PCAP_GROUP=2", "PCAP_POLICY=lossless")
+		late.open("ixcap:"+s.path, "set_timeout 20")
+		late.send("numbered -1")
+		store()
+		s.Producer().Finish()
+		got = append(got, all[0].receive(), late.receive())
+		all[0].end()
+		late.end()
+		requireAll(t, s, got)
+		require.Positive(t, number(t, got[2], 1))
+		require.NoError(t, func() error { g := s.group(); return g.Balanced() }())
+	})
 }
 
 // TestHungMemberCostsTheOthersNothing stops a lossy member: the others read everything of theirs.
 func TestHungMemberCostsTheOthersNothing(t *testing.T) {
-	b, s := sanitized(t), single(t, stream.Config{Size: stream.Block, Segment: stream.Block})
-	all := members(t, b, s, 2, "PCAP_FANOUT=lb")
-	require.NoError(t, all[0].cmd.Process.Signal(syscall.SIGSTOP))
-	all[1].send("numbered -1")
-	for range 60 {
-		s.storeNumbered(100)
-		time.Sleep(2 * time.Millisecond)
-	}
-	require.NoError(t, all[0].cmd.Process.Signal(syscall.SIGCONT))
-	all[0].send("numbered -1")
-	s.Producer().Finish()
-	first, second := all[0].receive(), all[1].receive()
-	require.Equal(t, 3000, number(t, second, 1))
-	require.Less(t, number(t, first, 1), 3000)
-	all[0].end()
-	all[1].end()
-	require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 2 }, timeout, time.Millisecond)
-	g := s.group()
-	require.NoError(t, g.Balanced())
-	require.EqualValues(t, 6000, g.Sum().Assigned)
-	require.EqualValues(t, 6000, g.Sum().Read+g.Sum().Overrun)
-	require.Equal(t, number(t, first, 1)+3000, int(g.Sum().Read))
+	each(t, func(t *testing.T, single func(c stream.Config) *served) {
+		b, s := sanitized(t), single(stream.Config{Size: stream.Block, Segment: stream.Block})
+		all := members(t, b, s, 2, "PCAP_FANOUT=lb")
+		require.NoError(t, all[0].cmd.Process.Signal(syscall.SIGSTOP))
+		all[1].send("numbered -1")
+		for range 60 {
+			s.storeNumbered(100)
+			require.Eventually(t, func() bool {
+				m := s.group().Members
+				return min(m[0].Unread, m[1].Unread) < 100
+			}, timeout, time.Millisecond)
+		}
+		require.NoError(t, all[0].cmd.Process.Signal(syscall.SIGCONT))
+		all[0].send("numbered -1")
+		s.Producer().Finish()
+		first, second := all[0].receive(), all[1].receive()
+		require.Equal(t, 3000, number(t, second, 1))
+		require.Less(t, number(t, first, 1), 3000)
+		all[0].end()
+		all[1].end()
+		require.Eventually(t, func() bool { return s.Stats().DetachedTotal == 2 }, timeout, time.Millisecond)
+		g := s.group()
+		require.NoError(t, g.Balanced())
+		require.EqualValues(t, 6000, g.Sum().Assigned)
+		require.EqualValues(t, 6000, g.Sum().Read+g.Sum().Overrun)
+		require.Equal(t, number(t, first, 1)+3000, int(g.Sum().Read))
+	})
 }
 
 // Members that are overrun count as lost what the ledger says of them, on one queue and on two.
