@@ -17,8 +17,13 @@ type gathered struct {
 	end   position // what is before it was copied
 }
 
-// gatheredBytes is the size of that memory, a power of two.
-const gatheredBytes = 16 * Block
+// gatheredBytes returns the size of that memory for a pool of so many bytes, a power of two: a
+// quarter of a large pool. Short frames that wait for a slow disk have more room there than in the
+// pool.
+func gatheredBytes(pool int) int {
+	const least, most = 16 * Block, 64 * Block
+	return min(max(int(ceilPow2(uint64(pool)))/4, least), most)
+}
 
 // prepareGather allocates the memory at the first call, in a stream with a pool.
 func (l *Listener) prepareGather() error {
@@ -26,7 +31,8 @@ func (l *Listener) prepareGather() error {
 		return nil
 	}
 	if l.gathered == nil {
-		mem, err := hugepage.Alloc(gatheredBytes, hugepage.Options{Pages: hugepage.Ordinary, Node: hugepage.AnyNode, Name: "ixcap-blocks"})
+		size := gatheredBytes(len(l.data))
+		mem, err := hugepage.Alloc(size, hugepage.Options{Pages: hugepage.Ordinary, Node: hugepage.AnyNode, Name: "ixcap-blocks"})
 		if err != nil {
 			return fmt.Errorf("read block: %w", err)
 		}
@@ -35,7 +41,7 @@ func (l *Listener) prepareGather() error {
 			_ = mem.Close() // the error above is the cause
 			return fmt.Errorf("read block: %w", err)
 		}
-		l.gathered = &gathered{mem: mem, bytes: b, mask: gatheredBytes - 1}
+		l.gathered = &gathered{mem: mem, bytes: b, mask: uint64(size) - 1}
 	}
 	if g := l.gathered; g.end.offset < l.next.offset {
 		g.end = l.next
@@ -45,8 +51,8 @@ func (l *Listener) prepareGather() error {
 
 // blockBytes returns how many bytes the blocks in flight can have together.
 func (l *Listener) blockBytes() uint64 {
-	if l.gathered != nil {
-		return gatheredBytes
+	if g := l.gathered; g != nil {
+		return g.mask + 1
 	}
 	return l.mask + 1
 }

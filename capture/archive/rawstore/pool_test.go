@@ -27,7 +27,7 @@ type buffers struct {
 	next int
 }
 
-func newBuffers(t *testing.T, n int) *buffers {
+func newBuffers(t testing.TB, n int) *buffers {
 	const stride, headroom, size = 2112, 64, 2048
 	m, err := hugepage.Alloc(n*stride, hugepage.Options{Name: "pool", Pages: hugepage.Ordinary, Node: hugepage.AnyNode})
 	require.NoError(t, err)
