@@ -20,6 +20,7 @@ import (
 	"github.com/ixcap/ixcap/capture/nic"
 	"github.com/ixcap/ixcap/capture/rules"
 	"github.com/ixcap/ixcap/capture/stream"
+	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/sim/wire"
 )
 
@@ -32,6 +33,7 @@ func TestFramesInPoolsAreThoseOfTheWire(t *testing.T) {
 	}{
 		{"short", "gen,size=60,count=60000", nic.Config{Chunks: 24}, capture.Config{}, 0},
 		{"jumbo", "gen,size=60-9014,count=4000", nic.Config{Chunks: 30, ChunkSize: 64}, capture.Config{}, 0},
+		{"asleep", "gen,size=60-1514,count=20000,rate=50kpps", nic.Config{Chunks: 9, ChunkSize: 64, RingSize: 256, Interrupts: driver.QueueInterrupts}, capture.Config{Idle: capture.IdleSleep}, 0},
 		{"adaptive, slow reader", "gen,size=60-1514,count=20000", nic.Config{Chunks: 9, ChunkSize: 64, RingSize: 256}, capture.Config{Stamps: clock.Adaptive}, 50 * time.Microsecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
