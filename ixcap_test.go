@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -52,6 +53,8 @@ func TestErrorsOfOpenSayWhatToDo(t *testing.T) {
 		"no filters":     {endless, ixcap.PortFilters(""), "filters of the port: none"},
 		"filter":         {endless, ixcap.Filter("prot 7"), "filter: column 1"},
 		"stamps":         {endless, ixcap.Stamps("lunar"), "lunar"},
+		"chunks":         {endless, ixcap.ZeroCopy(1, 0), "pools of 1 chunks: want at least 2"},
+		"chunk size":     {endless, ixcap.ZeroCopy(0, 12), "chunks of 12 buffers: want a multiple of 8"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := ixcap.Open(t.Context(), c.port, c.option)
@@ -187,6 +190,32 @@ func TestCountEndsTheCaptureExactly(t *testing.T) {
 			require.Zero(t, ledger.Lost(), "frames after the last one are not lost")
 		})
 	}
+}
+
+func TestZeroCopyIsReadAsCopies(t *testing.T) {
+	const frames = 20000 // each buffer of the pool is used several times
+	var log logtest.Recorder
+	c := open(t, "sim:gen,size=60-3000,flows=64,backpressure", ixcap.ZeroCopy(0, 128), ixcap.Count(frames), ixcap.Logger(log.Logger()))
+	listeners, err := c.Listen("reader")
+	require.NoError(t, err)
+	read := 0
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for p := range listeners[0].Packets(context.Background()) {
+			if p.Len >= 60 && len(p.Data) == int(p.Len) {
+				read++
+			}
+		}
+	})
+	ledger, err := c.Run(t.Context())
+	require.NoError(t, err)
+	reading.Wait()
+	require.NoError(t, ledger.Balanced())
+	require.Equal(t, frames, read)
+	pool := ledger.Queues[0].Pool
+	require.NotNil(t, pool)
+	require.Equal(t, (4096+4<<20/2112)/128, pool.Chunks, "of the ring's buffers, and the stream's memory")
+	require.Contains(t, strings.Join(log.Lines(), "\n"), "zero copy: frames stay in the packet buffers, each queue has a pool of "+pool.String())
 }
 
 func TestReadingAClosedListenerIsErrClosed(t *testing.T) {

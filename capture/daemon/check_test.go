@@ -28,6 +28,11 @@ func TestCheckReturnsAllThatIsWrongAndOpensNothing(t *testing.T) {
 	require.Empty(t, entries)
 
 	out.Reset()
+	require.NoError(t, daemon.Check(&out, parse(t, "[port.one]\ndevice = \"sim:gen,count=10\"\nqueues = 2\nzero_copy = true\nchunks = 40\nstorage.dirs = \"null\"")))
+	require.Contains(t, out.String(), "sim:gen,count=10, 2 queues, zero copy, 40 chunks, nothing stored\n")
+	require.Contains(t, out.String(), ", 42240KiB in ordinary pages\nzero copy: each queue has a pool of 40 chunks of 256 packet buffers, 20.6 MiB: 688µs of the shortest frames at line rate\n")
+
+	out.Reset()
 	err = daemon.Check(&out, parse(t, `[port.one]
 device = "sim:pidgeon"
 cores = [1000]

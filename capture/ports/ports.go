@@ -174,7 +174,7 @@ func openPacket(name string, cfg Config) (capture.Port, error) {
 // noticeCopies says that a port of the kernel has no pools.
 func noticeCopies(name string, cfg Config) {
 	if cfg.ZeroCopy {
-		cfg.OnNotice(fmt.Sprintf("%s copies its frames, without zero copy: the kernel owns its buffers. An 82599 that vfio-pci has leaves frames in place.", name))
+		cfg.OnNotice(fmt.Sprintf("%s copies its frames, without zero copy: the kernel owns its buffers. An 82599 bound to vfio-pci leaves frames in place.", name))
 	}
 }
 
