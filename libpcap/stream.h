@@ -174,7 +174,7 @@ static inline const struct stream_entry *stream_at(const struct stream *s, uint6
 }
 
 // stream_place returns where in data an entry's record may lie; beyond last_place it is
-// none. The capture may change the entry at the same time.
+// none. The capture may change the entry at any time.
 static inline uint64_t stream_place(const struct stream *s, const struct stream_entry *e)
 {
 	const uint64_t offset = atomic_load_explicit((const _Atomic uint64_t *)(const void *)&e->offset, memory_order_relaxed);

@@ -130,8 +130,34 @@ func (v *view) oldestPlaced(margin uint64, now position) position {
 	return position{v.entry(first).Offset, first}
 }
 
+// holds reports whether the first kept bytes of a frame lie where readers look for them. A
+// device that fills a buffer in part before it goes on, or drops frames so that chunks change
+// their order, puts them elsewhere.
+func (p *Pool) holds(f *ring.Frame, kept uint64) bool {
+	size := uint64(p.BufferSize)
+	if kept <= size {
+		return uint64(len(f.Data)) >= kept
+	}
+	if uint64(len(f.Data)) != size {
+		return false
+	}
+	buffer := int(f.Buffer)
+	left := kept - size
+	for i := 0; left > 0; i++ {
+		buffer = (buffer + 1) % p.Buffers
+		part := min(left, size)
+		at := buffer*p.Stride + p.Headroom
+		if i == len(f.Rest) || uint64(len(f.Rest[i])) < part || &f.Rest[i][0] != &p.Memory.Bytes()[at] {
+			return false
+		}
+		left -= part
+	}
+	return true
+}
+
 // Place adds frames to the stream that lie in its pool (ring.Frame.Buffer), under the
-// stamps given, keep[i] bytes of each; of a frame with 0 nothing.
+// stamps given, keep[i] bytes of each; of a frame with 0 nothing. A frame that lies there in
+// another way than readers expect is refused (Stats.Inconsistent).
 func (p *Producer) Place(stamps []clock.Stamp, keep []uint32, frames []ring.Frame) {
 	pool := p.stream.config.Pool
 	stride, before := uint64(pool.Stride), uint64(pool.Headroom-RecordHeader)
@@ -145,14 +171,17 @@ func (p *Producer) Place(stamps []clock.Stamp, keep []uint32, frames []ring.Fram
 			p.refuse(tooLong)
 			continue
 		}
+		if !pool.holds(f, kept) {
+			p.refuse(inconsistent)
+			continue
+		}
 		size := RecordHeader + kept
 		if p.pos+size+RecordHeader > p.segEnd && !p.makeRoom(size) {
 			continue // finished
 		}
 		at := uint64(f.Buffer)*stride + before
 		rec := p.data[at : at+RecordHeader]
-		stamp := max(uint64(stamps[i]), 1)
-		binary.LittleEndian.PutUint64(rec, stamp)
+		binary.LittleEndian.PutUint64(rec, recordStamp(uint64(stamps[i])))
 		binary.LittleEndian.PutUint32(rec[8:], uint32(kept)|f.Len<<16)
 		e := &p.index[p.seq&uint64(len(p.index)-1)]
 		e.Offset, e.Place = p.pos, uint32(at/placeUnit)

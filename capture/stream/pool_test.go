@@ -218,6 +218,51 @@ func TestAbsurdPoolsAreRefusedWithAReason(t *testing.T) {
 	require.ErrorContains(t, h.check(1<<35, control), "do not fit")
 }
 
+// What readers would not find is refused, and counted.
+func TestFramesThatLieElsewhereAreRefused(t *testing.T) {
+	d := newDevice(t, 64)
+	s := newStream(t, Config{Pool: d.Pool})
+	l := listen(t, s, Options{})
+	refused := uint64(0)
+	place := func(keep uint32, change func(f *ring.Frame), taken bool) {
+		t.Helper()
+		f := d.put(numbered(1, 5000))
+		change(&f)
+		s.Producer().Place([]clock.Stamp{1}, []uint32{keep}, []ring.Frame{f})
+		s.Producer().Publish()
+		if !taken {
+			refused++
+		}
+		st := s.Stats()
+		require.Equal(t, refused, st.Inconsistent)
+		packets := make([]Packet, 2)
+		n, err := l.TryReadBatch(packets)
+		require.NoError(t, err)
+		l.release()
+		if require.Equal(t, taken, n == 1); taken {
+			require.Equal(t, numbered(1, 5000).Data[:keep], packets[0].Data)
+		}
+		require.True(t, s.Producer().Reuse(s.Producer().Next()))
+	}
+	same := func(*ring.Frame) {}
+	shortFirst := func(f *ring.Frame) { f.Data = f.Data[:2047] }
+	swapped := func(f *ring.Frame) { f.Rest[0], f.Rest[1] = f.Rest[1], f.Rest[0] }
+	shortMiddle := func(f *ring.Frame) { f.Rest[0] = f.Rest[0][:2047] }
+	missing := func(f *ring.Frame) { f.Rest = f.Rest[:1] }
+	shortLast := func(f *ring.Frame) { f.Rest[1] = f.Rest[1][:1] }
+	empty := func(f *ring.Frame) { f.Rest[1] = nil }
+	place(5000, same, true)
+	for _, change := range []func(*ring.Frame){shortFirst, swapped, shortMiddle, missing, shortLast, empty} {
+		place(5000, change, false)
+	}
+	place(2047, shortFirst, true)
+	place(2048, shortFirst, false)
+	place(2048, swapped, true)
+	place(2049, swapped, false)
+	place(4096, shortLast, true)
+	place(4097, missing, false)
+}
+
 // Readers of bytes get those of a stream that copies.
 func TestBytesOfPlacedFramesAreThoseOfCopies(t *testing.T) {
 	d := newDevice(t, 512)

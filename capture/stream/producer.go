@@ -102,13 +102,18 @@ func (p *Producer) append(sec, nsec uint32, f *ring.Frame, keep uint64) bool {
 	return true
 }
 
+// recordStamp returns the stamp of a frame's record, which is not 0: that would be padding.
+func recordStamp(stamp uint64) uint64 {
+	if stamp == 0 {
+		return 1 << 32
+	}
+	return stamp
+}
+
 // record writes the next record's header and its index entry, advances pos and seq,
 // and returns the place of its keep bytes. There is room for it.
 func (p *Producer) record(sec, nsec uint32, f *ring.Frame, keep uint64) []byte {
-	stamp := uint64(sec) | uint64(nsec)<<32
-	if stamp == 0 {
-		stamp = 1 << 32 // a record stamped 0 would be padding
-	}
+	stamp := recordStamp(uint64(sec) | uint64(nsec)<<32)
 	lengths := uint32(keep) | f.Len<<16
 	at := p.pos & p.mask
 	rec := p.data[at : at+RecordHeader+keep]
