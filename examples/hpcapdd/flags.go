@@ -82,6 +82,7 @@ after the first one ends the program at once, with 128 plus the number of the si
   hpcapdd -i eth2 -i eth3 -w /data0 --queues 4 --share /run/ixcap
   hpcapdd -i eth2 -w /data0 --rules '(udp and port 53) all; (tcp or sctp) 96; drop'
   hpcapdd -i eth2 -w /data0 -F pcapng --zstd 1 -f 'not port 22'
+  hpcapdd -i eth2 -w null --share /run/ixcap --zero-copy
   hpcapdd -i eth2 -w - | tcpdump -n -r -
   hpcapdd -i sim:gen,size=60,rate=1Mpps -w null --duration 10s`,
 		Args: cobra.ArbitraryArgs,
