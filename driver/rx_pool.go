@@ -48,6 +48,11 @@ type RxPool struct {
 	begin, end uint32 // its first descriptor, and the one behind it
 	captured   uint64 // parts of chunks captured so far
 	tail       uint32 // as last stored
+	unposted   bool   // a segment was attached since then
+
+	// A chunk that is attached to the current segment next, as number + 1, 0 if there is none
+	// yet, and how many of the segment's descriptors have been refilled with it.
+	spare, refilled uint32
 
 	chunks uint32
 	area   *dma.Area // nil: the memory is the caller's
@@ -55,7 +60,8 @@ type RxPool struct {
 	// parts[b] is the number of the part of a chunk that begins with buffer b and was
 	// captured, 0 if there is none. It is set by Capture and cleared by Recycle.
 	parts []atomic.Uint64
-	// left[c] is how many buffers of chunk c were not recycled since it was attached.
+	// left[c] is how many buffers of chunk c were not recycled since it was attached, which
+	// is all of them between two uses.
 	left []atomic.Int32
 
 	// free holds the chunks that were recycled, as number + 1, oldest first: element n
@@ -124,10 +130,11 @@ func NewRxPool(m RxMemory, chunks, chunkSize int) (*RxPool, error) {
 		free:  make([]atomic.Uint32, chunks),
 	}
 	for i := range p.chunks {
+		p.left[i].Store(int32(chunkSize))
 		p.put(i)
 	}
 	p.attach()
-	p.tail = q.end()
+	p.tail, p.unposted = q.end(), false
 	return p, nil
 }
 
@@ -144,32 +151,28 @@ func (p *RxPool) attach() {
 		if !ok {
 			return
 		}
-		p.left[chunk].Store(int32(q.segment))
-		buffer := chunk * q.segment
-		q.attached[q.posted/q.segment] = buffer
-		addr := q.iova + uint64(buffer)*q.stride
-		descs := q.descs[q.posted : q.posted+q.segment]
-		for i := range descs {
-			descs[i].Refill(addr)
-			addr += q.stride
-		}
-		q.posted = ring.Add(q.posted, q.segment, q.size)
-		q.owned += q.segment
+		p.fill(q.posted, chunk)
+		p.attached(chunk)
 	}
 }
 
-// refill attaches free chunks and passes them to the device.
-func (p *RxPool) refill() {
+// fill refills the descriptors of the segment that begins at one, with the buffers of a chunk.
+func (p *RxPool) fill(begin, chunk uint32) {
+	addr, stride := uint64(p.IOVA(chunk*p.q.segment)), p.q.stride
+	descs := p.q.descs[begin : begin+p.q.segment]
+	for i := range descs {
+		descs[i].Refill(addr)
+		addr += stride
+	}
+}
+
+// attached adds the next segment, which was filled, to those that the device may have.
+func (p *RxPool) attached(chunk uint32) {
 	q := p.q
-	if q.owned+q.segment > q.size {
-		return
-	}
-	p.attach()
-	if tail := q.end(); tail != p.tail {
-		// Release R1 of the descriptors, as in RxQueue.Release.
-		q.tail.Store32(q.tailAt, tail)
-		p.tail = tail
-	}
+	q.attached[q.posted/q.segment] = chunk * q.segment
+	q.posted = ring.Add(q.posted, q.segment, q.size)
+	q.owned += q.segment
+	p.unposted = true
 }
 
 // Position returns the buffer with which the next Capture begins, and how many buffers its
@@ -178,7 +181,7 @@ func (p *RxPool) refill() {
 // no chunk is attached to the ring. Position attaches chunks as Capture does.
 func (p *RxPool) Position() (buffer uint32, room int) {
 	q := p.q
-	if p.refill(); q.owned == 0 {
+	if p.post(); q.owned == 0 {
 		return 0, 0
 	}
 	return q.buffer(q.next), int(p.end - q.next)
@@ -216,7 +219,7 @@ func (p *RxPool) take() (chunk uint32, ok bool) {
 func (p *RxPool) Capture(frames []ring.Frame, partly bool) (Chunk, int) {
 	q := p.q
 	q.timedN = 0
-	p.refill()
+	p.post()
 	if q.owned == 0 || !partly && q.descs[p.end-1].Status()&ring.RxDD == 0 {
 		q.serveRestart()
 		return Chunk{}, 0
@@ -245,6 +248,103 @@ func (p *RxPool) Capture(frames []ring.Frame, partly bool) (Chunk, int) {
 		return Chunk{}, 0
 	}
 	return p.handOn(first, at, n)
+}
+
+// post attaches chunks that were recycled to segments without one, and passes to the device
+// what was attached.
+func (p *RxPool) post() {
+	q := p.q
+	if q.owned+q.segment <= q.size {
+		p.attach()
+	} else if !p.unposted {
+		return
+	}
+	if tail := q.end(); tail != p.tail {
+		// Release R1 of the descriptors, as in RxQueue.Release.
+		q.tail.Store32(q.tailAt, tail)
+		p.tail = tail
+	}
+	p.unposted = false
+}
+
+// Run returns the next descriptors, at most so many and those of one chunk, for a caller
+// that polls them itself up to the first that is not ring.IsFast, refills those that it has
+// polled, and then calls Take. As Capture does, it attaches chunks that were recycled.
+//
+// The caller refills descriptors while they are in its cache, with a chunk that is empty
+// already.
+func (p *RxPool) Run(most int) ring.Run {
+	p.post()
+	q := p.q
+	if q.owned == 0 {
+		return ring.Run{}
+	}
+	begin := q.next - p.begin
+	run := ring.Run{
+		Descriptors: q.descs[q.next:min(p.end, q.next+uint32(most))],
+		Buffer:      q.attached[p.current] + begin, Limit: q.limit, Info: q.crc,
+	}
+	if p.spare == 0 && begin == 0 && q.posted == p.begin {
+		if chunk, ok := p.take(); ok {
+			p.spare, p.refilled = chunk+1, 0
+		}
+	}
+	if p.spare != 0 && p.refilled == begin {
+		run.Next = uint64(p.IOVA((p.spare-1)*q.segment + begin))
+	}
+	return run
+}
+
+// Take hands on the frames in the first n descriptors of a Run, at least one.
+func (p *RxPool) Take(n int) Chunk {
+	p.took(n)
+	c, _ := p.handOn(p.q.next, p.q.next+uint32(n), n)
+	return c
+}
+
+// Extend is Take that adds the frames to c, the last part that was handed on, which costs
+// less than another part. It returns false, without effect, if they do not follow it in its
+// chunk. c was not recycled.
+func (p *RxPool) Extend(c *Chunk, n int) bool {
+	q := p.q
+	begin := q.next - p.begin
+	if c.number != p.captured || begin == 0 || c.first+c.count != begin || q.attached[p.current] != c.id*q.segment {
+		return false
+	}
+	c.count += uint32(n)
+	p.took(n)
+	q.recycled += uint64(n)
+	q.frames += uint64(n)
+	if q.next += uint32(n); q.next == p.end {
+		q.next = p.nextSegment()
+	}
+	return true
+}
+
+// took takes n descriptors of a Run.
+func (p *RxPool) took(n int) {
+	p.q.owned -= uint32(n)
+	if p.spare != 0 && p.refilled == p.q.next-p.begin {
+		p.refilled += uint32(n)
+	}
+}
+
+// nextSegment makes the next segment the current one, and returns its first descriptor. The
+// segment before gets its spare chunk.
+func (p *RxPool) nextSegment() uint32 {
+	if p.spare != 0 {
+		if p.refilled < p.q.segment {
+			p.fill(p.begin, p.spare-1)
+		}
+		p.attached(p.spare - 1)
+		p.spare = 0
+	}
+	p.begin = p.end
+	if p.current++; p.begin == p.q.size {
+		p.current, p.begin = 0, 0
+	}
+	p.end = p.begin + p.q.segment
+	return p.begin
 }
 
 // pollFast polls frames of one descriptor each from descriptor at on, up to the segment's
@@ -293,12 +393,7 @@ func (p *RxPool) handOn(first, at uint32, n int) (Chunk, int) {
 	c := Chunk{pool: p, id: q.attached[p.current] / q.segment, first: first - p.begin, count: min(at, p.end) - first}
 	if at >= p.end {
 		c.over = at - p.end
-		p.begin = p.end
-		if p.current++; p.begin == q.size {
-			p.current, p.begin = 0, 0
-		}
-		p.end = p.begin + q.segment
-		if at = p.begin + c.over; c.over > 0 {
+		if at = p.nextSegment() + c.over; c.over > 0 {
 			c.next = q.attached[p.current] / q.segment
 		}
 	}
@@ -334,12 +429,21 @@ func (p *RxPool) Recycle(c Chunk) error {
 
 // giveBack returns buffers, and with the last one of a chunk the chunk.
 func (p *RxPool) giveBack(c Chunk) {
-	if p.left[c.id].Add(-int32(c.count)) == 0 {
-		p.put(c.id)
+	p.giveBackOf(c.id, c.count)
+	if c.over > 0 {
+		p.giveBackOf(c.next, c.over)
 	}
-	if c.over > 0 && p.left[c.next].Add(-int32(c.over)) == 0 {
-		p.put(c.next)
+}
+
+// giveBackOf returns buffers of one chunk.
+func (p *RxPool) giveBackOf(chunk, buffers uint32) {
+	if buffers < p.q.segment {
+		if p.left[chunk].Add(-int32(buffers)) > 0 {
+			return
+		}
+		p.left[chunk].Store(int32(p.q.segment))
 	}
+	p.put(chunk)
 }
 
 // close takes the memory from the device. The process keeps it until all chunks that were

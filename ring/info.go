@@ -3,14 +3,14 @@ package ring
 // The fast path of a poll loop takes frames that are complete in one descriptor and
 // have no VLAN tag, no error and no time stamp: nearly all frames.
 const (
-	fastMask  = RxDD | RxEOP | RxVP | RxTS | RxRXE | RxL4E | RxIPE
-	fastValue = RxDD | RxEOP
+	FastMask  = RxDD | RxEOP | RxVP | RxTS | RxRXE | RxL4E | RxIPE
+	FastValue = RxDD | RxEOP
 )
 
 // IsFast reports whether the descriptor is done and its frame can take the fast path,
 // with DescribeFast.
 func IsFast(t RxType, s RxStatus) bool {
-	return s&fastMask == fastValue && t&PktETQF == 0
+	return s&FastMask == FastValue && t&PktETQF == 0
 }
 
 // fastInfo is the Info of a frame on the fast path, indexed by bits 9:0 of RxType
@@ -22,6 +22,9 @@ var fastInfo = func() (t [1 << 13]Info) {
 	}
 	return t
 }()
+
+// FastInfo returns the table, for loops in assembly.
+func FastInfo() *[1 << 13]Info { return &fastInfo }
 
 // DescribeFast is Describe for a frame on the fast path, without a branch.
 func DescribeFast(t RxType, s RxStatus) (hash uint32, info Info) {
