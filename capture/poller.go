@@ -173,7 +173,7 @@ func newPoller(src Source, p *stream.Producer, st *clock.Stamper, cfg pollerConf
 	}
 	poller.stamped, _ = src.(Stamped)
 	if poller.pooled, _ = src.(Pooled); poller.pooled != nil {
-		poller.held.parts = make([]part, poller.pooled.Pool().Buffers)
+		poller.held.init(poller.pooled.Pool().Buffers)
 	}
 	if limits.Descriptors != 0 {
 		poller.arrivals.capacity = limits.Descriptors + limits.PacketBuffer/smallestFrame
@@ -264,32 +264,43 @@ func (p *poller) poll() int {
 	if s := p.requested.Load(); s != p.applied {
 		p.apply(s)
 	}
-	n := p.source.Poll(p.frames)
+	taken := p.polled
+	n, full, stored := p.receive()
 	if p.stamped == nil {
-		p.arrivals.polled(now, p.polled, n, len(p.frames))
+		p.arrivals.polled(now, taken, n, full)
 	}
-	if p.config.Spread != nil && n > 0 && p.dirty == 0 {
-		p.config.Spread.sample(&p.frames[0])
-	}
-	if n > 0 && !p.store(p.frames[:n]) {
+	if !stored {
 		return -1
 	}
-	if p.pooled != nil {
-		p.hold(n)
-		if p.pooled.Dry() {
-			p.awaitBuffers()
-		}
-	}
-	full := n == len(p.frames)
 	if !full {
 		p.emptied = now
 	}
-	p.saturation(full, work, long)
+	p.saturation(n, full, work, long)
 	if p.monitor.Open() {
 		p.monitor.Polled(p.sample(p.stamper.Ticks()), n, full)
 	}
 	return n
 }
+
+// receive polls and stores one batch. It returns its length, whether more may have arrived
+// because it ends at a limit (a full batch), and false if the poller was stopped under
+// backpressure.
+func (p *poller) receive() (n int, full, stored bool) {
+	if p.pooled != nil {
+		n, full = p.receivePooled()
+		return n, full, true
+	}
+	if n = p.source.Poll(p.frames); n == 0 {
+		return 0, false, true
+	}
+	if p.samples() {
+		p.config.Spread.sample(&p.frames[0])
+	}
+	return n, n == len(p.frames), p.store(p.frames[:n])
+}
+
+// samples reports whether how the port spreads a frame of this batch is looked at.
+func (p *poller) samples() bool { return p.config.Spread != nil && p.dirty == 0 }
 
 // longGap is the time in ns from which a gap between two polls is one. Behind a long row of
 // full batches, a few times the shortest of them is still the poller's own work.
@@ -304,7 +315,7 @@ func (p *poller) longGap() uint64 {
 // saturation counts the time of the batch before this poll, work without backpressure, if
 // both belong to a row of full batches that is longer than what ring and packet buffer
 // hold: frames then arrive as fast as the poller takes them, or faster.
-func (p *poller) saturation(full bool, work, long uint64) {
+func (p *poller) saturation(n int, full bool, work, long uint64) {
 	switch {
 	case !full:
 		p.streak, p.shortest = 0, 0
@@ -317,7 +328,7 @@ func (p *poller) saturation(full bool, work, long uint64) {
 			p.shortest = work
 		}
 	}
-	p.streak += len(p.frames)
+	p.streak += n
 }
 
 // sample returns the poller's state at now, in ticks.

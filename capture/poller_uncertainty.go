@@ -35,16 +35,16 @@ const uncertaintyMarks = 32
 // (IEEE 802.3, 3.2.8).
 const smallestFrame = 64
 
-// polled is called after a poll that started at now and returned n of at most limit
-// frames. Before it, taken frames had been polled.
-func (u *uncertainty) polled(now, taken uint64, n, limit int) {
+// polled is called after a poll that started at now and returned n frames, all that had
+// arrived unless it was full. Before it, taken frames had been polled.
+func (u *uncertainty) polled(now, taken uint64, n int, full bool) {
 	if n > 0 {
 		u.since = u.clear
 		if u.capacity != 0 {
 			u.mark(now, taken)
 		}
 	}
-	if n < limit {
+	if !full {
 		u.clear = now
 	}
 }

@@ -17,15 +17,15 @@ func (u *uncertainty) bound(now uint64) uint64 {
 
 func TestFramesArrivedAfterTheLastPollThatEmptiedTheQueue(t *testing.T) {
 	u := uncertainty{clear: 1000}
-	u.polled(2000, 0, 10, 64)
+	u.polled(2000, 0, 10, false)
 	require.EqualValues(t, 1100, u.bound(2100), "the first frames arrived after the start")
-	u.polled(2100, 10, 64, 64)
+	u.polled(2100, 10, 64, true)
 	require.EqualValues(t, 200, u.bound(2200))
-	u.polled(2200, 74, 64, 64)
+	u.polled(2200, 74, 64, true)
 	require.EqualValues(t, 300, u.bound(2300), "a full batch may leave frames behind")
-	u.polled(2300, 138, 1, 64)
+	u.polled(2300, 138, 1, false)
 	require.EqualValues(t, 400, u.bound(2400), "they may be of that time, too")
-	u.polled(2400, 139, 1, 64)
+	u.polled(2400, 139, 1, false)
 	require.EqualValues(t, 200, u.bound(2500))
 }
 
@@ -34,7 +34,7 @@ func TestFramesThatCannotWaitAtOnceArrivedLater(t *testing.T) {
 	run := func(capacity uint64) uint64 {
 		u := uncertainty{clear: 1, capacity: capacity}
 		for i := range uint64(10_000) {
-			u.polled(1+10_000*i, 64*i, 64, 64)
+			u.polled(1+10_000*i, 64*i, 64, true)
 		}
 		return u.bound(1 + 10_000*10_000)
 	}

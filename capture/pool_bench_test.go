@@ -11,33 +11,12 @@ import (
 	"github.com/ixcap/ixcap/driver"
 	"github.com/ixcap/ixcap/driver/drivertest"
 	"github.com/ixcap/ixcap/hugepage"
-	"github.com/ixcap/ixcap/ring"
 )
 
-// poolSource is a test ring with a pool as a source.
+// poolSource is a test ring with a pool as a source, as package nic makes one of a port's.
 type poolSource struct {
-	*driver.RxPool
+	*driver.RxFIFO
 	memory *hugepage.Memory
-	chunks []driver.Chunk
-}
-
-func (s *poolSource) Poll(frames []ring.Frame) int {
-	c, n := s.Capture(frames, true)
-	if n > 0 {
-		s.chunks = append(s.chunks, c)
-	}
-	return n
-}
-
-func (s *poolSource) Release() {}
-
-func (s *poolSource) Needs() int { return max(0, 2-s.Empty()) * s.ChunkSize() }
-
-func (s *poolSource) Recycle(n int) {
-	for _, c := range s.chunks[:n] {
-		_ = s.RxPool.Recycle(c)
-	}
-	s.chunks = s.chunks[:copy(s.chunks, s.chunks[n:])]
 }
 
 func (s *poolSource) Pool() stream.Pool {
@@ -53,21 +32,31 @@ func BenchmarkZeroCopy(b *testing.B) {
 	})
 }
 
-func benchZeroCopy(b *testing.B, size int, cold, read bool) {
-	const chunk, chunks, stride = 256, 24, 2112
-	m, err := hugepage.Alloc(chunk*chunks*stride, hugepage.Options{Pages: hugepage.Ordinary, Node: hugepage.AnyNode, Name: "pool"})
-	require.NoError(b, err)
-	r, err := drivertest.NewRing(drivertest.Options{Size: ringSize, Chunks: chunks, ChunkSize: chunk, Memory: m})
-	require.NoError(b, err)
-	src := &poolSource{RxPool: r.Pool(), memory: m}
+// benchPoolPoller is benchPollerAs with frames that stay in a pool.
+func benchPoolPoller(tb testing.TB, policy clock.Policy) (*drivertest.Ring, *stream.Stream, *poller) {
+	tb.Helper()
+	const stride = 2112
+	m, err := hugepage.Alloc(benchChunk*benchChunks*stride, hugepage.Options{Pages: hugepage.Ordinary, Node: hugepage.AnyNode, Name: "pool"})
+	require.NoError(tb, err)
+	r, err := drivertest.NewRing(drivertest.Options{Size: ringSize, Chunks: benchChunks, ChunkSize: benchChunk, Memory: m})
+	require.NoError(tb, err)
+	src := &poolSource{driver.NewRxFIFO(r.Pool()), m}
 	pool := src.Pool()
-	s := newTestStream(b, stream.Config{Pool: &pool})
-	b.Cleanup(func() { require.NoError(b, r.Close()) })
-	p := newPoller(src, s.Producer(), newStamperOf(b, clock.PerPacket), pollerConfig{Core: AnyCore})
-	l, err := s.Listen("reader", stream.Options{Policy: stream.Lossy})
+	s := newTestStream(tb, stream.Config{Pool: &pool})
+	tb.Cleanup(func() { require.NoError(tb, r.Close()) })
+	return r, s, newPoller(src, s.Producer(), newStamperOf(tb, policy), pollerConfig{Core: AnyCore})
+}
+
+// The pool of the benchmarks: 16 chunks are attached to the ring, 8 hold frames or are empty.
+const benchChunk, benchChunks = 256, 24
+
+func benchZeroCopy(b *testing.B, size int, cold, read bool) {
+	r, s, p := benchPoolPoller(b, clock.PerPacket)
+	o := stream.Options{Policy: stream.Lossy}
 	if read {
-		l, err = s.Listen("reader", stream.Options{})
+		o = stream.Options{}
 	}
+	l, err := s.Listen("reader", o)
 	require.NoError(b, err)
 	packets := make([]stream.Packet, 64)
 	sum := byte(0)
@@ -83,7 +72,7 @@ func benchZeroCopy(b *testing.B, size int, cold, read bool) {
 		return n
 	}
 	var times median
-	const full = ringSize - 1 - chunk
+	const full = ringSize - 1 - benchChunk
 	for left := b.N; left > 0; {
 		want := min(left, full)
 		require.Equal(b, want, r.Fill(want, size))

@@ -106,6 +106,12 @@ type Pooled interface {
 	// Pool describes the memory of the buffers.
 	Pool() stream.Pool
 
+	// Run returns the next descriptors, at most so many. Take takes the frames in the first n
+	// of them, at least one. They are a part then, or are added to the last one, for which
+	// Take returns true.
+	Run(most int) ring.Run
+	Take(n int) (added bool)
+
 	// Needs returns how many more frames should be recycled for the device to have
 	// buffers enough, 0 if none.
 	Needs() int

@@ -1,8 +1,7 @@
 package clock
 
-// Line computes stamps within the current second. A hot loop may copy it
-// (Stamper.Line), stamp from the copy until Stamp returns false, and store the last
-// stamp (SetLast).
+// Line computes stamps within the current second. A hot loop may stamp from that of a
+// Stamper until Stamp returns false.
 type Line struct {
 	Tick uint64 // origin
 	Rate uint64 // ns per tick, times 2^40
@@ -77,11 +76,13 @@ func (s *Stamper) follow(l *line) {
 
 const second = 1_000_000_000
 
-// Line returns the line to stamp from. It returns false if there is no counter.
-func (s *Stamper) Line() (_ Line, ok bool) { return s.line, !s.direct }
-
-// SetLast stores the last stamp made from a copy of the line.
-func (s *Stamper) SetLast(l Line) { s.line.Last = l.Last }
+// Line returns the line to stamp from until the next Update, nil if there is no counter.
+func (s *Stamper) Line() *Line {
+	if s.direct {
+		return nil
+	}
+	return &s.line
+}
 
 // Stamp returns the stamp of the current time.
 func (s *Stamper) Stamp() Stamp { return s.At(s.Ticks()) }

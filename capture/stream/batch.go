@@ -60,23 +60,21 @@ type window struct {
 	mask, wrap     uint64
 	most           uint64 // length of the longest frame that the fast path takes
 	truncated      uint64 // frames cut; fastAppend cuts none
-	stride, before uint64 // of a pool: bytes from buffer to buffer, and from one to its record
 }
 
 // fastRun stores frames up to the first that needs the slow path, and returns how many.
 func (p *Producer) fastRun(st *clock.Stamper, frames []ring.Frame, most uint64) int {
-	line, ok := st.Line()
-	if !ok {
+	line := st.Line()
+	if line == nil {
 		return 0
 	}
 	at := window{
 		pos: p.pos, seq: p.seq, endPos: p.endPos, endSeq: p.endSeq,
 		mask: p.mask, wrap: uint64(len(p.index) - 1), most: most,
 	}
-	n := fastAppend(p.data, p.index, frames, &at, &line)
+	n := fastAppend(p.data, p.index, frames, &at, line)
 	p.wireBytes += at.pos - p.pos - RecordHeader*uint64(n)
 	p.pos, p.seq = at.pos, at.seq
-	st.SetLast(line)
 	return n
 }
 

@@ -25,11 +25,10 @@ func prefetchFirst(frames []ring.Frame)
 //go:noescape
 func fastAppend(data []byte, index []Entry, frames []ring.Frame, at *window, line *clock.Line) int
 
-// fastPlace is fastPlaceGo in assembly. It stops at a frame shorter than 32 bytes. Frames
-// lie where their Buffer says.
+// fastPlace is fastPlaceGo in assembly.
 //
 //go:noescape
-func fastPlace(data []byte, index []Entry, frames []ring.Frame, at *window, line *clock.Line) int
+func fastPlace(data []byte, index []Entry, descs []ring.RxDescriptor, at *placing, line *clock.Line) int
 
 // fastAppendCut is fastAppendCutGo in assembly. It stops at a frame of which less
 // than 32 bytes are kept, but for skipped ones. len(keep) is len(frames).

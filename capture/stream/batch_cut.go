@@ -39,18 +39,17 @@ func (p *Producer) AppendCut(st *clock.Stamper, keep []uint32, frames []ring.Fra
 // fastRunCut stores frames up to the first that needs the slow path, and returns how
 // many it has stored or skipped.
 func (p *Producer) fastRunCut(st *clock.Stamper, keep []uint32, frames []ring.Frame) int {
-	line, ok := st.Line()
-	if !ok {
+	line := st.Line()
+	if line == nil {
 		return 0
 	}
 	at := window{
 		pos: p.pos, seq: p.seq, endPos: p.endPos, endSeq: p.endSeq,
 		mask: p.mask, wrap: uint64(len(p.index) - 1), most: MaxFrame,
 	}
-	n := fastAppendCut(p.data, p.index, frames, keep, &at, &line)
+	n := fastAppendCut(p.data, p.index, frames, keep, &at, line)
 	p.pos, p.seq = at.pos, at.seq
 	p.truncated += at.truncated
-	st.SetLast(line)
 	return n
 }
 

@@ -13,8 +13,8 @@ func fastAppend(data []byte, index []Entry, frames []ring.Frame, at *window, lin
 	return fastAppendGo(data, index, frames, at, line, clock.Ticks)
 }
 
-func fastPlace(data []byte, index []Entry, frames []ring.Frame, at *window, line *clock.Line) int {
-	return fastPlaceGo(data, index, frames, at, line, clock.Ticks)
+func fastPlace(data []byte, index []Entry, descs []ring.RxDescriptor, at *placing, line *clock.Line) int {
+	return fastPlaceGo(data, index, descs, at, line, clock.Ticks)
 }
 
 func fastAppendCut(data []byte, index []Entry, frames []ring.Frame, keep []uint32, at *window, line *clock.Line) int {

@@ -22,6 +22,10 @@ const (
 	frameHash    = unsafe.Offsetof(ring.Frame{}.Hash)
 	frameVLAN    = unsafe.Offsetof(ring.Frame{}.VLAN) // Info follows
 
+	fastMask  = uint64(ring.FastMask)
+	fastValue = uint64(ring.FastValue)
+	pktETQF   = uint64(ring.PktETQF)
+
 	lineTick = unsafe.Offsetof(clock.Line{}.Tick)
 	lineRate = unsafe.Offsetof(clock.Line{}.Rate)
 	lineBase = unsafe.Offsetof(clock.Line{}.Base)

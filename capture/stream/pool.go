@@ -211,9 +211,11 @@ func (p *Producer) Reuse(seq uint64) bool {
 		p.publish()
 	}
 	was, wasSeq := p.reserve, p.reserveSeq
-	if last := p.scanListeners(); p.slowestSeq < seq+entries {
-		p.blocker = last
-		return false // seen without an announcement, which would disturb lossy listeners
+	if p.slowestSeq < seq+entries {
+		if last := p.scanListeners(); p.slowestSeq < seq+entries {
+			p.blocker = last
+			return false // seen without an announcement, which would disturb lossy listeners
+		}
 	}
 	p.announce(offset+size, seq+entries)
 	if last := p.scanListeners(); p.slowestSeq < seq+entries {

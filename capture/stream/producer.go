@@ -53,6 +53,8 @@ type Producer struct {
 	padTo   uint64 // padding is being written up to here; 0: none
 	aligned uint64 // the value of Stream.align that was served
 
+	placing placing // of frames in a pool
+
 	stream *Stream
 	cur    *cursors
 	starts []start
@@ -67,6 +69,9 @@ func (p *Producer) init(s *Stream) {
 		stepSeq: min(uint64(len(s.view.index))/8, 4096),
 		segment: uint64(s.config.Segment), segEnd: uint64(s.config.Segment),
 		stream: s, cur: s.view.cursors, starts: s.view.starts,
+	}
+	if s.config.Pool != nil {
+		p.placing = newPlacing(s.config.Pool, len(p.index))
 	}
 	p.cur.Segments.Store(1)
 }
