@@ -4,6 +4,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ixcap/ixcap/capture/clock"
+	"github.com/ixcap/ixcap/ring"
 )
 
 func TestCorruptCursorIsDetached(t *testing.T) {
@@ -124,13 +127,34 @@ func FuzzCursor(f *testing.F) {
 	f.Add(^uint64(0), ^uint64(0), uint64(1), ^uint64(0), uint8(0), []byte{2})
 	f.Add(uint64(7200), uint64(100), uint64(7199), uint64(101), uint8(1), []byte{})
 	f.Add(uint64(3), uint64(100), uint64(7200), uint64(1), uint8(0), make([]byte, 200))
+	f.Add(uint64(0), uint64(0), uint64(72), uint64(1), uint8(16), []byte{})
+	f.Add(uint64(0), uint64(0), uint64(72), uint64(90), uint8(17), []byte{})
+	f.Add(uint64(1<<63), uint64(1<<63), uint64(0), uint64(0), uint8(17), []byte{})
+	f.Add(uint64(7200), uint64(0), uint64(72000), uint64(0), uint8(16), []byte{})
+	f.Add(uint64(0), uint64(100), uint64(0), uint64(1000), uint8(16), []byte{})
 	f.Add(uint64(7200), uint64(100), uint64(72000), uint64(1000), uint8(2), []byte{
 		4, 0, 0, 0, 0, 0, 0, 0, 50, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 100, 0, 0, 0, 0, 0, 0, 0, 32, 28, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, o1, s1, o2, s2 uint64, how uint8, account []byte) {
-		s, err := New(Config{Size: Block, Entries: 1024, Segment: Block, Interface: "fuzz", Node: -1})
+		c := Config{Size: Block, Entries: 1024, Segment: Block, Interface: "fuzz", Node: -1}
+		var d *device
+		if how&16 != 0 {
+			d = newDevice(t, 1024)
+			c.Pool = d.Pool
+		}
+		s, err := New(c)
 		require.NoError(t, err)
 		defer func() { require.NoError(t, s.Close()) }()
 		p := s.Producer()
+		put := func(n uint32) bool {
+			if d == nil {
+				return p.Append(1, n, numbered(n, 60), 0)
+			}
+			if n >= 1024 && n%16 == 0 && !p.Reuse(uint64(n-1024+16)) {
+				return false
+			}
+			p.Place([]clock.Stamp{clock.Stamp(1 | uint64(n)<<32)}, []uint32{60}, []ring.Frame{d.put(numbered(n, 60))})
+			return true
+		}
 		reference, hostile := listen(t, s, Options{}), listen(t, s, Options{Policy: Policy(how % 2), Aligned: how&2 != 0})
 		packets := make([]Packet, 64)
 		next := uint32(0)
@@ -144,11 +168,11 @@ func FuzzCursor(f *testing.F) {
 		}
 		store := func(frames uint32) {
 			for i := next; i < next+frames; i++ {
-				if !p.Append(1, i, numbered(i, 60), 0) {
+				if !put(i) {
 					// Only the hostile listener can be in the way: the index
 					// is larger than what is stored here.
 					require.NoError(t, hostile.Close())
-					require.True(t, p.Append(1, i, numbered(i, 60), 0))
+					require.True(t, put(i))
 				}
 			}
 			p.Publish()
