@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -109,7 +110,7 @@ const udpFilled = 24 // bytes before those that fill writes
 
 // udpFrame is a frame of UDP over IPv4; every 50th is of ARP.
 func udpFrame(n uint32) *ring.Frame {
-	data := make([]byte, 60+n%300)
+	data := make([]byte, 60+n%300+n%64/63*5000)
 	fill(data[udpFilled:], n) // addresses and ports follow from the frame's number
 	copy(data, []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17})
 	if n%50 == 0 {
@@ -126,12 +127,10 @@ type members struct {
 }
 
 func (m *members) store() {
-	p := m.stream.Producer()
 	for range 64 {
-		p.appendWait(m.tb, 1, m.next, udpFrame(m.next))
-		m.next++
+		m.appendWait(udpFrame(m.next))
 	}
-	p.Publish()
+	m.stream.Producer().Publish()
 }
 
 func (m *members) until(what string, so func() bool) {
@@ -186,8 +185,14 @@ func (m *members) detachSoon(c *child) {
 	}
 }
 
-func newMembers(t *testing.T) *members {
-	f := &feed{tb: t, stream: newStream(t, Config{Size: 4 * Block})}
+// newMembers makes a stream without members, with a pool of so many buffers if not 0.
+func newMembers(t *testing.T, buffers int) *members {
+	f, c := &feed{tb: t}, Config{Size: 4 * Block}
+	if buffers > 0 {
+		f.device = newDevice(t, buffers)
+		c = Config{Pool: f.device.Pool}
+	}
+	f.stream = newStream(t, c)
 	f.server, f.events = serve(t, f.stream, ServerConfig{})
 	return &members{feed: f, dir: t.TempDir()}
 }
@@ -242,9 +247,10 @@ func (m *members) finish(children ...*child) []GroupStats {
 }
 
 func TestMembersJoinLeaveDieAndHang(t *testing.T) {
-	for _, policy := range []string{"lossless", "lossy"} {
-		t.Run(policy, func(t *testing.T) {
-			m := newMembers(t)
+	for name, buffers := range map[string]int{"lossless": 0, "lossy": 0, "lossless in a pool": 2048, "lossy in a pool": 4096} {
+		t.Run(name, func(t *testing.T) {
+			policy, _, _ := strings.Cut(name, " ")
+			m := newMembers(t, buffers)
 			// By name and by order of joining, the first ones of cpu, qm, rollover and filter
 			// depart, too.
 			killed := m.join(policy)
@@ -296,6 +302,11 @@ func TestMembersJoinLeaveDieAndHang(t *testing.T) {
 // Processes die, hang and leave within the handovers of others. IXCAP_DEPARTURES is how
 // many, for make crash.
 func TestMembersDepartDuringHandovers(t *testing.T) {
+	t.Run("copy", func(t *testing.T) { membersDepartDuringHandovers(t, newMembers(t, 0)) })
+	t.Run("pool", func(t *testing.T) { membersDepartDuringHandovers(t, newMembers(t, 1024)) })
+}
+
+func membersDepartDuringHandovers(t *testing.T, m *members) {
 	rounds := 6
 	if n, err := strconv.Atoi(os.Getenv("IXCAP_DEPARTURES")); err == nil {
 		rounds = n
@@ -303,7 +314,6 @@ func TestMembersDepartDuringHandovers(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
-	m := newMembers(t)
 	var alive []*child
 	for range 3 {
 		alive = append(alive, m.join("lossless"))

@@ -19,6 +19,7 @@ import (
 type device struct {
 	*Pool
 	next int
+	ends []uint64 // per buffer, the number behind its frame, of append
 }
 
 func newDevice(tb testing.TB, buffers int) *device {
@@ -46,6 +47,28 @@ func (d *device) put(f *ring.Frame) ring.Frame {
 		d.next = (d.next + 1) % d.Buffers
 	}
 	return placed
+}
+
+// append places a frame, unless a lossless listener holds its buffers, 32 of which become free
+// at once.
+func (d *device) append(p *Producer, stamp clock.Stamp, f *ring.Frame) bool {
+	const chunk = 32
+	if d.ends == nil {
+		d.ends = make([]uint64, d.Buffers)
+	}
+	need := (len(f.Data) + d.BufferSize - 1) / d.BufferSize
+	for b := d.next; b < d.next+need; b++ {
+		if at := b % d.Buffers; at%chunk == 0 && !p.Reuse(d.ends[at+chunk-1]) {
+			p.Publish() // as a poller does that waits: members may depart
+			return false
+		}
+	}
+	first := d.next
+	p.Place([]clock.Stamp{stamp}, []uint32{f.Len}, []ring.Frame{d.put(f)})
+	for i := range need {
+		d.ends[(first+i)%d.Buffers] = p.Next()
+	}
+	return true
 }
 
 // newPlaced makes a stream with a pool of which all buffers are full, with short frames and

@@ -57,37 +57,36 @@ func newFeed(tb testing.TB, d *device) *feed {
 // store stores a batch of frames.
 func (f *feed) store() {
 	for range 64 {
-		for start := time.Now(); !f.try(60 + int(f.next%700)); runtime.Gosched() {
-			require.Less(f.tb, time.Since(start), timeout, "held")
-		}
+		f.appendWait(numbered(f.next, 60+int(f.next%700)))
 	}
 	f.stream.Producer().Publish()
 }
 
 // try stores the next frame, of some length, unless a listener is in the way.
 func (f *feed) try(length int) bool {
-	p, frame := f.stream.Producer(), numbered(f.next, length)
-	switch {
-	case f.device == nil:
-		if !p.Append(1, f.next, frame, 0) {
+	return f.append(numbered(f.next, length))
+}
+
+// append is Producer.Append for both kinds of streams, and counts the frame.
+func (f *feed) append(frame *ring.Frame) bool {
+	p := f.stream.Producer()
+	if f.device != nil {
+		if !f.device.append(p, clock.Stamp(1|uint64(f.next)<<32), frame) {
 			return false
 		}
-	case !f.recycle():
+	} else if !p.Append(1, f.next, frame, 0) {
 		return false
-	default:
-		p.Place([]clock.Stamp{clock.Stamp(1 | uint64(f.next)<<32)}, []uint32{frame.Len}, []ring.Frame{f.device.put(frame)})
 	}
 	f.next++
 	return true
 }
 
-// recycle makes buffers of the pool free, 32 at once, if there is none.
-func (f *feed) recycle() bool {
-	const some = 32
-	if f.next < pooledFrames || f.next%some != 0 {
-		return true
+// appendWait appends a frame once listeners admit it.
+func (f *feed) appendWait(frame *ring.Frame) {
+	f.tb.Helper()
+	for start := time.Now(); !f.append(frame); runtime.Gosched() {
+		require.Less(f.tb, time.Since(start), timeout, "held")
 	}
-	return f.stream.Producer().Reuse(uint64(f.next + some - pooledFrames))
 }
 
 // until stores frames until a condition holds.
