@@ -106,7 +106,13 @@ func generated(size int) ([]ring.Frame, error) {
 func model(o options, dir string, size int) (r result, err error) {
 	count := uint64(o.bytes) / uint64(size+rawfile.HeaderLen)
 	device := fmt.Sprintf("sim:gen,flows=1024,size=%d,count=%d,backpressure", size, count)
-	engine, _, err := nic.NewEngine(device, nic.Config{}, capture.Config{Buffer: int(o.buffer), Segment: int64(o.segment)})
+	var port nic.Config
+	if o.zeroCopy {
+		if port, err = nic.WithPools(port, int(o.buffer)); err != nil {
+			return r, err
+		}
+	}
+	engine, _, err := nic.NewEngine(device, port, capture.Config{Buffer: int(o.buffer), Segment: int64(o.segment)})
 	if err != nil {
 		return r, err
 	}

@@ -36,6 +36,7 @@ type options struct {
 	rounds, depth  int
 	noIndex, model bool
 	grow, json     bool
+	zeroCopy       bool
 }
 
 func main() {
@@ -69,6 +70,7 @@ rounds are printed.`,
 		flags.Var(&o.bytes, "bytes", "write this `size` in each measurement")
 		flags.IntVar(&o.rounds, "rounds", 3, "repeat each measurement `N` times")
 		flags.BoolVar(&o.model, "model", true, "measure the chain with the model, too")
+		flags.BoolVar(&o.zeroCopy, "zero-copy", false, "in that chain frames stay in ring-buffer pools, until the storer copies them")
 	})
 	cli.Group(cmd, "Storage", func(flags *pflag.FlagSet) {
 		flags.Var(&o.block, "block", "`size` of a block: 1MiB to 4MiB")

@@ -18,10 +18,16 @@ func TestDocumentedKeysAreTheEncodedOnes(t *testing.T) {
 }
 
 func TestEachMeasurementRunsAndRemovesItsFiles(t *testing.T) {
+	for _, mode := range []string{"--zero-copy=false", "--zero-copy"} {
+		t.Run(mode, func(t *testing.T) { eachMeasurement(t, mode) })
+	}
+}
+
+func eachMeasurement(t *testing.T, mode string) {
 	dir := t.TempDir()
 	var out bytes.Buffer
 	require.NoError(t, cli.Execute(command(func(o options) error { return run(&out, o) }),
-		"-w", dir, "--bytes", "16MiB", "-C", "8MiB", "--buffer", "8MiB", "--rounds", "2", "--json"))
+		"-w", dir, "--bytes", "16MiB", "-C", "8MiB", "--buffer", "8MiB", "--rounds", "2", "--json", mode))
 	var rows []row
 	require.NoError(t, json.Unmarshal(out.Bytes(), &rows))
 	var names []string
