@@ -223,7 +223,13 @@ type cursor struct {
 
 // newHeader is the header of a stream: it lays out the control memory.
 func newHeader(c Config) header {
-	starts := ceilPow2(uint64(c.Size/Block) + 2)
+	segments := uint64(c.Size/Block) + 2
+	if c.Pool != nil {
+		// Padding takes no memory of a pool: each frame may have a segment, those too that a
+		// reader has gathered.
+		segments += uint64(c.Pool.Buffers + gatheredBytes(c.Pool.Memory.Len())/Block)
+	}
+	starts := ceilPow2(segments)
 	h := header{
 		Magic: magic, Version: version, HeaderBytes: pageBytes,
 		DataBytes: uint64(c.Size), Segment: uint64(c.Segment),

@@ -258,3 +258,25 @@ func TestRotateAtAnyMomentKeepsEveryFrame(t *testing.T) {
 	require.Equal(t, frames, next)
 	require.Greater(t, len(all), 1, "none was rotated")
 }
+
+// A stream with a pool has a segment for each frame if it is asked to, however few bytes the
+// pool has: padding takes none of them. A reader finds every start.
+func TestReaderFindsEveryStartOfAPool(t *testing.T) {
+	d := newDevice(t, 64)
+	s := newStream(t, Config{Pool: d.Pool})
+	l := listen(t, s, Options{})
+	p, want := s.Producer(), 0
+	for held := false; !held; want++ {
+		held = !d.append(p, 1, numbered(uint32(want), 60))
+		p.Publish()
+		s.Rotate()
+		p.Publish()
+	}
+	p.Finish()
+	segments, _, err := readSegments(t, testContext(t), l, 64<<10)
+	require.NoError(t, err)
+	require.Equal(t, 64, len(segments))
+	for i, b := range segments {
+		require.True(t, intact(b[RecordHeader:RecordHeader+60], uint32(i)), "segment %d", i)
+	}
+}
