@@ -125,7 +125,7 @@ func report(b *testing.B, e *Engine, ns float64) {
 }
 
 func BenchmarkConcurrentFlows(b *testing.B) {
-	for _, flows := range []int{10_000, 1_000_000, 2_250_000} {
+	for _, flows := range []int{500, 10_000, 1_000_000, 2_250_000} {
 		b.Run(fmt.Sprint(flows), func(b *testing.B) {
 			e := benchEngine(b, flows*8/7+1)
 			g := newLoad(flows)

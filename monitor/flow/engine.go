@@ -116,9 +116,11 @@ func split(packets []stream.Packet) (first, rest []stream.Packet) {
 	return packets[:n], packets[n:]
 }
 
-// parseAll parses packets and begins to load their buckets.
+// parseAll counts and parses packets, and begins to load their buckets.
 func (e *Engine) parseAll(packets []stream.Packet) {
+	e.account.frames += uint64(len(packets))
 	for i := range packets {
+		e.account.bytes += uint64(packets[i].Len)
 		p := &e.parsed[i]
 		if !e.parseFast(p, &packets[i]) {
 			e.parse(p, &packets[i])
@@ -128,12 +130,11 @@ func (e *Engine) parseAll(packets []stream.Packet) {
 	e.prefetchBuckets(e.parsed[:len(packets)])
 }
 
-// locate finds the entries that may be those of packets, and begins to load them.
-func (e *Engine) locate(packets []packet) {
+// locateGo finds the entries that may be those of packets.
+func (e *Engine) locateGo(packets []packet) {
 	for i := range packets {
 		packets[i].ref = e.candidate(packets[i].hash)
 	}
-	e.prefetchEntries(packets)
 }
 
 // update adds a packet to its flow.
@@ -141,10 +142,8 @@ func (e *Engine) update(p *packet, in *stream.Packet) {
 	if p.time > e.now {
 		e.advance(p.time)
 	}
-	e.account.frames++
-	e.account.bytes += uint64(p.size)
 	r := p.ref
-	if r == 0 || e.headOf(r).key != p.key {
+	if r == 0 || !e.headOf(r).key.equal(&p.key) {
 		r = e.find(&p.key, p.hash)
 	}
 	if r != 0 && e.over(r, p) {

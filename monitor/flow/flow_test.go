@@ -70,3 +70,23 @@ func TestFastPathParsesAsTheSlowOne(t *testing.T) {
 		})
 	}
 }
+
+// What locate finds is what candidate finds, or left to find.
+func TestLocateFindsTheCandidates(t *testing.T) {
+	e, _ := collect(t, Config{Flows: 900, Short: 100})
+	e.Process(generated(5, 3000))
+	found := 0
+	for _, in := range generated(5, 3000) {
+		p := make([]packet, 1)
+		e.parse(&p[0], &in)
+		p[0].hash = p[0].key.hash(&e.seeds)
+		e.locate(p)
+		got := p[0].ref
+		e.locateGo(p)
+		if got != 0 {
+			require.Equal(t, p[0].ref, got)
+			found++
+		}
+	}
+	require.Greater(t, found, 1000)
+}

@@ -25,6 +25,11 @@ var unused = key{5: ^uint64(0)}
 // seeds make the hash unknown to senders.
 type seeds [7]uint64
 
+// equal is ==, without a call.
+func (k *key) equal(o *key) bool {
+	return (k[0]^o[0])|(k[1]^o[1])|(k[2]^o[2])|(k[3]^o[3])|(k[4]^o[4])|(k[5]^o[5]) == 0
+}
+
 func mix(a, b uint64) uint64 {
 	hi, lo := bits.Mul64(a, b)
 	return hi ^ lo

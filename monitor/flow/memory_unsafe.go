@@ -10,7 +10,7 @@ import (
 
 // Sizes of what the table is made of, and the layout of stream.Packet for assembly.
 //
-//lint:file-ignore U1000 used by prefetch_amd64.s
+//lint:file-ignore U1000 used by locate_amd64.s
 const (
 	entryBytes  = int(unsafe.Sizeof(entry{}))
 	shortBytes  = int(unsafe.Sizeof(short{}))

@@ -60,7 +60,7 @@ func (t *table) find(k *key, hash uint64) ref {
 	for at := hash & t.mask; ; at = (at + 1) & t.mask {
 		b := &t.buckets[at]
 		for i, x := range b.tags {
-			if x == tag && b.refs[i] != 0 && t.headOf(b.refs[i]).key == *k {
+			if x == tag && b.refs[i] != 0 && t.headOf(b.refs[i]).key.equal(k) {
 				return b.refs[i]
 			}
 		}

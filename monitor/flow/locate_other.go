@@ -10,4 +10,4 @@ func prefetchBucket(*bucket) {}
 
 func (e *Engine) prefetchBuckets([]packet) {}
 
-func (e *Engine) prefetchEntries([]packet) {}
+func (e *Engine) locate(packets []packet) { e.locateGo(packets) }

@@ -47,19 +47,36 @@ lines:
 out:
 	RET
 
-// func prefetchFlows(packets []packet, entries *entry, shorts *short)
+// func locateAVX2(packets []packet, buckets *bucket, mask uint64, entries *entry, shorts *short)
 //
-// SI packet, CX packets left, DI entries, R8 short entries, AX ref, BX direction.
-TEXT ·prefetchFlows(SB), NOSPLIT, $0-40
+// SI packet, CX packets left, R9 buckets, DX mask, DI entries, R8 short entries, AX bucket,
+// then ref, BX tag, then direction. Y0 compares the tags of a bucket, and passed behind them.
+TEXT ·locateAVX2(SB), NOSPLIT, $0-56
 	MOVQ packets_base+0(FP), SI
 	MOVQ packets_len+8(FP), CX
-	MOVQ entries+24(FP), DI
-	MOVQ shorts+32(FP), R8
+	MOVQ buckets+24(FP), R9
+	MOVQ mask+32(FP), DX
+	MOVQ entries+40(FP), DI
+	MOVQ shorts+48(FP), R8
 
 flows:
 	DECQ CX
 	JLT  end
-	MOVL packet_ref(SI), AX
+	MOVQ packet_hash(SI), AX
+	MOVQ AX, BX
+	ANDQ DX, AX
+	SHLQ $6, AX
+	ADDQ R9, AX
+	SHRQ $32, BX
+	VMOVD BX, X0
+	VPBROADCASTD X0, Y0
+	VPCMPEQD bucket_tags(AX), Y0, Y0
+	VMOVMSKPS Y0, R10
+	ANDL $((1<<const_perBucket)-1), R10
+	JZ   none
+	BSFL R10, R10
+	MOVL bucket_refs(AX)(R10*4), AX
+	MOVL AX, packet_ref(SI)
 	TESTL AX, AX
 	JZ   next
 	JS   compact
@@ -69,13 +86,17 @@ flows:
 	IMULQ $const_entryBytes, AX
 	ADDQ DI, AX
 	PREFETCHT0 (AX)
-	MOVBLZX packet_swapped(SI), DX
-	XORL DX, BX
+	MOVBLZX packet_swapped(SI), R10
+	XORL R10, BX
 	SHLQ $7, BX // sideBytes
 	PREFETCHT0 const_sidesAt(AX)(BX*1)
 	CMPB packet_isTCP(SI), $0
 	JE   next
 	PREFETCHT0 (const_sidesAt+64)(AX)(BX*1)
+	JMP  next
+
+none:
+	MOVL $0, packet_ref(SI)
 	JMP  next
 
 compact:
@@ -89,4 +110,5 @@ next:
 	JMP  flows
 
 end:
+	VZEROUPPER
 	RET
