@@ -161,3 +161,56 @@ func BenchmarkFloodOfSYN(b *testing.B) {
 	ns := g.measure(e, b.N, fill)
 	report(b, e, ns)
 }
+
+// BenchmarkLimit touches the cache lines of flows, and does nothing else: what the memory of
+// the machine leaves of BenchmarkConcurrentFlows.
+func BenchmarkLimit(b *testing.B) {
+	for _, flows := range []int{10_000, 1_000_000, 2_250_000} {
+		b.Run(fmt.Sprint(flows), func(b *testing.B) { limit(b, flows) })
+	}
+}
+
+func limit(b *testing.B, flows int) {
+	e := benchEngine(b, flows*8/7+1)
+	g := newLoad(flows)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	order := make([]uint32, 1<<22)
+	for i := range order {
+		order[i] = uint32(float64(flows) * math.Pow(g.Float64(), 3))
+	}
+	hash := func(flow uint32) uint64 { return (uint64(flow) + 1) * keyOfOrder }
+	for flow := range uint32(flows) {
+		h := hash(flow)
+		bucket := &e.buckets[h&e.mask]
+		bucket.tags[flow%perBucket], bucket.refs[flow%perBucket] = uint32(h>>32), ref(flow+1)
+	}
+	take := func(set []packet, at int) {
+		for i := range set {
+			flow := order[(at+i)%len(order)]
+			set[i].hash, set[i].isTCP = hash(flow), flow%5 != 0
+		}
+		e.prefetchBuckets(set)
+	}
+	b.ResetTimer()
+	start := processor()
+	take(e.parsed, 0)
+	for done := 0; done < b.N; done += chunk {
+		e.locate(e.parsed)
+		take(e.spares, done+chunk)
+		for i := range e.parsed {
+			p := &e.parsed[i]
+			f := &e.entries[p.ref&refNumber]
+			f.last++
+			f.sides[0].packets++
+			if p.isTCP {
+				f.sides[0].flags[0]++
+			}
+		}
+		e.parsed, e.spares = e.spares, e.parsed
+	}
+	report(b, e, float64(processor()-start)/float64(b.N))
+}
+
+// keyOfOrder spreads numbers over the buckets; it is odd.
+const keyOfOrder = 0x9e3779b97f4a7c15

@@ -101,6 +101,7 @@ func (e *Engine) Process(packets []stream.Packet) {
 		prefetchData(later)
 		e.parsed, e.spares = e.spares, e.parsed
 		e.parseAll(next)
+		prefetchLeads(parsed[:len(now)], &e.entries[0])
 		for i := range now {
 			e.update(&parsed[i], &now[i])
 		}

@@ -2,17 +2,20 @@ package flow
 
 import "math/bits"
 
+// inLine is how many gaps are in the cache line of the sizes.
+const inLine = 4
+
 // entry is a flow in the table: 448 bytes, seven cache lines. Of a packet of UDP the first one
 // and one of its direction are touched, of TCP a third; the first Firsts packets touch the
 // last two as well.
 type entry struct {
 	head
 	sides   [2]side // of the opener, of its peer
-	gaps    [Firsts - 1]uint64
 	sizes   [Firsts]uint16
 	dstMAC  MAC // the opener's peer
 	srcMAC  MAC
-	next    uint32 // in the wheel's list, or in that of free entries
+	gaps    [Firsts - 1]uint64 // the first inLine of them are in the line of the sizes
+	next    uint32             // in the wheel's list, or in that of free entries
 	prev    uint32
 	missing [2]gap // of each side
 }

@@ -23,6 +23,12 @@ func prefetchLines(packets []packet, buckets *bucket, mask uint64)
 //go:noescape
 func locateAVX2(packets []packet, buckets *bucket, mask uint64, entries *entry, shorts *short)
 
+// prefetchLeads begins to load the cache lines of a flow that its first packets touch. It needs
+// the heads of flows.
+//
+//go:noescape
+func prefetchLeads(packets []packet, entries *entry)
+
 // prefetchBucket begins to load a bucket.
 //
 //go:noescape

@@ -112,3 +112,36 @@ next:
 end:
 	VZEROUPPER
 	RET
+
+// func prefetchLeads(packets []packet, entries *entry)
+//
+// SI packet, CX packets left, DI entries, AX ref, then entry, BX the flow's packets so far.
+TEXT ·prefetchLeads(SB), NOSPLIT, $0-32
+	MOVQ packets_base+0(FP), SI
+	MOVQ packets_len+8(FP), CX
+	MOVQ entries+24(FP), DI
+
+leads:
+	DECQ CX
+	JLT  over
+	MOVL packet_ref(SI), AX
+	TESTL AX, AX
+	JLE  ahead // none, or short
+	ANDL $const_refNumber, AX
+	IMULQ $const_entryBytes, AX
+	ADDQ DI, AX
+	MOVBLZX const_firstAt(AX), BX
+	ANDL $0xf, BX
+	CMPL BX, $const_Firsts
+	JGE  ahead
+	PREFETCHT0 const_sizesAt(AX)
+	CMPL BX, $const_inLine
+	JLE  ahead
+	PREFETCHT0 (const_sizesAt+64)(AX)
+
+ahead:
+	ADDQ $packet__size, SI
+	JMP  leads
+
+over:
+	RET

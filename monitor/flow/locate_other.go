@@ -6,6 +6,8 @@ import "github.com/ixcap/ixcap/capture/stream"
 
 func prefetchData([]stream.Packet) {}
 
+func prefetchLeads([]packet, *entry) {}
+
 func prefetchBucket(*bucket) {}
 
 func (e *Engine) prefetchBuckets([]packet) {}

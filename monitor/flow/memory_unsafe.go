@@ -20,6 +20,9 @@ const (
 	inputData  = unsafe.Offsetof(stream.Packet{}.Data)
 	sideBytes  = unsafe.Sizeof(side{})
 	sidesAt    = unsafe.Offsetof(entry{}.sides)
+	firstAt    = unsafe.Offsetof(head{}.first)
+	sizesAt    = unsafe.Offsetof(entry{}.sizes)
+	gapsAt     = unsafe.Offsetof(entry{}.gaps)
 )
 
 // The layout is that of cache lines.
@@ -29,6 +32,8 @@ var (
 	_ [64]struct{}  = [bucketBytes]struct{}{}
 	_ [64]struct{}  = [unsafe.Sizeof(head{})]struct{}{}
 	_ [128]struct{} = [sideBytes]struct{}{}
+	_ [320]struct{} = [sizesAt]struct{}{}
+	_ [384]struct{} = [gapsAt + 8*inLine]struct{}{}
 )
 
 // buckets is the number of buckets for so many flows: a power of two of which at most four
