@@ -42,7 +42,7 @@ func TestFlowsOfTrafficAreThoseOfTheOracle(t *testing.T) {
 }
 
 func TestMemoryOfAFlowIsBounded(t *testing.T) {
-	for _, flows := range []int{1 << 10, 3000, 100_000} {
+	for _, flows := range []int{1 << 10, 3000, 3190, 101_700, 102_000} {
 		e, err := New(Config{Flows: flows, OnRecords: func([]Record) {}})
 		require.NoError(t, err)
 		bytes, _ := e.Memory()

@@ -36,10 +36,13 @@ var (
 	_ [384]struct{} = [gapsAt + 8*inLine]struct{}{}
 )
 
-// buckets is the number of buckets for so many flows: a power of two of which at most four
-// fifths are in use.
+// maxLoad is the most of the table that is in use, in percent: half of it at least is 32 bytes
+// for a flow with its share of short entries.
+const maxLoad = 71
+
+// bucketsFor is the number of buckets for so many flows, a power of two.
 func bucketsFor(flows int) int {
-	return 1 << bits.Len(uint(max(1, flows*5/(4*perBucket))))
+	return 1 << bits.Len(uint(max(1, flows*100/(maxLoad*perBucket))))
 }
 
 // allocate allocates the table: buckets, entries, short entries, payloads.
