@@ -65,6 +65,9 @@ func requireStore(t *testing.T, s *Store, seconds []*Point, from, to int64) {
 		span, err := Span(step)
 		require.NoError(t, err)
 		first := max(from, to-int64(span/time.Second))
+		if step < Hour {
+			first = max(first, seconds[0].Time/60*60-120)
+		}
 		n := 0
 		for p, err := range s.Points(time.Unix(first, 0), time.Unix(to, 0), step) {
 			require.NoError(t, err)
@@ -88,14 +91,14 @@ func TestStoreKeepsEverySpan(t *testing.T) {
 	dir := t.TempDir()
 	random := rand.New(rand.NewPCG(1, 2))
 	var seconds []*Point
-	at := int64(monday + 86400 - 3500)
+	at := int64(monday + 86400 - 2000)
 	begin := at
 	for run := range 4 {
 		s, err := Create(dir, "eth0", twoNames)
 		require.NoError(t, err)
 		_, err = Create(dir, "eth0", twoNames)
 		require.ErrorContains(t, err, "another process writes it")
-		for range 1500 {
+		for range 800 {
 			p := secondPoint(at, random)
 			seconds = append(seconds, p)
 			require.NoError(t, s.Add(p))
@@ -120,12 +123,12 @@ func TestMemoryStoreAndTheRingsEnd(t *testing.T) {
 	s := NewMemory(twoNames)
 	random := rand.New(rand.NewPCG(1, 2))
 	var seconds []*Point
-	for i := range int64(86400 + 5000) {
+	for i := int64(0); i < 86400+5000; i += 8 {
 		p := secondPoint(monday+i, random)
 		seconds = append(seconds, p)
 		require.NoError(t, s.Add(p))
 	}
-	requireStore(t, s, seconds, monday, monday+86400+5000)
+	requireStore(t, s, seconds[72_000/8:], monday+72_000, monday+86400+5000)
 	for p, err := range s.Points(time.Unix(monday, 0), time.Unix(monday+5, 0), Second) {
 		require.NoError(t, err)
 		require.True(t, p.Missing(), "overwritten a day later")
@@ -244,7 +247,7 @@ func TestReaderSeesWholeSpans(t *testing.T) {
 	require.NoError(t, err)
 	reader, err := Open(dir, "p")
 	require.NoError(t, err)
-	const writes = 3000
+	const writes = 1000
 	done := make(chan error)
 	go func() {
 		p := &Point{Step: 1, Seconds: 1, Series: make([]Sum, len(names))}
@@ -268,9 +271,8 @@ func TestReaderSeesWholeSpans(t *testing.T) {
 		}
 		for p, err := range reader.Points(time.Unix(monday, 0), time.Unix(monday+1, 0), Day) {
 			require.NoError(t, err)
-			for _, s := range p.Series {
-				require.Equal(t, Count{uint64(p.Seconds), 2 * uint64(p.Seconds)}, s.Count)
-			}
+			want := Count{uint64(p.Seconds), 2 * uint64(p.Seconds)}
+			require.False(t, slices.ContainsFunc(p.Series, func(s Sum) bool { return s.Count != want }), "%+v", p)
 			if !p.Missing() {
 				whole++
 			}
