@@ -7,9 +7,6 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
-// ahead is the number of frames between the prefetch of a frame and its use, in assembly.
-const ahead = 8
-
 // AppendBatch stamps frames one after the other and stores them as Append does,
 // until a lossless listener holds the producer back. It returns how many were
 // stored or refused; the frame after those has no stamp yet. The stamper must

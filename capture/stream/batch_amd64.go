@@ -5,6 +5,11 @@ import (
 	"github.com/ixcap/ixcap/ring"
 )
 
+// ahead is the number of frames between the prefetch of a frame and its use.
+//
+//lint:ignore U1000 batch_amd64.s uses it as const_ahead
+const ahead = 8
+
 // prefetchFirst prefetches the first cache line of each of the first ahead frames,
 // if there are more; fastAppend and fastAppendStamped prefetch the others. A
 // prefetch may have any address.

@@ -51,6 +51,9 @@ func (p *Producer) PlaceBatch(st *clock.Stamper, frames []ring.Frame, caplen int
 	}
 }
 
+// placeAhead is the number of frames between the prefetch of a record's place and its use.
+const placeAhead = 24
+
 // placing is where the next frame of a pool lies and its entry goes, and how far.
 type placing struct {
 	pos, seq  uint64
@@ -73,7 +76,7 @@ type placing struct {
 func newPlacing(pool *Pool, entries int) placing {
 	stride := uint64(pool.Stride)
 	return placing{
-		wrap: uint64(entries - 1), stride: stride, ahead: ahead * stride, infos: ring.FastInfo(),
+		wrap: uint64(entries - 1), stride: stride, ahead: placeAhead * stride, infos: ring.FastInfo(),
 		before: uint64(pool.Headroom - RecordHeader), buffers: uint64(pool.Buffers),
 	}
 }
