@@ -44,17 +44,19 @@ func captures(t *testing.T) []string {
 func TestRealCapturesAreTheSameWithAndWithoutACopy(t *testing.T) {
 	r, err := rules.Parse("(udp) 64\n(tcp) 2100\n(arp) drop")
 	require.NoError(t, err)
+	files := captures(t)
 	for _, c := range []struct {
 		name    string
+		files   []string
 		pool    nic.Config
 		capture capture.Config
 	}{
-		{"whole", nic.Config{Chunks: 12, ChunkSize: 64, RingSize: 256}, capture.Config{}},
-		{"cut, small buffers", nic.Config{Chunks: 9, ChunkSize: 128, RingSize: 256, BufferSize: 1024}, capture.Config{SnapLen: 1500}},
-		{"rules, no duplicates", nic.Config{Chunks: 96}, capture.Config{Rules: r, Dedup: &dedup.Config{Window: time.Hour, Records: 1 << 18, Pools: 16}}},
+		{"whole", files, nic.Config{Chunks: 12, ChunkSize: 64, RingSize: 256}, capture.Config{}},
+		{"cut, small buffers", files[:min(3, len(files))], nic.Config{Chunks: 9, ChunkSize: 128, RingSize: 256, BufferSize: 1024}, capture.Config{SnapLen: 1500}},
+		{"rules, no duplicates", files[:min(3, len(files))], nic.Config{Chunks: 96}, capture.Config{Rules: r, Dedup: &dedup.Config{Window: time.Hour, Records: 1 << 18, Pools: 16}}},
 	} {
 		c.capture.Segment, c.capture.Buffer = 1<<20, 16<<20
-		for _, file := range captures(t) {
+		for _, file := range c.files {
 			t.Run(c.name+"/"+filepath.Base(file), func(t *testing.T) {
 				t.Parallel()
 				copied := play(t, file, nic.Config{BufferSize: c.pool.BufferSize}, c.capture)
