@@ -110,7 +110,7 @@ const udpFilled = 24 // bytes before those that fill writes
 
 // udpFrame is a frame of UDP over IPv4; every 50th is of ARP.
 func udpFrame(n uint32) *ring.Frame {
-	data := make([]byte, 60+n%300+n%64/63*5000)
+	data := make([]byte, 60+n%300+n%512/511*5000)
 	fill(data[udpFilled:], n) // addresses and ports follow from the frame's number
 	copy(data, []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17})
 	if n%50 == 0 {
