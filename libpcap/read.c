@@ -360,12 +360,11 @@ static inline bool hold(struct queue *q, const struct frame *f)
 //
 // One look at the announcement serves two frames: it comes after the program has done with
 // one and after the entry of the next was loaded (A1). Up to the limits both are whole.
-static inline __attribute__((always_inline)) unsigned run(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user, const bool member)
+static inline __attribute__((always_inline)) unsigned run(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user, const bool member, const bool pool)
 {
 	struct stream *s = &q->s;
 	const uint8_t *const data = s->data, *const control = s->control + STREAM_PAGE, number = s->member, group = s->group;
-	const uint64_t last_place = s->last_place, ahead = s->stride ? BUFFERS_AHEAD * (uint64_t)s->stride : AHEAD;
-	const uint64_t id = s->id, at = q->seq & (s->entries - 1);
+	const uint64_t mask = s->mask, last_place = s->last_place, ahead = pool ? BUFFERS_AHEAD * (uint64_t)s->stride : AHEAD, id = s->id, at = q->seq & (s->entries - 1);
 	const uint64_t until = q->until - q->seq < s->entries - at ? q->until : q->seq + s->entries - at;  // the index ends
 	const uint64_t offset_limit = s->lossless ? NOTHING_HELD : q->end + s->spare_bytes, seq_limit = s->lossless ? NOTHING_HELD : q->seq + s->spare_frames;
 	const unsigned slot = SLOT_IDS + 8 * s->slot;
@@ -380,12 +379,12 @@ static inline __attribute__((always_inline)) unsigned run(pcap_t *p, struct queu
 			e++;
 		if (seq >= until)
 			break;
-		const uint64_t offset = e->offset, next = offset + STREAM_RECORD + e->caplen, place = stream_place(s, e);
+		const uint64_t offset = e->offset, next = offset + STREAM_RECORD + e->caplen, place = pool ? stream_place(s, e) : offset & mask;
 		const uint8_t *const record = data + place;
 		const uint32_t len = e->len, caplen = e->caplen;
 		const uint16_t info = e->info;
 		atomic_thread_fence(memory_order_acquire);
-		if (stream_word(control, RESERVE_OFFSET) > offset_limit || stream_word(control, RESERVE_SEQ) > seq_limit || (info & STREAM_STRIPPED) || caplen > buffer || place > last_place)
+		if (stream_word(control, RESERVE_OFFSET) > offset_limit || stream_word(control, RESERVE_SEQ) > seq_limit || (info & STREAM_STRIPPED) || (pool && (caplen > buffer || place > last_place)))
 			break;
 		__builtin_prefetch(record + ahead);
 		__builtin_prefetch(e + ENTRIES_AHEAD);
@@ -426,9 +425,13 @@ static inline __attribute__((always_inline)) unsigned run(pcap_t *p, struct queu
 	return limit - left;
 }
 
-static __attribute__((noinline)) unsigned run_member(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user) { return run(p, q, limit, f, user, true); }
+static __attribute__((noinline)) unsigned run_member(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user) { return run(p, q, limit, f, user, true, false); }
 
-static __attribute__((noinline)) unsigned run_all(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user) { return run(p, q, limit, f, user, false); }
+static __attribute__((noinline)) unsigned run_all(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user) { return run(p, q, limit, f, user, false, false); }
+
+static __attribute__((noinline)) unsigned run_member_pool(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user) { return run(p, q, limit, f, user, true, true); }
+
+static __attribute__((noinline)) unsigned run_all_pool(pcap_t *p, struct queue *q, unsigned limit, pcap_handler f, u_char *user) { return run(p, q, limit, f, user, false, true); }
 
 // deliver hands out what there is, at most limit frames. Without a handler it is one,
 // which the program keeps until its next call.
@@ -440,7 +443,8 @@ static int deliver(pcap_t *p, unsigned limit, pcap_handler f, u_char *user, bool
 	struct pcap_pkthdr h = {0};
 	while (n < limit && !atomic_load_explicit(&p->broken, memory_order_relaxed)) {
 		if (f && p->n == 1 && !p->protocol && !p->copying) {
-			n += (p->queues->s.member ? run_member : run_all)(p, p->queues, limit - n, f, user);
+			const struct stream *s = &p->queues->s;
+			n += (s->stride ? s->member ? run_member_pool : run_all_pool : s->member ? run_member : run_all)(p, p->queues, limit - n, f, user);
 			if (n >= limit || atomic_load_explicit(&p->broken, memory_order_relaxed))
 				break;
 		}
