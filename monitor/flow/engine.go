@@ -280,6 +280,7 @@ func (e *Engine) advance(now int64) {
 // expire ends the flows of a slot, or moves them to the slot of their deadline.
 func (e *Engine) expire(l *list) {
 	for n := l.head; n != 0; n = l.head {
+		e.prefetchBehind(n)
 		f := &e.entries[n]
 		if e.deadline(&f.head) < e.now {
 			e.end(ref(n), e.why(&f.head))
@@ -287,6 +288,20 @@ func (e *Engine) expire(l *list) {
 		}
 		e.wheel.remove(e.entries, n)
 		e.wheel.push(e.entries, n, e.deadline(&f.head))
+	}
+}
+
+// prefetchBehind begins to load what it takes to end the two flows behind one in a list: of
+// the first one the bucket, since its entry is there, of the second one the entry.
+func (e *Engine) prefetchBehind(n uint32) {
+	first := e.entries[n].next
+	if first == 0 {
+		return
+	}
+	f := &e.entries[first]
+	prefetchBucket(&e.buckets[f.key.hash(&e.seeds)&e.mask])
+	if f.next != 0 {
+		prefetchEntry(&e.entries[f.next])
 	}
 }
 
@@ -303,6 +318,7 @@ func (e *Engine) evict() {
 	for {
 		slot, ahead := e.wheel.oldest()
 		n := e.wheel.slots[slot].head
+		e.prefetchBehind(n)
 		f := &e.entries[n]
 		deadline := e.deadline(&f.head)
 		if e.wheel.slot(deadline) <= e.wheel.at+ahead {

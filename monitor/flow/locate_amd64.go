@@ -34,6 +34,11 @@ func prefetchLeads(packets []packet, entries *entry)
 //go:noescape
 func prefetchBucket(b *bucket)
 
+// prefetchEntry begins to load all cache lines of an entry.
+//
+//go:noescape
+func prefetchEntry(f *entry)
+
 func (e *Engine) prefetchBuckets(packets []packet) { prefetchLines(packets, &e.buckets[0], e.mask) }
 
 // locate finds the entries that may be those of packets.

@@ -27,6 +27,18 @@ TEXT ·prefetchBucket(SB), NOSPLIT, $0-8
 	PREFETCHT0 (AX)
 	RET
 
+// func prefetchEntry(f *entry)
+TEXT ·prefetchEntry(SB), NOSPLIT, $0-8
+	MOVQ f+0(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	PREFETCHT0 256(AX)
+	PREFETCHT0 320(AX)
+	PREFETCHT0 384(AX)
+	RET
+
 // func prefetchLines(packets []packet, buckets *bucket, mask uint64)
 TEXT ·prefetchLines(SB), NOSPLIT, $0-40
 	MOVQ packets_base+0(FP), SI

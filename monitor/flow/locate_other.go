@@ -10,6 +10,8 @@ func prefetchLeads([]packet, *entry) {}
 
 func prefetchBucket(*bucket) {}
 
+func prefetchEntry(*entry) {}
+
 func (e *Engine) prefetchBuckets([]packet) {}
 
 func (e *Engine) locate(packets []packet) { e.locateGo(packets) }
