@@ -48,14 +48,17 @@ func (f *RxFIFO) Take(n int) (added bool) {
 
 // Needs returns how many buffers are to be recycled: none while at least two chunks are
 // empty, then as many as make four, since two cost hardly more than one. More would only
-// shorten the time for which frames stay readable.
+// shorten the time for which frames stay readable, and so would that in a small pool.
 func (f *RxFIFO) Needs() int {
-	const low, high = 2, 4
+	const low, more, small = 2, 2, 4
 	if empty := f.Empty(); empty < low {
-		return (high - empty) * f.ChunkSize()
+		high := low + min(more, (f.Chunks()-f.segments())/small)
+		return (max(high, low) - empty) * f.ChunkSize()
 	}
 	return 0
 }
+
+func (f *RxFIFO) segments() int { return len(f.q.attached) }
 
 // Recycle recycles the n oldest parts, or all.
 func (f *RxFIFO) Recycle(n int) {

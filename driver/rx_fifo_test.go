@@ -129,6 +129,29 @@ func TestFIFOHandsOnAllFramesInOrder(t *testing.T) {
 // once all of them are.
 func (u *fifoUser) behind(chunk int) int { return int(u.q.Run(1).Buffer) % chunk }
 
+// A pool little larger than the ring recycles no more than it must: the other frames stay
+// readable.
+func TestFIFORecyclesAheadInLargePoolsOnly(t *testing.T) {
+	for _, c := range []struct{ chunks, want int }{{6, 8}, {8, 16}, {12, 24}} {
+		r, p := newPool(t, drivertest.Options{Size: 32, Chunks: c.chunks, ChunkSize: 8})
+		q := driver.NewRxFIFO(p)
+		for q.Needs() == 0 {
+			r.Fill(8, 60)
+			run := q.Run(8)
+			for i := range run.Descriptors {
+				if run.Next != 0 {
+					run.Descriptors[i].Refill(run.Next + uint64(i*q.Stride()))
+				}
+			}
+			q.Take(len(run.Descriptors))
+		}
+		require.Equal(t, 1, q.Empty())
+		require.Equal(t, c.want, q.Needs(), "pool of %d chunks", c.chunks)
+		q.Recycle(1)
+		require.Equal(t, 2, q.Empty())
+	}
+}
+
 func TestRunRefillsWithEmptyChunks(t *testing.T) {
 	r, p := newPool(t, drivertest.Options{Size: 32, Chunks: 6, ChunkSize: 8})
 	q := driver.NewRxFIFO(p)

@@ -483,7 +483,13 @@ func (p *RxPool) Out() (n int) {
 
 // Empty returns how many chunks are neither attached to a segment nor captured. It is for the
 // caller of Capture.
-func (p *RxPool) Empty() int { return int(p.freed.Load() - p.taken) }
+func (p *RxPool) Empty() int {
+	n := int(p.freed.Load() - p.taken)
+	if p.spare != 0 {
+		n++
+	}
+	return n
+}
 
 // Dry reports whether the device has no buffer to write to, and gets none before a chunk is
 // recycled. It is for the caller of Capture.
