@@ -85,6 +85,18 @@ func newPlaced(tb testing.TB) *Stream {
 	return s
 }
 
+// A reader of bytes wakes up before the shortest frames have filled more than half of a pool,
+// which may have hardly more than half as many buffers as its index has entries.
+func TestReaderOfBlocksWakesUpBeforeAPoolIsFull(t *testing.T) {
+	const buffers = 1<<13 + 32
+	s := newStream(t, Config{Pool: newDevice(t, buffers).Pool, Segment: Block})
+	l, err := s.Listen("reader", Options{})
+	require.NoError(t, err)
+	require.Len(t, l.index, 1<<14)
+	require.LessOrEqual(t, l.blockWaiter().most, buffers/2*frameTime)
+	require.NoError(t, l.Close())
+}
+
 // A stream with a pool has the same frames, offsets, segments and stamps as one that copies.
 func TestPlacedFramesAreReadLikeCopies(t *testing.T) {
 	for _, policy := range []Policy{Lossless, Lossy} {

@@ -31,9 +31,13 @@ type waiter struct {
 
 // blockWaiter is a wait for a block. Its reader does not need it at once, and every wake-up
 // costs some microseconds, so it sleeps longer, and at once; but it releases the index
-// entries, of which at most half may fill up while it sleeps.
+// entries, or the buffers of a pool, of which at most half may fill up while it sleeps.
 func (l *Listener) blockWaiter() waiter {
-	most := min(max(time.Duration(len(l.index)/2)*frameTime, maxSleep), maxBlockSleep)
+	frames := uint64(len(l.index))
+	if l.pool.stride != 0 {
+		frames = min(frames, l.pool.buffers)
+	}
+	most := min(max(time.Duration(frames/2)*frameTime, maxSleep), maxBlockSleep)
 	return waiter{polls: spins, sleep: most / 4, most: most}
 }
 
