@@ -116,7 +116,8 @@ type Pooled interface {
 	// buffers enough, 0 if none.
 	Needs() int
 
-	// Dry reports whether the device has no buffer, and gets none before Recycle.
+	// Dry reports whether the device may have too few buffers for a frame, gets none before
+	// Recycle, and has nothing left to poll.
 	Dry() bool
 
 	// Recycle returns the buffers of the n oldest parts, or of all, to the device.

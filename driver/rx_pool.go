@@ -491,9 +491,23 @@ func (p *RxPool) Empty() int {
 	return n
 }
 
-// Dry reports whether the device has no buffer to write to, and gets none before a chunk is
-// recycled. It is for the caller of Capture.
-func (p *RxPool) Dry() bool { return p.q.owned == 0 && p.Empty() == 0 }
+// Dry reports whether the device may have too few buffers for a frame, gets none before a chunk
+// is recycled, and has completed no frame that Capture would hand on. The first buffers of a
+// longer frame may be filled. It is for the caller of Capture.
+func (p *RxPool) Dry() bool {
+	q := p.q
+	if p.Empty() > 0 || q.owned >= q.maxChain {
+		return false
+	}
+	at := q.next
+	for range q.owned {
+		if q.descs[at].Status()&ring.RxEOP != 0 {
+			return false
+		}
+		at = ring.Next(at, q.size)
+	}
+	return true
+}
 
 // Depth returns for how long the pool can take the shortest frames without a gap between
 // them, at a rate of the line in bits a second, if nothing is recycled.

@@ -71,6 +71,27 @@ func TestPoolHandsOnAllFramesInOrder(t *testing.T) {
 	}
 }
 
+func TestPoolIsDryWithTooFewBuffersForAFrame(t *testing.T) {
+	r, p := newPool(t, drivertest.Options{Size: 32, Chunks: 4, ChunkSize: 8})
+	frames := make([]ring.Frame, 16)
+	require.Equal(t, 14, r.Fill(14, 3000))
+	require.False(t, p.Dry())
+	var held []driver.Chunk
+	for got := 0; got < 14; {
+		c, n := p.Capture(frames, true)
+		require.NotZero(t, n)
+		held, got = append(held, c), got+n
+	}
+	require.True(t, p.Dry(), "4 buffers are left, a frame may take 8")
+	require.Equal(t, 1, r.Fill(1, 60))
+	require.False(t, p.Dry(), "a frame is to be captured")
+	_, n := p.Capture(frames, true)
+	require.Equal(t, 1, n)
+	require.True(t, p.Dry())
+	require.NoError(t, p.Recycle(held[0]))
+	require.False(t, p.Dry())
+}
+
 func TestPoolWithoutEmptyChunksRunsDryAndRecovers(t *testing.T) {
 	r, p := newPool(t, drivertest.Options{Size: 32, Chunks: 6, ChunkSize: 8})
 	require.Equal(t, 31, r.Owned(), "the whole ring but one")
