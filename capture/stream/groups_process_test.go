@@ -124,6 +124,10 @@ type members struct {
 	*feed
 	dir   string
 	count int
+
+	// How many frames lossy members may have read that were overwritten before their departure
+	// was seen: which were their own is not known any more, so they count as overrun.
+	unseen uint64
 }
 
 func (m *members) store() {
@@ -237,7 +241,7 @@ func (m *members) finish(children ...*child) []GroupStats {
 		named := g.WithoutMembers + g.Unmatched + sum.Overrun + sum.Unread + sum.InHand + g.HandedLost
 		require.LessOrEqual(t, missing, named, account)
 		// What a member had in hand, also of a handover, it may have read.
-		require.GreaterOrEqual(t, missing+sum.InHand+g.HandedLost, named, account)
+		require.GreaterOrEqual(t, missing+sum.InHand+g.HandedLost+m.unseen, named, account)
 		t.Log(account)
 	}
 	for _, l := range st.RecentDetached {
@@ -251,6 +255,9 @@ func TestMembersJoinLeaveDieAndHang(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			policy, _, _ := strings.Cut(name, " ")
 			m := newMembers(t, buffers)
+			if policy == "lossy" {
+				m.unseen = 2 * batchSize // two depart while they read
+			}
 			// By name and by order of joining, the first ones of cpu, qm, rollover and filter
 			// depart, too.
 			killed := m.join(policy)
