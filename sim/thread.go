@@ -17,6 +17,11 @@ const (
 	spinTime   = 2 * time.Millisecond // without work before the first sleep
 	sleepMin   = 20 * time.Microsecond
 
+	// The thread does not spin while no frame arrives for longer than quietGap: it sleeps until
+	// wakeEarly before, at most sleepExternal.
+	quietGap  = 200 * time.Microsecond
+	wakeEarly = 60 * time.Microsecond
+
 	// Frames of a wire without a schedule come at unknown times, from other threads
 	// that need the processor. Sleeps get longer with the idle time.
 	spinExternal  = 100 * time.Microsecond
@@ -43,7 +48,7 @@ func (n *NIC) run(started chan<- error) {
 	}
 	started <- nil
 	var idle time.Time // since when, zero while busy
-	_, scheduled := n.wire.(wire.Scheduled)
+	schedule, scheduled := n.wire.(wire.Scheduled)
 	spin := spinExternal
 	if scheduled {
 		spin = spinTime
@@ -54,6 +59,10 @@ func (n *NIC) run(started chan<- error) {
 		now := time.Now()
 		busy, next := n.step(now)
 		listening, detached := n.rx.listening, n.detached()
+		var wait time.Duration // during which there is nothing to do
+		if scheduled && next == 0 && n.cfg.Thread == nil {
+			wait = schedule.Early()
+		}
 		n.mu.Unlock()
 		n.yield()
 		if busy {
@@ -71,6 +80,8 @@ func (n *NIC) run(started chan<- error) {
 			if sleep = sleepQuiet; detached {
 				sleep = sleepDetached
 			}
+		} else if wait > quietGap {
+			sleep = min(wait-wakeEarly, sleepExternal)
 		} else if quiet := now.Sub(idle); quiet < spin {
 			yield()
 			continue

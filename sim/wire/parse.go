@@ -24,6 +24,10 @@ type Scheduled interface {
 	// backpressure. It may be called from any goroutine.
 	Late() time.Duration
 
+	// Early is how long before the arrival of the next frame Receive was called last, 0 if
+	// one has arrived or that is not known.
+	Early() time.Duration
+
 	// Backpressure reports whether frames wait for room in the port.
 	Backpressure() bool
 }

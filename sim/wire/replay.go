@@ -48,7 +48,8 @@ type pacer struct {
 	shift   int64 // ticks of delay of the schedule
 	start   int64 // CLOCK_REALTIME ns
 	begun   bool
-	blocked bool // the next frame is due and waits for room
+	blocked bool  // the next frame is due and waits for room
+	early   int64 // ticks until the next frame arrives, 0: none or unknown
 
 	late   atomic.Int64 // shift in ns, for other goroutines
 	closed atomic.Bool
@@ -68,7 +69,7 @@ func (p *pacer) due(next int64, size, room int) (now int64, arrived bool) {
 	}
 	now = p.clock.Since()*10 - p.shift
 	lag := now - next
-	if lag < 0 {
+	if p.early = max(0, -lag); lag < 0 {
 		return 0, false
 	}
 	if p.backpressure && max(size, minFrame) > room {
@@ -93,6 +94,9 @@ func (p *pacer) delay(ticks int64) int64 {
 
 // Late implements Scheduled.
 func (p *pacer) Late() time.Duration { return time.Duration(p.late.Load()) }
+
+// Early implements Scheduled.
+func (p *pacer) Early() time.Duration { return time.Duration(p.early / 10) }
 
 // Backpressure implements Scheduled.
 func (p *pacer) Backpressure() bool { return p.backpressure }

@@ -180,6 +180,21 @@ func TestRoundsFollowWithoutAGapAndEnd(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF, "from then on always")
 }
 
+func TestReceiveThatIsTooEarlySaysHowMuch(t *testing.T) {
+	r, v := begin(t, trainOf(t, rate{kind: rateRecorded}, []int64{0, 1_000_000}, 60, 60), playback{total: 2})
+	frames := make([]Frame, 2)
+	for _, step := range []struct {
+		now, early int64
+		frames     int
+	}{{50, 17, 0}, {67, 0, 0}, {68, 0, 1}, {1000, 999_067, 0}, {1_000_060, 7, 0}, {1_000_068, 0, 1}} {
+		v.now = step.now
+		n, err := r.Receive(frames, plenty)
+		require.NoError(t, err)
+		require.Equal(t, step.frames, n, "at %d", step.now)
+		require.EqualValues(t, step.early, r.Early(), "at %d", step.now)
+	}
+}
+
 func TestLateDeviceThreadShiftsTheSchedule(t *testing.T) {
 	r, v := begin(t, trainOf(t, lineRate, nil, manyOf(60, 2000)...), playback{total: 2000})
 	frames := make([]Frame, 2000)
