@@ -115,16 +115,33 @@ func (p *Port) readMail(function int) (m mail) {
 	return m
 }
 
-// writeMail sends a function the first words of a message. It takes the buffer from a
-// function that keeps it: that waits for the answer, on a virtual machine that has stopped.
-func (p *Port) writeMail(function int, m *mail, words int) {
-	if !p.lockMail(function, lockTimeout) {
-		p.store(reg.PFMAILBOX(function), reg.PFMAILBOX_RVFU.Mask())
-		if !p.lockMail(function, 0) {
-			return
-		}
+// takeMail takes the buffer of a function's mailbox, also from a function that keeps it: that
+// waits for the answer, on a virtual machine that has stopped. It reports whether it could.
+func (p *Port) takeMail(function int) bool {
+	if p.lockMail(function, lockTimeout) {
+		return true
 	}
-	p.putMail(function, m, words)
+	p.store(reg.PFMAILBOX(function), reg.PFMAILBOX_RVFU.Mask())
+	return p.lockMail(function, 0)
+}
+
+// writeMail sends a function the first words of a message.
+func (p *Port) writeMail(function int, m *mail, words int) {
+	if p.takeMail(function) {
+		p.putMail(function, m, words)
+	}
+}
+
+// askReset tells a function that it must reset itself, with the mailbox locked: by a refusal
+// without CTS (ixgbevf_check_mac_link_vf). A message of the function that is not read yet
+// stays in the buffer, and its answer says the same: it makes the function ready, or has no
+// CTS.
+func (p *Port) askReset(function int) {
+	if p.load(reg.PFMBICR(function/16))>>(function%16)&1 != 0 {
+		p.store(reg.PFMAILBOX(function), 0)
+		return
+	}
+	p.putMail(function, &mail{mailControl | mailFailure}, 1)
 }
 
 // putMail is writeMail with the mailbox locked.

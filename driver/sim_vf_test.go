@@ -3,6 +3,7 @@ package driver_test
 import (
 	"fmt"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -112,6 +113,57 @@ func TestModelVirtualFunctionChoosesAnAddress(t *testing.T) {
 	c.pollVF(0, func() bool { return len(events.texts(driver.Recovered)) == 1 })
 	require.Equal(t, mac, vf.MAC())
 	require.Equal(t, map[int]int{0: 1}, c.receive(mac, 0))
+}
+
+// crossing is a device with a function that sends a message whenever its driver is about to
+// take the buffer of the mailbox.
+type crossing struct {
+	pci.Device
+	send func()
+}
+
+func (d crossing) BAR(i int) (pci.Region, error) {
+	r, err := d.Device.BAR(i)
+	return crossed{r, d.send}, err
+}
+
+type crossed struct {
+	pci.Region
+	send func()
+}
+
+func (r crossed) Store32(off, v uint32) {
+	if off == uint32(reg.PFMAILBOX(0).Offset) && v == reg.PFMAILBOX_PFU.Mask() {
+		r.send()
+	}
+	r.Region.Store32(off, v)
+}
+
+// The first message of a function is answered, though its port wanted to ask it for a reset.
+func TestModelMessageThatCrossesAnotherIsAnswered(t *testing.T) {
+	nic, err := sim.New(sim.Config{VFs: 1}, &testWire{open: true})
+	require.NoError(t, err)
+	dev, err := sim.Connect(nic, "sim:test")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, dev.Close()) })
+	function, err := nic.ConnectVF(0, "vf")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, function.Close()) })
+	bar, err := function.BAR(0)
+	require.NoError(t, err)
+	const reset, success = 1, 1 << 31
+	var once sync.Once
+	send := func() {
+		once.Do(func() {
+			bar.Store32(uint32(reg.VFMAILBOX.Offset), reg.VFMAILBOX_VFU.Mask())
+			bar.Store32(uint32(reg.VFMBMEM(0).Offset), reset)
+			bar.Store32(uint32(reg.VFMAILBOX.Offset), reg.VFMAILBOX_REQ.Mask())
+		})
+	}
+	p, err := driver.Open(crossing{dev, send}, driver.Config{RingSize: 64, VFs: []driver.VF{{MAC: vfAddress(0)}}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	require.Eventually(t, func() bool { return bar.Load32(uint32(reg.VFMBMEM(0).Offset)) == reset|success }, testtime.Deadline, time.Millisecond)
 }
 
 // ethernet is a frame of 64 bytes; vlan 0 is none.

@@ -110,13 +110,14 @@ func (p *Port) SetVF(i int, v VF) error {
 	return nil
 }
 
-// revoke stops a function and tells its driver, by a refusal without CTS, that it must
-// reset it (ixgbevf_check_mac_link_vf).
+// revoke stops a function and tells its driver that it must reset it.
 func (p *Port) revoke(i int) {
 	p.pools.vfs[i].ready, p.pools.vfs[i].began = false, false
 	p.setPoolBit(reg.PFVFRE, i, false)
 	p.setPoolBit(reg.PFVFTE, i, false)
-	p.writeMail(i, &mail{mailControl | mailFailure}, 1)
+	if p.takeMail(i) {
+		p.askReset(i)
+	}
 }
 
 // revokeVFs stops all functions: the port closes.
@@ -152,8 +153,8 @@ func (p *Port) remind() {
 			continue
 		}
 		v.reminded = time.Now()
-		if p.load(reg.PFMBICR(i/16))>>(i%16)&1 == 0 && p.lockMail(i, 0) { // else it is about to become ready
-			p.putMail(i, &mail{mailControl | mailFailure}, 1)
+		if p.lockMail(i, 0) {
+			p.askReset(i)
 		}
 	}
 }
