@@ -103,3 +103,12 @@ func (s *Stream) BufferBytes() int {
 	}
 	return s.config.Size
 }
+
+// BlockBytes is the size of the memory that the blocks of a reader of bytes lie in: the same, or
+// with a pool that to which they are gathered.
+func (s *Stream) BlockBytes() int {
+	if p := s.config.Pool; p != nil {
+		return gatheredBytes(p.Memory.Len())
+	}
+	return s.config.Size
+}

@@ -153,7 +153,7 @@ func (r *Recorder) newStorer(n int, dirs []*store.Dir) (Storer, error) {
 		return &discarder{}, nil
 	}
 	c := r.cfg.Store
-	c.Queue, c.Segment, c.Every, c.Buffer, c.Rotate = n, r.cfg.Segment, r.cfg.Every, s.Config().Size, s.Rotate
+	c.Queue, c.Segment, c.Every, c.Buffer, c.Rotate = n, r.cfg.Segment, r.cfg.Every, s.BlockBytes(), s.Rotate
 	c.Logger = r.cfg.Logger
 	if r.engine.Queues() > 1 {
 		c.Logger = c.Logger.With("queue", n)

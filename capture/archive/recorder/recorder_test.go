@@ -60,6 +60,23 @@ func TestRunStoresTheConfiguredQueues(t *testing.T) {
 	}
 }
 
+// Blocks lie in a memory of their own, however small the pool is whose frames they have.
+func TestBlocksMayBeLargerThanAPool(t *testing.T) {
+	p, err := nic.Open("sim:gen,size=60-9000,count=2000,backpressure", nic.Config{Chunks: 20, ChunkSize: 64})
+	require.NoError(t, err)
+	e, err := capture.New(p, capture.Config{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, e.Close()) }()
+	l, err := recorder.Run(t.Context(), e, recorder.Config{
+		Dirs: []string{t.TempDir()}, Queue: capture.AllQueues, Store: rawstore.Config{Port: "x", Block: 4 << 20, Depth: 8},
+	})
+	require.NoError(t, err)
+	require.NoError(t, l.Balanced())
+	require.EqualValues(t, 2000, l.Frames())
+	require.Greater(t, l.Storers[0].Written, uint64(8<<20))
+	require.Equal(t, l.Storers[0].Read, l.Storers[0].Written)
+}
+
 func TestRunRefusesInvalidSettings(t *testing.T) {
 	e := engine(t, "sim:gen,count=10,backpressure", 2)
 	_, err := recorder.Run(t.Context(), e, recorder.Config{Dirs: []string{recorder.Null}, Queue: 2})
