@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/ixcap/ixcap/capture/headers"
 	"github.com/ixcap/ixcap/capture/stream"
@@ -348,9 +347,6 @@ func (e *Engine) Flush() {
 func (e *Engine) Memory() (bytes, flows int) {
 	return e.memory.Len(), e.config.Flows + e.config.Short
 }
-
-// Idle is the time without a packet that ends a flow.
-func (e *Engine) Idle() time.Duration { return e.config.Idle }
 
 // Close frees the memory. Flows in the table are lost: Flush ends them.
 func (e *Engine) Close() error {
