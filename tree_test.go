@@ -1,3 +1,5 @@
+//go:build !race
+
 // Package ixcap_test holds the rules that the whole tree keeps.
 package ixcap_test
 
