@@ -172,12 +172,12 @@ func TestReasonsOfTheEnd(t *testing.T) {
 		segment(2, 1, now, func(s *layers.TCP) { s.SYN = true }), // the answer comes first: 1 opened it
 		segment(1, 2, now+1, func(s *layers.TCP) { s.FIN = true }),
 		segment(2, 1, now+2, func(s *layers.TCP) { s.FIN = true }),
-		segment(1, 2, now+3, func(s *layers.TCP) {}),                                      // the last acknowledgement
-		segment(1, 2, now+4, func(s *layers.TCP) { s.SYN, s.ACK = true, false }),          // a new connection
-		segment(1, 2, now+19*second, func(s *layers.TCP) {}),                              // of 19 s
-		segment(1, 2, now+21*second, func(s *layers.TCP) {}),                              // active for too long
-		segment(2, 1, now+22*second, func(s *layers.TCP) { s.RST = true }),                // closed at once
-		segment(2, 1, now+24*second, func(s *layers.TCP) { s.ACK, s.RST = 0 == 0, true }), // later than Linger
+		segment(1, 2, now+3, func(s *layers.TCP) {}),                             // the last acknowledgement
+		segment(1, 2, now+4, func(s *layers.TCP) { s.SYN, s.ACK = true, false }), // a new connection
+		segment(1, 2, now+19*second, func(s *layers.TCP) {}),                     // of 19 s
+		segment(1, 2, now+21*second, func(s *layers.TCP) {}),                     // active for too long
+		segment(2, 1, now+22*second, func(s *layers.TCP) { s.RST = true }),       // closed at once
+		segment(2, 1, now+24*second, func(s *layers.TCP) { s.RST = true }),       // later than Linger
 	})
 	e.Flush()
 	want := []struct {

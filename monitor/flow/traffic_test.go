@@ -56,7 +56,6 @@ type traffic struct {
 	now     int64
 	seqs    map[string]uint32
 	packets []stream.Packet
-	loss    float64
 }
 
 func newTraffic(seed uint64) *traffic {

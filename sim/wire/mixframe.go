@@ -31,7 +31,7 @@ const (
 	clientsA, clientsB = 10<<24 | 64<<16, 10<<24 | 128<<16
 	serversA, serversB = 198<<24 | 18<<16, 198<<24 | 19<<16
 	servers6           = 2<<16 | 0x10 // of the upper half of an IPv6 address, the lower 32 bits
-	clients6           = 2<<16 | 0x0
+	clients6           = 2 << 16
 	mixServers         = 0xfe00 // of a side; those above are hosts of incidents
 )
 
