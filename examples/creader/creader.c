@@ -124,9 +124,10 @@ int main(int argc, char **argv) {
 	if (bad || optind + 1 != argc) return fprintf(stderr, "usage: creader [-lossy] [-oldest] [-pattern] [-json] [-name NAME] SOCKET\n"), 2;
 	int s = (signal(SIGINT, on_signal), signal(SIGTERM, on_signal), socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
 	struct answer a = attach(s, argv[optind], name, lossy, oldest);
-	uint64_t mode = lossy, wanted = 1536 + 8 * a.slot, frames = 0, bytes = 0, delay = 0;
+	uint64_t mode = lossy, slot = 1024 + 8 * a.slot, wanted = 1536 + 8 * a.slot, frames = 0, bytes = 0, delay = 0;
 	for (time_t second = time(NULL); !stop;) {
-		if (CONTROL(1024 + 8 * a.slot) != a.id && !CONTROL(512)) { end = "detached"; break; }
+		// Once the stream has ended, what is left stays, unless it went before.
+		if (CONTROL(slot) != a.id && (!CONTROL(512) || overwritten(at.off, at.seq))) { end = "detached"; break; }
 		if (CONTROL(wanted) != mode) {  // no frame is in use here
 			mode = CONTROL(wanted), lossy = mode & 1;
 			while (!lossy && overwritten(at.off, at.seq)) skip_ahead();
@@ -144,7 +145,8 @@ int main(int argc, char **argv) {
 		}
 		if (n == 0 && at.seq == last && head > at.off) next.off = head;  // padding only
 		if (next.off != at.off) {
-			// Read in place, made lossy, and overwritten before the acknowledgement: void.
+			// Read in place, detached or made lossy, and overwritten before the acknowledgement: void.
+			if (CONTROL(slot) != a.id && overwritten(at.off, at.seq)) { end = "detached"; break; }
 			if (CONTROL(wanted) != mode && !lossy && overwritten(at.off, at.seq)) { skip_ahead(); continue; }
 			account[4] += n, account[5] += next.off - at.off;
 			at = next, delay = 0;

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ixcap/ixcap/capture/capturetest"
 	"github.com/ixcap/ixcap/capture/stream"
@@ -277,6 +278,34 @@ func TestReaderInCReportsHowItEnded(t *testing.T) {
 		_, code := r.end()
 		require.Equal(t, 2, code)
 		require.Contains(t, r.err.String(), want)
+	}
+}
+
+// A lossless reader that was detached finds frames overwritten that it has not read. It does
+// not read these, also once the stream has ended.
+func TestDetachedReaderInCReadsNothingOverwritten(t *testing.T) {
+	exe := build(t)
+	for name, chunks := range map[string]int{"copied": 0, "placed": 4} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, stream.Config{Size: stream.Block}, chunks)
+			r := start(t, exe, "-json", s.path)
+			s.attached(t, 1)
+			s.store(t, 50)
+			require.Eventually(t, func() bool { return s.Stats().Listeners[0].Read == 50 }, timeout, time.Millisecond)
+			require.NoError(t, r.cmd.Process.Signal(syscall.SIGSTOP))
+			var status unix.WaitStatus
+			_, err := unix.Wait4(r.cmd.Process.Pid, &status, unix.WUNTRACED, nil)
+			require.NoError(t, err)
+			require.True(t, status.Stopped())
+			require.NoError(t, s.Detach(s.Stats().Listeners[0].ID, "test"))
+			s.store(t, 10_000)
+			s.Producer().Finish()
+			require.NoError(t, r.cmd.Process.Signal(syscall.SIGCONT))
+			got, code := r.end()
+			require.Equal(t, 1, code)
+			require.Equal(t, "detached", got.End)
+			require.EqualValues(t, 50, got.Frames)
+		})
 	}
 }
 
