@@ -51,6 +51,7 @@ static const struct key {
 	{"copy", AT_GROUP, 0, 1},
 	{"weight", AT_GROUP, 1, 0},
 	{"tunnels", AT_GROUP, 1, 0},
+	{"threshold", AT_GROUP, 1, 0},
 	{"departed", AT_GROUP, 1, 0},
 	{"member", AT_GROUP, 1, 0},
 	{"rx_channels", AT_DEVICE, 1, 65535},
@@ -60,7 +61,7 @@ static const struct key {
 	{"irq", AT_CHANNEL, 1, 0},
 };
 
-static const char possible[] = "def_group, group_DEV, fanout, caplen, policy, copy, weight, tunnels, departed, member, "
+static const char possible[] = "def_group, group_DEV, fanout, caplen, policy, copy, weight, tunnels, threshold, departed, member, "
                                "rx_, tx_, combined_, other_channels@DEV, irq@DEV.N.";
 
 // Keys of PFQ that have no meaning here.
@@ -456,9 +457,10 @@ static const char *value_of(struct config *c, const char *key, const char *varia
 
 static int resolve_fanout(struct config *c, struct ixcap_device *d)
 {
-	static const char *const options[][2] = {{"tunnels", "PCAP_TUNNELS"}, {"departed", "PCAP_DEPARTED"}, {"member", "PCAP_MEMBER"}, {"weight", "PCAP_WEIGHT"}};
+	static const char *const options[][2] = {{"tunnels", "PCAP_TUNNELS"}, {"departed", "PCAP_DEPARTED"}, {"member", "PCAP_MEMBER"},
+	                                         {"weight", "PCAP_WEIGHT"}, {"threshold", "PCAP_THRESHOLD"}};
 	const struct entry *e;
-	for (int i = 0; i < 4; i++) {
+	for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
 		const char *value = value_of(c, options[i][0], options[i][1], d->group, &e);
 		if (value == NULL || ixcap_fanout_option(&d->fanout, options[i][0], value, c->errbuf) == 0)
 			continue;

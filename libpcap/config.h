@@ -20,6 +20,7 @@ struct ixcap_fanout {
 	char departed[16];  // "", redistribute or count
 	char member[64];  // "": the default name
 	unsigned weight;  // 1 to 255; 0: not given
+	unsigned threshold;  // mode buddy: 1 to 100 percent; 0: not given
 	int defrag;  // packet sockets: PACKET_FANOUT_FLAG_DEFRAG
 	int rollover;  // packet sockets: PACKET_FANOUT_FLAG_ROLLOVER
 };

@@ -9,7 +9,8 @@
 
 #include "config.h"
 
-#define MODES "hash, lb, rnd, cpu, rollover, qm, consistent, filter"
+#define OPTIONS "weight, tunnels, threshold, departed, member"
+#define MODES "hash, lb, rnd, cpu, rollover, qm, consistent, filter, buddy"
 
 // Modes by name; those of PF_RING are mapped. packet: PACKET_FANOUT_* of linux/if_packet.h or -1.
 static const struct mode {
@@ -24,6 +25,7 @@ static const struct mode {
 	{"qm", "qm", "", PACKET_FANOUT_QM},
 	{"consistent", "consistent", "", -1},
 	{"filter", "filter", "", -1},
+	{"buddy", "buddy", "", -1},
 	{"flow", "hash", "", 0},
 	{"flow_5_tuple", "hash", "", 0},
 	{"inner_flow", "hash", "gre,vxlan,gtpu", 0},
@@ -184,6 +186,13 @@ int ixcap_fanout_option(struct ixcap_fanout *fanout, const char *key, const char
 		fanout->weight = (unsigned)n;
 		return 0;
 	}
+	if (strcmp(key, "threshold") == 0) {
+		long n;
+		if (ixcap_number(value, 1, 100, &n) != 0)
+			return fail(errbuf, "threshold \"%.30s\" is no number from 1 to 100.", value);
+		fanout->threshold = (unsigned)n;
+		return 0;
+	}
 	if (strcmp(key, "departed") == 0) {
 		if (strcmp(value, "redistribute") != 0 && strcmp(value, "count") != 0)
 			return fail(errbuf, "departed \"%.30s\" is unknown. Possible: redistribute, count.", value);
@@ -195,7 +204,7 @@ int ixcap_fanout_option(struct ixcap_fanout *fanout, const char *key, const char
 			return fail(errbuf, "member \"%.30s\" is no name of 1 to %zu bytes.", value, sizeof fanout->member - 1);
 		return 0;
 	}
-	return fail(errbuf, "option \"%.30s\" is unknown. Possible: weight, tunnels, departed, member.", key);
+	return fail(errbuf, "option \"%.30s\" is unknown. Possible: " OPTIONS ".", key);
 }
 
 // Parse the options behind the mode; a filter's expression is all that is no option.
@@ -216,7 +225,9 @@ static int parse_options(const char *at, struct ixcap_fanout *fanout, char *errb
 			break;
 		}
 		if (!option)
-			return fail(errbuf, "\"%.30s\" is no option=value. Possible: weight, tunnels, departed, member.", at);
+			return fail(errbuf, "\"%.30s\" is no option=value. Possible: " OPTIONS ".", at);
+		if (strcmp(key, "threshold") == 0 && strcmp(fanout->mode, "buddy") != 0)
+			return fail(errbuf, "mode %s has no threshold, only buddy has.", fanout->mode);
 		at += eq + 1;
 		n = strcspn(at, ",");
 		if (copy_trimmed(value, sizeof value, at, n) != 0)
@@ -307,7 +318,7 @@ static int line(char *text, size_t size, int used, const char *key, const char *
 
 int ixcap_fanout_request(const struct ixcap_fanout *fanout, int group, char *text, size_t size, char *errbuf)
 {
-	char number[16], weight[16] = "";
+	char number[16], weight[16] = "", threshold[16] = "";
 	if (group < 0 || group > IXCAP_GROUP_MAX)
 		return fail(errbuf, "group %d: not from 0 to %d.", group, IXCAP_GROUP_MAX);
 	if (fanout->rollover)
@@ -315,12 +326,15 @@ int ixcap_fanout_request(const struct ixcap_fanout *fanout, int group, char *tex
 	snprintf(number, sizeof number, "%d", group);
 	if (fanout->weight > 0)
 		snprintf(weight, sizeof weight, "%u", fanout->weight);
+	if (fanout->threshold > 0 && (fanout->mode[0] == 0 || strcmp(fanout->mode, "buddy") == 0))
+		snprintf(threshold, sizeof threshold, "%u", fanout->threshold);
 	int used = line(text, size, 0, "group", number);
 	used = line(text, size, used, "mode", fanout->mode);
 	used = line(text, size, used, "member", fanout->member);
 	used = line(text, size, used, "weight", weight);
 	used = line(text, size, used, "filter", strcmp(fanout->mode, "filter") == 0 ? fanout->filter : "");
 	used = line(text, size, used, "tunnels", fanout->tunnels);
+	used = line(text, size, used, "threshold", threshold);
 	used = line(text, size, used, "departed", fanout->departed);
 	return used >= 0 ? used : fail(errbuf, "group %d: the request has more than %zu bytes.", group, size - 1);
 }
@@ -333,8 +347,8 @@ int ixcap_fanout_packet(int fd, int group, const struct ixcap_fanout *fanout, ch
 		return fail(errbuf, "group %d: not from 0 to %d.", group, IXCAP_GROUP_MAX);
 	if (mode == NULL || mode->packet < 0)
 		return fail(errbuf, "mode %s: packet sockets of the system have hash, lb, rnd, cpu, rollover, qm.", name);
-	if (fanout->weight > 0 || fanout->tunnels[0] != 0 || fanout->departed[0] != 0 || fanout->member[0] != 0)
-		return fail(errbuf, "group %d: packet sockets of the system have no weight, tunnels, departed, member.", group);
+	if (fanout->weight > 0 || fanout->threshold > 0 || fanout->tunnels[0] != 0 || fanout->departed[0] != 0 || fanout->member[0] != 0)
+		return fail(errbuf, "group %d: packet sockets of the system have no " OPTIONS ".", group);
 	unsigned type = (unsigned)mode->packet;
 	if (fanout->defrag)
 		type |= PACKET_FANOUT_FLAG_DEFRAG;

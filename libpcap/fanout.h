@@ -15,7 +15,7 @@ struct ixcap_fanout;
 // mapped; what they would have done beside is added to warning.
 int ixcap_fanout_parse(const char *text, struct ixcap_fanout *fanout, char *warning, char *errbuf);
 
-// Set one option (weight, tunnels, departed, member). -1: errbuf has the reason.
+// Set one option (weight, tunnels, threshold, departed, member). -1: errbuf has the reason.
 int ixcap_fanout_option(struct ixcap_fanout *fanout, const char *key, const char *value, char *errbuf);
 
 // Write the lines of a request (docs/STREAM.md). The length, or -1 with errbuf.

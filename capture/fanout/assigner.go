@@ -24,8 +24,11 @@ const (
 type Group struct {
 	Slot    int // 0 to 7: the byte of entry.Entry.Member that the group has
 	Mode    Mode
-	Tunnels Tunnels  // of Hash and Consistent
-	Members []Member // in order of joining
+	Tunnels Tunnels // of Hash and Consistent
+
+	// Threshold is the part of the stream that a member of Buddy may leave unread.
+	Threshold float64
+	Members   []Member // in order of joining
 }
 
 // Member is a member of a group.
@@ -41,9 +44,9 @@ type Config struct {
 	Queue int // receive queue, for QM
 	CPU   int // core that receives, for CPU
 
-	// Backlogged reports, for Rollover, whether a member has fallen behind. It is
-	// called once a batch by the producer. Nil: no member ever has.
-	Backlogged func(slot int, member uint8) bool
+	// Backlog returns, for Rollover and Buddy, which part of the stream a member has left
+	// unread, from 0 to 1. The producer calls it for each batch. Nil: nothing ever.
+	Backlog func(slot int, member uint8) float64
 
 	// Gather returns the record of a frame of more than Buffer bytes, which a pool has in
 	// several buffers; nil: every record lies in one piece. Only the producer
@@ -164,7 +167,7 @@ func (a *Assigner) Assign(entries []entry.Entry, data []byte, mask uint64) {
 		}
 	}
 	if len(entries) != 0 {
-		a.plan.assign(entries, data, mask, &a.state, a.config.Backlogged)
+		a.plan.assign(entries, data, mask, &a.state, a.config.Backlog)
 	}
 }
 
@@ -186,7 +189,7 @@ func (a *Assigner) Pick(slot int, e *entry.Entry, record []byte) uint8 {
 	}
 	one := [1]entry.Entry{*e}
 	one[0].Offset, one[0].Place = 0, 0
-	a.picker.assign(one[:], record, 0, &a.picking, a.config.Backlogged)
+	a.picker.assign(one[:], record, 0, &a.picking, a.config.Backlog)
 	return one[0].Member[slot]
 }
 

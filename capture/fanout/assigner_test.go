@@ -90,7 +90,7 @@ func TestAssignedIsCounted(t *testing.T) {
 	a := newAssigner(t)
 	for n := range 4 {
 		var groups []Group
-		for slot, mode := range []Mode{Hash, Consistent, LB, QM, RND, Rollover} {
+		for slot, mode := range []Mode{Hash, Consistent, LB, QM, RND, Rollover, Buddy} {
 			groups = append(groups, Group{Slot: slot, Mode: mode, Members: membersOf(n + slot)})
 		}
 		_, err := a.Set(groups)
@@ -211,7 +211,12 @@ func TestQueueAndCoreChooseTheMember(t *testing.T) {
 func TestRolloverGoesOnWhenAMemberIsBacklogged(t *testing.T) {
 	there, _ := flows(t, 10, 8)
 	full := map[uint8]bool{}
-	a := New(Config{Backlogged: func(slot int, m uint8) bool { return slot == 3 && full[m] }})
+	a := New(Config{Backlog: func(slot int, m uint8) float64 {
+		if slot == 3 && full[m] {
+			return 0.51
+		}
+		return 0.5
+	}})
 	_, err := a.Set([]Group{{Slot: 3, Mode: Rollover, Members: membersOf(3)}})
 	require.NoError(t, err)
 	next := func(want uint8) {
@@ -232,6 +237,39 @@ func TestRolloverGoesOnWhenAMemberIsBacklogged(t *testing.T) {
 	_, err = a.Set([]Group{{Slot: 3, Mode: Rollover, Members: membersOf(4)[1:]}})
 	require.NoError(t, err)
 	next(3)
+}
+
+func TestBuddyGivesToTheShortestAboveTheThreshold(t *testing.T) {
+	there, _ := flows(t, 10, 8)
+	backlog := [MaxMember + 1]float64{}
+	a := New(Config{Queue: 4, Backlog: func(slot int, m uint8) float64 {
+		require.Equal(t, 5, slot)
+		return backlog[m]
+	}})
+	group := Group{Slot: 5, Mode: Buddy, Threshold: 0.2, Members: membersOf(3)}
+	_, err := a.Set([]Group{group})
+	require.NoError(t, err)
+	next := func(want uint8) {
+		t.Helper()
+		require.Equal(t, slices.Repeat([]uint8{want}, 10), assigned(a, 5, there...))
+	}
+	next(2) // queue 4 of 3 members
+	backlog = [MaxMember + 1]float64{0, 0.1, 0.2, 0.05}
+	next(2)
+	backlog[2] = 0.21
+	next(3)
+	backlog[3] = 0.15
+	next(1)
+	backlog[1], backlog[3] = 0.9, 0.21
+	next(2) // none is shorter
+	backlog[2] = 0.2
+	next(2) // its own again
+	frames, _ := a.Count(5, 2)
+	require.EqualValues(t, 40, frames)
+	group.Members = nil
+	_, err = a.Set([]Group{group})
+	require.NoError(t, err)
+	next(0)
 }
 
 func TestFilterGivesToTheFirstThatMatches(t *testing.T) {
@@ -361,7 +399,7 @@ func TestPickIsTheRuleSetLast(t *testing.T) {
 // Set, Count and Pick go on while a producer assigns; no frame is lost to the counts.
 func TestCountsAreWholeWhileGroupsChange(t *testing.T) {
 	there, _ := flows(t, 64, 13)
-	a := New(Config{Backlogged: func(int, uint8) bool { return true }})
+	a := New(Config{Backlog: func(int, uint8) float64 { return 1 }})
 	var m memory
 	for _, f := range there {
 		m.add(1, f)

@@ -14,8 +14,9 @@ type plan struct {
 	groups     []Group
 
 	fixed  uint64   // members by slot that get every frame: CPU, QM
-	whole  []int    // slots that give a batch to one member: CPU, QM, Rollover
+	whole  []int    // slots that give a batch to one member: CPU, QM, Rollover, Buddy
 	rolls  []roll   // Rollover
+	buddy  []buddy  // Buddy
 	hashes []hashed // Hash, Consistent: one for groups with the same tunnels
 	random *table   // RND
 	orders []order  // LB
@@ -29,6 +30,14 @@ type plan struct {
 type roll struct {
 	slot    int
 	members []uint8
+}
+
+// buddy is a group of mode Buddy.
+type buddy struct {
+	slot      int
+	members   []uint8
+	home      int // the member of the receive queue
+	threshold float64
 }
 
 // order is a group of mode LB.
@@ -75,7 +84,7 @@ func newPlan(groups []Group, c Config) (*plan, error) {
 		p.groups = append(p.groups, g)
 		members := inOrder(g.Members)
 		switch g.Mode {
-		case CPU, QM, Rollover:
+		case CPU, QM, Rollover, Buddy:
 			p.whole = append(p.whole, g.Slot)
 			fallthrough
 		case LB, Filter:
@@ -101,7 +110,11 @@ func newPlan(groups []Group, c Config) (*plan, error) {
 				at = c.Queue
 			}
 			if n := len(members); n > 0 {
-				p.fixed |= inSlot(members[((at%n)+n)%n].Number, g.Slot)
+				p.fixed |= inSlot(members[turn(at, n)].Number, g.Slot)
+			}
+		case Buddy:
+			if n := len(members); n > 0 {
+				p.buddy = append(p.buddy, buddy{g.Slot, numbers(members), turn(c.Queue, n), g.Threshold})
 			}
 		case Rollover:
 			p.rolls = append(p.rolls, roll{g.Slot, numbers(members)})
@@ -128,6 +141,9 @@ func newPlan(groups []Group, c Config) (*plan, error) {
 	return p, nil
 }
 
+// turn is at modulo n members.
+func turn(at, n int) int { return ((at % n) + n) % n }
+
 func numbers(members []Member) []uint8 {
 	list := make([]uint8, len(members))
 	for i, m := range members {
@@ -143,11 +159,15 @@ func members(e *entry.Entry) uint64       { return binary.LittleEndian.Uint64(e.
 func setMembers(e *entry.Entry, m uint64) { binary.LittleEndian.PutUint64(e.Member[:], m) }
 
 // assign sets the members of entries, one kind of mode after the other.
-func (p *plan) assign(entries []entry.Entry, data []byte, mask uint64, s *state, backlogged func(int, uint8) bool) {
+func (p *plan) assign(entries []entry.Entry, data []byte, mask uint64, s *state, backlog func(int, uint8) float64) {
 	all := p.fixed
 	for i := range p.rolls {
 		r := &p.rolls[i]
-		all |= inSlot(r.choose(s, backlogged), r.slot)
+		all |= inSlot(r.choose(s, backlog), r.slot)
+	}
+	for i := range p.buddy {
+		b := &p.buddy[i]
+		all |= inSlot(b.choose(backlog), b.slot)
 	}
 	if len(p.whole) > 0 {
 		p.countWhole(entries, all)
@@ -183,9 +203,12 @@ func (p *plan) countWhole(entries []entry.Entry, all uint64) {
 	}
 }
 
+// rollLimit is the backlog above which a member of Rollover gets no more frames.
+const rollLimit = 0.5
+
 // choose returns the member that gets frames: the last one until it is backlogged,
 // then the next that is not, if there is one.
-func (r *roll) choose(s *state, backlogged func(int, uint8) bool) uint8 {
+func (r *roll) choose(s *state, backlog func(int, uint8) float64) uint8 {
 	if len(r.members) == 0 {
 		return 0
 	}
@@ -195,9 +218,9 @@ func (r *roll) choose(s *state, backlogged func(int, uint8) bool) uint8 {
 			at = i
 		}
 	}
-	if backlogged != nil {
+	if backlog != nil {
 		for i := range r.members {
-			if next := (at + i) % len(r.members); !backlogged(r.slot, r.members[next]) {
+			if next := (at + i) % len(r.members); backlog(r.slot, r.members[next]) <= rollLimit {
 				at = next
 				break
 			}
@@ -205,6 +228,25 @@ func (r *roll) choose(s *state, backlogged func(int, uint8) bool) uint8 {
 	}
 	s.current[r.slot] = r.members[at]
 	return r.members[at]
+}
+
+// choose returns the member that gets frames: that of the receive queue, or while its backlog
+// is above the threshold the one with the shortest.
+func (b *buddy) choose(backlog func(int, uint8) float64) uint8 {
+	best := b.members[b.home]
+	if backlog == nil {
+		return best
+	}
+	least := backlog(b.slot, best)
+	if least <= b.threshold {
+		return best
+	}
+	for _, m := range b.members {
+		if n := backlog(b.slot, m); n < least {
+			best, least = m, n
+		}
+	}
+	return best
 }
 
 // nextRandom is xorshift64 (Marsaglia 2003).

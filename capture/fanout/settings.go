@@ -18,6 +18,11 @@ const (
 	MaxName   = 200  // bytes of a member's name
 	MaxWeight = 255
 	maxGroup  = 65535
+
+	// DefaultThreshold is the threshold of a group of mode Buddy without one, in percent. A
+	// stream's memory is used in turn, so what a member leaves unread keeps what lies behind
+	// it, which others have read: a low threshold leaves room for that.
+	DefaultThreshold = 10
 )
 
 // Mode is the rule by which a group's frames are divided. The first six are those of
@@ -44,11 +49,14 @@ const (
 	Consistent
 	// Filter gives a frame to the first member whose expression it matches.
 	Filter
+	// Buddy chooses the member as QM does, and while that one's backlog is above the
+	// group's threshold the member with the shortest (WireCAP, advanced mode).
+	Buddy
 
 	modes
 )
 
-var modeNames = [modes]string{"", "hash", "lb", "rnd", "cpu", "rollover", "qm", "consistent", "filter"}
+var modeNames = [modes]string{"", "hash", "lb", "rnd", "cpu", "rollover", "qm", "consistent", "filter", "buddy"}
 
 // String returns the name as ParseMode reads it; it is empty for Unset.
 func (m Mode) String() string {
@@ -115,13 +123,14 @@ type Settings struct {
 	Weight     uint8              // share relative to other members, from 1 on
 	Filter     *pcapfilter.Filter // nil: left out
 	Tunnels    Tunnels
-	HasTunnels bool // the text has tunnels
+	HasTunnels bool  // the text has tunnels
+	Threshold  uint8 // of mode Buddy, in percent of the stream; 0: left out
 	Departed   Departed
 }
 
 // ParseSettings parses a text of lines key=value, at most MaxText bytes. The keys are
-// group, which must be there, mode, member, weight, filter, tunnels and departed. An
-// error names the key and what is possible.
+// group, which must be there, mode, member, weight, filter, tunnels, threshold and departed.
+// An error names the key and what is possible.
 func ParseSettings(text string) (Settings, error) {
 	s := Settings{Weight: 1}
 	if len(text) > MaxText {
@@ -153,6 +162,8 @@ func ParseSettings(text string) (Settings, error) {
 		return s, errors.New("fan-out settings: mode filter: write filter=EXPRESSION, which frames this member gets")
 	case s.Filter != nil && s.Mode != Filter && s.Mode != Unset:
 		return s, fmt.Errorf("fan-out settings: filter with mode %s: write mode=filter", s.Mode)
+	case s.Threshold != 0 && s.Mode != Buddy && s.Mode != Unset:
+		return s, fmt.Errorf("fan-out settings: threshold with mode %s: write mode=buddy", s.Mode)
 	}
 	return s, nil
 }
@@ -172,6 +183,10 @@ func (s *Settings) set(key, value string) (err error) {
 		n, err := number(key, value, 1, MaxWeight)
 		s.Weight = uint8(n)
 		return err
+	case "threshold":
+		n, err := number(key, value, 1, 100)
+		s.Threshold = uint8(n)
+		return err
 	case "filter":
 		if s.Filter, err = pcapfilter.Compile(value); err != nil {
 			return fmt.Errorf("filter %q: %w", value, err)
@@ -189,7 +204,7 @@ func (s *Settings) set(key, value string) (err error) {
 			return fmt.Errorf("departed %q: choose redistribute or count", value)
 		}
 	default:
-		return fmt.Errorf("key %q: choose one of group, mode, member, weight, filter, tunnels, departed", key)
+		return fmt.Errorf("key %q: choose one of group, mode, member, weight, filter, tunnels, threshold, departed", key)
 	}
 	return err
 }
@@ -232,6 +247,9 @@ func (s Settings) String() string {
 	}
 	if s.HasTunnels {
 		fmt.Fprintf(&b, "tunnels=%s\n", s.Tunnels)
+	}
+	if s.Threshold != 0 {
+		fmt.Fprintf(&b, "threshold=%d\n", s.Threshold)
 	}
 	if s.Departed != DepartedUnset {
 		fmt.Fprintf(&b, "departed=%s\n", s.Departed)

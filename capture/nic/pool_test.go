@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,6 +118,52 @@ func TestPoolsThatListenersHoldLoseInThePort(t *testing.T) {
 	require.NoError(t, ledger.Balanced())
 	require.NotZero(t, ledger.TotalLost())
 	require.Zero(t, lossless.Stats().Overrun)
+}
+
+// Two members read two queues, of which one gets all frames. The one whose queue it is does not
+// read before the other has taken over some.
+func TestMembersOfABuddyGroupShareAQueue(t *testing.T) {
+	port, err := nic.Open("sim:gen,size=60-9000,count=5000,flows=1,backpressure", nic.Config{Queues: 2, Chunks: 32, ChunkSize: 64, RingSize: 256})
+	require.NoError(t, err)
+	engine, err := capture.New(port, capture.Config{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, engine.Close()) }()
+	var reading sync.WaitGroup
+	const least = 200
+	var own, others atomic.Uint64
+	taken := make(chan struct{})
+	for m := range 2 {
+		for q := range 2 {
+			l, err := engine.Stream(q).Listen("member", stream.Options{Fanout: fmt.Sprintf("group=1\nmode=buddy\nmember=%d", m)})
+			require.NoError(t, err)
+			reading.Go(func() {
+				batch := make([]stream.Packet, 16)
+				for {
+					n, err := l.ReadBatch(context.Background(), batch)
+					if q == m && n > 0 {
+						own.Add(uint64(n))
+						<-taken
+					} else if all := others.Add(uint64(n)); all >= least && all-uint64(n) < least {
+						close(taken)
+					}
+					if err != nil {
+						require.Equal(t, io.EOF, err)
+						require.NoError(t, l.Close())
+						return
+					}
+				}
+			})
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ledger, err := engine.Run(ctx, 10*time.Second)
+	require.NoError(t, err)
+	reading.Wait()
+	require.NoError(t, ledger.Balanced())
+	require.Equal(t, ledger.Frames(), own.Load()+others.Load())
+	require.NotZero(t, own.Load())
+	require.GreaterOrEqual(t, others.Load(), uint64(least))
 }
 
 // A listener of this process that hangs keeps the pool, and what comes behind stays in the

@@ -30,7 +30,7 @@ type groups struct {
 	seen    uint64 // changes that resolve has seen
 
 	slots      [entry.Groups]*group
-	backlogs   [entry.Groups][fanout.MaxMember + 1]atomic.Uint32 // slot of the member's listener + 1, for mode rollover
+	backlogs   [entry.Groups][fanout.MaxMember + 1]atomic.Uint32 // slot of the member's listener + 1, for modes rollover and buddy
 	departures []*departure                                      // in the order in which members left
 	marks      []*mark                                           // not known yet
 	handover   *runningHandover
@@ -154,6 +154,10 @@ func (g *group) admits(set fanout.Settings) error {
 		return has("tunnels", have.Tunnels, set.Tunnels)
 	case set.Departed != fanout.DepartedUnset && set.Departed != have.Departed:
 		return has("departed", have.Departed, set.Departed)
+	case set.Threshold != 0 && have.Mode != fanout.Buddy:
+		return fmt.Errorf("fan-out group %d has mode %s: leave the threshold out or choose another group", set.Group, have.Mode)
+	case set.Threshold != 0 && set.Threshold != have.Threshold:
+		return fmt.Errorf("fan-out group %d has threshold %d, not %d. Leave it out or choose another group", set.Group, have.Threshold, set.Threshold)
 	case have.Mode == fanout.Filter && set.Filter == nil:
 		return fmt.Errorf("fan-out group %d has mode filter: write filter=EXPRESSION, which frames this member gets", set.Group)
 	case have.Mode != fanout.Filter && set.Filter != nil:
@@ -207,11 +211,16 @@ func (s *Stream) reserve(set fanout.Settings) (*member, error) {
 		case set.Mode != fanout.Unset:
 		case set.Filter != nil:
 			g.settings.Mode = fanout.Filter
+		case set.Threshold != 0:
+			g.settings.Mode = fanout.Buddy
 		default:
 			g.settings.Mode = fanout.Hash
 		}
 		if set.Departed == fanout.DepartedUnset {
 			g.settings.Departed = fanout.Redistribute
+		}
+		if g.settings.Mode == fanout.Buddy && set.Threshold == 0 {
+			g.settings.Threshold = fanout.DefaultThreshold
 		}
 	}
 	m := &member{group: g, number: uint8(number), settings: set}
@@ -230,7 +239,7 @@ func (s *Stream) makeAssigner() (err error) {
 	scan := newView(s.bytes, s.view.header, c)
 	scan.cur = s.view.cursors
 	q.scan = &scan
-	fc := fanout.Config{Queue: s.config.Queue, CPU: max(0, s.config.Core), Backlogged: s.backlogged}
+	fc := fanout.Config{Queue: s.config.Queue, CPU: max(0, s.config.Core), Backlog: s.backlog}
 	if pool := s.config.Pool; pool != nil && pool.BufferSize < MaxFrame {
 		v, record := s.reader(), make([]byte, MaxRecord)
 		fc.Buffer, fc.Gather = pool.BufferSize, func(e *Entry) []byte { return v.whole(e, record) }
@@ -282,7 +291,7 @@ func (s *Stream) setGroups() (*mark, error) {
 		if g == nil || len(g.members) == 0 {
 			continue
 		}
-		of := fanout.Group{Slot: g.slot, Mode: g.settings.Mode, Tunnels: g.settings.Tunnels}
+		of := fanout.Group{Slot: g.slot, Mode: g.settings.Mode, Tunnels: g.settings.Tunnels, Threshold: float64(g.settings.Threshold) / 100}
 		for _, m := range g.members {
 			of.Members = append(of.Members, fanout.Member{
 				Number: m.number, Name: m.settings.Member, Weight: int(m.settings.Weight), Filter: m.settings.Filter,
@@ -390,21 +399,30 @@ func (p *Producer) publishAssigned(end bool) {
 	c.AssignedVersion.Add(1)
 }
 
-// backlogged reports whether a member has left more than half of the buffer unread. The
-// producer calls it in assign, and redistribute, which holds Stream.mu. SC2: scans is odd
-// during the call, as in scanListeners; who waits for that holds Stream.mu, too.
-func (s *Stream) backlogged(slot int, number uint8) bool {
+// backlog returns the part of the stream's data or index, or of its pool, that a member has
+// left unread. The producer calls it in assign, and redistribute, which holds Stream.mu.
+// SC2: scans is odd during the call, as in scanListeners; who waits for that holds
+// Stream.mu, too.
+func (s *Stream) backlog(slot int, number uint8) float64 {
 	s.scans.Add(1)
 	defer s.scans.Add(1)
 	i := s.groups.backlogs[slot][number].Load()
 	if i == 0 {
-		return false
+		return 0
 	}
 	att := s.slots[i-1].Load()
 	if att == nil {
-		return false
+		return 0
 	}
-	c := s.view.cursors
-	return c.Head.Load() > att.cursor.Offset.Load()+uint64(s.config.Size)/2 ||
-		c.IndexHead.Load() > att.cursor.Seq.Load()+uint64(s.config.Entries)/2
+	frames := part(s.view.cursors.IndexHead.Load(), att.cursor.Seq.Load(), s.config.Entries)
+	if pool := s.config.Pool; pool != nil {
+		return min(frames*float64(s.config.Entries)/float64(pool.Buffers), 1)
+	}
+	return max(frames, part(s.view.cursors.Head.Load(), att.cursor.Offset.Load(), s.config.Size))
+}
+
+// part returns which part of a size lies between a listener's cursor, which may be wrong, and
+// the end.
+func part(end, cursor uint64, size int) float64 {
+	return min(float64(end-min(end, cursor))/float64(size), 1)
 }

@@ -59,7 +59,7 @@ func (l frameLog) numbers() (all []uint32) {
 	return all
 }
 
-// childMember is a member of eight groups, one of each mode, until SIGTERM or the end of
+// childMember is a member of eight groups, of modes of their own, until SIGTERM or the end of
 // the stream: member PATH LOG POLICY
 func childMember(path string, args []string) error {
 	o := Options{}

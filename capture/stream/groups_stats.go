@@ -59,6 +59,8 @@ type GroupStats struct {
 	Tunnels  string `json:"tunnels"`
 	Departed string `json:"departed"` // what happens to the frames that a member leaves
 
+	Threshold int `json:"threshold_percent,omitempty"` // of mode buddy: what a member may leave unread before others get frames
+
 	Stored         uint64 `json:"stored"`          // in the stream, since it began
 	WithoutMembers uint64 `json:"without_members"` // while the group had none
 	Unmatched      uint64 `json:"unmatched"`       // that no member wanted
@@ -114,7 +116,7 @@ func (s *Stream) groupStats(frames uint64) (all []GroupStats) {
 		}
 		st := GroupStats{
 			Group: int(g.settings.Group), Slot: g.slot, Mode: g.settings.Mode.String(),
-			Tunnels: g.settings.Tunnels.String(), Departed: g.settings.Departed.String(),
+			Tunnels: g.settings.Tunnels.String(), Departed: g.settings.Departed.String(), Threshold: int(g.settings.Threshold),
 			Stored: frames, WithoutMembers: frames - g.stored(frames), DepartedMembers: g.finished, DepartedSum: g.departed,
 		}
 		for _, m := range g.members {

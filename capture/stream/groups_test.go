@@ -69,6 +69,7 @@ func TestJoinIsRefusedWithWhatTheGroupHas(t *testing.T) {
 		"group=2\nmode=hash":             "group 2 has mode lb, not hash",
 		"group=2\ntunnels=vxlan":         "group 2 has tunnels gre, not vxlan",
 		"group=2\ndeparted=redistribute": "group 2 has departed count, not redistribute",
+		"group=2\nthreshold=5":           "group 2 has mode lb: leave the threshold out",
 		"group=2\nfilter=udp":            "group 2 has mode lb: leave the filter out",
 		"group=70000":                    "must be a number, 0 to 65535",
 		"group=3\nmode=filter":           "mode filter: write filter=EXPRESSION",

@@ -376,6 +376,37 @@ func TestMembersReadPlacedFrames(t *testing.T) {
 	}
 }
 
+// Of a group of mode buddy the member of the receive queue gets the frames until it has left the
+// threshold of the pool unread, then the one that has read, and its own again when it
+// has read, too.
+func TestBuddyTakesOverAboveTheThreshold(t *testing.T) {
+	d := newDevice(t, 1000) // the index has 1024 entries
+	s := newStream(t, Config{Pool: d.Pool, Queue: 1})
+	other := joined(t, s, "group=1\nmode=buddy\nthreshold=20\nmember=a", Options{})
+	home := joined(t, s, "group=1\nmember=b", Options{})
+	s.Producer().Publish()
+	place := func(from, to uint32) (taken []uint32) {
+		for n := from; n < to; n++ {
+			f := udpFrame(n)
+			require.True(t, d.append(s.Producer(), clock.Stamp(uint64(n)<<32|1), f))
+			s.Producer().Publish()
+			taken = append(taken, readNow(t, other)...)
+		}
+		return taken
+	}
+	taken := place(0, 500)
+	require.Len(t, taken, 299)
+	require.EqualValues(t, 201, taken[0])
+	require.Len(t, readNow(t, home), 201)
+	require.Empty(t, readNow(t, home)) // releases them
+	require.Empty(t, place(500, 600))
+	require.Len(t, readNow(t, home), 100)
+	g := groupOf(t, s)
+	require.Equal(t, "buddy", g.Mode)
+	require.Equal(t, 20, g.Threshold)
+	require.EqualValues(t, 600, g.Sum().Assigned)
+}
+
 // readByMembers returns how many of 2000 frames each of two members reads.
 func readByMembers(t *testing.T, s *Stream, groups [2]string, r *rand.Rand, store func(n uint32, f *ring.Frame)) (counts [2]int) {
 	var members [2]*Listener

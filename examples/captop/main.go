@@ -74,7 +74,7 @@ capture.`,
 	cli.Group(cmd, "Threads", func(flags *pflag.FlagSet) {
 		flags.IntVar(&o.count.Threads, "threads", 0, "read packets and count them with this `number` of threads")
 		flags.IntVar(&o.group, "group", meter.NoGroup, "be members of the fan-out group of this `number`, 0 to 65535; -1: of none, each reads every packet")
-		flags.StringVar(&o.mode, "mode", "", "`mode` of the group: hash, lb, rnd, cpu, rollover, qm, consistent or filter; default: the group's, or hash")
+		flags.StringVar(&o.mode, "mode", "", "`mode` of the group: hash, lb, rnd, cpu, rollover, qm, consistent, filter or buddy; default: the group's, or hash")
 		flags.StringVarP(&o.filter, "filter", "f", "", "packets that the threads get in mode filter, as a pcap `expression`")
 		flags.StringVar(&o.tunnels, "tunnels", "", "hash what is inside these `tunnels`: mpls,gre,vxlan,gtpu")
 		flags.BoolVar(&o.lossless, "lossless", false, "hold the capture back rather than lose packets")

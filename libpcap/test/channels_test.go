@@ -68,7 +68,7 @@ func TestPacketSocketsJoinAGroup(t *testing.T) {
 	}
 	require.Equal(t, "joined 4711 mode 0x1\nerror join group 4711 as rnd: Invalid argument. All members of a group need one mode and one device.\n", host{}.run(t, "packet", "lb", "rnd"))
 	require.Equal(t, "error mode consistent: packet sockets of the system have hash, lb, rnd, cpu, rollover, qm.\n", host{}.run(t, "packet", "consistent"))
-	require.Equal(t, "error group 4711: packet sockets of the system have no weight, tunnels, departed, member.\n", host{}.run(t, "packet", "hash, weight=2"))
+	require.Equal(t, "error group 4711: packet sockets of the system have no weight, tunnels, threshold, departed, member.\n", host{}.run(t, "packet", "hash, weight=2"))
 }
 
 // interrupts is /proc/interrupts of a host; the drivers' names are those of ixgbe, i40e,

@@ -316,9 +316,9 @@ func TestWrongLines(t *testing.T) {
 		{"group_eth0 = x", `:1: group_eth0 = x: no number from 0 to 65535.`},
 		{"group_eth0@2 = 1", `:1: group_eth0 = 1: `},
 		{"fanout@x = hash", `:1: fanout@x: no group from 0 to 65535. Write fanout@2 = VALUE.`},
-		{"fanout = hsah", `:1: mode "hsah" is unknown. Possible: hash, lb, rnd, cpu, rollover, qm, consistent, filter.`},
+		{"fanout = hsah", `:1: mode "hsah" is unknown. Possible: hash, lb, rnd, cpu, rollover, qm, consistent, filter, buddy.`},
 		{"fanout = hash weight=2", `:1: "weight=2" follows the mode. A comma separates options: hash, weight=2`},
-		{"fanout = hash, w=2", `:1: option "w" is unknown. Possible: weight, tunnels, departed, member.`},
+		{"fanout = hash, w=2", `:1: option "w" is unknown. Possible: weight, tunnels, threshold, departed, member.`},
 		{"fanout = hash, tunnels=ipsec", `:1: tunnel "ipsec" is unknown. Possible: vlan, mpls, gre, vxlan, gtpu, ipip, or all, or none.`},
 		{"fanout = hash, weight=256", `:1: weight "256" is no number from 1 to 255.`},
 		{"fanout = hash+fast", `:1: flag "+fast" is unknown. Possible: +defrag, +rollover.`},
@@ -393,10 +393,13 @@ func TestDeviceNames(t *testing.T) {
 
 // What the C side asks for is what the capture's parser reads, for every mode.
 func TestRequestsAreReadByTheCapture(t *testing.T) {
-	for _, mode := range []fanout.Mode{fanout.Hash, fanout.LB, fanout.RND, fanout.CPU, fanout.Rollover, fanout.QM, fanout.Consistent, fanout.Filter} {
+	for _, mode := range []fanout.Mode{fanout.Hash, fanout.LB, fanout.RND, fanout.CPU, fanout.Rollover, fanout.QM, fanout.Consistent, fanout.Filter, fanout.Buddy} {
 		text := mode.String() + ", weight=9, member=a, tunnels=all, departed=count"
 		if mode == fanout.Filter {
 			text += ", tcp port 80"
+		}
+		if mode == fanout.Buddy {
+			text += ", threshold=20"
 		}
 		s, err := fanout.ParseSettings(host{}.run(t, "fanout", text, "12"))
 		require.NoError(t, err, mode)
@@ -407,6 +410,7 @@ func TestRequestsAreReadByTheCapture(t *testing.T) {
 		require.Equal(t, fanout.AllTunnels, s.Tunnels)
 		require.Equal(t, fanout.CountLost, s.Departed)
 		require.Equal(t, mode == fanout.Filter, s.Filter != nil)
+		require.Equal(t, mode == fanout.Buddy, s.Threshold == 20)
 	}
 }
 

@@ -112,7 +112,7 @@ func TestHandleWithWrongSettings(t *testing.T) {
 	d := b.start(t, "PCAP_DRIVER=netmap")
 	require.Equal(t, "ok", d.do("create 0 eth0"))
 	require.Equal(t, "-1 environment PCAP_DRIVER=netmap: unknown. Possible: ixcap; pfq and pfring are read as ixcap.", d.do("activate 0"))
-	require.Equal(t, "-1 mode \"fast\" is unknown. Possible: hash, lb, rnd, cpu, rollover, qm, consistent, filter.", d.do("fanout 3 fast"))
+	require.Equal(t, "-1 mode \"fast\" is unknown. Possible: hash, lb, rnd, cpu, rollover, qm, consistent, filter, buddy.", d.do("fanout 3 fast"))
 	d.end()
 	d = b.start(t)
 	require.Equal(t, "ok", d.do("create 0 ixcap:eth0"))
@@ -226,7 +226,7 @@ func TestSystemHandlesWithWrongGroups(t *testing.T) {
 	d.end()
 	d = b.start(t, home)
 	require.Equal(t, "ok", d.do("create 0 ixv0"))
-	require.Equal(t, "-1 mode \"fast\" is unknown. Possible: hash, lb, rnd, cpu, rollover, qm, consistent, filter.", d.do("fanout 3 fast"))
+	require.Equal(t, "-1 mode \"fast\" is unknown. Possible: hash, lb, rnd, cpu, rollover, qm, consistent, filter, buddy.", d.do("fanout 3 fast"))
 	d.end()
 	first.end()
 }

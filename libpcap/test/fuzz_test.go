@@ -70,7 +70,7 @@ func requests(lines []string) (texts []string) {
 		case "group":
 			texts = append(texts, "")
 			fallthrough
-		case "mode", "member", "weight", "filter", "tunnels", "departed":
+		case "mode", "member", "weight", "filter", "tunnels", "threshold", "departed":
 			texts[len(texts)-1] += line + "\n"
 		}
 	}
@@ -115,7 +115,7 @@ func FuzzConfiguration(f *testing.F) {
 
 // So it is for the text of pcap_fanout.
 func FuzzFanout(f *testing.F) {
-	for _, seed := range []string{"hash", "flow, weight=3", "filter, member=a, udp port 53", "rnd+defrag+rollover", "main = do tcp; steer_rrobin", "hash, tunnels=none, departed=redistribute"} {
+	for _, seed := range []string{"hash", "flow, weight=3", "filter, member=a, udp port 53", "rnd+defrag+rollover", "main = do tcp; steer_rrobin", "hash, tunnels=none, departed=redistribute", "buddy, threshold=20"} {
 		f.Add([]byte(seed))
 	}
 	p := newParser(f, "fanout")

@@ -29,7 +29,7 @@ func TestNativeProgramsUseTheInstalledLibrary(t *testing.T) {
 			-1 set channels of lo: mask 0 names no channels. Possible: PCAP_RX_CHANNELS and others of pcap/fanout.h.
 			-1 No such file or directory
 			-1 Invalid argument
-			0 -1 mode "fast" is unknown. Possible: hash, lb, rnd, cpu, rollover, qm, consistent, filter.`, string(out))
+			0 -1 mode "fast" is unknown. Possible: hash, lb, rnd, cpu, rollover, qm, consistent, filter, buddy.`, string(out))
 	}
 	for _, page := range []string{"man3/pcap_fanout.3pcap", "man3/pcap_set_channels.3pcap", "man3/pcap_get_channels.3pcap", "man3/pcap_channel_setaffinity.3pcap", "man3/pcap_channel_getaffinity.3pcap", "man5/pcap.conf.5"} {
 		require.FileExists(t, filepath.Join(root, "usr/share/man", page))
