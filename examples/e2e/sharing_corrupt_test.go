@@ -60,7 +60,7 @@ func attachRaw(path, name string) ([]int, error) {
 		return nil, err
 	}
 	request := append([]byte("XCAPATT1"), make([]byte, 24)...)
-	binary.LittleEndian.PutUint32(request[8:], 3) // version
+	binary.LittleEndian.PutUint32(request[8:], 4) // version
 	binary.LittleEndian.PutUint32(request[24:], uint32(len(name)))
 	if err := unix.Send(c, append(request, name...), 0); err != nil {
 		return nil, err
