@@ -43,7 +43,7 @@ func (s *Storer) failFile(f *file, err error) {
 	f.failure = err
 	f.failed.Store(true)
 	s.dirs.Fail(f.Dir, err)
-	if s.file == f {
+	if s.file == f || s.fresh { // no other file was begun
 		s.file = nil
 		s.drop(err)
 	}
