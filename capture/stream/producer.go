@@ -52,6 +52,7 @@ type Producer struct {
 	segPos  uint64 // where it began
 	padTo   uint64 // padding is being written up to here; 0: none
 	aligned uint64 // the value of Stream.align that was served
+	closing uint64 // and that is when the padding is complete
 
 	placing placing // of frames in a pool
 

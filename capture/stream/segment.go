@@ -20,6 +20,7 @@ func (p *Producer) pad() bool {
 		p.padding += size
 	}
 	p.segPos, p.segEnd, p.padTo = p.pos, p.pos+p.segment, 0
+	p.aligned = max(p.aligned, p.closing)
 	p.endPos = p.pos // the next record takes the slow path
 	n := p.cur.Segments.Load()
 	st := &p.starts[n&uint64(len(p.starts)-1)]
@@ -80,9 +81,7 @@ func (p *Producer) closeEarly(requests uint64) {
 		}
 		p.padTo = to
 	}
-	done := p.pad()
+	p.closing = requests // also if append completes it
+	p.pad()
 	p.publish()
-	if done {
-		p.aligned = requests
-	}
 }

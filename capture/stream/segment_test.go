@@ -280,3 +280,40 @@ func TestReaderFindsEveryStartOfAPool(t *testing.T) {
 		require.True(t, intact(b[RecordHeader:RecordHeader+60], uint32(i)), "segment %d", i)
 	}
 }
+
+// A request to close the segment is served once, also if the padding has to wait for a
+// listener and the next frame completes it.
+func TestRotationThatWaitsForAListenerClosesOneSegment(t *testing.T) {
+	s := newStream(t, Config{Segment: 8 * Block})
+	p := s.Producer()
+	l := listen(t, s, Options{})
+	n := uint32(0)
+	store := func() bool {
+		stored := p.Append(1, n, numbered(n, 5000), 0)
+		if stored {
+			n++
+		}
+		return stored
+	}
+	read := func() {
+		_, err := l.TryReadBatch(make([]Packet, 64)) // releases those before
+		require.NoError(t, err)
+	}
+	for store() {
+	}
+	p.Publish()
+	read()
+	read()
+	for store() { // a little more than 2 MiB
+	}
+	s.Rotate()
+	p.Publish()
+	require.EqualValues(t, 1, s.Stats().Segments, "there is no room for the padding")
+	for range 3 {
+		for !store() {
+			read()
+		}
+		p.Publish()
+	}
+	require.EqualValues(t, 2, s.Stats().Segments)
+}
