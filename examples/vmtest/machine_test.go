@@ -108,6 +108,7 @@ func (m machine) options() string {
 		iommu = "off"
 	}
 	return "ixcap.vm console=ttyS0 panic=-1 loglevel=5 intel_iommu=" + iommu +
-		// An emulated processor on a busy host may stop for seconds.
-		" no_timer_check nosoftlockup nowatchdog rcupdate.rcu_cpu_stall_suppress=1 " + m.Append
+		// An emulated processor on a busy host may stop for seconds. Linux would then distrust
+		// the TSC and read the HPET, which QEMU emulates, for each time.
+		" tsc=reliable no_timer_check nosoftlockup nowatchdog rcupdate.rcu_cpu_stall_suppress=1 " + m.Append
 }

@@ -214,9 +214,9 @@ func oursOffloaded(t *testing.T, r rig) {
 	require.Equal(t, [2]int{was[1], was[3]}, [2]int{is[1], is[3]}, "wrong checksums")
 
 	right := tshark(t, filepath.Join(r.share, file), "ip.checksum.status == 1 && (udp.checksum.status == 1 || tcp.checksum.status == 1)", "vlan.id", "udp.length", "tcp.seq_raw", "tcp.len")
-	require.Len(t, right, datagrams+tagged+segments)
-	for i, line := range right {
-		want := ",1008,,"
+	// ixgbe has several queues, which keep no order between flows.
+	var want []string
+	for i := range datagrams + tagged + segments {
 		switch {
 		case i >= datagrams+tagged:
 			k := i - datagrams - tagged
@@ -224,12 +224,14 @@ func oursOffloaded(t *testing.T, r rig) {
 			if k%6 == 5 {
 				size = 8000 - 5*1400
 			}
-			want = fmt.Sprintf(",,%d,%d", (datagrams+tagged+k/6)*8000+k%6*1400, size)
+			want = append(want, fmt.Sprintf(",,%d,%d", (datagrams+tagged+k/6)*8000+k%6*1400, size))
 		case i >= datagrams:
-			want = "7,1008,,"
+			want = append(want, "7,1008,,")
+		default:
+			want = append(want, ",1008,,")
 		}
-		require.Equal(t, want, line, "frame %d", i)
 	}
+	require.ElementsMatch(t, want, right)
 }
 
 // tshark prints fields of the packets of a file that match a filter, with commas.
