@@ -11,8 +11,8 @@
 // A capture queue is as long as the pool of its receive queue, R x M buffers, and its backlog is
 // those of the chunks that wait in it. Above the part T of the length new chunks are moved:
 // they go to another capture queue of the group, until the backlog is not above it. The parts of
-// a chunk that is handed on before it is full stay together. What was moved stays in the packet buffers of the pool that has received it; any goroutine recycles
-// it. No frame leaves its group.
+// a chunk that is handed on before it is full stay together. What was moved stays in the packet
+// buffers of the pool that has received it; any goroutine recycles it. No frame leaves its group.
 //
 // # Order
 //

@@ -23,10 +23,9 @@ const (
 )
 
 // BenchmarkStorePool compares ways to write the frames of a pool to a file: gathered in
-// blocks, as the storer does, and not written (gather), without the page cache (direct) or through
-// it (copy), and with
-// pwritev, each record a piece of it, which is for the page cache alone. Processor time is that
-// of the process: what the kernel writes back later is not in it.
+// blocks, as the storer does, and not written (gather), without the page cache (direct) or
+// through it (copy); and with pwritev, each record a piece of it, which is for the page cache
+// alone. Processor time is that of the process: what the kernel writes back later is not in it.
 func BenchmarkStorePool(b *testing.B) {
 	for _, size := range []int{60, 1514} {
 		for _, way := range []string{"gather", "direct", "copy", "pwritev"} {
